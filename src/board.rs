@@ -1,0 +1,88 @@
+//! Where polls meet scrapes. Polls hand in what they brought; one task makes an immutable snapshot of it, renders the page and
+//! swaps it in; scrapes read one pointer. Neither side ever waits for the other.
+
+use crate::clock::Clock;
+use crate::config::Watch;
+use crate::exposition::Page;
+use crate::last_good::{Applied, Key, LastGood, PollResult};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Everything known, and the page that shows it.
+pub struct Board {
+    known: Mutex<LastGood>,
+    changed: Notify,
+    page: watch::Sender<Arc<Page>>,
+    clock: Clock,
+}
+
+impl Board {
+    /// A board on which nothing of `watches` is known yet.
+    pub fn new(watches: &[Watch], clock: Clock) -> Self {
+        let known = LastGood::new(watches);
+        let (snapshot, _) = known.snapshot(clock.now().at);
+        Self {
+            known: Mutex::new(known),
+            changed: Notify::new(),
+            page: watch::Sender::new(Arc::new(Page::render(&snapshot))),
+            clock,
+        }
+    }
+
+    /// Takes what a poll brought; it is on the page as soon as the next one is rendered.
+    pub fn apply(&self, key: &Key, poll: PollResult) -> Applied {
+        let applied = self.lock().apply(key, poll);
+        self.changed.notify_one();
+        applied
+    }
+
+    /// The page as it is now.
+    pub fn page(&self) -> Arc<Page> {
+        Arc::clone(&self.page.borrow())
+    }
+
+    /// The page once every scope that was there at the start has been polled, well or badly; after `limit`, or when `stop` asks
+    /// for it, the page as it is then.
+    pub async fn first_page(&self, limit: Duration, stop: &CancellationToken) -> Arc<Page> {
+        let mut pages = self.page.subscribe();
+        tokio::select! {
+            // The sender lives in self, so waiting ends by one of these three.
+            _ = pages.wait_for(|page| page.is_ready()) => {}
+            () = tokio::time::sleep(limit) => {}
+            () = stop.cancelled() => {}
+        }
+        self.page()
+    }
+
+    /// Publishes a page after each poll, and whenever data have become too old to be shown. Runs until `stop`.
+    pub async fn publish(&self, stop: &CancellationToken) {
+        loop {
+            let next_end = self.publish_now();
+            let end = async {
+                match next_end {
+                    Some(end) => tokio::time::sleep_until(end).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = end => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Publishes what is known now. Returns when the page will change without a poll, because a series ends.
+    pub fn publish_now(&self) -> Option<tokio::time::Instant> {
+        let (snapshot, next_end) = self.lock().snapshot(self.clock.now().at);
+        self.page.send_replace(Arc::new(Page::render(&snapshot)));
+        next_end
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LastGood> {
+        // Going on with what is there beats a scrape that fails for good: no value is written in two steps.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

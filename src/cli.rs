@@ -1,0 +1,152 @@
+//! The command line: flags, spelled as Prometheus' exporters spell theirs. No logic.
+
+use crate::http::listen::Address;
+use crate::logging::{Format, Level};
+use crate::version;
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Prometheus exporter for AWS Glue zero-ETL inbound integrations.
+///
+/// Without a command it runs the daemon: it polls DescribeInboundIntegrations for what the configuration names and serves status,
+/// errors and age of each integration on /metrics.
+#[derive(Debug, Parser)]
+#[command(
+    name = "glue-integration-exporter",
+    version = version::VERSION,
+    long_version = version::long(),
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub daemon: DaemonFlags,
+}
+
+/// What to do instead of running the daemon.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Validate the configuration and say what it will watch. Exits with 0, or with 2 and every mistake.
+    Check {
+        #[command(flatten)]
+        config: ConfigFlags,
+        #[command(flatten)]
+        log: LogFlags,
+    },
+    /// Poll each scope once and print the metrics on stdout. Exits with 0, or with 1 if any scope failed.
+    Once {
+        #[command(flatten)]
+        config: ConfigFlags,
+        #[command(flatten)]
+        log: LogFlags,
+    },
+    /// Run the whole exporter over a simulated AWS Glue in the same process: no AWS account, no configuration.
+    Demo {
+        #[command(flatten)]
+        web: WebFlags,
+        #[command(flatten)]
+        log: LogFlags,
+    },
+    /// Run the simulated AWS Glue endpoint alone, for fire drills and tests.
+    Simulate {
+        /// Where the simulated endpoint listens.
+        #[arg(
+            long = "listen-address",
+            value_name = "ADDRESS",
+            default_value = "127.0.0.1:10059"
+        )]
+        listen_address: SocketAddr,
+        #[command(flatten)]
+        log: LogFlags,
+    },
+    /// Ask a running exporter whether it is healthy. Exits with 0 if it is, else with 1.
+    Health {
+        /// What to ask.
+        #[arg(
+            long = "url",
+            value_name = "URL",
+            default_value = "http://127.0.0.1:10058/-/healthy"
+        )]
+        url: String,
+    },
+}
+
+/// The flags of the daemon.
+#[derive(Debug, Args)]
+pub struct DaemonFlags {
+    #[command(flatten)]
+    pub config: ConfigFlags,
+    #[command(flatten)]
+    pub web: WebFlags,
+    #[command(flatten)]
+    pub log: LogFlags,
+}
+
+/// Which configuration.
+#[derive(Debug, Args)]
+pub struct ConfigFlags {
+    /// The configuration file.
+    #[arg(
+        long = "config.file",
+        value_name = "FILE",
+        default_value = "config.yaml"
+    )]
+    pub file: PathBuf,
+}
+
+/// What is served where.
+#[derive(Debug, Args)]
+pub struct WebFlags {
+    /// Address to listen on: :port, host:port, [v6]:port or unix:/path. May be given several times.
+    #[arg(
+        long = "web.listen-address",
+        value_name = "ADDRESS",
+        default_value = ":10058"
+    )]
+    pub listen_address: Vec<Address>,
+    /// Listen on the sockets that systemd passes instead of on addresses.
+    #[arg(long = "web.systemd-socket")]
+    pub systemd_socket: bool,
+    /// Path under which the metrics are served.
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
+    pub telemetry_path: String,
+    /// File with TLS, client certificates and basic auth; refused by this version, which does not serve them yet.
+    #[arg(long = "web.config.file", value_name = "FILE", value_parser = no_web_config)]
+    pub config_file: Option<PathBuf>,
+    /// Reload the configuration on POST /-/reload.
+    #[arg(long = "web.enable-lifecycle")]
+    pub enable_lifecycle: bool,
+}
+
+/// What is logged.
+#[derive(Debug, Args)]
+pub struct LogFlags {
+    /// Log only messages of this severity or above.
+    #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
+    pub level: Level,
+    /// How log lines are written.
+    #[arg(long = "log.format", value_name = "FORMAT", default_value = "logfmt")]
+    pub format: Format,
+}
+
+fn telemetry_path(path: &str) -> Result<String, String> {
+    let plain = path
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte));
+    if path.starts_with('/') && plain && !path.starts_with("/-/") && path.len() <= 256 {
+        Ok(path.to_owned())
+    } else {
+        Err(
+            "allowed: a path that begins with / but not with /-/, of letters, digits and /-._~"
+                .to_owned(),
+        )
+    }
+}
+
+/// Serving without the protection that was asked for would be worse than not serving.
+fn no_web_config(_file: &str) -> Result<PathBuf, String> {
+    Err("this version serves neither TLS nor basic auth; put a reverse proxy before it".to_owned())
+}

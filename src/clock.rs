@@ -1,0 +1,70 @@
+//! Time comes in here: the one reader of the wall clock. Everything that waits or compares uses the monotonic side, so a wall
+//! clock that jumps moves no timer and ends no series.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::Instant;
+
+/// One moment on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Moment {
+    /// For order, deadlines and ages of data.
+    pub at: Instant,
+    /// Unix time in seconds, for what is shown to people and Prometheus.
+    pub wall: f64,
+}
+
+/// Reads the time; tests put their own wall clock in.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> f64 + Send + Sync>);
+
+impl Clock {
+    /// The system's clocks.
+    pub fn system() -> Self {
+        Self::from_wall(|| {
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "the one place where the wall clock is read"
+            )]
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                // A clock before 1970 is wrong by decades whichever value stands for it.
+                .map_or(0.0, |since| since.as_secs_f64())
+        })
+    }
+
+    /// A clock whose wall time, in Unix seconds, is what `wall` returns.
+    pub fn from_wall(wall: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(wall))
+    }
+
+    /// This moment.
+    pub fn now(&self) -> Moment {
+        Moment {
+            at: Instant::now(),
+            wall: (self.0)(),
+        }
+    }
+
+    /// The wall time alone: Unix seconds, rounded to milliseconds so that a page does not show digits that mean nothing.
+    pub fn wall(&self) -> f64 {
+        round_to_millis((self.0)())
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// Seconds with at most three decimals.
+pub fn round_to_millis(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}
+
+/// A duration in seconds with at most three decimals.
+pub fn seconds(duration: Duration) -> f64 {
+    round_to_millis(duration.as_secs_f64())
+}

@@ -1,0 +1,223 @@
+//! What to watch and how often, as its user wrote it down. Whatever exists here is valid: all checks were made while it
+//! was read. Knows nothing of AWS but the names of things.
+//!
+//! ```text
+//! text -> yaml (a tree with places) -> read (checks, collects mistakes) -> Config -> watches
+//! ```
+
+mod arn;
+mod describe;
+mod field;
+mod mistake;
+mod read;
+mod secret;
+mod timing;
+mod value;
+mod yaml;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use self::mistake::Mistake;
+
+pub use self::arn::{IntegrationArn, RoleArn, TargetArn};
+pub use self::describe::describe;
+pub use self::mistake::Mistakes;
+pub use self::value::{ExternalId, Interval, Invalid, RegionName, ScopeName, Span, Value};
+
+/// Far more than any configuration needs, and little enough to be held in memory some times over.
+const LARGEST_FILE: u64 = 8 * 1024 * 1024;
+
+/// A configuration in which no mistake was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// One or more, each with a name of its own, in the order of the file.
+    pub scopes: Vec<Scope>,
+    /// Where the last good data is kept over a restart; nowhere if `None`. As written: it may be relative.
+    pub storage_path: Option<PathBuf>,
+}
+
+/// One set of credentials and what it watches. Whatever it does not say itself comes from `polling` or the defaults.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// Unique in the configuration.
+    pub name: ScopeName,
+    /// As written, each once; empty if none were given.
+    pub regions: Vec<RegionName>,
+    /// Each once, and in one of `regions` if there are any.
+    pub integration_arns: Vec<IntegrationArn>,
+    /// Each once, and in one of `regions` if there are any and the ARN names one.
+    pub target_arns: Vec<TargetArn>,
+    /// What to ask AWS with.
+    pub credentials: Credentials,
+    /// From one poll to the next.
+    pub interval: Duration,
+    /// For one poll with all its pages and retries; below `interval`.
+    pub timeout: Duration,
+    /// For how long the last good data is served; at least twice `interval`.
+    pub stale_after: Duration,
+    /// AWS requests in flight at once, in each region.
+    pub concurrency: usize,
+    /// `MaxRecords` of each request; AWS decides if `None`.
+    pub page_size: Option<u16>,
+}
+
+/// What to ask AWS with: the SDK's default chain, or the profile, and the role that is assumed with it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Credentials {
+    /// A profile of the SDK's own configuration files; never empty.
+    pub profile: Option<String>,
+    /// Assumed with the credentials of the profile or the default chain.
+    pub role: Option<Role>,
+}
+
+/// A role to assume.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Role {
+    /// Of any account.
+    pub arn: RoleArn,
+    /// What its owner asks for.
+    pub external_id: Option<ExternalId>,
+}
+
+/// What one scope watches in one region: the unit that is polled. The fields are those of its `Scope`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watch {
+    pub scope: ScopeName,
+    pub region: RegionName,
+    /// One or more; `All` stands alone.
+    pub queries: Vec<Query>,
+    pub credentials: Credentials,
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub stale_after: Duration,
+    pub concurrency: usize,
+    pub page_size: Option<u16>,
+}
+
+/// One question to AWS.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Query {
+    /// This integration, or that there is none.
+    Integration(IntegrationArn),
+    /// Whatever writes into this resource.
+    Target(TargetArn),
+    /// Every inbound integration of the account and region.
+    All,
+}
+
+impl Config {
+    /// Reads the file at `path` (8 MiB at most) and the `external_id_file`s that it names, each relative to its directory.
+    /// Fails with every mistake in it, or with the one reason why it could not be read.
+    pub fn load(path: &Path) -> Result<Config, Mistakes> {
+        let mut bytes = Vec::new();
+        let unreadable = |text| Mistakes::one(path, Mistake::of_file(text));
+        File::open(path)
+            .and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes))
+            .map_err(|e| unreadable(format!("cannot be read: {e}")))?;
+        if bytes.len() as u64 > LARGEST_FILE {
+            return Err(unreadable("is too large; allowed: 8 MiB".to_owned()));
+        }
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => Config::from_yaml(text, path),
+            Err(e) => {
+                let good = String::from_utf8_lossy(&bytes[..e.valid_up_to()]);
+                let place = yaml::place_of_byte(&good, good.len());
+                Err(Mistakes::one(
+                    path,
+                    Mistake {
+                        place: Some(place),
+                        ..Mistake::of_file("is not UTF-8 from here on")
+                    },
+                ))
+            }
+        }
+    }
+
+    /// Like [`Config::load`], of a text that is in `file` (which is not read).
+    pub fn from_yaml(text: &str, file: &Path) -> Result<Config, Mistakes> {
+        read::read(text, file)
+    }
+
+    /// The scopes that only the SDK's default region can give a region: neither `regions` nor an ARN names one.
+    pub fn without_region(&self) -> impl Iterator<Item = &Scope> {
+        self.scopes
+            .iter()
+            .filter(|scope| scope.named_regions().is_empty())
+    }
+
+    /// What is to be polled: scopes as written, in each the regions as written, or else in the order in which its ARNs
+    /// first name them. `default_region` is asked for the scopes of [`Config::without_region`] only; those that it knows
+    /// no region for are the mistakes.
+    pub fn watches(
+        &self,
+        default_region: impl Fn(&Scope) -> Option<RegionName>,
+    ) -> Result<Vec<Watch>, Mistakes> {
+        let mut watches = Vec::new();
+        let mut mistakes = Vec::new();
+        for (i, scope) in self.scopes.iter().enumerate() {
+            let mut regions = scope.named_regions();
+            if regions.is_empty() {
+                regions.extend(default_region(scope));
+            }
+            if regions.is_empty() {
+                mistakes.push(Mistake {
+                    path: format!("scopes[{i}]"),
+                    ..Mistake::of_file(format!(
+                        "scope `{}` has no region; give it `regions`, or set AWS_REGION",
+                        scope.name
+                    ))
+                });
+            }
+            watches.extend(regions.into_iter().map(|region| scope.watch(region)));
+        }
+        Mistakes::or(mistakes, None, watches)
+    }
+}
+
+impl Scope {
+    fn named_regions(&self) -> Vec<RegionName> {
+        if !self.regions.is_empty() {
+            return self.regions.clone();
+        }
+        let of_integrations = self.integration_arns.iter().map(IntegrationArn::region);
+        let of_targets = self.target_arns.iter().filter_map(TargetArn::region);
+        let mut regions: Vec<RegionName> = Vec::new();
+        for region in of_integrations.chain(of_targets) {
+            if !regions.contains(region) {
+                regions.push(region.clone());
+            }
+        }
+        regions
+    }
+
+    fn watch(&self, region: RegionName) -> Watch {
+        let integrations = self
+            .integration_arns
+            .iter()
+            .filter(|arn| *arn.region() == region)
+            .map(|arn| Query::Integration(arn.clone()));
+        let targets = self
+            .target_arns
+            .iter()
+            .filter(|arn| arn.region().is_none_or(|named| *named == region))
+            .map(|arn| Query::Target(arn.clone()));
+        let mut queries: Vec<Query> = integrations.chain(targets).collect();
+        if self.integration_arns.is_empty() && self.target_arns.is_empty() {
+            queries.push(Query::All);
+        }
+        Watch {
+            scope: self.name.clone(),
+            region,
+            queries,
+            credentials: self.credentials.clone(),
+            interval: self.interval,
+            timeout: self.timeout,
+            stale_after: self.stale_after,
+            concurrency: self.concurrency,
+            page_size: self.page_size,
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The ARNs that a configuration may name. Each error says which part of the ARN is wrong.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::value::{Invalid, RegionName, Value, check_characters, check_length};
+
+/// The ARN of a zero-ETL integration. It names its region and its account.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IntegrationArn {
+    text: String,
+    region: RegionName,
+}
+
+impl IntegrationArn {
+    /// As the configuration has it.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The region that it is to be asked for in.
+    pub fn region(&self) -> &RegionName {
+        &self.region
+    }
+
+    /// The twelve digits of the account that it belongs to.
+    pub fn account(&self) -> &str {
+        self.text.split(':').nth(4).unwrap_or_default()
+    }
+
+    /// The one spelling for both that are accepted (`integration:ID`, `integration/ID`), to be compared by.
+    pub(super) fn canonical(&self) -> String {
+        self.text.replace('/', ":")
+    }
+}
+
+impl Value for IntegrationArn {
+    const ALLOWED: &'static str = "arn:PARTITION:glue:REGION:ACCOUNT:integration:ID (or integration/ID), of 128 characters at most";
+}
+
+impl FromStr for IntegrationArn {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let arn = Arn::parse::<Self>(text, 128)?;
+        let wrong = |why: String| Err(Invalid::of::<Self>(why));
+        if arn.service != "glue" {
+            return wrong(format!(
+                "is an ARN of `{}`, an integration's is of `glue`",
+                arn.service
+            ));
+        }
+        let Some(region) = arn.region::<Self>()? else {
+            return wrong("names no region".to_owned());
+        };
+        if arn.account.is_empty() {
+            return wrong("names no account".to_owned());
+        }
+        let (kind, id) = arn
+            .resource
+            .split_once([':', '/'])
+            .unwrap_or((arn.resource, ""));
+        if kind != "integration" {
+            return wrong(format!(
+                "is the ARN of a Glue `{}`, not of an `integration`",
+                kind.escape_debug()
+            ));
+        }
+        if id.is_empty() {
+            return wrong("has no id after `integration`".to_owned());
+        }
+        check_characters::<Self>(id, "-")?;
+        Ok(IntegrationArn {
+            text: text.to_owned(),
+            region,
+        })
+    }
+}
+
+impl fmt::Display for IntegrationArn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The ARN of what an integration writes into, of whatever service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TargetArn {
+    text: String,
+    region: Option<RegionName>,
+}
+
+impl TargetArn {
+    /// As the configuration has it.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The region that it is to be asked for in; some services' ARNs name none (S3 buckets).
+    pub fn region(&self) -> Option<&RegionName> {
+        self.region.as_ref()
+    }
+}
+
+impl Value for TargetArn {
+    const ALLOWED: &'static str = "arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE, of 512 characters at most; REGION and ACCOUNT may be empty";
+}
+
+impl FromStr for TargetArn {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let arn = Arn::parse::<Self>(text, 512)?;
+        Ok(TargetArn {
+            text: text.to_owned(),
+            region: arn.region::<Self>()?,
+        })
+    }
+}
+
+impl fmt::Display for TargetArn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The ARN of the role that a scope is watched with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RoleArn(String);
+
+impl RoleArn {
+    /// As the configuration has it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Value for RoleArn {
+    const ALLOWED: &'static str =
+        "arn:PARTITION:iam::ACCOUNT:role/NAME, of 2048 characters at most";
+}
+
+impl FromStr for RoleArn {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let arn = Arn::parse::<Self>(text, 2048)?;
+        let why = match arn.resource.split_once('/') {
+            _ if arn.service != "iam" => {
+                format!("is an ARN of `{}`, a role's is of `iam`", arn.service)
+            }
+            _ if !arn.region.is_empty() => "names a region, a role has none".to_owned(),
+            _ if arn.account.is_empty() => "names no account".to_owned(),
+            Some(("role", name)) if !name.is_empty() && !name.ends_with('/') => {
+                check_characters::<Self>(name, "_+=,.@/-")?;
+                return Ok(RoleArn(text.to_owned()));
+            }
+            Some(("role", _)) | None => "has no role's name".to_owned(),
+            Some((kind, _)) => {
+                format!("is the ARN of a `{}`, not of a `role`", kind.escape_debug())
+            }
+        };
+        Err(Invalid::of::<Self>(why))
+    }
+}
+
+impl fmt::Display for RoleArn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The six parts, with what holds for every ARN checked.
+struct Arn<'a> {
+    partition: &'a str,
+    service: &'a str,
+    region: &'a str,
+    account: &'a str,
+    resource: &'a str,
+}
+
+impl<'a> Arn<'a> {
+    fn parse<V: Value>(text: &'a str, most: usize) -> Result<Self, Invalid> {
+        let wrong = |why: String| Err(Invalid::of::<V>(why));
+        check_length::<V>(text, 1, most)?;
+        if !text.starts_with("arn:") {
+            return wrong("is not an ARN, which begins with `arn:`".to_owned());
+        }
+        if let Some(c) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
+            return wrong(format!("has the character `{}`", c.escape_debug()));
+        }
+        let parts: Vec<&str> = text.splitn(6, ':').collect();
+        let &[_, partition, service, region, account, resource] = parts.as_slice() else {
+            return wrong(format!("has {} of the six parts of an ARN", parts.len()));
+        };
+        if !is_partition(partition) {
+            return wrong(format!(
+                "has the partition `{partition}`; there are `aws` and `aws-…`"
+            ));
+        }
+        let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if service.is_empty() || !service.bytes().all(lower) {
+            return wrong(format!(
+                "has the service `{service}`, which is no name of one"
+            ));
+        }
+        let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
+        if !account.is_empty() && !is_account {
+            return wrong(format!(
+                "has the account `{account}`; an account is 12 digits"
+            ));
+        }
+        if resource.is_empty() {
+            return wrong("names no resource".to_owned());
+        }
+        Ok(Arn {
+            partition,
+            service,
+            region,
+            account,
+            resource,
+        })
+    }
+
+    /// The region, which must lie in the partition.
+    fn region<V: Value>(&self) -> Result<Option<RegionName>, Invalid> {
+        if self.region.is_empty() {
+            return Ok(None);
+        }
+        let Ok(region) = self.region.parse::<RegionName>() else {
+            return Err(Invalid::of::<V>(format!(
+                "has the region `{}`, which is no name of one",
+                self.region
+            )));
+        };
+        // The partitions whose regions can be told by their names. New ones come, and are not held up here.
+        let fits = match self.region {
+            r if r.starts_with("cn-") => self.partition == "aws-cn",
+            r if r.starts_with("us-gov-") => self.partition == "aws-us-gov",
+            _ => !matches!(self.partition, "aws-cn" | "aws-us-gov"),
+        };
+        if fits {
+            return Ok(Some(region));
+        }
+        Err(Invalid::of::<V>(format!(
+            "has the region `{region}`, which is not in the partition `{}`",
+            self.partition
+        )))
+    }
+}
+
+fn is_partition(text: &str) -> bool {
+    let part = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    };
+    text == "aws"
+        || text
+            .strip_prefix("aws-")
+            .is_some_and(|rest| rest.split('-').all(part))
+}

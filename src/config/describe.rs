@@ -1,0 +1,86 @@
+//! What a configuration comes to, in words: what `check` prints. Names no secret.
+
+use std::path::Path;
+
+use super::value::Span;
+use super::{Credentials, Query, Watch};
+
+/// One paragraph for each scope and region: what is asked for, with which credentials, how often. Then how many requests
+/// that comes to (pages and retries come on top) and what is kept at `storage`. Ends with a line break.
+pub fn describe(watches: &[Watch], storage: Option<&Path>) -> String {
+    let mut text = String::new();
+    for watch in watches {
+        text += &paragraph(watch);
+        text += "\n";
+    }
+    let total = watches.iter().map(requests_per_hour).sum();
+    text += &format!("Together at least {} API requests per hour.\n", rate(total));
+    text += &match storage {
+        Some(path) => format!(
+            "The last good data is kept in {} over a restart.\n",
+            path.display()
+        ),
+        None => "Nothing is kept over a restart, since there is no storage.path.\n".to_owned(),
+    };
+    text
+}
+
+fn paragraph(watch: &Watch) -> String {
+    let mut text = format!("Scope {} in {}:\n", watch.scope, watch.region);
+    for query in &watch.queries {
+        text += &match query {
+            Query::Integration(arn) => format!("  watches the integration {arn}\n"),
+            Query::Target(arn) => format!("  watches whatever writes into {arn}\n"),
+            Query::All => "  watches every inbound integration of the account\n".to_owned(),
+        };
+    }
+    text += &format!("  with {}\n", credentials(&watch.credentials));
+    text += &format!(
+        "  polls every {}, each poll within {}, {} at once, {}\n",
+        Span::from(watch.interval),
+        Span::from(watch.timeout),
+        counted(watch.concurrency, "request"),
+        match watch.page_size {
+            Some(size) => format!("{} a page", counted(size.into(), "integration")),
+            None => "pages as large as AWS likes".to_owned(),
+        }
+    );
+    text += &format!(
+        "  serves the last good data for {} while AWS fails\n",
+        Span::from(watch.stale_after)
+    );
+    text += &format!(
+        "  makes at least {} API requests per hour\n",
+        rate(requests_per_hour(watch))
+    );
+    text
+}
+
+fn credentials(credentials: &Credentials) -> String {
+    let source = match &credentials.profile {
+        Some(profile) => format!("the profile {profile}"),
+        None => "the SDK's default credentials".to_owned(),
+    };
+    let Some(role) = &credentials.role else {
+        return source;
+    };
+    let id = match role.external_id {
+        Some(_) => " with an external id",
+        None => "",
+    };
+    format!("the role {}{id}, assumed with {source}", role.arn)
+}
+
+fn requests_per_hour(watch: &Watch) -> f64 {
+    crate::exposition::families::count(watch.queries.len()) * 3600.0 / watch.interval.as_secs_f64()
+}
+
+/// Whole where it can be. Two decimals show one request a day as 0.04.
+fn rate(per_hour: f64) -> String {
+    let text = format!("{per_hour:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn counted(count: usize, of: &str) -> String {
+    format!("{count} {of}{}", if count == 1 { "" } else { "s" })
+}

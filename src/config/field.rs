@@ -1,0 +1,335 @@
+//! Takes single values out of the tree, and notes for each that is not what its key takes: where, what was found, what is
+//! allowed. Knows nothing of what the keys mean.
+
+use std::ops::RangeInclusive;
+
+use super::secret::Secrets;
+use super::value::{Invalid, Value};
+use super::yaml::{At, Node};
+
+/// A key that differs by more is not what was meant.
+const NEAR: usize = 2;
+
+/// More of a value than this helps nobody to find it.
+const SHOWN_CHARACTERS: usize = 120;
+
+/// What became of a key: not there, there and wrong (which was noted), or a value and where it is.
+#[derive(Default)]
+pub(super) enum Given<T> {
+    #[default]
+    Absent,
+    Wrong,
+    Right(T, At),
+}
+
+impl<T> Given<T> {
+    pub(super) fn right(self) -> Option<T> {
+        match self {
+            Given::Right(value, _) => Some(value),
+            Given::Absent | Given::Wrong => None,
+        }
+    }
+
+    /// This, or what is given above if this is absent.
+    pub(super) fn or_above<'a>(&'a self, above: &'a Given<T>) -> &'a Given<T> {
+        match self {
+            Given::Absent => above,
+            Given::Wrong | Given::Right(..) => self,
+        }
+    }
+
+    pub(super) fn as_right(&self) -> Option<&T> {
+        match self {
+            Given::Right(value, _) => Some(value),
+            Given::Absent | Given::Wrong => None,
+        }
+    }
+}
+
+/// A list of values: those that are right, with their places.
+pub(super) struct Listed<T> {
+    /// Where the list is, if its key is there.
+    pub(super) at: Option<At>,
+    pub(super) items: Vec<(T, At)>,
+    /// Nothing in it was wrong.
+    pub(super) complete: bool,
+}
+
+impl<T> Listed<T> {
+    pub(super) fn values(self) -> Vec<T> {
+        self.items.into_iter().map(|(value, _)| value).collect()
+    }
+}
+
+/// The entries of a map whose keys are known, each once.
+pub(super) struct Fields<'n> {
+    pub(super) at: At,
+    entries: Vec<(&'static str, usize, &'n Node)>,
+}
+
+impl<'n> Fields<'n> {
+    /// The value of `key` and its place. May be null.
+    pub(super) fn get(&self, key: &str) -> Option<(&'n Node, At)> {
+        self.entries
+            .iter()
+            .find(|(name, _, _)| *name == key)
+            .map(|(_, n, node)| (*node, self.at.entry(*n, key)))
+    }
+}
+
+/// Reads on whatever it finds, and collects what is wrong.
+pub(super) struct Reader {
+    pub(super) found: Vec<(At, String)>,
+    secrets: Secrets,
+}
+
+impl Reader {
+    pub(super) fn new(secrets: Secrets) -> Self {
+        Reader {
+            found: Vec::new(),
+            secrets,
+        }
+    }
+
+    pub(super) fn mistake(&mut self, at: &At, text: impl Into<String>) {
+        self.found.push((at.clone(), text.into()));
+    }
+
+    /// In backquotes, on one line and not too long; `***` for a secret.
+    pub(super) fn shown(&self, text: &str) -> String {
+        if self.secrets.has(text) {
+            return "`***`".to_owned();
+        }
+        let mut shown = String::from("`");
+        for c in text.chars().take(SHOWN_CHARACTERS) {
+            match c {
+                '"' | '\'' | '\\' => shown.push(c),
+                c => shown.extend(c.escape_debug()),
+            }
+        }
+        if text.chars().nth(SHOWN_CHARACTERS).is_some() {
+            shown.push('…');
+        }
+        shown + "`"
+    }
+
+    /// The entries of the map at `at`. Unknown keys, and known ones after their first, are noted and left out.
+    pub(super) fn fields<'n>(
+        &mut self,
+        node: &'n Node,
+        at: &At,
+        allowed: &'static [&'static str],
+    ) -> Option<Fields<'n>> {
+        let Node::Map(map) = node else {
+            let keys = allowed.join(", ");
+            self.wrong_kind(node, at, &format!("a map with the keys {keys}"));
+            return None;
+        };
+        let mut entries: Vec<(&'static str, usize, &Node)> = Vec::new();
+        for (n, (key, value)) in map.iter().enumerate() {
+            let known = match key {
+                Node::Text(text) => allowed.iter().find(|name| **name == text),
+                _ => None,
+            };
+            match known {
+                Some(name) if entries.iter().any(|(seen, _, _)| seen == name) => {
+                    self.mistake(&at.key(n), format!("the key `{name}` is there twice"));
+                }
+                Some(name) => entries.push((name, n, value)),
+                None => {
+                    let text = self.unknown_key(key, allowed);
+                    self.mistake(&at.key(n), text);
+                }
+            }
+        }
+        Some(Fields {
+            at: at.clone(),
+            entries,
+        })
+    }
+
+    fn unknown_key(&self, key: &Node, allowed: &[&'static str]) -> String {
+        let keys = allowed.join(", ");
+        let Some(written) = key.scalar() else {
+            return format!("a key is {}; allowed: {keys}", key.kind());
+        };
+        let meant = match near(&written, allowed) {
+            Some(name) => format!(", did you mean `{name}`?"),
+            None => ";".to_owned(),
+        };
+        format!(
+            "unknown key {}{meant} allowed: {keys}",
+            self.shown(&written)
+        )
+    }
+
+    /// The elements of the list at `at`, which is to be `what`.
+    pub(super) fn items<'n>(&mut self, node: &'n Node, at: &At, what: &str) -> Option<&'n [Node]> {
+        match node {
+            Node::List(items) => Some(items),
+            _ => {
+                self.wrong_kind(node, at, what);
+                None
+            }
+        }
+    }
+
+    pub(super) fn list<T: Value>(&mut self, fields: &Fields<'_>, key: &str) -> Listed<T> {
+        let mut listed = Listed {
+            at: None,
+            items: Vec::new(),
+            complete: true,
+        };
+        let Some((node, at)) = fields.get(key) else {
+            return listed;
+        };
+        match self.items(
+            node,
+            &at,
+            &format!("a list, `[…]`, each element {}", T::ALLOWED),
+        ) {
+            None => listed.complete = false,
+            Some(nodes) => {
+                for (n, node) in nodes.iter().enumerate() {
+                    let item_at = at.item(n);
+                    match self.one(node, &item_at) {
+                        Some(value) => listed.items.push((value, item_at)),
+                        None => listed.complete = false,
+                    }
+                }
+            }
+        }
+        listed.at = Some(at);
+        listed
+    }
+
+    pub(super) fn value<T: Value>(&mut self, fields: &Fields<'_>, key: &str) -> Given<T> {
+        let Some((node, at)) = fields.get(key) else {
+            return Given::Absent;
+        };
+        match self.one(node, &at) {
+            Some(value) => Given::Right(value, at),
+            None => Given::Wrong,
+        }
+    }
+
+    fn one<T: Value>(&mut self, node: &Node, at: &At) -> Option<T> {
+        let Some(text) = node.scalar() else {
+            self.wrong_kind(node, at, T::ALLOWED);
+            return None;
+        };
+        let wrong = match (text.parse::<T>(), node) {
+            (Ok(value), Node::Text(_)) => return Some(value),
+            (Ok(_), _) => format!("is {}, not text; put it in quotes", node.kind()),
+            // Why a secret is wrong could tell a part of it.
+            (Err(_), _) if self.secrets.has(&text) => {
+                format!("is not valid here; allowed: {}", T::ALLOWED)
+            }
+            (Err(e), _) => e.to_string(),
+        };
+        let text = format!("{} {wrong}", self.shown(&text));
+        self.mistake(at, text);
+        None
+    }
+
+    /// A whole number within `range`.
+    pub(super) fn number(
+        &mut self,
+        fields: &Fields<'_>,
+        key: &str,
+        range: RangeInclusive<u16>,
+    ) -> Given<u16> {
+        let Some((node, at)) = fields.get(key) else {
+            return Given::Absent;
+        };
+        let allowed = format!("a whole number, {} to {}", range.start(), range.end());
+        let Some(text) = node.scalar() else {
+            self.wrong_kind(node, &at, &allowed);
+            return Given::Wrong;
+        };
+        let wrong = match (node, text.parse::<u16>()) {
+            (Node::Number(_), Ok(number)) if range.contains(&number) => {
+                return Given::Right(number, at);
+            }
+            (Node::Number(_), _) if text.contains('.') => "is not a whole number",
+            (Node::Number(_), _) => "is out of bounds",
+            (Node::Text(_), Ok(_)) => "is text, not a number; write it without quotes",
+            _ => "is not a number",
+        };
+        let text = format!("{} {wrong}; allowed: {allowed}", self.shown(&text));
+        self.mistake(&at, text);
+        Given::Wrong
+    }
+
+    fn wrong_kind(&mut self, node: &Node, at: &At, allowed: &str) {
+        let text = match node {
+            Node::Null => format!("has no value; leave it out or give {allowed}"),
+            Node::Tagged => format!("has a tag (`!…`); leave the tag out; allowed: {allowed}"),
+            Node::List(_) | Node::Map(_) => format!("is {}; allowed: {allowed}", node.kind()),
+            Node::Bool(_) | Node::Number(_) | Node::Text(_) => format!(
+                "{} is {}; allowed: {allowed}",
+                self.shown(&node.scalar().unwrap_or_default()),
+                node.kind()
+            ),
+        };
+        self.mistake(at, text);
+    }
+
+    /// A text with something in it, of whatever characters.
+    pub(super) fn filled(&mut self, fields: &Fields<'_>, key: &str) -> Given<String> {
+        match self.value::<Filled>(fields, key) {
+            Given::Right(Filled(text), at) => Given::Right(text, at),
+            Given::Absent => Given::Absent,
+            Given::Wrong => Given::Wrong,
+        }
+    }
+}
+
+struct Filled(String);
+
+impl Value for Filled {
+    const ALLOWED: &'static str = "a text that is not empty";
+}
+
+impl std::str::FromStr for Filled {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        if text.trim().is_empty() {
+            return Err(Invalid::of::<Self>("is empty"));
+        }
+        // No file name and no profile has one, and the system calls refuse it with less of an explanation.
+        if text.contains('\0') {
+            return Err(Invalid::of::<Self>("has a NUL character"));
+        }
+        Ok(Filled(text.to_owned()))
+    }
+}
+
+/// The allowed key that differs least from `written`, if that is little.
+fn near(written: &str, allowed: &[&'static str]) -> Option<&'static str> {
+    if written.len() > 32 {
+        return None;
+    }
+    allowed
+        .iter()
+        .map(|name| (distance(written, name), *name))
+        .min()
+        .filter(|(distance, _)| *distance <= NEAR)
+        .map(|(_, name)| name)
+}
+
+/// Levenshtein's: how many characters are to be inserted, removed or replaced.
+fn distance(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in to.chars().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}

@@ -1,0 +1,276 @@
+//! From the tree to the configuration: which keys there are, what each takes, and what holds across them.
+//! Goes on after a mistake, so that all are told at once. A check that depends on a value that is wrong itself is left out.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use super::field::{Fields, Given, Listed, Reader};
+use super::mistake::Mistakes;
+use super::secret;
+use super::timing::{POLLING, Polling};
+use super::yaml::{self, At, Node};
+use super::{
+    Config, Credentials, ExternalId, IntegrationArn, RegionName, Role, RoleArn, Scope, ScopeName,
+    TargetArn,
+};
+
+const TOP: &[&str] = &["polling", "storage", "scopes"];
+const STORAGE: &[&str] = &["path"];
+const SCOPE: &[&str] = &[
+    "name",
+    "regions",
+    "integration_arns",
+    "target_arns",
+    "role_arn",
+    "external_id",
+    "external_id_file",
+    "profile",
+    "interval",
+    "timeout",
+    "stale_after",
+    "concurrency",
+    "page_size",
+];
+
+const DEFAULT_CONCURRENCY: usize = 4;
+
+/// The configuration in `text`. `file` is what mistakes name, and what relative files are relative to.
+pub(super) fn read(text: &str, file: &Path) -> Result<Config, Mistakes> {
+    // The parser would take what follows a byte order mark for a second document.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let root = yaml::parse(text).map_err(|mistake| Mistakes::one(file, mistake))?;
+    let directory = file.parent().unwrap_or(Path::new(""));
+    let mut reader = Reader::new(secret::in_tree(&root));
+    let config = reader.config(&root, directory);
+    let mistakes = Mistakes::located(reader.found, |at| (yaml::place(text, at), at.path.clone()));
+    Mistakes::or(mistakes, Some(file), config)
+}
+
+impl Reader {
+    /// Complete only if no mistake was found.
+    fn config(&mut self, root: &Node, directory: &Path) -> Config {
+        let mut config = Config {
+            scopes: Vec::new(),
+            storage_path: None,
+        };
+        let at = At::default();
+        if *root == Node::Null {
+            self.mistake(&at, "the file is empty; it needs `scopes`");
+            return config;
+        }
+        let Some(top) = self.fields(root, &at, TOP) else {
+            return config;
+        };
+        let polling = match top.get("polling") {
+            Some((node, at)) => self.fields(node, &at, POLLING).map(|own| {
+                let polling = self.polling(&own);
+                self.timing(&polling, &Polling::default());
+                polling
+            }),
+            None => None,
+        }
+        .unwrap_or_default();
+        if let Some((node, at)) = top.get("storage")
+            && let Some(storage) = self.fields(node, &at, STORAGE)
+        {
+            config.storage_path = self.filled(&storage, "path").right().map(PathBuf::from);
+        }
+        let Some((node, scopes_at)) = top.get("scopes") else {
+            self.mistake(&at, "`scopes` is missing; at least one scope is needed");
+            return config;
+        };
+        if *node == Node::Null || *node == Node::List(Vec::new()) {
+            self.mistake(&scopes_at, "is empty; at least one scope is needed");
+            return config;
+        }
+        let Some(items) = self.items(node, &scopes_at, "a list of scopes") else {
+            return config;
+        };
+        let mut names: HashMap<ScopeName, At> = HashMap::new();
+        for (i, item) in items.iter().enumerate() {
+            let at = scopes_at.item(i);
+            if let Some(fields) = self.fields(item, &at, SCOPE) {
+                let name = self.scope_name(&fields, &mut names);
+                let scope = self.scope(&fields, name, &polling, directory);
+                config.scopes.extend(scope);
+            }
+        }
+        config
+    }
+
+    fn scope_name(
+        &mut self,
+        fields: &Fields<'_>,
+        names: &mut HashMap<ScopeName, At>,
+    ) -> Option<ScopeName> {
+        if let Some((Node::Null, at)) = fields.get("name") {
+            self.mistake(&at, "has no value; each scope needs a name of its own");
+            return None;
+        }
+        match self.value::<ScopeName>(fields, "name") {
+            Given::Right(name, at) => {
+                if let Some(first) = names.get(&name) {
+                    let name = self.shown(name.as_str());
+                    let text = format!("{name} is a scope already, as {}", first.path);
+                    self.mistake(&at, text);
+                } else {
+                    names.insert(name.clone(), at);
+                }
+                Some(name)
+            }
+            Given::Absent => {
+                self.mistake(
+                    &fields.at,
+                    "`name` is missing; each scope needs one of its own",
+                );
+                None
+            }
+            Given::Wrong => None,
+        }
+    }
+
+    fn scope(
+        &mut self,
+        fields: &Fields<'_>,
+        name: Option<ScopeName>,
+        polling: &Polling,
+        directory: &Path,
+    ) -> Option<Scope> {
+        let regions = self.list::<RegionName>(fields, "regions");
+        let integrations = self.list::<IntegrationArn>(fields, "integration_arns");
+        let targets = self.list::<TargetArn>(fields, "target_arns");
+        self.no_twins(&regions, ToString::to_string);
+        self.no_twins(&integrations, IntegrationArn::canonical);
+        self.no_twins(&targets, ToString::to_string);
+        self.regions_fit(&regions, &integrations, &targets);
+        let credentials = self.credentials(fields, directory);
+        let own = self.polling(fields);
+        let timing = self.timing(&own, polling);
+        let timing = timing?;
+        let concurrency = own.concurrency.or_above(&polling.concurrency).as_right();
+        Some(Scope {
+            name: name?,
+            regions: regions.values(),
+            integration_arns: integrations.values(),
+            target_arns: targets.values(),
+            credentials,
+            interval: timing.interval,
+            timeout: timing.timeout,
+            stale_after: timing.stale_after,
+            concurrency: concurrency.map_or(DEFAULT_CONCURRENCY, |count| usize::from(*count)),
+            page_size: own
+                .page_size
+                .or_above(&polling.page_size)
+                .as_right()
+                .copied(),
+        })
+    }
+
+    fn no_twins<T: ToString>(&mut self, list: &Listed<T>, same: impl Fn(&T) -> String) {
+        let mut seen: HashMap<String, &At> = HashMap::new();
+        for (value, at) in &list.items {
+            if let Some(first) = seen.get(&same(value)) {
+                let text = format!(
+                    "{} is listed already, as {}",
+                    self.shown(&value.to_string()),
+                    first.path
+                );
+                self.mistake(at, text);
+            } else {
+                seen.insert(same(value), at);
+            }
+        }
+    }
+
+    fn regions_fit(
+        &mut self,
+        regions: &Listed<RegionName>,
+        integrations: &Listed<IntegrationArn>,
+        targets: &Listed<TargetArn>,
+    ) {
+        let of_integrations = integrations
+            .items
+            .iter()
+            .map(|(arn, at)| (Some(arn.region()), arn.as_str(), at));
+        let of_targets = targets
+            .items
+            .iter()
+            .map(|(arn, at)| (arn.region(), arn.as_str(), at));
+        let used: Vec<(Option<&RegionName>, &str, &At)> =
+            of_integrations.chain(of_targets).collect();
+        let Some(regions_at) = &regions.at else {
+            for (_, arn, at) in used.iter().filter(|(region, ..)| region.is_none()) {
+                let arn = self.shown(arn);
+                self.mistake(
+                    at,
+                    format!("{arn} names no region, so the scope needs `regions`"),
+                );
+            }
+            return;
+        };
+        if regions.items.is_empty() && regions.complete {
+            let text = "is empty; leave it out to watch the regions of the ARNs, or else the SDK's";
+            self.mistake(regions_at, text);
+            return;
+        }
+        if regions.complete {
+            let listed: HashSet<&RegionName> = regions.items.iter().map(|(r, _)| r).collect();
+            for (region, arn, at) in &used {
+                if let Some(region) = region.filter(|region| !listed.contains(region)) {
+                    let arn = self.shown(arn);
+                    let text = format!(
+                        "{arn} is in {region}, which is not in `regions`; it would not be asked for"
+                    );
+                    self.mistake(at, text);
+                }
+            }
+        }
+        let everywhere = used.iter().any(|(region, ..)| region.is_none());
+        if used.is_empty() || everywhere || !integrations.complete || !targets.complete {
+            return;
+        }
+        let needed: HashSet<&RegionName> = used.iter().filter_map(|(r, ..)| *r).collect();
+        for (region, at) in regions.items.iter().filter(|(r, _)| !needed.contains(r)) {
+            let text =
+                format!("none of the scope's ARNs is in {region}; nothing would be asked there");
+            self.mistake(at, text);
+        }
+    }
+
+    fn credentials(&mut self, fields: &Fields<'_>, directory: &Path) -> Credentials {
+        let profile = self.filled(fields, "profile").right();
+        let arn = self.value::<RoleArn>(fields, "role_arn");
+        let id = self.value::<ExternalId>(fields, "external_id");
+        let file = self.filled(fields, "external_id_file");
+        for key in ["external_id", "external_id_file"] {
+            if let (Some((_, at)), Given::Absent) = (fields.get(key), &arn) {
+                self.mistake(&at, "there is no `role_arn` that it would be for");
+            }
+        }
+        if let (Some(_), Some((_, at))) =
+            (fields.get("external_id"), fields.get("external_id_file"))
+        {
+            self.mistake(
+                &at,
+                "there is an `external_id` too; allowed: one of the two",
+            );
+        }
+        let from_file = match file {
+            Given::Right(name, at) => match secret::in_file(&directory.join(name)) {
+                Ok(id) => Some(id),
+                Err(text) => {
+                    self.mistake(&at, text);
+                    None
+                }
+            },
+            Given::Absent | Given::Wrong => None,
+        };
+        Credentials {
+            profile,
+            role: arn.right().map(|arn| Role {
+                arn,
+                external_id: id.right().or(from_file),
+            }),
+        }
+    }
+}

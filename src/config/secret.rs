@@ -1,0 +1,68 @@
+//! Where external ids are found, and how they are kept out of what is printed.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::value::ExternalId;
+use super::yaml::Node;
+
+const KEY: &str = "external_id";
+
+/// More than the longest external id with its line ends; a wrong file (a device, say) is not read to its end.
+const LARGEST_FILE: u64 = 4096;
+
+/// All that is written anywhere below a key `external_id`, of whatever type: an alias may bring it to other places.
+pub(super) fn in_tree(root: &Node) -> Secrets {
+    let mut texts = HashSet::new();
+    collect(root, false, &mut texts);
+    Secrets(texts)
+}
+
+fn collect(node: &Node, secret: bool, texts: &mut HashSet<String>) {
+    match node {
+        Node::List(items) => {
+            for item in items {
+                collect(item, secret, texts);
+            }
+        }
+        Node::Map(entries) => {
+            for (key, value) in entries {
+                collect(key, secret, texts);
+                let below = secret || *key == Node::Text(KEY.to_owned());
+                collect(value, below, texts);
+            }
+        }
+        Node::Null | Node::Tagged => {}
+        Node::Bool(_) | Node::Number(_) | Node::Text(_) => {
+            if secret {
+                texts.extend(node.scalar());
+            }
+        }
+    }
+}
+
+/// What no message may show.
+pub(super) struct Secrets(HashSet<String>);
+
+impl Secrets {
+    /// Also true of a text that has swallowed the key: `profile: a` and below it, further in, `external_id:b`.
+    pub(super) fn has(&self, text: &str) -> bool {
+        self.0.contains(text) || text.contains("external_id:")
+    }
+}
+
+/// The external id that is all there is in this file, but for line ends after it.
+/// Errors name the file and never what is in it.
+pub(super) fn in_file(path: &Path) -> Result<ExternalId, String> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes))
+        .map_err(|e| format!("`{}` cannot be read: {e}", path.display()))?;
+    let invalid = |why: &dyn std::fmt::Display| format!("what `{}` holds {why}", path.display());
+    let text = std::str::from_utf8(&bytes).map_err(|_| invalid(&"is not UTF-8"))?;
+    text.trim_end_matches(['\r', '\n'])
+        .parse()
+        .map_err(|e| invalid(&e))
+}

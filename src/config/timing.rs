@@ -1,0 +1,138 @@
+//! How often and how patiently: the keys that `polling` and each scope have in common, their defaults, and what
+//! holds between them.
+
+use std::time::Duration;
+
+use super::field::{Fields, Given, Reader};
+use super::value::{Interval, Span};
+
+pub(super) const POLLING: &[&str] = &[
+    "interval",
+    "timeout",
+    "stale_after",
+    "concurrency",
+    "page_size",
+];
+
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
+/// Enough for some pages and retries, and the poll still ends before the next.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45);
+const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// Long: to resolve a page because we are blind is worse than old data that says that it is old.
+const DEFAULT_STALE_AFTER: Duration = Duration::from_secs(3600);
+
+/// How a scope, or `polling` for all of them, is polled, as far as it says so.
+#[derive(Default)]
+pub(super) struct Polling {
+    interval: Given<Interval>,
+    timeout: Given<Span>,
+    stale_after: Given<Span>,
+    pub(super) concurrency: Given<u16>,
+    pub(super) page_size: Given<u16>,
+}
+
+/// What holds for one scope.
+pub(super) struct Timing {
+    pub(super) interval: Duration,
+    pub(super) timeout: Duration,
+    pub(super) stale_after: Duration,
+}
+
+impl Reader {
+    pub(super) fn polling(&mut self, fields: &Fields<'_>) -> Polling {
+        Polling {
+            interval: self.value(fields, "interval"),
+            timeout: self.value(fields, "timeout"),
+            stale_after: self.value(fields, "stale_after"),
+            concurrency: self.number(fields, "concurrency", 1..=100),
+            page_size: self.number(fields, "page_size", 1..=10_000),
+        }
+    }
+
+    /// What holds for `own`, which takes from `above` what it does not say, and defaults that fit its own interval.
+    /// A value of `above` is a mistake only of a scope that has an interval of its own; else it was told at `above`.
+    /// None if a value that is needed is wrong in itself.
+    pub(super) fn timing(&mut self, own: &Polling, above: &Polling) -> Option<Timing> {
+        let interval = match own.interval.or_above(&above.interval) {
+            Given::Right(interval, _) => (*interval).into(),
+            Given::Absent => DEFAULT_INTERVAL,
+            Given::Wrong => return None,
+        };
+        let timeout = self.timeout(interval, own, above);
+        let stale_after = self.stale_after(interval, own, above);
+        Some(Timing {
+            interval,
+            timeout: timeout?,
+            stale_after: stale_after?,
+        })
+    }
+
+    fn timeout(&mut self, interval: Duration, own: &Polling, above: &Polling) -> Option<Duration> {
+        let (given, timeout_at) = match own.timeout.or_above(&above.timeout) {
+            Given::Right(timeout, at) => (*timeout, at),
+            Given::Absent => return Some(DEFAULT_TIMEOUT.min(interval * 3 / 4)),
+            Given::Wrong => return None,
+        };
+        let timeout = Duration::from(given);
+        let interval = Span::from(interval);
+        if timeout >= SHORTEST_TIMEOUT && timeout < Duration::from(interval) {
+            return Some(timeout);
+        }
+        match (&own.timeout, &own.interval) {
+            (Given::Right(..), _) => {
+                let wrong = if timeout < SHORTEST_TIMEOUT {
+                    "too short".to_owned()
+                } else {
+                    format!("not below the interval ({interval})")
+                };
+                let text =
+                    format!("{given} is {wrong}; allowed: at least 1s and below the interval");
+                self.mistake(timeout_at, text);
+            }
+            (_, Given::Right(_, interval_at)) if timeout >= SHORTEST_TIMEOUT => self.mistake(
+                interval_at,
+                format!(
+                    "{interval} is not above polling.timeout ({given}), which holds here too; \
+                     allowed: a longer interval, or a timeout of the scope's own below {interval}"
+                ),
+            ),
+            _ => {}
+        }
+        None
+    }
+
+    fn stale_after(
+        &mut self,
+        interval: Duration,
+        own: &Polling,
+        above: &Polling,
+    ) -> Option<Duration> {
+        let (given, stale_after_at) = match own.stale_after.or_above(&above.stale_after) {
+            Given::Right(stale_after, at) => (*stale_after, at),
+            Given::Absent => return Some(DEFAULT_STALE_AFTER.max(interval * 6)),
+            Given::Wrong => return None,
+        };
+        let stale_after = Duration::from(given);
+        let (interval, least) = (Span::from(interval), Span::from(interval * 2));
+        if stale_after >= Duration::from(least) {
+            return Some(stale_after);
+        }
+        match (&own.stale_after, &own.interval) {
+            (Given::Right(..), _) => self.mistake(
+                stale_after_at,
+                format!(
+                    "{given} is less than twice the interval ({interval}); allowed: at least {least}"
+                ),
+            ),
+            (_, Given::Right(_, interval_at)) => self.mistake(
+                interval_at,
+                format!(
+                    "{interval} is more than half of polling.stale_after ({given}), which holds here too; \
+                     allowed: a shorter interval, or a stale_after of the scope's own, at least {least}"
+                ),
+            ),
+            _ => {}
+        }
+        None
+    }
+}

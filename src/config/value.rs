@@ -1,0 +1,307 @@
+//! Values that exist only if they are valid: each is made by `FromStr` alone, and nobody checks it again.
+//! ARNs are in `arn`, for their number.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Why a text is not a value of its kind, and what would be. Reads on from the text itself: "`5` has no unit; allowed: …".
+/// Quotes at most a part of the text, and nothing of a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    why: String,
+    allowed: &'static str,
+}
+
+impl Invalid {
+    /// For `V`, whose bounds it names.
+    pub(super) fn of<V: Value>(why: impl Into<String>) -> Self {
+        Invalid {
+            why: why.into(),
+            allowed: V::ALLOWED,
+        }
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; allowed: {}", self.why, self.allowed)
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+/// A kind of value that is written as one text.
+pub trait Value: FromStr<Err = Invalid> {
+    /// All that is accepted, in words: "1 to 64 of …".
+    const ALLOWED: &'static str;
+}
+
+/// A length of time as it is written in the configuration: `90s`, `5m`, `1h30m`. Seconds are its precision when it is
+/// read; one made from a `Duration` shows fractions too (`7.5s`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span(Duration);
+
+/// Largest first: the order in which they are written.
+const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+
+impl Value for Span {
+    const ALLOWED: &'static str = "a time in whole d, h, m, s, largest first, as in 90s, 5m, 1h30m";
+}
+
+impl FromStr for Span {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        seconds(text)
+            .map(|seconds| Span(Duration::from_secs(seconds)))
+            .map_err(Invalid::of::<Self>)
+    }
+}
+
+fn seconds(text: &str) -> Result<u64, String> {
+    if text.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    let mut total: u64 = 0;
+    let mut units = UNITS.iter();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (number, tail) = split_before(rest, |c| !c.is_ascii_digit());
+        let (unit, tail) = split_before(tail, |c| c.is_ascii_digit());
+        if number.is_empty() {
+            return Err(format!(
+                "begins with `{}` instead of a digit",
+                unit.escape_debug()
+            ));
+        }
+        if unit.is_empty() {
+            return Err("has no unit".to_owned());
+        }
+        if !UNITS.iter().any(|(name, _)| *name == unit) {
+            return Err(format!("has `{}`, which is no unit", unit.escape_debug()));
+        }
+        // The iterator is never wound back, so a unit that has passed is found no more.
+        let Some((_, length)) = units.find(|(name, _)| *name == unit) else {
+            return Err(format!("has the unit `{unit}` twice or in the wrong order"));
+        };
+        total = number
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(*length))
+            .and_then(|part| total.checked_add(part))
+            .ok_or("is too long a time to be counted")?;
+        rest = tail;
+    }
+    Ok(total)
+}
+
+/// What comes before the first such character, and the rest.
+fn split_before(text: &str, is: impl Fn(char) -> bool) -> (&str, &str) {
+    text.split_at(text.find(is).unwrap_or(text.len()))
+}
+
+impl From<Duration> for Span {
+    fn from(duration: Duration) -> Self {
+        Span(duration)
+    }
+}
+
+impl From<Span> for Duration {
+    fn from(span: Span) -> Self {
+        span.0
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0.as_secs();
+        for (name, length) in UNITS.iter().filter(|(name, _)| *name != "s") {
+            if rest >= *length {
+                write!(f, "{}{name}", rest / length)?;
+                rest %= length;
+            }
+        }
+        let fraction = format!("{:09}", self.0.subsec_nanos());
+        match fraction.trim_end_matches('0') {
+            "" if rest == 0 && !self.0.is_zero() => Ok(()),
+            "" => write!(f, "{rest}s"),
+            fraction => write!(f, "{rest}.{fraction}s"),
+        }
+    }
+}
+
+/// The time from one poll to the next: 10s to 24h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Interval(Span);
+
+impl Value for Interval {
+    const ALLOWED: &'static str = "10s to 24h, as in 90s, 5m, 1h30m";
+}
+
+impl FromStr for Interval {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let seconds = seconds(text).map_err(Invalid::of::<Self>)?;
+        match seconds {
+            ..10 => Err(Invalid::of::<Self>("is too short")),
+            10..=86_400 => Ok(Interval(Span(Duration::from_secs(seconds)))),
+            _ => Err(Invalid::of::<Self>("is too long")),
+        }
+    }
+}
+
+impl From<Interval> for Duration {
+    fn from(interval: Interval) -> Self {
+        interval.0.into()
+    }
+}
+
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The name of an AWS region. Whether there is such a region only AWS knows.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RegionName(String);
+
+impl RegionName {
+    /// As AWS writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Value for RegionName {
+    const ALLOWED: &'static str = "the name of an AWS region, as in eu-west-1, us-gov-west-1";
+}
+
+impl FromStr for RegionName {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let letters =
+            |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
+        let parts: Vec<&str> = text.split('-').collect();
+        match parts.as_slice() {
+            [area, places @ .., number]
+                if area.len() >= 2
+                    && letters(area)
+                    && !places.is_empty()
+                    && places.iter().all(letters)
+                    && matches!(number.len(), 1 | 2)
+                    && number.bytes().all(|b| b.is_ascii_digit()) =>
+            {
+                Ok(RegionName(text.to_owned()))
+            }
+            _ => Err(Invalid::of::<Self>("is not the name of a region")),
+        }
+    }
+}
+
+impl fmt::Display for RegionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name that the configuration gives a scope; the label `scope` of the exporter's own metrics.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ScopeName(String);
+
+impl ScopeName {
+    /// As the configuration has it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Value for ScopeName {
+    const ALLOWED: &'static str =
+        "1 to 64 letters (a-z, A-Z), digits, underscores, hyphens and dots";
+}
+
+impl FromStr for ScopeName {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        check_length::<Self>(text, 1, 64)?;
+        check_characters::<Self>(text, "_-.")?;
+        Ok(ScopeName(text.to_owned()))
+    }
+}
+
+impl fmt::Display for ScopeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The external id of a role: a secret that its owner asks for. Prints as `***`, however it is printed.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExternalId(String);
+
+impl ExternalId {
+    /// The secret itself, for the call that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+/// AWS's own bounds (STS, AssumeRole, ExternalId).
+impl Value for ExternalId {
+    const ALLOWED: &'static str = "2 to 1224 of a-z, A-Z, 0-9 and _+=,.@:/-";
+}
+
+impl FromStr for ExternalId {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        // Not which character: it would be a part of the secret.
+        check_length::<Self>(text, 2, 1224)?;
+        check_characters::<Self>(text, "_+=,.@:/-")
+            .map_err(|_| Invalid::of::<Self>("has a character that is not allowed"))?;
+        Ok(ExternalId(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for ExternalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Display for ExternalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Of so many characters, both bounds included.
+pub(super) fn check_length<V: Value>(text: &str, least: usize, most: usize) -> Result<(), Invalid> {
+    match text.chars().count() {
+        0 => Err(Invalid::of::<V>("is empty")),
+        count if count < least => Err(Invalid::of::<V>("is too short")),
+        count if count > most => Err(Invalid::of::<V>(format!(
+            "is too long ({count} characters)"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Of ASCII letters and digits and `others` only.
+pub(super) fn check_characters<V: Value>(text: &str, others: &str) -> Result<(), Invalid> {
+    match text
+        .chars()
+        .find(|c| !c.is_ascii_alphanumeric() && !others.contains(*c))
+    {
+        None => Ok(()),
+        Some(wrong) => Err(Invalid::of::<V>(format!(
+            "has the character `{}`",
+            wrong.escape_debug()
+        ))),
+    }
+}

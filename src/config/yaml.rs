@@ -1,0 +1,310 @@
+//! A YAML document as a tree that keeps what a mistake needs: duplicate keys stay, wrong types arrive as they are,
+//! and the place of each node can be asked for. Knows nothing of what a configuration means.
+
+use std::cell::Cell;
+use std::fmt;
+
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess,
+    VariantAccess, Visitor,
+};
+
+use super::mistake::{Mistake, Place};
+
+/// Aliases of aliases grow without bound from a few lines; a file of 8 MiB of distinct ARNs has a tenth of this.
+const MOST_NODES: usize = 1_000_000;
+
+/// One value of the document.
+#[derive(Debug, PartialEq)]
+pub(super) enum Node {
+    Null,
+    Bool(bool),
+    /// A number, as Rust writes it (`0x10` is `16`).
+    Number(String),
+    Text(String),
+    List(Vec<Node>),
+    /// All entries in their order, those with the same key included.
+    Map(Vec<(Node, Node)>),
+    /// A value with a tag of its own (`!name`); no key of ours takes one.
+    Tagged,
+}
+
+impl Node {
+    /// What a user calls this kind of value.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Node::Null => "nothing",
+            Node::Bool(_) => "a boolean",
+            Node::Number(_) => "a number",
+            Node::Text(_) => "text",
+            Node::List(_) => "a list",
+            Node::Map(_) => "a map",
+            Node::Tagged => "a value with a tag",
+        }
+    }
+
+    /// What is written there, if it is one value rather than a list or a map.
+    pub(super) fn scalar(&self) -> Option<String> {
+        match self {
+            Node::Bool(value) => Some(value.to_string()),
+            Node::Number(text) | Node::Text(text) => Some(text.clone()),
+            Node::Null | Node::List(_) | Node::Map(_) | Node::Tagged => None,
+        }
+    }
+}
+
+/// Which node of the document: the way down to it, and how a user writes that way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct At {
+    /// As in `scopes[2].regions[0]`; empty for the root.
+    pub(super) path: String,
+    steps: Vec<usize>,
+    key: bool,
+}
+
+impl At {
+    /// The n-th element of this list.
+    pub(super) fn item(&self, n: usize) -> At {
+        self.down(n, format!("{}[{n}]", self.path))
+    }
+
+    /// The value of this map's n-th entry, which has the key `key`.
+    pub(super) fn entry(&self, n: usize, key: &str) -> At {
+        let dot = if self.path.is_empty() { "" } else { "." };
+        self.down(n, format!("{}{dot}{key}", self.path))
+    }
+
+    /// The key of this map's n-th entry. It goes by the path of the map, since the key itself is what is wrong.
+    pub(super) fn key(&self, n: usize) -> At {
+        At {
+            key: true,
+            ..self.down(n, self.path.clone())
+        }
+    }
+
+    fn down(&self, n: usize, path: String) -> At {
+        let mut steps = self.steps.clone();
+        steps.push(n);
+        At {
+            path,
+            steps,
+            key: false,
+        }
+    }
+}
+
+/// The tree of the one document in `text`; an empty text is `Null`.
+/// Fails on what is not YAML, on a second document and on endless aliases.
+pub(super) fn parse(text: &str) -> Result<Node, Mistake> {
+    if let Some((at, forbidden)) = text.char_indices().find(|(_, c)| unprintable(*c)) {
+        return Err(Mistake {
+            place: Some(place_of_byte(text, at)),
+            ..Mistake::of_file(format!(
+                "the character U+{:04X} is not allowed in YAML",
+                u32::from(forbidden)
+            ))
+        });
+    }
+    let mut documents = serde_yaml::Deserializer::from_str(text);
+    let left = Cell::new(MOST_NODES);
+    let root = match documents.next() {
+        Some(document) => Tree { left: &left }
+            .deserialize(document)
+            .map_err(|e| failure(&e))?,
+        None => Node::Null,
+    };
+    match documents.next() {
+        None => Ok(root),
+        Some(second) => Err(Mistake {
+            place: Way(&At::default(), 0)
+                .deserialize(second)
+                .err()
+                .and_then(|e| place_of(&e)),
+            ..Mistake::of_file("a second YAML document begins; allowed: one in a file")
+        }),
+    }
+}
+
+/// Where `at` is in `text`, which must have been parsed before. What stands behind an alias is where its anchor is.
+pub(super) fn place(text: &str, at: &At) -> Option<Place> {
+    // The parser tells where it was when a visitor refused a value. So one is sent down to refuse this one.
+    let document = serde_yaml::Deserializer::from_str(text);
+    place_of(&Way(at, 0).deserialize(document).err()?)
+}
+
+/// The place of the byte at `index` (or the end).
+pub(super) fn place_of_byte(text: &str, index: usize) -> Place {
+    let before = text.get(..index).unwrap_or(text);
+    let line = before.rsplit('\n').next().unwrap_or(before);
+    Place {
+        line: before.matches('\n').count() + 1,
+        column: line.chars().count() + 1,
+    }
+}
+
+fn place_of(error: &serde_yaml::Error) -> Option<Place> {
+    error.location().map(|location| Place {
+        line: location.line(),
+        column: location.column(),
+    })
+}
+
+/// YAML's own rule. The parser has it too, but tells the byte rather than the line.
+fn unprintable(c: char) -> bool {
+    (c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}'))
+        || matches!(c, '\u{FFFE}' | '\u{FFFF}')
+}
+
+fn failure(error: &serde_yaml::Error) -> Mistake {
+    let place = place_of(error);
+    let mut text = error.to_string();
+    if text.contains("invalid value: ") || text.contains("invalid type: ") {
+        // Said of `!!int x` and the like. The parser would print the x, which may be a secret.
+        text = "a value does not fit its tag (`!!…`); leave the tag out".to_owned();
+    } else if let Some(Place { line, column }) = place {
+        text = text.replacen(&format!(" at line {line} column {column}"), "", 1);
+    }
+    Mistake {
+        place,
+        ..Mistake::of_file(text)
+    }
+}
+
+/// Makes a `Node`. Counts down over the whole document.
+#[derive(Clone, Copy)]
+struct Tree<'a> {
+    left: &'a Cell<usize>,
+}
+
+impl<'de> DeserializeSeed<'de> for Tree<'_> {
+    type Value = Node;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        match self.left.get().checked_sub(1) {
+            Some(left) => self.left.set(left),
+            None => return Err(D::Error::custom("too many values (aliases of aliases?)")),
+        }
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tree<'_> {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_none<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
+    }
+
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
+        Ok(Node::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
+        Ok(Node::Number(value.to_string()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
+        Ok(Node::Number(value.to_string()))
+    }
+
+    fn visit_i128<E>(self, value: i128) -> Result<Node, E> {
+        Ok(Node::Number(value.to_string()))
+    }
+
+    fn visit_u128<E>(self, value: u128) -> Result<Node, E> {
+        Ok(Node::Number(value.to_string()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
+        Ok(Node::Number(value.to_string()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Node, E> {
+        Ok(Node::Text(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(self)? {
+            list.push(item);
+        }
+        Ok(Node::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
+        let mut map = Vec::new();
+        while let Some(entry) = entries.next_entry_seed(self, self)? {
+            map.push(entry);
+        }
+        Ok(Node::Map(map))
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Node, A::Error> {
+        let (IgnoredAny, value) = tagged.variant()?;
+        value.newtype_variant::<IgnoredAny>()?;
+        Ok(Node::Tagged)
+    }
+}
+
+/// Goes down to a node, of whose way so many steps are done, and refuses it there, whatever it is.
+struct Way<'a>(&'a At, usize);
+
+impl Way<'_> {
+    fn next(&self) -> Option<usize> {
+        self.0.steps.get(self.1).copied()
+    }
+
+    fn further(&self) -> Self {
+        Way(self.0, self.1 + 1)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Way<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+/// Scalars are refused by the methods that are not here: a way can end at one, never lead through it.
+impl<'de> Visitor<'de> for Way<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("something else")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let Some(step) = self.next() else {
+            return Err(A::Error::custom("here"));
+        };
+        for _ in 0..step {
+            items.next_element::<IgnoredAny>()?;
+        }
+        items.next_element_seed(self.further()).map(|_| ())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        let Some(step) = self.next() else {
+            return Err(A::Error::custom("here"));
+        };
+        for _ in 0..step {
+            entries.next_entry::<IgnoredAny, IgnoredAny>()?;
+        }
+        let further = self.further();
+        if self.0.key && further.next().is_none() {
+            return entries.next_key_seed(further).map(|_| ());
+        }
+        entries.next_key::<IgnoredAny>()?;
+        entries.next_value_seed(further)
+    }
+}

@@ -1,0 +1,307 @@
+//! One row per metric of integrations and scopes: name, help, labels, and how its samples follow from the snapshot. The README's
+//! table is made from these rows. They are written from the immutable snapshot; none passes through a registry of vectors, where
+//! label values are compared by a hash alone.
+
+use super::text::{Kind, Metric, Text, label};
+use crate::clock::{round_to_millis, seconds};
+use crate::snapshot::{ArnFields, Presence, ScopeState, Shown, Status};
+use std::collections::BTreeMap;
+
+/// How many different error codes of one integration have a row of their own.
+const MOST_ERROR_CODES: usize = 20;
+
+/// The labels that each series of an integration begins with.
+pub const IDENTITY: &[&str] = &["aws_account_id", "aws_region", "integration_arn"];
+/// The labels that each series of a scope begins with.
+pub const SCOPE: &[&str] = &["scope", "aws_region"];
+
+/// A metric of integrations, configured ARNs or scopes, and how one of these becomes samples.
+pub struct Family<T> {
+    /// Its labels are those behind the ones that identify the thing.
+    pub metric: Metric,
+    /// Calls back for each sample with the values of these labels, and the sample's value.
+    samples: fn(&T, Row<'_>),
+}
+
+/// Writes one sample.
+type Row<'a> = &'a mut dyn FnMut(&[&str], f64);
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric {
+        name,
+        kind: Kind::Gauge,
+        labels,
+        help,
+    }
+}
+
+/// The age is the one value that changes between two polls: its row is filled in by each scrape.
+pub const AGE: Metric = gauge(
+    "aws_glue_integration_age_seconds",
+    &[],
+    "Time since the integration was created, at the moment of the scrape; never below 0.",
+);
+
+/// The metrics of an integration, but for its age.
+pub const INTEGRATION: &[Family<Shown>] = &[
+    Family {
+        metric: gauge(
+            "aws_glue_integration_continuous_sync",
+            &[],
+            "Whether the integration syncs continuously (1) or is a one-time snapshot (0), as of the last good poll; absent when AWS does not say.",
+        ),
+        samples: |shown, row| {
+            if let Some(continuous) = shown.integration.continuous_sync {
+                row(&[], f64::from(u8::from(continuous)));
+            }
+        },
+    },
+    Family {
+        metric: gauge(
+            "aws_glue_integration_created_timestamp_seconds",
+            &[],
+            "When the integration was created, in Unix time, as of the last good poll; absent when AWS does not say.",
+        ),
+        samples: |shown, row| {
+            if let Some(created) = shown.integration.created {
+                row(&[], created);
+            }
+        },
+    },
+    Family {
+        metric: gauge(
+            "aws_glue_integration_errors",
+            &[],
+            "How many errors AWS lists for the integration, as of the last good poll.",
+        ),
+        samples: |shown, row| row(&[], count(shown.integration.errors.len())),
+    },
+    Family {
+        metric: gauge(
+            "aws_glue_integration_errors_by_code",
+            &["error_code"],
+            "How many errors with this code AWS lists for the integration, as of the last good poll: the first 20 codes in alphabetical order, the rest as other, those without a code as none.",
+        ),
+        samples: errors_by_code,
+    },
+    Family {
+        metric: gauge(
+            "aws_glue_integration_info",
+            &[
+                "integration_name",
+                "source_arn",
+                "target_arn",
+                "source_service",
+                "target_service",
+            ],
+            "What the integration connects, as of the last good poll; always 1.",
+        ),
+        samples: |shown, row| {
+            let integration = &shown.integration;
+            row(
+                &[
+                    &integration.name,
+                    &integration.source_arn,
+                    &integration.target_arn,
+                    ArnFields::of(&integration.source_arn).service,
+                    ArnFields::of(&integration.target_arn).service,
+                ],
+                1.0,
+            );
+        },
+    },
+    Family {
+        metric: gauge(
+            "aws_glue_integration_refresh_interval_seconds",
+            &[],
+            "How often the integration pulls changes, as of the last good poll; absent when AWS does not say.",
+        ),
+        samples: |shown, row| {
+            if let Some(interval) = shown.integration.refresh_interval {
+                row(&[], seconds(interval));
+            }
+        },
+    },
+    Family {
+        metric: gauge(
+            "aws_glue_integration_status",
+            &["status"],
+            "Whether the integration has this status (1) or another (0), as of the last good poll; a status that is not among the known ones is UNKNOWN.",
+        ),
+        samples: |shown, row| {
+            for status in Status::ALL {
+                let is = shown.integration.status == status;
+                row(&[status.as_str()], f64::from(u8::from(is)));
+            }
+        },
+    },
+    Family {
+        metric: gauge(
+            "aws_glue_integration_status_since_timestamp_seconds",
+            &[],
+            "When this exporter first saw the present status of the integration, in Unix time.",
+        ),
+        samples: |shown, row| row(&[], round_to_millis(shown.status_since)),
+    },
+];
+
+/// The metric of a configured integration ARN.
+pub const PRESENCE: Family<Presence> = Family {
+    metric: gauge(
+        "aws_glue_integration_present",
+        &[],
+        "Whether the configured integration exists (1) or AWS answered that it does not (0), as of the last good poll.",
+    ),
+    samples: |presence, row| row(&[], f64::from(u8::from(presence.present))),
+};
+
+/// The gauges of a scope in a region.
+pub const SCOPES: &[Family<ScopeState>] = &[
+    Family {
+        metric: gauge(
+            "glue_integration_exporter_scope_integrations",
+            &[],
+            "How many integrations of the scope are shown.",
+        ),
+        samples: |scope, row| {
+            if let Some(polled) = &scope.polled {
+                row(&[], count(polled.integrations));
+            }
+        },
+    },
+    Family {
+        metric: gauge(
+            "glue_integration_exporter_scope_interval_seconds",
+            &[],
+            "The configured time between two polls of the scope.",
+        ),
+        samples: |scope, row| row(&[], seconds(scope.interval)),
+    },
+    Family {
+        metric: gauge(
+            "glue_integration_exporter_scope_last_poll_duration_seconds",
+            &[],
+            "How long the last poll of the scope took.",
+        ),
+        samples: |scope, row| {
+            if let Some(polled) = &scope.polled {
+                row(&[], seconds(polled.duration));
+            }
+        },
+    },
+    Family {
+        metric: gauge(
+            "glue_integration_exporter_scope_last_success_timestamp_seconds",
+            &[],
+            "When the last poll of the scope that got everything ended, in Unix time; 0 if there was none.",
+        ),
+        samples: |scope, row| {
+            if let Some(polled) = &scope.polled {
+                row(&[], polled.last_success.map_or(0.0, round_to_millis));
+            }
+        },
+    },
+    Family {
+        metric: gauge(
+            "glue_integration_exporter_scope_stale",
+            &[],
+            "Whether anything of the scope is, or would be but for stale_after, from an earlier poll than the last (1), or nothing is (0).",
+        ),
+        samples: |scope, row| {
+            if let Some(polled) = &scope.polled {
+                row(&[], f64::from(u8::from(polled.stale)));
+            }
+        },
+    },
+    Family {
+        metric: gauge(
+            "glue_integration_exporter_scope_up",
+            &[],
+            "Whether the last poll of the scope got everything (1) or not (0).",
+        ),
+        samples: |scope, row| {
+            if let Some(polled) = &scope.polled {
+                row(&[], f64::from(u8::from(polled.up)));
+            }
+        },
+    },
+];
+
+fn errors_by_code(shown: &Shown, row: Row<'_>) {
+    const WITHOUT: &str = "none";
+    const REST: &str = "other";
+    let mut by_code: BTreeMap<&str, usize> = BTreeMap::new();
+    for error in &shown.integration.errors {
+        *by_code
+            .entry(error.code.as_deref().unwrap_or(WITHOUT))
+            .or_default() += 1;
+    }
+    // A code of AWS that is spelled like one of these two shares its row: two rows would be one series with two values.
+    let without = by_code.remove(WITHOUT).unwrap_or(0);
+    let mut rest = by_code.remove(REST).unwrap_or(0);
+    for (place, (code, errors)) in by_code.into_iter().enumerate() {
+        if place < MOST_ERROR_CODES {
+            row(&[code], count(errors));
+        } else {
+            rest += errors;
+        }
+    }
+    for (code, errors) in [(WITHOUT, without), (REST, rest)] {
+        if errors > 0 {
+            row(&[code], count(errors));
+        }
+    }
+}
+
+/// A count as a sample's value.
+#[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+pub fn count(number: usize) -> f64 {
+    number as f64
+}
+
+/// The identity labels of an integration, as they stand in the braces.
+pub fn identity(arn: &str) -> String {
+    let fields = ArnFields::of(arn);
+    let mut labels = String::with_capacity(arn.len() + 96);
+    for (name, value) in IDENTITY.iter().zip([fields.account, fields.region, arn]) {
+        label(&mut labels, name, value);
+    }
+    labels
+}
+
+/// The labels of a scope, as they stand in the braces.
+pub fn scope_labels(scope: &ScopeState) -> String {
+    let mut labels = String::new();
+    label(&mut labels, SCOPE[0], &scope.scope);
+    label(&mut labels, SCOPE[1], &scope.region);
+    labels
+}
+
+impl<T> Family<T> {
+    /// Writes the family; nothing at all if it has no sample. `things` come with their identifying labels.
+    pub fn write<'a>(&self, text: &mut Text, things: impl Iterator<Item = (&'a str, &'a T)>)
+    where
+        T: 'a,
+    {
+        let mut started = false;
+        let mut labels = String::new();
+        for (identity, thing) in things {
+            (self.samples)(thing, &mut |values, value| {
+                if !started {
+                    started = true;
+                    text.family(&self.metric);
+                }
+                if values.is_empty() {
+                    text.sample(self.metric.name, identity, value);
+                } else {
+                    labels.clear();
+                    labels.push_str(identity);
+                    for (name, value) in self.metric.labels.iter().zip(values) {
+                        label(&mut labels, name, value);
+                    }
+                    text.sample(self.metric.name, &labels, value);
+                }
+            });
+        }
+    }
+}

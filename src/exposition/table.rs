@@ -1,0 +1,36 @@
+//! The metrics as a table for people: the README's is made here.
+
+use super::families::{AGE, IDENTITY, INTEGRATION, PRESENCE, SCOPE, SCOPES};
+use super::text::Metric;
+use super::{own, process};
+
+/// Every metric with all of its labels, in the order of the names.
+pub fn metrics() -> Vec<(Metric, Vec<&'static str>)> {
+    let with = |first: &[&'static str], metric: Metric| (metric, [first, metric.labels].concat());
+    let integrations = INTEGRATION.iter().map(|family| family.metric);
+    let mut all: Vec<_> = integrations
+        .chain([AGE, PRESENCE.metric])
+        .map(|metric| with(IDENTITY, metric))
+        .chain(SCOPES.iter().map(|family| with(SCOPE, family.metric)))
+        .chain(own::METRICS.iter().map(|metric| with(&[], *metric)))
+        .chain(process::METRICS.iter().map(|metric| with(&[], *metric)))
+        .collect();
+    all.sort_by_key(|(metric, _)| metric.name);
+    all
+}
+
+/// The rows in Markdown.
+pub fn markdown() -> String {
+    let mut table = String::from("| metric | type | labels | meaning |\n|---|---|---|---|\n");
+    for (metric, labels) in metrics() {
+        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+        table.push_str(&format!(
+            "| `{}` | {} | {} | {} |\n",
+            metric.name,
+            metric.kind.as_str(),
+            labels.join(", "),
+            metric.help
+        ));
+    }
+    table
+}

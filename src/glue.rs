@@ -1,0 +1,323 @@
+//! The seam to AWS Glue, in our own words: one question, one page of an answer, one closed list of reasons for a failure.
+//! What follows pages is here; what speaks to AWS is in `aws`.
+
+pub mod aws;
+
+use crate::clock::{Clock, Moment};
+use crate::config::Query;
+use crate::snapshot::Integration;
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Why a request or a poll failed: the value of the label `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    Throttled,
+    AccessDenied,
+    Credentials,
+    Timeout,
+    Network,
+    ServerError,
+    InvalidResponse,
+    InvalidRequest,
+    NotFound,
+    Unsupported,
+    Other,
+}
+
+impl Reason {
+    /// Every reason, so that each has its row from the start.
+    pub const ALL: [Self; 11] = [
+        Self::Throttled,
+        Self::AccessDenied,
+        Self::Credentials,
+        Self::Timeout,
+        Self::Network,
+        Self::ServerError,
+        Self::InvalidResponse,
+        Self::InvalidRequest,
+        Self::NotFound,
+        Self::Unsupported,
+        Self::Other,
+    ];
+
+    /// The value of the label `reason`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::AccessDenied => "access_denied",
+            Self::Credentials => "credentials",
+            Self::Timeout => "timeout",
+            Self::Network => "network",
+            Self::ServerError => "server_error",
+            Self::InvalidResponse => "invalid_response",
+            Self::InvalidRequest => "invalid_request",
+            Self::NotFound => "not_found",
+            Self::Unsupported => "unsupported",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// A question to AWS that was not answered, or not wholly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GlueError {
+    pub reason: Reason,
+    /// What was wrong, with its causes, the outermost first.
+    pub message: String,
+    /// AWS's id of the failed request, for a support case.
+    pub request_id: Option<String>,
+}
+
+impl GlueError {
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            request_id: None,
+        }
+    }
+
+    fn not_asked() -> Self {
+        Self::new(
+            Reason::Timeout,
+            "AWS was not asked: the time of this poll was used up by requests before it",
+        )
+    }
+}
+
+impl fmt::Display for GlueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for GlueError {}
+
+/// The API operations that the exporter calls: the values of the label `operation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    DescribeInboundIntegrations,
+}
+
+impl Operation {
+    /// Every operation, so that each has its rows from the start.
+    pub const ALL: [Self; 1] = [Self::DescribeInboundIntegrations];
+
+    /// The value of the label `operation`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DescribeInboundIntegrations => "DescribeInboundIntegrations",
+        }
+    }
+}
+
+/// Is told of every HTTP attempt.
+pub trait Observer: Send + Sync {
+    /// A request leaves for AWS.
+    fn sent(&self, operation: Operation);
+    /// The attempt ended after `duration`; without a reason it brought an answer.
+    fn ended(&self, operation: Operation, duration: Duration, failure: Option<Reason>);
+}
+
+/// One request for one page.
+#[derive(Clone, Copy, Debug)]
+pub struct PageRequest<'a> {
+    pub query: &'a Query,
+    /// `Marker` of the page before, none for the first.
+    pub marker: Option<&'a str>,
+    /// `MaxRecords`; AWS decides if absent.
+    pub page_size: Option<u16>,
+    /// The request answers or fails within this time, its retries included.
+    pub limit: Duration,
+}
+
+/// One page of an answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    pub integrations: Vec<Integration>,
+    /// Items that had no ARN: they cannot be shown, so the listing lacks something.
+    pub without_arn: usize,
+    /// Where the next page begins; none on the last page.
+    pub marker: Option<String>,
+}
+
+/// What a request will have brought.
+pub type PageFuture<'a> = Pin<Box<dyn Future<Output = Result<Page, GlueError>> + Send + 'a>>;
+
+/// AWS Glue as one set of credentials sees it in one region.
+pub trait Glue: Send + Sync {
+    /// Asks for one page of `DescribeInboundIntegrations`. That a configured integration does not exist is an answer: an empty page.
+    fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a>;
+}
+
+/// A listing of 10,000 pages is 100 times what the largest known account needs; more is an answer that never ends.
+const MAX_PAGES: usize = 10_000;
+
+/// The answer to one query while its pages are followed, and what it came to. A listing that was given up goes on where it stopped.
+#[derive(Debug)]
+pub struct Listing {
+    query: Query,
+    page_size: Option<u16>,
+    /// In the order in which AWS sent them, each with the moment of its page.
+    integrations: Vec<(Arc<Integration>, Moment)>,
+    without_arn: usize,
+    marker: Option<String>,
+    markers_seen: HashSet<String>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Open,
+    Complete(Moment),
+    Failed(GlueError),
+}
+
+/// What one query brought in one poll.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub integrations: Vec<(Arc<Integration>, Moment)>,
+    /// The moment of the last page if the listing is complete, else why it is not.
+    pub outcome: Result<Moment, GlueError>,
+}
+
+impl Answer {
+    /// The answer to a query that was lost by a fault of this program.
+    pub fn lost() -> Self {
+        Self {
+            integrations: Vec::new(),
+            outcome: Err(GlueError::new(
+                Reason::Other,
+                "the task that asked AWS ended without an answer",
+            )),
+        }
+    }
+}
+
+impl Listing {
+    /// A listing of which nothing was asked yet.
+    pub fn new(query: Query, page_size: Option<u16>) -> Self {
+        Self {
+            query,
+            page_size,
+            integrations: Vec::new(),
+            without_arn: 0,
+            marker: None,
+            markers_seen: HashSet::new(),
+            state: State::Open,
+        }
+    }
+
+    /// Follows the pages to the end or to the first failure. `limit` is asked before each request how long that one may take.
+    pub async fn follow(&mut self, glue: &dyn Glue, clock: &Clock, limit: impl Fn() -> Duration) {
+        self.state = State::Open;
+        while let State::Open = self.state {
+            let request = PageRequest {
+                query: &self.query,
+                marker: self.marker.as_deref(),
+                page_size: self.page_size,
+                limit: limit(),
+            };
+            let answer = glue.page(request).await;
+            let now = clock.now();
+            match answer {
+                Ok(page) => self.take(page, now),
+                Err(error) => self.state = State::Failed(error),
+            }
+        }
+    }
+
+    fn take(&mut self, page: Page, now: Moment) {
+        self.without_arn += page.without_arn;
+        let received = page.integrations.len();
+        for integration in page.integrations {
+            // AWS is asked for one ARN; an answer about another one says nothing about what the configuration names.
+            if let Query::Integration(arn) = &self.query
+                && one_spelling(arn.as_str()) != one_spelling(&integration.arn)
+            {
+                continue;
+            }
+            self.integrations.push((Arc::new(integration), now));
+        }
+        if let Query::Integration(arn) = &self.query
+            && received > 0
+            && self.integrations.is_empty()
+            && page.marker.is_none()
+        {
+            self.state = State::Failed(GlueError::new(
+                Reason::InvalidResponse,
+                format!("AWS was asked for {arn} and answered with other integrations alone"),
+            ));
+            return;
+        }
+        match page.marker {
+            None if self.without_arn > 0 => {
+                self.state = State::Failed(GlueError::new(
+                    Reason::InvalidResponse,
+                    format!(
+                        "AWS listed {} integrations without an ARN",
+                        self.without_arn
+                    ),
+                ));
+            }
+            None => self.state = State::Complete(now),
+            Some(marker) if self.markers_seen.contains(&marker) => {
+                self.state = State::Failed(GlueError::new(
+                    Reason::InvalidResponse,
+                    "AWS sent a page's marker a second time: following it would never end",
+                ));
+            }
+            Some(_) if self.markers_seen.len() + 1 >= MAX_PAGES => {
+                self.state = State::Failed(GlueError::new(
+                    Reason::InvalidResponse,
+                    format!(
+                        "the listing was given up after {MAX_PAGES} pages, each naming a next one"
+                    ),
+                ));
+            }
+            Some(marker) => {
+                self.markers_seen.insert(marker.clone());
+                self.marker = Some(marker);
+            }
+        }
+    }
+
+    /// Whether asking on may bring the rest: the request took too long, and the poll may have time left.
+    pub fn timed_out(&self) -> bool {
+        matches!(&self.state, State::Failed(error) if error.reason == Reason::Timeout)
+    }
+
+    /// What was had.
+    pub fn into_answer(self) -> Answer {
+        Answer {
+            integrations: self.integrations,
+            outcome: match self.state {
+                State::Complete(at) => Ok(at),
+                State::Failed(error) => Err(error),
+                State::Open => Err(GlueError::not_asked()),
+            },
+        }
+    }
+}
+
+/// AWS writes `integration:ID`, and in one sample `integration/ID`: an ARN in the one spelling by which the two compare as equal.
+pub fn one_spelling(arn: &str) -> Cow<'_, str> {
+    if arn.contains(":integration/") {
+        Cow::Owned(arn.replacen(":integration/", ":integration:", 1))
+    } else {
+        Cow::Borrowed(arn)
+    }
+}
+
+/// The time left until `deadline`.
+pub fn time_left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}

@@ -1,0 +1,253 @@
+//! AWS Glue through its SDK. Only the files of this module name `aws_*`; nothing of the SDK's types leaves them.
+
+mod attempts;
+mod convert;
+mod reason;
+
+use super::{Glue, GlueError, Observer, Operation, Page, PageFuture, PageRequest, Reason};
+use crate::config::{Credentials, Query, RegionName};
+use attempts::Attempts;
+use aws_config::default_provider::region::DefaultRegionChain;
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_glue::config::{
+    Builder, RuntimeComponents, SharedCredentialsProvider, SharedHttpClient,
+};
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::{Connector, tls};
+use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The SDK's own default, said here because it is the only timeout that it sets.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
+/// Shorter than the idle time after which a load balancer may drop a connection silently, so that no request dies on a dead one.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// One request and two more tries.
+const ATTEMPTS: u32 = 3;
+/// No attempt is cut shorter than this while its request has the time: loading credentials is part of the first one.
+const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
+/// Retries that one account and region may have in a burst cost 5 tokens each; one token comes back each second, so that
+/// retries return after an outage of any length. The SDK's own bucket refills by successes alone.
+const RETRY_TOKENS: usize = 100;
+const RETRY_TOKENS_PER_SECOND: f32 = 1.0;
+/// Seen in CloudTrail and in the assumed role's ARN: a fixed name lets a policy or a person recognise the exporter.
+const SESSION_NAME: &str = "glue-integration-exporter";
+
+/// Makes the clients. One for each account and region, kept: each has connections, credentials and retries of its own.
+#[derive(Clone)]
+pub struct Sdk {
+    http: SharedHttpClient,
+    observer: Arc<dyn Observer>,
+}
+
+impl Sdk {
+    /// Clients that go through the proxy that the environment names, if it names one.
+    pub fn new(observer: Arc<dyn Observer>) -> Self {
+        Self {
+            http: http_client(ProxyConfig::from_env()),
+            observer,
+        }
+    }
+
+    /// A client with `credentials` for `region`. Endpoints come from the environment and the profile as in every AWS tool;
+    /// credentials are loaded by the first request, so a failure to load them is that request's failure.
+    pub async fn connect(&self, credentials: &Credentials, region: &RegionName) -> AwsGlue {
+        let region_of_sdk = Region::new(region.as_str().to_owned());
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            // Given, or the start would wait for the instance metadata service.
+            .region(region_of_sdk.clone())
+            .http_client(self.http.clone());
+        if let Some(profile) = &credentials.profile {
+            loader = loader.profile_name(profile);
+        }
+        let sdk = loader.load().await;
+        let mut builder = Builder::from(&sdk);
+        if let Some(role) = &credentials.role {
+            let mut provider = AssumeRoleProvider::builder(role.arn.as_str())
+                .session_name(SESSION_NAME)
+                .region(region_of_sdk)
+                .configure(&sdk);
+            if let Some(external_id) = &role.external_id {
+                provider = provider.external_id(external_id.expose());
+            }
+            builder = builder
+                .credentials_provider(SharedCredentialsProvider::new(provider.build().await));
+        }
+        self.client(builder, region)
+    }
+
+    /// A client of a simulated endpoint on this machine: neither the environment's credentials, nor its endpoints or proxies have a say.
+    pub fn connect_simulated(
+        observer: Arc<dyn Observer>,
+        endpoint: String,
+        region: &RegionName,
+    ) -> AwsGlue {
+        let sdk = Self {
+            http: http_client(ProxyConfig::disabled()),
+            observer,
+        };
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new(region.as_str().to_owned()))
+            .http_client(sdk.http.clone())
+            .endpoint_url(endpoint)
+            .credentials_provider(SharedCredentialsProvider::new(
+                aws_credential_types::Credentials::new(
+                    "SIMULATED",
+                    "simulated",
+                    None,
+                    None,
+                    "simulator",
+                ),
+            ))
+            .build();
+        sdk.client(Builder::from(&config), region)
+    }
+
+    fn client(&self, builder: Builder, region: &RegionName) -> AwsGlue {
+        let tokens = TokenBucket::builder()
+            .capacity(RETRY_TOKENS)
+            .refill_rate(RETRY_TOKENS_PER_SECOND)
+            .build();
+        let config = builder
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .retry_partition(
+                RetryPartition::custom(region.to_string())
+                    .token_bucket(tokens)
+                    .build(),
+            )
+            .retry_classifier(reason::TransientDespite400)
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(CONNECT_TIMEOUT)
+                    .build(),
+            )
+            .build();
+        AwsGlue {
+            client: aws_sdk_glue::Client::from_conf(config),
+            region: region.clone(),
+            observer: Arc::clone(&self.observer),
+        }
+    }
+}
+
+/// The region that every AWS tool would use here: of the environment, the profile, or the instance's metadata service.
+pub async fn default_region(profile: Option<&str>) -> Option<String> {
+    let mut chain = DefaultRegionChain::builder();
+    if let Some(profile) = profile {
+        chain = chain.profile_name(profile);
+    }
+    let region = chain.build().region().await?;
+    Some(region.as_ref().to_owned())
+}
+
+fn http_client(proxy: ProxyConfig) -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut connector = Connector::builder()
+            .tls_provider(tls::Provider::Rustls(
+                tls::rustls_provider::CryptoMode::AwsLc,
+            ))
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .proxy_config(proxy.clone());
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+        connector.build()
+    })
+}
+
+/// AWS Glue as one set of credentials sees it in one region.
+pub struct AwsGlue {
+    client: aws_sdk_glue::Client,
+    region: RegionName,
+    observer: Arc<dyn Observer>,
+}
+
+impl Glue for AwsGlue {
+    fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a> {
+        Box::pin(self.inbound_integrations(request))
+    }
+}
+
+impl AwsGlue {
+    async fn inbound_integrations(&self, request: PageRequest<'_>) -> Result<Page, GlueError> {
+        let attempts = Attempts::new(
+            Arc::clone(&self.observer),
+            Operation::DescribeInboundIntegrations,
+            matches!(request.query, Query::Integration(_)),
+        );
+        let call = self
+            .client
+            .describe_inbound_integrations()
+            .set_marker(request.marker.map(str::to_owned))
+            .set_max_records(request.page_size.map(i32::from));
+        let call = match request.query {
+            Query::Integration(arn) => call.integration_arn(arn.as_str()),
+            Query::Target(arn) => call.target_arn(arn.as_str()),
+            Query::All => call,
+        };
+        let attempt_timeout = (request.limit / ATTEMPTS).max(SHORTEST_ATTEMPT.min(request.limit));
+        let call = call
+            .customize()
+            .interceptor(attempts.clone())
+            .config_override(
+                Builder::new().timeout_config(
+                    TimeoutConfig::builder()
+                        .connect_timeout(CONNECT_TIMEOUT.min(attempt_timeout))
+                        .operation_attempt_timeout(attempt_timeout)
+                        .build(),
+                ),
+            );
+        // Not the SDK's operation timeout: it would hide whether the time went to the request, to its credentials or to waiting
+        // between tries of a throttled one.
+        match tokio::time::timeout(request.limit, call.send()).await {
+            Ok(Ok(output)) => Ok(convert::page(output)),
+            Ok(Err(error)) => {
+                let reason = attempts.reason().unwrap_or(Reason::Other);
+                if reason == Reason::NotFound
+                    && error
+                        .as_service_error()
+                        .is_some_and(|error| reason::says_absent(error, request.query))
+                {
+                    return Ok(Page::default());
+                }
+                Err(GlueError {
+                    reason,
+                    message: format!(
+                        "{} failed: {}",
+                        self.attempted(request.query),
+                        reason::in_words(&error)
+                    ),
+                    request_id: reason::request_id(&error),
+                })
+            }
+            Err(_elapsed) => {
+                let reason = attempts.give_up();
+                Err(GlueError::new(
+                    reason,
+                    format!(
+                        "{} was given up after {:?}: {}",
+                        self.attempted(request.query),
+                        request.limit,
+                        match reason {
+                            Reason::Timeout => "AWS did not answer",
+                            Reason::Credentials => "the credentials could not be loaded",
+                            _ => "its tries failed, and there was no time for another",
+                        }
+                    ),
+                ))
+            }
+        }
+    }
+
+    fn attempted(&self, query: &Query) -> String {
+        let region = &self.region;
+        match query {
+            Query::Integration(arn) => format!("asking AWS Glue in {region} for {arn}"),
+            Query::Target(arn) => format!("asking AWS Glue in {region} for what writes into {arn}"),
+            Query::All => format!("asking AWS Glue in {region} for all inbound integrations"),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Follows one call through its HTTP attempts: counts each, and knows why the last one failed, or what was under way when the
+//! call was given up.
+
+use super::reason;
+use crate::glue::{Observer, Operation, Reason};
+use aws_sdk_glue::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_glue::error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
+};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::time::Instant;
+
+/// An interceptor of one call. A clone sees the same call.
+#[derive(Clone)]
+pub struct Attempts {
+    observer: Arc<dyn Observer>,
+    operation: Operation,
+    /// The answer that there is no such integration is an answer to this call.
+    absence_is_answer: bool,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Clone, Copy, Default)]
+enum State {
+    /// Between attempts: before the first, or waiting to try again after one that failed so.
+    #[default]
+    Idle,
+    Failed(Reason),
+    /// Loading credentials and signing.
+    Preparing,
+    Sent(Instant),
+}
+
+impl Attempts {
+    pub fn new(observer: Arc<dyn Observer>, operation: Operation, absence_is_answer: bool) -> Self {
+        Self {
+            observer,
+            operation,
+            absence_is_answer,
+            state: Arc::default(),
+        }
+    }
+
+    /// Why the last attempt failed, if it did.
+    pub fn reason(&self) -> Option<Reason> {
+        match *self.lock() {
+            State::Failed(reason) => Some(reason),
+            State::Idle | State::Preparing | State::Sent(_) => None,
+        }
+    }
+
+    /// The call was dropped: why it had not ended by now. An attempt that was under way is counted as one that failed.
+    pub fn give_up(&self) -> Reason {
+        match *self.lock() {
+            State::Sent(since) => {
+                self.observer
+                    .ended(self.operation, since.elapsed(), Some(Reason::Timeout));
+                Reason::Timeout
+            }
+            State::Preparing => Reason::Credentials,
+            State::Failed(reason) => reason,
+            State::Idle => Reason::Timeout,
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        // The state is one word: a panic elsewhere cannot have left it half written.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Attempts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Attempts")
+    }
+}
+
+impl Intercept for Attempts {
+    fn name(&self) -> &'static str {
+        "Attempts"
+    }
+
+    fn read_before_attempt(
+        &self,
+        _context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        *self.lock() = State::Preparing;
+        Ok(())
+    }
+
+    fn read_before_transmit(
+        &self,
+        _context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.observer.sent(self.operation);
+        *self.lock() = State::Sent(Instant::now());
+        Ok(())
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let status = context
+            .response()
+            .map(|response| response.status().as_u16());
+        let mut state = self.lock();
+        let sent = match *state {
+            State::Sent(since) => Some(since),
+            State::Idle | State::Failed(_) | State::Preparing => None,
+        };
+        let failure = match context.output_or_error() {
+            Some(Ok(_)) => None,
+            Some(Err(error)) => Some(reason::of_attempt(error, status, sent.is_some())),
+            None => Some(Reason::Other),
+        };
+        if let Some(since) = sent {
+            let counted = failure.filter(|_| {
+                !(self.absence_is_answer
+                    && context
+                        .output_or_error()
+                        .and_then(Result::err)
+                        .is_some_and(reason::attempt_says_absent))
+            });
+            self.observer
+                .ended(self.operation, since.elapsed(), counted);
+        }
+        *state = failure.map_or(State::Idle, State::Failed);
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! From the SDK's shapes to ours. The SDK fills required fields that AWS did not send with values of its own; each is recognised
+//! here, so that none is ever shown as AWS's.
+
+use crate::glue::Page;
+use crate::snapshot::{Integration, IntegrationError, SourceProperties, Status};
+use aws_sdk_glue::operation::describe_inbound_integrations::DescribeInboundIntegrationsOutput;
+use aws_sdk_glue::primitives::DateTime;
+use aws_sdk_glue::types::InboundIntegration;
+use std::time::Duration;
+
+/// What the SDK puts where AWS sent no status (`inbound_integration_correct_errors` in aws-sdk-glue).
+const NO_STATUS: &str = "no value was set";
+
+/// One page of the operation's answer. A list that is absent, null or empty says that there are none.
+pub fn page(output: DescribeInboundIntegrationsOutput) -> Page {
+    let mut page = Page {
+        marker: output.marker.filter(|marker| !marker.is_empty()),
+        ..Page::default()
+    };
+    for item in output.inbound_integrations.unwrap_or_default() {
+        if item.integration_arn.trim().is_empty() {
+            page.without_arn += 1;
+        } else {
+            page.integrations.push(integration(item));
+        }
+    }
+    page
+}
+
+fn integration(item: InboundIntegration) -> Integration {
+    let status_text = Some(item.status.as_str().to_owned()).filter(|text| text != NO_STATUS);
+    let config = item.integration_config;
+    let (refresh_interval, continuous_sync, source_properties, target_namespace) = config
+        .map_or_else(Default::default, |config| {
+            (
+                config
+                    .refresh_interval
+                    .as_deref()
+                    .and_then(refresh_interval),
+                config.continuous_sync,
+                config.source_properties.unwrap_or_default(),
+                config.target_namespace,
+            )
+        });
+    Integration {
+        arn: item.integration_arn,
+        name: String::new(),
+        source_arn: item.source_arn,
+        target_arn: item.target_arn,
+        status: status_text.as_deref().map_or(Status::Unknown, Status::read),
+        status_text,
+        created: created(&item.create_time),
+        refresh_interval,
+        continuous_sync,
+        source_properties: SourceProperties(source_properties.into_iter().collect()),
+        target_namespace,
+        errors: item
+            .errors
+            .unwrap_or_default()
+            .into_iter()
+            .map(|error| IntegrationError {
+                code: error.error_code.filter(|code| !code.is_empty()),
+                message: error.error_message,
+            })
+            .collect(),
+    }
+}
+
+/// The epoch itself is what the SDK puts where AWS sent no time.
+fn created(time: &DateTime) -> Option<f64> {
+    Some(time.as_secs_f64()).filter(|seconds| *seconds != 0.0)
+}
+
+/// `RefreshInterval` is a whole number of minutes in a string (`"60"`); anything else cannot be read.
+fn refresh_interval(text: &str) -> Option<Duration> {
+    let minutes: u64 = text.trim().parse().ok()?;
+    let seconds = minutes.checked_mul(60).filter(|seconds| *seconds > 0)?;
+    Some(Duration::from_secs(seconds))
+}

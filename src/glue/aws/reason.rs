@@ -1,0 +1,232 @@
+//! Why an attempt failed: from what the SDK knows of it to the closed list of reasons.
+
+use crate::config::Query;
+use crate::glue::Reason;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_glue::config::http::HttpResponse;
+use aws_sdk_glue::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_glue::operation::RequestId;
+use aws_sdk_glue::operation::describe_inbound_integrations::DescribeInboundIntegrationsError as ApiError;
+use aws_smithy_runtime_api::client::interceptors::context::{Error as Erased, InterceptorContext};
+use aws_smithy_runtime_api::client::orchestrator::OrchestratorError;
+use aws_smithy_runtime_api::client::retries::classifiers::{
+    ClassifyRetry, RetryAction, RetryClassifierPriority,
+};
+use std::error::Error;
+
+/// A log line is for reading: what AWS says in more than this is cut.
+const LONGEST_MESSAGE: usize = 1_000;
+
+/// Why an attempt failed that had been `sent`, or had not got that far.
+pub fn of_attempt(error: &OrchestratorError<Erased>, status: Option<u16>, sent: bool) -> Reason {
+    if !sent {
+        // Before it is sent an attempt loads credentials, finds the endpoint and signs; only the first can take time.
+        return if error.is_timeout_error() || has_cause::<CredentialsError>(error) {
+            Reason::Credentials
+        } else {
+            Reason::Other
+        };
+    }
+    if error.is_timeout_error() {
+        return Reason::Timeout;
+    }
+    if let Some(connector) = error.as_connector_error() {
+        return if connector.is_timeout() {
+            Reason::Timeout
+        } else {
+            Reason::Network
+        };
+    }
+    // Whatever the body says: a proxy's or a load balancer's 503 is a server error, its page of HTML is not an answer.
+    if status.is_some_and(|status| status >= 500) {
+        return Reason::ServerError;
+    }
+    if let Some(erased) = error.as_operation_error() {
+        return of_answer(code(erased), status);
+    }
+    if error.is_response_error() {
+        return if has_cause::<hyper::Error>(error) || has_cause::<std::io::Error>(error) {
+            Reason::Network
+        } else {
+            Reason::InvalidResponse
+        };
+    }
+    Reason::Other
+}
+
+fn code(error: &Erased) -> Option<&str> {
+    error
+        .downcast_ref::<ApiError>()
+        .and_then(ProvideErrorMetadata::code)
+}
+
+/// The errors of the operation, of Glue and those common to all AWS services.
+///
+/// <https://docs.aws.amazon.com/glue/latest/webapi/API_DescribeInboundIntegrations.html>,
+/// <https://docs.aws.amazon.com/glue/latest/webapi/CommonErrors.html>
+fn of_answer(code: Option<&str>, status: Option<u16>) -> Reason {
+    match code.unwrap_or_default() {
+        "ThrottlingException"
+        | "Throttling"
+        | "ThrottledException"
+        | "TooManyRequestsException"
+        | "RequestLimitExceeded"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "LimitExceededException"
+        | "BandwidthLimitExceeded"
+        | "PriorRequestNotComplete"
+        | "SlowDown" => Reason::Throttled,
+        "AccessDeniedException"
+        | "AccessDenied"
+        | "NotAuthorized"
+        | "UnauthorizedOperation"
+        | "OptInRequired"
+        | "SubscriptionRequiredException" => Reason::AccessDenied,
+        "ExpiredTokenException"
+        | "ExpiredToken"
+        | "TokenRefreshRequired"
+        | "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "AuthFailure"
+        | "RequestExpired"
+        | "RequestTimeTooSkewed"
+        | "RequestInTheFuture" => Reason::Credentials,
+        "RequestTimeout" | "RequestTimeoutException" => Reason::Timeout,
+        "InternalServerException"
+        | "InternalServiceException"
+        | "InternalServerError"
+        | "InternalFailure"
+        | "InternalError"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException" => Reason::ServerError,
+        "ValidationException"
+        | "ValidationError"
+        | "InvalidInputException"
+        | "InvalidParameterValue"
+        | "InvalidParameterValueException"
+        | "InvalidParameterCombination"
+        | "MissingParameter"
+        | "SerializationException"
+        | "MalformedQueryString"
+        | "InvalidQueryParameter" => Reason::InvalidRequest,
+        "EntityNotFoundException" | "IntegrationNotFoundFault" | "TargetResourceNotFound" => {
+            Reason::NotFound
+        }
+        "OperationNotSupportedException" | "UnknownOperationException" | "InvalidAction" => {
+            Reason::Unsupported
+        }
+        // No code: whoever answered is not Glue, or what it said could not be decoded.
+        "" => match status {
+            Some(429) => Reason::Throttled,
+            Some(401 | 403) => Reason::AccessDenied,
+            Some(407) => Reason::Network,
+            _ => Reason::InvalidResponse,
+        },
+        _ => Reason::Other,
+    }
+}
+
+/// Whether the error says that the configured integration which was asked for does not exist.
+pub fn says_absent(error: &ApiError, query: &Query) -> bool {
+    matches!(query, Query::Integration(_))
+        && matches!(
+            error,
+            ApiError::IntegrationNotFoundFault(_) | ApiError::EntityNotFoundException(_)
+        )
+}
+
+/// The same, of an attempt of a call that asked for a configured integration.
+pub fn attempt_says_absent(error: &OrchestratorError<Erased>) -> bool {
+    matches!(
+        error
+            .as_operation_error()
+            .and_then(|error| error.downcast_ref::<ApiError>()),
+        Some(ApiError::IntegrationNotFoundFault(_) | ApiError::EntityNotFoundException(_))
+    )
+}
+
+/// The chain of causes in one line, the outermost first; of an error that AWS named, its name and message.
+pub fn in_words(error: &SdkError<ApiError, HttpResponse>) -> String {
+    let mut words = String::new();
+    if let Some(service) = error.as_service_error()
+        && let Some(code) = service.code()
+    {
+        words.push_str(code);
+        if let Some(message) = service.message() {
+            words.push_str(": ");
+            words.push_str(message);
+        }
+    } else {
+        let mut cause: Option<&dyn Error> = Some(error);
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // Some of the SDK's errors repeat their source.
+            if !words.ends_with(&text) {
+                if !words.is_empty() {
+                    words.push_str(": ");
+                }
+                words.push_str(&text);
+            }
+            cause = error.source();
+        }
+        if let Some(response) = error.raw_response() {
+            words.push_str(&format!(" (HTTP status {})", response.status().as_u16()));
+        }
+    }
+    if let Some((end, _)) = words.char_indices().nth(LONGEST_MESSAGE) {
+        words.truncate(end);
+        words.push('…');
+    }
+    words
+}
+
+/// AWS's id of the request.
+pub fn request_id(error: &SdkError<ApiError, HttpResponse>) -> Option<String> {
+    error.request_id().map(str::to_owned)
+}
+
+fn has_cause<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<E>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Glue sends its InternalServerException with status 400, which the SDK takes for the caller's fault and does not try again.
+#[derive(Debug)]
+pub struct TransientDespite400;
+
+impl ClassifyRetry for TransientDespite400 {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        match context.output_or_error() {
+            Some(Err(error))
+                if error
+                    .as_operation_error()
+                    .and_then(code)
+                    .is_some_and(|code| code == "InternalServerException") =>
+            {
+                RetryAction::server_error()
+            }
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "Glue's InternalServerException"
+    }
+
+    fn priority(&self) -> RetryClassifierPriority {
+        RetryClassifierPriority::modeled_as_retryable_classifier()
+    }
+}

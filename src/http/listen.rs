@@ -1,0 +1,253 @@
+//! Sockets to listen on: addresses as Prometheus' exporters spell them, Unix sockets, and those that systemd hands over.
+
+use listenfd::ListenFd;
+use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+/// As many connections as Go's servers let wait to be accepted on a usual machine.
+const BACKLOG: i32 = 4096;
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// On every address of the machine.
+    Port(u16),
+    Ip(SocketAddr),
+    /// A name, which is looked up when the socket is bound, and a port.
+    Name(String, u16),
+    Unix(PathBuf),
+}
+
+/// An address that is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadAddress {
+    address: String,
+    why: &'static str,
+}
+
+impl fmt::Display for BadAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "`{}` {}; allowed: :port, host:port, [v6]:port or unix:/path",
+            self.address, self.why
+        )
+    }
+}
+
+impl std::error::Error for BadAddress {}
+
+impl FromStr for Address {
+    type Err = BadAddress;
+
+    fn from_str(address: &str) -> Result<Self, BadAddress> {
+        let bad = |why| BadAddress {
+            address: address.to_owned(),
+            why,
+        };
+        if let Some(path) = address.strip_prefix("unix:") {
+            return if path.starts_with('/') {
+                Ok(Self::Unix(PathBuf::from(path)))
+            } else {
+                Err(bad("names no absolute path"))
+            };
+        }
+        let (host, port) = address.rsplit_once(':').ok_or(bad("has no port"))?;
+        let port = port
+            .parse()
+            .map_err(|_| bad("has no port from 0 to 65535 behind its last colon"))?;
+        if host.is_empty() {
+            return Ok(Self::Port(port));
+        }
+        if let Some(v6) = host.strip_prefix('[') {
+            let v6: Ipv6Addr = v6
+                .strip_suffix(']')
+                .and_then(|v6| v6.parse().ok())
+                .ok_or(bad("has no IPv6 address in its brackets"))?;
+            return Ok(Self::Ip((v6, port).into()));
+        }
+        if host.contains(':') {
+            return Err(bad("is an IPv6 address without its brackets"));
+        }
+        if let Ok(v4) = host.parse::<Ipv4Addr>() {
+            return Ok(Self::Ip((v4, port).into()));
+        }
+        let is_name = host
+            .chars()
+            .all(|character| character.is_ascii_alphanumeric() || "-._".contains(character));
+        if !is_name {
+            return Err(bad("has no host name before its port"));
+        }
+        Ok(Self::Name(host.to_owned(), port))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(port) => write!(f, ":{port}"),
+            Self::Ip(address) => write!(f, "{address}"),
+            Self::Name(host, port) => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A bound socket.
+#[derive(Debug)]
+pub enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, Option<OwnedPath>),
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// The file of a Unix socket that this process made: it goes when the process stops.
+#[derive(Debug)]
+pub struct OwnedPath(PathBuf);
+
+impl Drop for OwnedPath {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Address {
+    /// Binds the address.
+    ///
+    /// # Errors
+    /// If it cannot be had, with the system's reason.
+    pub async fn bind(&self) -> io::Result<Listener> {
+        let tcp = match self {
+            Self::Port(port) => Self::any(*port)?,
+            Self::Ip(address) => tcp(*address, false)?,
+            Self::Name(host, port) => {
+                let mut addresses: Vec<SocketAddr> =
+                    tokio::net::lookup_host((host.as_str(), *port))
+                        .await?
+                        .collect();
+                // As Go's servers do: of several the IPv4 one.
+                addresses.sort_by_key(SocketAddr::is_ipv6);
+                let address = addresses.first().ok_or_else(|| {
+                    io::Error::new(ErrorKind::NotFound, format!("{host} has no address"))
+                })?;
+                tcp(*address, false)?
+            }
+            Self::Unix(path) => {
+                return Ok(Listener::Unix(unix(path)?, Some(OwnedPath(path.clone()))));
+            }
+        };
+        Ok(Listener::Tcp(TcpListener::from_std(tcp)?))
+    }
+
+    /// Both protocols in one socket, or IPv4 alone where the machine has no IPv6.
+    fn any(port: u16) -> io::Result<std::net::TcpListener> {
+        tcp((Ipv6Addr::UNSPECIFIED, port).into(), true).or_else(|error| {
+            if error.kind() == ErrorKind::AddrInUse || error.kind() == ErrorKind::PermissionDenied {
+                Err(error)
+            } else {
+                tcp((Ipv4Addr::UNSPECIFIED, port).into(), false)
+            }
+        })
+    }
+}
+
+fn tcp(address: SocketAddr, both: bool) -> io::Result<std::net::TcpListener> {
+    let domain = match address.ip() {
+        IpAddr::V4(_) => Domain::IPV4,
+        IpAddr::V6(_) => Domain::IPV6,
+    };
+    let socket = RawSocket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!both)?;
+    }
+    // A restart need not wait for the connections of the process before it.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn unix(path: &Path) -> io::Result<UnixListener> {
+    match UnixListener::bind(path) {
+        // A socket without a listener is what a killed process leaves behind; anything else at the path is not ours to remove.
+        Err(error)
+            if error.kind() == ErrorKind::AddrInUse
+                && std::fs::symlink_metadata(path)?.file_type().is_socket()
+                && std::os::unix::net::UnixStream::connect(path).is_err() =>
+        {
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        bound => bound,
+    }
+}
+
+/// The sockets that systemd hands over (`sd_listen_fds(3)`).
+///
+/// # Errors
+/// If there is none, or one is of another kind than TCP or a Unix stream.
+pub fn from_systemd() -> io::Result<Vec<Listener>> {
+    let mut passed = ListenFd::from_env();
+    let mut listeners = Vec::new();
+    for index in 0..passed.len() {
+        let listener = if let Ok(Some(tcp)) = passed.take_tcp_listener(index) {
+            tcp.set_nonblocking(true)?;
+            Listener::Tcp(TcpListener::from_std(tcp)?)
+        } else if let Some(unix) = passed.take_unix_listener(index)? {
+            unix.set_nonblocking(true)?;
+            Listener::Unix(UnixListener::from_std(unix)?, None)
+        } else {
+            continue;
+        };
+        listeners.push(listener);
+    }
+    if listeners.is_empty() {
+        return Err(io::Error::new(
+            ErrorKind::NotFound,
+            "systemd passed no socket: LISTEN_FDS and LISTEN_PID are not set for this process",
+        ));
+    }
+    Ok(listeners)
+}
+
+impl Listener {
+    /// Waits for a connection.
+    pub async fn accept(&self) -> io::Result<Socket> {
+        match self {
+            Self::Tcp(listener) => {
+                let (socket, _) = listener.accept().await?;
+                // A page's last segment should not wait for an acknowledgement.
+                socket.set_nodelay(true)?;
+                Ok(Socket::Tcp(socket))
+            }
+            Self::Unix(listener, _) => Ok(Socket::Unix(listener.accept().await?.0)),
+        }
+    }
+
+    /// The address that is really bound.
+    pub fn address(&self) -> String {
+        match self {
+            Self::Tcp(listener) => listener
+                .local_addr()
+                .map_or_else(|error| error.to_string(), |address| address.to_string()),
+            Self::Unix(listener, _) => listener
+                .local_addr()
+                .ok()
+                .and_then(|address| Some(format!("unix:{}", address.as_pathname()?.display())))
+                .unwrap_or_else(|| "unix:".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What is answered at which path.
+
+use super::Handler;
+use crate::board::Board;
+use crate::clock::Clock;
+use crate::exposition::own::Own;
+use crate::exposition::text::CONTENT_TYPE;
+use crate::version;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{
+    ALLOW, CONTENT_LENGTH, CONTENT_TYPE as CONTENT_TYPE_HEADER, HeaderMap, HeaderValue,
+};
+use hyper::{Method, Request, Response, StatusCode};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How long a scrape without a readable timeout waits for the first polls.
+const DEFAULT_WAIT: Duration = Duration::from_secs(5);
+/// What is left of the scraper's timeout for writing and sending the page: this much, or a tenth where that is less.
+const MARGIN: Duration = Duration::from_millis(500);
+
+/// The routes, and what they answer from.
+pub struct Routes {
+    pub board: Arc<Board>,
+    pub own: Arc<Own>,
+    pub clock: Clock,
+    pub telemetry_path: String,
+    /// `--web.enable-lifecycle`.
+    pub lifecycle: bool,
+    /// Stops the waiting for the first polls.
+    pub stop: CancellationToken,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Route {
+    Metrics,
+    Healthy,
+    Ready,
+    Reload,
+    Home,
+    Unknown,
+}
+
+const HEALTHY: &str = "/-/healthy";
+const READY: &str = "/-/ready";
+const RELOAD: &str = "/-/reload";
+const HOME: &str = "/";
+
+impl Routes {
+    /// Starts the counter of every answer that there can be.
+    pub fn start_counters(&self) {
+        for (path, codes) in [
+            (self.telemetry_path.as_str(), &[200, 405][..]),
+            (HEALTHY, &[200, 405]),
+            (READY, &[200, 405, 503]),
+            (RELOAD, &[200, 403, 405, 500]),
+            (HOME, &[200, 405]),
+            ("other", &[404]),
+        ] {
+            for code in codes {
+                self.own.add_path(path, *code);
+            }
+        }
+    }
+
+    fn route(&self, path: &str) -> (Route, &str) {
+        match path {
+            path if path == self.telemetry_path => (Route::Metrics, &self.telemetry_path),
+            HEALTHY => (Route::Healthy, HEALTHY),
+            READY => (Route::Ready, READY),
+            RELOAD => (Route::Reload, RELOAD),
+            HOME => (Route::Home, HOME),
+            _ => (Route::Unknown, "other"),
+        }
+    }
+
+    async fn answer(&self, route: Route, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let allowed = match route {
+            Route::Unknown => {
+                return plain(
+                    StatusCode::NOT_FOUND,
+                    "Not found. The metrics are at the path that / names.\n",
+                );
+            }
+            Route::Reload => &[Method::POST][..],
+            Route::Metrics | Route::Healthy | Route::Ready | Route::Home => {
+                &[Method::GET, Method::HEAD]
+            }
+        };
+        if !allowed.contains(request.method()) {
+            let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+            let allow = names.join(", ");
+            let mut response = plain(
+                StatusCode::METHOD_NOT_ALLOWED,
+                &format!("Method not allowed. Allowed: {allow}.\n"),
+            );
+            if let Ok(allow) = HeaderValue::from_str(&allow) {
+                response.headers_mut().insert(ALLOW, allow);
+            }
+            return response;
+        }
+        match route {
+            Route::Metrics => {
+                let page = self
+                    .board
+                    .first_page(patience(request.headers()), &self.stop)
+                    .await;
+                let page = page.scrape(&self.own, self.clock.wall());
+                response(StatusCode::OK, CONTENT_TYPE, page)
+            }
+            Route::Healthy => plain(StatusCode::OK, "glue-integration-exporter is healthy.\n"),
+            Route::Ready if self.board.page().is_ready() => {
+                plain(StatusCode::OK, "glue-integration-exporter is ready.\n")
+            }
+            Route::Ready => plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "glue-integration-exporter is not ready: not every scope has been polled yet.\n",
+            ),
+            Route::Reload if self.lifecycle => plain(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "The configuration was not loaded again: this version reads it at its start alone.\n",
+            ),
+            Route::Reload => plain(
+                StatusCode::FORBIDDEN,
+                "The lifecycle API is not enabled: start with --web.enable-lifecycle.\n",
+            ),
+            Route::Home => response(
+                StatusCode::OK,
+                "text/html; charset=utf-8",
+                home(&self.telemetry_path),
+            ),
+            Route::Unknown => plain(StatusCode::NOT_FOUND, "Not found.\n"),
+        }
+    }
+}
+
+impl Handler for Routes {
+    async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let (route, path) = self.route(request.uri().path());
+        let response = self.answer(route, &request).await;
+        self.own.http_request(path, response.status().as_u16());
+        response
+    }
+}
+
+/// How long a scrape may wait for the first polls, by what the scraper says of its own patience.
+fn patience(headers: &HeaderMap) -> Duration {
+    headers
+        .get("X-Prometheus-Scrape-Timeout-Seconds")
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+        .and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok())
+        .map_or(DEFAULT_WAIT, |timeout| timeout - MARGIN.min(timeout / 10))
+}
+
+fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+    response(status, "text/plain; charset=utf-8", text.to_owned())
+}
+
+/// An answer with its length, so that HEAD has the header too: the server leaves out the body of an answer to HEAD by itself.
+fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let body = Bytes::from(body);
+    let length = HeaderValue::from(body.len());
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE_HEADER, HeaderValue::from_static(content_type));
+    headers.insert(CONTENT_LENGTH, length);
+    response
+}
+
+fn home(telemetry_path: &str) -> String {
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>glue-integration-exporter</title></head>\n\
+         <body>\n<h1>glue-integration-exporter</h1>\n<p>Prometheus exporter for AWS Glue zero-ETL inbound integrations, version {}.</p>\n\
+         <ul>\n<li><a href=\"{telemetry_path}\">Metrics</a></li>\n<li><a href=\"{READY}\">Ready</a></li>\n\
+         <li><a href=\"{HEALTHY}\">Healthy</a></li>\n</ul>\n</body>\n</html>\n",
+        version::VERSION
+    )
+}

@@ -1,0 +1,420 @@
+//! What is known: the last good data of each scope and region, and what a poll changes about it. Pure: time comes in as a
+//! parameter, nothing here waits, asks or writes a page.
+//!
+//! The rules are those of a pager. A failure removes nothing and changes no value; only an answer of AWS does. A later sight of an
+//! integration is right wherever an earlier one is kept, also when the earlier one would outlive it.
+
+use crate::clock::Moment;
+use crate::config::{Query, RegionName, ScopeName, Watch};
+use crate::glue::{Answer, one_spelling};
+use crate::snapshot::{Integration, PolledScope, Presence, ScopeState, Shown, Snapshot, Status};
+use std::borrow::Cow;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How many integrations whose series have ended one query remembers while its listing stays incomplete, so that an endless
+/// coming and going of integrations cannot fill the memory. Those seen last are kept.
+const MOST_ENDED: usize = 100_000;
+/// How many integrations that no scope shows keep the moment of their status. Those seen last are kept.
+const MOST_REMEMBERED: usize = 100_000;
+
+/// A scope in a region.
+pub type Key = (ScopeName, RegionName);
+
+/// What one poll of a scope in a region brought.
+#[derive(Clone, Debug)]
+pub struct PollResult {
+    pub started: Moment,
+    pub ended: Moment,
+    /// One for each query of the watch, in its order.
+    pub answers: Vec<Answer>,
+}
+
+/// A status that changed from one sight of an integration to the next, for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub arn: String,
+    pub from: Status,
+    pub to: Status,
+}
+
+/// What a poll changed.
+#[derive(Clone, Debug, Default)]
+pub struct Applied {
+    pub changes: Vec<Change>,
+    /// When the oldest data of the scope that are shown will end.
+    pub next_end: Option<Instant>,
+}
+
+/// Everything that is known of all scopes.
+#[derive(Debug, Default)]
+pub struct LastGood {
+    scopes: BTreeMap<Key, Scope>,
+    /// By integration ARN. Outlives the data it came from: only AWS's word that an integration is gone ends it.
+    statuses: BTreeMap<String, StatusSince>,
+}
+
+#[derive(Debug)]
+struct Scope {
+    interval: Duration,
+    stale_after: Duration,
+    queries: Vec<(Query, Known)>,
+    polled: Option<Polled>,
+    last_success: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Polled {
+    up: bool,
+    stale: bool,
+    duration: Duration,
+}
+
+/// What one query has brought, in this poll or an earlier one.
+#[derive(Debug, Default)]
+struct Known {
+    sights: BTreeMap<String, Sight>,
+    /// When AWS last answered in full.
+    complete: Option<Instant>,
+}
+
+#[derive(Clone, Debug)]
+struct Sight {
+    integration: Arc<Integration>,
+    seen: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct StatusSince {
+    status: Status,
+    /// Unix time in seconds.
+    since: f64,
+    /// The last sight of the integration: an answer that is older says nothing about the present status.
+    seen: Instant,
+}
+
+/// AWS answered that an integration is not there.
+#[derive(Clone, Copy, Debug)]
+struct Gone {
+    at: Instant,
+    had_been_seen: bool,
+}
+
+impl LastGood {
+    /// Starts with nothing known of `watches`.
+    pub fn new<'a>(watches: impl IntoIterator<Item = &'a Watch>) -> Self {
+        Self {
+            scopes: watches
+                .into_iter()
+                .map(|watch| (key(watch), Scope::new(watch)))
+                .collect(),
+            statuses: BTreeMap::new(),
+        }
+    }
+
+    /// Takes over what a poll brought.
+    pub fn apply(&mut self, key: &Key, poll: PollResult) -> Applied {
+        let Some(scope) = self.scopes.get_mut(key) else {
+            return Applied::default();
+        };
+        let now = poll.ended.at;
+        // Of an integration that came twice in this poll only the later sight counts: an earlier page's status was never shown.
+        let mut seen: BTreeMap<String, (Status, Moment)> = BTreeMap::new();
+        for (integration, moment) in poll.answers.iter().flat_map(|answer| &answer.integrations) {
+            let sight = (integration.status, *moment);
+            let latest = seen.entry(integration.arn.clone()).or_insert(sight);
+            if moment.at >= latest.1.at {
+                *latest = sight;
+            }
+        }
+        let gone = scope.apply(poll, &seen);
+        let next_end = scope.next_end(now);
+        let changes = self.note_statuses(&seen);
+        self.forget(&gone);
+        self.bound_statuses();
+        Applied { changes, next_end }
+    }
+
+    fn note_statuses(&mut self, seen: &BTreeMap<String, (Status, Moment)>) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (arn, (status, moment)) in seen {
+            let now = StatusSince {
+                status: *status,
+                since: moment.wall,
+                seen: moment.at,
+            };
+            match self.statuses.entry(arn.clone()) {
+                Entry::Vacant(entry) => {
+                    entry.insert(now);
+                }
+                Entry::Occupied(mut entry) if now.seen >= entry.get().seen => {
+                    let before = entry.get().status;
+                    if before == *status {
+                        entry.get_mut().seen = now.seen;
+                    } else {
+                        entry.insert(now);
+                        changes.push(Change {
+                            arn: arn.clone(),
+                            from: before,
+                            to: *status,
+                        });
+                    }
+                }
+                Entry::Occupied(_) => {}
+            }
+        }
+        changes
+    }
+
+    /// AWS answered that these are gone. An older sight of one elsewhere is not shown any more, if this scope had seen it: the
+    /// credentials of a scope that never saw it may be those of another account.
+    fn forget(&mut self, gone: &BTreeMap<String, Gone>) {
+        for (arn, gone) in gone {
+            let mut seen_elsewhere = false;
+            for (_, known) in self
+                .scopes
+                .values_mut()
+                .flat_map(|scope| &mut scope.queries)
+            {
+                let Some(sight) = known.sights.get(arn) else {
+                    continue;
+                };
+                if gone.had_been_seen && sight.seen < gone.at {
+                    known.sights.remove(arn);
+                } else {
+                    seen_elsewhere = true;
+                }
+            }
+            if !seen_elsewhere {
+                self.statuses.remove(arn);
+            }
+        }
+    }
+
+    fn bound_statuses(&mut self) {
+        let kept: usize = self
+            .scopes
+            .values()
+            .flat_map(|scope| &scope.queries)
+            .map(|(_, known)| known.sights.len())
+            .sum();
+        if self.statuses.len() > kept + MOST_REMEMBERED {
+            let mut seen: Vec<Instant> = self.statuses.values().map(|since| since.seen).collect();
+            seen.sort_unstable();
+            let oldest_kept = seen[seen.len() - kept - MOST_REMEMBERED / 2];
+            self.statuses.retain(|_, since| since.seen >= oldest_kept);
+        }
+    }
+
+    /// What is to be shown at `now`, and when that will next change without a poll: the moment at which a series ends.
+    pub fn snapshot(&self, now: Instant) -> (Snapshot, Option<Instant>) {
+        let mut next_end: Option<Instant> = None;
+        let mut lasts = |end: Instant| {
+            let lasts = end > now;
+            if lasts {
+                next_end = Some(next_end.map_or(end, |next| next.min(end)));
+            }
+            lasts
+        };
+        // The latest sight says what an integration is; it is shown for as long as any scope may show its own sight of it.
+        let mut latest: BTreeMap<&str, (&Sight, bool)> = BTreeMap::new();
+        let mut absent: BTreeSet<&str> = BTreeSet::new();
+        let mut configured: BTreeSet<&str> = BTreeSet::new();
+        let mut scopes = Vec::with_capacity(self.scopes.len());
+        for ((name, region), scope) in &self.scopes {
+            let mut of_scope: BTreeSet<&str> = BTreeSet::new();
+            for (query, known) in &scope.queries {
+                for (arn, sight) in &known.sights {
+                    let shown = lasts(sight.seen + scope.stale_after);
+                    if shown {
+                        of_scope.insert(arn);
+                    }
+                    let entry = latest.entry(arn).or_insert((sight, false));
+                    entry.1 |= shown;
+                    if sight.seen >= entry.0.seen {
+                        entry.0 = sight;
+                    }
+                }
+                if let Query::Integration(arn) = query {
+                    configured.insert(arn.as_str());
+                    if known.sights.is_empty()
+                        && let Some(complete) = known.complete
+                        && lasts(complete + scope.stale_after)
+                    {
+                        absent.insert(arn.as_str());
+                    }
+                }
+            }
+            scopes.push(ScopeState {
+                scope: name.to_string(),
+                region: region.to_string(),
+                interval: scope.interval,
+                polled: scope.polled.map(|polled| PolledScope {
+                    up: polled.up,
+                    stale: polled.stale,
+                    last_success: scope.last_success,
+                    integrations: of_scope.len(),
+                    duration: polled.duration,
+                }),
+            });
+        }
+        let integrations: Vec<Shown> = latest
+            .into_values()
+            .filter(|(_, shown)| *shown)
+            .map(|(sight, _)| Shown {
+                integration: Arc::clone(&sight.integration),
+                status_since: self
+                    .statuses
+                    .get(&sight.integration.arn)
+                    .map_or(0.0, |since| since.since),
+            })
+            .collect();
+        let shown: BTreeSet<Cow<'_, str>> = integrations
+            .iter()
+            .map(|shown| one_spelling(&shown.integration.arn))
+            .collect();
+        let presence = configured
+            .into_iter()
+            .filter_map(|arn| {
+                let present = shown.contains(&one_spelling(arn));
+                (present || absent.contains(arn)).then(|| Presence {
+                    arn: arn.to_owned(),
+                    present,
+                })
+            })
+            .collect();
+        let snapshot = Snapshot {
+            awaited: self
+                .scopes
+                .values()
+                .filter(|scope| scope.polled.is_none())
+                .count(),
+            presence,
+            integrations,
+            scopes,
+        };
+        (snapshot, next_end)
+    }
+}
+
+/// The key of a watch.
+pub fn key(watch: &Watch) -> Key {
+    (watch.scope.clone(), watch.region.clone())
+}
+
+impl Scope {
+    fn new(watch: &Watch) -> Self {
+        Self {
+            interval: watch.interval,
+            stale_after: watch.stale_after,
+            queries: watch
+                .queries
+                .iter()
+                .map(|query| (query.clone(), Known::default()))
+                .collect(),
+            polled: None,
+            last_success: None,
+        }
+    }
+
+    /// Returns what AWS answered to be gone: what this scope had seen or asks for by name, and complete answers lack now.
+    /// `seen` is what this poll brought.
+    fn apply(
+        &mut self,
+        poll: PollResult,
+        seen: &BTreeMap<String, (Status, Moment)>,
+    ) -> BTreeMap<String, Gone> {
+        let mut missing: BTreeMap<String, Gone> = BTreeMap::new();
+        let mut up = true;
+        let mut stale = false;
+        for ((query, known), answer) in self.queries.iter_mut().zip(poll.answers) {
+            match answer.outcome {
+                Ok(at) => {
+                    let before = std::mem::take(&mut known.sights);
+                    known.see(answer.integrations);
+                    known.complete = Some(at.at);
+                    if let Query::Integration(arn) = query {
+                        missing.entry(arn.to_string()).or_insert(Gone {
+                            at: at.at,
+                            had_been_seen: false,
+                        });
+                    }
+                    missing.extend(before.into_keys().map(|arn| {
+                        let gone = Gone {
+                            at: at.at,
+                            had_been_seen: true,
+                        };
+                        (arn, gone)
+                    }));
+                }
+                Err(_) => {
+                    up = false;
+                    let brought_nothing = answer.integrations.is_empty();
+                    known.see(answer.integrations);
+                    known.bound(self.stale_after, poll.ended.at);
+                    // That there was nothing is older data too.
+                    stale |= (brought_nothing && known.complete.is_some())
+                        || known
+                            .sights
+                            .values()
+                            .any(|sight| sight.seen < poll.started.at);
+                }
+            }
+        }
+        if up {
+            self.last_success = Some(poll.ended.wall);
+        }
+        self.polled = Some(Polled {
+            up,
+            stale,
+            duration: poll.ended.at - poll.started.at,
+        });
+        missing.retain(|arn, _| !seen.contains_key(arn));
+        missing
+    }
+}
+
+impl Scope {
+    fn next_end(&self, now: Instant) -> Option<Instant> {
+        self.queries
+            .iter()
+            .flat_map(|(_, known)| {
+                let sights = known.sights.values().map(|sight| sight.seen);
+                sights.chain(known.complete.filter(|_| known.sights.is_empty()))
+            })
+            .map(|seen| seen + self.stale_after)
+            .filter(|end| *end > now)
+            .min()
+    }
+}
+
+impl Known {
+    fn see(&mut self, integrations: Vec<(Arc<Integration>, Moment)>) {
+        for (integration, moment) in integrations {
+            self.sights.insert(
+                integration.arn.clone(),
+                Sight {
+                    integration,
+                    seen: moment.at,
+                },
+            );
+        }
+    }
+
+    fn bound(&mut self, stale_after: Duration, now: Instant) {
+        let mut ended: Vec<Instant> = self
+            .sights
+            .values()
+            .map(|sight| sight.seen)
+            .filter(|seen| *seen + stale_after <= now)
+            .collect();
+        if ended.len() > MOST_ENDED {
+            ended.sort_unstable();
+            let oldest_kept = ended[ended.len() - MOST_ENDED / 2];
+            self.sights.retain(|_, sight| sight.seen >= oldest_kept);
+        }
+    }
+}

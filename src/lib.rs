@@ -1,0 +1,30 @@
+//! The exporter, in the order in which data flow through it:
+//!
+//! ```text
+//! config -> poll (schedule) -> glue (AWS) -> last_good -> snapshot -> exposition -> http
+//!                                            '--------- board ---------'
+//! ```
+//!
+//! A poll asks AWS and hands what it got to the board. The board keeps the last good data, and after each poll publishes an immutable
+//! snapshot as a written page. A scrape reads that page through one pointer and adds what depends on its own moment.
+
+pub mod config;
+
+pub mod clock;
+pub mod poll;
+
+pub mod glue;
+
+pub mod board;
+pub mod last_good;
+pub mod snapshot;
+
+pub mod exposition;
+pub mod http;
+
+pub mod simulator;
+
+pub mod cli;
+pub mod commands;
+pub mod logging;
+pub mod version;

@@ -1,0 +1,260 @@
+//! The schedule: when each scope and region is polled, and how one poll spends its time. Each runs on its own and none waits
+//! for another. Knows nothing of the SDK and nothing of pages.
+
+mod log;
+mod phase;
+
+use crate::board::Board;
+use crate::clock::Clock;
+use crate::config::Watch;
+use crate::exposition::own::Own;
+use crate::glue::{Answer, Glue, Listing, Reason, time_left};
+use crate::last_good::{PollResult, key};
+use crate::snapshot::Status;
+use log::Failures;
+use phase::Phase;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// A throttled scope waits at most so many intervals for its next poll.
+const LONGEST_BACKOFF: u32 = 4;
+/// With so many queries waiting that each would have less, a request still gets this much, or a tenth of the poll: less would give
+/// up requests that are merely slow.
+const LEAST_SHARE: Duration = Duration::from_secs(1);
+
+/// Polls one scope in one region.
+pub struct Poller {
+    watch: Watch,
+    glue: Arc<dyn Glue>,
+    board: Arc<Board>,
+    own: Arc<Own>,
+    clock: Clock,
+    /// The queries, by their place in the watch, that failed last time: they are asked after the others.
+    failed: BTreeSet<usize>,
+    failures: Failures,
+    throttled_polls: u32,
+    /// When the oldest data of this scope that are shown will end.
+    next_end: Option<Instant>,
+}
+
+impl Poller {
+    /// A poller that has not polled yet; what it brings goes to `board`.
+    pub fn new(
+        watch: Watch,
+        glue: Arc<dyn Glue>,
+        board: Arc<Board>,
+        own: Arc<Own>,
+        clock: Clock,
+    ) -> Self {
+        own.add_scope(&watch.scope, &watch.region);
+        Self {
+            failures: Failures::new(&watch.scope, &watch.region),
+            watch,
+            glue,
+            board,
+            own,
+            clock,
+            failed: BTreeSet::new(),
+            throttled_polls: 0,
+            next_end: None,
+        }
+    }
+
+    /// Polls at once, then at every interval, until `stop`; a poll that is under way then is dropped.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let phase = Phase::new(
+            &self.watch.scope,
+            &self.watch.region,
+            self.watch.interval,
+            self.clock.now(),
+        );
+        let mut due = Instant::now();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => {}
+                () = stop.cancelled() => return,
+            }
+            tokio::select! {
+                _ = self.poll() => {}
+                () = stop.cancelled() => return,
+            }
+            let (next, skipped) = phase.next(due, Instant::now(), self.earliest_next(due));
+            self.own
+                .polls_skipped(&self.watch.scope, &self.watch.region, skipped);
+            due = next;
+        }
+    }
+
+    /// Polls once. Returns whether the poll got everything.
+    pub async fn poll(&mut self) -> bool {
+        let result = self.ask().await;
+        let (scope, region) = (&self.watch.scope, &self.watch.region);
+        let mut reasons: BTreeSet<Reason> = BTreeSet::new();
+        self.failed.clear();
+        for (place, answer) in result.answers.iter().enumerate() {
+            if let Err(error) = &answer.outcome {
+                reasons.insert(error.reason);
+                self.failed.insert(place);
+            }
+            for (integration, _) in &answer.integrations {
+                if integration.status == Status::Unknown {
+                    self.own.unknown_status();
+                    tracing::debug!(
+                        scope = %scope,
+                        region = %region,
+                        integration = integration.arn,
+                        status = integration.status_text.as_deref().unwrap_or_default(),
+                        "unknown status"
+                    );
+                }
+            }
+        }
+        self.own.poll_ended(scope, region, &reasons);
+        self.failures.log(&result);
+        self.throttled_polls = if reasons.contains(&Reason::Throttled) {
+            self.throttled_polls.saturating_add(1)
+        } else {
+            0
+        };
+        let applied = self.board.apply(&key(&self.watch), result);
+        self.next_end = applied.next_end;
+        for change in applied.changes {
+            tracing::info!(
+                scope = %self.watch.scope,
+                region = %self.watch.region,
+                integration = change.arn,
+                from = change.from.as_str(),
+                to = change.to.as_str(),
+                "integration status changed"
+            );
+        }
+        reasons.is_empty()
+    }
+
+    /// Before which moment a scope that was throttled in the poll of `due` does not poll again: a wait that doubles with each
+    /// throttled poll, but none so long that data would end before the poll that could renew them has ended.
+    fn earliest_next(&self, due: Instant) -> Option<Instant> {
+        if self.throttled_polls == 0 {
+            return None;
+        }
+        let intervals = (1u32 << self.throttled_polls.min(8)).min(LONGEST_BACKOFF);
+        // Half an interval early, so that the tick which is meant is the first one after it.
+        let wanted = due + self.watch.interval * intervals - self.watch.interval / 2;
+        let latest = self
+            .next_end
+            .and_then(|end| end.checked_sub(self.watch.timeout + self.watch.interval));
+        Some(latest.map_or(wanted, |latest| wanted.min(latest)))
+    }
+
+    /// Asks every query, as many at once as the watch allows, and ends by the watch's timeout.
+    async fn ask(&self) -> PollResult {
+        let started = self.clock.now();
+        let deadline = started.at + self.watch.timeout;
+        let mut waiting: VecDeque<Turn> = self.first_turns();
+        let pace = Arc::new(Pace {
+            deadline,
+            lanes: self.watch.concurrency,
+            waiting: AtomicUsize::new(waiting.len()),
+            least: LEAST_SHARE.min(self.watch.timeout / 10),
+        });
+        let mut answers: Vec<Option<Answer>> = self.watch.queries.iter().map(|_| None).collect();
+        let mut under_way: JoinSet<Turn> = JoinSet::new();
+        loop {
+            while under_way.len() < self.watch.concurrency
+                && let Some(turn) = waiting.pop_front()
+            {
+                pace.waiting.store(waiting.len(), Ordering::Relaxed);
+                if time_left(deadline).is_zero() {
+                    answers[turn.place].get_or_insert_with(|| turn.listing.into_answer());
+                    continue;
+                }
+                under_way.spawn(turn.take(
+                    Arc::clone(&self.glue),
+                    self.clock.clone(),
+                    Arc::clone(&pace),
+                ));
+            }
+            match under_way.join_next().await {
+                Some(Ok(mut turn)) => {
+                    if turn.may_go_on(deadline) {
+                        waiting.push_back(turn);
+                    } else {
+                        answers[turn.place] = Some(turn.listing.into_answer());
+                    }
+                }
+                // A task that panicked leaves its query without an answer, which fails below.
+                Some(Err(_)) => {}
+                None => break,
+            }
+        }
+        PollResult {
+            started,
+            ended: self.clock.now(),
+            answers: answers
+                .into_iter()
+                .map(|answer| answer.unwrap_or_else(Answer::lost))
+                .collect(),
+        }
+    }
+
+    fn first_turns(&self) -> VecDeque<Turn> {
+        let places = 0..self.watch.queries.len();
+        let (last, first): (Vec<usize>, Vec<usize>) =
+            places.partition(|place| self.failed.contains(place));
+        first
+            .into_iter()
+            .chain(last)
+            .map(|place| Turn {
+                place,
+                second: false,
+                listing: Listing::new(self.watch.queries[place].clone(), self.watch.page_size),
+            })
+            .collect()
+    }
+}
+
+/// A query's turn within a poll. One that is given up for the sake of the others gets a second turn after them.
+struct Turn {
+    /// The query's place in the watch.
+    place: usize,
+    second: bool,
+    listing: Listing,
+}
+
+impl Turn {
+    async fn take(mut self, glue: Arc<dyn Glue>, clock: Clock, pace: Arc<Pace>) -> Self {
+        self.listing.follow(&*glue, &clock, || pace.share()).await;
+        self
+    }
+
+    fn may_go_on(&mut self, deadline: Instant) -> bool {
+        let may = !self.second && self.listing.timed_out() && !time_left(deadline).is_zero();
+        self.second = true;
+        may
+    }
+}
+
+/// How the time of a poll is shared out.
+struct Pace {
+    deadline: Instant,
+    /// How many requests are in flight at once.
+    lanes: usize,
+    /// How many queries have not had their turn.
+    waiting: AtomicUsize,
+    least: Duration,
+}
+
+impl Pace {
+    /// How long the next request may take, so that those waiting behind it can still be asked within this poll.
+    fn share(&self) -> Duration {
+        let left = time_left(self.deadline);
+        let rounds = 1 + self.waiting.load(Ordering::Relaxed).div_ceil(self.lanes);
+        let rounds = u32::try_from(rounds).unwrap_or(u32::MAX);
+        (left / rounds).max(self.least).min(left)
+    }
+}

@@ -1,0 +1,99 @@
+//! What the log says of polls that fail: the first time in full, then once an hour, and when it is over. A failure that repeats
+//! each minute would otherwise bury every other line.
+
+use crate::clock::seconds;
+use crate::config::{RegionName, ScopeName};
+use crate::glue::{GlueError, Reason};
+use crate::last_good::PollResult;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often a failure that goes on is logged again.
+const REMINDER: Duration = Duration::from_secs(3600);
+
+/// The failures of one scope in one region that are going on, by reason.
+#[derive(Debug)]
+pub struct Failures {
+    scope: ScopeName,
+    region: RegionName,
+    going_on: BTreeMap<Reason, GoingOn>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct GoingOn {
+    since: Instant,
+    polls: u64,
+    logged: Instant,
+}
+
+impl Failures {
+    /// No failure yet.
+    pub fn new(scope: &ScopeName, region: &RegionName) -> Self {
+        Self {
+            scope: scope.clone(),
+            region: region.clone(),
+            going_on: BTreeMap::new(),
+        }
+    }
+
+    /// Logs what is new in the result of a poll.
+    pub fn log(&mut self, result: &PollResult) {
+        let mut failed: BTreeMap<Reason, (&GlueError, usize)> = BTreeMap::new();
+        for error in result
+            .answers
+            .iter()
+            .filter_map(|answer| answer.outcome.as_ref().err())
+        {
+            failed.entry(error.reason).or_insert((error, 0)).1 += 1;
+        }
+        let now = result.ended.at;
+        let took = seconds(result.ended.at - result.started.at);
+        let (scope, region) = (&self.scope, &self.region);
+        for (reason, (error, queries)) in &failed {
+            let going_on = self.going_on.entry(*reason).or_insert(GoingOn {
+                since: now,
+                polls: 0,
+                logged: now,
+            });
+            going_on.polls += 1;
+            let (polls, since) = (going_on.polls, seconds(now - going_on.since));
+            let request_id = error.request_id.as_deref();
+            let reason = reason.as_str();
+            if going_on.polls == 1 {
+                tracing::warn!(
+                    %scope, %region, reason, queries, seconds = took, request_id, error = %error,
+                    "poll failed, the last good data are served"
+                );
+            } else if now - going_on.logged >= REMINDER {
+                going_on.logged = now;
+                tracing::warn!(
+                    %scope, %region, reason, queries, polls, since_seconds = since, request_id, error = %error,
+                    "polls still fail"
+                );
+            } else {
+                tracing::debug!(
+                    %scope, %region, reason, queries, seconds = took, request_id, error = %error,
+                    "poll failed again"
+                );
+            }
+        }
+        self.going_on.retain(|reason, over| {
+            let goes_on = failed.contains_key(reason);
+            if !goes_on {
+                tracing::info!(
+                    %scope, %region, reason = reason.as_str(), polls = over.polls,
+                    seconds = seconds(now - over.since),
+                    "polls no longer fail for this reason"
+                );
+            }
+            goes_on
+        });
+        let integrations: usize = result
+            .answers
+            .iter()
+            .map(|answer| answer.integrations.len())
+            .sum();
+        tracing::debug!(%scope, %region, integrations, seconds = took, "poll ended");
+    }
+}

@@ -1,0 +1,69 @@
+//! When a scope's polls are due: at a phase within the interval that follows from its name and region, so that scopes are spread
+//! over the interval and a restart does not bunch them.
+
+use crate::clock::Moment;
+use crate::config::{RegionName, ScopeName};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The ticks of one scope in one region. The wall clock is read once, to find the phase: a jump of it moves no tick.
+#[derive(Clone, Copy, Debug)]
+pub struct Phase {
+    first: Instant,
+    interval: Duration,
+}
+
+impl Phase {
+    /// The ticks from `now` on.
+    pub fn new(scope: &ScopeName, region: &RegionName, interval: Duration, now: Moment) -> Self {
+        let interval_millis = u64::try_from(interval.as_millis())
+            .unwrap_or(u64::MAX)
+            .max(1);
+        let phase = spread(scope.as_str(), region.as_str()) % interval_millis;
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "Unix milliseconds: positive, and far below 2^63"
+        )]
+        let wall_millis = (now.wall.max(0.0) * 1000.0) as u64;
+        let wait = (phase + interval_millis - wall_millis % interval_millis) % interval_millis;
+        Self {
+            first: now.at + Duration::from_millis(wait),
+            interval,
+        }
+    }
+
+    /// The first tick after `now` that is not before `earliest`, and how many ticks after `last` are passed over for it. Before
+    /// its first tick a scope polls once, at the start; that tick is then no tick that was missed.
+    pub fn next(&self, last: Instant, now: Instant, earliest: Option<Instant>) -> (Instant, u64) {
+        let index = self.index_after(earliest.map_or(now, |earliest| earliest.max(now)));
+        let tick = self.first + self.interval.saturating_mul(index);
+        let skipped = if last < self.first {
+            0
+        } else {
+            u64::from(index - self.index_after(last))
+        };
+        (tick, skipped)
+    }
+
+    /// The index of the first tick after `moment`.
+    fn index_after(&self, moment: Instant) -> u32 {
+        if moment < self.first {
+            return 0;
+        }
+        let intervals = (moment - self.first).as_millis() / self.interval.as_millis().max(1);
+        u32::try_from(intervals + 1).unwrap_or(u32::MAX)
+    }
+}
+
+/// FNV-1a, and a last mix so that names which differ in their last letter fall far apart. Not the standard library's hash: that
+/// may change with the compiler, and a phase should not.
+fn spread(scope: &str, region: &str) -> u64 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in scope.bytes().chain([0]).chain(region.bytes()) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    hash ^= hash >> 33;
+    hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash ^ (hash >> 33)
+}

@@ -1,0 +1,179 @@
+//! Plain data: an integration as AWS describes it, and the immutable picture of all of them that one publication makes.
+//! Knows nothing of AWS's SDK, of time's passing or of how a page is written.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The state of an integration: those of the API's model, and `Unknown` for whatever else AWS sends.
+///
+/// <https://docs.aws.amazon.com/glue/latest/webapi/API_InboundIntegration.html>
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Status {
+    Creating,
+    Active,
+    Modifying,
+    Failed,
+    Deleting,
+    Syncing,
+    NeedsAttention,
+    Unknown,
+}
+
+impl Status {
+    /// Every status, in the order in which the page shows them.
+    pub const ALL: [Self; 8] = [
+        Self::Creating,
+        Self::Active,
+        Self::Modifying,
+        Self::Failed,
+        Self::Deleting,
+        Self::Syncing,
+        Self::NeedsAttention,
+        Self::Unknown,
+    ];
+
+    /// The value of the label `status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Creating => "CREATING",
+            Self::Active => "ACTIVE",
+            Self::Modifying => "MODIFYING",
+            Self::Failed => "FAILED",
+            Self::Deleting => "DELETING",
+            Self::Syncing => "SYNCING",
+            Self::NeedsAttention => "NEEDS_ATTENTION",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+
+    /// Reads AWS's text without regard to case: AWS's own pages show statuses in lower case.
+    pub fn read(text: &str) -> Self {
+        Self::ALL
+            .into_iter()
+            .find(|status| status.as_str().eq_ignore_ascii_case(text))
+            .unwrap_or(Self::Unknown)
+    }
+}
+
+/// One inbound integration, with every field of the API's answer. What AWS did not send is `None` or empty, never a made-up value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Integration {
+    /// Never empty.
+    pub arn: String,
+    /// Not in this operation's answer: empty while it is not known.
+    pub name: String,
+    pub source_arn: String,
+    pub target_arn: String,
+    pub status: Status,
+    /// What AWS sent as the status, for a log line about one that is unknown.
+    pub status_text: Option<String>,
+    /// Unix time in seconds.
+    pub created: Option<f64>,
+    pub refresh_interval: Option<Duration>,
+    pub continuous_sync: Option<bool>,
+    pub source_properties: SourceProperties,
+    pub target_namespace: Option<String>,
+    pub errors: Vec<IntegrationError>,
+}
+
+/// An error that AWS lists for an integration; both parts are optional in the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IntegrationError {
+    pub code: Option<String>,
+    /// Free text of up to 2,048 characters: never a label.
+    pub message: Option<String>,
+}
+
+/// Can hold ARNs of secrets and names of subnets, so it has no way into a log line: `Debug` tells only how many there are.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SourceProperties(pub BTreeMap<String, String>);
+
+impl fmt::Debug for SourceProperties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SourceProperties({} not shown)", self.0.len())
+    }
+}
+
+/// The fields of `arn:partition:service:region:account:resource` that labels need; each is empty where the ARN has none or is no ARN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ArnFields<'a> {
+    pub service: &'a str,
+    pub region: &'a str,
+    pub account: &'a str,
+}
+
+impl<'a> ArnFields<'a> {
+    /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>
+    pub fn of(arn: &'a str) -> Self {
+        let mut fields = arn.splitn(6, ':');
+        match (
+            fields.next(),
+            fields.next(),
+            fields.next(),
+            fields.next(),
+            fields.next(),
+            fields.next(),
+        ) {
+            (Some("arn"), Some(_), Some(service), Some(region), Some(account), Some(_)) => Self {
+                service,
+                region,
+                account,
+            },
+            _ => Self::default(),
+        }
+    }
+}
+
+/// An integration as it is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shown {
+    pub integration: Arc<Integration>,
+    /// When this exporter first saw the present status: Unix time in seconds.
+    pub status_since: f64,
+}
+
+/// A configured integration ARN of which AWS has said whether it exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    pub arn: String,
+    pub present: bool,
+}
+
+/// A scope in one region.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScopeState {
+    pub scope: String,
+    pub region: String,
+    pub interval: Duration,
+    /// None until the first poll has ended.
+    pub polled: Option<PolledScope>,
+}
+
+/// What is known of a scope in one region since its last poll.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolledScope {
+    /// The last poll got everything.
+    pub up: bool,
+    /// Something is, or would be but for `stale_after`, from an earlier poll than the last.
+    pub stale: bool,
+    /// Unix time in seconds of the end of the last poll that got everything.
+    pub last_success: Option<f64>,
+    /// How many integrations of this scope are shown.
+    pub integrations: usize,
+    pub duration: Duration,
+}
+
+/// Everything that is shown, at one moment. Immutable: the next poll makes another.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// Sorted by ARN, each ARN once.
+    pub integrations: Vec<Shown>,
+    /// Sorted by ARN, each ARN once.
+    pub presence: Vec<Presence>,
+    /// Sorted by scope and region, each pair once.
+    pub scopes: Vec<ScopeState>,
+    /// How many scopes that were there at the start have not been polled yet.
+    pub awaited: usize,
+}

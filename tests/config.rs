@@ -1,0 +1,300 @@
+//! The configuration as its users meet it: files and the exact text that they get for them.
+//! `UPDATE=1` writes the expected texts anew; read the difference before you keep it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use glue_integration_exporter::config::{
+    Config, ExternalId, Interval, RegionName, Scope, Span, Watch, describe,
+};
+use proptest::prelude::*;
+
+const EXAMPLE: &str = include_str!("../config.example.yaml");
+
+fn files(suffix: &str) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir("tests/config")
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_str().unwrap().ends_with(suffix))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+fn expect(actual: &str, path: &Path) {
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(path, actual).unwrap();
+    }
+    let expected = fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(actual, expected, "{}", path.display());
+}
+
+fn watches(config: &Config) -> Result<Vec<Watch>, String> {
+    config
+        .watches(|_| Some("eu-north-1".parse().unwrap()))
+        .map_err(|mistakes| mistakes.to_string())
+}
+
+fn from(text: &str) -> Result<Config, String> {
+    Config::from_yaml(text, Path::new("c.yaml")).map_err(|mistakes| mistakes.to_string())
+}
+
+#[test]
+fn mistakes_are_told_as_written() {
+    for path in files(".bad.yaml") {
+        let mistakes = Config::load(&path).expect_err(path.to_str().unwrap());
+        let text = mistakes.to_string().replace("tests/config/", "") + "\n";
+        assert!(!text.contains("SECRET"), "{text}");
+        expect(
+            &text,
+            Path::new(&path.to_str().unwrap().replace(".bad.yaml", ".err")),
+        );
+    }
+}
+
+#[test]
+fn good_files_are_described() {
+    for path in files(".good.yaml") {
+        let config = Config::load(&path).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let text = describe(&watches(&config).unwrap(), config.storage_path.as_deref());
+        assert!(!text.contains("SECRET"), "{text}");
+        assert!(!format!("{config:?}").contains("SECRET"));
+        expect(
+            &text,
+            Path::new(&path.to_str().unwrap().replace(".good.yaml", ".txt")),
+        );
+    }
+}
+
+/// The example with the settings on that are off in it; of the two that exclude each other, `external_id`.
+fn all_on() -> String {
+    EXAMPLE
+        .lines()
+        .filter(|line| !line.contains("#external_id_file:"))
+        .map(|line| {
+            let indent = line.len() - line.trim_start().len();
+            match line.trim_start().strip_prefix('#') {
+                Some(setting) if setting.starts_with(|c: char| c.is_ascii_lowercase()) => {
+                    format!("{}{setting}\n", &line[..indent])
+                }
+                _ => format!("{line}\n"),
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn example_states_the_defaults() {
+    let example = from(EXAMPLE).unwrap();
+    assert_eq!(example, from("scopes: [name: default]").unwrap());
+
+    let on = &from(&all_on()).unwrap().scopes[0];
+    let off: &Scope = &example.scopes[0];
+    assert_eq!(
+        (on.interval, on.timeout, on.stale_after, on.concurrency),
+        (off.interval, off.timeout, off.stale_after, off.concurrency)
+    );
+    let polling_on = all_on()
+        .lines()
+        .take_while(|line| !line.starts_with("storage:"))
+        .filter(|line| !line.contains("page_size"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert_eq!(
+        from(&format!("{polling_on}\nscopes: [name: default]")).unwrap(),
+        example
+    );
+}
+
+#[test]
+fn example_has_every_key() {
+    let told = from("polling: {x: }\nstorage: {x: }\nscopes: [{x: }]\nx: ").unwrap_err();
+    let mut keys = 0;
+    for line in told.lines().filter(|line| line.contains("unknown key")) {
+        let (_, allowed) = line.split_once("allowed: ").unwrap();
+        for key in allowed.split(", ") {
+            keys += 1;
+            let is = |line: &str| {
+                line.trim_start_matches([' ', '#', '-'])
+                    .starts_with(&format!("{key}:"))
+            };
+            assert!(EXAMPLE.lines().any(is), "{key}");
+        }
+    }
+    assert_eq!(keys, 22);
+}
+
+#[test]
+fn external_id_of_a_wrong_type_is_not_shown() {
+    for value in [
+        "987654321",
+        "98765.4321",
+        "[987654321]",
+        "{987654321: 987654321}",
+        "{a: [987654321]}",
+        "!x 987654321",
+        "!!int \"987654321x\"",
+        "!!null 987654321",
+        "!!bool 987654321",
+        "\"987654321 \"",
+        "|\n    987654321\n    987654321\n",
+        "&a 987654321 x\n  name: *a",
+        "&a \"arn:aws:987654321:::x\"\n  role_arn: *a",
+        "987654321\n  external_id: 987654321",
+        "987654321\n  987654321: 1",
+        "&987654321 *987654321",
+        "a: 987654321",
+        "'987654321",
+        "\"\\q987654321\"",
+    ] {
+        let text = format!("scopes:\n- profile: p\n  external_id: {value}\n");
+        let told = from(&text).unwrap_err();
+        // As a key of its own it is no value of external_id.
+        if !value.contains("\n  987654321: 1") {
+            assert!(!told.contains("987654321"), "{value}: {told}");
+        }
+    }
+    // Without the space after the colon the key and the secret are one text: a part of the name, or a key.
+    for text in [
+        "scopes:\n- name: a\n  external_id:SECRET/x\n",
+        "scopes:\n- {name: a, external_id:SECRET/x}\n",
+    ] {
+        let told = from(text).unwrap_err();
+        assert!(!told.contains("SECRET"), "{told}");
+    }
+    let id: ExternalId = "SECRET".parse().unwrap();
+    assert_eq!(format!("{id} {id:?} {}", id.expose()), "*** *** SECRET");
+}
+
+#[test]
+fn what_is_no_configuration_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = |name: &str, bytes: Option<&[u8]>| {
+        let path = dir.path().join(name);
+        if let Some(bytes) = bytes {
+            fs::write(&path, bytes).unwrap();
+        }
+        let told = Config::load(&path).unwrap_err().to_string();
+        told.replace(&format!("{}/", dir.path().display()), "")
+    };
+    assert_eq!(
+        told("none", None),
+        "none: cannot be read: No such file or directory (os error 2)"
+    );
+    assert_eq!(
+        told("latin1", Some(b"scopes:\n- name: \xfcber\n")),
+        "latin1:2:9: is not UTF-8 from here on"
+    );
+    assert_eq!(
+        told("large", Some(&vec![b' '; 8 * 1024 * 1024 + 1])),
+        "large: is too large; allowed: 8 MiB"
+    );
+    assert_eq!(
+        told("nul", Some(b"scopes:\n- name: a\0b\n")),
+        "nul:2:10: the character U+0000 is not allowed in YAML"
+    );
+    assert_eq!(
+        told("empty", Some(b"")),
+        "empty:1:1: the file is empty; it needs `scopes`"
+    );
+    assert!(told("deep", Some("[".repeat(10_000).as_bytes())).starts_with("deep:"));
+    let closed = "[".repeat(5_000) + &"]".repeat(5_000);
+    assert!(told("closed", Some(closed.as_bytes())).contains("recursion limit"));
+    let laughs: String = (1..20).fold("a0: &a0 [x]\n".to_owned(), |text, i| {
+        let alias = format!("*a{},", i - 1);
+        format!("{text}a{i}: &a{i} [{}]\n", alias.repeat(10))
+    });
+    assert!(told("laughs", Some(laughs.as_bytes())).starts_with("laughs:"));
+    let wide = format!(
+        "a: &a [{}]\nb: [{}]\n",
+        "x,".repeat(10_000),
+        "*a,".repeat(10_000)
+    );
+    assert!(told("wide", Some(wide.as_bytes())).contains("too many values"));
+    assert!(told("endless", Some(b"scopes: &a [*a]")).contains("recursion limit"));
+}
+
+#[test]
+fn many_mistakes_are_cut_short() {
+    let told = from(&format!("scopes:\n{}", "- name: a b\n".repeat(150))).unwrap_err();
+    assert_eq!(told.lines().count(), 101);
+    assert!(told.contains("50 more mistakes are not shown"), "{told}");
+}
+
+#[test]
+fn aliases_and_a_byte_order_mark_are_read() {
+    let text =
+        "\u{feff}scopes:\n- {name: &n a, regions: &r [eu-west-1]}\n- name: b\n  regions: *r\n";
+    assert_eq!(
+        from(text).unwrap().scopes[1].regions[0].as_str(),
+        "eu-west-1"
+    );
+}
+
+#[test]
+fn no_region_at_all_is_told() {
+    let config = from("scopes: [name: a, {name: b, regions: [eu-west-1]}]").unwrap();
+    let without: Vec<&str> = config.without_region().map(|s| s.name.as_str()).collect();
+    assert_eq!(without, ["a"]);
+    assert_eq!(
+        config.watches(|_| None).unwrap_err().to_string(),
+        "scopes[0]: scope `a` has no region; give it `regions`, or set AWS_REGION"
+    );
+}
+
+#[test]
+fn short_interval_has_a_short_timeout() {
+    let scope = &from("scopes: [{name: a, interval: 10s}]").unwrap().scopes[0];
+    assert_eq!(scope.timeout, Duration::from_millis(7500));
+    assert_eq!(Span::from(scope.timeout).to_string(), "7.5s");
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_text_does_not_panic(text in any::<String>()) {
+        let _ = from(&text);
+    }
+
+    #[test]
+    fn mutated_example_does_not_panic(
+        at in 0usize..4000,
+        cut in 0usize..40,
+        put in "[-:#&*!|>\\[\\]{}\"'%@` \n\ta-z0-9]{0,6}",
+        on: bool,
+    ) {
+        let mut text: Vec<char> = if on { all_on() } else { EXAMPLE.to_owned() }.chars().collect();
+        let at = at.min(text.len());
+        let end = (at + cut).min(text.len());
+        text.splice(at..end, put.chars());
+        if let Ok(config) = from(&text.iter().collect::<String>()) {
+            let _ = watches(&config).map(|watches| describe(&watches, None));
+        }
+    }
+
+    #[test]
+    fn durations_round_trip(seconds in any::<u64>()) {
+        let span = Span::from(Duration::from_secs(seconds));
+        prop_assert_eq!(span.to_string().parse::<Span>().unwrap(), span);
+    }
+
+    #[test]
+    fn intervals_round_trip(seconds in 10u64..=86_400) {
+        let interval: Interval = format!("{seconds}s").parse().unwrap();
+        prop_assert_eq!(interval.to_string().parse::<Interval>().unwrap(), interval);
+        prop_assert_eq!(Duration::from(interval), Duration::from_secs(seconds));
+    }
+
+    #[test]
+    fn regions_round_trip(name in "[a-z]{2,4}(-[a-z]{1,5}){1,3}-[0-9]{1,2}") {
+        prop_assert_eq!(name.parse::<RegionName>().unwrap().to_string(), name);
+    }
+}
