@@ -38,6 +38,12 @@ impl Board {
         applied
     }
 
+    /// Watches something else from now on: keeps what is known of the queries that go on, drops the rest.
+    pub fn reconfigure(&self, watches: &[Watch]) {
+        self.lock().reconfigure(watches);
+        self.changed.notify_one();
+    }
+
     /// The page as it is now.
     pub fn page(&self) -> Arc<Page> {
         Arc::clone(&self.page.borrow())

@@ -1,33 +1,31 @@
 //! What the commands do, put together from the other modules.
 
 pub mod exporter;
+pub mod source;
 
 use crate::board::Board;
 use crate::cli::{Cli, Command, ConfigFlags, DaemonFlags, WebFlags};
 use crate::clock::Clock;
-use crate::config::{self, Config, Mistakes, RegionName, Watch};
+use crate::config::{self, Config, Mistakes, Watch};
 use crate::exposition::own::Own;
-use crate::glue::Glue;
-use crate::glue::aws::{Sdk, default_region};
 use crate::http::listen::{self, Address, Listener};
 use crate::http::routes::Routes;
 use crate::http::{self, client};
 use crate::simulator::{Simulator, World};
 use crate::version;
-use exporter::Exporter;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use exporter::{Exporter, ReloadRequest};
+use source::{Clients, Source};
 use std::fmt;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// What the demo watches of the simulated account.
-const DEMO_CONFIG: &str = include_str!("commands/demo.yaml");
+/// Reloads that may wait while one is under way; they come one after the other.
+const RELOADS_WAITING: usize = 16;
 
 /// Why a command did not do what it should. Each kind has its exit code.
 #[derive(Debug)]
@@ -87,7 +85,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         None => daemon(cli.daemon).await,
         Some(Command::Check { config, .. }) => check(&config).await,
-        Some(Command::Once { config, .. }) => once(&config).await,
+        Some(Command::Once { config, .. }) => once(config).await,
         Some(Command::Demo { web, .. }) => demo(web).await,
         Some(Command::Simulate { listen_address, .. }) => simulate(listen_address).await,
         Some(Command::Health { url }) => client::check(&url)
@@ -97,50 +95,41 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
 }
 
 async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
-    let watches = watches(&flags.config.file).await?;
-    let own = Arc::new(Own::new().map_err(|error| Failure::run("making the metrics", error))?);
-    let glue = clients(&watches, Sdk::new(Arc::clone(&own) as _)).await;
-    serve(watches, glue, own, flags.web, CancellationToken::new()).await
+    let own = own_metrics()?;
+    let source = Source::File(flags.config.file);
+    let watches = source.load().await?;
+    let clients = Clients::of_aws(Arc::clone(&own) as _);
+    let stop = CancellationToken::new();
+    serve(source, watches, clients, own, flags.web, stop).await
 }
 
 async fn demo(web: WebFlags) -> Result<(), Failure> {
-    let watches =
-        Config::from_yaml(DEMO_CONFIG, Path::new("the demo's configuration"))?.watches(|_| None)?;
-    let own = Arc::new(Own::new().map_err(|error| Failure::run("making the metrics", error))?);
-    let simulator = Simulator::bind(
-        (Ipv4Addr::LOCALHOST, 0).into(),
-        World::demo(Clock::system().wall()),
-    )
-    .await
-    .map_err(|error| Failure::run("binding the simulated endpoint", error))?;
+    let own = own_metrics()?;
+    let watches = Source::Demo.load().await?;
+    let address = (Ipv4Addr::LOCALHOST, 0).into();
+    let simulator = Simulator::bind(address, World::demo(Clock::system().wall()))
+        .await
+        .map_err(|error| Failure::run("binding the simulated endpoint", error))?;
     let address = simulator.local_addr();
-    tracing::info!(%address, "simulating AWS Glue");
-    let glue = watches
-        .iter()
-        .map(|watch| {
-            let client = Sdk::connect_simulated(
-                Arc::clone(&own) as _,
-                format!("http://{address}"),
-                &watch.region,
-            );
-            Arc::new(client) as Arc<dyn Glue>
-        })
-        .collect();
+    tracing::info!(endpoint = %address, "simulating AWS Glue");
+    let clients = Clients::of_simulator(format!("http://{address}"), Arc::clone(&own) as _);
     let stop = CancellationToken::new();
     tokio::spawn(simulator.serve(stop.clone().cancelled_owned()));
-    serve(watches, glue, own, web, stop).await
+    serve(Source::Demo, watches, clients, own, web, stop).await
 }
 
 /// Polls and serves until a signal asks to stop.
 async fn serve(
+    source: Source,
     watches: Vec<Watch>,
-    glue: Vec<Arc<dyn Glue>>,
+    clients: Clients,
     own: Arc<Own>,
     web: WebFlags,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
+    let (ask_reload, reloads) = mpsc::channel(RELOADS_WAITING);
+    handle_signals(stop.clone(), Some(ask_reload.clone()))?;
     let listeners = bind(&web).await?;
-    let signals = stop_on_signal(stop.clone())?;
     let clock = Clock::system();
     own.config_loaded(clock.wall());
     let board = Arc::new(Board::new(&watches, clock.clone()));
@@ -149,7 +138,7 @@ async fn serve(
         own: Arc::clone(&own),
         clock: clock.clone(),
         telemetry_path: web.telemetry_path,
-        lifecycle: web.enable_lifecycle,
+        reload: web.enable_lifecycle.then_some(ask_reload),
         stop: stop.clone(),
     };
     routes.start_counters();
@@ -159,84 +148,76 @@ async fn serve(
         watches = watches.len(),
         "starting glue-integration-exporter"
     );
-    let exporter = Exporter::new(watches, glue, &board, &own, &clock);
-    let polling = tokio::spawn(exporter.run(stop.clone()));
-    http::serve(listeners, Arc::new(routes), stop).await;
-    signals.abort();
-    polling
-        .await
-        .map_err(|error| Failure::run("polling", error))?;
+    let exporter = Exporter {
+        board,
+        own,
+        clock,
+        source,
+        clients,
+    };
+    let polling = async {
+        let polling = exporter.run(watches, reloads, stop.clone()).await;
+        // When polling ends before it was asked to, serving what it left would hide it.
+        stop.cancel();
+        polling
+    };
+    let (polling, ()) = tokio::join!(
+        polling,
+        http::serve(listeners, Arc::new(routes), stop.clone())
+    );
+    polling.map_err(|error| Failure::run("polling", error))?;
     tracing::info!("stopped");
     Ok(())
 }
 
-async fn once(flags: &ConfigFlags) -> Result<(), Failure> {
-    let watches = watches(&flags.file).await?;
-    let own = Arc::new(Own::new().map_err(|error| Failure::run("making the metrics", error))?);
+async fn once(flags: ConfigFlags) -> Result<(), Failure> {
+    let own = own_metrics()?;
+    let source = Source::File(flags.file);
+    let watches = source.load().await?;
     let clock = Clock::system();
     own.config_loaded(clock.wall());
-    let glue = clients(&watches, Sdk::new(Arc::clone(&own) as _)).await;
     let board = Arc::new(Board::new(&watches, clock.clone()));
-    let exporter = Exporter::new(watches, glue, &board, &own, &clock);
-    let all_up = exporter.once().await;
-    board.publish_now();
+    let exporter = Exporter {
+        board: Arc::clone(&board),
+        own: Arc::clone(&own),
+        clock: clock.clone(),
+        source,
+        clients: Clients::of_aws(Arc::clone(&own) as _),
+    };
+    let all_up = exporter.once(watches).await;
     let page = board.page().scrape(&own, clock.wall());
-    io::stdout()
-        .write_all(page.as_bytes())
-        .map_err(|error| Failure::run("printing the metrics", error))?;
+    print(&page, "printing the metrics")?;
     if all_up { Ok(()) } else { Err(Failure::Told) }
 }
 
 async fn check(flags: &ConfigFlags) -> Result<(), Failure> {
     let config = Config::load(&flags.file)?;
-    let watches = with_regions(&config).await?;
+    let watches = source::watches(&config).await?;
     let text = config::describe(&watches, config.storage_path.as_deref());
-    io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|error| Failure::run("printing what will be watched", error))
+    print(&text, "printing what will be watched")
 }
 
 async fn simulate(address: SocketAddr) -> Result<(), Failure> {
+    let stop = CancellationToken::new();
+    handle_signals(stop.clone(), None)?;
     let simulator = Simulator::bind(address, World::demo(Clock::system().wall()))
         .await
         .map_err(|error| Failure::run(format!("listening on {address}"), error))?;
-    let stop = CancellationToken::new();
-    let _signals = stop_on_signal(stop.clone())?;
     tracing::info!(address = %simulator.local_addr(), "listening");
     simulator.serve(stop.cancelled_owned()).await;
     Ok(())
 }
 
-async fn watches(file: &Path) -> Result<Vec<Watch>, Failure> {
-    with_regions(&Config::load(file)?).await
+fn own_metrics() -> Result<Arc<Own>, Failure> {
+    Own::new()
+        .map(Arc::new)
+        .map_err(|error| Failure::run("making the metrics", error))
 }
 
-/// Asks the SDK for its default region, for the scopes that name none.
-async fn with_regions(config: &Config) -> Result<Vec<Watch>, Failure> {
-    let mut regions: BTreeMap<Option<String>, Option<RegionName>> = BTreeMap::new();
-    for scope in config.without_region() {
-        if let Entry::Vacant(entry) = regions.entry(scope.credentials.profile.clone()) {
-            let region = default_region(entry.key().as_deref()).await;
-            entry.insert(region.and_then(|region| region.parse().ok()));
-        }
-    }
-    Ok(config.watches(|scope| regions.get(&scope.credentials.profile).cloned().flatten())?)
-}
-
-/// A client for each watch; watches with the same credentials and region share one.
-async fn clients(watches: &[Watch], sdk: Sdk) -> Vec<Arc<dyn Glue>> {
-    let mut clients: Vec<(&Watch, Arc<dyn Glue>)> = Vec::with_capacity(watches.len());
-    for watch in watches {
-        let same = clients.iter().find(|(other, _)| {
-            other.credentials == watch.credentials && other.region == watch.region
-        });
-        let client = match same {
-            Some((_, client)) => Arc::clone(client),
-            None => Arc::new(sdk.connect(&watch.credentials, &watch.region).await),
-        };
-        clients.push((watch, client));
-    }
-    clients.into_iter().map(|(_, client)| client).collect()
+fn print(text: &str, attempted: &str) -> Result<(), Failure> {
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|error| Failure::run(attempted, error))
 }
 
 async fn bind(web: &WebFlags) -> Result<Vec<Listener>, Failure> {
@@ -263,19 +244,35 @@ async fn bind_all(addresses: &[Address]) -> Result<Vec<Listener>, Failure> {
     Ok(listeners)
 }
 
-/// SIGTERM and SIGINT stop the program; handled by name, so that they also do where it is PID 1.
-fn stop_on_signal(stop: CancellationToken) -> Result<tokio::task::JoinHandle<()>, Failure> {
+/// SIGTERM and SIGINT stop the program, SIGHUP loads the configuration again. Handled by name, so that they also work where it is
+/// PID 1.
+fn handle_signals(
+    stop: CancellationToken,
+    reload: Option<mpsc::Sender<ReloadRequest>>,
+) -> Result<(), Failure> {
     let handled = |kind, name: &'static str| {
         signal(kind).map_err(|error| Failure::run(format!("handling {name}"), error))
     };
     let mut term = handled(SignalKind::terminate(), "SIGTERM")?;
     let mut int = handled(SignalKind::interrupt(), "SIGINT")?;
-    Ok(tokio::spawn(async move {
-        let signal = tokio::select! {
-            _ = term.recv() => "SIGTERM",
-            _ = int.recv() => "SIGINT",
-        };
-        tracing::info!(signal, "stopping");
-        stop.cancel();
-    }))
+    let mut hup = handled(SignalKind::hangup(), "SIGHUP")?;
+    tokio::spawn(async move {
+        loop {
+            let signal = tokio::select! {
+                _ = term.recv() => "SIGTERM",
+                _ = int.recv() => "SIGINT",
+                _ = hup.recv() => {
+                    if let Some(reload) = &reload {
+                        // What came of it is logged. With a full queue, those that wait will read the same file.
+                        let _ = reload.try_send(oneshot::channel().0);
+                    }
+                    continue;
+                }
+            };
+            tracing::info!(signal, "stopping");
+            stop.cancel();
+            return;
+        }
+    });
+    Ok(())
 }

@@ -10,7 +10,7 @@ use crate::glue::{Answer, one_spelling};
 use crate::snapshot::{Integration, PolledScope, Presence, ScopeState, Shown, Snapshot, Status};
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -64,6 +64,8 @@ struct Scope {
     queries: Vec<(Query, Known)>,
     polled: Option<Polled>,
     last_success: Option<f64>,
+    /// A scrape waits for its first poll.
+    awaited: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +115,24 @@ impl LastGood {
                 .collect(),
             statuses: BTreeMap::new(),
         }
+    }
+
+    /// Watches something else from now on. Of a scope that goes on, the queries that go on keep what they brought, whatever else
+    /// changed about it; the moment of each status is kept in any case. A scope that is new makes nobody wait for it.
+    pub fn reconfigure<'a>(&mut self, watches: impl IntoIterator<Item = &'a Watch>) {
+        let mut before = std::mem::take(&mut self.scopes);
+        self.scopes = watches
+            .into_iter()
+            .map(|watch| {
+                let key = key(watch);
+                let mut scope = Scope::new(watch);
+                scope.awaited = false;
+                if let Some(before) = before.remove(&key) {
+                    scope.take_over(before);
+                }
+                (key, scope)
+            })
+            .collect();
     }
 
     /// Takes over what a poll brought.
@@ -287,11 +307,7 @@ impl LastGood {
             })
             .collect();
         let snapshot = Snapshot {
-            awaited: self
-                .scopes
-                .values()
-                .filter(|scope| scope.polled.is_none())
-                .count(),
+            awaited: self.scopes.values().filter(|scope| scope.awaited).count(),
             presence,
             integrations,
             scopes,
@@ -317,7 +333,21 @@ impl Scope {
                 .collect(),
             polled: None,
             last_success: None,
+            awaited: true,
         }
+    }
+
+    /// Takes over what is known of the scope as it was configured before.
+    fn take_over(&mut self, before: Self) {
+        let mut known: HashMap<Query, Known> = before.queries.into_iter().collect();
+        for (query, empty) in &mut self.queries {
+            if let Some(known) = known.remove(query) {
+                *empty = known;
+            }
+        }
+        self.polled = before.polled;
+        self.last_success = before.last_success;
+        self.awaited = before.awaited;
     }
 
     /// Returns what AWS answered to be gone: what this scope had seen or asks for by name, and complete answers lack now.
@@ -367,6 +397,7 @@ impl Scope {
         if up {
             self.last_success = Some(poll.ended.wall);
         }
+        self.awaited = false;
         self.polled = Some(Polled {
             up,
             stale,

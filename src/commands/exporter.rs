@@ -1,65 +1,185 @@
-//! The pollers of all watches, together.
+//! The pollers of all watches, together: started, replaced by a reload, stopped.
 
+use super::source::{Clients, Source};
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::config::Watch;
 use crate::exposition::own::Own;
-use crate::glue::Glue;
+use crate::last_good::{Key, key};
 use crate::poll::Poller;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-/// Everything between the clients of AWS and the page.
+/// Asks for a reload; the answer says why it was refused.
+pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
+
+/// Everything between the configuration and the page.
 pub struct Exporter {
-    board: Arc<Board>,
-    pollers: Vec<Poller>,
+    pub board: Arc<Board>,
+    pub own: Arc<Own>,
+    pub clock: Clock,
+    pub source: Source,
+    pub clients: Clients,
+}
+
+/// A poller that runs.
+struct Running {
+    watch: Watch,
+    stop: CancellationToken,
+}
+
+/// A task that ended.
+enum Ended {
+    Poller(Key),
+    Publisher,
 }
 
 impl Exporter {
-    /// Puts a poller before each of `glue`, the client of the watch at the same place.
-    pub fn new(
+    /// Polls `watches` on schedule, publishes, and loads the configuration again when it is asked to, until `stop`.
+    ///
+    /// # Errors
+    /// If one of the tasks panicked: a scope that is not polled any more must not look as if it were.
+    pub async fn run(
+        mut self,
         watches: Vec<Watch>,
-        glue: Vec<Arc<dyn Glue>>,
-        board: &Arc<Board>,
-        own: &Arc<Own>,
-        clock: &Clock,
-    ) -> Self {
-        let pollers = watches
-            .into_iter()
-            .zip(glue)
-            .map(|(watch, glue)| {
-                Poller::new(
-                    watch,
-                    glue,
-                    Arc::clone(board),
-                    Arc::clone(own),
-                    clock.clone(),
-                )
-            })
-            .collect();
-        Self {
-            board: Arc::clone(board),
-            pollers,
+        mut reloads: mpsc::Receiver<ReloadRequest>,
+        stop: CancellationToken,
+    ) -> Result<(), JoinError> {
+        let mut tasks = JoinSet::new();
+        let (board, publisher_stop) = (Arc::clone(&self.board), stop.clone());
+        tasks.spawn(async move {
+            board.publish(&publisher_stop).await;
+            Ended::Publisher
+        });
+        let mut running = BTreeMap::new();
+        self.start(watches, &mut running, &mut tasks, &stop).await;
+        loop {
+            tokio::select! {
+                Some(ended) = tasks.join_next() => {
+                    ended?;
+                }
+                Some(answer) = reloads.recv() => {
+                    let loaded = tokio::select! {
+                        loaded = self.source.load() => loaded,
+                        // Finding the default region can take seconds.
+                        () = stop.cancelled() => break,
+                    };
+                    let outcome = match loaded {
+                        Ok(watches) => {
+                            self.swap(watches, &mut running, &mut tasks, &stop).await?;
+                            self.own.config_loaded(self.clock.wall());
+                            tracing::info!("the configuration was loaded again");
+                            Ok(())
+                        }
+                        Err(mistakes) => {
+                            self.own.config_refused();
+                            tracing::error!(
+                                error = %mistakes,
+                                "the new configuration was refused, the old one goes on"
+                            );
+                            Err(mistakes.to_string())
+                        }
+                    };
+                    // Who asked may have gone.
+                    let _ = answer.send(outcome);
+                }
+                () = stop.cancelled() => break,
+            }
         }
+        while let Some(ended) = tasks.join_next().await {
+            ended?;
+        }
+        Ok(())
     }
 
-    /// Polls on schedule and publishes, until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
-        let mut pollers = JoinSet::new();
-        for poller in self.pollers {
-            pollers.spawn(poller.run(stop.clone()));
-        }
-        self.board.publish(&stop).await;
-        pollers.join_all().await;
-    }
-
-    /// Polls each watch once, all at the same time. Returns whether every poll got everything.
-    pub async fn once(self) -> bool {
+    /// Polls each of `watches` once, all at the same time, and publishes. Returns whether every poll got everything.
+    pub async fn once(mut self, watches: Vec<Watch>) -> bool {
         let mut polls = JoinSet::new();
-        for mut poller in self.pollers {
+        for watch in watches {
+            let mut poller = self.poller(watch).await;
             polls.spawn(async move { poller.poll().await });
         }
-        polls.join_all().await.into_iter().all(|up| up)
+        let all_up = polls.join_all().await.into_iter().all(|up| up);
+        self.board.publish_now();
+        all_up
+    }
+
+    /// Replaces what is watched. Scopes that did not change are not touched: their poller, its timer and its data go on.
+    async fn swap(
+        &mut self,
+        watches: Vec<Watch>,
+        running: &mut BTreeMap<Key, Running>,
+        tasks: &mut JoinSet<Ended>,
+        stop: &CancellationToken,
+    ) -> Result<(), JoinError> {
+        let goes_on = |running: &Running| watches.contains(&running.watch);
+        let mut ending: BTreeSet<Key> = BTreeSet::new();
+        running.retain(|key, poller| {
+            let goes_on = goes_on(poller);
+            if !goes_on {
+                poller.stop.cancel();
+                ending.insert(key.clone());
+            }
+            goes_on
+        });
+        // The board must not get an old poll's answers to queries that it no longer knows.
+        let mut awaited = ending.clone();
+        while !awaited.is_empty() {
+            match tasks.join_next().await.transpose()? {
+                Some(Ended::Poller(key)) => awaited.remove(&key),
+                Some(Ended::Publisher) | None => break,
+            };
+        }
+        for (scope, region) in &ending {
+            if !watches
+                .iter()
+                .any(|watch| watch.scope == *scope && watch.region == *region)
+            {
+                self.own.remove_scope(scope, region);
+            }
+        }
+        self.board.reconfigure(&watches);
+        self.clients.keep_only(&watches);
+        self.start(watches, running, tasks, stop).await;
+        Ok(())
+    }
+
+    /// Starts the pollers of those watches that have none.
+    async fn start(
+        &mut self,
+        watches: Vec<Watch>,
+        running: &mut BTreeMap<Key, Running>,
+        tasks: &mut JoinSet<Ended>,
+        stop: &CancellationToken,
+    ) {
+        for watch in watches {
+            let key = key(&watch);
+            if running.contains_key(&key) {
+                continue;
+            }
+            let poller = self.poller(watch.clone()).await;
+            let stop = stop.child_token();
+            let until = stop.clone();
+            let task_key = key.clone();
+            tasks.spawn(async move {
+                poller.run(until).await;
+                Ended::Poller(task_key)
+            });
+            running.insert(key, Running { watch, stop });
+        }
+    }
+
+    async fn poller(&mut self, watch: Watch) -> Poller {
+        let client = self.clients.client(&watch).await;
+        Poller::new(
+            watch,
+            client,
+            Arc::clone(&self.board),
+            Arc::clone(&self.own),
+            self.clock.clone(),
+        )
     }
 }

@@ -195,6 +195,19 @@ impl Own {
         }
     }
 
+    /// Ends the counters of a scope that is not watched any more.
+    pub fn remove_scope(&self, scope: &ScopeName, region: &RegionName) {
+        let (scope, region) = (scope.as_str(), region.as_str());
+        // An error would say that the row is not there.
+        let _ = self.polls.remove_label_values(&[scope, region]);
+        let _ = self.polls_skipped.remove_label_values(&[scope, region]);
+        for reason in Reason::ALL {
+            let _ = self
+                .poll_failures
+                .remove_label_values(&[scope, region, reason.as_str()]);
+        }
+    }
+
     /// A poll ended, failing for these reasons.
     pub fn poll_ended(&self, scope: &ScopeName, region: &RegionName, reasons: &BTreeSet<Reason>) {
         let (scope, region) = (scope.as_str(), region.as_str());
@@ -222,6 +235,11 @@ impl Own {
     pub fn config_loaded(&self, now: f64) {
         self.reload_ok.set(1.0);
         self.reload_time.set(now);
+    }
+
+    /// A new configuration was refused.
+    pub fn config_refused(&self) {
+        self.reload_ok.set(0.0);
     }
 
     /// Starts the counter of a path with a status code that it can be answered with.

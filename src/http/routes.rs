@@ -14,6 +14,7 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// How long a scrape without a readable timeout waits for the first polls.
@@ -27,8 +28,8 @@ pub struct Routes {
     pub own: Arc<Own>,
     pub clock: Clock,
     pub telemetry_path: String,
-    /// `--web.enable-lifecycle`.
-    pub lifecycle: bool,
+    /// Where a reload is asked for; none without `--web.enable-lifecycle`.
+    pub reload: Option<mpsc::Sender<oneshot::Sender<Result<(), String>>>>,
     /// Stops the waiting for the first polls.
     pub stop: CancellationToken,
 }
@@ -118,20 +119,40 @@ impl Routes {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "glue-integration-exporter is not ready: not every scope has been polled yet.\n",
             ),
-            Route::Reload if self.lifecycle => plain(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "The configuration was not loaded again: this version reads it at its start alone.\n",
-            ),
-            Route::Reload => plain(
-                StatusCode::FORBIDDEN,
-                "The lifecycle API is not enabled: start with --web.enable-lifecycle.\n",
-            ),
+            Route::Reload => self.reload().await,
             Route::Home => response(
                 StatusCode::OK,
                 "text/html; charset=utf-8",
                 home(&self.telemetry_path),
             ),
             Route::Unknown => plain(StatusCode::NOT_FOUND, "Not found.\n"),
+        }
+    }
+}
+
+impl Routes {
+    async fn reload(&self) -> Response<Full<Bytes>> {
+        let Some(reload) = &self.reload else {
+            return plain(
+                StatusCode::FORBIDDEN,
+                "The lifecycle API is not enabled: start with --web.enable-lifecycle.\n",
+            );
+        };
+        let (answer, outcome) = oneshot::channel();
+        let refused = match reload.send(answer).await {
+            Ok(()) => outcome.await,
+            Err(_) => Ok(Err("the exporter is stopping".to_owned())),
+        };
+        match refused {
+            Ok(Ok(())) => plain(StatusCode::OK, "The configuration was loaded again.\n"),
+            Ok(Err(why)) => plain(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &format!("The new configuration was refused, the old one goes on:\n{why}\n"),
+            ),
+            Err(_) => plain(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "The configuration was not loaded: the exporter is stopping.\n",
+            ),
         }
     }
 }

@@ -1,0 +1,109 @@
+//! Where watches and their clients come from: a file and AWS, or the demo's own text and the simulated endpoint. Asked once at the
+//! start and again at each reload.
+
+use crate::config::{Config, Credentials, Mistakes, RegionName, Watch};
+use crate::glue::aws::{Sdk, default_region};
+use crate::glue::{Glue, Observer};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What the demo watches of the simulated account.
+const DEMO: &str = include_str!("demo.yaml");
+
+/// The configuration.
+#[derive(Clone, Debug)]
+pub enum Source {
+    File(PathBuf),
+    Demo,
+}
+
+impl Source {
+    /// Reads and validates the configuration, whole.
+    ///
+    /// # Errors
+    /// All of its mistakes.
+    pub async fn load(&self) -> Result<Vec<Watch>, Mistakes> {
+        let config = match self {
+            Self::File(file) => Config::load(file)?,
+            Self::Demo => Config::from_yaml(DEMO, Path::new("the demo's configuration"))?,
+        };
+        watches(&config).await
+    }
+}
+
+/// What a configuration watches. The SDK is asked for its default region for the scopes that name none.
+///
+/// # Errors
+/// If there is no region to be found for a scope.
+pub async fn watches(config: &Config) -> Result<Vec<Watch>, Mistakes> {
+    let mut regions: BTreeMap<Option<String>, Option<RegionName>> = BTreeMap::new();
+    for scope in config.without_region() {
+        if let Entry::Vacant(entry) = regions.entry(scope.credentials.profile.clone()) {
+            let region = default_region(entry.key().as_deref()).await;
+            entry.insert(region.and_then(|region| region.parse().ok()));
+        }
+    }
+    config.watches(|scope| regions.get(&scope.credentials.profile).cloned().flatten())
+}
+
+/// Makes clients, and keeps those in use: watches with the same credentials and region share one.
+pub struct Clients {
+    endpoint: Endpoint,
+    kept: HashMap<(Credentials, RegionName), Arc<dyn Glue>>,
+}
+
+enum Endpoint {
+    Aws(Sdk),
+    Simulated {
+        url: String,
+        observer: Arc<dyn Observer>,
+    },
+}
+
+impl Clients {
+    /// Clients of AWS.
+    pub fn of_aws(observer: Arc<dyn Observer>) -> Self {
+        Self::new(Endpoint::Aws(Sdk::new(observer)))
+    }
+
+    /// Clients of a simulated endpoint.
+    pub fn of_simulator(url: String, observer: Arc<dyn Observer>) -> Self {
+        Self::new(Endpoint::Simulated { url, observer })
+    }
+
+    fn new(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            kept: HashMap::new(),
+        }
+    }
+
+    /// The client of a watch: the one that is there for its credentials and region, or else a new one.
+    pub async fn client(&mut self, watch: &Watch) -> Arc<dyn Glue> {
+        let key = (watch.credentials.clone(), watch.region.clone());
+        if let Some(client) = self.kept.get(&key) {
+            return Arc::clone(client);
+        }
+        let client: Arc<dyn Glue> = match &self.endpoint {
+            Endpoint::Aws(sdk) => Arc::new(sdk.connect(&watch.credentials, &watch.region).await),
+            Endpoint::Simulated { url, observer } => Arc::new(Sdk::connect_simulated(
+                Arc::clone(observer),
+                url.clone(),
+                &watch.region,
+            )),
+        };
+        self.kept.insert(key, Arc::clone(&client));
+        client
+    }
+
+    /// Drops the clients that none of `watches` uses.
+    pub fn keep_only(&mut self, watches: &[Watch]) {
+        self.kept.retain(|(credentials, region), _| {
+            watches
+                .iter()
+                .any(|watch| watch.credentials == *credentials && watch.region == *region)
+        });
+    }
+}
