@@ -1,0 +1,257 @@
+//! An account of AWS Glue behind our own seam, for tests on a paused clock: it answers, hangs or fails as it is told to.
+
+use glue_integration_exporter::board::Board;
+use glue_integration_exporter::clock::Clock;
+use glue_integration_exporter::config::{Config, Query, Watch};
+use glue_integration_exporter::exposition::own::Own;
+use glue_integration_exporter::glue::{Glue, GlueError, Page, PageFuture, PageRequest, Reason};
+use glue_integration_exporter::poll::Poller;
+use glue_integration_exporter::snapshot::{Integration, SourceProperties, Status};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// The wall clock of tests starts here: a Sunday in November 2026.
+pub const START: f64 = 1_795_300_000.0;
+
+/// What the account does with a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Behaviour {
+    Answer,
+    /// Answers after this time.
+    Slow(Duration),
+    Hang,
+    Fail(Reason),
+}
+
+/// One account and region.
+pub struct Account {
+    state: Mutex<State>,
+}
+
+struct State {
+    integrations: BTreeMap<String, Integration>,
+    /// By what is asked for: an ARN, or `all`.
+    behaviours: BTreeMap<String, Behaviour>,
+    behaviour: Behaviour,
+    /// When what was asked.
+    asked: Vec<(Instant, String)>,
+    in_flight: usize,
+    most_in_flight: usize,
+}
+
+impl Account {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                integrations: BTreeMap::new(),
+                behaviours: BTreeMap::new(),
+                behaviour: Behaviour::Answer,
+                asked: Vec::new(),
+                in_flight: 0,
+                most_in_flight: 0,
+            }),
+        })
+    }
+
+    pub fn put(&self, arn: &str, status: Status) {
+        let integration = integration(arn, status);
+        self.state
+            .lock()
+            .unwrap()
+            .integrations
+            .insert(arn.to_owned(), integration);
+    }
+
+    pub fn remove(&self, arn: &str) {
+        self.state.lock().unwrap().integrations.remove(arn);
+    }
+
+    /// From now on every request is treated so.
+    pub fn set(&self, behaviour: Behaviour) {
+        self.state.lock().unwrap().behaviour = behaviour;
+    }
+
+    /// From now on a request for this ARN is treated so.
+    pub fn set_for(&self, arn: &str, behaviour: Behaviour) {
+        self.state
+            .lock()
+            .unwrap()
+            .behaviours
+            .insert(arn.to_owned(), behaviour);
+    }
+
+    /// Takes out what was asked so far.
+    pub fn asked(&self) -> Vec<(Instant, String)> {
+        std::mem::take(&mut self.state.lock().unwrap().asked)
+    }
+
+    pub fn most_in_flight(&self) -> usize {
+        self.state.lock().unwrap().most_in_flight
+    }
+
+    async fn answer(&self, query: &Query) -> Result<Page, GlueError> {
+        let name = match query {
+            Query::Integration(arn) => arn.to_string(),
+            Query::Target(arn) => arn.to_string(),
+            Query::All => "all".to_owned(),
+        };
+        let behaviour = {
+            let mut state = self.state.lock().unwrap();
+            state.asked.push((Instant::now(), name.clone()));
+            state
+                .behaviours
+                .get(&name)
+                .unwrap_or(&state.behaviour)
+                .clone()
+        };
+        match behaviour {
+            Behaviour::Answer => {}
+            Behaviour::Slow(duration) => tokio::time::sleep(duration).await,
+            Behaviour::Hang => std::future::pending().await,
+            Behaviour::Fail(reason) => {
+                return Err(GlueError::new(reason, "the account was told to fail"));
+            }
+        }
+        let state = self.state.lock().unwrap();
+        let wanted = |integration: &&Integration| match query {
+            Query::Integration(arn) => integration.arn == arn.as_str(),
+            Query::Target(arn) => integration.target_arn == arn.as_str(),
+            Query::All => true,
+        };
+        Ok(Page {
+            integrations: state
+                .integrations
+                .values()
+                .filter(wanted)
+                .cloned()
+                .collect(),
+            ..Page::default()
+        })
+    }
+}
+
+impl Glue for Account {
+    fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a> {
+        Box::pin(async move {
+            let _in_flight = InFlight::new(self);
+            tokio::time::timeout(request.limit, self.answer(request.query))
+                .await
+                .unwrap_or_else(|_| Err(GlueError::new(Reason::Timeout, "the account hangs")))
+        })
+    }
+}
+
+struct InFlight<'a>(&'a Account);
+
+impl<'a> InFlight<'a> {
+    fn new(account: &'a Account) -> Self {
+        let mut state = account.state.lock().unwrap();
+        state.in_flight += 1;
+        state.most_in_flight = state.most_in_flight.max(state.in_flight);
+        drop(state);
+        Self(account)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap().in_flight -= 1;
+    }
+}
+
+/// The ARN of the n-th integration.
+pub fn arn(number: usize) -> String {
+    format!("arn:aws:glue:eu-west-1:111122223333:integration:00000000-0000-4000-8000-{number:012}")
+}
+
+/// An integration with nothing special about it.
+pub fn integration(arn: &str, status: Status) -> Integration {
+    Integration {
+        arn: arn.to_owned(),
+        name: String::new(),
+        source_arn: "arn:aws:dynamodb:eu-west-1:111122223333:table/orders".to_owned(),
+        target_arn: "arn:aws:glue:eu-west-1:111122223333:database/lake".to_owned(),
+        status,
+        status_text: Some(status.as_str().to_owned()),
+        created: Some(START - 86_400.0),
+        refresh_interval: Some(Duration::from_secs(3600)),
+        continuous_sync: Some(true),
+        source_properties: SourceProperties::default(),
+        target_namespace: None,
+        errors: Vec::new(),
+    }
+}
+
+/// The watches of a configuration.
+pub fn watches(yaml: &str) -> Vec<Watch> {
+    let config = Config::from_yaml(yaml, Path::new("test.yaml"))
+        .unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    config
+        .watches(|_| None)
+        .unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+/// The exporter between accounts and page, without the network on either side.
+pub struct Bench {
+    pub board: Arc<Board>,
+    pub own: Arc<Own>,
+    pub clock: Clock,
+    pub stop: CancellationToken,
+}
+
+impl Bench {
+    /// A wall clock that goes with tokio's, which tests pause.
+    pub fn new(watches: &[Watch]) -> Self {
+        let start = Instant::now();
+        Self::with_clock(
+            watches,
+            Clock::from_wall(move || START + start.elapsed().as_secs_f64()),
+        )
+    }
+
+    pub fn with_clock(watches: &[Watch], clock: Clock) -> Self {
+        Self {
+            board: Arc::new(Board::new(watches, clock.clone())),
+            own: Arc::new(Own::new().unwrap()),
+            clock,
+            stop: CancellationToken::new(),
+        }
+    }
+
+    pub fn poller(&self, watch: &Watch, account: &Arc<Account>) -> Poller {
+        Poller::new(
+            watch.clone(),
+            Arc::clone(account) as _,
+            Arc::clone(&self.board),
+            Arc::clone(&self.own),
+            self.clock.clone(),
+        )
+    }
+
+    /// Publishes in the background from now on.
+    pub fn publish(&self) {
+        let (board, stop) = (Arc::clone(&self.board), self.stop.clone());
+        tokio::spawn(async move { board.publish(&stop).await });
+    }
+
+    /// Polls on schedule in the background from now on.
+    pub fn run(&self, watch: &Watch, account: &Arc<Account>) {
+        tokio::spawn(self.poller(watch, account).run(self.stop.clone()));
+    }
+
+    /// What a scrape gets now.
+    pub fn page(&self) -> super::page::Page {
+        self.board.publish_now();
+        super::page::Page::read(&self.board.page().scrape(&self.own, self.clock.wall()))
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
