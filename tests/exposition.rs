@@ -1,0 +1,353 @@
+//! What is on the page: each value where it should be, whatever it is made of.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use glue_integration_exporter::exposition::Page;
+use glue_integration_exporter::exposition::own::Own;
+use glue_integration_exporter::exposition::table;
+use glue_integration_exporter::exposition::text::Kind;
+use glue_integration_exporter::snapshot::{
+    IntegrationError, PolledScope, Presence, ScopeState, Shown, Snapshot, Status,
+};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use support::account::{START, arn, integration};
+use support::page::Page as Read;
+
+fn scrape(snapshot: &Snapshot, now: f64) -> String {
+    Page::render(snapshot).scrape(&Own::new().unwrap(), now)
+}
+
+fn errors(codes: &[Option<&str>]) -> Vec<IntegrationError> {
+    codes
+        .iter()
+        .map(|code| IntegrationError {
+            code: code.map(str::to_owned),
+            message: Some("free text, never a label".to_owned()),
+        })
+        .collect()
+}
+
+fn shown(arn: &str, status: Status) -> Shown {
+    Shown {
+        integration: Arc::new(integration(arn, status)),
+        status_since: START - 60.0,
+    }
+}
+
+fn of(integrations: Vec<Shown>) -> Snapshot {
+    Snapshot {
+        integrations,
+        ..Snapshot::default()
+    }
+}
+
+fn example() -> Snapshot {
+    let mut second = integration(&arn(2), Status::NeedsAttention);
+    second.name = "orders".to_owned();
+    second.source_arn =
+        "arn:aws:glue:eu-west-1:111122223333:connection/sales\"force\\\n".to_owned();
+    second.created = Some(START - 0.25);
+    second.errors = errors(&[Some("InvalidCredentials"), Some("InvalidCredentials"), None]);
+    let mut without = integration("no-arn-at-all", Status::Unknown);
+    without.source_arn = String::new();
+    without.created = None;
+    without.refresh_interval = None;
+    without.continuous_sync = None;
+    Snapshot {
+        integrations: vec![
+            shown(&arn(1), Status::Active),
+            Shown {
+                integration: Arc::new(second),
+                status_since: START,
+            },
+            Shown {
+                integration: Arc::new(without),
+                status_since: START + 0.5,
+            },
+        ],
+        presence: vec![
+            Presence {
+                arn: arn(1),
+                present: true,
+            },
+            Presence {
+                arn: arn(9),
+                present: false,
+            },
+        ],
+        scopes: vec![
+            ScopeState {
+                scope: "lake".to_owned(),
+                region: "eu-west-1".to_owned(),
+                interval: Duration::from_secs(60),
+                polled: Some(PolledScope {
+                    up: false,
+                    stale: true,
+                    last_success: Some(START - 61.5),
+                    integrations: 3,
+                    duration: Duration::from_millis(1250),
+                }),
+            },
+            ScopeState {
+                scope: "new".to_owned(),
+                region: "us-east-1".to_owned(),
+                interval: Duration::from_secs(300),
+                polled: None,
+            },
+        ],
+        awaited: 1,
+    }
+}
+
+#[test]
+fn the_page_is_as_it_was() {
+    let page = scrape(&example(), START + 10.0);
+    let page: String = page
+        .lines()
+        // The build and the process are other ones each time.
+        .filter(|line| !line.starts_with("process_") && !line.contains("build_info{"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/exposition/page.txt");
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&golden, &page).unwrap();
+    }
+    assert_eq!(
+        page,
+        fs::read_to_string(&golden).unwrap(),
+        "UPDATE=1 writes it anew"
+    );
+}
+
+#[test]
+fn ages_are_those_of_the_scrape_and_never_below_zero() {
+    let page = Page::render(&of(vec![shown(&arn(1), Status::Active)]));
+    let own = Own::new().unwrap();
+    let age =
+        |now| Read::read(&page.scrape(&own, now)).value("aws_glue_integration_age_seconds", &[]);
+    assert_eq!(age(START), Some(86_400.0));
+    assert_eq!(age(START + 1.5), Some(86_401.5));
+    assert_eq!(age(START - 100_000.0), Some(0.0));
+}
+
+#[test]
+fn error_codes_beyond_the_first_twenty_are_counted_together() {
+    let codes: Vec<String> = (0..25).map(|n| format!("Code{n:02}")).collect();
+    let mut all: Vec<Option<&str>> = codes.iter().map(|code| Some(code.as_str())).collect();
+    // AWS's own "other" and "none" share the rows that we name so.
+    all.extend([Some("Code03"), Some("other"), Some("none"), None, None]);
+    let mut integration = integration(&arn(1), Status::Active);
+    integration.errors = errors(&all);
+    let page = Read::read(&scrape(
+        &of(vec![Shown {
+            integration: Arc::new(integration),
+            status_since: START,
+        }]),
+        START,
+    ));
+    let count = |code| {
+        page.value(
+            "aws_glue_integration_errors_by_code",
+            &[("error_code", code)],
+        )
+    };
+    assert_eq!(page.value("aws_glue_integration_errors", &[]), Some(30.0));
+    assert_eq!(
+        (count("Code03"), count("Code19"), count("Code20")),
+        (Some(2.0), Some(1.0), None)
+    );
+    assert_eq!((count("other"), count("none")), (Some(6.0), Some(3.0)));
+    assert_eq!(
+        page.find("aws_glue_integration_errors_by_code", &[]).len(),
+        22
+    );
+}
+
+#[test]
+fn the_metrics_keep_to_the_conventions() {
+    let metrics = table::metrics();
+    let mut names = BTreeSet::new();
+    for (metric, labels) in &metrics {
+        let name = metric.name;
+        assert!(names.insert(name), "{name} is there twice");
+        assert!(
+            [
+                "aws_glue_integration_",
+                "glue_integration_exporter_",
+                "process_"
+            ]
+            .iter()
+            .any(|prefix| name.starts_with(prefix)),
+            "{name}"
+        );
+        assert_eq!(
+            name.ends_with("_total"),
+            metric.kind == Kind::Counter,
+            "{name}"
+        );
+        assert!(
+            !name.contains("_milliseconds") && !name.ends_with("_minutes"),
+            "{name}"
+        );
+        let first = metric.help.chars().next().unwrap();
+        assert!(
+            first.is_uppercase() && metric.help.ends_with('.'),
+            "{name}: {}",
+            metric.help
+        );
+        for label in labels {
+            assert!(
+                ![
+                    "region", "cluster", "env", "service", "job", "instance", "le"
+                ]
+                .contains(label),
+                "{name}: {label} clashes with what a target has"
+            );
+        }
+    }
+    let mut sorted = metrics.clone();
+    sorted.sort_by_key(|(metric, _)| metric.name);
+    assert_eq!(sorted, metrics);
+}
+
+#[test]
+fn every_series_of_the_page_is_in_the_table_with_its_labels() {
+    let page = Read::read(&scrape(&example(), START));
+    let rows: BTreeMap<&str, (Kind, BTreeSet<&str>)> = table::metrics()
+        .into_iter()
+        .map(|(metric, labels)| (metric.name, (metric.kind, labels.into_iter().collect())))
+        .collect();
+    for (name, kind) in &page.types {
+        assert_eq!(rows[name.as_str()].0.as_str(), kind, "{name}");
+    }
+    for sample in &page.samples {
+        let family = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|suffix| {
+                sample
+                    .name
+                    .strip_suffix(suffix)
+                    .filter(|name| rows.contains_key(name))
+            })
+            .unwrap_or(&sample.name);
+        let labels: BTreeSet<&str> = sample
+            .labels
+            .keys()
+            .map(String::as_str)
+            .filter(|label| *label != "le")
+            .collect();
+        assert_eq!(rows[family].1, labels, "{}", sample.name);
+    }
+    // What has no sample here has one once a scope is polled: its counters come with the poller.
+    let of_scopes = [
+        "polls_total",
+        "polls_skipped_total",
+        "poll_failures_total",
+        "http_requests_total",
+    ];
+    for name in rows.keys() {
+        let comes_later = of_scopes.iter().any(|suffix| name.ends_with(suffix));
+        assert!(
+            comes_later || page.types.contains_key(*name),
+            "{name} is never shown"
+        );
+    }
+    let names: Vec<&String> = page.types.keys().collect();
+    let on_page: Vec<String> = scrape(&example(), START)
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("# TYPE ")?.split(' ').next()?.to_owned()))
+        .collect();
+    assert!(
+        on_page.iter().eq(names),
+        "families are in the order of their names"
+    );
+}
+
+/// Any text at all: what breaks formats, above all, and what is long.
+fn hostile() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => "[\\\\\"\n\r\t {},=#a-z\u{e9}\u{1f600}\u{0}\u{2028}]{0,24}",
+        2 => any::<String>(),
+        1 => Just(String::new()),
+        1 => "[\"\\\\\n]{3400}[^a]{1700}",
+    ]
+}
+
+fn hostile_integration() -> impl Strategy<Value = Shown> {
+    (
+        hostile(),
+        hostile(),
+        hostile(),
+        hostile(),
+        0..Status::ALL.len(),
+        prop::collection::vec(prop::option::of(hostile()), 0..30),
+        prop::option::of(-1e12..1e12f64),
+    )
+        .prop_map(|(arn, name, source, target, status, codes, created)| {
+            let mut integration = integration(&arn, Status::ALL[status]);
+            integration.name = name;
+            integration.source_arn = source;
+            integration.target_arn = target;
+            integration.created = created;
+            let codes: Vec<Option<&str>> = codes.iter().map(Option::as_deref).collect();
+            integration.errors = errors(&codes);
+            Shown {
+                integration: Arc::new(integration),
+                status_since: START,
+            }
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_is_printed_is_read_back_as_what_was_meant(
+        shown in prop::collection::vec(hostile_integration(), 0..6),
+    ) {
+        // One of each ARN, in their order, as every snapshot has them.
+        let by_arn: BTreeMap<String, Shown> = shown
+            .into_iter()
+            .map(|shown| (shown.integration.arn.clone(), shown))
+            .collect();
+        let snapshot = of(by_arn.values().cloned().collect());
+        let page = Read::read(&scrape(&snapshot, START));
+        let mut series = BTreeSet::new();
+        for sample in &page.samples {
+            prop_assert!(series.insert((&sample.name, &sample.labels)), "a series twice: {sample:?}");
+        }
+        prop_assert_eq!(page.find("aws_glue_integration_info", &[]).len(), by_arn.len());
+        for (arn, Shown { integration, .. }) in &by_arn {
+            let of_it = [("integration_arn", arn.as_str())];
+            let info = page.find("aws_glue_integration_info", &of_it);
+            prop_assert_eq!(info.len(), 1);
+            prop_assert_eq!(&info[0].labels["integration_name"], &integration.name);
+            prop_assert_eq!(&info[0].labels["source_arn"], &integration.source_arn);
+            prop_assert_eq!(&info[0].labels["target_arn"], &integration.target_arn);
+            prop_assert_eq!(page.status(arn), Some(integration.status.as_str().to_owned()));
+            let created = page.value("aws_glue_integration_created_timestamp_seconds", &of_it);
+            prop_assert_eq!(created, integration.created);
+            let codes = page.find("aws_glue_integration_errors_by_code", &of_it);
+            let counted: f64 = codes.iter().map(|code| code.value).sum();
+            prop_assert_eq!(Some(counted), page.value("aws_glue_integration_errors", &of_it));
+            for code in codes {
+                let code_name = &code.labels["error_code"];
+                if !["none", "other"].contains(&code_name.as_str()) {
+                    let sent = integration.errors.iter().filter(|error| error.code.as_ref() == Some(code_name));
+                    prop_assert_eq!(code.value, f64::from(u32::try_from(sent.count()).unwrap()));
+                }
+            }
+        }
+    }
+}

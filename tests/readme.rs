@@ -1,0 +1,58 @@
+//! The README says what the program does: its tables are made from the code.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+use clap::CommandFactory;
+use glue_integration_exporter::cli::Cli;
+use glue_integration_exporter::exposition::table;
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+
+/// Two tests may write the file.
+static README: Mutex<()> = Mutex::new(());
+
+fn stands_in_the_readme(what: &str, made: &str) {
+    let _one_at_a_time = README.lock();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(&path).unwrap();
+    let begin = format!("<!-- {what}: written by the tests -->\n");
+    let end = format!("<!-- end of {what} -->");
+    let (before, rest) = readme.split_once(&begin).expect("where it begins");
+    let (stands, after) = rest.split_once(&end).expect("where it ends");
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, format!("{before}{begin}{made}{end}{after}")).unwrap();
+    } else {
+        assert_eq!(stands, made, "UPDATE=1 writes it anew");
+    }
+}
+
+#[test]
+fn the_metrics_are_those_of_the_code() {
+    stands_in_the_readme("metrics", &table::markdown());
+}
+
+#[test]
+fn the_flags_are_those_of_the_code() {
+    let mut table = String::from("| flag | default | meaning |\n|---|---|---|\n");
+    for flag in Cli::command().get_arguments() {
+        let Some(name) = flag.get_long() else {
+            continue;
+        };
+        let default: Vec<_> = flag
+            .get_default_values()
+            .iter()
+            .map(|value| format!("`{}`", value.to_string_lossy()))
+            .filter(|value| value != "`false`")
+            .collect();
+        table.push_str(&format!(
+            "| `--{name}` | {} | {} |\n",
+            default.join(" "),
+            flag.get_help().map(ToString::to_string).unwrap_or_default()
+        ));
+    }
+    stands_in_the_readme("flags", &table);
+}
