@@ -4,7 +4,8 @@
 use crate::clock::Clock;
 use crate::config::Watch;
 use crate::exposition::Page;
-use crate::last_good::{Applied, Key, LastGood, PollResult};
+use crate::last_good::{Applied, Key, LastGood, PollResult, Stored};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -14,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 pub struct Board {
     known: Mutex<LastGood>,
     changed: Notify,
+    polls: AtomicU64,
+    status_changed: Notify,
     page: watch::Sender<Arc<Page>>,
     clock: Clock,
 }
@@ -26,6 +29,8 @@ impl Board {
         Self {
             known: Mutex::new(known),
             changed: Notify::new(),
+            polls: AtomicU64::new(0),
+            status_changed: Notify::new(),
             page: watch::Sender::new(Arc::new(Page::render(&snapshot))),
             clock,
         }
@@ -34,7 +39,11 @@ impl Board {
     /// Takes what a poll brought; it is on the page as soon as the next one is rendered.
     pub fn apply(&self, key: &Key, poll: PollResult) -> Applied {
         let applied = self.lock().apply(key, poll);
+        self.polls.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_one();
+        if applied.statuses_changed {
+            self.status_changed.notify_one();
+        }
         applied
     }
 
@@ -42,6 +51,27 @@ impl Board {
     pub fn reconfigure(&self, watches: &[Watch]) {
         self.lock().reconfigure(watches);
         self.changed.notify_one();
+    }
+
+    /// What is to be kept over a restart.
+    pub fn stored(&self) -> Stored {
+        self.lock().stored(self.clock.now())
+    }
+
+    /// Takes over what a process before this one kept. It is served at once.
+    pub fn restore(&self, stored: Stored) {
+        self.lock().restore(stored, self.clock.now());
+        self.publish_now();
+    }
+
+    /// How many polls have been taken over: if there were none, there is nothing new to be kept.
+    pub fn polls(&self) -> u64 {
+        self.polls.load(Ordering::Relaxed)
+    }
+
+    /// Waits until a status has been seen to change, or an integration to come or go.
+    pub async fn status_changed(&self) {
+        self.status_changed.notified().await;
     }
 
     /// The page as it is now.
@@ -55,7 +85,7 @@ impl Board {
         let mut pages = self.page.subscribe();
         tokio::select! {
             // The sender lives in self, so waiting ends by one of these three.
-            _ = pages.wait_for(|page| page.is_ready()) => {}
+            _ = pages.wait_for(|page| page.is_complete()) => {}
             () = tokio::time::sleep(limit) => {}
             () = stop.cancelled() => {}
         }

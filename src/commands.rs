@@ -6,15 +6,16 @@ pub mod source;
 use crate::board::Board;
 use crate::cli::{Cli, Command, ConfigFlags, DaemonFlags, WebFlags};
 use crate::clock::Clock;
-use crate::config::{self, Config, Mistakes, Watch};
+use crate::config::{self, Mistakes};
 use crate::exposition::own::Own;
 use crate::http::listen::{self, Address, Listener};
 use crate::http::routes::Routes;
 use crate::http::{self, client};
 use crate::simulator::{Simulator, World};
+use crate::storage;
 use crate::version;
 use exporter::{Exporter, ReloadRequest};
-use source::{Clients, Source};
+use source::{Clients, Loaded, Source};
 use std::fmt;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -84,7 +85,7 @@ impl From<Mistakes> for Failure {
 pub async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         None => daemon(cli.daemon).await,
-        Some(Command::Check { config, .. }) => check(&config).await,
+        Some(Command::Check { config, .. }) => check(config).await,
         Some(Command::Once { config, .. }) => once(config).await,
         Some(Command::Demo { web, .. }) => demo(web).await,
         Some(Command::Simulate { listen_address, .. }) => simulate(listen_address).await,
@@ -97,15 +98,15 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
 async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
     let own = own_metrics()?;
     let source = Source::File(flags.config.file);
-    let watches = source.load().await?;
+    let loaded = source.load().await?;
     let clients = Clients::of_aws(Arc::clone(&own) as _);
     let stop = CancellationToken::new();
-    serve(source, watches, clients, own, flags.web, stop).await
+    serve(source, loaded, clients, own, flags.web, stop).await
 }
 
 async fn demo(web: WebFlags) -> Result<(), Failure> {
     let own = own_metrics()?;
-    let watches = Source::Demo.load().await?;
+    let loaded = Source::Demo.load().await?;
     let address = (Ipv4Addr::LOCALHOST, 0).into();
     let simulator = Simulator::bind(address, World::demo(Clock::system().wall()))
         .await
@@ -115,13 +116,13 @@ async fn demo(web: WebFlags) -> Result<(), Failure> {
     let clients = Clients::of_simulator(format!("http://{address}"), Arc::clone(&own) as _);
     let stop = CancellationToken::new();
     tokio::spawn(simulator.serve(stop.clone().cancelled_owned()));
-    serve(Source::Demo, watches, clients, own, web, stop).await
+    serve(Source::Demo, loaded, clients, own, web, stop).await
 }
 
 /// Polls and serves until a signal asks to stop.
 async fn serve(
     source: Source,
-    watches: Vec<Watch>,
+    loaded: Loaded,
     clients: Clients,
     own: Arc<Own>,
     web: WebFlags,
@@ -132,7 +133,10 @@ async fn serve(
     let listeners = bind(&web).await?;
     let clock = Clock::system();
     own.config_loaded(clock.wall());
-    let board = Arc::new(Board::new(&watches, clock.clone()));
+    let board = Arc::new(Board::new(&loaded.watches, clock.clone()));
+    if let Some(path) = &loaded.storage_path {
+        storage::restore(path, &board);
+    }
     let routes = Routes {
         board: Arc::clone(&board),
         own: Arc::clone(&own),
@@ -145,7 +149,7 @@ async fn serve(
     tracing::info!(
         version = version::VERSION,
         revision = version::REVISION,
-        watches = watches.len(),
+        watches = loaded.watches.len(),
         "starting glue-integration-exporter"
     );
     let exporter = Exporter {
@@ -156,7 +160,7 @@ async fn serve(
         clients,
     };
     let polling = async {
-        let polling = exporter.run(watches, reloads, stop.clone()).await;
+        let polling = exporter.run(loaded, reloads, stop.clone()).await;
         // When polling ends before it was asked to, serving what it left would hide it.
         stop.cancel();
         polling
@@ -173,7 +177,7 @@ async fn serve(
 async fn once(flags: ConfigFlags) -> Result<(), Failure> {
     let own = own_metrics()?;
     let source = Source::File(flags.file);
-    let watches = source.load().await?;
+    let watches = source.load().await?.watches;
     let clock = Clock::system();
     own.config_loaded(clock.wall());
     let board = Arc::new(Board::new(&watches, clock.clone()));
@@ -190,10 +194,9 @@ async fn once(flags: ConfigFlags) -> Result<(), Failure> {
     if all_up { Ok(()) } else { Err(Failure::Told) }
 }
 
-async fn check(flags: &ConfigFlags) -> Result<(), Failure> {
-    let config = Config::load(&flags.file)?;
-    let watches = source::watches(&config).await?;
-    let text = config::describe(&watches, config.storage_path.as_deref());
+async fn check(flags: ConfigFlags) -> Result<(), Failure> {
+    let loaded = Source::File(flags.file).load().await?;
+    let text = config::describe(&loaded.watches, loaded.storage_path.as_deref());
     print(&text, "printing what will be watched")
 }
 

@@ -23,6 +23,7 @@ pub struct Page {
     /// The families of scopes.
     scopes: String,
     awaited: usize,
+    unpolled: usize,
 }
 
 impl Page {
@@ -65,12 +66,18 @@ impl Page {
             integrations: integrations.into_string(),
             scopes: of_scopes.into_string(),
             awaited: snapshot.awaited,
+            unpolled: snapshot.unpolled,
         }
+    }
+
+    /// Something is known of every scope that was there at the start, so that a scrape need not wait.
+    pub fn is_complete(&self) -> bool {
+        self.awaited == 0
     }
 
     /// Every scope that was there at the start has been polled.
     pub fn is_ready(&self) -> bool {
-        self.awaited == 0
+        self.unpolled == 0
     }
 
     /// The whole page at `now`, in Unix seconds.

@@ -4,6 +4,8 @@
 //! The rules are those of a pager. A failure removes nothing and changes no value; only an answer of AWS does. A later sight of an
 //! integration is right wherever an earlier one is kept, also when the earlier one would outlive it.
 
+pub mod stored;
+
 use crate::clock::Moment;
 use crate::config::{Query, RegionName, ScopeName, Watch};
 use crate::glue::{Answer, one_spelling};
@@ -13,7 +15,10 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
+use stored::{StoredKnown, StoredQuery, StoredScope, StoredSight, StoredStatus};
 use tokio::time::Instant;
+
+pub use stored::Stored;
 
 /// How many integrations whose series have ended one query remembers while its listing stays incomplete, so that an endless
 /// coming and going of integrations cannot fill the memory. Those seen last are kept.
@@ -45,6 +50,8 @@ pub struct Change {
 #[derive(Clone, Debug, Default)]
 pub struct Applied {
     pub changes: Vec<Change>,
+    /// A status changed, or an integration came or went: the moment of a status that is lost cannot be had again.
+    pub statuses_changed: bool,
     /// When the oldest data of the scope that are shown will end.
     pub next_end: Option<Instant>,
 }
@@ -66,12 +73,15 @@ struct Scope {
     last_success: Option<f64>,
     /// A scrape waits for its first poll.
     awaited: bool,
+    /// It has not been polled since the start, and was there then.
+    unpolled: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Polled {
     up: bool,
     stale: bool,
+    at: Instant,
     duration: Duration,
 }
 
@@ -127,12 +137,87 @@ impl LastGood {
                 let key = key(watch);
                 let mut scope = Scope::new(watch);
                 scope.awaited = false;
+                scope.unpolled = false;
                 if let Some(before) = before.remove(&key) {
                     scope.take_over(before);
                 }
                 (key, scope)
             })
             .collect();
+    }
+
+    /// What is to be kept over a restart, at `now`.
+    pub fn stored(&self, now: Moment) -> Stored {
+        let wall = |at: Instant| now.wall - (now.at - at).as_secs_f64();
+        Stored {
+            scopes: self
+                .scopes
+                .iter()
+                .filter_map(|((scope, region), known)| {
+                    let polled = known.polled?;
+                    Some(StoredScope {
+                        scope: scope.to_string(),
+                        region: region.to_string(),
+                        up: polled.up,
+                        polled: wall(polled.at),
+                        duration: polled.duration,
+                        last_success: known.last_success,
+                        queries: known
+                            .queries
+                            .iter()
+                            .map(|(query, known)| known.stored(query, wall))
+                            .collect(),
+                    })
+                })
+                .collect(),
+            statuses: self
+                .statuses
+                .iter()
+                .map(|(arn, since)| StoredStatus {
+                    arn: arn.clone(),
+                    status: since.status,
+                    since: since.since,
+                    seen: wall(since.seen),
+                })
+                .collect(),
+        }
+    }
+
+    /// Takes over what was kept by the process before: the data of those queries that are still asked, and the moment of each
+    /// status. A scope that was polled so long ago that nothing of it may be shown any more begins anew.
+    pub fn restore(&mut self, stored: Stored, now: Moment) {
+        // A clock that was set back since makes data younger, never older than the exporter itself could have seen it.
+        let at = |wall: f64| {
+            let age = Duration::try_from_secs_f64((now.wall - wall).max(0.0)).ok()?;
+            now.at.checked_sub(age)
+        };
+        for before in stored.scopes {
+            let scope = self
+                .scopes
+                .iter_mut()
+                .find(|((scope, region), _)| {
+                    scope.as_str() == before.scope && region.as_str() == before.region
+                })
+                .map(|(_, scope)| scope);
+            if let Some(scope) = scope
+                && let Some(polled) = at(before.polled)
+                && polled + scope.stale_after > now.at
+            {
+                scope.restore(before, polled, at);
+            }
+        }
+        for before in stored.statuses {
+            if let Some(seen) = at(before.seen) {
+                self.statuses.insert(
+                    before.arn,
+                    StatusSince {
+                        status: before.status,
+                        since: before.since,
+                        seen,
+                    },
+                );
+            }
+        }
     }
 
     /// Takes over what a poll brought.
@@ -152,10 +237,16 @@ impl LastGood {
         }
         let gone = scope.apply(poll, &seen);
         let next_end = scope.next_end(now);
+        let known = self.statuses.len();
         let changes = self.note_statuses(&seen);
-        self.forget(&gone);
+        let came = self.statuses.len() > known;
+        let forgotten = self.forget(&gone);
         self.bound_statuses();
-        Applied { changes, next_end }
+        Applied {
+            statuses_changed: came || forgotten || !changes.is_empty(),
+            changes,
+            next_end,
+        }
     }
 
     fn note_statuses(&mut self, seen: &BTreeMap<String, (Status, Moment)>) -> Vec<Change> {
@@ -191,7 +282,9 @@ impl LastGood {
 
     /// AWS answered that these are gone. An older sight of one elsewhere is not shown any more, if this scope had seen it: the
     /// credentials of a scope that never saw it may be those of another account.
-    fn forget(&mut self, gone: &BTreeMap<String, Gone>) {
+    /// Returns whether the moment of a status was forgotten.
+    fn forget(&mut self, gone: &BTreeMap<String, Gone>) -> bool {
+        let before = self.statuses.len();
         for (arn, gone) in gone {
             let mut seen_elsewhere = false;
             for (_, known) in self
@@ -212,6 +305,11 @@ impl LastGood {
                 self.statuses.remove(arn);
             }
         }
+        self.statuses.len() < before
+    }
+
+    fn count(&self, which: impl Fn(&Scope) -> bool) -> usize {
+        self.scopes.values().filter(|scope| which(scope)).count()
     }
 
     fn bound_statuses(&mut self) {
@@ -307,7 +405,8 @@ impl LastGood {
             })
             .collect();
         let snapshot = Snapshot {
-            awaited: self.scopes.values().filter(|scope| scope.awaited).count(),
+            awaited: self.count(|scope| scope.awaited),
+            unpolled: self.count(|scope| scope.unpolled),
             presence,
             integrations,
             scopes,
@@ -334,7 +433,43 @@ impl Scope {
             polled: None,
             last_success: None,
             awaited: true,
+            unpolled: true,
         }
+    }
+
+    fn restore(
+        &mut self,
+        before: StoredScope,
+        polled: Instant,
+        at: impl Fn(f64) -> Option<Instant>,
+    ) {
+        for stored in before.queries {
+            let same = self
+                .queries
+                .iter_mut()
+                .find(|(query, _)| stored.query.is(query));
+            if let Some((_, known)) = same {
+                known.complete = stored.complete.and_then(&at);
+                known.sights = stored
+                    .sights
+                    .into_iter()
+                    .filter_map(|sight| {
+                        let seen = at(sight.seen)?;
+                        let integration = sight.integration;
+                        Some((integration.arn.clone(), Sight { integration, seen }))
+                    })
+                    .collect();
+            }
+        }
+        self.polled = Some(Polled {
+            up: before.up,
+            // Whatever is shown is from before this process.
+            stale: true,
+            at: polled,
+            duration: before.duration,
+        });
+        self.last_success = before.last_success;
+        self.awaited = false;
     }
 
     /// Takes over what is known of the scope as it was configured before.
@@ -348,6 +483,7 @@ impl Scope {
         self.polled = before.polled;
         self.last_success = before.last_success;
         self.awaited = before.awaited;
+        self.unpolled = before.unpolled;
     }
 
     /// Returns what AWS answered to be gone: what this scope had seen or asks for by name, and complete answers lack now.
@@ -358,6 +494,11 @@ impl Scope {
         seen: &BTreeMap<String, (Status, Moment)>,
     ) -> BTreeMap<String, Gone> {
         let mut missing: BTreeMap<String, Gone> = BTreeMap::new();
+        let seen_before: BTreeSet<String> = self
+            .configured()
+            .filter(|arn| self.sights(arn).next().is_some())
+            .map(str::to_owned)
+            .collect();
         let mut up = true;
         let mut stale = false;
         for ((query, known), answer) in self.queries.iter_mut().zip(poll.answers) {
@@ -369,7 +510,7 @@ impl Scope {
                     if let Query::Integration(arn) = query {
                         missing.entry(arn.to_string()).or_insert(Gone {
                             at: at.at,
-                            had_been_seen: false,
+                            had_been_seen: seen_before.contains(arn.as_str()),
                         });
                     }
                     missing.extend(before.into_keys().map(|arn| {
@@ -398,9 +539,11 @@ impl Scope {
             self.last_success = Some(poll.ended.wall);
         }
         self.awaited = false;
+        self.unpolled = false;
         self.polled = Some(Polled {
             up,
             stale,
+            at: poll.ended.at,
             duration: poll.ended.at - poll.started.at,
         });
         missing.retain(|arn, _| !seen.contains_key(arn));
@@ -409,6 +552,20 @@ impl Scope {
 }
 
 impl Scope {
+    /// The integrations that are asked for by name.
+    fn configured(&self) -> impl Iterator<Item = &str> {
+        self.queries.iter().filter_map(|(query, _)| match query {
+            Query::Integration(arn) => Some(arn.as_str()),
+            Query::Target(_) | Query::All => None,
+        })
+    }
+
+    fn sights(&self, arn: &str) -> impl Iterator<Item = &Sight> {
+        self.queries
+            .iter()
+            .filter_map(move |(_, known)| known.sights.get(arn))
+    }
+
     fn next_end(&self, now: Instant) -> Option<Instant> {
         self.queries
             .iter()
@@ -423,6 +580,21 @@ impl Scope {
 }
 
 impl Known {
+    fn stored(&self, query: &Query, wall: impl Fn(Instant) -> f64) -> StoredKnown {
+        StoredKnown {
+            query: StoredQuery::of(query),
+            complete: self.complete.map(&wall),
+            sights: self
+                .sights
+                .values()
+                .map(|sight| StoredSight {
+                    integration: Arc::clone(&sight.integration),
+                    seen: wall(sight.seen),
+                })
+                .collect(),
+        }
+    }
+
     fn see(&mut self, integrations: Vec<(Arc<Integration>, Moment)>) {
         for (integration, moment) in integrations {
             self.sights.insert(

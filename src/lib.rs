@@ -18,6 +18,7 @@ pub mod glue;
 pub mod board;
 pub mod last_good;
 pub mod snapshot;
+pub mod storage;
 
 pub mod exposition;
 pub mod http;

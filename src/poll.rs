@@ -104,13 +104,7 @@ impl Poller {
             for (integration, _) in &answer.integrations {
                 if integration.status == Status::Unknown {
                     self.own.unknown_status();
-                    tracing::debug!(
-                        scope = %scope,
-                        region = %region,
-                        integration = integration.arn,
-                        status = integration.status_text.as_deref().unwrap_or_default(),
-                        "unknown status"
-                    );
+                    self.failures.log_unknown_status(integration);
                 }
             }
         }

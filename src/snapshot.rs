@@ -1,6 +1,7 @@
 //! Plain data: an integration as AWS describes it, and the immutable picture of all of them that one publication makes.
 //! Knows nothing of AWS's SDK, of time's passing or of how a page is written.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 /// The state of an integration: those of the API's model, and `Unknown` for whatever else AWS sends.
 ///
 /// <https://docs.aws.amazon.com/glue/latest/webapi/API_InboundIntegration.html>
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Status {
     Creating,
     Active,
@@ -58,7 +59,7 @@ impl Status {
 }
 
 /// One inbound integration, with every field of the API's answer. What AWS did not send is `None` or empty, never a made-up value.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Integration {
     /// Never empty.
     pub arn: String,
@@ -73,13 +74,15 @@ pub struct Integration {
     pub created: Option<f64>,
     pub refresh_interval: Option<Duration>,
     pub continuous_sync: Option<bool>,
+    /// Not kept in any file either.
+    #[serde(skip)]
     pub source_properties: SourceProperties,
     pub target_namespace: Option<String>,
     pub errors: Vec<IntegrationError>,
 }
 
 /// An error that AWS lists for an integration; both parts are optional in the API.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IntegrationError {
     pub code: Option<String>,
     /// Free text of up to 2,048 characters: never a label.
@@ -174,6 +177,8 @@ pub struct Snapshot {
     pub presence: Vec<Presence>,
     /// Sorted by scope and region, each pair once.
     pub scopes: Vec<ScopeState>,
-    /// How many scopes that were there at the start have not been polled yet.
+    /// For how many scopes a scrape waits: those of the start of which nothing is known yet.
     pub awaited: usize,
+    /// How many scopes that were there at the start have not been polled yet.
+    pub unpolled: usize,
 }

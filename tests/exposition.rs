@@ -107,6 +107,7 @@ fn example() -> Snapshot {
             },
         ],
         awaited: 1,
+        unpolled: 1,
     }
 }
 

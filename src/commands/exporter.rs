@@ -1,15 +1,16 @@
 //! The pollers of all watches, together: started, replaced by a reload, stopped.
 
-use super::source::{Clients, Source};
+use super::source::{Clients, Loaded, Source};
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::config::Watch;
 use crate::exposition::own::Own;
 use crate::last_good::{Key, key};
 use crate::poll::Poller;
+use crate::storage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -38,13 +39,13 @@ enum Ended {
 }
 
 impl Exporter {
-    /// Polls `watches` on schedule, publishes, and loads the configuration again when it is asked to, until `stop`.
+    /// Polls on schedule what `loaded` watches, publishes, stores, and loads the configuration again when it is asked to, until `stop`.
     ///
     /// # Errors
     /// If one of the tasks panicked: a scope that is not polled any more must not look as if it were.
     pub async fn run(
         mut self,
-        watches: Vec<Watch>,
+        loaded: Loaded,
         mut reloads: mpsc::Receiver<ReloadRequest>,
         stop: CancellationToken,
     ) -> Result<(), JoinError> {
@@ -54,8 +55,16 @@ impl Exporter {
             board.publish(&publisher_stop).await;
             Ended::Publisher
         });
+        let storage_path = watch::Sender::new(loaded.storage_path);
+        let stored = CancellationToken::new();
+        let storing = tokio::spawn(storage::keep(
+            Arc::clone(&self.board),
+            storage_path.subscribe(),
+            stored.clone(),
+        ));
         let mut running = BTreeMap::new();
-        self.start(watches, &mut running, &mut tasks, &stop).await;
+        self.start(loaded.watches, &mut running, &mut tasks, &stop)
+            .await;
         loop {
             tokio::select! {
                 Some(ended) = tasks.join_next() => {
@@ -68,8 +77,9 @@ impl Exporter {
                         () = stop.cancelled() => break,
                     };
                     let outcome = match loaded {
-                        Ok(watches) => {
-                            self.swap(watches, &mut running, &mut tasks, &stop).await?;
+                        Ok(loaded) => {
+                            storage_path.send_replace(loaded.storage_path);
+                            self.swap(loaded.watches, &mut running, &mut tasks, &stop).await?;
                             self.own.config_loaded(self.clock.wall());
                             tracing::info!("the configuration was loaded again");
                             Ok(())
@@ -92,7 +102,9 @@ impl Exporter {
         while let Some(ended) = tasks.join_next().await {
             ended?;
         }
-        Ok(())
+        // Only now, when no poll brings anything any more.
+        stored.cancel();
+        storing.await
     }
 
     /// Polls each of `watches` once, all at the same time, and publishes. Returns whether every poll got everything.

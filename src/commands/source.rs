@@ -24,20 +24,30 @@ impl Source {
     ///
     /// # Errors
     /// All of its mistakes.
-    pub async fn load(&self) -> Result<Vec<Watch>, Mistakes> {
+    pub async fn load(&self) -> Result<Loaded, Mistakes> {
         let config = match self {
             Self::File(file) => Config::load(file)?,
             Self::Demo => Config::from_yaml(DEMO, Path::new("the demo's configuration"))?,
         };
-        watches(&config).await
+        Ok(Loaded {
+            watches: watches(&config).await?,
+            storage_path: config.storage_path,
+        })
     }
+}
+
+/// A configuration that holds.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub watches: Vec<Watch>,
+    pub storage_path: Option<PathBuf>,
 }
 
 /// What a configuration watches. The SDK is asked for its default region for the scopes that name none.
 ///
 /// # Errors
 /// If there is no region to be found for a scope.
-pub async fn watches(config: &Config) -> Result<Vec<Watch>, Mistakes> {
+async fn watches(config: &Config) -> Result<Vec<Watch>, Mistakes> {
     let mut regions: BTreeMap<Option<String>, Option<RegionName>> = BTreeMap::new();
     for scope in config.without_region() {
         if let Entry::Vacant(entry) = regions.entry(scope.credentials.profile.clone()) {

@@ -5,12 +5,16 @@ use crate::clock::seconds;
 use crate::config::{RegionName, ScopeName};
 use crate::glue::{GlueError, Reason};
 use crate::last_good::PollResult;
-use std::collections::BTreeMap;
+use crate::snapshot::Integration;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// How often a failure that goes on is logged again.
 const REMINDER: Duration = Duration::from_secs(3600);
+
+/// How many different unknown statuses are told; a list without an end is no news.
+const MOST_UNKNOWN: usize = 20;
 
 /// The failures of one scope in one region that are going on, by reason.
 #[derive(Debug)]
@@ -18,6 +22,8 @@ pub struct Failures {
     scope: ScopeName,
     region: RegionName,
     going_on: BTreeMap<Reason, GoingOn>,
+    /// The unknown statuses that have been told.
+    unknown: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +40,21 @@ impl Failures {
             scope: scope.clone(),
             region: region.clone(),
             going_on: BTreeMap::new(),
+            unknown: BTreeSet::new(),
+        }
+    }
+
+    /// Logs a status that the exporter does not know, the first time that it sees it.
+    pub fn log_unknown_status(&mut self, integration: &Integration) {
+        let status = integration
+            .status_text
+            .as_deref()
+            .unwrap_or("(AWS sent none)");
+        if self.unknown.len() < MOST_UNKNOWN && self.unknown.insert(status.to_owned()) {
+            tracing::warn!(
+                scope = %self.scope, region = %self.region, integration = integration.arn, status,
+                "an integration has a status that is not known, it is shown as UNKNOWN"
+            );
         }
     }
 

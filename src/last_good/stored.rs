@@ -1,0 +1,74 @@
+//! What is known, in the shape in which it is kept over a restart. Moments are Unix times in seconds here: a monotonic clock does not
+//! survive its process.
+
+use crate::config::Query;
+use crate::snapshot::{Integration, Status};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that is kept.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stored {
+    pub(super) scopes: Vec<StoredScope>,
+    pub(super) statuses: Vec<StoredStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct StoredScope {
+    pub scope: String,
+    pub region: String,
+    pub up: bool,
+    /// When its last poll ended.
+    pub polled: f64,
+    pub duration: Duration,
+    pub last_success: Option<f64>,
+    pub queries: Vec<StoredKnown>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct StoredKnown {
+    pub query: StoredQuery,
+    pub complete: Option<f64>,
+    pub sights: Vec<StoredSight>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct StoredSight {
+    pub integration: Arc<Integration>,
+    pub seen: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct StoredStatus {
+    pub arn: String,
+    pub status: Status,
+    pub since: f64,
+    pub seen: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum StoredQuery {
+    Integration(String),
+    Target(String),
+    All,
+}
+
+impl StoredQuery {
+    pub fn of(query: &Query) -> Self {
+        match query {
+            Query::Integration(arn) => Self::Integration(arn.to_string()),
+            Query::Target(arn) => Self::Target(arn.to_string()),
+            Query::All => Self::All,
+        }
+    }
+
+    pub fn is(&self, query: &Query) -> bool {
+        match (self, query) {
+            (Self::Integration(stored), Query::Integration(arn)) => stored == arn.as_str(),
+            (Self::Target(stored), Query::Target(arn)) => stored == arn.as_str(),
+            (Self::All, Query::All) => true,
+            (Self::Integration(_) | Self::Target(_) | Self::All, _) => false,
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! A restart: what was stored is served at once, and whatever is wrong with the file costs only what it held.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use glue_integration_exporter::clock::Clock;
+use glue_integration_exporter::config::Watch;
+use glue_integration_exporter::glue::Reason;
+use glue_integration_exporter::snapshot::Status;
+use glue_integration_exporter::storage;
+use proptest::prelude::*;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::Duration;
+use support::account::{Account, Behaviour, Bench, START, arn, watches};
+use support::page::Page;
+use tokio::time::{Instant, advance};
+
+const SINCE: &str = "aws_glue_integration_status_since_timestamp_seconds";
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Two scopes: one that sees an integration, one that sees none.
+fn two_scopes() -> Vec<Watch> {
+    watches("scopes:\n- {name: lake, regions: [eu-west-1]}\n- {name: empty, regions: [us-east-1]}")
+}
+
+async fn polled(watches: &[Watch], account: &Arc<Account>) -> Bench {
+    let bench = Bench::new(watches);
+    bench.poller(&watches[0], account).poll().await;
+    bench.poller(&watches[1], &Account::new()).poll().await;
+    bench
+}
+
+/// Another process, so much later, that finds the file.
+fn restarted(watches: &[Watch], before: &Bench, later: Duration, path: &std::path::Path) -> Bench {
+    let (start, wall) = (Instant::now(), before.clock.wall() + later.as_secs_f64());
+    let clock = Clock::from_wall(move || wall + start.elapsed().as_secs_f64());
+    let bench = Bench::with_clock(watches, clock);
+    storage::restore(path, &bench.board);
+    bench
+}
+
+fn scope(page: &Page, name: &str, of: &str) -> Option<f64> {
+    page.value(
+        &format!("glue_integration_exporter_scope_{name}"),
+        &[("scope", of)],
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_stored_is_served_at_once_and_is_stale_until_the_first_poll() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let watches = two_scopes();
+    let account = Account::new();
+    account.put(&arn(1), Status::Failed);
+    let before = polled(&watches, &account).await;
+    storage::write(&path, &before.board.stored()).unwrap();
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let old = before.page();
+
+    advance(Duration::from_secs(20)).await;
+    let bench = restarted(&watches, &before, Duration::from_secs(60), &path);
+    assert!(bench.board.page().is_complete(), "no scrape waits");
+    assert!(
+        !bench.board.page().is_ready(),
+        "but nothing has been polled"
+    );
+    let page = bench.page();
+    assert_eq!(page.status(&arn(1)).as_deref(), Some("FAILED"));
+    assert_eq!(page.value(SINCE, &[]), old.value(SINCE, &[]));
+    for name in ["lake", "empty"] {
+        assert_eq!(scope(&page, "stale", name), Some(1.0));
+        for gauge in [
+            "up",
+            "last_success_timestamp_seconds",
+            "integrations",
+            "last_poll_duration_seconds",
+        ] {
+            assert_eq!(
+                scope(&page, gauge, name),
+                scope(&old, gauge, name),
+                "{gauge} of {name}"
+            );
+        }
+    }
+    assert!(bench.poller(&watches[0], &account).poll().await);
+    let page = bench.page();
+    assert_eq!(
+        (scope(&page, "stale", "lake"), scope(&page, "up", "lake")),
+        (Some(0.0), Some(1.0))
+    );
+    assert_eq!(
+        page.value(SINCE, &[]),
+        old.value(SINCE, &[]),
+        "the status did not change"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_that_are_too_old_are_not_served_but_the_moment_of_a_status_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let watches = two_scopes();
+    let account = Account::new();
+    account.put(&arn(1), Status::Failed);
+    let before = polled(&watches, &account).await;
+    let since = before.page().value(SINCE, &[]);
+    storage::write(&path, &before.board.stored()).unwrap();
+    let bench = restarted(&watches, &before, HOUR * 5, &path);
+    let page = bench.page();
+    assert_eq!(
+        (page.status(&arn(1)), scope(&page, "up", "lake")),
+        (None, None)
+    );
+    assert!(
+        !bench.board.page().is_complete(),
+        "a scrape waits as at a first start"
+    );
+    assert!(bench.poller(&watches[0], &account).poll().await);
+    assert_eq!(bench.page().value(SINCE, &[]), since);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_in_an_outage_keeps_to_what_was_said_before_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let watches = two_scopes();
+    let account = Account::new();
+    account.put(&arn(1), Status::NeedsAttention);
+    let before = polled(&watches, &account).await;
+    account.set(Behaviour::Fail(Reason::ServerError));
+    advance(HOUR / 2).await;
+    assert!(!before.poller(&watches[0], &account).poll().await);
+    storage::write(&path, &before.board.stored()).unwrap();
+    let bench = restarted(&watches, &before, Duration::ZERO, &path);
+    bench.publish();
+    let page = bench.page();
+    assert_eq!(
+        (scope(&page, "up", "lake"), scope(&page, "stale", "lake")),
+        (Some(0.0), Some(1.0))
+    );
+    assert_eq!(page.status(&arn(1)).as_deref(), Some("NEEDS_ATTENTION"));
+    assert!(!bench.poller(&watches[0], &account).poll().await);
+    // The hour counts from the good poll, which was half an hour before the restart.
+    tokio::time::sleep(HOUR / 2 - Duration::from_secs(1)).await;
+    assert_eq!(
+        bench.page().status(&arn(1)).as_deref(),
+        Some("NEEDS_ATTENTION")
+    );
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let page = bench.page();
+    assert_eq!(
+        (page.status(&arn(1)), scope(&page, "stale", "lake")),
+        (None, Some(1.0))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_cannot_be_used_costs_only_what_it_held() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let watches = two_scopes();
+    let account = Account::new();
+    account.put(&arn(1), Status::Active);
+    let before = polled(&watches, &account).await;
+    let good = storage::encode(&before.board.stored()).unwrap();
+    assert!(storage::decode(&good).is_ok());
+    for length in 0..good.len() {
+        assert!(
+            storage::decode(&good[..length]).is_err(),
+            "cut after {length}"
+        );
+    }
+    for place in 0..good.len() {
+        let mut bad = good.clone();
+        bad[place] ^= 1;
+        assert!(storage::decode(&bad).is_err(), "damaged at {place}");
+    }
+    for (bytes, what) in [
+        (&good[..good.len() / 2], "truncated"),
+        (&b"#!/bin/sh\necho hello\n"[..], "foreign"),
+        (&b""[..], "empty"),
+        (
+            &b"glue-integration-exporter-state 2 00000000\n{}"[..],
+            "of a later version",
+        ),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        assert!(storage::read(&path).is_err(), "{what}");
+        let bench = restarted(&watches, &before, Duration::ZERO, &path);
+        assert_eq!(bench.page().status(&arn(1)), None, "{what}");
+        // The next write puts a good one in its place.
+        storage::write(&path, &before.board.stored()).unwrap();
+        assert!(storage::read(&path).unwrap().is_some(), "{what}");
+    }
+    assert!(storage::read(directory.path()).is_err(), "a directory");
+    assert!(
+        storage::read(&directory.path().join("none"))
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        storage::write(
+            &directory.path().join("no/such/directory"),
+            &before.board.stored()
+        )
+        .is_err()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_killed_process_left_half_written_is_no_obstacle() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let watches = two_scopes();
+    let before = polled(&watches, &Account::new()).await;
+    fs::write(directory.path().join("state.new"), "half").unwrap();
+    storage::write(&path, &before.board.stored()).unwrap();
+    assert!(storage::read(&path).unwrap().is_some());
+    let left: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_set_back_makes_nothing_older_than_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let watches = two_scopes();
+    let account = Account::new();
+    account.put(&arn(1), Status::Active);
+    let before = polled(&watches, &account).await;
+    storage::write(&path, &before.board.stored()).unwrap();
+    let start = Instant::now();
+    let clock = Clock::from_wall(move || START - 1e6 + start.elapsed().as_secs_f64());
+    let bench = Bench::with_clock(&watches, clock);
+    storage::restore(&path, &bench.board);
+    assert_eq!(bench.page().status(&arn(1)).as_deref(), Some("ACTIVE"));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_at_all_are_an_error_and_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        prop_assert!(storage::decode(&bytes).is_err());
+        let mut looks_right = b"glue-integration-exporter-state 1 ".to_vec();
+        looks_right.extend(format!("{:08x}\n", crc32fast::hash(&bytes)).bytes());
+        looks_right.extend(&bytes);
+        prop_assert!(storage::decode(&looks_right).is_err());
+    }
+}
