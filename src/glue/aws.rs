@@ -13,6 +13,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_glue::config::{
     Builder, RuntimeComponents, SharedCredentialsProvider, SharedHttpClient,
 };
+use aws_sdk_glue::operation::RequestId;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::{Connector, tls};
 use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
@@ -195,7 +196,9 @@ impl AwsGlue {
             .config_override(
                 Builder::new().timeout_config(
                     TimeoutConfig::builder()
-                        .connect_timeout(CONNECT_TIMEOUT.min(attempt_timeout))
+                        // The same for every request, however short: the client keeps a connector, with a pool and TLS of its
+                        // own, for each connect timeout that it has ever seen. The attempt's timeout ends connecting too.
+                        .connect_timeout(CONNECT_TIMEOUT)
                         .operation_attempt_timeout(attempt_timeout)
                         .build(),
                 ),
@@ -203,7 +206,17 @@ impl AwsGlue {
         // Not the SDK's operation timeout: it would hide whether the time went to the request, to its credentials or to waiting
         // between tries of a throttled one.
         match tokio::time::timeout(request.limit, call.send()).await {
-            Ok(Ok(output)) => Ok(convert::page(output)),
+            Ok(Ok(output)) => match attempts.reason() {
+                None => Ok(convert::page(output)),
+                Some(reason) => Err(GlueError {
+                    reason,
+                    message: format!(
+                        "{} failed: AWS's answer has no body",
+                        self.attempted(request.query)
+                    ),
+                    request_id: output.request_id().map(str::to_owned),
+                }),
+            },
             Ok(Err(error)) => {
                 let reason = attempts.reason().unwrap_or(Reason::Other);
                 if reason == Reason::NotFound

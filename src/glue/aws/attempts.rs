@@ -117,6 +117,8 @@ impl Intercept for Attempts {
             State::Idle | State::Failed(_) | State::Preparing => None,
         };
         let failure = match context.output_or_error() {
+            // The SDK reads no body as `{}`, which is AWS's word that there is nothing: whoever sent no word at all is not Glue.
+            Some(Ok(_)) if brought_nothing(context) => Some(Reason::InvalidResponse),
             Some(Ok(_)) => None,
             Some(Err(error)) => Some(reason::of_attempt(error, status, sent.is_some())),
             None => Some(Reason::Other),
@@ -135,4 +137,11 @@ impl Intercept for Attempts {
         *state = failure.map_or(State::Idle, State::Failed);
         Ok(())
     }
+}
+
+fn brought_nothing(context: &FinalizerInterceptorContextRef<'_>) -> bool {
+    context
+        .response()
+        .and_then(|response| response.body().bytes())
+        .is_some_and(<[u8]>::is_empty)
 }

@@ -1,0 +1,1335 @@
+//! Every error of the API and every broken answer, through AWS's own SDK over real sockets: what the page says while it lasts and
+//! afterwards. `Row`s are the table; `play` is what happens in each of them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use glue_integration_exporter::board::Board;
+use glue_integration_exporter::clock::Clock;
+use glue_integration_exporter::config::{Config, Watch};
+use glue_integration_exporter::exposition::own::Own;
+use glue_integration_exporter::glue::aws::Sdk;
+use glue_integration_exporter::glue::{Glue, Observer};
+use glue_integration_exporter::poll::Poller;
+use glue_integration_exporter::simulator::{
+    Fault, FaultKind, Handle, On, SimulatedError, SimulatedIntegration, Simulator, World,
+};
+use serde_json::{Value, json};
+use tokio::task::{JoinHandle, JoinSet};
+
+const EU: &str = "eu-west-1";
+/// What the scope `hit` sees, which the faults are for.
+const ARNS: [&str; 3] = [
+    "arn:aws:glue:eu-west-1:111122223333:integration:00000001-0000-4000-8000-000000000001",
+    "arn:aws:glue:eu-west-1:111122223333:integration:00000002-0000-4000-8000-000000000002",
+    "arn:aws:glue:eu-west-1:111122223333:integration:00000003-0000-4000-8000-000000000003",
+];
+const TARGET: &str = "arn:aws:glue:eu-west-1:111122223333:database/sales";
+const SOURCE: &str = "arn:aws:dynamodb:eu-west-1:111122223333:table/orders";
+/// What the scope `well` sees, in another region.
+const ELSEWHERE: &str =
+    "arn:aws:glue:us-east-1:111122223333:integration:00000004-0000-4000-8000-000000000004";
+const TARGET_ELSEWHERE: &str = "arn:aws:glue:us-east-1:111122223333:database/sales";
+/// Unix time of the first poll; each later one is a minute after the one before.
+const START: u32 = 1_800_000_000;
+/// The timeout of polls that are to end before it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+// ---------------------------------------------------------------------------------------------------------------- the table
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_failure_of_aws_has_its_reason_and_harms_nothing_else() {
+    let table = [
+        errors(),
+        broken_answers(),
+        answers(),
+        odd_integrations(),
+        lost_connections(),
+    ];
+    // Those that run against the clock come first, so that they need not share the machine with all others.
+    let (timed, others): (Vec<Row>, Vec<Row>) = table
+        .into_iter()
+        .flatten()
+        .partition(|row| row.timeout < PATIENCE);
+    let rows = timed.len() + others.len();
+    let names: BTreeSet<&str> = timed
+        .iter()
+        .chain(&others)
+        .map(|row| row.name.as_str())
+        .collect();
+    assert_eq!(names.len(), rows, "each row has a name of its own");
+    let mut wrong = Vec::new();
+    for rows in [timed, others] {
+        let rows: JoinSet<Vec<String>> = rows.into_iter().map(play).collect();
+        wrong.extend(rows.join_all().await.into_iter().flatten());
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// Errors in the form of the API.
+fn errors() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (code, reason) in [
+        ("AccessDeniedException", "access_denied"),
+        ("TargetResourceNotFound", "not_found"),
+        ("InvalidInputException", "invalid_request"),
+        ("ValidationException", "invalid_request"),
+        ("OperationNotSupportedException", "unsupported"),
+        ("ExpiredTokenException", "credentials"),
+        ("UnrecognizedClientException", "credentials"),
+        ("InvalidSignatureException", "credentials"),
+        ("NobodyExpectsThisException", "other"),
+    ] {
+        for watching in [Watching::All, Watching::Target, Watching::Named] {
+            rows.push(row(code, watching, error(code)).fails(reason));
+        }
+    }
+    for code in ["EntityNotFoundException", "IntegrationNotFoundFault"] {
+        for watching in [Watching::All, Watching::Target] {
+            rows.push(row(code, watching, error(code)).fails("not_found"));
+        }
+        rows.push(row(code, Watching::Named, error(code)).shows([Sight::Gone, FRESH, FRESH]));
+    }
+    for (code, reason) in [
+        ("InternalServerException", "server_error"),
+        ("InternalServiceException", "server_error"),
+        ("ThrottlingException", "throttled"),
+    ] {
+        for watching in [Watching::All, Watching::Target, Watching::Named] {
+            rows.push(
+                row(code, watching, error(code))
+                    .fails(reason)
+                    .tried_thrice(),
+            );
+        }
+    }
+    rows.push(
+        row(
+            "an internal error, then an answer",
+            Watching::All,
+            error("InternalServiceException"),
+        )
+        .times(2)
+        .attempts(3, 2, "server_error"),
+    );
+    rows.push(
+        row(
+            "an error on the second page",
+            Watching::All,
+            error("AccessDeniedException"),
+        )
+        .on_page(2)
+        .fails("access_denied")
+        .attempts(2, 1, "access_denied")
+        .shows([FRESH, Sight::Last, Sight::Last]),
+    );
+    rows
+}
+
+/// Answers that are none.
+fn broken_answers() -> Vec<Row> {
+    let html = |status| FaultKind::Raw {
+        status,
+        headers: vec![("content-type".to_owned(), "text/html".to_owned())],
+        body: "<html><body><h1>Sorry</h1></body></html>".into(),
+    };
+    let throttled = r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#;
+    let whole = listing(|_| ());
+    let half = &whole.as_bytes()[..whole.len() / 2];
+    let mut rows = Vec::new();
+    for watching in [Watching::All, Watching::Named] {
+        let row = |name: &str, what| row(name, watching, what);
+        rows.extend([
+            row("HTML with 503", html(503))
+                .fails("server_error")
+                .tried_thrice(),
+            row(
+                "a throttling error with 503",
+                FaultKind::raw(503, throttled),
+            )
+            .fails("server_error")
+            .tried_thrice(),
+            row("HTML with 403", html(403)).fails("access_denied"),
+            row("429 without a body", FaultKind::raw(429, "")).fails("throttled"),
+            row("HTML with 200", html(200)).fails("invalid_response"),
+            row("half an answer", FaultKind::raw(200, half.to_vec())).fails("invalid_response"),
+            row("an empty body", FaultKind::raw(200, "")).fails("invalid_response"),
+            row("white space", FaultKind::raw(200, " \n")).fails("invalid_response"),
+            row("HTML with 302", html(302)).fails("invalid_response"),
+            row("HTML with 404", html(404)).fails("invalid_response"),
+            row("HTML with 401", html(401)).fails("access_denied"),
+            row(
+                "an error's code in a header alone",
+                FaultKind::Raw {
+                    status: 403,
+                    headers: vec![(
+                        "x-amzn-errortype".to_owned(),
+                        "ExpiredTokenException:http://internal.amazon.com/coral/".to_owned(),
+                    )],
+                    body: "{}".into(),
+                },
+            )
+            .fails("credentials"),
+            row(
+                "an error's code with its namespace",
+                FaultKind::raw(
+                    400,
+                    r#"{"__type":"com.amazonaws.glue#ValidationException"}"#,
+                ),
+            )
+            .fails("invalid_request"),
+            row("null", FaultKind::raw(200, "null")).fails("invalid_response"),
+            row("a bare list", FaultKind::raw(200, "[]")).fails("invalid_response"),
+            row(
+                "a text in the place of the list",
+                FaultKind::raw(200, r#"{"InboundIntegrations":"none"}"#),
+            )
+            .fails("invalid_response"),
+        ]);
+    }
+    rows.extend([
+        row(
+            "a page's marker a second time",
+            Watching::All,
+            FaultKind::RepeatMarker,
+        )
+        .paged()
+        .fails("invalid_response")
+        .attempts(2, 0, "")
+        .shows([FRESH, FRESH, Sight::Last]),
+        row(
+            "an item without an ARN",
+            Watching::All,
+            listed(|items| {
+                items[0].remove("IntegrationArn");
+            }),
+        )
+        .fails("invalid_response")
+        .attempts(1, 0, "")
+        .shows([Sight::Last, FRESH, FRESH]),
+        row(
+            "an item with an empty ARN",
+            Watching::Target,
+            listed(|items| {
+                items[0].insert("IntegrationArn".to_owned(), json!(""));
+            }),
+        )
+        .fails("invalid_response")
+        .attempts(1, 0, "")
+        .shows([Sight::Last, FRESH, FRESH]),
+        row(
+            "an item with null for its ARN",
+            Watching::All,
+            listed(|items| {
+                items[0].insert("IntegrationArn".to_owned(), Value::Null);
+            }),
+        )
+        .fails("invalid_response")
+        .attempts(1, 0, "")
+        .shows([Sight::Last, FRESH, FRESH]),
+        row(
+            "an item without an ARN beside all others",
+            Watching::All,
+            listed(|items| items.push(serde_json::Map::new())),
+        )
+        .fails("invalid_response")
+        .attempts(1, 0, "")
+        .shows([FRESH; 3]),
+        row(
+            "a configured integration without its ARN",
+            Watching::Named,
+            listed(|items| {
+                items.truncate(1);
+                items[0].remove("IntegrationArn");
+            }),
+        )
+        .fails("invalid_response")
+        .attempts(3, 0, "")
+        .shows([Sight::Last, FRESH, FRESH]),
+        row(
+            "another integration than the one asked for",
+            Watching::Named,
+            listed(|items| {
+                items.truncate(1);
+                items[0].insert("IntegrationArn".to_owned(), json!(ELSEWHERE));
+            }),
+        )
+        .fails("invalid_response")
+        .attempts(3, 0, "")
+        .shows([Sight::Last, FRESH, FRESH]),
+    ]);
+    rows
+}
+
+/// Answers that there are none.
+fn answers() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for body in [
+        "{}",
+        r#"{"InboundIntegrations":null}"#,
+        r#"{"InboundIntegrations":[]}"#,
+        r#"{"InboundIntegrations":[],"Marker":null}"#,
+        r#"{"Marker":""}"#,
+    ] {
+        let row = |watching| row(body, watching, FaultKind::raw(200, body));
+        rows.push(row(Watching::All).shows([Sight::Gone; 3]));
+        rows.push(row(Watching::Target).shows([Sight::Gone; 3]));
+        rows.push(row(Watching::Named).shows([Sight::Gone, FRESH, FRESH]));
+    }
+    rows.push(
+        row(
+            "a slow answer",
+            Watching::All,
+            FaultKind::Delay(Duration::from_millis(100)),
+        )
+        .shows([FRESH; 3]),
+    );
+    rows
+}
+
+/// Answers about integrations that are not as the API describes them.
+fn odd_integrations() -> Vec<Row> {
+    let without = |field: &'static str| {
+        listed(move |items| {
+            items[0].remove(field).unwrap();
+        })
+    };
+    let with = |field: &'static str, value: Value| {
+        listed(move |items| {
+            items[0].insert(field.to_owned(), value.clone());
+        })
+    };
+    let refreshed = |text: &str| {
+        with(
+            "IntegrationConfig",
+            json!({"RefreshInterval": text, "ContinuousSync": false}),
+        )
+    };
+    let all = |name: &str, what| row(name, Watching::All, what);
+    const UNKNOWN: Sight = Sight::As(&[
+        ("status{status=\"UNKNOWN\"}", Some("1")),
+        ("status{status=\"SYNCING\"}", Some("0")),
+    ]);
+    const NO_AGE: Sight = Sight::As(&[
+        ("created_timestamp_seconds", None),
+        ("age_seconds", None),
+        ("status{status=\"SYNCING\"}", Some("1")),
+    ]);
+    const NO_INTERVAL: Sight = Sight::As(&[
+        ("refresh_interval_seconds", None),
+        ("continuous_sync", Some("0")),
+        ("status{status=\"SYNCING\"}", Some("1")),
+    ]);
+    let mut rows = vec![
+        all("no status", without("Status")).first(UNKNOWN).unknown(),
+        all("an empty status", with("Status", json!("")))
+            .first(UNKNOWN)
+            .unknown(),
+        all("an unknown status", with("Status", json!("REPLICATING")))
+            .first(UNKNOWN)
+            .unknown(),
+        all("a status in lower case", with("Status", json!("failed"))).first(Sight::As(&[
+            ("status{status=\"FAILED\"}", Some("1")),
+            ("status{status=\"UNKNOWN\"}", Some("0")),
+            ("status{status=\"SYNCING\"}", Some("0")),
+        ])),
+        all("no time of creation", without("CreateTime")).first(NO_AGE),
+        all("0 as the time of creation", with("CreateTime", json!(0))).first(NO_AGE),
+        all(
+            "a time of creation with a fraction",
+            with("CreateTime", json!(1_700_000_000.25)),
+        )
+        .first(Sight::As(&[(
+            "created_timestamp_seconds",
+            Some("1700000000.25"),
+        )])),
+        all(
+            "a time of creation that is still to come",
+            with("CreateTime", json!(1_900_000_000)),
+        )
+        .first(Sight::As(&[("age_seconds", Some("0"))])),
+        all("no source", without("SourceArn")).first(Sight::As(&[(
+            "info{integration_name=\"\",source_arn=\"\",\
+             target_arn=\"arn:aws:glue:eu-west-1:111122223333:database/sales\",source_service=\"\",target_service=\"glue\"}",
+            Some("1"),
+        )])),
+        all("no target", without("TargetArn")).first(Sight::As(&[(
+            "info{integration_name=\"\",source_arn=\"arn:aws:dynamodb:eu-west-1:111122223333:table/orders\",\
+             target_arn=\"\",source_service=\"dynamodb\",target_service=\"\"}",
+            Some("1"),
+        )])),
+        all("no configuration", without("IntegrationConfig")).first(Sight::As(&[
+            ("refresh_interval_seconds", None),
+            ("continuous_sync", None),
+        ])),
+        all(
+            "the same integration twice",
+            listed(|items| {
+                let mut again = items[0].clone();
+                again.insert("Status".to_owned(), json!("FAILED"));
+                items.push(again);
+            }),
+        )
+        .first(Sight::As(&[("status{status=\"FAILED\"}", Some("1"))])),
+        all("no list of errors", without("Errors"))
+            .first(Sight::As(&[("errors", Some("0"))])),
+        all(
+            "an error without a code",
+            with("Errors", json!([{"ErrorMessage": "no code"}, {}])),
+        )
+        .first(Sight::As(&[
+            ("errors", Some("2")),
+            ("errors_by_code{error_code=\"none\"}", Some("2")),
+        ])),
+    ];
+    for text in ["abc", "", "0", "-5", "rate(1 hour)", "1.5"] {
+        rows.push(all(&format!("RefreshInterval {text:?}"), refreshed(text)).first(NO_INTERVAL));
+    }
+    rows
+}
+
+/// Connections that end, or bring nothing.
+fn lost_connections() -> Vec<Row> {
+    // A second for each of three attempts, or of three integrations.
+    let limit = Duration::from_secs(3);
+    let all = |name, what| row(name, Watching::All, what);
+    let named = |name, what| row(name, Watching::Named, what);
+    let drip = FaultKind::Drip {
+        bytes: 1,
+        pause: Duration::from_millis(50),
+    };
+    vec![
+        all("a reset within the body", FaultKind::ResetMidBody)
+            .fails("network")
+            .tried_thrice(),
+        named("a reset within the body", FaultKind::ResetMidBody)
+            .fails("network")
+            .tried_thrice(),
+        all("a refused connection", FaultKind::Hang)
+            .closed()
+            .fails("network")
+            .tried_thrice(),
+        all("no answer", FaultKind::Hang)
+            .within(limit)
+            .fails("timeout"),
+        all("an answer that takes too long", drip)
+            .within(limit)
+            .fails("timeout"),
+        all("no answer on the second page", FaultKind::Hang)
+            .on_page(2)
+            .within(limit)
+            .fails("timeout")
+            .attempts(2, 1, "timeout")
+            .shows([FRESH, Sight::Last, Sight::Last]),
+        all("pages without end", FaultKind::EndlessMarkers)
+            .within(limit)
+            .fails("timeout")
+            .counts(Counts::Open)
+            .shows([FRESH; 3]),
+        // Given up for the sake of the others, and asked a second time after them.
+        named("no answer about one of three", FaultKind::Hang)
+            .within(limit)
+            .one_at_a_time()
+            .fails("timeout"),
+    ]
+}
+
+/// One row of the table: a fault, and what is expected of the page while it lasts.
+struct Row {
+    name: String,
+    watching: Watching,
+    fault: Fault,
+    /// Instead of the fault: the endpoint is not there at all.
+    closed: bool,
+    timeout: Duration,
+    concurrency: usize,
+    page_size: Option<u16>,
+    /// Of the failed poll; none if it is to succeed.
+    reason: Option<&'static str>,
+    sights: [Sight; 3],
+    /// HTTP attempts of the scope, how many of these failed, and why.
+    attempts: u32,
+    failed: u32,
+    failed_as: &'static str,
+    counts: Counts,
+    unknown_statuses: u32,
+}
+
+/// What the scope `hit` asks for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Watching {
+    All,
+    Target,
+    /// Each of the three; the fault is about the first.
+    Named,
+}
+
+/// How exactly the attempts of a row are known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Counts {
+    Exact,
+    /// How often a request is tried again within the time is chance. What was answered is not.
+    MoreFailures,
+    Open,
+}
+
+/// How an integration is shown.
+#[derive(Clone, Copy, Debug)]
+enum Sight {
+    /// As it was before the fault, in every value.
+    Last,
+    /// As it is now.
+    Fresh,
+    /// Not at all; as not present if it is configured.
+    Gone,
+    /// As it is now, with these values among the others.
+    As(&'static [(&'static str, Option<&'static str>)]),
+}
+
+const FRESH: Sight = Sight::Fresh;
+
+fn error(code: &str) -> FaultKind {
+    FaultKind::error(code, "simulated")
+}
+
+fn row(name: &str, watching: Watching, what: FaultKind) -> Row {
+    let on = match watching {
+        Watching::All => On::region(EU),
+        Watching::Target => On::target(TARGET),
+        Watching::Named => On::integration(ARNS[0]),
+    };
+    Row {
+        name: format!("{name} ({watching:?})"),
+        watching,
+        fault: Fault::new(on, what),
+        closed: false,
+        timeout: PATIENCE,
+        concurrency: 4,
+        page_size: None,
+        reason: None,
+        sights: [FRESH; 3],
+        attempts: if watching == Watching::Named { 3 } else { 1 },
+        failed: 0,
+        failed_as: "",
+        counts: Counts::Exact,
+        unknown_statuses: 0,
+    }
+}
+
+impl Row {
+    fn fails(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self.sights = match self.watching {
+            Watching::All | Watching::Target => [Sight::Last; 3],
+            Watching::Named => [Sight::Last, FRESH, FRESH],
+        };
+        self.failed = 1;
+        self.failed_as = reason;
+        self
+    }
+
+    fn tried_thrice(mut self) -> Self {
+        self.attempts += 2;
+        self.failed += 2;
+        self
+    }
+
+    fn attempts(mut self, attempts: u32, failed: u32, failed_as: &'static str) -> Self {
+        (self.attempts, self.failed, self.failed_as) = (attempts, failed, failed_as);
+        self
+    }
+
+    fn counts(mut self, counts: Counts) -> Self {
+        self.counts = counts;
+        self
+    }
+
+    fn shows(mut self, sights: [Sight; 3]) -> Self {
+        self.sights = sights;
+        self
+    }
+
+    fn first(mut self, sight: Sight) -> Self {
+        self.sights[0] = sight;
+        self
+    }
+
+    fn unknown(mut self) -> Self {
+        self.unknown_statuses = 1;
+        self
+    }
+
+    fn times(mut self, times: u32) -> Self {
+        self.fault = self.fault.times(times);
+        self
+    }
+
+    /// One integration on each page.
+    fn paged(mut self) -> Self {
+        self.page_size = Some(1);
+        self
+    }
+
+    fn on_page(mut self, page: u32) -> Self {
+        self.fault.on.page = Some(page);
+        self.paged()
+    }
+
+    fn within(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self.counts(Counts::MoreFailures)
+    }
+
+    fn one_at_a_time(mut self) -> Self {
+        self.concurrency = 1;
+        self
+    }
+
+    fn closed(mut self) -> Self {
+        self.closed = true;
+        self
+    }
+
+    fn watch(&self) -> Watch {
+        let what = match self.watching {
+            Watching::All => String::new(),
+            Watching::Target => format!("target_arns: [{TARGET:?}]"),
+            Watching::Named => format!("integration_arns: {ARNS:?}"),
+        };
+        let mut watch = watch("hit", EU, &what);
+        watch.timeout = self.timeout;
+        watch.concurrency = self.concurrency;
+        watch.page_size = self.page_size;
+        watch
+    }
+}
+
+/// A good poll, one with the fault and one without it, of the scope that is hit and of one that is not. Returns what was wrong.
+async fn play(row: Row) -> Vec<String> {
+    let mut check = Check::new(&row.name);
+    let mut hit_at = Serving::start(world(), free()).await;
+    // A closed endpoint is nobody's: the other scope has one of its own then.
+    let well_at = if row.closed {
+        Some(Serving::start(world(), free()).await)
+    } else {
+        None
+    };
+    let mut bench = Bench::new(&[row.watch(), watch("well", "us-east-1", "")]);
+    let glue = bench.glue("hit", hit_at.addr);
+    let mut hit = bench.poller_of(&row.watch(), &glue);
+    let mut well = bench.poller("well", well_at.as_ref().unwrap_or(&hit_at).addr);
+
+    // The first poll connects, which has all the time that it wants.
+    let mut first = bench.poller_of(
+        &Watch {
+            timeout: PATIENCE,
+            ..row.watch()
+        },
+        &glue,
+    );
+    let before = bench.round(&mut [&mut first, &mut well]).await;
+    check.all_good("before the fault", &before);
+    check.same("failures before the fault", before.failures(), vec![]);
+
+    hit_at.handle.put_all(integrations("SYNCING"));
+    if let Some(well_at) = &well_at {
+        well_at.handle.put_all(integrations("SYNCING"));
+    }
+    if row.closed {
+        hit_at.close().await;
+    } else {
+        hit_at.handle.push_fault(row.fault.clone());
+    }
+    let during = bench.round(&mut [&mut hit, &mut well]).await;
+    check.during(&row, &before, &during, bench.now());
+
+    if row.closed {
+        let world = World::of(integrations("SYNCING"));
+        hit_at = Serving::start(world, hit_at.addr).await;
+    }
+    hit_at.handle.clear_faults();
+    let after = bench.round(&mut [&mut hit, &mut well]).await;
+    check.all_good("after the fault", &after);
+    for arn in ARNS {
+        check.fresh("after the fault", &after.of(arn));
+    }
+    check.same(
+        "failures after the fault",
+        after.failures(),
+        during.failures(),
+    );
+    check.wrong
+}
+
+// ---------------------------------------------------------------------------------------------------------------- the checks
+
+/// Compares, and keeps what differs.
+struct Check {
+    name: String,
+    wrong: Vec<String>,
+}
+
+impl Check {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            wrong: Vec::new(),
+        }
+    }
+
+    #[allow(clippy::needless_pass_by_value, reason = "it is called like assert_eq")]
+    fn same<T: PartialEq + Debug>(&mut self, what: &str, found: T, expected: T) {
+        if found != expected {
+            let name = &self.name;
+            self.wrong.push(format!(
+                "{name}: {what}: found {found:?}, expected {expected:?}"
+            ));
+        }
+    }
+
+    fn scope(&mut self, when: &str, page: &Page, scope: &str, up: bool, stale: bool) {
+        for (metric, expected) in [("scope_up", up), ("scope_stale", stale)] {
+            let found = page.of_scope(metric, scope);
+            let expected = Some(u32::from(expected).to_string());
+            self.same(&format!("{metric} of {scope} {when}"), found, expected);
+        }
+    }
+
+    fn all_good(&mut self, when: &str, page: &Page) {
+        for scope in ["hit", "well"] {
+            self.scope(when, page, scope, true, false);
+        }
+        let shown = page.of_scope("scope_integrations", "hit");
+        self.same(&format!("integrations {when}"), shown.as_deref(), Some("3"));
+    }
+
+    fn fresh(&mut self, what: &str, series: &BTreeMap<String, String>) {
+        for (name, value) in [
+            ("status{status=\"SYNCING\"}", "1"),
+            ("status{status=\"ACTIVE\"}", "0"),
+            ("errors", "1"),
+        ] {
+            let found = series.get(name).map(String::as_str);
+            self.same(&format!("{what}: {name}"), found, Some(value));
+        }
+    }
+
+    fn during(&mut self, row: &Row, before: &Page, during: &Page, now: u32) {
+        let when = "during the fault";
+        let any = |wanted: fn(&Sight) -> bool| row.sights.iter().filter(|s| wanted(s)).count();
+        let last = any(|sight| matches!(sight, Sight::Last));
+        let gone = any(|sight| matches!(sight, Sight::Gone));
+        self.scope(when, during, "hit", row.reason.is_none(), last > 0);
+        self.scope(when, during, "well", true, false);
+        let reasons: Vec<_> = row
+            .reason
+            .iter()
+            .map(|reason| failure("hit", reason))
+            .collect();
+        self.same("reasons of failed polls", during.failures(), reasons);
+        self.attempts(row, before, during);
+        self.same(
+            "unknown statuses",
+            during.get("glue_integration_exporter_unknown_statuses_total"),
+            Some(row.unknown_statuses.to_string().as_str()),
+        );
+        let shown = during.of_scope("scope_integrations", "hit");
+        self.same("integrations", shown, Some((3 - gone).to_string()));
+        let success = now - if row.reason.is_some() { 60 } else { 0 };
+        for (scope, success) in [("hit", success), ("well", now)] {
+            let found = during.of_scope("scope_last_success_timestamp_seconds", scope);
+            let what = format!("last success of {scope}");
+            self.same(&what, found, Some(success.to_string()));
+        }
+        for (arn, sight) in ARNS.into_iter().zip(row.sights) {
+            self.sight(row, arn, sight, before, during, now);
+        }
+        self.sight(row, ELSEWHERE, FRESH, before, during, now);
+    }
+
+    fn attempts(&mut self, row: &Row, before: &Page, during: &Page) {
+        // The other scope asks once.
+        let attempts = during.requests() - before.requests() - 1;
+        let failures = during.failed_requests();
+        let failed: u32 = failures.values().sum();
+        let answered = row.attempts - row.failed;
+        match row.counts {
+            Counts::Exact => {
+                self.same("requests to AWS", attempts, row.attempts);
+                self.same("failed requests", failed, row.failed);
+            }
+            Counts::MoreFailures => {
+                self.same("answered requests", attempts - failed, answered);
+                self.same("some failed", failed >= row.failed, true);
+            }
+            Counts::Open => {}
+        }
+        let other = failures.keys().find(|reason| *reason != row.failed_as);
+        self.same("another reason of requests", other, None);
+    }
+
+    fn sight(
+        &mut self,
+        row: &Row,
+        arn: &str,
+        sight: Sight,
+        before: &Page,
+        during: &Page,
+        now: u32,
+    ) {
+        let what = format!("{arn} is to be {sight:?}");
+        let found = during.of(arn);
+        match sight {
+            Sight::Last => {
+                let mut expected = before.of(arn);
+                self.same(&what, expected.contains_key("age_seconds"), true);
+                // It grows on, as far as the clock went.
+                expected.insert("age_seconds".to_owned(), (now - 1_700_000_000).to_string());
+                self.same(&what, found, expected);
+            }
+            Sight::Fresh => {
+                self.fresh(&what, &found);
+                self.since(&what, &found, now);
+            }
+            Sight::Gone => {
+                let mut expected = BTreeMap::new();
+                if row.watching == Watching::Named {
+                    expected.insert("present".to_owned(), "0".to_owned());
+                }
+                self.same(&what, found, expected);
+            }
+            Sight::As(values) => {
+                for (name, value) in values {
+                    let found = found.get(*name).map(String::as_str);
+                    self.same(&format!("{what}: {name}"), found, *value);
+                }
+                self.since(&what, &found, now);
+                let one: Vec<_> = found
+                    .iter()
+                    .filter(|(name, value)| name.starts_with("status{") && *value == "1")
+                    .collect();
+                self.same(&format!("{what}: statuses that are 1"), one.len(), 1);
+            }
+        }
+    }
+
+    fn since(&mut self, what: &str, series: &BTreeMap<String, String>, now: u32) {
+        let found = series.get("status_since_timestamp_seconds").cloned();
+        self.same(&format!("{what}: since when"), found, Some(now.to_string()));
+    }
+}
+
+fn failure(scope: &str, reason: &str) -> (String, String, String) {
+    (scope.to_owned(), reason.to_owned(), "1".to_owned())
+}
+
+// ------------------------------------------------------------------------------------------------------- what is not a table
+
+#[tokio::test]
+async fn five_thousand_integrations_on_fifty_pages() {
+    let serving = Serving::start(World::generated(5_000), free()).await;
+    let mut bench = Bench::new(&[watch("hit", EU, "")]);
+    let mut hit = bench.poller("hit", serving.addr);
+    let before = bench.round(&mut [&mut hit]).await;
+    let pages: Vec<u32> = serving
+        .handle
+        .requests()
+        .iter()
+        .map(|asked| asked.page)
+        .collect();
+    assert_eq!(
+        pages,
+        (1..=50).collect::<Vec<u32>>(),
+        "each page is asked for once"
+    );
+    let all: BTreeSet<String> = serving
+        .handle
+        .integrations()
+        .into_iter()
+        .map(|integration| integration.arn)
+        .collect();
+    // That no series comes twice is seen whenever a page is read.
+    for metric in [
+        "info",
+        "errors",
+        "age_seconds",
+        "status_since_timestamp_seconds",
+    ] {
+        let shown = before.arns_of(&format!("aws_glue_integration_{metric}"));
+        assert_eq!(shown.len(), 5_000, "{metric}");
+        assert!(shown.into_iter().all(|arn| all.contains(arn)), "{metric}");
+    }
+    assert_eq!(
+        before.of_scope("scope_integrations", "hit").as_deref(),
+        Some("5000")
+    );
+
+    let one = all.iter().nth(4_321).unwrap();
+    assert!(serving.handle.set_status(one, "FAILED"));
+    let after = bench.round(&mut [&mut hit]).await;
+    assert_eq!(serving.handle.requests().len(), 100);
+    let changed: BTreeMap<String, String> = after
+        .0
+        .iter()
+        .filter(|(series, value)| {
+            series.starts_with("aws_glue_integration_")
+                && !series.starts_with("aws_glue_integration_age_seconds")
+                && before.get(series) != Some(value)
+        })
+        .map(|(series, value)| (series.clone(), value.clone()))
+        .collect();
+    assert!(
+        changed.keys().all(|series| series.contains(one.as_str())),
+        "{changed:?}"
+    );
+    assert_eq!(
+        Page(changed).of(one),
+        [
+            (
+                "status_since_timestamp_seconds".to_owned(),
+                bench.now().to_string()
+            ),
+            ("status{status=\"ACTIVE\"}".to_owned(), "0".to_owned()),
+            ("status{status=\"FAILED\"}".to_owned(), "1".to_owned()),
+        ]
+        .into(),
+        "exactly that one changed"
+    );
+    assert_eq!(after.0.len(), before.0.len());
+}
+
+#[tokio::test]
+async fn a_scope_that_hangs_delays_no_other() {
+    let serving = Serving::start(world(), free()).await;
+    let mut bench = Bench::new(&[watch("hit", EU, ""), watch("well", "us-east-1", "")]);
+    let mut hit = bench.poller("hit", serving.addr);
+    let mut well = bench.poller("well", serving.addr);
+    let before = bench.round(&mut [&mut hit, &mut well]).await;
+    serving.handle.put_all(integrations("SYNCING"));
+    serving
+        .handle
+        .push_fault(Fault::new(On::region(EU), FaultKind::Hang));
+    let during = tokio::select! {
+        _ = hit.poll() => panic!("the poll that hangs ended first"),
+        during = async { bench.round(&mut [&mut well]).await } => during,
+    };
+    let mut check = Check::new("while a poll hangs");
+    check.fresh("the other scope", &during.of(ELSEWHERE));
+    for scope in ["hit", "well"] {
+        check.scope("while it has not ended", &during, scope, true, false);
+    }
+    for arn in ARNS {
+        let (mut found, mut expected) = (during.of(arn), before.of(arn));
+        found.remove("age_seconds");
+        expected.remove("age_seconds");
+        check.same(arn, found, expected);
+    }
+    assert!(check.wrong.is_empty(), "\n{}", check.wrong.join("\n"));
+}
+
+/// Each of many requests has another limit of time: that is no reason for another connection, with memory of its own.
+#[tokio::test]
+async fn requests_share_a_connection_whatever_time_they_have() {
+    let serving = Serving::start(World::generated(40), free()).await;
+    let arns: Vec<String> = serving
+        .handle
+        .integrations()
+        .into_iter()
+        .map(|integration| integration.arn)
+        .collect();
+    let mut all = watch("hit", EU, &format!("integration_arns: {arns:?}"));
+    all.concurrency = 1;
+    let mut bench = Bench::new(&[all]);
+    let counted = Counted::before(serving.addr);
+    let mut hit = bench.poller("hit", counted.addr);
+    for _ in 0..2 {
+        let page = bench.round(&mut [&mut hit]).await;
+        assert_eq!(page.of_scope("scope_up", "hit").as_deref(), Some("1"));
+    }
+    assert_eq!(serving.handle.requests().len(), 80);
+    assert_eq!(counted.connections.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn of_two_sights_of_an_integration_the_later_is_right() {
+    let serving = Serving::start(world(), free()).await;
+    let target = format!("target_arns: [{TARGET:?}]");
+    let named = format!("integration_arns: [{:?}]", ARNS[0]);
+    let mut bench = Bench::new(&[
+        watch("discovery", EU, ""),
+        watch("target", EU, &target),
+        watch("named", EU, &named),
+    ]);
+    let mut pollers: Vec<Poller> = ["discovery", "target", "named"]
+        .into_iter()
+        .map(|scope| bench.poller(scope, serving.addr))
+        .collect();
+    // Each scope sees another status. The last one is first again, so that each is once the earlier and once the later sight.
+    for (place, status) in [
+        (0, "ACTIVE"),
+        (1, "SYNCING"),
+        (2, "FAILED"),
+        (1, "MODIFYING"),
+        (0, "ACTIVE"),
+        (2, "DELETING"),
+        (0, "CREATING"),
+    ] {
+        serving.handle.set_status(ARNS[0], status);
+        let page = bench.round(&mut [&mut pollers[place]]).await;
+        let series = page.of(ARNS[0]);
+        let of_status = |name: &str| series.get(&format!("status{{status={name:?}}}")).cloned();
+        assert_eq!(of_status(status).as_deref(), Some("1"), "{status}");
+        assert_eq!(
+            series["status_since_timestamp_seconds"],
+            bench.now().to_string(),
+            "{status}"
+        );
+        let infos = page.arns_of("aws_glue_integration_info");
+        assert_eq!(
+            infos.iter().filter(|arn| **arn == ARNS[0]).count(),
+            1,
+            "an integration that several scopes see appears once"
+        );
+    }
+}
+
+#[tokio::test]
+async fn gone_from_a_scope_that_had_seen_it_it_is_shown_nowhere() {
+    let serving = Serving::start(world(), free()).await;
+    let target = format!("target_arns: [{TARGET:?}]");
+    let another = "target_arns: [\"arn:aws:glue:eu-west-1:111122223333:database/another\"]";
+    let mut bench = Bench::new(&[
+        watch("discovery", EU, ""),
+        watch("target", EU, &target),
+        watch("another", EU, another),
+    ]);
+    let mut discovery = bench.poller("discovery", serving.addr);
+    let mut of_target = bench.poller("target", serving.addr);
+    let mut of_another = bench.poller("another", serving.addr);
+    bench
+        .round(&mut [&mut discovery, &mut of_target, &mut of_another])
+        .await;
+
+    assert!(serving.handle.remove(ARNS[0]));
+    let page = bench.round(&mut [&mut of_another]).await;
+    assert!(
+        !page.of(ARNS[0]).is_empty(),
+        "a scope that never saw it does not say that it is gone"
+    );
+    serving
+        .handle
+        .push_fault(Fault::new(On::region(EU), error("AccessDeniedException")));
+    let page = bench.round(&mut [&mut discovery]).await;
+    assert!(!page.of(ARNS[0]).is_empty(), "nor does a failure");
+    serving.handle.clear_faults();
+    let page = bench.round(&mut [&mut discovery]).await;
+    assert_eq!(page.of(ARNS[0]), BTreeMap::new());
+    assert!(!page.of(ARNS[1]).is_empty());
+    for (scope, shown) in [("discovery", "2"), ("target", "2"), ("another", "0")] {
+        assert_eq!(
+            page.of_scope("scope_integrations", scope).as_deref(),
+            Some(shown),
+            "{scope}"
+        );
+    }
+
+    serving.handle.put_all(integrations("ACTIVE"));
+    let page = bench.round(&mut [&mut of_target]).await;
+    assert_eq!(
+        page.of(ARNS[0])["status_since_timestamp_seconds"],
+        bench.now().to_string(),
+        "once it is back, its status is a new one"
+    );
+}
+
+// ------------------------------------------------------------------------------------------------------------------ the bench
+
+/// The exporter without its schedule: what polls and what is shown, on a clock that goes on by a minute before each poll.
+struct Bench {
+    watches: Vec<Watch>,
+    board: Arc<Board>,
+    own: Arc<Own>,
+    clock: Clock,
+    now: Arc<AtomicU32>,
+}
+
+impl Bench {
+    fn new(watches: &[Watch]) -> Self {
+        let now = Arc::new(AtomicU32::new(START - 60));
+        let read = Arc::clone(&now);
+        let clock = Clock::from_wall(move || f64::from(read.load(Ordering::Relaxed)));
+        Self {
+            watches: watches.to_vec(),
+            board: Arc::new(Board::new(watches, clock.clone())),
+            own: Arc::new(Own::new().unwrap()),
+            clock,
+            now,
+        }
+    }
+
+    fn poller(&self, scope: &str, addr: SocketAddr) -> Poller {
+        self.poller_of(self.watch(scope), &self.glue(scope, addr))
+    }
+
+    fn poller_of(&self, watch: &Watch, glue: &Arc<dyn Glue>) -> Poller {
+        Poller::new(
+            watch.clone(),
+            Arc::clone(glue),
+            Arc::clone(&self.board),
+            Arc::clone(&self.own),
+            self.clock.clone(),
+        )
+    }
+
+    fn glue(&self, scope: &str, addr: SocketAddr) -> Arc<dyn Glue> {
+        let observer: Arc<dyn Observer> = Arc::<Own>::clone(&self.own);
+        let region = &self.watch(scope).region;
+        Arc::new(Sdk::connect_simulated(
+            observer,
+            format!("http://{addr}"),
+            region,
+        ))
+    }
+
+    fn watch(&self, scope: &str) -> &Watch {
+        let mut watches = self.watches.iter();
+        watches.find(|watch| watch.scope.as_str() == scope).unwrap()
+    }
+
+    /// A minute later these poll, at the same time. Returns the page that follows.
+    async fn round(&mut self, pollers: &mut [&mut Poller]) -> Page {
+        self.now.fetch_add(60, Ordering::Relaxed);
+        match pollers {
+            [one] => {
+                one.poll().await;
+            }
+            [one, two] => {
+                tokio::join!(one.poll(), two.poll());
+            }
+            [one, two, three] => {
+                tokio::join!(one.poll(), two.poll(), three.poll());
+            }
+            _ => unreachable!("one to three poll"),
+        }
+        self.board.publish_now();
+        Page::read(&self.board.page().scrape(&self.own, self.clock.wall()))
+    }
+
+    fn now(&self) -> u32 {
+        self.now.load(Ordering::Relaxed)
+    }
+}
+
+/// What there is to be polled of one scope in one region.
+fn watch(scope: &str, region: &str, what: &str) -> Watch {
+    let yaml = format!("scopes:\n  - name: {scope}\n    regions: [{region}]\n    {what}\n");
+    let config = Config::from_yaml(&yaml, Path::new("config.yaml")).unwrap();
+    config.watches(|_| None).unwrap().remove(0)
+}
+
+/// A simulator that serves until it is closed or dropped.
+struct Serving {
+    addr: SocketAddr,
+    handle: Handle,
+    task: JoinHandle<()>,
+}
+
+impl Serving {
+    async fn start(world: World, addr: SocketAddr) -> Self {
+        let simulator = Simulator::bind(addr, world).await.unwrap();
+        Self {
+            addr: simulator.local_addr(),
+            handle: simulator.handle(),
+            task: tokio::spawn(simulator.serve(std::future::pending())),
+        }
+    }
+
+    async fn close(&mut self) {
+        self.task.abort();
+        assert!((&mut self.task).await.unwrap_err().is_cancelled());
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Stands before an address, and counts the connections that go to it.
+struct Counted {
+    addr: SocketAddr,
+    connections: Arc<AtomicU32>,
+}
+
+impl Counted {
+    fn before(there: SocketAddr) -> Self {
+        let listener = TcpListener::bind(free()).unwrap();
+        let counted = Self {
+            addr: listener.local_addr().unwrap(),
+            connections: Arc::default(),
+        };
+        let connections = Arc::clone(&counted.connections);
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                connections.fetch_add(1, Ordering::Relaxed);
+                let (client, server) = (client.unwrap(), TcpStream::connect(there).unwrap());
+                let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || pass_on(from, to));
+                std::thread::spawn(move || pass_on(server, client));
+            }
+        });
+        counted
+    }
+}
+
+fn pass_on(mut from: TcpStream, mut to: TcpStream) {
+    // An end of either side is the end of both.
+    let _ = std::io::copy(&mut from, &mut to);
+    let _ = to.shutdown(Shutdown::Both);
+}
+
+fn free() -> SocketAddr {
+    ([127, 0, 0, 1], 0).into()
+}
+
+/// Four integrations without errors: three in one region, one in another.
+fn world() -> World {
+    World::of(integrations("ACTIVE"))
+}
+
+/// All with this status, and with an error unless it is ACTIVE.
+fn integrations(status: &str) -> Vec<SimulatedIntegration> {
+    ARNS.into_iter()
+        .map(|arn| (arn, TARGET))
+        .chain([(ELSEWHERE, TARGET_ELSEWHERE)])
+        .map(|(arn, target)| {
+            let mut integration = SimulatedIntegration::new(arn, SOURCE, target, status);
+            if status != "ACTIVE" {
+                integration.errors = Some(vec![SimulatedError::new("Oops", "simulated")]);
+            }
+            integration
+        })
+        .collect()
+}
+
+/// The answer that lists what there is during the fault, with a change.
+fn listing(change: impl Fn(&mut Vec<serde_json::Map<String, Value>>)) -> String {
+    let mut items = integrations("SYNCING")
+        .iter()
+        .take(ARNS.len())
+        .map(|integration| integration.inbound_json().as_object().unwrap().clone())
+        .collect();
+    change(&mut items);
+    json!({ "InboundIntegrations": items }).to_string()
+}
+
+fn listed(change: impl Fn(&mut Vec<serde_json::Map<String, Value>>)) -> FaultKind {
+    FaultKind::raw(200, listing(change))
+}
+
+/// A page as Prometheus reads it: series and their values.
+struct Page(BTreeMap<String, String>);
+
+impl Page {
+    fn read(text: &str) -> Self {
+        let mut page = BTreeMap::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            let twice = page.insert(series.to_owned(), value.to_owned());
+            assert!(twice.is_none(), "{series} is there twice");
+        }
+        Self(page)
+    }
+
+    fn get(&self, series: &str) -> Option<&str> {
+        self.0.get(series).map(String::as_str)
+    }
+
+    /// Every series of an integration, without the labels that identify it: `status{status="ACTIVE"}`, `errors`.
+    fn of(&self, arn: &str) -> BTreeMap<String, String> {
+        let identity = format!("integration_arn=\"{arn}\"");
+        self.0
+            .iter()
+            .filter_map(|(series, value)| {
+                let (before, labels) = series.split_once(&identity)?;
+                let (name, _) = before.split_once('{')?;
+                let name = name.strip_prefix("aws_glue_integration_")?;
+                let series = match labels.strip_prefix(',') {
+                    Some(labels) => format!("{name}{{{labels}"),
+                    None => name.to_owned(),
+                };
+                Some((series, value.clone()))
+            })
+            .collect()
+    }
+
+    /// The ARN of each series with this name.
+    fn arns_of(&self, metric: &str) -> Vec<&str> {
+        self.named(metric)
+            .map(|(series, _)| label(series, "integration_arn"))
+            .collect()
+    }
+
+    fn of_scope(&self, metric: &str, scope: &str) -> Option<String> {
+        self.named(&format!("glue_integration_exporter_{metric}"))
+            .find(|(series, _)| label(series, "scope") == scope)
+            .map(|(_, value)| value.to_owned())
+    }
+
+    fn requests(&self) -> u32 {
+        self.named("glue_integration_exporter_api_requests_total")
+            .map(|(_, value)| value.parse::<u32>().unwrap())
+            .sum()
+    }
+
+    /// Number by reason, where that is not 0.
+    fn failed_requests(&self) -> BTreeMap<String, u32> {
+        self.named("glue_integration_exporter_api_request_failures_total")
+            .map(|(series, value)| (label(series, "reason").to_owned(), value.parse().unwrap()))
+            .filter(|(_, value)| *value != 0)
+            .collect()
+    }
+
+    /// Scope, reason and number of failed polls, where that is not 0.
+    fn failures(&self) -> Vec<(String, String, String)> {
+        self.named("glue_integration_exporter_poll_failures_total")
+            .filter(|(_, value)| *value != "0")
+            .map(|(series, value)| {
+                let label = |name| label(series, name).to_owned();
+                (label("scope"), label("reason"), value.to_owned())
+            })
+            .collect()
+    }
+
+    fn named<'a>(&'a self, metric: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let start = format!("{metric}{{");
+        self.0
+            .iter()
+            .filter(move |(series, _)| series.starts_with(&start))
+            .map(|(series, value)| (series.as_str(), value.as_str()))
+    }
+}
+
+/// The value of a label of a series.
+fn label<'a>(series: &'a str, name: &str) -> &'a str {
+    let (_, labels) = series.split_once('{').unwrap();
+    labels
+        .trim_end_matches('}')
+        .split(',')
+        .find_map(|label| label.strip_prefix(name)?.strip_prefix('='))
+        .unwrap()
+        .trim_matches('"')
+}
