@@ -7,6 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+/// Where the metrics are unless `--web.telemetry-path` says otherwise.
+pub const TELEMETRY_PATH: &str = "/metrics";
+
 /// Prometheus exporter for AWS Glue zero-ETL inbound integrations.
 ///
 /// Without a command it runs the daemon: it polls DescribeInboundIntegrations for what the configuration names and serves status,
@@ -111,7 +114,7 @@ pub struct WebFlags {
     #[arg(long = "web.systemd-socket")]
     pub systemd_socket: bool,
     /// Path under which the metrics are served.
-    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = TELEMETRY_PATH, value_parser = telemetry_path)]
     pub telemetry_path: String,
     /// File with TLS, client certificates and basic auth; refused by this version, which does not serve them yet.
     #[arg(long = "web.config.file", value_name = "FILE", value_parser = no_web_config)]

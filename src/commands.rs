@@ -4,12 +4,12 @@ pub mod exporter;
 pub mod source;
 
 use crate::board::Board;
-use crate::cli::{Cli, Command, ConfigFlags, DaemonFlags, WebFlags};
+use crate::cli::{Cli, Command, ConfigFlags, DaemonFlags, TELEMETRY_PATH, WebFlags};
 use crate::clock::Clock;
 use crate::config::{self, Mistakes};
 use crate::exposition::own::Own;
 use crate::http::listen::{self, Address, Listener};
-use crate::http::routes::Routes;
+use crate::http::routes::{Routes, start_counters};
 use crate::http::{self, client};
 use crate::simulator::{Simulator, World};
 use crate::storage;
@@ -96,15 +96,20 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
 }
 
 async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
+    // First of all: until signals are handled, a PID 1 does not hear them.
+    let signals = Signals::handle()?;
     let own = own_metrics()?;
     let source = Source::File(flags.config.file);
-    let loaded = source.load().await?;
+    let loaded = tokio::select! {
+        loaded = source.load() => loaded?,
+        () = signals.stop.cancelled() => return Ok(()),
+    };
     let clients = Clients::of_aws(Arc::clone(&own) as _);
-    let stop = CancellationToken::new();
-    serve(source, loaded, clients, own, flags.web, stop).await
+    serve(source, loaded, clients, own, flags.web, signals).await
 }
 
 async fn demo(web: WebFlags) -> Result<(), Failure> {
+    let signals = Signals::handle()?;
     let own = own_metrics()?;
     let loaded = Source::Demo.load().await?;
     let address = (Ipv4Addr::LOCALHOST, 0).into();
@@ -114,9 +119,8 @@ async fn demo(web: WebFlags) -> Result<(), Failure> {
     let address = simulator.local_addr();
     tracing::info!(endpoint = %address, "simulating AWS Glue");
     let clients = Clients::of_simulator(format!("http://{address}"), Arc::clone(&own) as _);
-    let stop = CancellationToken::new();
-    tokio::spawn(simulator.serve(stop.clone().cancelled_owned()));
-    serve(Source::Demo, loaded, clients, own, web, stop).await
+    tokio::spawn(simulator.serve(signals.stop.clone().cancelled_owned()));
+    serve(Source::Demo, loaded, clients, own, web, signals).await
 }
 
 /// Polls and serves until a signal asks to stop.
@@ -126,13 +130,13 @@ async fn serve(
     clients: Clients,
     own: Arc<Own>,
     web: WebFlags,
-    stop: CancellationToken,
+    signals: Signals,
 ) -> Result<(), Failure> {
-    let (ask_reload, reloads) = mpsc::channel(RELOADS_WAITING);
-    handle_signals(stop.clone(), Some(ask_reload.clone()))?;
+    let stop = signals.stop;
     let listeners = bind(&web).await?;
     let clock = Clock::system();
     own.config_loaded(clock.wall());
+    start_counters(&own, &web.telemetry_path);
     let board = Arc::new(Board::new(&loaded.watches, clock.clone()));
     if let Some(path) = &loaded.storage_path {
         storage::restore(path, &board);
@@ -142,10 +146,9 @@ async fn serve(
         own: Arc::clone(&own),
         clock: clock.clone(),
         telemetry_path: web.telemetry_path,
-        reload: web.enable_lifecycle.then_some(ask_reload),
+        reload: web.enable_lifecycle.then_some(signals.ask_reload),
         stop: stop.clone(),
     };
-    routes.start_counters();
     tracing::info!(
         version = version::VERSION,
         revision = version::REVISION,
@@ -160,7 +163,7 @@ async fn serve(
         clients,
     };
     let polling = async {
-        let polling = exporter.run(loaded, reloads, stop.clone()).await;
+        let polling = exporter.run(loaded, signals.reloads, stop.clone()).await;
         // When polling ends before it was asked to, serving what it left would hide it.
         stop.cancel();
         polling
@@ -180,6 +183,8 @@ async fn once(flags: ConfigFlags) -> Result<(), Failure> {
     let watches = source.load().await?.watches;
     let clock = Clock::system();
     own.config_loaded(clock.wall());
+    // The same series as the daemon's.
+    start_counters(&own, TELEMETRY_PATH);
     let board = Arc::new(Board::new(&watches, clock.clone()));
     let exporter = Exporter {
         board: Arc::clone(&board),
@@ -201,13 +206,12 @@ async fn check(flags: ConfigFlags) -> Result<(), Failure> {
 }
 
 async fn simulate(address: SocketAddr) -> Result<(), Failure> {
-    let stop = CancellationToken::new();
-    handle_signals(stop.clone(), None)?;
+    let signals = Signals::handle()?;
     let simulator = Simulator::bind(address, World::demo(Clock::system().wall()))
         .await
         .map_err(|error| Failure::run(format!("listening on {address}"), error))?;
     tracing::info!(address = %simulator.local_addr(), "listening");
-    simulator.serve(stop.cancelled_owned()).await;
+    simulator.serve(signals.stop.cancelled_owned()).await;
     Ok(())
 }
 
@@ -247,35 +251,41 @@ async fn bind_all(addresses: &[Address]) -> Result<Vec<Listener>, Failure> {
     Ok(listeners)
 }
 
-/// SIGTERM and SIGINT stop the program, SIGHUP loads the configuration again. Handled by name, so that they also work where it is
-/// PID 1.
-fn handle_signals(
+/// What signals ask for: SIGTERM and SIGINT to stop, SIGHUP to load the configuration again. Handled by name, so that they also work
+/// where the program is PID 1.
+struct Signals {
     stop: CancellationToken,
-    reload: Option<mpsc::Sender<ReloadRequest>>,
-) -> Result<(), Failure> {
-    let handled = |kind, name: &'static str| {
-        signal(kind).map_err(|error| Failure::run(format!("handling {name}"), error))
-    };
-    let mut term = handled(SignalKind::terminate(), "SIGTERM")?;
-    let mut int = handled(SignalKind::interrupt(), "SIGINT")?;
-    let mut hup = handled(SignalKind::hangup(), "SIGHUP")?;
-    tokio::spawn(async move {
-        loop {
-            let signal = tokio::select! {
-                _ = term.recv() => "SIGTERM",
-                _ = int.recv() => "SIGINT",
-                _ = hup.recv() => {
-                    if let Some(reload) = &reload {
-                        // What came of it is logged. With a full queue, those that wait will read the same file.
-                        let _ = reload.try_send(oneshot::channel().0);
-                    }
-                    continue;
+    ask_reload: mpsc::Sender<ReloadRequest>,
+    reloads: mpsc::Receiver<ReloadRequest>,
+}
+
+impl Signals {
+    fn handle() -> Result<Self, Failure> {
+        let handled = |kind, name: &'static str| {
+            signal(kind).map_err(|error| Failure::run(format!("handling {name}"), error))
+        };
+        let mut term = handled(SignalKind::terminate(), "SIGTERM")?;
+        let mut int = handled(SignalKind::interrupt(), "SIGINT")?;
+        let mut hup = handled(SignalKind::hangup(), "SIGHUP")?;
+        let (ask_reload, reloads) = mpsc::channel(RELOADS_WAITING);
+        let (stop, ask) = (CancellationToken::new(), ask_reload.clone());
+        let stopping = stop.clone();
+        tokio::spawn(async move {
+            let signal = loop {
+                tokio::select! {
+                    _ = term.recv() => break "SIGTERM",
+                    _ = int.recv() => break "SIGINT",
+                    // What came of it is logged. With a full queue, those that wait will read the same file.
+                    _ = hup.recv() => drop(ask.try_send(oneshot::channel().0)),
                 }
             };
             tracing::info!(signal, "stopping");
-            stop.cancel();
-            return;
-        }
-    });
-    Ok(())
+            stopping.cancel();
+        });
+        Ok(Self {
+            stop,
+            ask_reload,
+            reloads,
+        })
+    }
 }

@@ -57,7 +57,7 @@ pub const METRICS: &[Metric] = &[
     metric(
         "process_virtual_memory_max_bytes",
         Kind::Gauge,
-        "Address space that the process may have; -1 if there is no limit.",
+        "Address space that the process may have; 2^64 if there is no limit.",
     ),
 ];
 
@@ -109,7 +109,8 @@ mod read {
 
     fn limit(limit: &LimitValue) -> f64 {
         match limit {
-            LimitValue::Unlimited => -1.0,
+            // As the Go client shows it: the largest number of the system's type.
+            LimitValue::Unlimited => number(u64::MAX),
             LimitValue::Value(limit) => number(*limit),
         }
     }

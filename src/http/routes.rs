@@ -49,23 +49,23 @@ const READY: &str = "/-/ready";
 const RELOAD: &str = "/-/reload";
 const HOME: &str = "/";
 
-impl Routes {
-    /// Starts the counter of every answer that there can be.
-    pub fn start_counters(&self) {
-        for (path, codes) in [
-            (self.telemetry_path.as_str(), &[200, 405][..]),
-            (HEALTHY, &[200, 405]),
-            (READY, &[200, 405, 503]),
-            (RELOAD, &[200, 403, 405, 500]),
-            (HOME, &[200, 405]),
-            ("other", &[404]),
-        ] {
-            for code in codes {
-                self.own.add_path(path, *code);
-            }
+/// Starts the counter of every answer that there can be.
+pub fn start_counters(own: &Own, telemetry_path: &str) {
+    for (path, codes) in [
+        (telemetry_path, &[200, 405][..]),
+        (HEALTHY, &[200, 405]),
+        (READY, &[200, 405, 503]),
+        (RELOAD, &[200, 403, 405, 500]),
+        (HOME, &[200, 405]),
+        ("other", &[404]),
+    ] {
+        for code in codes {
+            own.add_path(path, *code);
         }
     }
+}
 
+impl Routes {
     fn route(&self, path: &str) -> (Route, &str) {
         match path {
             path if path == self.telemetry_path => (Route::Metrics, &self.telemetry_path),

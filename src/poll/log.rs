@@ -84,7 +84,7 @@ impl Failures {
             if going_on.polls == 1 {
                 tracing::warn!(
                     %scope, %region, reason, queries, seconds = took, request_id, error = %error,
-                    "poll failed, the last good data are served"
+                    "poll failed"
                 );
             } else if now - going_on.logged >= REMINDER {
                 going_on.logged = now;

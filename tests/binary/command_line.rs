@@ -1,0 +1,246 @@
+//! Commands, flags and exit codes.
+
+use std::net::TcpListener;
+
+use glue_integration_exporter::simulator::{Fault, FaultKind, On, World};
+
+use crate::exposition::Scrape;
+use crate::support::{ONE_SCOPE, Setup, arn, integration, request, simulator};
+
+#[test]
+fn version_and_help_exit_with_0() {
+    let setup = Setup::bare();
+    let version = setup.run(&["--version"]);
+    assert_eq!(version.code, Some(0));
+    assert!(
+        version.stdout.contains(env!("CARGO_PKG_VERSION")),
+        "{}",
+        version.stdout
+    );
+    for args in [
+        &["--help"][..],
+        &["check", "--help"],
+        &["once", "--help"],
+        &["demo", "--help"],
+        &["simulate", "--help"],
+        &["health", "--help"],
+    ] {
+        let help = setup.run(args);
+        assert_eq!(help.code, Some(0), "{args:?}");
+        assert!(help.stdout.contains("Usage:"), "{args:?}");
+        assert_eq!(help.stderr, "", "{args:?}");
+    }
+}
+
+#[test]
+fn help_has_every_flag_with_its_default() {
+    let setup = Setup::bare();
+    let help = setup.run(&["--help"]).stdout;
+    // The text of one flag: from its name to the next flag's.
+    let text_of = |help: &str, flag: &str| {
+        let start = help
+            .find(&format!("--{flag}"))
+            .unwrap_or_else(|| panic!("no --{flag} in:\n{help}"));
+        let text = &help[start + 2..];
+        text[..text.find("--").unwrap_or(text.len())].to_owned()
+    };
+    for (flag, default) in [
+        ("config.file", "[default: config.yaml]"),
+        ("web.listen-address", "[default: :10058]"),
+        ("web.systemd-socket", ""),
+        ("web.telemetry-path", "[default: /metrics]"),
+        ("web.config.file", ""),
+        ("web.enable-lifecycle", ""),
+        ("log.level", "[default: info]"),
+        ("log.format", "[default: logfmt]"),
+        ("version", ""),
+        ("help", ""),
+    ] {
+        let text = text_of(&help, flag);
+        assert!(text.contains(default), "{flag}: {text}");
+        assert_eq!(text.contains("[default"), !default.is_empty(), "{text}");
+    }
+    for values in ["debug, info, warn, error", "logfmt, json"] {
+        assert!(help.contains(values), "{help}");
+    }
+    for command in ["check", "once", "demo", "simulate", "health"] {
+        assert!(help.contains(&format!("\n  {command} ")), "{help}");
+    }
+    let simulate = setup.run(&["simulate", "--help"]).stdout;
+    assert!(text_of(&simulate, "listen-address").contains("[default: 127.0.0.1:10059]"));
+    let health = setup.run(&["health", "--help"]).stdout;
+    assert!(text_of(&health, "url").contains("[default: http://127.0.0.1:10058/-/healthy]"));
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    let sim = simulator(World::generated(1));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    for (args, named) in [
+        (&["--no-such-flag"][..], "--no-such-flag"),
+        (&["no-such-command"], "no-such-command"),
+        (&["--log.level=loud"], "loud"),
+        (&["--log.format=xml"], "xml"),
+        (&["--web.telemetry-path=metrics"], "metrics"),
+        (&["--web.listen-address=nowhere"], "nowhere"),
+        (&["--web.listen-address=127.0.0.1:65536"], "127.0.0.1:65536"),
+        (&["--web.listen-address=unix:"], "unix:"),
+        (&["simulate", "--listen-address=x"], "x"),
+        (&["health", "--no-such-flag"], "--no-such-flag"),
+    ] {
+        let ended = setup.run(args);
+        assert_eq!(ended.code, Some(2), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(named), "{args:?}: {}", ended.stderr);
+        assert_eq!(ended.stdout, "", "{args:?}");
+    }
+}
+
+#[test]
+fn a_missing_or_wrong_configuration_exits_with_2() {
+    let setup = Setup::bare().file(
+        "bad.yaml",
+        "\
+polling: {interval: 1s}
+scopes:
+  - name: 'not allowed'
+    regions: [eu-west-1]
+  - name: b
+    regoins: [eu-west-1]
+",
+    );
+    for command in [&[][..], &["check"], &["once"]] {
+        let missing = setup.run(command);
+        assert_eq!(missing.code, Some(2), "{command:?}");
+        assert!(missing.stderr.contains("config.yaml"), "{}", missing.stderr);
+        let bad = setup.run(&[command, &["--config.file=bad.yaml"]].concat());
+        assert_eq!(bad.code, Some(2), "{command:?}");
+        assert_eq!(bad.stdout, "", "{command:?}");
+        // Every mistake: its file, its line, its field.
+        for (line, field) in [(1, "interval"), (3, "name"), (6, "regoins")] {
+            assert!(
+                bad.stderr.lines().any(
+                    |told| told.contains(&format!("bad.yaml:{line}:")) && told.contains(field)
+                ),
+                "{command:?} line {line} {field}: {}",
+                bad.stderr
+            );
+        }
+    }
+}
+
+#[test]
+fn check_says_what_it_will_watch() {
+    let sim = simulator(World::generated(1));
+    let setup = Setup::new(&sim, ONE_SCOPE).file("other.yaml", ONE_SCOPE);
+    for args in [&["check"][..], &["check", "--config.file=other.yaml"]] {
+        let ended = setup.run(args);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(ended.stdout.contains("all"), "{}", ended.stdout);
+        assert!(ended.stdout.contains("eu-west-1"), "{}", ended.stdout);
+    }
+    assert!(sim.handle.requests().is_empty(), "check asks nobody");
+}
+
+#[test]
+fn once_prints_what_the_daemon_serves() {
+    let sim = simulator(World::of(vec![
+        integration("eu-west-1", "a", "ACTIVE"),
+        integration("eu-west-1", "b", "FAILED"),
+    ]));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    let once = setup.run(&["once"]);
+    assert_eq!(once.code, Some(0), "{}", once.stderr);
+    let once = Scrape::of(&once.stdout);
+    let daemon = setup.daemon(&[]).scrape();
+    let differ = once
+        .series()
+        .symmetric_difference(&daemon.series())
+        .cloned()
+        .collect::<Vec<_>>();
+    assert!(differ.is_empty(), "only in one of them: {differ:#?}");
+    assert_eq!(once.status(&arn("eu-west-1", "b")), Some("FAILED"));
+    assert_eq!(once.of_scope("scope_up", "all"), Some(1.0));
+    assert_eq!(once.of_scope("polls_total", "all"), Some(1.0));
+}
+
+#[test]
+fn once_with_a_failed_scope_prints_what_it_had_and_exits_with_1() {
+    let sim = simulator(World::of(vec![integration("eu-west-1", "a", "ACTIVE")]));
+    sim.handle.push_fault(Fault::new(
+        On::region("us-east-1"),
+        FaultKind::error("AccessDeniedException", "no"),
+    ));
+    let setup = Setup::new(
+        &sim,
+        "scopes: [{name: good, regions: [eu-west-1]}, {name: bad, regions: [us-east-1]}]",
+    );
+    let once = setup.run(&["once"]);
+    assert_eq!(once.code, Some(1), "{}", once.stderr);
+    let scrape = Scrape::of(&once.stdout);
+    assert_eq!(scrape.status(&arn("eu-west-1", "a")), Some("ACTIVE"));
+    assert_eq!(scrape.of_scope("scope_up", "good"), Some(1.0));
+    assert_eq!(scrape.of_scope("scope_up", "bad"), Some(0.0));
+    assert_eq!(scrape.of_scope("scope_stale", "bad"), Some(0.0));
+    let denied = scrape.value(
+        "glue_integration_exporter_poll_failures_total",
+        &[("scope", "bad"), ("reason", "access_denied")],
+    );
+    assert_eq!(denied, Some(1.0));
+}
+
+#[test]
+fn health_asks_the_exporter() {
+    let sim = simulator(World::generated(1));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    let daemon = setup.daemon(&[]);
+    let health = |url: String| {
+        let ended = setup.run(&["health", &format!("--url={url}")]);
+        assert_eq!(ended.stderr.is_empty(), ended.code == Some(0), "{url}");
+        ended.code
+    };
+    assert_eq!(health(format!("http://{}/-/healthy", daemon.addr)), Some(0));
+    assert_eq!(health(format!("http://{}/missing", daemon.addr)), Some(1));
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    assert_eq!(
+        health(format!("http://{}/-/healthy", closed.unwrap())),
+        Some(1)
+    );
+    for bad in ["", "nonsense", "http://", "http://[::1", "ftp://127.0.0.1/"] {
+        assert_ne!(health(bad.to_owned()), Some(0), "{bad}");
+    }
+}
+
+#[test]
+fn demo_needs_nothing_of_aws() {
+    let daemon = Setup::bare();
+    let process = daemon.start(&["demo", "--web.listen-address=127.0.0.1:0"]);
+    let addr = process.addresses(1).remove(0);
+    let scrape = Scrape::of(&request(&addr, "GET", "/metrics", "").body);
+    assert!(!scrape.rows("aws_glue_integration_status", &[]).is_empty());
+    assert!(!scrape.rows("aws_glue_integration_present", &[]).is_empty());
+    assert!(
+        scrape
+            .rows("glue_integration_exporter_scope_up", &[])
+            .iter()
+            .all(|(_, up)| *up > 0.0)
+    );
+}
+
+#[test]
+fn simulate_is_an_endpoint_for_others() {
+    let setup = Setup::bare();
+    let process = setup.start(&["simulate", "--listen-address=127.0.0.1:0"]);
+    let addr = process.addresses(1).remove(0);
+    let setup = setup
+        .env("AWS_ENDPOINT_URL", &format!("http://{addr}"))
+        .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+        .env("AWS_SECRET_ACCESS_KEY", "x")
+        .file("config.yaml", ONE_SCOPE);
+    let once = setup.run(&["once"]);
+    assert_eq!(once.code, Some(0), "{}", once.stderr);
+    assert!(
+        !Scrape::of(&once.stdout)
+            .rows("aws_glue_integration_status", &[])
+            .is_empty()
+    );
+}

@@ -1,0 +1,265 @@
+//! The HTTP surface: paths, methods, headers, and clients that behave badly.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use glue_integration_exporter::simulator::World;
+
+use crate::exposition::Scrape;
+use crate::support::{
+    Answer, Daemon, ONE_SCOPE, SOON, Setup, Sim, connect, request, simulator, until,
+};
+
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The simulator and the directory live as long as the daemon.
+fn daemon(flags: &[&str]) -> (Daemon, Setup, Sim) {
+    let sim = simulator(World::generated(3));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    let daemon = setup.daemon(flags);
+    (daemon, setup, sim)
+}
+
+/// The names of the headers.
+fn names(answer: &Answer) -> Vec<&str> {
+    let mut names: Vec<&str> = answer
+        .headers
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn get_and_head_have_the_same_headers() {
+    let (daemon, _setup, _sim) = daemon(&[]);
+    let mut client = connect(&daemon.addr);
+    for path in ["/metrics", "/-/healthy", "/-/ready", "/", "/missing"] {
+        let get = client.ask("GET", path, "");
+        // If a body followed, the next answer on this connection would not be one.
+        let head = client.ask("HEAD", path, "");
+        assert_eq!(get.status, head.status, "{path}");
+        assert_eq!(names(&get), names(&head), "{path}");
+        assert_eq!(get.header("content-type"), head.header("content-type"));
+        let length = |answer: &Answer| -> usize {
+            answer.header("content-length").unwrap().parse().unwrap()
+        };
+        assert_eq!(length(&get), get.body.len());
+        // Values of metrics grow by a digit now and then.
+        assert!(length(&head).abs_diff(length(&get)) < 200, "{path}");
+    }
+    let scrape = client.ask("GET", "/metrics", "");
+    assert_eq!(scrape.header("content-type"), Some(TEXT));
+    Scrape::of(&scrape.body);
+}
+
+#[test]
+fn pages_and_errors() {
+    let (daemon, _setup, _sim) = daemon(&[]);
+    assert_eq!(daemon.get("/metrics").status, 200);
+    assert_eq!(daemon.get("/metrics?name=x").status, 200);
+    assert_eq!(daemon.get("/-/healthy").status, 200);
+    assert_eq!(daemon.get("/-/ready").status, 200);
+    let page = daemon.get("/");
+    assert_eq!(page.status, 200);
+    assert!(
+        page.header("content-type")
+            .unwrap()
+            .starts_with("text/html")
+    );
+    assert!(page.body.contains("href=\"/metrics\""), "{}", page.body);
+    for path in [
+        "/missing",
+        "/metrics/",
+        "//metrics",
+        "/-/",
+        "/-/quit",
+        "/%6detrics",
+    ] {
+        assert_eq!(daemon.get(path).status, 404, "{path}");
+    }
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"] {
+        for path in ["/metrics", "/-/healthy", "/-/ready", "/"] {
+            let answer = request(&daemon.addr, method, path, "");
+            assert_eq!(answer.status, 405, "{method} {path}");
+            assert_eq!(answer.header("allow"), Some("GET, HEAD"), "{method} {path}");
+        }
+        assert_eq!(request(&daemon.addr, method, "/missing", "").status, 404);
+    }
+    for method in ["GET", "HEAD", "DELETE", "BREW"] {
+        let answer = request(&daemon.addr, method, "/-/reload", "");
+        assert_eq!(answer.status, 405, "{method}");
+        assert_eq!(answer.header("allow"), Some("POST"), "{method}");
+    }
+    let reload = request(&daemon.addr, "POST", "/-/reload", "Content-Length: 0\r\n");
+    assert_eq!(reload.status, 403);
+}
+
+#[test]
+fn a_proxy_may_send_the_whole_url() {
+    let (daemon, _setup, _sim) = daemon(&[]);
+    let url = format!("http://{}/metrics", daemon.addr);
+    assert_eq!(daemon.get(&url).status, 200);
+    assert_eq!(daemon.get("http://elsewhere.example/-/healthy").status, 200);
+    assert_eq!(daemon.get("http://elsewhere.example/missing").status, 404);
+    assert_eq!(daemon.get("http://elsewhere.example").status, 200);
+}
+
+#[test]
+fn connections_are_kept_and_requests_may_be_pipelined() {
+    let (daemon, _setup, _sim) = daemon(&[]);
+    let mut client = connect(&daemon.addr);
+    for _ in 0..3 {
+        assert_eq!(client.ask("GET", "/metrics", "").status, 200);
+    }
+    let one = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.send(&[one("/"), one("/missing"), one("/metrics"), one("/-/ready")].concat());
+    let statuses: Vec<u16> = (0..4).map(|_| client.answer().status).collect();
+    assert_eq!(statuses, [200, 404, 200, 200]);
+    assert_eq!(client.ask("GET", "/", "Connection: close\r\n").status, 200);
+    assert!(client.is_closed());
+    // A client of the old days.
+    let mut client = connect(&daemon.addr);
+    client.send("GET /metrics HTTP/1.0\r\n\r\n");
+    assert_eq!(client.answer().status, 200);
+    assert!(client.is_closed());
+}
+
+#[test]
+fn what_is_no_request_is_refused_and_hurts_nobody() {
+    let (daemon, _setup, _sim) = daemon(&[]);
+    let fill = "a".repeat(64 * 1024);
+    let many: String = (0..2_000).map(|n| format!("X-{n}: {n}\r\n")).collect();
+    for bad in [
+        format!("GET /metrics HTTP/1.1\r\nHost: a\r\nX-Fill: {fill}\r\n\r\n"),
+        format!("GET /{fill} HTTP/1.1\r\nHost: a\r\n\r\n"),
+        format!("GET /metrics HTTP/1.1\r\nHost: a\r\n{many}\r\n"),
+        "nonsense\r\n\r\n".to_owned(),
+        "GET /metrics HTTP/9.9\r\n\r\n".to_owned(),
+        "GET /me trics HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+        "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}".to_owned() + "\r\n\r\n",
+    ] {
+        let mut stream = TcpStream::connect(&daemon.addr).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        // It may be refused before it is all sent.
+        let _ = stream.write_all(bad.as_bytes());
+        let mut answer = [0; 12];
+        let start: String = bad.chars().take(40).collect();
+        if stream.read_exact(&mut answer).is_ok() {
+            let answer = String::from_utf8_lossy(&answer).into_owned();
+            assert!(answer.starts_with("HTTP/1.1 4"), "{start}: {answer}");
+        }
+        assert_eq!(daemon.get("/-/healthy").status, 200, "{start}");
+    }
+    // Bodies that nobody asked for.
+    let answer = request(
+        &daemon.addr,
+        "POST",
+        "/metrics",
+        "Content-Length: 1000000000\r\n",
+    );
+    assert_eq!(answer.status, 405);
+    let log = daemon.process.stderr();
+    assert!(!log.contains("panicked"), "{log}");
+}
+
+#[test]
+fn idle_connections_do_not_keep_a_scrape_out() {
+    let (daemon, _setup, _sim) = daemon(&[]);
+    daemon.scrape();
+    let idle: Vec<TcpStream> = (0..600)
+        .map(|n| {
+            let mut stream = TcpStream::connect(&daemon.addr).unwrap();
+            if n % 2 == 0 {
+                // Some have begun a request.
+                stream.write_all(b"GET /metrics HTTP/1.1\r\nHo").unwrap();
+            }
+            stream
+        })
+        .collect();
+    assert!(!daemon.scrape().names_with("aws_glue_").is_empty());
+    drop(idle);
+}
+
+#[test]
+fn the_metrics_may_have_another_path() {
+    let (daemon, _setup, _sim) = daemon(&["--web.telemetry-path=/m"]);
+    let scrape = Scrape::of(&daemon.get("/m").body);
+    assert!(!scrape.names_with("aws_glue_").is_empty());
+    assert_eq!(daemon.get("/metrics").status, 404);
+    assert!(daemon.get("/").body.contains("href=\"/m\""));
+    let scrape = Scrape::of(&daemon.get("/m").body);
+    let count = |path, code| requests(&scrape, path, code);
+    assert_eq!(count("/m", "200"), Some(1.0));
+    assert_eq!(count("other", "404"), Some(1.0));
+    assert_eq!(count("/metrics", "404"), None);
+}
+
+fn requests(scrape: &Scrape, path: &str, code: &str) -> Option<f64> {
+    scrape.value(
+        "glue_integration_exporter_http_requests_total",
+        &[("path", path), ("code", code)],
+    )
+}
+
+#[test]
+fn requests_are_counted_by_path_and_code() {
+    let (daemon, _setup, _sim) = daemon(&[]);
+    let first = daemon.scrape();
+    let rows = first.rows("glue_integration_exporter_http_requests_total", &[]);
+    assert!(rows.iter().all(|(_, count)| *count == 0.0), "{rows:?}");
+    for (path, code) in [
+        ("/metrics", "200"),
+        ("/metrics", "405"),
+        ("/-/healthy", "200"),
+        ("/-/healthy", "405"),
+        ("/-/ready", "200"),
+        ("/-/ready", "503"),
+        ("/-/ready", "405"),
+        ("/-/reload", "200"),
+        ("/-/reload", "403"),
+        ("/-/reload", "405"),
+        ("/-/reload", "500"),
+        ("/", "200"),
+        ("/", "405"),
+        ("other", "404"),
+    ] {
+        assert_eq!(requests(&first, path, code), Some(0.0), "{path} {code}");
+    }
+    let hits = [
+        ("GET", "/", "/", "200"),
+        ("HEAD", "/", "/", "200"),
+        ("GET", "/-/healthy", "/-/healthy", "200"),
+        ("GET", "/secret/path", "other", "404"),
+        ("BREW", "/another", "other", "404"),
+        ("POST", "/-/reload", "/-/reload", "403"),
+        ("DELETE", "/metrics", "/metrics", "405"),
+    ];
+    for (method, target, _, _) in hits {
+        request(&daemon.addr, method, target, "");
+    }
+    // The first scrape is counted, and then the one before.
+    let seen = until("the scrapes are counted", SOON, || {
+        let scrape = daemon.scrape();
+        (requests(&scrape, "/metrics", "200") >= Some(2.0)).then_some(scrape)
+    });
+    for (_, _, path, code) in hits {
+        let times = hits
+            .iter()
+            .filter(|hit| (hit.2, hit.3) == (path, code))
+            .count();
+        assert_eq!(
+            requests(&seen, path, code).map(|count| count.to_string()),
+            Some(times.to_string()),
+            "{path} {code}"
+        );
+    }
+    // No client makes series.
+    let rows = seen.rows("glue_integration_exporter_http_requests_total", &[]);
+    assert!(
+        rows.iter()
+            .all(|(labels, _)| !labels["path"].contains("secret")),
+        "{rows:?}"
+    );
+}

@@ -1,0 +1,139 @@
+//! Where it listens: TCP, several addresses, IPv6, Unix sockets, and the sockets that systemd passes.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use glue_integration_exporter::simulator::World;
+use rustix::process::Signal;
+
+use crate::support::{
+    Answer, Client, ONE_SCOPE, Process, SOON, STOP, Setup, request, simulator, until,
+};
+
+fn over_unix(path: &Path) -> Answer {
+    let stream = UnixStream::connect(path).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    Client::over(stream).ask("GET", "/metrics", "")
+}
+
+#[test]
+fn a_port_in_use_exits_with_1() {
+    let sim = simulator(World::generated(1));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let flag = format!("--web.listen-address={addr}");
+    for args in [&[flag.as_str()][..], &["demo", &flag]] {
+        let ended = setup.run(args);
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains(&addr), "{}", ended.stderr);
+    }
+    let ended = setup.run(&["simulate", &format!("--listen-address={addr}")]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&addr), "{}", ended.stderr);
+}
+
+#[test]
+fn two_addresses_and_ipv6() {
+    let sim = simulator(World::generated(1));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    let mut flags = vec![
+        "--web.listen-address=127.0.0.1:0",
+        "--web.listen-address=localhost:0",
+        "--web.listen-address=:0",
+    ];
+    // Not every machine has IPv6.
+    let ipv6 = TcpListener::bind("[::1]:0").is_ok();
+    if ipv6 {
+        flags.push("--web.listen-address=[::1]:0");
+    }
+    let process = setup.start(&flags);
+    let addresses = process.addresses(flags.len());
+    for address in &addresses {
+        let port = address.rsplit_once(':').unwrap().1;
+        assert_ne!(port, "0", "{address}");
+        // `:0` is every address of this machine.
+        let reached = address
+            .replace("0.0.0.0", "127.0.0.1")
+            .replace("[::]", "127.0.0.1");
+        assert_eq!(request(&reached, "GET", "/metrics", "").status, 200);
+    }
+    let v6 = addresses
+        .iter()
+        .any(|address| address.starts_with("[::1]:"));
+    assert_eq!(v6, ipv6, "{addresses:?}");
+}
+
+#[test]
+fn a_unix_socket_is_removed_at_the_stop_and_replaced_when_stale() {
+    let sim = simulator(World::generated(1));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    let path = setup.path("socket");
+    let flag = format!("--web.listen-address=unix:{}", path.display());
+    let start = || {
+        let process = setup.start(&[&flag]);
+        process.addresses(1);
+        assert_eq!(over_unix(&path).status, 200);
+        process
+    };
+
+    let killed = start();
+    killed.signal(Signal::KILL);
+    assert_eq!(killed.ended(STOP).code, None);
+    assert!(path.exists(), "a killed process cannot tidy up");
+
+    let running = start();
+    // The socket of a process that lives is left alone.
+    let second = setup.run(&[&flag]);
+    assert_eq!(second.code, Some(1), "{}", second.stderr);
+    assert_eq!(over_unix(&path).status, 200);
+
+    running.signal(Signal::TERM);
+    assert_eq!(running.ended(STOP).code, Some(0));
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_regular_file_is_not_replaced_by_a_socket() {
+    let sim = simulator(World::generated(1));
+    let setup = Setup::new(&sim, ONE_SCOPE).file("socket", "precious");
+    let path = setup.path("socket");
+    let flag = format!("--web.listen-address=unix:{}", path.display());
+    let ended = setup.run(&[&flag]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("socket"), "{}", ended.stderr);
+    assert_eq!(fs::read_to_string(path).unwrap(), "precious");
+}
+
+#[test]
+fn it_serves_on_the_socket_that_systemd_passes() {
+    let sim = simulator(World::generated(1));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let binary = env!("CARGO_BIN_EXE_glue-integration-exporter");
+    // The shell moves the socket from its standard input to descriptor 3 and becomes the exporter.
+    let script = "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" --web.systemd-socket 3<&0 </dev/null";
+    let mut command = setup.command("/bin/sh", &["-c", script, binary]);
+    command.stdin(OwnedFd::from(listener));
+    let process = Process::of(command);
+    assert_eq!(process.addresses(1)[0], addr);
+    assert_eq!(request(&addr, "GET", "/metrics", "").status, 200);
+    process.signal(Signal::TERM);
+    assert_eq!(process.ended(STOP).code, Some(0));
+}
+
+#[test]
+fn without_a_socket_of_systemd_it_exits_with_1() {
+    let sim = simulator(World::generated(1));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    let mut process = setup.start(&["--web.systemd-socket"]);
+    until("it ends", SOON, || process.has_ended().then_some(()));
+    let ended = process.ended(STOP);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("systemd"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("LISTEN_FDS"), "{}", ended.stderr);
+}

@@ -1,0 +1,189 @@
+//! Log lines: their form, their level, and what never stands in them.
+
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+
+use glue_integration_exporter::simulator::{SimulatedConfig, World};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::{
+    ONE_SCOPE, SECRET_KEY, SOON, STOP, Setup, Sim, integration, request, simulator, until,
+};
+
+/// The pairs of a logfmt line; none if it is not one.
+fn logfmt(line: &str) -> Option<Vec<(String, String)>> {
+    let mut pairs = Vec::new();
+    let mut rest = line;
+    while !rest.is_empty() {
+        let (key, after) = rest.split_once('=')?;
+        if key.is_empty() || key.contains([' ', '"']) {
+            return None;
+        }
+        let value;
+        if after.starts_with('"') {
+            // Quoted as JSON quotes.
+            let mut values = serde_json::Deserializer::from_str(after).into_iter::<String>();
+            value = values.next()?.ok()?;
+            rest = &after[values.byte_offset()..];
+        } else {
+            let end = after.find(' ').unwrap_or(after.len());
+            value = after[..end].to_owned();
+            if value.contains(['"', '=']) {
+                return None;
+            }
+            rest = &after[end..];
+        }
+        pairs.push((key.to_owned(), value));
+        if !rest.is_empty() {
+            rest = rest.strip_prefix(' ').filter(|rest| !rest.is_empty())?;
+        }
+    }
+    Some(pairs)
+}
+
+/// A scope that works and one that cannot assume its role, with all the secrets that there are.
+fn with_secrets() -> (Setup, Sim) {
+    let mut leaky = integration("eu-west-1", "a", "ACTIVE");
+    leaky.config = Some(SimulatedConfig {
+        source_properties: [("SecretArn".to_owned(), "must-not-leak".to_owned())].into(),
+        ..SimulatedConfig::default()
+    });
+    let sim = simulator(World::of(vec![leaky]));
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    let role = "regions: [eu-west-1], role_arn: 'arn:aws:iam::111122223333:role/r'";
+    let config = format!(
+        "\
+polling: {{interval: 10s}}
+scopes:
+  - {{name: plain, regions: [eu-west-1]}}
+  - {{name: text, {role}, external_id: external-id-in-text}}
+  - {{name: file, {role}, external_id_file: id}}
+"
+    );
+    let setup = Setup::new(&sim, &config)
+        .file("id", "external-id-in-file\n")
+        .env("AWS_SESSION_TOKEN", "session-token-value")
+        .env(
+            "AWS_ENDPOINT_URL_STS",
+            &format!("http://{}", closed.unwrap()),
+        );
+    (setup, sim)
+}
+
+fn tells_no_secret(text: &str) {
+    for secret in [
+        "external-id-in",
+        SECRET_KEY,
+        "session-token-value",
+        "must-not-leak",
+    ] {
+        assert!(!text.contains(secret), "{secret} in:\n{text}");
+    }
+}
+
+#[test]
+fn no_secret_is_ever_told() {
+    let (setup, _sim) = with_secrets();
+    for format in ["logfmt", "json"] {
+        let process = setup.start(&[
+            "--web.listen-address=127.0.0.1:0",
+            "--log.level=debug",
+            &format!("--log.format={format}"),
+        ]);
+        // Both polls have failed.
+        until("the log tells of the failed polls", SOON, || {
+            (process.stderr().matches("poll failed").count() >= 2).then_some(())
+        });
+        process.signal(Signal::TERM);
+        let ended = process.ended(STOP);
+        assert_eq!(ended.stdout, "");
+        assert!(ended.stderr.contains("credentials"), "{}", ended.stderr);
+        tells_no_secret(&ended.stderr);
+    }
+    let daemon = setup.daemon(&["--log.level=debug"]);
+    let scrape = daemon.scrape();
+    assert_eq!(scrape.of_scope("scope_up", "plain"), Some(1.0));
+    for scope in ["text", "file"] {
+        assert_eq!(scrape.of_scope("scope_up", scope), Some(0.0));
+        let reason = scrape.value(
+            "glue_integration_exporter_poll_failures_total",
+            &[("scope", scope), ("reason", "credentials")],
+        );
+        assert_eq!(reason, Some(1.0));
+    }
+    for path in ["/metrics", "/", "/-/ready"] {
+        tells_no_secret(&request(&daemon.addr, "GET", path, "").body);
+    }
+    for command in ["check", "once"] {
+        let ended = setup.run(&[command, "--log.level=debug"]);
+        assert_eq!(ended.code, Some(i32::from(command == "once")));
+        tells_no_secret(&ended.stdout);
+        tells_no_secret(&ended.stderr);
+    }
+}
+
+#[test]
+fn every_line_is_of_the_format() {
+    let (setup, _sim) = with_secrets();
+    for format in ["logfmt", "json"] {
+        let process = setup.start(&[
+            "--web.listen-address=127.0.0.1:0",
+            "--log.level=debug",
+            &format!("--log.format={format}"),
+        ]);
+        until("the log tells of the failed polls", SOON, || {
+            (process.stderr().matches("poll failed").count() >= 2).then_some(())
+        });
+        process.signal(Signal::TERM);
+        let log = process.ended(STOP).stderr;
+        let mut listening = None;
+        for line in log.lines() {
+            let fields: Vec<(String, String)> = if format == "json" {
+                let Ok(Value::Object(object)) = serde_json::from_str(line) else {
+                    panic!("not one JSON object: {line}");
+                };
+                let text = |value: Value| value.as_str().map_or(value.to_string(), str::to_owned);
+                object.into_iter().map(|(k, v)| (k, text(v))).collect()
+            } else {
+                logfmt(line).unwrap_or_else(|| panic!("not logfmt: {line}"))
+            };
+            let get = |name: &str| {
+                let mut found = fields.iter().filter(|(key, _)| key == name);
+                let value = found.next().map(|(_, value)| value.as_str());
+                assert!(found.next().is_none(), "{name} twice: {line}");
+                value
+            };
+            let level = get("level").unwrap_or_default().to_ascii_lowercase();
+            assert!(
+                ["debug", "info", "warn", "error"].contains(&level.as_str()),
+                "{line}"
+            );
+            assert!(get("time").is_some() && get("msg").is_some(), "{line}");
+            if get("msg") == Some("listening") {
+                listening = get("address").map(str::to_owned);
+            }
+        }
+        let listening = listening.expect("a line that says where it listens");
+        assert!(listening.starts_with("127.0.0.1:"), "{listening}");
+    }
+}
+
+#[test]
+fn the_level_is_the_least_that_is_logged() {
+    let sim = simulator(World::generated(1));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    let path = setup.path("socket");
+    for (level, lines) in [("error", false), ("warn", false), ("info", true)] {
+        let process = setup.start(&[
+            &format!("--web.listen-address=unix:{}", path.display()),
+            &format!("--log.level={level}"),
+        ]);
+        until("it listens", SOON, || UnixStream::connect(&path).ok());
+        process.signal(Signal::TERM);
+        let ended = process.ended(STOP);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert_eq!(!ended.stderr.is_empty(), lines, "{}", ended.stderr);
+        assert!(!ended.stderr.to_ascii_lowercase().contains("level=debug"));
+    }
+}

@@ -1,0 +1,19 @@
+//! The real binary as its users meet it: started as a process, asked over sockets, stopped by signals. AWS is the simulator, in
+//! this process.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod command_line;
+mod data;
+mod exposition;
+mod http;
+mod listening;
+mod logs;
+mod stopping;
+mod support;
+mod waiting;

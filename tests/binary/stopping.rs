@@ -1,0 +1,99 @@
+//! Signals. Whatever goes on, the exporter stops within seconds and exits with 0.
+
+use glue_integration_exporter::simulator::{Fault, FaultKind, On, World};
+use rustix::process::Signal;
+
+use crate::exposition::Scrape;
+use crate::support::{ONE_SCOPE, Process, STOP, Setup, connect, simulator, until};
+
+fn stops_well(process: Process, signal: Signal) {
+    process.signal(signal);
+    let ended = process.ended(STOP);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    assert_eq!(ended.stdout, "");
+}
+
+#[test]
+fn sigterm_and_sigint_stop_it() {
+    let sim = simulator(World::generated(1));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    for signal in [Signal::TERM, Signal::INT] {
+        let daemon = setup.daemon(&[]);
+        assert_eq!(daemon.get("/-/healthy").status, 200);
+        stops_well(daemon.process, signal);
+        // As soon as it says that it listens.
+        stops_well(setup.daemon(&[]).process, signal);
+    }
+    let demo = setup.start(&["demo", "--web.listen-address=127.0.0.1:0"]);
+    demo.addresses(1);
+    stops_well(demo, Signal::TERM);
+    let simulate = setup.start(&["simulate", "--listen-address=127.0.0.1:0"]);
+    simulate.addresses(1);
+    stops_well(simulate, Signal::TERM);
+}
+
+#[test]
+fn it_stops_while_a_poll_hangs() {
+    let sim = simulator(World::generated(1));
+    sim.handle
+        .push_fault(Fault::new(On::any(), FaultKind::Hang));
+    let daemon = Setup::new(&sim, ONE_SCOPE).daemon(&[]);
+    until("the poll asks", STOP, || {
+        (!sim.handle.requests().is_empty()).then_some(())
+    });
+    stops_well(daemon.process, Signal::TERM);
+}
+
+#[test]
+fn a_scrape_that_waits_for_the_first_poll_is_answered_at_a_stop() {
+    let sim = simulator(World::generated(1));
+    sim.handle
+        .push_fault(Fault::new(On::any(), FaultKind::Hang));
+    let daemon = Setup::new(&sim, ONE_SCOPE).daemon(&[]);
+    let mut client = connect(&daemon.addr);
+    // Both requests arrive together: the first answer says that the scrape has arrived too.
+    client
+        .send("GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\nGET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.answer().status, 200);
+    assert_eq!(daemon.get("/-/ready").status, 503);
+    daemon.process.signal(Signal::TERM);
+    let answer = client.answer();
+    assert_eq!(answer.status, 200);
+    assert!(Scrape::of(&answer.body).names_with("aws_glue_").is_empty());
+    let ended = daemon.process.ended(STOP);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[test]
+fn it_stops_while_a_slow_client_reads() {
+    // More than the buffers of a socket hold.
+    let sim = simulator(World::generated(4_000));
+    let daemon = Setup::new(&sim, ONE_SCOPE).daemon(&[]);
+    let mut slow = connect(&daemon.addr);
+    slow.send(
+        "GET /metrics HTTP/1.1\r\nHost: a\r\nX-Prometheus-Scrape-Timeout-Seconds: 20\r\n\r\n",
+    );
+    let head = slow.head();
+    let length: usize = head.header("content-length").unwrap().parse().unwrap();
+    assert!(length > 10_000_000, "{length}");
+    daemon.process.signal(Signal::TERM);
+    let ended = daemon.process.ended(STOP);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.took < STOP);
+}
+
+#[test]
+fn idle_connections_do_not_delay_a_stop() {
+    let sim = simulator(World::generated(1));
+    let daemon = Setup::new(&sim, ONE_SCOPE).daemon(&[]);
+    let mut idle = connect(&daemon.addr);
+    assert_eq!(idle.ask("GET", "/-/healthy", "").status, 200);
+    let mut half = connect(&daemon.addr);
+    half.send("GET /metrics HTTP/1.1\r\nHos");
+    let silent = connect(&daemon.addr);
+    daemon.process.signal(Signal::INT);
+    let ended = daemon.process.ended(STOP);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    drop((idle, half, silent));
+}

@@ -1,0 +1,397 @@
+//! What all tests here need: the simulator in a thread, the binary as a child process, and an HTTP client of std alone.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use glue_integration_exporter::simulator::{Handle, SimulatedIntegration, Simulator, World};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::exposition::Scrape;
+
+/// For what should take milliseconds, on a machine that is busy.
+pub const SOON: Duration = Duration::from_secs(15);
+/// A stop may take this long.
+pub const STOP: Duration = Duration::from_secs(5);
+pub const SECRET_KEY: &str = "wJalrSECRETkeyEXAMPLE";
+
+/// Every inbound integration of one region.
+pub const ONE_SCOPE: &str = "\
+polling: {interval: 10s}
+scopes: [{name: all, regions: [eu-west-1]}]
+";
+
+/// Asks again and again until there is an answer.
+pub fn until<T>(what: &str, within: Duration, mut seen: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = seen() {
+            return found;
+        }
+        assert!(start.elapsed() < within, "not within {within:?}: {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// A simulator in a thread of its own.
+pub struct Sim {
+    pub addr: SocketAddr,
+    pub handle: Handle,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+pub fn simulator(world: World) -> Sim {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (tell, told) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async move {
+            let simulator = Simulator::bind(([127, 0, 0, 1], 0).into(), world)
+                .await
+                .unwrap();
+            tell.send((simulator.local_addr(), simulator.handle()))
+                .unwrap();
+            simulator.serve(async { drop(stopped.await) }).await;
+        });
+    });
+    let (addr, handle) = told.recv().unwrap();
+    Sim {
+        addr,
+        handle,
+        stop: Some(stop),
+        thread: Some(thread),
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        self.stop.take().map(|stop| stop.send(()));
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(
+            ended.is_none_or(|ended| ended.is_ok()),
+            "the simulator panicked"
+        );
+    }
+}
+
+pub fn arn(region: &str, name: &str) -> String {
+    format!("arn:aws:glue:{region}:111122223333:integration:{name}")
+}
+
+pub fn integration(region: &str, name: &str, status: &str) -> SimulatedIntegration {
+    let of = |rest: &str| format!("arn:aws:{rest}").replace("REGION", region);
+    SimulatedIntegration::new(
+        &arn(region, name),
+        &of(&format!("dynamodb:REGION:111122223333:table/{name}")),
+        &of("glue:REGION:111122223333:database/target"),
+        status,
+    )
+}
+
+/// A directory with a configuration, and the environment of the processes that are started there.
+pub struct Setup {
+    pub dir: TempDir,
+    env: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// Nothing of AWS: no configuration, no credentials.
+    pub fn bare() -> Self {
+        Self {
+            dir: TempDir::new().unwrap(),
+            env: Vec::new(),
+        }
+    }
+
+    pub fn new(sim: &Sim, config: &str) -> Self {
+        Self::bare()
+            .file("config.yaml", config)
+            .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("AWS_ENDPOINT_URL_GLUE", &format!("http://{}", sim.addr))
+    }
+
+    pub fn file(self, name: &str, text: &str) -> Self {
+        fs::write(self.path(name), text).unwrap();
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Any program in this directory and environment.
+    pub fn command(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command
+            .args(args)
+            .current_dir(self.dir.path())
+            .env_clear()
+            .env("HOME", self.dir.path())
+            .envs(self.env.iter().cloned())
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub fn start(&self, args: &[&str]) -> Process {
+        Process::of(self.command(env!("CARGO_BIN_EXE_glue-integration-exporter"), args))
+    }
+
+    /// Until it ends by itself.
+    pub fn run(&self, args: &[&str]) -> Ended {
+        self.start(args).ended(SOON)
+    }
+
+    /// The daemon on a free port of its own, with further flags.
+    pub fn daemon(&self, flags: &[&str]) -> Daemon {
+        let process = self.start(&[&["--web.listen-address=127.0.0.1:0"], flags].concat());
+        let addr = process.addresses(1).remove(0);
+        Daemon { process, addr }
+    }
+}
+
+pub struct Daemon {
+    pub process: Process,
+    pub addr: String,
+}
+
+impl Daemon {
+    pub fn get(&self, path: &str) -> Answer {
+        request(&self.addr, "GET", path, "")
+    }
+
+    pub fn scrape(&self) -> Scrape {
+        let answer = self.get("/metrics");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        Scrape::of(&answer.body)
+    }
+}
+
+/// A child process that does not outlive its test.
+pub struct Process {
+    child: Child,
+    stdout: Stream,
+    stderr: Stream,
+}
+
+/// What a process wrote so far.
+struct Stream {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Stream {
+    fn of(mut pipe: impl Read + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&bytes);
+        let reader = std::thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(n @ 1..) = pipe.read(&mut chunk) {
+                into.lock().unwrap().extend_from_slice(&chunk[..n]);
+            }
+        });
+        Self {
+            bytes,
+            reader: Some(reader),
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
+    }
+}
+
+pub struct Ended {
+    /// None if a signal killed it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    pub took: Duration,
+}
+
+impl Process {
+    pub fn of(mut command: Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self {
+            stdout: Stream::of(child.stdout.take().unwrap()),
+            stderr: Stream::of(child.stderr.take().unwrap()),
+            child,
+        }
+    }
+
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    pub fn ended(mut self, within: Duration) -> Ended {
+        let start = Instant::now();
+        let status = until("the end of the process", within, || {
+            self.child.try_wait().unwrap()
+        });
+        let took = start.elapsed();
+        for stream in [&mut self.stdout, &mut self.stderr] {
+            stream.reader.take().map(JoinHandle::join);
+        }
+        Ended {
+            code: status.code(),
+            stdout: self.stdout.text(),
+            stderr: self.stderr.text(),
+            took,
+        }
+    }
+
+    /// The addresses that it says it listens on, once there are so many.
+    pub fn addresses(&self, count: usize) -> Vec<String> {
+        until("the log says where it listens", SOON, || {
+            let log = self.stderr.text();
+            let (whole_lines, _) = log.rsplit_once('\n')?;
+            let found: Vec<String> = whole_lines
+                .lines()
+                .filter_map(|line| line.split_once("listening address="))
+                .map(|(_, rest)| rest.split(' ').next().unwrap_or(rest).to_owned())
+                .collect();
+            (found.len() >= count).then_some(found)
+        })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // An error means that it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One connection. Over TCP or a Unix socket.
+pub struct Client<S> {
+    stream: BufReader<S>,
+}
+
+pub fn connect(addr: &str) -> Client<TcpStream> {
+    let stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    Client::over(stream)
+}
+
+impl<S: Read + Write> Client<S> {
+    pub fn over(stream: S) -> Self {
+        Self {
+            stream: BufReader::new(stream),
+        }
+    }
+
+    pub fn send(&mut self, bytes: &str) {
+        self.stream.get_mut().write_all(bytes.as_bytes()).unwrap();
+    }
+
+    /// One request with these further header lines.
+    pub fn ask(&mut self, method: &str, target: &str, headers: &str) -> Answer {
+        self.send(&format!(
+            "{method} {target} HTTP/1.1\r\nHost: exporter\r\n{headers}\r\n"
+        ));
+        if method == "HEAD" {
+            self.head()
+        } else {
+            self.answer()
+        }
+    }
+
+    /// The next answer, its body as long as its Content-Length says.
+    pub fn answer(&mut self) -> Answer {
+        let mut answer = self.head();
+        let length = answer.header("content-length").expect("a Content-Length");
+        let mut body = vec![0; length.parse().unwrap()];
+        self.stream.read_exact(&mut body).unwrap();
+        answer.body = String::from_utf8(body).unwrap();
+        answer
+    }
+
+    /// The next answer, to a request that gets no body.
+    pub fn head(&mut self) -> Answer {
+        let line = self.line();
+        let status = line
+            .strip_prefix("HTTP/1.")
+            .and_then(|rest| rest.get(2..5))
+            .and_then(|code| code.parse().ok())
+            .unwrap_or_else(|| panic!("no status line: {line:?}"));
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line();
+            let Some((name, value)) = line.split_once(':') else {
+                assert_eq!(line, "");
+                break;
+            };
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        Answer {
+            status,
+            headers,
+            body: String::new(),
+        }
+    }
+
+    /// True once the other side closed, with nothing left to read.
+    pub fn is_closed(&mut self) -> bool {
+        self.stream.fill_buf().is_ok_and(<[u8]>::is_empty)
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut with_name = self.headers.iter().filter(|(key, _)| key == name);
+        let found = with_name.next().map(|(_, value)| value.as_str());
+        assert!(with_name.next().is_none(), "{name} twice");
+        found
+    }
+}
+
+/// One request over a connection of its own.
+pub fn request(addr: &str, method: &str, path: &str, headers: &str) -> Answer {
+    connect(addr).ask(method, path, headers)
+}
