@@ -104,7 +104,7 @@ async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
         loaded = source.load() => loaded?,
         () = signals.stop.cancelled() => return Ok(()),
     };
-    let clients = Clients::of_aws(Arc::clone(&own) as _);
+    let clients = Clients::of_aws(loaded.requests_per_second, Arc::clone(&own) as _);
     serve(source, loaded, clients, own, flags.web, signals).await
 }
 
@@ -118,7 +118,11 @@ async fn demo(web: WebFlags) -> Result<(), Failure> {
         .map_err(|error| Failure::run("binding the simulated endpoint", error))?;
     let address = simulator.local_addr();
     tracing::info!(endpoint = %address, "simulating AWS Glue");
-    let clients = Clients::of_simulator(format!("http://{address}"), Arc::clone(&own) as _);
+    let clients = Clients::of_simulator(
+        format!("http://{address}"),
+        loaded.requests_per_second,
+        Arc::clone(&own) as _,
+    );
     tokio::spawn(simulator.serve(signals.stop.clone().cancelled_owned()));
     serve(Source::Demo, loaded, clients, own, web, signals).await
 }
@@ -180,20 +184,20 @@ async fn serve(
 async fn once(flags: ConfigFlags) -> Result<(), Failure> {
     let own = own_metrics()?;
     let source = Source::File(flags.file);
-    let watches = source.load().await?.watches;
+    let loaded = source.load().await?;
     let clock = Clock::system();
     own.config_loaded(clock.wall());
     // The same series as the daemon's.
     start_counters(&own, TELEMETRY_PATH);
-    let board = Arc::new(Board::new(&watches, clock.clone()));
+    let board = Arc::new(Board::new(&loaded.watches, clock.clone()));
     let exporter = Exporter {
         board: Arc::clone(&board),
         own: Arc::clone(&own),
         clock: clock.clone(),
         source,
-        clients: Clients::of_aws(Arc::clone(&own) as _),
+        clients: Clients::of_aws(loaded.requests_per_second, Arc::clone(&own) as _),
     };
-    let all_up = exporter.once(watches).await;
+    let all_up = exporter.once(loaded.watches).await;
     let page = board.page().scrape(&own, clock.wall());
     print(&page, "printing the metrics")?;
     if all_up { Ok(()) } else { Err(Failure::Told) }
@@ -201,7 +205,11 @@ async fn once(flags: ConfigFlags) -> Result<(), Failure> {
 
 async fn check(flags: ConfigFlags) -> Result<(), Failure> {
     let loaded = Source::File(flags.file).load().await?;
-    let text = config::describe(&loaded.watches, loaded.storage_path.as_deref());
+    let text = config::describe(
+        &loaded.watches,
+        loaded.storage_path.as_deref(),
+        loaded.requests_per_second,
+    );
     print(&text, "printing what will be watched")
 }
 

@@ -37,6 +37,8 @@ pub struct Config {
     pub scopes: Vec<Scope>,
     /// Where the last good data is kept over a restart; nowhere if `None`. As written: it may be relative.
     pub storage_path: Option<PathBuf>,
+    /// How many requests may go out with one set of credentials in one region, all scopes together.
+    pub requests_per_second: u16,
 }
 
 /// One set of credentials and what it watches. Whatever it does not say itself comes from `polling` or the defaults.

@@ -2,6 +2,7 @@
 //! What follows pages is here; what speaks to AWS is in `aws`.
 
 pub mod aws;
+pub mod budget;
 
 use crate::clock::{Clock, Moment};
 use crate::config::Query;
@@ -85,10 +86,11 @@ impl GlueError {
         }
     }
 
-    fn not_asked() -> Self {
+    /// The failure of a query for which the poll had no time left, since other requests of it failed for `reason`.
+    pub fn not_asked(reason: Reason) -> Self {
         Self::new(
-            Reason::Timeout,
-            "AWS was not asked: the time of this poll was used up by requests before it",
+            reason,
+            "AWS was not asked: the time of this poll was used up by the requests before",
         )
     }
 }
@@ -121,22 +123,35 @@ impl Operation {
 
 /// Is told of every HTTP attempt.
 pub trait Observer: Send + Sync {
+    /// A request waited so long for the budget.
+    fn waited(&self, operation: Operation, duration: Duration);
     /// A request leaves for AWS.
     fn sent(&self, operation: Operation);
     /// The attempt ended after `duration`; without a reason it brought an answer.
     fn ended(&self, operation: Operation, duration: Duration, failure: Option<Reason>);
 }
 
+/// On whose behalf requests are made, and how long they may take.
+#[derive(Clone, Copy)]
+pub struct Allowance<'a> {
+    /// Requests that wait for the budget are served scope by scope.
+    pub scope: &'a str,
+    /// No request, and no waiting for one, goes on beyond it.
+    pub deadline: Instant,
+    /// How long a request that begins now may take, its retries included.
+    pub share: &'a (dyn Fn() -> Duration + Send + Sync),
+}
+
 /// One request for one page.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct PageRequest<'a> {
     pub query: &'a Query,
     /// `Marker` of the page before, none for the first.
     pub marker: Option<&'a str>,
     /// `MaxRecords`; AWS decides if absent.
     pub page_size: Option<u16>,
-    /// The request answers or fails within this time, its retries included.
-    pub limit: Duration,
+    /// The request answers or fails within its share.
+    pub allowance: Allowance<'a>,
 }
 
 /// One page of an answer.
@@ -190,6 +205,13 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Whether it lacks something for this reason.
+    pub fn failed_for(&self, reason: Reason) -> bool {
+        self.outcome
+            .as_ref()
+            .is_err_and(|error| error.reason == reason)
+    }
+
     /// The answer to a query that was lost by a fault of this program.
     pub fn lost() -> Self {
         Self {
@@ -216,15 +238,15 @@ impl Listing {
         }
     }
 
-    /// Follows the pages to the end or to the first failure. `limit` is asked before each request how long that one may take.
-    pub async fn follow(&mut self, glue: &dyn Glue, clock: &Clock, limit: impl Fn() -> Duration) {
+    /// Follows the pages to the end or to the first failure.
+    pub async fn follow(&mut self, glue: &dyn Glue, clock: &Clock, allowance: Allowance<'_>) {
         self.state = State::Open;
         while let State::Open = self.state {
             let request = PageRequest {
                 query: &self.query,
                 marker: self.marker.as_deref(),
                 page_size: self.page_size,
-                limit: limit(),
+                allowance,
             };
             let answer = glue.page(request).await;
             let now = clock.now();
@@ -295,14 +317,14 @@ impl Listing {
         matches!(&self.state, State::Failed(error) if error.reason == Reason::Timeout)
     }
 
-    /// What was had.
-    pub fn into_answer(self) -> Answer {
+    /// What was had. A query that was not asked at all fails for `reason`.
+    pub fn into_answer(self, reason: Reason) -> Answer {
         Answer {
             integrations: self.integrations,
             outcome: match self.state {
                 State::Complete(at) => Ok(at),
                 State::Failed(error) => Err(error),
-                State::Open => Err(GlueError::not_asked()),
+                State::Open => Err(GlueError::not_asked(reason)),
             },
         }
     }

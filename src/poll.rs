@@ -6,9 +6,9 @@ mod phase;
 
 use crate::board::Board;
 use crate::clock::Clock;
-use crate::config::Watch;
+use crate::config::{ScopeName, Watch};
 use crate::exposition::own::Own;
-use crate::glue::{Answer, Glue, Listing, Reason, time_left};
+use crate::glue::{Allowance, Answer, Glue, Listing, Reason, time_left};
 use crate::last_good::{PollResult, key};
 use crate::snapshot::Status;
 use log::Failures;
@@ -37,6 +37,7 @@ pub struct Poller {
     /// The queries, by their place in the watch, that failed last time: they are asked after the others.
     failed: BTreeSet<usize>,
     failures: Failures,
+    phase: Phase,
     throttled_polls: u32,
     /// When the oldest data of this scope that are shown will end.
     next_end: Option<Instant>,
@@ -54,6 +55,7 @@ impl Poller {
         own.add_scope(&watch.scope, &watch.region);
         Self {
             failures: Failures::new(&watch.scope, &watch.region),
+            phase: Phase::new(&watch.scope, &watch.region, watch.interval, clock.now()),
             watch,
             glue,
             board,
@@ -67,12 +69,6 @@ impl Poller {
 
     /// Polls at once, then at every interval, until `stop`; a poll that is under way then is dropped.
     pub async fn run(mut self, stop: CancellationToken) {
-        let phase = Phase::new(
-            &self.watch.scope,
-            &self.watch.region,
-            self.watch.interval,
-            self.clock.now(),
-        );
         let mut due = Instant::now();
         loop {
             tokio::select! {
@@ -83,7 +79,7 @@ impl Poller {
                 _ = self.poll() => {}
                 () = stop.cancelled() => return,
             }
-            let (next, skipped) = phase.next(due, Instant::now(), self.earliest_next(due));
+            let (next, skipped) = self.phase.next(due, Instant::now(), self.backoff(due));
             self.own
                 .polls_skipped(&self.watch.scope, &self.watch.region, skipped);
             due = next;
@@ -130,18 +126,19 @@ impl Poller {
         reasons.is_empty()
     }
 
-    /// Before which moment a scope that was throttled in the poll of `due` does not poll again: a wait that doubles with each
+    /// When a scope that was throttled in the poll of `due` polls again, if not at its next tick: after a wait that doubles with each
     /// throttled poll, but none so long that data would end before the poll that could renew them has ended.
-    fn earliest_next(&self, due: Instant) -> Option<Instant> {
+    fn backoff(&self, due: Instant) -> Option<Instant> {
         if self.throttled_polls == 0 {
             return None;
         }
         let intervals = (1u32 << self.throttled_polls.min(8)).min(LONGEST_BACKOFF);
-        // Half an interval early, so that the tick which is meant is the first one after it.
-        let wanted = due + self.watch.interval * intervals - self.watch.interval / 2;
+        let longest = self.watch.interval * intervals;
+        // Up to a quarter less, so that scopes which were throttled together do not come back together.
+        let wanted = due + longest - longest / 4 * self.phase.jitter(self.throttled_polls) / 100;
         let latest = self
             .next_end
-            .and_then(|end| end.checked_sub(self.watch.timeout + self.watch.interval));
+            .and_then(|end| end.checked_sub(self.watch.timeout));
         Some(latest.map_or(wanted, |latest| wanted.min(latest)))
     }
 
@@ -158,16 +155,19 @@ impl Poller {
         });
         let mut answers: Vec<Option<Answer>> = self.watch.queries.iter().map(|_| None).collect();
         let mut under_way: JoinSet<Turn> = JoinSet::new();
+        // What the queries that get no turn fail for: what used up the time.
+        let mut not_asked = Reason::Timeout;
         loop {
             while under_way.len() < self.watch.concurrency
                 && let Some(turn) = waiting.pop_front()
             {
                 pace.waiting.store(waiting.len(), Ordering::Relaxed);
                 if time_left(deadline).is_zero() {
-                    answers[turn.place].get_or_insert_with(|| turn.listing.into_answer());
+                    answers[turn.place] = Some(turn.listing.into_answer(not_asked));
                     continue;
                 }
                 under_way.spawn(turn.take(
+                    self.watch.scope.clone(),
                     Arc::clone(&self.glue),
                     self.clock.clone(),
                     Arc::clone(&pace),
@@ -178,7 +178,11 @@ impl Poller {
                     if turn.may_go_on(deadline) {
                         waiting.push_back(turn);
                     } else {
-                        answers[turn.place] = Some(turn.listing.into_answer());
+                        let answer = turn.listing.into_answer(not_asked);
+                        if answer.failed_for(Reason::Throttled) {
+                            not_asked = Reason::Throttled;
+                        }
+                        answers[turn.place] = Some(answer);
                     }
                 }
                 // A task that panicked leaves its query without an answer, which fails below.
@@ -221,8 +225,19 @@ struct Turn {
 }
 
 impl Turn {
-    async fn take(mut self, glue: Arc<dyn Glue>, clock: Clock, pace: Arc<Pace>) -> Self {
-        self.listing.follow(&*glue, &clock, || pace.share()).await;
+    async fn take(
+        mut self,
+        scope: ScopeName,
+        glue: Arc<dyn Glue>,
+        clock: Clock,
+        pace: Arc<Pace>,
+    ) -> Self {
+        let allowance = Allowance {
+            scope: scope.as_str(),
+            deadline: pace.deadline,
+            share: &|| pace.share(),
+        };
+        self.listing.follow(&*glue, &clock, allowance).await;
         self
     }
 

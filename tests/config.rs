@@ -65,7 +65,11 @@ fn mistakes_are_told_as_written() {
 fn good_files_are_described() {
     for path in files(".good.yaml") {
         let config = Config::load(&path).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        let text = describe(&watches(&config).unwrap(), config.storage_path.as_deref());
+        let text = describe(
+            &watches(&config).unwrap(),
+            config.storage_path.as_deref(),
+            config.requests_per_second,
+        );
         assert!(!text.contains("SECRET"), "{text}");
         assert!(!format!("{config:?}").contains("SECRET"));
         expect(
@@ -130,7 +134,7 @@ fn example_has_every_key() {
             assert!(EXAMPLE.lines().any(is), "{key}");
         }
     }
-    assert_eq!(keys, 22);
+    assert_eq!(keys, 23);
 }
 
 #[test]
@@ -276,7 +280,7 @@ proptest! {
         let end = (at + cut).min(text.len());
         text.splice(at..end, put.chars());
         if let Ok(config) = from(&text.iter().collect::<String>()) {
-            let _ = watches(&config).map(|watches| describe(&watches, None));
+            let _ = watches(&config).map(|watches| describe(&watches, None, 1));
         }
     }
 

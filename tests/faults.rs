@@ -21,6 +21,7 @@ use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, Watch};
 use glue_integration_exporter::exposition::own::Own;
 use glue_integration_exporter::glue::aws::Sdk;
+use glue_integration_exporter::glue::budget::Budget;
 use glue_integration_exporter::glue::{Glue, Observer};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::simulator::{
@@ -1100,6 +1101,8 @@ impl Bench {
             observer,
             format!("http://{addr}"),
             region,
+            // So many that none waits.
+            Budget::new(1_000),
         ))
     }
 

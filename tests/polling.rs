@@ -368,7 +368,7 @@ async fn a_throttled_scope_waits_longer_but_never_lets_its_data_end() {
             "{waits:?}"
         );
         let longest = waits.iter().max().unwrap().as_secs_f64() / 60.0;
-        assert!(longest >= 3.99, "{waits:?}");
+        assert!(longest > 3.0, "{waits:?}");
         // A last poll that could have renewed the data ended before the data did.
         let end = good + watch.stale_after;
         assert!(

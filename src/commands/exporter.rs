@@ -78,8 +78,8 @@ impl Exporter {
                     };
                     let outcome = match loaded {
                         Ok(loaded) => {
-                            storage_path.send_replace(loaded.storage_path);
-                            self.swap(loaded.watches, &mut running, &mut tasks, &stop).await?;
+                            storage_path.send_replace(loaded.storage_path.clone());
+                            self.swap(loaded, &mut running, &mut tasks, &stop).await?;
                             self.own.config_loaded(self.clock.wall());
                             tracing::info!("the configuration was loaded again");
                             Ok(())
@@ -122,11 +122,12 @@ impl Exporter {
     /// Replaces what is watched. Scopes that did not change are not touched: their poller, its timer and its data go on.
     async fn swap(
         &mut self,
-        watches: Vec<Watch>,
+        loaded: Loaded,
         running: &mut BTreeMap<Key, Running>,
         tasks: &mut JoinSet<Ended>,
         stop: &CancellationToken,
     ) -> Result<(), JoinError> {
+        let watches = loaded.watches;
         let goes_on = |running: &Running| watches.contains(&running.watch);
         let mut ending: BTreeSet<Key> = BTreeSet::new();
         running.retain(|key, poller| {
@@ -154,7 +155,8 @@ impl Exporter {
             }
         }
         self.board.reconfigure(&watches);
-        self.clients.keep_only(&watches);
+        self.clients
+            .reconfigure(&watches, loaded.requests_per_second);
         self.start(watches, running, tasks, stop).await;
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 use crate::config::{Config, Credentials, Mistakes, RegionName, Watch};
 use crate::glue::aws::{Sdk, default_region};
+use crate::glue::budget::Budget;
 use crate::glue::{Glue, Observer};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -32,6 +33,7 @@ impl Source {
         Ok(Loaded {
             watches: watches(&config).await?,
             storage_path: config.storage_path,
+            requests_per_second: config.requests_per_second,
         })
     }
 }
@@ -41,6 +43,7 @@ impl Source {
 pub struct Loaded {
     pub watches: Vec<Watch>,
     pub storage_path: Option<PathBuf>,
+    pub requests_per_second: u16,
 }
 
 /// What a configuration watches. The SDK is asked for its default region for the scopes that name none.
@@ -61,7 +64,8 @@ async fn watches(config: &Config) -> Result<Vec<Watch>, Mistakes> {
 /// Makes clients, and keeps those in use: watches with the same credentials and region share one.
 pub struct Clients {
     endpoint: Endpoint,
-    kept: HashMap<(Credentials, RegionName), Arc<dyn Glue>>,
+    requests_per_second: u16,
+    kept: HashMap<(Credentials, RegionName), (Arc<dyn Glue>, Budget)>,
 }
 
 enum Endpoint {
@@ -74,17 +78,22 @@ enum Endpoint {
 
 impl Clients {
     /// Clients of AWS.
-    pub fn of_aws(observer: Arc<dyn Observer>) -> Self {
-        Self::new(Endpoint::Aws(Sdk::new(observer)))
+    pub fn of_aws(requests_per_second: u16, observer: Arc<dyn Observer>) -> Self {
+        Self::new(requests_per_second, Endpoint::Aws(Sdk::new(observer)))
     }
 
     /// Clients of a simulated endpoint.
-    pub fn of_simulator(url: String, observer: Arc<dyn Observer>) -> Self {
-        Self::new(Endpoint::Simulated { url, observer })
+    pub fn of_simulator(
+        url: String,
+        requests_per_second: u16,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        Self::new(requests_per_second, Endpoint::Simulated { url, observer })
     }
 
-    fn new(endpoint: Endpoint) -> Self {
+    fn new(requests_per_second: u16, endpoint: Endpoint) -> Self {
         Self {
+            requests_per_second,
             endpoint,
             kept: HashMap::new(),
         }
@@ -93,23 +102,32 @@ impl Clients {
     /// The client of a watch: the one that is there for its credentials and region, or else a new one.
     pub async fn client(&mut self, watch: &Watch) -> Arc<dyn Glue> {
         let key = (watch.credentials.clone(), watch.region.clone());
-        if let Some(client) = self.kept.get(&key) {
+        if let Some((client, _)) = self.kept.get(&key) {
             return Arc::clone(client);
         }
+        let budget = Budget::new(self.requests_per_second);
         let client: Arc<dyn Glue> = match &self.endpoint {
-            Endpoint::Aws(sdk) => Arc::new(sdk.connect(&watch.credentials, &watch.region).await),
+            Endpoint::Aws(sdk) => Arc::new(
+                sdk.connect(&watch.credentials, &watch.region, budget.clone())
+                    .await,
+            ),
             Endpoint::Simulated { url, observer } => Arc::new(Sdk::connect_simulated(
                 Arc::clone(observer),
                 url.clone(),
                 &watch.region,
+                budget.clone(),
             )),
         };
-        self.kept.insert(key, Arc::clone(&client));
+        self.kept.insert(key, (Arc::clone(&client), budget));
         client
     }
 
-    /// Drops the clients that none of `watches` uses.
-    pub fn keep_only(&mut self, watches: &[Watch]) {
+    /// Keeps to another rate from now on, and drops the clients that none of `watches` uses.
+    pub fn reconfigure(&mut self, watches: &[Watch], requests_per_second: u16) {
+        self.requests_per_second = requests_per_second;
+        for (_, budget) in self.kept.values() {
+            budget.set(requests_per_second);
+        }
         self.kept.retain(|(credentials, region), _| {
             watches
                 .iter()

@@ -6,8 +6,9 @@ use super::value::Span;
 use super::{Credentials, Query, Watch};
 
 /// One paragraph for each scope and region: what is asked for, with which credentials, how often. Then how many requests
-/// that comes to (pages and retries come on top) and what is kept at `storage`. Ends with a line break.
-pub fn describe(watches: &[Watch], storage: Option<&Path>) -> String {
+/// that comes to (pages and retries come on top), what is kept at `storage`, and a warning where `requests_per_second` are
+/// hardly enough. Ends with a line break.
+pub fn describe(watches: &[Watch], storage: Option<&Path>, requests_per_second: u16) -> String {
     let mut text = String::new();
     for watch in watches {
         text += &paragraph(watch);
@@ -22,7 +23,49 @@ pub fn describe(watches: &[Watch], storage: Option<&Path>) -> String {
         ),
         None => "Nothing is kept over a restart, since there is no storage.path.\n".to_owned(),
     };
+    for warning in warnings(watches, requests_per_second) {
+        text += &format!("Warning: {warning}\n");
+    }
     text
+}
+
+/// Where the budget is hardly enough: half of the time, and half of the rate, are left to pages, retries and slow answers.
+fn warnings(watches: &[Watch], requests_per_second: u16) -> Vec<String> {
+    let rate_of_budget = f64::from(requests_per_second);
+    let mut warnings = Vec::new();
+    let mut together: Vec<(&Watch, f64)> = Vec::new();
+    for watch in watches {
+        let needed = count(watch.queries.len()) / rate_of_budget;
+        if needed > watch.timeout.as_secs_f64() / 2.0 {
+            warnings.push(format!(
+                "scope {} in {} needs {needed:.0}s for its {} at {requests_per_second} requests per second, which is more than half of its \
+                 timeout of {}; raise polling.requests_per_second or the timeout.",
+                watch.scope,
+                watch.region,
+                counted(watch.queries.len(), "request"),
+                Span::from(watch.timeout)
+            ));
+        }
+        let shares = |(other, _): &&mut (&Watch, f64)| {
+            other.region == watch.region && other.credentials == watch.credentials
+        };
+        match together.iter_mut().find(shares) {
+            Some((_, per_hour)) => *per_hour += requests_per_hour(watch),
+            None => together.push((watch, requests_per_hour(watch))),
+        }
+    }
+    for (watch, per_hour) in together {
+        if per_hour > rate_of_budget * 3600.0 / 2.0 {
+            warnings.push(format!(
+                "what is asked in {} with {} comes to {} requests per hour, which is more than half of what \
+                 {requests_per_second} requests per second allow; raise polling.requests_per_second or the intervals.",
+                watch.region,
+                credentials(&watch.credentials),
+                rate(per_hour)
+            ));
+        }
+    }
+    warnings
 }
 
 fn paragraph(watch: &Watch) -> String {
@@ -72,7 +115,12 @@ fn credentials(credentials: &Credentials) -> String {
 }
 
 fn requests_per_hour(watch: &Watch) -> f64 {
-    crate::exposition::families::count(watch.queries.len()) * 3600.0 / watch.interval.as_secs_f64()
+    count(watch.queries.len()) * 3600.0 / watch.interval.as_secs_f64()
+}
+
+#[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+fn count(number: usize) -> f64 {
+    number as f64
 }
 
 /// Whole where it can be. Two decimals show one request a day as 0.04.

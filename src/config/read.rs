@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::field::{Fields, Given, Listed, Reader};
 use super::mistake::Mistakes;
 use super::secret;
-use super::timing::{POLLING, Polling};
+use super::timing::Polling;
 use super::yaml::{self, At, Node};
 use super::{
     Config, Credentials, ExternalId, IntegrationArn, RegionName, Role, RoleArn, Scope, ScopeName,
@@ -15,6 +15,14 @@ use super::{
 };
 
 const TOP: &[&str] = &["polling", "storage", "scopes"];
+const POLLING: &[&str] = &[
+    "interval",
+    "timeout",
+    "stale_after",
+    "concurrency",
+    "page_size",
+    "requests_per_second",
+];
 const STORAGE: &[&str] = &["path"];
 const SCOPE: &[&str] = &[
     "name",
@@ -33,6 +41,9 @@ const SCOPE: &[&str] = &[
 ];
 
 const DEFAULT_CONCURRENCY: usize = 4;
+/// AWS documents no quota of this operation; other describing calls of Glue are known to be throttled from some tens per second on.
+/// This leaves most of that to everyone else, and asks for 200 ARNs within half of the default timeout.
+const DEFAULT_REQUESTS_PER_SECOND: u16 = 10;
 
 /// The configuration in `text`. `file` is what mistakes name, and what relative files are relative to.
 pub(super) fn read(text: &str, file: &Path) -> Result<Config, Mistakes> {
@@ -52,6 +63,7 @@ impl Reader {
         let mut config = Config {
             scopes: Vec::new(),
             storage_path: None,
+            requests_per_second: DEFAULT_REQUESTS_PER_SECOND,
         };
         let at = At::default();
         if *root == Node::Null {
@@ -64,6 +76,10 @@ impl Reader {
         let polling = match top.get("polling") {
             Some((node, at)) => self.fields(node, &at, POLLING).map(|own| {
                 let polling = self.polling(&own);
+                let rate = self.number(&own, "requests_per_second", 1..=1_000);
+                if let Some(rate) = rate.right() {
+                    config.requests_per_second = rate;
+                }
                 self.timing(&polling, &Polling::default());
                 polling
             }),

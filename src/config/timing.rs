@@ -6,14 +6,6 @@ use std::time::Duration;
 use super::field::{Fields, Given, Reader};
 use super::value::{Interval, Span};
 
-pub(super) const POLLING: &[&str] = &[
-    "interval",
-    "timeout",
-    "stale_after",
-    "concurrency",
-    "page_size",
-];
-
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
 /// Enough for some pages and retries, and the poll still ends before the next.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45);

@@ -39,6 +39,12 @@ const API_REQUEST_FAILURES: Metric = metric(
     &["operation", "reason"],
     "HTTP attempts of an AWS Glue operation that failed. That a configured integration does not exist is an answer, not a failure.",
 );
+const API_REQUEST_WAIT: Metric = metric(
+    "glue_integration_exporter_api_request_wait_seconds",
+    Kind::Histogram,
+    &["operation"],
+    "How long an HTTP attempt of an AWS Glue operation waited for its turn under polling.requests_per_second.",
+);
 const API_REQUESTS: Metric = metric(
     "glue_integration_exporter_api_requests_total",
     Kind::Counter,
@@ -98,6 +104,7 @@ const UNKNOWN_STATUSES: Metric = metric(
 pub const METRICS: &[Metric] = &[
     API_REQUEST_DURATION,
     API_REQUEST_FAILURES,
+    API_REQUEST_WAIT,
     API_REQUESTS,
     BUILD_INFO,
     RELOAD_TIME,
@@ -121,6 +128,7 @@ pub struct Own {
     api_requests: IntCounterVec,
     api_request_failures: IntCounterVec,
     api_request_duration: HistogramVec,
+    api_request_wait: HistogramVec,
     reload_ok: Gauge,
     reload_time: Gauge,
     http_requests: IntCounterVec,
@@ -141,14 +149,8 @@ impl Own {
         let own = Self {
             api_requests: counters(&registry, &API_REQUESTS)?,
             api_request_failures: counters(&registry, &API_REQUEST_FAILURES)?,
-            api_request_duration: registered(
-                &registry,
-                HistogramVec::new(
-                    HistogramOpts::new(API_REQUEST_DURATION.name, API_REQUEST_DURATION.help)
-                        .buckets(DURATION_BUCKETS.to_vec()),
-                    API_REQUEST_DURATION.labels,
-                )?,
-            )?,
+            api_request_duration: histograms(&registry, &API_REQUEST_DURATION)?,
+            api_request_wait: histograms(&registry, &API_REQUEST_WAIT)?,
             reload_ok: registered(&registry, Gauge::with_opts(opts(&RELOAD_OK))?)?,
             reload_time: registered(&registry, Gauge::with_opts(opts(&RELOAD_TIME))?)?,
             http_requests: counters(&registry, &HTTP_REQUESTS)?,
@@ -176,6 +178,7 @@ impl Own {
             let operation = operation.as_str();
             own.api_requests.with_label_values(&[operation]);
             own.api_request_duration.with_label_values(&[operation]);
+            own.api_request_wait.with_label_values(&[operation]);
             for reason in Reason::ALL {
                 own.api_request_failures
                     .with_label_values(&[operation, reason.as_str()]);
@@ -269,6 +272,12 @@ impl Own {
 }
 
 impl Observer for Own {
+    fn waited(&self, operation: Operation, duration: Duration) {
+        self.api_request_wait
+            .with_label_values(&[operation.as_str()])
+            .observe(duration.as_secs_f64());
+    }
+
     fn sent(&self, operation: Operation) {
         self.api_requests
             .with_label_values(&[operation.as_str()])
@@ -294,6 +303,11 @@ fn opts(metric: &Metric) -> Opts {
 
 fn counters(registry: &Registry, metric: &Metric) -> prometheus::Result<IntCounterVec> {
     registered(registry, IntCounterVec::new(opts(metric), metric.labels)?)
+}
+
+fn histograms(registry: &Registry, metric: &Metric) -> prometheus::Result<HistogramVec> {
+    let opts = HistogramOpts::new(metric.name, metric.help).buckets(DURATION_BUCKETS.to_vec());
+    registered(registry, HistogramVec::new(opts, metric.labels)?)
 }
 
 fn registered<C: Collector + Clone + 'static>(

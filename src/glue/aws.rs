@@ -2,8 +2,10 @@
 
 mod attempts;
 mod convert;
+mod metered;
 mod reason;
 
+use super::budget::Budget;
 use super::{Glue, GlueError, Observer, Operation, Page, PageFuture, PageRequest, Reason};
 use crate::config::{Credentials, Query, RegionName};
 use attempts::Attempts;
@@ -19,6 +21,7 @@ use aws_smithy_http_client::{Connector, tls};
 use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
+use metered::{CALL, Metered};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,7 +58,12 @@ impl Sdk {
 
     /// A client with `credentials` for `region`. Endpoints come from the environment and the profile as in every AWS tool;
     /// credentials are loaded by the first request, so a failure to load them is that request's failure.
-    pub async fn connect(&self, credentials: &Credentials, region: &RegionName) -> AwsGlue {
+    pub async fn connect(
+        &self,
+        credentials: &Credentials,
+        region: &RegionName,
+        budget: Budget,
+    ) -> AwsGlue {
         let region_of_sdk = Region::new(region.as_str().to_owned());
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             // Given, or the start would wait for the instance metadata service.
@@ -77,7 +85,7 @@ impl Sdk {
             builder = builder
                 .credentials_provider(SharedCredentialsProvider::new(provider.build().await));
         }
-        self.client(builder, region)
+        self.client(builder, region, budget)
     }
 
     /// A client of a simulated endpoint on this machine: neither the environment's credentials, nor its endpoints or proxies have a say.
@@ -85,6 +93,7 @@ impl Sdk {
         observer: Arc<dyn Observer>,
         endpoint: String,
         region: &RegionName,
+        budget: Budget,
     ) -> AwsGlue {
         let sdk = Self {
             http: http_client(ProxyConfig::disabled()),
@@ -105,15 +114,16 @@ impl Sdk {
                 ),
             ))
             .build();
-        sdk.client(Builder::from(&config), region)
+        sdk.client(Builder::from(&config), region, budget)
     }
 
-    fn client(&self, builder: Builder, region: &RegionName) -> AwsGlue {
+    fn client(&self, builder: Builder, region: &RegionName, budget: Budget) -> AwsGlue {
         let tokens = TokenBucket::builder()
             .capacity(RETRY_TOKENS)
             .refill_rate(RETRY_TOKENS_PER_SECOND)
             .build();
         let config = builder
+            .http_client(Metered(self.http.clone()))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .retry_partition(
                 RetryPartition::custom(region.to_string())
@@ -130,6 +140,7 @@ impl Sdk {
         AwsGlue {
             client: aws_sdk_glue::Client::from_conf(config),
             region: region.clone(),
+            budget,
             observer: Arc::clone(&self.observer),
         }
     }
@@ -163,6 +174,7 @@ fn http_client(proxy: ProxyConfig) -> SharedHttpClient {
 pub struct AwsGlue {
     client: aws_sdk_glue::Client,
     region: RegionName,
+    budget: Budget,
     observer: Arc<dyn Observer>,
 }
 
@@ -174,11 +186,19 @@ impl Glue for AwsGlue {
 
 impl AwsGlue {
     async fn inbound_integrations(&self, request: PageRequest<'_>) -> Result<Page, GlueError> {
+        let allowance = request.allowance;
         let attempts = Attempts::new(
+            self.budget.clone(),
+            allowance.scope,
             Arc::clone(&self.observer),
             Operation::DescribeInboundIntegrations,
             matches!(request.query, Query::Integration(_)),
         );
+        let turn = tokio::time::timeout_at(allowance.deadline, attempts.first_turn());
+        let Ok(waited) = turn.await else {
+            return Err(self.short_of_budget(request.query));
+        };
+        let limit = (allowance.share)();
         let call = self
             .client
             .describe_inbound_integrations()
@@ -189,7 +209,7 @@ impl AwsGlue {
             Query::Target(arn) => call.target_arn(arn.as_str()),
             Query::All => call,
         };
-        let attempt_timeout = (request.limit / ATTEMPTS).max(SHORTEST_ATTEMPT.min(request.limit));
+        let attempt_timeout = (limit / ATTEMPTS).max(SHORTEST_ATTEMPT.min(limit));
         let call = call
             .customize()
             .interceptor(attempts.clone())
@@ -205,7 +225,7 @@ impl AwsGlue {
             );
         // Not the SDK's operation timeout: it would hide whether the time went to the request, to its credentials or to waiting
         // between tries of a throttled one.
-        match tokio::time::timeout(request.limit, call.send()).await {
+        match tokio::time::timeout(limit, CALL.scope(attempts.clone(), call.send())).await {
             Ok(Ok(output)) => match attempts.reason() {
                 None => Ok(convert::page(output)),
                 Some(reason) => Err(GlueError {
@@ -219,6 +239,9 @@ impl AwsGlue {
             },
             Ok(Err(error)) => {
                 let reason = attempts.reason().unwrap_or(Reason::Other);
+                if reason == Reason::Timeout && waited > limit {
+                    return Err(self.short_of_budget(request.query));
+                }
                 if reason == Reason::NotFound
                     && error
                         .as_service_error()
@@ -238,12 +261,16 @@ impl AwsGlue {
             }
             Err(_elapsed) => {
                 let reason = attempts.give_up();
+                // The time that it lacks is the time that it waited.
+                if reason == Reason::Timeout && waited > limit {
+                    return Err(self.short_of_budget(request.query));
+                }
                 Err(GlueError::new(
                     reason,
                     format!(
-                        "{} was given up after {:?}: {}",
+                        "{} was given up after {:.1} s: {}",
                         self.attempted(request.query),
-                        request.limit,
+                        limit.as_secs_f64(),
                         match reason {
                             Reason::Timeout => "AWS did not answer",
                             Reason::Credentials => "the credentials could not be loaded",
@@ -253,6 +280,17 @@ impl AwsGlue {
                 ))
             }
         }
+    }
+
+    fn short_of_budget(&self, query: &Query) -> GlueError {
+        GlueError::new(
+            Reason::Throttled,
+            format!(
+                "{} had to wait for other requests until the poll's time was used up: polling.requests_per_second is too low for what \
+                 is watched",
+                self.attempted(query)
+            ),
+        )
     }
 
     fn attempted(&self, query: &Query) -> String {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 /// The ticks of one scope in one region. The wall clock is read once, to find the phase: a jump of it moves no tick.
 #[derive(Clone, Copy, Debug)]
 pub struct Phase {
+    seed: u64,
     first: Instant,
     interval: Duration,
 }
@@ -19,7 +20,8 @@ impl Phase {
         let interval_millis = u64::try_from(interval.as_millis())
             .unwrap_or(u64::MAX)
             .max(1);
-        let phase = spread(scope.as_str(), region.as_str()) % interval_millis;
+        let seed = spread(scope.as_str(), region.as_str());
+        let phase = seed % interval_millis;
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -28,22 +30,31 @@ impl Phase {
         let wall_millis = (now.wall.max(0.0) * 1000.0) as u64;
         let wait = (phase + interval_millis - wall_millis % interval_millis) % interval_millis;
         Self {
+            seed,
             first: now.at + Duration::from_millis(wait),
             interval,
         }
     }
 
-    /// The first tick after `now` that is not before `earliest`, and how many ticks after `last` are passed over for it. Before
-    /// its first tick a scope polls once, at the start; that tick is then no tick that was missed.
-    pub fn next(&self, last: Instant, now: Instant, earliest: Option<Instant>) -> (Instant, u64) {
-        let index = self.index_after(earliest.map_or(now, |earliest| earliest.max(now)));
-        let tick = self.first + self.interval.saturating_mul(index);
+    /// When to poll after `now`: at `backoff` if that is still to come, else at the next tick. And how many ticks after `last`, when
+    /// the scope polled last, are passed over for it. Before its first tick a scope polls once, at the start; that tick is then none
+    /// that was missed.
+    pub fn next(&self, last: Instant, now: Instant, backoff: Option<Instant>) -> (Instant, u64) {
+        let backoff = backoff.filter(|backoff| *backoff > now);
+        let index = self.index_after(backoff.unwrap_or(now));
         let skipped = if last < self.first {
             0
         } else {
             u64::from(index - self.index_after(last))
         };
-        (tick, skipped)
+        let tick = self.first + self.interval.saturating_mul(index);
+        (backoff.unwrap_or(tick), skipped)
+    }
+
+    /// A number below 100, another one for each scope and `time`.
+    pub fn jitter(&self, time: u32) -> u32 {
+        let mixed = mix(self.seed.wrapping_add(u64::from(time)));
+        u32::try_from(mixed % 100).unwrap_or_default()
     }
 
     /// The index of the first tick after `moment`.
@@ -63,6 +74,10 @@ fn spread(scope: &str, region: &str) -> u64 {
     for byte in scope.bytes().chain([0]).chain(region.bytes()) {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
+    mix(hash)
+}
+
+fn mix(mut hash: u64) -> u64 {
     hash ^= hash >> 33;
     hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash ^ (hash >> 33)

@@ -6,20 +6,11 @@ boto3 is AWS' own client for Python: what it reads, AWS' model allows.
 """
 
 import datetime
-import json
-import sys
-import urllib.error
-import urllib.parse
-import urllib.request
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
-BOTO3_VERSION = "1.44.5"  # pip install boto3==1.44.5
+from world import ACCOUNT, REGION, check, client, control, control_path, finish, pages
 
-REGION = "eu-west-1"
-ACCOUNT = "111122223333"
 COUNT = 23
 PAGE = 5
 
@@ -36,41 +27,6 @@ ERRORS = {
     "ValidationException": 400,
     "ThrottlingException": 400,
 }
-
-BASE = sys.argv[1].rstrip("/")
-passed = failed = 0
-
-
-def check(what, good, detail=""):
-    global passed, failed
-    if good:
-        passed += 1
-    else:
-        failed += 1
-        print(f"FAILED {what} {detail}")
-
-
-def control(method, path, body=None):
-    """Steers the simulator; returns (HTTP status, JSON or None)."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{BASE}/simulator/{path}", data=data, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=10) as response:
-            text = response.read()
-            return response.status, json.loads(text) if text else None
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
-
-
-def client(service="glue", region=REGION, key="AKIASIMULATOR"):
-    return boto3.client(
-        service,
-        region_name=region,
-        endpoint_url=BASE,
-        aws_access_key_id=key,
-        aws_secret_access_key="not-a-secret",
-        config=Config(retries={"total_max_attempts": 1}, read_timeout=2),
-    )
 
 
 def raised(call, **arguments):
@@ -104,23 +60,11 @@ def integration(index):
     }
 
 
-def pages(call, member, **arguments):
-    """All pages, following Marker by hand: botocore has no paginator for these operations."""
-    found, marker = [], {}
-    while True:
-        answer = call(MaxRecords=PAGE, **arguments, **marker)
-        found.append(answer[member])
-        if "Marker" not in answer:
-            return found
-        marker = {"Marker": answer["Marker"]}
-
-
 def without(item, *names):
     return {name: value for name, value in item.items() if name not in names}
 
 
 def main():
-    check("boto3 version", boto3.__version__ == BOTO3_VERSION, boto3.__version__)
     glue = client()
     inbound = glue.describe_inbound_integrations
     created = glue.describe_integrations
@@ -134,10 +78,10 @@ def main():
     check("add all", control("POST", "integrations", items)[0] == 204)
 
     # Pages.
-    found = pages(inbound, "InboundIntegrations")
+    found = pages(inbound, "InboundIntegrations", MaxRecords=PAGE)
     check("page sizes", [len(page) for page in found] == [5, 5, 5, 5, 3], [len(page) for page in found])
     check("each once, by ARN", [item["IntegrationArn"] for page in found for item in page] == arns)
-    found = pages(created, "Integrations")
+    found = pages(created, "Integrations", MaxRecords=PAGE)
     check("DescribeIntegrations: each once", [item["IntegrationArn"] for page in found for item in page] == arns)
     answer = inbound()
     check("one page by default", len(answer["InboundIntegrations"]) == COUNT and "Marker" not in answer)
@@ -147,7 +91,8 @@ def main():
     answer = inbound(IntegrationArn=arns[7])
     check("IntegrationArn", [item["IntegrationArn"] for item in answer["InboundIntegrations"]] == [arns[7]])
     target = items[1]["TargetArn"]
-    found = [item["IntegrationArn"] for page in pages(inbound, "InboundIntegrations", TargetArn=target) for item in page]
+    found = pages(inbound, "InboundIntegrations", MaxRecords=PAGE, TargetArn=target)
+    found = [item["IntegrationArn"] for page in found for item in page]
     check("TargetArn", found == arns[1::3], found)
     check("TargetArn of nothing", inbound(TargetArn=target + "x")["InboundIntegrations"] == [])
     check("both agree", len(inbound(IntegrationArn=arns[1], TargetArn=target)["InboundIntegrations"]) == 1)
@@ -163,7 +108,7 @@ def main():
     check("ContinuousSync is a bool", item["IntegrationConfig"]["ContinuousSync"] is True)
     check("the rest", without(item, "CreateTime") == without(items[0], "CreateTime", "IntegrationName", "Tags"), item)
     bare = without(items[0], "IntegrationConfig", "Errors")
-    path = "integrations/" + urllib.parse.quote(arns[0], safe="")
+    path = control_path(arns[0])
     check("PUT", control("PUT", path, bare)[0] == 204)
     item = inbound(IntegrationArn=arns[0])["InboundIntegrations"][0]
     check("absent optionals", "IntegrationConfig" not in item and "Errors" not in item, item)
@@ -212,9 +157,8 @@ def main():
     check("DELETE", control("DELETE", path)[0] == 204 and len(inbound()["InboundIntegrations"]) == COUNT - 1)
     check("DELETE again", control("DELETE", path)[0] == 404)
 
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    finish()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,19 +1,26 @@
 //! Follows one call through its HTTP attempts: counts each, and knows why the last one failed, or what was under way when the
 //! call was given up.
 
-use super::reason;
+use super::reason::{self, Stage};
+use crate::glue::budget::Budget;
 use crate::glue::{Observer, Operation, Reason};
 use aws_sdk_glue::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_glue::error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::{
     BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
 };
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// An interceptor of one call. A clone sees the same call.
 #[derive(Clone)]
 pub struct Attempts {
+    budget: Budget,
+    scope: Arc<str>,
+    /// The first attempt has its turn before the call begins, so that the wait is no part of the call's time.
+    has_turn: Arc<AtomicBool>,
     observer: Arc<dyn Observer>,
     operation: Operation,
     /// The answer that there is no such integration is an answer to this call.
@@ -29,12 +36,24 @@ enum State {
     Failed(Reason),
     /// Loading credentials and signing.
     Preparing,
+    /// Waiting for the budget.
+    Waiting,
     Sent(Instant),
 }
 
 impl Attempts {
-    pub fn new(observer: Arc<dyn Observer>, operation: Operation, absence_is_answer: bool) -> Self {
+    /// A call on behalf of `scope`, of which nothing was sent yet.
+    pub fn new(
+        budget: Budget,
+        scope: &str,
+        observer: Arc<dyn Observer>,
+        operation: Operation,
+        absence_is_answer: bool,
+    ) -> Self {
         Self {
+            budget,
+            scope: scope.into(),
+            has_turn: Arc::default(),
             observer,
             operation,
             absence_is_answer,
@@ -42,11 +61,35 @@ impl Attempts {
         }
     }
 
+    /// Waits for the turn of the first attempt, and returns for how long.
+    pub async fn first_turn(&self) -> Duration {
+        let waited = self.turn().await;
+        self.has_turn.store(true, Ordering::Relaxed);
+        waited
+    }
+
+    /// Waits until the attempt may go out, and counts it.
+    pub async fn may_go_out(&self) {
+        if !self.has_turn.swap(false, Ordering::Relaxed) {
+            self.turn().await;
+        }
+        self.observer.sent(self.operation);
+        *self.lock() = State::Sent(Instant::now());
+    }
+
+    async fn turn(&self) -> Duration {
+        let since = Instant::now();
+        self.budget.turn(&self.scope).await;
+        let waited = since.elapsed();
+        self.observer.waited(self.operation, waited);
+        waited
+    }
+
     /// Why the last attempt failed, if it did.
     pub fn reason(&self) -> Option<Reason> {
         match *self.lock() {
             State::Failed(reason) => Some(reason),
-            State::Idle | State::Preparing | State::Sent(_) => None,
+            State::Idle | State::Preparing | State::Waiting | State::Sent(_) => None,
         }
     }
 
@@ -59,6 +102,7 @@ impl Attempts {
                 Reason::Timeout
             }
             State::Preparing => Reason::Credentials,
+            State::Waiting => Reason::Throttled,
             State::Failed(reason) => reason,
             State::Idle => Reason::Timeout,
         }
@@ -97,8 +141,7 @@ impl Intercept for Attempts {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        self.observer.sent(self.operation);
-        *self.lock() = State::Sent(Instant::now());
+        *self.lock() = State::Waiting;
         Ok(())
     }
 
@@ -112,15 +155,16 @@ impl Intercept for Attempts {
             .response()
             .map(|response| response.status().as_u16());
         let mut state = self.lock();
-        let sent = match *state {
-            State::Sent(since) => Some(since),
-            State::Idle | State::Failed(_) | State::Preparing => None,
+        let (stage, sent) = match *state {
+            State::Sent(since) => (Stage::Sent, Some(since)),
+            State::Waiting => (Stage::Waiting, None),
+            State::Idle | State::Failed(_) | State::Preparing => (Stage::Preparing, None),
         };
         let failure = match context.output_or_error() {
             // The SDK reads no body as `{}`, which is AWS's word that there is nothing: whoever sent no word at all is not Glue.
             Some(Ok(_)) if brought_nothing(context) => Some(Reason::InvalidResponse),
             Some(Ok(_)) => None,
-            Some(Err(error)) => Some(reason::of_attempt(error, status, sent.is_some())),
+            Some(Err(error)) => Some(reason::of_attempt(error, status, stage)),
             None => Some(Reason::Other),
         };
         if let Some(since) = sent {

@@ -17,15 +17,25 @@ use std::error::Error;
 /// A log line is for reading: what AWS says in more than this is cut.
 const LONGEST_MESSAGE: usize = 1_000;
 
-/// Why an attempt failed that had been `sent`, or had not got that far.
-pub fn of_attempt(error: &OrchestratorError<Erased>, status: Option<u16>, sent: bool) -> Reason {
-    if !sent {
-        // Before it is sent an attempt loads credentials, finds the endpoint and signs; only the first can take time.
-        return if error.is_timeout_error() || has_cause::<CredentialsError>(error) {
-            Reason::Credentials
-        } else {
-            Reason::Other
-        };
+/// How far an attempt had got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Loading credentials, finding the endpoint and signing; only the first can take time.
+    Preparing,
+    /// Waiting for the budget.
+    Waiting,
+    Sent,
+}
+
+/// Why an attempt failed that had got so far.
+pub fn of_attempt(error: &OrchestratorError<Erased>, status: Option<u16>, stage: Stage) -> Reason {
+    match stage {
+        Stage::Preparing if error.is_timeout_error() || has_cause::<CredentialsError>(error) => {
+            return Reason::Credentials;
+        }
+        Stage::Preparing => return Reason::Other,
+        Stage::Waiting => return Reason::Throttled,
+        Stage::Sent => {}
     }
     if error.is_timeout_error() {
         return Reason::Timeout;

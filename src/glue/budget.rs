@@ -1,0 +1,144 @@
+//! How many requests per second may go out with one set of credentials in one region. AWS throttles per account and region, and what
+//! the exporter takes of that quota is missing elsewhere.
+//!
+//! Who waits is served in turn, scope by scope, so that a scope with hundreds of ARNs does not hold up one with a single listing. A
+//! request takes its share at the moment at which it goes out: one that hangs holds no place, and one that is tried again waits again.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// After a pause so much may go out at once: one second's requests.
+const BURST: Duration = Duration::from_secs(1);
+
+/// A budget. A clone is the same one.
+#[derive(Clone, Debug)]
+pub struct Budget(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    /// From one request to the next.
+    period: Duration,
+    /// When the whole burst may go out again: it moves by a period with each request.
+    recovered: Instant,
+    /// The scopes that wait, the next to be served first.
+    waiting: VecDeque<Waiting>,
+    serving: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    scope: String,
+    turns: VecDeque<oneshot::Sender<()>>,
+}
+
+impl Budget {
+    /// A budget of so many requests per second, at least one.
+    pub fn new(per_second: u16) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            period: period(per_second),
+            recovered: Instant::now(),
+            waiting: VecDeque::new(),
+            serving: false,
+        })))
+    }
+
+    /// Another rate from now on.
+    pub fn set(&self, per_second: u16) {
+        self.lock().period = period(per_second);
+    }
+
+    /// Returns when a request of `scope` may go out. Dropping the future gives up the place.
+    pub async fn turn(&self, scope: &str) {
+        let turn = {
+            let mut state = self.lock();
+            if state.waiting.is_empty() && state.take(Instant::now()).is_ok() {
+                return;
+            }
+            let (sender, turn) = oneshot::channel();
+            state.enqueue(scope, sender);
+            if !state.serving {
+                state.serving = true;
+                tokio::spawn(self.clone().serve());
+            }
+            turn
+        };
+        // The sender is dropped unused only with the runtime.
+        let _ = turn.await;
+    }
+
+    async fn serve(self) {
+        loop {
+            let next = {
+                let mut state = self.lock();
+                state.drop_abandoned();
+                if state.waiting.is_empty() {
+                    state.serving = false;
+                    return;
+                }
+                match state.take(Instant::now()) {
+                    Ok(()) => {
+                        if let Some(turn) = state.dequeue() {
+                            // Who gives up at this very moment has used the turn.
+                            let _ = turn.send(());
+                        }
+                        continue;
+                    }
+                    Err(next) => next,
+                }
+            };
+            tokio::time::sleep_until(next).await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Takes one request's share, or says when there will be one.
+    fn take(&mut self, now: Instant) -> Result<(), Instant> {
+        let recovered = self.recovered.max(now) + self.period;
+        // A budget of one per second has no burst beyond that one.
+        let earliest = recovered - BURST.max(self.period);
+        if earliest > now {
+            return Err(earliest);
+        }
+        self.recovered = recovered;
+        Ok(())
+    }
+
+    fn enqueue(&mut self, scope: &str, turn: oneshot::Sender<()>) {
+        match self.waiting.iter_mut().find(|line| line.scope == scope) {
+            Some(line) => line.turns.push_back(turn),
+            None => self.waiting.push_back(Waiting {
+                scope: scope.to_owned(),
+                turns: VecDeque::from([turn]),
+            }),
+        }
+    }
+
+    /// The next turn of the scope that was served longest ago.
+    fn dequeue(&mut self) -> Option<oneshot::Sender<()>> {
+        let mut line = self.waiting.pop_front()?;
+        let turn = line.turns.pop_front();
+        if !line.turns.is_empty() {
+            self.waiting.push_back(line);
+        }
+        turn
+    }
+
+    fn drop_abandoned(&mut self) {
+        for line in &mut self.waiting {
+            line.turns.retain(|turn| !turn.is_closed());
+        }
+        self.waiting.retain(|line| !line.turns.is_empty());
+    }
+}
+
+fn period(per_second: u16) -> Duration {
+    Duration::from_secs(1) / u32::from(per_second.max(1))
+}

@@ -1,0 +1,203 @@
+//! The request budget: on a paused clock by itself, and over the wire with the SDK's retries.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use glue_integration_exporter::board::Board;
+use glue_integration_exporter::clock::Clock;
+use glue_integration_exporter::exposition::own::Own;
+use glue_integration_exporter::glue::aws::Sdk;
+use glue_integration_exporter::glue::budget::Budget;
+use glue_integration_exporter::poll::Poller;
+use glue_integration_exporter::simulator::{Fault, FaultKind, On, Simulator, World};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use support::account::{arn, watches};
+use support::page::Page;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Notes when the turns of a scope came.
+fn ask(
+    budget: &Budget,
+    scope: &'static str,
+    times: usize,
+    turns: &Arc<Mutex<Vec<(Instant, &'static str)>>>,
+) {
+    for _ in 0..times {
+        let (budget, turns) = (budget.clone(), Arc::clone(turns));
+        tokio::spawn(async move {
+            budget.turn(scope).await;
+            turns.lock().unwrap().push((Instant::now(), scope));
+        });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_second_sees_more_requests_than_it_may() {
+    for rate in [1, 5, 10, 1000] {
+        let budget = Budget::new(rate);
+        let turns = Arc::default();
+        ask(&budget, "lake", usize::from(rate) * 5, &turns);
+        // The burst, and then as many as there are seconds.
+        tokio::time::sleep(SECOND * 3 + SECOND / 2000).await;
+        let had = turns.lock().unwrap().len();
+        assert_eq!(had, usize::from(rate) * 4, "at {rate} per second");
+        tokio::time::sleep(SECOND * 2).await;
+        assert_eq!(turns.lock().unwrap().len(), usize::from(rate) * 5);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn scopes_that_wait_are_served_in_turn() {
+    let budget = Budget::new(10);
+    let turns = Arc::default();
+    ask(&budget, "hundreds", 200, &turns);
+    tokio::time::sleep(SECOND).await;
+    turns.lock().unwrap().clear();
+    let asked = Instant::now();
+    ask(&budget, "one", 1, &turns);
+    ask(&budget, "three", 3, &turns);
+    tokio::time::sleep(SECOND).await;
+    let turns = turns.lock().unwrap();
+    let last = |scope| turns.iter().rfind(|(_, of)| *of == scope).unwrap().0 - asked;
+    assert!(last("one") <= SECOND / 5, "{:?}", last("one"));
+    assert!(last("three") <= SECOND * 9 / 10, "{:?}", last("three"));
+    assert!(
+        turns.iter().any(|(_, scope)| *scope == "hundreds"),
+        "nor do they keep it out"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gives_up_holds_no_place() {
+    let budget = Budget::new(1);
+    budget.turn("lake").await;
+    let waiting: Vec<_> = (0..100).map(|_| budget.clone()).collect();
+    for budget in &waiting {
+        let given_up = tokio::time::timeout(SECOND / 1000, budget.turn("given up"));
+        assert!(given_up.await.is_err());
+    }
+    let asked = Instant::now();
+    budget.turn("lake").await;
+    assert!(asked.elapsed() <= SECOND, "{:?}", asked.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_rate_holds_from_the_next_turn_on() {
+    let budget = Budget::new(1);
+    let turns = Arc::default();
+    ask(&budget, "lake", 100, &turns);
+    tokio::time::sleep(SECOND * 2).await;
+    budget.set(100);
+    tokio::time::sleep(SECOND * 3).await;
+    assert_eq!(turns.lock().unwrap().len(), 100);
+}
+
+/// One poll over the wire. Returns the page, and how many requests arrived.
+async fn poll(
+    yaml: &str,
+    per_second: u16,
+    timeout: Duration,
+    fault: Option<Fault>,
+) -> (Page, usize) {
+    let simulator = Simulator::bind("127.0.0.1:0".parse().unwrap(), World::of(Vec::new()))
+        .await
+        .unwrap();
+    let (address, handle) = (simulator.local_addr(), simulator.handle());
+    if let Some(fault) = fault {
+        handle.push_fault(fault);
+    }
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(simulator.serve(stop.clone().cancelled_owned()));
+    let mut watch = watches(yaml).remove(0);
+    watch.timeout = timeout;
+    let own = Arc::new(Own::new().unwrap());
+    let clock = Clock::system();
+    let board = Arc::new(Board::new(std::slice::from_ref(&watch), clock.clone()));
+    let client = Sdk::connect_simulated(
+        Arc::clone(&own) as _,
+        format!("http://{address}"),
+        &watch.region,
+        Budget::new(per_second),
+    );
+    Poller::new(
+        watch,
+        Arc::new(client),
+        Arc::clone(&board),
+        Arc::clone(&own),
+        clock,
+    )
+    .poll()
+    .await;
+    board.publish_now();
+    stop.cancel();
+    serving.await.unwrap();
+    (
+        Page::read(&board.page().scrape(&own, 0.0)),
+        handle.requests().len(),
+    )
+}
+
+#[tokio::test]
+async fn a_poll_that_ends_for_lack_of_budget_is_throttled() {
+    let arns: Vec<String> = (0..40).map(arn).collect();
+    let yaml = format!(
+        "scopes: [{{name: lake, integration_arns: [{}]}}]",
+        arns.join(", ")
+    );
+    let (page, requests) = poll(&yaml, 5, SECOND * 2, None).await;
+    let failures = |reason| {
+        page.value(
+            "glue_integration_exporter_poll_failures_total",
+            &[("reason", reason)],
+        )
+    };
+    assert_eq!(
+        (failures("throttled"), failures("timeout")),
+        (Some(1.0), Some(0.0))
+    );
+    assert!(
+        (5..=16).contains(&requests),
+        "the burst and two seconds: {requests}"
+    );
+    let present = page.find("aws_glue_integration_present", &[]).len();
+    // The last one may have gone out too late for an answer.
+    assert!(
+        present + 1 >= requests,
+        "what could be had is shown: {present} of {requests}"
+    );
+}
+
+#[tokio::test]
+async fn requests_that_are_tried_again_wait_again() {
+    let fault = Fault::new(
+        On::any(),
+        FaultKind::error("InternalServiceException", "try again"),
+    );
+    let arns: Vec<String> = (0..4).map(arn).collect();
+    let yaml = format!(
+        "scopes: [{{name: lake, integration_arns: [{}]}}]",
+        arns.join(", ")
+    );
+    let begun = Instant::now();
+    let (page, requests) = poll(&yaml, 3, SECOND * 30, Some(fault)).await;
+    assert_eq!(requests, 12, "each is tried three times");
+    // Three at once, and three more in each second.
+    assert!(begun.elapsed() >= SECOND * 3, "{:?}", begun.elapsed());
+    let waited = "glue_integration_exporter_api_request_wait_seconds";
+    assert_eq!(page.value(&format!("{waited}_count"), &[]), Some(12.0));
+    assert!(page.value(&format!("{waited}_sum"), &[]).unwrap() > 0.1);
+    let failures = page.value(
+        "glue_integration_exporter_api_request_failures_total",
+        &[("reason", "server_error")],
+    );
+    assert_eq!(failures, Some(12.0));
+}
