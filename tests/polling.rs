@@ -387,6 +387,7 @@ async fn a_throttled_scope_waits_longer_but_never_lets_its_data_end() {
         assert!(
             waits
                 .iter()
+                .skip(1)
                 .all(|wait| wait.abs_diff(MINUTE) < Duration::from_millis(10)),
             "back at its interval: {waits:?}"
         );
