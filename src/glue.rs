@@ -8,7 +8,7 @@ use crate::clock::{Clock, Moment};
 use crate::config::Query;
 use crate::snapshot::Integration;
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
@@ -175,14 +175,18 @@ pub trait Glue: Send + Sync {
 
 /// A listing of 10,000 pages is 100 times what the largest known account needs; more is an answer that never ends.
 const MAX_PAGES: usize = 10_000;
+/// In bytes: 100,000 integrations with an error each take about 150 million. It bounds what an answer without an end can take.
+const LARGEST_LISTING: usize = 256 << 20;
 
 /// The answer to one query while its pages are followed, and what it came to. A listing that was given up goes on where it stopped.
 #[derive(Debug)]
 pub struct Listing {
     query: Query,
     page_size: Option<u16>,
-    /// In the order in which AWS sent them, each with the moment of its page.
-    integrations: Vec<(Arc<Integration>, Moment)>,
+    /// By ARN, each with the moment of its page: when one comes twice, the later page is right.
+    integrations: BTreeMap<String, (Arc<Integration>, Moment)>,
+    /// About how much memory they take, in bytes.
+    weight: usize,
     without_arn: usize,
     marker: Option<String>,
     markers_seen: HashSet<String>,
@@ -230,7 +234,8 @@ impl Listing {
         Self {
             query,
             page_size,
-            integrations: Vec::new(),
+            integrations: BTreeMap::new(),
+            weight: 0,
             without_arn: 0,
             marker: None,
             markers_seen: HashSet::new(),
@@ -267,7 +272,19 @@ impl Listing {
             {
                 continue;
             }
-            self.integrations.push((Arc::new(integration), now));
+            self.weight += integration.weight();
+            let arn = integration.arn.clone();
+            if let Some((earlier, _)) = self.integrations.insert(arn, (Arc::new(integration), now))
+            {
+                self.weight -= earlier.weight();
+            }
+        }
+        if self.weight > LARGEST_LISTING {
+            self.state = State::Failed(GlueError::new(
+                Reason::InvalidResponse,
+                format!("the listing was given up: it takes more than {LARGEST_LISTING} bytes"),
+            ));
+            return;
         }
         if let Query::Integration(arn) = &self.query
             && received > 0
@@ -306,6 +323,7 @@ impl Listing {
                 ));
             }
             Some(marker) => {
+                self.weight += marker.len();
                 self.markers_seen.insert(marker.clone());
                 self.marker = Some(marker);
             }
@@ -320,7 +338,7 @@ impl Listing {
     /// What was had. A query that was not asked at all fails for `reason`.
     pub fn into_answer(self, reason: Reason) -> Answer {
         Answer {
-            integrations: self.integrations,
+            integrations: self.integrations.into_values().collect(),
             outcome: match self.state {
                 State::Complete(at) => Ok(at),
                 State::Failed(error) => Err(error),

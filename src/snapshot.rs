@@ -81,6 +81,43 @@ pub struct Integration {
     pub errors: Vec<IntegrationError>,
 }
 
+impl Integration {
+    /// About how many bytes of memory it takes.
+    pub fn weight(&self) -> usize {
+        let texts = [
+            &self.arn,
+            &self.arn,
+            &self.name,
+            &self.source_arn,
+            &self.target_arn,
+        ]
+        .map(String::len)
+        .iter()
+        .sum::<usize>();
+        let optional = [&self.status_text, &self.target_namespace]
+            .into_iter()
+            .flatten()
+            .map(String::len)
+            .sum::<usize>();
+        let errors = self
+            .errors
+            .iter()
+            .map(|error| {
+                let texts = [&error.code, &error.message];
+                size_of::<IntegrationError>()
+                    + texts.into_iter().flatten().map(String::len).sum::<usize>()
+            })
+            .sum::<usize>();
+        let properties = self
+            .source_properties
+            .0
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 2 * size_of::<String>())
+            .sum::<usize>();
+        size_of::<Self>() + texts + optional + errors + properties
+    }
+}
+
 /// An error that AWS lists for an integration; both parts are optional in the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IntegrationError {
