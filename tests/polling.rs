@@ -480,3 +480,21 @@ async fn a_scope_that_never_saw_an_integration_does_not_hide_it() {
     assert_eq!(page.status(&arn(1)).as_deref(), Some("ACTIVE"));
     assert_eq!(page.value("aws_glue_integration_present", &[]), Some(1.0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_slept_polls_once_and_not_for_each_poll_that_it_missed() {
+    let watch = &watches(DISCOVERY)[0];
+    let bench = Bench::new(std::slice::from_ref(watch));
+    let account = Account::new();
+    bench.run(watch, &account);
+    sleep(MINUTE * 2).await;
+    account.asked();
+    // All at once, as if the process had not run meanwhile.
+    advance(MINUTE * 30).await;
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(account.asked().len(), 1);
+    let skipped = gauge(&bench.page(), SKIPPED).unwrap();
+    assert!((28.0..=30.0).contains(&skipped), "{skipped}");
+    sleep(MINUTE * 2).await;
+    assert_eq!(account.asked().len(), 2, "and then on schedule again");
+}
