@@ -1,9 +1,10 @@
 //! Log lines: their form, their level, and what never stands in them.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener};
 use std::os::unix::net::UnixStream;
 
-use glue_integration_exporter::simulator::{SimulatedConfig, World};
+use glue_integration_exporter::simulator::{Fault, FaultKind, On, SimulatedConfig, World};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -121,6 +122,48 @@ fn no_secret_is_ever_told() {
         tells_no_secret(&ended.stdout);
         tells_no_secret(&ended.stderr);
     }
+}
+
+/// What AWS says of a wrong signature: it repeats the request, with its token.
+const WRONG_SIGNATURE: &str = "The request signature we calculated does not match the signature you provided.\n\n\
+    The Canonical String for this request should have been\n\
+    'POST\n/\n\nhost:glue.eu-west-1.amazonaws.com\nx-amz-security-token:session-token-value\n'";
+
+#[test]
+fn the_token_in_what_aws_says_of_a_wrong_signature_is_not_told() {
+    let (setup, sim) = with_secrets();
+    sim.handle.push_fault(Fault::new(
+        On::any(),
+        FaultKind::error("InvalidSignatureException", WRONG_SIGNATURE),
+    ));
+    // Of Glue and of STS, which speaks XML.
+    let sts = TcpListener::bind("127.0.0.1:0").unwrap();
+    let setup = setup.env(
+        "AWS_ENDPOINT_URL_STS",
+        &format!("http://{}", sts.local_addr().unwrap()),
+    );
+    std::thread::spawn(move || {
+        for mut socket in sts.incoming().flatten() {
+            let body = format!(
+                "<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code><Message>{WRONG_SIGNATURE}</Message></Error></ErrorResponse>"
+            );
+            let head = "HTTP/1.1 403 Forbidden\r\nContent-Type: text/xml\r\nConnection: close";
+            let _ = socket.read(&mut [0; 8192]);
+            let _ = write!(
+                socket,
+                "{head}\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            // Closed with something unread, the answer could be lost.
+            let _ = socket.shutdown(Shutdown::Write);
+            let _ = std::io::copy(&mut socket, &mut std::io::sink());
+        }
+    });
+    let ended = setup.run(&["once", "--log.level=debug"]);
+    assert_eq!(ended.code, Some(1));
+    let told = ended.stderr.matches("The request signature").count();
+    assert_eq!(told, 3, "{}", ended.stderr);
+    tells_no_secret(&ended.stderr);
 }
 
 #[test]

@@ -16,6 +16,8 @@ use std::error::Error;
 
 /// A log line is for reading: what AWS says in more than this is cut.
 const LONGEST_MESSAGE: usize = 1_000;
+/// Where AWS, to whom a signature is wrong, begins to repeat the request that it should have been made of: with the session's token.
+const REQUEST_REPEATED: &str = "The Canonical String";
 
 /// How far an attempt had got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +191,10 @@ pub fn in_words(error: &SdkError<ApiError, HttpResponse>) -> String {
         if let Some(response) = error.raw_response() {
             words.push_str(&format!(" (HTTP status {})", response.status().as_u16()));
         }
+    }
+    if let Some(begin) = words.find(REQUEST_REPEATED) {
+        words.truncate(begin);
+        words.push('…');
     }
     if let Some((end, _)) = words.char_indices().nth(LONGEST_MESSAGE) {
         words.truncate(end);
