@@ -171,17 +171,17 @@ pub async fn keep(
 ) {
     let mut failing = false;
     let mut written = None;
-    while !stop.is_cancelled() {
-        tokio::select! {
+    loop {
+        let last = tokio::select! {
             () = async {
                 tokio::time::sleep(SHORTEST_PAUSE).await;
                 tokio::select! {
                     () = tokio::time::sleep(WRITE_INTERVAL) => {}
                     () = board.status_changed() => {}
                 }
-            } => {}
-            () = stop.cancelled() => {}
-        }
+            } => false,
+            () = stop.cancelled() => true,
+        };
         let target = path.borrow_and_update().clone();
         let state = (board.polls(), target.clone());
         if let Some(path) = target
@@ -189,6 +189,9 @@ pub async fn keep(
         {
             failing = write_now(&board, path, failing).await;
             written = Some(state).filter(|_| !failing);
+        }
+        if last {
+            return;
         }
     }
 }

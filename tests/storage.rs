@@ -10,7 +10,8 @@ mod support;
 
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::Watch;
-use glue_integration_exporter::glue::Reason;
+use glue_integration_exporter::glue::{Answer, Reason};
+use glue_integration_exporter::last_good::{PollResult, key};
 use glue_integration_exporter::snapshot::Status;
 use glue_integration_exporter::storage;
 use proptest::prelude::*;
@@ -18,9 +19,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
-use support::account::{Account, Behaviour, Bench, START, arn, watches};
+use support::account::{Account, Behaviour, Bench, START, arn, integration, watches};
 use support::page::Page;
+use tokio::sync::watch;
 use tokio::time::{Instant, advance};
+use tokio_util::sync::CancellationToken;
 
 const SINCE: &str = "aws_glue_integration_status_since_timestamp_seconds";
 const HOUR: Duration = Duration::from_secs(3600);
@@ -163,6 +166,44 @@ async fn a_restart_in_an_outage_keeps_to_what_was_said_before_it() {
         (page.status(&arn(1)), scope(&page, "stale", "lake")),
         (None, Some(1.0))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_while_the_file_is_written_is_in_it_after_a_stop() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let watches = watches("scopes: [{name: lake, regions: [eu-west-1]}]");
+    let bench = Bench::new(&watches);
+    let see = |status| {
+        let now = bench.clock.now();
+        let answer = Answer {
+            integrations: vec![(Arc::new(integration(&arn(1), status)), now)],
+            outcome: Ok(now),
+        };
+        let poll = PollResult {
+            started: now,
+            ended: now,
+            answers: vec![answer],
+        };
+        bench.board.apply(&key(&watches[0]), poll);
+    };
+    let stop = CancellationToken::new();
+    let sender = watch::Sender::new(Some(path.clone()));
+    let keeping = tokio::spawn(storage::keep(
+        Arc::clone(&bench.board),
+        sender.subscribe(),
+        stop.clone(),
+    ));
+    see(Status::Active);
+    tokio::time::sleep(Duration::from_millis(499)).await;
+    advance(Duration::from_millis(2)).await;
+    // The write is under way in a thread of its own, and goes on here only when this test waits.
+    tokio::task::yield_now().await;
+    see(Status::Failed);
+    stop.cancel();
+    keeping.await.unwrap();
+    let bench = restarted(&watches, &bench, Duration::ZERO, &path);
+    assert_eq!(bench.page().status(&arn(1)).as_deref(), Some("FAILED"));
 }
 
 #[tokio::test(start_paused = true)]
