@@ -184,7 +184,7 @@ impl LastGood {
     }
 
     /// Takes over what was kept by the process before: the data of those queries that are still asked, and the moment of each
-    /// status. A scope that was polled so long ago that nothing of it may be shown any more begins anew.
+    /// status. Data that are too old to be shown too: what an older sight elsewhere says is not right again after a restart.
     pub fn restore(&mut self, stored: Stored, now: Moment) {
         // A clock that was set back since makes data younger, never older than the exporter itself could have seen it.
         let at = |wall: f64| {
@@ -199,11 +199,8 @@ impl LastGood {
                     scope.as_str() == before.scope && region.as_str() == before.region
                 })
                 .map(|(_, scope)| scope);
-            if let Some(scope) = scope
-                && let Some(polled) = at(before.polled)
-                && polled + scope.stale_after > now.at
-            {
-                scope.restore(before, polled, at);
+            if let Some(scope) = scope {
+                scope.restore(before, now.at, at);
             }
         }
         for before in stored.statuses {
@@ -437,12 +434,7 @@ impl Scope {
         }
     }
 
-    fn restore(
-        &mut self,
-        before: StoredScope,
-        polled: Instant,
-        at: impl Fn(f64) -> Option<Instant>,
-    ) {
+    fn restore(&mut self, before: StoredScope, now: Instant, at: impl Fn(f64) -> Option<Instant>) {
         for stored in before.queries {
             let same = self
                 .queries
@@ -461,15 +453,20 @@ impl Scope {
                     .collect();
             }
         }
-        self.polled = Some(Polled {
-            up: before.up,
-            // Whatever is shown is from before this process.
-            stale: true,
-            at: polled,
-            duration: before.duration,
-        });
         self.last_success = before.last_success;
-        self.awaited = false;
+        // After a stop so long that nothing of it may be shown any more, a scrape waits as at a first start.
+        if let Some(polled) = at(before.polled)
+            && polled + self.stale_after > now
+        {
+            self.polled = Some(Polled {
+                up: before.up,
+                // Whatever is shown is from before this process.
+                stale: true,
+                at: polled,
+                duration: before.duration,
+            });
+            self.awaited = false;
+        }
     }
 
     /// Takes over what is known of the scope as it was configured before.

@@ -129,8 +129,38 @@ async fn data_that_are_too_old_are_not_served_but_the_moment_of_a_status_is_kept
         !bench.board.page().is_complete(),
         "a scrape waits as at a first start"
     );
+    account.set(Behaviour::Fail(Reason::Network));
+    assert!(!bench.poller(&watches[0], &account).poll().await);
+    let page = bench.page();
+    assert_eq!(scope(&page, "stale", "lake"), Some(1.0));
+    assert_eq!(
+        scope(&page, "last_success_timestamp_seconds", "lake"),
+        scope(&before.page(), "last_success_timestamp_seconds", "lake")
+    );
+    account.set(Behaviour::Answer);
     assert!(bench.poller(&watches[0], &account).poll().await);
     assert_eq!(bench.page().value(SINCE, &[]), since);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_sight_that_is_too_old_itself_is_right_after_a_restart_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let watches = watches(
+        "scopes:\n- {name: first, regions: [eu-west-1], stale_after: 2m}\n- {name: second, regions: [eu-west-1], stale_after: 4h}",
+    );
+    let bench = Bench::new(&watches);
+    let account = Account::new();
+    account.put(&arn(1), Status::Active);
+    assert!(bench.poller(&watches[1], &account).poll().await);
+    advance(Duration::from_secs(60)).await;
+    account.put(&arn(1), Status::Failed);
+    assert!(bench.poller(&watches[0], &account).poll().await);
+    advance(Duration::from_secs(600)).await;
+    assert_eq!(bench.page().status(&arn(1)).as_deref(), Some("FAILED"));
+    storage::write(&path, &bench.board.stored()).unwrap();
+    let bench = restarted(&watches, &bench, Duration::ZERO, &path);
+    assert_eq!(bench.page().status(&arn(1)).as_deref(), Some("FAILED"));
 }
 
 #[tokio::test(start_paused = true)]
