@@ -108,13 +108,6 @@ struct StatusSince {
     seen: Instant,
 }
 
-/// AWS answered that an integration is not there.
-#[derive(Clone, Copy, Debug)]
-struct Gone {
-    at: Instant,
-    had_been_seen: bool,
-}
-
 impl LastGood {
     /// Starts with nothing known of `watches`.
     pub fn new<'a>(watches: impl IntoIterator<Item = &'a Watch>) -> Self {
@@ -277,12 +270,11 @@ impl LastGood {
         changes
     }
 
-    /// AWS answered that these are gone. An older sight of one elsewhere is not shown any more, if this scope had seen it: the
-    /// credentials of a scope that never saw it may be those of another account.
+    /// AWS answered that these, which the scope that asked had seen, are gone. An older sight of one elsewhere is not shown any more.
     /// Returns whether the moment of a status was forgotten.
-    fn forget(&mut self, gone: &BTreeMap<String, Gone>) -> bool {
+    fn forget(&mut self, gone: &BTreeMap<String, Instant>) -> bool {
         let before = self.statuses.len();
-        for (arn, gone) in gone {
+        for (arn, at) in gone {
             let mut seen_elsewhere = false;
             for (_, known) in self
                 .scopes
@@ -292,7 +284,7 @@ impl LastGood {
                 let Some(sight) = known.sights.get(arn) else {
                     continue;
                 };
-                if gone.had_been_seen && sight.seen < gone.at {
+                if sight.seen < *at {
                     known.sights.remove(arn);
                 } else {
                     seen_elsewhere = true;
@@ -483,14 +475,14 @@ impl Scope {
         self.unpolled = before.unpolled;
     }
 
-    /// Returns what AWS answered to be gone: what this scope had seen or asks for by name, and complete answers lack now.
-    /// `seen` is what this poll brought.
+    /// Returns what AWS answered to be gone, and when: what this scope had seen, and complete answers lack now. Not what it never saw:
+    /// its credentials may be those of another account. `seen` is what this poll brought.
     fn apply(
         &mut self,
         poll: PollResult,
         seen: &BTreeMap<String, (Status, Moment)>,
-    ) -> BTreeMap<String, Gone> {
-        let mut missing: BTreeMap<String, Gone> = BTreeMap::new();
+    ) -> BTreeMap<String, Instant> {
+        let mut gone: BTreeMap<String, Instant> = BTreeMap::new();
         let seen_before: BTreeSet<String> = self
             .configured()
             .filter(|arn| self.sights(arn).next().is_some())
@@ -504,19 +496,12 @@ impl Scope {
                     let before = std::mem::take(&mut known.sights);
                     known.see(answer.integrations);
                     known.complete = Some(at.at);
-                    if let Query::Integration(arn) = query {
-                        missing.entry(arn.to_string()).or_insert(Gone {
-                            at: at.at,
-                            had_been_seen: seen_before.contains(arn.as_str()),
-                        });
+                    if let Query::Integration(arn) = query
+                        && seen_before.contains(arn.as_str())
+                    {
+                        gone.insert(arn.to_string(), at.at);
                     }
-                    missing.extend(before.into_keys().map(|arn| {
-                        let gone = Gone {
-                            at: at.at,
-                            had_been_seen: true,
-                        };
-                        (arn, gone)
-                    }));
+                    gone.extend(before.into_keys().map(|arn| (arn, at.at)));
                 }
                 Err(_) => {
                     up = false;
@@ -543,8 +528,8 @@ impl Scope {
             at: poll.ended.at,
             duration: poll.ended.at - poll.started.at,
         });
-        missing.retain(|arn, _| !seen.contains_key(arn));
-        missing
+        gone.retain(|arn, _| !seen.contains_key(arn));
+        gone
     }
 }
 

@@ -23,6 +23,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 const DISCOVERY: &str = "scopes: [{name: lake, regions: [eu-west-1]}]";
 
+const SINCE: &str = "aws_glue_integration_status_since_timestamp_seconds";
 const UP: &str = "glue_integration_exporter_scope_up";
 const STALE: &str = "glue_integration_exporter_scope_stale";
 const POLLS: &str = "glue_integration_exporter_polls_total";
@@ -314,7 +315,6 @@ async fn what_failed_keeps_its_last_good_data_until_it_is_too_old() {
 
 #[tokio::test(start_paused = true)]
 async fn the_moment_of_a_status_is_anew_only_after_aws_said_that_the_integration_is_gone() {
-    const SINCE: &str = "aws_glue_integration_status_since_timestamp_seconds";
     let watch = &watches(DISCOVERY)[0];
     let bench = Bench::new(std::slice::from_ref(watch));
     let account = Account::new();
@@ -479,6 +479,13 @@ async fn a_scope_that_never_saw_an_integration_does_not_hide_it() {
     let page = bench.page();
     assert_eq!(page.status(&arn(1)).as_deref(), Some("ACTIVE"));
     assert_eq!(page.value("aws_glue_integration_present", &[]), Some(1.0));
+    // Nor does it make the moment of the status anew, when a reload has just given the other scope another name.
+    let since = page.value(SINCE, &[]);
+    let watches = support::account::watches(&yaml.replace("name: all", "name: everything"));
+    bench.board.reconfigure(&watches);
+    assert!(bench.poller(&watches[1], &wrong).poll().await);
+    assert!(bench.poller(&watches[0], &right).poll().await);
+    assert_eq!(bench.page().value(SINCE, &[]), since);
 }
 
 #[tokio::test(start_paused = true)]
