@@ -58,7 +58,7 @@ pub struct Scope {
     pub interval: Duration,
     /// For one poll with all its pages and retries; below `interval`.
     pub timeout: Duration,
-    /// For how long the last good data is served; at least twice `interval`.
+    /// For how long the last good data is served; at least twice `interval`, at most 100 years.
     pub stale_after: Duration,
     /// AWS requests in flight at once, in each region.
     pub concurrency: usize,

@@ -12,6 +12,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45);
 const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
 /// Long: to resolve a page because we are blind is worse than old data that says that it is old.
 const DEFAULT_STALE_AFTER: Duration = Duration::from_secs(3600);
+/// 100 years. The clock ends somewhere beyond, and adding to it would panic.
+const LONGEST_STALE_AFTER: Duration = Duration::from_secs(36_500 * 86_400);
 
 /// How a scope, or `polling` for all of them, is polled, as far as it says so.
 #[derive(Default)]
@@ -105,6 +107,14 @@ impl Reader {
             Given::Wrong => return None,
         };
         let stale_after = Duration::from(given);
+        if stale_after > LONGEST_STALE_AFTER {
+            if let Given::Right(..) = own.stale_after {
+                let most = Span::from(LONGEST_STALE_AFTER);
+                let text = format!("{given} is too long; allowed: at most {most}");
+                self.mistake(stale_after_at, text);
+            }
+            return None;
+        }
         let (interval, least) = (Span::from(interval), Span::from(interval * 2));
         if stale_after >= Duration::from(least) {
             return Some(stale_after);
