@@ -188,6 +188,8 @@ pub struct Listing {
     /// About how much memory they take, in bytes.
     weight: usize,
     without_arn: usize,
+    /// AWS was asked for one integration and sent another.
+    others: bool,
     marker: Option<String>,
     markers_seen: HashSet<String>,
     state: State,
@@ -237,6 +239,7 @@ impl Listing {
             integrations: BTreeMap::new(),
             weight: 0,
             without_arn: 0,
+            others: false,
             marker: None,
             markers_seen: HashSet::new(),
             state: State::Open,
@@ -264,12 +267,12 @@ impl Listing {
 
     fn take(&mut self, page: Page, now: Moment) {
         self.without_arn += page.without_arn;
-        let received = page.integrations.len();
         for integration in page.integrations {
             // AWS is asked for one ARN; an answer about another one says nothing about what the configuration names.
             if let Query::Integration(arn) = &self.query
                 && one_spelling(arn.as_str()) != one_spelling(&integration.arn)
             {
+                self.others = true;
                 continue;
             }
             self.weight += integration.weight();
@@ -287,7 +290,7 @@ impl Listing {
             return;
         }
         if let Query::Integration(arn) = &self.query
-            && received > 0
+            && self.others
             && self.integrations.is_empty()
             && page.marker.is_none()
         {

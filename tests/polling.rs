@@ -9,13 +9,14 @@
 mod support;
 
 use glue_integration_exporter::clock::Clock;
-use glue_integration_exporter::glue::Reason;
+use glue_integration_exporter::glue::{Glue, Page as Listed, PageFuture, PageRequest, Reason};
+use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::snapshot::Status;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
-use support::account::{Account, Behaviour, Bench, START, arn, watches};
+use support::account::{Account, Behaviour, Bench, START, arn, integration, watches};
 use support::page::Page;
 use tokio::time::{Instant, advance, sleep};
 
@@ -504,4 +505,42 @@ async fn a_machine_that_slept_polls_once_and_not_for_each_poll_that_it_missed() 
     assert!((28.0..=30.0).contains(&skipped), "{skipped}");
     sleep(MINUTE * 2).await;
     assert_eq!(account.asked().len(), 2, "and then on schedule again");
+}
+
+/// Answers whatever it is asked with another integration on the first page and none on the last.
+struct AnswersOfAnother;
+
+impl Glue for AnswersOfAnother {
+    fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a> {
+        let mut page = Listed::default();
+        if request.marker.is_none() {
+            page.integrations = vec![integration(&arn(2), Status::Active)];
+            page.marker = Some("more".to_owned());
+        }
+        Box::pin(std::future::ready(Ok(page)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_about_other_integrations_do_not_say_that_one_is_gone() {
+    let watch = &watches(&configured(1, ""))[0];
+    let bench = Bench::new(std::slice::from_ref(watch));
+    let account = Account::new();
+    account.put(&arn(0), Status::Failed);
+    assert!(bench.poller(watch, &account).poll().await);
+    let mut poller = Poller::new(
+        watch.clone(),
+        Arc::new(AnswersOfAnother),
+        Arc::clone(&bench.board),
+        Arc::clone(&bench.own),
+        bench.clock.clone(),
+    );
+    assert!(!poller.poll().await);
+    let page = bench.page();
+    assert_eq!(page.status(&arn(0)).as_deref(), Some("FAILED"));
+    assert_eq!(page.value("aws_glue_integration_present", &[]), Some(1.0));
+    assert_eq!(
+        page.value(FAILURES, &[("reason", "invalid_response")]),
+        Some(1.0)
+    );
 }
