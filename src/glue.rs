@@ -208,6 +208,8 @@ pub struct Answer {
     pub integrations: Vec<(Arc<Integration>, Moment)>,
     /// The moment of the last page if the listing is complete, else why it is not.
     pub outcome: Result<Moment, GlueError>,
+    /// It had its turn within the poll.
+    pub asked: bool,
 }
 
 impl Answer {
@@ -226,6 +228,7 @@ impl Answer {
                 Reason::Other,
                 "the task that asked AWS ended without an answer",
             )),
+            asked: true,
         }
     }
 }
@@ -341,6 +344,7 @@ impl Listing {
     /// What was had. A query that was not asked at all fails for `reason`.
     pub fn into_answer(self, reason: Reason) -> Answer {
         Answer {
+            asked: !matches!(self.state, State::Open),
             integrations: self.integrations.into_values().collect(),
             outcome: match self.state {
                 State::Complete(at) => Ok(at),

@@ -36,6 +36,8 @@ pub struct Poller {
     clock: Clock,
     /// The queries, by their place in the watch, that failed last time: they are asked after the others.
     failed: BTreeSet<usize>,
+    /// Those that had no turn last time: they are asked before the others, or they would have none again and again.
+    not_asked: BTreeSet<usize>,
     failures: Failures,
     phase: Phase,
     throttled_polls: u32,
@@ -62,6 +64,7 @@ impl Poller {
             own,
             clock,
             failed: BTreeSet::new(),
+            not_asked: BTreeSet::new(),
             throttled_polls: 0,
             next_end: None,
         }
@@ -92,10 +95,15 @@ impl Poller {
         let (scope, region) = (&self.watch.scope, &self.watch.region);
         let mut reasons: BTreeSet<Reason> = BTreeSet::new();
         self.failed.clear();
+        self.not_asked.clear();
         for (place, answer) in result.answers.iter().enumerate() {
             if let Err(error) = &answer.outcome {
                 reasons.insert(error.reason);
-                self.failed.insert(place);
+                if answer.asked {
+                    self.failed.insert(place);
+                } else {
+                    self.not_asked.insert(place);
+                }
             }
             for (integration, _) in &answer.integrations {
                 if integration.status == Status::Unknown {
@@ -201,12 +209,10 @@ impl Poller {
     }
 
     fn first_turns(&self) -> VecDeque<Turn> {
-        let places = 0..self.watch.queries.len();
-        let (last, first): (Vec<usize>, Vec<usize>) =
-            places.partition(|place| self.failed.contains(place));
-        first
+        let mut places: Vec<usize> = (0..self.watch.queries.len()).collect();
+        places.sort_by_key(|place| (!self.not_asked.contains(place), self.failed.contains(place)));
+        places
             .into_iter()
-            .chain(last)
             .map(|place| Turn {
                 place,
                 second: false,

@@ -228,6 +228,25 @@ async fn arns_that_hang_leave_time_for_the_others_and_are_asked_last_next_time()
 }
 
 #[tokio::test(start_paused = true)]
+async fn arns_that_one_poll_has_no_time_for_are_asked_first_by_the_next() {
+    let watch = &watches(&configured(240, ""))[0];
+    let bench = Bench::new(std::slice::from_ref(watch));
+    let account = Account::new();
+    for n in 0..240 {
+        account.put(&arn(n), Status::Active);
+    }
+    // 4 at once and 45 s: for less than 190 of them.
+    account.set(Behaviour::Slow(Duration::from_millis(950)));
+    let mut poller = bench.poller(watch, &account);
+    // Those that were under way at the deadline count as failed: last in the second poll, and then first.
+    for _ in 0..3 {
+        assert!(!poller.poll().await);
+    }
+    let shown = bench.page().find("aws_glue_integration_info", &[]).len();
+    assert_eq!(shown, 240);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_failed_keeps_its_last_good_data_until_it_is_too_old() {
     let yaml = configured(2, ", stale_after: 10m");
     let watch = &watches(&yaml)[0];
