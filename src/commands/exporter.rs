@@ -10,9 +10,13 @@ use crate::poll::Poller;
 use crate::storage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+
+/// A disk that hangs does not hold up a stop for longer: the whole stop has 5 s.
+const LAST_WRITE: Duration = Duration::from_secs(4);
 
 /// Asks for a reload; the answer says why it was refused.
 pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
@@ -104,7 +108,15 @@ impl Exporter {
         }
         // Only now, when no poll brings anything any more.
         stored.cancel();
-        storing.await
+        tokio::time::timeout(LAST_WRITE, storing)
+            .await
+            .unwrap_or_else(|_| {
+                tracing::error!(
+                    seconds = LAST_WRITE.as_secs(),
+                    "the last data were not stored: the disk took too long"
+                );
+                Ok(())
+            })
     }
 
     /// Polls each of `watches` once, all at the same time, and publishes. Returns whether every poll got everything.
