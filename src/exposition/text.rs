@@ -83,11 +83,6 @@ impl Text {
     }
 
     /// The page.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The page.
     pub fn into_string(self) -> String {
         self.0
     }
