@@ -75,6 +75,8 @@ pub struct GlueError {
     pub message: String,
     /// AWS's id of the failed request, for a support case.
     pub request_id: Option<String>,
+    /// A request was made. It was not where the time of the poll was used up before.
+    pub asked: bool,
 }
 
 impl GlueError {
@@ -83,15 +85,19 @@ impl GlueError {
             reason,
             message: message.into(),
             request_id: None,
+            asked: true,
         }
     }
 
     /// The failure of a query for which the poll had no time left, since other requests of it failed for `reason`.
     pub fn not_asked(reason: Reason) -> Self {
-        Self::new(
-            reason,
-            "AWS was not asked: the time of this poll was used up by the requests before",
-        )
+        Self {
+            asked: false,
+            ..Self::new(
+                reason,
+                "AWS was not asked: the time of this poll was used up by the requests before",
+            )
+        }
     }
 }
 
@@ -208,8 +214,6 @@ pub struct Answer {
     pub integrations: Vec<(Arc<Integration>, Moment)>,
     /// The moment of the last page if the listing is complete, else why it is not.
     pub outcome: Result<Moment, GlueError>,
-    /// It had its turn within the poll.
-    pub asked: bool,
 }
 
 impl Answer {
@@ -228,7 +232,6 @@ impl Answer {
                 Reason::Other,
                 "the task that asked AWS ended without an answer",
             )),
-            asked: true,
         }
     }
 }
@@ -344,7 +347,6 @@ impl Listing {
     /// What was had. A query that was not asked at all fails for `reason`.
     pub fn into_answer(self, reason: Reason) -> Answer {
         Answer {
-            asked: !matches!(self.state, State::Open),
             integrations: self.integrations.into_values().collect(),
             outcome: match self.state {
                 State::Complete(at) => Ok(at),

@@ -27,6 +27,9 @@ const LONGEST_BACKOFF: u32 = 4;
 /// up requests that are merely slow.
 const LEAST_SHARE: Duration = Duration::from_secs(1);
 
+/// A poll that is to renew data ends so long before they do.
+const MARGIN: Duration = Duration::from_secs(1);
+
 /// Polls one scope in one region.
 pub struct Poller {
     watch: Watch,
@@ -99,7 +102,7 @@ impl Poller {
         for (place, answer) in result.answers.iter().enumerate() {
             if let Err(error) = &answer.outcome {
                 reasons.insert(error.reason);
-                if answer.asked {
+                if error.asked {
                     self.failed.insert(place);
                 } else {
                     self.not_asked.insert(place);
@@ -146,7 +149,7 @@ impl Poller {
         let wanted = due + longest - longest / 4 * self.phase.jitter(self.throttled_polls) / 100;
         let latest = self
             .next_end
-            .and_then(|end| end.checked_sub(self.watch.timeout));
+            .and_then(|end| end.checked_sub(self.watch.timeout + MARGIN));
         Some(latest.map_or(wanted, |latest| wanted.min(latest)))
     }
 

@@ -209,7 +209,6 @@ async fn what_comes_while_the_file_is_written_is_in_it_after_a_stop() {
         let answer = Answer {
             integrations: vec![(Arc::new(integration(&arn(1), status)), now)],
             outcome: Ok(now),
-            asked: true,
         };
         let poll = PollResult {
             started: now,

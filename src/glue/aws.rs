@@ -196,7 +196,10 @@ impl AwsGlue {
         );
         let turn = tokio::time::timeout_at(allowance.deadline, attempts.first_turn());
         let Ok(waited) = turn.await else {
-            return Err(self.short_of_budget(request.query));
+            return Err(GlueError {
+                asked: false,
+                ..self.short_of_budget(request.query)
+            });
         };
         let limit = (allowance.share)();
         let call = self
@@ -235,6 +238,7 @@ impl AwsGlue {
                         self.attempted(request.query)
                     ),
                     request_id: output.request_id().map(str::to_owned),
+                    asked: true,
                 }),
             },
             Ok(Err(error)) => {
@@ -257,6 +261,7 @@ impl AwsGlue {
                         reason::in_words(&error)
                     ),
                     request_id: reason::request_id(&error),
+                    asked: true,
                 })
             }
             Err(_elapsed) => {

@@ -36,19 +36,20 @@ impl Phase {
         }
     }
 
-    /// When to poll after `now`: at `backoff` if that is still to come, else at the next tick. And how many ticks after `last`, when
-    /// the scope polled last, are passed over for it. Before its first tick a scope polls once, at the start; that tick is then none
-    /// that was missed.
+    /// When to poll after `now`: at the next tick, or at `backoff` if that is later. And how many ticks after `last`, when the scope
+    /// polled last, are passed over for it. Before its first tick a scope polls once, at the start; that tick is then none that was
+    /// missed.
     pub fn next(&self, last: Instant, now: Instant, backoff: Option<Instant>) -> (Instant, u64) {
-        let backoff = backoff.filter(|backoff| *backoff > now);
-        let index = self.index_after(backoff.unwrap_or(now));
-        let skipped = if last < self.first {
-            0
+        let tick = self.first + self.interval.saturating_mul(self.ticks_until(now));
+        let next = backoff.map_or(tick, |backoff| backoff.max(tick));
+        let polled_until = if last < self.first {
+            1
         } else {
-            u64::from(index - self.index_after(last))
+            self.ticks_until(last)
         };
-        let tick = self.first + self.interval.saturating_mul(index);
-        (backoff.unwrap_or(tick), skipped)
+        // The tick that is polled at is not passed over.
+        let before_next = self.ticks_until(next) - u32::from(next == tick);
+        (next, u64::from(before_next.saturating_sub(polled_until)))
     }
 
     /// A number below 100, another one for each scope and `time`.
@@ -57,8 +58,8 @@ impl Phase {
         u32::try_from(mixed % 100).unwrap_or_default()
     }
 
-    /// The index of the first tick after `moment`.
-    fn index_after(&self, moment: Instant) -> u32 {
+    /// How many ticks there have been until `moment`, one at that very moment included.
+    fn ticks_until(&self, moment: Instant) -> u32 {
         if moment < self.first {
             return 0;
         }
