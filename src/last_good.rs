@@ -4,25 +4,24 @@
 //! The rules are those of a pager. A failure removes nothing and changes no value; only an answer of AWS does. A later sight of an
 //! integration is right wherever an earlier one is kept, also when the earlier one would outlive it.
 
+mod scope;
 pub mod stored;
 
 use crate::clock::Moment;
 use crate::config::{Query, RegionName, ScopeName, Watch};
 use crate::glue::{Answer, one_spelling};
-use crate::snapshot::{Integration, PolledScope, Presence, ScopeState, Shown, Snapshot, Status};
+use crate::snapshot::{PolledScope, Presence, ScopeState, Shown, Snapshot, Status};
+use scope::{Known, Scope, Sight};
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use stored::{StoredKnown, StoredQuery, StoredScope, StoredSight, StoredStatus};
+use stored::{StoredScope, StoredStatus};
 use tokio::time::Instant;
 
 pub use stored::Stored;
 
-/// How many integrations whose series have ended one query remembers while its listing stays incomplete, so that an endless
-/// coming and going of integrations cannot fill the memory. Those seen last are kept.
-const MOST_ENDED: usize = 100_000;
 /// How many integrations that no scope shows keep the moment of their status. Those seen last are kept.
 const MOST_REMEMBERED: usize = 100_000;
 
@@ -64,41 +63,6 @@ pub struct LastGood {
     statuses: BTreeMap<String, StatusSince>,
 }
 
-#[derive(Debug)]
-struct Scope {
-    interval: Duration,
-    stale_after: Duration,
-    queries: Vec<(Query, Known)>,
-    polled: Option<Polled>,
-    last_success: Option<f64>,
-    /// A scrape waits for its first poll.
-    awaited: bool,
-    /// It has not been polled since the start, and was there then.
-    unpolled: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Polled {
-    up: bool,
-    stale: bool,
-    at: Instant,
-    duration: Duration,
-}
-
-/// What one query has brought, in this poll or an earlier one.
-#[derive(Debug, Default)]
-struct Known {
-    sights: BTreeMap<String, Sight>,
-    /// When AWS last answered in full.
-    complete: Option<Instant>,
-}
-
-#[derive(Clone, Debug)]
-struct Sight {
-    integration: Arc<Integration>,
-    seen: Instant,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct StatusSince {
     status: Status,
@@ -124,19 +88,41 @@ impl LastGood {
     /// changed about it; the moment of each status is kept in any case. A scope that is new makes nobody wait for it.
     pub fn reconfigure<'a>(&mut self, watches: impl IntoIterator<Item = &'a Watch>) {
         let mut before = std::mem::take(&mut self.scopes);
-        self.scopes = watches
-            .into_iter()
-            .map(|watch| {
-                let key = key(watch);
-                let mut scope = Scope::new(watch);
-                scope.awaited = false;
-                scope.unpolled = false;
-                if let Some(before) = before.remove(&key) {
-                    scope.take_over(before);
-                }
-                (key, scope)
-            })
-            .collect();
+        let mut dropped: Vec<Known> = Vec::new();
+        for watch in watches {
+            let key = key(watch);
+            let mut scope = Scope::new(watch);
+            scope.awaited = false;
+            scope.unpolled = false;
+            if let Some(before) = before.remove(&key) {
+                dropped.extend(scope.take_over(before));
+            }
+            self.scopes.insert(key, scope);
+        }
+        dropped.extend(
+            before
+                .into_values()
+                .flat_map(|scope| scope.queries)
+                .map(|(_, known)| known),
+        );
+        for sight in dropped.iter().flat_map(|known| known.sights.values()) {
+            self.correct(sight);
+        }
+    }
+
+    /// The scope of a sight is not watched any more. Where another has seen the integration earlier, the later sight is right still.
+    fn correct(&mut self, later: &Sight) {
+        for (_, known) in self
+            .scopes
+            .values_mut()
+            .flat_map(|scope| &mut scope.queries)
+        {
+            if let Some(sight) = known.sights.get_mut(&later.integration.arn)
+                && sight.seen < later.seen
+            {
+                sight.integration = Arc::clone(&later.integration);
+            }
+        }
     }
 
     /// What is to be kept over a restart, at `now`.
@@ -328,8 +314,8 @@ impl LastGood {
         };
         // The latest sight says what an integration is; it is shown for as long as any scope may show its own sight of it.
         let mut latest: BTreeMap<&str, (&Sight, bool)> = BTreeMap::new();
-        let mut absent: BTreeSet<&str> = BTreeSet::new();
-        let mut configured: BTreeSet<&str> = BTreeSet::new();
+        // By the one spelling of the ARN: whether some query that asks for it was answered that there is none.
+        let mut configured: BTreeMap<Cow<'_, str>, bool> = BTreeMap::new();
         let mut scopes = Vec::with_capacity(self.scopes.len());
         for ((name, region), scope) in &self.scopes {
             let mut of_scope: BTreeSet<&str> = BTreeSet::new();
@@ -346,13 +332,11 @@ impl LastGood {
                     }
                 }
                 if let Query::Integration(arn) = query {
-                    configured.insert(arn.as_str());
-                    if known.sights.is_empty()
-                        && let Some(complete) = known.complete
-                        && lasts(complete + scope.stale_after)
-                    {
-                        absent.insert(arn.as_str());
-                    }
+                    let absent = known.sights.is_empty()
+                        && known
+                            .complete
+                            .is_some_and(|complete| lasts(complete + scope.stale_after));
+                    *configured.entry(one_spelling(arn.as_str())).or_default() |= absent;
                 }
             }
             scopes.push(ScopeState {
@@ -379,17 +363,19 @@ impl LastGood {
                     .map_or(0.0, |since| since.since),
             })
             .collect();
-        let shown: BTreeSet<Cow<'_, str>> = integrations
+        let shown: BTreeMap<Cow<'_, str>, &str> = integrations
             .iter()
-            .map(|shown| one_spelling(&shown.integration.arn))
+            .map(|shown| shown.integration.arn.as_str())
+            .map(|arn| (one_spelling(arn), arn))
             .collect();
         let presence = configured
             .into_iter()
-            .filter_map(|arn| {
-                let present = shown.contains(&one_spelling(arn));
-                (present || absent.contains(arn)).then(|| Presence {
-                    arn: arn.to_owned(),
-                    present,
+            .filter_map(|(arn, absent)| {
+                // As AWS spells it, so that it is the same integration in every metric.
+                let present = shown.get(&arn);
+                (present.is_some() || absent).then(|| Presence {
+                    arn: present.map_or_else(|| arn.into_owned(), ToString::to_string),
+                    present: present.is_some(),
                 })
             })
             .collect();
@@ -407,199 +393,4 @@ impl LastGood {
 /// The key of a watch.
 pub fn key(watch: &Watch) -> Key {
     (watch.scope.clone(), watch.region.clone())
-}
-
-impl Scope {
-    fn new(watch: &Watch) -> Self {
-        Self {
-            interval: watch.interval,
-            stale_after: watch.stale_after,
-            queries: watch
-                .queries
-                .iter()
-                .map(|query| (query.clone(), Known::default()))
-                .collect(),
-            polled: None,
-            last_success: None,
-            awaited: true,
-            unpolled: true,
-        }
-    }
-
-    fn restore(&mut self, before: StoredScope, now: Instant, at: impl Fn(f64) -> Option<Instant>) {
-        for stored in before.queries {
-            let same = self
-                .queries
-                .iter_mut()
-                .find(|(query, _)| stored.query.is(query));
-            if let Some((_, known)) = same {
-                known.complete = stored.complete.and_then(&at);
-                known.sights = stored
-                    .sights
-                    .into_iter()
-                    .filter_map(|sight| {
-                        let seen = at(sight.seen)?;
-                        let integration = sight.integration;
-                        Some((integration.arn.clone(), Sight { integration, seen }))
-                    })
-                    .collect();
-            }
-        }
-        self.last_success = before.last_success;
-        // After a stop so long that nothing of it may be shown any more, a scrape waits as at a first start.
-        if let Some(polled) = at(before.polled)
-            && polled + self.stale_after > now
-        {
-            self.polled = Some(Polled {
-                up: before.up,
-                // Whatever is shown is from before this process.
-                stale: true,
-                at: polled,
-                duration: before.duration,
-            });
-            self.awaited = false;
-        }
-    }
-
-    /// Takes over what is known of the scope as it was configured before.
-    fn take_over(&mut self, before: Self) {
-        let mut known: HashMap<Query, Known> = before.queries.into_iter().collect();
-        for (query, empty) in &mut self.queries {
-            if let Some(known) = known.remove(query) {
-                *empty = known;
-            }
-        }
-        self.polled = before.polled;
-        self.last_success = before.last_success;
-        self.awaited = before.awaited;
-        self.unpolled = before.unpolled;
-    }
-
-    /// Returns what AWS answered to be gone, and when: what this scope had seen, and complete answers lack now. Not what it never saw:
-    /// its credentials may be those of another account. `seen` is what this poll brought.
-    fn apply(
-        &mut self,
-        poll: PollResult,
-        seen: &BTreeMap<String, (Status, Moment)>,
-    ) -> BTreeMap<String, Instant> {
-        let mut gone: BTreeMap<String, Instant> = BTreeMap::new();
-        let seen_before: BTreeSet<String> = self
-            .configured()
-            .filter(|arn| self.sights(arn).next().is_some())
-            .map(str::to_owned)
-            .collect();
-        let mut up = true;
-        let mut stale = false;
-        for ((query, known), answer) in self.queries.iter_mut().zip(poll.answers) {
-            match answer.outcome {
-                Ok(at) => {
-                    let before = std::mem::take(&mut known.sights);
-                    known.see(answer.integrations);
-                    known.complete = Some(at.at);
-                    if let Query::Integration(arn) = query
-                        && seen_before.contains(arn.as_str())
-                    {
-                        gone.insert(arn.to_string(), at.at);
-                    }
-                    gone.extend(before.into_keys().map(|arn| (arn, at.at)));
-                }
-                Err(_) => {
-                    up = false;
-                    let brought_nothing = answer.integrations.is_empty();
-                    known.see(answer.integrations);
-                    known.bound(self.stale_after, poll.ended.at);
-                    // That there was nothing is older data too.
-                    stale |= (brought_nothing && known.complete.is_some())
-                        || known
-                            .sights
-                            .values()
-                            .any(|sight| sight.seen < poll.started.at);
-                }
-            }
-        }
-        if up {
-            self.last_success = Some(poll.ended.wall);
-        }
-        self.awaited = false;
-        self.unpolled = false;
-        self.polled = Some(Polled {
-            up,
-            stale,
-            at: poll.ended.at,
-            duration: poll.ended.at - poll.started.at,
-        });
-        gone.retain(|arn, _| !seen.contains_key(arn));
-        gone
-    }
-}
-
-impl Scope {
-    /// The integrations that are asked for by name.
-    fn configured(&self) -> impl Iterator<Item = &str> {
-        self.queries.iter().filter_map(|(query, _)| match query {
-            Query::Integration(arn) => Some(arn.as_str()),
-            Query::Target(_) | Query::All => None,
-        })
-    }
-
-    fn sights(&self, arn: &str) -> impl Iterator<Item = &Sight> {
-        self.queries
-            .iter()
-            .filter_map(move |(_, known)| known.sights.get(arn))
-    }
-
-    fn next_end(&self, now: Instant) -> Option<Instant> {
-        self.queries
-            .iter()
-            .flat_map(|(_, known)| {
-                let sights = known.sights.values().map(|sight| sight.seen);
-                sights.chain(known.complete.filter(|_| known.sights.is_empty()))
-            })
-            .map(|seen| seen + self.stale_after)
-            .filter(|end| *end > now)
-            .min()
-    }
-}
-
-impl Known {
-    fn stored(&self, query: &Query, wall: impl Fn(Instant) -> f64) -> StoredKnown {
-        StoredKnown {
-            query: StoredQuery::of(query),
-            complete: self.complete.map(&wall),
-            sights: self
-                .sights
-                .values()
-                .map(|sight| StoredSight {
-                    integration: Arc::clone(&sight.integration),
-                    seen: wall(sight.seen),
-                })
-                .collect(),
-        }
-    }
-
-    fn see(&mut self, integrations: Vec<(Arc<Integration>, Moment)>) {
-        for (integration, moment) in integrations {
-            self.sights.insert(
-                integration.arn.clone(),
-                Sight {
-                    integration,
-                    seen: moment.at,
-                },
-            );
-        }
-    }
-
-    fn bound(&mut self, stale_after: Duration, now: Instant) {
-        let mut ended: Vec<Instant> = self
-            .sights
-            .values()
-            .map(|sight| sight.seen)
-            .filter(|seen| *seen + stale_after <= now)
-            .collect();
-        if ended.len() > MOST_ENDED {
-            ended.sort_unstable();
-            let oldest_kept = ended[ended.len() - MOST_ENDED / 2];
-            self.sights.retain(|_, sight| sight.seen >= oldest_kept);
-        }
-    }
 }

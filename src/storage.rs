@@ -15,7 +15,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// The first word of the file, and the version of what follows.
+/// The first word of the file.
+const NAME: &str = "glue-integration-exporter-state";
+/// The same with the version of what follows.
 const MAGIC: &str = "glue-integration-exporter-state 1";
 /// Room for a million integrations; a file that is larger is not ours.
 const MOST_BYTES: u64 = 2 << 30;
@@ -29,6 +31,8 @@ const WRITE_INTERVAL: Duration = Duration::from_secs(15);
 pub enum StorageError {
     Io(&'static str, io::Error),
     Foreign,
+    /// There is a file of somebody else at the path.
+    NotOurs,
     Checksum,
     Content(serde_json::Error),
 }
@@ -38,6 +42,9 @@ impl fmt::Display for StorageError {
         match self {
             Self::Io(attempted, error) => write!(f, "{attempted}: {error}"),
             Self::Foreign => f.write_str("it is not a state file of this version"),
+            Self::NotOurs => f.write_str(
+                "there is something else at this path, which is not written over: remove it or choose another path",
+            ),
             Self::Checksum => f.write_str("it is damaged: its checksum is wrong"),
             Self::Content(error) => write!(f, "it cannot be decoded: {error}"),
         }
@@ -104,8 +111,11 @@ pub fn encode(stored: &Stored) -> Result<Vec<u8>, StorageError> {
 /// Replaces the file as a whole: at any moment there is the old one or the new one. Only its owner may read it.
 ///
 /// # Errors
-/// If it could not be written; the old one is still there then.
+/// If it could not be written; the old one is still there then. A file with the content of somebody else is never replaced.
 pub fn write(path: &Path, stored: &Stored) -> Result<(), StorageError> {
+    if !is_ours(path).map_err(|error| StorageError::Io("looking at the old one", error))? {
+        return Err(StorageError::NotOurs);
+    }
     let bytes = encode(stored)?;
     let new = beside(path);
     let written = write_new(&new, &bytes).and_then(|()| {
@@ -123,6 +133,21 @@ pub fn write(path: &Path, stored: &Stored) -> Result<(), StorageError> {
         let _ = fs::remove_file(&new);
     }
     written
+}
+
+/// Whether what is at the path may be replaced: nothing, an empty file, or a state file, also a damaged one or one of another version.
+fn is_ours(path: &Path) -> io::Result<bool> {
+    let about = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        about => about?,
+    };
+    if !about.is_file() {
+        return Ok(false);
+    }
+    let mut first = Vec::new();
+    let length = u64::try_from(NAME.len()).unwrap_or(u64::MAX);
+    File::open(path)?.take(length).read_to_end(&mut first)?;
+    Ok(NAME.as_bytes().starts_with(&first))
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {

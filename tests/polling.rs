@@ -563,3 +563,42 @@ async fn pages_about_other_integrations_do_not_say_that_one_is_gone() {
         Some(1.0)
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_drops_the_scope_of_the_later_sight_does_not_bring_back_the_earlier_one() {
+    let yaml =
+        "scopes: [{name: first, regions: [eu-west-1]}, {name: second, regions: [eu-west-1]}]";
+    let watches = watches(yaml);
+    let bench = Bench::new(&watches);
+    let account = Account::new();
+    account.put(&arn(1), Status::Active);
+    assert!(bench.poller(&watches[0], &account).poll().await);
+    advance(MINUTE).await;
+    account.put(&arn(1), Status::Failed);
+    assert!(bench.poller(&watches[1], &account).poll().await);
+    bench.board.reconfigure(&watches[..1]);
+    assert_eq!(bench.page().status(&arn(1)).as_deref(), Some("FAILED"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_spellings_of_an_arn_are_one_integration_as_aws_spells_it() {
+    let slash = arn(1).replace(":integration:", ":integration/");
+    let yaml = format!(
+        "scopes:\n- {{name: colon, integration_arns: [{}]}}\n- {{name: slash, integration_arns: [{slash}]}}",
+        arn(1)
+    );
+    let watches = watches(&yaml);
+    let bench = Bench::new(&watches);
+    let account = Account::new();
+    account.put(&arn(1), Status::Active);
+    for watch in &watches {
+        assert!(bench.poller(watch, &account).poll().await);
+    }
+    let page = bench.page();
+    let present = page.find("aws_glue_integration_present", &[]);
+    assert_eq!(present.len(), 1);
+    assert_eq!(
+        (present[0].value, &present[0].labels["integration_arn"]),
+        (1.0, &arn(1))
+    );
+}

@@ -55,7 +55,14 @@ async fn watches(config: &Config) -> Result<Vec<Watch>, Mistakes> {
     for scope in config.without_region() {
         if let Entry::Vacant(entry) = regions.entry(scope.credentials.profile.clone()) {
             let region = default_region(entry.key().as_deref()).await;
-            entry.insert(region.and_then(|region| region.parse().ok()));
+            entry.insert(region.and_then(|region| {
+                region
+                    .parse()
+                    .inspect_err(|error| {
+                        tracing::error!(region, %error, "the SDK's default region, of AWS_REGION or the profile, is none");
+                    })
+                    .ok()
+            }));
         }
     }
     config.watches(|scope| regions.get(&scope.credentials.profile).cloned().flatten())

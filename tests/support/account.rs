@@ -118,7 +118,9 @@ impl Account {
         }
         let state = self.state.lock().unwrap();
         let wanted = |integration: &&Integration| match query {
-            Query::Integration(arn) => integration.arn == arn.as_str(),
+            Query::Integration(arn) => {
+                integration.arn == arn.as_str().replace(":integration/", ":integration:")
+            }
             Query::Target(arn) => integration.target_arn == arn.as_str(),
             Query::All => true,
         };

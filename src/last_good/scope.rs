@@ -1,0 +1,250 @@
+//! One scope in one region: what each of its queries has brought, and what a poll changes about that.
+
+use super::PollResult;
+use super::stored::{StoredKnown, StoredQuery, StoredScope, StoredSight};
+use crate::clock::Moment;
+use crate::config::{Query, Watch};
+use crate::snapshot::{Integration, Status};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How many integrations whose series have ended one query remembers while its listing stays incomplete, so that an endless
+/// coming and going of integrations cannot fill the memory. Those seen last are kept.
+const MOST_ENDED: usize = 100_000;
+
+#[derive(Debug)]
+pub(super) struct Scope {
+    pub interval: Duration,
+    pub stale_after: Duration,
+    pub queries: Vec<(Query, Known)>,
+    pub polled: Option<Polled>,
+    pub last_success: Option<f64>,
+    /// A scrape waits for its first poll.
+    pub awaited: bool,
+    /// It has not been polled since the start, and was there then.
+    pub unpolled: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Polled {
+    pub up: bool,
+    pub stale: bool,
+    pub at: Instant,
+    pub duration: Duration,
+}
+
+/// What one query has brought, in this poll or an earlier one.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub sights: BTreeMap<String, Sight>,
+    /// When AWS last answered in full.
+    pub complete: Option<Instant>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Sight {
+    pub integration: Arc<Integration>,
+    pub seen: Instant,
+}
+
+impl Scope {
+    pub fn new(watch: &Watch) -> Self {
+        Self {
+            interval: watch.interval,
+            stale_after: watch.stale_after,
+            queries: watch
+                .queries
+                .iter()
+                .map(|query| (query.clone(), Known::default()))
+                .collect(),
+            polled: None,
+            last_success: None,
+            awaited: true,
+            unpolled: true,
+        }
+    }
+
+    pub fn restore(
+        &mut self,
+        before: StoredScope,
+        now: Instant,
+        at: impl Fn(f64) -> Option<Instant>,
+    ) {
+        for stored in before.queries {
+            let same = self
+                .queries
+                .iter_mut()
+                .find(|(query, _)| stored.query.is(query));
+            if let Some((_, known)) = same {
+                known.complete = stored.complete.and_then(&at);
+                known.sights = stored
+                    .sights
+                    .into_iter()
+                    .filter_map(|sight| {
+                        let seen = at(sight.seen)?;
+                        let integration = sight.integration;
+                        Some((integration.arn.clone(), Sight { integration, seen }))
+                    })
+                    .collect();
+            }
+        }
+        self.last_success = before.last_success;
+        // After a stop so long that nothing of it may be shown any more, a scrape waits as at a first start.
+        if let Some(polled) = at(before.polled)
+            && polled + self.stale_after > now
+        {
+            self.polled = Some(Polled {
+                up: before.up,
+                // Whatever is shown is from before this process.
+                stale: true,
+                at: polled,
+                duration: before.duration,
+            });
+            self.awaited = false;
+        }
+    }
+
+    /// Takes over what is known of the scope as it was configured before. Returns what was brought by queries that are not asked any
+    /// more.
+    pub fn take_over(&mut self, before: Self) -> Vec<Known> {
+        let mut known: HashMap<Query, Known> = before.queries.into_iter().collect();
+        for (query, empty) in &mut self.queries {
+            if let Some(known) = known.remove(query) {
+                *empty = known;
+            }
+        }
+        self.polled = before.polled;
+        self.last_success = before.last_success;
+        self.awaited = before.awaited;
+        self.unpolled = before.unpolled;
+        known.into_values().collect()
+    }
+
+    /// Returns what AWS answered to be gone, and when: what this scope had seen, and complete answers lack now. Not what it never saw:
+    /// its credentials may be those of another account. `seen` is what this poll brought.
+    pub fn apply(
+        &mut self,
+        poll: PollResult,
+        seen: &BTreeMap<String, (Status, Moment)>,
+    ) -> BTreeMap<String, Instant> {
+        let mut gone: BTreeMap<String, Instant> = BTreeMap::new();
+        let seen_before: BTreeSet<String> = self
+            .configured()
+            .filter(|arn| self.sights(arn).next().is_some())
+            .map(str::to_owned)
+            .collect();
+        let mut up = true;
+        let mut stale = false;
+        for ((query, known), answer) in self.queries.iter_mut().zip(poll.answers) {
+            match answer.outcome {
+                Ok(at) => {
+                    let before = std::mem::take(&mut known.sights);
+                    known.see(answer.integrations);
+                    known.complete = Some(at.at);
+                    if let Query::Integration(arn) = query
+                        && seen_before.contains(arn.as_str())
+                    {
+                        gone.insert(arn.to_string(), at.at);
+                    }
+                    gone.extend(before.into_keys().map(|arn| (arn, at.at)));
+                }
+                Err(_) => {
+                    up = false;
+                    let brought_nothing = answer.integrations.is_empty();
+                    known.see(answer.integrations);
+                    known.bound(self.stale_after, poll.ended.at);
+                    // That there was nothing is older data too.
+                    stale |= (brought_nothing && known.complete.is_some())
+                        || known
+                            .sights
+                            .values()
+                            .any(|sight| sight.seen < poll.started.at);
+                }
+            }
+        }
+        if up {
+            self.last_success = Some(poll.ended.wall);
+        }
+        self.awaited = false;
+        self.unpolled = false;
+        self.polled = Some(Polled {
+            up,
+            stale,
+            at: poll.ended.at,
+            duration: poll.ended.at - poll.started.at,
+        });
+        gone.retain(|arn, _| !seen.contains_key(arn));
+        gone
+    }
+
+    /// The integrations that are asked for by name.
+    fn configured(&self) -> impl Iterator<Item = &str> {
+        self.queries.iter().filter_map(|(query, _)| match query {
+            Query::Integration(arn) => Some(arn.as_str()),
+            Query::Target(_) | Query::All => None,
+        })
+    }
+
+    fn sights(&self, arn: &str) -> impl Iterator<Item = &Sight> {
+        self.queries
+            .iter()
+            .filter_map(move |(_, known)| known.sights.get(arn))
+    }
+
+    pub fn next_end(&self, now: Instant) -> Option<Instant> {
+        self.queries
+            .iter()
+            .flat_map(|(_, known)| {
+                let sights = known.sights.values().map(|sight| sight.seen);
+                sights.chain(known.complete.filter(|_| known.sights.is_empty()))
+            })
+            .map(|seen| seen + self.stale_after)
+            .filter(|end| *end > now)
+            .min()
+    }
+}
+
+impl Known {
+    pub fn stored(&self, query: &Query, wall: impl Fn(Instant) -> f64) -> StoredKnown {
+        StoredKnown {
+            query: StoredQuery::of(query),
+            complete: self.complete.map(&wall),
+            sights: self
+                .sights
+                .values()
+                .map(|sight| StoredSight {
+                    integration: Arc::clone(&sight.integration),
+                    seen: wall(sight.seen),
+                })
+                .collect(),
+        }
+    }
+
+    fn see(&mut self, integrations: Vec<(Arc<Integration>, Moment)>) {
+        for (integration, moment) in integrations {
+            self.sights.insert(
+                integration.arn.clone(),
+                Sight {
+                    integration,
+                    seen: moment.at,
+                },
+            );
+        }
+    }
+
+    fn bound(&mut self, stale_after: Duration, now: Instant) {
+        let mut ended: Vec<Instant> = self
+            .sights
+            .values()
+            .map(|sight| sight.seen)
+            .filter(|seen| *seen + stale_after <= now)
+            .collect();
+        if ended.len() > MOST_ENDED {
+            ended.sort_unstable();
+            let oldest_kept = ended[ended.len() - MOST_ENDED / 2];
+            self.sights.retain(|_, sight| sight.seen >= oldest_kept);
+        }
+    }
+}
