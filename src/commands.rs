@@ -10,7 +10,8 @@ use crate::config::{self, Mistakes};
 use crate::exposition::own::Own;
 use crate::http::listen::{self, Address, Listener};
 use crate::http::routes::{Routes, start_counters};
-use crate::http::{self, client};
+use crate::http::scrapes::Scrapes;
+use crate::http::{self, Limits, client};
 use crate::simulator::{Simulator, World};
 use crate::storage;
 use crate::version;
@@ -149,6 +150,7 @@ async fn serve(
         board: Arc::clone(&board),
         own: Arc::clone(&own),
         clock: clock.clone(),
+        scrapes: Scrapes::default(),
         telemetry_path: web.telemetry_path,
         reload: web.enable_lifecycle.then_some(signals.ask_reload),
         stop: stop.clone(),
@@ -174,7 +176,7 @@ async fn serve(
     };
     let (polling, ()) = tokio::join!(
         polling,
-        http::serve(listeners, Arc::new(routes), stop.clone())
+        http::serve(listeners, Arc::new(routes), Limits::default(), stop.clone())
     );
     polling.map_err(|error| Failure::run("polling", error))?;
     tracing::info!("stopped");

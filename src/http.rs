@@ -1,62 +1,121 @@
 //! The server: bind, serve, drain. Knows neither AWS nor what a page says.
+//!
+//! Whatever clients do, `Limits` says what it costs: how many connections, how long each may take for its part, how much memory
+//! big answers take together. Nothing that a client does wrong is logged.
 
 pub mod client;
 mod connections;
 pub mod listen;
+mod pace;
 pub mod routes;
+pub mod scrapes;
 
-use connections::Connections;
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use connections::{Connections, Place};
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use listen::{Listener, Socket};
+use pace::{Pace, Paced};
+use rustix::process::{Resource, getrlimit};
+use scrapes::Content;
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// A connection that has not sent the whole head of its first request by then is closed.
-const FIRST_HEAD: Duration = Duration::from_secs(10);
-/// A connection without a request for so long is closed; longer than any usual scrape interval, so that a scraper keeps its own.
-const IDLE: Duration = Duration::from_secs(300);
-/// Room for the head of a request.
+/// Room for the head of a request; what is longer is refused with 431. Browsers send 2 KiB, cookies included.
 const MOST_HEAD_BYTES: usize = 16 * 1024;
 const MOST_HEADERS: usize = 64;
 /// Scrapes that are under way at a stop have so long to end: the whole stop has 5 s.
 const DRAIN: Duration = Duration::from_secs(4);
+/// Out of file descriptors, most likely: trying again at once would spin. Where a connection was closed to make room, that takes
+/// a moment only.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
+const PAUSE_FOR_ROOM: Duration = Duration::from_millis(1);
+/// A lack of descriptors can last; one line a minute tells it as well as ten a second.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+/// What clients may take.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections at a time.
+    pub connections: usize,
+    /// From a connection's start to the end of its first head; from the first byte of each later head to its end.
+    pub head: Duration,
+    /// From an answer to the next request's first byte.
+    pub idle: Duration,
+    /// Without the client taking anything of an answer that is there.
+    pub stuck: Duration,
+    /// From an answer's start until the client has taken it all.
+    pub answer: Duration,
+    /// For a client that is still sending what nobody reads, to read the answer.
+    pub closing: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: connections_for(getrlimit(Resource::Nofile).current),
+            // A head is one packet.
+            head: Duration::from_secs(10),
+            // Longer than any usual scrape interval, so that a scraper keeps its connection.
+            idle: Duration::from_secs(300),
+            // No link that works is silent for so long.
+            stuck: Duration::from_secs(30),
+            // The longest that a scraper could wait in earnest. A page of 20 MB comes through at 0.5 Mbit/s.
+            answer: Duration::from_secs(300),
+            // As in Go's server, and a margin.
+            closing: Duration::from_secs(1),
+        }
+    }
+}
+
+/// A scraper needs one connection, so 512 are many; and no more than half of the process's file descriptors: the other half is
+/// for the requests to AWS, which must go on whoever connects here.
+fn connections_for(descriptors: Option<u64>) -> usize {
+    let half = descriptors.map_or(usize::MAX, |most| {
+        usize::try_from(most / 2).unwrap_or(usize::MAX)
+    });
+    half.clamp(1, 512)
+}
 
 /// Answers a request.
 pub trait Handler: Send + Sync + 'static {
     /// The answer, whatever the request.
-    fn handle(
-        &self,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+    fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response<Content>> + Send;
 }
 
 /// Serves on all `listeners` until `stop`, then lets the requests under way end.
-pub async fn serve(listeners: Vec<Listener>, handler: Arc<impl Handler>, stop: CancellationToken) {
-    let connections = Arc::new(Connections::default());
-    let tasks = TaskTracker::new();
+pub async fn serve(
+    listeners: Vec<Listener>,
+    handler: Arc<impl Handler>,
+    limits: Limits,
+    stop: CancellationToken,
+) {
+    let server = Arc::new(Server {
+        handler,
+        connections: Arc::new(Connections::new(limits.connections)),
+        limits: Arc::new(limits),
+        tasks: TaskTracker::new(),
+        stop: stop.clone(),
+    });
     for listener in listeners {
-        tasks.spawn(accept(
-            listener,
-            Arc::clone(&handler),
-            Arc::clone(&connections),
-            tasks.clone(),
-            stop.clone(),
-        ));
+        server.tasks.spawn(accept(listener, Arc::clone(&server)));
     }
-    tasks.close();
+    server.tasks.close();
     stop.cancelled().await;
-    if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
+    if tokio::time::timeout(DRAIN, server.tasks.wait())
+        .await
+        .is_err()
+    {
         tracing::warn!(
             seconds = DRAIN.as_secs(),
             "connections were cut: they did not end in time"
@@ -64,78 +123,88 @@ pub async fn serve(listeners: Vec<Listener>, handler: Arc<impl Handler>, stop: C
     }
 }
 
-async fn accept(
-    listener: Listener,
-    handler: Arc<impl Handler>,
+/// What all connections share.
+struct Server<H> {
+    handler: Arc<H>,
     connections: Arc<Connections>,
+    limits: Arc<Limits>,
     tasks: TaskTracker,
     stop: CancellationToken,
-) {
+}
+
+async fn accept(listener: Listener, server: Arc<Server<impl Handler>>) {
+    let mut warned: Option<Instant> = None;
     loop {
         let socket = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
+            () = server.stop.cancelled() => return,
         };
         match socket {
             Ok(socket) => {
-                let Some(place) = connections.admit() else {
-                    continue;
-                };
-                let connection = connection(socket, Arc::clone(&handler), place, stop.clone());
-                tasks.spawn(connection);
+                let place = server.connections.admit();
+                server
+                    .tasks
+                    .spawn(connection(socket, place, Arc::clone(&server)));
             }
+            // The client went before its turn came.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                // Out of file descriptors, most likely: trying again at once would spin.
-                tracing::warn!(%error, "accepting a connection failed");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                if warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+                    warned = Some(Instant::now());
+                    tracing::warn!(%error, "accepting connections fails");
+                }
+                let pause = if server.connections.evict_one() {
+                    PAUSE_FOR_ROOM
+                } else {
+                    PAUSE_AFTER_FAILURE
+                };
+                tokio::time::sleep(pause).await;
             }
         }
     }
 }
 
-async fn connection(
-    socket: Socket,
-    handler: Arc<impl Handler>,
-    place: connections::Place,
-    stop: CancellationToken,
-) {
-    match socket {
-        Socket::Tcp(socket) => serve_connection(socket, handler, place, stop).await,
-        Socket::Unix(socket) => serve_connection(socket, handler, place, stop).await,
-    }
-}
-
-async fn serve_connection(
-    socket: impl AsyncRead + AsyncWrite + Unpin,
-    handler: Arc<impl Handler>,
-    place: connections::Place,
-    stop: CancellationToken,
-) {
+async fn connection(socket: Socket, place: Place, server: Arc<Server<impl Handler>>) {
     let place = Arc::new(place);
-    let service = service_fn(|request| {
-        let busy = place.busy();
-        let handler = Arc::clone(&handler);
+    let pace = Pace::new(Arc::clone(&place), Arc::clone(&server.limits));
+    let service = service_fn(|request: Request<Incoming>| {
+        let unread = !request.body().is_end_stream();
+        pace.request(unread);
+        let (handler, pace) = (Arc::clone(&server.handler), Arc::clone(&pace));
         async move {
-            let response = handler.handle(request).await;
-            drop(busy);
-            Ok::<_, Infallible>(response)
+            let mut response = handler.handle(request).await;
+            if unread {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
+            Ok::<_, Infallible>(response.map(|content| pace.answer(content)))
         }
     });
     let mut connection = pin!(
         http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(IDLE)
+            // Some clients say that they have asked all, and wait for the answer.
+            .half_close(true)
+            // `Pace` knows better.
+            .header_read_timeout(None)
             .max_headers(MOST_HEADERS)
             .max_buf_size(MOST_HEAD_BYTES)
-            .serve_connection(TokioIo::new(socket), service)
+            .serve_connection(TokioIo::new(Paced::new(socket, Arc::clone(&pace))), service)
     );
-    tokio::select! {
-        // Whatever a client does wrong ends its own connection and is nobody else's concern.
-        _ = connection.as_mut() => return,
-        () = place.silent_for(FIRST_HEAD) => return,
-        () = place.evicted() => return,
-        () = stop.cancelled() => {}
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            biased;
+            // Whatever a client does wrong ends its own connection and is nobody else's concern.
+            _ = connection.as_mut() => return,
+            () = pace.overdue() => return,
+            () = place.evicted() => return,
+            () = server.stop.cancelled(), if !stopping => {
+                if !pace.is_answering() {
+                    return;
+                }
+                connection.as_mut().graceful_shutdown();
+                stopping = true;
+            }
+        }
     }
-    connection.as_mut().graceful_shutdown();
-    let _ = connection.await;
 }

@@ -1,27 +1,24 @@
-//! How many connections there may be. When all places are taken the connection that has been idle longest gives up its own, so
-//! that idle ones, however many, never keep a scraper out.
+//! How many connections there may be. When all places are taken the one that has got nowhere for longest is closed, so that idle
+//! connections, clients that do not read, and scrapes that wait, however many, never keep a scraper out. Nobody is preferred:
+//! were it those that wait, a client that has just come would have to go before it could ask.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// A scraper needs one; a thousand file descriptors, the usual limit, are shared with the requests to AWS.
-const MOST: usize = 512;
-
 /// The connections that are open.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Connections {
     open: Mutex<Vec<Arc<State>>>,
+    most: usize,
     /// A count of everything that happens, as a clock without time.
     events: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// The event since which it is idle; 0 while a request is being answered.
-    idle_since: AtomicU64,
-    first_request: CancellationToken,
+    /// The last event at which it got on: it came, a request came, a part of an answer went out.
+    progress: AtomicU64,
     evicted: CancellationToken,
 }
 
@@ -32,33 +29,35 @@ pub struct Place {
     state: Arc<State>,
 }
 
-/// A request is being answered until this is dropped.
-#[derive(Debug)]
-pub struct Busy {
-    connections: Arc<Connections>,
-    state: Arc<State>,
-}
-
 impl Connections {
-    /// A place for a new connection; none if all are taken by connections whose requests are being answered.
-    pub fn admit(self: &Arc<Self>) -> Option<Place> {
-        let mut open = self.lock();
-        if open.len() >= MOST {
-            let (longest_idle, _) = open
-                .iter()
-                .enumerate()
-                .map(|(place, state)| (place, state.idle_since.load(Ordering::Relaxed)))
-                .filter(|(_, since)| *since > 0)
-                .min_by_key(|(_, since)| *since)?;
-            open.swap_remove(longest_idle).evicted.cancel();
+    /// Room for `most` connections.
+    pub fn new(most: usize) -> Self {
+        Self {
+            open: Mutex::default(),
+            most,
+            events: AtomicU64::default(),
         }
+    }
+
+    /// A place for a new connection, if need be another's.
+    pub fn admit(self: &Arc<Self>) -> Place {
         let state = Arc::new(State::default());
-        state.idle_since.store(self.next_event(), Ordering::Relaxed);
+        state.progress.store(self.next_event(), Ordering::Relaxed);
+        let mut open = self.lock();
+        if open.len() >= self.most {
+            evict_one(&mut open);
+        }
         open.push(Arc::clone(&state));
-        Some(Place {
+        drop(open);
+        Place {
             connections: Arc::clone(self),
             state,
-        })
+        }
+    }
+
+    /// Closes the connection that has got nowhere for longest. False if there is none.
+    pub fn evict_one(&self) -> bool {
+        evict_one(&mut self.lock())
     }
 
     fn next_event(&self) -> u64 {
@@ -70,26 +69,36 @@ impl Connections {
     }
 }
 
+fn evict_one(open: &mut Vec<Arc<State>>) -> bool {
+    let slowest = open
+        .iter()
+        .enumerate()
+        .min_by_key(|(_, state)| state.progress.load(Ordering::Relaxed));
+    let Some((index, _)) = slowest else {
+        return false;
+    };
+    open.swap_remove(index).evicted.cancel();
+    true
+}
+
 impl Place {
-    /// Marks that a request is being answered.
-    pub fn busy(&self) -> Busy {
-        self.state.first_request.cancel();
-        self.state.idle_since.store(0, Ordering::Relaxed);
-        Busy {
-            connections: Arc::clone(&self.connections),
-            state: Arc::clone(&self.state),
-        }
+    /// Notes that the connection got on.
+    pub fn progress(&self) {
+        let now = self.connections.next_event();
+        self.state.progress.store(now, Ordering::Relaxed);
     }
 
-    /// Ends if no request has come within `limit`.
-    pub async fn silent_for(&self, limit: Duration) {
-        let request = self.state.first_request.cancelled();
-        if tokio::time::timeout(limit, request).await.is_ok() {
-            std::future::pending::<()>().await;
-        }
+    /// The event at which it last got on.
+    pub fn last_progress(&self) -> u64 {
+        self.state.progress.load(Ordering::Relaxed)
     }
 
-    /// Ends when the place is needed for another connection.
+    /// Closes the connection.
+    pub fn evict(&self) {
+        self.state.evicted.cancel();
+    }
+
+    /// Ends when the connection is to be closed for the sake of others.
     pub async fn evicted(&self) {
         self.state.evicted.cancelled().await;
     }
@@ -100,12 +109,5 @@ impl Drop for Place {
         self.connections
             .lock()
             .retain(|state| !Arc::ptr_eq(state, &self.state));
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        let now = self.connections.next_event();
-        self.state.idle_since.store(now, Ordering::Relaxed);
     }
 }

@@ -1,17 +1,23 @@
 //! Sockets to listen on: addresses as Prometheus' exporters spell them, Unix sockets, and those that systemd hands over.
 
 use listenfd::ListenFd;
-use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as RawSocket, Type};
 use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::str::FromStr;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 /// As many connections as Go's servers let wait to be accepted on a usual machine.
 const BACKLOG: i32 = 4096;
+/// What the system may hold of an answer that the client has not read yet (Linux doubles the number): by itself it would take
+/// 4 MB for each connection. Enough for some MB a second over the longest way on earth.
+const SEND_BUFFER_BYTES: usize = 256 * 1024;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,8 +235,10 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (socket, _) = listener.accept().await?;
+                // An error means that the client has gone, which is found out later as well.
+                let _ = SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER_BYTES);
                 // A page's last segment should not wait for an acknowledgement.
-                socket.set_nodelay(true)?;
+                let _ = socket.set_nodelay(true);
                 Ok(Socket::Tcp(socket))
             }
             Self::Unix(listener, _) => Ok(Socket::Unix(listener.accept().await?.0)),
@@ -248,6 +256,74 @@ impl Listener {
                 .ok()
                 .and_then(|address| Some(format!("unix:{}", address.as_pathname()?.display())))
                 .unwrap_or_else(|| "unix:".to_owned()),
+        }
+    }
+}
+
+impl Socket {
+    /// Closing it will throw away what the client has not taken yet.
+    pub fn abort(&self) {
+        if let Self::Tcp(socket) = self {
+            // Without it the system keeps the rest for a while.
+            let _ = socket.set_zero_linger();
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_read(context, buffer),
+            Self::Unix(socket) => Pin::new(socket).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_write(context, bytes),
+            Self::Unix(socket) => Pin::new(socket).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(context, slices),
+            Self::Unix(socket) => Pin::new(socket).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(socket) => socket.is_write_vectored(),
+            Self::Unix(socket) => socket.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_flush(context),
+            Self::Unix(socket) => Pin::new(socket).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_shutdown(context),
+            Self::Unix(socket) => Pin::new(socket).poll_shutdown(context),
         }
     }
 }

@@ -1,13 +1,13 @@
 //! What is answered at which path.
 
 use super::Handler;
+use super::scrapes::{Content, Scrapes};
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::exposition::own::Own;
 use crate::exposition::text::CONTENT_TYPE;
 use crate::version;
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{
     ALLOW, CONTENT_LENGTH, CONTENT_TYPE as CONTENT_TYPE_HEADER, HeaderMap, HeaderValue,
 };
@@ -21,12 +21,16 @@ use tokio_util::sync::CancellationToken;
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 /// What is left of the scraper's timeout for writing and sending the page: this much, or a tenth where that is less.
 const MARGIN: Duration = Duration::from_millis(500);
+/// No scrape waits longer, whatever its scraper says: it may have gone long since. Prometheus takes a series for ended after
+/// 5 minutes, so that scrapes, and with them their timeouts, are shorter.
+const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
 /// The routes, and what they answer from.
 pub struct Routes {
     pub board: Arc<Board>,
     pub own: Arc<Own>,
     pub clock: Clock,
+    pub scrapes: Scrapes,
     pub telemetry_path: String,
     /// Where a reload is asked for; none without `--web.enable-lifecycle`.
     pub reload: Option<mpsc::Sender<oneshot::Sender<Result<(), String>>>>,
@@ -77,7 +81,7 @@ impl Routes {
         }
     }
 
-    async fn answer(&self, route: Route, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, route: Route, request: &Request<Incoming>) -> Response<Content> {
         let allowed = match route {
             Route::Unknown => {
                 return plain(
@@ -104,12 +108,11 @@ impl Routes {
         }
         match route {
             Route::Metrics => {
-                let page = self
-                    .board
+                self.board
                     .first_page(patience(request.headers()), &self.stop)
                     .await;
-                let page = page.scrape(&self.own, self.clock.wall());
-                response(StatusCode::OK, CONTENT_TYPE, page)
+                let render = || self.board.page().scrape(&self.own, self.clock.wall());
+                response(StatusCode::OK, CONTENT_TYPE, self.scrapes.get(render).await)
             }
             Route::Healthy => plain(StatusCode::OK, "glue-integration-exporter is healthy.\n"),
             Route::Ready if self.board.page().is_ready() => {
@@ -131,7 +134,7 @@ impl Routes {
 }
 
 impl Routes {
-    async fn reload(&self) -> Response<Full<Bytes>> {
+    async fn reload(&self) -> Response<Content> {
         let Some(reload) = &self.reload else {
             return plain(
                 StatusCode::FORBIDDEN,
@@ -158,7 +161,7 @@ impl Routes {
 }
 
 impl Handler for Routes {
-    async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn handle(&self, request: Request<Incoming>) -> Response<Content> {
         let (route, path) = self.route(request.uri().path());
         let response = self.answer(route, &request).await;
         self.own.http_request(path, response.status().as_u16());
@@ -173,17 +176,22 @@ fn patience(headers: &HeaderMap) -> Duration {
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
         .and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok())
         .map_or(DEFAULT_WAIT, |timeout| timeout - MARGIN.min(timeout / 10))
+        .min(LONGEST_WAIT)
 }
 
-fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+fn plain(status: StatusCode, text: &str) -> Response<Content> {
     response(status, "text/plain; charset=utf-8", text.to_owned())
 }
 
 /// An answer with its length, so that HEAD has the header too: the server leaves out the body of an answer to HEAD by itself.
-fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
-    let body = Bytes::from(body);
-    let length = HeaderValue::from(body.len());
-    let mut response = Response::new(Full::new(body));
+fn response(
+    status: StatusCode,
+    content_type: &'static str,
+    content: impl Into<Content>,
+) -> Response<Content> {
+    let content = content.into();
+    let length = HeaderValue::from(content.bytes.len());
+    let mut response = Response::new(content);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE_HEADER, HeaderValue::from_static(content_type));

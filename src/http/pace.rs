@@ -1,0 +1,310 @@
+//! How long a client may take for its part: for sending a head, for reading an answer, between two requests. `Pace` knows what
+//! the connection is about and when that must end; `Paced` is its socket, which tells it what happens.
+
+use super::Limits;
+use super::connections::Place;
+use super::listen::Socket;
+use super::scrapes::{Content, Reading};
+use hyper::body::{Body, Bytes, Frame, SizeHint};
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, sleep_until};
+
+/// The server is given an answer in pieces of this size: where it copies them (as it must to encrypt them), it copies no more.
+const PIECE: usize = 64 * 1024;
+
+/// What a connection is about, and when that must end.
+#[derive(Debug)]
+pub struct Pace {
+    phase: Mutex<Phase>,
+    place: Arc<Place>,
+    limits: Arc<Limits>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// The next head is awaited, or a part of it has come.
+    Head { until: Instant, begun: bool },
+    /// A request is with the handler, which has limits of its own.
+    Handling { unread: bool },
+    /// An answer is being written.
+    Writing {
+        until: Instant,
+        /// When the client last made room for more, if it makes none now.
+        stuck: Option<Instant>,
+        /// The server has taken all of it.
+        taken: bool,
+        /// The request has a body, which nobody reads.
+        unread: bool,
+        /// Keeps a shared text's account.
+        _reading: Option<Reading>,
+    },
+    /// All is said; what the client still sends is thrown away.
+    Closing { until: Instant },
+}
+
+impl Pace {
+    /// The pace of a connection that was just accepted.
+    pub fn new(place: Arc<Place>, limits: Arc<Limits>) -> Arc<Self> {
+        let until = Instant::now() + limits.head;
+        Arc::new(Self {
+            phase: Mutex::new(Phase::Head {
+                until,
+                begun: false,
+            }),
+            place,
+            limits,
+        })
+    }
+
+    /// A request has come. `unread`: it has a body, which nobody will read.
+    pub fn request(&self, unread: bool) {
+        *self.phase() = Phase::Handling { unread };
+        self.place.progress();
+    }
+
+    /// The answer that the handler gave, as the server is to send it.
+    pub fn answer(self: &Arc<Self>, content: Content) -> Answer {
+        let mut phase = self.phase();
+        *phase = Phase::Writing {
+            until: Instant::now() + self.limits.answer,
+            stuck: None,
+            taken: false,
+            unread: matches!(*phase, Phase::Handling { unread: true }),
+            _reading: content
+                .shared
+                .map(|scraped| scraped.read_by(Arc::clone(&self.place))),
+        };
+        drop(phase);
+        self.place.progress();
+        Answer {
+            rest: content.bytes,
+            pace: Arc::clone(self),
+        }
+    }
+
+    /// A request is being answered.
+    pub fn is_answering(&self) -> bool {
+        matches!(
+            *self.phase(),
+            Phase::Handling { .. } | Phase::Writing { .. }
+        )
+    }
+
+    /// Ends when the client has taken too long. To be polled after the connection, in the same task.
+    pub async fn overdue(&self) {
+        let mut alarm = pin!(sleep_until(Instant::now()));
+        poll_fn(|context| {
+            let Some(until) = self.until() else {
+                return Poll::Pending;
+            };
+            if alarm.deadline() != until {
+                alarm.as_mut().reset(until);
+            }
+            alarm.as_mut().poll(context)
+        })
+        .await;
+    }
+
+    fn until(&self) -> Option<Instant> {
+        match *self.phase() {
+            Phase::Handling { .. } => None,
+            Phase::Head { until, .. } | Phase::Closing { until } => Some(until),
+            Phase::Writing { until, stuck, .. } => {
+                Some(stuck.map_or(until, |since| until.min(since + self.limits.stuck)))
+            }
+        }
+    }
+
+    fn has_read(&self) {
+        if let Phase::Head { until, begun } = &mut *self.phase()
+            && !*begun
+        {
+            *begun = true;
+            *until = (*until).min(Instant::now() + self.limits.head);
+        }
+    }
+
+    fn has_written(&self, written: bool) {
+        if let Phase::Writing { stuck, .. } = &mut *self.phase() {
+            if written {
+                *stuck = None;
+                self.place.progress();
+            } else {
+                stuck.get_or_insert_with(Instant::now);
+            }
+        }
+    }
+
+    fn taken(&self) {
+        if let Phase::Writing { taken, .. } = &mut *self.phase() {
+            *taken = true;
+        }
+    }
+
+    /// The server holds nothing back any more.
+    fn flushed(&self) {
+        let mut phase = self.phase();
+        if let Phase::Writing {
+            taken: true,
+            unread: false,
+            ..
+        } = *phase
+        {
+            *phase = Phase::Head {
+                until: Instant::now() + self.limits.idle,
+                begun: false,
+            };
+        }
+    }
+
+    /// The connection ends in good order. True if the client may still be sending: closing the socket then would make the
+    /// system throw away what the client has not read of the answer.
+    fn closing(&self) -> bool {
+        let mut phase = self.phase();
+        let sends = match *phase {
+            Phase::Head { begun, .. } => begun,
+            Phase::Handling { unread } | Phase::Writing { unread, .. } => unread,
+            Phase::Closing { .. } => return true,
+        };
+        if sends {
+            *phase = Phase::Closing {
+                until: Instant::now() + self.limits.closing,
+            };
+        }
+        sends
+    }
+
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An answer on its way.
+#[derive(Debug)]
+pub struct Answer {
+    rest: Bytes,
+    pace: Arc<Pace>,
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = self.rest.len().min(PIECE);
+        Poll::Ready((next > 0).then(|| Ok(Frame::data(self.rest.split_to(next)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.len() as u64)
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.pace.taken();
+    }
+}
+
+/// A connection's socket.
+#[derive(Debug)]
+pub struct Paced {
+    socket: Socket,
+    pace: Arc<Pace>,
+}
+
+impl Paced {
+    /// Tells `pace` what happens on `socket`.
+    pub fn new(socket: Socket, pace: Arc<Pace>) -> Self {
+        Self { socket, pace }
+    }
+
+    fn socket(self: Pin<&mut Self>) -> Pin<&mut Socket> {
+        Pin::new(&mut self.get_mut().socket)
+    }
+}
+
+impl AsyncRead for Paced {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = self.as_mut().socket().poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.pace.has_read();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Paced {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = self.as_mut().socket().poll_write(context, bytes);
+        self.pace.has_written(written.is_ready());
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = self.as_mut().socket().poll_write_vectored(context, slices);
+        self.pace.has_written(written.is_ready());
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.as_mut().socket().poll_flush(context))?;
+        self.pace.flushed();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.as_mut().socket().poll_shutdown(context))?;
+        if !self.pace.closing() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut thrown_away = [0; 4096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut thrown_away);
+            ready!(self.as_mut().socket().poll_read(context, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl Drop for Paced {
+    /// A client that was given up while it had an answer to read does not get the rest: without this the system would go on
+    /// offering it for minutes, from memory of its own.
+    fn drop(&mut self) {
+        if matches!(*self.pace.phase(), Phase::Writing { unread: false, .. }) {
+            self.socket.abort();
+        }
+    }
+}
