@@ -2,12 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use glue_integration_exporter::simulator::World;
+use tokio::time::Instant;
 
 use crate::exposition::Scrape;
 use crate::support::{
-    Answer, Daemon, ONE_SCOPE, SOON, Setup, Sim, connect, request, simulator, until,
+    Answer, Daemon, ONE_SCOPE, Process, SOON, Setup, Sim, connect, request, simulator, until,
 };
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -129,6 +131,8 @@ fn connections_are_kept_and_requests_may_be_pipelined() {
 #[test]
 fn what_is_no_request_is_refused_and_hurts_nobody() {
     let (daemon, _setup, _sim) = daemon(&[]);
+    daemon.scrape();
+    let log_before = daemon.process.stderr();
     let fill = "a".repeat(64 * 1024);
     let many: String = (0..2_000).map(|n| format!("X-{n}: {n}\r\n")).collect();
     for bad in [
@@ -160,8 +164,8 @@ fn what_is_no_request_is_refused_and_hurts_nobody() {
         "Content-Length: 1000000000\r\n",
     );
     assert_eq!(answer.status, 405);
-    let log = daemon.process.stderr();
-    assert!(!log.contains("panicked"), "{log}");
+    // Not a word of all that.
+    assert_eq!(daemon.process.stderr(), log_before);
 }
 
 #[test]
@@ -180,6 +184,83 @@ fn idle_connections_do_not_keep_a_scrape_out() {
         .collect();
     assert!(!daemon.scrape().names_with("aws_glue_").is_empty());
     drop(idle);
+}
+
+/// A value of a page that is too big to be parsed here.
+fn value(page: &str, name: &str) -> f64 {
+    let line = page.lines().find(|line| line.starts_with(name)).unwrap();
+    line.rsplit_once(' ').unwrap().1.parse().unwrap()
+}
+
+#[test]
+fn pages_that_nobody_reads_take_a_bounded_memory() {
+    let sim = simulator(World::generated(8_000));
+    let daemon = Setup::new(&sim, "scopes: [{name: all, regions: [eu-west-1]}]").daemon(&[]);
+    let scrape = || {
+        let start = Instant::now();
+        let page = daemon.get("/metrics").body;
+        let took = start.elapsed();
+        (value(&page, "process_resident_memory_bytes ") / 1e6, took)
+    };
+    scrape();
+    let (before, _) = scrape();
+    // One after the other, so that each page is another: 2.7 GB.
+    let unread: Vec<TcpStream> = (0..120)
+        .map(|_| {
+            let mut stream = TcpStream::connect(&daemon.addr).unwrap();
+            stream
+                .write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+                .unwrap();
+            stream.read_exact(&mut [0; 9]).unwrap();
+            stream
+        })
+        .collect();
+    let (after, took) = scrape();
+    // Twice 128 MiB and more, since the allocator keeps what one thread freed and another could use.
+    assert!(after < before + 500.0, "{before} MB became {after} MB");
+    assert!(took < Duration::from_secs(1), "a scrape took {took:?}");
+    drop(unread);
+}
+
+#[test]
+fn a_lack_of_file_descriptors_is_told_once_and_passes() {
+    let sim = simulator(World::generated(3));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    let binary = env!("CARGO_BIN_EXE_glue-integration-exporter");
+    let start = format!("ulimit -n 16; exec {binary} --web.listen-address=127.0.0.1:0");
+    let process = Process::of(setup.command("/bin/sh", &["-c", &start]));
+    let addr = process.addresses(1).remove(0);
+    let daemon = Daemon { process, addr };
+    let cpu = || {
+        let page = daemon.get("/metrics").body;
+        page.lines()
+            .find_map(|line| line.strip_prefix("process_cpu_seconds_total "))
+            .map(|seconds| seconds.parse::<f64>().unwrap())
+    };
+    until("the first poll is over", SOON, || {
+        (daemon.get("/-/ready").status == 200).then_some(())
+    });
+    let told = |log: &str| log.matches("accepting connections fails").count();
+    let idle: Vec<TcpStream> = (0..200)
+        .map(|_| TcpStream::connect(&daemon.addr).unwrap())
+        .collect();
+    for _ in 0..5 {
+        assert_eq!(daemon.get("/metrics").status, 200);
+    }
+    until("it is told", SOON, || {
+        (told(&daemon.process.stderr()) > 0).then_some(())
+    });
+    drop(idle);
+    let before = until("there are descriptors again", SOON, cpu);
+    let start = Instant::now();
+    for _ in 0..5 {
+        assert_eq!(daemon.get("/metrics").status, 200);
+    }
+    let log = daemon.process.stderr();
+    assert_eq!(told(&log), 1, "{log}");
+    assert!(!log.contains("panicked"), "{log}");
+    let used = until("there are descriptors still", SOON, cpu) - before;
+    assert!(used < 1.0, "{used} s of CPU in {:?}", start.elapsed());
 }
 
 #[test]
