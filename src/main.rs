@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use glue_integration_exporter::cli::{Cli, Command};
-use glue_integration_exporter::{commands, logging};
+use glue_integration_exporter::{commands, glue, logging};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
             let outcome = runtime.block_on(commands::run(cli));
             // What is still under way has been given its time.
             runtime.shutdown_background();
+            glue::aws::end_credential_processes();
             outcome
         });
     match outcome {

@@ -1,29 +1,34 @@
 //! AWS Glue through its SDK. Only the files of this module name `aws_*`; nothing of the SDK's types leaves them.
 
 mod attempts;
+mod children;
 mod convert;
+mod credentials;
 mod metered;
 mod reason;
+mod words;
 
 use super::budget::Budget;
 use super::{Glue, GlueError, Observer, Operation, Page, PageFuture, PageRequest, Reason};
 use crate::config::{Credentials, Query, RegionName};
 use attempts::Attempts;
 use aws_config::default_provider::region::DefaultRegionChain;
-use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_glue::config::{
-    Builder, RuntimeComponents, SharedCredentialsProvider, SharedHttpClient,
+    Builder, IdentityCache, RuntimeComponents, SharedCredentialsProvider, SharedHttpClient,
 };
+use aws_sdk_glue::error::SdkError;
 use aws_sdk_glue::operation::RequestId;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::{Connector, tls};
 use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
+use credentials::{LOAD_TIMEOUT, Loader, Origin};
 use metered::{CALL, Metered};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The SDK's own default, said here because it is the only timeout that it sets.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
@@ -37,8 +42,9 @@ const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
 /// retries return after an outage of any length. The SDK's own bucket refills by successes alone.
 const RETRY_TOKENS: usize = 100;
 const RETRY_TOKENS_PER_SECOND: f32 = 1.0;
-/// Seen in CloudTrail and in the assumed role's ARN: a fixed name lets a policy or a person recognise the exporter.
-const SESSION_NAME: &str = "glue-integration-exporter";
+/// Credentials that Glue refused are loaded again for the next request, but not more often than this: hundreds of requests of one
+/// poll are refused alike.
+const LEAST_LOAD_PERIOD: Duration = Duration::from_secs(2);
 
 /// Makes the clients. One for each account and region, kept: each has connections, credentials and retries of its own.
 #[derive(Clone)]
@@ -64,28 +70,14 @@ impl Sdk {
         region: &RegionName,
         budget: Budget,
     ) -> AwsGlue {
-        let region_of_sdk = Region::new(region.as_str().to_owned());
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            // Given, or the start would wait for the instance metadata service.
-            .region(region_of_sdk.clone())
-            .http_client(self.http.clone());
-        if let Some(profile) = &credentials.profile {
-            loader = loader.profile_name(profile);
-        }
-        let sdk = loader.load().await;
-        let mut builder = Builder::from(&sdk);
-        if let Some(role) = &credentials.role {
-            let mut provider = AssumeRoleProvider::builder(role.arn.as_str())
-                .session_name(SESSION_NAME)
-                .region(region_of_sdk)
-                .configure(&sdk);
-            if let Some(external_id) = &role.external_id {
-                provider = provider.external_id(external_id.expose());
-            }
-            builder = builder
-                .credentials_provider(SharedCredentialsProvider::new(provider.build().await));
-        }
-        self.client(builder, region, budget)
+        let origin = Arc::new(Origin {
+            http: self.http.clone(),
+            credentials: credentials.clone(),
+            region: Region::new(region.as_str().to_owned()),
+        });
+        let builder = Builder::from(&origin.sdk_config().await)
+            .credentials_provider(SharedCredentialsProvider::new(Loader::new(origin)));
+        self.client(builder, region, credentials.clone(), budget)
     }
 
     /// A client of a simulated endpoint on this machine: neither the environment's credentials, nor its endpoints or proxies have a say.
@@ -114,10 +106,21 @@ impl Sdk {
                 ),
             ))
             .build();
-        sdk.client(Builder::from(&config), region, budget)
+        sdk.client(
+            Builder::from(&config),
+            region,
+            Credentials::default(),
+            budget,
+        )
     }
 
-    fn client(&self, builder: Builder, region: &RegionName, budget: Budget) -> AwsGlue {
+    fn client(
+        &self,
+        builder: Builder,
+        region: &RegionName,
+        credentials: Credentials,
+        budget: Budget,
+    ) -> AwsGlue {
         let tokens = TokenBucket::builder()
             .capacity(RETRY_TOKENS)
             .refill_rate(RETRY_TOKENS_PER_SECOND)
@@ -138,12 +141,31 @@ impl Sdk {
             )
             .build();
         AwsGlue {
-            client: aws_sdk_glue::Client::from_conf(config),
+            connection: Mutex::new(Connection {
+                client: client_without_identity(&config),
+                made: Instant::now(),
+                refused: false,
+            }),
             region: region.clone(),
+            credentials,
             budget,
             observer: Arc::clone(&self.observer),
         }
     }
+}
+
+/// A client that loads its credentials with its first request.
+fn client_without_identity(config: &aws_sdk_glue::Config) -> aws_sdk_glue::Client {
+    let identities = IdentityCache::lazy()
+        // A load ends by itself; it may have waited for the one before.
+        .load_timeout(LOAD_TIMEOUT * 3)
+        .build();
+    aws_sdk_glue::Client::from_conf(config.to_builder().identity_cache(identities).build())
+}
+
+/// Ends what was started to load credentials and has not ended: called when nobody waits for it any more.
+pub fn end_credential_processes() {
+    children::end_older_than(Duration::ZERO);
 }
 
 /// The region that every AWS tool would use here: of the environment, the profile, or the instance's metadata service.
@@ -172,10 +194,19 @@ fn http_client(proxy: ProxyConfig) -> SharedHttpClient {
 
 /// AWS Glue as one set of credentials sees it in one region.
 pub struct AwsGlue {
-    client: aws_sdk_glue::Client,
+    connection: Mutex<Connection>,
     region: RegionName,
+    credentials: Credentials,
     budget: Budget,
     observer: Arc<dyn Observer>,
+}
+
+struct Connection {
+    client: aws_sdk_glue::Client,
+    made: Instant,
+    /// Glue refused its credentials. The SDK would go on with them until they expire by what it knows, which is 15 minutes for those
+    /// that do not say it.
+    refused: bool,
 }
 
 impl Glue for AwsGlue {
@@ -203,7 +234,7 @@ impl AwsGlue {
         };
         let limit = (allowance.share)();
         let call = self
-            .client
+            .client()
             .describe_inbound_integrations()
             .set_marker(request.marker.map(str::to_owned))
             .set_max_records(request.page_size.map(i32::from));
@@ -253,14 +284,25 @@ impl AwsGlue {
                 {
                     return Ok(Page::default());
                 }
+                let why = if reason == Reason::Credentials
+                    && matches!(error, SdkError::TimeoutError(_))
+                {
+                    // The SDK knows of an attempt that took too long, not of what took so long.
+                    words::LATE.to_owned()
+                } else {
+                    words::of(&error, &self.credentials)
+                };
+                let mut message = format!("{} failed: {why}", self.attempted(request.query));
+                if reason == Reason::Credentials {
+                    if error.as_service_error().is_some() {
+                        self.connection().refused = true;
+                    }
+                    message.push_str(&words::what_to_do(&why, &self.credentials));
+                }
                 Err(GlueError {
                     reason,
-                    message: format!(
-                        "{} failed: {}",
-                        self.attempted(request.query),
-                        reason::in_words(&error)
-                    ),
-                    request_id: reason::request_id(&error),
+                    message,
+                    request_id: error.request_id().map(str::to_owned),
                     asked: true,
                 })
             }
@@ -270,21 +312,46 @@ impl AwsGlue {
                 if reason == Reason::Timeout && waited > limit {
                     return Err(self.short_of_budget(request.query));
                 }
+                let (why, what_to_do) = match reason {
+                    Reason::Timeout => ("AWS did not answer", String::new()),
+                    Reason::Credentials => (
+                        words::LATE,
+                        words::what_to_do(words::LATE, &self.credentials),
+                    ),
+                    _ => (
+                        "its tries failed, and there was no time for another",
+                        String::new(),
+                    ),
+                };
                 Err(GlueError::new(
                     reason,
                     format!(
-                        "{} was given up after {:.1} s: {}",
+                        "{} was given up after {:.1} s: {why}{what_to_do}",
                         self.attempted(request.query),
                         limit.as_secs_f64(),
-                        match reason {
-                            Reason::Timeout => "AWS did not answer",
-                            Reason::Credentials => "the credentials could not be loaded",
-                            _ => "its tries failed, and there was no time for another",
-                        }
                     ),
                 ))
             }
         }
+    }
+
+    fn client(&self) -> aws_sdk_glue::Client {
+        let mut connection = self.connection();
+        if connection.refused && connection.made.elapsed() >= LEAST_LOAD_PERIOD {
+            *connection = Connection {
+                client: client_without_identity(connection.client.config()),
+                made: Instant::now(),
+                refused: false,
+            };
+        }
+        connection.client.clone()
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        // Each state of it is whole.
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn short_of_budget(&self, query: &Query) -> GlueError {

@@ -9,6 +9,8 @@
 )]
 
 mod command_line;
+#[cfg(target_os = "linux")]
+mod credentials;
 mod data;
 mod exposition;
 mod http;

@@ -3,9 +3,7 @@
 use crate::config::Query;
 use crate::glue::Reason;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_glue::config::http::HttpResponse;
-use aws_sdk_glue::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_glue::operation::RequestId;
+use aws_sdk_glue::error::ProvideErrorMetadata;
 use aws_sdk_glue::operation::describe_inbound_integrations::DescribeInboundIntegrationsError as ApiError;
 use aws_smithy_runtime_api::client::interceptors::context::{Error as Erased, InterceptorContext};
 use aws_smithy_runtime_api::client::orchestrator::OrchestratorError;
@@ -13,11 +11,6 @@ use aws_smithy_runtime_api::client::retries::classifiers::{
     ClassifyRetry, RetryAction, RetryClassifierPriority,
 };
 use std::error::Error;
-
-/// A log line is for reading: what AWS says in more than this is cut.
-const LONGEST_MESSAGE: usize = 1_000;
-/// Where AWS, to whom a signature is wrong, begins to repeat the request that it should have been made of: with the session's token.
-const REQUEST_REPEATED: &str = "The Canonical String";
 
 /// How far an attempt had got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,50 +155,6 @@ pub fn attempt_says_absent(error: &OrchestratorError<Erased>) -> bool {
             .and_then(|error| error.downcast_ref::<ApiError>()),
         Some(ApiError::IntegrationNotFoundFault(_) | ApiError::EntityNotFoundException(_))
     )
-}
-
-/// The chain of causes in one line, the outermost first; of an error that AWS named, its name and message.
-pub fn in_words(error: &SdkError<ApiError, HttpResponse>) -> String {
-    let mut words = String::new();
-    if let Some(service) = error.as_service_error()
-        && let Some(code) = service.code()
-    {
-        words.push_str(code);
-        if let Some(message) = service.message() {
-            words.push_str(": ");
-            words.push_str(message);
-        }
-    } else {
-        let mut cause: Option<&dyn Error> = Some(error);
-        while let Some(error) = cause {
-            let text = error.to_string();
-            // Some of the SDK's errors repeat their source.
-            if !words.ends_with(&text) {
-                if !words.is_empty() {
-                    words.push_str(": ");
-                }
-                words.push_str(&text);
-            }
-            cause = error.source();
-        }
-        if let Some(response) = error.raw_response() {
-            words.push_str(&format!(" (HTTP status {})", response.status().as_u16()));
-        }
-    }
-    if let Some(begin) = words.find(REQUEST_REPEATED) {
-        words.truncate(begin);
-        words.push('…');
-    }
-    if let Some((end, _)) = words.char_indices().nth(LONGEST_MESSAGE) {
-        words.truncate(end);
-        words.push('…');
-    }
-    words
-}
-
-/// AWS's id of the request.
-pub fn request_id(error: &SdkError<ApiError, HttpResponse>) -> Option<String> {
-    error.request_id().map(str::to_owned)
 }
 
 fn has_cause<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {

@@ -1,0 +1,141 @@
+//! How credentials are loaded: in a task of their own, one load at a time, from files that are read anew, and not for ever.
+//!
+//! The SDK parses the profile files once in a provider's life, so each load makes a provider of its own. A request that is given up
+//! does not end the load: one that takes longer than a request may is there for the next, and a process that hangs is not started a
+//! second time beside itself.
+
+use super::children;
+use crate::config::Credentials;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{self, ProvideCredentials, future};
+use aws_sdk_glue::config::SharedHttpClient;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// Enough for a slow STS with its retries, and for a process that asks a slow service.
+pub const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a load brought that nobody fetched is not used later than this: credentials live for 15 minutes at the least.
+const KEPT: Duration = Duration::from_secs(300);
+/// Seen in CloudTrail and in the assumed role's ARN: a fixed name lets a policy or a person recognise the exporter.
+const SESSION_NAME: &str = "glue-integration-exporter";
+
+/// Where credentials come from.
+pub struct Origin {
+    pub http: SharedHttpClient,
+    pub credentials: Credentials,
+    pub region: Region,
+}
+
+impl Origin {
+    /// What the environment and the profile files say now. Loads no credentials.
+    pub async fn sdk_config(&self) -> SdkConfig {
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            // Given, or the start would wait for the instance metadata service.
+            .region(self.region.clone())
+            .http_client(self.http.clone());
+        if let Some(profile) = &self.credentials.profile {
+            // By itself the SDK would prefer the environment's keys to a profile that was asked for, which may be another account's.
+            let provider = ProfileFileCredentialsProvider::builder()
+                .profile_name(profile)
+                .configure(
+                    &ProviderConfig::without_region()
+                        .with_region(Some(self.region.clone()))
+                        .with_http_client(self.http.clone()),
+                )
+                .build();
+            loader = loader.profile_name(profile).credentials_provider(provider);
+        }
+        loader.load().await
+    }
+
+    async fn load(&self) -> provider::Result {
+        let sdk = self.sdk_config().await;
+        if let Some(role) = &self.credentials.role {
+            let mut provider = AssumeRoleProvider::builder(role.arn.as_str())
+                .session_name(SESSION_NAME)
+                .region(self.region.clone())
+                .configure(&sdk);
+            if let Some(external_id) = &role.external_id {
+                provider = provider.external_id(external_id.expose());
+            }
+            return provider.build().await.provide_credentials().await;
+        }
+        match sdk.credentials_provider() {
+            Some(provider) => provider.provide_credentials().await,
+            None => Err(CredentialsError::not_loaded_no_source()),
+        }
+    }
+
+    async fn load_in_time(self: Arc<Self>) -> provider::Result {
+        children::may_start();
+        let loaded = tokio::time::timeout(LOAD_TIMEOUT, self.load()).await;
+        loaded.unwrap_or_else(|_elapsed| {
+            // The SDK leaves a `credential_process` running that it does not wait for any more.
+            children::end_older_than(LOAD_TIMEOUT.saturating_sub(Duration::from_secs(1)));
+            Err(CredentialsError::provider_timed_out(LOAD_TIMEOUT))
+        })
+    }
+}
+
+/// A provider of the SDK that loads so.
+pub struct Loader {
+    origin: Arc<Origin>,
+    under_way: Mutex<Option<(Instant, JoinHandle<provider::Result>)>>,
+}
+
+impl Loader {
+    /// Loads nothing yet.
+    pub fn new(origin: Arc<Origin>) -> Self {
+        Self {
+            origin,
+            under_way: Mutex::new(None),
+        }
+    }
+
+    async fn load(&self) -> provider::Result {
+        let mut under_way = self.under_way.lock().await;
+        if let Some((started, load)) = &mut *under_way
+            && load.is_finished()
+        {
+            let fresh = started.elapsed() <= KEPT;
+            let loaded = load.await;
+            *under_way = None;
+            // That it failed was then; the credentials may be back.
+            if let Ok(Ok(credentials)) = loaded
+                && fresh
+            {
+                return Ok(credentials);
+            }
+        }
+        let (_, load) = under_way.get_or_insert_with(|| {
+            let load = tokio::spawn(Arc::clone(&self.origin).load_in_time());
+            (Instant::now(), load)
+        });
+        let loaded = load.await;
+        *under_way = None;
+        loaded.unwrap_or_else(|panicked| Err(CredentialsError::unhandled(panicked)))
+    }
+}
+
+impl ProvideCredentials for Loader {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.load())
+    }
+}
+
+impl fmt::Debug for Loader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Loader")
+    }
+}

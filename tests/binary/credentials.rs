@@ -1,0 +1,613 @@
+//! Credentials that are missing, end, are refused, hang and come back. Each time the reason is `credentials`, the log says in words
+//! what is wrong and what to do, tells no secret, and the next poll after they are back gets everything, without a restart.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use glue_integration_exporter::simulator::{Fault, FaultKind, On, World};
+use procfs::process::{Stat, all_processes};
+use rustix::process::Signal;
+
+use crate::exposition::Scrape;
+use crate::support::{Daemon, SECRET_KEY, SOON, STOP, Setup, Sim, integration, simulator, until};
+
+const REGION: &str = "eu-west-1";
+const ROLE: &str = "arn:aws:iam::111122223333:role/reader";
+/// No log line has any of these.
+const SECRETS: [&str; 8] = [
+    SECRET_KEY,
+    "session-token-value",
+    "external-id-value",
+    "web-token-one",
+    "web-token-two",
+    "sso-token-value",
+    "sso-client-value",
+    "printed-by-the-process",
+];
+
+// ------------------------------------------------------------------------------------------------------------------ the cases
+
+#[test]
+fn none_at_all() {
+    let mut case = Case::new("", |setup| setup);
+    case.fails_with(&[
+        "no credentials found",
+        "Environment",
+        "Profile",
+        "WebIdentityToken",
+        "AWS_PROFILE",
+    ]);
+    case.write(".aws/credentials", &keys("default", "AKIDEXAMPLE"));
+    case.recovers_with("AKIDEXAMPLE");
+}
+
+#[test]
+fn a_profile_that_does_not_exist() {
+    let mut case = Case::new("profile: analytics", |setup| setup);
+    case.fails_with(&["(profile analytics)", "`profile`"]);
+    // Nor when there are others.
+    case.write(".aws/credentials", &keys("default", "AKIDEXAMPLE"));
+    case.fails_with(&["`analytics` was not defined", "(profile analytics)"]);
+    case.write(".aws/credentials", &keys("analytics", "AKIDANALYTICS"));
+    case.recovers_with("AKIDANALYTICS");
+}
+
+#[test]
+fn a_profile_is_not_overruled_by_the_environment() {
+    let mut case = Case::new("profile: analytics", with_keys);
+    case.fails_with(&["(profile analytics)", "`profile`"]);
+    case.write(".aws/credentials", &keys("analytics", "AKIDANALYTICS"));
+    case.recovers_with("AKIDANALYTICS");
+}
+
+#[test]
+fn a_session_that_has_expired() {
+    let mut case = Case::new("", |setup| setup);
+    case.write(".aws/credentials", &keys("default", "ASIAOLD"));
+    let expired = FaultKind::error(
+        "ExpiredTokenException",
+        "The security token included in the request is expired",
+    );
+    let fault = Fault::new(On::access_key("ASIAOLD"), expired);
+    case.sim.handle.push_fault(fault);
+    case.fails_with(&["ExpiredTokenException", "is expired", "log in again"]);
+    case.fails_again();
+    case.write(".aws/credentials", &keys("default", "ASIANEW"));
+    case.recovers_with("ASIANEW");
+}
+
+#[test]
+fn a_role_that_sts_denies() {
+    let sts = Double::sts(|asked| {
+        assert_eq!(asked["RoleArn"], ROLE);
+        Err(("AccessDenied", "not authorized to perform: sts:AssumeRole"))
+    });
+    let mut case = Case::new(&format!("role_arn: '{ROLE}'"), |setup| {
+        with_keys(setup).env("AWS_ENDPOINT_URL_STS", &sts.url())
+    });
+    case.fails_with(&[
+        "AccessDenied",
+        "sts:AssumeRole",
+        "trust policy",
+        "external_id",
+    ]);
+    sts.now_does(|_| Ok("3000-01-01T00:00:00Z"));
+    case.recovers_with("ASIAASSUMED");
+}
+
+#[test]
+fn a_wrong_external_id() {
+    // STS denies a wrong id; one that its pattern does not allow it repeats.
+    let sts = Double::sts(|asked| match asked["ExternalId"].as_str() {
+        "external-id-value" => Err(("AccessDenied", "not authorized to perform: sts:AssumeRole")),
+        _ => Ok("3000-01-01T00:00:00Z"),
+    });
+    let role = format!("role_arn: '{ROLE}', external_id: external-id-value");
+    let mut case = Case::new(&role, |setup| {
+        with_keys(setup).env("AWS_ENDPOINT_URL_STS", &sts.url())
+    });
+    case.fails_with(&["AccessDenied", "external_id"]);
+    sts.now_does(|_| {
+        Err((
+            "ValidationError",
+            "1 validation error detected: Value 'external-id-value' at 'externalId' failed",
+        ))
+    });
+    case.fails_again();
+    sts.now_does(|asked| match asked["ExternalId"].as_str() {
+        "the-right-one" => Ok("3000-01-01T00:00:00Z"),
+        _ => Err(("AccessDenied", "not with external-id-value")),
+    });
+    case.fails_again();
+    case.scope = case.scope.replace("external-id-value", "the-right-one");
+    case.recovers_with("ASIAASSUMED");
+}
+
+#[test]
+fn keys_that_sts_says_have_expired() {
+    let sts = Double::sts(|_| Err(("ExpiredToken", "The security token is expired")));
+    let mut case = Case::new(&format!("role_arn: '{ROLE}'"), |setup| {
+        setup.env("AWS_ENDPOINT_URL_STS", &sts.url())
+    });
+    case.write(".aws/credentials", &keys("default", "ASIAOLD"));
+    case.fails_with(&["ExpiredToken", "is expired", "log in again"]);
+    sts.now_does(|_| Ok("3000-01-01T00:00:00Z"));
+    case.recovers_with("ASIAASSUMED");
+}
+
+#[test]
+fn an_sts_that_is_not_there() {
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let mut case = Case::new(&format!("role_arn: '{ROLE}'"), |setup| {
+        with_keys(setup).env("AWS_ENDPOINT_URL_STS", &format!("http://{closed}"))
+    });
+    case.fails_with(&[
+        "Connection refused",
+        "(role arn:aws:iam::",
+        "could not be reached",
+    ]);
+    let _sts = Double::at(closed, |asked| {
+        sts_answer(asked, Ok("3000-01-01T00:00:00Z"))
+    });
+    case.recovers_with("ASIAASSUMED");
+}
+
+#[test]
+fn a_token_file_that_rotates() {
+    let sts = Double::sts(|asked| match asked["WebIdentityToken"].as_str() {
+        // Credentials that are at their end are asked for again at each poll.
+        "web-token-one" => Ok("2020-01-01T00:00:00Z"),
+        _ => Err(("InvalidIdentityToken", "unexpected")),
+    });
+    let mut case = Case::new("", |setup| {
+        setup
+            .env("AWS_WEB_IDENTITY_TOKEN_FILE", "token")
+            .env("AWS_ROLE_ARN", ROLE)
+            .env("AWS_ENDPOINT_URL_STS", &sts.url())
+    });
+    case.fails_with(&["No such file", "AWS_WEB_IDENTITY_TOKEN_FILE"]);
+    case.write("token", "web-token-one");
+    case.recovers_with("ASIAASSUMED");
+    sts.now_does(|asked| match asked["WebIdentityToken"].as_str() {
+        "web-token-two" => Ok("2020-01-01T00:00:00Z"),
+        _ => Err(("ExpiredTokenException", "Token expired")),
+    });
+    case.fails_with(&["ExpiredTokenException", "AWS_WEB_IDENTITY_TOKEN_FILE"]);
+    case.write("token", "web-token-two");
+    case.recovers_with("ASIAASSUMED");
+}
+
+#[test]
+fn an_sso_session_that_has_ended() {
+    let portal = Double::start(|_| {
+        let keys = format!(
+            "{{\"roleCredentials\":{{\"accessKeyId\":\"ASIASSO\",\"secretAccessKey\":\"{SECRET_KEY}\",\
+             \"sessionToken\":\"session-token-value\",\"expiration\":32503680000000}}}}"
+        );
+        (200, "application/json", keys)
+    });
+    let mut case = Case::new("profile: corp", |setup| {
+        setup.env("AWS_ENDPOINT_URL_SSO", &portal.url())
+    });
+    case.write(
+        ".aws/config",
+        "[profile corp]\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = reader\n\
+         [sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n",
+    );
+    case.fails_with(&["SSO token", "aws sso login"]);
+    case.write(TOKEN_FILE, &sso_token("2020-01-01T00:00:00Z"));
+    case.fails_with(&["the SSO token has expired", "aws sso login"]);
+    case.write(TOKEN_FILE, &sso_token("3000-01-01T00:00:00Z"));
+    case.recovers_with("ASIASSO");
+}
+
+#[test]
+fn a_credential_process_that_fails() {
+    let mut case = Case::new("", |setup| setup);
+    case.write(
+        ".aws/config",
+        "[default]\ncredential_process = sh process.sh printed-by-the-process\n",
+    );
+    case.write("process.sh", "echo printed-by-the-process >&2; exit 3");
+    case.fails_with(&["external process", "exit status: 3", "by hand"]);
+    for script in [
+        "echo '{printed-by-the-process'",
+        "echo '\"\\uprinted-by-the-process\"'",
+        "echo '{\"Version\": 1, \"AccessKeyId\": \"printed-by-the-process\"}'",
+        "echo '{\"Version\": 1, \"Expiration\": \"printed-by-the-process\"}'",
+        "kill -9 $$",
+    ] {
+        case.write("process.sh", script);
+        case.fails_again();
+    }
+    case.write("process.sh", &printing("AKIDPROCESS"));
+    case.recovers_with("AKIDPROCESS");
+}
+
+/// One load at a time: what hangs is not started again beside itself, and what it brings in the end is used.
+#[test]
+fn a_credential_process_that_hangs() {
+    let mut case = Case::new("", |setup| setup);
+    case.timeout = 2;
+    case.write(
+        ".aws/config",
+        "[default]\ncredential_process = sh process.sh\n",
+    );
+    case.write(
+        "process.sh",
+        &format!(
+            "echo . >> started; until [ -e go ]; do sleep 0.1; done; {}",
+            printing("AKIDPROCESS")
+        ),
+    );
+    case.fails_with(&["could not be loaded in time", "credential_process"]);
+    case.fails_again();
+    case.fails_again();
+    let started = fs::read_to_string(case.setup.path("started")).unwrap();
+    assert_eq!(started, ".\n", "one process for three polls");
+    case.write("go", "");
+    case.recovers_with("AKIDPROCESS");
+}
+
+/// What never ends is ended, with all that it started: neither processes nor zombies pile up.
+#[test]
+fn a_credential_process_that_never_ends() {
+    let mut case = Case::new("", |setup| setup);
+    case.timeout = 12;
+    case.write(
+        ".aws/config",
+        "[default]\ncredential_process = sh process.sh\n",
+    );
+    case.write("process.sh", "sleep 100000 & sleep 100000; wait");
+    case.fails_with(&["could not be loaded in time", "credential_process"]);
+    let pid = case.daemon().process.pid();
+    let first = descendants(pid);
+    assert!(first.iter().any(|stat| stat.comm == "sleep"), "{first:?}");
+    case.write("process.sh", &printing("AKIDPROCESS"));
+    until("the load is given up", Duration::from_secs(60), || {
+        let alive = descendants(pid);
+        assert!(alive.len() <= first.len(), "{alive:?}");
+        alive.is_empty().then_some(())
+    });
+    for stat in &first {
+        let process = procfs::process::Process::new(stat.pid).and_then(|process| process.stat());
+        let ended = process.map_or(true, |now| {
+            now.starttime != stat.starttime || now.state == 'Z'
+        });
+        assert!(ended, "{stat:?}");
+    }
+    case.recovers_with("AKIDPROCESS");
+}
+
+#[test]
+fn nothing_that_was_started_outlives_the_exporter() {
+    for command in ["once", "daemon"] {
+        let mut case = Case::new("", |setup| setup);
+        case.timeout = 2;
+        // A duration that no other process has: what is left of it could not be a child any more.
+        let seconds = format!("{}.{}", 9_000 + command.len(), std::process::id());
+        case.write(
+            ".aws/config",
+            "[default]\ncredential_process = sh process.sh\n",
+        );
+        case.write("process.sh", &format!("sleep {seconds} & sleep {seconds}"));
+        case.configure();
+        if command == "once" {
+            let ended = case.setup.run(&["once", "--log.level=debug"]);
+            assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+            let failed = Scrape::of(&ended.stdout);
+            assert_eq!(failures(&failed), [("credentials".to_owned(), 1.0)]);
+        } else {
+            case.fails_with(&["could not be loaded in time"]);
+            let daemon = case.daemon.take().unwrap();
+            daemon.process.signal(Signal::TERM);
+            assert_eq!(daemon.process.ended(STOP).code, Some(0));
+        }
+        until("all that was started has ended", STOP, || {
+            let left = all_processes().unwrap().filter_map(|process| {
+                let line = process.ok()?.cmdline().ok()?;
+                line.contains(&seconds).then_some(line)
+            });
+            (left.count() == 0).then_some(())
+        });
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------------------- the bench
+
+/// One scope of the real binary, whose polls come when the test wants them: at a reload that changes its timeout.
+struct Case {
+    sim: Sim,
+    setup: Setup,
+    /// What the scope says besides its name and region.
+    scope: String,
+    timeout: u32,
+    polls: u32,
+    daemon: Option<Daemon>,
+}
+
+impl Case {
+    fn new(scope: &str, environment: impl FnOnce(Setup) -> Setup) -> Self {
+        let sim = simulator(World::of(vec![integration("eu-west-1", "a", "ACTIVE")]));
+        let setup = Setup::bare()
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("AWS_ENDPOINT_URL_GLUE", &format!("http://{}", sim.addr));
+        let setup = environment(setup);
+        fs::create_dir_all(setup.path(".aws/sso/cache")).unwrap();
+        Self {
+            sim,
+            setup,
+            scope: scope.to_owned(),
+            timeout: 20,
+            polls: 0,
+            daemon: None,
+        }
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        // Whole or not at all, as every tool that renews credentials does it.
+        let written = self.setup.path("written");
+        fs::write(&written, text).unwrap();
+        fs::rename(written, self.setup.path(name)).unwrap();
+    }
+
+    fn daemon(&self) -> &Daemon {
+        self.daemon.as_ref().unwrap()
+    }
+
+    fn configure(&self) {
+        let (scope, timeout) = (&self.scope, self.timeout);
+        let config = format!(
+            "polling: {{interval: 1h, timeout: {timeout}s}}\nscopes: [{{name: all, regions: [eu-west-1], {scope}}}]\n"
+        );
+        self.write("config.yaml", &config);
+    }
+
+    /// The page after another poll.
+    fn poll(&mut self) -> Scrape {
+        // Alone with its new timeout a poller polls at once. The client is the one that there was.
+        self.timeout = if self.timeout.is_multiple_of(2) {
+            self.timeout + 1
+        } else {
+            self.timeout - 1
+        };
+        self.configure();
+        if let Some(daemon) = &self.daemon {
+            daemon.process.signal(Signal::HUP);
+        } else {
+            self.daemon = Some(self.setup.daemon(&["--log.level=debug"]));
+        }
+        self.polls += 1;
+        until("the scope is polled", Duration::from_secs(40), || {
+            let scrape = self.daemon().scrape();
+            let polls = scrape.of_scope("polls_total", "all")?;
+            (polls == f64::from(self.polls)).then_some(scrape)
+        })
+    }
+
+    /// A poll fails, and the log has these words in the one line that says so.
+    fn fails_with(&mut self, words: &[&str]) {
+        self.fails_again();
+        let process = &self.daemon().process;
+        // The counter is there a little before the line.
+        let ended = format!("poll ended\" scope=all region={REGION}");
+        let polls = self.polls;
+        let line = until("the poll is logged", SOON, || {
+            let log = process.stderr();
+            let all = log.lines().filter(|line| line.contains(&ended)).count();
+            let mut lines = log.lines().filter(|line| line.contains("\"poll failed\""));
+            let last = lines.next_back().map(str::to_owned);
+            last.filter(|_| u32::try_from(all) == Ok(polls))
+        });
+        assert!(line.contains("reason=credentials"), "{line}");
+        for word in words {
+            assert!(line.contains(word), "no {word:?} in: {line}");
+        }
+    }
+
+    fn fails_again(&mut self) {
+        let scrape = self.poll();
+        assert_eq!(scrape.of_scope("scope_up", "all"), Some(0.0));
+        assert_eq!(failures(&scrape).len(), 1, "{:?}", failures(&scrape));
+        assert_eq!(failures(&scrape)[0].0, "credentials");
+    }
+
+    /// Polls get everything, with this access key.
+    fn recovers_with(&mut self, access_key_id: &str) {
+        until("polls get everything again", SOON, || {
+            let scrape = self.poll();
+            assert_eq!(failures(&scrape).len(), 1, "{:?}", failures(&scrape));
+            (scrape.of_scope("scope_up", "all") == Some(1.0)).then_some(())
+        });
+        let asked = self.sim.handle.requests();
+        assert_eq!(asked.last().unwrap().access_key_id, access_key_id);
+    }
+}
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        if let (Some(daemon), false) = (&self.daemon, std::thread::panicking()) {
+            let told = daemon.process.stderr() + &daemon.get("/metrics").body;
+            for secret in SECRETS {
+                assert!(!told.contains(secret), "{secret} in:\n{told}");
+            }
+        }
+    }
+}
+
+/// The reasons for which polls failed, and how many did.
+fn failures(scrape: &Scrape) -> Vec<(String, f64)> {
+    let rows = scrape.rows("glue_integration_exporter_poll_failures_total", &[]);
+    rows.into_iter()
+        .filter(|(_, count)| *count > 0.0)
+        .map(|(labels, count)| (labels["reason"].clone(), count))
+        .collect()
+}
+
+/// Below this process, whether alive or zombies.
+fn descendants(pid: u32) -> Vec<Stat> {
+    let all: Vec<Stat> = all_processes()
+        .unwrap()
+        .filter_map(|process| process.ok()?.stat().ok())
+        .collect();
+    let mut found: Vec<Stat> = Vec::new();
+    let mut parents = vec![i32::try_from(pid).unwrap()];
+    while let Some(parent) = parents.pop() {
+        for child in all.iter().filter(|stat| stat.ppid == parent) {
+            parents.push(child.pid);
+            found.push(child.clone());
+        }
+    }
+    found
+}
+
+fn with_keys(setup: Setup) -> Setup {
+    setup
+        .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+}
+
+fn keys(profile: &str, access_key_id: &str) -> String {
+    format!(
+        "[{profile}]\naws_access_key_id = {access_key_id}\naws_secret_access_key = {SECRET_KEY}\n\
+         aws_session_token = session-token-value\n"
+    )
+}
+
+/// What a `credential_process` does that works.
+fn printing(access_key_id: &str) -> String {
+    format!(
+        "echo '{{\"Version\": 1, \"AccessKeyId\": \"{access_key_id}\", \"SecretAccessKey\": \"{SECRET_KEY}\"}}'"
+    )
+}
+
+/// Named after the SHA-1 of the session's name.
+const TOKEN_FILE: &str = ".aws/sso/cache/ee0bfd2552fbd840c02cc48b6e823320543c450f.json";
+
+fn sso_token(expires_at: &str) -> String {
+    format!(
+        "{{\"accessToken\": \"sso-token-value\", \"expiresAt\": \"{expires_at}\", \"region\": \"eu-west-1\", \
+         \"startUrl\": \"https://corp.example/start\", \"clientSecret\": \"sso-client-value\"}}"
+    )
+}
+
+// ------------------------------------------------------------------------------------------------------------------ the doubles
+
+/// The form or query of a request.
+type Asked = BTreeMap<String, String>;
+/// Status, media type and body.
+type Answer = (u16, &'static str, String);
+type Answering = Box<dyn Fn(&Asked) -> Answer + Send>;
+/// Until when the credentials are good, or an error's code and message.
+type Outcome = Result<&'static str, (&'static str, &'static str)>;
+
+/// A service on this machine that answers as it is told to.
+struct Double {
+    addr: SocketAddr,
+    answering: Arc<Mutex<Answering>>,
+}
+
+impl Double {
+    fn start(answering: impl Fn(&Asked) -> Answer + Send + 'static) -> Self {
+        Self::at(([127, 0, 0, 1], 0).into(), answering)
+    }
+
+    fn at(addr: SocketAddr, answering: impl Fn(&Asked) -> Answer + Send + 'static) -> Self {
+        let listener = TcpListener::bind(addr).unwrap();
+        let double = Self {
+            addr: listener.local_addr().unwrap(),
+            answering: Arc::new(Mutex::new(Box::new(answering))),
+        };
+        let answering = Arc::clone(&double.answering);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                // One that goes away has had its answer, or is none of ours.
+                let _ = answer(stream.unwrap(), &answering);
+            }
+        });
+        double
+    }
+
+    /// The two operations of STS that assume a role.
+    fn sts(outcome: impl Fn(&Asked) -> Outcome + Send + 'static) -> Self {
+        Self::start(move |asked| sts_answer(asked, outcome(asked)))
+    }
+
+    fn now_does(&self, outcome: impl Fn(&Asked) -> Outcome + Send + 'static) {
+        *self.answering.lock().unwrap() = Box::new(move |asked| sts_answer(asked, outcome(asked)));
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+}
+
+fn sts_answer(asked: &Asked, outcome: Outcome) -> Answer {
+    let action = &asked["Action"];
+    match outcome {
+        Ok(expiration) => (
+            200,
+            "text/xml",
+            format!(
+                "<{action}Response><{action}Result><Credentials><AccessKeyId>ASIAASSUMED</AccessKeyId>\
+                 <SecretAccessKey>{SECRET_KEY}</SecretAccessKey><SessionToken>session-token-value</SessionToken>\
+                 <Expiration>{expiration}</Expiration></Credentials><AssumedRoleUser><AssumedRoleId>A:b</AssumedRoleId>\
+                 <Arn>{ROLE}</Arn></AssumedRoleUser></{action}Result></{action}Response>"
+            ),
+        ),
+        Err((code, message)) => (
+            403,
+            "text/xml",
+            format!(
+                "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>\
+                 <RequestId>sts-request</RequestId></ErrorResponse>"
+            ),
+        ),
+    }
+}
+
+/// One request on one connection.
+fn answer(mut stream: TcpStream, answering: &Mutex<Answering>) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(SOON))?;
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut target = String::new();
+    reader.read_line(&mut target)?;
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        if line.trim().is_empty() {
+            break;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let form = String::from_utf8(body).unwrap();
+    let query = target.split([' ', '?']).nth(2).unwrap_or_default();
+    let asked: Asked = form
+        .split('&')
+        .chain(query.split('&'))
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| {
+            let value = value.replace("%3A", ":").replace("%2F", "/");
+            (name.to_owned(), value)
+        })
+        .collect();
+    let (status, media_type, body) = (answering.lock().unwrap())(&asked);
+    write!(
+        stream,
+        "HTTP/1.1 {status} .\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
