@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::config::Watch;
 use crate::exposition::Page;
 use crate::last_good::{Applied, Key, LastGood, PollResult, Stored};
+use crate::snapshot::Snapshot;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -112,9 +113,14 @@ impl Board {
 
     /// Publishes what is known now. Returns when the page will change without a poll, because a series ends.
     pub fn publish_now(&self) -> Option<tokio::time::Instant> {
-        let (snapshot, next_end) = self.lock().snapshot(self.clock.now().at);
+        let (snapshot, next_end) = self.snapshot();
         self.page.send_replace(Arc::new(Page::render(&snapshot)));
         next_end
+    }
+
+    /// What is to be shown now, and when that will next change without a poll.
+    pub fn snapshot(&self) -> (Snapshot, Option<tokio::time::Instant>) {
+        self.lock().snapshot(self.clock.now().at)
     }
 
     fn lock(&self) -> MutexGuard<'_, LastGood> {

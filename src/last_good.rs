@@ -61,6 +61,8 @@ pub struct LastGood {
     scopes: BTreeMap<Key, Scope>,
     /// By integration ARN. Outlives the data it came from: only AWS's word that an integration is gone ends it.
     statuses: BTreeMap<String, StatusSince>,
+    /// When AWS last answered that an integration is gone, for as long as a poll may be under way that saw it before that.
+    gone: BTreeMap<String, Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +83,7 @@ impl LastGood {
                 .map(|watch| (key(watch), Scope::new(watch)))
                 .collect(),
             statuses: BTreeMap::new(),
+            gone: BTreeMap::new(),
         }
     }
 
@@ -197,7 +200,16 @@ impl LastGood {
     }
 
     /// Takes over what a poll brought.
-    pub fn apply(&mut self, key: &Key, poll: PollResult) -> Applied {
+    pub fn apply(&mut self, key: &Key, mut poll: PollResult) -> Applied {
+        // Another poll, which ended before this one, may have been answered later.
+        if !self.gone.is_empty() {
+            for answer in &mut poll.answers {
+                answer.integrations.retain(|(integration, moment)| {
+                    let gone = self.gone.get(&integration.arn);
+                    gone.is_none_or(|gone| *gone <= moment.at)
+                });
+            }
+        }
         let Some(scope) = self.scopes.get_mut(key) else {
             return Applied::default();
         };
@@ -217,6 +229,7 @@ impl LastGood {
         let changes = self.note_statuses(&seen);
         let came = self.statuses.len() > known;
         let forgotten = self.forget(&gone);
+        self.remember_gone(gone, now);
         self.bound_statuses();
         Applied {
             statuses_changed: came || forgotten || !changes.is_empty(),
@@ -281,6 +294,17 @@ impl LastGood {
             }
         }
         self.statuses.len() < before
+    }
+
+    fn remember_gone(&mut self, gone: BTreeMap<String, Instant>, now: Instant) {
+        for (arn, at) in gone {
+            let latest = self.gone.entry(arn).or_insert(at);
+            *latest = at.max(*latest);
+        }
+        // No poll lasts longer than its scope's interval.
+        let longest = self.scopes.values().map(|scope| scope.interval).max();
+        self.gone
+            .retain(|_, at| *at + longest.unwrap_or_default() > now);
     }
 
     fn count(&self, which: impl Fn(&Scope) -> bool) -> usize {

@@ -136,7 +136,8 @@ impl Scope {
             .map(str::to_owned)
             .collect();
         let mut up = true;
-        let mut stale = false;
+        // That there was nothing is older data too.
+        let mut older_emptiness = false;
         for ((query, known), answer) in self.queries.iter_mut().zip(poll.answers) {
             match answer.outcome {
                 Ok(at) => {
@@ -155,15 +156,17 @@ impl Scope {
                     let brought_nothing = answer.integrations.is_empty();
                     known.see(answer.integrations);
                     known.bound(self.stale_after, poll.ended.at);
-                    // That there was nothing is older data too.
-                    stale |= (brought_nothing && known.complete.is_some())
-                        || known
-                            .sights
-                            .values()
-                            .any(|sight| sight.seen < poll.started.at);
+                    older_emptiness |= brought_nothing && known.complete.is_some();
                 }
             }
         }
+        gone.retain(|arn, _| !seen.contains_key(arn));
+        let older_sight = self.queries.iter().any(|(_, known)| {
+            // What another query of this poll was told to be gone will not be kept.
+            known.sights.iter().any(|(arn, sight)| {
+                sight.seen < poll.started.at && gone.get(arn).is_none_or(|gone| sight.seen >= *gone)
+            })
+        });
         if up {
             self.last_success = Some(poll.ended.wall);
         }
@@ -171,11 +174,10 @@ impl Scope {
         self.unpolled = false;
         self.polled = Some(Polled {
             up,
-            stale,
+            stale: older_emptiness || older_sight,
             at: poll.ended.at,
             duration: poll.ended.at - poll.started.at,
         });
-        gone.retain(|arn, _| !seen.contains_key(arn));
         gone
     }
 
