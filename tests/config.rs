@@ -8,13 +8,20 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "support/property.rs"]
+#[allow(dead_code, reason = "it uses a part of it")]
+mod property;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use glue_integration_exporter::config::{
-    Config, ExternalId, Interval, RegionName, Scope, Span, Watch, describe,
+    Config, ExternalId, IntegrationArn, Interval, RegionName, RoleArn, Scope, Span, TargetArn,
+    Watch, describe,
 };
+use glue_integration_exporter::snapshot::ArnFields;
+use property::{cases, hostile};
 use proptest::prelude::*;
 
 const EXAMPLE: &str = include_str!("../config.example.yaml");
@@ -262,7 +269,111 @@ fn short_interval_has_a_short_timeout() {
     assert_eq!(Span::from(scope.timeout).to_string(), "7.5s");
 }
 
+/// A partition, and a region in it.
+fn place() -> impl Strategy<Value = (&'static str, String)> {
+    prop_oneof![
+        "[a-z]{2}-[a-z]{4,9}-[1-9]"
+            .prop_filter("a region of China is in its own partition", |region| {
+                !region.starts_with("cn-")
+            })
+            .prop_map(|region| ("aws", region)),
+        "cn-[a-z]{4,9}-[1-9]".prop_map(|region| ("aws-cn", region)),
+        "us-gov-[a-z]{4}-[1-9]".prop_map(|region| ("aws-us-gov", region)),
+        "us-iso[bf]?-[a-z]{4}-[1-9]".prop_map(|region| ("aws-iso", region)),
+    ]
+}
+
+/// What looks like an ARN, more or less.
+fn nearly_arn() -> impl Strategy<Value = String> {
+    let part = prop_oneof![
+        6 => prop::sample::select(vec![
+            "arn", "aws", "aws-cn", "glue", "iam", "s3", "eu-west-1", "cn-north-1", "111122223333", "integration", "role", "database",
+            "0a1b2c3d-0000-4000-8000-000000000001", "",
+        ]).prop_map(str::to_owned),
+        1 => "[!-~ \u{e9}\u{0}]{0,8}",
+    ];
+    prop::collection::vec(
+        (
+            part,
+            prop::sample::select(vec![":", ":", ":", "::", "/", ""]),
+        ),
+        1..10,
+    )
+    .prop_map(|parts| {
+        parts
+            .into_iter()
+            .flat_map(|(part, end)| [part, end.to_owned()])
+            .collect()
+    })
+}
+
+/// Wherever a text is an ARN for us, its parts are those that the text has.
+fn arns_agree_with(text: &str) -> Result<(), TestCaseError> {
+    let fields = ArnFields::of(text);
+    if let Ok(arn) = text.parse::<IntegrationArn>() {
+        prop_assert_eq!(arn.to_string(), text);
+        prop_assert_eq!(arn.as_str(), text);
+        prop_assert_eq!(
+            (fields.service, fields.region, fields.account),
+            ("glue", arn.region().as_str(), arn.account())
+        );
+        let target: TargetArn = text.parse().unwrap();
+        prop_assert_eq!(target.region(), Some(arn.region()));
+    }
+    if let Ok(arn) = text.parse::<TargetArn>() {
+        prop_assert_eq!(arn.to_string(), text);
+        prop_assert_eq!(arn.as_str(), text);
+        prop_assert_eq!(arn.region().map_or("", RegionName::as_str), fields.region);
+        prop_assert!(!fields.service.is_empty());
+    }
+    if let Ok(arn) = text.parse::<RoleArn>() {
+        prop_assert_eq!(arn.to_string(), text);
+        prop_assert_eq!(arn.as_str(), text);
+        prop_assert_eq!(
+            (fields.service, fields.region, fields.account.len()),
+            ("iam", "", 12)
+        );
+    }
+    Ok(())
+}
+
 proptest! {
+    #![proptest_config(cases(2000))]
+
+    #[test]
+    fn a_text_is_no_arn_or_has_its_fields(text in prop_oneof![8 => nearly_arn(), 1 => hostile()]) {
+        arns_agree_with(&text)?;
+    }
+
+    #[test]
+    fn arns_round_trip(
+        (partition, region) in place(),
+        account in "[0-9]{12}",
+        kind in "integration[:/]",
+        id in "[0-9a-zA-Z-]{1,40}",
+        resource in "[!-9;-~][!-~]{0,60}",
+        service in "[a-z][a-z0-9-]{0,12}",
+        has_region: bool,
+        has_account: bool,
+        role in "[a-zA-Z0-9_+=,.@-]{1,40}",
+    ) {
+        let text = format!("arn:{partition}:glue:{region}:{account}:{kind}{id}");
+        let arn: IntegrationArn = text.parse().unwrap();
+        prop_assert_eq!((arn.as_str(), arn.region().as_str(), arn.account()), (&*text, &*region, &*account));
+        arns_agree_with(&text)?;
+        let (region, account_) = (if has_region { &*region } else { "" }, if has_account { &*account } else { "" });
+        let text = format!("arn:{partition}:{service}:{region}:{account_}:{resource}");
+        let arn: TargetArn = text.parse().unwrap();
+        prop_assert_eq!((arn.as_str(), arn.region().map_or("", RegionName::as_str)), (&*text, region));
+        let text = format!("arn:{partition}:iam::{account}:role/{role}");
+        let arn: RoleArn = text.parse().unwrap();
+        prop_assert_eq!(arn.as_str(), text);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(256))]
+
     #[test]
     fn arbitrary_text_does_not_panic(text in any::<String>()) {
         let _ = from(&text);
@@ -281,6 +392,13 @@ proptest! {
         text.splice(at..end, put.chars());
         if let Ok(config) = from(&text.iter().collect::<String>()) {
             let _ = watches(&config).map(|watches| describe(&watches, None, 1));
+        }
+    }
+
+    #[test]
+    fn arbitrary_durations_are_refused_or_round_trip(text in prop_oneof!["([0-9]{0,20}[smhdx ]?){0,5}", any::<String>()]) {
+        if let Ok(span) = text.parse::<Span>() {
+            prop_assert_eq!(span.to_string().parse::<Span>().unwrap(), span);
         }
     }
 

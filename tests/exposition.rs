@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use support::account::{START, arn, integration};
 use support::page::Page as Read;
+use support::property::{cases, hostile};
 
 fn scrape(snapshot: &Snapshot, now: f64) -> String {
     Page::render(snapshot).scrape(&Own::new().unwrap(), now)
@@ -279,16 +280,6 @@ fn every_series_of_the_page_is_in_the_table_with_its_labels() {
     );
 }
 
-/// Any text at all: what breaks formats, above all, and what is long.
-fn hostile() -> impl Strategy<Value = String> {
-    prop_oneof![
-        4 => "[\\\\\"\n\r\t {},=#a-z\u{e9}\u{1f600}\u{0}\u{2028}]{0,24}",
-        2 => any::<String>(),
-        1 => Just(String::new()),
-        1 => "[\"\\\\\n]{3400}[^a]{1700}",
-    ]
-}
-
 fn hostile_integration() -> impl Strategy<Value = Shown> {
     (
         hostile(),
@@ -315,7 +306,7 @@ fn hostile_integration() -> impl Strategy<Value = Shown> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(cases(64))]
 
     #[test]
     fn what_is_printed_is_read_back_as_what_was_meant(

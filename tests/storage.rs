@@ -8,11 +8,13 @@
 
 mod support;
 
-use glue_integration_exporter::clock::Clock;
+use glue_integration_exporter::clock::{Clock, Moment};
 use glue_integration_exporter::config::Watch;
-use glue_integration_exporter::glue::{Answer, Reason};
-use glue_integration_exporter::last_good::{PollResult, key};
-use glue_integration_exporter::snapshot::Status;
+use glue_integration_exporter::glue::{Answer, GlueError, Reason};
+use glue_integration_exporter::last_good::{LastGood, PollResult, key};
+use glue_integration_exporter::snapshot::{
+    Integration, IntegrationError, PolledScope, SourceProperties, Status,
+};
 use glue_integration_exporter::storage;
 use proptest::prelude::*;
 use std::fs;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use support::account::{Account, Behaviour, Bench, START, arn, integration, watches};
 use support::page::Page;
+use support::property::{cases, hostile};
 use tokio::sync::watch;
 use tokio::time::{Instant, advance};
 use tokio_util::sync::CancellationToken;
@@ -322,7 +325,80 @@ async fn a_clock_that_was_set_back_makes_nothing_older_than_it_is() {
     assert_eq!(bench.page().status(&arn(1)).as_deref(), Some("ACTIVE"));
 }
 
+/// Whatever AWS may send, in all its fields. (The properties of a source are not stored.)
+fn hostile_integration() -> impl Strategy<Value = Integration> {
+    let maybe = || prop::option::of(hostile());
+    let errors = prop::collection::vec((maybe(), maybe()), 0..4);
+    let times = (
+        prop::option::of(-1e15..1e15f64),
+        prop::option::of(any::<u32>()),
+    );
+    let texts = (hostile(), hostile(), hostile(), hostile(), maybe(), maybe());
+    (
+        texts,
+        0..Status::ALL.len(),
+        errors,
+        times,
+        any::<Option<bool>>(),
+    )
+        .prop_map(
+            |(texts, status, errors, (created, minutes), continuous_sync)| Integration {
+                arn: texts.0,
+                name: texts.1,
+                source_arn: texts.2,
+                target_arn: texts.3,
+                status: Status::ALL[status],
+                status_text: texts.4,
+                created,
+                refresh_interval: minutes.map(|minutes| Duration::from_secs(60) * minutes),
+                continuous_sync,
+                source_properties: SourceProperties::default(),
+                target_namespace: texts.5,
+                errors: errors
+                    .into_iter()
+                    .map(|(code, message)| IntegrationError { code, message })
+                    .collect(),
+            },
+        )
+}
+
 proptest! {
+    #![proptest_config(cases(64))]
+
+    #[test]
+    fn whatever_was_known_comes_back_as_it_was(
+        listed in prop::collection::vec((hostile_integration(), 0..1_000_000u64), 0..5),
+        whole: bool,
+        took in 0..10_000_000u64,
+        wall in 0.0..4e9f64,
+    ) {
+        let watches = two_scopes();
+        let now = Moment { at: Instant::now() + HOUR, wall };
+        let ago = |micros| {
+            let age = Duration::from_micros(micros);
+            Moment { at: now.at - age, wall: wall - age.as_secs_f64() }
+        };
+        let mut known = LastGood::new(&watches);
+        let ended = ago(0);
+        let outcome = if whole { Ok(ended) } else { Err(GlueError::new(Reason::Network, "no")) };
+        let integrations = listed
+            .into_iter()
+            .map(|(integration, micros)| (Arc::new(integration), ago(micros)))
+            .collect();
+        let answers = vec![Answer { integrations, outcome }];
+        known.apply(&key(&watches[0]), PollResult { started: ago(took), ended, answers });
+
+        let stored = known.stored(now);
+        let read = storage::decode(&storage::encode(&stored).unwrap()).unwrap();
+        prop_assert_eq!(&read, &stored);
+        let mut restored = LastGood::new(&watches);
+        restored.restore(read, now);
+        let ((is, _), (was, _)) = (restored.snapshot(now.at), known.snapshot(now.at));
+        prop_assert_eq!(is.integrations, was.integrations);
+        let polled = was.scopes[1].polled.clone().map(|polled| PolledScope { stale: true, ..polled });
+        prop_assert_eq!(&is.scopes[1].polled, &polled);
+    }
+
     #[test]
     fn any_bytes_at_all_are_an_error_and_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         prop_assert!(storage::decode(&bytes).is_err());

@@ -9,3 +9,4 @@
 
 pub mod account;
 pub mod page;
+pub mod property;
