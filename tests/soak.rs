@@ -1,0 +1,619 @@
+//! A hundred thousand polls: several scopes over two accounts whose integrations come, go and change, with failures, throttling, hanging
+//! requests, reloads and restarts. After each poll what is shown is compared with a model that keeps AWS's answers and knows nothing else
+//! of the program; in the end no task, no socket and no memory may be left over.
+//!
+//! `SOAK_SEED` and `SOAK_POLLS` choose another run.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and tells its figures"
+)]
+
+#[path = "soak/model.rs"]
+mod model;
+#[path = "soak/sky.rs"]
+mod sky;
+mod support;
+
+use glue_integration_exporter::config::Watch;
+use glue_integration_exporter::glue::aws::Sdk;
+use glue_integration_exporter::glue::budget::Budget;
+use glue_integration_exporter::glue::{Glue, Observer, Operation, Reason};
+use glue_integration_exporter::last_good::{Key, key};
+use glue_integration_exporter::poll::Poller;
+use glue_integration_exporter::simulator::{Fault, FaultKind, On, Simulator, World};
+use glue_integration_exporter::snapshot::Snapshot;
+use glue_integration_exporter::storage;
+use model::{Model, Polled};
+use sky::{Account, Dice, View, Weather};
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use support::account::{Bench, arn, watches};
+use support::page::Page;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+/// Memory, sockets and tasks are counted for the whole process, so the tests of this file take turns.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// What memory may differ by between the first tenth and the end, in KiB. A leak of 100 bytes for each poll would be more.
+const MEMORY_MAY_GROW: u64 = 6 << 10;
+
+/// The numbers of the other account's integrations begin here.
+const OTHER: usize = 500_000;
+
+/// So much of what happened is told when something is wrong.
+const REMEMBERED: usize = 20;
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+/// What the process holds of memory, in KiB.
+fn memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+fn open_files() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Tasks that still live, once those that were told to stop had the time to.
+async fn tasks() -> usize {
+    for _ in 0..1000 {
+        if Handle::current().metrics().num_alive_tasks() == 0 {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    Handle::current().metrics().num_alive_tasks()
+}
+
+/// A configuration: most of the scopes, with what they watch drawn anew.
+fn configuration(dice: &mut Dice) -> Vec<Watch> {
+    let target = |n| format!("arn:aws:glue:eu-west-1:111122223333:database/d{n}");
+    let mut scopes = Vec::new();
+    let mut scope = |dice: &mut Dice, name: &str, watched: String| {
+        let minutes = [5, 10, 30, 60, 240][dice.below(5)];
+        if !dice.one_in(5) {
+            scopes.push(format!(
+                "{{name: {name}, stale_after: {minutes}m, interval: 60s, concurrency: {}, {watched}}}",
+                1 + dice.below(4)
+            ));
+        }
+    };
+    let arns = |dice: &mut Dice| {
+        let arns: Vec<String> = (0..4).filter(|_| dice.one_in(2)).map(arn).collect();
+        format!(
+            "integration_arns: [{}]",
+            [arns, vec![arn(4)]].concat().join(", ")
+        )
+    };
+    let named = arns(dice);
+    let strange = format!("{}, {}]", arns(dice).trim_end_matches(']'), arn(OTHER + 1));
+    scope(dice, "all", "regions: [eu-west-1]".to_owned());
+    scope(
+        dice,
+        "named",
+        format!("{named}, target_arns: [{}]", target(0)),
+    );
+    scope(
+        dice,
+        "target",
+        format!("target_arns: [{}, {}]", target(0), target(1)),
+    );
+    // Both have the credentials of the other account.
+    scope(dice, "other", "regions: [eu-west-1]".to_owned());
+    scope(dice, "wrong", strange);
+    if scopes.is_empty() {
+        return configuration(dice);
+    }
+    watches(&format!("scopes: [{}]", scopes.join(", ")))
+}
+
+/// A poll that ended.
+struct Done {
+    poller: Poller,
+    polled: Polled,
+}
+
+/// The exporter's side: what `Exporter` does with its pollers, one poll at a time and in an order that chance decides.
+struct Soak {
+    dice: Dice,
+    views: BTreeMap<String, Arc<View>>,
+    accounts: [Arc<Account>; 2],
+    bench: Bench,
+    model: Model,
+    watches: Vec<Watch>,
+    idle: BTreeMap<Key, Poller>,
+    under_way: JoinSet<Key>,
+    stops: BTreeMap<Key, CancellationToken>,
+    done: Arc<Mutex<Vec<Done>>>,
+    /// What was shown last, and when that was to change by itself.
+    shown: Option<(Snapshot, Option<Instant>)>,
+    polls: u64,
+    happened: BTreeMap<&'static str, u64>,
+    /// The last that happened, to find out why what is shown is wrong.
+    diary: VecDeque<Entry>,
+}
+
+enum Entry {
+    Polled(Polled),
+    Watches(&'static str, Vec<Watch>),
+}
+
+impl Soak {
+    fn new(seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let accounts = [Account::new(0), Account::new(OTHER)];
+        let watches = configuration(&mut dice);
+        let bench = Bench::new(&watches);
+        let views = ["all", "named", "target", "other", "wrong"]
+            .map(|name| {
+                let account = &accounts[usize::from(["other", "wrong"].contains(&name))];
+                (
+                    name.to_owned(),
+                    View::new(account, dice.fork(), bench.clock.clone()),
+                )
+            })
+            .into();
+        let mut soak = Self {
+            dice,
+            views,
+            accounts,
+            model: Model::new(&watches),
+            bench,
+            watches,
+            idle: BTreeMap::new(),
+            under_way: JoinSet::new(),
+            stops: BTreeMap::new(),
+            done: Arc::default(),
+            shown: None,
+            polls: 0,
+            happened: BTreeMap::new(),
+            diary: VecDeque::new(),
+        };
+        soak.start_pollers();
+        soak
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.happened.entry(what).or_default() += 1;
+    }
+
+    fn note(&mut self, entry: Entry) {
+        if self.diary.len() == REMEMBERED {
+            self.diary.pop_front();
+        }
+        self.diary.push_back(entry);
+    }
+
+    fn start_pollers(&mut self) {
+        for watch in &self.watches {
+            let key = key(watch);
+            if !self.idle.contains_key(&key) && !self.stops.contains_key(&key) {
+                let poller = Poller::new(
+                    watch.clone(),
+                    Arc::clone(&self.views[watch.scope.as_str()]) as _,
+                    Arc::clone(&self.bench.board),
+                    Arc::clone(&self.bench.own),
+                    self.bench.clock.clone(),
+                );
+                self.idle.insert(key, poller);
+            }
+        }
+    }
+
+    async fn step(&mut self) {
+        for account in &self.accounts {
+            account.change(&mut self.dice);
+        }
+        if self.dice.one_in(15) {
+            let names: Vec<&String> = self.views.keys().collect();
+            let name = names[self.dice.below(names.len())].clone();
+            let weather = Weather::draw(&mut self.dice);
+            self.views[&name].set(weather);
+        }
+        match self.dice.below(400) {
+            0..2 => self.reload().await,
+            2 => self.restart().await,
+            3..10 => {
+                // Long enough for data to end.
+                let minutes = 5 + self.dice.below(120) as u64;
+                sleep(Duration::from_secs(60 * minutes)).await;
+                self.count("long waits");
+            }
+            10..380 if !self.idle.is_empty() => {
+                self.start_poll();
+                if self.dice.one_in(2) {
+                    self.wait_a_little().await;
+                }
+            }
+            _ => self.wait_a_little().await,
+        }
+        if self.dice.one_in(2) {
+            self.finish().await;
+        }
+        self.take_done();
+        self.compare();
+    }
+
+    async fn wait_a_little(&mut self) {
+        sleep(Duration::from_millis(self.dice.below(40_000) as u64)).await;
+    }
+
+    fn start_poll(&mut self) {
+        let keys: Vec<&Key> = self.idle.keys().collect();
+        let key = keys[self.dice.below(keys.len())].clone();
+        let mut poller = self.idle.remove(&key).unwrap();
+        let stop = CancellationToken::new();
+        self.stops.insert(key.clone(), stop.clone());
+        let (clock, done) = (self.bench.clock.clone(), Arc::clone(&self.done));
+        let view = Arc::clone(&self.views[key.0.as_str()]);
+        view.forget();
+        self.under_way.spawn(async move {
+            let started = clock.now();
+            let poll = async {
+                let up = poller.poll().await;
+                (up, clock.now())
+            };
+            tokio::select! {
+                (up, ended) = poll => {
+                    // Nothing else runs between the end of the poll and this, so the order is the one in which the board got them.
+                    let polled = Polled { key: key.clone(), started, ended, up, replies: view.take() };
+                    done.lock().unwrap().push(Done { poller, polled });
+                }
+                () = stop.cancelled() => {}
+            }
+            key
+        });
+    }
+
+    /// Waits for the polls that are under way.
+    async fn finish(&mut self) {
+        while let Some(ended) = self.under_way.join_next().await {
+            ended.unwrap();
+            self.take_done();
+            self.compare();
+        }
+        assert_eq!(
+            tasks().await,
+            0,
+            "a task is left over after {} polls",
+            self.polls
+        );
+        assert!(self.stops.is_empty());
+    }
+
+    fn take_done(&mut self) {
+        let done = std::mem::take(&mut *self.done.lock().unwrap());
+        for Done { poller, polled } in done {
+            self.polls += 1;
+            self.count(if polled.up {
+                "complete polls"
+            } else {
+                "failed polls"
+            });
+            self.stops.remove(&polled.key);
+            self.idle.insert(polled.key.clone(), poller);
+            self.note(Entry::Polled(polled.clone()));
+            self.model.poll(polled);
+            self.shown = None;
+        }
+    }
+
+    /// As `Exporter::swap`: pollers whose watch changed are stopped and awaited, then the board is told.
+    async fn reload(&mut self) {
+        let watches = configuration(&mut self.dice);
+        let before = std::mem::replace(&mut self.watches, watches);
+        let changed: Vec<Key> = before
+            .iter()
+            .filter(|watch| !self.watches.contains(watch))
+            .map(key)
+            .collect();
+        for key in &changed {
+            self.idle.remove(key);
+            if let Some(stop) = self.stops.get(key) {
+                stop.cancel();
+            }
+        }
+        while self.stops.keys().any(|key| changed.contains(key)) {
+            let key = self.under_way.join_next().await.unwrap().unwrap();
+            self.take_done();
+            if changed.contains(&key) {
+                self.stops.remove(&key);
+                self.idle.remove(&key);
+            }
+        }
+        for (scope, region) in &changed {
+            if !self
+                .watches
+                .iter()
+                .any(|watch| key(watch) == (scope.clone(), region.clone()))
+            {
+                self.bench.own.remove_scope(scope, region);
+            }
+        }
+        self.bench.board.reconfigure(&self.watches);
+        self.model.reconfigure(&self.watches);
+        self.note(Entry::Watches("reload", self.watches.clone()));
+        self.shown = None;
+        self.start_pollers();
+        self.count("reloads");
+    }
+
+    /// Another process, which finds what this one stored. Polls that are under way are lost.
+    async fn restart(&mut self) {
+        self.under_way.shutdown().await;
+        self.take_done();
+        let bytes = storage::encode(&self.bench.board.stored()).unwrap();
+        self.stops.clear();
+        self.idle.clear();
+        self.bench = Bench::with_clock(&self.watches, self.bench.clock.clone());
+        self.bench.board.restore(storage::decode(&bytes).unwrap());
+        self.model.restart(&self.watches, Instant::now());
+        self.note(Entry::Watches("restart", self.watches.clone()));
+        self.shown = None;
+        self.start_pollers();
+        self.count("restarts");
+    }
+
+    fn compare(&mut self) {
+        // Always after a poll; between polls what is shown seldom changes.
+        if self.shown.is_some() && !self.dice.one_in(4) {
+            return;
+        }
+        let now = Instant::now();
+        let (shown, next_end) = self.bench.board.snapshot();
+        if let Some((before, Some(end))) = &self.shown
+            && now < *end
+        {
+            assert_eq!(*before, shown, "it changed before {end:?}");
+        }
+        let expected = self.model.shown(now);
+        if shown != expected {
+            self.tell(&shown, &expected);
+        }
+        for shown in &shown.integrations {
+            assert!(
+                self.accounts
+                    .iter()
+                    .any(|account| account.had(&shown.integration)),
+                "no account ever had {shown:?}"
+            );
+        }
+        if self.dice.one_in(500) {
+            self.compare_page(&shown);
+        }
+        self.shown = Some((shown, next_end));
+    }
+
+    fn tell(&self, shown: &Snapshot, expected: &Snapshot) -> ! {
+        for entry in &self.diary {
+            match entry {
+                Entry::Polled(polled) => eprintln!("{polled}"),
+                Entry::Watches(what, watches) => {
+                    let scopes = watches
+                        .iter()
+                        .map(|watch| (watch.scope.as_str(), watch.stale_after));
+                    eprintln!("  {what}: {:?}", scopes.collect::<Vec<_>>());
+                }
+            }
+        }
+        let lines = |snapshot: &Snapshot| {
+            format!("{snapshot:#?}")
+                .lines()
+                .map(str::to_owned)
+                .collect()
+        };
+        let (shown, expected): (Vec<String>, Vec<String>) = (lines(shown), lines(expected));
+        for line in shown.iter().filter(|line| !expected.contains(line)) {
+            eprintln!("is:     {line}");
+        }
+        for line in expected.iter().filter(|line| !shown.contains(line)) {
+            eprintln!("should: {line}");
+        }
+        panic!("after {} polls, at {:?}", self.polls, Instant::now());
+    }
+
+    /// What a scrape would read. Writing and reading it takes longer than all the rest.
+    fn compare_page(&mut self, expected: &Snapshot) {
+        let page: Page = self.bench.page();
+        for shown in &expected.integrations {
+            let status = page.status(&shown.integration.arn);
+            assert_eq!(status.as_deref(), Some(shown.integration.status.as_str()));
+        }
+        let info = page.find("aws_glue_integration_info", &[]);
+        assert_eq!(info.len(), expected.integrations.len());
+        let rows = page.find("aws_glue_integration_status", &[]).len();
+        assert_eq!(rows, 8 * info.len());
+        for scope in &expected.scopes {
+            let labels = [("scope", scope.scope.as_str())];
+            let gauge =
+                |name| page.value(&format!("glue_integration_exporter_scope_{name}"), &labels);
+            let flag = |flag: bool| f64::from(u8::from(flag));
+            let polled = scope.polled.as_ref();
+            assert_eq!(gauge("up"), polled.map(|polled| flag(polled.up)));
+            assert_eq!(gauge("stale"), polled.map(|polled| flag(polled.stale)));
+        }
+        self.count("pages");
+    }
+}
+
+#[test]
+fn a_hundred_thousand_polls_show_what_aws_said_and_leave_nothing_behind() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (seed, polls) = (setting("SOAK_SEED", 1), setting("SOAK_POLLS", 100_000));
+    eprintln!("SOAK_SEED={seed} SOAK_POLLS={polls}");
+    let (files, threads) = (open_files(), 2);
+    let soaks: Vec<_> = (0..threads)
+        .map(|thread| std::thread::spawn(move || soak(seed + 1000 * thread, polls / threads)))
+        .collect();
+    for soak in soaks {
+        soak.join().unwrap();
+    }
+    assert_eq!(open_files(), files);
+}
+
+fn soak(seed: u64, polls: u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut soak = Soak::new(seed);
+        let begun = Instant::now();
+        while soak.polls < polls / 10 {
+            soak.step().await;
+        }
+        let warm = memory();
+        while soak.polls < polls {
+            soak.step().await;
+        }
+        soak.finish().await;
+        let end = memory();
+        eprintln!(
+            "{} polls, {} days of {} integrations; {:?}; memory {warm} KiB, then {end} KiB",
+            soak.polls,
+            begun.elapsed().as_secs() / 86_400,
+            soak.accounts
+                .iter()
+                .map(|account| account.created())
+                .sum::<usize>(),
+            soak.happened,
+        );
+        assert!(
+            end < warm + MEMORY_MAY_GROW,
+            "memory grew from {warm} to {end} KiB"
+        );
+        let stored = storage::encode(&soak.bench.board.stored()).unwrap();
+        let head = stored.iter().position(|byte| *byte == b'\n').unwrap();
+        let stored: serde_json::Value = serde_json::from_slice(&stored[head + 1..]).unwrap();
+        assert_eq!(
+            stored["statuses"].as_array().unwrap().len(),
+            soak.model.moments(),
+            "moments of statuses that are kept"
+        );
+        for what in [
+            "complete polls",
+            "failed polls",
+            "reloads",
+            "restarts",
+            "long waits",
+            "pages",
+        ] {
+            assert!(soak.happened[what] > polls / 2000, "{:?}", soak.happened);
+        }
+        drop(soak);
+        assert_eq!(tasks().await, 0);
+    });
+}
+
+/// Nobody is told of requests here.
+struct Nobody;
+
+impl Observer for Nobody {
+    fn waited(&self, _: Operation, _: Duration) {}
+    fn sent(&self, _: Operation) {}
+    fn ended(&self, _: Operation, _: Duration, _: Option<Reason>) {}
+}
+
+/// Waits until `left` is no more than `most`; fails after ten seconds.
+async fn comes_down_to(what: &str, most: usize, left: impl Fn() -> usize) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while left() > most {
+        assert!(
+            Instant::now() < deadline,
+            "{} {what} are left, not {most}",
+            left()
+        );
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[test]
+fn clients_that_a_reload_replaced_leave_no_socket_and_no_task_behind() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let tasks = || Handle::current().metrics().num_alive_tasks();
+        let simulator = Simulator::bind(([127, 0, 0, 1], 0).into(), World::generated(20))
+            .await
+            .unwrap();
+        let (address, faults, stop) = (simulator.local_addr(), simulator.handle(), CancellationToken::new());
+        let serving = tokio::spawn(simulator.serve(stop.clone().cancelled_owned()));
+        let files = open_files();
+        let watches = watches(
+            "scopes: [{name: a, regions: [eu-west-1], timeout: 1s, page_size: 5}, {name: b, regions: [eu-west-1], timeout: 1s}]",
+        );
+        let mut polls = 0;
+        for round in 0..12 {
+            let fault = match round % 6 {
+                0 => FaultKind::ResetMidBody,
+                1 => FaultKind::Hang,
+                2 => FaultKind::raw(200, "<html>"),
+                3 => FaultKind::error("AccessDeniedException", "no"),
+                4 => FaultKind::Drip { bytes: 100, pause: Duration::from_millis(20) },
+                _ => FaultKind::Delay(Duration::from_millis(5)),
+            };
+            // As many as all scopes send at once, so that these end together.
+            faults.push_fault(Fault::new(On::any(), fault).times(8));
+            let bench = Bench::new(&watches);
+            let clients: Vec<Arc<dyn Glue>> = (0..4)
+                .map(|_| {
+                    let (url, region) = (format!("http://{address}"), &watches[0].region);
+                    let client = Sdk::connect_simulated(Arc::new(Nobody), url, region, Budget::new(u16::MAX));
+                    Arc::new(client) as _
+                })
+                .collect();
+            let mut under_way = JoinSet::new();
+            for (watch, client) in watches.iter().flat_map(|watch| clients.iter().map(move |client| (watch, client))) {
+                let mut poller = Poller::new(
+                    watch.clone(),
+                    Arc::clone(client),
+                    Arc::clone(&bench.board),
+                    Arc::clone(&bench.own),
+                    bench.clock.clone(),
+                );
+                under_way.spawn(async move {
+                    for _ in 0..10 {
+                        poller.poll().await;
+                    }
+                });
+                polls += 10;
+            }
+            if round % 3 == 2 {
+                // A reload stops polls that are under way.
+                sleep(Duration::from_millis(30)).await;
+                under_way.shutdown().await;
+            }
+            while let Some(ended) = under_way.join_next().await {
+                ended.unwrap();
+            }
+            faults.clear_faults();
+        }
+        comes_down_to("open files", files, open_files).await;
+        comes_down_to("tasks", 1, tasks).await;
+        stop.cancel();
+        serving.await.unwrap();
+        comes_down_to("tasks", 0, tasks).await;
+        eprintln!("{polls} polls over sockets, {files} files are open as before");
+    });
+}

@@ -1,0 +1,361 @@
+//! What must be shown, computed from AWS's answers by the words of the contract: kept are sights and the moments at which AWS denied one,
+//! and what is shown follows from them alone. (The program keeps what is shown and changes it by each poll.)
+
+use glue_integration_exporter::clock::Moment;
+use glue_integration_exporter::config::{Query, Watch};
+use glue_integration_exporter::last_good::{Key, key};
+use glue_integration_exporter::snapshot::{
+    Integration, PolledScope, Presence, ScopeState, Shown, Snapshot, Status,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+use super::sky::Reply;
+
+/// A poll that ended, and all that it was answered.
+#[derive(Clone)]
+pub struct Polled {
+    pub key: Key,
+    pub started: Moment,
+    pub ended: Moment,
+    pub up: bool,
+    pub replies: Vec<Reply>,
+}
+
+impl fmt::Display for Polled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scope, _) = &self.key;
+        write!(
+            f,
+            "  {scope} polled from {:?} to {:?}, up {}",
+            self.started.at, self.ended.at, self.up
+        )?;
+        self.replies.iter().try_for_each(|reply| reply.fmt(f))
+    }
+}
+
+pub struct Model {
+    scopes: BTreeMap<Key, Scope>,
+    /// When AWS last denied an integration to a scope that had seen it.
+    denied: BTreeMap<String, Instant>,
+    moments: BTreeMap<String, Since>,
+}
+
+struct Scope {
+    watch: Watch,
+    asked: Vec<(Query, Asked)>,
+    polled: Option<PolledScope>,
+    ended: Option<Instant>,
+    last_success: Option<f64>,
+    awaited: bool,
+    unpolled: bool,
+}
+
+#[derive(Clone, Default)]
+struct Asked {
+    /// The last sight of each integration.
+    sights: BTreeMap<String, (Arc<Integration>, Instant)>,
+    /// The last poll in which AWS answered in full: when it began, and when the answer was whole.
+    full: Option<(Instant, Instant)>,
+}
+
+struct Since {
+    status: Status,
+    wall: f64,
+    seen: Instant,
+}
+
+impl Scope {
+    fn new(watch: &Watch, at_start: bool) -> Self {
+        Self {
+            watch: watch.clone(),
+            asked: watch
+                .queries
+                .iter()
+                .map(|query| (query.clone(), Asked::default()))
+                .collect(),
+            polled: None,
+            ended: None,
+            last_success: None,
+            awaited: at_start,
+            unpolled: at_start,
+        }
+    }
+
+    fn fresh(&self, at: Instant, now: Instant) -> bool {
+        now < at + self.watch.stale_after
+    }
+}
+
+impl Asked {
+    /// The sights that no later answer denies.
+    fn standing<'a>(
+        &'a self,
+        denied: &'a BTreeMap<String, Instant>,
+    ) -> impl Iterator<Item = (&'a String, &'a Arc<Integration>, Instant)> {
+        self.sights
+            .iter()
+            .map(|(arn, (integration, at))| (arn, integration, *at))
+            .filter(|(arn, _, at)| {
+                denied.get(*arn).is_none_or(|denied| at >= denied)
+                    && self.full.is_none_or(|(began, _)| *at >= began)
+            })
+    }
+}
+
+impl Model {
+    pub fn new(watches: &[Watch]) -> Self {
+        Self {
+            scopes: watches
+                .iter()
+                .map(|watch| (key(watch), Scope::new(watch, true)))
+                .collect(),
+            denied: BTreeMap::new(),
+            moments: BTreeMap::new(),
+        }
+    }
+
+    /// How many integrations have a moment at which their status began.
+    pub fn moments(&self) -> usize {
+        self.moments.len()
+    }
+
+    pub fn reconfigure(&mut self, watches: &[Watch]) {
+        let mut before = std::mem::take(&mut self.scopes);
+        for watch in watches {
+            let mut scope = Scope::new(watch, false);
+            if let Some(before) = before.remove(&key(watch)) {
+                for (query, asked) in &mut scope.asked {
+                    if let Some((_, known)) = before.asked.iter().find(|(asked, _)| asked == query)
+                    {
+                        *asked = known.clone();
+                    }
+                }
+                scope = Scope {
+                    watch: scope.watch,
+                    asked: scope.asked,
+                    ..before
+                };
+            }
+            self.scopes.insert(key(watch), scope);
+        }
+    }
+
+    pub fn restart(&mut self, watches: &[Watch], now: Instant) {
+        for watch in watches {
+            let scope = self.scopes.get_mut(&key(watch)).unwrap();
+            if scope.ended.is_some_and(|ended| scope.fresh(ended, now)) {
+                scope.polled.as_mut().unwrap().stale = true;
+                scope.awaited = false;
+                scope.unpolled = true;
+            } else {
+                *scope = Scope::new(watch, true);
+            }
+        }
+    }
+
+    pub fn poll(&mut self, polled: Polled) {
+        let Polled {
+            key,
+            started,
+            ended,
+            up,
+            replies,
+        } = polled;
+        let scope = self.scopes.get_mut(&key).unwrap();
+        // The later sight within a poll is right, whatever brought it.
+        let mut seen: BTreeMap<&String, (Status, Moment)> = BTreeMap::new();
+        for reply in &replies {
+            for integration in &reply.integrations {
+                seen.insert(&integration.arn, (integration.status, reply.at));
+            }
+        }
+        let mut gone: BTreeMap<String, (Instant, bool)> = BTreeMap::new();
+        let had: BTreeSet<String> = scope
+            .asked
+            .iter()
+            .flat_map(|(_, asked)| asked.standing(&self.denied))
+            .map(|(arn, _, _)| arn.clone())
+            .collect();
+        let mut all = true;
+        let mut failed: Vec<(Query, bool)> = Vec::new();
+        for (query, asked) in &mut scope.asked {
+            let of_query: Vec<&Reply> = replies
+                .iter()
+                .filter(|reply| reply.query == *query)
+                .collect();
+            let full = of_query
+                .last()
+                .filter(|last| last.last && !of_query.iter().any(|reply| reply.lacks))
+                .map(|last| last.at.at);
+            let before: Vec<String> = asked
+                .standing(&self.denied)
+                .map(|(arn, ..)| arn.clone())
+                .collect();
+            let mut brought = false;
+            for reply in &of_query {
+                for integration in &reply.integrations {
+                    brought = true;
+                    let sight = (Arc::clone(integration), reply.at.at);
+                    asked.sights.insert(integration.arn.clone(), sight);
+                }
+            }
+            if let Some(at) = full {
+                asked.full = Some((started.at, at));
+                if let Query::Integration(arn) = query {
+                    gone.entry(arn.to_string())
+                        .or_insert((at, had.contains(arn.as_str())));
+                }
+                gone.extend(before.into_iter().map(|arn| (arn, (at, true))));
+            } else {
+                all = false;
+                failed.push((query.clone(), brought));
+            }
+        }
+        assert_eq!(all, up, "{key:?} says that its poll was complete");
+        gone.retain(|arn, _| !seen.contains_key(arn));
+        for (arn, (at, had)) in &gone {
+            if *had {
+                self.denied.insert(arn.clone(), *at);
+            }
+        }
+        let stale = failed.iter().any(|(query, brought)| {
+            let (_, asked) = scope
+                .asked
+                .iter()
+                .find(|(asked, _)| asked == query)
+                .unwrap();
+            let older = asked
+                .standing(&self.denied)
+                .any(|(_, _, at)| at < started.at);
+            older || (!brought && asked.full.is_some())
+        });
+        if all {
+            scope.last_success = Some(ended.wall);
+        }
+        scope.polled = Some(PolledScope {
+            up: all,
+            stale,
+            last_success: scope.last_success,
+            integrations: 0,
+            duration: ended.at - started.at,
+        });
+        scope.ended = Some(ended.at);
+        scope.awaited = false;
+        scope.unpolled = false;
+
+        for (arn, (status, moment)) in seen {
+            if self
+                .denied
+                .get(arn)
+                .is_some_and(|denied| moment.at < *denied)
+            {
+                continue;
+            }
+            let since = self.moments.entry(arn.clone()).or_insert(Since {
+                status,
+                wall: moment.wall,
+                seen: moment.at,
+            });
+            if moment.at >= since.seen {
+                since.seen = moment.at;
+                if since.status != status {
+                    since.status = status;
+                    since.wall = moment.wall;
+                }
+            }
+        }
+        for arn in gone.keys() {
+            let mut scopes = self.scopes.values().flat_map(|scope| &scope.asked);
+            let elsewhere =
+                scopes.any(|(_, asked)| asked.standing(&self.denied).any(|(seen, ..)| seen == arn));
+            if !elsewhere {
+                self.moments.remove(arn);
+            }
+        }
+        self.prune(ended.at);
+    }
+
+    /// Forgets what no longer says anything.
+    fn prune(&mut self, now: Instant) {
+        for scope in self.scopes.values_mut() {
+            for (_, asked) in &mut scope.asked {
+                let standing: BTreeSet<String> = asked
+                    .standing(&self.denied)
+                    .map(|(arn, ..)| arn.clone())
+                    .collect();
+                asked.sights.retain(|arn, _| standing.contains(arn));
+            }
+        }
+        self.denied
+            .retain(|_, at| *at + Duration::from_secs(3600) > now);
+    }
+
+    pub fn shown(&self, now: Instant) -> Snapshot {
+        let mut latest: BTreeMap<&String, (&Arc<Integration>, Instant)> = BTreeMap::new();
+        let mut fresh: BTreeSet<&String> = BTreeSet::new();
+        let mut scopes = Vec::new();
+        for ((name, region), scope) in &self.scopes {
+            let mut of_scope = BTreeSet::new();
+            for (_, asked) in &scope.asked {
+                for (arn, integration, at) in asked.standing(&self.denied) {
+                    if latest.get(arn).is_none_or(|(_, before)| *before <= at) {
+                        latest.insert(arn, (integration, at));
+                    }
+                    if scope.fresh(at, now) {
+                        of_scope.insert(arn);
+                    }
+                }
+            }
+            scopes.push(ScopeState {
+                scope: name.to_string(),
+                region: region.to_string(),
+                interval: scope.watch.interval,
+                polled: scope.polled.clone().map(|polled| PolledScope {
+                    integrations: of_scope.len(),
+                    ..polled
+                }),
+            });
+            fresh.extend(of_scope);
+        }
+        let mut presence: BTreeMap<&str, bool> = BTreeMap::new();
+        for scope in self.scopes.values() {
+            for (query, asked) in &scope.asked {
+                let Query::Integration(arn) = query else {
+                    continue;
+                };
+                let arn = arn.as_str();
+                let denied = asked.standing(&self.denied).next().is_none()
+                    && asked.full.is_some_and(|(_, at)| scope.fresh(at, now));
+                if fresh.iter().any(|shown| *shown == arn) {
+                    presence.insert(arn, true);
+                } else if denied {
+                    presence.insert(arn, false);
+                }
+            }
+        }
+        Snapshot {
+            integrations: latest
+                .into_iter()
+                .filter(|(arn, _)| fresh.contains(arn))
+                .map(|(arn, (integration, _))| Shown {
+                    integration: Arc::clone(integration),
+                    status_since: self.moments.get(arn).map_or(0.0, |since| since.wall),
+                })
+                .collect(),
+            presence: presence
+                .into_iter()
+                .map(|(arn, present)| Presence {
+                    arn: arn.to_owned(),
+                    present,
+                })
+                .collect(),
+            scopes,
+            awaited: self.scopes.values().filter(|scope| scope.awaited).count(),
+            unpolled: self.scopes.values().filter(|scope| scope.unpolled).count(),
+        }
+    }
+}
