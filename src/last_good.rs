@@ -17,7 +17,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use stored::{StoredScope, StoredStatus};
+use stored::{StoredPoll, StoredScope, StoredStatus};
 use tokio::time::Instant;
 
 pub use stored::Stored;
@@ -135,21 +135,20 @@ impl LastGood {
             scopes: self
                 .scopes
                 .iter()
-                .filter_map(|((scope, region), known)| {
-                    let polled = known.polled?;
-                    Some(StoredScope {
-                        scope: scope.to_string(),
-                        region: region.to_string(),
+                .map(|((scope, region), known)| StoredScope {
+                    scope: scope.to_string(),
+                    region: region.to_string(),
+                    polled: known.polled.map(|polled| StoredPoll {
+                        ended: wall(polled.at),
                         up: polled.up,
-                        polled: wall(polled.at),
                         duration: polled.duration,
-                        last_success: known.last_success,
-                        queries: known
-                            .queries
-                            .iter()
-                            .map(|(query, known)| known.stored(query, wall))
-                            .collect(),
-                    })
+                    }),
+                    last_success: known.last_success,
+                    queries: known
+                        .queries
+                        .iter()
+                        .map(|(query, known)| known.stored(query, wall))
+                        .collect(),
                 })
                 .collect(),
             statuses: self

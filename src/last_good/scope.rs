@@ -92,15 +92,16 @@ impl Scope {
         }
         self.last_success = before.last_success;
         // After a stop so long that nothing of it may be shown any more, a scrape waits as at a first start.
-        if let Some(polled) = at(before.polled)
-            && polled + self.stale_after > now
+        if let Some(poll) = before.polled
+            && let Some(ended) = at(poll.ended)
+            && ended + self.stale_after > now
         {
             self.polled = Some(Polled {
-                up: before.up,
+                up: poll.up,
                 // Whatever is shown is from before this process.
                 stale: true,
-                at: polled,
-                duration: before.duration,
+                at: ended,
+                duration: poll.duration,
             });
             self.awaited = false;
         }

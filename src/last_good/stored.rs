@@ -18,12 +18,17 @@ pub struct Stored {
 pub(super) struct StoredScope {
     pub scope: String,
     pub region: String,
-    pub up: bool,
-    /// When its last poll ended.
-    pub polled: f64,
-    pub duration: Duration,
+    /// None if it has not been polled since its data were too old to be shown.
+    pub polled: Option<StoredPoll>,
     pub last_success: Option<f64>,
     pub queries: Vec<StoredKnown>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct StoredPoll {
+    pub ended: f64,
+    pub up: bool,
+    pub duration: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

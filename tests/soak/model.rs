@@ -125,6 +125,21 @@ impl Model {
 
     pub fn reconfigure(&mut self, watches: &[Watch]) {
         let mut before = std::mem::take(&mut self.scopes);
+        let dropped: Vec<Asked> = before
+            .iter()
+            .flat_map(|(of, scope)| {
+                scope
+                    .asked
+                    .iter()
+                    .map(move |(query, asked)| (of, query, asked))
+            })
+            .filter(|(of, query, _)| {
+                !watches
+                    .iter()
+                    .any(|watch| key(watch) == **of && watch.queries.contains(query))
+            })
+            .map(|(_, _, asked)| asked.clone())
+            .collect();
         for watch in watches {
             let mut scope = Scope::new(watch, false);
             if let Some(before) = before.remove(&key(watch)) {
@@ -142,6 +157,22 @@ impl Model {
             }
             self.scopes.insert(key(watch), scope);
         }
+        self.correct(&dropped);
+    }
+
+    /// Of two sights the later is right, also when its scope is not watched any more.
+    fn correct(&mut self, dropped: &[Asked]) {
+        for later in dropped {
+            for (arn, integration, at) in later.standing(&self.denied) {
+                for (_, asked) in self.scopes.values_mut().flat_map(|scope| &mut scope.asked) {
+                    if let Some(sight) = asked.sights.get_mut(arn)
+                        && sight.1 < at
+                    {
+                        sight.0 = Arc::clone(integration);
+                    }
+                }
+            }
+        }
     }
 
     pub fn restart(&mut self, watches: &[Watch], now: Instant) {
@@ -152,7 +183,11 @@ impl Model {
                 scope.awaited = false;
                 scope.unpolled = true;
             } else {
-                *scope = Scope::new(watch, true);
+                // What it says of others still holds, though it is not shown itself.
+                scope.polled = None;
+                scope.ended = None;
+                scope.awaited = true;
+                scope.unpolled = true;
             }
         }
     }
@@ -173,7 +208,7 @@ impl Model {
                 seen.insert(&integration.arn, (integration.status, reply.at));
             }
         }
-        let mut gone: BTreeMap<String, (Instant, bool)> = BTreeMap::new();
+        let mut gone: BTreeMap<String, Instant> = BTreeMap::new();
         let had: BTreeSet<String> = scope
             .asked
             .iter()
@@ -205,11 +240,12 @@ impl Model {
             }
             if let Some(at) = full {
                 asked.full = Some((started.at, at));
-                if let Query::Integration(arn) = query {
-                    gone.entry(arn.to_string())
-                        .or_insert((at, had.contains(arn.as_str())));
+                if let Query::Integration(arn) = query
+                    && had.contains(arn.as_str())
+                {
+                    gone.insert(arn.to_string(), at);
                 }
-                gone.extend(before.into_iter().map(|arn| (arn, (at, true))));
+                gone.extend(before.into_iter().map(|arn| (arn, at)));
             } else {
                 all = false;
                 failed.push((query.clone(), brought));
@@ -217,11 +253,7 @@ impl Model {
         }
         assert_eq!(all, up, "{key:?} says that its poll was complete");
         gone.retain(|arn, _| !seen.contains_key(arn));
-        for (arn, (at, had)) in &gone {
-            if *had {
-                self.denied.insert(arn.clone(), *at);
-            }
-        }
+        self.denied.extend(gone.clone());
         let stale = failed.iter().any(|(query, brought)| {
             let (_, asked) = scope
                 .asked
