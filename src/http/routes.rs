@@ -131,9 +131,7 @@ impl Routes {
             Route::Unknown => plain(StatusCode::NOT_FOUND, "Not found.\n"),
         }
     }
-}
 
-impl Routes {
     async fn reload(&self) -> Response<Content> {
         let Some(reload) = &self.reload else {
             return plain(
