@@ -8,6 +8,7 @@ use crate::cli::{Cli, Command, ConfigFlags, DaemonFlags, TELEMETRY_PATH, WebFlag
 use crate::clock::Clock;
 use crate::config::{self, Mistakes};
 use crate::exposition::own::Own;
+use crate::exposition::text::Format;
 use crate::http::listen::{self, Address, Listener};
 use crate::http::routes::{Routes, start_counters};
 use crate::http::scrapes::Scrapes;
@@ -200,7 +201,7 @@ async fn once(flags: ConfigFlags) -> Result<(), Failure> {
         clients: Clients::of_aws(loaded.requests_per_second, Arc::clone(&own) as _),
     };
     let all_up = exporter.once(loaded.watches).await;
-    let page = board.page().scrape(&own, clock.wall());
+    let page = board.page().scrape(Format::Text, &own, clock.wall());
     print(&page, "printing the metrics")?;
     if all_up { Ok(()) } else { Err(Failure::Told) }
 }

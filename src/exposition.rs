@@ -11,7 +11,10 @@ use crate::clock::round_to_millis;
 use crate::snapshot::Snapshot;
 use families::{AGE, INTEGRATION, PRESENCE, SCOPES, identity, scope_labels};
 use own::Own;
-use text::Text;
+use text::{Format, Metric, Samples, Text};
+
+/// What the exporter says of itself fits, with some scopes.
+const ROOM_FOR_OWN: usize = 32 * 1024;
 
 /// A snapshot, written.
 #[derive(Debug)]
@@ -19,9 +22,8 @@ pub struct Page {
     /// The labels of each integration whose time of creation is known, and that time.
     created: Vec<(String, f64)>,
     /// The families of integrations behind the ages.
-    integrations: String,
-    /// The families of scopes.
-    scopes: String,
+    integrations: Vec<(Metric, Samples)>,
+    scopes: Vec<(Metric, Samples)>,
     awaited: usize,
     unpolled: usize,
 }
@@ -34,28 +36,29 @@ impl Page {
             .iter()
             .map(|shown| identity(&shown.integration.arn))
             .collect();
-        let presence: Vec<String> = snapshot
+        let configured: Vec<String> = snapshot
             .presence
             .iter()
             .map(|presence| identity(&presence.arn))
             .collect();
-        let scopes: Vec<String> = snapshot.scopes.iter().map(scope_labels).collect();
-        let mut integrations = Text::default();
-        // Families are in the order of their names, and the presence of configured ARNs has its place among those of integrations.
-        let (before, after) = INTEGRATION.split_at(
-            INTEGRATION.partition_point(|family| family.metric.name < PRESENCE.metric.name),
-        );
-        for family in before {
-            family.write(&mut integrations, zip(&identities, &snapshot.integrations));
-        }
-        PRESENCE.write(&mut integrations, zip(&presence, &snapshot.presence));
-        for family in after {
-            family.write(&mut integrations, zip(&identities, &snapshot.integrations));
-        }
-        let mut of_scopes = Text::default();
-        for family in SCOPES {
-            family.write(&mut of_scopes, zip(&scopes, &snapshot.scopes));
-        }
+        let of_scopes: Vec<String> = snapshot.scopes.iter().map(scope_labels).collect();
+        let mut integrations: Vec<(Metric, Samples)> = INTEGRATION
+            .iter()
+            .map(|family| {
+                let samples = family.samples(zip(&identities, &snapshot.integrations));
+                (family.metric, samples)
+            })
+            .collect();
+        let presence = PRESENCE.samples(zip(&configured, &snapshot.presence));
+        integrations.push((PRESENCE.metric, presence));
+        integrations.sort_by_key(|(metric, _)| metric.name);
+        let scopes = SCOPES
+            .iter()
+            .map(|family| {
+                let samples = family.samples(zip(&of_scopes, &snapshot.scopes));
+                (family.metric, samples)
+            })
+            .collect();
         let created = identities
             .into_iter()
             .zip(&snapshot.integrations)
@@ -63,8 +66,8 @@ impl Page {
             .collect();
         Self {
             created,
-            integrations: integrations.into_string(),
-            scopes: of_scopes.into_string(),
+            integrations,
+            scopes,
             awaited: snapshot.awaited,
             unpolled: snapshot.unpolled,
         }
@@ -81,21 +84,21 @@ impl Page {
     }
 
     /// The whole page at `now`, in Unix seconds.
-    pub fn scrape(&self, own: &Own, now: f64) -> String {
-        let mut text = Text::with_capacity(
-            self.integrations.len() + self.scopes.len() + self.created.len() * 250 + 16_384,
-        );
-        if !self.created.is_empty() {
-            text.family(&AGE);
-        }
+    pub fn scrape(&self, format: Format, own: &Own, now: f64) -> String {
+        let mut ages = Samples::default();
         for (labels, created) in &self.created {
-            let age = round_to_millis((now - created).max(0.0));
-            text.sample(AGE.name, labels, age);
+            ages.add(AGE.name, labels, round_to_millis((now - created).max(0.0)));
         }
-        text.push_str(&self.integrations);
+        let families = self.integrations.iter().chain(&self.scopes);
+        let written: usize = families.map(|(_, samples)| samples.len()).sum();
+        let mut text = Text::new(format, written + ages.len() + ROOM_FOR_OWN);
+        text.family(&AGE, &ages);
+        for (metric, samples) in &self.integrations {
+            text.family(metric, samples);
+        }
         own.write(&mut text, &self.scopes);
         process::write(&mut text);
-        text.into_string()
+        text.finish()
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod client;
 mod connections;
 pub mod listen;
+pub mod negotiate;
 mod pace;
 pub mod routes;
 pub mod scrapes;

@@ -11,6 +11,7 @@ mod support;
 use glue_integration_exporter::board::Board;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::exposition::own::Own;
+use glue_integration_exporter::exposition::text::Format;
 use glue_integration_exporter::glue::aws::Sdk;
 use glue_integration_exporter::glue::budget::Budget;
 use glue_integration_exporter::poll::Poller;
@@ -141,7 +142,7 @@ async fn poll(
     stop.cancel();
     serving.await.unwrap();
     (
-        Page::read(&board.page().scrape(&own, 0.0)),
+        Page::read(&board.page().scrape(Format::Text, &own, 0.0)),
         handle.requests().len(),
     )
 }

@@ -11,6 +11,7 @@ mod support;
 use glue_integration_exporter::exposition::Page;
 use glue_integration_exporter::exposition::own::Own;
 use glue_integration_exporter::exposition::table;
+use glue_integration_exporter::exposition::text::Format;
 use glue_integration_exporter::exposition::text::Kind;
 use glue_integration_exporter::snapshot::{
     IntegrationError, PolledScope, Presence, ScopeState, Shown, Snapshot, Status,
@@ -26,7 +27,7 @@ use support::page::Page as Read;
 use support::property::{cases, hostile};
 
 fn scrape(snapshot: &Snapshot, now: f64) -> String {
-    Page::render(snapshot).scrape(&Own::new().unwrap(), now)
+    Page::render(snapshot).scrape(Format::Text, &Own::new().unwrap(), now)
 }
 
 fn errors(codes: &[Option<&str>]) -> Vec<IntegrationError> {
@@ -114,34 +115,62 @@ fn example() -> Snapshot {
 
 #[test]
 fn the_page_is_as_it_was() {
-    let page = scrape(&example(), START + 10.0);
-    let page: String = page
-        .lines()
-        // The build and the process are other ones each time.
-        .filter(|line| !line.contains("process_") && !line.contains("build_info{"))
-        .map(|line| format!("{line}\n"))
-        .collect();
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/exposition/page.txt");
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(&golden, &page).unwrap();
+    for (format, file) in [
+        (Format::Text, "tests/exposition/page.txt"),
+        (Format::OpenMetrics, "tests/exposition/page.openmetrics"),
+    ] {
+        let own = Own::new().unwrap();
+        let page = Page::render(&example()).scrape(format, &own, START + 10.0);
+        let page: String = page
+            .lines()
+            // The build and the process are other ones each time.
+            .filter(|line| !line.contains("process_") && !line.contains("build_info{"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&golden, &page).unwrap();
+        }
+        let expected = fs::read_to_string(&golden).unwrap();
+        for (line, (is, expected)) in page.lines().zip(expected.lines()).enumerate() {
+            assert_eq!(
+                is,
+                expected,
+                "line {} of {file}; UPDATE=1 writes it anew",
+                line + 1
+            );
+        }
+        assert_eq!(
+            page.lines().count(),
+            expected.lines().count(),
+            "UPDATE=1 writes it anew"
+        );
     }
-    let expected = fs::read_to_string(&golden).unwrap();
-    for (line, (is, expected)) in page.lines().zip(expected.lines()).enumerate() {
-        assert_eq!(is, expected, "line {}; UPDATE=1 writes it anew", line + 1);
-    }
-    assert_eq!(
-        page.lines().count(),
-        expected.lines().count(),
-        "UPDATE=1 writes it anew"
-    );
+}
+
+#[test]
+fn both_formats_have_the_same_series() {
+    let page = Page::render(&example());
+    let own = Own::new().unwrap();
+    let read = |format| {
+        let page = Read::read(&page.scrape(format, &own, START));
+        // What the process uses changes from one page to the next.
+        let samples = page.samples.into_iter();
+        samples
+            .filter(|sample| !sample.name.starts_with("process_"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(read(Format::Text), read(Format::OpenMetrics));
 }
 
 #[test]
 fn ages_are_those_of_the_scrape_and_never_below_zero() {
     let page = Page::render(&of(vec![shown(&arn(1), Status::Active)]));
     let own = Own::new().unwrap();
-    let age =
-        |now| Read::read(&page.scrape(&own, now)).value("aws_glue_integration_age_seconds", &[]);
+    let age = |now| {
+        Read::read(&page.scrape(Format::Text, &own, now))
+            .value("aws_glue_integration_age_seconds", &[])
+    };
     assert_eq!(age(START), Some(86_400.0));
     assert_eq!(age(START + 1.5), Some(86_401.5));
     assert_eq!(age(START - 100_000.0), Some(0.0));

@@ -20,6 +20,7 @@ use glue_integration_exporter::board::Board;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, Watch};
 use glue_integration_exporter::exposition::own::Own;
+use glue_integration_exporter::exposition::text::Format;
 use glue_integration_exporter::glue::aws::Sdk;
 use glue_integration_exporter::glue::budget::Budget;
 use glue_integration_exporter::glue::{Glue, Observer};
@@ -1127,7 +1128,12 @@ impl Bench {
             _ => unreachable!("one to three poll"),
         }
         self.board.publish_now();
-        Page::read(&self.board.page().scrape(&self.own, self.clock.wall()))
+        Page::read(
+            &self
+                .board
+                .page()
+                .scrape(Format::Text, &self.own, self.clock.wall()),
+        )
     }
 
     fn now(&self) -> u32 {

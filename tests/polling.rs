@@ -9,6 +9,7 @@
 mod support;
 
 use glue_integration_exporter::clock::Clock;
+use glue_integration_exporter::exposition::text::Format;
 use glue_integration_exporter::glue::{Glue, Page as Listed, PageFuture, PageRequest, Reason};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::snapshot::Status;
@@ -292,7 +293,12 @@ async fn what_failed_keeps_its_last_good_data_until_it_is_too_old() {
     );
 
     // Its series end by themselves, to the moment; the other's go on; the scope still says that it is stale.
-    let text = |bench: &Bench| bench.board.page().scrape(&bench.own, bench.clock.wall());
+    let text = |bench: &Bench| {
+        bench
+            .board
+            .page()
+            .scrape(Format::Text, &bench.own, bench.clock.wall())
+    };
     tokio::time::sleep_until(seen + MINUTE * 10 - Duration::from_millis(2)).await;
     assert_eq!(
         Page::read(&text(&bench)).status(&arn(0)).as_deref(),

@@ -2,7 +2,7 @@
 //! table is made from these rows. They are written from the immutable snapshot; none passes through a registry of vectors, where
 //! label values are compared by a hash alone.
 
-use super::text::{Kind, Metric, Text, label};
+use super::text::{Kind, Metric, Samples, label};
 use crate::clock::{round_to_millis, seconds};
 use crate::snapshot::{ArnFields, Presence, ScopeState, Shown, Status};
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ pub struct Family<T> {
     /// Its labels are those behind the ones that identify the thing.
     pub metric: Metric,
     /// Calls back for each sample with the values of these labels, and the sample's value.
-    samples: fn(&T, Row<'_>),
+    of: fn(&T, Row<'_>),
 }
 
 /// Writes one sample.
@@ -50,7 +50,7 @@ pub const INTEGRATION: &[Family<Shown>] = &[
             &[],
             "Whether the integration syncs continuously (1) or is a one-time snapshot (0), as of the last good poll; absent when AWS does not say.",
         ),
-        samples: |shown, row| {
+        of: |shown, row| {
             if let Some(continuous) = shown.integration.continuous_sync {
                 row(&[], f64::from(u8::from(continuous)));
             }
@@ -62,7 +62,7 @@ pub const INTEGRATION: &[Family<Shown>] = &[
             &[],
             "When the integration was created, in Unix time, as of the last good poll; absent when AWS does not say.",
         ),
-        samples: |shown, row| {
+        of: |shown, row| {
             if let Some(created) = shown.integration.created {
                 row(&[], created);
             }
@@ -74,7 +74,7 @@ pub const INTEGRATION: &[Family<Shown>] = &[
             &[],
             "How many errors AWS lists for the integration, as of the last good poll.",
         ),
-        samples: |shown, row| row(&[], count(shown.integration.errors.len())),
+        of: |shown, row| row(&[], count(shown.integration.errors.len())),
     },
     Family {
         metric: gauge(
@@ -82,7 +82,7 @@ pub const INTEGRATION: &[Family<Shown>] = &[
             &["error_code"],
             "How many errors with this code AWS lists for the integration, as of the last good poll: the first 20 codes in alphabetical order, the rest as other, those without a code as none.",
         ),
-        samples: errors_by_code,
+        of: errors_by_code,
     },
     Family {
         metric: gauge(
@@ -96,7 +96,7 @@ pub const INTEGRATION: &[Family<Shown>] = &[
             ],
             "What the integration connects, as of the last good poll; always 1.",
         ),
-        samples: |shown, row| {
+        of: |shown, row| {
             let integration = &shown.integration;
             row(
                 &[
@@ -116,7 +116,7 @@ pub const INTEGRATION: &[Family<Shown>] = &[
             &[],
             "How often the integration pulls changes, as of the last good poll; absent when AWS does not say.",
         ),
-        samples: |shown, row| {
+        of: |shown, row| {
             if let Some(interval) = shown.integration.refresh_interval {
                 row(&[], seconds(interval));
             }
@@ -128,7 +128,7 @@ pub const INTEGRATION: &[Family<Shown>] = &[
             &["status"],
             "Whether the integration has this status (1) or another (0), as of the last good poll; a status that is not among the known ones is UNKNOWN.",
         ),
-        samples: |shown, row| {
+        of: |shown, row| {
             for status in Status::ALL {
                 let is = shown.integration.status == status;
                 row(&[status.as_str()], f64::from(u8::from(is)));
@@ -141,7 +141,7 @@ pub const INTEGRATION: &[Family<Shown>] = &[
             &[],
             "When this exporter first saw the present status of the integration, in Unix time.",
         ),
-        samples: |shown, row| row(&[], round_to_millis(shown.status_since)),
+        of: |shown, row| row(&[], round_to_millis(shown.status_since)),
     },
 ];
 
@@ -152,7 +152,7 @@ pub const PRESENCE: Family<Presence> = Family {
         &[],
         "Whether the configured integration exists (1) or AWS answered that it does not (0), as of the last good poll.",
     ),
-    samples: |presence, row| row(&[], f64::from(u8::from(presence.present))),
+    of: |presence, row| row(&[], f64::from(u8::from(presence.present))),
 };
 
 /// The gauges of a scope in a region.
@@ -163,7 +163,7 @@ pub const SCOPES: &[Family<ScopeState>] = &[
             &[],
             "How many integrations of the scope are shown.",
         ),
-        samples: |scope, row| {
+        of: |scope, row| {
             if let Some(polled) = &scope.polled {
                 row(&[], count(polled.integrations));
             }
@@ -175,7 +175,7 @@ pub const SCOPES: &[Family<ScopeState>] = &[
             &[],
             "The configured time between two polls of the scope.",
         ),
-        samples: |scope, row| row(&[], seconds(scope.interval)),
+        of: |scope, row| row(&[], seconds(scope.interval)),
     },
     Family {
         metric: gauge(
@@ -183,7 +183,7 @@ pub const SCOPES: &[Family<ScopeState>] = &[
             &[],
             "How long the last poll of the scope took.",
         ),
-        samples: |scope, row| {
+        of: |scope, row| {
             if let Some(polled) = &scope.polled {
                 row(&[], seconds(polled.duration));
             }
@@ -195,7 +195,7 @@ pub const SCOPES: &[Family<ScopeState>] = &[
             &[],
             "When the last poll of the scope that got everything ended, in Unix time; 0 if there was none.",
         ),
-        samples: |scope, row| {
+        of: |scope, row| {
             if let Some(polled) = &scope.polled {
                 row(&[], polled.last_success.map_or(0.0, round_to_millis));
             }
@@ -207,7 +207,7 @@ pub const SCOPES: &[Family<ScopeState>] = &[
             &[],
             "Whether anything of the scope is, or would be but for stale_after, from an earlier poll than the last (1), or nothing is (0).",
         ),
-        samples: |scope, row| {
+        of: |scope, row| {
             if let Some(polled) = &scope.polled {
                 row(&[], f64::from(u8::from(polled.stale)));
             }
@@ -219,7 +219,7 @@ pub const SCOPES: &[Family<ScopeState>] = &[
             &[],
             "Whether the last poll of the scope got everything (1) or not (0).",
         ),
-        samples: |scope, row| {
+        of: |scope, row| {
             if let Some(polled) = &scope.polled {
                 row(&[], f64::from(u8::from(polled.up)));
             }
@@ -278,30 +278,27 @@ pub fn scope_labels(scope: &ScopeState) -> String {
 }
 
 impl<T> Family<T> {
-    /// Writes the family; nothing at all if it has no sample. `things` come with their identifying labels.
-    pub fn write<'a>(&self, text: &mut Text, things: impl Iterator<Item = (&'a str, &'a T)>)
+    /// The samples of `things`, which come with their identifying labels.
+    pub fn samples<'a>(&self, things: impl Iterator<Item = (&'a str, &'a T)>) -> Samples
     where
         T: 'a,
     {
-        let mut started = false;
+        let mut samples = Samples::default();
         let mut labels = String::new();
         for (identity, thing) in things {
-            (self.samples)(thing, &mut |values, value| {
-                if !started {
-                    started = true;
-                    text.family(&self.metric);
-                }
+            (self.of)(thing, &mut |values, value| {
                 if values.is_empty() {
-                    text.sample(self.metric.name, identity, value);
+                    samples.add(self.metric.name, identity, value);
                 } else {
                     labels.clear();
                     labels.push_str(identity);
                     for (name, value) in self.metric.labels.iter().zip(values) {
                         label(&mut labels, name, value);
                     }
-                    text.sample(self.metric.name, &labels, value);
+                    samples.add(self.metric.name, &labels, value);
                 }
             });
         }
+        samples
     }
 }

@@ -2,7 +2,7 @@
 //! hundred series at the most, so its vectors serve well here. Never integration data (see `families`).
 
 use super::families::count;
-use super::text::{Kind, Metric, Text, label};
+use super::text::{Kind, Metric, Samples, Text, label};
 use crate::config::{RegionName, ScopeName};
 use crate::glue::{Observer, Operation, Reason};
 use prometheus::core::Collector;
@@ -259,15 +259,21 @@ impl Own {
     }
 
     /// Writes all of it, with the families of scopes, written elsewhere, in their place.
-    pub fn write(&self, text: &mut Text, scopes: &str) {
-        let mut scopes = Some(scopes);
-        for family in self.registry.gather() {
-            if family.name() > SCOPES_COME_BEFORE {
-                text.push_str(scopes.take().unwrap_or_default());
-            }
-            write_family(text, &family);
+    pub fn write(&self, text: &mut Text, scopes: &[(Metric, Samples)]) {
+        let (before, after): (Vec<_>, Vec<_>) = self
+            .registry
+            .gather()
+            .into_iter()
+            .partition(|family| family.name() < SCOPES_COME_BEFORE);
+        for family in &before {
+            write_family(text, family);
         }
-        text.push_str(scopes.unwrap_or_default());
+        for (metric, samples) in scopes {
+            text.family(metric, samples);
+        }
+        for family in &after {
+            write_family(text, family);
+        }
     }
 }
 
@@ -326,41 +332,38 @@ fn write_family(text: &mut Text, family: &MetricFamily) {
         MetricType::HISTOGRAM => Kind::Histogram,
         MetricType::GAUGE | MetricType::SUMMARY | MetricType::UNTYPED => Kind::Gauge,
     };
-    if family.get_metric().is_empty() {
-        return;
-    }
     let name = family.name();
-    text.header(name, kind, family.help());
+    let mut samples = Samples::default();
     for metric in family.get_metric() {
         let mut labels = String::new();
         for pair in metric.get_label() {
             label(&mut labels, pair.name(), pair.value());
         }
         match kind {
-            Kind::Counter => text.sample(name, &labels, metric.get_counter().get_value()),
-            Kind::Gauge => text.sample(name, &labels, metric.get_gauge().get_value()),
+            Kind::Counter => samples.add(name, &labels, metric.get_counter().get_value()),
+            Kind::Gauge => samples.add(name, &labels, metric.get_gauge().get_value()),
             Kind::Histogram => {
                 let histogram = metric.get_histogram();
                 let buckets = format!("{name}_bucket");
-                let samples = histogram.get_sample_count();
-                let mut bucket = |bound: &str, samples: u64| {
+                let observed = histogram.get_sample_count();
+                let mut bucket = |bound: &str, observed: u64| {
                     let mut labels = labels.clone();
                     label(&mut labels, "le", bound);
-                    text.sample(&buckets, &labels, integer(samples));
+                    samples.add(&buckets, &labels, integer(observed));
                 };
                 for counted in histogram.get_bucket() {
                     // Debug writes a whole number as 1.0.
-                    bucket(
-                        &format!("{:?}", counted.upper_bound()),
-                        counted.cumulative_count(),
-                    );
+                    let bound = format!("{:?}", counted.upper_bound());
+                    bucket(&bound, counted.cumulative_count());
                 }
-                bucket("+Inf", samples);
-                text.sample(&format!("{name}_sum"), &labels, histogram.get_sample_sum());
-                text.sample(&format!("{name}_count"), &labels, integer(samples));
+                bucket("+Inf", observed);
+                let sum = format!("{name}_sum");
+                samples.add(&sum, &labels, histogram.get_sample_sum());
+                samples.add(&format!("{name}_count"), &labels, integer(observed));
             }
         }
     }
+    text.parts(name, kind, family.help(), &samples);
 }
 
 fn integer(number: u64) -> f64 {

@@ -1,7 +1,7 @@
 //! `process_*`, under the names of Prometheus' Go client. Not the `prometheus` crate's collector: that one knows whole CPU seconds
 //! alone, and shows a start time of 0 where `/proc/stat` is hidden. What cannot be read is absent.
 
-use super::text::{Kind, Metric, Text};
+use super::text::{Kind, Metric, Samples, Text};
 
 const fn metric(name: &'static str, kind: Kind, help: &'static str) -> Metric {
     Metric {
@@ -65,8 +65,9 @@ pub const METRICS: &[Metric] = &[
 pub fn write(text: &mut Text) {
     for (metric, value) in METRICS.iter().zip(read::values()) {
         if let Some(value) = value {
-            text.family(metric);
-            text.sample(metric.name, "", value);
+            let mut samples = Samples::default();
+            samples.add(metric.name, "", value);
+            text.family(metric, &samples);
         }
     }
 }

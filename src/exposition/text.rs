@@ -1,9 +1,25 @@
-//! The text format 0.0.4: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
+//! The two formats of a page: text 0.0.4 (<https://prometheus.io/docs/instrumenting/exposition_formats/>) and OpenMetrics 1.0.0
+//! (<https://prometheus.io/docs/specs/om/open_metrics_spec/>). Samples are written alike in both, so that a series keeps its identity
+//! whichever was negotiated; only what stands above and below them differs.
 
 use std::fmt::Write;
 
-/// The media type of the format.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// The format of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    Text,
+    OpenMetrics,
+}
+
+impl Format {
+    /// The media type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
 
 /// What a metric is: its `# TYPE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,41 +52,77 @@ pub struct Metric {
 }
 
 /// A page that is being written.
+#[derive(Debug)]
+pub struct Text {
+    format: Format,
+    text: String,
+}
+
+/// The samples of a family: the part of a page that is the same in both formats.
 #[derive(Debug, Default)]
-pub struct Text(String);
+pub struct Samples(String);
 
 impl Text {
     /// An empty page with room for `bytes`.
-    pub fn with_capacity(bytes: usize) -> Self {
-        Self(String::with_capacity(bytes))
+    pub fn new(format: Format, bytes: usize) -> Self {
+        Self {
+            format,
+            text: String::with_capacity(bytes),
+        }
     }
 
-    /// Starts a family. The caller writes at least one sample of it before the next.
-    pub fn family(&mut self, metric: &Metric) {
-        self.header(metric.name, metric.kind, metric.help);
+    /// A family; nothing if it has no sample.
+    pub fn family(&mut self, metric: &Metric, samples: &Samples) {
+        self.parts(metric.name, metric.kind, metric.help, samples);
     }
 
-    /// The same, in its parts.
-    pub fn header(&mut self, name: &str, kind: Kind, help: &str) {
-        self.0.push_str("# HELP ");
-        self.0.push_str(name);
-        self.0.push(' ');
+    /// The same, of a metric that is known by its parts.
+    pub fn parts(&mut self, name: &str, kind: Kind, help: &str, samples: &Samples) {
+        if samples.0.is_empty() {
+            return;
+        }
+        let family = match (self.format, kind) {
+            (Format::OpenMetrics, Kind::Counter) => name.strip_suffix("_total").unwrap_or(name),
+            (Format::OpenMetrics | Format::Text, _) => name,
+        };
+        self.line(&["# HELP ", family, " "]);
         for character in help.chars() {
-            match character {
-                '\\' => self.0.push_str("\\\\"),
-                '\n' => self.0.push_str("\\n"),
-                other => self.0.push(other),
+            match (character, self.format) {
+                ('\\', _) => self.text.push_str("\\\\"),
+                ('\n', _) => self.text.push_str("\\n"),
+                ('"', Format::OpenMetrics) => self.text.push_str("\\\""),
+                (other, _) => self.text.push(other),
             }
         }
-        self.0.push_str("\n# TYPE ");
-        self.0.push_str(name);
-        self.0.push(' ');
-        self.0.push_str(kind.as_str());
-        self.0.push('\n');
+        self.line(&["\n# TYPE ", family, " ", kind.as_str(), "\n"]);
+        if self.format == Format::OpenMetrics
+            && let Some(unit) = ["seconds", "bytes"].into_iter().find(|unit| {
+                family
+                    .strip_suffix(unit)
+                    .is_some_and(|name| name.ends_with('_'))
+            })
+        {
+            self.line(&["# UNIT ", family, " ", unit, "\n"]);
+        }
+        self.text.push_str(&samples.0);
     }
 
-    /// One sample. `labels` is what `labels()` wrote, possibly nothing.
-    pub fn sample(&mut self, name: &str, labels: &str, value: f64) {
+    fn line(&mut self, parts: &[&str]) {
+        self.text.extend(parts.iter().copied());
+    }
+
+    /// The whole page.
+    pub fn finish(mut self) -> String {
+        if self.format == Format::OpenMetrics {
+            self.text.push_str("# EOF\n");
+        }
+        self.text
+    }
+}
+
+impl Samples {
+    /// One sample. `labels` is what `label()` wrote, possibly nothing.
+    pub fn add(&mut self, name: &str, labels: &str, value: f64) {
         self.0.push_str(name);
         if !labels.is_empty() {
             self.0.push('{');
@@ -82,14 +134,14 @@ impl Text {
         self.0.push('\n');
     }
 
-    /// The page.
-    pub fn into_string(self) -> String {
-        self.0
+    /// How long they are.
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
-    /// Adds what was written elsewhere.
-    pub fn push_str(&mut self, text: &str) {
-        self.0.push_str(text);
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

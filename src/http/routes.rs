@@ -1,17 +1,20 @@
 //! What is answered at which path.
 
 use super::Handler;
+use super::negotiate::Representation;
 use super::scrapes::{Content, Scrapes};
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::exposition::own::Own;
-use crate::exposition::text::CONTENT_TYPE;
 use crate::version;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use hyper::body::Incoming;
 use hyper::header::{
-    ALLOW, CONTENT_LENGTH, CONTENT_TYPE as CONTENT_TYPE_HEADER, HeaderMap, HeaderValue,
+    ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, VARY,
 };
 use hyper::{Method, Request, Response, StatusCode};
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -21,9 +24,8 @@ use tokio_util::sync::CancellationToken;
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 /// What is left of the scraper's timeout for writing and sending the page: this much, or a tenth where that is less.
 const MARGIN: Duration = Duration::from_millis(500);
-/// No scrape waits longer, whatever its scraper says: it may have gone long since. Prometheus takes a series for ended after
-/// 5 minutes, so that scrapes, and with them their timeouts, are shorter.
-const LONGEST_WAIT: Duration = Duration::from_secs(120);
+/// No scrape waits longer, whatever its scraper says: it may have gone long since.
+const LONGEST_WAIT: Duration = Duration::from_secs(900);
 
 /// The routes, and what they answer from.
 pub struct Routes {
@@ -56,7 +58,7 @@ const HOME: &str = "/";
 /// Starts the counter of every answer that there can be.
 pub fn start_counters(own: &Own, telemetry_path: &str) {
     for (path, codes) in [
-        (telemetry_path, &[200, 405][..]),
+        (telemetry_path, &[200, 405, 500][..]),
         (HEALTHY, &[200, 405]),
         (READY, &[200, 405, 503]),
         (RELOAD, &[200, 403, 405, 500]),
@@ -111,8 +113,7 @@ impl Routes {
                 self.board
                     .first_page(patience(request.headers()), &self.stop)
                     .await;
-                let render = || self.board.page().scrape(&self.own, self.clock.wall());
-                response(StatusCode::OK, CONTENT_TYPE, self.scrapes.get(render).await)
+                self.page(Representation::of(request.headers())).await
             }
             Route::Healthy => plain(StatusCode::OK, "glue-integration-exporter is healthy.\n"),
             Route::Ready if self.board.page().is_ready() => {
@@ -130,6 +131,32 @@ impl Routes {
             ),
             Route::Unknown => plain(StatusCode::NOT_FOUND, "Not found.\n"),
         }
+    }
+
+    async fn page(&self, representation: Representation) -> Response<Content> {
+        let (board, own) = (Arc::clone(&self.board), Arc::clone(&self.own));
+        let (clock, format) = (self.clock.clone(), representation.format);
+        let render = move || {
+            let text = board.page().scrape(format, &own, clock.wall()).into_bytes();
+            if representation.gzip {
+                gzip(&text)
+            } else {
+                text
+            }
+        };
+        let Ok(scraped) = self.scrapes.get(representation, render).await else {
+            return plain(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "The page could not be rendered; the log says why.\n",
+            );
+        };
+        let mut response = response(StatusCode::OK, format.content_type(), scraped);
+        let headers = response.headers_mut();
+        headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+        if representation.gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        response
     }
 
     async fn reload(&self) -> Response<Content> {
@@ -167,6 +194,14 @@ impl Handler for Routes {
     }
 }
 
+/// As fast as can be: a page is sent once and thrown away.
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 12), Compression::fast());
+    // Writing to memory does not fail.
+    let _ = encoder.write_all(text);
+    encoder.finish().unwrap_or_default()
+}
+
 /// How long a scrape may wait for the first polls, by what the scraper says of its own patience.
 fn patience(headers: &HeaderMap) -> Duration {
     headers
@@ -192,7 +227,7 @@ fn response(
     let mut response = Response::new(content);
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE_HEADER, HeaderValue::from_static(content_type));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CONTENT_LENGTH, length);
     response
 }

@@ -1,14 +1,16 @@
-//! What answers are made of, and how much memory the big ones may take. A scrape's text is rendered once for all scrapes that
-//! came while the one before was being rendered, and is shared by them. All texts that are still being sent may take
+//! What answers are made of, and how much memory the big ones may take. A scrape's text is rendered once for all scrapes of the same
+//! representation that came while the one before was being rendered, and is shared by them. All texts that are still being sent may take
 //! 128 MiB together; beyond, the one whose readers have got nowhere for longest is given up, and they are cut.
 //! So the most that scrapes hold is that, and one text that is being rendered. (The process may keep more than it holds: glibc
 //! has a heap for each thread. Measured with a page of 23 MB and any number of clients that do not read: 75 MB become 180 to 250
 //! with 2 threads, up to 360 with 16.)
 
 use super::connections::Place;
+use super::negotiate::Representation;
 use hyper::body::Bytes;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use tokio::task::JoinError;
 
 /// Six pages of 20 MB, which is 8,000 integrations each; a usual page has some 100 kB. Two scrapers hold two at most.
 const MOST_BYTES: usize = 128 * 1024 * 1024;
@@ -24,7 +26,7 @@ pub struct Content {
 /// A text, and who is reading it.
 #[derive(Debug)]
 pub struct Scraped {
-    text: String,
+    text: Vec<u8>,
     number: u64,
     readers: Mutex<Vec<Arc<Place>>>,
 }
@@ -36,11 +38,11 @@ pub struct Reading {
     place: Arc<Place>,
 }
 
-/// Renders one text at a time.
+/// Renders one text of each representation at a time.
 #[derive(Debug)]
 pub struct Scrapes {
-    /// Whoever holds it may render. The lock is fair: a scrape waits for the rendering under way and for one more at most.
-    last: tokio::sync::Mutex<Weak<Scraped>>,
+    /// Whoever holds one may render. The lock is fair: a scrape waits for the rendering under way and for one more at most.
+    last: [tokio::sync::Mutex<Weak<Scraped>>; Representation::COUNT],
     /// How many renderings have begun.
     begun: AtomicU64,
     unsent: Mutex<Vec<Weak<Scraped>>>,
@@ -69,7 +71,7 @@ struct Text(Arc<Scraped>);
 
 impl AsRef<[u8]> for Text {
     fn as_ref(&self) -> &[u8] {
-        self.0.text.as_bytes()
+        &self.0.text
     }
 }
 
@@ -83,29 +85,36 @@ impl Scrapes {
     /// Room for so many bytes of texts that are being sent, or for one text that is bigger.
     pub fn new(most_bytes: usize) -> Self {
         Self {
-            last: tokio::sync::Mutex::default(),
+            last: Default::default(),
             begun: AtomicU64::default(),
             unsent: Mutex::default(),
             most_bytes,
         }
     }
 
-    /// A text whose rendering began after this call.
-    pub async fn get(&self, render: impl FnOnce() -> String) -> Arc<Scraped> {
+    /// A text whose rendering began after this call. It is rendered where it holds up nobody else.
+    ///
+    /// # Errors
+    /// If rendering panicked.
+    pub async fn get(
+        &self,
+        representation: Representation,
+        render: impl FnOnce() -> Vec<u8> + Send + 'static,
+    ) -> Result<Arc<Scraped>, JoinError> {
         let before = self.begun.load(Ordering::SeqCst);
-        let mut last = self.last.lock().await;
+        let mut last = self.last[representation.index()].lock().await;
         if let Some(shared) = last.upgrade().filter(|last| last.number > before) {
-            return shared;
+            return Ok(shared);
         }
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let scraped = Arc::new(Scraped {
-            text: render(),
+            text: tokio::task::spawn_blocking(render).await?,
             number,
             readers: Mutex::default(),
         });
         *last = Arc::downgrade(&scraped);
         self.admit(&scraped);
-        scraped
+        Ok(scraped)
     }
 
     fn admit(&self, scraped: &Arc<Scraped>) {

@@ -4,6 +4,7 @@ use glue_integration_exporter::board::Board;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, Query, Watch};
 use glue_integration_exporter::exposition::own::Own;
+use glue_integration_exporter::exposition::text::Format;
 use glue_integration_exporter::glue::{Glue, GlueError, Page, PageFuture, PageRequest, Reason};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::snapshot::{Integration, SourceProperties, Status};
@@ -248,7 +249,11 @@ impl Bench {
     /// What a scrape gets now.
     pub fn page(&self) -> super::page::Page {
         self.board.publish_now();
-        super::page::Page::read(&self.board.page().scrape(&self.own, self.clock.wall()))
+        super::page::Page::read(&self.board.page().scrape(
+            Format::Text,
+            &self.own,
+            self.clock.wall(),
+        ))
     }
 }
 

@@ -1,10 +1,12 @@
-"""Proves that Prometheus' own parser for Python reads a page, and that no series or family is on it twice.
+"""Proves that Prometheus' own parsers for Python read a page, and that no series or family is on it twice. A file that ends in
+.openmetrics is read as that.
 
 Usage: parsed.py PAGE...    (files)
 """
 
 import sys
 
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 
@@ -12,7 +14,10 @@ def read(page):
     families, series = set(), set()
     with open(page, encoding="utf-8", newline="") as file:
         text = file.read()
-    for family in text_string_to_metric_families(text):
+    parse = text_string_to_metric_families
+    if page.endswith(".openmetrics"):
+        parse = openmetrics.text_string_to_metric_families
+    for family in parse(text):
         assert family.name not in families, f"{family.name} is two families"
         assert family.type in ("counter", "gauge", "histogram"), f"{family.name} has no type: {family.type}"
         assert family.documentation, f"{family.name} has no help"

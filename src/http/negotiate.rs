@@ -1,0 +1,128 @@
+//! Which representation of a page a client gets: by its `Accept` and `Accept-Encoding` (RFC 9110, sections 12.5.1 and 12.5.3).
+
+use crate::exposition::text::Format;
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderName};
+
+/// A page as it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Representation {
+    pub format: Format,
+    pub gzip: bool,
+}
+
+impl Representation {
+    /// How many there are.
+    pub const COUNT: usize = 4;
+
+    /// What these headers ask for. Who accepts nothing that there is gets text, as from Prometheus' own exporters: a person who looks
+    /// for an error is better served by a page than by a refusal.
+    pub fn of(headers: &HeaderMap) -> Self {
+        Self {
+            format: format(headers),
+            gzip: gzip(headers),
+        }
+    }
+
+    /// A number below `COUNT`.
+    pub fn index(self) -> usize {
+        let format = match self.format {
+            Format::Text => 0,
+            Format::OpenMetrics => 2,
+        };
+        format + usize::from(self.gzip)
+    }
+}
+
+fn format(headers: &HeaderMap) -> Format {
+    let quality = |kind: &str, subtype: &str, version: &str| {
+        // Of the ranges that fit, the most specific says how welcome it is.
+        items(headers, &ACCEPT)
+            .filter_map(|item| {
+                let (range, subrange) = item.value.split_once('/')?;
+                let (range, subrange) = (range.trim(), subrange.trim());
+                let specific =
+                    if range.eq_ignore_ascii_case(kind) && subrange.eq_ignore_ascii_case(subtype) {
+                        match item.parameter("version") {
+                            Some(wanted) if wanted == version => 3,
+                            Some(_) => return None,
+                            None => 2,
+                        }
+                    } else if range.eq_ignore_ascii_case(kind) && subrange == "*" {
+                        1
+                    } else if range == "*" && subrange == "*" {
+                        0
+                    } else {
+                        return None;
+                    };
+                Some((specific, item.quality()))
+            })
+            .max_by_key(|(specific, _)| *specific)
+            .map_or(0, |(_, quality)| quality)
+    };
+    let open_metrics = quality("application", "openmetrics-text", "1.0.0");
+    // Who does not mind gets text: a person with curl.
+    if open_metrics > quality("text", "plain", "0.0.4") {
+        Format::OpenMetrics
+    } else {
+        Format::Text
+    }
+}
+
+fn gzip(headers: &HeaderMap) -> bool {
+    let quality = |coding: &str| {
+        items(headers, &ACCEPT_ENCODING)
+            .find(|item| item.value.eq_ignore_ascii_case(coding))
+            .map(|item| item.quality())
+    };
+    let gzip = quality("gzip").or(quality("x-gzip")).or(quality("*"));
+    // Identity is welcome unless it is said not to be, but less than what is named.
+    let identity = quality("identity").unwrap_or(1);
+    gzip.is_some_and(|gzip| gzip > 0 && gzip >= identity)
+}
+
+/// One of the values of a header that is a list.
+struct Item<'a> {
+    value: &'a str,
+    parameters: &'a str,
+}
+
+fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = Item<'a>> {
+    headers
+        .get_all(name)
+        .into_iter()
+        // What is not text asks for nothing that there is.
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|item| {
+            let (value, parameters) = item.split_once(';').unwrap_or((item, ""));
+            Item {
+                value: value.trim(),
+                parameters,
+            }
+        })
+}
+
+impl<'a> Item<'a> {
+    fn parameter(&self, name: &str) -> Option<&'a str> {
+        self.parameters.split(';').find_map(|parameter| {
+            let (key, value) = parameter.split_once('=')?;
+            key.trim()
+                .eq_ignore_ascii_case(name)
+                .then(|| value.trim().trim_matches('"'))
+        })
+    }
+
+    /// Its `q` in thousandths, 1000 if it has none, 0 if that is none.
+    fn quality(&self) -> u16 {
+        let Some(text) = self.parameter("q") else {
+            return 1000;
+        };
+        let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+        let digits = decimals.bytes().all(|byte| byte.is_ascii_digit());
+        match whole {
+            "1" if digits && decimals.bytes().all(|byte| byte == b'0') => 1000,
+            "0" if digits && decimals.len() <= 3 => format!("{decimals:0<3}").parse().unwrap_or(0),
+            _ => 0,
+        }
+    }
+}
