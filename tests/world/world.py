@@ -1,6 +1,6 @@
 """What the checks of the real world share: the simulator, what boto3 lists there, Prometheus, and counting.
 
-The first argument of each script is the simulator's URL.
+The first argument of each script is the simulator's URL, unless it starts the simulator itself.
 """
 
 import json
