@@ -137,15 +137,24 @@ pub trait Observer: Send + Sync {
     fn ended(&self, operation: Operation, duration: Duration, failure: Option<Reason>);
 }
 
+/// How the time of a poll is shared out among its requests.
+pub trait Pace: Send + Sync {
+    /// No request, and no waiting for one, goes on beyond it.
+    fn deadline(&self) -> Instant;
+    /// How long a request that begins now may take, its retries included.
+    fn share(&self) -> Duration;
+    /// A request has waited so long for the budget.
+    fn waited(&self, duration: Duration);
+    /// Most of the time has gone into waiting for the budget.
+    fn short_of_budget(&self) -> bool;
+}
+
 /// On whose behalf requests are made, and how long they may take.
 #[derive(Clone, Copy)]
 pub struct Allowance<'a> {
     /// Requests that wait for the budget are served scope by scope.
     pub scope: &'a str,
-    /// No request, and no waiting for one, goes on beyond it.
-    pub deadline: Instant,
-    /// How long a request that begins now may take, its retries included.
-    pub share: &'a (dyn Fn() -> Duration + Send + Sync),
+    pub pace: &'a dyn Pace,
 }
 
 /// One request for one page.
@@ -217,13 +226,6 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Whether it lacks something for this reason.
-    pub fn failed_for(&self, reason: Reason) -> bool {
-        self.outcome
-            .as_ref()
-            .is_err_and(|error| error.reason == reason)
-    }
-
     /// The answer to a query that was lost by a fault of this program.
     pub fn lost() -> Self {
         Self {

@@ -8,14 +8,14 @@ use crate::board::Board;
 use crate::clock::Clock;
 use crate::config::{ScopeName, Watch};
 use crate::exposition::own::Own;
-use crate::glue::{Allowance, Answer, Glue, Listing, Reason, time_left};
+use crate::glue::{Allowance, Answer, Glue, Listing, Pace, Reason, time_left};
 use crate::last_good::{PollResult, key};
 use crate::snapshot::Status;
 use log::Failures;
 use phase::Phase;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -158,23 +158,28 @@ impl Poller {
         let started = self.clock.now();
         let deadline = started.at + self.watch.timeout;
         let mut waiting: VecDeque<Turn> = self.first_turns();
-        let pace = Arc::new(Pace {
+        let pace = Arc::new(PollPace {
+            started: started.at,
             deadline,
-            lanes: self.watch.concurrency,
+            lanes: self.watch.concurrency.min(waiting.len()).max(1),
             waiting: AtomicUsize::new(waiting.len()),
+            waited: AtomicU64::new(0),
             least: LEAST_SHARE.min(self.watch.timeout / 10),
         });
         let mut answers: Vec<Option<Answer>> = self.watch.queries.iter().map(|_| None).collect();
         let mut under_way: JoinSet<Turn> = JoinSet::new();
-        // What the queries that get no turn fail for: what used up the time.
-        let mut not_asked = Reason::Timeout;
         loop {
             while under_way.len() < self.watch.concurrency
                 && let Some(turn) = waiting.pop_front()
             {
                 pace.waiting.store(waiting.len(), Ordering::Relaxed);
                 if time_left(deadline).is_zero() {
-                    answers[turn.place] = Some(turn.listing.into_answer(not_asked));
+                    let reason = if pace.short_of_budget() {
+                        Reason::Throttled
+                    } else {
+                        Reason::Timeout
+                    };
+                    answers[turn.place] = Some(turn.listing.into_answer(reason));
                     continue;
                 }
                 under_way.spawn(turn.take(
@@ -189,11 +194,7 @@ impl Poller {
                     if turn.may_go_on(deadline) {
                         waiting.push_back(turn);
                     } else {
-                        let answer = turn.listing.into_answer(not_asked);
-                        if answer.failed_for(Reason::Throttled) {
-                            not_asked = Reason::Throttled;
-                        }
-                        answers[turn.place] = Some(answer);
+                        answers[turn.place] = Some(turn.listing.into_answer(Reason::Timeout));
                     }
                 }
                 // A task that panicked leaves its query without an answer, which fails below.
@@ -239,12 +240,11 @@ impl Turn {
         scope: ScopeName,
         glue: Arc<dyn Glue>,
         clock: Clock,
-        pace: Arc<Pace>,
+        pace: Arc<PollPace>,
     ) -> Self {
         let allowance = Allowance {
             scope: scope.as_str(),
-            deadline: pace.deadline,
-            share: &|| pace.share(),
+            pace: &*pace,
         };
         self.listing.follow(&*glue, &clock, allowance).await;
         self
@@ -257,22 +257,40 @@ impl Turn {
     }
 }
 
-/// How the time of a poll is shared out.
-struct Pace {
+/// The pace of one poll.
+struct PollPace {
+    started: Instant,
     deadline: Instant,
     /// How many requests are in flight at once.
     lanes: usize,
     /// How many queries have not had their turn.
     waiting: AtomicUsize,
+    /// For how long requests waited for the budget, all together, in milliseconds.
+    waited: AtomicU64,
     least: Duration,
 }
 
-impl Pace {
-    /// How long the next request may take, so that those waiting behind it can still be asked within this poll.
+impl Pace for PollPace {
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// So much that those waiting behind the request can still be asked within this poll.
     fn share(&self) -> Duration {
         let left = time_left(self.deadline);
         let rounds = 1 + self.waiting.load(Ordering::Relaxed).div_ceil(self.lanes);
         let rounds = u32::try_from(rounds).unwrap_or(u32::MAX);
         (left / rounds).max(self.least).min(left)
+    }
+
+    fn waited(&self, duration: Duration) {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        self.waited.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    fn short_of_budget(&self) -> bool {
+        let lanes = u32::try_from(self.lanes).unwrap_or(u32::MAX);
+        let time = self.started.elapsed().saturating_mul(lanes);
+        Duration::from_millis(self.waited.load(Ordering::Relaxed)) > time / 2
     }
 }

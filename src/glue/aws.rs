@@ -225,14 +225,17 @@ impl AwsGlue {
             Operation::DescribeInboundIntegrations,
             matches!(request.query, Query::Integration(_)),
         );
-        let turn = tokio::time::timeout_at(allowance.deadline, attempts.first_turn());
-        let Ok(waited) = turn.await else {
+        let pace = allowance.pace;
+        let asked = Instant::now();
+        let turn = tokio::time::timeout_at(pace.deadline(), attempts.first_turn()).await;
+        pace.waited(asked.elapsed());
+        if turn.is_err() {
             return Err(GlueError {
                 asked: false,
                 ..self.short_of_budget(request.query)
             });
         };
-        let limit = (allowance.share)();
+        let limit = pace.share();
         let call = self
             .client()
             .describe_inbound_integrations()
@@ -274,7 +277,7 @@ impl AwsGlue {
             },
             Ok(Err(error)) => {
                 let reason = attempts.reason().unwrap_or(Reason::Other);
-                if reason == Reason::Timeout && waited > limit {
+                if reason == Reason::Timeout && pace.short_of_budget() {
                     return Err(self.short_of_budget(request.query));
                 }
                 if reason == Reason::NotFound
@@ -308,8 +311,8 @@ impl AwsGlue {
             }
             Err(_elapsed) => {
                 let reason = attempts.give_up();
-                // The time that it lacks is the time that it waited.
-                if reason == Reason::Timeout && waited > limit {
+                // The time that it lacks has gone into waiting.
+                if reason == Reason::Timeout && pace.short_of_budget() {
                     return Err(self.short_of_budget(request.query));
                 }
                 let (why, what_to_do) = match reason {

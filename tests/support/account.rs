@@ -141,7 +141,7 @@ impl Glue for Account {
     fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a> {
         Box::pin(async move {
             let _in_flight = InFlight::new(self);
-            tokio::time::timeout((request.allowance.share)(), self.answer(request.query))
+            tokio::time::timeout(request.allowance.pace.share(), self.answer(request.query))
                 .await
                 .unwrap_or_else(|_| Err(GlueError::new(Reason::Timeout, "the account hangs")))
         })

@@ -11,7 +11,6 @@ use aws_smithy_runtime_api::client::interceptors::context::{
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// An interceptor of one call. A clone sees the same call.
@@ -36,6 +35,8 @@ enum State {
     Failed(Reason),
     /// Loading credentials and signing.
     Preparing,
+    /// About to go out.
+    Signed,
     /// Waiting for the budget.
     Waiting,
     Sent(Instant),
@@ -61,35 +62,35 @@ impl Attempts {
         }
     }
 
-    /// Waits for the turn of the first attempt, and returns for how long.
-    pub async fn first_turn(&self) -> Duration {
-        let waited = self.turn().await;
+    /// Waits for the turn of the first attempt.
+    pub async fn first_turn(&self) {
+        self.turn().await;
         self.has_turn.store(true, Ordering::Relaxed);
-        waited
     }
 
     /// Waits until the attempt may go out, and counts it.
     pub async fn may_go_out(&self) {
         if !self.has_turn.swap(false, Ordering::Relaxed) {
+            *self.lock() = State::Waiting;
             self.turn().await;
         }
         self.observer.sent(self.operation);
         *self.lock() = State::Sent(Instant::now());
     }
 
-    async fn turn(&self) -> Duration {
+    async fn turn(&self) {
         let since = Instant::now();
         self.budget.turn(&self.scope).await;
-        let waited = since.elapsed();
-        self.observer.waited(self.operation, waited);
-        waited
+        self.observer.waited(self.operation, since.elapsed());
     }
 
     /// Why the last attempt failed, if it did.
     pub fn reason(&self) -> Option<Reason> {
         match *self.lock() {
             State::Failed(reason) => Some(reason),
-            State::Idle | State::Preparing | State::Waiting | State::Sent(_) => None,
+            State::Idle | State::Preparing | State::Signed | State::Waiting | State::Sent(_) => {
+                None
+            }
         }
     }
 
@@ -102,6 +103,7 @@ impl Attempts {
                 Reason::Timeout
             }
             State::Preparing => Reason::Credentials,
+            State::Signed => Reason::Timeout,
             State::Waiting => Reason::Throttled,
             State::Failed(reason) => reason,
             State::Idle => Reason::Timeout,
@@ -141,7 +143,7 @@ impl Intercept for Attempts {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        *self.lock() = State::Waiting;
+        *self.lock() = State::Signed;
         Ok(())
     }
 
@@ -157,6 +159,7 @@ impl Intercept for Attempts {
         let mut state = self.lock();
         let (stage, sent) = match *state {
             State::Sent(since) => (Stage::Sent, Some(since)),
+            State::Signed => (Stage::Sent, None),
             State::Waiting => (Stage::Waiting, None),
             State::Idle | State::Failed(_) | State::Preparing => (Stage::Preparing, None),
         };
