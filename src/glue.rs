@@ -173,7 +173,7 @@ pub struct PageRequest<'a> {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
     pub integrations: Vec<Integration>,
-    /// Items that had no ARN: they cannot be shown, so the listing lacks something.
+    /// Items that had no ARN, or none that can be one: they cannot be shown, so the listing lacks something.
     pub without_arn: usize,
     /// Where the next page begins; none on the last page.
     pub marker: Option<String>,
@@ -190,8 +190,9 @@ pub trait Glue: Send + Sync {
 
 /// A listing of 10,000 pages is 100 times what the largest known account needs; more is an answer that never ends.
 const MAX_PAGES: usize = 10_000;
-/// In bytes: 100,000 integrations with an error each take about 150 million. It bounds what an answer without an end can take.
-const LARGEST_LISTING: usize = 256 << 20;
+/// In bytes, with what the page has of them: 100,000 integrations with an error each take about 450 million. It bounds what an answer
+/// without an end can take.
+pub const LARGEST_LISTING: usize = 512 << 20;
 
 /// The answer to one query while its pages are followed, and what it came to. A listing that was given up goes on where it stopped.
 #[derive(Debug)]
@@ -200,7 +201,7 @@ pub struct Listing {
     page_size: Option<u16>,
     /// By ARN, each with the moment of its page: when one comes twice, the later page is right.
     integrations: BTreeMap<String, (Arc<Integration>, Moment)>,
-    /// About how much memory they take, in bytes.
+    /// About how much memory they and their rows on the page take, in bytes.
     weight: usize,
     without_arn: usize,
     /// AWS was asked for one integration and sent another.
@@ -289,7 +290,12 @@ impl Listing {
             {
                 self.weight -= earlier.weight();
             }
+            // Not after the page: one alone may be too much.
+            if self.weight > LARGEST_LISTING {
+                break;
+            }
         }
+        self.weight += page.marker.as_ref().map_or(0, String::len);
         if self.weight > LARGEST_LISTING {
             self.state = State::Failed(GlueError::new(
                 Reason::InvalidResponse,
@@ -334,7 +340,6 @@ impl Listing {
                 ));
             }
             Some(marker) => {
-                self.weight += marker.len();
                 self.markers_seen.insert(marker.clone());
                 self.marker = Some(marker);
             }

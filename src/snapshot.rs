@@ -82,12 +82,21 @@ pub struct Integration {
 }
 
 impl Integration {
-    /// About how many bytes of memory it takes.
+    /// About how many bytes of memory it takes, and its rows on the page.
     pub fn weight(&self) -> usize {
+        /// Each row repeats the ARN; these have a code of an error besides, at most 22 of them.
+        const ROWS: usize = 15;
+        const MOST_ROWS_OF_ERRORS: usize = 22;
+        /// The name of the metric, those of the labels, account, region and value.
+        const REST_OF_A_ROW: usize = 150;
+        let row = REST_OF_A_ROW + self.arn.len();
+        let rows = ROWS + self.errors.len().min(MOST_ROWS_OF_ERRORS);
         let texts = [
             &self.arn,
             &self.arn,
             &self.name,
+            &self.source_arn,
+            &self.target_arn,
             &self.source_arn,
             &self.target_arn,
         ]
@@ -103,7 +112,7 @@ impl Integration {
             .errors
             .iter()
             .map(|error| {
-                let texts = [&error.code, &error.message];
+                let texts = [&error.code, &error.code, &error.message];
                 size_of::<IntegrationError>()
                     + texts.into_iter().flatten().map(String::len).sum::<usize>()
             })
@@ -114,7 +123,7 @@ impl Integration {
             .iter()
             .map(|(name, value)| name.len() + value.len() + 2 * size_of::<String>())
             .sum::<usize>();
-        size_of::<Self>() + texts + optional + errors + properties
+        size_of::<Self>() + texts + optional + errors + properties + rows * row
     }
 }
 

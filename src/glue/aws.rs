@@ -236,6 +236,13 @@ impl AwsGlue {
             });
         };
         let limit = pace.share();
+        if limit.is_zero() {
+            return Err(GlueError::not_asked(if pace.short_of_budget() {
+                Reason::Throttled
+            } else {
+                Reason::Timeout
+            }));
+        }
         let call = self
             .client()
             .describe_inbound_integrations()

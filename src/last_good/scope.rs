@@ -4,7 +4,9 @@ use super::PollResult;
 use super::stored::{StoredKnown, StoredQuery, StoredScope, StoredSight};
 use crate::clock::Moment;
 use crate::config::{Query, Watch};
+use crate::glue::LARGEST_LISTING;
 use crate::snapshot::{Integration, Status};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,8 @@ use tokio::time::Instant;
 /// How many integrations whose series have ended one query remembers while its listing stays incomplete, so that an endless
 /// coming and going of integrations cannot fill the memory. Those seen last are kept.
 const MOST_ENDED: usize = 100_000;
+/// How many bytes the integrations of one query may take while its listing stays incomplete. Those seen last are kept.
+const MOST_KEPT: usize = LARGEST_LISTING + LARGEST_LISTING / 4;
 
 #[derive(Debug)]
 pub(super) struct Scope {
@@ -237,6 +241,8 @@ impl Known {
         }
     }
 
+    /// An answer that never ends, with other integrations each time, would fill the memory before the first of them is too old to be
+    /// shown: what is kept is no larger than one listing may be.
     fn bound(&mut self, stale_after: Duration, now: Instant) {
         let mut ended: Vec<Instant> = self
             .sights
@@ -248,6 +254,20 @@ impl Known {
             ended.sort_unstable();
             let oldest_kept = ended[ended.len() - MOST_ENDED / 2];
             self.sights.retain(|_, sight| sight.seen >= oldest_kept);
+        }
+        let mut weights: Vec<(Instant, usize)> = self
+            .sights
+            .values()
+            .map(|sight| (sight.seen, sight.integration.weight()))
+            .collect();
+        weights.sort_unstable_by_key(|(seen, _)| Reverse(*seen));
+        let mut weight = 0;
+        let too_much = weights.into_iter().find(|(_, of_one)| {
+            weight += of_one;
+            weight > MOST_KEPT
+        });
+        if let Some((latest_dropped, _)) = too_much {
+            self.sights.retain(|_, sight| sight.seen > latest_dropped);
         }
     }
 }

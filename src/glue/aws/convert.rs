@@ -11,6 +11,11 @@ use std::time::Duration;
 /// What the SDK puts where AWS sent no status (`inbound_integration_correct_errors` in aws-sdk-glue).
 const NO_STATUS: &str = "no value was set";
 
+/// In Unix seconds: AWS writes no time of this year or later.
+const YEAR_10_000: f64 = 253_402_300_800.0;
+/// Sixteen times what the API's model allows: the ARN is repeated in each row of the page, and remembered.
+const LONGEST_ARN: usize = 2_048;
+
 /// One page of the operation's answer. A list that is absent, null or empty says that there are none.
 pub fn page(output: DescribeInboundIntegrationsOutput) -> Page {
     let mut page = Page {
@@ -18,7 +23,7 @@ pub fn page(output: DescribeInboundIntegrationsOutput) -> Page {
         ..Page::default()
     };
     for item in output.inbound_integrations.unwrap_or_default() {
-        if item.integration_arn.trim().is_empty() {
+        if item.integration_arn.trim().is_empty() || item.integration_arn.len() > LONGEST_ARN {
             page.without_arn += 1;
         } else {
             page.integrations.push(integration(item));
@@ -66,9 +71,9 @@ fn integration(item: InboundIntegration) -> Integration {
     }
 }
 
-/// The epoch itself is what the SDK puts where AWS sent no time.
+/// The epoch itself is what the SDK puts where AWS sent no time, and a number that is no time becomes the last one that it can hold.
 fn created(time: &DateTime) -> Option<f64> {
-    Some(time.as_secs_f64()).filter(|seconds| *seconds != 0.0)
+    Some(time.as_secs_f64()).filter(|seconds| *seconds != 0.0 && *seconds < YEAR_10_000)
 }
 
 /// `RefreshInterval` is a whole number of minutes in a string (`"60"`); anything else cannot be read.

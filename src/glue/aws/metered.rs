@@ -10,10 +10,17 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
 use http_body_util::Limited;
+use hyper::body::{Body, Frame, SizeHint};
+use std::error::Error;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 /// In bytes. A page of 100 integrations with 100 errors each, every message as long as it may be, has 21 million.
 const LARGEST_ANSWER: usize = 32 << 20;
+/// An object of three bytes takes 300 when it is read. A page of 100,000 integrations with an error each has 300,000.
+const MOST_OBJECTS: usize = 500_000;
 
 tokio::task_local! {
     /// The call that the current task is making.
@@ -53,7 +60,53 @@ impl HttpConnector for MeteredConnector {
         HttpConnectorFuture::new(async move {
             call.may_go_out().await;
             let response = connector.call(request).await?;
-            Ok(response.map(|body| SdkBody::from_body_1_x(Limited::new(body, LARGEST_ANSWER))))
+            Ok(response.map(|body| SdkBody::from_body_1_x(Bounded::new(body))))
         })
+    }
+}
+
+/// A body that breaks off when it is too much to be kept.
+struct Bounded {
+    body: Limited<SdkBody>,
+    objects: usize,
+}
+
+impl Bounded {
+    fn new(body: SdkBody) -> Self {
+        Self {
+            body: Limited::new(body, LARGEST_ANSWER),
+            objects: 0,
+        }
+    }
+}
+
+impl Body for Bounded {
+    type Data = Bytes;
+    type Error = Box<dyn Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            // Those within a text count too: nearly none has any.
+            self.objects += data.iter().filter(|byte| **byte == b'{').count();
+            if self.objects > MOST_OBJECTS {
+                let why = format!("the answer has more than {MOST_OBJECTS} objects");
+                return Poll::Ready(Some(Err(why.into())));
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -1,0 +1,664 @@
+//! Answers that AWS should never give, through its own SDK over real sockets: for each, what the page says of the scope that got it,
+//! and that another scope goes on. What fails in the ways that services do fail is in `faults.rs`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use glue_integration_exporter::board::Board;
+use glue_integration_exporter::clock::Clock;
+use glue_integration_exporter::config::{Config, Query, Watch};
+use glue_integration_exporter::exposition::own::Own;
+use glue_integration_exporter::exposition::text::Format;
+use glue_integration_exporter::glue::aws::Sdk;
+use glue_integration_exporter::glue::budget::Budget;
+use glue_integration_exporter::glue::{
+    Allowance, Glue, GlueError, Listing, Observer, Pace, Page as GluePage, PageFuture, PageRequest,
+    Reason,
+};
+use glue_integration_exporter::poll::Poller;
+use glue_integration_exporter::simulator::{
+    Fault, FaultKind, Handle, On, Rules, SimulatedError, SimulatedIntegration, Simulator, World,
+};
+use glue_integration_exporter::snapshot::{
+    Integration, IntegrationError, SourceProperties, Status,
+};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+const EU: &str = "eu-west-1";
+/// What the scope `hit` sees; `well` sees one in another region.
+const NAMES: [&str; 3] = ["a", "b", "c"];
+/// Unix time of the first poll; each later one is a minute after the one before.
+const START: u64 = 1_800_000_000;
+
+// ----------------------------------------------------------------------------------------------------------------- the table
+
+/// One row: an answer, and the rows of the page that follow from it.
+struct Row {
+    name: &'static str,
+    answer: FaultKind,
+    on_page: Option<u32>,
+    page_size: Option<u16>,
+    timeout: Duration,
+    /// Of the failed poll; none if it is to succeed.
+    reason: Option<&'static str>,
+    /// Something is as it was before.
+    stale: bool,
+    /// What integrations show: the end of the ARN, the metric with its further labels, the value if it is there at all.
+    shows: Vec<(&'static str, &'static str, Option<&'static str>)>,
+}
+
+fn row(name: &'static str, answer: FaultKind) -> Row {
+    Row {
+        name,
+        answer,
+        on_page: None,
+        page_size: None,
+        timeout: Duration::from_secs(30),
+        reason: None,
+        stale: false,
+        shows: Vec::new(),
+    }
+}
+
+impl Row {
+    /// Fails, and what it does not bring is as it was: ACTIVE.
+    fn fails(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self.stale = true;
+        self
+    }
+
+    /// Fails, and brings everything nevertheless.
+    fn fails_with_all(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    fn shows(mut self, name: &'static str, series: &'static str, value: &'static str) -> Self {
+        self.shows.push((name, series, Some(value)));
+        self
+    }
+
+    fn lacks(mut self, name: &'static str, series: &'static str) -> Self {
+        self.shows.push((name, series, None));
+        self
+    }
+
+    /// One integration on each page, and this one has the answer.
+    fn on_page(mut self, page: u32) -> Self {
+        self.on_page = Some(page);
+        self.page_size = Some(1);
+        self
+    }
+
+    fn within(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+}
+
+const ACTIVE: &str = "status{status=\"ACTIVE\"}";
+const FAILED: &str = "status{status=\"FAILED\"}";
+const CREATED: &str = "created_timestamp_seconds";
+const AGE: &str = "age_seconds";
+
+fn table() -> Vec<Row> {
+    let created = |time: Value| listed(move |items| items[0]["CreateTime"] = time.clone());
+    let mut rows = vec![
+        row("a page of 50 MB", fifty_megabytes())
+            .fails("invalid_response")
+            .shows("a", ACTIVE, "1"),
+        row("half a million items of three bytes", many_items())
+            .fails("invalid_response")
+            .shows("a", ACTIVE, "1"),
+        row(
+            "a body that drips a byte a second",
+            FaultKind::Drip {
+                bytes: 1,
+                pause: Duration::from_secs(1),
+            },
+        )
+        .within(Duration::from_secs(3))
+        .fails("timeout")
+        .shows("a", ACTIVE, "1"),
+        row(
+            "new markers for ever, until the time is over",
+            FaultKind::EndlessMarkers,
+        )
+        .within(Duration::from_secs(2))
+        .fails_with_all("timeout")
+        .shows("a", FAILED, "1"),
+        row(
+            "1,000 errors of 1,000 codes with messages of 10 KB",
+            listed(|items| items[0]["Errors"] = errors(1_000, 10_000)),
+        )
+        .shows("a", "errors", "1000")
+        .shows("a", "errors_by_code{error_code=\"CODE0000\"}", "1")
+        .shows("a", "errors_by_code{error_code=\"CODE0019\"}", "1")
+        .lacks("a", "errors_by_code{error_code=\"CODE0020\"}")
+        .shows("a", "errors_by_code{error_code=\"other\"}", "980")
+        .shows("b", FAILED, "1"),
+        row(
+            "an ARN of 3,000 characters",
+            listed(|items| items[0]["IntegrationArn"] = json!("a".repeat(3_000))),
+        )
+        .fails("invalid_response")
+        .shows("a", ACTIVE, "1")
+        .shows("b", FAILED, "1"),
+        row("CreateTime in 1970", created(json!(1)))
+            .shows("a", CREATED, "1")
+            .shows("a", AGE, "1800000059"),
+        row("CreateTime before 1970", created(json!(-86_400)))
+            .shows("a", CREATED, "-86400")
+            .shows("a", AGE, "1800086460"),
+        row("CreateTime in a year", created(json!(1_831_536_000)))
+            .shows("a", CREATED, "1831536000")
+            .shows("a", AGE, "0"),
+        row(
+            "CreateTime in the year 9999",
+            created(json!(253_402_300_799_u64)),
+        )
+        .shows("a", CREATED, "253402300799")
+        .shows("a", AGE, "0"),
+        row("CreateTime beyond all years", created(json!(1e300)))
+            .lacks("a", CREATED)
+            .lacks("a", AGE)
+            .shows("a", FAILED, "1"),
+        row(
+            "the same integration twice with two statuses on two pages",
+            listed(|items| {
+                items.truncate(1);
+                items[0]["Status"] = json!("SYNCING");
+            }),
+        )
+        .on_page(2)
+        .shows("a", "status{status=\"SYNCING\"}", "1")
+        .shows("a", FAILED, "0")
+        .lacks("b", FAILED),
+    ];
+    for (sent, shown) in [
+        ("creating", "status{status=\"CREATING\"}"),
+        ("active", "status{status=\"ACTIVE\"}"),
+        ("modifying", "status{status=\"MODIFYING\"}"),
+        ("failed", "status{status=\"FAILED\"}"),
+        ("deleting", "status{status=\"DELETING\"}"),
+        ("syncing", "status{status=\"SYNCING\"}"),
+        ("needs_attention", "status{status=\"NEEDS_ATTENTION\"}"),
+        ("Needs_Attention", "status{status=\"NEEDS_ATTENTION\"}"),
+        ("replicating", "status{status=\"UNKNOWN\"}"),
+        ("ACTIVE ", "status{status=\"UNKNOWN\"}"),
+        ("\u{0}\n\"\\", "status{status=\"UNKNOWN\"}"),
+    ] {
+        let status = listed(move |items| items[0]["Status"] = json!(sent));
+        rows.push(row(sent, status).shows("a", shown, "1"));
+    }
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_hostile_answer_has_its_result_and_harms_nothing_else() {
+    let rows: JoinSet<()> = table().into_iter().map(play).collect();
+    rows.join_all().await;
+}
+
+async fn play(row: Row) {
+    let (addr, sim) = serve(World::of(integrations("ACTIVE"))).await;
+    let mut watch = watch(EU);
+    watch.timeout = row.timeout;
+    watch.page_size = row.page_size;
+    let mut bench = Bench::new(&addr, watch);
+    let before = bench.round().await;
+    before.scopes(row.name, true, false);
+
+    sim.put_all(integrations("FAILED"));
+    let mut on = On::region(EU);
+    on.page = row.on_page;
+    sim.push_fault(Fault::new(on, row.answer));
+    let during = bench.round().await;
+    let name = row.name;
+    during.scopes(name, row.reason.is_none(), row.stale);
+    assert_eq!(
+        during.failures(),
+        row.reason.map(|reason| (reason.to_owned(), 1)),
+        "{name}"
+    );
+    for (integration, series, value) in row.shows {
+        let shown = during.of(&arn(EU, integration), series);
+        assert_eq!(shown, value, "{name}: {integration} {series}");
+    }
+    assert_eq!(
+        during.of(&arn("us-east-1", "d"), FAILED),
+        Some("1"),
+        "{name}"
+    );
+
+    sim.clear_faults();
+    let after = bench.round().await;
+    after.scopes(name, true, false);
+    for integration in NAMES {
+        assert_eq!(after.of(&arn(EU, integration), FAILED), Some("1"), "{name}");
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------- what is not a table
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_thousand_integrations_in_one_scope() {
+    let mut world = World::generated(100_000).with_rules(Rules {
+        max_page_size: 10_000,
+        ..Rules::default()
+    });
+    world.rules.page_size = 10_000;
+    let (addr, sim) = serve(world).await;
+    sim.put(integration("us-east-1", "d", "ACTIVE"));
+    let mut watch = watch(EU);
+    watch.page_size = Some(10_000);
+    let mut bench = Bench::new(&addr, watch);
+    let page = bench.round().await;
+    page.scopes("100,000", true, false);
+    let infos = page
+        .0
+        .lines()
+        .filter(|line| line.starts_with("aws_glue_integration_info{"));
+    assert_eq!(infos.count(), 100_001);
+    let shown = page.get(&scope_series("scope_integrations", "hit", EU));
+    assert_eq!(shown, Some("100000"));
+}
+
+/// A page may be asked for after what stood on the one before has gone: it is shown until the next poll, which does not find it.
+#[tokio::test]
+async fn integrations_that_vanish_between_pages() {
+    let (addr, sim) = serve(World::of(integrations("ACTIVE"))).await;
+    let mut watch = watch(EU);
+    watch.page_size = Some(1);
+    let mut bench = Bench::new(&addr, watch);
+    bench.round().await;
+    let slow = FaultKind::Delay(Duration::from_millis(300));
+    let second = On {
+        page: Some(2),
+        ..On::region(EU)
+    };
+    sim.push_fault(Fault::new(second, slow));
+    let vanish = async {
+        // Once the second page is asked for, before it is made.
+        while sim
+            .requests()
+            .iter()
+            .filter(|asked| asked.page == 2)
+            .count()
+            < 2
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        sim.remove(&arn(EU, "a"));
+        sim.remove(&arn(EU, "c"));
+    };
+    let (page, ()) = tokio::join!(bench.round(), vanish);
+    page.scopes("vanishing", true, false);
+    let shown = |page: &Page| NAMES.map(|name| page.of(&arn(EU, name), ACTIVE).is_some());
+    assert_eq!(shown(&page), [true, true, false]);
+    let page = bench.round().await;
+    page.scopes("vanished", true, false);
+    assert_eq!(shown(&page), [false, true, false]);
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps() {
+    let (addr, sim) = serve(World::of(integrations("ACTIVE"))).await;
+    let mut bench = Bench::new(&addr, watch(EU));
+    let since = "status_since_timestamp_seconds";
+    let a = arn(EU, "a");
+    bench.round().await;
+    // Back to 2001, before the integration was created, and on to 2096: nothing ends, and no age is below 0.
+    for (jumped_to, age) in [(1_000_000_000, "0"), (4_000_000_000, "2300000060")] {
+        bench.now.store(jumped_to, Ordering::Relaxed);
+        let page = bench.round().await;
+        page.scopes("jumped", true, false);
+        assert_eq!(
+            page.of(&a, since),
+            Some("1800000000"),
+            "the status is the same"
+        );
+        assert_eq!(page.of(&a, AGE), Some(age));
+        sim.push_fault(Fault::new(
+            On::region(EU),
+            FaultKind::error("AccessDeniedException", ""),
+        ));
+        let failed = bench.round().await;
+        failed.scopes("failed", false, true);
+        assert_eq!(
+            failed.of(&a, ACTIVE),
+            Some("1"),
+            "what is known does not end by it"
+        );
+        sim.clear_faults();
+    }
+    sim.put_all(integrations("FAILED"));
+    bench.now.store(1_000_000_000, Ordering::Relaxed);
+    let page = bench.round().await;
+    assert_eq!(page.of(&a, FAILED), Some("1"), "the later sight is right");
+    assert_eq!(
+        page.of(&a, since),
+        Some("1000000060"),
+        "by the clock that there is"
+    );
+}
+
+/// Over the wire these take minutes: the pages come from a double of our own seam.
+#[tokio::test]
+async fn answers_that_never_end_are_given_up() {
+    for (on_each_page, reason, pages, shown) in [
+        (
+            0,
+            "the listing was given up after 10000 pages",
+            10_000..=10_000,
+            0..=0,
+        ),
+        (1_000, "takes more than", 50..=300, 50_000..=300_000),
+    ] {
+        let endless = Endless {
+            asked: AtomicU64::new(0),
+            on_each_page,
+            padding: String::new(),
+        };
+        let mut listing = Listing::new(Query::All, None);
+        let allowance = Allowance {
+            scope: "hit",
+            pace: &Unhurried,
+        };
+        let clock = Clock::from_wall(|| 0.0);
+        listing.follow(&endless, &clock, allowance).await;
+        let answer = listing.into_answer(Reason::Timeout);
+        let error = answer.outcome.unwrap_err();
+        assert_eq!(error.reason, Reason::InvalidResponse);
+        assert!(error.message.contains(reason), "{error}");
+        let asked = endless.asked.load(Ordering::Relaxed);
+        assert!(pages.contains(&asked), "{asked} pages");
+        assert!(
+            shown.contains(&answer.integrations.len()),
+            "{}",
+            answer.integrations.len()
+        );
+    }
+}
+
+/// All the time in the world.
+struct Unhurried;
+
+impl Pace for Unhurried {
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.share()
+    }
+
+    fn share(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    fn waited(&self, _duration: Duration) {}
+
+    fn short_of_budget(&self) -> bool {
+        false
+    }
+}
+
+/// Nor does what several of them bring pile up: the integrations seen last are kept, of no more weight than a listing may have and a
+/// quarter.
+#[tokio::test]
+async fn what_answers_without_an_end_bring_does_not_pile_up() {
+    // Long ARNs weigh most by the rows that they would have on the page, which is not made here.
+    let endless = Arc::new(Endless {
+        asked: AtomicU64::new(0),
+        on_each_page: 1_000,
+        padding: "x".repeat(1_900),
+    });
+    let watch = watch(EU);
+    let clock = Clock::from_wall(|| 0.0);
+    let board = Arc::new(Board::new(std::slice::from_ref(&watch), clock.clone()));
+    let own = Arc::new(Own::new().unwrap());
+    let glue = Arc::clone(&endless) as Arc<dyn Glue>;
+    let mut poller = Poller::new(watch, glue, Arc::clone(&board), own, clock);
+    for _ in 0..3 {
+        assert!(!poller.poll().await);
+        let stored = serde_json::to_value(board.stored()).unwrap();
+        let kept = stored["scopes"][0]["queries"][0]["sights"]
+            .as_array()
+            .unwrap();
+        // Each weighs some 39,000 bytes.
+        assert!((10_000..=17_500).contains(&kept.len()), "{}", kept.len());
+        let last = endless.asked.load(Ordering::Relaxed) - 2;
+        let last = arn(EU, &format!("{last:09}-0{}", endless.padding));
+        assert!(
+            kept.iter()
+                .any(|sight| sight["integration"]["arn"] == *last)
+        );
+    }
+}
+
+/// Each page has a new marker and new integrations.
+struct Endless {
+    asked: AtomicU64,
+    on_each_page: u64,
+    /// Stands in each ARN.
+    padding: String,
+}
+
+impl Glue for Endless {
+    fn page<'a>(&'a self, _request: PageRequest<'a>) -> PageFuture<'a> {
+        let page = self.asked.fetch_add(1, Ordering::Relaxed);
+        let integration = |index| Integration {
+            arn: arn(EU, &format!("{page:09}-{index}{}", self.padding)),
+            name: String::new(),
+            source_arn: String::new(),
+            target_arn: String::new(),
+            status: Status::Active,
+            status_text: None,
+            created: None,
+            refresh_interval: None,
+            continuous_sync: None,
+            source_properties: SourceProperties::default(),
+            target_namespace: None,
+            errors: vec![IntegrationError {
+                code: Some("C".to_owned()),
+                message: Some("m".repeat(1_000)),
+            }],
+        };
+        let answer = GluePage {
+            integrations: (0..self.on_each_page).map(integration).collect(),
+            without_arn: 0,
+            marker: Some(page.to_string()),
+        };
+        Box::pin(async move { Ok::<_, GlueError>(answer) })
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------------------ the bench
+
+/// The scopes `hit` and `well`, on a clock that goes on by a minute before each poll.
+struct Bench {
+    pollers: [Poller; 2],
+    board: Arc<Board>,
+    own: Arc<Own>,
+    clock: Clock,
+    now: Arc<AtomicU64>,
+}
+
+impl Bench {
+    fn new(endpoint: &str, hit: Watch) -> Self {
+        let now = Arc::new(AtomicU64::new(START - 60));
+        let read = Arc::clone(&now);
+        let clock = Clock::from_wall(move || {
+            Duration::from_secs(read.load(Ordering::Relaxed)).as_secs_f64()
+        });
+        let watches = [hit, watch("us-east-1")];
+        let board = Arc::new(Board::new(&watches, clock.clone()));
+        let own = Arc::new(Own::new().unwrap());
+        let pollers = watches.map(|watch| {
+            let glue = Sdk::connect_simulated(
+                Arc::<Own>::clone(&own) as Arc<dyn Observer>,
+                endpoint.to_owned(),
+                &watch.region,
+                // So many that none waits.
+                Budget::new(60_000),
+            );
+            let (board, own) = (Arc::clone(&board), Arc::clone(&own));
+            Poller::new(watch, Arc::new(glue), board, own, clock.clone())
+        });
+        Self {
+            pollers,
+            board,
+            own,
+            clock,
+            now,
+        }
+    }
+
+    /// A minute later both poll. Returns the page that follows.
+    async fn round(&mut self) -> Page {
+        self.now.fetch_add(60, Ordering::Relaxed);
+        let [hit, well] = &mut self.pollers;
+        tokio::join!(hit.poll(), well.poll());
+        self.board.publish_now();
+        Page(
+            self.board
+                .page()
+                .scrape(Format::Text, &self.own, self.clock.wall()),
+        )
+    }
+}
+
+/// Everything that there is in a region.
+fn watch(region: &str) -> Watch {
+    let scope = if region == EU { "hit" } else { "well" };
+    let yaml = format!("scopes: [{{name: {scope}, regions: [{region}]}}]\n");
+    let config = Config::from_yaml(&yaml, Path::new("config.yaml")).unwrap();
+    config.watches(|_| None).unwrap().remove(0)
+}
+
+async fn serve(world: World) -> (String, Handle) {
+    let simulator = Simulator::bind(([127, 0, 0, 1], 0).into(), world)
+        .await
+        .unwrap();
+    let served = (
+        format!("http://{}", simulator.local_addr()),
+        simulator.handle(),
+    );
+    tokio::spawn(simulator.serve(std::future::pending()));
+    served
+}
+
+fn arn(region: &str, name: &str) -> String {
+    format!("arn:aws:glue:{region}:111122223333:integration:{name}")
+}
+
+fn integration(region: &str, name: &str, status: &str) -> SimulatedIntegration {
+    let of = |service: &str| format!("arn:aws:{service}:{region}:111122223333");
+    let (source, target) = (
+        of("dynamodb") + ":table/orders",
+        of("glue") + ":database/sales",
+    );
+    let mut integration = SimulatedIntegration::new(&arn(region, name), &source, &target, status);
+    integration.errors = Some(vec![SimulatedError::new("Oops", "simulated")]);
+    integration
+}
+
+fn integrations(status: &str) -> Vec<SimulatedIntegration> {
+    let mut all: Vec<_> = NAMES.map(|name| integration(EU, name, status)).into();
+    all.push(integration("us-east-1", "d", status));
+    all
+}
+
+/// The list of what there is while the fault lasts, with a change.
+fn listed(change: impl Fn(&mut Vec<Value>)) -> FaultKind {
+    let mut items = integrations("FAILED")[..NAMES.len()]
+        .iter()
+        .map(SimulatedIntegration::inbound_json)
+        .collect();
+    change(&mut items);
+    FaultKind::raw(200, json!({"InboundIntegrations": items}).to_string())
+}
+
+fn errors(count: usize, length: usize) -> Value {
+    let message = "m".repeat(length);
+    (0..count)
+        .map(|code| json!({"ErrorCode": format!("CODE{code:04}"), "ErrorMessage": message}))
+        .collect()
+}
+
+fn many_items() -> FaultKind {
+    let items = "{},".repeat(500_001);
+    FaultKind::raw(200, format!("{{\"InboundIntegrations\":[{items}{{}}]}}"))
+}
+
+fn fifty_megabytes() -> FaultKind {
+    listed(|items| items[0]["Errors"] = errors(5_000, 10_000))
+}
+
+fn scope_series(metric: &str, scope: &str, region: &str) -> String {
+    format!("glue_integration_exporter_{metric}{{scope=\"{scope}\",aws_region=\"{region}\"}}")
+}
+
+/// A page, as text: with 100,000 integrations it is too long to be taken apart.
+struct Page(String);
+
+impl Page {
+    fn get(&self, series: &str) -> Option<&str> {
+        let found = |line: &'_ &str| {
+            line.strip_prefix(series)
+                .is_some_and(|rest| rest.starts_with(' '))
+        };
+        let (_, value) = self.0.lines().find(found)?.rsplit_once(' ')?;
+        Some(value)
+    }
+
+    /// Of an integration: `errors`, or with further labels `status{status="ACTIVE"}`.
+    fn of(&self, arn: &str, series: &str) -> Option<&str> {
+        let region = arn.split(':').nth(3)?;
+        let (metric, labels) = series.split_once('{').unwrap_or((series, "}"));
+        let comma = if labels == "}" { "" } else { "," };
+        self.get(&format!(
+            "aws_glue_integration_{metric}{{aws_account_id=\"111122223333\",aws_region=\"{region}\",\
+             integration_arn=\"{arn}\"{comma}{labels}"
+        ))
+    }
+
+    /// The scope `hit` is so, and `well` is well.
+    fn scopes(&self, name: &str, up: bool, stale: bool) {
+        let is = |truth| Some(if truth { "1" } else { "0" });
+        for (scope, region, up, stale) in
+            [("hit", EU, up, stale), ("well", "us-east-1", true, false)]
+        {
+            let of_scope = |metric| self.get(&scope_series(metric, scope, region));
+            assert_eq!(of_scope("scope_up"), is(up), "{name}: {scope} is up");
+            assert_eq!(
+                of_scope("scope_stale"),
+                is(stale),
+                "{name}: {scope} is stale"
+            );
+        }
+    }
+
+    /// The one reason for which polls failed, and how many did.
+    fn failures(&self) -> Option<(String, u32)> {
+        let rows = self.0.lines().filter_map(|line| {
+            let labels = line.strip_prefix("glue_integration_exporter_poll_failures_total{")?;
+            let (_, reason) = labels.split_once("reason=\"")?;
+            let (reason, _) = reason.split_once('"')?;
+            let (_, count) = line.rsplit_once(' ')?;
+            (count != "0").then(|| (reason.to_owned(), count.parse().unwrap()))
+        });
+        let rows: Vec<_> = rows.collect();
+        assert!(rows.len() < 2, "{rows:?}");
+        rows.into_iter().next()
+    }
+}
