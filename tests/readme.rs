@@ -8,6 +8,7 @@
 use clap::CommandFactory;
 use glue_integration_exporter::cli::Cli;
 use glue_integration_exporter::exposition::table;
+use glue_integration_exporter::glue::Operation;
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
@@ -55,4 +56,18 @@ fn the_flags_are_those_of_the_code() {
         ));
     }
     stands_in_the_readme("flags", &table);
+}
+
+#[test]
+fn the_policy_is_the_one_that_is_shipped() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let policy = fs::read_to_string(root.join("deploy/iam/policy.json")).unwrap();
+    let indented: String = policy.lines().map(|line| format!("   {line}\n")).collect();
+    assert!(readme.contains(&indented));
+    let policy: serde_json::Value = serde_json::from_str(&policy).unwrap();
+    let actions = &policy["Statement"][0]["Action"];
+    let called = Operation::ALL.map(|operation| format!("glue:{}", operation.as_str()));
+    assert_eq!(actions, &serde_json::json!(called[0]));
+    assert_eq!(called.len(), 1);
 }
