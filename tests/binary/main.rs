@@ -16,6 +16,7 @@ mod exposition;
 mod http;
 mod listening;
 mod logs;
+mod reload;
 mod stopping;
 mod support;
 mod waiting;

@@ -1,0 +1,165 @@
+//! A configuration that is loaded again: swapped as a whole, or not at all.
+
+use std::fs;
+
+use glue_integration_exporter::simulator::{Fault, FaultKind, On, World};
+use rustix::process::Signal;
+
+use crate::exposition::Scrape;
+use crate::support::{Daemon, SOON, Setup, arn, integration, request, simulator, until};
+
+const EU: &str = "eu-west-1";
+const US: &str = "us-east-1";
+const LIFECYCLE: &str = "--web.enable-lifecycle";
+
+/// Polls so rare that none comes but those of a start or a reload.
+fn config(scopes: &[&str]) -> String {
+    let scopes: String = scopes
+        .iter()
+        .map(|scope| format!("  - {scope}\n"))
+        .collect();
+    format!("polling: {{interval: 24h}}\nscopes:\n{scopes}")
+}
+
+fn world() -> World {
+    World::of(vec![
+        integration(EU, "here", "ACTIVE"),
+        integration(US, "there", "FAILED"),
+    ])
+}
+
+fn reload(daemon: &Daemon) -> (u16, String) {
+    let answer = request(&daemon.addr, "POST", "/-/reload", "Content-Length: 0\r\n");
+    (answer.status, answer.body)
+}
+
+fn successful(scrape: &Scrape) -> Option<f64> {
+    scrape.value(
+        "glue_integration_exporter_config_last_reload_successful",
+        &[],
+    )
+}
+
+fn since(scrape: &Scrape) -> Option<f64> {
+    scrape.value(
+        "glue_integration_exporter_config_last_reload_success_timestamp_seconds",
+        &[],
+    )
+}
+
+fn polled(daemon: &Daemon, scope: &str, times: f64) -> Scrape {
+    until("the polls have ended", SOON, || {
+        let scrape = daemon.scrape();
+        (scrape.of_scope("polls_total", scope) == Some(times)).then_some(scrape)
+    })
+}
+
+#[test]
+fn what_did_not_change_goes_on_and_what_is_gone_leaves_nothing() {
+    let sim = simulator(world());
+    let stays = "{name: stays, regions: [eu-west-1]}";
+    let goes = "{name: goes, regions: [us-east-1]}";
+    let setup = Setup::new(&sim, &config(&[stays, goes]));
+    let daemon = setup.daemon(&[LIFECYCLE]);
+    let before = polled(&daemon, "goes", 1.0);
+    assert_eq!(before.status(&arn(US, "there")), Some("FAILED"));
+    assert_eq!(successful(&before), Some(1.0));
+
+    let comes = format!(
+        "{{name: comes, integration_arns: ['{}']}}",
+        arn(EU, "missing")
+    );
+    let setup = setup.file("config.yaml", &config(&[stays, &comes]));
+    assert_eq!(reload(&daemon).0, 200);
+    let after = polled(&daemon, "comes", 1.0);
+    assert_eq!(after.of_scope("polls_total", "stays"), Some(1.0));
+    assert_eq!(after.status(&arn(EU, "here")), Some("ACTIVE"));
+    assert_eq!(after.of_arn("present", &arn(EU, "missing")), Some(0.0));
+    assert_eq!(after.status(&arn(US, "there")), None);
+    let of_the_gone: Vec<_> = after
+        .series()
+        .into_iter()
+        .filter(|(_, labels)| labels.get("scope").is_some_and(|scope| scope == "goes"))
+        .collect();
+    assert!(of_the_gone.is_empty(), "{of_the_gone:?}");
+    assert!(since(&after) > since(&before));
+    drop(setup);
+}
+
+#[test]
+fn a_configuration_with_a_mistake_changes_nothing_and_says_why() {
+    let sim = simulator(world());
+    let good = config(&["{name: all, regions: [eu-west-1]}"]);
+    let setup = Setup::new(&sim, &good);
+    let daemon = setup.daemon(&[LIFECYCLE]);
+    let before = polled(&daemon, "all", 1.0);
+    fs::write(
+        setup.path("config.yaml"),
+        good.replace("interval", "intervall"),
+    )
+    .unwrap();
+    let (status, why) = reload(&daemon);
+    assert_eq!(status, 500);
+    assert!(
+        why.contains("config.yaml:1:11") && why.contains("`intervall`"),
+        "{why}"
+    );
+    let after = daemon.scrape();
+    assert_eq!(
+        (successful(&after), since(&after)),
+        (Some(0.0), since(&before))
+    );
+    assert_eq!(after.of_scope("polls_total", "all"), Some(1.0));
+    assert_eq!(after.status(&arn(EU, "here")), Some("ACTIVE"));
+
+    // SIGHUP does the same, with or without the flag, and its outcome is in the log and in the metrics.
+    daemon.process.signal(Signal::HUP);
+    until("the log says why", SOON, || {
+        (daemon.process.stderr().matches("`intervall`").count() == 2).then_some(())
+    });
+    fs::write(setup.path("config.yaml"), &good).unwrap();
+    daemon.process.signal(Signal::HUP);
+    let mended = until("it is loaded", SOON, || {
+        let scrape = daemon.scrape();
+        (successful(&scrape) == Some(1.0)).then_some(scrape)
+    });
+    assert!(since(&mended) > since(&before));
+    assert_eq!(mended.of_scope("polls_total", "all"), Some(1.0));
+}
+
+#[test]
+fn reloads_at_once_and_during_a_poll_lose_nothing() {
+    let sim = simulator(world());
+    let of = |timeout: &str| {
+        config(&[&format!(
+            "{{name: all, regions: [eu-west-1], timeout: {timeout}}}"
+        )])
+    };
+    let setup = Setup::new(&sim, &of("60s"));
+    let daemon = setup.daemon(&[LIFECYCLE]);
+    let before = polled(&daemon, "all", 1.0);
+    sim.handle
+        .push_fault(Fault::new(On::any(), FaultKind::Hang));
+    // The poller of a scope that changed polls at once, and hangs; the next reload ends that poll.
+    for timeout in ["61s", "62s", "63s"] {
+        fs::write(setup.path("config.yaml"), of(timeout)).unwrap();
+        let statuses: Vec<u16> = std::thread::scope(|threads| {
+            let both = [(); 2].map(|()| threads.spawn(|| reload(&daemon).0));
+            both.map(|reload| reload.join().unwrap()).to_vec()
+        });
+        assert_eq!(statuses, [200, 200]);
+        let scrape = daemon.scrape();
+        assert_eq!(scrape.status(&arn(EU, "here")), Some("ACTIVE"));
+        assert_eq!(scrape.of_scope("scope_up", "all"), Some(1.0));
+        assert_eq!(
+            scrape.of_arn("status_since_timestamp_seconds", &arn(EU, "here")),
+            before.of_arn("status_since_timestamp_seconds", &arn(EU, "here"))
+        );
+    }
+    sim.handle.clear_faults();
+    fs::write(setup.path("config.yaml"), of("64s")).unwrap();
+    assert_eq!(reload(&daemon).0, 200);
+    let after = polled(&daemon, "all", 2.0);
+    assert_eq!(after.of_scope("scope_up", "all"), Some(1.0));
+    assert_eq!(after.of_scope("scope_stale", "all"), Some(0.0));
+}
