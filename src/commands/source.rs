@@ -26,12 +26,16 @@ impl Source {
     /// # Errors
     /// All of its mistakes.
     pub async fn load(&self) -> Result<Loaded, Mistakes> {
-        let config = match self {
-            Self::File(file) => Config::load(file)?,
-            Self::Demo => Config::from_yaml(DEMO, Path::new("the demo's configuration"))?,
+        let (config, file) = match self {
+            Self::File(file) => (Config::load(file)?, file.as_path()),
+            Self::Demo => {
+                let file = Path::new("the demo's configuration");
+                (Config::from_yaml(DEMO, file)?, file)
+            }
         };
+        let watches = watches(&config).await;
         Ok(Loaded {
-            watches: watches(&config).await?,
+            watches: watches.map_err(|mistakes| mistakes.in_file(file))?,
             storage_path: config.storage_path,
             requests_per_second: config.requests_per_second,
         })

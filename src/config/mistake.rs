@@ -71,6 +71,14 @@ impl Mistakes {
         }
     }
 
+    /// The same mistakes, with the file named that they are in.
+    pub fn in_file(self, file: &Path) -> Self {
+        Mistakes {
+            file: Some(file.display().to_string()),
+            ..self
+        }
+    }
+
     /// Finds out the places of the first mistakes; says how many are left over, if there are more.
     pub(super) fn located<At>(
         found: Vec<(At, String)>,

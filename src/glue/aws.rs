@@ -234,7 +234,7 @@ impl AwsGlue {
                 asked: false,
                 ..self.short_of_budget(request.query)
             });
-        };
+        }
         let limit = pace.share();
         if limit.is_zero() {
             return Err(GlueError::not_asked(if pace.short_of_budget() {

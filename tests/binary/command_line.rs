@@ -129,6 +129,24 @@ scopes:
 }
 
 #[test]
+fn a_scope_without_a_region_to_be_found_is_told_with_its_file() {
+    let setup = Setup::bare()
+        .file("config.yaml", "scopes: [{name: lake}]")
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    let ended = setup.run(&["check"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(
+        ended
+            .stderr
+            .starts_with("config.yaml: scopes[0]: scope `lake` has no region"),
+        "{}",
+        ended.stderr
+    );
+    let found = setup.env("AWS_REGION", "eu-west-1").run(&["check"]);
+    assert_eq!(found.code, Some(0), "{}", found.stderr);
+}
+
+#[test]
 fn check_says_what_it_will_watch() {
     let sim = simulator(World::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE).file("other.yaml", ONE_SCOPE);
