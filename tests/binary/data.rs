@@ -36,7 +36,8 @@ fn an_integration_has_all_its_series() {
     assert_eq!(scrape.of_arn("present", &missing), Some(0.0));
     assert_eq!(scrape.of_arn("present", &poor), None);
     let unknown = scrape.value("glue_integration_exporter_unknown_statuses_total", &[]);
-    assert_eq!(unknown, Some(1.0));
+    // Once more if the second poll has come already: its phase is where chance put it.
+    assert!(unknown.is_some_and(|sights| sights >= 1.0), "{unknown:?}");
     for scope in ["all", "listed"] {
         assert_eq!(scrape.of_scope("scope_up", scope), Some(1.0));
         assert_eq!(scrape.of_scope("scope_stale", scope), Some(0.0));
@@ -225,7 +226,7 @@ fn while_a_scope_fails_its_last_good_data_stays() {
         failed.of_arn(since, &fine(scope))
     );
     assert!(good.of_scope(success, scope) > failed.of_scope(success, scope));
-    assert_eq!(good.of_scope("polls_total", scope), Some(3.0));
+    assert!(good.of_scope("polls_total", scope) >= Some(3.0));
     let skipped = good.of_scope("polls_skipped_total", scope);
     assert_eq!(skipped, Some(0.0));
     // So does the one that never had data.

@@ -111,7 +111,8 @@ fn no_secret_is_ever_told() {
             "glue_integration_exporter_poll_failures_total",
             &[("scope", scope), ("reason", "credentials")],
         );
-        assert_eq!(reason, Some(1.0));
+        // The second poll may have come already: its phase is where chance put it.
+        assert!(reason.is_some_and(|polls| polls >= 1.0), "{reason:?}");
     }
     for path in ["/metrics", "/", "/-/ready"] {
         tells_no_secret(&request(&daemon.addr, "GET", path, "").body);
