@@ -6,6 +6,7 @@ use crate::config::Watch;
 use crate::exposition::Page;
 use crate::last_good::{Applied, Key, LastGood, PollResult, Stored};
 use crate::snapshot::Snapshot;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,7 +33,7 @@ impl Board {
             changed: Notify::new(),
             polls: AtomicU64::new(0),
             status_changed: Notify::new(),
-            page: watch::Sender::new(Arc::new(Page::render(&snapshot))),
+            page: watch::Sender::new(Arc::new(Page::render(&snapshot, &Page::default()))),
             clock,
         }
     }
@@ -94,9 +95,20 @@ impl Board {
     }
 
     /// Publishes a page after each poll, and whenever data have become too old to be shown. Runs until `stop`.
-    pub async fn publish(&self, stop: &CancellationToken) {
+    ///
+    /// # Panics
+    /// If rendering does.
+    pub async fn publish(self: Arc<Self>, stop: CancellationToken) {
         loop {
-            let next_end = self.publish_now();
+            // No scrape and no poll waits behind it.
+            let board = Arc::clone(&self);
+            let next_end = match tokio::task::spawn_blocking(move || board.publish_now()).await {
+                Ok(next_end) => next_end,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => resume_unwind(panic),
+                    Err(_) => return,
+                },
+            };
             let end = async {
                 match next_end {
                     Some(end) => tokio::time::sleep_until(end).await,
@@ -114,7 +126,8 @@ impl Board {
     /// Publishes what is known now. Returns when the page will change without a poll, because a series ends.
     pub fn publish_now(&self) -> Option<tokio::time::Instant> {
         let (snapshot, next_end) = self.snapshot();
-        self.page.send_replace(Arc::new(Page::render(&snapshot)));
+        let page = Page::render(&snapshot, &self.page());
+        self.page.send_replace(Arc::new(page));
         next_end
     }
 

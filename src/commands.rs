@@ -201,8 +201,8 @@ async fn once(flags: ConfigFlags) -> Result<(), Failure> {
         clients: Clients::of_aws(loaded.requests_per_second, Arc::clone(&own) as _),
     };
     let all_up = exporter.once(loaded.watches).await;
-    let page = board.page().scrape(Format::Text, &own, clock.wall());
-    print(&page, "printing the metrics")?;
+    let page = board.page().text(Format::Text, &own, clock.wall());
+    print(&page.concat(), "printing the metrics")?;
     if all_up { Ok(()) } else { Err(Failure::Told) }
 }
 
@@ -213,7 +213,7 @@ async fn check(flags: ConfigFlags) -> Result<(), Failure> {
         loaded.storage_path.as_deref(),
         loaded.requests_per_second,
     );
-    print(&text, "printing what will be watched")
+    print(text.as_bytes(), "printing what will be watched")
 }
 
 async fn simulate(address: SocketAddr) -> Result<(), Failure> {
@@ -232,9 +232,9 @@ fn own_metrics() -> Result<Arc<Own>, Failure> {
         .map_err(|error| Failure::run("making the metrics", error))
 }
 
-fn print(text: &str, attempted: &str) -> Result<(), Failure> {
+fn print(text: &[u8], attempted: &str) -> Result<(), Failure> {
     io::stdout()
-        .write_all(text.as_bytes())
+        .write_all(text)
         .map_err(|error| Failure::run(attempted, error))
 }
 

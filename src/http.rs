@@ -8,6 +8,7 @@ mod connections;
 pub mod listen;
 pub mod negotiate;
 mod pace;
+mod pieces;
 pub mod routes;
 pub mod scrapes;
 

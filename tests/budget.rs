@@ -142,7 +142,9 @@ async fn poll(
     stop.cancel();
     serving.await.unwrap();
     (
-        Page::read(&board.page().scrape(Format::Text, &own, 0.0)),
+        Page::read(
+            &String::from_utf8(board.page().text(Format::Text, &own, 0.0).concat()).unwrap(),
+        ),
         handle.requests().len(),
     )
 }

@@ -1,5 +1,6 @@
 //! What is on the page: each value where it should be, whatever it is made of.
 #![allow(
+    clippy::cast_precision_loss,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -12,7 +13,7 @@ use glue_integration_exporter::exposition::Page;
 use glue_integration_exporter::exposition::own::Own;
 use glue_integration_exporter::exposition::table;
 use glue_integration_exporter::exposition::text::Format;
-use glue_integration_exporter::exposition::text::Kind;
+use glue_integration_exporter::exposition::text::{Kind, Samples};
 use glue_integration_exporter::snapshot::{
     IntegrationError, PolledScope, Presence, ScopeState, Shown, Snapshot, Status,
 };
@@ -27,7 +28,15 @@ use support::page::Page as Read;
 use support::property::{cases, hostile};
 
 fn scrape(snapshot: &Snapshot, now: f64) -> String {
-    Page::render(snapshot).scrape(Format::Text, &Own::new().unwrap(), now)
+    text(&page(snapshot), Format::Text, &Own::new().unwrap(), now)
+}
+
+fn page(snapshot: &Snapshot) -> Page {
+    Page::render(snapshot, &Page::default())
+}
+
+fn text(page: &Page, format: Format, own: &Own, now: f64) -> String {
+    String::from_utf8(page.text(format, own, now).concat()).unwrap()
 }
 
 fn errors(codes: &[Option<&str>]) -> Vec<IntegrationError> {
@@ -120,7 +129,7 @@ fn the_page_is_as_it_was() {
         (Format::OpenMetrics, "tests/exposition/page.openmetrics"),
     ] {
         let own = Own::new().unwrap();
-        let page = Page::render(&example()).scrape(format, &own, START + 10.0);
+        let page = text(&page(&example()), format, &own, START + 10.0);
         let page: String = page
             .lines()
             // The build and the process are other ones each time.
@@ -150,10 +159,10 @@ fn the_page_is_as_it_was() {
 
 #[test]
 fn both_formats_have_the_same_series() {
-    let page = Page::render(&example());
+    let page = page(&example());
     let own = Own::new().unwrap();
     let read = |format| {
-        let page = Read::read(&page.scrape(format, &own, START));
+        let page = Read::read(&text(&page, format, &own, START));
         // What the process uses changes from one page to the next.
         let samples = page.samples.into_iter();
         samples
@@ -165,10 +174,10 @@ fn both_formats_have_the_same_series() {
 
 #[test]
 fn ages_are_those_of_the_scrape_and_never_below_zero() {
-    let page = Page::render(&of(vec![shown(&arn(1), Status::Active)]));
+    let page = page(&of(vec![shown(&arn(1), Status::Active)]));
     let own = Own::new().unwrap();
     let age = |now| {
-        Read::read(&page.scrape(Format::Text, &own, now))
+        Read::read(&text(&page, Format::Text, &own, now))
             .value("aws_glue_integration_age_seconds", &[])
     };
     assert_eq!(age(START), Some(86_400.0));
@@ -332,6 +341,24 @@ fn hostile_integration() -> impl Strategy<Value = Shown> {
                 status_since: START,
             }
         })
+}
+
+proptest! {
+    #![proptest_config(cases(2000))]
+
+    #[test]
+    fn a_value_is_written_as_short_as_can_be(
+        value in prop_oneof![any::<f64>(), (0..u64::MAX).prop_map(|millis| millis as f64 / 1000.0), (0..1u64 << 44).prop_map(|millis| millis as f64 / 1000.0)],
+    ) {
+        let mut samples = Samples::default();
+        samples.add("x", "", value);
+        let expected = match value {
+            f64::INFINITY => "+Inf".to_owned(),
+            f64::NEG_INFINITY => "-Inf".to_owned(),
+            value => value.to_string(),
+        };
+        prop_assert_eq!(samples.into_string(), format!("x {expected}\n"));
+    }
 }
 
 proptest! {

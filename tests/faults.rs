@@ -1129,10 +1129,13 @@ impl Bench {
         }
         self.board.publish_now();
         Page::read(
-            &self
-                .board
-                .page()
-                .scrape(Format::Text, &self.own, self.clock.wall()),
+            &String::from_utf8(
+                self.board
+                    .page()
+                    .text(Format::Text, &self.own, self.clock.wall())
+                    .concat(),
+            )
+            .unwrap(),
         )
     }
 

@@ -530,9 +530,13 @@ impl Bench {
         tokio::join!(hit.poll(), well.poll());
         self.board.publish_now();
         Page(
-            self.board
-                .page()
-                .scrape(Format::Text, &self.own, self.clock.wall()),
+            String::from_utf8(
+                self.board
+                    .page()
+                    .text(Format::Text, &self.own, self.clock.wall())
+                    .concat(),
+            )
+            .unwrap(),
         )
     }
 }

@@ -17,6 +17,7 @@ use glue_integration_exporter::snapshot::Status;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use support::account::{Account, Bench, arn, watches};
@@ -103,8 +104,13 @@ impl Server {
 
     /// The first poll brings so many.
     fn poll(&self, integrations: usize) {
+        self.poll_numbers(0..integrations);
+    }
+
+    /// A poll brings those with these numbers.
+    fn poll_numbers(&self, numbers: Range<usize>) {
         let account = Account::new();
-        for number in 0..integrations {
+        for number in numbers {
             account.put(&arn(number), Status::Active);
         }
         let watch = &watches("scopes: [{name: lake, regions: [eu-west-1]}]")[0];
@@ -505,11 +511,12 @@ fn an_answer_has_its_time() {
 
 #[test]
 fn pages_that_nobody_reads_do_not_pile_up() {
-    let server = Server::with_scrapes(MANY, patient(), Scrapes::new(64 << 20));
+    let server = Server::with_scrapes(MANY, patient(), Scrapes::new(40 << 20));
     server.serves_well("nothing");
-    // Each of its own rendering: there is room for two.
+    // Each of a poll of its own, that changed all: there is room for one.
     let mut unread: Vec<TcpStream> = (0..8)
         .map(|number| {
+            server.poll_numbers(MANY * number..MANY * (number + 1));
             let stream = server.sent(SCRAPE);
             assert_eq!((&stream).read(&mut [0; 9]).unwrap(), 9);
             server.serves_well(&format!("{number} pages that nobody reads"));
@@ -522,6 +529,18 @@ fn pages_that_nobody_reads_do_not_pile_up() {
     }
     let mut rest = vec![0; 20_000_000];
     last.read_exact(&mut rest).unwrap();
+    // Those of one poll have most in common: there is room for six.
+    let mut unread: Vec<TcpStream> = (0..6)
+        .map(|number| {
+            let stream = server.sent(SCRAPE);
+            assert_eq!((&stream).read(&mut [0; 9]).unwrap(), 9);
+            server.serves_well(&format!("{number} of one poll"));
+            stream
+        })
+        .collect();
+    for stream in &mut unread {
+        stream.read_exact(&mut rest).unwrap();
+    }
     // A hundred at once share.
     let many: Vec<TcpStream> = (0..100).map(|_| server.sent(SCRAPE)).collect();
     for number in 0..3 {

@@ -294,10 +294,9 @@ async fn what_failed_keeps_its_last_good_data_until_it_is_too_old() {
 
     // Its series end by themselves, to the moment; the other's go on; the scope still says that it is stale.
     let text = |bench: &Bench| {
-        bench
-            .board
-            .page()
-            .scrape(Format::Text, &bench.own, bench.clock.wall())
+        let page = bench.board.page();
+        let pieces = page.text(Format::Text, &bench.own, bench.clock.wall());
+        String::from_utf8(pieces.concat()).unwrap()
     };
     tokio::time::sleep_until(seen + MINUTE * 10 - Duration::from_millis(2)).await;
     assert_eq!(

@@ -19,6 +19,9 @@ mod sky;
 mod support;
 
 use glue_integration_exporter::config::Watch;
+use glue_integration_exporter::exposition;
+use glue_integration_exporter::exposition::own::Own;
+use glue_integration_exporter::exposition::text::Format;
 use glue_integration_exporter::glue::aws::Sdk;
 use glue_integration_exporter::glue::budget::Budget;
 use glue_integration_exporter::glue::{Glue, Observer, Operation, Reason};
@@ -457,6 +460,8 @@ fn a_hundred_thousand_polls_show_what_aws_said_and_leave_nothing_behind() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (seed, polls) = (setting("SOAK_SEED", 1), setting("SOAK_POLLS", 100_000));
     eprintln!("SOAK_SEED={seed} SOAK_POLLS={polls}");
+    // The files of the kernel's that the first scrape opens stay open.
+    exposition::Page::default().text(Format::Text, &Own::new().unwrap(), 0.0);
     let (files, threads) = (open_files(), 2);
     let soaks: Vec<_> = (0..threads)
         .map(|thread| std::thread::spawn(move || soak(seed + 1000 * thread, polls / threads)))

@@ -56,7 +56,7 @@ impl Exporter {
         let mut tasks = JoinSet::new();
         let (board, publisher_stop) = (Arc::clone(&self.board), stop.clone());
         tasks.spawn(async move {
-            board.publish(&publisher_stop).await;
+            board.publish(publisher_stop).await;
             Ended::Publisher
         });
         let storage_path = watch::Sender::new(loaded.storage_path);

@@ -2,7 +2,8 @@
 //! table is made from these rows. They are written from the immutable snapshot; none passes through a registry of vectors, where
 //! label values are compared by a hash alone.
 
-use super::text::{Kind, Metric, Samples, label};
+use super::blocks::Subject;
+use super::text::{Kind, Metric, Samples, count, label};
 use crate::clock::{round_to_millis, seconds};
 use crate::snapshot::{ArnFields, Presence, ScopeState, Shown, Status};
 use std::collections::BTreeMap;
@@ -74,7 +75,7 @@ pub const INTEGRATION: &[Family<Shown>] = &[
             &[],
             "How many errors AWS lists for the integration, as of the last good poll.",
         ),
-        of: |shown, row| row(&[], count(shown.integration.errors.len())),
+        of: |shown, row| row(&[], count(shown.integration.errors.len() as u64)),
     },
     Family {
         metric: gauge(
@@ -145,15 +146,15 @@ pub const INTEGRATION: &[Family<Shown>] = &[
     },
 ];
 
-/// The metric of a configured integration ARN.
-pub const PRESENCE: Family<Presence> = Family {
+/// The metrics of a configured integration ARN.
+pub const PRESENCE: &[Family<Presence>] = &[Family {
     metric: gauge(
         "aws_glue_integration_present",
         &[],
         "Whether the configured integration exists (1) or AWS answered that it does not (0), as of the last good poll.",
     ),
     of: |presence, row| row(&[], f64::from(u8::from(presence.present))),
-};
+}];
 
 /// The gauges of a scope in a region.
 pub const SCOPES: &[Family<ScopeState>] = &[
@@ -165,7 +166,7 @@ pub const SCOPES: &[Family<ScopeState>] = &[
         ),
         of: |scope, row| {
             if let Some(polled) = &scope.polled {
-                row(&[], count(polled.integrations));
+                row(&[], count(polled.integrations as u64));
             }
         },
     },
@@ -241,22 +242,16 @@ fn errors_by_code(shown: &Shown, row: Row<'_>) {
     let mut rest = by_code.remove(REST).unwrap_or(0);
     for (place, (code, errors)) in by_code.into_iter().enumerate() {
         if place < MOST_ERROR_CODES {
-            row(&[code], count(errors));
+            row(&[code], count(errors as u64));
         } else {
             rest += errors;
         }
     }
     for (code, errors) in [(WITHOUT, without), (REST, rest)] {
         if errors > 0 {
-            row(&[code], count(errors));
+            row(&[code], count(errors as u64));
         }
     }
-}
-
-/// A count as a sample's value.
-#[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
-pub fn count(number: usize) -> f64 {
-    number as f64
 }
 
 /// The identity labels of an integration, as they stand in the braces.
@@ -275,6 +270,30 @@ pub fn scope_labels(scope: &ScopeState) -> String {
     label(&mut labels, SCOPE[0], &scope.scope);
     label(&mut labels, SCOPE[1], &scope.region);
     labels
+}
+
+impl Subject for Shown {
+    const FAMILIES: &'static [Family<Self>] = INTEGRATION;
+
+    fn arn(&self) -> &str {
+        &self.integration.arn
+    }
+
+    fn created(&self) -> Option<f64> {
+        self.integration.created
+    }
+}
+
+impl Subject for Presence {
+    const FAMILIES: &'static [Family<Self>] = PRESENCE;
+
+    fn arn(&self) -> &str {
+        &self.arn
+    }
+
+    fn created(&self) -> Option<f64> {
+        None
+    }
 }
 
 impl<T> Family<T> {

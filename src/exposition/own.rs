@@ -1,15 +1,12 @@
-//! The exporter about itself. Only this file names the `prometheus` crate: what it counts has labels of our own choosing, a few
-//! hundred series at the most, so its vectors serve well here. Never integration data (see `families`).
+//! The exporter about itself. Only this file and `counters` name the `prometheus` crate. Never integration data (see `families`).
 
-use super::families::count;
-use super::text::{Kind, Metric, Samples, Text, label};
+use super::counters::Counters;
+use super::text::{Kind, Metric, Samples, Text, count, label};
 use crate::config::{RegionName, ScopeName};
 use crate::glue::{Observer, Operation, Reason};
-use prometheus::core::Collector;
-use prometheus::proto::{MetricFamily, MetricType};
-use prometheus::{
-    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
-};
+use crate::version;
+use prometheus::core::Metric as _;
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -119,23 +116,27 @@ pub const METRICS: &[Metric] = &[
 /// AWS answers in tens to hundreds of milliseconds; an attempt is given up after 15 s with the default timeout.
 const DURATION_BUCKETS: &[f64] = &[0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0];
 
-/// The name under which the families of scopes are found among those of this file, which are in the order of their names.
-const SCOPES_COME_BEFORE: &str = "glue_integration_exporter_scope";
-
-/// The exporter's own metrics. They live in a registry of their own, so that tests beside each other do not share one.
+/// The exporter's own metrics.
+#[derive(Debug)]
 pub struct Own {
-    registry: Registry,
-    api_requests: IntCounterVec,
-    api_request_failures: IntCounterVec,
-    api_request_duration: HistogramVec,
-    api_request_wait: HistogramVec,
+    api_requests: Counters,
+    api_request_failures: Counters,
+    api_request_duration: Histograms,
+    api_request_wait: Histograms,
     reload_ok: Gauge,
     reload_time: Gauge,
-    http_requests: IntCounterVec,
-    polls: IntCounterVec,
-    polls_skipped: IntCounterVec,
-    poll_failures: IntCounterVec,
+    http_requests: Counters,
+    polls: Counters,
+    polls_skipped: Counters,
+    poll_failures: Counters,
     unknown_statuses: IntCounter,
+}
+
+/// A histogram for each operation of AWS.
+#[derive(Debug)]
+struct Histograms {
+    metric: Metric,
+    rows: Vec<(Operation, Histogram)>,
 }
 
 impl Own {
@@ -143,45 +144,26 @@ impl Own {
     /// Prometheus never sees.
     ///
     /// # Errors
-    /// If two metrics have the same name, which a test would find.
+    /// If the crate refuses the name of a metric, which a test would find.
     pub fn new() -> prometheus::Result<Self> {
-        let registry = Registry::new();
         let own = Self {
-            api_requests: counters(&registry, &API_REQUESTS)?,
-            api_request_failures: counters(&registry, &API_REQUEST_FAILURES)?,
-            api_request_duration: histograms(&registry, &API_REQUEST_DURATION)?,
-            api_request_wait: histograms(&registry, &API_REQUEST_WAIT)?,
-            reload_ok: registered(&registry, Gauge::with_opts(opts(&RELOAD_OK))?)?,
-            reload_time: registered(&registry, Gauge::with_opts(opts(&RELOAD_TIME))?)?,
-            http_requests: counters(&registry, &HTTP_REQUESTS)?,
-            polls: counters(&registry, &POLLS)?,
-            polls_skipped: counters(&registry, &POLLS_SKIPPED)?,
-            poll_failures: counters(&registry, &POLL_FAILURES)?,
-            unknown_statuses: registered(
-                &registry,
-                IntCounter::with_opts(opts(&UNKNOWN_STATUSES))?,
-            )?,
-            registry,
+            api_requests: Counters::new(API_REQUESTS),
+            api_request_failures: Counters::new(API_REQUEST_FAILURES),
+            api_request_duration: Histograms::new(API_REQUEST_DURATION)?,
+            api_request_wait: Histograms::new(API_REQUEST_WAIT)?,
+            reload_ok: Gauge::new(RELOAD_OK.name, RELOAD_OK.help)?,
+            reload_time: Gauge::new(RELOAD_TIME.name, RELOAD_TIME.help)?,
+            http_requests: Counters::new(HTTP_REQUESTS),
+            polls: Counters::new(POLLS),
+            polls_skipped: Counters::new(POLLS_SKIPPED),
+            poll_failures: Counters::new(POLL_FAILURES),
+            unknown_statuses: IntCounter::new(UNKNOWN_STATUSES.name, UNKNOWN_STATUSES.help)?,
         };
-        let build_info = registered(
-            &own.registry,
-            GaugeVec::new(opts(&BUILD_INFO), BUILD_INFO.labels)?,
-        )?;
-        build_info
-            .with_label_values(&[
-                crate::version::VERSION,
-                crate::version::REVISION,
-                &crate::version::rust_version(),
-            ])
-            .set(1.0);
         for operation in Operation::ALL {
-            let operation = operation.as_str();
-            own.api_requests.with_label_values(&[operation]);
-            own.api_request_duration.with_label_values(&[operation]);
-            own.api_request_wait.with_label_values(&[operation]);
+            own.api_requests.add(&[operation.as_str()], 0);
             for reason in Reason::ALL {
                 own.api_request_failures
-                    .with_label_values(&[operation, reason.as_str()]);
+                    .add(&[operation.as_str(), reason.as_str()], 0);
             }
         }
         Ok(own)
@@ -190,43 +172,36 @@ impl Own {
     /// Starts the counters of a scope.
     pub fn add_scope(&self, scope: &ScopeName, region: &RegionName) {
         let (scope, region) = (scope.as_str(), region.as_str());
-        self.polls.with_label_values(&[scope, region]);
-        self.polls_skipped.with_label_values(&[scope, region]);
+        self.polls.add(&[scope, region], 0);
+        self.polls_skipped.add(&[scope, region], 0);
         for reason in Reason::ALL {
-            self.poll_failures
-                .with_label_values(&[scope, region, reason.as_str()]);
+            self.poll_failures.add(&[scope, region, reason.as_str()], 0);
         }
     }
 
     /// Ends the counters of a scope that is not watched any more.
     pub fn remove_scope(&self, scope: &ScopeName, region: &RegionName) {
         let (scope, region) = (scope.as_str(), region.as_str());
-        // An error would say that the row is not there.
-        let _ = self.polls.remove_label_values(&[scope, region]);
-        let _ = self.polls_skipped.remove_label_values(&[scope, region]);
+        self.polls.remove(&[scope, region]);
+        self.polls_skipped.remove(&[scope, region]);
         for reason in Reason::ALL {
-            let _ = self
-                .poll_failures
-                .remove_label_values(&[scope, region, reason.as_str()]);
+            self.poll_failures.remove(&[scope, region, reason.as_str()]);
         }
     }
 
     /// A poll ended, failing for these reasons.
     pub fn poll_ended(&self, scope: &ScopeName, region: &RegionName, reasons: &BTreeSet<Reason>) {
         let (scope, region) = (scope.as_str(), region.as_str());
-        self.polls.with_label_values(&[scope, region]).inc();
+        self.polls.add(&[scope, region], 1);
         for reason in reasons {
-            self.poll_failures
-                .with_label_values(&[scope, region, reason.as_str()])
-                .inc();
+            self.poll_failures.add(&[scope, region, reason.as_str()], 1);
         }
     }
 
     /// So many polls were due and not made.
     pub fn polls_skipped(&self, scope: &ScopeName, region: &RegionName, polls: u64) {
         self.polls_skipped
-            .with_label_values(&[scope.as_str(), region.as_str()])
-            .inc_by(polls);
+            .add(&[scope.as_str(), region.as_str()], polls);
     }
 
     /// AWS sent a status that is not among the known ones.
@@ -247,125 +222,108 @@ impl Own {
 
     /// Starts the counter of a path with a status code that it can be answered with.
     pub fn add_path(&self, path: &str, code: u16) {
-        self.http_requests
-            .with_label_values(&[path, &code.to_string()]);
+        self.http_requests.add(&[path, &code.to_string()], 0);
     }
 
     /// A request was answered.
     pub fn http_request(&self, path: &str, code: u16) {
-        self.http_requests
-            .with_label_values(&[path, &code.to_string()])
-            .inc();
+        self.http_requests.add(&[path, &code.to_string()], 1);
     }
 
-    /// Writes all of it, with the families of scopes, written elsewhere, in their place.
+    /// Writes all of it in the order of the names, with the families of scopes, written elsewhere, in their place.
     pub fn write(&self, text: &mut Text, scopes: &[(Metric, Samples)]) {
-        let (before, after): (Vec<_>, Vec<_>) = self
-            .registry
-            .gather()
-            .into_iter()
-            .partition(|family| family.name() < SCOPES_COME_BEFORE);
-        for family in &before {
-            write_family(text, family);
+        self.api_request_duration.write(text);
+        self.api_request_failures.write(text);
+        self.api_request_wait.write(text);
+        self.api_requests.write(text);
+        let mut build = String::new();
+        let rust = version::rust_version();
+        let values = [version::VERSION, version::REVISION, &rust];
+        for (name, value) in BUILD_INFO.labels.iter().zip(values) {
+            label(&mut build, name, value);
         }
+        text.sample(&BUILD_INFO, &build, 1.0);
+        text.sample(&RELOAD_TIME, "", self.reload_time.get());
+        text.sample(&RELOAD_OK, "", self.reload_ok.get());
+        self.http_requests.write(text);
+        self.poll_failures.write(text);
+        self.polls_skipped.write(text);
+        self.polls.write(text);
         for (metric, samples) in scopes {
             text.family(metric, samples);
         }
-        for family in &after {
-            write_family(text, family);
-        }
+        let unknown = self.unknown_statuses.get();
+        text.sample(&UNKNOWN_STATUSES, "", count(unknown));
     }
 }
 
 impl Observer for Own {
     fn waited(&self, operation: Operation, duration: Duration) {
-        self.api_request_wait
-            .with_label_values(&[operation.as_str()])
-            .observe(duration.as_secs_f64());
+        self.api_request_wait.observe(operation, duration);
     }
 
     fn sent(&self, operation: Operation) {
-        self.api_requests
-            .with_label_values(&[operation.as_str()])
-            .inc();
+        self.api_requests.add(&[operation.as_str()], 1);
     }
 
     fn ended(&self, operation: Operation, duration: Duration, failure: Option<Reason>) {
-        let operation = operation.as_str();
-        self.api_request_duration
-            .with_label_values(&[operation])
-            .observe(duration.as_secs_f64());
+        self.api_request_duration.observe(operation, duration);
         if let Some(reason) = failure {
             self.api_request_failures
-                .with_label_values(&[operation, reason.as_str()])
-                .inc();
+                .add(&[operation.as_str(), reason.as_str()], 1);
         }
     }
 }
 
-fn opts(metric: &Metric) -> Opts {
-    Opts::new(metric.name, metric.help)
-}
+impl Histograms {
+    fn new(metric: Metric) -> prometheus::Result<Self> {
+        let row = |operation| {
+            let opts = HistogramOpts::new(metric.name, metric.help);
+            let row = Histogram::with_opts(opts.buckets(DURATION_BUCKETS.to_vec()))?;
+            Ok((operation, row))
+        };
+        let rows = Operation::ALL
+            .into_iter()
+            .map(row)
+            .collect::<prometheus::Result<_>>()?;
+        Ok(Self { metric, rows })
+    }
 
-fn counters(registry: &Registry, metric: &Metric) -> prometheus::Result<IntCounterVec> {
-    registered(registry, IntCounterVec::new(opts(metric), metric.labels)?)
-}
-
-fn histograms(registry: &Registry, metric: &Metric) -> prometheus::Result<HistogramVec> {
-    let opts = HistogramOpts::new(metric.name, metric.help).buckets(DURATION_BUCKETS.to_vec());
-    registered(registry, HistogramVec::new(opts, metric.labels)?)
-}
-
-fn registered<C: Collector + Clone + 'static>(
-    registry: &Registry,
-    collector: C,
-) -> prometheus::Result<C> {
-    registry.register(Box::new(collector.clone()))?;
-    Ok(collector)
-}
-
-/// Not the crate's own encoder: it prints the bounds of a histogram as `le="1"` where OpenMetrics has `le="1.0"`, so a series would
-/// change its identity with the format.
-fn write_family(text: &mut Text, family: &MetricFamily) {
-    let kind = match family.get_field_type() {
-        MetricType::COUNTER => Kind::Counter,
-        MetricType::HISTOGRAM => Kind::Histogram,
-        MetricType::GAUGE | MetricType::SUMMARY | MetricType::UNTYPED => Kind::Gauge,
-    };
-    let name = family.name();
-    let mut samples = Samples::default();
-    for metric in family.get_metric() {
-        let mut labels = String::new();
-        for pair in metric.get_label() {
-            label(&mut labels, pair.name(), pair.value());
-        }
-        match kind {
-            Kind::Counter => samples.add(name, &labels, metric.get_counter().get_value()),
-            Kind::Gauge => samples.add(name, &labels, metric.get_gauge().get_value()),
-            Kind::Histogram => {
-                let histogram = metric.get_histogram();
-                let buckets = format!("{name}_bucket");
-                let observed = histogram.get_sample_count();
-                let mut bucket = |bound: &str, observed: u64| {
-                    let mut labels = labels.clone();
-                    label(&mut labels, "le", bound);
-                    samples.add(&buckets, &labels, integer(observed));
-                };
-                for counted in histogram.get_bucket() {
-                    // Debug writes a whole number as 1.0.
-                    let bound = format!("{:?}", counted.upper_bound());
-                    bucket(&bound, counted.cumulative_count());
-                }
-                bucket("+Inf", observed);
-                let sum = format!("{name}_sum");
-                samples.add(&sum, &labels, histogram.get_sample_sum());
-                samples.add(&format!("{name}_count"), &labels, integer(observed));
+    fn observe(&self, operation: Operation, duration: Duration) {
+        for (of, row) in &self.rows {
+            if *of == operation {
+                row.observe(duration.as_secs_f64());
             }
         }
     }
-    text.parts(name, kind, family.help(), &samples);
-}
 
-fn integer(number: u64) -> f64 {
-    count(usize::try_from(number).unwrap_or(usize::MAX))
+    /// Not with the crate's own encoder: it prints the bounds as `le="1"` where OpenMetrics has `le="1.0"`, so a series would change
+    /// its identity with the format.
+    fn write(&self, text: &mut Text) {
+        let mut samples = Samples::default();
+        let part = |suffix| format!("{}_{suffix}", self.metric.name);
+        let (bucket, sum, observed) = (part("bucket"), part("sum"), part("count"));
+        for (operation, row) in &self.rows {
+            let mut labels = String::new();
+            label(&mut labels, "operation", operation.as_str());
+            let row = row.metric();
+            let row = row.get_histogram();
+            let mut below = |bound: &str, number| {
+                let mut labels = labels.clone();
+                label(&mut labels, "le", bound);
+                samples.add(&bucket, &labels, count(number));
+            };
+            for bucket in row.get_bucket() {
+                // Debug writes a whole number as 1.0.
+                below(
+                    &format!("{:?}", bucket.upper_bound()),
+                    bucket.cumulative_count(),
+                );
+            }
+            below("+Inf", row.get_sample_count());
+            samples.add(&sum, &labels, row.get_sample_sum());
+            samples.add(&observed, &labels, count(row.get_sample_count()));
+        }
+        text.family(&self.metric, &samples);
+    }
 }

@@ -1,7 +1,7 @@
 //! `process_*`, under the names of Prometheus' Go client. Not the `prometheus` crate's collector: that one knows whole CPU seconds
 //! alone, and shows a start time of 0 where `/proc/stat` is hidden. What cannot be read is absent.
 
-use super::text::{Kind, Metric, Samples, Text};
+use super::text::{Kind, Metric, Text};
 
 const fn metric(name: &'static str, kind: Kind, help: &'static str) -> Metric {
     Metric {
@@ -65,55 +65,80 @@ pub const METRICS: &[Metric] = &[
 pub fn write(text: &mut Text) {
     for (metric, value) in METRICS.iter().zip(read::values()) {
         if let Some(value) = value {
-            let mut samples = Samples::default();
-            samples.add(metric.name, "", value);
-            text.family(metric, &samples);
+            text.sample(metric, "", value);
         }
     }
 }
 
 #[cfg(target_os = "linux")]
 mod read {
-    use crate::exposition::families::count;
-    use procfs::process::{LimitValue, Process};
-    use procfs::{CurrentSI, KernelStats, ticks_per_second};
+    use crate::exposition::text::count;
+    use procfs::net::InterfaceDeviceStatus;
+    use procfs::process::{Process, StatM};
+    use procfs::{CurrentSI, FromBufRead, FromRead, KernelStats, ticks_per_second};
+    use rustix::process::{Resource, getrlimit};
+    use rustix::time::{ClockId, clock_gettime};
+    use std::fs::File;
+    use std::io;
+    use std::os::unix::fs::FileExt;
+    use std::sync::LazyLock;
+    use std::time::Duration;
+
+    // What does not change is read once, and files stay open: that took most of the time of a small scrape.
+    static PROCESS: LazyLock<Option<Process>> = LazyLock::new(|| Process::myself().ok());
+    static STARTED: LazyLock<Option<f64>> = LazyLock::new(started);
+    static MEMORY: LazyLock<io::Result<File>> = LazyLock::new(|| File::open("/proc/self/statm"));
+    static NETWORK: LazyLock<io::Result<File>> = LazyLock::new(|| File::open("/proc/self/net/dev"));
 
     /// In the order of `METRICS`.
     pub fn values() -> [Option<f64>; 9] {
-        let Ok(process) = Process::myself() else {
-            return [None; 9];
-        };
-        let stat = process.stat().ok();
-        let stat = stat.as_ref();
-        let limits = process.limits().ok();
-        let limits = limits.as_ref();
-        let network = process.dev_status().ok();
+        let processor = Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).ok();
+        let network = read(&NETWORK)
+            .and_then(|text| InterfaceDeviceStatus::from_buf_read(text.as_slice()).ok());
+        let network = network.map(|InterfaceDeviceStatus(devices)| devices);
         let network = network.as_ref();
-        let ticks = number(ticks_per_second());
+        let files = PROCESS.as_ref().and_then(|process| process.fd_count().ok());
+        let memory = read(&MEMORY).and_then(|text| StatM::from_read(text.as_slice()).ok());
+        let bytes = |pages| count(pages * procfs::page_size());
         [
-            stat.map(|stat| number(stat.utime + stat.stime) / ticks),
-            limits.map(|limits| limit(&limits.max_open_files.soft_limit)),
-            network.map(|devices| number(devices.values().map(|device| device.recv_bytes).sum())),
-            network.map(|devices| number(devices.values().map(|device| device.sent_bytes).sum())),
-            process.fd_count().ok().map(count),
-            stat.map(|stat| number(stat.rss * procfs::page_size())),
-            stat.zip(KernelStats::current().ok())
-                .map(|(stat, kernel)| number(kernel.btime) + number(stat.starttime) / ticks),
-            stat.map(|stat| number(stat.vsize)),
-            limits.map(|limits| limit(&limits.max_address_space.soft_limit)),
+            processor.map(|time| time.as_secs_f64()),
+            Some(limit(Resource::Nofile)),
+            network.map(|devices| count(devices.values().map(|device| device.recv_bytes).sum())),
+            network.map(|devices| count(devices.values().map(|device| device.sent_bytes).sum())),
+            files.map(|files| count(files as u64)),
+            memory.as_ref().map(|memory| bytes(memory.resident)),
+            *STARTED,
+            memory.as_ref().map(|memory| bytes(memory.size)),
+            Some(limit(Resource::As)),
         ]
     }
 
-    fn number(number: u64) -> f64 {
-        count(usize::try_from(number).unwrap_or(usize::MAX))
+    fn started() -> Option<f64> {
+        let since_boot = PROCESS.as_ref()?.stat().ok()?.starttime;
+        let boot = KernelStats::current().ok()?.btime;
+        Some(count(boot) + count(since_boot) / count(ticks_per_second()))
     }
 
-    fn limit(limit: &LimitValue) -> f64 {
-        match limit {
-            // As the Go client shows it: the largest number of the system's type.
-            LimitValue::Unlimited => number(u64::MAX),
-            LimitValue::Value(limit) => number(*limit),
+    /// The whole of a file of the kernel's as it is now.
+    fn read(file: &LazyLock<io::Result<File>>) -> Option<Vec<u8>> {
+        const ROOM: usize = 2048;
+        let file = LazyLock::force(file).as_ref().ok()?;
+        let mut text = vec![0; ROOM];
+        let mut length = 0;
+        loop {
+            let read = file.read_at(&mut text[length..], length as u64).ok()?;
+            if read == 0 {
+                text.truncate(length);
+                return Some(text);
+            }
+            length += read;
+            text.resize(length + ROOM, 0);
         }
+    }
+
+    /// Without a limit, as the Go client shows it: the largest number of the system's type.
+    fn limit(resource: Resource) -> f64 {
+        count(getrlimit(resource).current.unwrap_or(u64::MAX))
     }
 }
 

@@ -8,8 +8,10 @@ use super::{own, process};
 pub fn metrics() -> Vec<(Metric, Vec<&'static str>)> {
     let with = |first: &[&'static str], metric: Metric| (metric, [first, metric.labels].concat());
     let integrations = INTEGRATION.iter().map(|family| family.metric);
+    let presence = PRESENCE.iter().map(|family| family.metric);
     let mut all: Vec<_> = integrations
-        .chain([AGE, PRESENCE.metric])
+        .chain(presence)
+        .chain([AGE])
         .map(|metric| with(IDENTITY, metric))
         .chain(SCOPES.iter().map(|family| with(SCOPE, family.metric)))
         .chain(own::METRICS.iter().map(|metric| with(&[], *metric)))

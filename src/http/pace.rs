@@ -4,8 +4,9 @@
 use super::Limits;
 use super::connections::Place;
 use super::listen::Socket;
+use super::pieces::Pieces;
 use super::scrapes::{Content, Reading};
-use hyper::body::{Body, Bytes, Frame, SizeHint};
+use hyper::body::{Body, Buf, Frame, SizeHint};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
@@ -15,8 +16,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
-/// The server is given an answer in pieces of this size: where it copies them (as it must to encrypt them), it copies no more.
-const PIECE: usize = 64 * 1024;
+/// The server takes an answer in frames of this size: where it copies them (as it must to encrypt them), it copies no more.
+const FRAME: usize = 64 * 1024;
 
 /// What a connection is about, and when that must end.
 #[derive(Debug)]
@@ -83,7 +84,7 @@ impl Pace {
         drop(phase);
         self.place.progress();
         Answer {
-            rest: content.bytes,
+            rest: Pieces::from(content.pieces),
             pace: Arc::clone(self),
         }
     }
@@ -188,28 +189,28 @@ impl Pace {
 /// An answer on its way.
 #[derive(Debug)]
 pub struct Answer {
-    rest: Bytes,
+    rest: Pieces,
     pace: Arc<Pace>,
 }
 
 impl Body for Answer {
-    type Data = Bytes;
+    type Data = Pieces;
     type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let next = self.rest.len().min(PIECE);
-        Poll::Ready((next > 0).then(|| Ok(Frame::data(self.rest.split_to(next)))))
+    ) -> Poll<Option<Result<Frame<Pieces>, Infallible>>> {
+        let next = self.rest.split_to(FRAME);
+        Poll::Ready(next.has_remaining().then(|| Ok(Frame::data(next))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
+        !self.rest.has_remaining()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.rest.len() as u64)
+        SizeHint::with_exact(self.rest.remaining() as u64)
     }
 }
 

@@ -7,14 +7,11 @@ use crate::board::Board;
 use crate::clock::Clock;
 use crate::exposition::own::Own;
 use crate::version;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use hyper::body::Incoming;
 use hyper::header::{
     ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, VARY,
 };
 use hyper::{Method, Request, Response, StatusCode};
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -137,14 +134,15 @@ impl Routes {
         let (board, own) = (Arc::clone(&self.board), Arc::clone(&self.own));
         let (clock, format) = (self.clock.clone(), representation.format);
         let render = move || {
-            let text = board.page().scrape(format, &own, clock.wall()).into_bytes();
+            let page = board.page();
             if representation.gzip {
-                gzip(&text)
+                page.gzip(format, &own, clock.wall())
             } else {
-                text
+                page.text(format, &own, clock.wall())
             }
         };
-        let Ok(scraped) = self.scrapes.get(representation, render).await else {
+        let quick = self.board.page().is_quick();
+        let Ok(scraped) = self.scrapes.get(representation, quick, render).await else {
             return plain(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "The page could not be rendered; the log says why.\n",
@@ -194,14 +192,6 @@ impl Handler for Routes {
     }
 }
 
-/// As fast as can be: a page is sent once and thrown away.
-fn gzip(text: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 12), Compression::fast());
-    // Writing to memory does not fail.
-    let _ = encoder.write_all(text);
-    encoder.finish().unwrap_or_default()
-}
-
 /// How long a scrape may wait for the first polls, by what the scraper says of its own patience.
 fn patience(headers: &HeaderMap) -> Duration {
     headers
@@ -223,7 +213,7 @@ fn response(
     content: impl Into<Content>,
 ) -> Response<Content> {
     let content = content.into();
-    let length = HeaderValue::from(content.bytes.len());
+    let length = HeaderValue::from(content.length());
     let mut response = Response::new(content);
     *response.status_mut() = status;
     let headers = response.headers_mut();

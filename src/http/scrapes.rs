@@ -1,44 +1,43 @@
-//! What answers are made of, and how much memory the big ones may take. A scrape's text is rendered once for all scrapes of the same
-//! representation that came while the one before was being rendered, and is shared by them. All texts that are still being sent may take
-//! 128 MiB together; beyond, the one whose readers have got nowhere for longest is given up, and they are cut.
-//! So the most that scrapes hold is that, and one text that is being rendered. (The process may keep more than it holds: glibc
-//! has a heap for each thread. Measured with a page of 23 MB and any number of clients that do not read: 75 MB become 180 to 250
-//! with 2 threads, up to 360 with 16.)
+//! What answers are made of, and how much memory the big ones may take. A page is put together once for all scrapes of the same
+//! representation that came while the one before was being put together, and is shared by them. Most of its pieces are shared by all
+//! pages until the next poll. All pieces that are still being sent may take 128 MiB together; beyond, the page whose readers have
+//! got nowhere for longest is given up, and they are cut.
 
 use super::connections::Place;
 use super::negotiate::Representation;
 use hyper::body::Bytes;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::task::JoinError;
 
-/// Six pages of 20 MB, which is 8,000 integrations each; a usual page has some 100 kB. Two scrapers hold two at most.
+/// Four pages of 10,000 integrations each that have nothing in common; a usual page has some 100 kB.
 const MOST_BYTES: usize = 128 * 1024 * 1024;
 
 /// The content of an answer.
 #[derive(Debug, Default)]
 pub struct Content {
-    pub bytes: Bytes,
-    /// Whom the bytes are shared with.
+    pub pieces: Vec<Bytes>,
+    /// Whom they are shared with.
     pub shared: Option<Arc<Scraped>>,
 }
 
-/// A text, and who is reading it.
+/// A page, and who is reading it.
 #[derive(Debug)]
 pub struct Scraped {
-    text: Vec<u8>,
+    pieces: Vec<Bytes>,
     number: u64,
     readers: Mutex<Vec<Arc<Place>>>,
 }
 
-/// A connection reads a text until this is dropped.
+/// A connection reads a page until this is dropped.
 #[derive(Debug)]
 pub struct Reading {
     scraped: Arc<Scraped>,
     place: Arc<Place>,
 }
 
-/// Renders one text of each representation at a time.
+/// Renders one page of each representation at a time.
 #[derive(Debug)]
 pub struct Scrapes {
     /// Whoever holds one may render. The lock is fair: a scrape waits for the rendering under way and for one more at most.
@@ -52,7 +51,7 @@ pub struct Scrapes {
 impl From<String> for Content {
     fn from(text: String) -> Self {
         Self {
-            bytes: Bytes::from(text),
+            pieces: vec![Bytes::from(text)],
             shared: None,
         }
     }
@@ -61,17 +60,16 @@ impl From<String> for Content {
 impl From<Arc<Scraped>> for Content {
     fn from(scraped: Arc<Scraped>) -> Self {
         Self {
-            bytes: Bytes::from_owner(Text(Arc::clone(&scraped))),
+            pieces: scraped.pieces.clone(),
             shared: Some(scraped),
         }
     }
 }
 
-struct Text(Arc<Scraped>);
-
-impl AsRef<[u8]> for Text {
-    fn as_ref(&self) -> &[u8] {
-        &self.0.text
+impl Content {
+    /// How many bytes it has.
+    pub fn length(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
     }
 }
 
@@ -82,7 +80,7 @@ impl Default for Scrapes {
 }
 
 impl Scrapes {
-    /// Room for so many bytes of texts that are being sent, or for one text that is bigger.
+    /// Room for so many bytes of pages that are being sent, or for one page that is bigger.
     pub fn new(most_bytes: usize) -> Self {
         Self {
             last: Default::default(),
@@ -92,14 +90,15 @@ impl Scrapes {
         }
     }
 
-    /// A text whose rendering began after this call. It is rendered where it holds up nobody else.
+    /// A page whose rendering began after this call. It is rendered where it holds up nobody else: here, if that is `quick`.
     ///
     /// # Errors
     /// If rendering panicked.
     pub async fn get(
         &self,
         representation: Representation,
-        render: impl FnOnce() -> Vec<u8> + Send + 'static,
+        quick: bool,
+        render: impl FnOnce() -> Vec<Bytes> + Send + 'static,
     ) -> Result<Arc<Scraped>, JoinError> {
         let before = self.begun.load(Ordering::SeqCst);
         let mut last = self.last[representation.index()].lock().await;
@@ -108,7 +107,11 @@ impl Scrapes {
         }
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let scraped = Arc::new(Scraped {
-            text: tokio::task::spawn_blocking(render).await?,
+            pieces: if quick {
+                render()
+            } else {
+                tokio::task::spawn_blocking(render).await?
+            },
             number,
             readers: Mutex::default(),
         });
@@ -119,17 +122,26 @@ impl Scrapes {
 
     fn admit(&self, scraped: &Arc<Scraped>) {
         let mut unsent = lock(&self.unsent);
-        let mut others: Vec<_> = unsent.iter().filter_map(Weak::upgrade).collect();
-        let room = self.most_bytes.saturating_sub(scraped.text.len());
-        while others.iter().map(|other| other.text.len()).sum::<usize>() > room {
-            let last_progress = others.iter().map(|other| other.last_progress());
+        let mut all: Vec<_> = unsent.iter().filter_map(Weak::upgrade).collect();
+        all.push(Arc::clone(scraped));
+        while memory(&all) > self.most_bytes && all.len() > 1 {
+            // The one that has just come is the last.
+            let others = all[..all.len() - 1].iter();
+            let last_progress = others.map(|other| other.last_progress());
             let Some((slowest, _)) = last_progress.enumerate().min_by_key(|(_, at)| *at) else {
                 break;
             };
-            others.swap_remove(slowest).cut();
+            all.swap_remove(slowest).cut();
         }
-        *unsent = others.iter().chain([scraped]).map(Arc::downgrade).collect();
+        *unsent = all.iter().map(Arc::downgrade).collect();
     }
+}
+
+/// How many bytes these pages take: what several have in common counts once.
+fn memory(pages: &[Arc<Scraped>]) -> usize {
+    let pieces = pages.iter().flat_map(|page| &page.pieces);
+    let different: BTreeMap<_, _> = pieces.map(|piece| (piece.as_ptr(), piece.len())).collect();
+    different.values().sum()
 }
 
 impl Scraped {

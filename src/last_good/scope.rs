@@ -147,7 +147,7 @@ impl Scope {
             match answer.outcome {
                 Ok(at) => {
                     let before = std::mem::take(&mut known.sights);
-                    known.see(answer.integrations);
+                    known.see(answer.integrations, &before);
                     known.complete = Some(at.at);
                     if let Query::Integration(arn) = query
                         && seen_before.contains(arn.as_str())
@@ -159,7 +159,7 @@ impl Scope {
                 Err(_) => {
                     up = false;
                     let brought_nothing = answer.integrations.is_empty();
-                    known.see(answer.integrations);
+                    known.see(answer.integrations, &BTreeMap::new());
                     known.bound(self.stale_after, poll.ended.at);
                     older_emptiness |= brought_nothing && known.complete.is_some();
                 }
@@ -229,10 +229,20 @@ impl Known {
         }
     }
 
-    fn see(&mut self, integrations: Vec<(Arc<Integration>, Moment)>) {
+    /// Takes over what was seen. A description that is the same as the one `before` or here is not kept twice: the page and what
+    /// is known share one.
+    fn see(
+        &mut self,
+        integrations: Vec<(Arc<Integration>, Moment)>,
+        before: &BTreeMap<String, Sight>,
+    ) {
         for (integration, moment) in integrations {
+            let arn = integration.arn.clone();
+            let known = self.sights.get(&arn).or_else(|| before.get(&arn));
+            let same = known.filter(|known| known.integration == integration);
+            let integration = same.map_or(integration, |known| Arc::clone(&known.integration));
             self.sights.insert(
-                integration.arn.clone(),
+                arn,
                 Sight {
                     integration,
                     seen: moment.at,

@@ -238,7 +238,7 @@ impl Bench {
     /// Publishes in the background from now on.
     pub fn publish(&self) {
         let (board, stop) = (Arc::clone(&self.board), self.stop.clone());
-        tokio::spawn(async move { board.publish(&stop).await });
+        tokio::spawn(board.publish(stop));
     }
 
     /// Polls on schedule in the background from now on.
@@ -249,11 +249,11 @@ impl Bench {
     /// What a scrape gets now.
     pub fn page(&self) -> super::page::Page {
         self.board.publish_now();
-        super::page::Page::read(&self.board.page().scrape(
-            Format::Text,
-            &self.own,
-            self.clock.wall(),
-        ))
+        let pieces = self
+            .board
+            .page()
+            .text(Format::Text, &self.own, self.clock.wall());
+        super::page::Page::read(&String::from_utf8(pieces.concat()).unwrap())
     }
 }
 

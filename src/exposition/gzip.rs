@@ -1,0 +1,106 @@
+//! A gzip member (RFC 1952) of parts that were compressed each by itself, so that what has not changed is not compressed again.
+//! Each part ends at a byte, by a flush (RFC 1951, section 3.2.4), and refers to nothing before it: one behind the other they are
+//! one DEFLATE stream, which an empty last block ends. The checksum of the whole follows from those of the parts.
+
+use bytes::Bytes;
+use crc32fast::Hasher;
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
+use std::io::Write;
+use std::mem;
+
+/// No name, no time, an unknown system (RFC 1952, section 2.3).
+const HEADER: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+/// A last block with nothing in it, in the fixed code.
+const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
+
+/// Compresses parts, one after the other.
+#[derive(Debug)]
+pub struct Deflater {
+    encoder: DeflateEncoder<Vec<u8>>,
+    /// Of the part under way.
+    sum: Hasher,
+    length: usize,
+}
+
+/// A part of a text, compressed.
+#[derive(Clone, Debug, Default)]
+pub struct Deflated {
+    bytes: Bytes,
+    sum: Hasher,
+    /// Of the text, in bytes.
+    length: usize,
+}
+
+impl Default for Deflater {
+    fn default() -> Self {
+        Self {
+            encoder: DeflateEncoder::new(Vec::new(), Compression::fast()),
+            sum: Hasher::new(),
+            length: 0,
+        }
+    }
+}
+
+impl Deflater {
+    /// Adds to the part under way.
+    pub fn add(&mut self, text: &str) {
+        // Writing to memory does not fail.
+        let _ = self.encoder.write_all(text.as_bytes());
+        self.sum.update(text.as_bytes());
+        self.length += text.len();
+    }
+
+    /// Ends the part; what is added from now on is the next one.
+    pub fn end(&mut self) -> Deflated {
+        let _ = self.encoder.flush();
+        let bytes = mem::take(self.encoder.get_mut());
+        let _ = self.encoder.reset(Vec::new());
+        Deflated {
+            bytes: Bytes::from(bytes.into_boxed_slice()),
+            sum: mem::take(&mut self.sum),
+            length: mem::take(&mut self.length),
+        }
+    }
+
+    /// Compresses a part.
+    pub fn deflate(&mut self, text: &str) -> Deflated {
+        self.add(text);
+        self.end()
+    }
+}
+
+impl Deflated {
+    /// These parts as one.
+    pub fn join(parts: &[&Self]) -> Self {
+        let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.bytes.len()).sum());
+        let mut sum = Hasher::new();
+        for part in parts {
+            bytes.extend_from_slice(&part.bytes);
+            sum.combine(&part.sum);
+        }
+        Self {
+            bytes: Bytes::from(bytes),
+            sum,
+            length: parts.iter().map(|part| part.length).sum(),
+        }
+    }
+}
+
+/// A member whose text is that of the parts, one behind the other.
+pub fn member(parts: &[&Deflated]) -> Vec<Bytes> {
+    let mut pieces = vec![Bytes::from_static(HEADER)];
+    let mut sum = Hasher::new();
+    let mut length = 0_usize;
+    for part in parts {
+        pieces.push(part.bytes.clone());
+        sum.combine(&part.sum);
+        length += part.length;
+    }
+    let mut trailer = LAST_BLOCK.to_vec();
+    trailer.extend(sum.finalize().to_le_bytes());
+    // Of a longer text the field holds what is left of 2^32.
+    trailer.extend((length as u64).to_le_bytes().iter().take(4));
+    pieces.push(Bytes::from(trailer));
+    pieces
+}

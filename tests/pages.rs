@@ -1,0 +1,170 @@
+//! One page after another: what they share, and that sharing and compressing change nothing that is read.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use flate2::bufread::GzDecoder;
+use glue_integration_exporter::exposition::Page;
+use glue_integration_exporter::exposition::own::Own;
+use glue_integration_exporter::exposition::text::Format;
+use glue_integration_exporter::snapshot::{Presence, Shown, Snapshot, Status};
+use hyper::body::Bytes;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::sync::Arc;
+use support::account::{START, arn, integration};
+use support::property::cases;
+
+/// The integrations with these numbers, and whether each is well.
+fn of(integrations: &BTreeMap<usize, bool>) -> Snapshot {
+    let shown = |(number, well): (&usize, &bool)| Shown {
+        integration: Arc::new(integration(
+            &arn(*number),
+            if *well {
+                Status::Active
+            } else {
+                Status::Failed
+            },
+        )),
+        status_since: START,
+    };
+    let presence = |(number, well): (&usize, &bool)| Presence {
+        arn: arn(*number),
+        present: *well,
+    };
+    Snapshot {
+        integrations: integrations.iter().map(shown).collect(),
+        presence: integrations.iter().map(presence).collect(),
+        ..Snapshot::default()
+    }
+}
+
+fn all_well(count: usize) -> BTreeMap<usize, bool> {
+    (0..count).map(|number| (number, true)).collect()
+}
+
+/// What the process uses changes from one scrape to the next.
+fn without_process(text: &[u8]) -> Vec<String> {
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with("process_"));
+    lines.map(str::to_owned).collect()
+}
+
+fn text(page: &Page, format: Format, own: &Own) -> Vec<String> {
+    without_process(&page.text(format, own, START + 60.0).concat())
+}
+
+/// The text of a body that must be one gzip member and nothing behind it; the decoder checks its checksum and length.
+fn gunzip(page: &Page, format: Format, own: &Own) -> Vec<String> {
+    let body = page.gzip(format, own, START + 60.0).concat();
+    let mut decoder = GzDecoder::new(&body[..]);
+    let mut text = Vec::new();
+    decoder.read_to_end(&mut text).unwrap();
+    assert_eq!(
+        decoder.into_inner().len(),
+        0,
+        "something is behind the member"
+    );
+    without_process(&text)
+}
+
+fn pieces(page: &Page, own: &Own) -> Vec<Bytes> {
+    page.text(Format::Text, own, START)
+}
+
+/// How many bytes of the second page are those of the first, at the same place in memory.
+fn shared(first: &[Bytes], second: &[Bytes]) -> usize {
+    let first: BTreeSet<_> = first.iter().map(|piece| piece.as_ptr()).collect();
+    second
+        .iter()
+        .filter(|piece| first.contains(&piece.as_ptr()))
+        .map(Bytes::len)
+        .sum()
+}
+
+fn length(pieces: &[Bytes]) -> usize {
+    pieces.iter().map(Bytes::len).sum()
+}
+
+#[test]
+fn a_gzip_body_is_one_member_with_the_text_of_the_page() {
+    let own = Own::new().unwrap();
+    for count in [0, 1, 300, 3_000] {
+        let page = Page::render(&of(&all_well(count)), &Page::default());
+        for format in Format::ALL {
+            assert_eq!(
+                gunzip(&page, format, &own),
+                text(&page, format, &own),
+                "{count} integrations, {format:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn two_scrapes_of_a_page_share_all_but_the_ages_and_what_the_exporter_says_of_itself() {
+    let own = Own::new().unwrap();
+    let page = Page::render(&of(&all_well(3_000)), &Page::default());
+    let (first, second) = (pieces(&page, &own), pieces(&page, &own));
+    let own_bytes = length(&second) - shared(&first, &second);
+    assert!(
+        own_bytes * 10 < length(&second),
+        "{own_bytes} of {}",
+        length(&second)
+    );
+}
+
+#[test]
+fn a_page_shares_what_has_not_changed_with_the_one_before() {
+    let own = Own::new().unwrap();
+    let mut integrations = all_well(3_000);
+    let before = Page::render(&of(&integrations), &Page::default());
+    let same = Page::render(&of(&integrations), &before);
+    integrations.insert(1_500, false);
+    let changed = Page::render(&of(&integrations), &same);
+    integrations.remove(&700);
+    let removed = Page::render(&of(&integrations), &changed);
+    let pages = [before, same, changed, removed].map(|page| pieces(&page, &own));
+    let of_rows: usize = {
+        let scrapes = shared(&pages[0], &pages[1]);
+        assert!(scrapes * 10 > length(&pages[1]) * 9, "all but the ages");
+        scrapes
+    };
+    for pair in pages.windows(2).skip(1) {
+        assert!(
+            shared(&pair[0], &pair[1]) * 3 > of_rows * 2,
+            "{} of {of_rows}",
+            shared(&pair[0], &pair[1])
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(24))]
+
+    #[test]
+    fn a_page_that_follows_another_is_as_if_it_were_the_first(
+        count in 1..1500usize,
+        changes in prop::collection::vec(prop::collection::vec((0..1500usize, prop::option::of(any::<bool>())), 0..20), 1..5),
+    ) {
+        let own = Own::new().unwrap();
+        let mut integrations = all_well(count);
+        let mut page = Page::render(&of(&integrations), &Page::default());
+        for change in changes {
+            for (number, is) in change {
+                match is {
+                    Some(well) => integrations.insert(number, well),
+                    None => integrations.remove(&number),
+                };
+            }
+            let snapshot = of(&integrations);
+            page = Page::render(&snapshot, &page);
+            let alone = Page::render(&snapshot, &Page::default());
+            for format in Format::ALL {
+                prop_assert_eq!(text(&page, format, &own), text(&alone, format, &own));
+                prop_assert_eq!(gunzip(&page, format, &own), text(&alone, format, &own));
+            }
+        }
+    }
+}
