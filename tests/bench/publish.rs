@@ -1,0 +1,54 @@
+//! What it costs to write the page of a snapshot, as it is done after each poll.
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use glue_integration_exporter::exposition::Page;
+use glue_integration_exporter::snapshot::{Integration, Shown, Snapshot, SourceProperties, Status};
+use std::sync::Arc;
+use std::time::Duration;
+
+criterion_group!(benches, publish);
+criterion_main!(benches);
+
+fn publish(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("publish");
+    group.sample_size(20);
+    for integrations in [100, 1_000, 10_000] {
+        let snapshot = snapshot(integrations);
+        group.bench_with_input(
+            BenchmarkId::from_parameter(integrations),
+            &snapshot,
+            |bencher, snapshot| bencher.iter(|| Page::render(snapshot)),
+        );
+    }
+    group.finish();
+}
+
+fn snapshot(integrations: usize) -> Snapshot {
+    Snapshot {
+        integrations: (0..integrations).map(shown).collect(),
+        ..Snapshot::default()
+    }
+}
+
+fn shown(index: usize) -> Shown {
+    let arn = |service: &str, rest: &str| {
+        format!("arn:aws:{service}:eu-west-1:111122223333:{rest}{index:012x}")
+    };
+    Shown {
+        integration: Arc::new(Integration {
+            arn: arn("glue", "integration:a1b2c3d4-5678-90ab-cdef-"),
+            name: String::new(),
+            source_arn: arn("dynamodb", "table/orders-"),
+            target_arn: arn("glue", "database/orders_"),
+            status: Status::Active,
+            status_text: None,
+            created: Some(1_700_000_000.0),
+            refresh_interval: Some(Duration::from_secs(3_600)),
+            continuous_sync: Some(true),
+            source_properties: SourceProperties::default(),
+            target_namespace: None,
+            errors: Vec::new(),
+        }),
+        status_since: 1_795_300_000.0,
+    }
+}
