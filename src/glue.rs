@@ -5,10 +5,10 @@ pub mod aws;
 pub mod budget;
 
 use crate::clock::{Clock, Moment};
-use crate::config::Query;
+use crate::config::{IntegrationArn, Query};
 use crate::snapshot::Integration;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
@@ -198,13 +198,15 @@ pub const LARGEST_LISTING: usize = 512 << 20;
 #[derive(Debug)]
 pub struct Listing {
     query: Query,
+    /// The one spelling of those ARNs that are asked for; the others of a page are dropped with it. All are kept if `None`.
+    wanted: Option<BTreeSet<String>>,
     page_size: Option<u16>,
-    /// By ARN, each with the moment of its page: when one comes twice, the later page is right.
+    /// By the one spelling of the ARN, each with the moment of its page: when one comes twice, the later page is right.
     integrations: BTreeMap<String, (Arc<Integration>, Moment)>,
     /// About how much memory they and their rows on the page take, in bytes.
     weight: usize,
     without_arn: usize,
-    /// AWS was asked for one integration and sent another.
+    /// AWS sent an integration that is not wanted.
     others: bool,
     marker: Option<String>,
     markers_seen: HashSet<String>,
@@ -227,23 +229,46 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The answer to a query that was lost by a fault of this program.
-    pub fn lost() -> Self {
+    /// The answer to a query that brought nothing.
+    pub fn failed(error: GlueError) -> Self {
         Self {
             integrations: Vec::new(),
-            outcome: Err(GlueError::new(
-                Reason::Other,
-                "the task that asked AWS ended without an answer",
-            )),
+            outcome: Err(error),
         }
+    }
+
+    /// The answer to a query that was lost by a fault of this program.
+    pub fn lost() -> Self {
+        Self::failed(GlueError::new(
+            Reason::Other,
+            "the task that asked AWS ended without an answer",
+        ))
     }
 }
 
 impl Listing {
     /// A listing of which nothing was asked yet.
     pub fn new(query: Query, page_size: Option<u16>) -> Self {
+        // AWS is asked for one ARN; an answer about another one says nothing about what the configuration names.
+        let wanted = match &query {
+            Query::Integration(arn) => Some(spelled([arn])),
+            Query::Target(_) | Query::All => None,
+        };
+        Self::of(query, wanted, page_size)
+    }
+
+    /// A listing of everything, of which only these are kept.
+    pub fn lookup<'a>(
+        arns: impl IntoIterator<Item = &'a IntegrationArn>,
+        page_size: Option<u16>,
+    ) -> Self {
+        Self::of(Query::All, Some(spelled(arns)), page_size)
+    }
+
+    fn of(query: Query, wanted: Option<BTreeSet<String>>, page_size: Option<u16>) -> Self {
         Self {
             query,
+            wanted,
             page_size,
             integrations: BTreeMap::new(),
             weight: 0,
@@ -253,6 +278,11 @@ impl Listing {
             markers_seen: HashSet::new(),
             state: State::Open,
         }
+    }
+
+    /// What AWS is asked.
+    pub fn query(&self) -> &Query {
+        &self.query
     }
 
     /// Follows the pages to the end or to the first failure.
@@ -277,15 +307,16 @@ impl Listing {
     fn take(&mut self, page: Page, now: Moment) {
         self.without_arn += page.without_arn;
         for integration in page.integrations {
-            // AWS is asked for one ARN; an answer about another one says nothing about what the configuration names.
-            if let Query::Integration(arn) = &self.query
-                && one_spelling(arn.as_str()) != one_spelling(&integration.arn)
+            let arn = one_spelling(&integration.arn).into_owned();
+            if self
+                .wanted
+                .as_ref()
+                .is_some_and(|wanted| !wanted.contains(&arn))
             {
                 self.others = true;
                 continue;
             }
             self.weight += integration.weight();
-            let arn = integration.arn.clone();
             if let Some((earlier, _)) = self.integrations.insert(arn, (Arc::new(integration), now))
             {
                 self.weight -= earlier.weight();
@@ -354,14 +385,34 @@ impl Listing {
     /// What was had. A query that was not asked at all fails for `reason`.
     pub fn into_answer(self, reason: Reason) -> Answer {
         Answer {
+            outcome: self.outcome(reason),
             integrations: self.integrations.into_values().collect(),
-            outcome: match self.state {
-                State::Complete(at) => Ok(at),
-                State::Failed(error) => Err(error),
-                State::Open => Err(GlueError::not_asked(reason)),
-            },
         }
     }
+
+    /// The moment of the last page if the listing is complete, else why it is not: `reason` if it was not asked for at all.
+    pub fn outcome(&self, reason: Reason) -> Result<Moment, GlueError> {
+        match &self.state {
+            State::Complete(at) => Ok(*at),
+            State::Failed(error) => Err(error.clone()),
+            State::Open => Err(GlueError::not_asked(reason)),
+        }
+    }
+
+    /// What was had of one that is looked up: an answer about it, whatever became of the rest of the listing.
+    pub fn picked(&self, arn: &IntegrationArn) -> Option<Answer> {
+        let (integration, at) = self.integrations.get(one_spelling(arn.as_str()).as_ref())?;
+        Some(Answer {
+            integrations: vec![(Arc::clone(integration), *at)],
+            outcome: Ok(*at),
+        })
+    }
+}
+
+fn spelled<'a>(arns: impl IntoIterator<Item = &'a IntegrationArn>) -> BTreeSet<String> {
+    arns.into_iter()
+        .map(|arn| one_spelling(arn.as_str()).into_owned())
+        .collect()
 }
 
 /// AWS writes `integration:ID`, and in one sample `integration/ID`: an ARN in the one spelling by which the two compare as equal.

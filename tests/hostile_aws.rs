@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use glue_integration_exporter::board::Board;
 use glue_integration_exporter::clock::Clock;
-use glue_integration_exporter::config::{Config, Query, Watch};
+use glue_integration_exporter::config::{Config, IntegrationArn, Query, Watch};
 use glue_integration_exporter::exposition::own::Own;
 use glue_integration_exporter::exposition::text::Format;
 use glue_integration_exporter::glue::aws::Sdk;
@@ -391,6 +391,30 @@ async fn answers_that_never_end_are_given_up() {
             answer.integrations.len()
         );
     }
+}
+
+/// What nobody looks for takes no memory, so that it is the pages that are too many.
+#[tokio::test]
+async fn an_answer_that_never_ends_is_given_up_when_few_are_looked_up_in_it() {
+    let endless = Endless {
+        asked: AtomicU64::new(0),
+        on_each_page: 20,
+        padding: String::new(),
+    };
+    let wanted: IntegrationArn = arn(EU, "000000007-3").parse().unwrap();
+    let mut listing = Listing::lookup([&wanted], None);
+    let allowance = Allowance {
+        scope: "hit",
+        pace: &Unhurried,
+    };
+    let clock = Clock::from_wall(|| 0.0);
+    listing.follow(&endless, &clock, allowance).await;
+    assert_eq!(endless.asked.load(Ordering::Relaxed), 10_000);
+    assert!(listing.picked(&wanted).is_some());
+    let answer = listing.into_answer(Reason::Timeout);
+    assert_eq!(answer.integrations.len(), 1);
+    let error = answer.outcome.unwrap_err();
+    assert!(error.message.contains("after 10000 pages"), "{error}");
 }
 
 /// All the time in the world.
