@@ -2,31 +2,30 @@
 //! for another. Knows nothing of the SDK and nothing of pages.
 
 mod log;
+mod pace;
 mod phase;
+mod turns;
 
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::config::{ScopeName, Watch};
 use crate::exposition::own::Own;
-use crate::glue::{Allowance, Answer, Glue, Listing, Pace, Reason, time_left};
+use crate::glue::{Allowance, Glue, Pace, Reason, time_left};
 use crate::last_good::{PollResult, key};
 use crate::snapshot::Status;
 use log::Failures;
+use pace::PollPace;
 use phase::Phase;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use turns::{LastTime, Turn, Turns};
 
 /// A throttled scope waits at most so many intervals for its next poll.
 const LONGEST_BACKOFF: u32 = 4;
-/// With so many queries waiting that each would have less, a request still gets this much, or a tenth of the poll: less would give
-/// up requests that are merely slow.
-const LEAST_SHARE: Duration = Duration::from_secs(1);
-
 /// A poll that is to renew data ends so long before they do.
 const MARGIN: Duration = Duration::from_secs(1);
 
@@ -37,10 +36,7 @@ pub struct Poller {
     board: Arc<Board>,
     own: Arc<Own>,
     clock: Clock,
-    /// The queries, by their place in the watch, that failed last time: they are asked after the others.
-    failed: BTreeSet<usize>,
-    /// Those that had no turn last time: they are asked before the others, or they would have none again and again.
-    not_asked: BTreeSet<usize>,
+    last_time: LastTime,
     failures: Failures,
     phase: Phase,
     throttled_polls: u32,
@@ -66,8 +62,7 @@ impl Poller {
             board,
             own,
             clock,
-            failed: BTreeSet::new(),
-            not_asked: BTreeSet::new(),
+            last_time: LastTime::default(),
             throttled_polls: 0,
             next_end: None,
         }
@@ -97,16 +92,9 @@ impl Poller {
         let result = self.ask().await;
         let (scope, region) = (&self.watch.scope, &self.watch.region);
         let mut reasons: BTreeSet<Reason> = BTreeSet::new();
-        self.failed.clear();
-        self.not_asked.clear();
-        for (place, answer) in result.answers.iter().enumerate() {
+        for answer in &result.answers {
             if let Err(error) = &answer.outcome {
                 reasons.insert(error.reason);
-                if error.asked {
-                    self.failed.insert(place);
-                } else {
-                    self.not_asked.insert(place);
-                }
             }
             for (integration, _) in &answer.integrations {
                 if integration.status == Status::Unknown {
@@ -154,35 +142,29 @@ impl Poller {
     }
 
     /// Asks every query, as many at once as the watch allows, and ends by the watch's timeout.
-    async fn ask(&self) -> PollResult {
+    async fn ask(&mut self) -> PollResult {
         let started = self.clock.now();
-        let deadline = started.at + self.watch.timeout;
-        let mut waiting: VecDeque<Turn> = self.first_turns();
-        let pace = Arc::new(PollPace {
-            started: started.at,
-            deadline,
-            lanes: self.watch.concurrency.min(waiting.len()).max(1),
-            waiting: AtomicUsize::new(waiting.len()),
-            waited: AtomicU64::new(0),
-            least: LEAST_SHARE.min(self.watch.timeout / 10),
-        });
-        let mut answers: Vec<Option<Answer>> = self.watch.queries.iter().map(|_| None).collect();
+        let (timeout, concurrency) = (self.watch.timeout, self.watch.concurrency);
+        let pace = Arc::new(PollPace::new(started.at, timeout, concurrency));
+        let mut turns = Turns::new(&self.watch, &self.last_time);
         let mut under_way: JoinSet<Turn> = JoinSet::new();
         loop {
-            while under_way.len() < self.watch.concurrency
-                && let Some(turn) = waiting.pop_front()
+            while under_way.len() < concurrency
+                && let Some(turn) = turns.next()
             {
-                pace.waiting.store(waiting.len(), Ordering::Relaxed);
-                if time_left(deadline).is_zero() {
+                pace.wait(turns.waiting());
+                if time_left(pace.deadline()).is_zero() {
                     let reason = if pace.short_of_budget() {
                         Reason::Throttled
                     } else {
                         Reason::Timeout
                     };
-                    answers[turn.place] = Some(turn.listing.into_answer(reason));
+                    turns.end(turn, reason);
                     continue;
                 }
-                under_way.spawn(turn.take(
+                pace.in_flight(under_way.len() + 1);
+                under_way.spawn(take(
+                    turn,
                     self.watch.scope.clone(),
                     Arc::clone(&self.glue),
                     self.clock.clone(),
@@ -190,107 +172,37 @@ impl Poller {
                 ));
             }
             match under_way.join_next().await {
-                Some(Ok(mut turn)) => {
-                    if turn.may_go_on(deadline) {
-                        waiting.push_back(turn);
-                    } else {
-                        answers[turn.place] = Some(turn.listing.into_answer(Reason::Timeout));
-                    }
+                Some(Ok(turn)) if turn.may_go_on() && !time_left(pace.deadline()).is_zero() => {
+                    turns.again(turn);
                 }
-                // A task that panicked leaves its query without an answer, which fails below.
+                Some(Ok(turn)) => turns.end(turn, Reason::Timeout),
+                // A task that panicked.
                 Some(Err(_)) => {}
                 None => break,
             }
         }
+        let (answers, last_time) = turns.into_answers();
+        self.last_time = last_time;
         PollResult {
             started,
             ended: self.clock.now(),
-            answers: answers
-                .into_iter()
-                .map(|answer| answer.unwrap_or_else(Answer::lost))
-                .collect(),
+            answers,
         }
     }
-
-    fn first_turns(&self) -> VecDeque<Turn> {
-        let mut places: Vec<usize> = (0..self.watch.queries.len()).collect();
-        places.sort_by_key(|place| (!self.not_asked.contains(place), self.failed.contains(place)));
-        places
-            .into_iter()
-            .map(|place| Turn {
-                place,
-                second: false,
-                listing: Listing::new(self.watch.queries[place].clone(), self.watch.page_size),
-            })
-            .collect()
-    }
 }
 
-/// A query's turn within a poll. One that is given up for the sake of the others gets a second turn after them.
-struct Turn {
-    /// The query's place in the watch.
-    place: usize,
-    second: bool,
-    listing: Listing,
-}
-
-impl Turn {
-    async fn take(
-        mut self,
-        scope: ScopeName,
-        glue: Arc<dyn Glue>,
-        clock: Clock,
-        pace: Arc<PollPace>,
-    ) -> Self {
-        let allowance = Allowance {
-            scope: scope.as_str(),
-            pace: &*pace,
-        };
-        self.listing.follow(&*glue, &clock, allowance).await;
-        self
-    }
-
-    fn may_go_on(&mut self, deadline: Instant) -> bool {
-        let may = !self.second && self.listing.timed_out() && !time_left(deadline).is_zero();
-        self.second = true;
-        may
-    }
-}
-
-/// The pace of one poll.
-struct PollPace {
-    started: Instant,
-    deadline: Instant,
-    /// How many requests are in flight at once.
-    lanes: usize,
-    /// How many queries have not had their turn.
-    waiting: AtomicUsize,
-    /// For how long requests waited for the budget, all together, in milliseconds.
-    waited: AtomicU64,
-    least: Duration,
-}
-
-impl Pace for PollPace {
-    fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    /// So much that those waiting behind the request can still be asked within this poll.
-    fn share(&self) -> Duration {
-        let left = time_left(self.deadline);
-        let rounds = 1 + self.waiting.load(Ordering::Relaxed).div_ceil(self.lanes);
-        let rounds = u32::try_from(rounds).unwrap_or(u32::MAX);
-        (left / rounds).max(self.least).min(left)
-    }
-
-    fn waited(&self, duration: Duration) {
-        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        self.waited.fetch_add(millis, Ordering::Relaxed);
-    }
-
-    fn short_of_budget(&self) -> bool {
-        let lanes = u32::try_from(self.lanes).unwrap_or(u32::MAX);
-        let time = self.started.elapsed().saturating_mul(lanes);
-        Duration::from_millis(self.waited.load(Ordering::Relaxed)) > time / 2
-    }
+/// Asks AWS, as long as the pace allows.
+async fn take(
+    mut turn: Turn,
+    scope: ScopeName,
+    glue: Arc<dyn Glue>,
+    clock: Clock,
+    pace: Arc<PollPace>,
+) -> Turn {
+    let allowance = Allowance {
+        scope: scope.as_str(),
+        pace: &*pace,
+    };
+    turn.listing.follow(&*glue, &clock, allowance).await;
+    turn
 }

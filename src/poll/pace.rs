@@ -1,0 +1,80 @@
+//! How the time of one poll is shared out among its requests.
+
+use crate::glue::{Pace, time_left};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// With so many queries waiting that each would have less, a request still gets this much, or a tenth of the poll: less would give
+/// up requests that are merely slow.
+const LEAST_SHARE: Duration = Duration::from_secs(1);
+
+/// The pace of one poll.
+pub struct PollPace {
+    deadline: Instant,
+    /// How many requests may be in flight at once.
+    concurrency: usize,
+    /// Since when so many were in flight at once as its place says, the first being one.
+    lanes: Mutex<Vec<Instant>>,
+    /// How many queries are to have their turn yet.
+    waiting: AtomicUsize,
+    /// For how long requests waited for the budget, all together, in milliseconds.
+    waited: AtomicU64,
+    least: Duration,
+}
+
+impl PollPace {
+    /// Of a poll that begins now and may take until `timeout` is over.
+    pub fn new(started: Instant, timeout: Duration, concurrency: usize) -> Self {
+        Self {
+            deadline: started + timeout,
+            concurrency,
+            lanes: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            waited: AtomicU64::new(0),
+            least: LEAST_SHARE.min(timeout / 10),
+        }
+    }
+
+    /// So many queries are to have their turn yet.
+    pub fn wait(&self, queries: usize) {
+        self.waiting.store(queries, Ordering::Relaxed);
+    }
+
+    /// So many turns are taken at once now.
+    pub fn in_flight(&self, turns: usize) {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        while lanes.len() < turns {
+            lanes.push(Instant::now());
+        }
+    }
+}
+
+impl Pace for PollPace {
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// So much that those waiting behind the request can still be asked within this poll.
+    fn share(&self) -> Duration {
+        let left = time_left(self.deadline);
+        let rounds = 1 + self
+            .waiting
+            .load(Ordering::Relaxed)
+            .div_ceil(self.concurrency);
+        let rounds = u32::try_from(rounds).unwrap_or(u32::MAX);
+        (left / rounds).max(self.least).min(left)
+    }
+
+    fn waited(&self, duration: Duration) {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        self.waited.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    fn short_of_budget(&self) -> bool {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let time: Duration = lanes.iter().map(Instant::elapsed).sum();
+        Duration::from_millis(self.waited.load(Ordering::Relaxed)) > time / 2
+    }
+}
