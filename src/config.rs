@@ -25,7 +25,7 @@ use self::mistake::Mistake;
 pub use self::arn::{IntegrationArn, RoleArn, TargetArn};
 pub use self::describe::describe;
 pub use self::mistake::Mistakes;
-pub use self::value::{ExternalId, Interval, Invalid, RegionName, ScopeName, Span, Value};
+pub use self::value::{ExternalId, Interval, Invalid, Lookup, RegionName, ScopeName, Span, Value};
 
 /// Far more than any configuration needs, and little enough to be held in memory some times over.
 const LARGEST_FILE: u64 = 8 * 1024 * 1024;
@@ -50,6 +50,8 @@ pub struct Scope {
     pub regions: Vec<RegionName>,
     /// Each once, and in one of `regions` if there are any.
     pub integration_arns: Vec<IntegrationArn>,
+    /// How `integration_arns` are asked for; `List` only if there are any, and all are of one account.
+    pub lookup: Lookup,
     /// Each once, and in one of `regions` if there are any and the ARN names one.
     pub target_arns: Vec<TargetArn>,
     /// What to ask AWS with.
@@ -91,6 +93,8 @@ pub struct Watch {
     pub region: RegionName,
     /// One or more; `All` stands alone.
     pub queries: Vec<Query>,
+    /// How those of `queries` that are integrations are asked; there may be none of them in this region.
+    pub lookup: Lookup,
     pub credentials: Credentials,
     pub interval: Duration,
     pub timeout: Duration,
@@ -99,7 +103,7 @@ pub struct Watch {
     pub page_size: Option<u16>,
 }
 
-/// One question to AWS.
+/// What AWS is to answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Query {
     /// This integration, or that there is none.
@@ -214,6 +218,7 @@ impl Scope {
             scope: self.name.clone(),
             region,
             queries,
+            lookup: self.lookup,
             credentials: self.credentials.clone(),
             interval: self.interval,
             timeout: self.timeout,

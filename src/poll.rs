@@ -171,6 +171,8 @@ impl Poller {
                     Arc::clone(&pace),
                 ));
             }
+            // A turn that ended may have changed how many are to come.
+            pace.wait(turns.waiting());
             match under_way.join_next().await {
                 Some(Ok(turn)) if turn.may_go_on() && !time_left(pace.deadline()).is_zero() => {
                     turns.again(turn);

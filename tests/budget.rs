@@ -152,31 +152,35 @@ async fn poll(
 #[tokio::test]
 async fn a_poll_that_ends_for_lack_of_budget_is_throttled() {
     let arns: Vec<String> = (0..40).map(arn).collect();
-    let yaml = format!(
-        "scopes: [{{name: lake, integration_arns: [{}]}}]",
-        arns.join(", ")
-    );
-    let (page, requests) = poll(&yaml, 5, SECOND * 2, None).await;
-    let failures = |reason| {
-        page.value(
-            "glue_integration_exporter_poll_failures_total",
-            &[("reason", reason)],
-        )
-    };
-    assert_eq!(
-        (failures("throttled"), failures("timeout")),
-        (Some(1.0), Some(0.0))
-    );
-    assert!(
-        (5..=16).contains(&requests),
-        "the burst and two seconds: {requests}"
-    );
-    let present = page.find("aws_glue_integration_present", &[]).len();
-    // The last one may have gone out too late for an answer.
-    assert!(
-        present + 1 >= requests,
-        "what could be had is shown: {present} of {requests}"
-    );
+    // There are none, so that each is asked for by itself, after an empty listing too.
+    for (lookup, listings) in [("each", 0), ("list", 1)] {
+        let yaml = format!(
+            "scopes: [{{name: lake, lookup: {lookup}, integration_arns: [{}]}}]",
+            arns.join(", ")
+        );
+        let (page, requests) = poll(&yaml, 5, SECOND * 2, None).await;
+        let failures = |reason| {
+            page.value(
+                "glue_integration_exporter_poll_failures_total",
+                &[("reason", reason)],
+            )
+        };
+        assert_eq!(
+            (failures("throttled"), failures("timeout")),
+            (Some(1.0), Some(0.0)),
+            "{lookup}"
+        );
+        assert!(
+            (5..=16).contains(&requests),
+            "the burst and two seconds: {requests}"
+        );
+        let present = page.find("aws_glue_integration_present", &[]).len();
+        // The last one may have gone out too late for an answer.
+        assert!(
+            present + listings + 1 >= requests,
+            "what could be had is shown: {present} of {requests}"
+        );
+    }
 }
 
 #[tokio::test]

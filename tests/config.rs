@@ -141,7 +141,7 @@ fn example_has_every_key() {
             assert!(EXAMPLE.lines().any(is), "{key}");
         }
     }
-    assert_eq!(keys, 23);
+    assert_eq!(keys, 24);
 }
 
 #[test]

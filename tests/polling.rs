@@ -247,6 +247,142 @@ async fn arns_that_one_poll_has_no_time_for_are_asked_first_by_the_next() {
     assert_eq!(shown, 240);
 }
 
+/// The names of what was asked since the last time.
+fn names(account: &Account) -> Vec<String> {
+    account.asked().into_iter().map(|(_, name)| name).collect()
+}
+
+const LISTED: &str = ", lookup: list, concurrency: 1";
+const TARGETS: [&str; 2] = [
+    "arn:aws:glue:eu-west-1:111122223333:database/first",
+    "arn:aws:glue:eu-west-1:111122223333:database/second",
+];
+
+fn looked_up(arns: usize) -> String {
+    configured(
+        arns,
+        &format!(
+            "{LISTED}, target_arns: ['{}', '{}']",
+            TARGETS[0], TARGETS[1]
+        ),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_that_hangs_leaves_time_for_targets_and_for_what_it_will_lack() {
+    let watch = &watches(&looked_up(20))[0];
+    let bench = Bench::new(std::slice::from_ref(watch));
+    let account = Account::new();
+    for n in 0..10 {
+        account.put(&arn(n), Status::Active);
+    }
+    account.set(Behaviour::Slow(Duration::from_millis(200)));
+    let mut poller = bench.poller(watch, &account);
+    account.set_for("all", Behaviour::Hang);
+    let begun = Instant::now();
+    assert!(!poller.poll().await);
+    assert!(begun.elapsed() <= watch.timeout, "{:?}", begun.elapsed());
+    assert_eq!(
+        names(&account),
+        ["all", TARGETS[0], TARGETS[1], "all"],
+        "nor is any asked for alone"
+    );
+    let page = bench.page();
+    assert_eq!(page.value(FAILURES, &[("reason", "timeout")]), Some(1.0));
+    assert!(page.find("aws_glue_integration_present", &[]).is_empty());
+
+    // What failed comes last; and when it answers at its second turn there is time for what it lacks.
+    let slow = Arc::clone(&account);
+    tokio::spawn(async move {
+        sleep(Duration::from_secs(20)).await;
+        slow.set_for("all", Behaviour::Slow(Duration::from_millis(200)));
+    });
+    let begun = Instant::now();
+    assert!(poller.poll().await);
+    assert!(begun.elapsed() <= watch.timeout, "{:?}", begun.elapsed());
+    let asked = names(&account);
+    assert_eq!(asked[..4], [TARGETS[0], TARGETS[1], "all", "all"]);
+    assert_eq!(asked[4..], (10..20).map(arn).collect::<Vec<String>>());
+    let present = |value: f64| {
+        let page = bench.page();
+        let rows = page.find("aws_glue_integration_present", &[]);
+        rows.iter().filter(|row| row.value == value).count()
+    };
+    assert_eq!((present(1.0), present(0.0)), (10, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_what_a_listing_lacks_what_failed_last_time_is_asked_after_the_others() {
+    let watch = &watches(&looked_up(4))[0];
+    let bench = Bench::new(std::slice::from_ref(watch));
+    let account = Account::new();
+    account.put(&arn(0), Status::Active);
+    account.set_for(&arn(1), Behaviour::Hang);
+    account.set_for(TARGETS[0], Behaviour::Hang);
+    let mut poller = bench.poller(watch, &account);
+    assert!(!poller.poll().await);
+    let first = [
+        "all",
+        TARGETS[0],
+        TARGETS[1],
+        &arn(1),
+        &arn(2),
+        &arn(3),
+        TARGETS[0],
+        &arn(1),
+    ];
+    assert_eq!(names(&account), first);
+    assert!(!poller.poll().await);
+    let second = [
+        "all",
+        TARGETS[1],
+        &arn(2),
+        &arn(3),
+        TARGETS[0],
+        &arn(1),
+        TARGETS[0],
+        &arn(1),
+    ];
+    assert_eq!(names(&account), second);
+    let present = bench.page().find("aws_glue_integration_present", &[]).len();
+    assert_eq!(present, 3, "all but the one that hangs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_listing_lacks_is_asked_as_many_at_once_as_the_scope_may() {
+    let watch = &watches(&configured(40, ", lookup: list, concurrency: 3"))[0];
+    let bench = Bench::new(std::slice::from_ref(watch));
+    let account = Account::new();
+    account.set(Behaviour::Slow(Duration::from_secs(1)));
+    assert!(bench.poller(watch, &account).poll().await);
+    assert_eq!(names(&account).len(), 41);
+    assert_eq!(account.most_in_flight(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_listing_is_one_request_and_backs_off() {
+    let watch = &watches(&configured(200, ", lookup: list"))[0];
+    let bench = Bench::new(std::slice::from_ref(watch));
+    let account = Account::new();
+    for n in 0..200 {
+        account.put(&arn(n), Status::Active);
+    }
+    bench.run(watch, &account);
+    sleep(MINUTE * 2).await;
+    account.set(Behaviour::Fail(Reason::Throttled));
+    account.asked();
+    sleep(MINUTE * 40).await;
+    let asked = account.asked();
+    assert!((10..=16).contains(&asked.len()), "{}", asked.len());
+    assert!(asked.iter().all(|(_, name)| name == "all"));
+    let page = bench.page();
+    assert_eq!(page.find("aws_glue_integration_info", &[]).len(), 200);
+    assert_eq!(
+        (gauge(&page, UP), gauge(&page, STALE)),
+        (Some(0.0), Some(1.0))
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_failed_keeps_its_last_good_data_until_it_is_too_old() {
     let yaml = configured(2, ", stale_after: 10m");

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::value::Span;
-use super::{Credentials, Query, Watch};
+use super::{Credentials, Lookup, Query, Watch};
 
 /// One paragraph for each scope and region: what is asked for, with which credentials, how often. Then how many requests
 /// that comes to (pages and retries come on top), what is kept at `storage`, and a warning where `requests_per_second` are
@@ -35,14 +35,15 @@ fn warnings(watches: &[Watch], requests_per_second: u16) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut together: Vec<(&Watch, f64)> = Vec::new();
     for watch in watches {
-        let needed = count(watch.queries.len()) / rate_of_budget;
+        let requests = requests_per_poll(watch);
+        let needed = count(requests) / rate_of_budget;
         if needed > watch.timeout.as_secs_f64() / 2.0 {
             warnings.push(format!(
                 "scope {} in {} needs {needed:.0}s for its {} at {requests_per_second} requests per second, which is more than half of its \
                  timeout of {}; raise polling.requests_per_second or the timeout.",
                 watch.scope,
                 watch.region,
-                counted(watch.queries.len(), "request"),
+                counted(requests, "request"),
                 Span::from(watch.timeout)
             ));
         }
@@ -76,6 +77,9 @@ fn paragraph(watch: &Watch) -> String {
             Query::Target(arn) => format!("  watches whatever writes into {arn}\n"),
             Query::All => "  watches every inbound integration of the account\n".to_owned(),
         };
+    }
+    if watch.lookup == Lookup::List && integrations(watch) > 0 {
+        text += "  looks the integrations up in one listing of the region, and asks for one that is not in it by itself\n";
     }
     text += &format!("  with {}\n", credentials(&watch.credentials));
     text += &format!(
@@ -114,8 +118,26 @@ fn credentials(credentials: &Credentials) -> String {
     format!("the role {}{id}, assumed with {source}", role.arn)
 }
 
+/// The least that a poll can do with. Of a lookup that is the pages that its integrations fill, since each one that is on none of them
+/// is a request more.
+fn requests_per_poll(watch: &Watch) -> usize {
+    let integrations = integrations(watch);
+    let others = watch.queries.len() - integrations;
+    others
+        + match (watch.lookup, watch.page_size) {
+            (Lookup::Each, _) => integrations,
+            (Lookup::List, Some(size)) => integrations.div_ceil(size.into()),
+            (Lookup::List, None) => integrations.min(1),
+        }
+}
+
+fn integrations(watch: &Watch) -> usize {
+    let is_integration = |query: &&Query| matches!(query, Query::Integration(_));
+    watch.queries.iter().filter(is_integration).count()
+}
+
 fn requests_per_hour(watch: &Watch) -> f64 {
-    count(watch.queries.len()) * 3600.0 / watch.interval.as_secs_f64()
+    count(requests_per_poll(watch)) * 3600.0 / watch.interval.as_secs_f64()
 }
 
 #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]

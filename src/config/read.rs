@@ -10,8 +10,8 @@ use super::secret;
 use super::timing::Polling;
 use super::yaml::{self, At, Node};
 use super::{
-    Config, Credentials, ExternalId, IntegrationArn, RegionName, Role, RoleArn, Scope, ScopeName,
-    TargetArn,
+    Config, Credentials, ExternalId, IntegrationArn, Lookup, RegionName, Role, RoleArn, Scope,
+    ScopeName, TargetArn,
 };
 
 const TOP: &[&str] = &["polling", "storage", "scopes"];
@@ -28,6 +28,7 @@ const SCOPE: &[&str] = &[
     "name",
     "regions",
     "integration_arns",
+    "lookup",
     "target_arns",
     "role_arn",
     "external_id",
@@ -154,6 +155,7 @@ impl Reader {
     ) -> Option<Scope> {
         let regions = self.list::<RegionName>(fields, "regions");
         let integrations = self.list::<IntegrationArn>(fields, "integration_arns");
+        let lookup = self.lookup(fields, &integrations);
         let targets = self.list::<TargetArn>(fields, "target_arns");
         self.no_twins(&regions, ToString::to_string);
         self.no_twins(&integrations, IntegrationArn::canonical);
@@ -168,6 +170,7 @@ impl Reader {
             name: name?,
             regions: regions.values(),
             integration_arns: integrations.values(),
+            lookup,
             target_arns: targets.values(),
             credentials,
             interval: timing.interval,
@@ -180,6 +183,35 @@ impl Reader {
                 .as_right()
                 .copied(),
         })
+    }
+
+    fn lookup(&mut self, fields: &Fields<'_>, integrations: &Listed<IntegrationArn>) -> Lookup {
+        let Given::Right(Lookup::List, lookup_at) = self.value(fields, "lookup") else {
+            return Lookup::Each;
+        };
+        let Some((first, _)) = integrations.items.first() else {
+            if integrations.complete {
+                self.mistake(
+                    &lookup_at,
+                    "there are no `integration_arns` that `list` would look up; allowed: `each`, or `integration_arns` beside it",
+                );
+            }
+            return Lookup::List;
+        };
+        let others = integrations
+            .items
+            .iter()
+            .filter(|(arn, _)| arn.account() != first.account());
+        for (arn, at) in others {
+            let text = format!(
+                "{} is of the account {}, the first one of {}; a listing answers for one account; allowed: ARNs of one account, or `lookup: each`",
+                self.shown(arn.as_str()),
+                arn.account(),
+                first.account()
+            );
+            self.mistake(at, text);
+        }
+        Lookup::List
     }
 
     fn no_twins<T: ToString>(&mut self, list: &Listed<T>, same: impl Fn(&T) -> String) {

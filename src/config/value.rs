@@ -240,6 +240,33 @@ impl fmt::Display for ScopeName {
     }
 }
 
+/// How a scope's `integration_arns` are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lookup {
+    /// Each by a request of its own: the answer, also that there is none, is AWS's word on this one.
+    #[default]
+    Each,
+    /// By one listing of the region, out of which they are picked; one that is not in it by a request of its own.
+    List,
+}
+
+impl Value for Lookup {
+    const ALLOWED: &'static str = "each or list";
+}
+
+impl FromStr for Lookup {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "each" => Ok(Self::Each),
+            "list" => Ok(Self::List),
+            "" => Err(Invalid::of::<Self>("is empty")),
+            _ => Err(Invalid::of::<Self>("is no way to look integrations up")),
+        }
+    }
+}
+
 /// The external id of a role: a secret that its owner asks for. Prints as `***`, however it is printed.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExternalId(String);

@@ -1,10 +1,9 @@
 //! Whose turn it is within one poll: in which order AWS is asked, by which requests, and what that answers. Knows nothing of time
 //! but that a poll can run out of it.
 
-use crate::config::{Query, Watch};
+use crate::config::{IntegrationArn, Lookup, Query, Watch};
 use crate::glue::{Answer, GlueError, Listing, Reason};
 use std::collections::{BTreeSet, VecDeque};
-use std::ops::Range;
 
 /// What the last poll says for the order of the next.
 #[derive(Debug, Default)]
@@ -31,14 +30,22 @@ impl LastTime {
     }
 }
 
-/// The turn of one query of the watch. One that is given up for the sake of the others gets a second turn after them.
+/// One turn: a query of the watch, or the listing in which those at these places are looked up. One that is given up for the sake of
+/// the others gets a second turn after them.
 #[derive(Debug)]
 pub struct Turn {
     /// What is asked, as far as it was answered.
     pub listing: Listing,
-    /// The query's place in the watch.
-    place: usize,
+    answers: Answers,
     second: bool,
+}
+
+#[derive(Debug)]
+enum Answers {
+    /// The query at this place of the watch.
+    One(usize),
+    /// The integrations at these places.
+    Lookup(Vec<(usize, IntegrationArn)>),
 }
 
 impl Turn {
@@ -55,6 +62,8 @@ pub struct Turns<'a> {
     last_time: &'a LastTime,
     this_time: LastTime,
     waiting: VecDeque<Turn>,
+    /// A listing in which integrations are looked up has not ended: requests for what it lacks may follow.
+    looking_up: bool,
     /// By the place of the query in the watch.
     answers: Vec<Option<Answer>>,
 }
@@ -67,18 +76,35 @@ impl<'a> Turns<'a> {
             last_time,
             this_time: LastTime::default(),
             waiting: VecDeque::new(),
+            looking_up: false,
             answers: watch.queries.iter().map(|_| None).collect(),
         };
-        turns.line_up(0..watch.queries.len());
+        let mut looked_up: Vec<(usize, IntegrationArn)> = Vec::new();
+        let mut alone: Vec<usize> = Vec::new();
+        for (place, query) in watch.queries.iter().enumerate() {
+            match (watch.lookup, query) {
+                (Lookup::List, Query::Integration(arn)) => looked_up.push((place, arn.clone())),
+                _ => alone.push(place),
+            }
+        }
+        if !looked_up.is_empty() {
+            turns.looking_up = true;
+            turns.waiting.push_back(Turn {
+                listing: Listing::lookup(looked_up.iter().map(|(_, arn)| arn), watch.page_size),
+                answers: Answers::Lookup(looked_up),
+                second: false,
+            });
+        }
+        turns.line_up(alone);
         turns
     }
 
     /// These are asked each on its own. Of those that wait for their first turn the order is that of the last time's failures.
-    fn line_up(&mut self, places: Range<usize>) {
+    fn line_up(&mut self, places: Vec<usize>) {
         let (watch, last_time) = (self.watch, self.last_time);
-        self.waiting.extend(places.map(|place| Turn {
+        self.waiting.extend(places.into_iter().map(|place| Turn {
             listing: Listing::new(watch.queries[place].clone(), watch.page_size),
-            place,
+            answers: Answers::One(place),
             second: false,
         }));
         self.waiting
@@ -86,9 +112,15 @@ impl<'a> Turns<'a> {
             .sort_by_key(|turn| (turn.second, last_time.rank(turn.listing.query())));
     }
 
-    /// How many are to have their turn yet.
+    /// How many are to have their turn yet. What a lookup's listing will lack is not known before its end: time for as many as are asked
+    /// at once is left to them, so that a listing that hangs does not take it all.
     pub fn waiting(&self) -> usize {
-        self.waiting.len()
+        let may_follow = if self.looking_up {
+            self.watch.concurrency
+        } else {
+            0
+        };
+        self.waiting.len() + may_follow
     }
 
     /// The next turn.
@@ -106,10 +138,36 @@ impl<'a> Turns<'a> {
 
     /// Takes what a turn brought; what was not asked at all fails for `reason`.
     pub fn end(&mut self, turn: Turn, reason: Reason) {
-        if let Err(error) = &turn.listing.outcome(reason) {
+        let outcome = turn.listing.outcome(reason);
+        if let Err(error) = &outcome {
             self.this_time.note(turn.listing.query(), error);
         }
-        self.answers[turn.place] = Some(turn.listing.into_answer(reason));
+        let looked_up = match turn.answers {
+            Answers::One(place) => {
+                self.answers[place] = Some(turn.listing.into_answer(reason));
+                return;
+            }
+            Answers::Lookup(looked_up) => looked_up,
+        };
+        self.looking_up = false;
+        let mut lacking = Vec::new();
+        for (place, arn) in looked_up {
+            match (turn.listing.picked(&arn), &outcome) {
+                (Some(answer), _) => self.answers[place] = Some(answer),
+                // That a call without an ARN lists everything is documented nowhere, and what another account has it never lists: only an
+                // answer about this one can say that there is none.
+                (None, Ok(_)) => lacking.push(place),
+                // Asking for each would only add to what AWS fails under.
+                (None, Err(error)) => self.answers[place] = Some(Answer::failed(error.clone())),
+            }
+        }
+        if !lacking.is_empty() {
+            tracing::debug!(
+                scope = %self.watch.scope, region = %self.watch.region, integrations = lacking.len(),
+                "the listing lacks configured integrations, each is asked for by itself"
+            );
+        }
+        self.line_up(lacking);
     }
 
     /// All answers, one for each query of the watch in its order, and what they say for the next poll.

@@ -16,6 +16,7 @@ mod exposition;
 mod http;
 mod listening;
 mod logs;
+mod lookup;
 mod reload;
 mod stopping;
 mod support;

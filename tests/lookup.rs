@@ -1,0 +1,397 @@
+//! `lookup: list` over the wire: configured integrations are picked out of one listing, and what it lacks is asked for by itself. The
+//! simulated endpoint counts the requests.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use glue_integration_exporter::clock::Clock;
+use glue_integration_exporter::config::Watch;
+use glue_integration_exporter::glue::aws::{AwsGlue, Sdk};
+use glue_integration_exporter::glue::budget::Budget;
+use glue_integration_exporter::poll::Poller;
+use glue_integration_exporter::simulator::{
+    Fault, FaultKind, Handle, On, Rules, SimulatedIntegration, Simulator, World,
+};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use support::account::{Bench, arn, watches};
+use support::page::{Page, Sample};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+const TARGET: &str = "arn:aws:glue:eu-west-1:111122223333:database/lake";
+const UP: &str = "glue_integration_exporter_scope_up";
+const STALE: &str = "glue_integration_exporter_scope_stale";
+const FAILURES: &str = "glue_integration_exporter_poll_failures_total";
+const SINCE: &str = "aws_glue_integration_status_since_timestamp_seconds";
+
+fn integration(arn: &str, status: &str) -> SimulatedIntegration {
+    let source = "arn:aws:dynamodb:eu-west-1:111122223333:table/orders";
+    SimulatedIntegration::new(arn, source, TARGET, status)
+}
+
+/// So many integrations of an account, all with this status.
+fn account(integrations: usize, status: &str) -> World {
+    World::of(
+        (0..integrations)
+            .map(|n| integration(&arn(n), status))
+            .collect(),
+    )
+}
+
+fn scope(lookup: &str, arns: &[String]) -> Watch {
+    let arns = arns.join(", ");
+    let yaml = format!("scopes: [{{name: lake, lookup: {lookup}, integration_arns: [{arns}]}}]");
+    watches(&yaml).remove(0)
+}
+
+fn first(integrations: usize) -> Vec<String> {
+    (0..integrations).map(arn).collect()
+}
+
+/// An exporter of one scope, and what it asks.
+struct Exporter {
+    bench: Bench,
+    client: Arc<AwsGlue>,
+    poller: Poller,
+    simulated: Handle,
+    _stop: DropGuard,
+}
+
+impl Exporter {
+    async fn start(world: World, watch: &Watch) -> Self {
+        let simulator = Simulator::bind("127.0.0.1:0".parse().unwrap(), world)
+            .await
+            .unwrap();
+        let (address, simulated) = (simulator.local_addr(), simulator.handle());
+        let stop = CancellationToken::new();
+        tokio::spawn(simulator.serve(stop.clone().cancelled_owned()));
+        let bench = Bench::with_clock(std::slice::from_ref(watch), Clock::system());
+        let client = Arc::new(Sdk::connect_simulated(
+            Arc::clone(&bench.own) as _,
+            format!("http://{address}"),
+            &watch.region,
+            Budget::new(u16::MAX),
+        ));
+        Self {
+            poller: poller(&bench, watch, &client),
+            bench,
+            client,
+            simulated,
+            _stop: stop.drop_guard(),
+        }
+    }
+
+    /// Another configuration from now on, as a reload brings it.
+    fn reload(&mut self, watch: &Watch) {
+        self.bench.board.reconfigure(std::slice::from_ref(watch));
+        self.poller = poller(&self.bench, watch, &self.client);
+    }
+
+    /// Polls once. Returns the page, and what was asked: an ARN, or the number of the listing's page.
+    async fn poll(&mut self) -> (Page, Vec<String>) {
+        let before = self.simulated.requests().len();
+        self.poller.poll().await;
+        let asked = self.simulated.requests().split_off(before);
+        let asked = asked
+            .into_iter()
+            .map(|request| {
+                request
+                    .integration_arn
+                    .or(request.target_arn)
+                    .unwrap_or_else(|| format!("page {}", request.page))
+            })
+            .collect();
+        (self.bench.page(), asked)
+    }
+}
+
+fn poller(bench: &Bench, watch: &Watch, client: &Arc<AwsGlue>) -> Poller {
+    Poller::new(
+        watch.clone(),
+        Arc::clone(client) as _,
+        Arc::clone(&bench.board),
+        Arc::clone(&bench.own),
+        bench.clock.clone(),
+    )
+}
+
+fn gauge(page: &Page, name: &str) -> Option<f64> {
+    page.value(name, &[("scope", "lake")])
+}
+
+fn up_and_stale(page: &Page) -> (Option<f64>, Option<f64>) {
+    (gauge(page, UP), gauge(page, STALE))
+}
+
+fn failures(page: &Page, reason: &str) -> Option<f64> {
+    page.value(FAILURES, &[("reason", reason)])
+}
+
+fn present(page: &Page, arn: &str) -> Option<f64> {
+    page.value("aws_glue_integration_present", &[("integration_arn", arn)])
+}
+
+/// What is said of integrations, but for what depends on the moment.
+fn said(page: &Page) -> Vec<&Sample> {
+    let of_a_moment = ["aws_glue_integration_age_seconds", SINCE];
+    page.samples
+        .iter()
+        .filter(|sample| sample.name.starts_with("aws_glue_"))
+        .filter(|sample| !of_a_moment.contains(&sample.name.as_str()))
+        .collect()
+}
+
+/// An answer with these items.
+fn listing(items: &[Value]) -> FaultKind {
+    FaultKind::raw(200, json!({"InboundIntegrations": items}).to_string())
+}
+
+#[tokio::test]
+async fn two_hundred_are_two_requests_and_show_the_same_as_each_for_itself() {
+    let arns = first(200);
+    let mut each = Exporter::start(account(200, "ACTIVE"), &scope("each", &arns)).await;
+    let (one_by_one, asked) = each.poll().await;
+    assert_eq!(asked.len(), 200);
+    let mut list = Exporter::start(account(200, "ACTIVE"), &scope("list", &arns)).await;
+    for _ in 0..2 {
+        let (listed, asked) = list.poll().await;
+        assert_eq!(asked, ["page 1", "page 2"]);
+        assert_eq!(said(&listed), said(&one_by_one));
+        assert_eq!(up_and_stale(&listed), (Some(1.0), Some(0.0)));
+    }
+    // One that is not there costs a request more, and only its answer says that it is not there.
+    list.simulated.remove(&arn(7));
+    let (page, asked) = list.poll().await;
+    assert_eq!(asked, ["page 1", "page 2", &arn(7)]);
+    assert_eq!(present(&page, &arn(7)), Some(0.0));
+    assert_eq!(page.status(&arn(7)), None);
+    assert_eq!(page.find("aws_glue_integration_info", &[]).len(), 199);
+    assert_eq!(up_and_stale(&page), (Some(1.0), Some(0.0)));
+}
+
+#[tokio::test]
+async fn what_a_complete_listing_lacks_is_not_absent_by_that() {
+    let arns = first(3);
+    let mut exporter = Exporter::start(account(3, "ACTIVE"), &scope("list", &arns)).await;
+    let (page, _) = exporter.poll().await;
+    let since = page.value(SINCE, &[("integration_arn", &arn(1))]);
+    // As if a call without an ARN did not list everything.
+    let others = [0, 2].map(|n| integration(&arn(n), "FAILED").inbound_json());
+    let lacking = || Fault::new(On::page(1), listing(&others)).times(1);
+    exporter.simulated.push_fault(lacking());
+    let (page, asked) = exporter.poll().await;
+    assert_eq!(asked, ["page 1", &arn(1)]);
+    let statuses = arns.iter().map(|arn| page.status(arn).unwrap());
+    let statuses: Vec<String> = statuses.collect();
+    assert_eq!(statuses, ["FAILED", "ACTIVE", "FAILED"]);
+    assert_eq!(present(&page, &arn(1)), Some(1.0));
+    assert_eq!(page.value(SINCE, &[("integration_arn", &arn(1))]), since);
+    assert_eq!(up_and_stale(&page), (Some(1.0), Some(0.0)));
+
+    // Its own request fails: that is its failure alone, and it is shown as it was.
+    exporter.simulated.push_fault(lacking());
+    let denied = FaultKind::error("AccessDeniedException", "no");
+    let fault = Fault::new(On::integration(&arn(1)), denied);
+    exporter.simulated.push_fault(fault);
+    let (page, asked) = exporter.poll().await;
+    assert_eq!(asked, ["page 1", &arn(1)]);
+    assert_eq!(page.status(&arn(1)).as_deref(), Some("ACTIVE"));
+    assert_eq!(present(&page, &arn(1)), Some(1.0));
+    assert_eq!(up_and_stale(&page), (Some(0.0), Some(1.0)));
+    assert_eq!(failures(&page, "access_denied"), Some(1.0));
+}
+
+#[tokio::test]
+async fn an_account_whose_listing_is_empty_is_asked_for_each() {
+    let arns = first(5);
+    let mut exporter = Exporter::start(account(5, "ACTIVE"), &scope("list", &arns)).await;
+    let fault = Fault::new(On::page(1), FaultKind::raw(200, "{}")).times(1);
+    exporter.simulated.push_fault(fault);
+    let (page, mut asked) = exporter.poll().await;
+    assert_eq!(asked.remove(0), "page 1");
+    asked.sort_unstable();
+    assert_eq!(asked, arns);
+    assert_eq!(page.find("aws_glue_integration_info", &[]).len(), 5);
+}
+
+#[tokio::test]
+async fn what_is_not_configured_is_ignored() {
+    let world = account(250, "PAUSED");
+    let arns = [3, 120, 249].map(arn);
+    let watch = &scope("list", &arns);
+    let mut exporter = Exporter::start(world, watch).await;
+    for arn in &arns {
+        exporter.simulated.set_status(arn, "ACTIVE");
+    }
+    let (page, asked) = exporter.poll().await;
+    assert_eq!(asked, ["page 1", "page 2", "page 3"]);
+    assert_eq!(page.find("aws_glue_integration_info", &[]).len(), 3);
+    assert_eq!(page.find("aws_glue_integration_present", &[]).len(), 3);
+    let integrations = gauge(&page, "glue_integration_exporter_scope_integrations");
+    assert_eq!(integrations, Some(3.0));
+    let unknown = page.value("glue_integration_exporter_unknown_statuses_total", &[]);
+    assert_eq!(unknown, Some(0.0));
+}
+
+#[tokio::test]
+async fn both_spellings_and_the_later_page_are_right() {
+    let slash = |n| arn(n).replace(":integration:", ":integration/");
+    let world = World::of(vec![
+        integration(&arn(0), "ACTIVE"),
+        integration(&slash(1), "SYNCING"),
+    ]);
+    let watch = &scope("list", &[slash(0), arn(1)]);
+    let mut exporter = Exporter::start(world, watch).await;
+    exporter.simulated.set_rules(Rules {
+        page_size: 1,
+        ..Rules::default()
+    });
+    let (page, asked) = exporter.poll().await;
+    assert_eq!(asked, ["page 1", "page 2"]);
+    assert_eq!(page.status(&arn(0)).as_deref(), Some("ACTIVE"));
+    assert_eq!(page.status(&slash(1)).as_deref(), Some("SYNCING"));
+    assert_eq!(
+        (present(&page, &arn(0)), present(&page, &slash(1))),
+        (Some(1.0), Some(1.0)),
+        "as AWS spells them"
+    );
+    let again = [
+        integration(&arn(0), "FAILED"),
+        integration(&slash(1), "ACTIVE"),
+    ];
+    let again = listing(&again.map(|integration| integration.inbound_json()));
+    exporter
+        .simulated
+        .push_fault(Fault::new(On::page(2), again));
+    let (page, _) = exporter.poll().await;
+    assert_eq!(page.status(&arn(0)).as_deref(), Some("FAILED"));
+    assert_eq!(page.status(&slash(1)).as_deref(), Some("ACTIVE"));
+}
+
+#[tokio::test]
+async fn what_an_incomplete_listing_brings_is_shown_and_the_rest_fails_with_it() {
+    let arns = first(3);
+    let mut exporter = Exporter::start(account(3, "ACTIVE"), &scope("list", &arns)).await;
+    exporter.poll().await;
+    let mut nameless = integration(&arn(2), "FAILED").inbound_json();
+    nameless.as_object_mut().unwrap().remove("IntegrationArn");
+    let found = [0, 1].map(|n| integration(&arn(n), "FAILED").inbound_json());
+    let items = [&found[..], &[nameless.clone()]].concat();
+    let fault = Fault::new(On::page(1), listing(&items)).times(1);
+    exporter.simulated.push_fault(fault);
+    let (page, asked) = exporter.poll().await;
+    assert_eq!(asked, ["page 1"]);
+    assert_eq!(page.status(&arn(0)).as_deref(), Some("FAILED"));
+    assert_eq!(page.status(&arn(1)).as_deref(), Some("FAILED"));
+    assert_eq!(page.status(&arn(2)).as_deref(), Some("ACTIVE"));
+    assert_eq!(present(&page, &arn(2)), Some(1.0));
+    assert_eq!(up_and_stale(&page), (Some(0.0), Some(1.0)));
+    assert_eq!(failures(&page, "invalid_response"), Some(1.0));
+
+    // One that is none of those that are configured takes nothing from them.
+    let items: Vec<Value> = (0..3)
+        .map(|n| integration(&arn(n), "ACTIVE").inbound_json())
+        .chain([nameless])
+        .collect();
+    exporter
+        .simulated
+        .push_fault(Fault::new(On::page(1), listing(&items)));
+    let (page, asked) = exporter.poll().await;
+    assert_eq!(asked, ["page 1"]);
+    assert_eq!(page.status(&arn(2)).as_deref(), Some("ACTIVE"));
+    assert_eq!(up_and_stale(&page), (Some(1.0), Some(0.0)));
+}
+
+#[tokio::test]
+async fn a_listing_that_fails_halfway_keeps_what_it_did_not_reach() {
+    let arns = first(150);
+    let mut exporter = Exporter::start(account(150, "ACTIVE"), &scope("list", &arns)).await;
+    exporter.poll().await;
+    for arn in &arns {
+        exporter.simulated.set_status(arn, "FAILED");
+    }
+    exporter.simulated.remove(&arn(149));
+    for (code, reason, tries) in [
+        ("AccessDeniedException", "access_denied", 1),
+        ("ThrottlingException", "throttled", 3),
+    ] {
+        let fault = Fault::new(On::page(2), FaultKind::error(code, "no"));
+        exporter.simulated.push_fault(fault);
+        let (page, asked) = exporter.poll().await;
+        assert_eq!(asked[0], "page 1");
+        assert_eq!(
+            asked[1..],
+            vec!["page 2"; tries],
+            "nor is any asked for alone"
+        );
+        assert_eq!(page.status(&arn(99)).as_deref(), Some("FAILED"));
+        assert_eq!(page.status(&arn(100)).as_deref(), Some("ACTIVE"));
+        assert_eq!(present(&page, &arn(149)), Some(1.0));
+        assert_eq!(up_and_stale(&page), (Some(0.0), Some(1.0)));
+        assert_eq!(failures(&page, reason), Some(1.0));
+        exporter.simulated.clear_faults();
+    }
+    let (page, asked) = exporter.poll().await;
+    assert_eq!(asked, ["page 1", "page 2", &arn(149)]);
+    assert_eq!(page.status(&arn(100)).as_deref(), Some("FAILED"));
+    assert_eq!(present(&page, &arn(149)), Some(0.0));
+    assert_eq!(up_and_stale(&page), (Some(1.0), Some(0.0)));
+}
+
+#[tokio::test]
+async fn targets_are_asked_for_beside_the_listing() {
+    let yaml = format!(
+        "scopes: [{{name: lake, lookup: list, integration_arns: [{}, {}], target_arns: ['{TARGET}']}}]",
+        arn(0),
+        arn(1)
+    );
+    let mut exporter = Exporter::start(account(4, "ACTIVE"), &watches(&yaml)[0]).await;
+    let denied = FaultKind::error("AccessDeniedException", "no");
+    exporter
+        .simulated
+        .push_fault(Fault::new(On::target(TARGET), denied.clone()));
+    let (page, mut asked) = exporter.poll().await;
+    asked.sort_unstable();
+    assert_eq!(asked, [TARGET, "page 1"]);
+    assert_eq!(page.find("aws_glue_integration_info", &[]).len(), 2);
+    assert_eq!(gauge(&page, UP), Some(0.0));
+    exporter.simulated.clear_faults();
+    let (page, _) = exporter.poll().await;
+    assert_eq!(page.find("aws_glue_integration_info", &[]).len(), 4);
+    assert_eq!(page.find("aws_glue_integration_present", &[]).len(), 2);
+    assert_eq!(gauge(&page, UP), Some(1.0));
+}
+
+#[tokio::test]
+async fn a_reload_that_changes_the_lookup_loses_nothing() {
+    let arns = first(4);
+    let mut exporter = Exporter::start(account(3, "ACTIVE"), &scope("each", &arns)).await;
+    let (first_page, _) = exporter.poll().await;
+    let since = |page: &Page| {
+        let since = page.find(SINCE, &[]);
+        since.into_iter().cloned().collect::<Vec<Sample>>()
+    };
+    for lookup in ["list", "each"] {
+        // While nothing can be asked, what was had before is shown on.
+        let broken = FaultKind::error("AccessDeniedException", "no");
+        exporter.simulated.push_fault(Fault::new(On::any(), broken));
+        exporter.reload(&scope(lookup, &arns));
+        assert_eq!(said(&exporter.bench.page()), said(&first_page));
+        let (page, _) = exporter.poll().await;
+        assert_eq!(said(&page), said(&first_page), "{lookup}");
+        assert_eq!(up_and_stale(&page), (Some(0.0), Some(1.0)));
+        exporter.simulated.clear_faults();
+        let (page, _) = exporter.poll().await;
+        assert_eq!(said(&page), said(&first_page), "{lookup}");
+        assert_eq!(since(&page), since(&first_page), "{lookup}");
+        assert_eq!(up_and_stale(&page), (Some(1.0), Some(0.0)));
+        let stored = serde_json::to_value(exporter.bench.board.stored()).unwrap();
+        let queries = &stored["scopes"][0]["queries"];
+        assert_eq!(queries.as_array().unwrap().len(), 4, "as for each");
+    }
+}
