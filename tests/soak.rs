@@ -100,7 +100,8 @@ fn configuration(dice: &mut Dice) -> Vec<Watch> {
     let arns = |dice: &mut Dice| {
         let arns: Vec<String> = (0..4).filter(|_| dice.one_in(2)).map(arn).collect();
         format!(
-            "integration_arns: [{}]",
+            "lookup: {}, integration_arns: [{}]",
+            ["each", "list"][dice.below(2)],
             [arns, vec![arn(4)]].concat().join(", ")
         )
     };

@@ -2,7 +2,7 @@
 //! and what is shown follows from them alone. (The program keeps what is shown and changes it by each poll.)
 
 use glue_integration_exporter::clock::Moment;
-use glue_integration_exporter::config::{Query, Watch};
+use glue_integration_exporter::config::{Lookup, Query, Watch};
 use glue_integration_exporter::last_good::{Key, key};
 use glue_integration_exporter::snapshot::{
     Integration, PolledScope, Presence, ScopeState, Shown, Snapshot, Status,
@@ -106,6 +106,49 @@ impl Asked {
     }
 }
 
+fn is(query: &Query, arn: &str) -> bool {
+    matches!(query, Query::Integration(of) if of.as_str() == arn)
+}
+
+/// What the answers to a query brought, and when the answer was whole, if it was.
+type Brought = (Vec<(Arc<Integration>, Instant)>, Option<Instant>);
+
+fn asked_for(query: &Query, replies: &[Reply]) -> Brought {
+    let of_query: Vec<&Reply> = replies
+        .iter()
+        .filter(|reply| reply.query == *query)
+        .collect();
+    let full = of_query
+        .last()
+        .filter(|last| last.last && !of_query.iter().any(|reply| reply.lacks))
+        .map(|last| last.at.at);
+    let sights = of_query
+        .iter()
+        .flat_map(|reply| {
+            let integrations = reply.integrations.iter().cloned();
+            integrations.map(|integration| (integration, reply.at.at))
+        })
+        .collect();
+    (sights, full)
+}
+
+/// In a scope that looks its integrations up: what the listing brought of one is the answer; what a whole listing lacks was asked for.
+fn looked_up_or_asked(query: &Query, replies: &[Reply]) -> Brought {
+    if !matches!(query, Query::Integration(_)) {
+        return asked_for(query, replies);
+    }
+    let (mut sights, whole) = asked_for(&Query::All, replies);
+    sights.retain(|(integration, _)| is(query, &integration.arn));
+    match sights.last() {
+        Some((_, at)) => {
+            let at = *at;
+            (sights, Some(at))
+        }
+        None if whole.is_some() => asked_for(query, replies),
+        None => (sights, None),
+    }
+}
+
 impl Model {
     pub fn new(watches: &[Watch]) -> Self {
         Self {
@@ -198,9 +241,22 @@ impl Model {
             started,
             ended,
             up,
-            replies,
+            mut replies,
         } = polled;
         let scope = self.scopes.get_mut(&key).unwrap();
+        let looked_up = scope.watch.lookup == Lookup::List;
+        // Of a listing that some are looked up in, the others are nobody's.
+        for reply in &mut replies {
+            if looked_up && reply.query == Query::All {
+                reply.integrations.retain(|integration| {
+                    scope
+                        .watch
+                        .queries
+                        .iter()
+                        .any(|query| is(query, &integration.arn))
+                });
+            }
+        }
         // The later sight within a poll is right, whatever brought it.
         let mut seen: BTreeMap<&String, (Status, Moment)> = BTreeMap::new();
         for reply in &replies {
@@ -218,25 +274,19 @@ impl Model {
         let mut all = true;
         let mut failed: Vec<(Query, bool)> = Vec::new();
         for (query, asked) in &mut scope.asked {
-            let of_query: Vec<&Reply> = replies
-                .iter()
-                .filter(|reply| reply.query == *query)
-                .collect();
-            let full = of_query
-                .last()
-                .filter(|last| last.last && !of_query.iter().any(|reply| reply.lacks))
-                .map(|last| last.at.at);
+            let (sights, full) = if looked_up {
+                looked_up_or_asked(query, &replies)
+            } else {
+                asked_for(query, &replies)
+            };
             let before: Vec<String> = asked
                 .standing(&self.denied)
                 .map(|(arn, ..)| arn.clone())
                 .collect();
-            let mut brought = false;
-            for reply in &of_query {
-                for integration in &reply.integrations {
-                    brought = true;
-                    let sight = (Arc::clone(integration), reply.at.at);
-                    asked.sights.insert(integration.arn.clone(), sight);
-                }
+            let brought = !sights.is_empty();
+            for (integration, at) in sights {
+                let arn = integration.arn.clone();
+                asked.sights.insert(arn, (integration, at));
             }
             if let Some(at) = full {
                 asked.full = Some((started.at, at));
