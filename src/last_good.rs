@@ -13,8 +13,7 @@ use crate::glue::{Answer, one_spelling};
 use crate::snapshot::{PolledScope, Presence, ScopeState, Shown, Snapshot, Status};
 use scope::{Known, Scope, Sight};
 use std::borrow::Cow;
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use stored::{StoredPoll, StoredScope, StoredStatus};
@@ -60,7 +59,7 @@ pub struct Applied {
 pub struct LastGood {
     scopes: BTreeMap<Key, Scope>,
     /// By integration ARN. Outlives the data it came from: only AWS's word that an integration is gone ends it.
-    statuses: BTreeMap<String, StatusSince>,
+    statuses: HashMap<String, StatusSince>,
     /// When AWS last answered that an integration is gone, for as long as a poll may be under way that saw it before that.
     gone: BTreeMap<String, Instant>,
 }
@@ -82,7 +81,7 @@ impl LastGood {
                 .into_iter()
                 .map(|watch| (key(watch), Scope::new(watch)))
                 .collect(),
-            statuses: BTreeMap::new(),
+            statuses: HashMap::new(),
             gone: BTreeMap::new(),
         }
     }
@@ -214,7 +213,7 @@ impl LastGood {
         };
         let now = poll.ended.at;
         // Of an integration that came twice in this poll only the later sight counts: an earlier page's status was never shown.
-        let mut seen: BTreeMap<String, (Status, Moment)> = BTreeMap::new();
+        let mut seen: HashMap<String, (Status, Moment)> = HashMap::new();
         for (integration, moment) in poll.answers.iter().flat_map(|answer| &answer.integrations) {
             let sight = (integration.status, *moment);
             let latest = seen.entry(integration.arn.clone()).or_insert(sight);
@@ -237,7 +236,7 @@ impl LastGood {
         }
     }
 
-    fn note_statuses(&mut self, seen: &BTreeMap<String, (Status, Moment)>) -> Vec<Change> {
+    fn note_statuses(&mut self, seen: &HashMap<String, (Status, Moment)>) -> Vec<Change> {
         let mut changes = Vec::new();
         for (arn, (status, moment)) in seen {
             let now = StatusSince {
@@ -245,16 +244,16 @@ impl LastGood {
                 since: moment.wall,
                 seen: moment.at,
             };
-            match self.statuses.entry(arn.clone()) {
-                Entry::Vacant(entry) => {
-                    entry.insert(now);
+            match self.statuses.get_mut(arn) {
+                None => {
+                    self.statuses.insert(arn.clone(), now);
                 }
-                Entry::Occupied(mut entry) if now.seen >= entry.get().seen => {
-                    let before = entry.get().status;
+                Some(known) if now.seen >= known.seen => {
+                    let before = known.status;
                     if before == *status {
-                        entry.get_mut().seen = now.seen;
+                        known.seen = now.seen;
                     } else {
-                        entry.insert(now);
+                        *known = now;
                         changes.push(Change {
                             arn: arn.clone(),
                             from: before,
@@ -262,9 +261,11 @@ impl LastGood {
                         });
                     }
                 }
-                Entry::Occupied(_) => {}
+                Some(_) => {}
             }
         }
+        // For people who read the log.
+        changes.sort_by(|one, other| one.arn.cmp(&other.arn));
         changes
     }
 
@@ -341,7 +342,7 @@ impl LastGood {
         let mut configured: BTreeMap<Cow<'_, str>, bool> = BTreeMap::new();
         let mut scopes = Vec::with_capacity(self.scopes.len());
         for ((name, region), scope) in &self.scopes {
-            let mut of_scope: BTreeSet<&str> = BTreeSet::new();
+            let mut of_scope: HashSet<&str> = HashSet::new();
             for (query, known) in &scope.queries {
                 for (arn, sight) in &known.sights {
                     let shown = lasts(sight.seen + scope.stale_after);
@@ -386,8 +387,9 @@ impl LastGood {
                     .map_or(0.0, |since| since.since),
             })
             .collect();
-        let shown: BTreeMap<Cow<'_, str>, &str> = integrations
-            .iter()
+        // A scope that only lists has none to be looked up.
+        let looked_up = integrations.iter().filter(|_| !configured.is_empty());
+        let shown: HashMap<Cow<'_, str>, &str> = looked_up
             .map(|shown| shown.integration.arn.as_str())
             .map(|arn| (one_spelling(arn), arn))
             .collect();

@@ -23,11 +23,6 @@ impl IntegrationArn {
         &self.region
     }
 
-    /// The account that it names, of 12 digits.
-    pub fn account(&self) -> &str {
-        self.text.split(':').nth(4).unwrap_or_default()
-    }
-
     /// The one spelling for both that are accepted (`integration:ID`, `integration/ID`), to be compared by.
     pub(super) fn canonical(&self) -> String {
         self.text.replace('/', ":")

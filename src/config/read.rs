@@ -189,27 +189,11 @@ impl Reader {
         let Given::Right(Lookup::List, lookup_at) = self.value(fields, "lookup") else {
             return Lookup::Each;
         };
-        let Some((first, _)) = integrations.items.first() else {
-            if integrations.complete {
-                self.mistake(
-                    &lookup_at,
-                    "there are no `integration_arns` that `list` would look up; allowed: `each`, or `integration_arns` beside it",
-                );
-            }
-            return Lookup::List;
-        };
-        let others = integrations
-            .items
-            .iter()
-            .filter(|(arn, _)| arn.account() != first.account());
-        for (arn, at) in others {
-            let text = format!(
-                "{} is of the account {}, the first one of {}; a listing answers for one account; allowed: ARNs of one account, or `lookup: each`",
-                self.shown(arn.as_str()),
-                arn.account(),
-                first.account()
+        if integrations.items.is_empty() && integrations.complete {
+            self.mistake(
+                &lookup_at,
+                "there are no `integration_arns` that `list` would look up; allowed: `each`, or `integration_arns` beside it",
             );
-            self.mistake(at, text);
         }
         Lookup::List
     }

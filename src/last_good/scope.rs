@@ -132,7 +132,7 @@ impl Scope {
     pub fn apply(
         &mut self,
         poll: PollResult,
-        seen: &BTreeMap<String, (Status, Moment)>,
+        seen: &HashMap<String, (Status, Moment)>,
     ) -> BTreeMap<String, Instant> {
         let mut gone: BTreeMap<String, Instant> = BTreeMap::new();
         let seen_before: BTreeSet<String> = self
@@ -154,7 +154,8 @@ impl Scope {
                     {
                         gone.insert(arn.to_string(), at.at);
                     }
-                    gone.extend(before.into_keys().map(|arn| (arn, at.at)));
+                    let not_seen = before.into_keys().filter(|arn| !seen.contains_key(arn));
+                    gone.extend(not_seen.map(|arn| (arn, at.at)));
                 }
                 Err(_) => {
                     up = false;

@@ -14,11 +14,19 @@ fn publish(criterion: &mut Criterion) {
     group.sample_size(20);
     for integrations in [100, 1_000, 10_000] {
         let snapshot = snapshot(integrations);
-        group.bench_with_input(
-            BenchmarkId::from_parameter(integrations),
-            &snapshot,
-            |bencher, snapshot| bencher.iter(|| Page::render(snapshot)),
-        );
+        let before = Page::render(&snapshot, &Page::default());
+        let mut changed = snapshot.clone();
+        changed.integrations[integrations / 2].status_since += 1.0;
+        for (what, snapshot, before) in [
+            ("all", &snapshot, &Page::default()),
+            ("one changed", &changed, &before),
+            ("none changed", &snapshot, &before),
+        ] {
+            let id = BenchmarkId::new(what, integrations);
+            group.bench_function(id, |bencher| {
+                bencher.iter(|| Page::render(snapshot, before));
+            });
+        }
     }
     group.finish();
 }
