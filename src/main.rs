@@ -3,12 +3,7 @@
 use clap::Parser;
 use glue_integration_exporter::cli::{Cli, Command};
 use glue_integration_exporter::{commands, glue, logging};
-use mimalloc::MiMalloc;
 use std::process::ExitCode;
-
-/// A poll costs two thirds of what it does with glibc's, and memory does not grow with the number of threads.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
