@@ -13,7 +13,7 @@ use crate::glue::{Answer, one_spelling};
 use crate::snapshot::{PolledScope, Presence, ScopeState, Shown, Snapshot, Status};
 use scope::{Known, Scope, Sight};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use stored::{StoredPoll, StoredScope, StoredStatus};
@@ -213,15 +213,15 @@ impl LastGood {
         };
         let now = poll.ended.at;
         // Of an integration that came twice in this poll only the later sight counts: an earlier page's status was never shown.
-        let mut seen: HashMap<String, (Status, Moment)> = HashMap::new();
+        let mut seen: HashMap<&str, (Status, Moment)> = HashMap::new();
         for (integration, moment) in poll.answers.iter().flat_map(|answer| &answer.integrations) {
             let sight = (integration.status, *moment);
-            let latest = seen.entry(integration.arn.clone()).or_insert(sight);
+            let latest = seen.entry(&integration.arn).or_insert(sight);
             if moment.at >= latest.1.at {
                 *latest = sight;
             }
         }
-        let gone = scope.apply(poll, &seen);
+        let gone = scope.apply(&poll, &seen);
         let next_end = scope.next_end(now);
         let known = self.statuses.len();
         let changes = self.note_statuses(&seen);
@@ -236,7 +236,7 @@ impl LastGood {
         }
     }
 
-    fn note_statuses(&mut self, seen: &HashMap<String, (Status, Moment)>) -> Vec<Change> {
+    fn note_statuses(&mut self, seen: &HashMap<&str, (Status, Moment)>) -> Vec<Change> {
         let mut changes = Vec::new();
         for (arn, (status, moment)) in seen {
             let now = StatusSince {
@@ -244,9 +244,9 @@ impl LastGood {
                 since: moment.wall,
                 seen: moment.at,
             };
-            match self.statuses.get_mut(arn) {
+            match self.statuses.get_mut(*arn) {
                 None => {
-                    self.statuses.insert(arn.clone(), now);
+                    self.statuses.insert((*arn).to_owned(), now);
                 }
                 Some(known) if now.seen >= known.seen => {
                     let before = known.status;
@@ -255,7 +255,7 @@ impl LastGood {
                     } else {
                         *known = now;
                         changes.push(Change {
-                            arn: arn.clone(),
+                            arn: (*arn).to_owned(),
                             from: before,
                             to: *status,
                         });
@@ -336,24 +336,17 @@ impl LastGood {
             }
             lasts
         };
-        // The latest sight says what an integration is; it is shown for as long as any scope may show its own sight of it.
-        let mut latest: BTreeMap<&str, (&Sight, bool)> = BTreeMap::new();
+        // Each with whether its scope may show it. The latest sight says what an integration is; it is shown for as long as any scope
+        // may show its own sight of it.
+        let mut sights: Vec<(&str, &Sight, bool)> = Vec::new();
         // By the one spelling of the ARN: whether some query that asks for it was answered that there is none.
         let mut configured: BTreeMap<Cow<'_, str>, bool> = BTreeMap::new();
         let mut scopes = Vec::with_capacity(self.scopes.len());
         for ((name, region), scope) in &self.scopes {
-            let mut of_scope: HashSet<&str> = HashSet::new();
+            let first = sights.len();
             for (query, known) in &scope.queries {
                 for (arn, sight) in &known.sights {
-                    let shown = lasts(sight.seen + scope.stale_after);
-                    if shown {
-                        of_scope.insert(arn);
-                    }
-                    let entry = latest.entry(arn).or_insert((sight, false));
-                    entry.1 |= shown;
-                    if sight.seen >= entry.0.seen {
-                        entry.0 = sight;
-                    }
+                    sights.push((arn, sight, lasts(sight.seen + scope.stale_after)));
                 }
                 if let Query::Integration(arn) = query {
                     let absent = known.sights.is_empty()
@@ -363,6 +356,12 @@ impl LastGood {
                     *configured.entry(one_spelling(arn.as_str())).or_default() |= absent;
                 }
             }
+            let of_scope = &mut sights[first..];
+            of_scope.sort_by_key(|(arn, ..)| *arn);
+            let integrations = of_scope
+                .chunk_by(|one, other| one.0 == other.0)
+                .filter(|sights| sights.iter().any(|(_, _, shown)| *shown))
+                .count();
             scopes.push(ScopeState {
                 scope: name.to_string(),
                 region: region.to_string(),
@@ -371,20 +370,19 @@ impl LastGood {
                     up: polled.up,
                     stale: polled.stale,
                     last_success: scope.last_success,
-                    integrations: of_scope.len(),
+                    integrations,
                     duration: polled.duration,
                 }),
             });
         }
-        let integrations: Vec<Shown> = latest
-            .into_values()
-            .filter(|(_, shown)| *shown)
-            .map(|(sight, _)| Shown {
+        sights.sort_by_key(|(arn, ..)| *arn);
+        let integrations: Vec<Shown> = sights
+            .chunk_by(|one, other| one.0 == other.0)
+            .filter(|sights| sights.iter().any(|(_, _, shown)| *shown))
+            .filter_map(|sights| sights.iter().max_by_key(|(_, sight, _)| sight.seen))
+            .map(|(arn, sight, _)| Shown {
                 integration: Arc::clone(&sight.integration),
-                status_since: self
-                    .statuses
-                    .get(&sight.integration.arn)
-                    .map_or(0.0, |since| since.since),
+                status_since: self.statuses.get(*arn).map_or(0.0, |since| since.since),
             })
             .collect();
         // A scope that only lists has none to be looked up.

@@ -7,7 +7,7 @@ use crate::config::{Query, Watch};
 use crate::glue::LARGEST_LISTING;
 use crate::snapshot::{Integration, Status};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -131,42 +131,45 @@ impl Scope {
     /// its credentials may be those of another account. `seen` is what this poll brought.
     pub fn apply(
         &mut self,
-        poll: PollResult,
-        seen: &HashMap<String, (Status, Moment)>,
+        poll: &PollResult,
+        seen: &HashMap<&str, (Status, Moment)>,
     ) -> BTreeMap<String, Instant> {
         let mut gone: BTreeMap<String, Instant> = BTreeMap::new();
-        let seen_before: BTreeSet<String> = self
+        let sighted: HashSet<&str> = self
+            .queries
+            .iter()
+            .flat_map(|(_, known)| known.sights.keys().map(String::as_str))
+            .collect();
+        let seen_before: HashSet<String> = self
             .configured()
-            .filter(|arn| self.sights(arn).next().is_some())
+            .filter(|arn| sighted.contains(arn))
             .map(str::to_owned)
             .collect();
         let mut up = true;
         // That there was nothing is older data too.
         let mut older_emptiness = false;
-        for ((query, known), answer) in self.queries.iter_mut().zip(poll.answers) {
-            match answer.outcome {
+        for ((query, known), answer) in self.queries.iter_mut().zip(&poll.answers) {
+            match &answer.outcome {
                 Ok(at) => {
-                    let before = std::mem::take(&mut known.sights);
-                    known.see(answer.integrations, &before);
+                    let not_listed = known.see_all(&answer.integrations);
                     known.complete = Some(at.at);
                     if let Query::Integration(arn) = query
                         && seen_before.contains(arn.as_str())
                     {
                         gone.insert(arn.to_string(), at.at);
                     }
-                    let not_seen = before.into_keys().filter(|arn| !seen.contains_key(arn));
-                    gone.extend(not_seen.map(|arn| (arn, at.at)));
+                    gone.extend(not_listed.into_iter().map(|arn| (arn, at.at)));
                 }
                 Err(_) => {
                     up = false;
                     let brought_nothing = answer.integrations.is_empty();
-                    known.see(answer.integrations, &BTreeMap::new());
+                    known.see(&answer.integrations);
                     known.bound(self.stale_after, poll.ended.at);
                     older_emptiness |= brought_nothing && known.complete.is_some();
                 }
             }
         }
-        gone.retain(|arn, _| !seen.contains_key(arn));
+        gone.retain(|arn, _| !seen.contains_key(arn.as_str()));
         let older_sight = self.queries.iter().any(|(_, known)| {
             // What another query of this poll was told to be gone will not be kept.
             known.sights.iter().any(|(arn, sight)| {
@@ -193,12 +196,6 @@ impl Scope {
             Query::Integration(arn) => Some(arn.as_str()),
             Query::Target(_) | Query::All => None,
         })
-    }
-
-    fn sights(&self, arn: &str) -> impl Iterator<Item = &Sight> {
-        self.queries
-            .iter()
-            .filter_map(move |(_, known)| known.sights.get(arn))
     }
 
     pub fn next_end(&self, now: Instant) -> Option<Instant> {
@@ -230,26 +227,36 @@ impl Known {
         }
     }
 
-    /// Takes over what was seen. A description that is the same as the one `before` or here is not kept twice: the page and what
-    /// is known share one.
-    fn see(
-        &mut self,
-        integrations: Vec<(Arc<Integration>, Moment)>,
-        before: &BTreeMap<String, Sight>,
-    ) {
+    /// Takes over what was seen. A description that is the same as before is not kept twice: the page and what is known share one.
+    fn see(&mut self, integrations: &[(Arc<Integration>, Moment)]) {
         for (integration, moment) in integrations {
-            let arn = integration.arn.clone();
-            let known = self.sights.get(&arn).or_else(|| before.get(&arn));
-            let same = known.filter(|known| known.integration == integration);
-            let integration = same.map_or(integration, |known| Arc::clone(&known.integration));
-            self.sights.insert(
-                arn,
-                Sight {
-                    integration,
-                    seen: moment.at,
-                },
-            );
+            match self.sights.get_mut(&integration.arn) {
+                Some(sight) if sight.integration == *integration => sight.seen = moment.at,
+                _ => {
+                    let integration = Arc::clone(integration);
+                    let seen = moment.at;
+                    self.sights
+                        .insert(integration.arn.clone(), Sight { integration, seen });
+                }
+            }
         }
+    }
+
+    /// Takes over a complete answer. Returns what was known and is not in it.
+    fn see_all(&mut self, integrations: &[(Arc<Integration>, Moment)]) -> Vec<String> {
+        self.see(integrations);
+        let listed = integrations.iter().map(|(integration, _)| &integration.arn);
+        // Both are sorted, and mostly nothing has gone.
+        if self.sights.keys().eq(listed.clone()) {
+            return Vec::new();
+        }
+        let listed: HashSet<&String> = listed.collect();
+        let others = self.sights.keys().filter(|arn| !listed.contains(arn));
+        let others: Vec<String> = others.cloned().collect();
+        for arn in &others {
+            self.sights.remove(arn);
+        }
+        others
     }
 
     /// An answer that never ends, with other integrations each time, would fill the memory before the first of them is too old to be
