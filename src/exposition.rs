@@ -108,12 +108,12 @@ impl Page {
 
     /// The same, compressed.
     pub fn gzip(&self, format: Format, own: &Own, now: f64) -> Vec<Bytes> {
-        let mut deflater = Deflater::default();
-        for text in self.ages(format, now) {
-            deflater.add(&text);
-        }
-        let ages = deflater.end();
-        let own = deflater.deflate(&self.own(format, own));
+        let (ages, own) = Deflater::with(|deflater| {
+            for text in self.ages(format, now) {
+                deflater.add(&text);
+            }
+            (deflater.end(), deflater.deflate(&self.own(format, own)))
+        });
         gzip::member(&[&ages, &self.rows[format as usize].deflated, &own])
     }
 

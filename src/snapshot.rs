@@ -68,7 +68,7 @@ pub struct Integration {
     pub source_arn: String,
     pub target_arn: String,
     pub status: Status,
-    /// What AWS sent as the status, for a log line about one that is unknown.
+    /// What AWS sent as a status that is unknown, for a log line about it.
     pub status_text: Option<String>,
     /// Unix time in seconds.
     pub created: Option<f64>,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use crc32fast::Hasher;
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
+use std::cell::Cell;
 use std::io::Write;
 use std::mem;
 
@@ -18,9 +19,16 @@ const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
 #[derive(Debug)]
 pub struct Deflater {
     encoder: DeflateEncoder<Vec<u8>>,
+    /// The part before has left something to be referred to.
+    used: bool,
     /// Of the part under way.
     sum: Hasher,
     length: usize,
+}
+
+thread_local! {
+    /// Making one takes longer than compressing a small scrape with it.
+    static DEFLATER: Cell<Option<Deflater>> = const { Cell::new(None) };
 }
 
 /// A part of a text, compressed.
@@ -36,6 +44,7 @@ impl Default for Deflater {
     fn default() -> Self {
         Self {
             encoder: DeflateEncoder::new(Vec::new(), Compression::fast()),
+            used: false,
             sum: Hasher::new(),
             length: 0,
         }
@@ -43,9 +52,20 @@ impl Default for Deflater {
 }
 
 impl Deflater {
+    /// Does something with this thread's own. One that panicked over its work is not used again.
+    pub fn with<T>(work: impl FnOnce(&mut Self) -> T) -> T {
+        let mut deflater = DEFLATER.take().unwrap_or_default();
+        let done = work(&mut deflater);
+        DEFLATER.set(Some(deflater));
+        done
+    }
+
     /// Adds to the part under way.
     pub fn add(&mut self, text: &str) {
         // Writing to memory does not fail.
+        if mem::take(&mut self.used) {
+            let _ = self.encoder.reset(Vec::new());
+        }
         let _ = self.encoder.write_all(text.as_bytes());
         self.sum.update(text.as_bytes());
         self.length += text.len();
@@ -54,10 +74,9 @@ impl Deflater {
     /// Ends the part; what is added from now on is the next one.
     pub fn end(&mut self) -> Deflated {
         let _ = self.encoder.flush();
-        let bytes = mem::take(self.encoder.get_mut());
-        let _ = self.encoder.reset(Vec::new());
+        self.used = true;
         Deflated {
-            bytes: Bytes::from(bytes.into_boxed_slice()),
+            bytes: Bytes::from(mem::take(self.encoder.get_mut()).into_boxed_slice()),
             sum: mem::take(&mut self.sum),
             length: mem::take(&mut self.length),
         }

@@ -6,6 +6,7 @@ use crate::config::{RegionName, ScopeName};
 use crate::glue::{Observer, Operation, Reason};
 use crate::version;
 use prometheus::core::Metric as _;
+use prometheus::proto::Bucket;
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -136,7 +137,16 @@ pub struct Own {
 #[derive(Debug)]
 struct Histograms {
     metric: Metric,
-    rows: Vec<(Operation, Histogram)>,
+    rows: Vec<OfOperation>,
+}
+
+#[derive(Debug)]
+struct OfOperation {
+    operation: Operation,
+    histogram: Histogram,
+    labels: String,
+    /// The same with each bound.
+    buckets: Vec<String>,
 }
 
 impl Own {
@@ -277,53 +287,58 @@ impl Observer for Own {
 
 impl Histograms {
     fn new(metric: Metric) -> prometheus::Result<Self> {
-        let row = |operation| {
-            let opts = HistogramOpts::new(metric.name, metric.help);
-            let row = Histogram::with_opts(opts.buckets(DURATION_BUCKETS.to_vec()))?;
-            Ok((operation, row))
-        };
         let rows = Operation::ALL
             .into_iter()
-            .map(row)
+            .map(|operation| OfOperation::new(operation, &metric))
             .collect::<prometheus::Result<_>>()?;
         Ok(Self { metric, rows })
     }
 
     fn observe(&self, operation: Operation, duration: Duration) {
-        for (of, row) in &self.rows {
-            if *of == operation {
-                row.observe(duration.as_secs_f64());
-            }
+        for row in self.rows.iter().filter(|row| row.operation == operation) {
+            row.histogram.observe(duration.as_secs_f64());
         }
     }
 
-    /// Not with the crate's own encoder: it prints the bounds as `le="1"` where OpenMetrics has `le="1.0"`, so a series would change
-    /// its identity with the format.
     fn write(&self, text: &mut Text) {
         let mut samples = Samples::default();
         let part = |suffix| format!("{}_{suffix}", self.metric.name);
         let (bucket, sum, observed) = (part("bucket"), part("sum"), part("count"));
-        for (operation, row) in &self.rows {
-            let mut labels = String::new();
-            label(&mut labels, "operation", operation.as_str());
-            let row = row.metric();
-            let row = row.get_histogram();
-            let mut below = |bound: &str, number| {
-                let mut labels = labels.clone();
-                label(&mut labels, "le", bound);
-                samples.add(&bucket, &labels, count(number));
-            };
-            for bucket in row.get_bucket() {
-                // Debug writes a whole number as 1.0.
-                below(
-                    &format!("{:?}", bucket.upper_bound()),
-                    bucket.cumulative_count(),
-                );
+        for row in &self.rows {
+            let histogram = row.histogram.metric();
+            let histogram = histogram.get_histogram();
+            let all = histogram.get_sample_count();
+            let below = histogram.get_bucket().iter();
+            let below = below.map(Bucket::cumulative_count).chain([all]);
+            for (labels, number) in row.buckets.iter().zip(below) {
+                samples.add(&bucket, labels, count(number));
             }
-            below("+Inf", row.get_sample_count());
-            samples.add(&sum, &labels, row.get_sample_sum());
-            samples.add(&observed, &labels, count(row.get_sample_count()));
+            samples.add(&sum, &row.labels, histogram.get_sample_sum());
+            samples.add(&observed, &row.labels, count(all));
         }
         text.family(&self.metric, &samples);
+    }
+}
+
+impl OfOperation {
+    /// Not with the crate's own encoder: it prints the bounds as `le="1"` where OpenMetrics has `le="1.0"`, so a series would change
+    /// its identity with the format.
+    fn new(operation: Operation, metric: &Metric) -> prometheus::Result<Self> {
+        let mut labels = String::new();
+        label(&mut labels, "operation", operation.as_str());
+        // Debug writes a whole number as 1.0.
+        let bounds = DURATION_BUCKETS.iter().map(|bound| format!("{bound:?}"));
+        let buckets = bounds.chain(["+Inf".to_owned()]).map(|bound| {
+            let mut labels = labels.clone();
+            label(&mut labels, "le", &bound);
+            labels
+        });
+        let opts = HistogramOpts::new(metric.name, metric.help);
+        Ok(Self {
+            operation,
+            histogram: Histogram::with_opts(opts.buckets(DURATION_BUCKETS.to_vec()))?,
+            buckets: buckets.collect(),
+            labels,
+        })
     }
 }

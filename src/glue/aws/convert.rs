@@ -33,7 +33,9 @@ pub fn page(output: DescribeInboundIntegrationsOutput) -> Page {
 }
 
 fn integration(item: InboundIntegration) -> Integration {
-    let status_text = Some(item.status.as_str().to_owned()).filter(|text| text != NO_STATUS);
+    let text = item.status.as_str();
+    let status = Status::read(text);
+    let is_told = status == Status::Unknown && text != NO_STATUS;
     let config = item.integration_config;
     let (refresh_interval, continuous_sync, source_properties, target_namespace) = config
         .map_or_else(Default::default, |config| {
@@ -52,8 +54,8 @@ fn integration(item: InboundIntegration) -> Integration {
         name: String::new(),
         source_arn: item.source_arn,
         target_arn: item.target_arn,
-        status: status_text.as_deref().map_or(Status::Unknown, Status::read),
-        status_text,
+        status,
+        status_text: is_told.then(|| text.to_owned()),
         created: created(&item.create_time),
         refresh_interval,
         continuous_sync,
