@@ -15,7 +15,8 @@ use attempts::Attempts;
 use aws_config::default_provider::region::DefaultRegionChain;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_glue::config::{
-    Builder, IdentityCache, RuntimeComponents, SharedCredentialsProvider, SharedHttpClient,
+    Builder, IdentityCache, ProvideCredentials, RuntimeComponents, SharedCredentialsProvider,
+    SharedHttpClient,
 };
 use aws_sdk_glue::error::SdkError;
 use aws_sdk_glue::operation::RequestId;
@@ -24,9 +25,10 @@ use aws_smithy_http_client::{Connector, tls};
 use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
-use credentials::{LOAD_TIMEOUT, Loader, Origin};
+use credentials::{LOAD_TIMEOUT, Loader, Origin, Provider};
 use metered::{CALL, Metered};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -51,6 +53,8 @@ const LEAST_LOAD_PERIOD: Duration = Duration::from_secs(2);
 pub struct Sdk {
     http: SharedHttpClient,
     observer: Arc<dyn Observer>,
+    /// One for each set of credentials that a client uses.
+    loaders: Arc<Mutex<HashMap<Credentials, Weak<Loader>>>>,
 }
 
 impl Sdk {
@@ -59,6 +63,7 @@ impl Sdk {
         Self {
             http: http_client(ProxyConfig::from_env()),
             observer,
+            loaders: Arc::default(),
         }
     }
 
@@ -75,9 +80,22 @@ impl Sdk {
             credentials: credentials.clone(),
             region: Region::new(region.as_str().to_owned()),
         });
+        let provider = Arc::new(Provider::new(self.loader(credentials), Arc::clone(&origin)));
+        let shared: Arc<dyn ProvideCredentials> = Arc::<Provider>::clone(&provider);
         let builder = Builder::from(&origin.sdk_config().await)
-            .credentials_provider(SharedCredentialsProvider::new(Loader::new(origin)));
-        self.client(builder, region, credentials.clone(), budget)
+            .credentials_provider(SharedCredentialsProvider::new(shared));
+        self.client(builder, region, credentials.clone(), Some(provider), budget)
+    }
+
+    fn loader(&self, credentials: &Credentials) -> Arc<Loader> {
+        let mut loaders = self.loaders.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loader) = loaders.get(credentials).and_then(Weak::upgrade) {
+            return loader;
+        }
+        let loader = Arc::default();
+        loaders.retain(|_, loader| loader.strong_count() > 0);
+        loaders.insert(credentials.clone(), Arc::downgrade(&loader));
+        loader
     }
 
     /// A client of a simulated endpoint on this machine: neither the environment's credentials, nor its endpoints or proxies have a say.
@@ -90,6 +108,7 @@ impl Sdk {
         let sdk = Self {
             http: http_client(ProxyConfig::disabled()),
             observer,
+            loaders: Arc::default(),
         };
         let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
@@ -110,6 +129,7 @@ impl Sdk {
             Builder::from(&config),
             region,
             Credentials::default(),
+            None,
             budget,
         )
     }
@@ -119,6 +139,7 @@ impl Sdk {
         builder: Builder,
         region: &RegionName,
         credentials: Credentials,
+        provider: Option<Arc<Provider>>,
         budget: Budget,
     ) -> AwsGlue {
         let tokens = TokenBucket::builder()
@@ -148,6 +169,7 @@ impl Sdk {
             }),
             region: region.clone(),
             credentials,
+            provider,
             budget,
             observer: Arc::clone(&self.observer),
         }
@@ -197,6 +219,7 @@ pub struct AwsGlue {
     connection: Mutex<Connection>,
     region: RegionName,
     credentials: Credentials,
+    provider: Option<Arc<Provider>>,
     budget: Budget,
     observer: Arc<dyn Observer>,
 }
@@ -348,6 +371,9 @@ impl AwsGlue {
     fn client(&self) -> aws_sdk_glue::Client {
         let mut connection = self.connection();
         if connection.refused && connection.made.elapsed() >= LEAST_LOAD_PERIOD {
+            if let Some(provider) = &self.provider {
+                provider.refused();
+            }
             *connection = Connection {
                 client: client_without_identity(connection.client.config()),
                 made: Instant::now(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -157,6 +158,35 @@ fn an_sts_that_is_not_there() {
         sts_answer(asked, Ok("3000-01-01T00:00:00Z"))
     });
     case.recovers_with("ASIAASSUMED");
+}
+
+#[test]
+fn a_role_is_assumed_once_for_all_regions_and_scopes() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let sts = Double::sts(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Ok("3000-01-01T00:00:00Z")
+    });
+    let scopes = format!(
+        "regions: [eu-west-1], role_arn: '{ROLE}'}}, \
+         {{name: others, regions: [eu-west-1, eu-west-2, eu-central-1, us-east-1, us-west-2], role_arn: '{ROLE}'"
+    );
+    let mut case = Case::new(&scopes, |setup| {
+        with_keys(setup).env("AWS_ENDPOINT_URL_STS", &sts.url())
+    });
+    for polls in 1..=2 {
+        case.poll();
+        // Every region of both scopes has been asked with the role's credentials.
+        until("all have polled", SOON, || {
+            let asked = case.sim.handle.requests();
+            let with_role = asked
+                .iter()
+                .filter(|asked| asked.access_key_id == "ASIAASSUMED");
+            (with_role.count() == asked.len() && asked.len() == 6 * polls).then_some(())
+        });
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+    }
 }
 
 #[test]
@@ -364,9 +394,14 @@ impl Case {
     }
 
     fn configure(&self) {
-        let (scope, timeout) = (&self.scope, self.timeout);
+        let timeout = self.timeout;
+        let scope = if self.scope.contains("regions:") {
+            self.scope.clone()
+        } else {
+            format!("regions: [eu-west-1], {}", self.scope)
+        };
         let config = format!(
-            "polling: {{interval: 1h, timeout: {timeout}s}}\nscopes: [{{name: all, regions: [eu-west-1], {scope}}}]\n"
+            "polling: {{interval: 1h, timeout: {timeout}s}}\nscopes: [{{name: all, {scope}}}]\n"
         );
         self.write("config.yaml", &config);
     }
@@ -414,8 +449,12 @@ impl Case {
     }
 
     fn fails_again(&mut self) {
-        let scrape = self.poll();
-        assert_eq!(scrape.of_scope("scope_up", "all"), Some(0.0));
+        self.poll();
+        // The page is there a little after the counter.
+        let scrape = until("the page says so", SOON, || {
+            let scrape = self.daemon().scrape();
+            (scrape.of_scope("scope_up", "all") == Some(0.0)).then_some(scrape)
+        });
         assert_eq!(failures(&scrape).len(), 1, "{:?}", failures(&scrape));
         assert_eq!(failures(&scrape)[0].0, "credentials");
     }

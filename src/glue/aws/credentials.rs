@@ -5,6 +5,7 @@
 //! second time beside itself.
 
 use super::children;
+use crate::clock::Clock;
 use crate::config::Credentials;
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
@@ -14,8 +15,8 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, future};
 use aws_sdk_glue::config::SharedHttpClient;
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -24,6 +25,10 @@ use tokio::time::Instant;
 pub const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a load brought that nobody fetched is not used later than this: credentials live for 15 minutes at the least.
 const KEPT: Duration = Duration::from_secs(300);
+/// Before they expire credentials are loaded again: the SDK asks for new ones 10 s before at the latest.
+const SPARE: Duration = Duration::from_secs(60);
+/// Credentials that do not say when they expire serve other regions for so long: those that start together.
+const SHARED: Duration = Duration::from_secs(30);
 /// Seen in CloudTrail and in the assumed role's ARN: a fixed name lets a policy or a person recognise the exporter.
 const SESSION_NAME: &str = "glue-integration-exporter";
 
@@ -85,23 +90,28 @@ impl Origin {
     }
 }
 
-/// A provider of the SDK that loads so.
+/// Loads one set of credentials for all regions. Each region asks with an origin of its own, so that a security token service
+/// that fails in one region costs that region alone, and what any of them has loaded serves all.
+#[derive(Default)]
 pub struct Loader {
-    origin: Arc<Origin>,
     under_way: Mutex<Option<(Instant, JoinHandle<provider::Result>)>>,
+    kept: std::sync::Mutex<Option<Loaded>>,
+}
+
+/// What a load brought.
+#[derive(Clone)]
+struct Loaded {
+    credentials: aws_credential_types::Credentials,
+    at: Instant,
 }
 
 impl Loader {
-    /// Loads nothing yet.
-    pub fn new(origin: Arc<Origin>) -> Self {
-        Self {
-            origin,
-            under_way: Mutex::new(None),
-        }
-    }
-
-    async fn load(&self) -> provider::Result {
+    async fn load(&self, origin: &Arc<Origin>) -> Result<Loaded, CredentialsError> {
         let mut under_way = self.under_way.lock().await;
+        // Another region may have loaded them meanwhile.
+        if let Some(kept) = self.kept().clone().filter(Loaded::is_fresh) {
+            return Ok(kept);
+        }
         if let Some((started, load)) = &mut *under_way
             && load.is_finished()
         {
@@ -112,20 +122,86 @@ impl Loader {
             if let Ok(Ok(credentials)) = loaded
                 && fresh
             {
-                return Ok(credentials);
+                return Ok(self.keep(credentials));
             }
         }
         let (_, load) = under_way.get_or_insert_with(|| {
-            let load = tokio::spawn(Arc::clone(&self.origin).load_in_time());
+            let load = tokio::spawn(Arc::clone(origin).load_in_time());
             (Instant::now(), load)
         });
         let loaded = load.await;
         *under_way = None;
-        loaded.unwrap_or_else(|panicked| Err(CredentialsError::unhandled(panicked)))
+        let loaded = loaded.unwrap_or_else(|panicked| Err(CredentialsError::unhandled(panicked)));
+        loaded.map(|credentials| self.keep(credentials))
+    }
+
+    fn keep(&self, credentials: aws_credential_types::Credentials) -> Loaded {
+        let at = Instant::now();
+        let loaded = Loaded { credentials, at };
+        *self.kept() = Some(loaded.clone());
+        loaded
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<Loaded>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl ProvideCredentials for Loader {
+impl Loaded {
+    /// Good for another region too.
+    fn is_fresh(&self) -> bool {
+        match self.credentials.expiry() {
+            Some(expiry) => {
+                let now = UNIX_EPOCH + Duration::from_secs_f64(Clock::system().wall());
+                expiry > now + SPARE
+            }
+            // A file or an environment that may say something else by now.
+            None => self.at.elapsed() < SHARED,
+        }
+    }
+}
+
+/// The provider of one region's client.
+pub struct Provider {
+    loader: Arc<Loader>,
+    origin: Arc<Origin>,
+    /// When what it handed out last was loaded.
+    handed_out: std::sync::Mutex<Option<Instant>>,
+}
+
+impl Provider {
+    /// Loads nothing yet.
+    pub fn new(loader: Arc<Loader>, origin: Arc<Origin>) -> Self {
+        Self {
+            loader,
+            origin,
+            handed_out: std::sync::Mutex::default(),
+        }
+    }
+
+    /// What it handed out last was refused: no region is given it again.
+    pub fn refused(&self) {
+        let handed_out = *self.handed_out();
+        let mut kept = self.loader.kept();
+        if kept.as_ref().map(|kept| kept.at) == handed_out {
+            *kept = None;
+        }
+    }
+
+    async fn load(&self) -> provider::Result {
+        let loaded = self.loader.load(&self.origin).await?;
+        *self.handed_out() = Some(loaded.at);
+        Ok(loaded.credentials)
+    }
+
+    fn handed_out(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.handed_out
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ProvideCredentials for Provider {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
@@ -134,8 +210,8 @@ impl ProvideCredentials for Loader {
     }
 }
 
-impl fmt::Debug for Loader {
+impl fmt::Debug for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Loader")
+        f.write_str("Provider")
     }
 }
