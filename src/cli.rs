@@ -1,6 +1,7 @@
 //! The command line: flags, spelled as Prometheus' exporters spell theirs. No logic.
 
 use crate::http::listen::Address;
+use crate::iam;
 use crate::logging::{Format, Level};
 use crate::version;
 use clap::{Args, Parser, Subcommand};
@@ -62,6 +63,20 @@ pub enum Command {
             default_value = "127.0.0.1:10059"
         )]
         listen_address: SocketAddr,
+        #[command(flatten)]
+        log: LogFlags,
+    },
+    /// Print the least policies for the configuration, and the trust policy of each role. Asks nobody, prints no secret. Exits with 0, or
+    /// with 2 and every mistake.
+    Iam {
+        #[command(flatten)]
+        config: ConfigFlags,
+        /// How the policies are written: json, or as a template for CloudFormation.
+        #[arg(long = "format", value_name = "FORMAT", default_value = "json")]
+        written: iam::Format,
+        /// Print external ids instead of placeholders for them.
+        #[arg(long = "show-external-id")]
+        show_external_id: bool,
         #[command(flatten)]
         log: LogFlags,
     },

@@ -13,6 +13,7 @@ use crate::http::listen::{self, Address, Listener};
 use crate::http::routes::{Routes, start_counters};
 use crate::http::scrapes::Scrapes;
 use crate::http::{self, Limits, client};
+use crate::iam;
 use crate::simulator::{Simulator, World};
 use crate::storage;
 use crate::version;
@@ -91,6 +92,12 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Once { config, .. }) => once(config).await,
         Some(Command::Demo { web, .. }) => demo(web).await,
         Some(Command::Simulate { listen_address, .. }) => simulate(listen_address).await,
+        Some(Command::Iam {
+            config,
+            written,
+            show_external_id,
+            ..
+        }) => permissions(config, written, show_external_id).await,
         Some(Command::Health { url }) => client::check(&url)
             .await
             .map_err(|unhealthy| Failure::run(format!("asking {url}"), unhealthy)),
@@ -214,6 +221,18 @@ async fn check(flags: ConfigFlags) -> Result<(), Failure> {
         loaded.requests_per_second,
     );
     print(text.as_bytes(), "printing what will be watched")
+}
+
+async fn permissions(
+    flags: ConfigFlags,
+    format: iam::Format,
+    show_external_ids: bool,
+) -> Result<(), Failure> {
+    let loaded = Source::File(flags.file).load().await?;
+    let attempted = "printing the permissions";
+    let text = iam::write(&loaded.watches, format, show_external_ids)
+        .map_err(|error| Failure::run(attempted, error))?;
+    print(text.as_bytes(), attempted)
 }
 
 async fn simulate(address: SocketAddr) -> Result<(), Failure> {

@@ -27,5 +27,6 @@ pub mod simulator;
 
 pub mod cli;
 pub mod commands;
+pub mod iam;
 pub mod logging;
 pub mod version;

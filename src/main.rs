@@ -12,7 +12,8 @@ fn main() -> ExitCode {
             Command::Check { log, .. }
             | Command::Once { log, .. }
             | Command::Demo { log, .. }
-            | Command::Simulate { log, .. },
+            | Command::Simulate { log, .. }
+            | Command::Iam { log, .. },
         ) => Some(log),
         Some(Command::Health { .. }) => None,
         None => Some(&cli.daemon.log),

@@ -7,8 +7,10 @@
 
 use clap::CommandFactory;
 use glue_integration_exporter::cli::Cli;
+use glue_integration_exporter::config::Config;
 use glue_integration_exporter::exposition::table;
 use glue_integration_exporter::glue::Operation;
+use glue_integration_exporter::iam;
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
@@ -59,7 +61,20 @@ fn the_flags_are_those_of_the_code() {
 }
 
 #[test]
+fn the_permissions_of_a_role_are_those_of_the_code() {
+    let config = Config::load(Path::new("tests/iam/role.yaml")).unwrap();
+    let watches = config.watches(|_| None).unwrap();
+    let printed = iam::write(&watches, iam::Format::Json, false).unwrap();
+    let configured = fs::read_to_string("tests/iam/role.yaml").unwrap();
+    let text = format!(
+        "\n```yaml\n{configured}```\n\n```console\n$ glue-integration-exporter iam\n{printed}```\n\n"
+    );
+    stands_in_the_readme("iam", &text);
+}
+
+#[test]
 fn the_policy_is_the_one_that_is_shipped() {
+    let _one_at_a_time = README.lock();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = fs::read_to_string(root.join("README.md")).unwrap();
     let policy = fs::read_to_string(root.join("deploy/iam/policy.json")).unwrap();

@@ -128,6 +128,27 @@ impl RoleArn {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// `aws`, `aws-cn` and the like.
+    pub fn partition(&self) -> &str {
+        self.part(1)
+    }
+
+    /// Its 12 digits.
+    pub fn account(&self) -> &str {
+        self.part(4)
+    }
+
+    /// The path, which begins and ends with a slash, and the name after it.
+    pub fn path_and_name(&self) -> (&str, &str) {
+        let resource = self.part(5);
+        let path = resource.strip_prefix("role").unwrap_or(resource);
+        path.split_at(path.rfind('/').map_or(0, |slash| slash + 1))
+    }
+
+    fn part(&self, place: usize) -> &str {
+        self.0.splitn(6, ':').nth(place).unwrap_or_default()
+    }
 }
 
 impl Value for RoleArn {

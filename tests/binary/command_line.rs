@@ -23,6 +23,7 @@ fn version_and_help_exit_with_0() {
         &["once", "--help"],
         &["demo", "--help"],
         &["simulate", "--help"],
+        &["iam", "--help"],
         &["health", "--help"],
     ] {
         let help = setup.run(args);
@@ -63,7 +64,7 @@ fn help_has_every_flag_with_its_default() {
     for values in ["debug, info, warn, error", "logfmt, json"] {
         assert!(help.contains(values), "{help}");
     }
-    for command in ["check", "once", "demo", "simulate", "health"] {
+    for command in ["check", "once", "demo", "simulate", "iam", "health"] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
     let simulate = setup.run(&["simulate", "--help"]).stdout;
@@ -86,6 +87,7 @@ fn wrong_usage_exits_with_2() {
         (&["--web.listen-address=127.0.0.1:65536"], "127.0.0.1:65536"),
         (&["--web.listen-address=unix:"], "unix:"),
         (&["simulate", "--listen-address=x"], "x"),
+        (&["iam", "--format=xml"], "xml"),
         (&["health", "--no-such-flag"], "--no-such-flag"),
     ] {
         let ended = setup.run(args);
@@ -108,7 +110,7 @@ scopes:
     regoins: [eu-west-1]
 ",
     );
-    for command in [&[][..], &["check"], &["once"]] {
+    for command in [&[][..], &["check"], &["once"], &["iam"]] {
         let missing = setup.run(command);
         assert_eq!(missing.code, Some(2), "{command:?}");
         assert!(missing.stderr.contains("config.yaml"), "{}", missing.stderr);
@@ -157,6 +159,36 @@ fn check_says_what_it_will_watch() {
         assert!(ended.stdout.contains("eu-west-1"), "{}", ended.stdout);
     }
     assert!(sim.handle.requests().is_empty(), "check asks nobody");
+}
+
+#[test]
+fn iam_prints_permissions_and_asks_nobody() {
+    let sim = simulator(World::generated(1));
+    let setup = Setup::new(
+        &sim,
+        "scopes: [{name: lake, regions: [eu-west-1], role_arn: 'arn:aws:iam::111122223333:role/r', external_id: hidden-id}]",
+    );
+    for (flags, says) in [
+        (&[][..], "\"trust_policy\""),
+        (
+            &["--format=json"],
+            "REPLACE-WITH-THE-EXTERNAL-ID-OF-SCOPE-lake",
+        ),
+        (&["--format=cloudformation"], "\"AWS::IAM::Role\""),
+        (&["--show-external-id"], "\"hidden-id\""),
+        (
+            &["--show-external-id", "--format=cloudformation"],
+            "\"hidden-id\"",
+        ),
+    ] {
+        let ended = setup.run(&[&["iam"], flags].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(ended.stdout.contains(says), "{flags:?}: {}", ended.stdout);
+        let shown = flags.contains(&"--show-external-id");
+        assert_eq!(ended.stdout.contains("hidden-id"), shown, "{flags:?}");
+        assert_eq!(ended.stderr, "", "{flags:?}");
+    }
+    assert!(sim.handle.requests().is_empty());
 }
 
 #[test]

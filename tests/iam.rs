@@ -1,0 +1,156 @@
+//! The permissions that a configuration needs, as `iam` prints them. `UPDATE=1` writes the expected texts anew; read the difference
+//! before you keep it. That linters accept them is shown by `world/run`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use glue_integration_exporter::config::{Config, Watch};
+use glue_integration_exporter::glue::Operation;
+use glue_integration_exporter::iam::{self, Format};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+const FORMATS: [(Format, &str); 2] = [
+    (Format::Json, "json"),
+    (Format::Cloudformation, "cloudformation.json"),
+];
+
+fn watches(config: &Config) -> Vec<Watch> {
+    config.watches(|_| None).unwrap()
+}
+
+fn of_file(name: &str) -> Vec<Watch> {
+    watches(&Config::load(&Path::new("tests/iam").join(name)).unwrap())
+}
+
+fn of_text(text: &str) -> Vec<Watch> {
+    watches(&Config::from_yaml(text, Path::new("c.yaml")).unwrap())
+}
+
+fn document(watches: &[Watch]) -> Value {
+    serde_json::from_str(&iam::write(watches, Format::Json, false).unwrap()).unwrap()
+}
+
+#[test]
+fn the_permissions_are_as_written() {
+    for name in ["smallest", "role", "fleet"] {
+        let watches = of_file(&format!("{name}.yaml"));
+        for (format, ending) in FORMATS {
+            let text = iam::write(&watches, format, false).unwrap();
+            let path = format!("tests/iam/{name}.{ending}");
+            if std::env::var_os("UPDATE").is_some() {
+                fs::write(&path, &text).unwrap();
+            }
+            let expected = fs::read_to_string(&path).unwrap_or_default();
+            assert_eq!(text, expected, "{path}: UPDATE=1 writes it anew");
+        }
+    }
+}
+
+#[test]
+fn external_ids_are_shown_only_when_asked_for() {
+    let watches = of_file("fleet.yaml");
+    for (format, _) in FORMATS {
+        let hidden = iam::write(&watches, format, false).unwrap();
+        assert!(!hidden.contains("SECRET"), "{hidden}");
+        let shown = iam::write(&watches, format, true).unwrap();
+        for whose in ["lake", "archive", "partner"] {
+            assert!(
+                shown.contains(&format!("\"SECRET-of-the-{whose}\"")),
+                "{shown}"
+            );
+        }
+        assert!(!shown.contains("EXTERNAL-ID"), "{shown}");
+        assert!(!shown.contains("ExternalId1"), "{shown}");
+    }
+}
+
+#[test]
+fn what_the_least_configuration_needs_is_the_policy_that_is_shipped() {
+    let shipped: Value =
+        serde_json::from_str(&fs::read_to_string("deploy/iam/policy.json").unwrap()).unwrap();
+    let document = document(&of_file("smallest.yaml"));
+    assert_eq!(document["identities"][0]["policies"], json!([shipped]));
+    assert_eq!(document["roles"], json!([]));
+}
+
+#[test]
+fn every_operation_is_asked_for_by_some_watch_or_other() {
+    let asked: Vec<Operation> = of_file("fleet.yaml")
+        .iter()
+        .flat_map(iam::operations)
+        .collect();
+    for operation in Operation::ALL {
+        assert!(asked.contains(&operation), "{operation:?}");
+    }
+}
+
+#[test]
+fn a_role_that_one_scope_assumes_without_an_external_id_asks_none_for() {
+    let document = document(&of_text(
+        "scopes:
+  - {name: a, regions: [eu-west-1], role_arn: 'arn:aws:iam::111122223333:role/r', external_id: SECRET}
+  - {name: b, regions: [eu-west-1], role_arn: 'arn:aws:iam::111122223333:role/r'}
+",
+    ));
+    let statements = &document["roles"][0]["trust_policy"]["Statement"];
+    assert_eq!(statements.as_array().unwrap().len(), 1);
+    assert_eq!(statements[0].get("Condition"), None);
+}
+
+/// IAM's limit is 6,144 characters without white space, for each of them.
+#[test]
+fn the_roles_of_a_fleet_are_shared_out_among_policies() {
+    let mut text = String::from("scopes:\n");
+    for n in 0..300 {
+        text.push_str(&format!(
+            "  - {{name: s{n}, regions: [eu-west-1], role_arn: 'arn:aws:iam::{n:012}:role/glue-integration-exporter'}}\n"
+        ));
+    }
+    let watches = of_text(&text);
+    let document = document(&watches);
+    let policies = document["identities"][0]["policies"].as_array().unwrap();
+    assert_eq!(policies.len(), 4);
+    let mut roles = BTreeSet::new();
+    for policy in policies {
+        assert!(policy.to_string().len() <= 6_144);
+        let statement = policy["Statement"].as_array().unwrap().last().unwrap();
+        for role in statement["Resource"].as_array().unwrap() {
+            assert!(
+                roles.insert(role.as_str().unwrap().to_owned()),
+                "{role} twice"
+            );
+        }
+    }
+    assert_eq!(roles.len(), 300);
+    let template = iam::write(&watches, Format::Cloudformation, false).unwrap();
+    let template: Value = serde_json::from_str(&template).unwrap();
+    assert_eq!(template["Resources"].as_object().unwrap().len(), 304);
+}
+
+/// Names of resources are of letters and digits alone: what the ARNs have beyond them must not make two into one.
+#[test]
+fn roles_whose_names_differ_little_are_two_resources() {
+    let template = iam::write(
+        &of_text(
+            "scopes:
+  - {name: a, regions: [eu-west-1], role_arn: 'arn:aws:iam::111122223333:role/a-b'}
+  - {name: b, regions: [eu-west-1], role_arn: 'arn:aws:iam::111122223333:role/x/y/ab'}
+",
+        ),
+        Format::Cloudformation,
+        false,
+    );
+    let template: Value = serde_json::from_str(&template.unwrap()).unwrap();
+    let of = |name: &str| template["Resources"][name]["Properties"].clone();
+    assert_eq!(of("Role111122223333ab")["RoleName"], "a-b");
+    assert_eq!(of("Role111122223333ab")["Path"], "/");
+    assert_eq!(of("Role111122223333ab2")["RoleName"], "ab");
+    assert_eq!(of("Role111122223333ab2")["Path"], "/x/y/");
+}
