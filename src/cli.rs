@@ -3,6 +3,7 @@
 use crate::http::listen::Address;
 use crate::iam;
 use crate::logging::{Format, Level};
+use crate::online;
 use crate::version;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -34,9 +35,24 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Validate the configuration and say what it will watch. Exits with 0, or with 2 and every mistake.
+    ///
+    /// With --online it asks AWS, as little as tells whether it lets each scope do so: who the credentials are, whether the role can be
+    /// assumed, whether DescribeInboundIntegrations answers, whether each configured ARN exists. Exits with 1 if anything is refused,
+    /// missing or out of reach, and says what to grant.
     Check {
         #[command(flatten)]
         config: ConfigFlags,
+        /// Ask AWS whether it lets each scope do what the configuration says.
+        #[arg(long = "online")]
+        online: bool,
+        /// How the findings of --online are written.
+        #[arg(
+            long = "format",
+            value_name = "FORMAT",
+            default_value = "table",
+            requires = "online"
+        )]
+        written: online::Format,
         #[command(flatten)]
         log: LogFlags,
     },
@@ -66,7 +82,7 @@ pub enum Command {
         #[command(flatten)]
         log: LogFlags,
     },
-    /// Print the least policies for the configuration, and the trust policy of each role. Asks nobody, prints no secret. Exits with 0, or
+    /// Print the least policies for the configuration, and the trust policy of each role. Asks nobody. Exits with 0, or
     /// with 2 and every mistake.
     Iam {
         #[command(flatten)]

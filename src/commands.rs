@@ -9,11 +9,13 @@ use crate::clock::Clock;
 use crate::config::{self, Mistakes};
 use crate::exposition::own::Own;
 use crate::exposition::text::Format;
+use crate::glue::aws::Sdk;
 use crate::http::listen::{self, Address, Listener};
 use crate::http::routes::{Routes, start_counters};
 use crate::http::scrapes::Scrapes;
 use crate::http::{self, Limits, client};
 use crate::iam;
+use crate::online;
 use crate::simulator::{Simulator, World};
 use crate::storage;
 use crate::version;
@@ -88,6 +90,12 @@ impl From<Mistakes> for Failure {
 pub async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         None => daemon(cli.daemon).await,
+        Some(Command::Check {
+            config,
+            online: true,
+            written,
+            ..
+        }) => check_online(config, written).await,
         Some(Command::Check { config, .. }) => check(config).await,
         Some(Command::Once { config, .. }) => once(config).await,
         Some(Command::Demo { web, .. }) => demo(web).await,
@@ -221,6 +229,29 @@ async fn check(flags: ConfigFlags) -> Result<(), Failure> {
         loaded.requests_per_second,
     );
     print(text.as_bytes(), "printing what will be watched")
+}
+
+async fn check_online(flags: ConfigFlags, format: online::Format) -> Result<(), Failure> {
+    let loaded = Source::File(flags.file).load().await?;
+    let own = own_metrics()?;
+    let rate = loaded.requests_per_second;
+    let mut clients = Clients::of_aws(rate, Arc::clone(&own) as _);
+    let mut watches = Vec::with_capacity(loaded.watches.len());
+    for watch in loaded.watches {
+        let client = clients.client(&watch).await;
+        watches.push((watch, client));
+    }
+    let report = online::check(watches, rate, Sdk::new(own)).await;
+    let attempted = "printing what AWS allows";
+    let text = report
+        .write(format)
+        .map_err(|error| Failure::run(attempted, error))?;
+    print(text.as_bytes(), attempted)?;
+    if report.is_well() {
+        Ok(())
+    } else {
+        Err(Failure::Told)
+    }
 }
 
 async fn permissions(

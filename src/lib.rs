@@ -29,4 +29,5 @@ pub mod cli;
 pub mod commands;
 pub mod iam;
 pub mod logging;
+pub mod online;
 pub mod version;

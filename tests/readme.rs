@@ -72,6 +72,17 @@ fn the_permissions_of_a_role_are_those_of_the_code() {
     stands_in_the_readme("iam", &text);
 }
 
+/// That this is what it prints is shown by tests/binary/online.rs.
+#[test]
+fn the_findings_of_check_online_are_those_of_the_binary() {
+    let configured = fs::read_to_string("tests/online/refused.yaml").unwrap();
+    let printed = fs::read_to_string("tests/online/refused.txt").unwrap();
+    let text = format!(
+        "\n```yaml\n{configured}```\n\n```console\n$ glue-integration-exporter check --online\n{printed}```\n\n"
+    );
+    stands_in_the_readme("check --online", &text);
+}
+
 #[test]
 fn the_policy_is_the_one_that_is_shipped() {
     let _one_at_a_time = README.lock();

@@ -4,6 +4,7 @@ mod attempts;
 mod children;
 mod convert;
 mod credentials;
+mod identity;
 mod metered;
 mod reason;
 mod words;
@@ -31,6 +32,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
+
+pub use identity::Unidentified;
 
 /// The SDK's own default, said here because it is the only timeout that it sets.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
@@ -75,11 +78,7 @@ impl Sdk {
         region: &RegionName,
         budget: Budget,
     ) -> AwsGlue {
-        let origin = Arc::new(Origin {
-            http: self.http.clone(),
-            credentials: credentials.clone(),
-            region: Region::new(region.as_str().to_owned()),
-        });
+        let origin = self.origin(credentials, region);
         let provider = Arc::new(Provider::new(self.loader(credentials), Arc::clone(&origin)));
         let shared: Arc<dyn ProvideCredentials> = Arc::<Provider>::clone(&provider);
         let builder = Builder::from(&origin.sdk_config().await)
@@ -96,6 +95,14 @@ impl Sdk {
         loaders.retain(|_, loader| loader.strong_count() > 0);
         loaders.insert(credentials.clone(), Arc::downgrade(&loader));
         loader
+    }
+
+    fn origin(&self, credentials: &Credentials, region: &RegionName) -> Arc<Origin> {
+        Arc::new(Origin {
+            http: self.http.clone(),
+            credentials: credentials.clone(),
+            region: Region::new(region.as_str().to_owned()),
+        })
     }
 
     /// A client of a simulated endpoint on this machine: neither the environment's credentials, nor its endpoints or proxies have a say.

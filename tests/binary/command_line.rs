@@ -88,6 +88,7 @@ fn wrong_usage_exits_with_2() {
         (&["--web.listen-address=unix:"], "unix:"),
         (&["simulate", "--listen-address=x"], "x"),
         (&["iam", "--format=xml"], "xml"),
+        (&["check", "--online", "--format=xml"], "xml"),
         (&["health", "--no-such-flag"], "--no-such-flag"),
     ] {
         let ended = setup.run(args);

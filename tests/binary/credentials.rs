@@ -1,23 +1,21 @@
 //! Credentials that are missing, end, are refused, hang and come back. Each time the reason is `credentials`, the log says in words
 //! what is wrong and what to do, tells no secret, and the next poll after they are back gets everything, without a restart.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use glue_integration_exporter::simulator::{Fault, FaultKind, On, World};
 use procfs::process::{Stat, all_processes};
 use rustix::process::Signal;
 
+use crate::double::{Double, ROLE, sts_answer};
 use crate::exposition::Scrape;
 use crate::support::{Daemon, SECRET_KEY, SOON, STOP, Setup, Sim, integration, simulator, until};
 
 const REGION: &str = "eu-west-1";
-const ROLE: &str = "arn:aws:iam::111122223333:role/reader";
 /// No log line has any of these.
 const SECRETS: [&str; 8] = [
     SECRET_KEY,
@@ -535,118 +533,5 @@ fn sso_token(expires_at: &str) -> String {
     format!(
         "{{\"accessToken\": \"sso-token-value\", \"expiresAt\": \"{expires_at}\", \"region\": \"eu-west-1\", \
          \"startUrl\": \"https://corp.example/start\", \"clientSecret\": \"sso-client-value\"}}"
-    )
-}
-
-// ------------------------------------------------------------------------------------------------------------------ the doubles
-
-/// The form or query of a request.
-type Asked = BTreeMap<String, String>;
-/// Status, media type and body.
-type Answer = (u16, &'static str, String);
-type Answering = Box<dyn Fn(&Asked) -> Answer + Send>;
-/// Until when the credentials are good, or an error's code and message.
-type Outcome = Result<&'static str, (&'static str, &'static str)>;
-
-/// A service on this machine that answers as it is told to.
-struct Double {
-    addr: SocketAddr,
-    answering: Arc<Mutex<Answering>>,
-}
-
-impl Double {
-    fn start(answering: impl Fn(&Asked) -> Answer + Send + 'static) -> Self {
-        Self::at(([127, 0, 0, 1], 0).into(), answering)
-    }
-
-    fn at(addr: SocketAddr, answering: impl Fn(&Asked) -> Answer + Send + 'static) -> Self {
-        let listener = TcpListener::bind(addr).unwrap();
-        let double = Self {
-            addr: listener.local_addr().unwrap(),
-            answering: Arc::new(Mutex::new(Box::new(answering))),
-        };
-        let answering = Arc::clone(&double.answering);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                // One that goes away has had its answer, or is none of ours.
-                let _ = answer(stream.unwrap(), &answering);
-            }
-        });
-        double
-    }
-
-    /// The two operations of STS that assume a role.
-    fn sts(outcome: impl Fn(&Asked) -> Outcome + Send + 'static) -> Self {
-        Self::start(move |asked| sts_answer(asked, outcome(asked)))
-    }
-
-    fn now_does(&self, outcome: impl Fn(&Asked) -> Outcome + Send + 'static) {
-        *self.answering.lock().unwrap() = Box::new(move |asked| sts_answer(asked, outcome(asked)));
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.addr)
-    }
-}
-
-fn sts_answer(asked: &Asked, outcome: Outcome) -> Answer {
-    let action = &asked["Action"];
-    match outcome {
-        Ok(expiration) => (
-            200,
-            "text/xml",
-            format!(
-                "<{action}Response><{action}Result><Credentials><AccessKeyId>ASIAASSUMED</AccessKeyId>\
-                 <SecretAccessKey>{SECRET_KEY}</SecretAccessKey><SessionToken>session-token-value</SessionToken>\
-                 <Expiration>{expiration}</Expiration></Credentials><AssumedRoleUser><AssumedRoleId>A:b</AssumedRoleId>\
-                 <Arn>{ROLE}</Arn></AssumedRoleUser></{action}Result></{action}Response>"
-            ),
-        ),
-        Err((code, message)) => (
-            403,
-            "text/xml",
-            format!(
-                "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>\
-                 <RequestId>sts-request</RequestId></ErrorResponse>"
-            ),
-        ),
-    }
-}
-
-/// One request on one connection.
-fn answer(mut stream: TcpStream, answering: &Mutex<Answering>) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(SOON))?;
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut target = String::new();
-    reader.read_line(&mut target)?;
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        if line.trim().is_empty() {
-            break;
-        }
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    let form = String::from_utf8(body).unwrap();
-    let query = target.split([' ', '?']).nth(2).unwrap_or_default();
-    let asked: Asked = form
-        .split('&')
-        .chain(query.split('&'))
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(name, value)| {
-            let value = value.replace("%3A", ":").replace("%2F", "/");
-            (name.to_owned(), value)
-        })
-        .collect();
-    let (status, media_type, body) = (answering.lock().unwrap())(&asked);
-    write!(
-        stream,
-        "HTTP/1.1 {status} .\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
     )
 }

@@ -12,11 +12,13 @@ mod command_line;
 #[cfg(target_os = "linux")]
 mod credentials;
 mod data;
+mod double;
 mod exposition;
 mod http;
 mod listening;
 mod logs;
 mod lookup;
+mod online;
 mod reload;
 mod stopping;
 mod support;

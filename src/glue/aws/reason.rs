@@ -3,8 +3,10 @@
 use crate::config::Query;
 use crate::glue::Reason;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_glue::error::ProvideErrorMetadata;
+use aws_sdk_glue::config::http::HttpResponse;
+use aws_sdk_glue::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_glue::operation::describe_inbound_integrations::DescribeInboundIntegrationsError as ApiError;
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_smithy_runtime_api::client::interceptors::context::{Error as Erased, InterceptorContext};
 use aws_smithy_runtime_api::client::orchestrator::OrchestratorError;
 use aws_smithy_runtime_api::client::retries::classifiers::{
@@ -57,6 +59,34 @@ pub fn of_attempt(error: &OrchestratorError<Erased>, status: Option<u16>, stage:
         };
     }
     Reason::Other
+}
+
+/// Why a call failed that was not followed through its attempts.
+pub fn of_call<E>(error: &SdkError<E, HttpResponse>) -> Reason
+where
+    E: Error + ProvideErrorMetadata + 'static,
+{
+    if has_cause::<CredentialsError>(error) {
+        return Reason::Credentials;
+    }
+    match error {
+        SdkError::TimeoutError(_) => Reason::Timeout,
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => Reason::Timeout,
+        SdkError::DispatchFailure(_) => Reason::Network,
+        SdkError::ServiceError(answer) if answer.raw().status().as_u16() >= 500 => {
+            Reason::ServerError
+        }
+        SdkError::ServiceError(answer) => {
+            of_answer(answer.err().code(), Some(answer.raw().status().as_u16()))
+        }
+        SdkError::ResponseError(_) => Reason::InvalidResponse,
+        _ => Reason::Other,
+    }
+}
+
+/// Whether STS said that a role may not be assumed.
+pub fn says_role_refused(error: &CredentialsError) -> bool {
+    cause::<AssumeRoleError>(error).and_then(ProvideErrorMetadata::code) == Some("AccessDenied")
 }
 
 fn code(error: &Erased) -> Option<&str> {
@@ -158,14 +188,18 @@ pub fn attempt_says_absent(error: &OrchestratorError<Erased>) -> bool {
 }
 
 fn has_cause<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
+    cause::<E>(error).is_some()
+}
+
+fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.is::<E>() {
-            return true;
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         cause = error.source();
     }
-    false
+    None
 }
 
 /// Glue sends its InternalServerException with status 400, which the SDK takes for the caller's fault and does not try again.

@@ -1,9 +1,9 @@
 //! What is said of a failed call: what happened, with its causes, without any secret, and of credentials what to do about it.
 
 use crate::config::{Credentials, Role};
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_glue::config::http::HttpResponse;
 use aws_sdk_glue::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_glue::operation::describe_inbound_integrations::DescribeInboundIntegrationsError as ApiError;
 use std::error::Error;
 
 /// A log line is for reading: what AWS says in more than this is cut.
@@ -20,7 +20,10 @@ const BEFORE_REQUEST: &str = "The Canonical String";
 const BEFORE_VALUE: &str = "validation error detected:";
 
 /// The chain of causes in one line, the outermost first; of an error that AWS named, its name and message.
-pub fn of(error: &SdkError<ApiError, HttpResponse>, credentials: &Credentials) -> String {
+pub fn of<E>(error: &SdkError<E, HttpResponse>, credentials: &Credentials) -> String
+where
+    E: Error + ProvideErrorMetadata + 'static,
+{
     let mut words = String::new();
     if let Some(service) = error.as_service_error()
         && let Some(code) = service.code()
@@ -31,22 +34,38 @@ pub fn of(error: &SdkError<ApiError, HttpResponse>, credentials: &Credentials) -
             words.push_str(message);
         }
     } else {
-        let mut cause: Option<&dyn Error> = Some(error);
-        while let Some(error) = cause {
-            let text = without_output(error.to_string());
-            // Some of the SDK's errors repeat their source.
-            if !words.ends_with(&text) {
-                if !words.is_empty() {
-                    words.push_str(": ");
-                }
-                words.push_str(&text);
-            }
-            cause = error.source();
-        }
+        words = chain(error);
         if let Some(response) = error.raw_response() {
             words.push_str(&format!(" (HTTP status {})", response.status().as_u16()));
         }
     }
+    presentable(words, credentials)
+}
+
+/// The same of credentials that could not be loaded.
+pub fn of_load(error: &CredentialsError, credentials: &Credentials) -> String {
+    presentable(chain(error), credentials)
+}
+
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut words = String::new();
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let text = without_output(error.to_string());
+        // Some of the SDK's errors repeat their source.
+        if !words.ends_with(&text) {
+            if !words.is_empty() {
+                words.push_str(": ");
+            }
+            words.push_str(&text);
+        }
+        cause = error.source();
+    }
+    words
+}
+
+/// Without secrets, in one line and not too long.
+fn presentable(mut words: String, credentials: &Credentials) -> String {
     if let Some(Role {
         external_id: Some(secret),
         ..

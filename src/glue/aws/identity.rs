@@ -1,0 +1,92 @@
+//! Whom credentials belong to: AWS STS says it to everybody, whatever they may do. What assumes the role on the way is what assumes it
+//! for the polls.
+
+use super::credentials::Provider;
+use super::{ATTEMPTS, Sdk, reason, words};
+use crate::config::{Credentials, RegionName};
+use crate::glue::{GlueError, Reason};
+use aws_credential_types::provider::ProvideCredentials;
+use aws_sdk_sts::operation::RequestId;
+use aws_smithy_types::retry::RetryConfig;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Why it is not known whom credentials belong to.
+#[derive(Clone, Debug)]
+pub struct Unidentified {
+    pub error: GlueError,
+    /// STS said that the role may not be assumed.
+    pub role_refused: bool,
+}
+
+impl From<GlueError> for Unidentified {
+    fn from(error: GlueError) -> Self {
+        Self {
+            error,
+            role_refused: false,
+        }
+    }
+}
+
+impl Sdk {
+    /// The ARN that AWS knows the owner of `credentials` by, of a role that of the session. Answers within `limit`.
+    ///
+    /// # Errors
+    /// If the credentials could not be loaded, the role not be assumed or STS not be asked.
+    pub async fn identify(
+        &self,
+        credentials: &Credentials,
+        region: &RegionName,
+        limit: Duration,
+    ) -> Result<String, Unidentified> {
+        let deadline = Instant::now() + limit;
+        let origin = self.origin(credentials, region);
+        let sdk = origin.sdk_config().await;
+        let unloaded = |why: &str| {
+            let what_to_do = words::what_to_do(why, credentials);
+            GlueError::new(Reason::Credentials, format!("{why}{what_to_do}"))
+        };
+        let provider = Provider::new(self.loader(credentials), origin);
+        let loaded = tokio::time::timeout_at(deadline, provider.provide_credentials())
+            .await
+            .map_err(|_elapsed| unloaded(words::LATE))?
+            .map_err(|error| Unidentified {
+                role_refused: reason::says_role_refused(&error),
+                error: unloaded(&words::of_load(&error, credentials)),
+            })?;
+        let config = aws_sdk_sts::config::Builder::from(&sdk)
+            .credentials_provider(loaded)
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .build();
+        let call = aws_sdk_sts::Client::from_conf(config)
+            .get_caller_identity()
+            .send();
+        let attempted = format!("asking AWS STS in {region} whom the credentials belong to");
+        let answer = tokio::time::timeout_at(deadline, call)
+            .await
+            .map_err(|_elapsed| {
+                let why = format!("{attempted} was given up: STS did not answer");
+                GlueError::new(Reason::Timeout, why)
+            })?
+            .map_err(|error| {
+                let reason = reason::of_call(&error);
+                let why = words::of(&error, credentials);
+                let what_to_do = match reason {
+                    Reason::Credentials => words::what_to_do(&why, credentials),
+                    _ => String::new(),
+                };
+                GlueError {
+                    request_id: error.request_id().map(str::to_owned),
+                    ..GlueError::new(reason, format!("{attempted} failed: {why}{what_to_do}"))
+                }
+            })?;
+        let nameless = || {
+            let why = format!("{attempted} failed: the answer has no ARN");
+            GlueError::new(Reason::InvalidResponse, why)
+        };
+        Ok(answer
+            .arn
+            .filter(|arn| !arn.is_empty())
+            .ok_or_else(nameless)?)
+    }
+}

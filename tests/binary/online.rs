@@ -1,0 +1,468 @@
+//! `check --online`: one missing permission of each kind, what is said of it, and what to grant.
+
+use std::fs;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use glue_integration_exporter::simulator::{Fault, FaultKind, On, World};
+use serde_json::Value;
+
+use crate::double::{
+    ACCESS_KEY, ASSUMED_KEY, Asked, Double, ROLE, sts_answer, sts_caller, sts_error,
+};
+use crate::support::{Ended, SECRET_KEY, STOP, Setup, Sim, arn, integration, simulator};
+
+const REGION: &str = "eu-west-1";
+const USER: &str = "arn:aws:iam::111122223333:user/exporter";
+const SESSION: &str = "arn:aws:sts::111122223333:assumed-role/reader/glue-integration-exporter";
+const EXTERNAL_ID: &str = "external-id-value";
+const CHECKS: [&str; 3] = ["identity", "role", "DescribeInboundIntegrations"];
+
+/// An STS that knows the user and the role, which asks for the external id.
+fn sts() -> Double {
+    Double::start(sts_plays)
+}
+
+fn sts_plays(asked: &Asked) -> crate::double::Answer {
+    match (asked["Action"].as_str(), asked[ACCESS_KEY].as_str()) {
+        ("GetCallerIdentity", ASSUMED_KEY) => sts_caller(SESSION),
+        ("GetCallerIdentity", "AKIDEXAMPLE") => sts_caller(USER),
+        ("AssumeRole", "AKIDEXAMPLE") => {
+            assert_eq!(asked["RoleArn"], ROLE);
+            let id = asked.get("ExternalId").map(String::as_str);
+            if id == Some(EXTERNAL_ID) {
+                return sts_answer(asked, Ok("3000-01-01T00:00:00Z"));
+            }
+            sts_error(
+                "AccessDenied",
+                &format!(
+                    "User: {USER} is not authorized to perform: sts:AssumeRole on resource: {ROLE}"
+                ),
+            )
+        }
+        _ => sts_error(
+            "InvalidClientTokenId",
+            "The security token included in the request is invalid",
+        ),
+    }
+}
+
+/// One scope with a role, as `scope` goes on.
+fn with_role(scope: &str) -> String {
+    format!("scopes: [{{name: lake, role_arn: '{ROLE}', {scope}}}]\n")
+}
+
+fn listing() -> String {
+    with_role(&format!("regions: [{REGION}], external_id: {EXTERNAL_ID}"))
+}
+
+fn account() -> Sim {
+    simulator(World::of(vec![integration(REGION, "a", "ACTIVE")]))
+}
+
+fn setup(sim: &Sim, sts: &Double, config: &str) -> Setup {
+    Setup::new(sim, config).env("AWS_ENDPOINT_URL_STS", &sts.url())
+}
+
+/// In both forms; no secret is in either. Returns the JSON and the table.
+fn check(setup: &Setup, code: i32) -> (Value, String) {
+    let ended = |flags: &[&str]| -> Ended {
+        let ended = setup.run(&[&["check", "--online", "--log.level=debug"], flags].concat());
+        assert_eq!(ended.code, Some(code), "{}{}", ended.stdout, ended.stderr);
+        for secret in [SECRET_KEY, EXTERNAL_ID, "session-token-value"] {
+            let told = format!("{}{}", ended.stdout, ended.stderr);
+            assert!(!told.contains(secret), "{secret} in:\n{told}");
+        }
+        ended
+    };
+    let table = ended(&[]).stdout;
+    let json: Value = serde_json::from_str(&ended(&["--format=json"]).stdout).unwrap();
+    assert_eq!(json["ok"], code == 0, "{json:#}");
+    (json, table)
+}
+
+/// Check and result of each row.
+fn results(json: &Value) -> Vec<(&str, &str)> {
+    let rows = json["checks"].as_array().unwrap().iter();
+    rows.map(|row| {
+        (
+            row["check"].as_str().unwrap(),
+            row["result"].as_str().unwrap(),
+        )
+    })
+    .collect()
+}
+
+fn row<'a>(json: &'a Value, check: &str) -> &'a Value {
+    let mut rows = json["checks"].as_array().unwrap().iter();
+    rows.find(|row| row["check"] == check).unwrap()
+}
+
+fn golden(name: &str, actual: &str) {
+    let path = format!("tests/online/{name}");
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, actual).unwrap();
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(actual, expected, "{path}: UPDATE=1 writes it anew");
+}
+
+#[test]
+fn all_is_well() {
+    let (sim, sts) = (account(), sts());
+    let target = "arn:aws:glue:eu-west-1:111122223333:database/target";
+    let there = arn(REGION, "a");
+    let scope = format!(
+        "external_id: {EXTERNAL_ID}, integration_arns: ['{there}'], target_arns: ['{target}']"
+    );
+    let own = format!("  {{name: own, regions: [{REGION}, us-east-1]}}]\n");
+    let config = with_role(&scope).replace("}]\n", "},\n") + &own;
+    let (json, table) = check(&setup(&sim, &sts, &config), 0);
+    let expected: Vec<_> = CHECKS
+        .iter()
+        .chain(&["integration", "target"])
+        .chain(&["identity", "DescribeInboundIntegrations"].repeat(2))
+        .map(|check| (*check, "ok"))
+        .collect();
+    assert_eq!(results(&json), expected);
+    assert_eq!(row(&json, "identity")["identity"], USER);
+    assert_eq!(row(&json, "role")["identity"], SESSION);
+    assert!(table.ends_with("\nAll is well: 9 checks.\n"), "{table}");
+    // What the daemon would ask with.
+    let keys: Vec<String> = sim
+        .handle
+        .requests()
+        .into_iter()
+        .map(|r| r.access_key_id)
+        .collect();
+    for key in [ASSUMED_KEY, "AKIDEXAMPLE"] {
+        assert!(keys.iter().any(|used| used == key), "{key}: {keys:?}");
+    }
+    assert!(
+        sim.handle
+            .requests()
+            .iter()
+            .all(|request| request.page == 1)
+    );
+}
+
+/// The README shows this one.
+#[test]
+fn what_is_refused_is_told_with_what_to_grant() {
+    let sim = simulator(World::of(vec![
+        integration(REGION, "a", "ACTIVE"),
+        integration("us-east-1", "b", "ACTIVE"),
+    ]));
+    let denied = format!(
+        "User: {USER} is not authorized to perform: glue:DescribeInboundIntegrations because no identity-based policy allows the action"
+    );
+    let denied = FaultKind::error("AccessDeniedException", &denied);
+    sim.handle
+        .push_fault(Fault::new(On::region("us-east-1"), denied));
+    let config = format!(
+        "\
+scopes:
+  - name: lake
+    regions: [{REGION}]
+    role_arn: {ROLE}
+    external_id: another
+  - name: sales
+    integration_arns: ['{}', '{}']
+  - name: orders
+    regions: [us-east-1]
+",
+        arn(REGION, "a"),
+        arn(REGION, "gone")
+    );
+    let sts = sts();
+    let (json, table) = check(&setup(&sim, &sts, &config), 1);
+    golden("refused.txt", &table);
+    golden("refused.yaml", &config);
+    let rows = json["checks"].as_array().unwrap();
+    let words: Vec<_> = rows
+        .iter()
+        .map(|row| row["result"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        words,
+        [
+            "ok",
+            "credentials",
+            "not_asked",
+            "ok",
+            "ok",
+            "ok",
+            "missing",
+            "ok",
+            "access_denied"
+        ]
+    );
+    assert_eq!(
+        rows[1]["grant"],
+        serde_json::json!({"action": "sts:AssumeRole", "resource": ROLE, "to": USER})
+    );
+    // Counted by the simulator, for scopes that are asked at the same time.
+    let mut json = json.clone();
+    let id = &mut json["checks"][8]["request_id"];
+    assert!(id.as_str().unwrap().starts_with("00000000-"), "{id}");
+    *id = Value::from("…");
+    golden("refused.json", &format!("{json:#}\n"));
+}
+
+#[test]
+fn a_role_that_may_not_be_assumed() {
+    let (sim, sts) = (account(), sts());
+    let config = with_role(&format!("regions: [{REGION}]"));
+    let (json, table) = check(&setup(&sim, &sts, &config), 1);
+    assert_eq!(
+        results(&json),
+        [
+            ("identity", "ok"),
+            ("role", "credentials"),
+            (CHECKS[2], "not_asked")
+        ]
+    );
+    let advice = row(&json, "role")["advice"].as_str().unwrap();
+    assert_eq!(
+        advice,
+        format!(
+            "grant sts:AssumeRole on {ROLE} to {USER}, and let its trust policy name {USER}, without an external id, since the scope has \
+             no `external_id`"
+        )
+    );
+    assert!(table.contains(&format!("\n  -> {advice}\n")), "{table}");
+    assert!(sim.handle.requests().is_empty());
+}
+
+/// The name of a session is that of a container or an instance: what is trusted is its role.
+#[test]
+fn a_role_that_a_session_may_not_assume() {
+    let sim = account();
+    let sts = Double::start(|asked| match asked["Action"].as_str() {
+        "GetCallerIdentity" => sts_caller("arn:aws-cn:sts::111122223333:assumed-role/node/i-0abc"),
+        _ => sts_error("AccessDenied", "no"),
+    });
+    let config = with_role(&format!("regions: [{REGION}]"));
+    let (json, _) = check(&setup(&sim, &sts, &config), 1);
+    let advice = row(&json, "role")["advice"].as_str().unwrap();
+    let (grant, trust) = advice
+        .split_once(", and let its trust policy name ")
+        .unwrap();
+    assert!(
+        grant.ends_with(" to arn:aws-cn:sts::111122223333:assumed-role/node/i-0abc"),
+        "{grant}"
+    );
+    assert!(
+        trust.starts_with("arn:aws-cn:iam::111122223333:role/node ("),
+        "{trust}"
+    );
+}
+
+#[test]
+fn a_wrong_external_id() {
+    let (sim, sts) = (account(), sts());
+    let config = with_role(&format!("regions: [{REGION}], external_id: not-it-at-all"));
+    let (json, table) = check(&setup(&sim, &sts, &config), 1);
+    let role = row(&json, "role");
+    assert_eq!(role["result"], "credentials");
+    assert!(
+        role["message"].as_str().unwrap().contains("AccessDenied"),
+        "{json:#}"
+    );
+    assert!(table.contains("with the scope's `external_id`"), "{table}");
+    assert!(!table.contains("not-it-at-all"), "{table}");
+}
+
+#[test]
+fn a_listing_that_is_denied() {
+    let (sim, sts) = (account(), sts());
+    let says = |message: &str| {
+        sim.handle.clear_faults();
+        let denied = FaultKind::error("AccessDeniedException", message);
+        sim.handle.push_fault(Fault::new(On::any(), denied));
+        let (json, table) = check(&setup(&sim, &sts, &listing()), 1);
+        assert_eq!(
+            results(&json),
+            [
+                ("identity", "ok"),
+                ("role", "ok"),
+                (CHECKS[2], "access_denied")
+            ]
+        );
+        table
+    };
+    let grant = format!("-> grant glue:DescribeInboundIntegrations on \"*\" to {SESSION}\n");
+    let table = says("no identity-based policy allows it");
+    assert!(table.contains(&grant), "{table}");
+    // A grant would not help.
+    let table = says("with an explicit deny in a service control policy");
+    assert!(!table.contains("-> grant"), "{table}");
+    assert!(table.contains("out of the explicit deny"), "{table}");
+}
+
+#[test]
+fn arns_that_do_not_exist() {
+    let (sim, sts) = (account(), sts());
+    let target = "arn:aws:glue:eu-west-1:111122223333:database/elsewhere";
+    let not_found = FaultKind::error("TargetResourceNotFound", "there is no such target");
+    sim.handle
+        .push_fault(Fault::new(On::target(target), not_found));
+    for lookup in ["each", "list"] {
+        let scope = format!(
+            "external_id: {EXTERNAL_ID}, lookup: {lookup}, target_arns: ['{target}'], integration_arns: ['{}', '{}']",
+            arn(REGION, "gone"),
+            arn(REGION, "a"),
+        );
+        let (json, table) = check(&setup(&sim, &sts, &with_role(&scope)), 1);
+        assert_eq!(
+            results(&json)[2..],
+            [
+                (CHECKS[2], "ok"),
+                ("integration", "missing"),
+                ("integration", "ok"),
+                ("target", "missing"),
+            ]
+        );
+        assert!(table.contains("there is no such target"), "{table}");
+        assert!(table.ends_with("\n2 of 6 checks failed.\n"), "{table}");
+    }
+}
+
+#[test]
+fn a_network_that_is_down() {
+    let (sim, sts) = (account(), sts());
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let closed = format!("http://{closed}");
+    let glue_down = setup(&sim, &sts, &listing()).env("AWS_ENDPOINT_URL_GLUE", &closed);
+    let (json, _) = check(&glue_down, 1);
+    assert_eq!(
+        results(&json),
+        [("identity", "ok"), ("role", "ok"), (CHECKS[2], "network")]
+    );
+    // Without a role Glue can be asked all the same.
+    let config = format!("scopes: [{{name: own, regions: [{REGION}]}}]\n");
+    let sts_down = Setup::new(&sim, &config).env("AWS_ENDPOINT_URL_STS", &closed);
+    let (json, _) = check(&sts_down, 1);
+    assert_eq!(results(&json), [("identity", "network"), (CHECKS[2], "ok")]);
+}
+
+#[test]
+fn credentials_that_are_missing_or_have_expired() {
+    let sim = account();
+    let sts = Double::start(|_| sts_error("ExpiredToken", "The security token is expired"));
+    let (json, _) = check(&setup(&sim, &sts, &listing()), 1);
+    let expected = [
+        ("identity", "credentials"),
+        ("role", "not_asked"),
+        (CHECKS[2], "not_asked"),
+    ];
+    assert_eq!(results(&json), expected);
+    let message = row(&json, "identity")["message"].as_str().unwrap();
+    assert!(message.contains("log in again"), "{message}");
+    let none = Setup::bare()
+        .file("config.yaml", &listing())
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_ENDPOINT_URL", &sts.url());
+    let (json, table) = check(&none, 1);
+    assert_eq!(results(&json), expected);
+    assert!(table.contains("no credentials found"), "{table}");
+    assert!(table.contains("since they would fail too: 2."), "{table}");
+    assert!(sim.handle.requests().is_empty());
+}
+
+#[test]
+fn an_sts_that_throttles() {
+    let sim = account();
+    let sts = Double::start(|_| sts_error("Throttling", "Rate exceeded"));
+    let config = format!("scopes: [{{name: own, regions: [{REGION}]}}]\n");
+    let (json, _) = check(&setup(&sim, &sts, &config), 1);
+    assert_eq!(
+        results(&json),
+        [("identity", "throttled"), (CHECKS[2], "ok")]
+    );
+}
+
+/// As in every AWS tool: one address for all services.
+#[test]
+fn one_endpoint_for_all_services() {
+    let sts = sts();
+    let setup = Setup::bare()
+        .file("config.yaml", &listing())
+        .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_ENDPOINT_URL", &sts.url())
+        .env("AWS_ENDPOINT_URL_GLUE", "http://127.0.0.1:1");
+    let (json, _) = check(&setup, 1);
+    assert_eq!(
+        results(&json),
+        [("identity", "ok"), ("role", "ok"), (CHECKS[2], "network")]
+    );
+}
+
+/// Endpoints that hang, many of them: all at once, each given up after the time that one poll has.
+#[test]
+fn endpoints_that_hang() {
+    let (sim, sts) = (account(), sts());
+    sim.handle
+        .push_fault(Fault::new(On::any(), FaultKind::Hang));
+    let scopes: Vec<String> = (0..20)
+        .map(|n| format!("{{name: s{n}, regions: [{REGION}, us-east-1]}}"))
+        .collect();
+    let config = format!(
+        "polling: {{interval: 10s, timeout: 1s}}\nscopes: [{}]\n",
+        scopes.join(", ")
+    );
+    let setup = setup(&sim, &sts, &config);
+    let ended = setup.run(&["check", "--online", "--format=json"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let json: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let timeouts = results(&json)
+        .into_iter()
+        .filter(|(_, word)| *word == "timeout");
+    assert_eq!(timeouts.count(), 40);
+    assert!(
+        ended.took < STOP + Duration::from_secs(5),
+        "{:?}",
+        ended.took
+    );
+}
+
+/// Questions wait for the budget as polls do, and none is given up for it.
+#[test]
+fn the_budget_is_kept() {
+    let (sim, sts) = (account(), sts());
+    let arns: Vec<String> = (0..30)
+        .map(|n| format!("'{}'", arn(REGION, &format!("i{n}"))))
+        .collect();
+    let config = format!(
+        "polling: {{requests_per_second: 10, interval: 10s, timeout: 1s}}\nscopes: [{{name: many, integration_arns: [{}]}}]\n",
+        arns.join(", ")
+    );
+    let setup = setup(&sim, &sts, &config);
+    let ended = setup.run(&["check", "--online", "--format=json"]);
+    let json: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let missing = results(&json)
+        .into_iter()
+        .filter(|(_, word)| *word == "missing");
+    assert_eq!(missing.count(), 30, "{json:#}");
+    assert!(
+        ended.took > Duration::from_millis(1_900),
+        "{:?}",
+        ended.took
+    );
+}
+
+#[test]
+fn mistakes_of_the_configuration_come_first() {
+    let setup = Setup::bare().file("config.yaml", "scopes: [{name: a b}]");
+    let ended = setup.run(&["check", "--online"]);
+    assert_eq!(ended.code, Some(2));
+    assert_eq!(ended.stdout, "");
+    assert!(ended.stderr.contains("config.yaml:1:"), "{}", ended.stderr);
+    // A form of findings without any is a mistake, of the command line.
+    assert_eq!(setup.run(&["check", "--format=json"]).code, Some(2));
+}
