@@ -1,6 +1,7 @@
 //! What AWS lets the configuration do: `check --online` asks as the daemon would, as little as tells whether it may, and says of each
 //! refusal what to grant. Each scope and region is asked on its own; whatever would fail for the same reason again is not asked.
 
+mod finding;
 mod report;
 
 use crate::clock::Clock;
@@ -11,7 +12,7 @@ use crate::glue::{
 };
 use crate::iam;
 use clap::ValueEnum;
-use report::{Finding, Grant, Outcome, Subject};
+use finding::{Finding, Grant, Outcome, Subject};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;

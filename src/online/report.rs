@@ -1,206 +1,10 @@
 //! What was found, as a table for people or as JSON.
 
 use super::Format;
-use crate::config::{Query, RegionName, Role, RoleArn, ScopeName};
-use crate::glue::aws::Unidentified;
-use crate::glue::{GlueError, Operation, Reason};
-use crate::iam;
+use super::finding::{Finding, Grant, Outcome};
 use serde::Serialize;
+use std::collections::HashMap;
 use std::iter;
-
-/// What a question was about.
-#[derive(Debug)]
-pub enum Subject {
-    /// Whose credentials.
-    Identity(String),
-    Role(RoleArn),
-    Operation(Operation),
-    Query(Query),
-}
-
-impl Subject {
-    fn check(&self) -> &'static str {
-        match self {
-            Self::Identity(_) => "identity",
-            Self::Role(_) => "role",
-            Self::Operation(operation) => operation.as_str(),
-            Self::Query(Query::Target(_)) => "target",
-            Self::Query(Query::Integration(_) | Query::All) => "integration",
-        }
-    }
-
-    fn of(&self) -> &str {
-        match self {
-            Self::Identity(whose) => whose,
-            Self::Role(arn) => arn.as_str(),
-            Self::Query(Query::Integration(arn)) => arn.as_str(),
-            Self::Query(Query::Target(arn)) => arn.as_str(),
-            Self::Operation(_) | Self::Query(Query::All) => "*",
-        }
-    }
-}
-
-/// What came of a question.
-#[derive(Debug)]
-pub enum Outcome {
-    /// With the ARN of whom AWS knows us as, if that was the question.
-    Well(Option<String>),
-    /// AWS answered that there is none.
-    Missing(String),
-    Failed {
-        error: GlueError,
-        grant: Option<Grant>,
-    },
-    /// It would fail like an earlier one.
-    NotAsked,
-}
-
-impl Outcome {
-    pub fn failed(error: GlueError) -> Self {
-        Self::Failed { error, grant: None }
-    }
-
-    /// The grant is for a role that STS refuses.
-    pub fn of_identity(asked: Result<String, Unidentified>, grant: Option<Grant>) -> Self {
-        match asked {
-            Ok(arn) => Self::Well(Some(arn)),
-            Err(unknown) => Self::Failed {
-                error: unknown.error,
-                grant: grant.filter(|_| unknown.role_refused),
-            },
-        }
-    }
-
-    /// With what to grant, if it was refused.
-    pub fn with_grant(self, grant: Grant) -> Self {
-        match self {
-            Self::Failed { error, .. } if error.reason == Reason::AccessDenied => Self::Failed {
-                error,
-                grant: Some(grant),
-            },
-            other => other,
-        }
-    }
-
-    fn is_well(&self) -> bool {
-        matches!(self, Self::Well(_))
-    }
-
-    /// One word: of a failure its reason, which is that of the log and of the metrics.
-    fn word(&self) -> &'static str {
-        match self {
-            Self::Well(_) => "ok",
-            Self::Missing(_) => "missing",
-            Self::Failed { error, .. } => error.reason.as_str(),
-            Self::NotAsked => "not_asked",
-        }
-    }
-
-    fn message(&self) -> Option<&str> {
-        match self {
-            Self::Missing(message) => Some(message),
-            Self::Failed { error, .. } => Some(&error.message),
-            Self::Well(_) | Self::NotAsked => None,
-        }
-    }
-
-    /// What a person can do about it, if it is a permission.
-    fn advice(&self) -> Option<String> {
-        let Self::Failed {
-            error,
-            grant: Some(grant),
-        } = self
-        else {
-            return None;
-        };
-        // AWS says so in the message of a refusal; no grant helps against it.
-        if error.message.contains("explicit deny") {
-            let (action, to) = (&grant.action, &grant.to);
-            return Some(format!(
-                "take {action} for {to} out of the explicit deny: no grant overrules it"
-            ));
-        }
-        Some(grant.words())
-    }
-}
-
-/// What is to be allowed, and to whom.
-#[derive(Debug, Serialize)]
-pub struct Grant {
-    action: String,
-    resource: String,
-    to: String,
-    /// What the role's trust policy is to have besides.
-    #[serde(skip)]
-    trust: Option<String>,
-}
-
-impl Grant {
-    pub fn of_operation(operation: Operation, to: &str) -> Self {
-        Self {
-            action: iam::action(operation),
-            resource: "*".to_owned(),
-            to: to.to_owned(),
-            trust: None,
-        }
-    }
-
-    pub fn of_role(role: &Role, to: String) -> Self {
-        let id = if role.external_id.is_some() {
-            "with the scope's `external_id`"
-        } else {
-            "without an external id, since the scope has no `external_id`"
-        };
-        Self {
-            action: "sts:AssumeRole".to_owned(),
-            resource: role.arn.to_string(),
-            trust: Some(format!(
-                "and let its trust policy name {}, {id}",
-                principal(&to)
-            )),
-            to,
-        }
-    }
-
-    fn words(&self) -> String {
-        let (action, to) = (&self.action, &self.to);
-        let resource = match self.resource.as_str() {
-            "*" => "\"*\"",
-            arn => arn,
-        };
-        match &self.trust {
-            None => format!("grant {action} on {resource} to {to}"),
-            Some(trust) => format!("grant {action} on {resource} to {to}, {trust}"),
-        }
-    }
-}
-
-/// Whom a policy names for a caller: of a session its role, since the session's name can be another one tomorrow.
-fn principal(caller: &str) -> String {
-    let parts: Vec<&str> = caller.splitn(6, ':').collect();
-    let &[_, partition, "sts", _, account, session] = parts.as_slice() else {
-        return caller.to_owned();
-    };
-    let mut session = session.split('/');
-    match (session.next(), session.next()) {
-        (Some("assumed-role"), Some(name)) => {
-            // AWS leaves the path out of a session's ARN.
-            format!(
-                "arn:{partition}:iam::{account}:role/{name} (with the role's path, if it has one)"
-            )
-        }
-        _ => caller.to_owned(),
-    }
-}
-
-/// One question, and what came of it.
-#[derive(Debug)]
-pub struct Finding {
-    pub scope: ScopeName,
-    pub region: RegionName,
-    pub subject: Subject,
-    pub outcome: Outcome,
-}
 
 /// All that was found, in the order of the configuration.
 #[derive(Debug)]
@@ -307,20 +111,34 @@ impl Report {
         text + &self.summary()
     }
 
-    /// What a row has no room for.
+    /// What a row has no room for. Scopes that share an identity share its troubles: each is told once.
     fn troubles(&self) -> String {
-        let mut text = String::new();
-        for finding in &self.0 {
-            let row = Row::of(finding);
-            let Some(message) = row.message else {
+        let mut told: Vec<(Row<'_>, Vec<&str>)> = Vec::new();
+        let mut places = HashMap::new();
+        for row in self.0.iter().map(Row::of) {
+            if row.message.is_none() {
                 continue;
-            };
+            }
+            let scope = row.scope;
+            let place = *places
+                .entry((row.region, row.check, row.of, row.message))
+                .or_insert(told.len());
+            match told.get_mut(place) {
+                Some((_, scopes)) => scopes.push(scope),
+                None => told.push((row, vec![scope])),
+            }
+        }
+        let mut text = String::new();
+        for (row, scopes) in told {
+            let (scopes, region, check) = (scopes.join(", "), row.region, row.check);
             let of = match row.of {
                 "*" => String::new(),
                 of => format!(" {of}"),
             };
-            let (scope, region, check, result) = (row.scope, row.region, row.check, row.result);
-            text += &format!("\n{scope} in {region}: {check}{of}: {result}\n  {message}\n");
+            text += &format!("\n{scopes} in {region}: {check}{of}: {}\n", row.result);
+            if let Some(message) = row.message {
+                text += &format!("  {message}\n");
+            }
             if let Some(advice) = row.advice {
                 text += &format!("  -> {advice}\n");
             }

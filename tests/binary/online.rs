@@ -300,6 +300,28 @@ fn a_listing_that_is_denied() {
     assert!(table.contains("out of the explicit deny"), "{table}");
 }
 
+/// No permission is missing: nothing is to be granted.
+#[test]
+fn access_that_a_proxy_or_an_account_denies() {
+    let (sim, sts) = (account(), sts());
+    let opt_in = FaultKind::error("OptInRequired", "the region is not enabled");
+    sim.handle.push_fault(Fault::new(On::any(), opt_in));
+    let proxy = Double::start(|_| (403, "text/html", "<h1>AccessDenied</h1>".to_owned()));
+    let no_proxy = setup(&sim, &sts, &listing());
+    let by_proxy = setup(&sim, &sts, &listing()).env("AWS_ENDPOINT_URL_GLUE", &proxy.url());
+    for setup in [no_proxy, by_proxy] {
+        let (json, table) = check(&setup, 1);
+        let row = row(&json, CHECKS[2]);
+        assert_eq!(row["result"], "access_denied");
+        assert_eq!(
+            (row.get("grant"), row.get("advice")),
+            (None, None),
+            "{json:#}"
+        );
+        assert!(!table.contains("->"), "{table}");
+    }
+}
+
 #[test]
 fn arns_that_do_not_exist() {
     let (sim, sts) = (account(), sts());
@@ -377,12 +399,15 @@ fn credentials_that_are_missing_or_have_expired() {
 fn an_sts_that_throttles() {
     let sim = account();
     let sts = Double::start(|_| sts_error("Throttling", "Rate exceeded"));
-    let config = format!("scopes: [{{name: own, regions: [{REGION}]}}]\n");
-    let (json, _) = check(&setup(&sim, &sts, &config), 1);
-    assert_eq!(
-        results(&json),
-        [("identity", "throttled"), (CHECKS[2], "ok")]
+    let config = format!(
+        "scopes: [{{name: own, regions: [{REGION}]}}, {{name: too, regions: [{REGION}]}}]\n"
     );
+    let (json, table) = check(&setup(&sim, &sts, &config), 1);
+    let each = [("identity", "throttled"), (CHECKS[2], "ok")];
+    assert_eq!(results(&json), each.repeat(2));
+    assert_eq!(table.matches("Rate exceeded").count(), 1, "{table}");
+    let both = format!("\nown, too in {REGION}: identity ");
+    assert!(table.contains(&both), "{table}");
 }
 
 /// As in every AWS tool: one address for all services.
