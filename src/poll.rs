@@ -103,7 +103,6 @@ impl Poller {
                 }
             }
         }
-        self.own.poll_ended(scope, region, &reasons);
         self.failures.log(&result);
         self.throttled_polls = if reasons.contains(&Reason::Throttled) {
             self.throttled_polls.saturating_add(1)
@@ -111,6 +110,8 @@ impl Poller {
             0
         };
         let applied = self.board.apply(&key(&self.watch), result);
+        // Not before: who sees it counted finds on the page what it brought, or a moment later.
+        self.own.poll_ended(scope, region, &reasons);
         self.next_end = applied.next_end;
         for change in applied.changes {
             tracing::info!(
