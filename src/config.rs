@@ -9,8 +9,10 @@ mod arn;
 mod describe;
 mod field;
 mod mistake;
+mod pattern;
 mod read;
 mod secret;
+mod select;
 mod timing;
 mod value;
 mod yaml;
@@ -18,6 +20,7 @@ mod yaml;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::mistake::Mistake;
@@ -25,6 +28,8 @@ use self::mistake::Mistake;
 pub use self::arn::{IntegrationArn, RoleArn, TargetArn};
 pub use self::describe::describe;
 pub use self::mistake::Mistakes;
+pub use self::pattern::ArnPattern;
+pub use self::select::{Candidate, Patterns, Selection};
 pub use self::value::{ExternalId, Interval, Invalid, Lookup, RegionName, ScopeName, Span, Value};
 
 /// Far more than any configuration needs, and little enough to be held in memory some times over.
@@ -54,6 +59,8 @@ pub struct Scope {
     pub lookup: Lookup,
     /// Each once, and in one of `regions` if there are any and the ARN names one.
     pub target_arns: Vec<TargetArn>,
+    /// Of what targets and regions list.
+    pub selection: Arc<Selection>,
     /// What to ask AWS with.
     pub credentials: Credentials,
     /// From one poll to the next.
@@ -95,6 +102,8 @@ pub struct Watch {
     pub queries: Vec<Query>,
     /// How those of `queries` that are integrations are asked; there may be none of them in this region.
     pub lookup: Lookup,
+    /// What is watched of that which those of `queries` that list bring.
+    pub selection: Arc<Selection>,
     pub credentials: Credentials,
     pub interval: Duration,
     pub timeout: Duration,
@@ -112,6 +121,16 @@ pub enum Query {
     Target(TargetArn),
     /// Every inbound integration of the account and region.
     All,
+}
+
+impl Query {
+    /// Whether it brings what the configuration does not name, so that the scope's selection decides.
+    pub fn lists(&self) -> bool {
+        match self {
+            Query::Integration(_) => false,
+            Query::Target(_) | Query::All => true,
+        }
+    }
 }
 
 impl Config {
@@ -219,6 +238,7 @@ impl Scope {
             region,
             queries,
             lookup: self.lookup,
+            selection: Arc::clone(&self.selection),
             credentials: self.credentials.clone(),
             interval: self.interval,
             timeout: self.timeout,

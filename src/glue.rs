@@ -5,7 +5,7 @@ pub mod aws;
 pub mod budget;
 
 use crate::clock::{Clock, Moment};
-use crate::config::{IntegrationArn, Query};
+use crate::config::{Candidate, IntegrationArn, Query, Selection};
 use crate::snapshot::Integration;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -198,8 +198,7 @@ pub const LARGEST_LISTING: usize = 512 << 20;
 #[derive(Debug)]
 pub struct Listing {
     query: Query,
-    /// The one spelling of those ARNs that are asked for; the others of a page are dropped with it. All are kept if `None`.
-    wanted: Option<BTreeSet<String>>,
+    wanted: Wanted,
     page_size: Option<u16>,
     /// By the one spelling of the ARN, each with the moment of its page: when one comes twice, the later page is right.
     integrations: BTreeMap<String, (Arc<Integration>, Moment)>,
@@ -211,6 +210,14 @@ pub struct Listing {
     marker: Option<String>,
     markers_seen: HashSet<String>,
     state: State,
+}
+
+/// What is kept of a page; the others are dropped with it.
+#[derive(Debug)]
+enum Wanted {
+    /// Those with these ARNs, in the one spelling.
+    Named(BTreeSet<String>),
+    Selected(Arc<Selection>),
 }
 
 #[derive(Debug)]
@@ -247,12 +254,12 @@ impl Answer {
 }
 
 impl Listing {
-    /// A listing of which nothing was asked yet.
-    pub fn new(query: Query, page_size: Option<u16>) -> Self {
+    /// A listing of which nothing was asked yet. If it may bring what nobody named, `selection` is kept of it.
+    pub fn new(query: Query, selection: &Arc<Selection>, page_size: Option<u16>) -> Self {
         // AWS is asked for one ARN; an answer about another one says nothing about what the configuration names.
         let wanted = match &query {
-            Query::Integration(arn) => Some(spelled([arn])),
-            Query::Target(_) | Query::All => None,
+            Query::Integration(arn) => Wanted::Named(spelled([arn])),
+            Query::Target(_) | Query::All => Wanted::Selected(Arc::clone(selection)),
         };
         Self::of(query, wanted, page_size)
     }
@@ -262,10 +269,10 @@ impl Listing {
         arns: impl IntoIterator<Item = &'a IntegrationArn>,
         page_size: Option<u16>,
     ) -> Self {
-        Self::of(Query::All, Some(spelled(arns)), page_size)
+        Self::of(Query::All, Wanted::Named(spelled(arns)), page_size)
     }
 
-    fn of(query: Query, wanted: Option<BTreeSet<String>>, page_size: Option<u16>) -> Self {
+    fn of(query: Query, wanted: Wanted, page_size: Option<u16>) -> Self {
         Self {
             query,
             wanted,
@@ -308,13 +315,19 @@ impl Listing {
         self.without_arn += page.without_arn;
         for integration in page.integrations {
             let arn = one_spelling(&integration.arn).into_owned();
-            if self
-                .wanted
-                .as_ref()
-                .is_some_and(|wanted| !wanted.contains(&arn))
-            {
-                self.others = true;
-                continue;
+            match &self.wanted {
+                Wanted::Named(arns) if !arns.contains(&arn) => {
+                    self.others = true;
+                    continue;
+                }
+                Wanted::Selected(selection) if !selects(selection, &integration) => {
+                    // An earlier page may have said something else of it.
+                    if let Some((earlier, _)) = self.integrations.remove(&arn) {
+                        self.weight -= earlier.weight();
+                    }
+                    continue;
+                }
+                Wanted::Named(_) | Wanted::Selected(_) => {}
             }
             self.weight += integration.weight();
             if let Some((earlier, _)) = self.integrations.insert(arn, (Arc::new(integration), now))
@@ -413,6 +426,14 @@ fn spelled<'a>(arns: impl IntoIterator<Item = &'a IntegrationArn>) -> BTreeSet<S
     arns.into_iter()
         .map(|arn| one_spelling(arn.as_str()).into_owned())
         .collect()
+}
+
+/// Whether this selection of a listing has this integration.
+pub fn selects(selection: &Selection, integration: &Integration) -> bool {
+    selection.admits(Candidate {
+        source_arn: &integration.source_arn,
+        target_arn: &integration.target_arn,
+    })
 }
 
 /// AWS writes `integration:ID`, and in one sample `integration/ID`: an ARN in the one spelling by which the two compare as equal.

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use glue_integration_exporter::config::{
-    Config, ExternalId, IntegrationArn, Interval, RegionName, RoleArn, Scope, Span, TargetArn,
-    Watch, describe,
+    ArnPattern, Config, ExternalId, IntegrationArn, Interval, RegionName, RoleArn, Scope, Span,
+    TargetArn, Watch, describe,
 };
 use glue_integration_exporter::snapshot::ArnFields;
 use property::{cases, hostile};
@@ -141,7 +141,7 @@ fn example_has_every_key() {
             assert!(EXAMPLE.lines().any(is), "{key}");
         }
     }
-    assert_eq!(keys, 24);
+    assert_eq!(keys, 26);
 }
 
 #[test]
@@ -269,6 +269,73 @@ fn short_interval_has_a_short_timeout() {
     assert_eq!(Span::from(scope.timeout).to_string(), "7.5s");
 }
 
+/// Of AWS's own kinds of sources and targets.
+const ARNS: [&str; 11] = [
+    "arn:aws:dynamodb:eu-west-1:111122223333:table/orders",
+    "arn:aws:glue:eu-west-1:111122223333:connection/sales/force",
+    "arn:aws:rds:eu-west-1:111122223333:cluster:orders",
+    "arn:aws:odb:us-east-1:111122223333:odb-network/net_1",
+    "arn:aws:dms:eu-west-1:111122223333:endpoint:ABCDEF",
+    "arn:aws-cn:glue:cn-north-1:111122223333:database/lake",
+    "arn:aws:glue:eu-west-1:111122223333:catalog/name",
+    "arn:aws:glue:eu-west-1:111122223333:catalog/s3tablescatalog/bucket",
+    "arn:aws:redshift:eu-west-1:444455556666:namespace:0a1b2c3d-0000-4000-8000-000000000001",
+    "arn:aws-us-gov:redshift-serverless:us-gov-west-1:111122223333:namespace/0a1b2c3d",
+    "arn:aws:s3:::lake",
+];
+
+#[test]
+fn a_pattern_matches_as_iams_do() {
+    for (pattern, which) in [
+        ("*", vec![0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
+        ("arn:aws:dynamodb:*", vec![0]),
+        ("arn:aws*:glue:*", vec![1, 5, 6, 7]),
+        ("arn:aws:*:eu-west-1:*", vec![0, 1, 2, 4, 6, 7, 8]),
+        ("arn:*:111122223333:*", vec![0, 1, 2, 3, 4, 5, 6, 7, 9]),
+        ("*connection/sales*", vec![1]),
+        ("*:connection/sales/?????", vec![1]),
+        ("*:connection/sales/????", vec![]),
+        ("*:catalog/*", vec![6, 7]),
+        ("*:catalog/*/*", vec![7]),
+        ("*namespace?0a1b2c3d*", vec![8, 9]),
+        ("arn:aws:s3???lake", vec![10]),
+        ("arn:aws:s3:::lake", vec![10]),
+        ("arn:aws:s3:::lakes", vec![]),
+        ("arn:aws:s3:::Lake", vec![]),
+        ("*lake**", vec![5, 10]),
+        ("a*r*n*:*o*r*d*e*r*s", vec![0, 2]),
+    ] {
+        let parsed: ArnPattern = pattern.parse().unwrap();
+        let matched: Vec<usize> = (0..ARNS.len())
+            .filter(|n| parsed.matches(ARNS[*n]))
+            .collect();
+        assert_eq!(matched, which, "{pattern}");
+    }
+    // Whatever is an ARN is a pattern of itself.
+    for arn in ARNS {
+        assert!(arn.parse::<ArnPattern>().unwrap().matches(arn));
+    }
+}
+
+#[test]
+fn a_pattern_takes_no_longer_than_both_lengths_multiplied() {
+    let pattern: ArnPattern = ("*a".repeat(255) + "*b").parse().unwrap();
+    let begin = tokio::time::Instant::now();
+    assert!(!pattern.matches(&"a".repeat(100_000)));
+    assert!(pattern.matches(&("a".repeat(100_000) + "b")));
+    assert!(begin.elapsed() < Duration::from_secs(10));
+}
+
+/// By the meaning of the words, however long it takes.
+fn is_like(text: &[char], pattern: &[char]) -> bool {
+    match pattern {
+        [] => text.is_empty(),
+        ['*', rest @ ..] => (0..=text.len()).any(|taken| is_like(&text[taken..], rest)),
+        ['?', rest @ ..] => !text.is_empty() && is_like(&text[1..], rest),
+        [c, rest @ ..] => text.first() == Some(c) && is_like(&text[1..], rest),
+    }
+}
+
 /// A partition, and a region in it.
 fn place() -> impl Strategy<Value = (&'static str, String)> {
     prop_oneof![
@@ -347,6 +414,28 @@ proptest! {
     #[test]
     fn a_text_is_no_arn_or_has_its_fields(text in prop_oneof![8 => nearly_arn(), 1 => hostile()]) {
         arns_agree_with(&text)?;
+    }
+
+    #[test]
+    fn a_pattern_matches_what_its_words_mean(pattern in "[*?]?[ab:/\u{e9}?*]{0,7}\\*", text in "[ab:/*?\u{e9}]{0,9}") {
+        let chars = |text: &str| text.chars().collect::<Vec<char>>();
+        if let Ok(parsed) = pattern.parse::<ArnPattern>() {
+            prop_assert_eq!(parsed.matches(&text), is_like(&chars(&text), &chars(&pattern)));
+        }
+    }
+
+    #[test]
+    fn an_arn_is_a_pattern_whatever_of_it_is_left_open(text in nearly_arn(), from in 0usize..40, until in 0usize..40, open in "[*]|[?]{0,40}") {
+        if let Ok(arn) = text.parse::<TargetArn>() {
+            let chars: Vec<char> = text.chars().collect();
+            let (from, until) = (from.min(chars.len()), until.min(chars.len()));
+            prop_assume!(from <= until && (open == "*" || open.len() == until - from));
+            let pattern: String = chars[..from].iter().copied().chain(open.chars()).chain(chars[until..].iter().copied()).collect();
+            if !pattern.contains(['[', ']', '{', '}', '\\']) {
+                let parsed = pattern.parse::<ArnPattern>();
+                prop_assert!(parsed.is_ok_and(|parsed| parsed.matches(arn.as_str())), "{}", pattern);
+            }
+        }
     }
 
     #[test]

@@ -372,7 +372,7 @@ async fn answers_that_never_end_are_given_up() {
             on_each_page,
             padding: String::new(),
         };
-        let mut listing = Listing::new(Query::All, None);
+        let mut listing = Listing::new(Query::All, &Arc::default(), None);
         let allowance = Allowance {
             scope: "hit",
             pace: &Unhurried,

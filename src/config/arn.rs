@@ -186,6 +186,29 @@ impl fmt::Display for RoleArn {
     }
 }
 
+/// Between the six parts.
+pub(super) const SEPARATORS: usize = 5;
+
+/// Of any service, as a whole.
+pub(super) fn check_whole<V: Value>(text: &str) -> Result<(), Invalid> {
+    Arn::parse::<V>(text, usize::MAX)?.region::<V>().map(drop)
+}
+
+/// Whether an ARN may begin so. The last part may go on, so that nothing is said of it but for the first two, which have few forms.
+pub(super) fn check_beginning<V: Value>(text: &str) -> Result<(), Invalid> {
+    let mut parts: Vec<&str> = text.splitn(SEPARATORS + 1, ':').collect();
+    let open = parts.pop().unwrap_or_default();
+    match parts.len() {
+        0 if !"arn".starts_with(open) => parts.push(open),
+        1 if !"aws".starts_with(open) && !open.starts_with("aws") => parts.push(open),
+        _ => {}
+    }
+    // Where nothing is known, what is right.
+    let rest = ["arn", "aws", "x", "", "", "x"];
+    parts.extend(rest.iter().skip(parts.len()));
+    check_whole::<V>(&parts.join(":"))
+}
+
 /// The six parts, with what holds for every ARN checked.
 struct Arn<'a> {
     partition: &'a str,

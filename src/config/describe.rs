@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::value::Span;
-use super::{Credentials, Lookup, Query, Watch};
+use super::{ArnPattern, Credentials, Lookup, Query, Selection, Watch};
 
 /// One paragraph for each scope and region: what is asked for, with which credentials, how often. Then how many requests
 /// that comes to (pages and retries come on top), what is kept at `storage`, and a warning where `requests_per_second` are
@@ -78,6 +78,9 @@ fn paragraph(watch: &Watch) -> String {
             Query::All => "  watches every inbound integration of the account\n".to_owned(),
         };
     }
+    if watch.queries.iter().any(Query::lists) {
+        text += &selection(&watch.selection);
+    }
     if watch.lookup == Lookup::List && integrations(watch) > 0 {
         text += "  looks the integrations up in one listing of the region, and asks for one that is not in it by itself\n";
     }
@@ -101,6 +104,32 @@ fn paragraph(watch: &Watch) -> String {
         rate(requests_per_hour(watch))
     );
     text
+}
+
+fn selection(selection: &Selection) -> String {
+    let mut text = String::new();
+    for (key, patterns) in selection.include.by_key() {
+        if !patterns.is_empty() {
+            text += &format!(
+                "  of what is listed, only with a {key} like {}\n",
+                or(patterns)
+            );
+        }
+    }
+    for (key, patterns) in selection.exclude.by_key() {
+        if !patterns.is_empty() {
+            text += &format!(
+                "  of what is listed, none with a {key} like {}\n",
+                or(patterns)
+            );
+        }
+    }
+    text
+}
+
+fn or(patterns: &[ArnPattern]) -> String {
+    let patterns: Vec<&str> = patterns.iter().map(ArnPattern::as_str).collect();
+    patterns.join(" or ")
 }
 
 fn credentials(credentials: &Credentials) -> String {

@@ -46,13 +46,23 @@ impl<T> Given<T> {
     }
 }
 
-/// A list of values: those that are right, with their places.
+/// A list of values: those that are right, with their places. Without its key it is empty and complete.
 pub(super) struct Listed<T> {
     /// Where the list is, if its key is there.
     pub(super) at: Option<At>,
     pub(super) items: Vec<(T, At)>,
     /// Nothing in it was wrong.
     pub(super) complete: bool,
+}
+
+impl<T> Default for Listed<T> {
+    fn default() -> Self {
+        Listed {
+            at: None,
+            items: Vec::new(),
+            complete: true,
+        }
+    }
 }
 
 impl<T> Listed<T> {
@@ -175,11 +185,7 @@ impl Reader {
     }
 
     pub(super) fn list<T: Value>(&mut self, fields: &Fields<'_>, key: &str) -> Listed<T> {
-        let mut listed = Listed {
-            at: None,
-            items: Vec::new(),
-            complete: true,
-        };
+        let mut listed = Listed::default();
         let Some((node, at)) = fields.get(key) else {
             return listed;
         };

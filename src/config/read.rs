@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::field::{Fields, Given, Listed, Reader};
 use super::mistake::Mistakes;
@@ -30,6 +31,8 @@ const SCOPE: &[&str] = &[
     "integration_arns",
     "lookup",
     "target_arns",
+    "include",
+    "exclude",
     "role_arn",
     "external_id",
     "external_id_file",
@@ -161,6 +164,7 @@ impl Reader {
         self.no_twins(&integrations, IntegrationArn::canonical);
         self.no_twins(&targets, ToString::to_string);
         self.regions_fit(&regions, &integrations, &targets);
+        let selection = self.selection(fields, &integrations, &targets);
         let credentials = self.credentials(fields, directory);
         let own = self.polling(fields);
         let timing = self.timing(&own, polling);
@@ -172,6 +176,7 @@ impl Reader {
             integration_arns: integrations.values(),
             lookup,
             target_arns: targets.values(),
+            selection: Arc::new(selection),
             credentials,
             interval: timing.interval,
             timeout: timing.timeout,
@@ -198,7 +203,7 @@ impl Reader {
         Lookup::List
     }
 
-    fn no_twins<T: ToString>(&mut self, list: &Listed<T>, same: impl Fn(&T) -> String) {
+    pub(super) fn no_twins<T: ToString>(&mut self, list: &Listed<T>, same: impl Fn(&T) -> String) {
         let mut seen: HashMap<String, &At> = HashMap::new();
         for (value, at) in &list.items {
             if let Some(first) = seen.get(&same(value)) {

@@ -3,8 +3,8 @@
 use super::PollResult;
 use super::stored::{StoredKnown, StoredQuery, StoredScope, StoredSight};
 use crate::clock::Moment;
-use crate::config::{Query, Watch};
-use crate::glue::LARGEST_LISTING;
+use crate::config::{Query, Selection, Watch};
+use crate::glue::{LARGEST_LISTING, selects};
 use crate::snapshot::{Integration, Status};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -23,6 +23,7 @@ pub(super) struct Scope {
     pub interval: Duration,
     pub stale_after: Duration,
     pub queries: Vec<(Query, Known)>,
+    selection: Arc<Selection>,
     pub polled: Option<Polled>,
     pub last_success: Option<f64>,
     /// A scrape waits for its first poll.
@@ -63,6 +64,7 @@ impl Scope {
                 .iter()
                 .map(|query| (query.clone(), Known::default()))
                 .collect(),
+            selection: Arc::clone(&watch.selection),
             polled: None,
             last_success: None,
             awaited: true,
@@ -81,7 +83,7 @@ impl Scope {
                 .queries
                 .iter_mut()
                 .find(|(query, _)| stored.query.is(query));
-            if let Some((_, known)) = same {
+            if let Some((query, known)) = same {
                 known.complete = stored.complete.and_then(&at);
                 known.sights = stored
                     .sights
@@ -92,6 +94,7 @@ impl Scope {
                         Some((integration.arn.clone(), Sight { integration, seen }))
                     })
                     .collect();
+                known.drop_all_but(&self.selection, query);
             }
         }
         self.last_success = before.last_success;
@@ -111,20 +114,22 @@ impl Scope {
         }
     }
 
-    /// Takes over what is known of the scope as it was configured before. Returns what was brought by queries that are not asked any
-    /// more.
+    /// Takes over what is known of the scope as it was configured before. Returns what is not watched any more: what was brought by
+    /// queries that are not asked, and what the selection leaves out.
     pub fn take_over(&mut self, before: Self) -> Vec<Known> {
         let mut known: HashMap<Query, Known> = before.queries.into_iter().collect();
+        let mut left_out = Vec::new();
         for (query, empty) in &mut self.queries {
             if let Some(known) = known.remove(query) {
                 *empty = known;
+                left_out.push(empty.drop_all_but(&self.selection, query));
             }
         }
         self.polled = before.polled;
         self.last_success = before.last_success;
         self.awaited = before.awaited;
         self.unpolled = before.unpolled;
-        known.into_values().collect()
+        known.into_values().chain(left_out).collect()
     }
 
     /// Returns what AWS answered to be gone, and when: what this scope had seen, and complete answers lack now. Not what it never saw:
@@ -212,6 +217,18 @@ impl Scope {
 }
 
 impl Known {
+    /// Keeps what a query that lists may show. Now and not with the next answer, which would take what it leaves out for gone, also where
+    /// another scope sees it. Returns what was dropped.
+    fn drop_all_but(&mut self, selection: &Selection, query: &Query) -> Self {
+        let is_left_out = |_: &String, sight: &mut Sight| {
+            query.lists() && !selects(selection, &sight.integration)
+        };
+        Self {
+            sights: self.sights.extract_if(.., is_left_out).collect(),
+            complete: None,
+        }
+    }
+
     pub fn stored(&self, query: &Query, wall: impl Fn(Instant) -> f64) -> StoredKnown {
         StoredKnown {
             query: StoredQuery::of(query),

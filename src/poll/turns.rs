@@ -103,7 +103,11 @@ impl<'a> Turns<'a> {
     fn line_up(&mut self, places: Vec<usize>) {
         let (watch, last_time) = (self.watch, self.last_time);
         self.waiting.extend(places.into_iter().map(|place| Turn {
-            listing: Listing::new(watch.queries[place].clone(), watch.page_size),
+            listing: Listing::new(
+                watch.queries[place].clone(),
+                &watch.selection,
+                watch.page_size,
+            ),
             answers: Answers::One(place),
             second: false,
         }));

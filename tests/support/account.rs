@@ -59,12 +59,15 @@ impl Account {
     }
 
     pub fn put(&self, arn: &str, status: Status) {
-        let integration = integration(arn, status);
+        self.insert(integration(arn, status));
+    }
+
+    pub fn insert(&self, integration: Integration) {
         self.state
             .lock()
             .unwrap()
             .integrations
-            .insert(arn.to_owned(), integration);
+            .insert(integration.arn.clone(), integration);
     }
 
     pub fn remove(&self, arn: &str) {

@@ -1,0 +1,99 @@
+//! Patterns in which `*` and `?` stand for what is not written out, as in the ARNs of IAM's own policies.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::arn;
+use super::value::{Invalid, Value, check_length};
+
+/// As long as a source's or a target's ARN may be (AWS's own bound).
+const LONGEST: usize = 512;
+
+/// What an ARN is compared with, as a whole and with regard to case: `*` is any run of characters, also an empty one and one with `/`
+/// and `:` in it, `?` is any one character, everything else is itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ArnPattern(String);
+
+impl ArnPattern {
+    /// As the configuration has it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the whole of `text` is like this.
+    pub fn matches(&self, text: &str) -> bool {
+        is_like(text, &self.0)
+    }
+
+    /// Whether there is nothing that is not like this.
+    pub(super) fn matches_everything(&self) -> bool {
+        self.0.chars().all(|c| c == '*')
+    }
+}
+
+impl Value for ArnPattern {
+    const ALLOWED: &'static str = "what an ARN can be like, of 512 characters at most, with `*` for any characters, `/` and `:` among them, and `?` for one";
+}
+
+impl FromStr for ArnPattern {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        check_length::<Self>(text, 1, LONGEST)?;
+        // What other programs' patterns give a meaning to would be taken as it is here, match nothing and hide what it was to show.
+        let no_part = |c: &char| c.is_whitespace() || c.is_control() || r"[]{}\".contains(*c);
+        if let Some(c) = text.chars().find(no_part) {
+            return Err(Invalid::of::<Self>(format!(
+                "has the character `{}`",
+                c.escape_debug()
+            )));
+        }
+        let literal = text.split(['*', '?']).next().unwrap_or_default();
+        if literal.len() == text.len() {
+            arn::check_whole::<Self>(text)?;
+        } else {
+            arn::check_beginning::<Self>(literal)?;
+        }
+        let separators = text.chars().filter(|c| ":?".contains(*c)).count();
+        if !text.contains('*') && separators < arn::SEPARATORS {
+            return Err(Invalid::of::<Self>(
+                "has no `*` and fewer than the six parts of an ARN",
+            ));
+        }
+        Ok(ArnPattern(text.to_owned()))
+    }
+}
+
+impl fmt::Display for ArnPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Only the last `*` is ever tried anew: what the ones before it took first leaves the most for the rest. So it takes at most the product
+/// of both lengths, whatever the pattern.
+fn is_like(text: &str, pattern: &str) -> bool {
+    let (mut text, mut pattern) = (text.chars(), pattern.chars());
+    // What comes behind the last `*`, and where it was last tried.
+    let mut retry = None;
+    loop {
+        let here = text.clone();
+        match (pattern.next(), text.next()) {
+            (Some('*'), _) => {
+                text = here;
+                retry = Some((pattern.clone(), text.clone()));
+            }
+            (None, None) => return true,
+            (Some(_), None) => return false,
+            (Some('?'), Some(_)) => {}
+            (Some(wanted), Some(found)) if wanted == found => {}
+            (_, Some(_)) => match &mut retry {
+                None => return false,
+                Some((behind, tried)) => {
+                    tried.next();
+                    (pattern, text) = (behind.clone(), tried.clone());
+                }
+            },
+        }
+    }
+}
