@@ -54,12 +54,16 @@ pub enum Command {
         )]
         written: online::Format,
         #[command(flatten)]
+        shard: ShardFlags,
+        #[command(flatten)]
         log: LogFlags,
     },
     /// Poll each scope once and print the metrics on stdout. Exits with 0, or with 1 if any scope failed.
     Once {
         #[command(flatten)]
         config: ConfigFlags,
+        #[command(flatten)]
+        shard: ShardFlags,
         #[command(flatten)]
         log: LogFlags,
     },
@@ -114,6 +118,8 @@ pub struct DaemonFlags {
     #[command(flatten)]
     pub config: ConfigFlags,
     #[command(flatten)]
+    pub shard: ShardFlags,
+    #[command(flatten)]
     pub web: WebFlags,
     #[command(flatten)]
     pub log: LogFlags,
@@ -129,6 +135,17 @@ pub struct ConfigFlags {
         default_value = "config.yaml"
     )]
     pub file: PathBuf,
+}
+
+/// Which part of it.
+#[derive(Debug, Args)]
+pub struct ShardFlags {
+    /// Which of the shards this is, counted from 0. Default: the ordinal at the end of POD_NAME, or else of the host's name.
+    #[arg(long = "shard.index", value_name = "N")]
+    pub index: Option<u16>,
+    /// Among how many exporters with this configuration it is shared out; 1 to 1000. Default: this one watches everything.
+    #[arg(long = "shard.total", value_name = "N")]
+    pub total: Option<u16>,
 }
 
 /// What is served where.

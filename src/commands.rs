@@ -1,10 +1,11 @@
 //! What the commands do, put together from the other modules.
 
 pub mod exporter;
+mod sharding;
 pub mod source;
 
 use crate::board::Board;
-use crate::cli::{Cli, Command, ConfigFlags, DaemonFlags, TELEMETRY_PATH, WebFlags};
+use crate::cli::{Cli, Command, ConfigFlags, DaemonFlags, ShardFlags, TELEMETRY_PATH, WebFlags};
 use crate::clock::Clock;
 use crate::config::{self, Mistakes};
 use crate::exposition::own::Own;
@@ -16,6 +17,7 @@ use crate::http::scrapes::Scrapes;
 use crate::http::{self, Limits, client};
 use crate::iam;
 use crate::online;
+use crate::shard::{NoShard, Shard};
 use crate::simulator::{Simulator, World};
 use crate::storage;
 use crate::version;
@@ -38,6 +40,8 @@ const RELOADS_WAITING: usize = 16;
 pub enum Failure {
     /// The configuration is wrong: exit code 2.
     Config(Mistakes),
+    /// The flags do not say which shard this is: exit code 2.
+    Shard(NoShard),
     /// It failed while it ran: exit code 1.
     Run { attempted: String, why: String },
     /// Something failed that has been told already: exit code 1.
@@ -68,6 +72,10 @@ impl Failure {
                 eprintln!("{mistakes}");
                 ExitCode::from(2)
             }
+            Self::Shard(why) => {
+                eprintln!("glue-integration-exporter: {why}");
+                ExitCode::from(2)
+            }
             Self::Run { attempted, why } => {
                 eprintln!("glue-integration-exporter: {attempted}: {why}");
                 ExitCode::FAILURE
@@ -83,6 +91,12 @@ impl From<Mistakes> for Failure {
     }
 }
 
+impl From<NoShard> for Failure {
+    fn from(why: NoShard) -> Self {
+        Self::Shard(why)
+    }
+}
+
 /// Does what the command line asks for.
 ///
 /// # Errors
@@ -92,12 +106,13 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         None => daemon(cli.daemon).await,
         Some(Command::Check {
             config,
+            shard,
             online: true,
             written,
             ..
-        }) => check_online(config, written).await,
-        Some(Command::Check { config, .. }) => check(config).await,
-        Some(Command::Once { config, .. }) => once(config).await,
+        }) => check_online(config, shard, written).await,
+        Some(Command::Check { config, shard, .. }) => check(config, shard).await,
+        Some(Command::Once { config, shard, .. }) => once(config, shard).await,
         Some(Command::Demo { web, .. }) => demo(web).await,
         Some(Command::Simulate { listen_address, .. }) => simulate(listen_address).await,
         Some(Command::Iam {
@@ -115,19 +130,29 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
 async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
     // First of all: until signals are handled, a PID 1 does not hear them.
     let signals = Signals::handle()?;
-    let own = own_metrics()?;
-    let source = Source::File(flags.config.file);
+    let shard = sharding::shard(&flags.shard)?;
+    let own = own_metrics(shard)?;
+    let source = Source::File(flags.config.file, shard);
     let loaded = tokio::select! {
         loaded = source.load() => loaded?,
         () = signals.stop.cancelled() => return Ok(()),
     };
+    if shard != Shard::WHOLE {
+        tracing::info!(
+            shard_index = shard.index(),
+            shard_total = shard.total(),
+            watches = loaded.watches.len(),
+            of_all_shards = loaded.of_all_shards,
+            "watching the part of one shard"
+        );
+    }
     let clients = Clients::of_aws(loaded.requests_per_second, Arc::clone(&own) as _);
     serve(source, loaded, clients, own, flags.web, signals).await
 }
 
 async fn demo(web: WebFlags) -> Result<(), Failure> {
     let signals = Signals::handle()?;
-    let own = own_metrics()?;
+    let own = own_metrics(Shard::WHOLE)?;
     let loaded = Source::Demo.load().await?;
     let address = (Ipv4Addr::LOCALHOST, 0).into();
     let simulator = Simulator::bind(address, World::demo(Clock::system().wall()))
@@ -199,9 +224,10 @@ async fn serve(
     Ok(())
 }
 
-async fn once(flags: ConfigFlags) -> Result<(), Failure> {
-    let own = own_metrics()?;
-    let source = Source::File(flags.file);
+async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
+    let shard = sharding::shard(&shard)?;
+    let own = own_metrics(shard)?;
+    let source = Source::File(flags.file, shard);
     let loaded = source.load().await?;
     let clock = Clock::system();
     own.config_loaded(clock.wall());
@@ -221,9 +247,20 @@ async fn once(flags: ConfigFlags) -> Result<(), Failure> {
     if all_up { Ok(()) } else { Err(Failure::Told) }
 }
 
-async fn check(flags: ConfigFlags) -> Result<(), Failure> {
-    let loaded = Source::File(flags.file).load().await?;
-    let text = config::describe(
+async fn check(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
+    let shard = sharding::shard(&shard)?;
+    let loaded = Source::File(flags.file, shard).load().await?;
+    let mut text = String::new();
+    if shard != Shard::WHOLE {
+        text = format!(
+            "Shard {} of {}, counted from 0, has a part in {} of {} pairs of scope and region.\n\n",
+            shard.index(),
+            shard.total(),
+            loaded.watches.len(),
+            loaded.of_all_shards,
+        );
+    }
+    text += &config::describe(
         &loaded.watches,
         loaded.storage_path.as_deref(),
         loaded.requests_per_second,
@@ -231,9 +268,14 @@ async fn check(flags: ConfigFlags) -> Result<(), Failure> {
     print(text.as_bytes(), "printing what will be watched")
 }
 
-async fn check_online(flags: ConfigFlags, format: online::Format) -> Result<(), Failure> {
-    let loaded = Source::File(flags.file).load().await?;
-    let own = own_metrics()?;
+async fn check_online(
+    flags: ConfigFlags,
+    shard: ShardFlags,
+    format: online::Format,
+) -> Result<(), Failure> {
+    let shard = sharding::shard(&shard)?;
+    let loaded = Source::File(flags.file, shard).load().await?;
+    let own = own_metrics(shard)?;
     let rate = loaded.requests_per_second;
     let mut clients = Clients::of_aws(rate, Arc::clone(&own) as _);
     let mut watches = Vec::with_capacity(loaded.watches.len());
@@ -259,7 +301,8 @@ async fn permissions(
     format: iam::Format,
     show_external_ids: bool,
 ) -> Result<(), Failure> {
-    let loaded = Source::File(flags.file).load().await?;
+    // Whichever shard it is, it is allowed what all of them need.
+    let loaded = Source::File(flags.file, Shard::WHOLE).load().await?;
     let attempted = "printing the permissions";
     let text = iam::write(&loaded.watches, format, show_external_ids)
         .map_err(|error| Failure::run(attempted, error))?;
@@ -276,8 +319,8 @@ async fn simulate(address: SocketAddr) -> Result<(), Failure> {
     Ok(())
 }
 
-fn own_metrics() -> Result<Arc<Own>, Failure> {
-    Own::new()
+fn own_metrics(shard: Shard) -> Result<Arc<Own>, Failure> {
+    Own::of_shard(shard)
         .map(Arc::new)
         .map_err(|error| Failure::run("making the metrics", error))
 }

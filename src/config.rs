@@ -13,6 +13,7 @@ mod pattern;
 mod read;
 mod secret;
 mod select;
+mod shard_by;
 mod timing;
 mod value;
 mod yaml;
@@ -30,6 +31,7 @@ pub use self::describe::describe;
 pub use self::mistake::Mistakes;
 pub use self::pattern::ArnPattern;
 pub use self::select::{Candidate, Patterns, Selection};
+pub use self::shard_by::ShardBy;
 pub use self::value::{ExternalId, Interval, Invalid, Lookup, RegionName, ScopeName, Span, Value};
 
 /// Far more than any configuration needs, and little enough to be held in memory some times over.
@@ -61,6 +63,8 @@ pub struct Scope {
     pub target_arns: Vec<TargetArn>,
     /// Of what targets and regions list.
     pub selection: Arc<Selection>,
+    /// How it is shared out, where there are shards.
+    pub shard_by: ShardBy,
     /// What to ask AWS with.
     pub credentials: Credentials,
     /// From one poll to the next.
@@ -104,6 +108,7 @@ pub struct Watch {
     pub lookup: Lookup,
     /// What is watched of that which those of `queries` that list bring.
     pub selection: Arc<Selection>,
+    pub shard_by: ShardBy,
     pub credentials: Credentials,
     pub interval: Duration,
     pub timeout: Duration,
@@ -239,6 +244,7 @@ impl Scope {
             queries,
             lookup: self.lookup,
             selection: Arc::clone(&self.selection),
+            shard_by: self.shard_by,
             credentials: self.credentials.clone(),
             interval: self.interval,
             timeout: self.timeout,

@@ -431,6 +431,7 @@ fn spelled<'a>(arns: impl IntoIterator<Item = &'a IntegrationArn>) -> BTreeSet<S
 /// Whether this selection of a listing has this integration.
 pub fn selects(selection: &Selection, integration: &Integration) -> bool {
     selection.admits(Candidate {
+        arn: &one_spelling(&integration.arn),
         source_arn: &integration.source_arn,
         target_arn: &integration.target_arn,
     })

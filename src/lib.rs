@@ -1,14 +1,16 @@
 //! The exporter, in the order in which data flow through it:
 //!
 //! ```text
-//! config -> poll (schedule) -> glue (AWS) -> last_good -> snapshot -> exposition -> http
-//!                                            '--------- board ---------'
+//! config -> shard -> poll (schedule) -> glue (AWS) -> last_good -> snapshot -> exposition -> http
+//!                                                     '--------- board ---------'
 //! ```
 //!
 //! A poll asks AWS and hands what it got to the board. The board keeps the last good data, and after each poll publishes an immutable
 //! snapshot as a written page. A scrape reads that page through one pointer and adds what depends on its own moment.
 
 pub mod config;
+pub mod hash;
+pub mod shard;
 
 pub mod clock;
 pub mod poll;

@@ -270,7 +270,7 @@ async fn ask(glue: &dyn Glue, watch: &Watch, pace: &Patience, query: &Query) -> 
         pace,
     };
     let answered: Result<bool, GlueError> = if let Query::Integration(_) = query {
-        let mut listing = Listing::new(query.clone(), watch.page_size);
+        let mut listing = Listing::new(query.clone(), &watch.selection, watch.page_size);
         listing.follow(glue, &Clock::system(), allowance).await;
         let answer = listing.into_answer(Reason::Timeout);
         answer.outcome.map(|_| !answer.integrations.is_empty())

@@ -141,7 +141,7 @@ fn example_has_every_key() {
             assert!(EXAMPLE.lines().any(is), "{key}");
         }
     }
-    assert_eq!(keys, 26);
+    assert_eq!(keys, 27);
 }
 
 #[test]

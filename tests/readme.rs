@@ -7,10 +7,11 @@
 
 use clap::CommandFactory;
 use glue_integration_exporter::cli::Cli;
-use glue_integration_exporter::config::Config;
+use glue_integration_exporter::config::{Config, Watch};
 use glue_integration_exporter::exposition::table;
 use glue_integration_exporter::glue::Operation;
 use glue_integration_exporter::iam;
+use glue_integration_exporter::shard::Shard;
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
@@ -58,6 +59,61 @@ fn the_flags_are_those_of_the_code() {
         ));
     }
     stands_in_the_readme("flags", &table);
+}
+
+/// 1,000 accounts, each a role, in 17 regions.
+fn fleet(interval: &str) -> Vec<Watch> {
+    let regions: Vec<String> = (1..=17).map(|n| format!("eu-fleet-{n}")).collect();
+    let regions = regions.join(", ");
+    let scopes: String = (0..1_000)
+        .map(|n| {
+            let role = format!("arn:aws:iam::{}:role/glue", 100_000_000_000_u64 + n);
+            format!("  - {{name: a{n}, regions: [{regions}], role_arn: '{role}'}}\n")
+        })
+        .collect();
+    let yaml = format!("polling: {{interval: {interval}}}\nscopes:\n{scopes}");
+    let config = Config::from_yaml(&yaml, Path::new("fleet.yaml")).unwrap();
+    config.watches(|_| None).unwrap()
+}
+
+/// With the page of each pair that there is at least.
+fn calls_per_second(watches: &[&Watch]) -> f64 {
+    let calls = watches
+        .iter()
+        .map(|watch| 1.0 / watch.interval.as_secs_f64());
+    calls.sum()
+}
+
+#[test]
+fn the_figures_of_a_fleet_are_those_of_the_code() {
+    let mut table = String::from(
+        "| shards | pairs on the one with the fewest | on the one with the most | its calls per second at 60s | at 5m |\n|---|---|---|---|---|\n",
+    );
+    let fleets = ["60s", "5m"].map(fleet);
+    for total in [1, 2, 3, 5, 10, 20] {
+        let parts: Vec<[Vec<&Watch>; 2]> = (0..total)
+            .map(|index| {
+                let shard = Shard::of_flags(Some(index), Some(total), || unreachable!()).unwrap();
+                [&fleets[0], &fleets[1]].map(|fleet| {
+                    let its = |watch: &&Watch| Watch::clone(watch).on(shard).is_some();
+                    fleet.iter().filter(its).collect()
+                })
+            })
+            .collect();
+        assert_eq!(
+            parts.iter().map(|[part, _]| part.len()).sum::<usize>(),
+            17_000
+        );
+        let fewest = parts.iter().map(|[part, _]| part.len()).min().unwrap();
+        let [minutely, rare] = parts.iter().max_by_key(|[part, _]| part.len()).unwrap();
+        table.push_str(&format!(
+            "| {total} | {fewest} | {} | {:.1} | {:.1} |\n",
+            minutely.len(),
+            calls_per_second(minutely),
+            calls_per_second(rare)
+        ));
+    }
+    stands_in_the_readme("fleet", &table);
 }
 
 #[test]

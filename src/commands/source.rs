@@ -5,6 +5,7 @@ use crate::config::{Config, Credentials, Mistakes, RegionName, Watch};
 use crate::glue::aws::{Sdk, default_region};
 use crate::glue::budget::Budget;
 use crate::glue::{Glue, Observer};
+use crate::shard::Shard;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -16,7 +17,8 @@ const DEMO: &str = include_str!("demo.yaml");
 /// The configuration.
 #[derive(Clone, Debug)]
 pub enum Source {
-    File(PathBuf),
+    /// A file, and what this shard has of it.
+    File(PathBuf, Shard),
     Demo,
 }
 
@@ -26,16 +28,21 @@ impl Source {
     /// # Errors
     /// All of its mistakes.
     pub async fn load(&self) -> Result<Loaded, Mistakes> {
-        let (config, file) = match self {
-            Self::File(file) => (Config::load(file)?, file.as_path()),
+        let (config, file, shard) = match self {
+            Self::File(file, shard) => (Config::load(file)?, file.as_path(), *shard),
             Self::Demo => {
                 let file = Path::new("the demo's configuration");
-                (Config::from_yaml(DEMO, file)?, file)
+                (Config::from_yaml(DEMO, file)?, file, Shard::WHOLE)
             }
         };
         let watches = watches(&config).await;
+        let watches = watches.map_err(|mistakes| mistakes.in_file(file))?;
         Ok(Loaded {
-            watches: watches.map_err(|mistakes| mistakes.in_file(file))?,
+            of_all_shards: watches.len(),
+            watches: watches
+                .into_iter()
+                .filter_map(|watch| watch.on(shard))
+                .collect(),
             storage_path: config.storage_path,
             requests_per_second: config.requests_per_second,
         })
@@ -45,6 +52,8 @@ impl Source {
 /// A configuration that holds.
 #[derive(Clone, Debug)]
 pub struct Loaded {
+    /// How many watches there are on whatever shard.
+    pub of_all_shards: usize,
     pub watches: Vec<Watch>,
     pub storage_path: Option<PathBuf>,
     pub requests_per_second: u16,

@@ -124,6 +124,9 @@ fn selection(selection: &Selection) -> String {
             );
         }
     }
+    if selection.shard.is_some() {
+        text += "  of what is listed, only this shard's part\n";
+    }
     text
 }
 

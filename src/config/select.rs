@@ -1,8 +1,9 @@
-//! Which of the integrations that a listing brings are watched: `include` and `exclude` of a scope.
+//! Which of the integrations that a listing brings are watched: `include` and `exclude` of a scope, and the shard.
 
 use super::field::{Fields, Listed, Reader};
 use super::pattern::ArnPattern;
 use super::{IntegrationArn, TargetArn};
+use crate::shard::Shard;
 
 const PATTERNS: &[&str] = &["source_arn", "target_arn"];
 /// Each integration of a listing is compared with each of them.
@@ -15,6 +16,8 @@ pub struct Selection {
     pub include: Patterns,
     /// None may match.
     pub exclude: Patterns,
+    /// The shard whose it must be, in a scope of which each has a part.
+    pub shard: Option<Shard>,
 }
 
 /// The patterns of `include` or `exclude`.
@@ -27,6 +30,8 @@ pub struct Patterns {
 /// An integration, as far as a selection looks at it. What is not known of it is empty.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
+    /// In the spelling `integration:ID`.
+    pub arn: &'a str,
     pub source_arn: &'a str,
     pub target_arn: &'a str,
 }
@@ -43,6 +48,7 @@ impl Selection {
                 .beside(candidate)
                 .iter()
                 .any(|(patterns, value)| !value.is_empty() && is_like_one(value, patterns))
+            && self.shard.is_none_or(|shard| shard.owns(&[candidate.arn]))
     }
 }
 
@@ -101,6 +107,7 @@ impl Reader {
         Selection {
             include: patterns(include),
             exclude: patterns(exclude),
+            shard: None,
         }
     }
 

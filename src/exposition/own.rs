@@ -4,6 +4,7 @@ use super::counters::Counters;
 use super::text::{Kind, Metric, Samples, Text, count, label};
 use crate::config::{RegionName, ScopeName};
 use crate::glue::{Observer, Operation, Reason};
+use crate::shard::Shard;
 use crate::version;
 use prometheus::core::Metric as _;
 use prometheus::proto::Bucket;
@@ -91,6 +92,18 @@ const POLLS: Metric = metric(
     &["scope", "aws_region"],
     "Polls of the scope that have ended, well or badly.",
 );
+const SHARD_INFO: Metric = metric(
+    "glue_integration_exporter_shard_info",
+    Kind::Gauge,
+    &["shard_index", "shard_total"],
+    "Which shard this exporter is, counted from 0, and of how many; always 1.",
+);
+const SHARDS: Metric = metric(
+    "glue_integration_exporter_shards",
+    Kind::Gauge,
+    &[],
+    "Among how many shards the configuration is shared out, as this exporter was told; 1 if it watches everything.",
+);
 const UNKNOWN_STATUSES: Metric = metric(
     "glue_integration_exporter_unknown_statuses_total",
     Kind::Counter,
@@ -111,6 +124,8 @@ pub const METRICS: &[Metric] = &[
     POLL_FAILURES,
     POLLS_SKIPPED,
     POLLS,
+    SHARD_INFO,
+    SHARDS,
     UNKNOWN_STATUSES,
 ];
 
@@ -130,6 +145,7 @@ pub struct Own {
     polls: Counters,
     polls_skipped: Counters,
     poll_failures: Counters,
+    shard: Shard,
     unknown_statuses: IntCounter,
 }
 
@@ -150,12 +166,20 @@ struct OfOperation {
 }
 
 impl Own {
+    /// Of an exporter that watches everything.
+    ///
+    /// # Errors
+    /// As of `of_shard`.
+    pub fn new() -> prometheus::Result<Self> {
+        Self::of_shard(Shard::WHOLE)
+    }
+
     /// Every row of a counter with a closed label is there from the start, at 0: a counter that appears at 1 has an increase that
     /// Prometheus never sees.
     ///
     /// # Errors
     /// If the crate refuses the name of a metric, which a test would find.
-    pub fn new() -> prometheus::Result<Self> {
+    pub fn of_shard(shard: Shard) -> prometheus::Result<Self> {
         let own = Self {
             api_requests: Counters::new(API_REQUESTS),
             api_request_failures: Counters::new(API_REQUEST_FAILURES),
@@ -167,6 +191,7 @@ impl Own {
             polls: Counters::new(POLLS),
             polls_skipped: Counters::new(POLLS_SKIPPED),
             poll_failures: Counters::new(POLL_FAILURES),
+            shard,
             unknown_statuses: IntCounter::new(UNKNOWN_STATUSES.name, UNKNOWN_STATUSES.help)?,
         };
         for operation in Operation::ALL {
@@ -262,6 +287,13 @@ impl Own {
         for (metric, samples) in scopes {
             text.family(metric, samples);
         }
+        let (index, total) = (self.shard.index(), self.shard.total());
+        let mut which = String::new();
+        for (name, value) in SHARD_INFO.labels.iter().zip([index, total]) {
+            label(&mut which, name, &value.to_string());
+        }
+        text.sample(&SHARD_INFO, &which, 1.0);
+        text.sample(&SHARDS, "", f64::from(total));
         let unknown = self.unknown_statuses.get();
         text.sample(&UNKNOWN_STATUSES, "", count(unknown));
     }

@@ -3,6 +3,7 @@
 
 use crate::clock::Moment;
 use crate::config::{RegionName, ScopeName};
+use crate::hash::fnv1a;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -20,7 +21,7 @@ impl Phase {
         let interval_millis = u64::try_from(interval.as_millis())
             .unwrap_or(u64::MAX)
             .max(1);
-        let seed = spread(scope.as_str(), region.as_str());
+        let seed = mix(fnv1a(&[scope.as_str(), region.as_str()]));
         let phase = seed % interval_millis;
         #[allow(
             clippy::cast_possible_truncation,
@@ -68,16 +69,7 @@ impl Phase {
     }
 }
 
-/// FNV-1a, and a last mix so that names which differ in their last letter fall far apart. Not the standard library's hash: that
-/// may change with the compiler, and a phase should not.
-fn spread(scope: &str, region: &str) -> u64 {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in scope.bytes().chain([0]).chain(region.bytes()) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    mix(hash)
-}
-
+/// A last mix, so that names which differ in their last letter fall far apart.
 fn mix(mut hash: u64) -> u64 {
     hash ^= hash >> 33;
     hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);

@@ -47,6 +47,8 @@ fn help_has_every_flag_with_its_default() {
     };
     for (flag, default) in [
         ("config.file", "[default: config.yaml]"),
+        ("shard.index", ""),
+        ("shard.total", ""),
         ("web.listen-address", "[default: :10058]"),
         ("web.systemd-socket", ""),
         ("web.telemetry-path", "[default: /metrics]"),
@@ -89,6 +91,12 @@ fn wrong_usage_exits_with_2() {
         (&["simulate", "--listen-address=x"], "x"),
         (&["iam", "--format=xml"], "xml"),
         (&["check", "--online", "--format=xml"], "xml"),
+        (&["--shard.index=0"], "--shard.total"),
+        (&["--shard.total=0", "--shard.index=0"], "--shard.total=0"),
+        (&["--shard.total=65536"], "65536"),
+        (&["--shard.total=3", "--shard.index=3"], "--shard.index=3"),
+        (&["check", "--shard.total=3", "--shard.index=-1"], "-1"),
+        (&["once", "--shard.index=0"], "--shard.total"),
         (&["health", "--no-such-flag"], "--no-such-flag"),
     ] {
         let ended = setup.run(args);

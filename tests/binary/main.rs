@@ -20,6 +20,7 @@ mod logs;
 mod lookup;
 mod online;
 mod reload;
+mod sharding;
 mod stopping;
 mod support;
 mod waiting;

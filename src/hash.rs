@@ -1,0 +1,24 @@
+//! A hash that is the same in every version and on every machine. Not the standard library's, which may change with the compiler: when a
+//! scope is polled and which shard watches it would change with it.
+
+/// FNV-1a of 64 bits, over the fields with a zero byte between them.
+pub fn fnv1a(fields: &[&str]) -> u64 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut add = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    for (n, field) in fields.iter().enumerate() {
+        if n > 0 {
+            add(0);
+        }
+        field.bytes().for_each(&mut add);
+    }
+    hash
+}
+
+/// The n-th number, counted from 0, of the generator SplitMix64 that starts from `seed`.
+pub fn split_mix(seed: u64, n: u64) -> u64 {
+    let step = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = seed.wrapping_add(step);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}

@@ -1,0 +1,399 @@
+//! Several exporters with one configuration: together they watch everything, no two the same, and one more moves as little as can be.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use glue_integration_exporter::config::{Candidate, Query, ShardBy, Watch};
+use glue_integration_exporter::hash::{fnv1a, split_mix};
+use glue_integration_exporter::shard::{PodName, Shard};
+use glue_integration_exporter::snapshot::Status;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use support::account::{Account, Behaviour, Bench, arn, watches};
+use support::property::cases;
+use tokio::time::advance;
+
+fn shard(index: u16, total: u16) -> Shard {
+    Shard::of_flags(Some(index), Some(total), || unreachable!()).unwrap()
+}
+
+fn shards(total: u16) -> impl Iterator<Item = Shard> {
+    (0..total).map(move |index| shard(index, total))
+}
+
+/// The one shard whose it is.
+fn owner(total: u16, name: &[&str]) -> u16 {
+    let owners: Vec<Shard> = shards(total).filter(|shard| shard.owns(name)).collect();
+    assert_eq!(owners.len(), 1, "{name:?} among {total}");
+    owners[0].index()
+}
+
+#[test]
+fn whose_a_thing_is_never_changes() {
+    // Published values of both. The owners were computed by another program: with other ones, all would move.
+    assert_eq!(fnv1a(&["foobar"]), 0x8594_4171_f739_67e8);
+    assert_eq!(fnv1a(&["a", "b"]), fnv1a(&["a\0b"]));
+    assert_eq!(split_mix(0, 0), 0xe220_a839_7b1d_cdaf);
+    assert_eq!(split_mix(0, 1), 0x6e78_9e6a_a1b9_65f4);
+    let role = "arn:aws:iam::111122223333:role/glue";
+    for (name, owners) in [
+        (&["eu-west-1", "", ""][..], [0, 0, 0, 0, 4, 4, 4, 4]),
+        (&["us-east-1", "", ""], [0, 0, 0, 0, 0, 0, 0, 7]),
+        (&["eu-west-1", "", role], [0, 1, 1, 1, 1, 1, 1, 1]),
+        (&["eu-west-1", "analytics", role], [0, 0, 0, 0, 4, 4, 4, 4]),
+        (&[&arn(1)], [0, 1, 2, 2, 2, 2, 2, 2]),
+        (&[&arn(2)], [0, 0, 0, 0, 0, 5, 5, 5]),
+    ] {
+        let found: Vec<u16> = (1..=8).map(|total| owner(total, name)).collect();
+        assert_eq!(found, owners, "{name:?}");
+    }
+}
+
+#[test]
+fn a_shard_more_takes_its_part_of_each_and_nothing_else_moves() {
+    const NAMES: u32 = 20_000;
+    for total in [1u16, 2, 3, 7, 19] {
+        let mut moved = 0u32;
+        let mut sizes = vec![0u32; usize::from(total)];
+        for n in 0..NAMES {
+            let name = [format!("account-{n}"), "eu-west-1".to_owned()];
+            let name = [name[0].as_str(), name[1].as_str()];
+            let (before, after) = (owner(total, &name), owner(total + 1, &name));
+            sizes[usize::from(before)] += 1;
+            if before != after {
+                assert_eq!(after, total, "only the new one takes");
+                moved += 1;
+            }
+        }
+        let share = f64::from(NAMES) / f64::from(total + 1);
+        assert!(
+            (f64::from(moved) - share).abs() < 0.1 * share,
+            "{moved} of {share}"
+        );
+        let share = f64::from(NAMES) / f64::from(total);
+        for size in sizes {
+            assert!(
+                (f64::from(size) - share).abs() < 0.15 * share,
+                "{size} of {share}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_flags_or_the_pods_name_say_which_it_is() {
+    let pod = |name: &str| PodName::Environment(name.to_owned());
+    let host = |name: &str| PodName::Host(name.to_owned());
+    let of = |index, total, pod: &PodName| {
+        Shard::of_flags(index, total, || pod.clone())
+            .map(|shard| (shard.index(), shard.total()))
+            .map_err(|why| why.to_string())
+    };
+    let two = pod("exporter-2");
+    assert_eq!(of(None, None, &two), Ok((0, 1)), "not asked for");
+    assert_eq!(
+        of(Some(0), Some(3), &two),
+        Ok((0, 3)),
+        "the flag is said on purpose"
+    );
+    for (name, ordinal) in [
+        (two.clone(), 2),
+        (pod("glue-exporter-0"), 0),
+        (pod("exporter-1-2"), 2),
+        (host("exporter-2"), 2),
+        (host("exporter-2.exporter.monitoring.svc.cluster.local"), 2),
+    ] {
+        assert_eq!(of(None, Some(3), &name), Ok((ordinal, 3)), "{name}");
+    }
+    for (index, total, name, told) in [
+        (
+            Some(0),
+            None,
+            &two,
+            "--shard.index=0 is of no use without --shard.total",
+        ),
+        (
+            Some(0),
+            Some(0),
+            &two,
+            "--shard.total=0 is out of bounds; allowed: 1 to 1000",
+        ),
+        (
+            None,
+            Some(1001),
+            &two,
+            "--shard.total=1001 is out of bounds; allowed: 1 to 1000",
+        ),
+        (
+            Some(3),
+            Some(3),
+            &two,
+            "--shard.index=3 is not below --shard.total=3; shards are counted from 0",
+        ),
+        (
+            None,
+            Some(2),
+            &two,
+            "POD_NAME `exporter-2`, which is the shard 2, is not below --shard.total=2; shards are counted from 0",
+        ),
+    ] {
+        assert_eq!(of(index, total, name), Err(told.to_owned()));
+    }
+    for (name, why) in [
+        (
+            pod("exporter"),
+            "POD_NAME `exporter` does not end in `-` and an ordinal",
+        ),
+        (
+            pod("exporter-7d9c5b7c4-x2x5z"),
+            "POD_NAME `exporter-7d9c5b7c4-x2x5z` does not end in `-` and an ordinal",
+        ),
+        (
+            pod("-1"),
+            "POD_NAME `-1` does not end in `-` and an ordinal",
+        ),
+        (
+            pod("exporter-"),
+            "POD_NAME `exporter-` does not end in `-` and an ordinal",
+        ),
+        (
+            pod("exporter-01"),
+            "POD_NAME `exporter-01` ends in a number that begins with 0, which no ordinal does",
+        ),
+        (
+            pod("exporter-99999"),
+            "POD_NAME `exporter-99999` ends in a number that is too large for an ordinal",
+        ),
+        (
+            host("localhost"),
+            "the host name `localhost` does not end in `-` and an ordinal",
+        ),
+        (
+            host("ip-10-0-0-2.ec2.internal"),
+            "the host name `ip-10-0-0-2.ec2.internal` ends in two numbers, as a node's name with its address does",
+        ),
+        (
+            host(""),
+            "the host name `` does not end in `-` and an ordinal",
+        ),
+    ] {
+        let told = format!(
+            "--shard.total=3 without --shard.index: {why}; give --shard.index, or the name of a StatefulSet's pod in POD_NAME"
+        );
+        assert_eq!(of(None, Some(3), &name), Err(told));
+    }
+}
+
+const REGIONS: [&str; 3] = ["eu-west-1", "eu-central-1", "us-east-1"];
+
+/// A scope, but for its name: credentials, ARNs by region and number, and the rest as it is written.
+fn scope() -> impl Strategy<Value = String> {
+    let credentials = prop::sample::select(vec![
+        "",
+        ", profile: one",
+        ", profile: two",
+        ", role_arn: 'arn:aws:iam::111122223333:role/one'",
+        ", profile: one, role_arn: 'arn:aws:iam::111122223333:role/two'",
+    ]);
+    let arns = prop::collection::btree_set((0..REGIONS.len(), 0..40usize), 0..12);
+    (
+        credentials,
+        arns,
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(|(credentials, arns, target, list, by_integration)| {
+            let mut text = credentials.to_owned();
+            if !arns.is_empty() {
+                let arns: Vec<String> = arns
+                    .iter()
+                    .map(|(region, n)| arn(*n).replace("eu-west-1", REGIONS[*region]))
+                    .collect();
+                text += &format!(", integration_arns: ['{}']", arns.join("', '"));
+                if list {
+                    text += ", lookup: list";
+                }
+            }
+            // A target of no region is asked for in each of the scope's.
+            if target || arns.is_empty() {
+                text += &format!(", regions: [{}]", REGIONS.join(", "));
+            }
+            if target {
+                text += ", target_arns: ['arn:aws:s3:::lake']";
+            }
+            if by_integration {
+                text += ", shard_by: integration";
+            }
+            text
+        })
+}
+
+fn configuration() -> impl Strategy<Value = Vec<Watch>> {
+    prop::collection::vec(scope(), 1..8).prop_map(|scopes| {
+        let scopes: Vec<String> = scopes
+            .iter()
+            .enumerate()
+            .map(|(n, scope)| format!("{{name: s{n}{scope}}}"))
+            .collect();
+        watches(&format!("scopes: [{}]", scopes.join(", ")))
+    })
+}
+
+fn admits(watch: &Watch, arn: &str) -> bool {
+    watch.selection.admits(Candidate {
+        arn,
+        source_arn: "",
+        target_arn: "",
+    })
+}
+
+/// What would be shown of this account: for each scope, region and query the integrations that it may bring, here listed by number.
+fn seen(watches: &[Watch]) -> BTreeMap<(String, String, Query, String), ()> {
+    let mut seen = BTreeMap::new();
+    for watch in watches {
+        for query in &watch.queries {
+            let arns: Vec<String> = match query {
+                Query::Integration(arn) => vec![arn.to_string()],
+                Query::Target(_) | Query::All => (0..60)
+                    .map(|n| arn(n).replace("eu-west-1", watch.region.as_str()))
+                    .filter(|arn| admits(watch, arn))
+                    .collect(),
+            };
+            for arn in arns {
+                let of = (
+                    watch.scope.to_string(),
+                    watch.region.to_string(),
+                    query.clone(),
+                    arn,
+                );
+                assert!(seen.insert(of, ()).is_none());
+            }
+        }
+    }
+    seen
+}
+
+fn on(watches: &[Watch], shard: Shard) -> Vec<Watch> {
+    watches
+        .iter()
+        .cloned()
+        .filter_map(|watch| watch.on(shard))
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(cases(64))]
+
+    #[test]
+    fn together_the_shards_watch_everything_and_no_two_the_same(watches in configuration(), total in 1u16..8) {
+        let everything = seen(&watches);
+        let mut together = BTreeMap::new();
+        for shard in shards(total) {
+            let part = on(&watches, shard);
+            for watch in &part {
+                prop_assert!(!watch.queries.is_empty());
+            }
+            for (of, ()) in seen(&part) {
+                prop_assert!(together.insert(of.clone(), ()).is_none(), "{:?} is on two shards", of);
+            }
+            // Which of them it is, the next start must know.
+            prop_assert_eq!(&part, &on(&watches, shard));
+        }
+        prop_assert_eq!(together, everything);
+    }
+
+    #[test]
+    fn one_shard_more_takes_from_the_others_and_gives_them_nothing(watches in configuration(), total in 1u16..8) {
+        for index in 0..total {
+            let before = seen(&on(&watches, shard(index, total)));
+            for of in seen(&on(&watches, shard(index, total + 1))).keys() {
+                prop_assert!(before.contains_key(of), "{:?} moved to an old shard", of);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_asked_with_the_same_credentials_stays_together(watches in configuration(), total in 2u16..8) {
+        for shard in shards(total) {
+            let part = on(&watches, shard);
+            for watch in part.iter().filter(|watch| watch.shard_by == ShardBy::Scope) {
+                for other in watches.iter().filter(|other| other.shard_by == ShardBy::Scope) {
+                    if other.region == watch.region && other.credentials == watch.credentials {
+                        prop_assert!(part.contains(other));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn both_spellings_of_an_arn_are_on_the_same_shard() {
+    let spelled = |arn: &str| {
+        watches(&format!(
+            "scopes: [{{name: lake, shard_by: integration, integration_arns: ['{arn}']}}]"
+        ))
+    };
+    for n in 0..50 {
+        let slash = arn(n).replace(":integration:", ":integration/");
+        for shard in shards(3) {
+            let found = [arn(n), slash.clone()].map(|arn| on(&spelled(&arn), shard).len());
+            assert_eq!(found[0], found[1]);
+        }
+    }
+}
+
+const SINCE: &str = "aws_glue_integration_status_since_timestamp_seconds";
+
+#[tokio::test(start_paused = true)]
+async fn what_another_number_of_shards_has_stored_does_no_harm() {
+    let all = watches(
+        "scopes:\n- {name: whole, regions: [eu-west-1, us-east-1]}\n- {name: split, regions: [eu-west-1], shard_by: integration}",
+    );
+    let account = Account::new();
+    for n in 0..20 {
+        account.put(&arn(n), Status::Active);
+    }
+    let before = Bench::new(&all);
+    for watch in &all {
+        before.poller(watch, &account).poll().await;
+    }
+    let stored = before.board.stored();
+    let times = before.page();
+    advance(Duration::from_secs(60)).await;
+    account.set(Behaviour::Fail(
+        glue_integration_exporter::glue::Reason::Network,
+    ));
+    let mut shown = 0;
+    for shard in shards(3) {
+        let part = on(&all, shard);
+        let bench = Bench::with_clock(&part, before.clock.clone());
+        bench.board.restore(stored.clone());
+        for watch in &part {
+            bench.poller(watch, &account).poll().await;
+        }
+        let page = bench.page();
+        let whole = part
+            .iter()
+            .any(|watch| watch.scope.as_str() == "whole" && watch.region.as_str() == "eu-west-1");
+        for n in 0..20 {
+            let its = whole || shard.owns(&[&arn(n)]);
+            assert_eq!(page.status(&arn(n)).is_some(), its, "{n} on {shard:?}");
+            if its {
+                let of = [("integration_arn", &*arn(n))];
+                assert_eq!(page.value(SINCE, &of), times.value(SINCE, &of));
+            }
+            shown += usize::from(its);
+        }
+        let scopes = page.find("glue_integration_exporter_scope_up", &[]);
+        assert_eq!(scopes.len(), part.len(), "none of another shard");
+    }
+    assert!(shown >= 20);
+}
