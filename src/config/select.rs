@@ -39,21 +39,10 @@ pub struct Candidate<'a> {
 impl Selection {
     /// Whether it is watched. What AWS did not send hides nothing: a pager had better hear of one too many.
     pub fn admits(&self, candidate: Candidate<'_>) -> bool {
-        self.include
-            .beside(candidate)
-            .iter()
-            .all(|(patterns, value)| patterns.is_empty() || is_like_one(value, patterns))
-            && !self
-                .exclude
-                .beside(candidate)
-                .iter()
-                .any(|(patterns, value)| !value.is_empty() && is_like_one(value, patterns))
+        self.include.say_of(candidate).all(|matches| matches)
+            && !self.exclude.say_of(candidate).any(|matches| matches)
             && self.shard.is_none_or(|shard| shard.owns(&[candidate.arn]))
     }
-}
-
-fn is_like_one(value: &str, patterns: &[ArnPattern]) -> bool {
-    value.is_empty() || patterns.iter().any(|pattern| pattern.matches(value))
 }
 
 impl Patterns {
@@ -65,12 +54,15 @@ impl Patterns {
         ]
     }
 
-    /// Each list with what it is about.
-    fn beside<'a>(&'a self, candidate: Candidate<'a>) -> [(&'a [ArnPattern], &'a str); 2] {
+    /// Whether one of its patterns matches, for each list that there is, if what it is about is known.
+    fn say_of(&self, candidate: Candidate<'_>) -> impl Iterator<Item = bool> {
         [
             (&self.source_arn, candidate.source_arn),
             (&self.target_arn, candidate.target_arn),
         ]
+        .into_iter()
+        .filter(|(patterns, value)| !patterns.is_empty() && !value.is_empty())
+        .map(|(patterns, value)| patterns.iter().any(|pattern| pattern.matches(value)))
     }
 }
 

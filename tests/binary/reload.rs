@@ -87,6 +87,50 @@ fn what_did_not_change_goes_on_and_what_is_gone_leaves_nothing() {
 }
 
 #[test]
+fn what_a_reload_leaves_out_of_a_listing_is_gone_and_the_rest_stays_as_it_was() {
+    let sim = simulator(World::of(vec![
+        integration(EU, "kept", "ACTIVE"),
+        integration(EU, "left-out", "FAILED"),
+    ]));
+    let all = config(&["{name: all, regions: [eu-west-1]}"]);
+    let setup = Setup::new(&sim, &all);
+    let daemon = setup.daemon(&[LIFECYCLE]);
+    let before = polled(&daemon, "all", 1.0);
+    assert_eq!(before.status(&arn(EU, "left-out")), Some("FAILED"));
+
+    let some = "{name: all, regions: [eu-west-1], exclude: {source_arn: ['*:table/left-*']}}";
+    let setup = setup.file("config.yaml", &config(&[some]));
+    let check = setup.run(&["check"]).stdout;
+    let told = "  of what is listed, none with a source_arn like *:table/left-*\n";
+    assert!(check.contains(told), "{check}");
+    // No answer of AWS is needed for it.
+    sim.handle.push_fault(Fault::new(
+        On::any(),
+        FaultKind::error("AccessDeniedException", "no"),
+    ));
+    assert_eq!(reload(&daemon).0, 200);
+    let after = until("it is gone", SOON, || {
+        let scrape = daemon.scrape();
+        (scrape.status(&arn(EU, "left-out")).is_none()).then_some(scrape)
+    });
+    assert_eq!(after.of_scope("scope_integrations", "all"), Some(1.0));
+    for name in [
+        "status_since_timestamp_seconds",
+        "created_timestamp_seconds",
+    ] {
+        let kept = |of: &Scrape| of.of_arn(name, &arn(EU, "kept"));
+        assert!(kept(&after).is_some() && kept(&after) == kept(&before));
+    }
+    assert!(
+        daemon
+            .process
+            .stderr()
+            .contains("the configuration was loaded again")
+    );
+    assert!(!daemon.process.stderr().contains("left-out"));
+}
+
+#[test]
 fn a_configuration_with_a_mistake_changes_nothing_and_says_why() {
     let sim = simulator(world());
     let good = config(&["{name: all, regions: [eu-west-1]}"]);
