@@ -56,7 +56,7 @@ impl Poller {
         own.add_scope(&watch.scope, &watch.region);
         Self {
             failures: Failures::new(&watch.scope, &watch.region),
-            phase: Phase::new(&watch.scope, &watch.region, watch.interval, clock.now()),
+            phase: Phase::new(&watch, clock.now()),
             watch,
             glue,
             board,

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use support::account::{Account, Behaviour, Bench, arn, watches};
 use support::property::cases;
-use tokio::time::advance;
+use tokio::time::{Instant, advance};
 
 fn shard(index: u16, total: u16) -> Shard {
     Shard::of_flags(Some(index), Some(total), || unreachable!()).unwrap()
@@ -348,6 +348,25 @@ fn both_spellings_of_an_arn_are_on_the_same_shard() {
             assert_eq!(found[0], found[1]);
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn shards_that_list_the_same_do_not_ask_at_the_same_moment() {
+    let all = watches("scopes: [{name: lake, regions: [eu-west-1], shard_by: integration}]");
+    let mut asked = Vec::new();
+    for shard in shards(3) {
+        let part = on(&all, shard);
+        let (bench, account) = (Bench::new(&part), Account::new());
+        let start = Instant::now();
+        bench.run(&part[0], &account);
+        tokio::time::sleep(Duration::from_secs(70)).await;
+        let times = account.asked();
+        // The first is at the start, whatever the shard.
+        asked.push((times[1].0 - start).as_secs());
+    }
+    asked.sort_unstable();
+    asked.dedup();
+    assert_eq!(asked.len(), 3, "{asked:?}");
 }
 
 const SINCE: &str = "aws_glue_integration_status_since_timestamp_seconds";

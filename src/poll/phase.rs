@@ -2,7 +2,7 @@
 //! over the interval and a restart does not bunch them.
 
 use crate::clock::Moment;
-use crate::config::{RegionName, ScopeName};
+use crate::config::Watch;
 use crate::hash::fnv1a;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -17,11 +17,16 @@ pub struct Phase {
 
 impl Phase {
     /// The ticks from `now` on.
-    pub fn new(scope: &ScopeName, region: &RegionName, interval: Duration, now: Moment) -> Self {
+    pub fn new(watch: &Watch, now: Moment) -> Self {
+        let interval = watch.interval;
+        let shard = watch.selection.shard.map(|shard| shard.index().to_string());
+        let mut name = vec![watch.scope.as_str(), watch.region.as_str()];
+        // Those that all list the same do not ask at the same moment.
+        name.extend(shard.as_deref());
         let interval_millis = u64::try_from(interval.as_millis())
             .unwrap_or(u64::MAX)
             .max(1);
-        let seed = mix(fnv1a(&[scope.as_str(), region.as_str()]));
+        let seed = mix(fnv1a(&name));
         let phase = seed % interval_millis;
         #[allow(
             clippy::cast_possible_truncation,
