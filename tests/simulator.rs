@@ -792,6 +792,14 @@ fn the_control_endpoint_changes_the_world() {
         ("FAILED", DEFAULT_ACCOUNT)
     );
     assert_eq!(patched.errors.as_ref().map(Vec::len), Some(1));
+    let named = r#"{"IntegrationName":"orders","Tags":[{"key":"team","value":"lake"}]}"#;
+    assert_eq!(simulator.control("PATCH", path, named).status, 204);
+    let patched = &simulator.handle.integrations()[0];
+    assert_eq!(
+        (patched.status.as_str(), patched.name.as_str()),
+        ("FAILED", "orders")
+    );
+    assert_eq!(patched.tags, [("team".to_owned(), "lake".to_owned())]);
     assert_eq!(
         simulator
             .control("POST", "integrations", &json!([expected]).to_string())

@@ -8,7 +8,7 @@
 //! | `POST /simulator/integrations` | creates or replaces each of a list |
 //! | `DELETE /simulator/integrations` | removes all |
 //! | `PUT`, `DELETE /simulator/integrations/ARN` | creates or replaces one, removes one |
-//! | `PATCH /simulator/integrations/ARN` | `{"Status": …, "Errors": […]}`, either may be absent |
+//! | `PATCH /simulator/integrations/ARN` | `{"Status": …, "Errors": […], "IntegrationName": …, "Tags": […]}`, each may be absent |
 //! | `POST /simulator/faults` | adds one fault, see `Fault::read` |
 //! | `DELETE /simulator/faults` | removes all faults |
 //! | `GET /simulator/requests` | lists what the API was asked |
@@ -194,15 +194,23 @@ fn one_integration(handle: &Handle, method: &Method, arn: &str, body: &[u8]) -> 
         "PATCH" => {
             let value = parsed(body)?;
             let fields = Fields::of("", &value)?;
-            fields.only(&["Status", "Errors"])?;
+            fields.only(&["Status", "Errors", "IntegrationName", "Tags"])?;
             let status = fields.text("Status", 0..=128)?;
             let errors = fields.objects("Errors", error)?;
+            let name = fields.text("IntegrationName", 1..=128)?;
+            let tags = fields.objects("Tags", tag)?;
             handle.change(arn, |integration| {
                 if let Some(status) = status {
                     integration.status = status;
                 }
                 if let Some(errors) = errors {
                     integration.errors = Some(errors);
+                }
+                if let Some(name) = name {
+                    integration.name = name;
+                }
+                if let Some(tags) = tags {
+                    integration.tags = tags;
                 }
             })
         }
