@@ -264,6 +264,7 @@ async fn check(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
         &loaded.watches,
         loaded.storage_path.as_deref(),
         loaded.requests_per_second,
+        &loaded.tag_labels,
     );
     print(text.as_bytes(), "printing what will be watched")
 }

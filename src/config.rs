@@ -14,6 +14,7 @@ mod read;
 mod secret;
 mod select;
 mod shard_by;
+mod tags;
 mod timing;
 mod value;
 mod yaml;
@@ -32,6 +33,7 @@ pub use self::mistake::Mistakes;
 pub use self::pattern::ArnPattern;
 pub use self::select::{Candidate, Patterns, Selection};
 pub use self::shard_by::ShardBy;
+pub use self::tags::{LabelName, TagKey, TagLabel};
 pub use self::value::{ExternalId, Interval, Invalid, Lookup, RegionName, ScopeName, Span, Value};
 
 /// Far more than any configuration needs, and little enough to be held in memory some times over.
@@ -44,6 +46,8 @@ pub struct Config {
     pub scopes: Vec<Scope>,
     /// Where the last good data is kept over a restart; nowhere if `None`. As written: it may be relative.
     pub storage_path: Option<PathBuf>,
+    /// Tags that become labels of every integration, no tag and no label twice.
+    pub tag_labels: Vec<TagLabel>,
     /// How many requests may go out with one set of credentials in one region, all scopes together.
     pub requests_per_second: u16,
 }
@@ -77,6 +81,8 @@ pub struct Scope {
     pub concurrency: usize,
     /// `MaxRecords` of each request; AWS decides if `None`.
     pub page_size: Option<u16>,
+    /// Ask for names and tags too.
+    pub describe: bool,
 }
 
 /// What to ask AWS with: the SDK's default chain, or the profile, and the role that is assumed with it.
@@ -115,6 +121,22 @@ pub struct Watch {
     pub stale_after: Duration,
     pub concurrency: usize,
     pub page_size: Option<u16>,
+    pub describe: bool,
+}
+
+/// Names and tags are asked for once in so many polls. They change when a person changes them.
+const POLLS_PER_DESCRIBE: u32 = 10;
+/// But not more often than this, and not less often than that.
+const SHORTEST_DESCRIBE_INTERVAL: Duration = Duration::from_secs(300);
+const LONGEST_DESCRIBE_INTERVAL: Duration = Duration::from_secs(3600);
+
+impl Watch {
+    /// From one question for names and tags to the next; never less than from poll to poll.
+    pub fn describe_interval(&self) -> Duration {
+        (self.interval * POLLS_PER_DESCRIBE)
+            .clamp(SHORTEST_DESCRIBE_INTERVAL, LONGEST_DESCRIBE_INTERVAL)
+            .max(self.interval)
+    }
 }
 
 /// What AWS is to answer.
@@ -251,6 +273,7 @@ impl Scope {
             stale_after: self.stale_after,
             concurrency: self.concurrency,
             page_size: self.page_size,
+            describe: self.describe,
         }
     }
 }

@@ -76,6 +76,7 @@ fn good_files_are_described() {
             &watches(&config).unwrap(),
             config.storage_path.as_deref(),
             config.requests_per_second,
+            &config.tag_labels,
         );
         assert!(!text.contains("SECRET"), "{text}");
         assert!(!format!("{config:?}").contains("SECRET"));
@@ -141,7 +142,7 @@ fn example_has_every_key() {
             assert!(EXAMPLE.lines().any(is), "{key}");
         }
     }
-    assert_eq!(keys, 27);
+    assert_eq!(keys, 29);
 }
 
 #[test]
@@ -484,7 +485,7 @@ proptest! {
         let end = (at + cut).min(text.len());
         text.splice(at..end, put.chars());
         if let Ok(config) = from(&text.iter().collect::<String>()) {
-            let _ = watches(&config).map(|watches| describe(&watches, None, 1));
+            let _ = watches(&config).map(|watches| describe(&watches, None, 1, &config.tag_labels));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Where watches and their clients come from: a file and AWS, or the demo's own text and the simulated endpoint. Asked once at the
 //! start and again at each reload.
 
-use crate::config::{Config, Credentials, Mistakes, RegionName, Watch};
+use crate::config::{Config, Credentials, Mistakes, RegionName, TagLabel, Watch};
 use crate::glue::aws::{Sdk, default_region};
 use crate::glue::budget::Budget;
 use crate::glue::{Glue, Observer};
@@ -45,6 +45,7 @@ impl Source {
                 .collect(),
             storage_path: config.storage_path,
             requests_per_second: config.requests_per_second,
+            tag_labels: config.tag_labels,
         })
     }
 }
@@ -57,6 +58,7 @@ pub struct Loaded {
     pub watches: Vec<Watch>,
     pub storage_path: Option<PathBuf>,
     pub requests_per_second: u16,
+    pub tag_labels: Vec<TagLabel>,
 }
 
 /// What a configuration watches. The SDK is asked for its default region for the scopes that name none.

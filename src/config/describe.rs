@@ -3,12 +3,17 @@
 use std::path::Path;
 
 use super::value::Span;
-use super::{ArnPattern, Credentials, Lookup, Query, Selection, Watch};
+use super::{ArnPattern, Credentials, Lookup, Query, Selection, TagLabel, Watch};
 
 /// One paragraph for each scope and region: what is asked for, with which credentials, how often. Then how many requests
-/// that comes to (pages and retries come on top), what is kept at `storage`, and a warning where `requests_per_second` are
-/// hardly enough. Ends with a line break.
-pub fn describe(watches: &[Watch], storage: Option<&Path>, requests_per_second: u16) -> String {
+/// that comes to (pages and retries come on top), what becomes of tags, what is kept at `storage`, and a warning where
+/// `requests_per_second` are hardly enough. Ends with a line break.
+pub fn describe(
+    watches: &[Watch],
+    storage: Option<&Path>,
+    requests_per_second: u16,
+    tag_labels: &[TagLabel],
+) -> String {
     let mut text = String::new();
     for watch in watches {
         text += &paragraph(watch);
@@ -16,6 +21,9 @@ pub fn describe(watches: &[Watch], storage: Option<&Path>, requests_per_second: 
     }
     let total = watches.iter().map(requests_per_hour).sum();
     text += &format!("Together at least {} API requests per hour.\n", rate(total));
+    for TagLabel { tag, label } in tag_labels {
+        text += &format!("The tag {tag} is the label {label} of aws_glue_integration_info.\n");
+    }
     text += &match storage {
         Some(path) => format!(
             "The last good data is kept in {} over a restart.\n",
@@ -23,6 +31,9 @@ pub fn describe(watches: &[Watch], storage: Option<&Path>, requests_per_second: 
         ),
         None => "Nothing is kept over a restart, since there is no storage.path.\n".to_owned(),
     };
+    if !tag_labels.is_empty() && !watches.iter().any(|watch| watch.describe) {
+        text += "Warning: no scope has `describe: true`, so the labels of `tag_labels` will always be empty.\n";
+    }
     for warning in warnings(watches, requests_per_second) {
         text += &format!("Warning: {warning}\n");
     }
@@ -95,6 +106,12 @@ fn paragraph(watch: &Watch) -> String {
             None => "pages as large as AWS likes".to_owned(),
         }
     );
+    if watch.describe {
+        text += &format!(
+            "  asks for names and tags every {}, which needs glue:DescribeIntegrations too\n",
+            Span::from(watch.describe_interval())
+        );
+    }
     text += &format!(
         "  serves the last good data for {} while AWS fails\n",
         Span::from(watch.stale_after)
@@ -169,7 +186,12 @@ fn integrations(watch: &Watch) -> usize {
 }
 
 fn requests_per_hour(watch: &Watch) -> f64 {
-    count(requests_per_poll(watch)) * 3600.0 / watch.interval.as_secs_f64()
+    let of_names = if watch.describe {
+        3600.0 / watch.describe_interval().as_secs_f64()
+    } else {
+        0.0
+    };
+    count(requests_per_poll(watch)) * 3600.0 / watch.interval.as_secs_f64() + of_names
 }
 
 #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]

@@ -267,6 +267,18 @@ impl Reader {
         Given::Wrong
     }
 
+    /// `true` or `false`.
+    pub(super) fn flag(&mut self, fields: &Fields<'_>, key: &str) -> Given<bool> {
+        match fields.get(key) {
+            None => Given::Absent,
+            Some((Node::Bool(flag), at)) => Given::Right(*flag, at),
+            Some((node, at)) => {
+                self.wrong_kind(node, &at, "true or false");
+                Given::Wrong
+            }
+        }
+    }
+
     fn wrong_kind(&mut self, node: &Node, at: &At, allowed: &str) {
         let text = match node {
             Node::Null => format!("has no value; leave it out or give {allowed}"),

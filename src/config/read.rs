@@ -15,7 +15,7 @@ use super::{
     ScopeName, TargetArn,
 };
 
-const TOP: &[&str] = &["polling", "storage", "scopes"];
+const TOP: &[&str] = &["polling", "storage", "tag_labels", "scopes"];
 const POLLING: &[&str] = &[
     "interval",
     "timeout",
@@ -43,6 +43,7 @@ const SCOPE: &[&str] = &[
     "stale_after",
     "concurrency",
     "page_size",
+    "describe",
 ];
 
 const DEFAULT_CONCURRENCY: usize = 4;
@@ -68,6 +69,7 @@ impl Reader {
         let mut config = Config {
             scopes: Vec::new(),
             storage_path: None,
+            tag_labels: Vec::new(),
             requests_per_second: DEFAULT_REQUESTS_PER_SECOND,
         };
         let at = At::default();
@@ -96,6 +98,7 @@ impl Reader {
         {
             config.storage_path = self.filled(&storage, "path").right().map(PathBuf::from);
         }
+        config.tag_labels = self.tag_labels(&top);
         let Some((node, scopes_at)) = top.get("scopes") else {
             self.mistake(&at, "`scopes` is missing; at least one scope is needed");
             return config;
@@ -167,6 +170,7 @@ impl Reader {
         self.regions_fit(&regions, &integrations, &targets);
         let selection = self.selection(fields, &integrations, &targets);
         let credentials = self.credentials(fields, directory);
+        let describe = self.flag(fields, "describe").right();
         let own = self.polling(fields);
         let timing = self.timing(&own, polling);
         let timing = timing?;
@@ -189,6 +193,7 @@ impl Reader {
                 .or_above(&polling.page_size)
                 .as_right()
                 .copied(),
+            describe: describe.unwrap_or(false),
         })
     }
 

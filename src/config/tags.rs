@@ -1,0 +1,195 @@
+//! `tag_labels`: which tags of integrations become labels, and what these are called.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+
+use super::field::{Fields, Given, Reader};
+use super::value::{Invalid, Value, check_length};
+use super::yaml::{At, Node};
+
+const ENTRY: &[&str] = &["tag", "label"];
+
+/// More than one resource can have at AWS.
+const MOST_TAGS: usize = 50;
+
+/// The labels that `aws_glue_integration_info` has anyway.
+const TAKEN: [&str; 8] = [
+    "aws_account_id",
+    "aws_region",
+    "integration_arn",
+    "integration_name",
+    "source_arn",
+    "target_arn",
+    "source_service",
+    "target_service",
+];
+
+/// A tag that becomes a label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagLabel {
+    pub tag: TagKey,
+    pub label: LabelName,
+}
+
+/// The key of a tag. AWS tells upper from lower case in it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TagKey(String);
+
+impl TagKey {
+    /// As AWS spells it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// AWS's own bounds.
+impl Value for TagKey {
+    const ALLOWED: &'static str = "the key of a tag, 1 to 128 characters";
+}
+
+impl FromStr for TagKey {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        check_length::<Self>(text, 1, 128)?;
+        if text.trim() != text {
+            return Err(Invalid::of::<Self>("begins or ends with a space"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for TagKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A label that a user may add to `aws_glue_integration_info`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LabelName(String);
+
+impl LabelName {
+    /// As it stands on the page.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What a tag is called where the configuration does not say it. Prometheus knows no other characters in the name of a label.
+    fn of(tag: &TagKey) -> Self {
+        let valid = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+        Self(format!(
+            "tag_{}",
+            tag.0.chars().map(valid).collect::<String>()
+        ))
+    }
+}
+
+/// <https://prometheus.io/docs/concepts/data_model/#metric-names-and-labels>
+impl Value for LabelName {
+    const ALLOWED: &'static str = "1 to 128 letters (a-z, A-Z), digits and underscores, not beginning with a digit or two underscores";
+}
+
+impl FromStr for LabelName {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        check_length::<Self>(text, 1, 128)?;
+        super::value::check_characters::<Self>(text, "_")?;
+        if text.starts_with(|first: char| first.is_ascii_digit()) {
+            return Err(Invalid::of::<Self>("begins with a digit"));
+        }
+        if text.starts_with("__") {
+            return Err(Invalid::of::<Self>(
+                "begins with two underscores, which Prometheus keeps for itself",
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for LabelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Reader {
+    /// The entries of `tag_labels`, in their order.
+    pub(super) fn tag_labels(&mut self, top: &Fields<'_>) -> Vec<TagLabel> {
+        let Some((node, at)) = top.get("tag_labels") else {
+            return Vec::new();
+        };
+        let Some(items) = self.items(
+            node,
+            &at,
+            "a list, `[…]`, each element with the keys tag, label",
+        ) else {
+            return Vec::new();
+        };
+        if items.len() > MOST_TAGS {
+            let text = format!("has {} entries; allowed: at most {MOST_TAGS}", items.len());
+            self.mistake(&at, text);
+            return Vec::new();
+        }
+        let mut labels = Vec::new();
+        let mut tags: HashMap<TagKey, At> = HashMap::new();
+        let mut names: HashMap<LabelName, At> = HashMap::new();
+        for (i, item) in items.iter().enumerate() {
+            labels.extend(self.tag_label(item, &at.item(i), &mut tags, &mut names));
+        }
+        labels
+    }
+
+    fn tag_label(
+        &mut self,
+        item: &Node,
+        at: &At,
+        tags: &mut HashMap<TagKey, At>,
+        names: &mut HashMap<LabelName, At>,
+    ) -> Option<TagLabel> {
+        let fields = self.fields(item, at, ENTRY)?;
+        let tag = self.value::<TagKey>(&fields, "tag");
+        if let Given::Absent = tag {
+            self.mistake(at, "`tag` is missing; each entry needs one");
+        }
+        let label = self.value::<LabelName>(&fields, "label");
+        let (tag, tag_at) = match tag {
+            Given::Right(tag, at) => (tag, at),
+            Given::Absent | Given::Wrong => return None,
+        };
+        if let Some(first) = tags.insert(tag.clone(), tag_at.clone()) {
+            let text = format!(
+                "{} is listed already, as {}",
+                self.shown(tag.as_str()),
+                first.path
+            );
+            self.mistake(&tag_at, text);
+            return None;
+        }
+        let (label, label_at) = match label {
+            Given::Right(label, at) => (label, at),
+            Given::Absent => (LabelName::of(&tag), tag_at),
+            Given::Wrong => return None,
+        };
+        let shown = self.shown(label.as_str());
+        if TAKEN.contains(&label.as_str()) {
+            let text = format!(
+                "the label {shown} is there already, with another meaning; allowed: any but {}",
+                TAKEN.join(", ")
+            );
+            self.mistake(&label_at, text);
+            return None;
+        }
+        if let Some(first) = names.insert(label.clone(), label_at.clone()) {
+            let text = format!(
+                "the label {shown} is that of {} already; give one of them another `label`",
+                first.path
+            );
+            self.mistake(&label_at, text);
+            return None;
+        }
+        Some(TagLabel { tag, label })
+    }
+}
