@@ -2,8 +2,9 @@
 //! swaps it in; scrapes read one pointer. Neither side ever waits for the other.
 
 use crate::clock::Clock;
-use crate::config::Watch;
+use crate::config::{TagLabel, Watch};
 use crate::exposition::Page;
+use crate::glue::names::{Names, Wanted};
 use crate::last_good::{Applied, Key, LastGood, PollResult, Stored};
 use crate::snapshot::Snapshot;
 use std::panic::resume_unwind;
@@ -49,6 +50,30 @@ impl Board {
         applied
     }
 
+    /// Takes the names and tags that AWS was asked for.
+    pub fn apply_names(&self, key: &Key, asked: Wanted, answer: Names) {
+        let now = self.clock.now().at;
+        self.lock().apply_names(key, asked, answer, now);
+        self.polls.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    /// Whether AWS should be asked for the names and tags of a scope before it is time to.
+    pub fn names_due(&self, key: &Key) -> bool {
+        self.lock().names_due(key)
+    }
+
+    /// The names and tags that a scope lacks or may have to renew; none where they are not asked for.
+    pub fn names_wanted(&self, key: &Key) -> Option<Wanted> {
+        self.lock().names_wanted(key)
+    }
+
+    /// These tags are labels from now on.
+    pub fn label_tags(&self, tag_labels: &[TagLabel]) {
+        self.lock().label_tags(tag_labels);
+        self.changed.notify_one();
+    }
+
     /// Watches something else from now on: keeps what is known of the queries that go on, drops the rest.
     pub fn reconfigure(&self, watches: &[Watch]) {
         self.lock().reconfigure(watches);
@@ -66,7 +91,7 @@ impl Board {
         self.publish_now();
     }
 
-    /// How many polls have been taken over: if there were none, there is nothing new to be kept.
+    /// How many polls have been taken over, and answers about names: if there were none, there is nothing new to be kept.
     pub fn polls(&self) -> u64 {
         self.polls.load(Ordering::Relaxed)
     }
@@ -81,7 +106,7 @@ impl Board {
         Arc::clone(&self.page.borrow())
     }
 
-    /// The page once every scope that was there at the start has been polled, well or badly; after `limit`, or when `stop` asks
+    /// The page once every scope that was there at the start has been polled, and been asked for its names, well or badly; after `limit`, or when `stop` asks
     /// for it, the page as it is then.
     pub async fn first_page(&self, limit: Duration, stop: &CancellationToken) -> Arc<Page> {
         let mut pages = self.page.subscribe();

@@ -184,6 +184,7 @@ async fn serve(
     own.config_loaded(clock.wall());
     start_counters(&own, &web.telemetry_path);
     let board = Arc::new(Board::new(&loaded.watches, clock.clone()));
+    board.label_tags(&loaded.tag_labels);
     if let Some(path) = &loaded.storage_path {
         storage::restore(path, &board);
     }
@@ -241,6 +242,7 @@ async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
         source,
         clients: Clients::of_aws(loaded.requests_per_second, Arc::clone(&own) as _),
     };
+    board.label_tags(&loaded.tag_labels);
     let all_up = exporter.once(loaded.watches).await;
     let page = board.page().text(Format::Text, &own, clock.wall());
     print(&page.concat(), "printing the metrics")?;

@@ -67,7 +67,10 @@ impl Page {
             .iter()
             .map(|family| {
                 let labelled = of_scopes.iter().map(String::as_str).zip(&snapshot.scopes);
-                (family.metric, family.samples(labelled))
+                (
+                    family.metric,
+                    family.samples(labelled.map(|(labels, scope)| (labels, "", scope))),
+                )
             })
             .collect();
         Self {

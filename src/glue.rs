@@ -3,10 +3,12 @@
 
 pub mod aws;
 pub mod budget;
+pub mod names;
 
 use crate::clock::{Clock, Moment};
 use crate::config::{Candidate, IntegrationArn, Query, Selection};
 use crate::snapshot::Integration;
+use names::{NamesFuture, NamesRequest};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::error::Error;
@@ -113,16 +115,21 @@ impl Error for GlueError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     DescribeInboundIntegrations,
+    DescribeIntegrations,
 }
 
 impl Operation {
     /// Every operation, so that each has its rows from the start.
-    pub const ALL: [Self; 1] = [Self::DescribeInboundIntegrations];
+    pub const ALL: [Self; 2] = [
+        Self::DescribeInboundIntegrations,
+        Self::DescribeIntegrations,
+    ];
 
     /// The value of the label `operation`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::DescribeInboundIntegrations => "DescribeInboundIntegrations",
+            Self::DescribeIntegrations => "DescribeIntegrations",
         }
     }
 }
@@ -186,6 +193,9 @@ pub type PageFuture<'a> = Pin<Box<dyn Future<Output = Result<Page, GlueError>> +
 pub trait Glue: Send + Sync {
     /// Asks for one page of `DescribeInboundIntegrations`. That a configured integration does not exist is an answer: an empty page.
     fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a>;
+
+    /// Asks for one page of `DescribeIntegrations`: what the caller's own account has created.
+    fn names<'a>(&'a self, request: NamesRequest<'a>) -> NamesFuture<'a>;
 }
 
 /// A listing of 10,000 pages is 100 times what the largest known account needs; more is an answer that never ends.
@@ -207,8 +217,7 @@ pub struct Listing {
     without_arn: usize,
     /// AWS sent an integration that is not wanted.
     others: bool,
-    marker: Option<String>,
-    markers_seen: HashSet<String>,
+    markers: Markers,
     state: State,
 }
 
@@ -218,6 +227,34 @@ enum Wanted {
     /// Those with these ARNs, in the one spelling.
     Named(BTreeSet<String>),
     Selected(Arc<Selection>),
+}
+
+/// Where the pages of a listing lead. No listing is followed in a circle, or for ever.
+#[derive(Debug, Default)]
+struct Markers {
+    next: Option<String>,
+    seen: HashSet<String>,
+}
+
+impl Markers {
+    /// Goes on to the page that begins here.
+    fn go_on(&mut self, marker: String) -> Result<(), GlueError> {
+        if self.seen.contains(&marker) {
+            return Err(GlueError::new(
+                Reason::InvalidResponse,
+                "AWS sent a page's marker a second time: following it would never end",
+            ));
+        }
+        if self.seen.len() + 1 >= MAX_PAGES {
+            return Err(GlueError::new(
+                Reason::InvalidResponse,
+                format!("the listing was given up after {MAX_PAGES} pages, each naming a next one"),
+            ));
+        }
+        self.seen.insert(marker.clone());
+        self.next = Some(marker);
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -281,8 +318,7 @@ impl Listing {
             weight: 0,
             without_arn: 0,
             others: false,
-            marker: None,
-            markers_seen: HashSet::new(),
+            markers: Markers::default(),
             state: State::Open,
         }
     }
@@ -298,7 +334,7 @@ impl Listing {
         while let State::Open = self.state {
             let request = PageRequest {
                 query: &self.query,
-                marker: self.marker.as_deref(),
+                marker: self.markers.next.as_deref(),
                 page_size: self.page_size,
                 allowance,
             };
@@ -369,23 +405,10 @@ impl Listing {
                 ));
             }
             None => self.state = State::Complete(now),
-            Some(marker) if self.markers_seen.contains(&marker) => {
-                self.state = State::Failed(GlueError::new(
-                    Reason::InvalidResponse,
-                    "AWS sent a page's marker a second time: following it would never end",
-                ));
-            }
-            Some(_) if self.markers_seen.len() + 1 >= MAX_PAGES => {
-                self.state = State::Failed(GlueError::new(
-                    Reason::InvalidResponse,
-                    format!(
-                        "the listing was given up after {MAX_PAGES} pages, each naming a next one"
-                    ),
-                ));
-            }
             Some(marker) => {
-                self.markers_seen.insert(marker.clone());
-                self.marker = Some(marker);
+                if let Err(error) = self.markers.go_on(marker) {
+                    self.state = State::Failed(error);
+                }
             }
         }
     }

@@ -15,7 +15,10 @@ use clap::ValueEnum;
 use std::collections::BTreeSet;
 
 /// What is asked of Glue, and by which watches. The policies have these on `*`, the only resource that a listing knows.
-const ASKED: &[(Operation, Asks)] = &[(Operation::DescribeInboundIntegrations, |_| true)];
+const ASKED: &[(Operation, Asks)] = &[
+    (Operation::DescribeInboundIntegrations, |_| true),
+    (Operation::DescribeIntegrations, |watch| watch.describe),
+];
 
 type Asks = fn(&Watch) -> bool;
 

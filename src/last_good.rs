@@ -4,6 +4,7 @@
 //! The rules are those of a pager. A failure removes nothing and changes no value; only an answer of AWS does. A later sight of an
 //! integration is right wherever an earlier one is kept, also when the earlier one would outlive it.
 
+mod names;
 mod scope;
 pub mod stored;
 
@@ -11,6 +12,7 @@ use crate::clock::Moment;
 use crate::config::{Query, RegionName, ScopeName, Watch};
 use crate::glue::{Answer, one_spelling};
 use crate::snapshot::{PolledScope, Presence, ScopeState, Shown, Snapshot, Status};
+use names::TagLabels;
 use scope::{Known, Scope, Sight};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -62,6 +64,7 @@ pub struct LastGood {
     statuses: HashMap<String, StatusSince>,
     /// When AWS last answered that an integration is gone, for as long as a poll may be under way that saw it before that.
     gone: BTreeMap<String, Instant>,
+    tag_labels: TagLabels,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +86,7 @@ impl LastGood {
                 .collect(),
             statuses: HashMap::new(),
             gone: BTreeMap::new(),
+            tag_labels: TagLabels::default(),
         }
     }
 
@@ -96,6 +100,9 @@ impl LastGood {
             let mut scope = Scope::new(watch);
             scope.awaited = false;
             scope.unpolled = false;
+            if let Some(names) = &mut scope.names {
+                names.awaited = false;
+            }
             if let Some(before) = before.remove(&key) {
                 dropped.extend(scope.take_over(before));
             }
@@ -148,6 +155,7 @@ impl LastGood {
                         .iter()
                         .map(|(query, known)| known.stored(query, wall))
                         .collect(),
+                    names: known.names.as_ref().map(|names| names.stored(wall)),
                 })
                 .collect(),
             statuses: self
@@ -180,7 +188,7 @@ impl LastGood {
                 })
                 .map(|(_, scope)| scope);
             if let Some(scope) = scope {
-                scope.restore(before, now.at, at);
+                scope.restore(before, now.at, at, &self.tag_labels);
             }
         }
         for before in stored.statuses {
@@ -366,6 +374,7 @@ impl LastGood {
                 scope: name.to_string(),
                 region: region.to_string(),
                 interval: scope.interval,
+                names_up: scope.names.as_ref().and_then(|names| names.up),
                 polled: scope.polled.map(|polled| PolledScope {
                     up: polled.up,
                     stale: polled.stale,
@@ -376,12 +385,18 @@ impl LastGood {
             });
         }
         sights.sort_by_key(|(arn, ..)| *arn);
+        let names = self.names();
+        let naming = |arn: &str| {
+            let name = names.get(one_spelling(arn).as_ref());
+            name.map_or(self.tag_labels.unnamed(), |name| &name.naming)
+        };
         let integrations: Vec<Shown> = sights
             .chunk_by(|one, other| one.0 == other.0)
             .filter(|sights| sights.iter().any(|(_, _, shown)| *shown))
             .filter_map(|sights| sights.iter().max_by_key(|(_, sight, _)| sight.seen))
             .map(|(arn, sight, _)| Shown {
                 integration: Arc::clone(&sight.integration),
+                naming: Arc::clone(naming(arn)),
                 status_since: self.statuses.get(*arn).map_or(0.0, |since| since.since),
             })
             .collect();
@@ -403,7 +418,9 @@ impl LastGood {
             })
             .collect();
         let snapshot = Snapshot {
-            awaited: self.count(|scope| scope.awaited),
+            awaited: self.count(|scope| {
+                scope.awaited || scope.names.as_ref().is_some_and(|names| names.awaited)
+            }),
             unpolled: self.count(|scope| scope.unpolled),
             presence,
             integrations,

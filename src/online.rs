@@ -7,13 +7,14 @@ mod report;
 use crate::clock::Clock;
 use crate::config::{Credentials, Lookup, Query, RegionName, Watch};
 use crate::glue::aws::{Sdk, Unidentified};
+use crate::glue::names::NamesRequest;
 use crate::glue::{
     Allowance, Glue, GlueError, Listing, Operation, Pace, PageRequest, Reason, time_left,
 };
 use crate::iam;
 use clap::ValueEnum;
 use finding::{Finding, Grant, Outcome, Subject};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OnceCell, Semaphore};
@@ -158,6 +159,7 @@ impl Check {
                 Operation::DescribeInboundIntegrations => {
                     self.inbound_integrations(caller.as_deref()).await;
                 }
+                Operation::DescribeIntegrations => self.names(caller.as_deref()).await,
             }
         }
     }
@@ -241,6 +243,32 @@ impl Check {
         for (query, outcome) in named.into_iter().zip(outcomes) {
             self.find(Subject::Query(query.clone()), outcome);
         }
+    }
+
+    /// One page tells whether names and tags may be asked for.
+    async fn names(&mut self, caller: Option<&str>) {
+        let operation = Operation::DescribeIntegrations;
+        let answered = match caller {
+            None => Outcome::NotAsked,
+            Some(caller) => {
+                let request = NamesRequest {
+                    tags: &BTreeSet::new(),
+                    marker: None,
+                    page_size: self.watch.page_size,
+                    allowance: Allowance {
+                        scope: self.watch.scope.as_str(),
+                        pace: &*self.patience,
+                    },
+                };
+                match self.glue.names(request).await {
+                    Ok(_) => Outcome::Well(None),
+                    Err(error) => {
+                        Outcome::failed(error).with_grant(Grant::of_operation(operation, caller))
+                    }
+                }
+            }
+        };
+        self.find(Subject::Operation(operation), answered);
     }
 
     /// As many at once as a poll would ask.

@@ -2,6 +2,7 @@
 //! for another. Knows nothing of the SDK and nothing of pages.
 
 mod log;
+mod names;
 mod pace;
 mod phase;
 mod turns;
@@ -14,11 +15,13 @@ use crate::glue::{Allowance, Glue, Pace, Reason, time_left};
 use crate::last_good::{PollResult, key};
 use crate::snapshot::Status;
 use log::Failures;
+use names::Describer;
 use pace::PollPace;
 use phase::Phase;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +45,10 @@ pub struct Poller {
     throttled_polls: u32,
     /// When the oldest data of this scope that are shown will end.
     next_end: Option<Instant>,
+    /// A poll has ended.
+    polled: Arc<Notify>,
+    /// Only where names and tags are asked for.
+    describer: Option<Describer>,
 }
 
 impl Poller {
@@ -54,9 +61,14 @@ impl Poller {
         clock: Clock,
     ) -> Self {
         own.add_scope(&watch.scope, &watch.region);
+        let describer = watch
+            .describe
+            .then(|| Describer::new(watch.clone(), Arc::clone(&glue), Arc::clone(&board), &clock));
         Self {
+            polled: Arc::default(),
+            describer,
             failures: Failures::new(&watch.scope, &watch.region),
-            phase: Phase::new(&watch, clock.now()),
+            phase: Phase::new(&watch, watch.interval, clock.now()),
             watch,
             glue,
             board,
@@ -68,8 +80,20 @@ impl Poller {
         }
     }
 
-    /// Polls at once, then at every interval, until `stop`; a poll that is under way then is dropped.
+    /// Polls at once, then at every interval, until `stop`; a poll that is under way then is dropped. Beside it AWS is asked for names and
+    /// tags, where they are asked for.
     pub async fn run(mut self, stop: CancellationToken) {
+        let describer = self.describer.take();
+        let polled = Arc::clone(&self.polled);
+        let naming = async {
+            if let Some(mut describer) = describer {
+                describer.run(&polled, &stop).await;
+            }
+        };
+        tokio::join!(self.keep_polling(&stop), naming);
+    }
+
+    async fn keep_polling(&mut self, stop: &CancellationToken) {
         let mut due = Instant::now();
         loop {
             tokio::select! {
@@ -113,6 +137,7 @@ impl Poller {
         // Not before: who sees it counted finds on the page what it brought, or a moment later.
         self.own.poll_ended(scope, region, &reasons);
         self.next_end = applied.next_end;
+        self.polled.notify_one();
         for change in applied.changes {
             tracing::info!(
                 scope = %self.watch.scope,
@@ -124,6 +149,13 @@ impl Poller {
             );
         }
         reasons.is_empty()
+    }
+
+    /// Asks AWS once for names and tags, if they are asked for.
+    pub async fn describe(&mut self) {
+        if let Some(describer) = &mut self.describer {
+            describer.describe().await;
+        }
     }
 
     /// When a scope that was throttled in the poll of `due` polls again, if not at its next tick: after a wait that doubles with each

@@ -63,8 +63,6 @@ impl Status {
 pub struct Integration {
     /// Never empty.
     pub arn: String,
-    /// Not in this operation's answer: empty while it is not known.
-    pub name: String,
     pub source_arn: String,
     pub target_arn: String,
     pub status: Status,
@@ -94,7 +92,6 @@ impl Integration {
         let texts = [
             &self.arn,
             &self.arn,
-            &self.name,
             &self.source_arn,
             &self.target_arn,
             &self.source_arn,
@@ -125,6 +122,37 @@ impl Integration {
             .sum::<usize>();
         size_of::<Self>() + texts + optional + errors + properties + rows * row
     }
+}
+
+/// What AWS says of an integration in the listing of those that an account created, and in that listing alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Described {
+    /// Empty where AWS sent none.
+    pub name: String,
+    /// Those tags that were asked for and are there, by their keys.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Described {
+    /// About how many bytes of memory it takes, and what it adds to a row on the page.
+    pub fn weight(&self) -> usize {
+        /// It is kept as AWS said it, as labels, and on the page in both formats.
+        const COPIES: usize = 4;
+        let tags = self.tags.iter();
+        let tags: usize = tags
+            .map(|(tag, value)| tag.len() + value.len() + 2 * size_of::<String>())
+            .sum();
+        size_of::<Self>() + COPIES * (self.name.len() + tags)
+    }
+}
+
+/// What people call an integration, as labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Naming {
+    /// Empty while it is not known.
+    pub name: String,
+    /// Each configured label with its value, empty where the tag is absent or not known: alike in all namings of a snapshot.
+    pub tags: Vec<(Arc<str>, String)>,
 }
 
 /// An error that AWS lists for an integration; both parts are optional in the API.
@@ -179,15 +207,20 @@ impl<'a> ArnFields<'a> {
 #[derive(Clone, Debug)]
 pub struct Shown {
     pub integration: Arc<Integration>,
+    pub naming: Arc<Naming>,
     /// When this exporter first saw the present status: Unix time in seconds.
     pub status_since: f64,
 }
 
 impl PartialEq for Shown {
     fn eq(&self, other: &Self) -> bool {
-        let same = Arc::ptr_eq(&self.integration, &other.integration);
-        // Mostly it is the same one, which need not be compared word by word.
-        (same || self.integration == other.integration) && self.status_since == other.status_since
+        // Mostly they are the same ones, which need not be compared word by word.
+        fn same<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
+            Arc::ptr_eq(one, other) || one == other
+        }
+        same(&self.integration, &other.integration)
+            && same(&self.naming, &other.naming)
+            && self.status_since == other.status_since
     }
 }
 
@@ -204,6 +237,8 @@ pub struct ScopeState {
     pub scope: String,
     pub region: String,
     pub interval: Duration,
+    /// Whether names and tags were had when AWS was last asked for them; none until it was asked, and where they are not asked for.
+    pub names_up: Option<bool>,
     /// None until the first poll has ended.
     pub polled: Option<PolledScope>,
 }
@@ -231,7 +266,7 @@ pub struct Snapshot {
     pub presence: Vec<Presence>,
     /// Sorted by scope and region, each pair once.
     pub scopes: Vec<ScopeState>,
-    /// For how many scopes a scrape waits: those of the start of which nothing is known yet.
+    /// For how many scopes a scrape waits: those of the start of which nothing is known yet, or not the names that are asked for.
     pub awaited: usize,
     /// How many scopes that were there at the start have not been polled yet.
     pub unpolled: usize,

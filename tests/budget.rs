@@ -57,6 +57,35 @@ async fn no_second_sees_more_requests_than_it_may() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_can_wait_takes_no_turn_of_others_and_goes_out_when_the_burst_is_whole() {
+    let budget = Budget::new(10);
+    let turns = Arc::default();
+    let begun = Instant::now();
+    ask(&budget, "polls", 25, &turns);
+    tokio::task::yield_now().await;
+    let (spare, at) = (budget.clone(), Arc::new(Mutex::new(Vec::new())));
+    let had = Arc::clone(&at);
+    tokio::spawn(async move {
+        for _ in 0..3 {
+            spare.spare_turn().await;
+            had.lock()
+                .unwrap()
+                .push((Instant::now() - begun).as_millis());
+        }
+    });
+    tokio::time::sleep(SECOND * 2).await;
+    let of_polls = turns.lock().unwrap().iter().map(|(at, _)| *at).max();
+    assert_eq!(turns.lock().unwrap().len(), 25);
+    assert!(of_polls.unwrap() - begun <= SECOND * 2, "{of_polls:?}");
+    assert!(at.lock().unwrap().is_empty());
+    // 25 requests are 2.5 seconds' worth, after which there is a whole burst again.
+    tokio::time::sleep(SECOND * 2).await;
+    let at = at.lock().unwrap();
+    assert!((2_500..2_510).contains(&at[0]), "{at:?}");
+    assert!((2_700..2_710).contains(&at[2]), "{at:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn scopes_that_wait_are_served_in_turn() {
     let budget = Budget::new(10);
     let turns = Arc::default();
@@ -200,11 +229,13 @@ async fn requests_that_are_tried_again_wait_again() {
     // Three at once, and three more in each second.
     assert!(begun.elapsed() >= SECOND * 3, "{:?}", begun.elapsed());
     let waited = "glue_integration_exporter_api_request_wait_seconds";
-    assert_eq!(page.value(&format!("{waited}_count"), &[]), Some(12.0));
-    assert!(page.value(&format!("{waited}_sum"), &[]).unwrap() > 0.1);
+    let of_polls = [("operation", "DescribeInboundIntegrations")];
+    let waits = page.value(&format!("{waited}_count"), &of_polls);
+    assert_eq!(waits, Some(12.0));
+    assert!(page.value(&format!("{waited}_sum"), &of_polls).unwrap() > 0.1);
     let failures = page.value(
         "glue_integration_exporter_api_request_failures_total",
-        &[("reason", "server_error")],
+        &[of_polls[0], ("reason", "server_error")],
     );
     assert_eq!(failures, Some(12.0));
 }

@@ -15,7 +15,7 @@ use glue_integration_exporter::exposition::table;
 use glue_integration_exporter::exposition::text::Format;
 use glue_integration_exporter::exposition::text::{Kind, Samples};
 use glue_integration_exporter::snapshot::{
-    IntegrationError, PolledScope, Presence, ScopeState, Shown, Snapshot, Status,
+    IntegrationError, Naming, PolledScope, Presence, ScopeState, Shown, Snapshot, Status,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,8 +52,20 @@ fn errors(codes: &[Option<&str>]) -> Vec<IntegrationError> {
 fn shown(arn: &str, status: Status) -> Shown {
     Shown {
         integration: Arc::new(integration(arn, status)),
+        naming: named("", "", ""),
         status_since: START - 60.0,
     }
+}
+
+/// A name, and the values of two tags.
+fn named(name: &str, cost_center: &str, team: &str) -> Arc<Naming> {
+    let tags = [("tag_cost_center", cost_center), ("team", team)];
+    Arc::new(Naming {
+        name: name.to_owned(),
+        tags: tags
+            .map(|(label, value)| (label.into(), value.to_owned()))
+            .to_vec(),
+    })
 }
 
 fn of(integrations: Vec<Shown>) -> Snapshot {
@@ -65,7 +77,6 @@ fn of(integrations: Vec<Shown>) -> Snapshot {
 
 fn example() -> Snapshot {
     let mut second = integration(&arn(2), Status::NeedsAttention);
-    second.name = "orders".to_owned();
     second.source_arn =
         "arn:aws:glue:eu-west-1:111122223333:connection/sales\"force\\\n".to_owned();
     second.created = Some(START - 0.25);
@@ -80,10 +91,12 @@ fn example() -> Snapshot {
             shown(&arn(1), Status::Active),
             Shown {
                 integration: Arc::new(second),
+                naming: named("orders", "4711", "data \"lake\"\\\n"),
                 status_since: START,
             },
             Shown {
                 integration: Arc::new(without),
+                naming: named("", "", ""),
                 status_since: START + 0.5,
             },
         ],
@@ -102,6 +115,7 @@ fn example() -> Snapshot {
                 scope: "lake".to_owned(),
                 region: "eu-west-1".to_owned(),
                 interval: Duration::from_secs(60),
+                names_up: Some(false),
                 polled: Some(PolledScope {
                     up: false,
                     stale: true,
@@ -114,6 +128,7 @@ fn example() -> Snapshot {
                 scope: "new".to_owned(),
                 region: "us-east-1".to_owned(),
                 interval: Duration::from_secs(300),
+                names_up: None,
                 polled: None,
             },
         ],
@@ -196,6 +211,7 @@ fn error_codes_beyond_the_first_twenty_are_counted_together() {
     let page = Read::read(&scrape(
         &of(vec![Shown {
             integration: Arc::new(integration),
+            naming: named("", "", ""),
             status_since: START,
         }]),
         START,
@@ -270,7 +286,12 @@ fn every_series_of_the_page_is_in_the_table_with_its_labels() {
     let page = Read::read(&scrape(&example(), START));
     let rows: BTreeMap<&str, (Kind, BTreeSet<&str>)> = table::metrics()
         .into_iter()
-        .map(|(metric, labels)| (metric.name, (metric.kind, labels.into_iter().collect())))
+        .map(|(metric, mut labels)| {
+            if metric.tagged {
+                labels.extend(["tag_cost_center", "team"]);
+            }
+            (metric.name, (metric.kind, labels.into_iter().collect()))
+        })
         .collect();
     for (name, kind) in &page.types {
         assert_eq!(rows[name.as_str()].0.as_str(), kind, "{name}");
@@ -330,14 +351,14 @@ fn hostile_integration() -> impl Strategy<Value = Shown> {
     )
         .prop_map(|(arn, name, source, target, status, codes, created)| {
             let mut integration = integration(&arn, Status::ALL[status]);
-            integration.name = name;
-            integration.source_arn = source;
-            integration.target_arn = target;
+            integration.source_arn.clone_from(&source);
+            integration.target_arn.clone_from(&target);
             integration.created = created;
             let codes: Vec<Option<&str>> = codes.iter().map(Option::as_deref).collect();
             integration.errors = errors(&codes);
             Shown {
                 integration: Arc::new(integration),
+                naming: named(&name, &source, &target),
                 status_since: START,
             }
         })
@@ -380,11 +401,14 @@ proptest! {
             prop_assert!(series.insert((&sample.name, &sample.labels)), "a series twice: {sample:?}");
         }
         prop_assert_eq!(page.find("aws_glue_integration_info", &[]).len(), by_arn.len());
-        for (arn, Shown { integration, .. }) in &by_arn {
+        for (arn, Shown { integration, naming, .. }) in &by_arn {
             let of_it = [("integration_arn", arn.as_str())];
             let info = page.find("aws_glue_integration_info", &of_it);
             prop_assert_eq!(info.len(), 1);
-            prop_assert_eq!(&info[0].labels["integration_name"], &integration.name);
+            prop_assert_eq!(&info[0].labels["integration_name"], &naming.name);
+            for (label, value) in &naming.tags {
+                prop_assert_eq!(&info[0].labels[&**label], value);
+            }
             prop_assert_eq!(&info[0].labels["source_arn"], &integration.source_arn);
             prop_assert_eq!(&info[0].labels["target_arn"], &integration.target_arn);
             prop_assert_eq!(page.status(arn), Some(integration.status.as_str().to_owned()));

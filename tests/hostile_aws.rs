@@ -20,6 +20,7 @@ use glue_integration_exporter::exposition::own::Own;
 use glue_integration_exporter::exposition::text::Format;
 use glue_integration_exporter::glue::aws::Sdk;
 use glue_integration_exporter::glue::budget::Budget;
+use glue_integration_exporter::glue::names::{NamesFuture, NamesPage, NamesRequest};
 use glue_integration_exporter::glue::{
     Allowance, Glue, GlueError, Listing, Observer, Pace, Page as GluePage, PageFuture, PageRequest,
     Reason,
@@ -482,7 +483,6 @@ impl Glue for Endless {
         let page = self.asked.fetch_add(1, Ordering::Relaxed);
         let integration = |index| Integration {
             arn: arn(EU, &format!("{page:09}-{index}{}", self.padding)),
-            name: String::new(),
             source_arn: String::new(),
             target_arn: String::new(),
             status: Status::Active,
@@ -503,6 +503,10 @@ impl Glue for Endless {
             marker: Some(page.to_string()),
         };
         Box::pin(async move { Ok::<_, GlueError>(answer) })
+    }
+
+    fn names<'a>(&'a self, _request: NamesRequest<'a>) -> NamesFuture<'a> {
+        Box::pin(std::future::ready(Ok(NamesPage::default())))
     }
 }
 

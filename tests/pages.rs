@@ -7,7 +7,7 @@ use flate2::bufread::GzDecoder;
 use glue_integration_exporter::exposition::Page;
 use glue_integration_exporter::exposition::own::Own;
 use glue_integration_exporter::exposition::text::Format;
-use glue_integration_exporter::snapshot::{Presence, Shown, Snapshot, Status};
+use glue_integration_exporter::snapshot::{Naming, Presence, Shown, Snapshot, Status};
 use hyper::body::Bytes;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +27,7 @@ fn of(integrations: &BTreeMap<usize, bool>) -> Snapshot {
                 Status::Failed
             },
         )),
+        naming: Arc::new(Naming::default()),
         status_since: START,
     };
     let presence = |(number, well): (&usize, &bool)| Presence {

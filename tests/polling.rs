@@ -10,6 +10,7 @@ mod support;
 
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::exposition::text::Format;
+use glue_integration_exporter::glue::names::{NamesFuture, NamesPage, NamesRequest};
 use glue_integration_exporter::glue::{Glue, Page as Listed, PageFuture, PageRequest, Reason};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::snapshot::Status;
@@ -678,6 +679,10 @@ impl Glue for AnswersOfAnother {
             page.marker = Some("more".to_owned());
         }
         Box::pin(std::future::ready(Ok(page)))
+    }
+
+    fn names<'a>(&'a self, _request: NamesRequest<'a>) -> NamesFuture<'a> {
+        Box::pin(std::future::ready(Ok(NamesPage::default())))
     }
 }
 

@@ -333,7 +333,7 @@ fn hostile_integration() -> impl Strategy<Value = Integration> {
         prop::option::of(-1e15..1e15f64),
         prop::option::of(any::<u32>()),
     );
-    let texts = (hostile(), hostile(), hostile(), hostile(), maybe(), maybe());
+    let texts = (hostile(), hostile(), hostile(), maybe(), maybe());
     (
         texts,
         0..Status::ALL.len(),
@@ -344,16 +344,15 @@ fn hostile_integration() -> impl Strategy<Value = Integration> {
         .prop_map(
             |(texts, status, errors, (created, minutes), continuous_sync)| Integration {
                 arn: texts.0,
-                name: texts.1,
-                source_arn: texts.2,
-                target_arn: texts.3,
+                source_arn: texts.1,
+                target_arn: texts.2,
                 status: Status::ALL[status],
-                status_text: texts.4,
+                status_text: texts.3,
                 created,
                 refresh_interval: minutes.map(|minutes| Duration::from_secs(60) * minutes),
                 continuous_sync,
                 source_properties: SourceProperties::default(),
-                target_namespace: texts.5,
+                target_namespace: texts.4,
                 errors: errors
                     .into_iter()
                     .map(|(code, message)| IntegrationError { code, message })

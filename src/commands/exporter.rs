@@ -119,12 +119,17 @@ impl Exporter {
             })
     }
 
-    /// Polls each of `watches` once, all at the same time, and publishes. Returns whether every poll got everything.
+    /// Polls each of `watches` once, all at the same time, asks for their names and tags, and publishes. Returns whether every poll got
+    /// everything.
     pub async fn once(mut self, watches: Vec<Watch>) -> bool {
         let mut polls = JoinSet::new();
         for watch in watches {
             let mut poller = self.poller(watch).await;
-            polls.spawn(async move { poller.poll().await });
+            polls.spawn(async move {
+                let up = poller.poll().await;
+                poller.describe().await;
+                up
+            });
         }
         let all_up = polls.join_all().await.into_iter().all(|up| up);
         self.board.publish_now();
@@ -167,6 +172,7 @@ impl Exporter {
             }
         }
         self.board.reconfigure(&watches);
+        self.board.label_tags(&loaded.tag_labels);
         self.clients
             .reconfigure(&watches, loaded.requests_per_second);
         self.start(watches, running, tasks, stop).await;

@@ -24,6 +24,9 @@ pub trait Subject: Clone + PartialEq + 'static {
 
     /// Its age is counted from here, in Unix seconds; without it there is none.
     fn created(&self) -> Option<f64>;
+
+    /// The labels of its tags, as they stand in the braces.
+    fn tags(&self) -> String;
 }
 
 /// Things in the order of their ARNs, and their rows.
@@ -109,8 +112,11 @@ fn split<T: Subject>(things: &[T]) -> impl Iterator<Item = &[T]> {
 impl<T: Subject> Block<T> {
     fn render(things: &[T], deflater: &mut Deflater) -> Self {
         let labels: Vec<String> = things.iter().map(|thing| identity(thing.arn())).collect();
+        let tags: Vec<String> = things.iter().map(T::tags).collect();
         let parts = T::FAMILIES.iter().map(|family| {
-            let labelled = labels.iter().map(String::as_str).zip(things);
+            let labelled = labels.iter().zip(&tags).zip(things);
+            let labelled =
+                labelled.map(|((labels, tags), thing)| (labels.as_str(), tags.as_str(), thing));
             Part::new(family.samples(labelled).into_string(), deflater)
         });
         let parts = parts.collect();

@@ -5,7 +5,7 @@
 use super::blocks::Subject;
 use super::text::{Kind, Metric, Samples, count, label};
 use crate::clock::{round_to_millis, seconds};
-use crate::snapshot::{ArnFields, Presence, ScopeState, Shown, Status};
+use crate::snapshot::{ArnFields, Naming, Presence, ScopeState, Shown, Status};
 use std::collections::BTreeMap;
 
 /// How many different error codes of one integration have a row of their own.
@@ -32,6 +32,7 @@ const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'stat
         name,
         kind: Kind::Gauge,
         labels,
+        tagged: false,
         help,
     }
 }
@@ -42,6 +43,22 @@ pub const AGE: Metric = gauge(
     &[],
     "Time since the integration was created, at the moment of the scrape; never below 0.",
 );
+
+/// What people know an integration by: other metrics are joined with it.
+const INFO: Metric = Metric {
+    tagged: true,
+    ..gauge(
+        "aws_glue_integration_info",
+        &[
+            "integration_name",
+            "source_arn",
+            "target_arn",
+            "source_service",
+            "target_service",
+        ],
+        "What the integration connects, as of the last good poll, and its name and tags where they are asked for; always 1.",
+    )
+};
 
 /// The metrics of an integration, but for its age.
 pub const INTEGRATION: &[Family<Shown>] = &[
@@ -86,22 +103,12 @@ pub const INTEGRATION: &[Family<Shown>] = &[
         of: errors_by_code,
     },
     Family {
-        metric: gauge(
-            "aws_glue_integration_info",
-            &[
-                "integration_name",
-                "source_arn",
-                "target_arn",
-                "source_service",
-                "target_service",
-            ],
-            "What the integration connects, as of the last good poll; always 1.",
-        ),
+        metric: INFO,
         of: |shown, row| {
             let integration = &shown.integration;
             row(
                 &[
-                    &integration.name,
+                    &shown.naming.name,
                     &integration.source_arn,
                     &integration.target_arn,
                     ArnFields::of(&integration.source_arn).service,
@@ -204,6 +211,18 @@ pub const SCOPES: &[Family<ScopeState>] = &[
     },
     Family {
         metric: gauge(
+            "glue_integration_exporter_scope_names_up",
+            &[],
+            "Whether names and tags were had when AWS was last asked for them (1) or not (0); absent where the scope does not ask, and until it has.",
+        ),
+        of: |scope, row| {
+            if let Some(up) = scope.names_up {
+                row(&[], f64::from(u8::from(up)));
+            }
+        },
+    },
+    Family {
+        metric: gauge(
             "glue_integration_exporter_scope_stale",
             &[],
             "Whether anything of the scope is, or would be but for stale_after, from an earlier poll than the last (1), or nothing is (0).",
@@ -264,6 +283,15 @@ pub fn identity(arn: &str) -> String {
     labels
 }
 
+/// The labels that the configuration adds, as they stand behind others in the braces.
+pub fn tag_labels(naming: &Naming) -> String {
+    let mut labels = String::new();
+    for (name, value) in &naming.tags {
+        label(&mut labels, name, value);
+    }
+    labels
+}
+
 /// The labels of a scope, as they stand in the braces.
 pub fn scope_labels(scope: &ScopeState) -> String {
     let mut labels = String::new();
@@ -282,6 +310,10 @@ impl Subject for Shown {
     fn created(&self) -> Option<f64> {
         self.integration.created
     }
+
+    fn tags(&self) -> String {
+        tag_labels(&self.naming)
+    }
 }
 
 impl Subject for Presence {
@@ -294,17 +326,21 @@ impl Subject for Presence {
     fn created(&self) -> Option<f64> {
         None
     }
+
+    fn tags(&self) -> String {
+        String::new()
+    }
 }
 
 impl<T> Family<T> {
-    /// The samples of `things`, which come with their identifying labels.
-    pub fn samples<'a>(&self, things: impl Iterator<Item = (&'a str, &'a T)>) -> Samples
+    /// The samples of `things`, which come with their identifying labels and those of their tags.
+    pub fn samples<'a>(&self, things: impl Iterator<Item = (&'a str, &'a str, &'a T)>) -> Samples
     where
         T: 'a,
     {
         let mut samples = Samples::default();
         let mut labels = String::new();
-        for (identity, thing) in things {
+        for (identity, tags, thing) in things {
             (self.of)(thing, &mut |values, value| {
                 if values.is_empty() {
                     samples.add(self.metric.name, identity, value);
@@ -313,6 +349,9 @@ impl<T> Family<T> {
                     labels.push_str(identity);
                     for (name, value) in self.metric.labels.iter().zip(values) {
                         label(&mut labels, name, value);
+                    }
+                    if self.metric.tagged && !tags.is_empty() {
+                        labels.extend([",", tags]);
                     }
                     samples.add(self.metric.name, &labels, value);
                 }

@@ -22,6 +22,7 @@ const fn metric(
         name,
         kind,
         labels,
+        tagged: false,
         help,
     }
 }

@@ -8,6 +8,7 @@ const fn metric(name: &'static str, kind: Kind, help: &'static str) -> Metric {
         name,
         kind,
         labels: &[],
+        tagged: false,
         help,
     }
 }

@@ -25,7 +25,10 @@ pub fn metrics() -> Vec<(Metric, Vec<&'static str>)> {
 pub fn markdown() -> String {
     let mut table = String::from("| metric | type | labels | meaning |\n|---|---|---|---|\n");
     for (metric, labels) in metrics() {
-        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+        let mut labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+        if metric.tagged {
+            labels.push("those of `tag_labels`".to_owned());
+        }
         table.push_str(&format!(
             "| `{}` | {} | {} | {} |\n",
             metric.name,

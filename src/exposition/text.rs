@@ -50,6 +50,8 @@ pub struct Metric {
     pub kind: Kind,
     /// The labels of each sample, in the order of their values.
     pub labels: &'static [&'static str],
+    /// Behind them come the labels of the configuration's `tag_labels`.
+    pub tagged: bool,
     /// A full sentence.
     pub help: &'static str,
 }

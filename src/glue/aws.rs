@@ -1,6 +1,7 @@
 //! AWS Glue through its SDK. Only the files of this module name `aws_*`; nothing of the SDK's types leaves them.
 
 mod attempts;
+mod call;
 mod children;
 mod convert;
 mod credentials;
@@ -10,24 +11,24 @@ mod reason;
 mod words;
 
 use super::budget::Budget;
-use super::{Glue, GlueError, Observer, Operation, Page, PageFuture, PageRequest, Reason};
+use super::names::{NamesFuture, NamesPage, NamesRequest};
+use super::{Glue, GlueError, Observer, Operation, Page, PageFuture, PageRequest};
 use crate::config::{Credentials, Query, RegionName};
-use attempts::Attempts;
 use aws_config::default_provider::region::DefaultRegionChain;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_glue::config::{
     Builder, IdentityCache, ProvideCredentials, RuntimeComponents, SharedCredentialsProvider,
     SharedHttpClient,
 };
-use aws_sdk_glue::error::SdkError;
-use aws_sdk_glue::operation::RequestId;
+use aws_sdk_glue::operation::describe_integrations::DescribeIntegrationsError;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::{Connector, tls};
 use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
+use call::Call;
 use credentials::{LOAD_TIMEOUT, Loader, Origin, Provider};
-use metered::{CALL, Metered};
+use metered::Metered;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -149,18 +150,10 @@ impl Sdk {
         provider: Option<Arc<Provider>>,
         budget: Budget,
     ) -> AwsGlue {
-        let tokens = TokenBucket::builder()
-            .capacity(RETRY_TOKENS)
-            .refill_rate(RETRY_TOKENS_PER_SECOND)
-            .build();
         let config = builder
             .http_client(Metered(self.http.clone()))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-            .retry_partition(
-                RetryPartition::custom(region.to_string())
-                    .token_bucket(tokens)
-                    .build(),
-            )
+            .retry_partition(retries(region.to_string()))
             .retry_classifier(reason::TransientDespite400)
             .timeout_config(
                 TimeoutConfig::builder()
@@ -174,6 +167,7 @@ impl Sdk {
                 made: Instant::now(),
                 refused: false,
             }),
+            retries_of_names: retries(format!("names in {region}")),
             region: region.clone(),
             credentials,
             provider,
@@ -181,6 +175,15 @@ impl Sdk {
             observer: Arc::clone(&self.observer),
         }
     }
+}
+
+/// Retries of their own.
+fn retries(name: String) -> RetryPartition {
+    let tokens = TokenBucket::builder()
+        .capacity(RETRY_TOKENS)
+        .refill_rate(RETRY_TOKENS_PER_SECOND)
+        .build();
+    RetryPartition::custom(name).token_bucket(tokens).build()
 }
 
 /// A client that loads its credentials with its first request.
@@ -224,6 +227,7 @@ fn http_client(proxy: ProxyConfig) -> SharedHttpClient {
 /// AWS Glue as one set of credentials sees it in one region.
 pub struct AwsGlue {
     connection: Mutex<Connection>,
+    retries_of_names: RetryPartition,
     region: RegionName,
     credentials: Credentials,
     provider: Option<Arc<Provider>>,
@@ -243,136 +247,70 @@ impl Glue for AwsGlue {
     fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a> {
         Box::pin(self.inbound_integrations(request))
     }
+
+    fn names<'a>(&'a self, request: NamesRequest<'a>) -> NamesFuture<'a> {
+        Box::pin(self.created_integrations(request))
+    }
 }
 
 impl AwsGlue {
     async fn inbound_integrations(&self, request: PageRequest<'_>) -> Result<Page, GlueError> {
-        let allowance = request.allowance;
-        let attempts = Attempts::new(
-            self.budget.clone(),
-            allowance.scope,
-            Arc::clone(&self.observer),
-            Operation::DescribeInboundIntegrations,
-            matches!(request.query, Query::Integration(_)),
-        );
-        let pace = allowance.pace;
-        let asked = Instant::now();
-        let turn = tokio::time::timeout_at(pace.deadline(), attempts.first_turn()).await;
-        pace.waited(asked.elapsed());
-        if turn.is_err() {
-            return Err(GlueError {
-                asked: false,
-                ..self.short_of_budget(request.query)
-            });
-        }
-        let limit = pace.share();
-        if limit.is_zero() {
-            return Err(GlueError::not_asked(if pace.short_of_budget() {
-                Reason::Throttled
-            } else {
-                Reason::Timeout
-            }));
-        }
-        let call = self
-            .client()
-            .describe_inbound_integrations()
-            .set_marker(request.marker.map(str::to_owned))
-            .set_max_records(request.page_size.map(i32::from));
-        let call = match request.query {
-            Query::Integration(arn) => call.integration_arn(arn.as_str()),
-            Query::Target(arn) => call.target_arn(arn.as_str()),
-            Query::All => call,
-        };
-        let attempt_timeout = (limit / ATTEMPTS).max(SHORTEST_ATTEMPT.min(limit));
-        let call = call
-            .customize()
-            .interceptor(attempts.clone())
-            .config_override(
-                Builder::new().timeout_config(
-                    TimeoutConfig::builder()
-                        // The same for every request, however short: the client keeps a connector, with a pool and TLS of its
-                        // own, for each connect timeout that it has ever seen. The attempt's timeout ends connecting too.
-                        .connect_timeout(CONNECT_TIMEOUT)
-                        .operation_attempt_timeout(attempt_timeout)
-                        .build(),
-                ),
-            );
-        // Not the SDK's operation timeout: it would hide whether the time went to the request, to its credentials or to waiting
-        // between tries of a throttled one.
-        match tokio::time::timeout(limit, CALL.scope(attempts.clone(), call.send())).await {
-            Ok(Ok(output)) => match attempts.reason() {
-                None => Ok(convert::page(output)),
-                Some(reason) => Err(GlueError {
-                    reason,
-                    message: format!(
-                        "{} failed: AWS's answer has no body",
-                        self.attempted(request.query)
-                    ),
-                    request_id: output.request_id().map(str::to_owned),
-                    asked: true,
-                }),
+        let query = request.query;
+        let region = &self.region;
+        let call = Call {
+            operation: Operation::DescribeInboundIntegrations,
+            attempted: match query {
+                Query::Integration(arn) => format!("asking AWS Glue in {region} for {arn}"),
+                Query::Target(arn) => {
+                    format!("asking AWS Glue in {region} for what writes into {arn}")
+                }
+                Query::All => format!("asking AWS Glue in {region} for all inbound integrations"),
             },
-            Ok(Err(error)) => {
-                let reason = attempts.reason().unwrap_or(Reason::Other);
-                if reason == Reason::Timeout && pace.short_of_budget() {
-                    return Err(self.short_of_budget(request.query));
-                }
-                if reason == Reason::NotFound
-                    && error
-                        .as_service_error()
-                        .is_some_and(|error| reason::says_absent(error, request.query))
-                {
-                    return Ok(Page::default());
-                }
-                let why = if reason == Reason::Credentials
-                    && matches!(error, SdkError::TimeoutError(_))
-                {
-                    // The SDK knows of an attempt that took too long, not of what took so long.
-                    words::LATE.to_owned()
-                } else {
-                    words::of(&error, &self.credentials)
-                };
-                let mut message = format!("{} failed: {why}", self.attempted(request.query));
-                if reason == Reason::Credentials {
-                    if error.as_service_error().is_some() {
-                        self.connection().refused = true;
-                    }
-                    message.push_str(&words::what_to_do(&why, &self.credentials));
-                }
-                Err(GlueError {
-                    reason,
-                    message,
-                    request_id: error.request_id().map(str::to_owned),
-                    asked: true,
-                })
-            }
-            Err(_elapsed) => {
-                let reason = attempts.give_up();
-                // The time that it lacks has gone into waiting.
-                if reason == Reason::Timeout && pace.short_of_budget() {
-                    return Err(self.short_of_budget(request.query));
-                }
-                let (why, what_to_do) = match reason {
-                    Reason::Timeout => ("AWS did not answer", String::new()),
-                    Reason::Credentials => (
-                        words::LATE,
-                        words::what_to_do(words::LATE, &self.credentials),
-                    ),
-                    _ => (
-                        "its tries failed, and there was no time for another",
-                        String::new(),
-                    ),
-                };
-                Err(GlueError::new(
-                    reason,
-                    format!(
-                        "{} was given up after {:.1} s: {why}{what_to_do}",
-                        self.attempted(request.query),
-                        limit.as_secs_f64(),
-                    ),
-                ))
-            }
-        }
+            allowance: request.allowance,
+            absence_is_answer: matches!(query, Query::Integration(_)),
+        };
+        let answer = self.call(call, reason::says_absent, |client, settings| {
+            let call = client
+                .describe_inbound_integrations()
+                .set_marker(request.marker.map(str::to_owned))
+                .set_max_records(request.page_size.map(i32::from));
+            let call = match query {
+                Query::Integration(arn) => call.integration_arn(arn.as_str()),
+                Query::Target(arn) => call.target_arn(arn.as_str()),
+                Query::All => call,
+            };
+            call.customize().config_override(settings).send()
+        });
+        Ok(answer.await?.map(convert::page).unwrap_or_default())
+    }
+
+    async fn created_integrations(
+        &self,
+        request: NamesRequest<'_>,
+    ) -> Result<NamesPage, GlueError> {
+        let call = Call {
+            operation: Operation::DescribeIntegrations,
+            attempted: format!("asking AWS Glue in {} for names and tags", self.region),
+            allowance: request.allowance,
+            absence_is_answer: false,
+        };
+        let answer = self.call(
+            call,
+            |_: &DescribeIntegrationsError| false,
+            |client, settings| {
+                let call = client
+                    .describe_integrations()
+                    .set_marker(request.marker.map(str::to_owned))
+                    .set_max_records(request.page_size.map(i32::from));
+                // An outage of names alone must not use up the retries of polls.
+                let settings = settings.retry_partition(self.retries_of_names.clone());
+                call.customize().config_override(settings).send()
+            },
+        );
+        let page = answer
+            .await?
+            .map(|output| convert::names(output, request.tags));
+        Ok(page.unwrap_or_default())
     }
 
     fn client(&self) -> aws_sdk_glue::Client {
@@ -395,25 +333,5 @@ impl AwsGlue {
         self.connection
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn short_of_budget(&self, query: &Query) -> GlueError {
-        GlueError::new(
-            Reason::Throttled,
-            format!(
-                "{} had to wait for other requests until the poll's time was used up: polling.requests_per_second is too low for what \
-                 is watched",
-                self.attempted(query)
-            ),
-        )
-    }
-
-    fn attempted(&self, query: &Query) -> String {
-        let region = &self.region;
-        match query {
-            Query::Integration(arn) => format!("asking AWS Glue in {region} for {arn}"),
-            Query::Target(arn) => format!("asking AWS Glue in {region} for what writes into {arn}"),
-            Query::All => format!("asking AWS Glue in {region} for all inbound integrations"),
-        }
     }
 }

@@ -69,6 +69,26 @@ impl Budget {
         let _ = turn.await;
     }
 
+    /// Returns when a request may go out that can wait: when none waits for its turn, and as much may go out at once as ever may. So it
+    /// takes the place of no other, and at most one period from those that come after it.
+    pub async fn spare_turn(&self) {
+        loop {
+            let next = {
+                let mut state = self.lock();
+                let now = Instant::now();
+                if !state.waiting.is_empty() {
+                    now + state.period
+                } else if state.recovered > now {
+                    state.recovered
+                } else {
+                    state.recovered = now + state.period;
+                    return;
+                }
+            };
+            tokio::time::sleep_until(next).await;
+        }
+    }
+
     async fn serve(self) {
         loop {
             let next = {

@@ -1,6 +1,7 @@
 //! One scope in one region: what each of its queries has brought, and what a poll changes about that.
 
 use super::PollResult;
+use super::names::{Names, TagLabels};
 use super::stored::{StoredKnown, StoredQuery, StoredScope, StoredSight};
 use crate::clock::Moment;
 use crate::config::{Query, Selection, Watch};
@@ -26,6 +27,8 @@ pub(super) struct Scope {
     selection: Arc<Selection>,
     pub polled: Option<Polled>,
     pub last_success: Option<f64>,
+    /// Only where they are asked for.
+    pub names: Option<Names>,
     /// A scrape waits for its first poll.
     pub awaited: bool,
     /// It has not been polled since the start, and was there then.
@@ -67,6 +70,7 @@ impl Scope {
             selection: Arc::clone(&watch.selection),
             polled: None,
             last_success: None,
+            names: watch.describe.then(Names::new),
             awaited: true,
             unpolled: true,
         }
@@ -77,7 +81,12 @@ impl Scope {
         before: StoredScope,
         now: Instant,
         at: impl Fn(f64) -> Option<Instant>,
+        labels: &TagLabels,
     ) {
+        let names_up = before.names.as_ref().and_then(|names| names.up);
+        if let (Some(names), Some(stored)) = (&mut self.names, before.names) {
+            names.restore(stored, &at, labels);
+        }
         for stored in before.queries {
             let same = self
                 .queries
@@ -111,6 +120,10 @@ impl Scope {
                 duration: poll.duration,
             });
             self.awaited = false;
+            if let Some(names) = &mut self.names {
+                names.up = names_up;
+                names.awaited = false;
+            }
         }
     }
 
@@ -124,6 +137,9 @@ impl Scope {
                 *empty = known;
                 left_out.push(empty.drop_all_but(&self.selection, query));
             }
+        }
+        if let (Some(names), Some(before)) = (&mut self.names, before.names) {
+            *names = before;
         }
         self.polled = before.polled;
         self.last_success = before.last_success;
@@ -201,6 +217,13 @@ impl Scope {
             Query::Integration(arn) => Some(arn.as_str()),
             Query::Target(_) | Query::All => None,
         })
+    }
+
+    /// The ARNs of all that it sees, or has seen and AWS did not say to be gone.
+    pub fn arns(&self) -> impl Iterator<Item = &str> {
+        self.queries
+            .iter()
+            .flat_map(|(_, known)| known.sights.keys().map(String::as_str))
     }
 
     pub fn next_end(&self, now: Instant) -> Option<Instant> {

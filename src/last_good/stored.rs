@@ -2,7 +2,7 @@
 //! survive its process.
 
 use crate::config::Query;
-use crate::snapshot::{Integration, Status};
+use crate::snapshot::{Described, Integration, Status};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,23 @@ pub(super) struct StoredScope {
     pub polled: Option<StoredPoll>,
     pub last_success: Option<f64>,
     pub queries: Vec<StoredKnown>,
+    /// A file of before there were names has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<StoredNames>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct StoredNames {
+    pub up: Option<bool>,
+    pub known: Vec<StoredName>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct StoredName {
+    /// In the one spelling.
+    pub arn: String,
+    pub described: Described,
+    pub seen: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

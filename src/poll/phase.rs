@@ -16,9 +16,8 @@ pub struct Phase {
 }
 
 impl Phase {
-    /// The ticks from `now` on.
-    pub fn new(watch: &Watch, now: Moment) -> Self {
-        let interval = watch.interval;
+    /// The ticks from `now` on of what `watch` does at this interval.
+    pub fn new(watch: &Watch, interval: Duration, now: Moment) -> Self {
         let shard = watch.selection.shard.map(|shard| shard.index().to_string());
         let mut name = vec![watch.scope.as_str(), watch.region.as_str()];
         // Those that all list the same do not ask at the same moment.

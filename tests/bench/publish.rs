@@ -2,7 +2,9 @@
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use glue_integration_exporter::exposition::Page;
-use glue_integration_exporter::snapshot::{Integration, Shown, Snapshot, SourceProperties, Status};
+use glue_integration_exporter::snapshot::{
+    Integration, Naming, Shown, Snapshot, SourceProperties, Status,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +47,6 @@ fn shown(index: usize) -> Shown {
     Shown {
         integration: Arc::new(Integration {
             arn: arn("glue", "integration:a1b2c3d4-5678-90ab-cdef-"),
-            name: String::new(),
             source_arn: arn("dynamodb", "table/orders-"),
             target_arn: arn("glue", "database/orders_"),
             status: Status::Active,
@@ -57,6 +58,7 @@ fn shown(index: usize) -> Shown {
             target_namespace: None,
             errors: Vec::new(),
         }),
+        naming: Arc::new(Naming::default()),
         status_since: 1_795_300_000.0,
     }
 }

@@ -5,7 +5,7 @@ use glue_integration_exporter::clock::Moment;
 use glue_integration_exporter::config::{Lookup, Query, Watch};
 use glue_integration_exporter::last_good::{Key, key};
 use glue_integration_exporter::snapshot::{
-    Integration, PolledScope, Presence, ScopeState, Shown, Snapshot, Status,
+    Integration, Naming, PolledScope, Presence, ScopeState, Shown, Snapshot, Status,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -396,6 +396,7 @@ impl Model {
                 scope: name.to_string(),
                 region: region.to_string(),
                 interval: scope.watch.interval,
+                names_up: None,
                 polled: scope.polled.clone().map(|polled| PolledScope {
                     integrations: of_scope.len(),
                     ..polled
@@ -425,6 +426,7 @@ impl Model {
                 .filter(|(arn, _)| fresh.contains(arn))
                 .map(|(arn, (integration, _))| Shown {
                     integration: Arc::clone(integration),
+                    naming: Arc::new(Naming::default()),
                     status_since: self.moments.get(arn).map_or(0.0, |since| since.wall),
                 })
                 .collect(),

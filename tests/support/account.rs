@@ -5,9 +5,10 @@ use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, Query, Watch};
 use glue_integration_exporter::exposition::own::Own;
 use glue_integration_exporter::exposition::text::Format;
+use glue_integration_exporter::glue::names::{NamesFuture, NamesPage, NamesRequest};
 use glue_integration_exporter::glue::{Glue, GlueError, Page, PageFuture, PageRequest, Reason};
 use glue_integration_exporter::poll::Poller;
-use glue_integration_exporter::snapshot::{Integration, SourceProperties, Status};
+use glue_integration_exporter::snapshot::{Described, Integration, SourceProperties, Status};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -35,7 +36,8 @@ pub struct Account {
 
 struct State {
     integrations: BTreeMap<String, Integration>,
-    /// By what is asked for: an ARN, or `all`.
+    described: BTreeMap<String, Described>,
+    /// By what is asked for: an ARN, `all` or `names`.
     behaviours: BTreeMap<String, Behaviour>,
     behaviour: Behaviour,
     /// When what was asked.
@@ -49,6 +51,7 @@ impl Account {
         Arc::new(Self {
             state: Mutex::new(State {
                 integrations: BTreeMap::new(),
+                described: BTreeMap::new(),
                 behaviours: BTreeMap::new(),
                 behaviour: Behaviour::Answer,
                 asked: Vec::new(),
@@ -68,6 +71,22 @@ impl Account {
             .unwrap()
             .integrations
             .insert(integration.arn.clone(), integration);
+    }
+
+    /// What AWS says of an integration that this account has created.
+    pub fn describe(&self, arn: &str, name: &str, tags: &[(&str, &str)]) {
+        let tags = tags.iter();
+        let described = Described {
+            name: name.to_owned(),
+            tags: tags
+                .map(|(tag, value)| (tag.to_string(), value.to_string()))
+                .collect(),
+        };
+        self.state
+            .lock()
+            .unwrap()
+            .described
+            .insert(arn.to_owned(), described);
     }
 
     pub fn remove(&self, arn: &str) {
@@ -103,23 +122,7 @@ impl Account {
             Query::Target(arn) => arn.to_string(),
             Query::All => "all".to_owned(),
         };
-        let behaviour = {
-            let mut state = self.state.lock().unwrap();
-            state.asked.push((Instant::now(), name.clone()));
-            state
-                .behaviours
-                .get(&name)
-                .unwrap_or(&state.behaviour)
-                .clone()
-        };
-        match behaviour {
-            Behaviour::Answer => {}
-            Behaviour::Slow(duration) => tokio::time::sleep(duration).await,
-            Behaviour::Hang => std::future::pending().await,
-            Behaviour::Fail(reason) => {
-                return Err(GlueError::new(reason, "the account was told to fail"));
-            }
-        }
+        self.behave(&name).await?;
         let state = self.state.lock().unwrap();
         let wanted = |integration: &&Integration| match query {
             Query::Integration(arn) => {
@@ -138,6 +141,41 @@ impl Account {
             ..Page::default()
         })
     }
+
+    async fn behave(&self, name: &str) -> Result<(), GlueError> {
+        let behaviour = {
+            let mut state = self.state.lock().unwrap();
+            state.asked.push((Instant::now(), name.to_owned()));
+            state
+                .behaviours
+                .get(name)
+                .unwrap_or(&state.behaviour)
+                .clone()
+        };
+        match behaviour {
+            Behaviour::Answer => {}
+            Behaviour::Slow(duration) => tokio::time::sleep(duration).await,
+            Behaviour::Hang => std::future::pending().await,
+            Behaviour::Fail(reason) => {
+                return Err(GlueError::new(reason, "the account was told to fail"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn name(&self, request: NamesRequest<'_>) -> Result<NamesPage, GlueError> {
+        self.behave("names").await?;
+        let state = self.state.lock().unwrap();
+        let of = |(arn, described): (&String, &Described)| {
+            let mut described = described.clone();
+            described.tags.retain(|tag, _| request.tags.contains(tag));
+            (arn.clone(), described)
+        };
+        Ok(NamesPage {
+            described: state.described.iter().map(of).collect(),
+            ..NamesPage::default()
+        })
+    }
 }
 
 impl Glue for Account {
@@ -145,6 +183,14 @@ impl Glue for Account {
         Box::pin(async move {
             let _in_flight = InFlight::new(self);
             tokio::time::timeout(request.allowance.pace.share(), self.answer(request.query))
+                .await
+                .unwrap_or_else(|_| Err(GlueError::new(Reason::Timeout, "the account hangs")))
+        })
+    }
+
+    fn names<'a>(&'a self, request: NamesRequest<'a>) -> NamesFuture<'a> {
+        Box::pin(async move {
+            tokio::time::timeout(request.allowance.pace.share(), self.name(request))
                 .await
                 .unwrap_or_else(|_| Err(GlueError::new(Reason::Timeout, "the account hangs")))
         })
@@ -178,7 +224,6 @@ pub fn arn(number: usize) -> String {
 pub fn integration(arn: &str, status: Status) -> Integration {
     Integration {
         arn: arn.to_owned(),
-        name: String::new(),
         source_arn: "arn:aws:dynamodb:eu-west-1:111122223333:table/orders".to_owned(),
         target_arn: "arn:aws:glue:eu-west-1:111122223333:database/lake".to_owned(),
         status,

@@ -80,7 +80,10 @@ impl Attempts {
 
     async fn turn(&self) {
         let since = Instant::now();
-        self.budget.turn(&self.scope).await;
+        match self.operation {
+            Operation::DescribeInboundIntegrations => self.budget.turn(&self.scope).await,
+            Operation::DescribeIntegrations => self.budget.spare_turn().await,
+        }
         self.observer.waited(self.operation, since.elapsed());
     }
 

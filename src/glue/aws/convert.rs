@@ -2,10 +2,13 @@
 //! here, so that none is ever shown as AWS's.
 
 use crate::glue::Page;
-use crate::snapshot::{Integration, IntegrationError, SourceProperties, Status};
+use crate::glue::names::NamesPage;
+use crate::snapshot::{Described, Integration, IntegrationError, SourceProperties, Status};
 use aws_sdk_glue::operation::describe_inbound_integrations::DescribeInboundIntegrationsOutput;
+use aws_sdk_glue::operation::describe_integrations::DescribeIntegrationsOutput;
 use aws_sdk_glue::primitives::DateTime;
-use aws_sdk_glue::types::InboundIntegration;
+use aws_sdk_glue::types::{InboundIntegration, Tag};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What the SDK puts where AWS sent no status (`inbound_integration_correct_errors` in aws-sdk-glue).
@@ -15,6 +18,8 @@ const NO_STATUS: &str = "no value was set";
 const YEAR_10_000: f64 = 253_402_300_800.0;
 /// Sixteen times what the API's model allows: the ARN is repeated in each row of the page, and remembered.
 const LONGEST_ARN: usize = 2_048;
+/// In characters: what AWS allows for the value of a tag, and twice what it allows for a name. More is cut off, since each is a label.
+const LONGEST_LABEL: usize = 256;
 
 /// One page of the operation's answer. A list that is absent, null or empty says that there are none.
 pub fn page(output: DescribeInboundIntegrationsOutput) -> Page {
@@ -23,13 +28,51 @@ pub fn page(output: DescribeInboundIntegrationsOutput) -> Page {
         ..Page::default()
     };
     for item in output.inbound_integrations.unwrap_or_default() {
-        if item.integration_arn.trim().is_empty() || item.integration_arn.len() > LONGEST_ARN {
-            page.without_arn += 1;
-        } else {
+        if is_arn(&item.integration_arn) {
             page.integrations.push(integration(item));
+        } else {
+            page.without_arn += 1;
         }
     }
     page
+}
+
+/// One page of names, with those of the tags that are asked for.
+pub fn names(output: DescribeIntegrationsOutput, tags: &BTreeSet<String>) -> NamesPage {
+    let mut page = NamesPage {
+        marker: output.marker.filter(|marker| !marker.is_empty()),
+        ..NamesPage::default()
+    };
+    for item in output.integrations.unwrap_or_default() {
+        if is_arn(&item.integration_arn) {
+            let described = Described {
+                name: cut(item.integration_name),
+                tags: wanted_tags(item.tags.unwrap_or_default(), tags),
+            };
+            page.described.push((item.integration_arn, described));
+        } else {
+            page.without_arn += 1;
+        }
+    }
+    page
+}
+
+fn wanted_tags(sent: Vec<Tag>, wanted: &BTreeSet<String>) -> BTreeMap<String, String> {
+    sent.into_iter()
+        .filter_map(|tag| Some((tag.key?, cut(tag.value.unwrap_or_default()))))
+        .filter(|(key, _)| wanted.contains(key))
+        .collect()
+}
+
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(LONGEST_LABEL) {
+        text.truncate(end);
+    }
+    text
+}
+
+fn is_arn(text: &str) -> bool {
+    !text.trim().is_empty() && text.len() <= LONGEST_ARN
 }
 
 fn integration(item: InboundIntegration) -> Integration {
@@ -51,7 +94,6 @@ fn integration(item: InboundIntegration) -> Integration {
         });
     Integration {
         arn: item.integration_arn,
-        name: String::new(),
         source_arn: item.source_arn,
         target_arn: item.target_arn,
         status,

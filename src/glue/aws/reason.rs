@@ -1,11 +1,11 @@
 //! Why an attempt failed: from what the SDK knows of it to the closed list of reasons.
 
-use crate::config::Query;
 use crate::glue::Reason;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_glue::config::http::HttpResponse;
 use aws_sdk_glue::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_glue::operation::describe_inbound_integrations::DescribeInboundIntegrationsError as ApiError;
+use aws_sdk_glue::operation::describe_integrations::DescribeIntegrationsError;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_smithy_runtime_api::client::interceptors::context::{Error as Erased, InterceptorContext};
 use aws_smithy_runtime_api::client::orchestrator::OrchestratorError;
@@ -90,12 +90,13 @@ pub fn says_role_refused(error: &CredentialsError) -> bool {
 }
 
 fn code(error: &Erased) -> Option<&str> {
+    let of_names = || error.downcast_ref::<DescribeIntegrationsError>()?.code();
     error
         .downcast_ref::<ApiError>()
-        .and_then(ProvideErrorMetadata::code)
+        .map_or_else(of_names, ProvideErrorMetadata::code)
 }
 
-/// The errors of the operation, of Glue and those common to all AWS services.
+/// The errors of both operations, of Glue and those common to all AWS services.
 ///
 /// <https://docs.aws.amazon.com/glue/latest/webapi/API_DescribeInboundIntegrations.html>,
 /// <https://docs.aws.amazon.com/glue/latest/webapi/CommonErrors.html>
@@ -169,22 +170,19 @@ fn of_answer(code: Option<&str>, status: Option<u16>) -> Reason {
 }
 
 /// Whether the error says that the configured integration which was asked for does not exist.
-pub fn says_absent(error: &ApiError, query: &Query) -> bool {
-    matches!(query, Query::Integration(_))
-        && matches!(
-            error,
-            ApiError::IntegrationNotFoundFault(_) | ApiError::EntityNotFoundException(_)
-        )
+pub fn says_absent(error: &ApiError) -> bool {
+    matches!(
+        error,
+        ApiError::IntegrationNotFoundFault(_) | ApiError::EntityNotFoundException(_)
+    )
 }
 
 /// The same, of an attempt of a call that asked for a configured integration.
 pub fn attempt_says_absent(error: &OrchestratorError<Erased>) -> bool {
-    matches!(
-        error
-            .as_operation_error()
-            .and_then(|error| error.downcast_ref::<ApiError>()),
-        Some(ApiError::IntegrationNotFoundFault(_) | ApiError::EntityNotFoundException(_))
-    )
+    error
+        .as_operation_error()
+        .and_then(|error| error.downcast_ref::<ApiError>())
+        .is_some_and(says_absent)
 }
 
 fn has_cause<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {

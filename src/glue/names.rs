@@ -1,0 +1,131 @@
+//! Names and tags: what `DescribeIntegrations` says, page by page. It lists what the account of the credentials has created, so that an
+//! integration which another account created is not in it.
+
+use super::{Allowance, Glue, GlueError, Markers, Reason, one_spelling};
+use crate::snapshot::Described;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+
+/// In bytes: the names of 100,000 integrations with some tags each take half of it. It bounds what an answer without an end can take.
+pub const LARGEST_NAMES: usize = 64 << 20;
+
+/// What is wanted of the answer. The rest of it is kept nowhere: a tag can be private.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// In the one spelling.
+    pub arns: BTreeSet<String>,
+    /// Keys of tags, as AWS spells them.
+    pub tags: BTreeSet<String>,
+}
+
+/// One request for one page.
+#[derive(Clone, Copy)]
+pub struct NamesRequest<'a> {
+    pub tags: &'a BTreeSet<String>,
+    /// `Marker` of the page before, none for the first.
+    pub marker: Option<&'a str>,
+    /// `MaxRecords`; AWS decides if absent.
+    pub page_size: Option<u16>,
+    /// The request answers or fails within its share.
+    pub allowance: Allowance<'a>,
+}
+
+/// One page of an answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NamesPage {
+    /// By the ARN as AWS spells it.
+    pub described: Vec<(String, Described)>,
+    /// Items that had no ARN, or none that can be one.
+    pub without_arn: usize,
+    /// Where the next page begins; none on the last page.
+    pub marker: Option<String>,
+}
+
+/// What a request will have brought.
+pub type NamesFuture<'a> = Pin<Box<dyn Future<Output = Result<NamesPage, GlueError>> + Send + 'a>>;
+
+/// What was found of what is wanted, by the one spelling of the ARN.
+#[derive(Clone, Debug)]
+pub struct Names {
+    pub found: BTreeMap<String, Described>,
+    /// Why there may be more.
+    pub outcome: Result<(), GlueError>,
+}
+
+impl Names {
+    /// Follows the pages until all that is wanted has been found, to the end, or to the first failure. At least one page is asked for: it
+    /// shows whether that is allowed.
+    pub async fn ask(
+        glue: &dyn Glue,
+        wanted: &Wanted,
+        page_size: Option<u16>,
+        allowance: Allowance<'_>,
+    ) -> Self {
+        let mut found = BTreeMap::new();
+        let outcome = follow(glue, wanted, page_size, allowance, &mut found).await;
+        Self { found, outcome }
+    }
+
+    /// The answer that brought nothing.
+    pub fn failed(error: GlueError) -> Self {
+        Self {
+            found: BTreeMap::new(),
+            outcome: Err(error),
+        }
+    }
+}
+
+async fn follow(
+    glue: &dyn Glue,
+    wanted: &Wanted,
+    page_size: Option<u16>,
+    allowance: Allowance<'_>,
+    found: &mut BTreeMap<String, Described>,
+) -> Result<(), GlueError> {
+    let mut markers = Markers::default();
+    let mut weight = 0;
+    let mut without_arn = 0;
+    loop {
+        let request = NamesRequest {
+            tags: &wanted.tags,
+            marker: markers.next.as_deref(),
+            page_size,
+            allowance,
+        };
+        let page = glue.names(request).await?;
+        without_arn += page.without_arn;
+        weight += page.marker.as_ref().map_or(0, String::len);
+        for (arn, described) in page.described {
+            let arn = one_spelling(&arn);
+            if !wanted.arns.contains(arn.as_ref()) {
+                continue;
+            }
+            weight += described.weight();
+            if let Some(earlier) = found.insert(arn.into_owned(), described) {
+                weight -= earlier.weight();
+            }
+        }
+        if weight > LARGEST_NAMES {
+            return Err(GlueError::new(
+                Reason::InvalidResponse,
+                format!(
+                    "the listing of names was given up: it takes more than {LARGEST_NAMES} bytes"
+                ),
+            ));
+        }
+        if found.len() == wanted.arns.len() {
+            return Ok(());
+        }
+        match page.marker {
+            Some(marker) => markers.go_on(marker)?,
+            None if without_arn > 0 => {
+                return Err(GlueError::new(
+                    Reason::InvalidResponse,
+                    format!("AWS named {without_arn} integrations without an ARN"),
+                ));
+            }
+            None => return Ok(()),
+        }
+    }
+}

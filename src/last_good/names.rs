@@ -1,0 +1,260 @@
+//! Names and tags of what one scope sees in one region, and the labels that are made of them. What AWS does not say again keeps its last
+//! good value for as long as the scope sees the integration: an ARN is never given to another one.
+
+use super::stored::{StoredName, StoredNames};
+use super::{Key, LastGood};
+use crate::config::TagLabel;
+use crate::glue::names::{LARGEST_NAMES, Names as Answer, Wanted};
+use crate::glue::one_spelling;
+use crate::snapshot::{Described, Naming};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Which tags become labels, in the order of these labels on the page.
+#[derive(Debug, Default)]
+pub(super) struct TagLabels {
+    labels: Vec<(String, Arc<str>)>,
+    /// Shared by all integrations of which nothing is known.
+    unnamed: Arc<Naming>,
+}
+
+impl TagLabels {
+    pub fn new(labels: &[TagLabel]) -> Self {
+        let mut labels = Self {
+            labels: labels
+                .iter()
+                .map(|entry| (entry.tag.to_string(), Arc::from(entry.label.as_str())))
+                .collect(),
+            unnamed: Arc::default(),
+        };
+        labels.unnamed = labels.naming(&Described::default());
+        labels
+    }
+
+    pub fn unnamed(&self) -> &Arc<Naming> {
+        &self.unnamed
+    }
+
+    fn tags(&self) -> BTreeSet<String> {
+        self.labels.iter().map(|(tag, _)| tag.clone()).collect()
+    }
+
+    fn naming(&self, described: &Described) -> Arc<Naming> {
+        let value = |tag: &String| described.tags.get(tag).cloned().unwrap_or_default();
+        let labels = self.labels.iter();
+        Arc::new(Naming {
+            name: described.name.clone(),
+            tags: labels
+                .map(|(tag, label)| (Arc::clone(label), value(tag)))
+                .collect(),
+        })
+    }
+}
+
+/// What is known in one scope and region.
+#[derive(Debug)]
+pub(super) struct Names {
+    /// By the one spelling of the ARN.
+    known: BTreeMap<String, Name>,
+    /// What AWS was asked for last and has not named: it is not asked for these alone.
+    without: BTreeSet<String>,
+    /// The tags that AWS was asked for last; none if it has not been asked since the start.
+    asked_for: Option<BTreeSet<String>>,
+    /// AWS was asked and answered all; none until it has been asked.
+    pub up: Option<bool>,
+    /// A scrape waits for the first answer or failure.
+    pub awaited: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Name {
+    described: Described,
+    pub naming: Arc<Naming>,
+    pub seen: Instant,
+}
+
+impl Names {
+    pub fn new() -> Self {
+        Self {
+            known: BTreeMap::new(),
+            without: BTreeSet::new(),
+            asked_for: None,
+            up: None,
+            awaited: true,
+        }
+    }
+
+    pub fn known(&self) -> impl Iterator<Item = (&str, &Name)> {
+        self.known.iter().map(|(arn, name)| (arn.as_str(), name))
+    }
+
+    /// What AWS is to be asked for, where the scope sees these integrations.
+    pub fn wanted<'a>(&self, arns: impl Iterator<Item = &'a str>, labels: &TagLabels) -> Wanted {
+        Wanted {
+            arns: arns.map(|arn| one_spelling(arn).into_owned()).collect(),
+            tags: labels.tags(),
+        }
+    }
+
+    /// Whether asking should not wait for its time: never asked yet, for another tag, or there is an integration that was not there.
+    pub fn due<'a>(&self, mut arns: impl Iterator<Item = &'a str>, labels: &TagLabels) -> bool {
+        let has = |arn: &str| {
+            let arn = one_spelling(arn);
+            self.known.contains_key(arn.as_ref()) || self.without.contains(arn.as_ref())
+        };
+        match &self.asked_for {
+            None => true,
+            Some(tags) => !labels.tags().is_subset(tags) || arns.any(|arn| !has(arn)),
+        }
+    }
+
+    /// Takes over what AWS answered at `at`; the scope sees the integrations `arns` now.
+    pub fn apply<'a>(
+        &mut self,
+        asked: Wanted,
+        answer: Answer,
+        arns: impl Iterator<Item = &'a str>,
+        at: Instant,
+        labels: &TagLabels,
+    ) {
+        let seen: BTreeSet<String> = arns.map(|arn| one_spelling(arn).into_owned()).collect();
+        self.known.retain(|arn, _| seen.contains(arn));
+        self.up = Some(answer.outcome.is_ok());
+        self.awaited = false;
+        for (arn, described) in answer.found {
+            self.put(arn, described, at, labels);
+        }
+        self.bound(at);
+        self.without = asked.arns;
+        self.without.retain(|arn| !self.known.contains_key(arn));
+        self.asked_for = Some(asked.tags);
+    }
+
+    fn put(&mut self, arn: String, mut described: Described, seen: Instant, labels: &TagLabels) {
+        // Each integration has one, so an answer without it says nothing about it.
+        if described.name.is_empty()
+            && let Some(before) = self.known.get(&arn)
+        {
+            described.name.clone_from(&before.described.name);
+        }
+        let mut naming = labels.naming(&described);
+        // The page compares by the pointer first.
+        if let Some(before) = self.known.get(&arn)
+            && before.naming == naming
+        {
+            naming = Arc::clone(&before.naming);
+        }
+        let name = Name {
+            described,
+            naming,
+            seen,
+        };
+        self.known.insert(arn, name);
+    }
+
+    /// One answer is bounded. What several of them name, with other integrations each time, is kept to a little more.
+    fn bound(&mut self, latest: Instant) {
+        let weight: usize = self
+            .known
+            .values()
+            .map(|name| name.described.weight())
+            .sum();
+        if weight > LARGEST_NAMES + LARGEST_NAMES / 4 {
+            self.known.retain(|_, name| name.seen == latest);
+        }
+    }
+
+    /// Other tags are wanted from now on, or by other labels. What is not wanted any more is not kept.
+    pub fn relabel(&mut self, labels: &TagLabels) {
+        let tags = labels.tags();
+        for name in self.known.values_mut() {
+            name.described.tags.retain(|tag, _| tags.contains(tag));
+            name.naming = labels.naming(&name.described);
+        }
+    }
+
+    pub fn stored(&self, wall: impl Fn(Instant) -> f64) -> StoredNames {
+        StoredNames {
+            up: self.up,
+            known: self
+                .known
+                .iter()
+                .map(|(arn, name)| StoredName {
+                    arn: arn.clone(),
+                    described: name.described.clone(),
+                    seen: wall(name.seen),
+                })
+                .collect(),
+        }
+    }
+
+    /// Takes over the names, whatever their age. What is asked for is found out anew.
+    pub fn restore(
+        &mut self,
+        before: StoredNames,
+        at: impl Fn(f64) -> Option<Instant>,
+        labels: &TagLabels,
+    ) {
+        let tags = labels.tags();
+        for mut stored in before.known {
+            if let Some(seen) = at(stored.seen) {
+                stored.described.tags.retain(|tag, _| tags.contains(tag));
+                self.put(stored.arn, stored.described, seen, labels);
+            }
+        }
+    }
+}
+
+impl LastGood {
+    /// These tags are labels from now on. Those that were labels before, or have another label now, keep their values.
+    pub fn label_tags(&mut self, tag_labels: &[TagLabel]) {
+        self.tag_labels = TagLabels::new(tag_labels);
+        for scope in self.scopes.values_mut() {
+            if let Some(names) = &mut scope.names {
+                names.relabel(&self.tag_labels);
+            }
+        }
+    }
+
+    /// Whether AWS should be asked for the names and tags of a scope before it is time to.
+    pub fn names_due(&self, key: &Key) -> bool {
+        self.scopes.get(key).is_some_and(|scope| {
+            let names = scope.names.as_ref();
+            names.is_some_and(|names| names.due(scope.arns(), &self.tag_labels))
+        })
+    }
+
+    /// The names and tags that a scope lacks or may have to renew; none where they are not asked for.
+    pub fn names_wanted(&self, key: &Key) -> Option<Wanted> {
+        let scope = self.scopes.get(key)?;
+        let names = scope.names.as_ref()?;
+        Some(names.wanted(scope.arns(), &self.tag_labels))
+    }
+
+    /// Takes over the names and tags that AWS answered with at `at`.
+    pub fn apply_names(&mut self, key: &Key, asked: Wanted, answer: Answer, at: Instant) {
+        if let Some(scope) = self.scopes.get_mut(key)
+            && let Some(mut names) = scope.names.take()
+        {
+            names.apply(asked, answer, scope.arns(), at, &self.tag_labels);
+            scope.names = Some(names);
+        }
+    }
+
+    /// Of an integration that several scopes have named, the latest.
+    pub(super) fn names(&self) -> HashMap<&str, &Name> {
+        let mut latest: HashMap<&str, &Name> = HashMap::new();
+        let scopes = self.scopes.values();
+        for (arn, name) in scopes
+            .filter_map(|scope| scope.names.as_ref())
+            .flat_map(Names::known)
+        {
+            let entry = latest.entry(arn).or_insert(name);
+            if name.seen > entry.seen {
+                *entry = name;
+            }
+        }
+        latest
+    }
+}

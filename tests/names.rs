@@ -1,0 +1,508 @@
+//! Names and tags on a paused clock: when AWS is asked for them, what is kept of the answer, and that polls do not notice.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+#[path = "names/wire.rs"]
+mod wire;
+
+use glue_integration_exporter::clock::Clock;
+use glue_integration_exporter::config::{Config, TagLabel, Watch};
+use glue_integration_exporter::glue::names::{Names, NamesFuture, NamesPage, NamesRequest, Wanted};
+use glue_integration_exporter::glue::{Allowance, Glue, Pace, PageFuture, PageRequest, Reason};
+use glue_integration_exporter::snapshot::{Described, Status};
+use glue_integration_exporter::storage;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use support::account::{Account, Behaviour, Bench, arn, watches};
+use support::page::Page;
+use tokio::time::{Instant, sleep};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+const NAMED: &str = "scopes: [{name: lake, regions: [eu-west-1], describe: true}]";
+const NAMELESS: &str = "scopes: [{name: lake, regions: [eu-west-1]}]";
+const INFO: &str = "aws_glue_integration_info";
+const NAMES_UP: &str = "glue_integration_exporter_scope_names_up";
+const UP: &str = "glue_integration_exporter_scope_up";
+const POLLS: &str = "glue_integration_exporter_polls_total";
+
+fn tag_labels(list: &str) -> Vec<TagLabel> {
+    let yaml = format!("tag_labels: {list}\nscopes: [{{name: lake, regions: [eu-west-1]}}]");
+    let config = Config::from_yaml(&yaml, Path::new("test.yaml"));
+    config
+        .unwrap_or_else(|mistakes| panic!("{mistakes}"))
+        .tag_labels
+}
+
+/// One scope whose account has two integrations that it created.
+fn lake(yaml: &str) -> (Bench, Vec<Watch>, Arc<Account>) {
+    let watches = watches(yaml);
+    let bench = Bench::new(&watches);
+    bench
+        .board
+        .label_tags(&tag_labels("[{tag: team}, {tag: Cost-Center}]"));
+    let account = Account::new();
+    for (n, name, team) in [(1, "orders", "lake"), (2, "customers", "crm")] {
+        account.put(&arn(n), Status::Active);
+        account.describe(&arn(n), name, &[("team", team), ("private", "secret")]);
+    }
+    (bench, watches, account)
+}
+
+fn label(page: &Page, number: usize, label: &str) -> Option<String> {
+    let found = page.find(INFO, &[("integration_arn", &arn(number))]);
+    assert!(found.len() < 2, "{number} is not one series");
+    found.first()?.labels.get(label).cloned()
+}
+
+fn name(page: &Page, number: usize) -> Option<String> {
+    label(page, number, "integration_name")
+}
+
+fn gauge(page: &Page, name: &str) -> Option<f64> {
+    page.value(name, &[("scope", "lake")])
+}
+
+/// When names were asked for, in seconds since then.
+fn asked(account: &Account, since: Instant) -> Vec<u64> {
+    let asked = account.asked().into_iter();
+    asked
+        .filter(|(_, what)| what == "names")
+        .map(|(at, _)| (at - since).as_secs())
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_and_the_configured_tags_come_after_the_first_poll() {
+    let (bench, watches, account) = lake(NAMED);
+    account.put(&arn(3), Status::Active);
+    bench.run(&watches[0], &account);
+    sleep(SECOND).await;
+    let page = bench.page();
+    assert_eq!(name(&page, 1).as_deref(), Some("orders"));
+    assert_eq!(name(&page, 2).as_deref(), Some("customers"));
+    assert_eq!(label(&page, 2, "tag_team").as_deref(), Some("crm"));
+    assert_eq!(label(&page, 2, "tag_Cost_Center").as_deref(), Some(""));
+    // Another account created it.
+    assert_eq!(name(&page, 3).as_deref(), Some(""));
+    assert_eq!(label(&page, 3, "tag_team").as_deref(), Some(""));
+    assert_eq!(gauge(&page, NAMES_UP), Some(1.0));
+    let stored = storage::encode(&bench.board.stored()).unwrap();
+    let stored = String::from_utf8(stored).unwrap();
+    assert!(stored.contains("crm") && !stored.contains("secret"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_are_asked_for_at_an_interval_of_their_own() {
+    let (bench, watches, account) = lake(NAMED);
+    // Of another account: it is not asked for again and again.
+    account.put(&arn(3), Status::Active);
+    let begun = Instant::now();
+    bench.run(&watches[0], &account);
+    sleep(HOUR * 2).await;
+    let asked = asked(&account, begun);
+    assert!((12..=13).contains(&asked.len()), "{asked:?}");
+    assert_eq!(asked[0], 0);
+    for pair in asked[1..].windows(2) {
+        assert_eq!(pair[1] - pair[0], 600, "{asked:?}");
+    }
+    assert!(gauge(&bench.page(), POLLS) >= Some(120.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_integration_that_is_new_has_its_name_after_the_poll_that_saw_it() {
+    let (bench, watches, account) = lake(NAMED);
+    let begun = Instant::now();
+    bench.run(&watches[0], &account);
+    // Its first time within the interval of names, which may be soon after the start.
+    sleep(MINUTE * 11).await;
+    let before = asked(&account, begun).len();
+    account.put(&arn(7), Status::Creating);
+    account.describe(&arn(7), "new", &[]);
+    sleep(MINUTE + SECOND).await;
+    assert_eq!(name(&bench.page(), 7).as_deref(), Some("new"));
+    assert!((1..=2).contains(&asked(&account, begun).len()), "{before}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_hang_delay_no_poll_and_freeze_nothing() {
+    let (bench, watches, account) = lake(NAMED);
+    account.set_for("names", Behaviour::Hang);
+    let begun = Instant::now();
+    bench.run(&watches[0], &account);
+    sleep(SECOND * 44).await;
+    assert_eq!(gauge(&bench.page(), NAMES_UP), None);
+    sleep(SECOND * 2).await;
+    let page = bench.page();
+    assert_eq!(gauge(&page, NAMES_UP), Some(0.0));
+    assert_eq!(gauge(&page, UP), Some(1.0));
+    assert_eq!(name(&page, 1).as_deref(), Some(""));
+    account.put(&arn(1), Status::Failed);
+    sleep(MINUTE * 10).await;
+    let page = bench.page();
+    assert_eq!(page.status(&arn(1)).as_deref(), Some("FAILED"));
+    let polls: Vec<u128> = account
+        .asked()
+        .into_iter()
+        .filter(|(_, what)| what == "all")
+        .map(|(at, _)| (at - begun).as_millis())
+        .collect();
+    assert!(polls.len() >= 11, "{polls:?}");
+    for pair in polls[1..].windows(2) {
+        assert!((pair[1] - pair[0]).abs_diff(60_000) < 10, "{polls:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_failure_aws_is_asked_less_and_less_often_whatever_comes() {
+    let (bench, watches, account) = lake(NAMED);
+    account.set_for("names", Behaviour::Fail(Reason::AccessDenied));
+    let begun = Instant::now();
+    bench.run(&watches[0], &account);
+    for n in 10..130 {
+        // Each poll sees a new one.
+        account.put(&arn(n), Status::Active);
+        sleep(MINUTE).await;
+    }
+    let asked_at = asked(&account, begun);
+    assert_eq!(asked_at[..5], [0, 60, 180, 420, 900], "{asked_at:?}");
+    for pair in asked_at[5..].windows(2) {
+        assert_eq!(pair[1] - pair[0], 600, "{asked_at:?}");
+    }
+    let page = bench.page();
+    assert_eq!(gauge(&page, NAMES_UP), Some(0.0));
+    assert_eq!(gauge(&page, UP), Some(1.0));
+    let failures = "glue_integration_exporter_poll_failures_total";
+    assert_eq!(
+        page.value(failures, &[("reason", "access_denied")]),
+        Some(0.0)
+    );
+    account.set_for("names", Behaviour::Answer);
+    sleep(MINUTE * 10).await;
+    let page = bench.page();
+    assert_eq!(gauge(&page, NAMES_UP), Some(1.0));
+    assert_eq!(name(&page, 1).as_deref(), Some("orders"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_keep_their_last_good_value_and_follow_what_aws_says() {
+    let (bench, watches, account) = lake(NAMED);
+    let mut poller = bench.poller(&watches[0], &account);
+    poller.poll().await;
+    poller.describe().await;
+    account.describe(&arn(1), "orders-v2", &[("Cost-Center", "4711")]);
+    account.set_for("names", Behaviour::Fail(Reason::Throttled));
+    poller.describe().await;
+    let page = bench.page();
+    assert_eq!(name(&page, 1).as_deref(), Some("orders"));
+    assert_eq!(label(&page, 1, "tag_team").as_deref(), Some("lake"));
+    assert_eq!(gauge(&page, NAMES_UP), Some(0.0));
+    account.set_for("names", Behaviour::Answer);
+    poller.describe().await;
+    let page = bench.page();
+    assert_eq!(name(&page, 1).as_deref(), Some("orders-v2"));
+    assert_eq!(label(&page, 1, "tag_team").as_deref(), Some(""));
+    assert_eq!(label(&page, 1, "tag_Cost_Center").as_deref(), Some("4711"));
+    // An answer that has no name says nothing about it.
+    account.describe(&arn(1), "", &[]);
+    poller.describe().await;
+    assert_eq!(name(&bench.page(), 1).as_deref(), Some("orders-v2"));
+    // Gone, it is not kept for whoever comes next.
+    account.remove(&arn(1));
+    poller.poll().await;
+    poller.describe().await;
+    account.put(&arn(1), Status::Active);
+    poller.poll().await;
+    assert_eq!(name(&bench.page(), 1).as_deref(), Some(""));
+}
+
+#[tokio::test(start_paused = true)]
+async fn either_spelling_of_an_arn_has_its_name() {
+    let (bench, watches, account) = lake(NAMED);
+    let slash = arn(5).replace(":integration:", ":integration/");
+    account.put(&slash, Status::Active);
+    account.describe(&arn(5), "five", &[]);
+    account.put(&arn(6), Status::Active);
+    account.describe(
+        &arn(6).replace(":integration:", ":integration/"),
+        "six",
+        &[],
+    );
+    let mut poller = bench.poller(&watches[0], &account);
+    poller.poll().await;
+    poller.describe().await;
+    let page = bench.page();
+    let five = page.find(INFO, &[("integration_arn", &slash)]);
+    assert_eq!(five[0].labels["integration_name"], "five");
+    assert_eq!(name(&page, 6).as_deref(), Some("six"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_integration_that_two_scopes_see_has_its_name_if_one_asks() {
+    let (bench, watches, account) = lake(
+        "scopes:\n- {name: asks, regions: [eu-west-1], describe: true}\n- {name: other, regions: [eu-west-1]}",
+    );
+    let mut asks = bench.poller(&watches[0], &account);
+    let mut other = bench.poller(&watches[1], &account);
+    asks.poll().await;
+    asks.describe().await;
+    sleep(MINUTE).await;
+    other.poll().await;
+    other.describe().await;
+    let page = bench.page();
+    assert_eq!(name(&page, 1).as_deref(), Some("orders"));
+    assert_eq!(page.value(NAMES_UP, &[("scope", "asks")]), Some(1.0));
+    assert_eq!(page.value(NAMES_UP, &[("scope", "other")]), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scrape_waits_for_the_first_names_or_for_their_failure() {
+    for behaviour in [Behaviour::Answer, Behaviour::Fail(Reason::AccessDenied)] {
+        let (bench, watches, account) = lake(NAMED);
+        account.set_for("names", behaviour);
+        let complete = || {
+            bench.board.publish_now();
+            bench.board.page().is_complete()
+        };
+        let mut poller = bench.poller(&watches[0], &account);
+        poller.poll().await;
+        assert!(!complete());
+        assert!(bench.board.page().is_ready(), "it has been polled");
+        poller.describe().await;
+        assert!(complete());
+    }
+}
+
+/// Another process, a minute later.
+fn restarted(before: &Bench, watches: &[Watch], labels: &str, path: &Path) -> Bench {
+    let (start, wall) = (Instant::now(), before.clock.wall() + 60.0);
+    let clock = Clock::from_wall(move || wall + start.elapsed().as_secs_f64());
+    let bench = Bench::with_clock(watches, clock);
+    bench.board.label_tags(&tag_labels(labels));
+    storage::restore(path, &bench.board);
+    bench
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_and_tags_outlive_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let (bench, named, account) = lake(NAMED);
+    let mut poller = bench.poller(&named[0], &account);
+    poller.poll().await;
+    poller.describe().await;
+    storage::write(&path, &bench.board.stored()).unwrap();
+    let again = restarted(&bench, &named, "[{tag: team, label: squad}]", &path);
+    assert!(again.board.page().is_complete(), "nothing waits");
+    let page = again.page();
+    assert_eq!(name(&page, 1).as_deref(), Some("orders"));
+    assert_eq!(label(&page, 1, "squad").as_deref(), Some("lake"));
+    assert_eq!(label(&page, 1, "tag_team"), None);
+    assert_eq!(gauge(&page, NAMES_UP), Some(1.0));
+    // It is asked for all the same.
+    account.describe(&arn(1), "renamed", &[]);
+    again.run(&named[0], &account);
+    sleep(SECOND).await;
+    assert_eq!(name(&again.page(), 1).as_deref(), Some("renamed"));
+
+    let nameless = watches(NAMELESS);
+    let without = restarted(&bench, &nameless, "[{tag: team}]", &path);
+    let page = without.page();
+    assert_eq!(name(&page, 1).as_deref(), Some(""));
+    assert_eq!(label(&page, 1, "tag_team").as_deref(), Some(""));
+    assert_eq!(gauge(&page, NAMES_UP), None);
+}
+
+/// As a version wrote it that knew no names: with an empty one in each integration, and no list of them.
+#[tokio::test(start_paused = true)]
+async fn a_state_file_from_before_there_were_names_is_read() {
+    let content = r#"{"scopes":[{"scope":"lake","region":"eu-west-1","polled":{"ended":1795300000.0,"up":true,
+"duration":{"secs":0,"nanos":1000}},"last_success":1795300000.0,"queries":[{"query":"All","complete":1795300000.0,"sights":
+[{"integration":{"arn":"ARN","name":"","source_arn":"s","target_arn":"t","status":"Failed","status_text":"FAILED","created":null,
+"refresh_interval":null,"continuous_sync":true,"target_namespace":null,"errors":[]},"seen":1795300000.0}]}]}],"statuses":[]}"#
+        .replace("ARN", &arn(1));
+    let checksum = crc32fast::hash(content.as_bytes());
+    let file = format!("glue-integration-exporter-state 1 {checksum:08x}\n{content}");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    std::fs::write(&path, file).unwrap();
+    let (bench, watches, _) = lake(NAMED);
+    storage::restore(&path, &bench.board);
+    assert!(bench.board.page().is_complete(), "nothing waits");
+    let page = bench.page();
+    assert_eq!(page.status(&arn(1)).as_deref(), Some("FAILED"));
+    assert_eq!(name(&page, 1).as_deref(), Some(""));
+    assert_eq!(gauge(&page, NAMES_UP), None);
+    drop(watches);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_switches_names_on_and_off() {
+    let (bench, named, account) = lake(NAMED);
+    let nameless = watches(NAMELESS);
+    let mut poller = bench.poller(&named[0], &account);
+    poller.poll().await;
+    poller.describe().await;
+    bench.board.reconfigure(&named);
+    assert_eq!(name(&bench.page(), 1).as_deref(), Some("orders"));
+    bench.board.reconfigure(&nameless);
+    let page = bench.page();
+    assert_eq!(name(&page, 1).as_deref(), Some(""));
+    assert_eq!(gauge(&page, NAMES_UP), None);
+    bench.board.reconfigure(&named);
+    bench.board.publish_now();
+    assert!(bench.board.page().is_complete(), "nobody waits");
+    bench.poller(&named[0], &account).describe().await;
+    assert_eq!(name(&bench.page(), 1).as_deref(), Some("orders"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_with_other_tag_labels_keeps_values_and_asks_for_new_tags_after_the_next_poll() {
+    let (bench, watches, account) = lake(NAMED);
+    account.describe(&arn(1), "orders", &[("team", "lake"), ("tier", "gold")]);
+    bench.run(&watches[0], &account);
+    sleep(SECOND).await;
+    bench
+        .board
+        .label_tags(&tag_labels("[{tag: team, label: squad}]"));
+    let page = bench.page();
+    assert_eq!(label(&page, 1, "squad").as_deref(), Some("lake"));
+    assert_eq!(label(&page, 1, "tag_team"), None);
+    bench
+        .board
+        .label_tags(&tag_labels("[{tag: tier}, {tag: team}]"));
+    assert_eq!(label(&bench.page(), 1, "tag_tier").as_deref(), Some(""));
+    sleep(MINUTE + SECOND).await;
+    assert_eq!(label(&bench.page(), 1, "tag_tier").as_deref(), Some("gold"));
+}
+
+/// Each page has other integrations on it, with this many bytes of a tag, and names a next one.
+struct Endless {
+    bytes: usize,
+    pages: AtomicUsize,
+}
+
+impl Glue for Endless {
+    fn page<'a>(&'a self, _request: PageRequest<'a>) -> PageFuture<'a> {
+        Box::pin(std::future::pending())
+    }
+
+    fn names<'a>(&'a self, _request: NamesRequest<'a>) -> NamesFuture<'a> {
+        let page = self.pages.fetch_add(1, Ordering::Relaxed);
+        let described = Described {
+            name: "n".to_owned(),
+            tags: [("team".to_owned(), "t".repeat(self.bytes))].into(),
+        };
+        Box::pin(std::future::ready(Ok(NamesPage {
+            described: vec![(arn(page), described)],
+            without_arn: 0,
+            marker: Some(page.to_string()),
+        })))
+    }
+}
+
+/// An hour, of which nothing is used up.
+struct Unhurried;
+
+impl Pace for Unhurried {
+    fn deadline(&self) -> Instant {
+        Instant::now() + HOUR
+    }
+
+    fn share(&self) -> Duration {
+        HOUR
+    }
+
+    fn waited(&self, _duration: Duration) {}
+
+    fn short_of_budget(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn names_without_an_end_are_given_up() {
+    for (wanted, bytes, why, found) in [
+        (1, 0, "after 10000 pages", 0..=0),
+        (20_000, 10_000, "takes more than", 1_000..=2_000),
+    ] {
+        let endless = Endless {
+            bytes,
+            pages: AtomicUsize::new(0),
+        };
+        let wanted = Wanted {
+            // One of them never comes.
+            arns: (0..wanted - 1).chain([usize::MAX]).map(arn).collect(),
+            tags: ["team".to_owned()].into(),
+        };
+        let allowance = Allowance {
+            scope: "lake",
+            pace: &Unhurried,
+        };
+        let names = Names::ask(&endless, &wanted, None, allowance).await;
+        let error = names.outcome.unwrap_err();
+        assert_eq!(error.reason, Reason::InvalidResponse);
+        assert!(error.message.contains(why), "{error}");
+        assert!(found.contains(&names.found.len()), "{}", names.found.len());
+    }
+}
+
+/// Where the log goes.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn with(&self, what: &str) -> usize {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().filter(|line| line.contains(what)).count()
+    }
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_has_a_line_for_each_change() {
+    let lines = Lines::default();
+    let to = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::INFO)
+        .with_writer(move || to.clone())
+        .finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let (bench, watches, account) = lake(NAMED);
+    let mut poller = bench.poller(&watches[0], &account);
+    poller.poll().await;
+    for reason in [Reason::AccessDenied, Reason::Throttled] {
+        account.set_for("names", Behaviour::Fail(reason));
+        for _ in 0..5 {
+            poller.describe().await;
+        }
+    }
+    assert_eq!(lines.with("names and tags cannot be had"), 2);
+    assert_eq!(lines.with("allow the action glue:DescribeIntegrations"), 1);
+    account.set_for("names", Behaviour::Answer);
+    for _ in 0..5 {
+        poller.describe().await;
+    }
+    assert_eq!(lines.with("can be had again"), 1);
+    assert_eq!(lines.with("secret"), 0);
+}
