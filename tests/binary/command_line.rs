@@ -277,6 +277,12 @@ fn demo_needs_nothing_of_aws() {
     let scrape = Scrape::of(&request(&addr, "GET", "/metrics", "").body);
     assert!(!scrape.rows("aws_glue_integration_status", &[]).is_empty());
     assert!(!scrape.rows("aws_glue_integration_present", &[]).is_empty());
+    let named = [
+        ("integration_name", "orders"),
+        ("tag_team", "data-platform"),
+    ];
+    let info = scrape.rows("aws_glue_integration_info", &named);
+    assert_eq!(info.len(), 1, "people see names");
     assert!(
         scrape
             .rows("glue_integration_exporter_scope_up", &[])

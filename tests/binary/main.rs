@@ -19,6 +19,7 @@ mod listening;
 mod logs;
 mod lookup;
 mod online;
+mod names;
 mod reload;
 mod sharding;
 mod stopping;

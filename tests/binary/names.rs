@@ -1,0 +1,161 @@
+//! Names and tags: asked for beside the polls, kept over a restart, and missed by nobody but their readers.
+
+use std::time::Duration;
+
+use glue_integration_exporter::simulator::{Fault, FaultKind, On, SimulatedIntegration, World};
+use rustix::process::Signal;
+
+use crate::exposition::Scrape;
+use crate::support::{Daemon, SOON, STOP, Setup, Sim, arn, integration, request, simulator, until};
+
+const REGION: &str = "eu-west-1";
+const INFO: &str = "aws_glue_integration_info";
+const CONFIG: &str = "\
+storage: {path: state}
+tag_labels: [{tag: Cost-Center, label: tag_cost_center}, {tag: team}]
+scopes: [{name: all, regions: [eu-west-1], describe: true}]
+";
+
+fn sim() -> Sim {
+    let orders = SimulatedIntegration {
+        name: "orders".to_owned(),
+        tags: vec![
+            ("Cost-Center".to_owned(), "4711".to_owned()),
+            ("owner".to_owned(), "private".to_owned()),
+        ],
+        ..integration(REGION, "a", "FAILED")
+    };
+    simulator(World::of(vec![orders]))
+}
+
+fn refuse(sim: &Sim, kind: FaultKind) {
+    let on = On {
+        operation: Some("DescribeIntegrations".to_owned()),
+        ..On::any()
+    };
+    sim.handle.push_fault(Fault::new(on, kind));
+}
+
+fn denied() -> FaultKind {
+    FaultKind::error("AccessDeniedException", "not authorized")
+}
+
+/// Name, cost center and team.
+fn labels(scrape: &Scrape) -> [String; 3] {
+    let rows = scrape.rows(INFO, &[("integration_arn", &arn(REGION, "a"))]);
+    let (labels, _) = rows[0];
+    ["integration_name", "tag_cost_center", "tag_team"].map(|label| labels[label].clone())
+}
+
+fn stop(daemon: Daemon) -> String {
+    daemon.process.signal(Signal::TERM);
+    let ended = daemon.process.ended(STOP);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("private"), "{}", ended.stderr);
+    ended.stderr
+}
+
+#[test]
+fn a_missing_permission_costs_the_names_alone_and_a_restart_keeps_them() {
+    let sim = sim();
+    let setup = Setup::new(&sim, CONFIG);
+    let check = setup.run(&["check"]);
+    assert!(
+        check.stdout.contains("names and tags every 10m"),
+        "{}",
+        check.stdout
+    );
+
+    refuse(&sim, denied());
+    let once = setup.run(&["once"]);
+    assert_eq!(once.code, Some(0), "{}", once.stderr);
+    assert_eq!(labels(&Scrape::of(&once.stdout)), ["", "", ""]);
+    let daemon = setup.daemon(&[]);
+    let scrape = daemon.scrape();
+    assert_eq!(scrape.status(&arn(REGION, "a")), Some("FAILED"));
+    assert_eq!(labels(&scrape), ["", "", ""]);
+    assert_eq!(scrape.of_scope("scope_names_up", "all"), Some(0.0));
+    assert_eq!(scrape.of_scope("scope_up", "all"), Some(1.0));
+    let log = stop(daemon);
+    let told = log.matches("names and tags cannot be had").count();
+    assert_eq!(told, 1, "{log}");
+    assert!(log.contains("glue:DescribeIntegrations"), "{log}");
+
+    sim.handle.clear_faults();
+    let daemon = setup.daemon(&[]);
+    // Stored data is served at once, without names.
+    let scrape = until("names", SOON, || {
+        let scrape = daemon.scrape();
+        (scrape.of_scope("scope_names_up", "all") == Some(1.0)).then_some(scrape)
+    });
+    assert_eq!(labels(&scrape), ["orders", "4711", ""]);
+    stop(daemon);
+
+    refuse(&sim, denied());
+    let daemon = setup.daemon(&[]);
+    let scrape = until("the refusal", SOON, || {
+        let scrape = daemon.scrape();
+        assert_eq!(labels(&scrape), ["orders", "4711", ""]);
+        (scrape.of_scope("scope_names_up", "all") == Some(0.0)).then_some(scrape)
+    });
+    assert_eq!(scrape.of_scope("scope_up", "all"), Some(1.0));
+    stop(daemon);
+}
+
+#[test]
+fn a_scrape_waits_for_the_first_names_as_long_as_its_scraper_does() {
+    let sim = sim();
+    refuse(&sim, FaultKind::Delay(Duration::from_secs(2)));
+    let setup = Setup::new(&sim, CONFIG);
+    let daemon = setup.daemon(&[]);
+    let scrape = |seconds| {
+        let header = format!("X-Prometheus-Scrape-Timeout-Seconds: {seconds}\r\n");
+        Scrape::of(&request(&daemon.addr, "GET", "/metrics", &header).body)
+    };
+    // It has the rest of the page all the same.
+    let early = scrape(1);
+    assert_eq!(early.status(&arn(REGION, "a")), Some("FAILED"));
+    assert_eq!(labels(&early), ["", "", ""]);
+    assert_eq!(early.of_scope("scope_names_up", "all"), None);
+    assert_eq!(labels(&scrape(10)), ["orders", "4711", ""]);
+}
+
+#[test]
+fn a_reload_switches_names_off_and_labels_tags_anew() {
+    let sim = sim();
+    let setup = Setup::new(&sim, CONFIG);
+    let daemon = setup.daemon(&["--web.enable-lifecycle"]);
+    assert_eq!(labels(&daemon.scrape()), ["orders", "4711", ""]);
+    let reload = |config: &str| {
+        std::fs::write(setup.path("config.yaml"), config).unwrap();
+        let answer = request(&daemon.addr, "POST", "/-/reload", "Content-Length: 0\r\n");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    };
+    let polls = daemon.scrape().of_scope("polls_total", "all");
+    reload(&CONFIG.replace("tag_cost_center", "cost"));
+    until("the other label", SOON, || {
+        let scrape = daemon.scrape();
+        let rows = scrape.rows(INFO, &[("integration_name", "orders"), ("cost", "4711")]);
+        assert_eq!(scrape.rows(INFO, &[]).len(), 1);
+        let now = scrape.of_scope("polls_total", "all");
+        assert!(now <= polls.map(|polls| polls + 1.0), "the poller goes on");
+        (!rows.is_empty()).then_some(())
+    });
+    reload(&CONFIG.replace("describe: true", "describe: false"));
+    until("no names", SOON, || {
+        let scrape = daemon.scrape();
+        (labels_or_none(&scrape) == Some(["", "", ""].map(str::to_owned))
+            && scrape.of_scope("scope_names_up", "all").is_none())
+        .then_some(())
+    });
+}
+
+fn labels_or_none(scrape: &Scrape) -> Option<[String; 3]> {
+    let rows = scrape.rows(INFO, &[("integration_arn", &arn(REGION, "a"))]);
+    let (labels, _) = rows.first()?;
+    let found = ["integration_name", "tag_cost_center", "tag_team"].map(|label| labels.get(label));
+    let [Some(name), Some(cost), Some(team)] = found else {
+        return None;
+    };
+    Some([name.clone(), cost.clone(), team.clone()])
+}
