@@ -140,6 +140,8 @@ pub struct Own {
     api_request_failures: Counters,
     api_request_duration: Histograms,
     api_request_wait: Histograms,
+    /// The labels of what was built.
+    build: String,
     reload_ok: Gauge,
     reload_time: Gauge,
     http_requests: Counters,
@@ -186,6 +188,7 @@ impl Own {
             api_request_failures: Counters::new(API_REQUEST_FAILURES),
             api_request_duration: Histograms::new(API_REQUEST_DURATION)?,
             api_request_wait: Histograms::new(API_REQUEST_WAIT)?,
+            build: build(),
             reload_ok: Gauge::new(RELOAD_OK.name, RELOAD_OK.help)?,
             reload_time: Gauge::new(RELOAD_TIME.name, RELOAD_TIME.help)?,
             http_requests: Counters::new(HTTP_REQUESTS),
@@ -272,13 +275,7 @@ impl Own {
         self.api_request_failures.write(text);
         self.api_request_wait.write(text);
         self.api_requests.write(text);
-        let mut build = String::new();
-        let rust = version::rust_version();
-        let values = [version::VERSION, version::REVISION, &rust];
-        for (name, value) in BUILD_INFO.labels.iter().zip(values) {
-            label(&mut build, name, value);
-        }
-        text.sample(&BUILD_INFO, &build, 1.0);
+        text.sample(&BUILD_INFO, &self.build, 1.0);
         text.sample(&RELOAD_TIME, "", self.reload_time.get());
         text.sample(&RELOAD_OK, "", self.reload_ok.get());
         self.http_requests.write(text);
@@ -298,6 +295,16 @@ impl Own {
         let unknown = self.unknown_statuses.get();
         text.sample(&UNKNOWN_STATUSES, "", count(unknown));
     }
+}
+
+fn build() -> String {
+    let mut labels = String::new();
+    let rust = version::rust_version();
+    let values = [version::VERSION, version::REVISION, &rust];
+    for (name, value) in BUILD_INFO.labels.iter().zip(values) {
+        label(&mut labels, name, value);
+    }
+    labels
 }
 
 impl Observer for Own {

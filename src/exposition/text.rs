@@ -2,6 +2,7 @@
 //! (<https://prometheus.io/docs/specs/om/open_metrics_spec/>). Samples are written alike in both, so that a series keeps its identity
 //! whichever was negotiated; only what stands above and below them differs.
 
+use memchr::memchr3_iter;
 use std::fmt::Write;
 
 /// The format of a page.
@@ -97,12 +98,11 @@ impl Text {
             (Format::OpenMetrics | Format::Text, _) => metric.name,
         };
         self.line(&["# HELP ", family, " "]);
-        // In text a quote stands for itself.
-        let escaped: &[(char, &str)] = match self.format {
-            Format::Text => &ESCAPED[..2],
-            Format::OpenMetrics => &ESCAPED,
-        };
-        escape(&mut self.text, metric.help, escaped);
+        escape(
+            &mut self.text,
+            metric.help,
+            self.format == Format::OpenMetrics,
+        );
         self.line(&["\n# TYPE ", family, " ", metric.kind.as_str(), "\n"]);
         if self.format == Format::OpenMetrics
             && let Some(unit) = ["seconds", "bytes"].into_iter().find(|unit| {
@@ -152,24 +152,24 @@ pub fn label(labels: &mut String, name: &str, value: &str) {
     }
     labels.push_str(name);
     labels.push_str("=\"");
-    escape(labels, value, &ESCAPED);
+    escape(labels, value, true);
     labels.push('"');
 }
 
-/// What cannot stand for itself between quotes.
-const ESCAPED: [(char, &str); 3] = [('\\', "\\\\"), ('\n', "\\n"), ('"', "\\\"")];
-
-fn escape(text: &mut String, value: &str, escaped: &[(char, &str)]) {
-    let find = |character| escaped.iter().find(|(what, _)| *what == character);
-    let mut rest = value;
-    while let Some((at, (what, instead))) = rest
-        .char_indices()
-        .find_map(|(at, character)| Some((at, find(character)?)))
-    {
-        text.extend([&rest[..at], instead]);
-        rest = &rest[at + what.len_utf8()..];
+/// Quotes stand for themselves in the help of the text format.
+fn escape(text: &mut String, value: &str, quotes: bool) {
+    let mut start = 0;
+    for at in memchr3_iter(b'\\', b'\n', b'"', value.as_bytes()) {
+        let instead = match value.as_bytes()[at] {
+            b'\\' => "\\\\",
+            b'\n' => "\\n",
+            _ if quotes => "\\\"",
+            _ => "\"",
+        };
+        text.extend([&value[start..at], instead]);
+        start = at + 1;
     }
-    text.push_str(rest);
+    text.push_str(&value[start..]);
 }
 
 fn sample(text: &mut String, name: &str, labels: &str, value: f64) {

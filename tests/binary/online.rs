@@ -300,6 +300,36 @@ fn a_listing_that_is_denied() {
     assert!(table.contains("out of the explicit deny"), "{table}");
 }
 
+/// Only where they are asked for is the permission for names looked at.
+#[test]
+fn names_that_are_denied() {
+    let (sim, sts) = (account(), sts());
+    let on = On {
+        operation: Some("DescribeIntegrations".to_owned()),
+        ..On::any()
+    };
+    let denied = FaultKind::error(
+        "AccessDeniedException",
+        "no identity-based policy allows it",
+    );
+    sim.handle.push_fault(Fault::new(on, denied));
+    let (json, _) = check(&setup(&sim, &sts, &listing()), 0);
+    assert_eq!(results(&json).len(), 3);
+    let named = with_role(&format!(
+        "regions: [{REGION}], external_id: {EXTERNAL_ID}, describe: true"
+    ));
+    let (json, table) = check(&setup(&sim, &sts, &named), 1);
+    assert_eq!(
+        results(&json)[2..],
+        [(CHECKS[2], "ok"), ("DescribeIntegrations", "access_denied")]
+    );
+    let grant = format!("-> grant glue:DescribeIntegrations on \"*\" to {SESSION}\n");
+    assert!(table.contains(&grant), "{table}");
+    sim.handle.clear_faults();
+    let (json, _) = check(&setup(&sim, &sts, &named), 0);
+    assert_eq!(results(&json)[3], ("DescribeIntegrations", "ok"));
+}
+
 /// No permission is missing: nothing is to be granted.
 #[test]
 fn access_that_a_proxy_or_an_account_denies() {
