@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
 /// The server takes an answer in frames of this size: where it copies them (as it must to encrypt them), it copies no more.
-const FRAME: usize = 64 * 1024;
+const FRAME: usize = 128 * 1024;
 
 /// What a connection is about, and when that must end.
 #[derive(Debug)]
