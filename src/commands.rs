@@ -22,6 +22,7 @@ use crate::simulator::{Simulator, World};
 use crate::storage;
 use crate::version;
 use exporter::{Exporter, ReloadRequest};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use source::{Clients, Loaded, Source};
 use std::fmt;
 use std::io::{self, Write};
@@ -150,6 +151,19 @@ async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
     serve(source, loaded, clients, own, flags.web, signals).await
 }
 
+/// Hundreds of scopes have hundreds of connections to AWS, and the soft limit of most systems is 1,024: made for programs that use
+/// select(2), which this one does not.
+fn allow_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, most) {
+        tracing::warn!(%error, soft = limit.current, hard = limit.maximum, "the limit of open files stays as it is");
+    }
+}
+
 async fn demo(web: WebFlags) -> Result<(), Failure> {
     let signals = Signals::handle()?;
     let own = own_metrics(Shard::WHOLE)?;
@@ -178,6 +192,7 @@ async fn serve(
     web: WebFlags,
     signals: Signals,
 ) -> Result<(), Failure> {
+    allow_open_files();
     let stop = signals.stop;
     let listeners = bind(&web).await?;
     let clock = Clock::system();

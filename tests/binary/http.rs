@@ -344,3 +344,15 @@ fn requests_are_counted_by_path_and_code() {
         "{rows:?}"
     );
 }
+
+#[test]
+fn the_soft_limit_of_open_files_is_raised_to_the_hard_one() {
+    let sim = simulator(World::generated(1));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    let start = "ulimit -S -n 200; ulimit -H -n 1000; exec \"$0\" --web.listen-address=127.0.0.1:0";
+    let exporter = env!("CARGO_BIN_EXE_glue-integration-exporter");
+    let process = Process::of(setup.command("sh", &["-c", start, exporter]));
+    let addr = process.addresses(1).remove(0);
+    let scrape = Daemon { process, addr }.scrape();
+    assert_eq!(scrape.value("process_max_fds", &[]), Some(1000.0));
+}
