@@ -462,7 +462,7 @@ pub fn selects(selection: &Selection, integration: &Integration) -> bool {
 
 /// AWS writes `integration:ID`, and in one sample `integration/ID`: an ARN in the one spelling by which the two compare as equal.
 pub fn one_spelling(arn: &str) -> Cow<'_, str> {
-    // Most have no slash at all, which is found out ten times as fast.
+    // Most have no slash at all, which is found out faster.
     if arn.contains('/') && arn.contains(":integration/") {
         Cow::Owned(arn.replacen(":integration/", ":integration:", 1))
     } else {

@@ -1,5 +1,5 @@
-//! Counters with labels. Not the crate's own vectors: reading those copies every name and value of every label, 0.1 ms of each
-//! scrape for 100 rows, and a scope has 13.
+//! Counters with labels. Not the crate's own vectors: reading those copies every name and value of every label, which took a
+//! sixth of a small scrape for some 100 rows, and each scope adds 13.
 
 use super::text::{Metric, Samples, Text, count, label};
 use prometheus::core::{Atomic, AtomicU64};

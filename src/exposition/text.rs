@@ -202,7 +202,7 @@ pub fn number(text: &mut String, value: f64) {
     }
 }
 
-/// A value as so many thousandths: counts, times and ages are, and an integer is written five times as fast. None where that is not
+/// A value as so many thousandths: counts, times and ages are, and an integer is written much faster. None where that is not
 /// the same number, or has more than the 15 digits that no other number has.
 #[allow(
     clippy::cast_possible_truncation,
