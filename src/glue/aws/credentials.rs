@@ -27,6 +27,8 @@ pub const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
 const KEPT: Duration = Duration::from_secs(300);
 /// Before they expire credentials are loaded again: the SDK asks for new ones 10 s before at the latest.
 const SPARE: Duration = Duration::from_secs(60);
+/// A security token service answers in less.
+const TURN: Duration = Duration::from_secs(2);
 /// Credentials that do not say when they expire serve other regions for so long: those that start together.
 const SHARED: Duration = Duration::from_secs(30);
 /// Seen in CloudTrail and in the assumed role's ARN: a fixed name lets a policy or a person recognise the exporter.
@@ -90,11 +92,12 @@ impl Origin {
     }
 }
 
-/// Loads one set of credentials for all regions. Each region asks with an origin of its own, so that a security token service
-/// that fails in one region costs that region alone, and what any of them has loaded serves all.
+/// What one set of credentials has brought, for all regions. Each region loads with an origin and in a task of its own, so that a
+/// security token service that fails or hangs in one region costs that region alone, and what any of them has loaded serves all.
 #[derive(Default)]
 pub struct Loader {
-    under_way: Mutex<Option<(Instant, JoinHandle<provider::Result>)>>,
+    /// Held by the region that loads.
+    turn: Mutex<()>,
     kept: std::sync::Mutex<Option<Loaded>>,
 }
 
@@ -106,33 +109,8 @@ struct Loaded {
 }
 
 impl Loader {
-    async fn load(&self, origin: &Arc<Origin>) -> Result<Loaded, CredentialsError> {
-        let mut under_way = self.under_way.lock().await;
-        // Another region may have loaded them meanwhile.
-        if let Some(kept) = self.kept().clone().filter(Loaded::is_fresh) {
-            return Ok(kept);
-        }
-        if let Some((started, load)) = &mut *under_way
-            && load.is_finished()
-        {
-            let fresh = started.elapsed() <= KEPT;
-            let loaded = load.await;
-            *under_way = None;
-            // That it failed was then; the credentials may be back.
-            if let Ok(Ok(credentials)) = loaded
-                && fresh
-            {
-                return Ok(self.keep(credentials));
-            }
-        }
-        let (_, load) = under_way.get_or_insert_with(|| {
-            let load = tokio::spawn(Arc::clone(origin).load_in_time());
-            (Instant::now(), load)
-        });
-        let loaded = load.await;
-        *under_way = None;
-        let loaded = loaded.unwrap_or_else(|panicked| Err(CredentialsError::unhandled(panicked)));
-        loaded.map(|credentials| self.keep(credentials))
+    fn fresh(&self) -> Option<Loaded> {
+        self.kept().clone().filter(Loaded::is_fresh)
     }
 
     fn keep(&self, credentials: aws_credential_types::Credentials) -> Loaded {
@@ -165,6 +143,7 @@ impl Loaded {
 pub struct Provider {
     loader: Arc<Loader>,
     origin: Arc<Origin>,
+    under_way: Mutex<Option<(Instant, JoinHandle<provider::Result>)>>,
     /// When what it handed out last was loaded.
     handed_out: std::sync::Mutex<Option<Instant>>,
 }
@@ -175,6 +154,7 @@ impl Provider {
         Self {
             loader,
             origin,
+            under_way: Mutex::new(None),
             handed_out: std::sync::Mutex::default(),
         }
     }
@@ -189,9 +169,43 @@ impl Provider {
     }
 
     async fn load(&self) -> provider::Result {
-        let loaded = self.loader.load(&self.origin).await?;
+        let loaded = match self.loader.fresh() {
+            Some(kept) => kept,
+            None => {
+                // Another region may be about to have them. One that takes too long is not waited for.
+                let _turn = tokio::time::timeout(TURN, self.loader.turn.lock()).await;
+                match self.loader.fresh() {
+                    Some(kept) => kept,
+                    None => self.loader.keep(self.load_anew().await?),
+                }
+            }
+        };
         *self.handed_out() = Some(loaded.at);
         Ok(loaded.credentials)
+    }
+
+    async fn load_anew(&self) -> provider::Result {
+        let mut under_way = self.under_way.lock().await;
+        if let Some((started, load)) = &mut *under_way
+            && load.is_finished()
+        {
+            let fresh = started.elapsed() <= KEPT;
+            let loaded = load.await;
+            *under_way = None;
+            // That it failed was then; the credentials may be back.
+            if let Ok(Ok(credentials)) = loaded
+                && fresh
+            {
+                return Ok(credentials);
+            }
+        }
+        let (_, load) = under_way.get_or_insert_with(|| {
+            let load = tokio::spawn(Arc::clone(&self.origin).load_in_time());
+            (Instant::now(), load)
+        });
+        let loaded = load.await;
+        *under_way = None;
+        loaded.unwrap_or_else(|panicked| Err(CredentialsError::unhandled(panicked)))
     }
 
     fn handed_out(&self) -> MutexGuard<'_, Option<Instant>> {
