@@ -187,6 +187,23 @@ fn a_role_is_assumed_once_for_all_regions_and_scopes() {
     }
 }
 
+/// Whichever region comes first hangs; the other one has what it needs before that is given up.
+#[test]
+fn a_load_that_hangs_in_one_region_holds_up_no_other() {
+    let sts = Double::hanging_once(|asked| sts_answer(asked, Ok("3000-01-01T00:00:00Z")));
+    let sim = simulator(World::of(vec![integration("eu-west-1", "a", "ACTIVE")]));
+    let config = format!(
+        "polling: {{interval: 1h}}\nscopes: [{{name: all, regions: [eu-west-1, us-east-1], role_arn: '{ROLE}'}}]\n"
+    );
+    let setup = Setup::new(&sim, &config).env("AWS_ENDPOINT_URL_STS", &sts.url());
+    let _daemon = setup.daemon(&[]);
+    let others = Duration::from_secs(10);
+    until("the other region is polled", others, || {
+        let asked = sim.handle.requests();
+        (!asked.is_empty()).then_some(())
+    });
+}
+
 #[test]
 fn a_token_file_that_rotates() {
     let sts = Double::sts(|asked| match asked["WebIdentityToken"].as_str() {

@@ -48,6 +48,24 @@ impl Double {
         double
     }
 
+    /// One that never answers whoever comes first.
+    pub fn hanging_once(answering: impl Fn(&Asked) -> Answer + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let double = Self {
+            addr: listener.local_addr().unwrap(),
+            answering: Arc::new(Mutex::new(Box::new(answering))),
+        };
+        let answering = Arc::clone(&double.answering);
+        std::thread::spawn(move || {
+            let mut streams = listener.incoming();
+            let _first = streams.next();
+            for stream in streams {
+                let _ = answer(stream.unwrap(), &answering);
+            }
+        });
+        double
+    }
+
     /// The two operations of STS that assume a role.
     pub fn sts(outcome: impl Fn(&Asked) -> Outcome + Send + 'static) -> Self {
         Self::start(move |asked| sts_answer(asked, outcome(asked)))
