@@ -103,7 +103,12 @@ fn no_secret_is_ever_told() {
         tells_no_secret(&ended.stderr);
     }
     let daemon = setup.daemon(&["--log.level=debug"]);
-    let scrape = daemon.scrape();
+    // Giving up an STS that is not there can take longer than a scrape waits.
+    let scrape = until("all have been polled", SOON, || {
+        let scrape = daemon.scrape();
+        let polled = |scope| scrape.of_scope("scope_up", scope).is_some();
+        (polled("text") && polled("file")).then_some(scrape)
+    });
     assert_eq!(scrape.of_scope("scope_up", "plain"), Some(1.0));
     for scope in ["text", "file"] {
         assert_eq!(scrape.of_scope("scope_up", scope), Some(0.0));
