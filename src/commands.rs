@@ -8,6 +8,7 @@ use crate::board::Board;
 use crate::cli::{Cli, Command, ConfigFlags, DaemonFlags, ShardFlags, TELEMETRY_PATH, WebFlags};
 use crate::clock::Clock;
 use crate::config::{self, Mistakes};
+use crate::descriptors;
 use crate::exposition::own::Own;
 use crate::exposition::text::Format;
 use crate::glue::aws::Sdk;
@@ -22,7 +23,6 @@ use crate::simulator::{Simulator, World};
 use crate::storage;
 use crate::version;
 use exporter::{Exporter, ReloadRequest};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use source::{Clients, Loaded, Source};
 use std::fmt;
 use std::io::{self, Write};
@@ -103,6 +103,7 @@ impl From<NoShard> for Failure {
 /// # Errors
 /// If it could not be done.
 pub async fn run(cli: Cli) -> Result<(), Failure> {
+    descriptors::raise_limit();
     match cli.command {
         None => daemon(cli.daemon).await,
         Some(Command::Check {
@@ -147,21 +148,9 @@ async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
             "watching the part of one shard"
         );
     }
+    loaded.warn_of_open_files();
     let clients = Clients::of_aws(loaded.requests_per_second, Arc::clone(&own) as _);
     serve(source, loaded, clients, own, flags.web, signals).await
-}
-
-/// Hundreds of scopes have hundreds of connections to AWS, and the soft limit of most systems is 1,024: made for programs that use
-/// select(2), which this one does not.
-fn allow_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let most = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, most) {
-        tracing::warn!(%error, soft = limit.current, hard = limit.maximum, "the limit of open files stays as it is");
-    }
 }
 
 async fn demo(web: WebFlags) -> Result<(), Failure> {
@@ -192,7 +181,6 @@ async fn serve(
     web: WebFlags,
     signals: Signals,
 ) -> Result<(), Failure> {
-    allow_open_files();
     let stop = signals.stop;
     let listeners = bind(&web).await?;
     let clock = Clock::system();
@@ -267,6 +255,7 @@ async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
 async fn check(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
     let shard = sharding::shard(&shard)?;
     let loaded = Source::File(flags.file, shard).load().await?;
+    loaded.warn_of_open_files();
     let mut text = String::new();
     if shard != Shard::WHOLE {
         text = format!(

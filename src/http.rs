@@ -12,6 +12,7 @@ mod pieces;
 pub mod routes;
 pub mod scrapes;
 
+use crate::descriptors::Descriptors;
 use connections::{Connections, Place};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
@@ -21,7 +22,6 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use listen::{Listener, Socket};
 use pace::{Pace, Paced};
-use rustix::process::{Resource, getrlimit};
 use scrapes::Content;
 use std::convert::Infallible;
 use std::future::Future;
@@ -65,7 +65,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: connections_for(getrlimit(Resource::Nofile).current),
+            connections: Descriptors::of_process().scrapers,
             // A head is one packet.
             head: Duration::from_secs(10),
             // Longer than any usual scrape interval, so that a scraper keeps its connection.
@@ -78,15 +78,6 @@ impl Default for Limits {
             closing: Duration::from_secs(1),
         }
     }
-}
-
-/// A scraper needs one connection, so 512 are many; and no more than half of the process's file descriptors: the other half is
-/// for the requests to AWS, which must go on whoever connects here.
-fn connections_for(descriptors: Option<u64>) -> usize {
-    let half = descriptors.map_or(usize::MAX, |most| {
-        usize::try_from(most / 2).unwrap_or(usize::MAX)
-    });
-    half.clamp(1, 512)
 }
 
 /// Answers a request.

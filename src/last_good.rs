@@ -114,19 +114,27 @@ impl LastGood {
                 .flat_map(|scope| scope.queries)
                 .map(|(_, known)| known),
         );
-        for sight in dropped.iter().flat_map(|known| known.sights.values()) {
-            self.correct(sight);
-        }
+        self.correct(dropped.iter().flat_map(|known| known.sights.values()));
     }
 
-    /// The scope of a sight is not watched any more. Where another has seen the integration earlier, the later sight is right still.
-    fn correct(&mut self, later: &Sight) {
-        for (_, known) in self
+    /// The scopes of these sights do not watch them any more. Where another has seen the integration earlier, the later sight is right still.
+    fn correct<'a>(&mut self, dropped: impl Iterator<Item = &'a Sight>) {
+        let mut latest: HashMap<&str, &Sight> = HashMap::new();
+        for sight in dropped {
+            let entry = latest.entry(&sight.integration.arn).or_insert(sight);
+            if sight.seen > entry.seen {
+                *entry = sight;
+            }
+        }
+        if latest.is_empty() {
+            return;
+        }
+        let queries = self
             .scopes
             .values_mut()
-            .flat_map(|scope| &mut scope.queries)
-        {
-            if let Some(sight) = known.sights.get_mut(&later.integration.arn)
+            .flat_map(|scope| &mut scope.queries);
+        for sight in queries.flat_map(|(_, known)| known.sights.values_mut()) {
+            if let Some(later) = latest.get(sight.integration.arn.as_str())
                 && sight.seen < later.seen
             {
                 sight.integration = Arc::clone(&later.integration);
@@ -179,15 +187,14 @@ impl LastGood {
             let age = Duration::try_from_secs_f64((now.wall - wall).max(0.0)).ok()?;
             now.at.checked_sub(age)
         };
+        let mut scopes: HashMap<(String, String), &mut Scope> = self
+            .scopes
+            .iter_mut()
+            .map(|((name, region), scope)| ((name.to_string(), region.to_string()), scope))
+            .collect();
         for before in stored.scopes {
-            let scope = self
-                .scopes
-                .iter_mut()
-                .find(|((scope, region), _)| {
-                    scope.as_str() == before.scope && region.as_str() == before.region
-                })
-                .map(|(_, scope)| scope);
-            if let Some(scope) = scope {
+            let key = (before.scope.clone(), before.region.clone());
+            if let Some(scope) = scopes.get_mut(&key) {
                 scope.restore(before, now.at, at, &self.tag_labels);
             }
         }

@@ -29,6 +29,7 @@ pub mod simulator;
 
 pub mod cli;
 pub mod commands;
+pub mod descriptors;
 pub mod iam;
 pub mod logging;
 pub mod online;

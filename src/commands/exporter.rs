@@ -8,7 +8,7 @@ use crate::exposition::own::Own;
 use crate::last_good::{Key, key};
 use crate::poll::Poller;
 use crate::storage;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -144,11 +144,13 @@ impl Exporter {
         tasks: &mut JoinSet<Ended>,
         stop: &CancellationToken,
     ) -> Result<(), JoinError> {
+        loaded.warn_of_open_files();
         let watches = loaded.watches;
-        let goes_on = |running: &Running| watches.contains(&running.watch);
+        let by_key: HashMap<Key, &Watch> =
+            watches.iter().map(|watch| (key(watch), watch)).collect();
         let mut ending: BTreeSet<Key> = BTreeSet::new();
         running.retain(|key, poller| {
-            let goes_on = goes_on(poller);
+            let goes_on = by_key.get(key).is_some_and(|watch| **watch == poller.watch);
             if !goes_on {
                 poller.stop.cancel();
                 ending.insert(key.clone());
@@ -163,11 +165,9 @@ impl Exporter {
                 Some(Ended::Publisher) | None => break,
             };
         }
-        for (scope, region) in &ending {
-            if !watches
-                .iter()
-                .any(|watch| watch.scope == *scope && watch.region == *region)
-            {
+        for key in &ending {
+            if !by_key.contains_key(key) {
+                let (scope, region) = key;
                 self.own.remove_scope(scope, region);
             }
         }

@@ -2,12 +2,13 @@
 //! start and again at each reload.
 
 use crate::config::{Config, Credentials, Mistakes, RegionName, TagLabel, Watch};
+use crate::descriptors::Descriptors;
 use crate::glue::aws::{Sdk, default_region};
 use crate::glue::budget::Budget;
 use crate::glue::{Glue, Observer};
 use crate::shard::Shard;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -59,6 +60,32 @@ pub struct Loaded {
     pub storage_path: Option<PathBuf>,
     pub requests_per_second: u16,
     pub tag_labels: Vec<TagLabel>,
+}
+
+impl Loaded {
+    /// Says so if there are more clients than connections that can be open: where endpoints hang, scopes would wait for each other.
+    pub fn warn_of_open_files(&self) {
+        let descriptors = Descriptors::of_process();
+        let clients = clients(&self.watches).len();
+        if clients > descriptors.clients() {
+            tracing::warn!(
+                limit = descriptors.limit,
+                needed = Descriptors::limit_for(clients),
+                pairs = clients,
+                enough_for = descriptors.clients(),
+                "the hard limit of open files (LimitNOFILE, ulimit -n) is too low for so many pairs of credentials and region: where AWS hangs, \
+                 scopes will wait for each other"
+            );
+        }
+    }
+}
+
+/// What there is one client for, each.
+fn clients(watches: &[Watch]) -> HashSet<(&Credentials, &RegionName)> {
+    watches
+        .iter()
+        .map(|watch| (&watch.credentials, &watch.region))
+        .collect()
 }
 
 /// What a configuration watches. The SDK is asked for its default region for the scopes that name none.
@@ -150,10 +177,8 @@ impl Clients {
         for (_, budget) in self.kept.values() {
             budget.set(requests_per_second);
         }
-        self.kept.retain(|(credentials, region), _| {
-            watches
-                .iter()
-                .any(|watch| watch.credentials == *credentials && watch.region == *region)
-        });
+        let used = clients(watches);
+        self.kept
+            .retain(|(credentials, region), _| used.contains(&(credentials, region)));
     }
 }

@@ -8,12 +8,15 @@ mod credentials;
 mod identity;
 mod metered;
 mod reason;
+mod resolver;
+mod sockets;
 mod words;
 
 use super::budget::Budget;
 use super::names::{NamesFuture, NamesPage, NamesRequest};
 use super::{Glue, GlueError, Observer, Operation, Page, PageFuture, PageRequest};
 use crate::config::{Credentials, Query, RegionName};
+use crate::descriptors::Descriptors;
 use aws_config::default_provider::region::DefaultRegionChain;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_glue::config::{
@@ -29,6 +32,8 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use call::Call;
 use credentials::{LOAD_TIMEOUT, Loader, Origin, Provider};
 use metered::Metered;
+use resolver::Resolver;
+use sockets::{Part, Sockets};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -57,6 +62,7 @@ const LEAST_LOAD_PERIOD: Duration = Duration::from_secs(2);
 pub struct Sdk {
     http: SharedHttpClient,
     observer: Arc<dyn Observer>,
+    sockets: Sockets,
     /// One for each set of credentials that a client uses.
     loaders: Arc<Mutex<HashMap<Credentials, Weak<Loader>>>>,
 }
@@ -64,9 +70,15 @@ pub struct Sdk {
 impl Sdk {
     /// Clients that go through the proxy that the environment names, if it names one.
     pub fn new(observer: Arc<dyn Observer>) -> Self {
+        Self::over(ProxyConfig::from_env(), observer)
+    }
+
+    fn over(proxy: ProxyConfig, observer: Arc<dyn Observer>) -> Self {
+        let descriptors = Descriptors::of_process();
         Self {
-            http: http_client(ProxyConfig::from_env()),
+            http: http_client(proxy, descriptors.idle),
             observer,
+            sockets: Sockets::new(descriptors),
             loaders: Arc::default(),
         }
     }
@@ -80,11 +92,17 @@ impl Sdk {
         budget: Budget,
     ) -> AwsGlue {
         let origin = self.origin(credentials, region);
-        let provider = Arc::new(Provider::new(self.loader(credentials), Arc::clone(&origin)));
+        let sockets = Arc::new(self.sockets.part());
+        let provider = Arc::new(Provider::new(
+            self.loader(credentials),
+            Arc::clone(&origin),
+            Arc::clone(&sockets),
+        ));
         let shared: Arc<dyn ProvideCredentials> = Arc::<Provider>::clone(&provider);
         let builder = Builder::from(&origin.sdk_config().await)
             .credentials_provider(SharedCredentialsProvider::new(shared));
-        self.client(builder, region, credentials.clone(), Some(provider), budget)
+        let provided = (credentials.clone(), Some(provider));
+        self.client(builder, region, provided, sockets, budget)
     }
 
     fn loader(&self, credentials: &Credentials) -> Arc<Loader> {
@@ -113,11 +131,7 @@ impl Sdk {
         region: &RegionName,
         budget: Budget,
     ) -> AwsGlue {
-        let sdk = Self {
-            http: http_client(ProxyConfig::disabled()),
-            observer,
-            loaders: Arc::default(),
-        };
+        let sdk = Self::over(ProxyConfig::disabled(), observer);
         let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .region(Region::new(region.as_str().to_owned()))
@@ -136,8 +150,8 @@ impl Sdk {
         sdk.client(
             Builder::from(&config),
             region,
-            Credentials::default(),
-            None,
+            (Credentials::default(), None),
+            Arc::new(sdk.sockets.part()),
             budget,
         )
     }
@@ -146,8 +160,8 @@ impl Sdk {
         &self,
         builder: Builder,
         region: &RegionName,
-        credentials: Credentials,
-        provider: Option<Arc<Provider>>,
+        (credentials, provider): (Credentials, Option<Arc<Provider>>),
+        sockets: Arc<Part>,
         budget: Budget,
     ) -> AwsGlue {
         let config = builder
@@ -171,6 +185,7 @@ impl Sdk {
             region: region.clone(),
             credentials,
             provider,
+            sockets,
             budget,
             observer: Arc::clone(&self.observer),
         }
@@ -210,17 +225,19 @@ pub async fn default_region(profile: Option<&str>) -> Option<String> {
     Some(region.as_ref().to_owned())
 }
 
-fn http_client(proxy: ProxyConfig) -> SharedHttpClient {
+fn http_client(proxy: ProxyConfig, idle: usize) -> SharedHttpClient {
+    let resolver = Resolver::of_system();
     aws_smithy_http_client::Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector = Connector::builder()
             .tls_provider(tls::Provider::Rustls(
                 tls::rustls_provider::CryptoMode::AwsLc,
             ))
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .pool_max_idle_per_host(idle)
             .proxy_config(proxy.clone());
         connector.set_connector_settings(settings.cloned());
         connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
-        connector.build()
+        connector.build_with_resolver(resolver.clone())
     })
 }
 
@@ -231,6 +248,7 @@ pub struct AwsGlue {
     region: RegionName,
     credentials: Credentials,
     provider: Option<Arc<Provider>>,
+    sockets: Arc<Part>,
     budget: Budget,
     observer: Arc<dyn Observer>,
 }

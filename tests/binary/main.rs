@@ -12,6 +12,7 @@ mod command_line;
 #[cfg(target_os = "linux")]
 mod credentials;
 mod data;
+mod descriptors;
 mod double;
 mod exposition;
 mod http;

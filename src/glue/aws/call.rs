@@ -63,6 +63,19 @@ impl AwsGlue {
                 ..short_of_budget(&attempted)
             });
         }
+        let socket = tokio::time::timeout_at(pace.deadline(), self.sockets.for_request()).await;
+        let Ok(_socket) = socket else {
+            return Err(GlueError {
+                asked: false,
+                ..GlueError::new(
+                    Reason::Timeout,
+                    format!(
+                        "{attempted} had to wait for other requests until the poll's time was used up: the process's limit of open files is too \
+                         low for what is watched"
+                    ),
+                )
+            });
+        };
         let limit = pace.share();
         if limit.is_zero() {
             return Err(GlueError::not_asked(if pace.short_of_budget() {

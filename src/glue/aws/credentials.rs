@@ -5,6 +5,7 @@
 //! second time beside itself.
 
 use super::children;
+use super::sockets::Part;
 use crate::clock::Clock;
 use crate::config::Credentials;
 use aws_config::profile::ProfileFileCredentialsProvider;
@@ -143,6 +144,7 @@ impl Loaded {
 pub struct Provider {
     loader: Arc<Loader>,
     origin: Arc<Origin>,
+    sockets: Arc<Part>,
     under_way: Mutex<Option<(Instant, JoinHandle<provider::Result>)>>,
     /// When what it handed out last was loaded.
     handed_out: std::sync::Mutex<Option<Instant>>,
@@ -150,10 +152,11 @@ pub struct Provider {
 
 impl Provider {
     /// Loads nothing yet.
-    pub fn new(loader: Arc<Loader>, origin: Arc<Origin>) -> Self {
+    pub fn new(loader: Arc<Loader>, origin: Arc<Origin>, sockets: Arc<Part>) -> Self {
         Self {
             loader,
             origin,
+            sockets,
             under_way: Mutex::new(None),
             handed_out: std::sync::Mutex::default(),
         }
@@ -200,7 +203,11 @@ impl Provider {
             }
         }
         let (_, load) = under_way.get_or_insert_with(|| {
-            let load = tokio::spawn(Arc::clone(&self.origin).load_in_time());
+            let (origin, sockets) = (Arc::clone(&self.origin), Arc::clone(&self.sockets));
+            let load = tokio::spawn(async move {
+                let _socket = sockets.for_load().await;
+                origin.load_in_time().await
+            });
             (Instant::now(), load)
         });
         let loaded = load.await;
