@@ -12,7 +12,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// How many times as long as publishing took nothing is published after it. With a hundred polls a second, a page after each would
+/// take a whole core to be read by one scrape in fifteen seconds.
+const PAUSE: u32 = 3;
 
 /// Everything known, and the page that shows it.
 pub struct Board {
@@ -119,12 +124,13 @@ impl Board {
         self.page()
     }
 
-    /// Publishes a page after each poll, and whenever data have become too old to be shown. Runs until `stop`.
+    /// Publishes a page after each poll, those that end at nearly the same time together, and whenever data have become too old to be shown. Runs until `stop`.
     ///
     /// # Panics
     /// If rendering does.
     pub async fn publish(self: Arc<Self>, stop: CancellationToken) {
         loop {
+            let started = Instant::now();
             // No scrape and no poll waits behind it.
             let board = Arc::clone(&self);
             let next_end = match tokio::task::spawn_blocking(move || board.publish_now()).await {
@@ -140,8 +146,12 @@ impl Board {
                     None => std::future::pending().await,
                 }
             };
+            let changed = async {
+                tokio::time::sleep(started.elapsed() * PAUSE).await;
+                self.changed.notified().await;
+            };
             tokio::select! {
-                () = self.changed.notified() => {}
+                () = changed => {}
                 () = end => {}
                 () = stop.cancelled() => return,
             }
@@ -149,7 +159,7 @@ impl Board {
     }
 
     /// Publishes what is known now. Returns when the page will change without a poll, because a series ends.
-    pub fn publish_now(&self) -> Option<tokio::time::Instant> {
+    pub fn publish_now(&self) -> Option<Instant> {
         let (snapshot, next_end) = self.snapshot();
         let page = Page::render(&snapshot, &self.page());
         self.page.send_replace(Arc::new(page));
@@ -157,7 +167,7 @@ impl Board {
     }
 
     /// What is to be shown now, and when that will next change without a poll.
-    pub fn snapshot(&self) -> (Snapshot, Option<tokio::time::Instant>) {
+    pub fn snapshot(&self) -> (Snapshot, Option<Instant>) {
         self.lock().snapshot(self.clock.now().at)
     }
 
