@@ -16,12 +16,12 @@ use glue_integration_exporter::glue::names::{Names, NamesFuture, NamesPage, Name
 use glue_integration_exporter::glue::{Allowance, Glue, Pace, PageFuture, PageRequest, Reason};
 use glue_integration_exporter::snapshot::{Described, Status};
 use glue_integration_exporter::storage;
-use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::account::{Account, Behaviour, Bench, arn, watches};
+use support::lines::Lines;
 use support::page::Page;
 use tokio::time::{Instant, sleep};
 
@@ -457,37 +457,9 @@ async fn names_without_an_end_are_given_up() {
     }
 }
 
-/// Where the log goes.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Lines {
-    fn with(&self, what: &str) -> usize {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().filter(|line| line.contains(what)).count()
-    }
-}
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn the_log_has_a_line_for_each_change() {
-    let lines = Lines::default();
-    let to = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::INFO)
-        .with_writer(move || to.clone())
-        .finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let (lines, _logging) = Lines::begin();
     let (bench, watches, account) = lake(NAMED);
     let mut poller = bench.poller(&watches[0], &account);
     poller.poll().await;

@@ -8,5 +8,6 @@
 )]
 
 pub mod account;
+pub mod lines;
 pub mod page;
 pub mod property;
