@@ -30,7 +30,7 @@ use self::mistake::Mistake;
 pub use self::arn::{IntegrationArn, RoleArn, TargetArn};
 pub use self::describe::describe;
 pub use self::mistake::Mistakes;
-pub use self::pattern::ArnPattern;
+pub use self::pattern::{ArnPattern, NamePattern, Pattern};
 pub use self::select::{Candidate, Patterns, Selection};
 pub use self::shard_by::ShardBy;
 pub use self::tags::{LabelName, TagKey, TagLabel};

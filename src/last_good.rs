@@ -11,7 +11,7 @@ pub mod stored;
 use crate::clock::Moment;
 use crate::config::{Query, RegionName, ScopeName, Watch};
 use crate::glue::{Answer, one_spelling};
-use crate::snapshot::{PolledScope, Presence, ScopeState, Shown, Snapshot, Status};
+use crate::snapshot::{Integration, PolledScope, Presence, ScopeState, Shown, Snapshot, Status};
 use names::TagLabels;
 use scope::{Known, Scope, Sight};
 use std::borrow::Cow;
@@ -49,7 +49,10 @@ pub struct Change {
 /// What a poll changed.
 #[derive(Clone, Debug, Default)]
 pub struct Applied {
+    /// Of what is shown, or would be but for `stale_after`.
     pub changes: Vec<Change>,
+    /// What the poll brought with a status that is not known, once for each answer that it is in.
+    pub unknown: Vec<Arc<Integration>>,
     /// A status changed, or an integration came or went: the moment of a status that is lost cannot be had again.
     pub statuses_changed: bool,
     /// When the oldest data of the scope that are shown will end.
@@ -238,15 +241,27 @@ impl LastGood {
         }
         let gone = scope.apply(&poll, &seen);
         let next_end = scope.next_end(now);
+        let brought = poll.answers.iter().flat_map(|answer| &answer.integrations);
+        let unknown = brought
+            .map(|(integration, _)| integration)
+            .filter(|one| one.status == Status::Unknown && !scope.leaves_out(&one.arn))
+            .map(Arc::clone)
+            .collect();
         let known = self.statuses.len();
-        let changes = self.note_statuses(&seen);
+        let mut changes = self.note_statuses(&seen);
+        let changed = !changes.is_empty();
+        changes.retain(|change| {
+            let mut scopes = self.scopes.get(key).into_iter().chain(self.scopes.values());
+            scopes.any(|scope| scope.watches(&change.arn))
+        });
         let came = self.statuses.len() > known;
         let forgotten = self.forget(&gone);
         self.remember_gone(gone, now);
         self.bound_statuses();
         Applied {
-            statuses_changed: came || forgotten || !changes.is_empty(),
+            statuses_changed: came || forgotten || changed,
             changes,
+            unknown,
             next_end,
         }
     }
@@ -361,7 +376,8 @@ impl LastGood {
             let first = sights.len();
             for (query, known) in &scope.queries {
                 for (arn, sight) in &known.sights {
-                    sights.push((arn, sight, lasts(sight.seen + scope.stale_after)));
+                    let shown = !scope.leaves_out(arn) && lasts(sight.seen + scope.stale_after);
+                    sights.push((arn, sight, shown));
                 }
                 if let Query::Integration(arn) = query {
                     let absent = known.sights.is_empty()

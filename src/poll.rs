@@ -13,7 +13,6 @@ use crate::config::{ScopeName, Watch};
 use crate::exposition::own::Own;
 use crate::glue::{Allowance, Glue, Pace, Reason, time_left};
 use crate::last_good::{PollResult, key};
-use crate::snapshot::Status;
 use log::Failures;
 use names::Describer;
 use pace::PollPace;
@@ -120,12 +119,6 @@ impl Poller {
             if let Err(error) = &answer.outcome {
                 reasons.insert(error.reason);
             }
-            for (integration, _) in &answer.integrations {
-                if integration.status == Status::Unknown {
-                    self.own.unknown_status();
-                    self.failures.log_unknown_status(integration);
-                }
-            }
         }
         self.failures.log(&result);
         self.throttled_polls = if reasons.contains(&Reason::Throttled) {
@@ -134,6 +127,10 @@ impl Poller {
             0
         };
         let applied = self.board.apply(&key(&self.watch), result);
+        for integration in &applied.unknown {
+            self.own.unknown_status();
+            self.failures.log_unknown_status(integration);
+        }
         // Not before: who sees it counted finds on the page what it brought, or a moment later.
         self.own.poll_ended(scope, region, &reasons);
         self.next_end = applied.next_end;

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use glue_integration_exporter::config::{
-    ArnPattern, Config, ExternalId, IntegrationArn, Interval, RegionName, RoleArn, Scope, Span,
-    TargetArn, Watch, describe,
+    ArnPattern, Config, ExternalId, IntegrationArn, Interval, Invalid, NamePattern, Pattern,
+    RegionName, RoleArn, Scope, Span, TargetArn, Watch, describe,
 };
 use glue_integration_exporter::snapshot::ArnFields;
 use property::{cases, hostile};
@@ -285,6 +285,14 @@ const ARNS: [&str; 11] = [
     "arn:aws:s3:::lake",
 ];
 
+fn arn_pattern(text: &str) -> Result<Pattern, Invalid> {
+    text.parse::<ArnPattern>().map(Pattern::from)
+}
+
+fn name_pattern(text: &str) -> Result<Pattern, Invalid> {
+    text.parse::<NamePattern>().map(Pattern::from)
+}
+
 #[test]
 fn a_pattern_matches_as_iams_do() {
     for (pattern, which) in [
@@ -306,7 +314,7 @@ fn a_pattern_matches_as_iams_do() {
         ("*lake**", vec![5, 10]),
         ("a*r*n*:*o*r*d*e*r*s", vec![0, 2]),
     ] {
-        let parsed: ArnPattern = pattern.parse().unwrap();
+        let parsed = arn_pattern(pattern).unwrap();
         let matched: Vec<usize> = (0..ARNS.len())
             .filter(|n| parsed.matches(ARNS[*n]))
             .collect();
@@ -314,13 +322,13 @@ fn a_pattern_matches_as_iams_do() {
     }
     // Whatever is an ARN is a pattern of itself.
     for arn in ARNS {
-        assert!(arn.parse::<ArnPattern>().unwrap().matches(arn));
+        assert!(arn_pattern(arn).unwrap().matches(arn));
     }
 }
 
 #[test]
 fn a_pattern_takes_no_longer_than_both_lengths_multiplied() {
-    let pattern: ArnPattern = ("*a".repeat(255) + "*b").parse().unwrap();
+    let pattern = arn_pattern(&("*a".repeat(255) + "*b")).unwrap();
     let begin = tokio::time::Instant::now();
     assert!(!pattern.matches(&"a".repeat(100_000)));
     assert!(pattern.matches(&("a".repeat(100_000) + "b")));
@@ -420,7 +428,7 @@ proptest! {
     #[test]
     fn a_pattern_matches_what_its_words_mean(pattern in "[*?]?[ab:/\u{e9}?*]{0,7}\\*", text in "[ab:/*?\u{e9}]{0,9}") {
         let chars = |text: &str| text.chars().collect::<Vec<char>>();
-        if let Ok(parsed) = pattern.parse::<ArnPattern>() {
+        for parsed in [arn_pattern(&pattern), name_pattern(&pattern)].into_iter().flatten() {
             prop_assert_eq!(parsed.matches(&text), is_like(&chars(&text), &chars(&pattern)));
         }
     }
@@ -433,7 +441,7 @@ proptest! {
             prop_assume!(from <= until && (open == "*" || open.len() == until - from));
             let pattern: String = chars[..from].iter().copied().chain(open.chars()).chain(chars[until..].iter().copied()).collect();
             if !pattern.contains(['[', ']', '{', '}', '\\']) {
-                let parsed = pattern.parse::<ArnPattern>();
+                let parsed = arn_pattern(&pattern);
                 prop_assert!(parsed.is_ok_and(|parsed| parsed.matches(arn.as_str())), "{}", pattern);
             }
         }

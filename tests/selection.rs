@@ -6,6 +6,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "selection/names.rs"]
+mod names;
 mod support;
 
 use glue_integration_exporter::config::Watch;

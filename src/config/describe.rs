@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::value::Span;
-use super::{ArnPattern, Credentials, Lookup, Query, Selection, TagLabel, Watch};
+use super::{Credentials, Lookup, Pattern, Query, Selection, TagLabel, Watch};
 
 /// One paragraph for each scope and region: what is asked for, with which credentials, how often. Then how many requests
 /// that comes to (pages and retries come on top), what becomes of tags, what is kept at `storage`, and a warning where
@@ -128,8 +128,13 @@ fn selection(selection: &Selection) -> String {
     for (key, patterns) in selection.include.by_key() {
         if !patterns.is_empty() {
             text += &format!(
-                "  of what is listed, only with a {key} like {}\n",
-                or(patterns)
+                "  of what is listed, only with a {key} like {}{}\n",
+                or(patterns),
+                if key == "name" {
+                    ", or with a name that is not known"
+                } else {
+                    ""
+                }
             );
         }
     }
@@ -147,8 +152,8 @@ fn selection(selection: &Selection) -> String {
     text
 }
 
-fn or(patterns: &[ArnPattern]) -> String {
-    let patterns: Vec<&str> = patterns.iter().map(ArnPattern::as_str).collect();
+fn or(patterns: &[Pattern]) -> String {
+    let patterns: Vec<&str> = patterns.iter().map(Pattern::as_str).collect();
     patterns.join(" or ")
 }
 

@@ -66,6 +66,16 @@ impl<T> Default for Listed<T> {
 }
 
 impl<T> Listed<T> {
+    /// The same list of other values.
+    pub(super) fn map<U>(self, value: impl Fn(T) -> U) -> Listed<U> {
+        let items = self.items.into_iter();
+        Listed {
+            at: self.at,
+            items: items.map(|(old, at)| (value(old), at)).collect(),
+            complete: self.complete,
+        }
+    }
+
     pub(super) fn values(self) -> Vec<T> {
         self.items.into_iter().map(|(value, _)| value).collect()
     }

@@ -7,14 +7,16 @@ use super::arn;
 use super::value::{Invalid, Value, check_length};
 
 /// As long as a source's or a target's ARN may be (AWS's own bound).
-const LONGEST: usize = 512;
+const LONGEST_ARN: usize = 512;
+/// As long as the name of an integration may be (AWS's own bound).
+const LONGEST_NAME: usize = 128;
 
-/// What an ARN is compared with, as a whole and with regard to case: `*` is any run of characters, also an empty one and one with `/`
+/// What a text is compared with, as a whole and with regard to case: `*` is any run of characters, also an empty one and one with `/`
 /// and `:` in it, `?` is any one character, everything else is itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ArnPattern(String);
+pub struct Pattern(String);
 
-impl ArnPattern {
+impl Pattern {
     /// As the configuration has it.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -31,6 +33,22 @@ impl ArnPattern {
     }
 }
 
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A pattern of ARNs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArnPattern(Pattern);
+
+impl From<ArnPattern> for Pattern {
+    fn from(pattern: ArnPattern) -> Self {
+        pattern.0
+    }
+}
+
 impl Value for ArnPattern {
     const ALLOWED: &'static str = "what an ARN can be like, of 512 characters at most, with `*` for any characters, `/` and `:` among them, and `?` for one";
 }
@@ -39,7 +57,7 @@ impl FromStr for ArnPattern {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        check_length::<Self>(text, 1, LONGEST)?;
+        check_length::<Self>(text, 1, LONGEST_ARN)?;
         // What other programs' patterns give a meaning to would be taken as it is here, match nothing and hide what it was to show.
         let no_part = |c: &char| c.is_whitespace() || c.is_control() || r"[]{}\".contains(*c);
         if let Some(c) = text.chars().find(no_part) {
@@ -60,13 +78,41 @@ impl FromStr for ArnPattern {
                 "has no `*` and fewer than the six parts of an ARN",
             ));
         }
-        Ok(ArnPattern(text.to_owned()))
+        Ok(ArnPattern(Pattern(text.to_owned())))
     }
 }
 
-impl fmt::Display for ArnPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+/// A pattern of the names of integrations. AWS bounds their length and says nothing of their characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamePattern(Pattern);
+
+impl From<NamePattern> for Pattern {
+    fn from(pattern: NamePattern) -> Self {
+        pattern.0
+    }
+}
+
+impl Value for NamePattern {
+    const ALLOWED: &'static str = r"what a name can be like, of 128 characters at most, with `*` for any characters and `?` for one, also for one of []{}\^$|";
+}
+
+impl FromStr for NamePattern {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        check_length::<Self>(text, 1, LONGEST_NAME)?;
+        if text.trim() != text {
+            return Err(Invalid::of::<Self>("begins or ends with a space"));
+        }
+        // Taken as it is, what was meant as a regular expression or a shell's pattern would hide what it was to show.
+        let other_language = |c: &char| c.is_control() || r"[]{}\^$|".contains(*c);
+        if let Some(c) = text.chars().find(other_language) {
+            return Err(Invalid::of::<Self>(format!(
+                "has the character `{}`",
+                c.escape_debug()
+            )));
+        }
+        Ok(NamePattern(Pattern(text.to_owned())))
     }
 }
 

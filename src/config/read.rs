@@ -168,9 +168,9 @@ impl Reader {
         self.no_twins(&integrations, IntegrationArn::canonical);
         self.no_twins(&targets, ToString::to_string);
         self.regions_fit(&regions, &integrations, &targets);
-        let selection = self.selection(fields, &integrations, &targets);
+        let describe = self.flag(fields, "describe");
+        let selection = self.selection(fields, &integrations, &targets, &describe);
         let credentials = self.credentials(fields, directory);
-        let describe = self.flag(fields, "describe").right();
         let own = self.polling(fields);
         let timing = self.timing(&own, polling);
         let timing = timing?;
@@ -193,7 +193,7 @@ impl Reader {
                 .or_above(&polling.page_size)
                 .as_right()
                 .copied(),
-            describe: describe.unwrap_or(false),
+            describe: describe.right().unwrap_or(false),
         })
     }
 

@@ -1,11 +1,12 @@
 //! Which of the integrations that a listing brings are watched: `include` and `exclude` of a scope, and the shard.
 
-use super::field::{Fields, Listed, Reader};
-use super::pattern::ArnPattern;
+use super::field::{Fields, Given, Listed, Reader};
+use super::pattern::{ArnPattern, NamePattern, Pattern};
+use super::value::Value;
 use super::{IntegrationArn, TargetArn};
 use crate::shard::Shard;
 
-const PATTERNS: &[&str] = &["source_arn", "target_arn"];
+const PATTERNS: &[&str] = &["source_arn", "target_arn", "name"];
 /// Each integration of a listing is compared with each of them.
 const MOST_PATTERNS: usize = 100;
 
@@ -23,11 +24,13 @@ pub struct Selection {
 /// The patterns of `include` or `exclude`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patterns {
-    pub source_arn: Vec<ArnPattern>,
-    pub target_arn: Vec<ArnPattern>,
+    pub source_arn: Vec<Pattern>,
+    pub target_arn: Vec<Pattern>,
+    /// Only of a scope that asks for names.
+    pub name: Vec<Pattern>,
 }
 
-/// An integration, as far as a selection looks at it. What is not known of it is empty.
+/// An integration, as far as a selection looks at it in a listing. What is not known of it is empty.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
     /// In the spelling `integration:ID`.
@@ -37,32 +40,71 @@ pub struct Candidate<'a> {
 }
 
 impl Selection {
-    /// Whether it is watched. What AWS did not send hides nothing: a pager had better hear of one too many.
+    /// Whether it is watched, whatever its name is. What AWS did not send hides nothing: a pager had better hear of one too many.
     pub fn admits(&self, candidate: Candidate<'_>) -> bool {
         self.include.say_of(candidate).all(|matches| matches)
             && !self.exclude.say_of(candidate).any(|matches| matches)
             && self.shard.is_none_or(|shard| shard.owns(&[candidate.arn]))
     }
+
+    /// Whether names have a say in it.
+    pub fn is_of_names(&self) -> bool {
+        !self.include.name.is_empty() || !self.exclude.name.is_empty()
+    }
+
+    /// Whether one of this name is watched. A listing does not tell the name: it comes later, or never, and is empty until then, which hides
+    /// nothing either.
+    pub fn admits_name(&self, name: &str) -> bool {
+        let say = |patterns: &Patterns| say_of(&patterns.name, name);
+        say(&self.include).unwrap_or(true) && !say(&self.exclude).unwrap_or(false)
+    }
 }
 
 impl Patterns {
     /// Each list with its key.
-    pub fn by_key(&self) -> [(&'static str, &[ArnPattern]); 2] {
+    pub fn by_key(&self) -> [(&'static str, &[Pattern]); 3] {
         [
             ("source_arn", &self.source_arn),
             ("target_arn", &self.target_arn),
+            ("name", &self.name),
         ]
     }
 
-    /// Whether one of its patterns matches, for each list that there is, if what it is about is known.
+    /// Whether one of its patterns matches, for each list about what a listing tells.
     fn say_of(&self, candidate: Candidate<'_>) -> impl Iterator<Item = bool> {
         [
-            (&self.source_arn, candidate.source_arn),
-            (&self.target_arn, candidate.target_arn),
+            say_of(&self.source_arn, candidate.source_arn),
+            say_of(&self.target_arn, candidate.target_arn),
         ]
         .into_iter()
-        .filter(|(patterns, value)| !patterns.is_empty() && !value.is_empty())
-        .map(|(patterns, value)| patterns.iter().any(|pattern| pattern.matches(value)))
+        .flatten()
+    }
+}
+
+/// Whether one of the patterns matches; none if there are none, or what they are about is not known.
+fn say_of(patterns: &[Pattern], value: &str) -> Option<bool> {
+    let says = !patterns.is_empty() && !value.is_empty();
+    says.then(|| patterns.iter().any(|pattern| pattern.matches(value)))
+}
+
+/// What is given under `include` or `exclude`.
+struct Lists {
+    source_arn: Listed<Pattern>,
+    target_arn: Listed<Pattern>,
+    name: Listed<Pattern>,
+}
+
+impl Lists {
+    fn all(&self) -> [&Listed<Pattern>; 3] {
+        [&self.source_arn, &self.target_arn, &self.name]
+    }
+
+    fn patterns(self) -> Patterns {
+        Patterns {
+            source_arn: self.source_arn.values(),
+            target_arn: self.target_arn.values(),
+            name: self.name.values(),
+        }
     }
 }
 
@@ -72,9 +114,10 @@ impl Reader {
         fields: &Fields<'_>,
         integrations: &Listed<IntegrationArn>,
         targets: &Listed<TargetArn>,
+        describe: &Given<bool>,
     ) -> Selection {
-        let include = self.patterns(fields, "include");
-        let exclude = self.patterns(fields, "exclude");
+        let include = self.lists(fields, "include");
+        let exclude = self.lists(fields, "exclude");
         if !integrations.items.is_empty() && targets.items.is_empty() && targets.complete {
             for (_, at) in ["include", "exclude"]
                 .map(|key| fields.get(key))
@@ -89,22 +132,27 @@ impl Reader {
             }
         }
         self.nothing_left(&include, &exclude, targets);
-        let patterns = |listed: [Listed<ArnPattern>; 2]| {
-            let [source_arn, target_arn] = listed.map(Listed::values);
-            Patterns {
-                source_arn,
-                target_arn,
+        if let Given::Absent | Given::Right(false, _) = describe {
+            for at in [&include, &exclude]
+                .iter()
+                .filter_map(|l| l.name.at.as_ref())
+            {
+                self.mistake(
+                    at,
+                    "the scope does not ask for names, so that none could be left out by its name; \
+                     allowed: with `describe: true` of the scope, which needs the permission for glue:DescribeIntegrations",
+                );
             }
-        };
+        }
         Selection {
-            include: patterns(include),
-            exclude: patterns(exclude),
+            include: include.patterns(),
+            exclude: exclude.patterns(),
             shard: None,
         }
     }
 
-    /// The lists under `key`, in the order of `PATTERNS`.
-    fn patterns(&mut self, fields: &Fields<'_>, key: &str) -> [Listed<ArnPattern>; 2] {
+    /// The lists under `key`.
+    fn lists(&mut self, fields: &Fields<'_>, key: &str) -> Lists {
         let given = fields.get(key).and_then(|(node, at)| {
             let own = self.fields(node, &at, PATTERNS)?;
             if PATTERNS.iter().all(|name| own.get(name).is_none()) {
@@ -113,39 +161,47 @@ impl Reader {
             }
             Some(own)
         });
-        let mut list = |name| {
-            let listed = match &given {
-                Some(own) => self.list::<ArnPattern>(own, name),
-                None => Listed::default(),
+        let Some(own) = given else {
+            return Lists {
+                source_arn: Listed::default(),
+                target_arn: Listed::default(),
+                name: Listed::default(),
             };
-            self.no_twins(&listed, ToString::to_string);
-            if let Some(at) = &listed.at {
-                let count = listed.items.len();
-                if count == 0 && listed.complete {
-                    self.mistake(
-                        at,
-                        format!("is empty; leave it out or give 1 to {MOST_PATTERNS} patterns"),
-                    );
-                } else if count > MOST_PATTERNS {
-                    self.mistake(
-                        at,
-                        format!("has {count} patterns; allowed: 1 to {MOST_PATTERNS}"),
-                    );
-                }
-            }
-            listed
         };
-        [list(PATTERNS[0]), list(PATTERNS[1])]
+        Lists {
+            source_arn: self.patterns::<ArnPattern>(&own, "source_arn"),
+            target_arn: self.patterns::<ArnPattern>(&own, "target_arn"),
+            name: self.patterns::<NamePattern>(&own, "name"),
+        }
+    }
+
+    fn patterns<T: Value + Into<Pattern>>(
+        &mut self,
+        own: &Fields<'_>,
+        key: &str,
+    ) -> Listed<Pattern> {
+        let listed = self.list::<T>(own, key).map(Into::into);
+        self.no_twins(&listed, ToString::to_string);
+        if let Some(at) = &listed.at {
+            let count = listed.items.len();
+            if count == 0 && listed.complete {
+                self.mistake(
+                    at,
+                    format!("is empty; leave it out or give 1 to {MOST_PATTERNS} patterns"),
+                );
+            } else if count > MOST_PATTERNS {
+                self.mistake(
+                    at,
+                    format!("has {count} patterns; allowed: 1 to {MOST_PATTERNS}"),
+                );
+            }
+        }
+        listed
     }
 
     /// What would never be shown although it is asked for.
-    fn nothing_left(
-        &mut self,
-        include: &[Listed<ArnPattern>; 2],
-        exclude: &[Listed<ArnPattern>; 2],
-        targets: &Listed<TargetArn>,
-    ) {
-        for (included, excluded) in include.iter().zip(exclude) {
+    fn nothing_left(&mut self, include: &Lists, exclude: &Lists, targets: &Listed<TargetArn>) {
+        for (included, excluded) in include.all().into_iter().zip(exclude.all()) {
             for (pattern, at) in &excluded.items {
                 if pattern.matches_everything() {
                     let text = format!("{} excludes everything", self.shown(pattern.as_str()));
@@ -160,10 +216,9 @@ impl Reader {
                 }
             }
         }
-        let [_, included] = include;
-        let [_, excluded] = exclude;
+        let (included, excluded) = (&include.target_arn, &exclude.target_arn);
         for (target, at) in &targets.items {
-            let matches = |(pattern, _): &(ArnPattern, _)| pattern.matches(target.as_str());
+            let matches = |(pattern, _): &(Pattern, _)| pattern.matches(target.as_str());
             let in_vain = if excluded.items.iter().any(matches) {
                 "excluded by exclude.target_arn"
             } else if included.complete

@@ -1,13 +1,13 @@
-//! Names and tags of what one scope sees in one region, and the labels that are made of them. What AWS does not say again keeps its last
-//! good value for as long as the scope sees the integration: an ARN is never given to another one.
+//! Names and tags of what one scope sees in one region, the labels that are made of them, and what is left out for its name. What AWS does
+//! not say again keeps its last good value for as long as the scope sees the integration: an ARN is never given to another one.
 
 use super::stored::{StoredName, StoredNames};
 use super::{Key, LastGood};
-use crate::config::TagLabel;
+use crate::config::{Query, Selection, TagLabel, Watch};
 use crate::glue::names::{LARGEST_NAMES, Names as Answer, Wanted};
 use crate::glue::one_spelling;
 use crate::snapshot::{Described, Naming};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -57,6 +57,11 @@ impl TagLabels {
 pub(super) struct Names {
     /// By the one spelling of the ARN.
     known: BTreeMap<String, Name>,
+    /// Which of `known` the selection leaves out for their names. Kept, so that a publication compares no name with a pattern.
+    left_out: HashSet<String>,
+    /// In the one spelling: what the configuration names is shown whatever it is called, also while only a listing has brought it.
+    configured: HashSet<String>,
+    selection: Arc<Selection>,
     /// What AWS was asked for last and has not named: it is not asked for these alone.
     without: BTreeSet<String>,
     /// The tags that AWS was asked for last; none if it has not been asked since the start.
@@ -75,9 +80,16 @@ pub(super) struct Name {
 }
 
 impl Names {
-    pub fn new() -> Self {
+    pub fn new(watch: &Watch) -> Self {
+        let configured = watch.queries.iter().filter_map(|query| match query {
+            Query::Integration(arn) => Some(one_spelling(arn.as_str()).into_owned()),
+            Query::Target(_) | Query::All => None,
+        });
         Self {
             known: BTreeMap::new(),
+            left_out: HashSet::new(),
+            configured: configured.collect(),
+            selection: Arc::clone(&watch.selection),
             without: BTreeSet::new(),
             asked_for: None,
             up: None,
@@ -87,6 +99,25 @@ impl Names {
 
     pub fn known(&self) -> impl Iterator<Item = (&str, &Name)> {
         self.known.iter().map(|(arn, name)| (arn.as_str(), name))
+    }
+
+    /// Whether an integration is not to be shown for its name. Never one whose name is not known.
+    pub fn leave_out(&self, arn: &str) -> bool {
+        // Mostly nothing is, which is found out faster.
+        !self.left_out.is_empty() && self.left_out.contains(one_spelling(arn).as_ref())
+    }
+
+    /// Takes over what is known in the scope as it was configured before.
+    pub fn take_over(&mut self, before: Self) {
+        let now = std::mem::replace(self, before);
+        (self.configured, self.selection) = (now.configured, now.selection);
+        let known = self.known.iter();
+        let left_out = known.filter(|(arn, name)| !self.admits(arn, &name.described.name));
+        self.left_out = left_out.map(|(arn, _)| arn.clone()).collect();
+    }
+
+    fn admits(&self, arn: &str, name: &str) -> bool {
+        self.configured.contains(arn) || self.selection.admits_name(name)
     }
 
     /// What AWS is to be asked for, where the scope sees these integrations.
@@ -126,6 +157,7 @@ impl Names {
             self.put(arn, described, at, labels);
         }
         self.bound(at);
+        self.left_out.retain(|arn| self.known.contains_key(arn));
         self.without = asked.arns;
         self.without.retain(|arn| !self.known.contains_key(arn));
         self.asked_for = Some(asked.tags);
@@ -137,6 +169,14 @@ impl Names {
             && let Some(before) = self.known.get(&arn)
         {
             described.name.clone_from(&before.described.name);
+        }
+        let before = self.known.get(&arn);
+        if before.is_none_or(|before| before.described.name != described.name) {
+            if self.admits(&arn, &described.name) {
+                self.left_out.remove(&arn);
+            } else {
+                self.left_out.insert(arn.clone());
+            }
         }
         let mut naming = labels.naming(&described);
         // The page compares by the pointer first.
@@ -239,6 +279,9 @@ impl LastGood {
         {
             names.apply(asked, answer, scope.arns(), at, &self.tag_labels);
             scope.names = Some(names);
+            if scope.is_of_names() {
+                scope.renew_stale();
+            }
         }
     }
 

@@ -38,6 +38,10 @@ pub(super) struct Scope {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Polled {
     pub up: bool,
+    /// What was seen before this is from an earlier poll.
+    pub begun: Instant,
+    /// Something is from an earlier poll whatever else is: that there was nothing, or all that a process before this one kept.
+    pub older: bool,
     pub stale: bool,
     pub at: Instant,
     pub duration: Duration,
@@ -70,7 +74,7 @@ impl Scope {
             selection: Arc::clone(&watch.selection),
             polled: None,
             last_success: None,
-            names: watch.describe.then(Names::new),
+            names: watch.describe.then(|| Names::new(watch)),
             awaited: true,
             unpolled: true,
         }
@@ -114,7 +118,8 @@ impl Scope {
         {
             self.polled = Some(Polled {
                 up: poll.up,
-                // Whatever is shown is from before this process.
+                begun: now,
+                older: true,
                 stale: true,
                 at: ended,
                 duration: poll.duration,
@@ -130,6 +135,7 @@ impl Scope {
     /// Takes over what is known of the scope as it was configured before. Returns what is not watched any more: what was brought by
     /// queries that are not asked, and what the selection leaves out.
     pub fn take_over(&mut self, before: Self) -> Vec<Known> {
+        let is_of_names = self.is_of_names() || before.is_of_names();
         let mut known: HashMap<Query, Known> = before.queries.into_iter().collect();
         let mut left_out = Vec::new();
         for (query, empty) in &mut self.queries {
@@ -139,9 +145,12 @@ impl Scope {
             }
         }
         if let (Some(names), Some(before)) = (&mut self.names, before.names) {
-            *names = before;
+            names.take_over(before);
         }
         self.polled = before.polled;
+        if is_of_names {
+            self.renew_stale();
+        }
         self.last_success = before.last_success;
         self.awaited = before.awaited;
         self.unpolled = before.unpolled;
@@ -169,6 +178,7 @@ impl Scope {
         let mut up = true;
         // That there was nothing is older data too.
         let mut older_emptiness = false;
+        let names = self.names.as_ref();
         for ((query, known), answer) in self.queries.iter_mut().zip(&poll.answers) {
             match &answer.outcome {
                 Ok(at) => {
@@ -183,7 +193,9 @@ impl Scope {
                 }
                 Err(_) => {
                     up = false;
-                    let brought_nothing = answer.integrations.is_empty();
+                    let mut brought = answer.integrations.iter();
+                    let brought_nothing =
+                        brought.all(|(integration, _)| leave_out(names, &integration.arn));
                     known.see(&answer.integrations);
                     known.bound(self.stale_after, poll.ended.at);
                     older_emptiness |= brought_nothing && known.complete.is_some();
@@ -191,11 +203,9 @@ impl Scope {
             }
         }
         gone.retain(|arn, _| !seen.contains_key(arn.as_str()));
-        let older_sight = self.queries.iter().any(|(_, known)| {
+        let older_sight = self.watched().any(|(arn, sight)| {
             // What another query of this poll was told to be gone will not be kept.
-            known.sights.iter().any(|(arn, sight)| {
-                sight.seen < poll.started.at && gone.get(arn).is_none_or(|gone| sight.seen >= *gone)
-            })
+            sight.seen < poll.started.at && gone.get(arn).is_none_or(|gone| sight.seen >= *gone)
         });
         if up {
             self.last_success = Some(poll.ended.wall);
@@ -204,6 +214,8 @@ impl Scope {
         self.unpolled = false;
         self.polled = Some(Polled {
             up,
+            begun: poll.started.at,
+            older: older_emptiness,
             stale: older_emptiness || older_sight,
             at: poll.ended.at,
             duration: poll.ended.at - poll.started.at,
@@ -219,7 +231,38 @@ impl Scope {
         })
     }
 
-    /// The ARNs of all that it sees, or has seen and AWS did not say to be gone.
+    /// Whether names have a say in what is shown.
+    pub fn is_of_names(&self) -> bool {
+        self.selection.is_of_names()
+    }
+
+    /// Whether data are stale, after a name or the selection has changed what is shown.
+    pub fn renew_stale(&mut self) {
+        if let Some(mut polled) = self.polled {
+            let is_older = |(_, sight): (&String, &Sight)| sight.seen < polled.begun;
+            polled.stale = polled.older || self.watched().any(is_older);
+            self.polled = Some(polled);
+        }
+    }
+
+    /// Whether an integration is not to be shown for its name.
+    pub fn leaves_out(&self, arn: &str) -> bool {
+        leave_out(self.names.as_ref(), arn)
+    }
+
+    /// All that it sees, or has seen and AWS did not say to be gone, but for what is left out for its name.
+    fn watched(&self) -> impl Iterator<Item = (&String, &Sight)> {
+        let sights = self.queries.iter().flat_map(|(_, known)| &known.sights);
+        sights.filter(|(arn, _)| !self.leaves_out(arn))
+    }
+
+    /// Whether it shows this one, or would but for `stale_after`.
+    pub fn watches(&self, arn: &str) -> bool {
+        let mut queries = self.queries.iter();
+        !self.leaves_out(arn) && queries.any(|(_, known)| known.sights.contains_key(arn))
+    }
+
+    /// The ARNs of all that it sees, or has seen and AWS did not say to be gone, also of what is left out for its name.
     pub fn arns(&self) -> impl Iterator<Item = &str> {
         self.queries
             .iter()
@@ -229,14 +272,16 @@ impl Scope {
     pub fn next_end(&self, now: Instant) -> Option<Instant> {
         self.queries
             .iter()
-            .flat_map(|(_, known)| {
-                let sights = known.sights.values().map(|sight| sight.seen);
-                sights.chain(known.complete.filter(|_| known.sights.is_empty()))
-            })
+            .flat_map(|(_, known)| known.complete.filter(|_| known.sights.is_empty()))
+            .chain(self.watched().map(|(_, sight)| sight.seen))
             .map(|seen| seen + self.stale_after)
             .filter(|end| *end > now)
             .min()
     }
+}
+
+fn leave_out(names: Option<&Names>, arn: &str) -> bool {
+    names.is_some_and(|names| names.leave_out(arn))
 }
 
 impl Known {

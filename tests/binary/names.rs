@@ -159,3 +159,85 @@ fn labels_or_none(scrape: &Scrape) -> Option<[String; 3]> {
     };
     Some([name.clone(), cost.clone(), team.clone()])
 }
+
+const BY_NAME: &str = "\
+polling: {interval: 24h}
+storage: {path: state}
+scopes: [{name: all, regions: [eu-west-1], describe: true, exclude: {name: ['scratch-*']}}]
+";
+
+fn shown(scrape: &Scrape) -> Vec<&str> {
+    let rows = scrape.rows("aws_glue_integration_age_seconds", &[]);
+    let arns = rows
+        .iter()
+        .map(|(labels, _)| labels["integration_arn"].as_str());
+    arns.map(|arn| arn.rsplit(':').next().unwrap()).collect()
+}
+
+#[test]
+fn what_is_left_out_by_its_name_is_never_shown_and_comes_back_when_it_is_renamed() {
+    let named = |id: &str, name: &str, status: &str| SimulatedIntegration {
+        name: name.to_owned(),
+        ..integration(REGION, id, status)
+    };
+    let sim = simulator(World::of(vec![
+        named("a", "orders", "ACTIVE"),
+        named("b", "scratch-1", "FAILED"),
+    ]));
+    let setup = Setup::new(&sim, BY_NAME);
+    let check = setup.run(&["check"]);
+    let told = "of what is listed, none with a name like scratch-*";
+    assert!(check.stdout.contains(told), "{}", check.stdout);
+    let once = setup.run(&["once"]);
+    assert_eq!(once.code, Some(0), "{}", once.stderr);
+    assert_eq!(shown(&Scrape::of(&once.stdout)), ["a"]);
+
+    // Not even the first scrape shows it, which waits for the names.
+    refuse(&sim, FaultKind::Delay(Duration::from_secs(1)));
+    let daemon = setup.daemon(&[]);
+    let first = daemon.scrape();
+    assert_eq!(shown(&first), ["a"]);
+    assert_eq!(first.of_scope("scope_integrations", "all"), Some(1.0));
+    let log = stop(daemon);
+    assert!(!log.contains(&arn(REGION, "b")), "{log}");
+
+    // The state file has the names for as long as they cannot be had.
+    sim.handle.clear_faults();
+    refuse(&sim, denied());
+    let daemon = setup.daemon(&["--web.enable-lifecycle"]);
+    until("the refusal", SOON, || {
+        let scrape = daemon.scrape();
+        assert_eq!(shown(&scrape), ["a"]);
+        (scrape.of_scope("scope_names_up", "all") == Some(0.0)).then_some(())
+    });
+    let reload = |config: &str, shows: &[&str]| {
+        std::fs::write(setup.path("config.yaml"), config).unwrap();
+        let answer = request(&daemon.addr, "POST", "/-/reload", "Content-Length: 0\r\n");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        until("another selection", SOON, || {
+            let scrape = daemon.scrape();
+            (shown(&scrape) == shows).then_some(scrape)
+        })
+    };
+    let since = |scrape: &Scrape| {
+        let b = arn(REGION, "b");
+        scrape.of_arn("status_since_timestamp_seconds", &b).unwrap()
+    };
+    let everything = BY_NAME.replace("scratch-*", "nothing");
+    let before = since(&reload(&everything, &["a", "b"]));
+    let started = daemon
+        .scrape()
+        .value("process_start_time_seconds", &[])
+        .unwrap();
+    assert!(before < started, "of the process before: {before}");
+    reload(BY_NAME, &["a"]);
+    sim.handle.clear_faults();
+    sim.handle
+        .change(&arn(REGION, "b"), |b| b.name = "orders-2".to_owned());
+    let renamed = BY_NAME.replace("24h", "23h");
+    assert_eq!(
+        since(&reload(&renamed, &["a", "b"])).to_bits(),
+        before.to_bits()
+    );
+    stop(daemon);
+}

@@ -1,0 +1,541 @@
+//! `name` under `include` and `exclude`: names come later than listings, may be lacking, and change.
+
+use super::{CLUSTER, TABLE, discovers, from, of_scope, shown, since};
+use crate::support::account::{Account, Behaviour, Bench, START, arn, watches};
+use crate::support::lines::Lines;
+use crate::support::page::Page;
+use glue_integration_exporter::clock::Clock;
+use glue_integration_exporter::config::Watch;
+use glue_integration_exporter::exposition::text::Format;
+use glue_integration_exporter::glue::names::{NamesFuture, NamesRequest};
+use glue_integration_exporter::glue::{self, Glue, GlueError, PageFuture, PageRequest, Reason};
+use glue_integration_exporter::poll::Poller;
+use glue_integration_exporter::shard::Shard;
+use glue_integration_exporter::snapshot::{Integration, Status};
+use glue_integration_exporter::storage;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::time::{Instant, advance, sleep};
+use tokio_util::sync::CancellationToken;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const NO_SCRATCH: &str = "describe: true, exclude: {name: ['scratch-*']}";
+const UNKNOWN: &str = "glue_integration_exporter_unknown_statuses_total";
+const PRESENT: &str = "aws_glue_integration_present";
+const INFO: &str = "aws_glue_integration_info";
+
+/// 0 is called orders-1, 1 scratch-1, and 2 was created by another account.
+fn account() -> Arc<Account> {
+    let account = Account::new();
+    account.insert(from(0, TABLE, Status::Active));
+    account.insert(from(1, CLUSTER, Status::Failed));
+    account.insert(from(2, TABLE, Status::Active));
+    account.describe(&arn(0), "orders-1", &[]);
+    account.describe(&arn(1), "scratch-1", &[]);
+    account
+}
+
+/// Polls and asks for names.
+async fn round(poller: &mut Poller) {
+    assert!(poller.poll().await);
+    poller.describe().await;
+}
+
+/// A bench with one scope that has been polled and knows the names.
+async fn named(watch: &Watch, account: &Arc<Account>) -> (Bench, Poller) {
+    let bench = Bench::new(std::slice::from_ref(watch));
+    let mut poller = bench.poller(watch, account);
+    round(&mut poller).await;
+    (bench, poller)
+}
+
+/// What a scrape gets of what was published.
+fn published(bench: &Bench) -> Page {
+    let page = bench.board.page();
+    let text = page.text(Format::Text, &bench.own, bench.clock.wall());
+    Page::read(&String::from_utf8(text.concat()).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scrape_after_the_start_waits_until_it_is_left_out() {
+    let watch = discovers("some", NO_SCRATCH);
+    let account = account();
+    account.set_for("names", Behaviour::Slow(SECOND * 3));
+    let bench = Bench::new(std::slice::from_ref(&watch));
+    bench.publish();
+    bench.run(&watch, &account);
+    let never = CancellationToken::new();
+    bench.board.first_page(SECOND * 5, &never).await;
+    let page = published(&bench);
+    assert_eq!(shown(&page), [0, 2]);
+    assert_eq!(of_scope(&page, "scope_integrations", "some"), Some(2.0));
+    assert_eq!(of_scope(&page, "scope_up", "some"), Some(1.0));
+    assert_eq!(of_scope(&page, "scope_stale", "some"), Some(0.0));
+    assert_eq!(of_scope(&page, "scope_names_up", "some"), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_not_known_hides_nothing_and_its_coming_ends_the_series() {
+    for selection in [
+        NO_SCRATCH,
+        "describe: true, include: {name: ['orders-*']}",
+        "describe: true, include: {name: ['orders-*']}, exclude: {name: ['scratch-*', '*-7']}",
+    ] {
+        let watch = discovers("some", selection);
+        let account = account();
+        account.set_for("names", Behaviour::Fail(Reason::AccessDenied));
+        let bench = Bench::new(std::slice::from_ref(&watch));
+        bench.publish();
+        bench.run(&watch, &account);
+        sleep(SECOND).await;
+        assert_eq!(shown(&published(&bench)), [0, 1, 2], "{selection}");
+        // The next try, a minute later, whatever polls do.
+        account.set_for("names", Behaviour::Answer);
+        account.set_for("all", Behaviour::Hang);
+        sleep(MINUTE).await;
+        let page = published(&bench);
+        assert_eq!(shown(&page), [0, 2], "{selection}");
+        assert_eq!(of_scope(&page, "scope_integrations", "some"), Some(2.0));
+        assert_eq!(of_scope(&page, "scope_up", "some"), Some(1.0));
+        let failures = page.find("glue_integration_exporter_poll_failures_total", &[]);
+        assert!(failures.iter().all(|row| row.value == 0.0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_and_arns_decide_together_as_iams_patterns_do() {
+    for (selection, which) in [
+        ("include: {name: ['orders-*', 'scratch-?']}", vec![0, 1, 2]),
+        ("include: {name: ['orders']}", vec![2]),
+        ("include: {name: ['ORDERS-1', '*orders']}", vec![2]),
+        ("exclude: {name: ['Scratch-*', 'scratch']}", vec![0, 1, 2]),
+        (
+            "include: {name: ['*-1']}, exclude: {name: ['orders-1']}",
+            vec![1, 2],
+        ),
+        (
+            "include: {source_arn: ['*:table/*']}, exclude: {name: ['orders-?']}",
+            vec![2],
+        ),
+        (
+            "include: {source_arn: ['*:cluster:*'], name: ['scratch-*']}",
+            vec![1],
+        ),
+        ("exclude: {source_arn: ['*:table/*'], name: ['*1']}", vec![]),
+    ] {
+        let watch = discovers("some", &format!("describe: true, {selection}"));
+        let account = account();
+        // That it has no name says as little as that AWS does not list it.
+        account.describe(&arn(2), "", &[]);
+        let (bench, _) = named(&watch, &account).await;
+        assert_eq!(shown(&bench.page()), which, "{selection}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_renamed_comes_and_goes_and_keeps_the_moment_of_its_status() {
+    let watch = discovers("some", NO_SCRATCH);
+    let account = account();
+    let (bench, mut poller) = named(&watch, &account).await;
+    assert_eq!(shown(&bench.page()), [0, 2]);
+
+    advance(MINUTE).await;
+    account.put(&arn(1), Status::Syncing);
+    round(&mut poller).await;
+    let changed = bench.clock.wall();
+    assert_eq!(shown(&bench.page()), [0, 2]);
+    advance(MINUTE).await;
+    account.describe(&arn(1), "sales-1", &[]);
+    account.describe(&arn(0), "scratch-0", &[]);
+    let begun = since(&bench.page(), 0).unwrap();
+    round(&mut poller).await;
+    let page = bench.page();
+    assert_eq!(shown(&page), [1, 2]);
+    assert_eq!(page.status(&arn(1)).as_deref(), Some("SYNCING"));
+    let since_1 = since(&page, 1).unwrap();
+    assert!((since_1 - changed).abs() < 1.0, "{since_1} {changed}");
+    assert_eq!(of_scope(&page, "scope_stale", "some"), Some(0.0));
+
+    advance(MINUTE).await;
+    account.describe(&arn(0), "orders-1", &[]);
+    account.describe(&arn(1), "scratch-1", &[]);
+    round(&mut poller).await;
+    let page = bench.page();
+    assert_eq!(shown(&page), [0, 2]);
+    assert_eq!(since(&page, 0), Some(begun));
+}
+
+#[tokio::test(start_paused = true)]
+async fn aws_saying_that_it_is_gone_is_what_ends_the_moment_of_its_status() {
+    let watch = discovers("some", NO_SCRATCH);
+    let account = account();
+    let (bench, mut poller) = named(&watch, &account).await;
+    account.remove(&arn(1));
+    round(&mut poller).await;
+    let stored = serde_json::to_string(&bench.board.stored()).unwrap();
+    assert!(!stored.contains(&arn(1)) && !stored.contains("scratch-1"));
+    advance(MINUTE).await;
+    account.insert(from(1, CLUSTER, Status::Failed));
+    poller.poll().await;
+    let page = bench.page();
+    assert_eq!(shown(&page), [0, 1, 2], "its name is not known any more");
+    assert!(since(&page, 1) >= Some(START + 60.0));
+    poller.describe().await;
+    assert_eq!(shown(&bench.page()), [0, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_out_is_neither_counted_nor_logged() {
+    let (lines, _logging) = Lines::begin();
+    let watch = discovers("some", NO_SCRATCH);
+    let account = account();
+    let (bench, mut poller) = named(&watch, &account).await;
+    let odd = |n: usize, text: &str| Integration {
+        status_text: Some(text.to_owned()),
+        ..from(n, TABLE, Status::Unknown)
+    };
+    account.insert(odd(1, "PAUSED"));
+    account.insert(odd(0, "RESTING"));
+    round(&mut poller).await;
+    assert_eq!(bench.page().value(UNKNOWN, &[]), Some(1.0));
+    assert_eq!((lines.with("PAUSED"), lines.with("RESTING")), (0, 1));
+    let changes = "integration status changed";
+    assert_eq!((lines.with(changes), lines.with(&arn(1))), (1, 0));
+
+    // Where another scope shows it, the change is news, whichever sees it first.
+    let other = discovers("other", "");
+    bench.board.reconfigure(&[watch.clone(), other.clone()]);
+    bench.poller(&other, &account).poll().await;
+    assert_eq!(bench.page().value(UNKNOWN, &[]), Some(3.0));
+    account.put(&arn(1), Status::Active);
+    poller.poll().await;
+    assert_eq!(lines.with(changes), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_applies_its_patterns_at_once_to_the_names_that_are_known() {
+    let (wide, narrow) = (
+        discovers("some", "describe: true"),
+        discovers("some", NO_SCRATCH),
+    );
+    let account = account();
+    let (bench, _) = named(&wide, &account).await;
+    let before = bench.page();
+    assert_eq!(shown(&before), [0, 1, 2]);
+    account.set(Behaviour::Fail(Reason::Network));
+    bench.board.reconfigure(std::slice::from_ref(&narrow));
+    assert_eq!(shown(&bench.page()), [0, 2]);
+    let other = discovers("some", "describe: true, include: {name: ['scratch-*']}");
+    bench.board.reconfigure(std::slice::from_ref(&other));
+    assert_eq!(shown(&bench.page()), [1, 2]);
+    // Without names nothing is known of them any more.
+    bench
+        .board
+        .reconfigure(std::slice::from_ref(&discovers("some", "")));
+    assert_eq!(shown(&bench.page()), [0, 1, 2]);
+    bench.board.reconfigure(std::slice::from_ref(&narrow));
+    let page = bench.page();
+    assert_eq!(shown(&page), [0, 1, 2]);
+    assert_eq!(of_scope(&page, "scope_integrations", "some"), Some(3.0));
+    for n in [0, 1, 2] {
+        assert_eq!(since(&page, n), since(&before, n));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_left_out_comes_back_from_a_reload_with_what_was_seen_meanwhile() {
+    let (wide, narrow) = (
+        discovers("some", "describe: true"),
+        discovers("some", NO_SCRATCH),
+    );
+    let account = account();
+    let (bench, mut poller) = named(&narrow, &account).await;
+    account.put(&arn(1), Status::Syncing);
+    advance(MINUTE).await;
+    round(&mut poller).await;
+    let seen = bench.clock.wall();
+    advance(MINUTE).await;
+    bench.board.reconfigure(std::slice::from_ref(&wide));
+    let page = bench.page();
+    assert_eq!(shown(&page), [0, 1, 2], "without a poll");
+    assert_eq!(page.status(&arn(1)).as_deref(), Some("SYNCING"));
+    assert!((since(&page, 1).unwrap() - seen).abs() < 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_names_fail_the_last_good_ones_go_on_deciding() {
+    let watch = discovers("some", NO_SCRATCH);
+    let account = account();
+    let (bench, mut poller) = named(&watch, &account).await;
+    account.set_for("names", Behaviour::Fail(Reason::AccessDenied));
+    // New, and nobody can say what it is called.
+    account.insert(from(3, TABLE, Status::Failed));
+    account.describe(&arn(3), "scratch-3", &[]);
+    for _ in 0..3 {
+        advance(MINUTE * 10).await;
+        round(&mut poller).await;
+        assert_eq!(shown(&bench.page()), [0, 2, 3]);
+    }
+    account.set_for("names", Behaviour::Answer);
+    // An answer without a name says nothing about it.
+    account.describe(&arn(1), "", &[]);
+    round(&mut poller).await;
+    assert_eq!(shown(&bench.page()), [0, 2]);
+}
+
+/// Another process, a minute later.
+fn restarted(before: &Bench, watch: &Watch) -> Bench {
+    let (start, wall) = (Instant::now(), before.clock.wall() + 60.0);
+    let clock = Clock::from_wall(move || wall + start.elapsed().as_secs_f64());
+    let bench = Bench::with_clock(std::slice::from_ref(watch), clock);
+    let file = storage::encode(&before.board.stored()).unwrap();
+    bench.board.restore(storage::decode(&file).unwrap());
+    bench
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_leaves_out_at_once_and_keeps_the_moment_of_what_is_left_out() {
+    let watch = discovers("some", NO_SCRATCH);
+    let account = account();
+    let (before, _) = named(&watch, &account).await;
+    let after = restarted(&before, &watch);
+    assert!(after.board.page().is_complete(), "nothing waits");
+    let page = published(&after);
+    assert_eq!(shown(&page), [0, 2]);
+    assert_eq!(of_scope(&page, "scope_integrations", "some"), Some(2.0));
+    let mut poller = after.poller(&watch, &account);
+    account.set_for("names", Behaviour::Fail(Reason::AccessDenied));
+    round(&mut poller).await;
+    assert_eq!(shown(&after.page()), [0, 2]);
+    account.set_for("names", Behaviour::Answer);
+    account.describe(&arn(1), "orders-2", &[]);
+    round(&mut poller).await;
+    let page = after.page();
+    assert_eq!(shown(&page), [0, 1, 2]);
+    assert!(since(&page, 1).unwrap() < START + 1.0, "as before the stop");
+
+    // With other patterns than the process before.
+    let other = discovers("some", "describe: true, include: {name: ['scratch-*']}");
+    assert_eq!(shown(&restarted(&before, &other).page()), [1, 2]);
+    let without = discovers("some", "");
+    assert_eq!(shown(&restarted(&before, &without).page()), [0, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_scope_watches_is_shown_with_the_latest_sight() {
+    let watches = watches(
+        "scopes:\n- {name: some, regions: [eu-west-1], describe: true, exclude: {name: ['scratch-*']}}\n\
+         - {name: other, regions: [eu-west-1]}",
+    );
+    let account = account();
+    let bench = Bench::new(&watches);
+    let mut some = bench.poller(&watches[0], &account);
+    let mut other = bench.poller(&watches[1], &account);
+    round(&mut some).await;
+    round(&mut other).await;
+    let first = bench.page();
+    assert_eq!(shown(&first), [0, 1, 2]);
+    assert_eq!(of_scope(&first, "scope_integrations", "some"), Some(2.0));
+    assert_eq!(of_scope(&first, "scope_integrations", "other"), Some(3.0));
+    let info = first.find(INFO, &[("integration_arn", &arn(1))]);
+    assert_eq!(info[0].labels["integration_name"], "scratch-1");
+
+    // The scope that leaves it out sees it later, and is right.
+    advance(MINUTE).await;
+    account.put(&arn(1), Status::Syncing);
+    round(&mut some).await;
+    let page = bench.page();
+    assert_eq!(page.status(&arn(1)).as_deref(), Some("SYNCING"));
+    assert!(since(&page, 1) >= Some(START + 60.0));
+
+    // It is shown for as long as the other scope's own data last, however often this one sees it.
+    account.set_for("names", Behaviour::Fail(Reason::Network));
+    for _ in 0..58 {
+        advance(MINUTE).await;
+        round(&mut some).await;
+    }
+    assert_eq!(shown(&bench.page()), [0, 1, 2]);
+    advance(MINUTE + SECOND).await;
+    round(&mut some).await;
+    assert_eq!(shown(&bench.page()), [0, 2]);
+    round(&mut other).await;
+    assert_eq!(shown(&bench.page()), [0, 1, 2]);
+
+    // Without the other scope nobody shows it; its status goes on.
+    bench.board.reconfigure(&watches[..1]);
+    let page = bench.page();
+    assert_eq!(shown(&page), [0, 2]);
+    account.set_for("names", Behaviour::Answer);
+    account.describe(&arn(1), "sales", &[]);
+    round(&mut some).await;
+    let page = bench.page();
+    assert_eq!(page.status(&arn(1)).as_deref(), Some("SYNCING"));
+    assert!(since(&page, 1) < Some(START + 61.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_scope_goes_by_the_names_that_it_was_told_itself() {
+    let watches = watches(
+        "scopes:\n- {name: some, regions: [eu-west-1], describe: true, exclude: {name: ['scratch-*']}}\n\
+         - {name: other, regions: [eu-west-1], describe: true, exclude: {name: ['scratch-*']}}",
+    );
+    let account = account();
+    let bench = Bench::new(&watches);
+    let mut some = bench.poller(&watches[0], &account);
+    let mut other = bench.poller(&watches[1], &account);
+    round(&mut some).await;
+    account.set_for("names", Behaviour::Fail(Reason::AccessDenied));
+    round(&mut other).await;
+    let page = bench.page();
+    assert_eq!(shown(&page), [0, 1, 2]);
+    assert_eq!(of_scope(&page, "scope_integrations", "other"), Some(3.0));
+    account.set_for("names", Behaviour::Answer);
+    round(&mut other).await;
+    assert_eq!(shown(&bench.page()), [0, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn configured_integrations_are_shown_whatever_their_names() {
+    for lookup in ["each", "list"] {
+        let watch = watches(&format!(
+            "scopes: [{{name: some, integration_arns: ['{}'], target_arns: ['{}'], lookup: {lookup}, {NO_SCRATCH}}}]",
+            arn(1),
+            from(1, CLUSTER, Status::Failed).target_arn
+        ))
+        .remove(0);
+        let account = account();
+        account.insert(from(3, TABLE, Status::Failed));
+        account.describe(&arn(3), "scratch-3", &[]);
+        let (bench, mut poller) = named(&watch, &account).await;
+        let page = bench.page();
+        assert_eq!(shown(&page), [0, 1, 2], "{lookup}");
+        assert_eq!(of_scope(&page, "scope_integrations", "some"), Some(3.0));
+        assert_eq!(page.value(PRESENT, &[]), Some(1.0), "of the one");
+        account.remove(&arn(1));
+        round(&mut poller).await;
+        let page = bench.page();
+        assert_eq!(shown(&page), [0, 2]);
+        assert_eq!(page.value(PRESENT, &[]), Some(0.0), "AWS says so");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configured_integration_that_only_a_target_brings_is_shown_too() {
+    let of = |selection: &str| {
+        let target = from(1, CLUSTER, Status::Failed).target_arn;
+        watches(&format!(
+            "scopes: [{{name: some, integration_arns: ['{}'], target_arns: ['{target}'], {selection}}}]",
+            arn(1)
+        ))
+        .remove(0)
+    };
+    let (watch, account) = (of(NO_SCRATCH), account());
+    account.set_for(&arn(1), Behaviour::Fail(Reason::Timeout));
+    let bench = Bench::new(std::slice::from_ref(&watch));
+    let mut poller = bench.poller(&watch, &account);
+    poller.poll().await;
+    poller.describe().await;
+    assert_eq!(shown(&bench.page()), [0, 1, 2]);
+    let after = restarted(&bench, &watch);
+    assert_eq!(shown(&after.page()), [0, 1, 2]);
+    let orders = of("describe: true, include: {name: ['orders-*']}");
+    bench.board.reconfigure(std::slice::from_ref(&orders));
+    assert_eq!(shown(&bench.page()), [0, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shards_leave_out_the_same() {
+    let account = Account::new();
+    for n in 0..10 {
+        account.insert(from(n, TABLE, Status::Active));
+        let name = if n % 2 == 0 { "orders" } else { "scratch-1" };
+        account.describe(&arn(n), name, &[]);
+    }
+    let watch = discovers("some", &format!("shard_by: integration, {NO_SCRATCH}"));
+    let mut together = Vec::new();
+    for index in 0..3 {
+        let shard = Shard::of_flags(Some(index), Some(3), || unreachable!()).unwrap();
+        let part = watch.clone().on(shard).unwrap();
+        let (bench, _) = named(&part, &account).await;
+        together.extend(shown(&bench.page()));
+    }
+    together.sort_unstable();
+    assert_eq!(together, [0, 2, 4, 6, 8]);
+}
+
+/// 0 is on the first page of a listing and 1 on the second, which can fail.
+struct TwoPages {
+    account: Arc<Account>,
+    fails: AtomicBool,
+}
+
+impl Glue for TwoPages {
+    fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a> {
+        let page = |n, marker| {
+            Ok(glue::Page {
+                integrations: vec![from(n, TABLE, Status::Active)],
+                without_arn: 0,
+                marker,
+            })
+        };
+        let answer = match request.marker {
+            None => page(0, Some("1".to_owned())),
+            Some(_) if self.fails.load(Ordering::Relaxed) => {
+                Err(GlueError::new(Reason::ServerError, "told to fail"))
+            }
+            Some(_) => page(1, None),
+        };
+        Box::pin(std::future::ready(answer))
+    }
+
+    fn names<'a>(&'a self, request: NamesRequest<'a>) -> NamesFuture<'a> {
+        self.account.names(request)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_is_shown_makes_a_scope_stale() {
+    let watch = discovers("some", NO_SCRATCH);
+    let bench = Bench::new(std::slice::from_ref(&watch));
+    let account = account();
+    let glue = Arc::new(TwoPages {
+        account: Arc::clone(&account),
+        fails: AtomicBool::new(false),
+    });
+    let mut poller = Poller::new(
+        watch.clone(),
+        Arc::clone(&glue) as _,
+        Arc::clone(&bench.board),
+        Arc::clone(&bench.own),
+        bench.clock.clone(),
+    );
+    round(&mut poller).await;
+    advance(MINUTE).await;
+    glue.fails.store(true, Ordering::Relaxed);
+    assert!(!poller.poll().await);
+    let state = || {
+        let page = bench.page();
+        let stale = of_scope(&page, "scope_stale", "some");
+        (shown(&page), of_scope(&page, "scope_up", "some"), stale)
+    };
+    assert_eq!(state(), (vec![0], Some(0.0), Some(0.0)));
+    account.describe(&arn(1), "orders-2", &[]);
+    poller.describe().await;
+    assert_eq!(state(), (vec![0, 1], Some(0.0), Some(1.0)));
+    account.describe(&arn(1), "scratch-1", &[]);
+    poller.describe().await;
+    assert_eq!(state(), (vec![0], Some(0.0), Some(0.0)));
+    let wide = discovers("some", "describe: true");
+    bench.board.reconfigure(std::slice::from_ref(&wide));
+    assert_eq!(state(), (vec![0, 1], Some(0.0), Some(1.0)));
+
+    // That there is nothing is from an earlier poll too, if this one brought nothing but what is left out.
+    bench.board.reconfigure(std::slice::from_ref(&watch));
+    account.describe(&arn(0), "scratch-0", &[]);
+    poller.describe().await;
+    assert_eq!(state(), (vec![], Some(0.0), Some(0.0)));
+    assert!(!poller.poll().await);
+    assert_eq!(state(), (vec![], Some(0.0), Some(1.0)));
+}
