@@ -9,6 +9,7 @@ mod arn;
 mod describe;
 mod field;
 mod mistake;
+mod partition;
 mod pattern;
 mod read;
 mod secret;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::mistake::Mistake;
+use self::partition::role_misfit;
 
 pub use self::arn::{IntegrationArn, RoleArn, TargetArn};
 pub use self::describe::describe;
@@ -220,6 +222,20 @@ impl Config {
                     ..Mistake::of_file(format!(
                         "scope `{}` has no region; give it `regions`, or set AWS_REGION",
                         scope.name
+                    ))
+                });
+            }
+            // Those that the configuration names were held against it when it was read.
+            if let (true, Some(role)) = (scope.named_regions().is_empty(), &scope.credentials.role)
+                && let Some(misfit) = regions
+                    .first()
+                    .and_then(|region| role_misfit(&role.arn, region))
+            {
+                mistakes.push(Mistake {
+                    path: format!("scopes[{i}].role_arn"),
+                    ..Mistake::of_file(format!(
+                        "`{}` {misfit} (the region is the SDK's default)",
+                        role.arn
                     ))
                 });
             }

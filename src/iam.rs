@@ -9,7 +9,7 @@ mod cloudformation;
 mod document;
 mod policy;
 
-use crate::config::{ExternalId, RegionName, RoleArn, ScopeName, Watch};
+use crate::config::{ExternalId, RoleArn, ScopeName, Watch};
 use crate::glue::Operation;
 use clap::ValueEnum;
 use std::collections::BTreeSet;
@@ -137,7 +137,7 @@ impl Grants {
         let profile = &watch.credentials.profile;
         let partition = match &watch.credentials.role {
             Some(role) => role.arn.partition(),
-            None => partition_of(&watch.region),
+            None => watch.region.partition(),
         };
         place_of(
             &mut self.identities,
@@ -185,21 +185,4 @@ fn note(scopes: &mut Vec<ScopeName>, scope: &ScopeName) {
     if !scopes.contains(scope) {
         scopes.push(scope.clone());
     }
-}
-
-/// The partition that a region of this name lies in.
-fn partition_of(region: &RegionName) -> &'static str {
-    const NAMED: [(&str, &str); 7] = [
-        ("cn-", "aws-cn"),
-        ("us-gov-", "aws-us-gov"),
-        ("us-iso-", "aws-iso"),
-        ("us-isob-", "aws-iso-b"),
-        ("eu-isoe-", "aws-iso-e"),
-        ("us-isof-", "aws-iso-f"),
-        ("eusc-", "aws-eusc"),
-    ];
-    NAMED
-        .iter()
-        .find(|(prefix, _)| region.as_str().starts_with(prefix))
-        .map_or("aws", |(_, partition)| partition)
 }

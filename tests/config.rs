@@ -264,6 +264,19 @@ fn no_region_at_all_is_told() {
 }
 
 #[test]
+fn a_default_region_that_is_not_in_the_roles_partition_is_told() {
+    let config =
+        from("scopes: [{name: a, role_arn: 'arn:aws-cn:iam::111122223333:role/r'}]").unwrap();
+    let watches = |region: &str| config.watches(|_| region.parse().ok());
+    assert_eq!(watches("cn-north-1").unwrap().len(), 1);
+    assert_eq!(
+        watches("eu-west-1").unwrap_err().to_string(),
+        "scopes[0].role_arn: `arn:aws-cn:iam::111122223333:role/r` is of the partition `aws-cn`, and eu-west-1 is not in it; \
+         allowed: a role of `aws` (the region is the SDK's default)"
+    );
+}
+
+#[test]
 fn short_interval_has_a_short_timeout() {
     let scope = &from("scopes: [{name: a, interval: 10s}]").unwrap().scopes[0];
     assert_eq!(scope.timeout, Duration::from_millis(7500));
@@ -355,7 +368,9 @@ fn place() -> impl Strategy<Value = (&'static str, String)> {
             .prop_map(|region| ("aws", region)),
         "cn-[a-z]{4,9}-[1-9]".prop_map(|region| ("aws-cn", region)),
         "us-gov-[a-z]{4}-[1-9]".prop_map(|region| ("aws-us-gov", region)),
-        "us-iso[bf]?-[a-z]{4}-[1-9]".prop_map(|region| ("aws-iso", region)),
+        "us-iso-[a-z]{4}-[1-9]".prop_map(|region| ("aws-iso", region)),
+        "us-isob-[a-z]{4}-[1-9]".prop_map(|region| ("aws-iso-b", region)),
+        "eusc-[a-z]{2}-[a-z]{4}-[1-9]".prop_map(|region| ("aws-eusc", region)),
     ]
 }
 

@@ -91,6 +91,11 @@ impl TargetArn {
         &self.text
     }
 
+    /// `aws`, `aws-cn` and the like.
+    pub fn partition(&self) -> &str {
+        self.text.split(':').nth(1).unwrap_or_default()
+    }
+
     /// The region that it is to be asked for in; some services' ARNs name none (S3 buckets).
     pub fn region(&self) -> Option<&RegionName> {
         self.region.as_ref()
@@ -272,13 +277,7 @@ impl<'a> Arn<'a> {
                 self.region
             )));
         };
-        // The partitions whose regions can be told by their names. New ones come, and are not held up here.
-        let fits = match self.region {
-            r if r.starts_with("cn-") => self.partition == "aws-cn",
-            r if r.starts_with("us-gov-") => self.partition == "aws-us-gov",
-            _ => !matches!(self.partition, "aws-cn" | "aws-us-gov"),
-        };
-        if fits {
+        if region.is_in(self.partition) {
             return Ok(Some(region));
         }
         Err(Invalid::of::<V>(format!(

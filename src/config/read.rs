@@ -171,6 +171,8 @@ impl Reader {
         let describe = self.flag(fields, "describe");
         let selection = self.selection(fields, &integrations, &targets, &describe);
         let credentials = self.credentials(fields, directory);
+        let role = credentials.role.as_ref().map(|role| &role.arn);
+        self.partitions_fit(fields, role, &regions, &integrations, &targets);
         let own = self.polling(fields);
         let timing = self.timing(&own, polling);
         let timing = timing?;

@@ -1,0 +1,87 @@
+//! The partitions of AWS, which have nothing in common: no region, no identity, no role of one is good for anything in another.
+
+use super::field::{Fields, Listed, Reader};
+use super::{IntegrationArn, RegionName, RoleArn, TargetArn};
+
+/// Those whose regions can be told by their names. New ones come, and are not held up here.
+///
+/// <https://docs.aws.amazon.com/general/latest/gr/rande.html>, and the SDK's own table of partitions
+const NAMED: [(&str, &str); 7] = [
+    ("cn-", "aws-cn"),
+    ("us-gov-", "aws-us-gov"),
+    ("us-iso-", "aws-iso"),
+    ("us-isob-", "aws-iso-b"),
+    ("eu-isoe-", "aws-iso-e"),
+    ("us-isof-", "aws-iso-f"),
+    ("eusc-", "aws-eusc"),
+];
+
+impl RegionName {
+    /// The partition that a region of this name lies in: `aws`, unless the name tells another.
+    pub fn partition(&self) -> &'static str {
+        self.named_partition().unwrap_or("aws")
+    }
+
+    /// Whether it may lie in this partition.
+    pub fn is_in(&self, partition: &str) -> bool {
+        match self.named_partition() {
+            Some(named) => named == partition,
+            None => NAMED.iter().all(|(_, named)| *named != partition),
+        }
+    }
+
+    fn named_partition(&self) -> Option<&'static str> {
+        NAMED
+            .iter()
+            .find(|(prefix, _)| self.as_str().starts_with(prefix))
+            .map(|(_, partition)| *partition)
+    }
+}
+
+/// Why a role cannot be assumed for a region.
+pub(super) fn role_misfit(role: &RoleArn, region: &RegionName) -> Option<String> {
+    let partition = role.partition();
+    (!region.is_in(partition)).then(|| {
+        format!(
+            "is of the partition `{partition}`, and {region} is not in it; allowed: a role of `{}`",
+            region.partition()
+        )
+    })
+}
+
+impl Reader {
+    /// The ARNs of the scope that name no region against those that do. What names a region was held against its own partition.
+    pub(super) fn partitions_fit(
+        &mut self,
+        fields: &Fields<'_>,
+        role: Option<&RoleArn>,
+        regions: &Listed<RegionName>,
+        integrations: &Listed<IntegrationArn>,
+        targets: &Listed<TargetArn>,
+    ) {
+        let listed = regions.items.iter().map(|(region, _)| region);
+        let of_integrations = integrations.items.iter().map(|(arn, _)| arn.region());
+        let of_targets = targets.items.iter().filter_map(|(arn, _)| arn.region());
+        if let (Some(role), Some((_, at))) = (role, fields.get("role_arn")) {
+            let mut used = listed.clone().chain(of_integrations).chain(of_targets);
+            if let Some(misfit) = used.find_map(|region| role_misfit(role, region)) {
+                let text = format!("{} {misfit}", self.shown(role.as_str()));
+                self.mistake(&at, text);
+            }
+        }
+        for (arn, at) in targets
+            .items
+            .iter()
+            .filter(|(arn, _)| arn.region().is_none())
+        {
+            let partition = arn.partition();
+            if let Some(region) = listed.clone().find(|region| !region.is_in(partition)) {
+                let text = format!(
+                    "{} is of the partition `{partition}`, and {region} of `regions` is not in it",
+                    self.shown(arn.as_str())
+                );
+                self.mistake(at, text);
+            }
+        }
+    }
+}
