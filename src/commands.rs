@@ -149,7 +149,8 @@ async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
         );
     }
     loaded.warn_of_open_files();
-    let clients = Clients::of_aws(loaded.requests_per_second, Arc::clone(&own) as _);
+    let sdk = Sdk::new(Arc::clone(&own) as _);
+    let clients = Clients::of_aws(loaded.requests_per_second, sdk);
     serve(source, loaded, clients, own, flags.web, signals).await
 }
 
@@ -243,7 +244,7 @@ async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
         own: Arc::clone(&own),
         clock: clock.clone(),
         source,
-        clients: Clients::of_aws(loaded.requests_per_second, Arc::clone(&own) as _),
+        clients: Clients::of_aws(loaded.requests_per_second, Sdk::new(Arc::clone(&own) as _)),
     };
     board.label_tags(&loaded.tag_labels);
     let all_up = exporter.once(loaded.watches).await;
@@ -284,13 +285,14 @@ async fn check_online(
     let loaded = Source::File(flags.file, shard).load().await?;
     let own = own_metrics(shard)?;
     let rate = loaded.requests_per_second;
-    let mut clients = Clients::of_aws(rate, Arc::clone(&own) as _);
+    let sdk = Sdk::new(own);
+    let mut clients = Clients::of_aws(rate, sdk.clone());
     let mut watches = Vec::with_capacity(loaded.watches.len());
     for watch in loaded.watches {
         let client = clients.client(&watch).await;
         watches.push((watch, client));
     }
-    let report = online::check(watches, rate, Sdk::new(own)).await;
+    let report = online::check(watches, rate, sdk).await;
     let attempted = "printing what AWS allows";
     let text = report
         .write(format)

@@ -96,6 +96,16 @@ pub struct Credentials {
     pub role: Option<Role>,
 }
 
+impl Credentials {
+    /// What the role is assumed with; without a role the same.
+    pub fn source(&self) -> Self {
+        Self {
+            profile: self.profile.clone(),
+            role: None,
+        }
+    }
+}
+
 /// A role to assume.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Role {

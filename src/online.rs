@@ -35,7 +35,7 @@ pub enum Format {
     Json,
 }
 
-/// Asks for every watch whether AWS lets it. The clients are those that would poll.
+/// Asks for every watch whether AWS lets it. The clients are those that would poll, made by `sdk`.
 pub async fn check(
     watches: Vec<(Watch, Arc<dyn Glue>)>,
     requests_per_second: u16,
@@ -76,7 +76,7 @@ impl Identities {
         let known = watches
             .iter()
             .flat_map(|(watch, _)| {
-                [source_of(watch), watch.credentials.clone()]
+                [watch.credentials.source(), watch.credentials.clone()]
                     .map(|credentials| ((credentials, watch.region.clone()), OnceCell::new()))
             })
             .collect();
@@ -95,14 +95,6 @@ impl Identities {
             Some(known) => known.get_or_init(ask).await.clone(),
             None => ask().await,
         }
-    }
-}
-
-/// What a role is assumed with, or used as it is.
-fn source_of(watch: &Watch) -> Credentials {
-    Credentials {
-        profile: watch.credentials.profile.clone(),
-        role: None,
     }
 }
 
@@ -180,7 +172,7 @@ impl Check {
             Some(profile) => format!("the profile {profile}"),
             None => "the SDK's default credentials".to_owned(),
         };
-        let source = source_of(&watch);
+        let source = watch.credentials.source();
         let asked = identities.ask(source, &watch.region, limit).await;
         let mut caller = match &asked {
             Ok(arn) => Some(arn.clone()),

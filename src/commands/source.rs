@@ -126,9 +126,9 @@ enum Endpoint {
 }
 
 impl Clients {
-    /// Clients of AWS.
-    pub fn of_aws(requests_per_second: u16, observer: Arc<dyn Observer>) -> Self {
-        Self::new(requests_per_second, Endpoint::Aws(Sdk::new(observer)))
+    /// Clients of AWS. What else `sdk` makes has its credentials from the same loads.
+    pub fn of_aws(requests_per_second: u16, sdk: Sdk) -> Self {
+        Self::new(requests_per_second, Endpoint::Aws(sdk))
     }
 
     /// Clients of a simulated endpoint.

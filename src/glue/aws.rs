@@ -96,7 +96,7 @@ impl Sdk {
         let provider = Arc::new(Provider::new(
             self.loader(credentials),
             Arc::clone(&origin),
-            Arc::clone(&sockets),
+            Some(Arc::clone(&sockets)),
         ));
         let shared: Arc<dyn ProvideCredentials> = Arc::<Provider>::clone(&provider);
         let builder = Builder::from(&origin.sdk_config().await)
@@ -117,7 +117,13 @@ impl Sdk {
     }
 
     fn origin(&self, credentials: &Credentials, region: &RegionName) -> Arc<Origin> {
+        let source = credentials.role.as_ref().map(|_role| {
+            let source = credentials.source();
+            let provider = Provider::new(self.loader(&source), self.origin(&source, region), None);
+            Arc::new(provider)
+        });
         Arc::new(Origin {
+            source,
             http: self.http.clone(),
             credentials: credentials.clone(),
             region: Region::new(region.as_str().to_owned()),
@@ -206,6 +212,9 @@ fn client_without_identity(config: &aws_sdk_glue::Config) -> aws_sdk_glue::Clien
     let identities = IdentityCache::lazy()
         // A load ends by itself; it may have waited for the one before.
         .load_timeout(LOAD_TIMEOUT * 3)
+        // The cache is this client's own, and a client has one provider as long as it lives. A cache that hundreds of clients share would
+        // have to hold one partition for each: beyond its bound, which is 64 by default, they push each other out and load anew.
+        .max_partitions(1)
         .build();
     aws_sdk_glue::Client::from_conf(config.to_builder().identity_cache(identities).build())
 }

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use glue_integration_exporter::simulator::{Fault, FaultKind, On, World};
@@ -438,6 +440,27 @@ fn an_sts_that_throttles() {
     assert_eq!(table.matches("Rate exceeded").count(), 1, "{table}");
     let both = format!("\nown, too in {REGION}: identity ");
     assert!(table.contains(&both), "{table}");
+}
+
+#[test]
+fn a_role_is_assumed_once() {
+    let sim = account();
+    let assumed = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&assumed);
+    let sts = Double::start(move |asked| {
+        if asked["Action"] == "AssumeRole" {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+        sts_plays(asked)
+    });
+    let role = format!("role_arn: '{ROLE}', external_id: {EXTERNAL_ID}");
+    let config = format!(
+        "scopes:\n- {{name: lake, regions: [{REGION}, us-east-1, us-west-2], {role}}}\n- {{name: sea, regions: [{REGION}], {role}}}\n"
+    );
+    let ended = setup(&sim, &sts, &config).run(&["check", "--online"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stdout);
+    assert_eq!(assumed.load(Ordering::SeqCst), 1);
+    assert_eq!(sim.handle.requests().len(), 4);
 }
 
 /// As in every AWS tool: one address for all services.

@@ -4,8 +4,8 @@
 //! does not end the load: one that takes longer than a request may is there for the next, and a process that hangs is not started a
 //! second time beside itself.
 
-use super::children;
 use super::sockets::Part;
+use super::{children, reason};
 use crate::clock::Clock;
 use crate::config::Credentials;
 use aws_config::profile::ProfileFileCredentialsProvider;
@@ -14,7 +14,7 @@ use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, future};
-use aws_sdk_glue::config::SharedHttpClient;
+use aws_sdk_glue::config::{SharedCredentialsProvider, SharedHttpClient};
 use std::fmt;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
@@ -40,6 +40,9 @@ pub struct Origin {
     pub http: SharedHttpClient,
     pub credentials: Credentials,
     pub region: Region,
+    /// What the role is assumed with, if there is one: all roles share what it loads, so that a fleet of them does not have its own
+    /// identity's credentials issued once for each.
+    pub source: Option<Arc<Provider>>,
 }
 
 impl Origin {
@@ -66,7 +69,12 @@ impl Origin {
 
     async fn load(&self) -> provider::Result {
         let sdk = self.sdk_config().await;
-        if let Some(role) = &self.credentials.role {
+        if let (Some(role), Some(source)) = (&self.credentials.role, &self.source) {
+            let shared: Arc<dyn ProvideCredentials> = Arc::<Provider>::clone(source);
+            let sdk = sdk
+                .into_builder()
+                .credentials_provider(SharedCredentialsProvider::new(shared))
+                .build();
             let mut provider = AssumeRoleProvider::builder(role.arn.as_str())
                 .session_name(SESSION_NAME)
                 .region(self.region.clone())
@@ -74,7 +82,16 @@ impl Origin {
             if let Some(external_id) = &role.external_id {
                 provider = provider.external_id(external_id.expose());
             }
-            return provider.build().await.provide_credentials().await;
+            let assumed = provider.build().await.provide_credentials().await;
+            if let Err(error) = &assumed
+                && (reason::says_source_refused(error)
+                    // Those of another role would be refused too, but may have been put right by now. Seldom, since a role of a fleet
+                    // that is refused must not have them loaded again for all others.
+                    || reason::says_role_refused(error) && source.age() >= SHARED)
+            {
+                source.refused();
+            }
+            return assumed;
         }
         match sdk.credentials_provider() {
             Some(provider) => provider.provide_credentials().await,
@@ -144,7 +161,8 @@ impl Loaded {
 pub struct Provider {
     loader: Arc<Loader>,
     origin: Arc<Origin>,
-    sockets: Arc<Part>,
+    /// None where its loads are part of another one's.
+    sockets: Option<Arc<Part>>,
     under_way: Mutex<Option<(Instant, JoinHandle<provider::Result>)>>,
     /// When what it handed out last was loaded.
     handed_out: std::sync::Mutex<Option<Instant>>,
@@ -152,7 +170,7 @@ pub struct Provider {
 
 impl Provider {
     /// Loads nothing yet.
-    pub fn new(loader: Arc<Loader>, origin: Arc<Origin>, sockets: Arc<Part>) -> Self {
+    pub fn new(loader: Arc<Loader>, origin: Arc<Origin>, sockets: Option<Arc<Part>>) -> Self {
         Self {
             loader,
             origin,
@@ -169,6 +187,11 @@ impl Provider {
         if kept.as_ref().map(|kept| kept.at) == handed_out {
             *kept = None;
         }
+    }
+
+    /// Of what it handed out last.
+    fn age(&self) -> Duration {
+        self.handed_out().map_or(Duration::ZERO, |at| at.elapsed())
     }
 
     async fn load(&self) -> provider::Result {
@@ -203,9 +226,12 @@ impl Provider {
             }
         }
         let (_, load) = under_way.get_or_insert_with(|| {
-            let (origin, sockets) = (Arc::clone(&self.origin), Arc::clone(&self.sockets));
+            let (origin, sockets) = (Arc::clone(&self.origin), self.sockets.clone());
             let load = tokio::spawn(async move {
-                let _socket = sockets.for_load().await;
+                let _socket = match &sockets {
+                    Some(sockets) => sockets.for_load().await,
+                    None => None,
+                };
                 origin.load_in_time().await
             });
             (Instant::now(), load)

@@ -50,7 +50,7 @@ impl Sdk {
         let provider = Provider::new(
             self.loader(credentials),
             origin,
-            Arc::new(self.sockets.part()),
+            Some(Arc::new(self.sockets.part())),
         );
         let loaded = tokio::time::timeout_at(deadline, provider.provide_credentials())
             .await

@@ -86,7 +86,16 @@ where
 
 /// Whether STS said that a role may not be assumed.
 pub fn says_role_refused(error: &CredentialsError) -> bool {
-    cause::<AssumeRoleError>(error).and_then(ProvideErrorMetadata::code) == Some("AccessDenied")
+    assume_role_code(error) == Some("AccessDenied")
+}
+
+/// Whether STS did not take the credentials that a role was to be assumed with.
+pub fn says_source_refused(error: &CredentialsError) -> bool {
+    assume_role_code(error).is_some_and(|code| of_answer(Some(code), None) == Reason::Credentials)
+}
+
+fn assume_role_code(error: &CredentialsError) -> Option<&str> {
+    cause::<AssumeRoleError>(error).and_then(ProvideErrorMetadata::code)
 }
 
 fn code(error: &Erased) -> Option<&str> {

@@ -101,7 +101,7 @@ fn without_output(mut text: String) -> String {
 /// Whose credentials failed so, and what a person can do about it.
 pub fn what_to_do(words: &str, credentials: &Credentials) -> String {
     // The first that fits, from the particular to the general.
-    const REMEDIES: [(&[&str], &str); 10] = [
+    const REMEDIES: [(&[&str], &str); 11] = [
         (
             &[LATE, "timed out"],
             "A credential_process that hangs, or an STS, SSO or metadata service that does not answer: look at what the profile names, \
@@ -136,7 +136,13 @@ pub fn what_to_do(words: &str, credentials: &Credentials) -> String {
                 "(os error 2)",
                 "(os error 13)",
             ],
-            "Look at the token file that AWS_WEB_IDENTITY_TOKEN_FILE or the profile names, and at the role's trust in the identity provider",
+            "Look at the token file that AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE or the profile names, and at the \
+             role's trust in the identity provider",
+        ),
+        (
+            &["HTTP credential provider"],
+            "The container's endpoint (AWS_CONTAINER_CREDENTIALS_FULL_URI or _RELATIVE_URI) issued nothing: look at its token \
+             (AWS_CONTAINER_AUTHORIZATION_TOKEN or _TOKEN_FILE) and at the role of the task or the association of the pod",
         ),
         (
             &["code: \"AccessDenied"],
