@@ -105,6 +105,41 @@ async fn scopes_are_spread_over_the_interval() {
     );
 }
 
+/// 25 polls in each bucket would be even; by chance nearly all are between 10 and 40.
+#[tokio::test(start_paused = true)]
+async fn a_fleet_of_300_pairs_is_spread_over_the_interval() {
+    let regions = [
+        "ap-northeast-1, ap-northeast-2, ap-south-1, ap-southeast-1, ap-southeast-2",
+        "ca-central-1, eu-central-1, eu-north-1, eu-west-1, eu-west-2",
+        "eu-west-3, sa-east-1, us-east-1, us-east-2, us-west-2",
+    ]
+    .join(", ");
+    let scopes: Vec<String> = (0..20)
+        .map(|n| format!("{{name: account-{n}, regions: [{regions}]}}"))
+        .collect();
+    let watches = watches(&format!(
+        "polling: {{interval: 60s}}\nscopes: [{}]",
+        scopes.join(", ")
+    ));
+    assert_eq!(watches.len(), 300);
+    let bench = Bench::new(&watches);
+    let account = Account::new();
+    let begun = Instant::now();
+    for watch in &watches {
+        bench.run(watch, &account);
+    }
+    sleep(MINUTE).await;
+    let mut buckets = [0; 12];
+    for (at, _) in account.asked().into_iter().skip(300) {
+        buckets[((at - begun).as_secs() / 5).min(11) as usize] += 1;
+    }
+    assert_eq!(buckets.iter().sum::<i32>(), 300);
+    assert!(
+        buckets.iter().all(|polls| (10..=40).contains(polls)),
+        "{buckets:?}"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn scopes_that_hang_or_are_throttled_change_no_others_timing() {
     let scopes: Vec<String> = (0..50)

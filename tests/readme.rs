@@ -139,6 +139,13 @@ fn the_findings_of_check_online_are_those_of_the_binary() {
     stands_in_the_readme("check --online", &text);
 }
 
+/// That they are asked is shown by tests/binary/partitions.rs.
+#[test]
+fn the_hosts_are_those_that_the_binary_asks() {
+    let table = fs::read_to_string("tests/partitions/hosts.md").unwrap();
+    stands_in_the_readme("hosts", &table);
+}
+
 #[test]
 fn the_policy_is_the_one_that_is_shipped() {
     let _one_at_a_time = README.lock();

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod cloud;
 mod command_line;
 #[cfg(target_os = "linux")]
 mod credentials;
@@ -15,12 +16,15 @@ mod data;
 mod descriptors;
 mod double;
 mod exposition;
+mod fleet;
 mod http;
+mod identities;
 mod listening;
 mod logs;
 mod lookup;
 mod names;
 mod online;
+mod partitions;
 mod reload;
 mod sharding;
 mod stopping;

@@ -1,0 +1,340 @@
+//! A fleet in one process: 20 accounts, each with a role of its own, in 15 regions. What AWS is here hands out other credentials for each
+//! role, and takes a request only with those of its account, signed for the host that it came to.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::time::Instant;
+
+use crate::cloud::{Answer, Asked, Cloud, in_seconds};
+use crate::double::sts_error;
+use crate::exposition::Scrape;
+use crate::support::{Daemon, SECRET_KEY, Setup, until};
+
+const ACCOUNTS: usize = 20;
+const REGIONS: [&str; 15] = [
+    "ap-northeast-1",
+    "ap-northeast-2",
+    "ap-south-1",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ca-central-1",
+    "eu-central-1",
+    "eu-north-1",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "sa-east-1",
+    "us-east-1",
+    "us-east-2",
+    "us-west-2",
+];
+/// Accounts after those, whose roles make trouble, in the region that they are watched in.
+const TROUBLE: [(&str, usize); 3] = [("refused", 20), ("throttled", 21), ("ending", 22)];
+const TROUBLED_REGION: &str = "eu-west-1";
+const BASE_KEY: &str = "AKIDBASE";
+/// In seconds: those of the role whose credentials end soon, too short for the second poll after them.
+const ENDING: f64 = 12.0;
+const SLOW: Duration = Duration::from_secs(60);
+
+fn account(n: usize) -> String {
+    format!("{:012}", 111_122_223_333 + n)
+}
+
+fn role(n: usize) -> String {
+    format!("arn:aws:iam::{}:role/glue", account(n))
+}
+
+/// That every third role asks for.
+fn external_id(n: usize) -> Option<String> {
+    n.is_multiple_of(3).then(|| format!("id-of-{n}"))
+}
+
+/// One or two in each account and region.
+fn integrations(account: &str, region: &str) -> Vec<String> {
+    let digits = account.bytes().chain(region.bytes()).map(usize::from);
+    let count = 1 + digits.sum::<usize>() % 2;
+    (0..count)
+        .map(|i| format!("arn:aws:glue:{region}:{account}:integration:{region}-{i}"))
+        .collect()
+}
+
+fn config(interval: &str) -> String {
+    let with_id = |n| external_id(n).map_or_else(String::new, |id| format!(", external_id: {id}"));
+    let regions = REGIONS.join(", ");
+    let well = (0..ACCOUNTS).map(|n| (format!("account-{n}"), n, regions.as_str()));
+    let trouble = TROUBLE.map(|(name, n)| (name.to_owned(), n, TROUBLED_REGION));
+    let scopes: String = well
+        .chain(trouble)
+        .map(|(name, n, regions)| {
+            let role = role(n);
+            format!(
+                "- {{name: {name}, regions: [{regions}], role_arn: '{role}'{}}}\n",
+                with_id(n)
+            )
+        })
+        .collect();
+    format!(
+        "polling: {{interval: {interval}}}\nscopes:\n{scopes}- {{name: stranger, profile: stranger, regions: [{TROUBLED_REGION}]}}\n"
+    )
+}
+
+struct Session {
+    account: String,
+    ends: Instant,
+}
+
+/// AWS as a whole.
+#[derive(Default)]
+struct Aws {
+    /// By access key id.
+    sessions: Mutex<HashMap<String, Session>>,
+    /// Whether the roles that make trouble do so no more.
+    is_well: AtomicBool,
+    /// What was signed wrongly.
+    wrong: Mutex<Vec<String>>,
+}
+
+fn secret_of(key: &str) -> String {
+    format!("{SECRET_KEY}-of-{key}")
+}
+
+fn token_of(key: &str) -> String {
+    format!("token-of-{key}")
+}
+
+impl Aws {
+    fn answer(&self, asked: &Asked) -> Answer {
+        let (signed, host) = (asked.signed(), &asked.host);
+        if *host != format!("{}.{}.amazonaws.com", signed.service, signed.region) {
+            return self.wrong(format!("{signed:?} at {host}"));
+        }
+        match signed.service.as_str() {
+            "sts" => self.sts(asked),
+            "glue" => self.glue(asked),
+            _ => self.wrong(format!("{signed:?}")),
+        }
+    }
+
+    fn wrong(&self, what: String) -> Answer {
+        let answer = Answer::glue_error("InvalidSignatureException", "It is not signed so.");
+        self.wrong.lock().unwrap().push(what);
+        answer
+    }
+
+    fn sts(&self, asked: &Asked) -> Answer {
+        let signed = asked.signed();
+        if signed.access_key_id != BASE_KEY || !asked.is_signed_with(SECRET_KEY) {
+            return self.wrong(format!("{signed:?}"));
+        }
+        assert_eq!(asked.field("Action"), "AssumeRole");
+        let arn = asked.field("RoleArn");
+        let known = (0..ACCOUNTS + TROUBLE.len()).find(|n| role(*n) == arn);
+        let Some(n) =
+            known.filter(|n| asked.field("ExternalId") == external_id(*n).unwrap_or_default())
+        else {
+            return sts_error("AccessDenied", "not with this id").into();
+        };
+        let trouble = TROUBLE.iter().find(|(_, number)| *number == n);
+        let live_for = match trouble.map(|(name, _)| *name) {
+            Some("ending") => ENDING,
+            Some(_) if self.is_well.load(Ordering::SeqCst) => 3600.0,
+            Some("refused") => return sts_error("AccessDenied", "not you").into(),
+            Some(_) => return sts_error("Throttling", "Rate exceeded").into(),
+            None => 3600.0,
+        };
+        let mut sessions = self.sessions.lock().unwrap();
+        let key = format!("ASIA{n}N{}", sessions.len());
+        let session = Session {
+            account: account(n),
+            ends: Instant::now() + Duration::from_secs_f64(live_for),
+        };
+        sessions.insert(key.clone(), session);
+        let (secret, token, expiration) = (secret_of(&key), token_of(&key), in_seconds(live_for));
+        Answer::text(
+            200,
+            format!(
+                "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>{secret}</SecretAccessKey>\
+                 <SessionToken>{token}</SessionToken><Expiration>{expiration}</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"
+            ),
+        )
+    }
+
+    fn glue(&self, asked: &Asked) -> Answer {
+        let signed = asked.signed();
+        let key = &signed.access_key_id;
+        let sessions = self.sessions.lock().unwrap();
+        let Some(session) = sessions.get(key) else {
+            return self.wrong(format!("{signed:?}: nobody's key"));
+        };
+        if signed.session_token != token_of(key) || !asked.is_signed_with(&secret_of(key)) {
+            return self.wrong(format!("{signed:?}: its secret or token is another"));
+        }
+        if Instant::now() > session.ends {
+            return self.wrong(format!("{signed:?}: it has expired"));
+        }
+        Answer::integrations(&integrations(&session.account, &signed.region))
+    }
+}
+
+/// How often each role was assumed.
+fn assumed(cloud: &Cloud) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for asked in cloud.asked_of("sts.") {
+        *counts.entry(asked.field("RoleArn")).or_default() += 1;
+    }
+    counts
+}
+
+fn up(scrape: &Scrape) -> BTreeMap<(String, String), f64> {
+    let rows = scrape.rows("glue_integration_exporter_scope_up", &[]);
+    rows.into_iter()
+        .map(|(labels, up)| ((labels["scope"].clone(), labels["aws_region"].clone()), up))
+        .collect()
+}
+
+/// Which scopes are down, and that it is for their credentials.
+fn down(scrape: &Scrape) -> BTreeSet<String> {
+    let failures = scrape.rows("glue_integration_exporter_poll_failures_total", &[]);
+    for (labels, count) in failures {
+        assert!(
+            count == 0.0 || labels["reason"] == "credentials",
+            "{labels:?}"
+        );
+    }
+    let down = up(scrape).into_iter().filter(|(_, up)| *up == 0.0);
+    down.map(|((scope, _), _)| scope).collect()
+}
+
+fn start(cloud: &Cloud) -> (Setup, Daemon) {
+    let setup = Setup::bare()
+        .file("config.yaml", &config("60s"))
+        .file(
+            "profiles",
+            &format!("[profile stranger]\naws_access_key_id = {BASE_KEY}\naws_secret_access_key = guessed\n"),
+        )
+        .env("AWS_CONFIG_FILE", "profiles")
+        .env("AWS_ACCESS_KEY_ID", BASE_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    let setup = cloud.around(setup);
+    let daemon = setup.daemon(&[]);
+    (setup, daemon)
+}
+
+#[test]
+fn every_account_and_region_is_watched_with_its_own_credentials() {
+    let aws = Arc::new(Aws::default());
+    let answering = Arc::clone(&aws);
+    let cloud = Cloud::start(move |asked| answering.answer(asked));
+    let (setup, daemon) = start(&cloud);
+    let pairs = ACCOUNTS * REGIONS.len();
+    let all = pairs + TROUBLE.len() + 1;
+    let page = until("everything has been polled", SLOW, || {
+        let ready = daemon.get("/-/ready").status == 200;
+        let page = ready.then(|| daemon.scrape())?;
+        (up(&page).len() == all).then_some(page)
+    });
+
+    // Every integration once, with the labels of where it is.
+    let mut expected = BTreeSet::new();
+    for n in (0..ACCOUNTS).chain([22]) {
+        for region in REGIONS {
+            if n < ACCOUNTS || region == TROUBLED_REGION {
+                let arns = integrations(&account(n), region).into_iter();
+                expected.extend(arns.map(|arn| (account(n), region.to_owned(), arn)));
+            }
+        }
+    }
+    let infos = page.rows("aws_glue_integration_info", &[]);
+    let shown: BTreeSet<_> = infos
+        .iter()
+        .map(|(labels, _)| {
+            let of = |name: &str| labels[name].clone();
+            (
+                of("aws_account_id"),
+                of("aws_region"),
+                of("integration_arn"),
+            )
+        })
+        .collect();
+    assert_eq!(shown, expected);
+    assert_eq!(infos.len(), expected.len());
+    let broken = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(down(&page), broken(&["refused", "throttled", "stranger"]));
+
+    // Each role is assumed once, in whichever region, however many there are.
+    let once = |assumed: BTreeMap<String, usize>| {
+        for n in 0..ACCOUNTS {
+            assert_eq!(assumed[&role(n)], 1, "{assumed:?}");
+        }
+    };
+    once(assumed(&cloud));
+    let asked = cloud.asked_of("glue.").into_iter();
+    let asked: BTreeSet<_> = asked
+        .map(|asked| (asked.signed().access_key_id, asked.host))
+        .collect();
+    assert_eq!(
+        asked.len(),
+        pairs + 2,
+        "each pair with one key, the stranger and the role whose credentials end"
+    );
+
+    // Nothing has to be started again, and nobody is asked again who was asked.
+    aws.is_well.store(true, Ordering::SeqCst);
+    fs::write(setup.path("config.yaml"), config("10s")).unwrap();
+    daemon.process.signal(Signal::HUP);
+    until("all have polled again", SLOW, || {
+        let polls = cloud.asked_of("glue.").len();
+        (polls >= 2 * pairs && down(&daemon.scrape()) == broken(&["stranger"])).then_some(())
+    });
+    let (from, interval) = (Instant::now(), Duration::from_secs(10));
+    until("an interval has passed", SLOW, || {
+        (from.elapsed() >= interval).then_some(())
+    });
+    let page = daemon.scrape();
+    assert_eq!(down(&page), broken(&["stranger"]));
+    once(assumed(&cloud));
+    let ending = assumed(&cloud)[&role(22)];
+    assert!((2..=5).contains(&ending), "{ending}");
+    let ended = page.value(
+        "glue_integration_exporter_poll_failures_total",
+        &[("scope", "ending"), ("reason", "credentials")],
+    );
+    assert_eq!(ended, Some(0.0));
+    let wrong = aws.wrong.lock().unwrap().clone();
+    assert!(!wrong.is_empty(), "the stranger's");
+    for what in wrong {
+        assert!(
+            what.contains("\"AKIDBASE\"") && what.contains("\"glue\""),
+            "{what}"
+        );
+    }
+
+    // The polls of one interval, by the second within it, and by pair.
+    let mut by_second = [0; 10];
+    let mut by_pair: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for asked in cloud.asked_of("glue.") {
+        let since = asked.at.checked_duration_since(from);
+        let second = since.and_then(|since| usize::try_from(since.as_secs()).ok());
+        if let Some(polls) = second.and_then(|second| by_second.get_mut(second)) {
+            *polls += 1;
+            let signed = asked.signed();
+            *by_pair
+                .entry((signed.access_key_id, signed.region))
+                .or_default() += 1;
+        }
+    }
+    let polls: usize = by_second.iter().sum();
+    assert!(polls.abs_diff(all) < all / 20, "{polls}");
+    assert!(by_pair.values().all(|polls| *polls <= 2), "{by_pair:?}");
+    // A tenth of the pairs would be even.
+    assert!(
+        by_second.iter().all(|polls| *polls < all / 4),
+        "{by_second:?}"
+    );
+}

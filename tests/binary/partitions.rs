@@ -1,0 +1,166 @@
+//! Which hosts are asked: in each partition, and with the SDK's own switches for FIPS and dual-stack endpoints. Glue and STS alike.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::cloud::{Answer, Asked, Cloud};
+use crate::double::{ASSUMED_KEY, sts_answer};
+use crate::exposition::Scrape;
+use crate::support::{SECRET_KEY, Setup};
+
+const FIPS: &str = "AWS_USE_FIPS_ENDPOINT=true";
+const DUAL_STACK: &str = "AWS_USE_DUALSTACK_ENDPOINT=true";
+
+/// Partition, region, and the switches: of the environment in upper case, of the profile in lower case.
+const CASES: &[(&str, &str, &[&str])] = &[
+    ("aws", "eu-west-1", &[]),
+    ("aws", "us-east-1", &[FIPS]),
+    ("aws", "us-west-2", &["use_fips_endpoint = true"]),
+    ("aws", "eu-west-1", &[DUAL_STACK]),
+    ("aws", "eu-west-1", &["use_dualstack_endpoint = true"]),
+    ("aws", "us-east-2", &[FIPS, DUAL_STACK]),
+    ("aws-cn", "cn-north-1", &[]),
+    ("aws-cn", "cn-northwest-1", &[DUAL_STACK]),
+    ("aws-us-gov", "us-gov-east-1", &[]),
+    ("aws-us-gov", "us-gov-west-1", &[FIPS]),
+];
+
+/// The role, and one integration in the region that the request is signed for.
+fn plays(partition: &str, asked: &Asked) -> Answer {
+    if !asked.is_signed_with(SECRET_KEY) {
+        return Answer::glue_error("InvalidSignatureException", "not signed so");
+    }
+    if asked.host.starts_with("sts") {
+        assert_eq!(asked.field("RoleArn"), role(partition));
+        return sts_answer(&asked.form(), Ok("3000-01-01T00:00:00Z")).into();
+    }
+    Answer::integrations(&[integration(partition, &asked.signed().region)])
+}
+
+fn role(partition: &str) -> String {
+    format!("arn:{partition}:iam::111122223333:role/reader")
+}
+
+fn integration(partition: &str, region: &str) -> String {
+    format!("arn:{partition}:glue:{region}:111122223333:integration:a")
+}
+
+/// A scope that assumes the role, itself or by its profile.
+fn setup(
+    cloud: &Cloud,
+    by_profile: bool,
+    (partition, region, switches): (&str, &str, &[&str]),
+) -> Setup {
+    let (role, arn) = (role(partition), integration(partition, region));
+    let keys = format!("aws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = {SECRET_KEY}\n");
+    let (of_scope, mut profile) = if by_profile {
+        (
+            String::new(),
+            format!("role_arn = {role}\nsource_profile = keys\n"),
+        )
+    } else {
+        (format!("role_arn: '{role}', "), keys.clone())
+    };
+    let config =
+        format!("scopes: [{{name: all, profile: lake, {of_scope}integration_arns: ['{arn}']}}]\n");
+    let mut setup = Setup::bare()
+        .file("config.yaml", &config)
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    for switch in switches {
+        match switch.split_once('=') {
+            Some((name, value)) if name.starts_with("AWS_") => setup = setup.env(name, value),
+            _ => profile += &format!("{switch}\n"),
+        }
+    }
+    let setup = setup.file(
+        "profiles",
+        &format!("[profile lake]\n{profile}[profile keys]\n{keys}"),
+    );
+    let path = setup.path("profiles").display().to_string();
+    cloud.around(setup.env("AWS_CONFIG_FILE", &path))
+}
+
+/// What STS and then Glue are asked by one poll.
+fn asked(by_profile: bool, case: (&'static str, &str, &[&str])) -> [Asked; 2] {
+    let (partition, region, _) = case;
+    let cloud = Cloud::start(move |asked| plays(partition, asked));
+    let ended = setup(&cloud, by_profile, case).run(&["once"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let page = Scrape::of(&ended.stdout);
+    assert_eq!(page.status(&integration(partition, region)), Some("ACTIVE"));
+    let [sts, glue] = <[Asked; 2]>::try_from(cloud.asked()).unwrap();
+    for (asked, service, key) in [(&sts, "sts", "AKIDEXAMPLE"), (&glue, "glue", ASSUMED_KEY)] {
+        let signed = asked.signed();
+        assert_eq!(
+            (&*signed.access_key_id, &*signed.region, &*signed.service),
+            (key, region, service)
+        );
+        assert_eq!(asked.header("host"), asked.host);
+    }
+    [sts, glue]
+}
+
+/// The README shows them.
+#[test]
+fn the_hosts_of_each_partition_and_switch_are_asked() {
+    let mut table =
+        String::from("| region | switches | Glue is asked at | and STS at |\n|---|---|---|---|\n");
+    for case in CASES {
+        let [sts, glue] = asked(false, *case);
+        let (_, region, switches) = case;
+        let switches: Vec<String> = switches
+            .iter()
+            .map(|switch| format!("`{switch}`"))
+            .collect();
+        table += &format!(
+            "| `{region}` | {} | `{}` | `{}` |\n",
+            switches.join(", "),
+            glue.host,
+            sts.host
+        );
+        // Whoever assumes the role.
+        let by_profile = asked(true, *case).map(|asked| asked.host);
+        assert_eq!(by_profile, [sts.host, glue.host], "{case:?}");
+    }
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write("tests/partitions/hosts.md", &table).unwrap();
+    }
+    let expected = fs::read_to_string("tests/partitions/hosts.md").unwrap_or_default();
+    assert_eq!(table, expected, "UPDATE=1 writes it anew");
+}
+
+#[test]
+fn check_and_iam_keep_to_the_partition() {
+    let cloud = Cloud::start(|_| Answer::text(500, ""));
+    for (partition, region) in [
+        ("aws", "eu-west-1"),
+        ("aws-cn", "cn-north-1"),
+        ("aws-us-gov", "us-gov-west-1"),
+    ] {
+        let setup = setup(&cloud, false, (partition, region, &[]));
+        let check = setup.run(&["check"]);
+        assert_eq!(check.code, Some(0), "{}", check.stderr);
+        assert!(check.stdout.contains(&role(partition)));
+        let iam = setup.run(&["iam"]);
+        assert_eq!(iam.code, Some(0), "{}", iam.stderr);
+        let json: Value = serde_json::from_str(&iam.stdout).unwrap();
+        assert_eq!(json["identities"][0]["partition"], partition);
+        let arns = format!("arn:{partition}:");
+        assert_eq!(
+            iam.stdout.matches("arn:").count(),
+            iam.stdout.matches(&arns).count(),
+            "{}",
+            iam.stdout
+        );
+        // A role of another partition can be assumed with nobody's credentials.
+        let config = fs::read_to_string(setup.path("config.yaml")).unwrap();
+        let config = config.replace(&role(partition), &role("aws-iso"));
+        fs::write(setup.path("config.yaml"), config).unwrap();
+        let refused = setup.run(&["check"]);
+        assert_eq!(refused.code, Some(2));
+        let told = format!("and {region} is not in it; allowed: a role of `{partition}`");
+        assert!(refused.stderr.contains(&told), "{}", refused.stderr);
+    }
+    assert!(cloud.asked().is_empty());
+}
