@@ -204,6 +204,30 @@ fn a_load_that_hangs_in_one_region_holds_up_no_other() {
     });
 }
 
+/// Twelve regions want them. What the first of them brings late serves the others, and only one more has tried by then.
+#[test]
+fn a_slow_sts_is_not_asked_by_every_region() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let sts = Double::sts(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        std::thread::park_timeout(Duration::from_millis(2_300));
+        Ok("3000-01-01T00:00:00Z")
+    });
+    let sim = simulator(World::of(Vec::new()));
+    let regions: Vec<String> = (1..=12).map(|n| format!("eu-west-{n}")).collect();
+    let config = format!(
+        "polling: {{interval: 1h}}\nscopes: [{{name: all, regions: [{}], role_arn: '{ROLE}'}}]\n",
+        regions.join(", ")
+    );
+    let setup = Setup::new(&sim, &config).env("AWS_ENDPOINT_URL_STS", &sts.url());
+    let _daemon = setup.daemon(&[]);
+    until("all regions are polled", SOON, || {
+        (sim.handle.requests().len() >= regions.len()).then_some(())
+    });
+    assert!((1..=3).contains(&calls.load(Ordering::SeqCst)), "{calls:?}");
+}
+
 #[test]
 fn a_token_file_that_rotates() {
     let sts = Double::sts(|asked| match asked["WebIdentityToken"].as_str() {

@@ -16,9 +16,10 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, future};
 use aws_sdk_glue::config::{SharedCredentialsProvider, SharedHttpClient};
 use std::fmt;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::pin::pin;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -30,6 +31,8 @@ const KEPT: Duration = Duration::from_secs(300);
 const SPARE: Duration = Duration::from_secs(60);
 /// A security token service answers in less.
 const TURN: Duration = Duration::from_secs(2);
+/// No region waits longer for what others load: where it is slow everywhere, a second region has tried by then, and not all of them.
+const PATIENCE: Duration = Duration::from_secs(4);
 /// Credentials that do not say when they expire serve other regions for so long: those that start together.
 const SHARED: Duration = Duration::from_secs(30);
 /// Seen in CloudTrail and in the assumed role's ARN: a fixed name lets a policy or a person recognise the exporter.
@@ -114,7 +117,7 @@ impl Origin {
 /// security token service that fails or hangs in one region costs that region alone, and what any of them has loaded serves all.
 #[derive(Default)]
 pub struct Loader {
-    /// Held by the region that loads.
+    /// Held by the region that loads, for a while.
     turn: Mutex<()>,
     kept: std::sync::Mutex<Option<Loaded>>,
 }
@@ -138,7 +141,7 @@ impl Loader {
         loaded
     }
 
-    fn kept(&self) -> MutexGuard<'_, Option<Loaded>> {
+    fn kept(&self) -> std::sync::MutexGuard<'_, Option<Loaded>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -198,16 +201,26 @@ impl Provider {
         let loaded = match self.loader.fresh() {
             Some(kept) => kept,
             None => {
-                // Another region may be about to have them. One that takes too long is not waited for.
-                let _turn = tokio::time::timeout(TURN, self.loader.turn.lock()).await;
+                // Another region may be about to have them.
+                let turn = tokio::time::timeout(PATIENCE, self.loader.turn.lock()).await;
                 match self.loader.fresh() {
                     Some(kept) => kept,
-                    None => self.loader.keep(self.load_anew().await?),
+                    None => self.loader.keep(self.load_in_turn(turn.ok()).await?),
                 }
             }
         };
         *self.handed_out() = Some(loaded.at);
         Ok(loaded.credentials)
+    }
+
+    /// A load that takes too long goes on without its turn, and the next region tries its own.
+    async fn load_in_turn(&self, turn: Option<MutexGuard<'_, ()>>) -> provider::Result {
+        let mut load = pin!(self.load_anew());
+        if let Ok(loaded) = tokio::time::timeout(TURN, &mut load).await {
+            return loaded;
+        }
+        drop(turn);
+        load.await
     }
 
     async fn load_anew(&self) -> provider::Result {
@@ -241,7 +254,7 @@ impl Provider {
         loaded.unwrap_or_else(|panicked| Err(CredentialsError::unhandled(panicked)))
     }
 
-    fn handed_out(&self) -> MutexGuard<'_, Option<Instant>> {
+    fn handed_out(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
         self.handed_out
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
