@@ -105,7 +105,7 @@ pub struct Cloud {
 
 struct Shared {
     answering: Box<Answering>,
-    asked: Mutex<Vec<Asked>>,
+    asked: Mutex<Vec<Arc<Asked>>>,
     issuer: CertifiedIssuer<'static, KeyPair>,
     /// For each host.
     tls: Mutex<HashMap<String, Arc<ServerConfig>>>,
@@ -151,15 +151,15 @@ impl Cloud {
     }
 
     /// All requests that were answered, in the order in which they came.
-    pub fn asked(&self) -> Vec<Asked> {
-        self.shared.asked.lock().unwrap().clone()
+    pub fn asked(&self) -> Vec<Arc<Asked>> {
+        self.asked_of("")
     }
 
     /// What was asked of hosts whose names begin so.
-    pub fn asked_of(&self, host: &str) -> Vec<Asked> {
-        let mut asked = self.asked();
-        asked.retain(|asked| asked.host.starts_with(host));
-        asked
+    pub fn asked_of(&self, host: &str) -> Vec<Arc<Asked>> {
+        let asked = self.shared.asked.lock().unwrap();
+        let of_host = asked.iter().filter(|asked| asked.host.starts_with(host));
+        of_host.cloned().collect()
     }
 }
 
@@ -200,7 +200,7 @@ impl Shared {
 
     fn answer(&self, asked: Asked) -> String {
         let answer = (self.answering)(&asked);
-        self.asked.lock().unwrap().push(asked);
+        self.asked.lock().unwrap().push(Arc::new(asked));
         let Answer {
             status,
             media_type,

@@ -1,6 +1,7 @@
 //! Which hosts are asked: in each partition, and with the SDK's own switches for FIPS and dual-stack endpoints. Glue and STS alike.
 
 use std::fs;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -82,14 +83,14 @@ fn setup(
 }
 
 /// What STS and then Glue are asked by one poll.
-fn asked(by_profile: bool, case: (&'static str, &str, &[&str])) -> [Asked; 2] {
+fn asked(by_profile: bool, case: (&'static str, &str, &[&str])) -> [Arc<Asked>; 2] {
     let (partition, region, _) = case;
     let cloud = Cloud::start(move |asked| plays(partition, asked));
     let ended = setup(&cloud, by_profile, case).run(&["once"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let page = Scrape::of(&ended.stdout);
     assert_eq!(page.status(&integration(partition, region)), Some("ACTIVE"));
-    let [sts, glue] = <[Asked; 2]>::try_from(cloud.asked()).unwrap();
+    let [sts, glue] = <[Arc<Asked>; 2]>::try_from(cloud.asked()).unwrap();
     for (asked, service, key) in [(&sts, "sts", "AKIDEXAMPLE"), (&glue, "glue", ASSUMED_KEY)] {
         let signed = asked.signed();
         assert_eq!(
@@ -120,8 +121,8 @@ fn the_hosts_of_each_partition_and_switch_are_asked() {
             sts.host
         );
         // Whoever assumes the role.
-        let by_profile = asked(true, *case).map(|asked| asked.host);
-        assert_eq!(by_profile, [sts.host, glue.host], "{case:?}");
+        let by_profile = asked(true, *case).map(|asked| asked.host.clone());
+        assert_eq!(by_profile, [&*sts.host, &*glue.host], "{case:?}");
     }
     if std::env::var_os("UPDATE").is_some() {
         fs::write("tests/partitions/hosts.md", &table).unwrap();
