@@ -15,9 +15,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How many times as long as publishing took nothing is published after it. With a hundred polls a second, a page after each would
-/// take a whole core to be read by one scrape in fifteen seconds.
-const PAUSE: u32 = 3;
+/// How many times as long as publishing takes there is nothing published. With a hundred polls a second, a page after each would take a
+/// whole core to be read by one scrape in fifteen seconds.
+const PAUSES: u32 = 3;
+/// So much of these pauses may be owed: polls that end now and then are published at once.
+const OWED: Duration = Duration::from_millis(500);
 
 /// Everything known, and the page that shows it.
 pub struct Board {
@@ -129,6 +131,7 @@ impl Board {
     /// # Panics
     /// If rendering does.
     pub async fn publish(self: Arc<Self>, stop: CancellationToken) {
+        let mut paid = Instant::now();
         loop {
             let started = Instant::now();
             // No scrape and no poll waits behind it.
@@ -146,8 +149,9 @@ impl Board {
                     None => std::future::pending().await,
                 }
             };
+            paid = paid.max(started) + started.elapsed() * (1 + PAUSES);
             let changed = async {
-                tokio::time::sleep(started.elapsed() * PAUSE).await;
+                tokio::time::sleep_until(paid.checked_sub(OWED).unwrap_or(started)).await;
                 self.changed.notified().await;
             };
             tokio::select! {

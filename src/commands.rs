@@ -150,7 +150,7 @@ async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
     }
     loaded.warn_of_open_files();
     let sdk = Sdk::new(Arc::clone(&own) as _);
-    let clients = Clients::of_aws(loaded.requests_per_second, sdk);
+    let clients = Clients::of_aws(&loaded, sdk);
     serve(source, loaded, clients, own, flags.web, signals).await
 }
 
@@ -244,7 +244,7 @@ async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
         own: Arc::clone(&own),
         clock: clock.clone(),
         source,
-        clients: Clients::of_aws(loaded.requests_per_second, Sdk::new(Arc::clone(&own) as _)),
+        clients: Clients::of_aws(&loaded, Sdk::new(Arc::clone(&own) as _)),
     };
     board.label_tags(&loaded.tag_labels);
     let all_up = exporter.once(loaded.watches).await;
@@ -286,7 +286,7 @@ async fn check_online(
     let own = own_metrics(shard)?;
     let rate = loaded.requests_per_second;
     let sdk = Sdk::new(own);
-    let mut clients = Clients::of_aws(rate, sdk.clone());
+    let mut clients = Clients::of_aws(&loaded, sdk.clone());
     let mut watches = Vec::with_capacity(loaded.watches.len());
     for watch in loaded.watches {
         let client = clients.client(&watch).await;

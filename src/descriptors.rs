@@ -11,8 +11,6 @@ const OWN: usize = 32;
 const ENDPOINTS: usize = 72;
 /// More connections that wait for their next use do nothing for polls that are spread over their interval.
 const MOST_IDLE: usize = 64;
-/// A request, and loading the credentials for it.
-const OF_A_CLIENT: usize = 2;
 
 /// How many descriptors there are for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +21,8 @@ pub struct Descriptors {
     pub scrapers: usize,
     /// Connections to each of AWS's endpoints that wait for their next use.
     pub idle: usize,
-    /// Requests to AWS that are under way at a time.
+    /// Requests to AWS that are under way at a time, and besides as many loads of credentials.
     pub requests: usize,
-    /// Loads of credentials at a time that no client has its own descriptor for.
-    pub loads: usize,
 }
 
 impl Descriptors {
@@ -42,25 +38,18 @@ impl Descriptors {
         let aws = most.saturating_sub(scrapers + OWN);
         let idle = (aws / 8 / ENDPOINTS).clamp(1, MOST_IDLE);
         let under_way = aws.saturating_sub(idle * ENDPOINTS);
-        let loads = (under_way / 32).max(1);
         Self {
             limit,
             scrapers,
             idle,
-            requests: under_way.saturating_sub(loads).max(1),
-            loads,
+            requests: (under_way / 2).max(1),
         }
     }
 
-    /// For so many clients, each one set of credentials in one region, there are descriptors with which none ever waits for another's.
-    pub fn clients(&self) -> usize {
-        self.requests / OF_A_CLIENT
-    }
-
-    /// The least power of two that is a limit with descriptors for so many clients.
-    pub fn limit_for(clients: usize) -> usize {
+    /// The least power of two that is a limit with descriptors for so many requests.
+    pub fn limit_for(requests: usize) -> usize {
         let mut limit: usize = 1_024;
-        while Self::of_limit(Some(limit)).clients() < clients {
+        while Self::of_limit(Some(limit)).requests < requests {
             let Some(double) = limit.checked_mul(2) else {
                 return usize::MAX;
             };
@@ -91,26 +80,25 @@ mod tests {
     fn what_is_handed_out_is_there() {
         for limit in [0, 1, 16, 64, 256, 1_024, 4_096, 65_536, 1 << 20, 1 << 40] {
             let shares = Descriptors::of_limit(Some(limit));
-            let taken =
-                shares.scrapers + OWN + shares.idle * ENDPOINTS + shares.requests + shares.loads;
+            let taken = shares.scrapers + OWN + shares.idle * ENDPOINTS + shares.requests * 2;
             // One of each there must be, whether it can be had or not.
             assert!(taken <= limit || limit < 256, "{limit}: {shares:?}");
         }
     }
 
     #[test]
-    fn three_hundred_clients_do_with_what_every_process_has() {
-        assert!(Descriptors::of_limit(Some(1_024)).clients() >= 300);
+    fn three_hundred_pairs_do_with_what_every_process_has() {
+        assert!(Descriptors::of_limit(Some(1_024)).requests >= 300);
         assert_eq!(Descriptors::limit_for(300), 1_024);
     }
 
     #[test]
     fn the_limit_that_is_asked_for_is_enough_and_half_of_it_is_not() {
-        for clients in [1, 400, 6_000, 17_000, 100_000] {
-            let limit = Descriptors::limit_for(clients);
-            assert!(Descriptors::of_limit(Some(limit)).clients() >= clients);
-            assert!(limit == 1_024 || Descriptors::of_limit(Some(limit / 2)).clients() < clients);
+        for requests in [1, 400, 6_000, 17_000, 100_000] {
+            let limit = Descriptors::limit_for(requests);
+            assert!(Descriptors::of_limit(Some(limit)).requests >= requests);
+            assert!(limit == 1_024 || Descriptors::of_limit(Some(limit / 2)).requests < requests);
         }
-        assert!(Descriptors::of_limit(None).clients() > 1 << 40);
+        assert!(Descriptors::of_limit(None).requests > 1 << 40);
     }
 }

@@ -191,6 +191,11 @@ pub type PageFuture<'a> = Pin<Box<dyn Future<Output = Result<Page, GlueError>> +
 
 /// AWS Glue as one set of credentials sees it in one region.
 pub trait Glue: Send + Sync {
+    /// How many requests one scope may have under way here at once, so that no other has to wait for them.
+    fn most_at_once(&self) -> usize {
+        usize::MAX
+    }
+
     /// Asks for one page of `DescribeInboundIntegrations`. That a configured integration does not exist is an answer: an empty page.
     fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a>;
 

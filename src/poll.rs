@@ -174,7 +174,8 @@ impl Poller {
     /// Asks every query, as many at once as the watch allows, and ends by the watch's timeout.
     async fn ask(&mut self) -> PollResult {
         let started = self.clock.now();
-        let (timeout, concurrency) = (self.watch.timeout, self.watch.concurrency);
+        let timeout = self.watch.timeout;
+        let concurrency = self.watch.concurrency.min(self.glue.most_at_once());
         let pace = Arc::new(PollPace::new(started.at, timeout, concurrency));
         let mut turns = Turns::new(&self.watch, &self.last_time);
         let mut under_way: JoinSet<Turn> = JoinSet::new();

@@ -63,21 +63,27 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Says so if there are more clients than connections that can be open: where endpoints hang, scopes would wait for each other.
+    /// Says so if there are more pairs than connections that can be open: where endpoints hang, they would wait for each other.
     pub fn warn_of_open_files(&self) {
         let descriptors = Descriptors::of_process();
-        let clients = clients(&self.watches).len();
-        if clients > descriptors.clients() {
+        let requests = at_a_time(&self.watches);
+        if requests > descriptors.requests {
             tracing::warn!(
                 limit = descriptors.limit,
-                needed = Descriptors::limit_for(clients),
-                pairs = clients,
-                enough_for = descriptors.clients(),
-                "the hard limit of open files (LimitNOFILE, ulimit -n) is too low for so many pairs of credentials and region: where AWS hangs, \
-                 scopes will wait for each other"
+                needed = Descriptors::limit_for(requests),
+                requests,
+                enough_for = descriptors.requests,
+                "the hard limit of open files (LimitNOFILE, ulimit -n) is too low for a request of every scope and region at a time: where AWS \
+                 hangs, they will wait for each other"
             );
         }
     }
+}
+
+/// A request of each pair of scope and region, and of each that asks for names another.
+fn at_a_time(watches: &[Watch]) -> usize {
+    let describing = watches.iter().filter(|watch| watch.describe);
+    watches.len() + describing.count()
 }
 
 /// What there is one client for, each.
@@ -127,8 +133,9 @@ enum Endpoint {
 
 impl Clients {
     /// Clients of AWS. What else `sdk` makes has its credentials from the same loads.
-    pub fn of_aws(requests_per_second: u16, sdk: Sdk) -> Self {
-        Self::new(requests_per_second, Endpoint::Aws(sdk))
+    pub fn of_aws(loaded: &Loaded, sdk: Sdk) -> Self {
+        sdk.share_out(at_a_time(&loaded.watches));
+        Self::new(loaded.requests_per_second, Endpoint::Aws(sdk))
     }
 
     /// Clients of a simulated endpoint.
@@ -174,6 +181,9 @@ impl Clients {
     /// Keeps to another rate from now on, and drops the clients that none of `watches` uses.
     pub fn reconfigure(&mut self, watches: &[Watch], requests_per_second: u16) {
         self.requests_per_second = requests_per_second;
+        if let Endpoint::Aws(sdk) = &self.endpoint {
+            sdk.share_out(at_a_time(watches));
+        }
         for (_, budget) in self.kept.values() {
             budget.set(requests_per_second);
         }

@@ -33,7 +33,7 @@ use call::Call;
 use credentials::{LOAD_TIMEOUT, Loader, Origin, Provider};
 use metered::Metered;
 use resolver::Resolver;
-use sockets::{Part, Sockets};
+use sockets::Sockets;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -92,17 +92,21 @@ impl Sdk {
         budget: Budget,
     ) -> AwsGlue {
         let origin = self.origin(credentials, region);
-        let sockets = Arc::new(self.sockets.part());
         let provider = Arc::new(Provider::new(
             self.loader(credentials),
             Arc::clone(&origin),
-            Some(Arc::clone(&sockets)),
+            Some(self.sockets.clone()),
         ));
         let shared: Arc<dyn ProvideCredentials> = Arc::<Provider>::clone(&provider);
         let builder = Builder::from(&origin.sdk_config().await)
             .credentials_provider(SharedCredentialsProvider::new(shared));
         let provided = (credentials.clone(), Some(provider));
-        self.client(builder, region, provided, sockets, budget)
+        self.client(builder, region, provided, budget)
+    }
+
+    /// So many pairs of scope and region may make requests at the same time, or listings of names.
+    pub fn share_out(&self, pairs: usize) {
+        self.sockets.share_out(pairs);
     }
 
     fn loader(&self, credentials: &Credentials) -> Arc<Loader> {
@@ -157,7 +161,6 @@ impl Sdk {
             Builder::from(&config),
             region,
             (Credentials::default(), None),
-            Arc::new(sdk.sockets.part()),
             budget,
         )
     }
@@ -167,7 +170,6 @@ impl Sdk {
         builder: Builder,
         region: &RegionName,
         (credentials, provider): (Credentials, Option<Arc<Provider>>),
-        sockets: Arc<Part>,
         budget: Budget,
     ) -> AwsGlue {
         let config = builder
@@ -191,7 +193,7 @@ impl Sdk {
             region: region.clone(),
             credentials,
             provider,
-            sockets,
+            sockets: self.sockets.clone(),
             budget,
             observer: Arc::clone(&self.observer),
         }
@@ -257,7 +259,7 @@ pub struct AwsGlue {
     region: RegionName,
     credentials: Credentials,
     provider: Option<Arc<Provider>>,
-    sockets: Arc<Part>,
+    sockets: Sockets,
     budget: Budget,
     observer: Arc<dyn Observer>,
 }
@@ -271,6 +273,10 @@ struct Connection {
 }
 
 impl Glue for AwsGlue {
+    fn most_at_once(&self) -> usize {
+        self.sockets.each()
+    }
+
     fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a> {
         Box::pin(self.inbound_integrations(request))
     }

@@ -4,7 +4,7 @@
 //! does not end the load: one that takes longer than a request may is there for the next, and a process that hangs is not started a
 //! second time beside itself.
 
-use super::sockets::Part;
+use super::sockets::Sockets;
 use super::{children, reason};
 use crate::clock::Clock;
 use crate::config::Credentials;
@@ -165,7 +165,7 @@ pub struct Provider {
     loader: Arc<Loader>,
     origin: Arc<Origin>,
     /// None where its loads are part of another one's.
-    sockets: Option<Arc<Part>>,
+    sockets: Option<Sockets>,
     under_way: Mutex<Option<(Instant, JoinHandle<provider::Result>)>>,
     /// When what it handed out last was loaded.
     handed_out: std::sync::Mutex<Option<Instant>>,
@@ -173,7 +173,7 @@ pub struct Provider {
 
 impl Provider {
     /// Loads nothing yet.
-    pub fn new(loader: Arc<Loader>, origin: Arc<Origin>, sockets: Option<Arc<Part>>) -> Self {
+    pub fn new(loader: Arc<Loader>, origin: Arc<Origin>, sockets: Option<Sockets>) -> Self {
         Self {
             loader,
             origin,

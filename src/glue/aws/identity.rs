@@ -8,7 +8,6 @@ use crate::glue::{GlueError, Reason};
 use aws_credential_types::provider::ProvideCredentials;
 use aws_sdk_sts::operation::RequestId;
 use aws_smithy_types::retry::RetryConfig;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -47,11 +46,7 @@ impl Sdk {
             let what_to_do = words::what_to_do(why, credentials);
             GlueError::new(Reason::Credentials, format!("{why}{what_to_do}"))
         };
-        let provider = Provider::new(
-            self.loader(credentials),
-            origin,
-            Some(Arc::new(self.sockets.part())),
-        );
+        let provider = Provider::new(self.loader(credentials), origin, Some(self.sockets.clone()));
         let loaded = tokio::time::timeout_at(deadline, provider.provide_credentials())
             .await
             .map_err(|_elapsed| unloaded(words::LATE))?
