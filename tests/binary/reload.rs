@@ -50,7 +50,9 @@ fn since(scrape: &Scrape) -> Option<f64> {
 fn polled(daemon: &Daemon, scope: &str, times: f64) -> Scrape {
     until("the polls have ended", SOON, || {
         let scrape = daemon.scrape();
-        (scrape.of_scope("polls_total", scope) >= Some(times)).then_some(scrape)
+        // Counted a moment before the page has it.
+        let shown = scrape.of_scope("scope_up", scope).is_some();
+        (shown && scrape.of_scope("polls_total", scope) >= Some(times)).then_some(scrape)
     })
 }
 
