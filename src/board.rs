@@ -113,10 +113,15 @@ impl Board {
         Arc::clone(&self.page.borrow())
     }
 
+    /// Tells when there is another page.
+    pub fn pages(&self) -> watch::Receiver<Arc<Page>> {
+        self.page.subscribe()
+    }
+
     /// The page once every scope that was there at the start has been polled, and been asked for its names, well or badly; after `limit`, or when `stop` asks
     /// for it, the page as it is then.
     pub async fn first_page(&self, limit: Duration, stop: &CancellationToken) -> Arc<Page> {
-        let mut pages = self.page.subscribe();
+        let mut pages = self.pages();
         tokio::select! {
             // The sender lives in self, so waiting ends by one of these three.
             _ = pages.wait_for(|page| page.is_complete()) => {}

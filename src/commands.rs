@@ -3,6 +3,7 @@
 pub mod exporter;
 mod sharding;
 pub mod source;
+pub mod supervised;
 
 use crate::board::Board;
 use crate::cli::{Cli, Command, ConfigFlags, DaemonFlags, ShardFlags, TELEMETRY_PATH, WebFlags};
@@ -12,6 +13,7 @@ use crate::descriptors;
 use crate::exposition::own::Own;
 use crate::exposition::text::Format;
 use crate::glue::aws::Sdk;
+use crate::heartbeat::Heartbeat;
 use crate::http::listen::{self, Address, Listener};
 use crate::http::routes::{Routes, start_counters};
 use crate::http::scrapes::Scrapes;
@@ -21,6 +23,7 @@ use crate::online;
 use crate::shard::{NoShard, Shard};
 use crate::simulator::{Simulator, World};
 use crate::storage;
+use crate::systemd::Supervisor;
 use crate::version;
 use exporter::{Exporter, ReloadRequest};
 use source::{Clients, Loaded, Source};
@@ -29,6 +32,7 @@ use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
+use supervised::Supervised;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -207,12 +211,16 @@ async fn serve(
         watches = loaded.watches.len(),
         "starting glue-integration-exporter"
     );
+    let supervised = Arc::new(Supervised::by(Supervisor::from_env()));
+    supervised.started(&board).await;
     let exporter = Exporter {
-        board,
+        board: Arc::clone(&board),
         own,
         clock,
         source,
         clients,
+        supervised: Arc::clone(&supervised),
+        heartbeat: supervised.heartbeat().clone(),
     };
     let polling = async {
         let polling = exporter.run(loaded, signals.reloads, stop.clone()).await;
@@ -220,10 +228,14 @@ async fn serve(
         stop.cancel();
         polling
     };
-    let (polling, ()) = tokio::join!(
-        polling,
-        http::serve(listeners, Arc::new(routes), Limits::default(), stop.clone())
+    let serving = http::serve(
+        listeners,
+        Arc::new(routes),
+        Limits::default(),
+        supervised.heartbeat().clone(),
+        stop.clone(),
     );
+    let (polling, (), ()) = tokio::join!(polling, serving, supervised.run(&board, &stop));
     polling.map_err(|error| Failure::run("polling", error))?;
     tracing::info!("stopped");
     Ok(())
@@ -245,6 +257,8 @@ async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
         clock: clock.clone(),
         source,
         clients: Clients::of_aws(&loaded, Sdk::new(Arc::clone(&own) as _)),
+        supervised: Arc::new(Supervised::by(Supervisor::none())),
+        heartbeat: Heartbeat::none(),
     };
     board.label_tags(&loaded.tag_labels);
     let all_up = exporter.once(loaded.watches).await;

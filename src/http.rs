@@ -13,6 +13,7 @@ pub mod routes;
 pub mod scrapes;
 
 use crate::descriptors::Descriptors;
+use crate::heartbeat::{Heartbeat, Pulse};
 use connections::{Connections, Place};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
@@ -86,11 +87,12 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response<Content>> + Send;
 }
 
-/// Serves on all `listeners` until `stop`, then lets the requests under way end.
+/// Serves on all `listeners` until `stop`, then lets the requests under way end. What accepts connections joins `heartbeat`.
 pub async fn serve(
     listeners: Vec<Listener>,
     handler: Arc<impl Handler>,
     limits: Limits,
+    heartbeat: Heartbeat,
     stop: CancellationToken,
 ) {
     let server = Arc::new(Server {
@@ -101,7 +103,10 @@ pub async fn serve(
         stop: stop.clone(),
     });
     for listener in listeners {
-        server.tasks.spawn(accept(listener, Arc::clone(&server)));
+        let pulse = heartbeat.join(format!("accepting on {}", listener.address()));
+        server
+            .tasks
+            .spawn(accept(listener, pulse, Arc::clone(&server)));
     }
     server.tasks.close();
     stop.cancelled().await;
@@ -125,11 +130,12 @@ struct Server<H> {
     stop: CancellationToken,
 }
 
-async fn accept(listener: Listener, server: Arc<Server<impl Handler>>) {
+async fn accept(listener: Listener, mut pulse: Pulse, server: Arc<Server<impl Handler>>) {
     let mut warned: Option<Instant> = None;
     loop {
         let socket = tokio::select! {
             accepted = listener.accept() => accepted,
+            () = pulse.beat() => continue,
             () = server.stop.cancelled() => return,
         };
         match socket {

@@ -9,6 +9,7 @@
 
 mod support;
 
+use glue_integration_exporter::heartbeat::Heartbeat;
 use glue_integration_exporter::http::listen::Address;
 use glue_integration_exporter::http::routes::{Routes, start_counters};
 use glue_integration_exporter::http::scrapes::Scrapes;
@@ -89,6 +90,7 @@ impl Server {
             vec![listener],
             Arc::new(routes),
             limits,
+            Heartbeat::none(),
             bench.stop.clone(),
         ));
         let server = Self {

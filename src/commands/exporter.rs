@@ -1,10 +1,12 @@
 //! The pollers of all watches, together: started, replaced by a reload, stopped.
 
 use super::source::{Clients, Loaded, Source};
+use super::supervised::Supervised;
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::config::Watch;
 use crate::exposition::own::Own;
+use crate::heartbeat::Heartbeat;
 use crate::last_good::{Key, key};
 use crate::poll::Poller;
 use crate::storage;
@@ -28,6 +30,8 @@ pub struct Exporter {
     pub clock: Clock,
     pub source: Source,
     pub clients: Clients,
+    pub supervised: Arc<Supervised>,
+    pub heartbeat: Heartbeat,
 }
 
 /// A poller that runs.
@@ -67,23 +71,30 @@ impl Exporter {
             stored.clone(),
         ));
         let mut running = BTreeMap::new();
-        self.start(loaded.watches, &mut running, &mut tasks, &stop)
+        let supervised = Arc::clone(&self.supervised);
+        let mut pulse = self.heartbeat.join("the schedule of all scopes");
+        pulse
+            .beside(self.start(loaded.watches, &mut running, &mut tasks, &stop))
             .await;
         loop {
             tokio::select! {
                 Some(ended) = tasks.join_next() => {
                     ended?;
                 }
+                () = pulse.beat() => {}
                 Some(answer) = reloads.recv() => {
+                    supervised.reloading().await;
                     let loaded = tokio::select! {
-                        loaded = self.source.load() => loaded,
+                        loaded = pulse.beside(self.source.load()) => loaded,
                         // Finding the default region can take seconds.
                         () = stop.cancelled() => break,
                     };
                     let outcome = match loaded {
                         Ok(loaded) => {
                             storage_path.send_replace(loaded.storage_path.clone());
-                            self.swap(loaded, &mut running, &mut tasks, &stop).await?;
+                            pulse
+                                .beside(self.swap(loaded, &mut running, &mut tasks, &stop))
+                                .await?;
                             self.own.config_loaded(self.clock.wall());
                             tracing::info!("the configuration was loaded again");
                             Ok(())
@@ -97,6 +108,7 @@ impl Exporter {
                             Err(mistakes.to_string())
                         }
                     };
+                    supervised.reloaded(&outcome, &self.board).await;
                     // Who asked may have gone.
                     let _ = answer.send(outcome);
                 }
@@ -196,8 +208,12 @@ impl Exporter {
             let stop = stop.child_token();
             let until = stop.clone();
             let task_key = key.clone();
+            let mut pulse = self
+                .heartbeat
+                .join(format!("scope {} in {}", watch.scope, watch.region));
             tasks.spawn(async move {
-                poller.run(until).await;
+                pulse.beside(poller.run(until)).await;
+                pulse.leave();
                 Ended::Poller(task_key)
             });
             running.insert(key, Running { watch, stop });

@@ -29,4 +29,5 @@ mod reload;
 mod sharding;
 mod stopping;
 mod support;
+mod systemd;
 mod waiting;

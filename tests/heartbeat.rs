@@ -1,0 +1,242 @@
+//! The heartbeat that feeds the watchdog: it passes through every loop that has joined, whatever a loop waits for, and none that
+//! sticks gets past it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+use std::future::pending;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use glue_integration_exporter::board::Board;
+use glue_integration_exporter::clock::Clock;
+use glue_integration_exporter::commands::exporter::Exporter;
+use glue_integration_exporter::commands::source::{Clients, Source};
+use glue_integration_exporter::commands::supervised::Supervised;
+use glue_integration_exporter::exposition::own::Own;
+use glue_integration_exporter::heartbeat::{Heartbeat, Pulse};
+use glue_integration_exporter::http::listen::Address;
+use glue_integration_exporter::http::scrapes::Content;
+use glue_integration_exporter::http::{self, Handler, Limits};
+use glue_integration_exporter::shard::Shard;
+use glue_integration_exporter::systemd::Supervisor;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// On the paused clock: as long as one likes.
+const AGES: Duration = Duration::from_secs(24 * 60 * 60);
+/// On the real clock: what answers at all has answered by then.
+const A_WHILE: Duration = Duration::from_millis(300);
+
+async fn turn(mut pulse: Pulse) {
+    loop {
+        pulse.beat().await;
+    }
+}
+
+async fn beats(heartbeat: &Heartbeat) -> bool {
+    timeout(AGES, heartbeat.round(PATIENCE)).await.is_ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_passes_through_loops_that_turn_and_through_what_they_wait_for() {
+    let heartbeat = Heartbeat::new();
+    assert!(beats(&heartbeat).await, "nobody is asked yet");
+    tokio::spawn(turn(heartbeat.join("one")));
+    tokio::spawn(turn(heartbeat.join("another")));
+    let mut waiting = heartbeat.join("what waits");
+    tokio::spawn(async move { waiting.beside(pending::<()>()).await });
+    let start = Instant::now();
+    for _ in 0..3 {
+        assert!(beats(&heartbeat).await);
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_loop_that_does_not_turn_ends_it_until_it_does() {
+    let heartbeat = Heartbeat::new();
+    tokio::spawn(turn(heartbeat.join("well")));
+    let mut stuck = heartbeat.join("stuck");
+    assert!(!beats(&heartbeat).await);
+    assert!(!beats(&heartbeat).await);
+    stuck.beat().await;
+    tokio::spawn(turn(stuck));
+    assert!(beats(&heartbeat).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_may_leave_but_not_vanish() {
+    let heartbeat = Heartbeat::new();
+    let ended = heartbeat.join("a poller that a reload has ended");
+    assert!(!beats(&heartbeat).await);
+    ended.leave();
+    assert!(beats(&heartbeat).await);
+
+    let panicked = heartbeat.join("a task that has panicked");
+    drop(panicked);
+    assert!(!beats(&heartbeat).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_watchdog_nobody_is_asked() {
+    let heartbeat = Heartbeat::none();
+    let mut pulse = heartbeat.join("stuck");
+    assert!(beats(&heartbeat).await);
+    assert!(timeout(AGES, pulse.beat()).await.is_err());
+    assert_eq!(pulse.beside(async { 7 }).await, 7);
+}
+
+/// A runtime of which a thread can be made to stick.
+struct Stickable(Runtime);
+
+impl Stickable {
+    fn new(threads: usize) -> Self {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(threads)
+            .enable_all()
+            .build();
+        Self(runtime.unwrap())
+    }
+
+    /// Blocks a thread until what is returned is dropped.
+    fn stick(&self) -> mpsc::Sender<()> {
+        let (release, released) = mpsc::channel::<()>();
+        let (tell, told) = mpsc::channel();
+        self.0.spawn(async move {
+            tell.send(()).unwrap();
+            // The error says that the other side is gone.
+            let _ = released.recv();
+        });
+        told.recv_timeout(PATIENCE).unwrap();
+        release
+    }
+}
+
+/// One round, asked from outside: what asks does not stick.
+fn passes(heartbeat: &Heartbeat, within: Duration) -> bool {
+    let runtime = Builder::new_current_thread().enable_time().build();
+    let round = async { timeout(within, heartbeat.round(PATIENCE)).await.is_ok() };
+    runtime.unwrap().block_on(round)
+}
+
+/// Answers nothing: no connection comes.
+struct Nobody;
+
+impl Handler for Nobody {
+    async fn handle(&self, _request: Request<Incoming>) -> Response<Content> {
+        pending().await
+    }
+}
+
+#[test]
+fn it_passes_through_what_accepts_connections() {
+    let runtime = Stickable::new(1);
+    let heartbeat = Heartbeat::new();
+    let address: Address = "127.0.0.1:0".parse().unwrap();
+    let of_server = heartbeat.clone();
+    let (tell, told) = mpsc::channel();
+    runtime.0.spawn(async move {
+        let listeners = vec![address.bind().await.unwrap()];
+        tell.send(()).unwrap();
+        let stop = CancellationToken::new();
+        http::serve(
+            listeners,
+            Arc::new(Nobody),
+            Limits::default(),
+            of_server,
+            stop,
+        )
+        .await;
+    });
+    told.recv_timeout(PATIENCE).unwrap();
+    // That it has joined is seen by this alone, and may take a moment.
+    let start = Instant::now();
+    let sticks = || {
+        let release = runtime.stick();
+        let stuck = !passes(&heartbeat, A_WHILE);
+        drop(release);
+        assert!(passes(&heartbeat, PATIENCE));
+        stuck
+    };
+    while !sticks() {
+        assert!(start.elapsed() < PATIENCE, "nothing joins that can stick");
+    }
+}
+
+/// Runs a schedule of one scope, each poll of which fails since nobody listens there.
+fn schedule(runtime: &Runtime, heartbeat: &Heartbeat, clock: Clock) {
+    let heartbeat = heartbeat.clone();
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("config.yaml");
+    fs::write(&file, "scopes: [{name: all, regions: [eu-west-1]}]").unwrap();
+    runtime.spawn(async move {
+        let own = Arc::new(Own::new().unwrap());
+        let source = Source::File(file, Shard::WHOLE);
+        let loaded = source.load().await.unwrap();
+        drop(dir);
+        let exporter = Exporter {
+            board: Arc::new(Board::new(&loaded.watches, Clock::system())),
+            clients: Clients::of_simulator(
+                "http://127.0.0.1:1".to_owned(),
+                loaded.requests_per_second,
+                Arc::clone(&own) as _,
+            ),
+            own,
+            clock,
+            source,
+            supervised: Arc::new(Supervised::by(Supervisor::none())),
+            heartbeat,
+        };
+        let (_ask_reload, reloads) = tokio::sync::mpsc::channel(1);
+        let stop = CancellationToken::new();
+        exporter.run(loaded, reloads, stop).await.unwrap();
+    });
+}
+
+/// Runs a schedule, and has it stick in the n-th reading of the clock, from 1.
+fn sticks_in_reading_the_clock(n: u32) {
+    let heartbeat = Heartbeat::new();
+    let (release, released) = mpsc::channel::<()>();
+    let (tell, told) = mpsc::channel();
+    let reading = Mutex::new((0, tell, released));
+    let clock = Clock::from_wall(move || {
+        let mut reading = reading.lock().unwrap();
+        reading.0 += 1;
+        if reading.0 == n {
+            reading.1.send(()).unwrap();
+            // The error says that the other side is gone.
+            let _ = reading.2.recv();
+        }
+        0.0
+    });
+    // A thread besides the one that sticks.
+    let runtime = Stickable::new(2);
+    schedule(&runtime.0, &heartbeat, clock);
+    told.recv_timeout(PATIENCE).unwrap();
+    let stuck = !passes(&heartbeat, A_WHILE);
+    drop(release);
+    assert!(stuck);
+    assert!(passes(&heartbeat, PATIENCE));
+}
+
+#[test]
+fn it_passes_through_the_loop_that_starts_the_polls() {
+    // For the phase of the polls.
+    sticks_in_reading_the_clock(1);
+}
+
+#[test]
+fn it_passes_through_each_poller() {
+    // At the begin of the first poll.
+    sticks_in_reading_the_clock(2);
+}
