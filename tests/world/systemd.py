@@ -163,12 +163,12 @@ def is_hardened(m):
 
 def is_configured_and_started(m):
     m.does("start the simulator", "systemd-run", "-q", "--unit=simulator", f"/usr/bin/{NAME}", "simulate")
-    m.write(f"/etc/{NAME}/aws-credentials", "[default]\naws_access_key_id = AKIAEXPORTER\naws_secret_access_key = not-a-secret\n")
-    m.does("its group", "chgrp", NAME, f"/etc/{NAME}/aws-credentials")
-    m.does("its mode", "chmod", "640", f"/etc/{NAME}/aws-credentials")
+    m.write("/root/credentials", "[default]\naws_access_key_id = AKIAEXPORTER\naws_secret_access_key = not-a-secret\n")
+    m.does("its keys", *f"install -m 0640 -o root -g {NAME} /root/credentials /etc/{NAME}/aws-credentials".split())
     environment = f"AWS_SHARED_CREDENTIALS_FILE=/etc/{NAME}/aws-credentials\nAWS_ENDPOINT_URL_GLUE=http://127.0.0.1:10059\n"
     m.write(DEFAULTS, f'ARGS="--log.level=debug"\n{environment}')
     m.write(CONFIG, ONE)
+    m.does("check", NAME, "check", f"--config.file={CONFIG}")
     m.does("make room for a drop-in", "mkdir", f"/etc/systemd/system/{SERVICE}.d")
     m.write(f"/etc/systemd/system/{SERVICE}.d/watchdog.conf", f"[Service]\nWatchdogSec={WATCHDOG}\n")
     m.does("read the units again", "systemctl", "daemon-reload")
@@ -246,7 +246,17 @@ def takes_the_socket(m, environment):
         m.does("restart", "systemctl", "restart", SERVICE)
     scraper.terminate()
     check("no connection is refused while it restarts", scraper.wait(30) == 0)
+    m.does("make room for a drop-in", "mkdir", f"/etc/systemd/system/{SOCKET}.d")
+    lines = f"[Socket]\nListenStream=\nListenStream=/run/{NAME}.sock\nSocketGroup=www-data\nSocketMode=0660\n"
+    m.write(f"/etc/systemd/system/{SOCKET}.d/unix.conf", lines)
+    m.does("read the units again", "systemctl", "daemon-reload")
+    m.does("stop", "systemctl", "stop", SERVICE, SOCKET)
+    m.does("listen on a Unix socket", "systemctl", "start", SOCKET, SERVICE)
+    check("it is the proxy's to use", m.tells("stat", "-c", "%U:%G %a", f"/run/{NAME}.sock") == "root:www-data 660")
+    check("it answers there and nowhere else", m.get("/-/healthy", "--unix-socket", f"/proc/{m.init}/root/run/{NAME}.sock")[0] and not m.get("/-/healthy")[0])
     m.does("disable the socket", "systemctl", "disable", "--now", SOCKET)
+    m.does("remove the drop-in", "rm", "-r", f"/etc/systemd/system/{SOCKET}.d")
+    m.does("read the units again", "systemctl", "daemon-reload")
     m.write(DEFAULTS, f'ARGS=""\n{environment}')
     m.does("restart", "systemctl", "restart", SERVICE)
     check("it listens by itself again", wait_for("it serves", lambda: m.get("/-/healthy")[0]))
@@ -319,6 +329,18 @@ def is_removed_and_purged(m, before):
     check("systemd has forgotten it", m.shows(SERVICE, "LoadState") == "not-found")
 
 
+def can_be_installed_by_hand(m):
+    m.does("unpack", "dpkg-deb", "-x", "/root/package.deb", "/root/unpacked")
+    m.does("the program", "cp", f"/root/unpacked/usr/bin/{NAME}", "/usr/bin")
+    m.does("the units", "cp", *(f"/root/unpacked/usr/lib/systemd/system/{unit}" for unit in (SERVICE, SOCKET)), "/etc/systemd/system")
+    m.does("the group", "install", "-D", "-m", "0644", f"/root/unpacked/usr/lib/sysusers.d/{NAME}.conf", f"/etc/sysusers.d/{NAME}.conf")
+    m.does("systemd-sysusers", "systemd-sysusers")
+    m.does("the configuration", *f"install -D -m 0640 -o root -g {NAME} /root/unpacked{CONFIG} {CONFIG}".split())
+    m.does("read the units again", "systemctl", "daemon-reload")
+    m.does("enable and start", "systemctl", "enable", "--now", NAME)
+    check("it runs by hand", m.shows(SERVICE, "ActiveState") == "active" and m.get("/-/healthy")[0])
+
+
 def main():
     shutil.copy(PACKAGE, f"{ROOT}/root/package.deb")
     m = Machine()
@@ -334,6 +356,7 @@ def main():
         loads_credentials_at_a_start_only(m)
         outlives_upgrades(m)
         is_removed_and_purged(m, before)
+        can_be_installed_by_hand(m)
     finally:
         m.end()
     finish()
