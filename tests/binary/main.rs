@@ -29,5 +29,6 @@ mod reload;
 mod sharding;
 mod stopping;
 mod support;
+#[cfg(target_os = "linux")]
 mod systemd;
 mod waiting;
