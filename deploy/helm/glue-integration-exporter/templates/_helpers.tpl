@@ -1,0 +1,61 @@
+{{- /* At most 44 characters: a StatefulSet adds up to 8 for its copy, and Kubernetes 11 for a label of at most 63. */ -}}
+{{- define "exporter.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride -}}
+{{- else if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 44 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" (.Release.Name | trunc 18 | trimSuffix "-") .Chart.Name -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* The test's pod is none of the exporters: hence the component. */ -}}
+{{- define "exporter.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: exporter
+{{- end -}}
+
+{{- define "exporter.labels" -}}
+{{ include "exporter.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "exporter.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+
+{{- define "exporter.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{ .Values.serviceAccount.name | default (include "exporter.fullname" .) }}
+{{- else -}}
+{{ .Values.serviceAccount.name | default "default" }}
+{{- end -}}
+{{- end -}}
+
+{{- define "exporter.kind" -}}
+{{- if or (gt (int .Values.shards) 1) (eq .Values.storage.type "persistentVolumeClaim") -}}
+StatefulSet
+{{- else -}}
+Deployment
+{{- end -}}
+{{- end -}}
+
+{{- define "exporter.pods" -}}
+{{ mul (int .Values.shards) (int .Values.replicas) }}
+{{- end -}}
+
+{{- /* The configuration with the place of the state in it, where there is one. */ -}}
+{{- define "exporter.config" -}}
+{{- $config := deepCopy .Values.config -}}
+{{- if ne .Values.storage.type "none" -}}
+{{- $_ := set $config "storage" (dict "path" "/var/lib/glue-integration-exporter/state") -}}
+{{- end -}}
+{{ toYaml $config }}
+{{- end -}}
