@@ -39,6 +39,34 @@ fn the_metrics_are_those_of_the_code() {
     stands_in_the_readme("metrics", &table::markdown());
 }
 
+/// When each fires is what its runbook begins with; tests/prometheus holds the runbooks to the rules.
+#[test]
+fn the_alerts_are_those_of_the_rules() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus");
+    let rules = fs::read_to_string(directory.join("alerts.yaml")).unwrap();
+    let rules: serde_yaml::Value = serde_yaml::from_str(&rules).unwrap();
+    let runbooks = fs::read_to_string(directory.join("runbooks.md")).unwrap();
+    let mut table = String::from("| alert | severity | for | fires when |\n|---|---|---|---|\n");
+    for rule in rules["groups"][0]["rules"].as_sequence().unwrap() {
+        let Some(name) = rule["alert"].as_str() else {
+            continue;
+        };
+        let (_, section) = runbooks.split_once(&format!("### {name}\n\n")).unwrap();
+        let (fires, _) = section.split_once("\n\n").unwrap();
+        table.push_str(&format!(
+            "| [{name}](deploy/prometheus/runbooks.md#{}) | {} | {} | {} |\n",
+            name.to_lowercase(),
+            rule["labels"]["severity"].as_str().unwrap(),
+            rule["for"].as_str().unwrap(),
+            fires
+                .strip_prefix("Fires when ")
+                .unwrap()
+                .replace('\n', " ")
+        ));
+    }
+    stands_in_the_readme("alerts", &table);
+}
+
 #[test]
 fn the_flags_are_those_of_the_code() {
     let mut table = String::from("| flag | default | meaning |\n|---|---|---|\n");

@@ -34,7 +34,7 @@ groups:
     interval: 1s
     rules:
       - alert: GlueIntegrationBroken
-        # As in the README, for each of the two exporters.
+        # The simplest one, for each of the two exporters: it shows what they show, and holds nothing.
         expr: max by (job, aws_account_id, aws_region, integration_arn, status) (aws_glue_integration_status{status=~"NEEDS_ATTENTION|FAILED"}) == 1
 """
 FIRING = 'ALERTS{alertstate="firing"}'
