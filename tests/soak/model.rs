@@ -205,14 +205,18 @@ impl Model {
 
     /// Of two sights the later is right, also when its scope is not watched any more.
     fn correct(&mut self, dropped: &[Asked]) {
-        for later in dropped {
-            for (arn, integration, at) in later.standing(&self.denied) {
-                for (_, asked) in self.scopes.values_mut().flat_map(|scope| &mut scope.asked) {
-                    if let Some(sight) = asked.sights.get_mut(arn)
-                        && sight.1 < at
-                    {
-                        sight.0 = Arc::clone(integration);
-                    }
+        let mut sights: Vec<_> = dropped
+            .iter()
+            .flat_map(|asked| asked.standing(&self.denied))
+            .collect();
+        // Of several that are dropped together the latest comes last.
+        sights.sort_by_key(|(_, _, at)| *at);
+        for (arn, integration, at) in sights {
+            for (_, asked) in self.scopes.values_mut().flat_map(|scope| &mut scope.asked) {
+                if let Some(sight) = asked.sights.get_mut(arn)
+                    && sight.1 < at
+                {
+                    sight.0 = Arc::clone(integration);
                 }
             }
         }
