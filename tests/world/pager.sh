@@ -5,3 +5,13 @@
 end_to_end() {
   prove end_to_end.py "$binary" "$work/bin" deploy/prometheus/alerts.yaml "$work"
 }
+
+# With the README's own ports, in a network namespace of its own.
+fire_drill() {
+  local as=(as_root env PYTHONDONTWRITEBYTECODE=1 AWS_EC2_METADATA_DISABLED=true AWS_ACCESS_KEY_ID="$AWS_ACCESS_KEY_ID"
+    AWS_SECRET_ACCESS_KEY="$AWS_SECRET_ACCESS_KEY" AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null NO_PROXY=localhost,127.0.0.1
+    no_proxy=localhost,127.0.0.1 unshare --net)
+  mkdir "$work/drill"
+  prove fire_drill.py "$binary" "$work/bin" deploy/prometheus/alerts.yaml README.md "$work/drill"
+  as_root rm -rf "$work/drill"
+}
