@@ -360,7 +360,9 @@ fn a_wrong_query_of_a_dashboard_is_found() {
     let json = serde_json::json!({"panels": [
         {"targets": [{"expr": "sum by (reason) (rate(glue_integration_exporter_poll_failures_total{job=~\"$job\"}[$__rate_interval]))", "legendFormat": "{{reason}}"}]},
         {"panels": [{"targets": [{"expr": "sum by (reason) (glue_integration_exporter_poll_failures_total)", "legendFormat": "{{ scope }}"}]}]},
-        {"targets": [{"expr": "glue_integration_exporter_poll_failures"}]}
+        {"targets": [{"expr": "glue_integration_exporter_poll_failures"}]},
+        {"targets": [{"expr": "label_replace(glue_integration_exporter_shards, \"of\", \"$1\", \"total\", \"(.*)\")"}]},
+        {"targets": [{"expr": "label_replace(glue_integration_exporter_shards, \"of\", \"us\", \"\", \"\")", "legendFormat": "{{of}}"}]}
     ], "templating": {"list": [
         {"query": {"query": "label_values(glue_integration_exporter_build_info, job)"}},
         {"definition": "label_values(glue_integration_exporter_build_info, scope)"},
@@ -371,8 +373,9 @@ fn a_wrong_query_of_a_dashboard_is_found() {
         .into_iter()
         .filter_map(|(query, legend)| check_of_dashboard(query, legend, &series).err());
     let complaints: Vec<String> = complaints.collect();
-    assert_eq!(complaints.len(), 3, "{complaints:#?}");
+    assert_eq!(complaints.len(), 4, "{complaints:#?}");
     assert!(complaints[0].contains("no label scope"));
     assert!(complaints[1].contains("no metric glue_integration_exporter_poll_failures"));
-    assert!(complaints[2].contains("no label scope"));
+    assert!(complaints[2].contains("no label total"));
+    assert!(complaints[3].contains("no label scope"));
 }

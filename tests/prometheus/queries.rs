@@ -18,6 +18,7 @@ const SHARD: &[&str] = &["scope", "aws_region", "shard_index"];
 /// What Prometheus makes itself, and what the recording rules make.
 const OTHERS: &[(&str, &[&[&str]])] = &[
     ("up", &[TARGET]),
+    ("scrape_duration_seconds", &[TARGET]),
     (
         "ALERTS",
         &[
@@ -163,10 +164,18 @@ impl Series {
                 }
                 Ok(Some(labels))
             }
-            "label_replace" | "label_join" => Err(format!(
-                "{} makes labels that this test does not follow",
-                call.func.name
-            )),
+            "label_replace" => {
+                let mut labels = labels.unwrap_or_default();
+                let source = text(call, 3)?;
+                if !source.is_empty() {
+                    has(&labels, source, "what label_replace is given")?;
+                }
+                labels.insert(text(call, 1)?.to_owned());
+                Ok(Some(labels))
+            }
+            "label_join" => {
+                Err("label_join makes labels that this test does not follow".to_owned())
+            }
             _ => Ok(labels),
         }
     }
@@ -261,6 +270,17 @@ impl Series {
                 ))
             }
         }
+    }
+}
+
+/// An argument that is a text.
+fn text(call: &Call, position: usize) -> Result<&str, String> {
+    match call.args.args.get(position).map(AsRef::as_ref) {
+        Some(Expr::StringLiteral(text)) => Ok(&text.val),
+        _ => Err(format!(
+            "{} needs a text as argument {position}",
+            call.func.name
+        )),
     }
 }
 

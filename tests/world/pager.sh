@@ -15,3 +15,15 @@ fire_drill() {
   prove fire_drill.py "$binary" "$work/bin" deploy/prometheus/alerts.yaml README.md "$work/drill"
   as_root rm -rf "$work/drill"
 }
+
+# The schemas of the oldest Grafana that it is for, and of the newest that the SDK has.
+dashboard() {
+  local board
+  [[ -d $tools/grafana-10.1 ]] || "$python" -m pip install -q --disable-pip-version-check --no-deps --target "$tools/grafana-10.1" \
+    'grafana-foundation-sdk==1769699998!10.1.0'
+  for board in deploy/grafana/*.json; do
+    prove grafana.py "$board"
+    PYTHONPATH=$tools/grafana-10.1 prove grafana.py "$board"
+    prove dashboard.py "$binary" "$tools/prometheus/usr/bin/prometheus" "$board" "$work"
+  done
+}
