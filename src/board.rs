@@ -1,12 +1,15 @@
 //! Where polls meet scrapes. Polls hand in what they brought; one task makes an immutable snapshot of it, renders the page and
 //! swaps it in; scrapes read one pointer. Neither side ever waits for the other.
 
+mod schedule;
+
 use crate::clock::Clock;
 use crate::config::{TagLabel, Watch};
 use crate::exposition::Page;
 use crate::glue::names::{Names, Wanted};
 use crate::last_good::{Applied, Key, LastGood, PollResult, Stored};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{ScopeState, Snapshot};
+use schedule::Schedule;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +31,9 @@ pub struct Board {
     polls: AtomicU64,
     status_changed: Notify,
     page: watch::Sender<Arc<Page>>,
+    /// What the page shows.
+    published: Mutex<Arc<Snapshot>>,
+    schedule: Schedule,
     clock: Clock,
 }
 
@@ -42,6 +48,8 @@ impl Board {
             polls: AtomicU64::new(0),
             status_changed: Notify::new(),
             page: watch::Sender::new(Arc::new(Page::render(&snapshot, &Page::default()))),
+            published: Mutex::new(Arc::new(snapshot)),
+            schedule: Schedule::default(),
             clock,
         }
     }
@@ -59,7 +67,7 @@ impl Board {
 
     /// Takes the names and tags that AWS was asked for.
     pub fn apply_names(&self, key: &Key, asked: Wanted, answer: Names) {
-        let now = self.clock.now().at;
+        let now = self.clock.now();
         self.lock().apply_names(key, asked, answer, now);
         self.polls.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_one();
@@ -84,6 +92,7 @@ impl Board {
     /// Watches something else from now on: keeps what is known of the queries that go on, drops the rest.
     pub fn reconfigure(&self, watches: &[Watch]) {
         self.lock().reconfigure(watches);
+        self.schedule.keep(watches);
         self.changed.notify_one();
     }
 
@@ -171,8 +180,25 @@ impl Board {
     pub fn publish_now(&self) -> Option<Instant> {
         let (snapshot, next_end) = self.snapshot();
         let page = Page::render(&snapshot, &self.page());
+        *unpoisoned(&self.published) = Arc::new(snapshot);
         self.page.send_replace(Arc::new(page));
         next_end
+    }
+
+    /// What was last published.
+    pub fn published(&self) -> Arc<Snapshot> {
+        Arc::clone(&unpoisoned(&self.published))
+    }
+
+    /// The next poll of a scope is due then; what is due and has not ended is under way.
+    pub fn poll_due(&self, key: &Key, due: Instant) {
+        self.schedule.set(key, due);
+    }
+
+    /// When each of `scopes` is polled next, in Unix seconds; none where that is not known. A moment that has come is that of the poll
+    /// that is under way.
+    pub fn next_polls(&self, scopes: &[ScopeState]) -> Vec<Option<f64>> {
+        self.schedule.of(scopes, self.clock.now())
     }
 
     /// What is to be shown now, and when that will next change without a poll.
@@ -181,7 +207,11 @@ impl Board {
     }
 
     fn lock(&self) -> MutexGuard<'_, LastGood> {
-        // Going on with what is there beats a scrape that fails for good: no value is written in two steps.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(&self.known)
     }
+}
+
+/// Going on with what is there beats a scrape that fails for good: no value is written in two steps.
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

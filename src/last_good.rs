@@ -4,6 +4,7 @@
 //! The rules are those of a pager. A failure removes nothing and changes no value; only an answer of AWS does. A later sight of an
 //! integration is right wherever an earlier one is kept, also when the earlier one would outlive it.
 
+mod details;
 mod names;
 mod scope;
 pub mod stored;
@@ -368,16 +369,16 @@ impl LastGood {
         };
         // Each with whether its scope may show it. The latest sight says what an integration is; it is shown for as long as any scope
         // may show its own sight of it.
-        let mut sights: Vec<(&str, &Sight, bool)> = Vec::new();
+        let mut sights: Vec<Seen<'_>> = Vec::new();
         // By the one spelling of the ARN: whether some query that asks for it was answered that there is none.
         let mut configured: BTreeMap<Cow<'_, str>, bool> = BTreeMap::new();
         let mut scopes = Vec::with_capacity(self.scopes.len());
-        for ((name, region), scope) in &self.scopes {
+        for (place, ((name, region), scope)) in self.scopes.iter().enumerate() {
             let first = sights.len();
             for (query, known) in &scope.queries {
                 for (arn, sight) in &known.sights {
                     let shown = !scope.leaves_out(arn) && lasts(sight.seen + scope.stale_after);
-                    sights.push((arn, sight, shown));
+                    sights.push((arn, sight, shown, place));
                 }
                 if let Query::Integration(arn) = query {
                     let absent = known.sights.is_empty()
@@ -391,7 +392,7 @@ impl LastGood {
             of_scope.sort_by_key(|(arn, ..)| *arn);
             let integrations = of_scope
                 .chunk_by(|one, other| one.0 == other.0)
-                .filter(|sights| sights.iter().any(|(_, _, shown)| *shown))
+                .filter(|sights| sights.iter().any(|(_, _, shown, _)| *shown))
                 .count();
             scopes.push(ScopeState {
                 scope: name.to_string(),
@@ -413,11 +414,14 @@ impl LastGood {
             let name = names.get(one_spelling(arn).as_ref());
             name.map_or(self.tag_labels.unnamed(), |name| &name.naming)
         };
-        let integrations: Vec<Shown> = sights
+        let of_one: Vec<&[Seen<'_>]> = sights
             .chunk_by(|one, other| one.0 == other.0)
-            .filter(|sights| sights.iter().any(|(_, _, shown)| *shown))
-            .filter_map(|sights| sights.iter().max_by_key(|(_, sight, _)| sight.seen))
-            .map(|(arn, sight, _)| Shown {
+            .filter(|sights| sights.iter().any(|(_, _, shown, _)| *shown))
+            .collect();
+        let integrations: Vec<Shown> = of_one
+            .iter()
+            .filter_map(|sights| latest(sights))
+            .map(|(arn, sight, ..)| Shown {
                 integration: Arc::clone(&sight.integration),
                 naming: Arc::clone(naming(arn)),
                 status_since: self.statuses.get(*arn).map_or(0.0, |since| since.since),
@@ -429,7 +433,7 @@ impl LastGood {
             .map(|shown| shown.integration.arn.as_str())
             .map(|arn| (one_spelling(arn), arn))
             .collect();
-        let presence = configured
+        let presence: Vec<Presence> = configured
             .into_iter()
             .filter_map(|(arn, absent)| {
                 // As AWS spells it, so that it is the same integration in every metric.
@@ -441,6 +445,7 @@ impl LastGood {
             })
             .collect();
         let snapshot = Snapshot {
+            details: self.details(&of_one, &presence),
             awaited: self.count(|scope| {
                 scope.awaited || scope.names.as_ref().is_some_and(|names| names.awaited)
             }),
@@ -451,6 +456,14 @@ impl LastGood {
         };
         (snapshot, next_end)
     }
+}
+
+/// A sight of an integration: its ARN, whether its scope may show it, and which of the scopes that is.
+type Seen<'a> = (&'a str, &'a Sight, bool, usize);
+
+/// What says what an integration is.
+fn latest<'a, 's>(sights: &'s [Seen<'a>]) -> Option<&'s Seen<'a>> {
+    sights.iter().max_by_key(|(_, sight, ..)| sight.seen)
 }
 
 /// The key of a watch.

@@ -94,7 +94,9 @@ impl Poller {
 
     async fn keep_polling(&mut self, stop: &CancellationToken) {
         let mut due = Instant::now();
+        let key = key(&self.watch);
         loop {
+            self.board.poll_due(&key, due);
             tokio::select! {
                 () = tokio::time::sleep_until(due) => {}
                 () = stop.cancelled() => return,

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -270,4 +271,74 @@ pub struct Snapshot {
     pub awaited: usize,
     /// How many scopes that were there at the start have not been polled yet.
     pub unpolled: usize,
+    pub details: Details,
+}
+
+/// What people want to know besides. No metric shows any of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Details {
+    /// One for each integration, in the same order.
+    pub sightings: Vec<Sighting>,
+    /// The places in `Snapshot::scopes` that sightings name.
+    pub seers: Vec<u32>,
+    /// Sorted by ARN: those of `Snapshot::presence` that are not present.
+    pub missing: Vec<Missing>,
+    /// One for each scope, in the same order.
+    pub scopes: Vec<ScopeDetails>,
+}
+
+/// Where what is shown of an integration comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sighting {
+    /// When AWS said so: Unix time in seconds.
+    pub seen: f64,
+    /// Not in the last poll of the scope that saw it, but in an earlier one.
+    pub old: bool,
+    /// The scopes that may show it: which of `Details::seers`.
+    pub seers: Range<usize>,
+}
+
+/// A configured integration of which AWS answered that there is none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Missing {
+    pub arn: String,
+    /// When this exporter first got that answer, in Unix seconds; none if another scope's answer is all that there is.
+    pub since: Option<f64>,
+    /// What it was before, if this exporter saw it.
+    pub last: Option<Arc<Integration>>,
+    /// What it was called; empty if that is not known.
+    pub name: String,
+    /// The scopes that are configured with it, as places in `Snapshot::scopes`.
+    pub scopes: Vec<u32>,
+}
+
+/// Of a scope in one region, besides its state.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ScopeDetails {
+    /// The last poll that did not get everything, over or not; none if there was none since the start.
+    pub failed_poll: Option<Arc<Failed>>,
+    /// Why names and tags could not be had; none where they could, or are not asked for.
+    pub failed_names: Option<Arc<Failed>>,
+}
+
+/// Why AWS did not answer, or not wholly.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failed {
+    /// Unix time in seconds.
+    pub at: f64,
+    /// One for each reason.
+    pub failures: Vec<Failure>,
+}
+
+/// A failure as the log tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The value of the label `reason`.
+    pub reason: &'static str,
+    /// In words, bounded in length.
+    pub message: String,
+    /// AWS's id of the failed request.
+    pub request_id: Option<String>,
+    /// How many queries of the poll failed for this reason; the message is that of the first.
+    pub queries: usize,
 }

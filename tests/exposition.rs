@@ -15,7 +15,7 @@ use glue_integration_exporter::exposition::table;
 use glue_integration_exporter::exposition::text::Format;
 use glue_integration_exporter::exposition::text::{Kind, Samples};
 use glue_integration_exporter::snapshot::{
-    IntegrationError, Naming, PolledScope, Presence, ScopeState, Shown, Snapshot, Status,
+    Details, IntegrationError, Naming, PolledScope, Presence, ScopeState, Shown, Snapshot, Status,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,6 +87,7 @@ fn example() -> Snapshot {
     without.refresh_interval = None;
     without.continuous_sync = None;
     Snapshot {
+        details: Details::default(),
         integrations: vec![
             shown(&arn(1), Status::Active),
             Shown {

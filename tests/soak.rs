@@ -28,7 +28,7 @@ use glue_integration_exporter::glue::{Glue, Observer, Operation, Reason};
 use glue_integration_exporter::last_good::{Key, key};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::simulator::{Fault, FaultKind, On, Simulator, World};
-use glue_integration_exporter::snapshot::Snapshot;
+use glue_integration_exporter::snapshot::{Details, PolledScope, Snapshot};
 use glue_integration_exporter::storage;
 use model::{Model, Polled};
 use sky::{Account, Dice, View, Weather};
@@ -54,6 +54,38 @@ const OTHER: usize = 500_000;
 
 /// So much of what happened is told when something is wrong.
 const REMEMBERED: usize = 20;
+
+/// What people are shown besides the metrics fits to them.
+fn agree(shown: &Snapshot) {
+    let details = &shown.details;
+    assert_eq!(details.sightings.len(), shown.integrations.len());
+    assert_eq!(details.scopes.len(), shown.scopes.len());
+    let mut seen = vec![0; shown.scopes.len()];
+    for sighting in &details.sightings {
+        assert!(!sighting.seers.is_empty(), "shown, and no scope sees it");
+        for scope in &details.seers[sighting.seers.clone()] {
+            seen[*scope as usize] += 1;
+        }
+    }
+    for ((scope, of_scope), seen) in shown.scopes.iter().zip(&details.scopes).zip(seen) {
+        let Some(polled) = &scope.polled else {
+            continue;
+        };
+        assert_eq!(polled.integrations, seen, "{scope:?}");
+        // After a restart it is not known why the last poll of the process before failed.
+        assert!(polled.up || polled.stale || of_scope.failed_poll.is_some());
+    }
+    let old = details.sightings.iter().any(|sighting| sighting.old);
+    let stale = |polled: &PolledScope| polled.stale;
+    let mut polled = shown
+        .scopes
+        .iter()
+        .filter_map(|scope| scope.polled.as_ref());
+    assert!(!old || polled.any(stale), "old, and nothing is stale");
+    let missing = details.missing.iter().map(|missing| &missing.arn);
+    let absent = shown.presence.iter().filter(|presence| !presence.present);
+    assert!(missing.eq(absent.map(|presence| &presence.arn)));
+}
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
@@ -380,7 +412,10 @@ impl Soak {
             return;
         }
         let now = Instant::now();
-        let (shown, next_end) = self.bench.board.snapshot();
+        let (mut shown, next_end) = self.bench.board.snapshot();
+        agree(&shown);
+        // The model knows nothing of them, and with each poll they change.
+        shown.details = Details::default();
         if let Some((before, Some(end))) = &self.shown
             && now < *end
         {

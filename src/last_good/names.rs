@@ -1,12 +1,14 @@
 //! Names and tags of what one scope sees in one region, the labels that are made of them, and what is left out for its name. What AWS does
 //! not say again keeps its last good value for as long as the scope sees the integration: an ARN is never given to another one.
 
+use super::details::failed_once;
 use super::stored::{StoredName, StoredNames};
 use super::{Key, LastGood};
+use crate::clock::Moment;
 use crate::config::{Query, Selection, TagLabel, Watch};
 use crate::glue::names::{LARGEST_NAMES, Names as Answer, Wanted};
 use crate::glue::one_spelling;
-use crate::snapshot::{Described, Naming};
+use crate::snapshot::{Described, Failed, Naming};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -70,6 +72,8 @@ pub(super) struct Names {
     pub up: Option<bool>,
     /// A scrape waits for the first answer or failure.
     pub awaited: bool,
+    /// Why they could not be had when AWS was last asked.
+    pub failed: Option<Arc<Failed>>,
 }
 
 #[derive(Debug)]
@@ -94,6 +98,7 @@ impl Names {
             asked_for: None,
             up: None,
             awaited: true,
+            failed: None,
         }
     }
 
@@ -120,6 +125,12 @@ impl Names {
         self.configured.contains(arn) || self.selection.admits_name(name)
     }
 
+    /// What an integration is called; none if that is not known.
+    pub fn name(&self, arn: &str) -> Option<&str> {
+        let known = self.known.get(one_spelling(arn).as_ref());
+        known.map(|name| name.described.name.as_str())
+    }
+
     /// What AWS is to be asked for, where the scope sees these integrations.
     pub fn wanted<'a>(&self, arns: impl Iterator<Item = &'a str>, labels: &TagLabels) -> Wanted {
         Wanted {
@@ -140,18 +151,21 @@ impl Names {
         }
     }
 
-    /// Takes over what AWS answered at `at`; the scope sees the integrations `arns` now.
+    /// Takes over what AWS answered at `now`; the scope sees the integrations `arns` now.
     pub fn apply<'a>(
         &mut self,
         asked: Wanted,
         answer: Answer,
         arns: impl Iterator<Item = &'a str>,
-        at: Instant,
+        now: Moment,
         labels: &TagLabels,
     ) {
+        let at = now.at;
         let seen: BTreeSet<String> = arns.map(|arn| one_spelling(arn).into_owned()).collect();
         self.known.retain(|arn, _| seen.contains(arn));
         self.up = Some(answer.outcome.is_ok());
+        let failed = answer.outcome.as_ref().err();
+        self.failed = failed.map(|error| Arc::new(failed_once(error, now.wall)));
         self.awaited = false;
         for (arn, described) in answer.found {
             self.put(arn, described, at, labels);
@@ -272,12 +286,12 @@ impl LastGood {
         Some(names.wanted(scope.arns(), &self.tag_labels))
     }
 
-    /// Takes over the names and tags that AWS answered with at `at`.
-    pub fn apply_names(&mut self, key: &Key, asked: Wanted, answer: Answer, at: Instant) {
+    /// Takes over the names and tags that AWS answered with at `now`.
+    pub fn apply_names(&mut self, key: &Key, asked: Wanted, answer: Answer, now: Moment) {
         if let Some(scope) = self.scopes.get_mut(key)
             && let Some(mut names) = scope.names.take()
         {
-            names.apply(asked, answer, scope.arns(), at, &self.tag_labels);
+            names.apply(asked, answer, scope.arns(), now, &self.tag_labels);
             scope.names = Some(names);
             if scope.is_of_names() {
                 scope.renew_stale();

@@ -1,12 +1,13 @@
 //! One scope in one region: what each of its queries has brought, and what a poll changes about that.
 
 use super::PollResult;
+use super::details::{Absent, failed_poll};
 use super::names::{Names, TagLabels};
 use super::stored::{StoredKnown, StoredQuery, StoredScope, StoredSight};
 use crate::clock::Moment;
 use crate::config::{Query, Selection, Watch};
 use crate::glue::{LARGEST_LISTING, selects};
-use crate::snapshot::{Integration, Status};
+use crate::snapshot::{Failed, Integration, Status};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub(super) struct Scope {
     selection: Arc<Selection>,
     pub polled: Option<Polled>,
     pub last_success: Option<f64>,
+    /// The last poll that did not get everything.
+    pub failed_poll: Option<Arc<Failed>>,
     /// Only where they are asked for.
     pub names: Option<Names>,
     /// A scrape waits for its first poll.
@@ -38,11 +41,11 @@ pub(super) struct Scope {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Polled {
     pub up: bool,
-    /// What was seen before this is from an earlier poll.
-    pub begun: Instant,
     /// Something is from an earlier poll whatever else is: that there was nothing, or all that a process before this one kept.
     pub older: bool,
     pub stale: bool,
+    /// What was seen before is older than the last poll; none if all of it is, from before this process.
+    pub started: Option<Instant>,
     pub at: Instant,
     pub duration: Duration,
 }
@@ -53,12 +56,16 @@ pub(super) struct Known {
     pub sights: BTreeMap<String, Sight>,
     /// When AWS last answered in full.
     pub complete: Option<Instant>,
+    /// Of a query for one integration: AWS answers that there is none.
+    pub absent: Option<Absent>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Sight {
     pub integration: Arc<Integration>,
     pub seen: Instant,
+    /// The same moment in Unix seconds, for people.
+    pub seen_at: f64,
 }
 
 impl Scope {
@@ -74,6 +81,7 @@ impl Scope {
             selection: Arc::clone(&watch.selection),
             polled: None,
             last_success: None,
+            failed_poll: None,
             names: watch.describe.then(|| Names::new(watch)),
             awaited: true,
             unpolled: true,
@@ -104,9 +112,19 @@ impl Scope {
                     .filter_map(|sight| {
                         let seen = at(sight.seen)?;
                         let integration = sight.integration;
-                        Some((integration.arn.clone(), Sight { integration, seen }))
+                        let arn = integration.arn.clone();
+                        let seen_at = sight.seen;
+                        Some((
+                            arn,
+                            Sight {
+                                integration,
+                                seen,
+                                seen_at,
+                            },
+                        ))
                     })
                     .collect();
+                known.absent = stored.absent;
                 known.drop_all_but(&self.selection, query);
             }
         }
@@ -118,9 +136,9 @@ impl Scope {
         {
             self.polled = Some(Polled {
                 up: poll.up,
-                begun: now,
                 older: true,
                 stale: true,
+                started: None,
                 at: ended,
                 duration: poll.duration,
             });
@@ -152,6 +170,7 @@ impl Scope {
             self.renew_stale();
         }
         self.last_success = before.last_success;
+        self.failed_poll = before.failed_poll;
         self.awaited = before.awaited;
         self.unpolled = before.unpolled;
         known.into_values().chain(left_out).collect()
@@ -182,6 +201,7 @@ impl Scope {
         for ((query, known), answer) in self.queries.iter_mut().zip(&poll.answers) {
             match &answer.outcome {
                 Ok(at) => {
+                    known.note_absence(query, answer, self.names.as_ref());
                     let not_listed = known.see_all(&answer.integrations);
                     known.complete = Some(at.at);
                     if let Query::Integration(arn) = query
@@ -193,6 +213,9 @@ impl Scope {
                 }
                 Err(_) => {
                     up = false;
+                    if !answer.integrations.is_empty() {
+                        known.absent = None;
+                    }
                     let mut brought = answer.integrations.iter();
                     let brought_nothing =
                         brought.all(|(integration, _)| leave_out(names, &integration.arn));
@@ -209,14 +232,16 @@ impl Scope {
         });
         if up {
             self.last_success = Some(poll.ended.wall);
+        } else {
+            self.failed_poll = Some(Arc::new(failed_poll(poll)));
         }
         self.awaited = false;
         self.unpolled = false;
         self.polled = Some(Polled {
             up,
-            begun: poll.started.at,
             older: older_emptiness,
             stale: older_emptiness || older_sight,
+            started: Some(poll.started.at),
             at: poll.ended.at,
             duration: poll.ended.at - poll.started.at,
         });
@@ -239,7 +264,7 @@ impl Scope {
     /// Whether data are stale, after a name or the selection has changed what is shown.
     pub fn renew_stale(&mut self) {
         if let Some(mut polled) = self.polled {
-            let is_older = |(_, sight): (&String, &Sight)| sight.seen < polled.begun;
+            let is_older = |(_, sight): (&String, &Sight)| polled.started.is_none_or(|started| sight.seen < started);
             polled.stale = polled.older || self.watched().any(is_older);
             self.polled = Some(polled);
         }
@@ -293,7 +318,7 @@ impl Known {
         };
         Self {
             sights: self.sights.extract_if(.., is_left_out).collect(),
-            complete: None,
+            ..Self::default()
         }
     }
 
@@ -301,6 +326,7 @@ impl Known {
         StoredKnown {
             query: StoredQuery::of(query),
             complete: self.complete.map(&wall),
+            absent: self.absent.clone(),
             sights: self
                 .sights
                 .values()
@@ -316,12 +342,17 @@ impl Known {
     fn see(&mut self, integrations: &[(Arc<Integration>, Moment)]) {
         for (integration, moment) in integrations {
             match self.sights.get_mut(&integration.arn) {
-                Some(sight) if sight.integration == *integration => sight.seen = moment.at,
+                Some(sight) if sight.integration == *integration => {
+                    sight.seen = moment.at;
+                    sight.seen_at = moment.wall;
+                }
                 _ => {
-                    let integration = Arc::clone(integration);
-                    let seen = moment.at;
-                    self.sights
-                        .insert(integration.arn.clone(), Sight { integration, seen });
+                    let sight = Sight {
+                        integration: Arc::clone(integration),
+                        seen: moment.at,
+                        seen_at: moment.wall,
+                    };
+                    self.sights.insert(integration.arn.clone(), sight);
                 }
             }
         }

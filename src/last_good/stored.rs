@@ -1,6 +1,7 @@
 //! What is known, in the shape in which it is kept over a restart. Moments are Unix times in seconds here: a monotonic clock does not
 //! survive its process.
 
+use super::details::Absent;
 use crate::config::Query;
 use crate::snapshot::{Described, Integration, Status};
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,9 @@ pub(super) struct StoredPoll {
 pub(super) struct StoredKnown {
     pub query: StoredQuery,
     pub complete: Option<f64>,
+    /// A file of before the page for people has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absent: Option<Absent>,
     pub sights: Vec<StoredSight>,
 }
 

@@ -5,7 +5,7 @@ use glue_integration_exporter::clock::Moment;
 use glue_integration_exporter::config::{Lookup, Query, Watch};
 use glue_integration_exporter::last_good::{Key, key};
 use glue_integration_exporter::snapshot::{
-    Integration, Naming, PolledScope, Presence, ScopeState, Shown, Snapshot, Status,
+    Details, Integration, Naming, PolledScope, Presence, ScopeState, Shown, Snapshot, Status,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -442,6 +442,7 @@ impl Model {
                 })
                 .collect(),
             scopes,
+            details: Details::default(),
             awaited: self.scopes.values().filter(|scope| scope.awaited).count(),
             unpolled: self.scopes.values().filter(|scope| scope.unpolled).count(),
         }

@@ -1,0 +1,186 @@
+//! What people want to know besides the metrics: where what is shown comes from, since when something is missing, why polls failed.
+
+use super::names::Names;
+use super::scope::Known;
+use super::{LastGood, PollResult, Seen, latest};
+use crate::config::Query;
+use crate::glue::{Answer, GlueError, one_spelling};
+use crate::snapshot::{
+    Details, Failed, Failure, Integration, Missing, Presence, ScopeDetails, Sighting,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How many characters of a message are kept: enough for all causes of an error, whatever AWS puts into one of them.
+const MOST_MESSAGE: usize = 1024;
+/// AWS's own have 36.
+const MOST_REQUEST_ID: usize = 128;
+
+/// AWS answered that there is no such integration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Absent {
+    /// The first such answer, in Unix seconds.
+    pub since: f64,
+    /// What it was before.
+    pub last: Option<Arc<Integration>>,
+    /// Empty if it is not known.
+    pub name: String,
+}
+
+impl Known {
+    /// Notes whether a complete answer is that there is none. Called before the answer is taken over.
+    pub fn note_absence(&mut self, query: &Query, answer: &Answer, names: Option<&Names>) {
+        let (Query::Integration(arn), Ok(at)) = (query, &answer.outcome) else {
+            return;
+        };
+        if !answer.integrations.is_empty() {
+            self.absent = None;
+        } else if self.absent.is_none() {
+            let before = self.sights.values().next();
+            let name = names.and_then(|names| names.name(arn.as_str()));
+            self.absent = Some(Absent {
+                since: at.wall,
+                last: before.map(|sight| Arc::clone(&sight.integration)),
+                name: name.unwrap_or_default().to_owned(),
+            });
+        }
+    }
+}
+
+impl LastGood {
+    /// The details of a snapshot with these integrations, each by all sights of it, and this presence.
+    pub(super) fn details(&self, integrations: &[&[Seen<'_>]], presence: &[Presence]) -> Details {
+        let place = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
+        let started: Vec<_> = self
+            .scopes
+            .values()
+            .map(|scope| scope.polled.and_then(|polled| polled.started))
+            .collect();
+        let mut seers: Vec<u32> = Vec::with_capacity(integrations.len());
+        let sightings = integrations
+            .iter()
+            .filter_map(|sights| {
+                let first = seers.len();
+                for (_, _, shown, scope) in *sights {
+                    // They are in the order of the scopes, and two queries of one scope may see the same.
+                    if *shown && seers[first..].last() != Some(&place(*scope)) {
+                        seers.push(place(*scope));
+                    }
+                }
+                let (_, sight, _, scope) = latest(sights)?;
+                Some(Sighting {
+                    seen: sight.seen_at,
+                    old: started[*scope].is_none_or(|started| sight.seen < started),
+                    seers: first..seers.len(),
+                })
+            })
+            .collect();
+        Details {
+            sightings,
+            seers,
+            missing: self.missing(presence),
+            scopes: self
+                .scopes
+                .values()
+                .map(|scope| ScopeDetails {
+                    failed_poll: scope.failed_poll.clone(),
+                    failed_names: scope.names.as_ref().and_then(|names| names.failed.clone()),
+                })
+                .collect(),
+        }
+    }
+
+    fn missing(&self, presence: &[Presence]) -> Vec<Missing> {
+        let mut missing: BTreeMap<&str, Missing> = presence
+            .iter()
+            .filter(|presence| !presence.present)
+            .map(|presence| {
+                let missing = Missing {
+                    arn: presence.arn.clone(),
+                    since: None,
+                    last: None,
+                    name: String::new(),
+                    scopes: Vec::new(),
+                };
+                (presence.arn.as_str(), missing)
+            })
+            .collect();
+        if missing.is_empty() {
+            return Vec::new();
+        }
+        for (place, scope) in (0_u32..).zip(self.scopes.values()) {
+            for (query, known) in &scope.queries {
+                let Query::Integration(arn) = query else {
+                    continue;
+                };
+                let Some(missing) = missing.get_mut(one_spelling(arn.as_str()).as_ref()) else {
+                    continue;
+                };
+                missing.scopes.push(place);
+                let Some(absent) = &known.absent else {
+                    continue;
+                };
+                let since = missing
+                    .since
+                    .map_or(absent.since, |since| since.min(absent.since));
+                missing.since = Some(since);
+                if absent.last.is_some() {
+                    missing.last.clone_from(&absent.last);
+                }
+                if !absent.name.is_empty() {
+                    missing.name.clone_from(&absent.name);
+                }
+            }
+        }
+        missing.into_values().collect()
+    }
+}
+
+/// Why a poll did not get everything.
+pub(super) fn failed_poll(poll: &PollResult) -> Failed {
+    let mut failures: BTreeMap<_, Failure> = BTreeMap::new();
+    let errors = poll
+        .answers
+        .iter()
+        .filter_map(|answer| answer.outcome.as_ref().err());
+    for error in errors {
+        let entry = failures.entry(error.reason);
+        entry.or_insert_with(|| failure(error)).queries += 1;
+    }
+    Failed {
+        at: poll.ended.wall,
+        failures: failures.into_values().collect(),
+    }
+}
+
+/// Why one request failed at a moment in Unix seconds.
+pub(super) fn failed_once(error: &GlueError, at: f64) -> Failed {
+    let failure = Failure {
+        queries: 1,
+        ..failure(error)
+    };
+    Failed {
+        at,
+        failures: vec![failure],
+    }
+}
+
+fn failure(error: &GlueError) -> Failure {
+    Failure {
+        reason: error.reason.as_str(),
+        message: bounded(&error.message, MOST_MESSAGE),
+        request_id: error
+            .request_id
+            .as_deref()
+            .map(|id| bounded(id, MOST_REQUEST_ID)),
+        queries: 0,
+    }
+}
+
+fn bounded(text: &str, characters: usize) -> String {
+    match text.char_indices().nth(characters) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
