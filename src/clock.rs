@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use time::OffsetDateTime;
 use tokio::time::Instant;
 
 /// One moment on both clocks.
@@ -62,6 +63,38 @@ impl fmt::Debug for Clock {
 /// Seconds with at most three decimals.
 pub fn round_to_millis(seconds: f64) -> f64 {
     (seconds * 1000.0).round() / 1000.0
+}
+
+/// A moment as a calendar has it: `2026-11-22T03:12:07.250Z`. None if it is before the year 0 or after 9999.
+pub fn rfc3339(unix_seconds: f64) -> Option<String> {
+    let utc = utc(unix_seconds)?;
+    let (date, time) = (utc.date(), utc.time());
+    Some(format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        date.year(),
+        u8::from(date.month()),
+        date.day(),
+        time.hour(),
+        time.minute(),
+        time.second(),
+        time.millisecond()
+    ))
+}
+
+/// The same in UTC, to the millisecond.
+fn utc(unix_seconds: f64) -> Option<OffsetDateTime> {
+    /// Of the first second that a calendar of four digits does not have.
+    const YEAR_10000: f64 = 253_402_300_800.0;
+    const YEAR_0: f64 = -62_167_219_200.0;
+    if !(YEAR_0..YEAR_10000 - 0.0005).contains(&unix_seconds) {
+        return None;
+    }
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "milliseconds of ten thousand years are far below 2^63"
+    )]
+    let millis = (unix_seconds * 1000.0).round() as i64;
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok()
 }
 
 /// A duration in seconds with at most three decimals.

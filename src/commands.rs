@@ -22,6 +22,7 @@ use crate::iam;
 use crate::online;
 use crate::shard::{NoShard, Shard};
 use crate::simulator::{Simulator, World};
+use crate::site::Site;
 use crate::storage;
 use crate::systemd::Supervisor;
 use crate::version;
@@ -202,6 +203,7 @@ async fn serve(
         clock: clock.clone(),
         scrapes: Scrapes::default(),
         telemetry_path: web.telemetry_path,
+        site: Site::default(),
         reload: web.enable_lifecycle.then_some(signals.ask_reload),
         stop: stop.clone(),
     };

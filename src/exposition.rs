@@ -115,7 +115,7 @@ impl Page {
             for text in self.ages(format, now) {
                 deflater.add(&text);
             }
-            (deflater.end(), deflater.deflate(&self.own(format, own)))
+            (deflater.end(), deflater.deflate(self.own(format, own)))
         });
         gzip::member(&[&ages, &self.rows[format as usize].deflated, &own])
     }

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A poll asks AWS and hands what it got to the board. The board keeps the last good data, and after each poll publishes an immutable
-//! snapshot as a written page. A scrape reads that page through one pointer and adds what depends on its own moment.
+//! snapshot as a written page. A scrape reads that page through one pointer and adds what depends on its own moment. `page` shows the same
+//! snapshot to people, `api` to scripts; `listing` is what both have in common.
 
 pub mod config;
 pub mod hash;
@@ -23,6 +24,12 @@ pub mod snapshot;
 pub mod storage;
 
 pub mod exposition;
+
+pub mod api;
+pub mod listing;
+pub mod page;
+pub mod site;
+
 pub mod http;
 
 pub mod simulator;

@@ -14,6 +14,7 @@ use glue_integration_exporter::http::listen::Address;
 use glue_integration_exporter::http::routes::{Routes, start_counters};
 use glue_integration_exporter::http::scrapes::Scrapes;
 use glue_integration_exporter::http::{self, Limits};
+use glue_integration_exporter::site::Site;
 use glue_integration_exporter::snapshot::Status;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{ErrorKind, Read, Write};
@@ -83,6 +84,7 @@ impl Server {
             clock: bench.clock.clone(),
             scrapes,
             telemetry_path: "/metrics".to_owned(),
+            site: Site::default(),
             reload: None,
             stop: bench.stop.clone(),
         };

@@ -61,13 +61,14 @@ impl Deflater {
     }
 
     /// Adds to the part under way.
-    pub fn add(&mut self, text: &str) {
+    pub fn add(&mut self, text: impl AsRef<[u8]>) {
+        let text = text.as_ref();
         // Writing to memory does not fail.
         if mem::take(&mut self.used) {
             let _ = self.encoder.reset(Vec::new());
         }
-        let _ = self.encoder.write_all(text.as_bytes());
-        self.sum.update(text.as_bytes());
+        let _ = self.encoder.write_all(text);
+        self.sum.update(text);
         self.length += text.len();
     }
 
@@ -83,7 +84,7 @@ impl Deflater {
     }
 
     /// Compresses a part.
-    pub fn deflate(&mut self, text: &str) -> Deflated {
+    pub fn deflate(&mut self, text: impl AsRef<[u8]>) -> Deflated {
         self.add(text);
         self.end()
     }

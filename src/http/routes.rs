@@ -6,10 +6,10 @@ use super::scrapes::{Content, Scrapes};
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::exposition::own::Own;
-use crate::version;
+use crate::site::{self, Site};
 use hyper::body::Incoming;
 use hyper::header::{
-    ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, VARY,
+    ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, VARY,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use std::sync::Arc;
@@ -31,6 +31,7 @@ pub struct Routes {
     pub clock: Clock,
     pub scrapes: Scrapes,
     pub telemetry_path: String,
+    pub site: Site,
     /// Where a reload is asked for; none without `--web.enable-lifecycle`.
     pub reload: Option<mpsc::Sender<oneshot::Sender<Result<(), String>>>>,
     /// Stops the waiting for the first polls.
@@ -43,14 +44,13 @@ enum Route {
     Healthy,
     Ready,
     Reload,
-    Home,
+    Site(&'static site::Path),
     Unknown,
 }
 
 const HEALTHY: &str = "/-/healthy";
 const READY: &str = "/-/ready";
 const RELOAD: &str = "/-/reload";
-const HOME: &str = "/";
 
 /// Starts the counter of every answer that there can be.
 pub fn start_counters(own: &Own, telemetry_path: &str) {
@@ -59,9 +59,11 @@ pub fn start_counters(own: &Own, telemetry_path: &str) {
         (HEALTHY, &[200, 405]),
         (READY, &[200, 405, 503]),
         (RELOAD, &[200, 403, 405, 500]),
-        (HOME, &[200, 405]),
         ("other", &[404]),
-    ] {
+    ]
+    .into_iter()
+    .chain(site::PATHS.iter().map(|path| (path.path, path.codes)))
+    {
         for code in codes {
             own.add_path(path, *code);
         }
@@ -75,8 +77,10 @@ impl Routes {
             HEALTHY => (Route::Healthy, HEALTHY),
             READY => (Route::Ready, READY),
             RELOAD => (Route::Reload, RELOAD),
-            HOME => (Route::Home, HOME),
-            _ => (Route::Unknown, "other"),
+            path => match site::find(path) {
+                Some(path) => (Route::Site(path), path.path),
+                None => (Route::Unknown, "other"),
+            },
         }
     }
 
@@ -89,7 +93,7 @@ impl Routes {
                 );
             }
             Route::Reload => &[Method::POST][..],
-            Route::Metrics | Route::Healthy | Route::Ready | Route::Home => {
+            Route::Metrics | Route::Healthy | Route::Ready | Route::Site(_) => {
                 &[Method::GET, Method::HEAD]
             }
         };
@@ -121,11 +125,7 @@ impl Routes {
                 "glue-integration-exporter is not ready: not every scope has been polled yet.\n",
             ),
             Route::Reload => self.reload().await,
-            Route::Home => response(
-                StatusCode::OK,
-                "text/html; charset=utf-8",
-                home(&self.telemetry_path),
-            ),
+            Route::Site(path) => self.site(path, request).await,
             Route::Unknown => plain(StatusCode::NOT_FOUND, "Not found.\n"),
         }
     }
@@ -152,6 +152,45 @@ impl Routes {
         let headers = response.headers_mut();
         headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
         if representation.gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        response
+    }
+
+    /// The page for people, and what belongs to it.
+    async fn site(
+        &self,
+        path: &'static site::Path,
+        request: &Request<Incoming>,
+    ) -> Response<Content> {
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let gzip = Representation::of(request.headers()).gzip;
+        let asked = site::Asked {
+            path,
+            query,
+            gzip,
+            telemetry_path: self.telemetry_path.clone(),
+        };
+        let Some(answer) = self.site.answer(&self.board, &self.clock, asked).await else {
+            return plain(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "The page could not be written; the log says why.\n",
+            );
+        };
+        let content = self.scrapes.admitted(answer.content);
+        let mut response = response(StatusCode::OK, path.content_type, content);
+        if answer.refused {
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+        }
+        let headers = response.headers_mut();
+        for (name, value) in path.headers {
+            headers.insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+        }
+        headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+        if gzip {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         response
@@ -220,14 +259,4 @@ fn response(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CONTENT_LENGTH, length);
     response
-}
-
-fn home(telemetry_path: &str) -> String {
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>glue-integration-exporter</title></head>\n\
-         <body>\n<h1>glue-integration-exporter</h1>\n<p>Prometheus exporter for AWS Glue zero-ETL inbound integrations, version {}.</p>\n\
-         <ul>\n<li><a href=\"{telemetry_path}\">Metrics</a></li>\n<li><a href=\"{READY}\">Ready</a></li>\n\
-         <li><a href=\"{HEALTHY}\">Healthy</a></li>\n</ul>\n</body>\n</html>\n",
-        version::VERSION
-    )
 }

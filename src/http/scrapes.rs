@@ -120,6 +120,17 @@ impl Scrapes {
         Ok(scraped)
     }
 
+    /// An answer that nobody shares, which takes its part of the memory for answers that are being sent.
+    pub fn admitted(&self, pieces: Vec<Bytes>) -> Arc<Scraped> {
+        let scraped = Arc::new(Scraped {
+            pieces,
+            number: self.begun.fetch_add(1, Ordering::SeqCst) + 1,
+            readers: Mutex::default(),
+        });
+        self.admit(&scraped);
+        scraped
+    }
+
     fn admit(&self, scraped: &Arc<Scraped>) {
         let mut unsent = lock(&self.unsent);
         let mut all: Vec<_> = unsent.iter().filter_map(Weak::upgrade).collect();

@@ -70,7 +70,7 @@ fn pages_and_errors() {
             .unwrap()
             .starts_with("text/html")
     );
-    assert!(page.body.contains("href=\"/metrics\""), "{}", page.body);
+    assert!(page.body.contains("href=\"./metrics\""), "{}", page.body);
     for path in [
         "/missing",
         "/metrics/",
@@ -269,7 +269,7 @@ fn the_metrics_may_have_another_path() {
     let scrape = Scrape::of(&daemon.get("/m").body);
     assert!(!scrape.names_with("aws_glue_").is_empty());
     assert_eq!(daemon.get("/metrics").status, 404);
-    assert!(daemon.get("/").body.contains("href=\"/m\""));
+    assert!(daemon.get("/").body.contains("href=\"./m\""));
     let scrape = Scrape::of(&daemon.get("/m").body);
     let count = |path, code| requests(&scrape, path, code);
     assert_eq!(count("/m", "200"), Some(1.0));

@@ -27,6 +27,7 @@ mod online;
 mod partitions;
 mod reload;
 mod sharding;
+mod site;
 mod stopping;
 mod support;
 #[cfg(target_os = "linux")]

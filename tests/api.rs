@@ -1,0 +1,551 @@
+//! The API, and that its OpenAPI file says what the server does: the paths, their parameters, the fields of real answers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use glue_integration_exporter::api::{self, NoAnswer};
+use glue_integration_exporter::config::{Config, TagLabel};
+use glue_integration_exporter::exposition::own::Own;
+use glue_integration_exporter::exposition::text::{Format, Text};
+use glue_integration_exporter::glue::Reason;
+use glue_integration_exporter::http::routes::start_counters;
+use glue_integration_exporter::last_good::key;
+use glue_integration_exporter::listing::Problem;
+use glue_integration_exporter::listing::filter::State;
+use glue_integration_exporter::site;
+use glue_integration_exporter::snapshot::{
+    Integration, IntegrationError, SourceProperties, Status,
+};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use support::account::{Account, Behaviour, Bench, arn, integration, watches};
+use tokio::time::{Instant, advance};
+
+const SECRET: &str = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:must-not-leak";
+
+fn openapi() -> Value {
+    serde_yaml::from_str(api::OPENAPI).unwrap()
+}
+
+/// What is answered at a path of the API: whether it was refused, and the JSON.
+fn ask(bench: &Bench, path: &str, query: &str) -> (bool, Value) {
+    bench.board.publish_now();
+    let snapshot = bench.board.published();
+    let now = bench.clock.wall();
+    let answer = match path {
+        "/api/v1/integrations" => api::integrations(&snapshot, now, query),
+        "/api/v1/scopes" => {
+            let next_polls = bench.board.next_polls(&snapshot.scopes);
+            api::scopes(&snapshot, &next_polls, now, query)
+        }
+        _ => panic!("{path} is not asked by this test"),
+    };
+    match answer {
+        Ok(json) => (false, serde_json::from_slice(&json).unwrap()),
+        Err(NoAnswer::Refused(json)) => (true, serde_json::from_slice(&json).unwrap()),
+        Err(NoAnswer::Failed(error)) => panic!("{error}"),
+    }
+}
+
+fn list(bench: &Bench, path: &str, query: &str) -> Value {
+    let (refused, answer) = ask(bench, path, query);
+    assert!(!refused, "{query}: {answer}");
+    answer
+}
+
+fn arns(answer: &Value) -> Vec<&str> {
+    let items = answer["items"].as_array().unwrap().iter();
+    items.map(|item| item["arn"].as_str().unwrap()).collect()
+}
+
+/// Whether a value is what a schema of the file says: those keywords that the file uses, and no other.
+struct Schemas(Value);
+
+impl Schemas {
+    fn check(&self, schema: &Value, value: &Value, at: &str) {
+        for (keyword, argument) in schema.as_object().unwrap() {
+            let number = || argument.as_f64().unwrap();
+            let fits = match keyword.as_str() {
+                "$ref" => {
+                    let pointer = argument.as_str().unwrap().strip_prefix('#').unwrap();
+                    let referred = self.0.pointer(pointer);
+                    self.check(referred.unwrap_or_else(|| panic!("{pointer}")), value, at);
+                    true
+                }
+                "type" => {
+                    let of = |kind: &Value| match kind.as_str().unwrap() {
+                        "null" => value.is_null(),
+                        "string" => value.is_string(),
+                        "boolean" => value.is_boolean(),
+                        "number" => value.is_number(),
+                        "integer" => value.is_u64() || value.is_i64(),
+                        "object" => value.is_object(),
+                        "array" => value.is_array(),
+                        other => panic!("the type {other}"),
+                    };
+                    argument
+                        .as_array()
+                        .map_or_else(|| of(argument), |kinds| kinds.iter().any(of))
+                }
+                "enum" => argument.as_array().unwrap().contains(value),
+                "minimum" => value.as_f64().is_none_or(|value| value >= number()),
+                "exclusiveMinimum" => value.as_f64().is_none_or(|value| value > number()),
+                "minLength" => value.as_str().is_none_or(|text| !text.is_empty()),
+                "required" => argument
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .all(|name| value.get(name.as_str().unwrap()).is_some()),
+                "properties" => {
+                    for (name, value) in value.as_object().unwrap() {
+                        let of = argument.get(name).unwrap_or_else(|| panic!("{at}.{name}"));
+                        self.check(of, value, &format!("{at}.{name}"));
+                    }
+                    true
+                }
+                "items" => {
+                    for value in value.as_array().unwrap() {
+                        self.check(argument, value, &format!("{at}[]"));
+                    }
+                    true
+                }
+                "additionalProperties" => {
+                    if argument.is_object() {
+                        for value in value.as_object().unwrap().values() {
+                            self.check(argument, value, at);
+                        }
+                    }
+                    true
+                }
+                // Each is null or a reference.
+                "oneOf" => {
+                    if !value.is_null() {
+                        self.check(&argument[1], value, at);
+                    }
+                    true
+                }
+                // A format that is written in one place, and told by the pattern beside it.
+                "description" | "examples" | "format" | "pattern" => true,
+                other => panic!("the keyword {other}"),
+            };
+            assert!(
+                fits,
+                "{at} is {value}, which is not of {keyword} {argument}"
+            );
+        }
+    }
+
+    /// Every property of the file that was not null in any of these values would be one that nothing has shown.
+    fn seen(value: &Value, at: &str, seen: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(members) => {
+                for (name, value) in members {
+                    Self::seen(value, &format!("{at}.{name}"), seen);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| Self::seen(item, at, seen)),
+            Value::Null => {}
+            _ => {
+                seen.insert(at.to_owned());
+            }
+        }
+    }
+}
+
+fn tag_labels() -> Vec<TagLabel> {
+    let yaml = "tag_labels: [{tag: team}]\nscopes: [{name: lake, regions: [eu-west-1]}]";
+    Config::from_yaml(yaml, Path::new("test.yaml"))
+        .unwrap()
+        .tag_labels
+}
+
+/// Two scopes: one that sees everything there can be, and one that fails.
+async fn full() -> (Bench, Arc<Account>) {
+    let yaml = format!(
+        "scopes: [{{name: lake, regions: [eu-west-1], describe: true, stale_after: 1d, target_arns: ['{}'], integration_arns: ['{}']}}, {{name: sea, regions: [eu-west-1], describe: true}}]",
+        integration("", Status::Active).target_arn,
+        arn(9)
+    );
+    let watches = watches(&yaml);
+    let account = Account::new();
+    account.insert(Integration {
+        errors: vec![
+            IntegrationError {
+                code: Some("Code".to_owned()),
+                message: Some("<\"message\">".to_owned()),
+            },
+            IntegrationError {
+                code: None,
+                message: None,
+            },
+        ],
+        target_namespace: Some("lake".to_owned()),
+        source_properties: SourceProperties([("secretArn".to_owned(), SECRET.to_owned())].into()),
+        ..integration(&arn(1), Status::Failed)
+    });
+    account.insert(Integration {
+        status_text: Some("REPLICATING".to_owned()),
+        created: None,
+        refresh_interval: None,
+        continuous_sync: None,
+        source_arn: String::new(),
+        ..integration(&arn(2), Status::Unknown)
+    });
+    account.put(
+        "arn:aws:glue:us-east-1:444455556666:integration:3",
+        Status::Active,
+    );
+    account.describe(&arn(1), "orders", &[("team", "data")]);
+    let bench = Bench::new(&watches);
+    bench.board.label_tags(&tag_labels());
+    let mut lake = bench.poller(&watches[0], &account);
+    lake.poll().await;
+    lake.describe().await;
+    let mut sea = bench.poller(&watches[1], &account);
+    account.set(Behaviour::Fail(Reason::AccessDenied));
+    sea.poll().await;
+    sea.describe().await;
+    bench.board.poll_due(
+        &key(&watches[0]),
+        Instant::now() + Duration::from_millis(1_500),
+    );
+    (bench, account)
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_are_what_the_file_says_and_every_field_of_it_is_there() {
+    let (bench, _account) = full().await;
+    let schemas = Schemas(openapi());
+    let mut seen = BTreeSet::new();
+    for path in ["/api/v1/integrations", "/api/v1/scopes"] {
+        let good = list(&bench, path, "limit=2");
+        let responses = &schemas.0["paths"][path]["get"]["responses"];
+        let schema = &responses["200"]["content"]["application/json"]["schema"];
+        schemas.check(schema, &good, path);
+        Schemas::seen(&good, path, &mut seen);
+        let all = list(&bench, path, "");
+        schemas.check(schema, &all, path);
+        Schemas::seen(&all, path, &mut seen);
+        let (refused, bad) = ask(&bench, path, "scope=nobody");
+        assert!(refused);
+        let schema = &schemas.0["components"]["responses"]["Refused"]["content"]["application/json"]
+            ["schema"];
+        schemas.check(schema, &bad, path);
+    }
+    let described = |name: &str| {
+        let properties = schemas.0["components"]["schemas"][name]["properties"]
+            .as_object()
+            .unwrap();
+        properties.keys().cloned().collect::<Vec<_>>()
+    };
+    for (path, name) in [
+        ("/api/v1/integrations", "Integration"),
+        ("/api/v1/scopes", "Scope"),
+    ] {
+        for property in described(name) {
+            // A request that failed has an id, which this account has not; tests/world shows it.
+            let at = format!("{path}.items.{property}");
+            assert!(
+                seen.iter().any(|seen| seen.starts_with(&at)),
+                "nothing shows {at}"
+            );
+        }
+    }
+    assert!(seen.contains("/api/v1/integrations.next"));
+}
+
+#[test]
+fn the_file_has_the_paths_the_codes_and_the_words_of_the_server() {
+    let openapi = openapi();
+    let described: BTreeMap<&str, BTreeSet<u16>> = openapi["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(path, methods)| {
+            assert_eq!(
+                methods.as_object().unwrap().len(),
+                1,
+                "GET alone, and HEAD, which it implies"
+            );
+            let responses = methods["get"]["responses"].as_object().unwrap();
+            (
+                path.as_str(),
+                responses.keys().map(|code| code.parse().unwrap()).collect(),
+            )
+        })
+        .collect();
+    let served: BTreeMap<&str, BTreeSet<u16>> = site::PATHS
+        .iter()
+        .filter(|path| path.path.starts_with("/api/"))
+        .map(|path| {
+            // Those of HTTP itself, and of a fault of the program.
+            let codes = path
+                .codes
+                .iter()
+                .copied()
+                .filter(|code| ![405, 500].contains(code));
+            (path.path, codes.collect())
+        })
+        .collect();
+    assert_eq!(described, served);
+    let schemas = &openapi["components"]["schemas"];
+    let states: Vec<&str> = State::all().map(State::as_str).collect();
+    assert_eq!(schemas["Status"]["enum"], json!(states));
+    let mut problems: Vec<Option<&str>> =
+        Problem::ALL.map(|problem| Some(problem.as_str())).to_vec();
+    problems.push(None);
+    assert_eq!(schemas["Problem"]["enum"], json!(problems));
+    assert_eq!(
+        schemas["Reason"]["enum"],
+        json!(Reason::ALL.map(Reason::as_str))
+    );
+    // Each answer that there can be has its counter from the start.
+    let own = Own::new().unwrap();
+    start_counters(&own, "/metrics");
+    let mut text = Text::new(Format::Text, 0);
+    own.write(&mut text, &[]);
+    let text = text.into_string();
+    for path in &site::PATHS {
+        for code in path.codes {
+            let row = format!("path=\"{}\",code=\"{code}\"}} 0\n", path.path);
+            assert!(text.contains(&row), "{row}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_parameters_are_those_of_the_file() {
+    let (bench, _account) = full().await;
+    let openapi = openapi();
+    let good = BTreeMap::from([
+        ("status", "FAILED"),
+        ("scope", "lake"),
+        ("account", "111122223333"),
+        ("region", "eu-west-1"),
+        ("limit", "10000"),
+        ("after", "x/y"),
+    ]);
+    for path in ["/api/v1/integrations", "/api/v1/scopes"] {
+        let parameters = openapi["paths"][path]["get"]["parameters"]
+            .as_array()
+            .unwrap();
+        let names: Vec<&str> = parameters
+            .iter()
+            .map(|parameter| match parameter["$ref"].as_str() {
+                Some(pointer) => openapi.pointer(&pointer[1..]).unwrap(),
+                None => parameter,
+            })
+            .map(|parameter| parameter["name"].as_str().unwrap())
+            .collect();
+        for name in &names {
+            list(&bench, path, &format!("{name}={}", good[name]));
+        }
+        let (refused, answer) = ask(&bench, path, "colour=red");
+        assert!(refused);
+        let error = json!({
+            "parameter": "colour",
+            "value": "red",
+            "allowed": format!("the parameters {}", names.join(", ")),
+            "message": format!("colour=\"red\" is not allowed; allowed: the parameters {}", names.join(", ")),
+        });
+        assert_eq!(answer["error"], error);
+    }
+    assert!(ask(&bench, "/api/v1/scopes", "status=FAILED").0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_there_is_not_is_refused_with_what_there_is() {
+    let (bench, _account) = full().await;
+    for (query, allowed) in [
+        (
+            "status=failed",
+            "CREATING, ACTIVE, MODIFYING, FAILED, DELETING, SYNCING, NEEDS_ATTENTION, UNKNOWN, MISSING",
+        ),
+        (
+            "status=",
+            "CREATING, ACTIVE, MODIFYING, FAILED, DELETING, SYNCING, NEEDS_ATTENTION, UNKNOWN, MISSING",
+        ),
+        ("scope=lak", "lake, sea"),
+        ("scope=", "lake, sea"),
+        ("scope=lake&scope=sea", "this parameter once"),
+        ("region=eu-west-2", "eu-west-1"),
+        ("account=11112222333", "12 digits"),
+        ("account=11112222333x", "12 digits"),
+        ("limit=0", "a whole number from 1 to 10000"),
+        ("limit=10001", "a whole number from 1 to 10000"),
+        ("limit=+1", "a whole number from 1 to 10000"),
+        (
+            "limit=99999999999999999999999",
+            "a whole number from 1 to 10000",
+        ),
+        ("limit=1&limit=1", "this parameter once"),
+        (
+            "after=",
+            "what an answer has as next, of 1 to 2048 characters",
+        ),
+        ("%ff=1", "percent-encoded UTF-8"),
+        (
+            "=",
+            "the parameters status, scope, account, region, limit, after",
+        ),
+    ] {
+        let (refused, answer) = ask(&bench, "/api/v1/integrations", query);
+        assert!(refused, "{query}");
+        assert_eq!(answer["error"]["allowed"], allowed, "{query}");
+    }
+    let long = format!("status={}", "€".repeat(5_000));
+    let (_, answer) = ask(&bench, "/api/v1/integrations", &long);
+    assert!(answer.to_string().len() < 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn filters_by_status_scope_account_and_region() {
+    let (bench, _account) = full().await;
+    let other = "arn:aws:glue:us-east-1:444455556666:integration:3";
+    let (one, two, gone) = (arn(1), arn(2), arn(9));
+    let path = "/api/v1/integrations";
+    for (query, expected) in [
+        ("", vec![&*one, &two, &gone, other]),
+        ("status=FAILED", vec![&*one]),
+        ("status=FAILED&status=MISSING", vec![&*one, &gone]),
+        ("status=SYNCING", vec![]),
+        ("account=444455556666", vec![other]),
+        ("region=eu-west-1", vec![&*one, &two, &gone]),
+        ("scope=sea", vec![]),
+        (
+            "scope=lake&account=111122223333&status=UNKNOWN",
+            vec![&*two],
+        ),
+    ] {
+        let answer = list(&bench, path, query);
+        assert_eq!(arns(&answer), expected, "{query}");
+        assert_eq!(answer["total"], expected.len());
+        assert_eq!(answer["next"], Value::Null);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_has_its_values_with_their_types_and_no_property_of_the_source() {
+    let (bench, _account) = full().await;
+    advance(Duration::from_secs(1)).await;
+    let answer = list(&bench, "/api/v1/integrations", "");
+    assert!(!answer.to_string().contains("must-not-leak"));
+    assert_eq!(answer["as_of"], "2026-11-21T22:26:41.000Z");
+    let expected = json!({
+        "arn": arn(1), "name": "orders", "tags": {"tag_team": "data"}, "account": "111122223333", "region": "eu-west-1",
+        "source_arn": "arn:aws:dynamodb:eu-west-1:111122223333:table/orders", "source_service": "dynamodb",
+        "target_arn": "arn:aws:glue:eu-west-1:111122223333:database/lake", "target_service": "glue",
+        "status": "FAILED", "status_text": "FAILED", "status_since": "2026-11-21T22:26:40.000Z", "problem": "failed",
+        "created": "2026-11-20T22:26:40.000Z", "refresh_interval_seconds": 3600, "continuous_sync": true,
+        "target_namespace": "lake", "errors": [{"code": "Code", "message": "<\"message\">"}, {"code": null, "message": null}],
+        "scopes": [{"scope": "lake", "region": "eu-west-1"}], "seen": "2026-11-21T22:26:40.000Z", "old": false,
+    });
+    assert_eq!(answer["items"][0], expected);
+    let unknown = &answer["items"][1];
+    for name in [
+        "name",
+        "source_arn",
+        "source_service",
+        "created",
+        "refresh_interval_seconds",
+        "continuous_sync",
+    ] {
+        assert_eq!(unknown[name], Value::Null, "{name}");
+    }
+    assert_eq!(unknown["status_text"], "REPLICATING");
+    let missing = &answer["items"][2];
+    assert_eq!(
+        (&missing["status"], &missing["problem"]),
+        (&json!("MISSING"), &json!("missing"))
+    );
+    assert_eq!(missing["seen"], Value::Null);
+    let scopes = list(&bench, "/api/v1/scopes", "");
+    let lake = json!({
+        "scope": "lake", "region": "eu-west-1", "interval_seconds": 60.0, "up": true, "stale": false,
+        "last_success": "2026-11-21T22:26:40.000Z", "last_poll_duration_seconds": 0.0, "integrations": 3, "polling": false,
+        "next_poll": "2026-11-21T22:26:41.500Z", "last_failure": null, "names_up": true, "names_failure": null,
+    });
+    assert_eq!(scopes["items"][0], lake);
+    let failed = json!({
+        "at": "2026-11-21T22:26:40.000Z",
+        "failures": [{"reason": "access_denied", "message": "the account was told to fail", "request_id": null, "queries": 1}],
+    });
+    let sea = &scopes["items"][1];
+    assert_eq!((&sea["up"], &sea["last_failure"]), (&json!(false), &failed));
+    assert_eq!(
+        (&sea["names_up"], &sea["names_failure"]),
+        (&json!(false), &failed)
+    );
+}
+
+/// Follows `next` to the end.
+fn pages(bench: &Bench, path: &str, limit: usize) -> Vec<Value> {
+    let mut pages = vec![list(bench, path, &format!("limit={limit}"))];
+    while let Some(next) = pages.last().unwrap()["next"].as_str() {
+        let next = next.replace('/', "%2F");
+        let page = list(bench, path, &format!("limit={limit}&after={next}"));
+        pages.push(page);
+    }
+    pages
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_lists_come_in_parts_that_are_bounded() {
+    let account = Account::new();
+    let message = "m".repeat(2048);
+    let long = IntegrationError {
+        code: None,
+        message: Some(message),
+    };
+    for number in 0..250 {
+        account.insert(Integration {
+            errors: vec![long.clone(); 40],
+            ..integration(&arn(number), Status::Failed)
+        });
+    }
+    let scopes: Vec<String> = (0..25)
+        .map(|n| {
+            format!(
+                "{{name: a{}, regions: [eu-west-1, us-east-1]}}",
+                ["", "-1", ".x", "_"][n % 4].to_owned() + &n.to_string()
+            )
+        })
+        .collect();
+    let watches = watches(&format!("scopes: [{}]", scopes.join(", ")));
+    let bench = Bench::new(&watches);
+    bench.poller(&watches[0], &account).poll().await;
+    let all: Vec<String> = (0..250).map(arn).collect();
+    for (limit, parts) in [(100, 3), (250, 3), (10_000, 3)] {
+        let pages = pages(&bench, "/api/v1/integrations", limit);
+        let listed: Vec<&str> = pages.iter().flat_map(arns).collect();
+        assert_eq!(listed, all);
+        assert_eq!(pages.len(), parts, "at {limit}");
+        for page in &pages {
+            assert_eq!(page["total"], 250);
+            assert!(page.to_string().len() < 9 << 20);
+        }
+    }
+    let pages = pages(&bench, "/api/v1/scopes", 7);
+    let mut keys: Vec<String> = pages
+        .iter()
+        .flat_map(|page| page["items"].as_array().unwrap())
+        .map(|item| {
+            format!(
+                "{}/{}",
+                item["scope"].as_str().unwrap(),
+                item["region"].as_str().unwrap()
+            )
+        })
+        .collect();
+    assert_eq!(keys.len(), 50);
+    assert!(keys.is_sorted());
+    keys.dedup();
+    assert_eq!(keys.len(), 50);
+}

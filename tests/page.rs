@@ -1,0 +1,679 @@
+//! The page for people, written from what polls brought: what stands where, what is escaped, what it costs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use glue_integration_exporter::glue::{Answer, GlueError, Reason};
+use glue_integration_exporter::last_good::{PollResult, key};
+use glue_integration_exporter::page::{View, Written};
+use glue_integration_exporter::snapshot::{Integration, IntegrationError, Snapshot, Status};
+use proptest::prelude::*;
+use std::sync::Arc;
+use std::time::Duration;
+use support::account::{Account, Behaviour, Bench, START, arn, integration, watches};
+use tokio::time::{Instant, advance};
+
+const ONE: &str = "scopes: [{name: lake, regions: [eu-west-1], stale_after: 1d}]";
+
+/// What is read of a page.
+struct Page(String);
+
+impl Page {
+    /// At `query`, with nothing wrong in it.
+    fn of(bench: &Bench, query: &str) -> Self {
+        let Written { html, refused } = written(bench, query);
+        assert!(!refused, "{query} is refused");
+        Self(html)
+    }
+
+    /// The text between the tags that begin with `from` and with `to`.
+    fn part(&self, from: &str, to: &str) -> &str {
+        let rest = &self.0[self
+            .0
+            .find(from)
+            .unwrap_or_else(|| panic!("{from} in {}", self.0))..];
+        &rest[..rest.find(to).unwrap_or(rest.len())]
+    }
+
+    /// What stands in a section, if there is one.
+    fn section(&self, id: &str) -> &str {
+        let from = format!("<section id=\"{id}\"");
+        if self.0.contains(&from) {
+            self.part(&from, "</section>")
+        } else {
+            ""
+        }
+    }
+
+    fn row(&self, name: &str) -> &str {
+        let at = self
+            .0
+            .find(&format!("class=\"name\">{name}<"))
+            .unwrap_or_else(|| panic!("{name}"));
+        let start = self.0[..at].rfind("<li id=").unwrap();
+        let rest = &self.0[start..];
+        &rest[..rest.find("</li>").unwrap()]
+    }
+
+    /// The count that a filter shows.
+    fn count(&self, state: &str) -> usize {
+        let chip = self.part(&format!("<a id=\"c-{state}\""), "</a>");
+        let number = chip
+            .split_once("<b>")
+            .unwrap()
+            .1
+            .split_once("</b>")
+            .unwrap()
+            .0;
+        number.parse().unwrap()
+    }
+
+    /// The order in which names stand on it.
+    fn names(&self) -> Vec<&str> {
+        let parts = self.0.split("class=\"name\">").skip(1);
+        parts.map(|part| part.split_once('<').unwrap().0).collect()
+    }
+}
+
+fn written(bench: &Bench, query: &str) -> Written {
+    bench.board.publish_now();
+    let snapshot = bench.board.published();
+    let view = View {
+        next_polls: &bench.board.next_polls(&snapshot.scopes),
+        snapshot: &snapshot,
+        now: bench.clock.wall(),
+        telemetry_path: "/metrics",
+    };
+    view.write(query).unwrap()
+}
+
+fn error(code: &str, message: &str) -> IntegrationError {
+    IntegrationError {
+        code: Some(code.to_owned()),
+        message: Some(message.to_owned()),
+    }
+}
+
+/// One scope that has polled an account once.
+async fn polled(yaml: &str, integrations: Vec<Integration>) -> (Bench, Arc<Account>) {
+    let account = Account::new();
+    for integration in integrations {
+        account.insert(integration);
+    }
+    let watches = watches(yaml);
+    let bench = Bench::new(&watches);
+    for watch in &watches {
+        bench.poller(watch, &account).poll().await;
+    }
+    (bench, account)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_comes_first_and_the_worst_before_the_rest() {
+    let with_error = Integration {
+        errors: vec![error("Throttled", "slow")],
+        ..integration(&arn(2), Status::Active)
+    };
+    let yaml = format!(
+        "scopes: [{{name: lake, regions: [eu-west-1], stale_after: 1d, integration_arns: ['{}'], target_arns: ['{}']}}]",
+        arn(99),
+        integration("", Status::Active).target_arn
+    );
+    let (bench, _account) = polled(
+        &yaml,
+        vec![
+            integration(&arn(1), Status::Active),
+            with_error,
+            integration(&arn(3), Status::Unknown),
+            integration(&arn(4), Status::Modifying),
+            integration(&arn(5), Status::NeedsAttention),
+            integration(&arn(6), Status::Failed),
+            integration(&arn(7), Status::Syncing),
+        ],
+    )
+    .await;
+    let expected = [6, 5, 99, 2, 3, 4, 7, 1].map(arn);
+    assert_eq!(Page::of(&bench, "").names(), expected);
+    // An hour later the one that is being modified is stuck, and is not a second before.
+    advance(Duration::from_secs(3600)).await;
+    let page = Page::of(&bench, "");
+    assert!(page.section("moving").contains(&arn(4)));
+    advance(Duration::from_secs(1)).await;
+    let page = Page::of(&bench, "");
+    assert_eq!(page.names(), [6, 5, 4, 99, 2, 3, 7, 1].map(arn));
+    assert!(page.row(&arn(4)).contains("stuck"));
+    for (state, count) in [
+        ("WRONG", 6),
+        ("FAILED", 1),
+        ("NEEDS_ATTENTION", 1),
+        ("STUCK", 1),
+        ("MISSING", 1),
+        ("ERRORS", 1),
+        ("UNKNOWN", 1),
+        ("ALL", 8),
+        ("ACTIVE", 2),
+        ("MODIFYING", 1),
+        ("SYNCING", 1),
+        ("CREATING", 0),
+        ("DELETING", 0),
+    ] {
+        assert_eq!(page.count(state), count, "{state}");
+    }
+    assert!(page.0.contains("6 of 8 integrations need a look."));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_says_all_there_is_to_say() {
+    let message = "x".repeat(2048);
+    let failed = Integration {
+        errors: vec![
+            error("KmsKeyDisabled", &message),
+            IntegrationError {
+                code: None,
+                message: None,
+            },
+        ],
+        ..integration(&arn(1), Status::Failed)
+    };
+    let (bench, _account) = polled(ONE, vec![failed]).await;
+    advance(Duration::from_secs(7500)).await;
+    let page = Page::of(&bench, "");
+    let row = page.row(&arn(1));
+    for text in [
+        "KmsKeyDisabled",
+        message.as_str(),
+        "no code",
+        "no message",
+        "arn:aws:dynamodb:eu-west-1:111122223333:table/orders",
+        "arn:aws:glue:eu-west-1:111122223333:database/lake",
+        "lake in eu-west-1",
+        "every 1 h",
+        "(1 d 2 h ago)",
+    ] {
+        assert!(row.contains(text), "{text} in {row}");
+    }
+    let since = "<time datetime=\"2026-11-21T22:26:40.000Z\">2026-11-21 22:26:40 UTC</time> <span class=\"ago\">(2 h 5 min ago)</span>";
+    assert!(row.contains(since), "{row}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_missing_keeps_its_name_and_what_it_was_over_a_restart_too() {
+    let yaml = format!(
+        "scopes: [{{name: lake, describe: true, integration_arns: ['{}']}}]",
+        arn(1)
+    );
+    let watches = watches(&yaml);
+    let account = Account::new();
+    account.put(&arn(1), Status::Active);
+    account.describe(&arn(1), "orders", &[]);
+    let bench = Bench::new(&watches);
+    let mut poller = bench.poller(&watches[0], &account);
+    poller.poll().await;
+    poller.describe().await;
+    account.remove(&arn(1));
+    advance(Duration::from_secs(60)).await;
+    poller.poll().await;
+    advance(Duration::from_secs(60)).await;
+    poller.poll().await;
+    poller.describe().await;
+    let says = |page: &Page| {
+        let row = page.row("orders");
+        for text in [
+            "MISSING",
+            "table/orders",
+            "lake in eu-west-1",
+            "2026-11-21 22:27:40 UTC",
+            "Configured in",
+        ] {
+            assert!(row.contains(text), "{text} in {row}");
+        }
+        row.part_of("<dt>Since</dt>").to_owned()
+    };
+    let before = says(&Page::of(&bench, ""));
+    assert!(before.contains("(1 min ago)"), "{before}");
+    let stored = bench.board.stored();
+    let later = Bench::with_clock(&watches, bench.clock.clone());
+    later.board.restore(stored);
+    assert_eq!(says(&Page::of(&later, "")), before);
+    // Once it is there again it is not missing, and when it goes again that is another time.
+    account.put(&arn(1), Status::Active);
+    poller.poll().await;
+    poller.describe().await;
+    assert_eq!(Page::of(&bench, "").count("MISSING"), 0);
+    account.remove(&arn(1));
+    advance(Duration::from_secs(60)).await;
+    poller.poll().await;
+    assert!(Page::of(&bench, "").row("orders").contains("(0 s ago)"));
+}
+
+trait PartOf {
+    fn part_of(&self, from: &str) -> &str;
+}
+
+impl PartOf for str {
+    fn part_of(&self, from: &str) -> &str {
+        self.split_once(from)
+            .unwrap()
+            .1
+            .split_once("</div>")
+            .unwrap()
+            .0
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_takes_old_data_for_new() {
+    let yaml = "scopes: [{name: lake, regions: [eu-west-1]}, {name: sea, regions: [eu-west-1]}]";
+    let watches = watches(yaml);
+    let account = Account::new();
+    let bench = Bench::new(&watches);
+    let page = Page::of(&bench, "");
+    assert!(page.0.contains("2 of 2 scopes have not been polled yet"));
+    assert!(
+        !page.0.contains("class=\"well\" role=\"status\""),
+        "all is well, and nothing is known"
+    );
+    account.put(&arn(1), Status::Active);
+    let mut pollers: Vec<_> = watches
+        .iter()
+        .map(|watch| bench.poller(watch, &account))
+        .collect();
+    for poller in &mut pollers {
+        poller.poll().await;
+    }
+    let page = Page::of(&bench, "");
+
+    assert!(
+        page.part("id=\"alerts\"", "<p id=\"summary\"").len() < 40,
+        "no alert"
+    );
+    assert!(page.0.contains("class=\"well\" role=\"status\""));
+    // One of two that see it goes on seeing it: blind in part, and nothing is old.
+    account.set(Behaviour::Fail(Reason::AccessDenied));
+    advance(Duration::from_secs(600)).await;
+    pollers[0].poll().await;
+    account.set(Behaviour::Answer);
+    pollers[1].poll().await;
+    let page = Page::of(&bench, "");
+    let blind = page.part("id=\"blind\"", "</div>");
+    assert!(
+        blind.contains("blind in 1 of 2 scopes") && blind.contains("access_denied"),
+        "{blind}"
+    );
+    assert!(blind.contains("(10 min ago)"), "{blind}");
+    assert!(!page.0.contains("id=\"old\""));
+    assert!(!page.0.contains("class=\"well\" role=\"status\""));
+    // Both blind: what is shown is of then, and says so.
+    account.set(Behaviour::Fail(Reason::Throttled));
+    advance(Duration::from_secs(600)).await;
+    for poller in &mut pollers {
+        poller.poll().await;
+    }
+    let page = Page::of(&bench, "");
+    assert!(page.part("id=\"old\"", "</div>").contains("(10 min ago)"));
+    assert!(page.row(&arn(1)).contains("old data"));
+    let scope = page.part("id=\"s-lake/eu-west-1\"", "</tr>");
+    for text in [
+        "failing, shows old data",
+        "the account was told to fail",
+        "throttled",
+        "(20 min ago)",
+    ] {
+        assert!(scope.contains(text), "{text} in {scope}");
+    }
+    // Over: the last error stays, and is said to be over.
+    account.set(Behaviour::Answer);
+    for poller in &mut pollers {
+        poller.poll().await;
+    }
+    let page = Page::of(&bench, "");
+    let scope = page.part("id=\"s-lake/eu-west-1\"", "</tr>");
+    assert!(
+        scope.contains("gets everything") && scope.contains("over since"),
+        "{scope}"
+    );
+    assert_eq!(
+        page.0.matches("class=\"alert").count(),
+        1,
+        "an alert but for the hidden one"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scope_says_when_it_is_polled_next() {
+    let yaml = "polling: {interval: 60s}\nscopes: [{name: lake, regions: [eu-west-1]}]";
+    let watches = watches(yaml);
+    let account = Account::new();
+    let bench = Bench::new(&watches);
+    bench.run(&watches[0], &account);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let page = Page::of(&bench, "");
+    let scope = page.part("id=\"s-lake/eu-west-1\"", "</tr>");
+    assert!(
+        scope.contains("(in ") && scope.contains("every 1 min"),
+        "{scope}"
+    );
+    account.set(Behaviour::Hang);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let page = Page::of(&bench, "");
+    let scope = page.part("id=\"s-lake/eu-west-1\"", "</tr>");
+    assert!(scope.contains("under way"), "{scope}");
+    // A reload that ends the scope ends its place in the schedule too.
+    bench.board.reconfigure(&[]);
+    assert_eq!(bench.board.next_polls(&[]), Vec::<Option<f64>>::new());
+    let page = Page::of(&bench, "");
+    assert!(page.0.contains("This exporter watches nothing"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_error_is_shown_in_part_and_several_reasons_each() {
+    let watches = watches(ONE);
+    let bench = Bench::new(&watches);
+    let answers = vec![
+        Answer::failed(GlueError::new(Reason::Network, "é".repeat(5_000))),
+        Answer::failed(GlueError {
+            request_id: Some("r".repeat(5_000)),
+            ..GlueError::new(Reason::Throttled, "<b>slow")
+        }),
+        Answer::failed(GlueError::new(Reason::Throttled, "slow again")),
+    ];
+    let now = bench.clock.now();
+    let poll = PollResult {
+        started: now,
+        ended: now,
+        answers,
+    };
+    bench.board.apply(&key(&watches[0]), poll);
+    let page = Page::of(&bench, "");
+    let scope = page.part("id=\"s-lake/eu-west-1\"", "</tr>");
+    assert_eq!(scope.matches('é').count(), 1_024, "{scope}");
+    assert!(scope.matches('r').count() < 500, "{scope}");
+    assert!(scope.contains("throttled</code> (2 queries): <bdi class=\"message\">&#60;b&#62;slow"));
+    assert!(
+        page.part("id=\"blind\"", "</div>")
+            .contains("throttled, network")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn filters_say_what_they_leave_out() {
+    let (bench, _account) = polled(
+        ONE,
+        vec![
+            integration(&arn(1), Status::Active),
+            Integration {
+                errors: vec![error("Élan", "The KEY is gone & \"quoted\"")],
+                ..integration(&arn(2), Status::Failed)
+            },
+            integration(&arn(3), Status::NeedsAttention),
+        ],
+    )
+    .await;
+    let names = |query: &str| {
+        Page::of(&bench, query)
+            .names()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names("status=FAILED"), [arn(2)]);
+    assert_eq!(names("status=FAILED&status=ACTIVE"), [arn(2), arn(1)]);
+    assert_eq!(names("status=WRONG"), [arn(2), arn(3)]);
+    assert_eq!(names("q=key+GONE"), [arn(2)]);
+    assert_eq!(names("q=%C3%A9lan"), [arn(2)]);
+    assert_eq!(names("q=000000000003"), [arn(3)]);
+    assert_eq!(names("q=nothing"), Vec::<String>::new());
+    assert_eq!(
+        names("scope=lake&account=111122223333&region=eu-west-1"),
+        [2, 3, 1].map(arn)
+    );
+    assert_eq!(names("account=999999999999"), Vec::<String>::new());
+    let page = Page::of(&bench, "q=%22quoted%22&status=FAILED&refresh=off");
+    assert!(
+        page.0
+            .contains("1 of what is wrong is not in the list below")
+    );
+    assert!(
+        page.0.contains("value=\"&#34;quoted&#34;\""),
+        "what was typed stays"
+    );
+    assert!(
+        page.0
+            .contains("<input type=\"hidden\" name=\"status\" value=\"FAILED\">")
+    );
+    assert!(!page.0.contains("http-equiv=\"refresh\""));
+    assert_eq!(page.count("ALL"), 1, "the counts are those of the words");
+    assert!(
+        page.part("id=\"c-ACTIVE\"", ">")
+            .contains("q=%22quoted%22&#38;refresh=off&#38;status=ACTIVE")
+    );
+    let nothing = Page::of(&bench, "q=nothing");
+    assert!(nothing.0.contains("Nothing fits the filter."));
+    assert!(
+        nothing
+            .0
+            .contains("2 of what is wrong is not in the list below")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mistake_in_the_address_is_told_and_hides_nothing() {
+    let (bench, _account) = polled(ONE, vec![integration(&arn(1), Status::Failed)]).await;
+    for (query, told) in [
+        (
+            "status=FAILD",
+            "status=FAILD</code> is not allowed; allowed: CREATING, ACTIVE",
+        ),
+        (
+            "scope=sea",
+            "scope=sea</code> is not allowed; allowed: lake.",
+        ),
+        ("region=eu-west-9", "allowed: eu-west-1."),
+        ("account=1", "allowed: 12 digits."),
+        ("scope=lake&scope=lake", "allowed: this parameter once."),
+        ("page=0", "allowed: a number from 1 on."),
+        ("refresh=on", "allowed: off, or no such parameter."),
+        (
+            "colour=red",
+            "colour=red</code> is not allowed; allowed: the parameters q, status, scope, account, region, page, scopes, refresh.",
+        ),
+        ("q=%ff", "allowed: percent-encoded UTF-8."),
+        (
+            "q=<script>alert(1)</script>&status=<b>",
+            "status=&#60;b&#62;</code>",
+        ),
+    ] {
+        let Written { html, refused } = written(&bench, query);
+        assert!(refused, "{query}");
+        assert!(html.contains(told), "{told} in {html}");
+        assert!(html.contains(&arn(1)), "{query} hides what is wrong");
+    }
+    // As a form sends it.
+    Page::of(&bench, "q=&status=&scope=");
+    Page::of(&bench, &format!("page={}&scopes=7", usize::MAX));
+}
+
+#[tokio::test(start_paused = true)]
+async fn links_stay_below_the_address_of_the_page() {
+    let (bench, _account) = polled(ONE, vec![integration(&arn(1), Status::Failed)]).await;
+    let page = Page::of(&bench, "");
+    for attribute in ["href=\"", "src=\"", "action=\""] {
+        for reference in page.0.split(attribute).skip(1) {
+            let reference = reference.split_once('"').unwrap().0;
+            let relative = ["./", "?", "#", "data:image/svg+xml,"];
+            assert!(
+                relative.iter().any(|start| reference.starts_with(start)),
+                "{reference}"
+            );
+        }
+    }
+    assert!(page.0.contains("href=\"./metrics\""));
+    assert!(
+        !page.0.contains("style=\"") && !page.0.contains("<style"),
+        "the policy forbids it"
+    );
+    assert_eq!(
+        page.0.matches("<script").count(),
+        1,
+        "no script in the page"
+    );
+}
+
+#[tokio::test]
+async fn however_much_there_is_a_page_stays_small_and_quick() {
+    let long = IntegrationError {
+        code: Some("Code".to_owned()),
+        message: Some("<".repeat(2048)),
+    };
+    let many: Vec<Integration> = (0..5_000)
+        .map(|n| Integration {
+            errors: if n < 1_000 {
+                vec![long.clone(); 4]
+            } else {
+                Vec::new()
+            },
+            ..integration(
+                &arn(n),
+                if n < 1_000 {
+                    Status::Failed
+                } else {
+                    Status::Active
+                },
+            )
+        })
+        .collect();
+    let (bench, _account) = polled(ONE, many).await;
+    bench.board.publish_now();
+    let started = Instant::now();
+    let page = Page::of(&bench, "");
+    let took = started.elapsed();
+    // The build of tests is ten times slower than the one that is shipped.
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(page.names().len(), 100);
+    assert!(page.0.len() < 6_000_000, "{}", page.0.len());
+    assert!(page.0.contains("1 to 100 of 5000"));
+    assert!(
+        page.0
+            .contains("<h2 id=\"h-wrong\">What is wrong <span class=\"count\">1000</span>")
+    );
+    assert_eq!((page.count("FAILED"), page.count("ACTIVE")), (1_000, 4_000));
+    // Each page has others, and together they have all.
+    let mut all: Vec<String> = (1..=50)
+        .flat_map(|n| {
+            Page::of(&bench, &format!("page={n}"))
+                .names()
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 5_000);
+
+    // More errors than a page holds: it says so, and links to where they are.
+    let (bench, _account) = polled(
+        ONE,
+        vec![
+            Integration {
+                errors: vec![long.clone(); 10_000],
+                ..integration(&arn(1), Status::Failed)
+            },
+            Integration {
+                errors: vec![error("Last", "not on this page")],
+                ..integration(&arn(2), Status::Failed)
+            },
+        ],
+    )
+    .await;
+    let page = Page::of(&bench, "");
+    assert!(page.0.len() < 6_000_000, "{}", page.0.len());
+    assert!(page.row(&arn(1)).contains("more errors are not shown here"));
+    assert!(
+        page.row(&arn(2))
+            .contains("1 more errors are not shown here")
+    );
+    let alone = Page::of(&bench, &format!("q={}", arn(2)));
+    assert!(alone.row(&arn(2)).contains("not on this page"));
+}
+
+/// A snapshot of one integration, all of whose texts are `text`.
+fn all_texts(text: &str) -> Snapshot {
+    use glue_integration_exporter::snapshot::{
+        Details, Naming, ScopeDetails, ScopeState, Shown, Sighting,
+    };
+    Snapshot {
+        integrations: vec![Shown {
+            integration: Arc::new(Integration {
+                arn: format!("arn:aws:glue:{text}:{text}:{text}"),
+                source_arn: text.to_owned(),
+                target_arn: text.to_owned(),
+                status_text: Some(text.to_owned()),
+                target_namespace: Some(text.to_owned()),
+                errors: vec![error(text, text)],
+                ..integration(&arn(1), Status::Unknown)
+            }),
+            naming: Arc::new(Naming {
+                name: text.to_owned(),
+                tags: vec![(Arc::from("tag_team"), text.to_owned())],
+            }),
+            status_since: START,
+        }],
+        scopes: vec![ScopeState {
+            scope: "lake".to_owned(),
+            region: "eu-west-1".to_owned(),
+            interval: Duration::from_secs(60),
+            names_up: None,
+            polled: None,
+        }],
+        details: Details {
+            sightings: vec![Sighting {
+                seen: START,
+                old: false,
+                seers: 0..1,
+            }],
+            seers: vec![0],
+            scopes: vec![ScopeDetails::default()],
+            ..Details::default()
+        },
+        ..Snapshot::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(support::property::cases(200))]
+
+    /// A tag or an attribute that AWS's texts opened would be one more than with a plain text.
+    #[test]
+    fn no_text_of_aws_becomes_markup(text in "[<>&\"'`=/ a-z\u{0}-\u{1f}\u{202e}\u{2066}]{1,60}", query in "[<>&\"' a-z%+=]{0,30}") {
+        let marks = |text: &str, query: &str| {
+            let snapshot = all_texts(text);
+            let view = View { snapshot: &snapshot, next_polls: &[None], now: START, telemetry_path: "/metrics" };
+            let html = view.write(query).unwrap().html;
+            ["<", ">", "\"", "'", "<script", "<bdi"].map(|mark| html.matches(mark).count())
+        };
+        prop_assert_eq!(marks(&text, ""), marks("plain", ""));
+        let search = format!("q={}", query.replace(['%', '&'], ""));
+        let plain = "q=".to_owned() + &"a".repeat(query.len());
+        let (with, without) = (marks("plain", &search), marks("plain", &plain));
+        prop_assert_eq!(with[4], without[4]);
+    }
+}
+
+/// Publishing is what each poll does.
+#[tokio::test]
+async fn publishing_what_did_not_change_stays_cheap() {
+    let many: Vec<Integration> = (0..10_000)
+        .map(|n| integration(&arn(n), Status::Active))
+        .collect();
+    let (bench, _account) = polled(ONE, many).await;
+    bench.board.publish_now();
+    let started = Instant::now();
+    bench.board.publish_now();
+    let took = started.elapsed();
+    assert!(took < Duration::from_millis(500), "{took:?}");
+}
