@@ -17,7 +17,7 @@ const MOST_ROWS: usize = 10_000;
 /// An answer ends behind the row with which it gets larger than this. AWS's messages can be long, and there is no limit to their number.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
 /// In characters. AWS's ARNs have up to 128.
-const LONGEST_AFTER: usize = 2048;
+const LONGEST_AFTER: usize = 512;
 
 /// Rows, and where the next ones are.
 #[derive(Serialize)]
