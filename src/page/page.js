@@ -41,7 +41,7 @@
 
   function attributes(before, after) {
     // What the reader has opened and typed is the reader's.
-    const kept = { DETAILS: "open", INPUT: "value" }[before.nodeName];
+    const kept = before.nodeName === "DETAILS" ? "open" : before.id === "q" ? "value" : null;
     for (const { name } of [...before.attributes])
       if (name !== kept && !after.hasAttribute(name)) before.removeAttribute(name);
     for (const { name, value } of after.attributes)
