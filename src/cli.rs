@@ -42,6 +42,8 @@ pub enum Command {
     Check {
         #[command(flatten)]
         config: ConfigFlags,
+        #[command(flatten)]
+        web: WebConfigFlags,
         /// Ask AWS whether it lets each scope do what the configuration says.
         #[arg(long = "online")]
         online: bool,
@@ -102,13 +104,16 @@ pub enum Command {
     },
     /// Ask a running exporter whether it is healthy. Exits with 0 if it is, else with 1.
     Health {
-        /// What to ask.
+        /// What to ask: http://host:port/path, https://host:port/path, or unix:/path for a Unix socket.
         #[arg(
             long = "url",
             value_name = "URL",
             default_value = "http://127.0.0.1:10058/-/healthy"
         )]
         url: String,
+        /// Authorities that may have issued the certificate of an https URL. Default: the system's; on a loopback address any.
+        #[arg(long = "ca-file", value_name = "FILE")]
+        ca_file: Option<PathBuf>,
     },
 }
 
@@ -164,12 +169,22 @@ pub struct WebFlags {
     /// Path under which the metrics are served.
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = TELEMETRY_PATH, value_parser = telemetry_path)]
     pub telemetry_path: String,
-    /// File with TLS, client certificates and basic auth; refused by this version, which does not serve them yet.
-    #[arg(long = "web.config.file", value_name = "FILE", value_parser = no_web_config)]
-    pub config_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub config: WebConfigFlags,
+    /// Answer /-/healthy and /-/ready without basic auth and beside the rate limit.
+    #[arg(long = "web.probes-without-auth")]
+    pub probes_without_auth: bool,
     /// Reload the configuration on POST /-/reload.
     #[arg(long = "web.enable-lifecycle")]
     pub enable_lifecycle: bool,
+}
+
+/// Who is served.
+#[derive(Debug, Args)]
+pub struct WebConfigFlags {
+    /// File with TLS, client certificates, basic auth, headers and rate limit, in the format of Prometheus' exporters.
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_config: Option<PathBuf>,
 }
 
 /// What is logged.
@@ -195,9 +210,4 @@ fn telemetry_path(path: &str) -> Result<String, String> {
                 .to_owned(),
         )
     }
-}
-
-/// Serving without the protection that was asked for would be worse than not serving.
-fn no_web_config(_file: &str) -> Result<PathBuf, String> {
-    Err("this version serves neither TLS nor basic auth; put a reverse proxy before it".to_owned())
 }

@@ -8,14 +8,16 @@ pub mod supervised;
 use crate::board::Board;
 use crate::cli::{Cli, Command, ConfigFlags, DaemonFlags, ShardFlags, TELEMETRY_PATH, WebFlags};
 use crate::clock::Clock;
+use crate::config::web::{Loaded as LoadedWeb, ReadFile, WebConfig};
 use crate::config::{self, Mistakes};
 use crate::descriptors;
 use crate::exposition::own::Own;
 use crate::exposition::text::Format;
 use crate::glue::aws::Sdk;
 use crate::heartbeat::Heartbeat;
+use crate::http::door::Door;
 use crate::http::listen::{self, Address, Listener};
-use crate::http::routes::{Routes, start_counters};
+use crate::http::routes::{Routes, start_counters, start_refusal_counters};
 use crate::http::scrapes::Scrapes;
 use crate::http::{self, Limits, client};
 use crate::iam;
@@ -31,6 +33,7 @@ use source::{Clients, Loaded, Source};
 use std::fmt;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use supervised::Supervised;
@@ -113,12 +116,19 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         None => daemon(cli.daemon).await,
         Some(Command::Check {
             config,
+            web,
             shard,
-            online: true,
+            online,
             written,
             ..
-        }) => check_online(config, shard, written).await,
-        Some(Command::Check { config, shard, .. }) => check(config, shard).await,
+        }) => {
+            let web = web.web_config.as_deref().map(read_web_config).transpose()?;
+            if online {
+                check_online(config, shard, written).await
+            } else {
+                check(config, shard, web.map(|(config, _)| config)).await
+            }
+        }
         Some(Command::Once { config, shard, .. }) => once(config, shard).await,
         Some(Command::Demo { web, .. }) => demo(web).await,
         Some(Command::Simulate { listen_address, .. }) => simulate(listen_address).await,
@@ -128,7 +138,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             show_external_id,
             ..
         }) => permissions(config, written, show_external_id).await,
-        Some(Command::Health { url }) => client::check(&url)
+        Some(Command::Health { url, ca_file }) => client::check(&url, ca_file.as_deref())
             .await
             .map_err(|unhealthy| Failure::run(format!("asking {url}"), unhealthy)),
     }
@@ -188,10 +198,21 @@ async fn serve(
     signals: Signals,
 ) -> Result<(), Failure> {
     let stop = signals.stop;
+    let door = web
+        .config
+        .web_config
+        .as_deref()
+        .map(|file| open_door(file, &web));
+    let door = door.transpose()?;
     let listeners = bind(&web).await?;
     let clock = Clock::system();
     own.config_loaded(clock.wall());
     start_counters(&own, &web.telemetry_path);
+    if let Some(door) = &door {
+        start_refusal_counters(&own, &web.telemetry_path);
+        let (door, own, stop) = (Arc::clone(door), Arc::clone(&own), stop.clone());
+        tokio::spawn(async move { door.watch(|well| own.web_config_reread(well), stop).await });
+    }
     let board = Arc::new(Board::new(&loaded.watches, clock.clone()));
     board.label_tags(&loaded.tag_labels);
     if let Some(path) = &loaded.storage_path {
@@ -204,6 +225,7 @@ async fn serve(
         scrapes: Scrapes::default(),
         telemetry_path: web.telemetry_path,
         site: Site::default(),
+        door: door.clone(),
         reload: web.enable_lifecycle.then_some(signals.ask_reload),
         stop: stop.clone(),
     };
@@ -223,6 +245,7 @@ async fn serve(
         clients,
         supervised: Arc::clone(&supervised),
         heartbeat: supervised.heartbeat().clone(),
+        door,
     };
     let polling = async {
         let polling = exporter.run(loaded, signals.reloads, stop.clone()).await;
@@ -261,6 +284,7 @@ async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
         clients: Clients::of_aws(&loaded, Sdk::new(Arc::clone(&own) as _)),
         supervised: Arc::new(Supervised::by(Supervisor::none())),
         heartbeat: Heartbeat::none(),
+        door: None,
     };
     board.label_tags(&loaded.tag_labels);
     let all_up = exporter.once(loaded.watches).await;
@@ -269,7 +293,11 @@ async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
     if all_up { Ok(()) } else { Err(Failure::Told) }
 }
 
-async fn check(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
+async fn check(
+    flags: ConfigFlags,
+    shard: ShardFlags,
+    web: Option<WebConfig>,
+) -> Result<(), Failure> {
     let shard = sharding::shard(&shard)?;
     let loaded = Source::File(flags.file, shard).load().await?;
     loaded.warn_of_open_files();
@@ -289,6 +317,9 @@ async fn check(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
         loaded.requests_per_second,
         &loaded.tag_labels,
     );
+    if let Some(web) = web {
+        text += &format!("\n{}", web.describe());
+    }
     print(text.as_bytes(), "printing what will be watched")
 }
 
@@ -354,6 +385,25 @@ fn print(text: &[u8], attempted: &str) -> Result<(), Failure> {
     io::stdout()
         .write_all(text)
         .map_err(|error| Failure::run(attempted, error))
+}
+
+fn read_web_config(file: &Path) -> Result<(WebConfig, Vec<ReadFile>), Failure> {
+    let LoadedWeb { config, files } = WebConfig::load(file);
+    Ok((config?, files))
+}
+
+fn open_door(file: &Path, flags: &WebFlags) -> Result<Arc<Door>, Failure> {
+    let (config, files) = read_web_config(file)?;
+    tracing::info!(
+        file = %file.display(),
+        tls = config.tls.is_some(),
+        users = config.users.len(),
+        rate_limit = config.rate_limit.is_some(),
+        "the web configuration was loaded"
+    );
+    Door::new(file, config, files, flags.probes_without_auth)
+        .map(Arc::new)
+        .map_err(|error| Failure::run("making a random key", error))
 }
 
 async fn bind(web: &WebFlags) -> Result<Vec<Listener>, Failure> {

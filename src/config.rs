@@ -18,10 +18,11 @@ mod shard_by;
 mod tags;
 mod timing;
 mod value;
+pub mod web;
 mod yaml;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -176,28 +177,7 @@ impl Config {
     /// Reads the file at `path` (8 MiB at most) and the `external_id_file`s that it names, each relative to its directory.
     /// Fails with every mistake in it, or with the one reason why it could not be read.
     pub fn load(path: &Path) -> Result<Config, Mistakes> {
-        let mut bytes = Vec::new();
-        let unreadable = |text| Mistakes::one(path, Mistake::of_file(text));
-        File::open(path)
-            .and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes))
-            .map_err(|e| unreadable(format!("cannot be read: {e}")))?;
-        if bytes.len() as u64 > LARGEST_FILE {
-            return Err(unreadable("is too large; allowed: 8 MiB".to_owned()));
-        }
-        match std::str::from_utf8(&bytes) {
-            Ok(text) => Config::from_yaml(text, path),
-            Err(e) => {
-                let good = String::from_utf8_lossy(&bytes[..e.valid_up_to()]);
-                let place = yaml::place_of_byte(&good, good.len());
-                Err(Mistakes::one(
-                    path,
-                    Mistake {
-                        place: Some(place),
-                        ..Mistake::of_file("is not UTF-8 from here on")
-                    },
-                ))
-            }
-        }
+        Config::from_yaml(&text_of(File::open(path), path)?, path)
     }
 
     /// Like [`Config::load`], of a text that is in `file` (which is not read).
@@ -253,6 +233,29 @@ impl Config {
         }
         Mistakes::or(mistakes, None, watches)
     }
+}
+
+/// What is in the file at `path` (8 MiB at most), which is `opened`.
+fn text_of(opened: io::Result<File>, path: &Path) -> Result<String, Mistakes> {
+    let mut bytes = Vec::new();
+    let unreadable = |text| Mistakes::one(path, Mistake::of_file(text));
+    opened
+        .and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes))
+        .map_err(|e| unreadable(format!("cannot be read: {e}")))?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(unreadable("is too large; allowed: 8 MiB".to_owned()));
+    }
+    String::from_utf8(bytes).map_err(|e| {
+        let good = String::from_utf8_lossy(&e.as_bytes()[..e.utf8_error().valid_up_to()]);
+        let place = yaml::place_of_byte(&good, good.len());
+        Mistakes::one(
+            path,
+            Mistake {
+                place: Some(place),
+                ..Mistake::of_file("is not UTF-8 from here on")
+            },
+        )
+    })
 }
 
 impl Scope {

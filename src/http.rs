@@ -5,38 +5,51 @@
 
 pub mod client;
 mod connections;
+pub mod door;
+mod frames;
 pub mod listen;
 pub mod negotiate;
 mod pace;
+mod passwords;
 mod pieces;
+mod rate;
 pub mod routes;
 pub mod scrapes;
+mod streams;
+mod tls;
 
 use crate::descriptors::Descriptors;
 use crate::heartbeat::{Heartbeat, Pulse};
 use connections::{Connections, Place};
+use frames::Watched;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
-use hyper::server::conn::http1;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use listen::{Listener, Socket};
 use pace::{Pace, Paced};
+use rustls::ServerConfig;
 use scrapes::Content;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
+use streams::MOST_STREAMS;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Room for the head of a request; what is longer is refused with 431. Browsers send 2 KiB, cookies included.
-const MOST_HEAD_BYTES: usize = 16 * 1024;
+const MOST_HEAD_BYTES: u32 = 16 * 1024;
 const MOST_HEADERS: usize = 64;
+/// Of requests' bodies on one connection of HTTP/2, on their way or not yet thrown away.
+const MOST_BODY_BYTES: u32 = 64 * 1024;
 /// Scrapes that are under way at a stop have so long to end: the whole stop has 5 s.
 const DRAIN: Duration = Duration::from_secs(4);
 /// Out of file descriptors, most likely: trying again at once would spin. Where a connection was closed to make room, that takes
@@ -85,6 +98,11 @@ impl Default for Limits {
 pub trait Handler: Send + Sync + 'static {
     /// The answer, whatever the request.
     fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response<Content>> + Send;
+
+    /// What connections over TCP that come from now on speak; plain HTTP if `None`.
+    fn tls(&self) -> Option<Arc<ServerConfig>> {
+        None
+    }
 }
 
 /// Serves on all `listeners` until `stop`, then lets the requests under way end. What accepts connections joins `heartbeat`.
@@ -166,6 +184,43 @@ async fn accept(listener: Listener, mut pulse: Pulse, server: Arc<Server<impl Ha
 async fn connection(socket: Socket, place: Place, server: Arc<Server<impl Handler>>) {
     let place = Arc::new(place);
     let pace = Pace::new(Arc::clone(&place), Arc::clone(&server.limits));
+    // Who is behind a Unix socket is a proxy on this machine, which speaks TLS itself.
+    let tls = server.handler.tls().filter(|_| !socket.is_unix());
+    let socket = Paced::new(socket, Arc::clone(&pace));
+    tokio::select! {
+        biased;
+        // Whatever a client does wrong ends its own connection and is nobody else's concern.
+        () = talk(socket, tls, Arc::clone(&pace), server) => {}
+        () = pace.overdue() => {}
+        () = place.evicted() => {}
+    }
+}
+
+async fn talk(
+    socket: Paced,
+    tls: Option<Arc<ServerConfig>>,
+    pace: Arc<Pace>,
+    server: Arc<Server<impl Handler>>,
+) {
+    let Some(tls) = tls else {
+        return talk_http1(socket, pace, server).await;
+    };
+    let accepted = tokio::select! {
+        accepted = tls::accept(socket, tls) => accepted,
+        () = server.stop.cancelled() => None,
+    };
+    match accepted {
+        Some(stream) if tls::is_http2(&stream) => talk_http2(stream, pace, server).await,
+        Some(stream) => talk_http1(stream, pace, server).await,
+        None => {}
+    }
+}
+
+async fn talk_http1(
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    pace: Arc<Pace>,
+    server: Arc<Server<impl Handler>>,
+) {
     let service = service_fn(|request: Request<Incoming>| {
         let unread = !request.body().is_end_stream();
         pace.request(unread);
@@ -179,31 +234,86 @@ async fn connection(socket: Socket, place: Place, server: Arc<Server<impl Handle
             Ok::<_, Infallible>(response.map(|content| pace.answer(content)))
         }
     });
-    let mut connection = pin!(
-        http1::Builder::new()
-            // Some clients say that they have asked all, and wait for the answer.
-            .half_close(true)
-            // `Pace` knows better.
-            .header_read_timeout(None)
-            .max_headers(MOST_HEADERS)
-            .max_buf_size(MOST_HEAD_BYTES)
-            .serve_connection(TokioIo::new(Paced::new(socket, Arc::clone(&pace))), service)
-    );
+    let connection = http1::Builder::new()
+        // Some clients say that they have asked all, and wait for the answer.
+        .half_close(true)
+        // `Pace` knows better.
+        .header_read_timeout(None)
+        .max_headers(MOST_HEADERS)
+        .max_buf_size(MOST_HEAD_BYTES as usize)
+        .serve_connection(TokioIo::new(io), service);
+    let stop = |connection: Pin<&mut http1::Connection<_, _>>| connection.graceful_shutdown();
+    until_stopped(connection, stop, &pace, &server.stop).await;
+}
+
+async fn talk_http2(
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    pace: Arc<Pace>,
+    server: Arc<Server<impl Handler>>,
+) {
+    pace.speaks_http2();
+    let service = service_fn(|request: Request<Incoming>| {
+        pace.request(false);
+        let (handler, pace) = (Arc::clone(&server.handler), Arc::clone(&pace));
+        async move {
+            let response = if request.headers().len() > MOST_HEADERS {
+                let mut response = Response::new(Content::default());
+                *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+                response
+            } else {
+                handler.handle(request).await
+            };
+            Ok::<_, Infallible>(response.map(|content| pace.answer(content)))
+        }
+    });
+    let ends = CancellationToken::new();
+    let _with_the_connection = ends.clone().drop_guard();
+    let connection = http2::Builder::new(OfConnection(ends))
+        .max_concurrent_streams(MOST_STREAMS)
+        .max_header_list_size(MOST_HEAD_BYTES)
+        // Nobody reads what comes behind a head.
+        .initial_stream_window_size(MOST_BODY_BYTES)
+        .initial_connection_window_size(MOST_BODY_BYTES)
+        .max_send_buf_size(pace::FRAME)
+        .max_local_error_reset_streams(MOST_STREAMS as usize)
+        .serve_connection(TokioIo::new(Watched::new(io, Arc::clone(&pace))), service);
+    let stop = |connection: Pin<&mut http2::Connection<_, _, _>>| connection.graceful_shutdown();
+    until_stopped(connection, stop, &pace, &server.stop).await;
+}
+
+/// To the end of the connection. At a stop the requests under way are answered, and no further ones.
+async fn until_stopped<C: Future>(
+    connection: C,
+    stop_gracefully: impl Fn(Pin<&mut C>),
+    pace: &Pace,
+    stop: &CancellationToken,
+) {
+    let mut connection = pin!(connection);
     let mut stopping = false;
     loop {
         tokio::select! {
             biased;
-            // Whatever a client does wrong ends its own connection and is nobody else's concern.
             _ = connection.as_mut() => return,
-            () = pace.overdue() => return,
-            () = place.evicted() => return,
-            () = server.stop.cancelled(), if !stopping => {
+            () = stop.cancelled(), if !stopping => {
                 if !pace.is_answering() {
                     return;
                 }
-                connection.as_mut().graceful_shutdown();
+                stop_gracefully(connection.as_mut());
                 stopping = true;
             }
         }
+    }
+}
+
+/// Runs the requests of one connection, no longer than there is the connection.
+#[derive(Clone)]
+struct OfConnection(CancellationToken);
+
+impl<F: Future + Send + 'static> Executor<F> for OfConnection
+where
+    F::Output: Send,
+{
+    fn execute(&self, request: F) {
+        tokio::spawn(self.0.clone().run_until_cancelled_owned(request));
     }
 }

@@ -85,6 +85,7 @@ impl Server {
             scrapes,
             telemetry_path: "/metrics".to_owned(),
             site: Site::default(),
+            door: None,
             reload: None,
             stop: bench.stop.clone(),
         };

@@ -4,9 +4,10 @@ use super::source::{Clients, Loaded, Source};
 use super::supervised::Supervised;
 use crate::board::Board;
 use crate::clock::Clock;
-use crate::config::Watch;
+use crate::config::{Mistakes, Watch};
 use crate::exposition::own::Own;
 use crate::heartbeat::Heartbeat;
+use crate::http::door::Door;
 use crate::last_good::{Key, key};
 use crate::poll::Poller;
 use crate::storage;
@@ -32,6 +33,8 @@ pub struct Exporter {
     pub clients: Clients,
     pub supervised: Arc<Supervised>,
     pub heartbeat: Heartbeat,
+    /// Read again with the configuration.
+    pub door: Option<Arc<Door>>,
 }
 
 /// A poller that runs.
@@ -84,8 +87,8 @@ impl Exporter {
                 () = pulse.beat() => {}
                 Some(answer) = reloads.recv() => {
                     supervised.reloading().await;
-                    let loaded = tokio::select! {
-                        loaded = pulse.beside(self.source.load()) => loaded,
+                    let (web, loaded) = tokio::select! {
+                        both = pulse.beside(self.load_again()) => both,
                         // Finding the default region can take seconds.
                         () = stop.cancelled() => break,
                     };
@@ -97,7 +100,7 @@ impl Exporter {
                                 .await?;
                             self.own.config_loaded(self.clock.wall());
                             tracing::info!("the configuration was loaded again");
-                            Ok(())
+                            web.map_err(|mistakes| mistakes.to_string())
                         }
                         Err(mistakes) => {
                             self.own.config_refused();
@@ -105,7 +108,8 @@ impl Exporter {
                                 error = %mistakes,
                                 "the new configuration was refused, the old one goes on"
                             );
-                            Err(mistakes.to_string())
+                            let web = web.err().map(|web| format!("\n{web}"));
+                            Err(format!("{mistakes}{}", web.unwrap_or_default()))
                         }
                     };
                     supervised.reloaded(&outcome, &self.board).await;
@@ -129,6 +133,16 @@ impl Exporter {
                 );
                 Ok(())
             })
+    }
+
+    /// The web configuration, which is in force then, and the configuration.
+    async fn load_again(&self) -> (Result<(), Mistakes>, Result<Loaded, Mistakes>) {
+        let web = match &self.door {
+            Some(door) => door.reread().await,
+            None => Ok(()),
+        };
+        self.own.web_config_reread(web.is_ok());
+        (web, self.source.load().await)
     }
 
     /// Polls each of `watches` once, all at the same time, asks for their names and tags, and publishes. Returns whether every poll got

@@ -1,7 +1,9 @@
 //! Takes single values out of the tree, and notes for each that is not what its key takes: where, what was found, what is
 //! allowed. Knows nothing of what the keys mean.
 
+use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 use super::secret::Secrets;
 use super::value::{Invalid, Value};
@@ -249,12 +251,12 @@ impl Reader {
     }
 
     /// A whole number within `range`.
-    pub(super) fn number(
+    pub(super) fn number<N: FromStr + PartialOrd + Display>(
         &mut self,
         fields: &Fields<'_>,
         key: &str,
-        range: RangeInclusive<u16>,
-    ) -> Given<u16> {
+        range: RangeInclusive<N>,
+    ) -> Given<N> {
         let Some((node, at)) = fields.get(key) else {
             return Given::Absent;
         };
@@ -263,7 +265,7 @@ impl Reader {
             self.wrong_kind(node, &at, &allowed);
             return Given::Wrong;
         };
-        let wrong = match (node, text.parse::<u16>()) {
+        let wrong = match (node, text.parse::<N>()) {
             (Node::Number(_), Ok(number)) if range.contains(&number) => {
                 return Given::Right(number, at);
             }
@@ -289,7 +291,7 @@ impl Reader {
         }
     }
 
-    fn wrong_kind(&mut self, node: &Node, at: &At, allowed: &str) {
+    pub(super) fn wrong_kind(&mut self, node: &Node, at: &At, allowed: &str) {
         let text = match node {
             Node::Null => format!("has no value; leave it out or give {allowed}"),
             Node::Tagged => format!("has a tag (`!…`); leave the tag out; allowed: {allowed}"),
@@ -319,7 +321,7 @@ impl Value for Filled {
     const ALLOWED: &'static str = "a text that is not empty";
 }
 
-impl std::str::FromStr for Filled {
+impl FromStr for Filled {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {

@@ -35,7 +35,7 @@ impl Mistake {
 /// Everything that is wrong with a configuration: one mistake or more, in the order of their lines.
 ///
 /// Its text has one line for each: `file:line:column: path: what was found; allowed: …`.
-/// It never holds the value of an `external_id`.
+/// It never holds a secret: neither an `external_id`, nor a private key, nor the hash of a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistakes {
     file: Option<String>,

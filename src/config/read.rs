@@ -57,7 +57,7 @@ pub(super) fn read(text: &str, file: &Path) -> Result<Config, Mistakes> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let root = yaml::parse(text).map_err(|mistake| Mistakes::one(file, mistake))?;
     let directory = file.parent().unwrap_or(Path::new(""));
-    let mut reader = Reader::new(secret::in_tree(&root));
+    let mut reader = Reader::new(secret::in_tree(&root, secret::KEYS));
     let config = reader.config(&root, directory);
     let mistakes = Mistakes::located(reader.found, |at| (yaml::place(text, at), at.path.clone()));
     Mistakes::or(mistakes, Some(file), config)

@@ -1,4 +1,4 @@
-//! Where external ids are found, and how they are kept out of what is printed.
+//! Where secrets are found, and how they are kept out of what is printed.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -8,30 +8,32 @@ use std::path::Path;
 use super::value::ExternalId;
 use super::yaml::Node;
 
-const KEY: &str = "external_id";
+/// The keys of the configuration that hold secrets.
+pub(super) const KEYS: &[&str] = &["external_id"];
 
 /// More than the longest external id with its line ends; a wrong file (a device, say) is not read to its end.
 const LARGEST_FILE: u64 = 4096;
 
-/// All that is written anywhere below a key `external_id`, of whatever type: an alias may bring it to other places.
-pub(super) fn in_tree(root: &Node) -> Secrets {
+/// All that is written anywhere below one of `keys`, of whatever type: an alias may bring it to other places.
+pub(super) fn in_tree(root: &Node, keys: &'static [&'static str]) -> Secrets {
     let mut texts = HashSet::new();
-    collect(root, false, &mut texts);
-    Secrets(texts)
+    collect(root, false, keys, &mut texts);
+    Secrets { texts, keys }
 }
 
-fn collect(node: &Node, secret: bool, texts: &mut HashSet<String>) {
+fn collect(node: &Node, secret: bool, keys: &[&str], texts: &mut HashSet<String>) {
     match node {
         Node::List(items) => {
             for item in items {
-                collect(item, secret, texts);
+                collect(item, secret, keys, texts);
             }
         }
         Node::Map(entries) => {
             for (key, value) in entries {
-                collect(key, secret, texts);
-                let below = secret || *key == Node::Text(KEY.to_owned());
-                collect(value, below, texts);
+                collect(key, secret, keys, texts);
+                let below =
+                    secret || matches!(key, Node::Text(name) if keys.contains(&name.as_str()));
+                collect(value, below, keys, texts);
             }
         }
         Node::Null | Node::Tagged => {}
@@ -44,12 +46,16 @@ fn collect(node: &Node, secret: bool, texts: &mut HashSet<String>) {
 }
 
 /// What no message may show.
-pub(super) struct Secrets(HashSet<String>);
+pub(super) struct Secrets {
+    texts: HashSet<String>,
+    keys: &'static [&'static str],
+}
 
 impl Secrets {
     /// Also true of a text that has swallowed the key: `profile: a` and below it, further in, `external_id:b`.
     pub(super) fn has(&self, text: &str) -> bool {
-        self.0.contains(text) || text.contains("external_id:")
+        let swallowed = |key: &&str| text.contains(&format!("{key}:"));
+        self.texts.contains(text) || self.keys.iter().any(swallowed)
     }
 }
 

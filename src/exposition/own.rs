@@ -10,6 +10,7 @@ use prometheus::core::Metric as _;
 use prometheus::proto::Bucket;
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const fn metric(
@@ -143,6 +144,7 @@ pub struct Own {
     /// The labels of what was built.
     build: String,
     reload_ok: Gauge,
+    web_config_refused: AtomicBool,
     reload_time: Gauge,
     http_requests: Counters,
     polls: Counters,
@@ -190,6 +192,7 @@ impl Own {
             api_request_wait: Histograms::new(API_REQUEST_WAIT)?,
             build: build(),
             reload_ok: Gauge::new(RELOAD_OK.name, RELOAD_OK.help)?,
+            web_config_refused: AtomicBool::new(false),
             reload_time: Gauge::new(RELOAD_TIME.name, RELOAD_TIME.help)?,
             http_requests: Counters::new(HTTP_REQUESTS),
             polls: Counters::new(POLLS),
@@ -259,6 +262,11 @@ impl Own {
         self.reload_ok.set(0.0);
     }
 
+    /// A new web configuration was loaded, or refused. The gauge of the configuration is about both files.
+    pub fn web_config_reread(&self, well: bool) {
+        self.web_config_refused.store(!well, Ordering::Relaxed);
+    }
+
     /// Starts the counter of a path with a status code that it can be answered with.
     pub fn add_path(&self, path: &str, code: u16) {
         self.http_requests.add(&[path, &code.to_string()], 0);
@@ -277,7 +285,12 @@ impl Own {
         self.api_requests.write(text);
         text.sample(&BUILD_INFO, &self.build, 1.0);
         text.sample(&RELOAD_TIME, "", self.reload_time.get());
-        text.sample(&RELOAD_OK, "", self.reload_ok.get());
+        let reload_ok = if self.web_config_refused.load(Ordering::Relaxed) {
+            0.0
+        } else {
+            self.reload_ok.get()
+        };
+        text.sample(&RELOAD_OK, "", reload_ok);
         self.http_requests.write(text);
         self.poll_failures.write(text);
         self.polls_skipped.write(text);

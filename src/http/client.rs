@@ -6,18 +6,33 @@ use hyper::client::conn::http1;
 use hyper::header::HOST;
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
 
 /// A health check that takes longer has failed, whatever would have come.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What is asked over a Unix socket, whose URL has no room for it.
+const HEALTHY: &str = "/-/healthy";
 
 /// Why a health check failed.
 #[derive(Debug)]
 pub enum Unhealthy {
     /// The URL cannot be asked.
     Url(String),
+    /// There is nothing to know the server's certificate by.
+    Authorities(String),
     /// Nobody answered.
     NoAnswer(String),
     Status(StatusCode),
@@ -26,7 +41,11 @@ pub enum Unhealthy {
 impl fmt::Display for Unhealthy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url(url) => write!(f, "`{url}` cannot be asked; allowed: http://host:port/path"),
+            Self::Url(url) => write!(
+                f,
+                "`{url}` cannot be asked; allowed: http://host:port/path, https://host:port/path or unix:/path"
+            ),
+            Self::Authorities(why) => f.write_str(why),
             Self::NoAnswer(why) => write!(f, "no answer: {why}"),
             Self::Status(status) => write!(f, "the answer was {status}"),
         }
@@ -35,52 +54,181 @@ impl fmt::Display for Unhealthy {
 
 impl std::error::Error for Unhealthy {}
 
-/// Asks `url` once; any status of success is healthy.
+/// Whom to ask.
+enum Target {
+    Plain(String),
+    Tls(String, ServerName<'static>, Arc<ClientConfig>),
+    Unix(PathBuf),
+}
+
+/// Asks `url` once; any status of success is healthy. With `https` the certificate must be issued by one of the authorities in
+/// `ca_file`, or else by one that the system trusts. On a loopback address any certificate will do without a `ca_file`: nothing
+/// secret is asked, and nobody is in between.
 ///
 /// # Errors
 /// Says why it is not.
-pub async fn check(url: &str) -> Result<(), Unhealthy> {
+pub async fn check(url: &str, ca_file: Option<&Path>) -> Result<(), Unhealthy> {
     let bad = || Unhealthy::Url(url.to_owned());
-    let uri: Uri = url.parse().map_err(|_| bad())?;
-    let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(bad());
+    let (target, host, path) = if let Some(socket) = url.strip_prefix("unix:") {
+        if !socket.starts_with('/') {
+            return Err(bad());
+        }
+        let target = Target::Unix(PathBuf::from(socket));
+        (target, "localhost".to_owned(), HEALTHY.to_owned())
+    } else {
+        let uri: Uri = url.parse().map_err(|_| bad())?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(bad());
+        };
+        let host = authority.host();
+        let address = |port| format!("{host}:{}", authority.port_u16().unwrap_or(port));
+        let target = match scheme {
+            "http" => Target::Plain(address(80)),
+            "https" => {
+                let name = host.trim_start_matches('[').trim_end_matches(']');
+                let server = ServerName::try_from(name.to_owned()).map_err(|_| bad())?;
+                let trust = Arc::new(trust(name, ca_file)?);
+                Target::Tls(address(443), server, trust)
+            }
+            _ => return Err(bad()),
+        };
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        (target, authority.to_string(), path.to_owned())
     };
-    let address = format!(
-        "{}:{}",
-        authority.host(),
-        authority.port_u16().unwrap_or(80)
-    );
-    let request = Request::get(uri.path_and_query().map_or("/", |path| path.as_str()))
-        .header(HOST, authority.as_str())
+    let request = Request::get(path)
+        .header(HOST, host)
         .body(Empty::<Bytes>::new())
         .map_err(|_| bad())?;
-    let answer = async {
-        let socket = TcpStream::connect(&address)
-            .await
-            .map_err(|error| format!("connecting to {address}: {error}"))?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(socket))
-            .await
-            .map_err(|error| format!("talking to {address}: {error}"))?;
-        let connection = tokio::spawn(connection);
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|error| format!("talking to {address}: {error}"))?;
-        connection.abort();
-        Ok(response.status())
-    };
-    let status = tokio::time::timeout(PATIENCE, answer)
+    let status = tokio::time::timeout(PATIENCE, target.ask(request))
         .await
-        .unwrap_or_else(|_| {
-            Err(format!(
-                "{address} took longer than {} s",
-                PATIENCE.as_secs()
-            ))
-        })
+        .unwrap_or_else(|_| Err(format!("it took longer than {} s", PATIENCE.as_secs())))
         .map_err(Unhealthy::NoAnswer)?;
     if status.is_success() {
         Ok(())
     } else {
         Err(Unhealthy::Status(status))
+    }
+}
+
+impl Target {
+    async fn ask(self, request: Request<Empty<Bytes>>) -> Result<StatusCode, String> {
+        match self {
+            Self::Plain(address) => ask(tcp(&address).await?, request).await,
+            Self::Tls(address, server, trust) => {
+                let connector = TlsConnector::from(trust);
+                let stream = connector
+                    .connect(server, tcp(&address).await?)
+                    .await
+                    .map_err(|error| format!("the TLS handshake with {address}: {error}"))?;
+                ask(stream, request).await
+            }
+            Self::Unix(path) => {
+                let socket = UnixStream::connect(&path).await.map_err(|error| {
+                    format!("connecting to the socket {}: {error}", path.display())
+                })?;
+                ask(socket, request).await
+            }
+        }
+    }
+}
+
+async fn tcp(address: &str) -> Result<TcpStream, String> {
+    TcpStream::connect(address)
+        .await
+        .map_err(|error| format!("connecting to {address}: {error}"))
+}
+
+async fn ask(
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Empty<Bytes>>,
+) -> Result<StatusCode, String> {
+    let talking = |error: hyper::Error| {
+        // It is the server that says that it wants a certificate, for one.
+        let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+        format!("talking to it: {error}{}", source.unwrap_or_default())
+    };
+    let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(talking)?;
+    let mut asked = pin!(sender.send_request(request));
+    let response = tokio::select! {
+        biased;
+        // It knows best why there is no answer.
+        ended = connection => match ended {
+            Ok(()) => asked.await,
+            Err(error) => Err(error),
+        },
+        response = asked.as_mut() => response,
+    };
+    Ok(response.map_err(talking)?.status())
+}
+
+fn trust(host: &str, ca_file: Option<&Path>) -> Result<ClientConfig, Unhealthy> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let unusable = |why: String| Unhealthy::Authorities(why);
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(error.to_string()))?;
+    let is_loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    if is_loopback && ca_file.is_none() {
+        let anybody = Arc::new(Anybody(provider));
+        return Ok(builder
+            .dangerous()
+            .with_custom_certificate_verifier(anybody)
+            .with_no_client_auth());
+    }
+    let certificates = match ca_file {
+        Some(file) => CertificateDer::pem_file_iter(file)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| unusable(format!("reading {}: {error}", file.display())))?,
+        None => rustls_native_certs::load_native_certs().certs,
+    };
+    let mut roots = RootCertStore::empty();
+    if roots.add_parsable_certificates(certificates).0 == 0 {
+        let from = ca_file.map_or_else(
+            || "the system's authorities".to_owned(),
+            |file| file.display().to_string(),
+        );
+        return Err(unusable(format!("{from}: no certificate of an authority")));
+    }
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Takes any certificate, whose owner must have its key all the same.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _certificate: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -261,6 +261,24 @@ impl Listener {
 }
 
 impl Socket {
+    /// Whoever is at the other end is on this machine, and was let in by the file system.
+    pub fn is_unix(&self) -> bool {
+        matches!(self, Self::Unix(_))
+    }
+
+    /// The first byte that comes, which stays there to be read. Only TCP has that.
+    pub async fn peek(&self) -> io::Result<u8> {
+        let mut first = [0];
+        let there = match self {
+            Self::Tcp(socket) => socket.peek(&mut first).await?,
+            Self::Unix(_) => return Err(ErrorKind::Unsupported.into()),
+        };
+        if there == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        Ok(first[0])
+    }
+
     /// Closing it will throw away what the client has not taken yet.
     pub fn abort(&self) {
         if let Self::Tcp(socket) = self {

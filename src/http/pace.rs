@@ -6,6 +6,7 @@ use super::connections::Place;
 use super::listen::Socket;
 use super::pieces::Pieces;
 use super::scrapes::{Content, Reading};
+use super::streams::Streams;
 use hyper::body::{Body, Buf, Frame, SizeHint};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -17,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
 /// The server takes an answer in frames of this size: where it copies them (as it must to encrypt them), it copies no more.
-const FRAME: usize = 128 * 1024;
+pub const FRAME: usize = 128 * 1024;
 
 /// What a connection is about, and when that must end.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ enum Phase {
         /// Keeps a shared text's account.
         _reading: Option<Reading>,
     },
+    /// HTTP/2: all of this for several requests at a time.
+    Streams(Streams),
     /// All is said; what the client still sends is thrown away.
     Closing { until: Instant },
 }
@@ -63,38 +66,76 @@ impl Pace {
         })
     }
 
+    /// The connection speaks HTTP/2; nothing of it has been read yet.
+    pub fn speaks_http2(&self) {
+        let mut phase = self.phase();
+        if let Phase::Head { until, .. } = *phase {
+            *phase = Phase::Streams(Streams::new(until));
+        }
+    }
+
     /// A request has come. `unread`: it has a body, which nobody will read.
     pub fn request(&self, unread: bool) {
-        *self.phase() = Phase::Handling { unread };
+        let mut phase = self.phase();
+        if !matches!(*phase, Phase::Streams(_)) {
+            *phase = Phase::Handling { unread };
+        }
+        drop(phase);
         self.place.progress();
     }
 
     /// The answer that the handler gave, as the server is to send it.
     pub fn answer(self: &Arc<Self>, content: Content) -> Answer {
         let mut phase = self.phase();
-        *phase = Phase::Writing {
-            until: Instant::now() + self.limits.answer,
-            stuck: None,
-            taken: false,
-            unread: matches!(*phase, Phase::Handling { unread: true }),
-            _reading: content
-                .shared
-                .map(|scraped| scraped.read_by(Arc::clone(&self.place))),
-        };
+        let mut rest = Pieces::from(content.pieces);
+        let reading = content
+            .shared
+            .map(|scraped| scraped.read_by(Arc::clone(&self.place)));
+        if matches!(*phase, Phase::Streams(_)) {
+            // The server of HTTP/2 tells of no answer when it is sent; it drops what it has sent.
+            rest.keep(reading);
+        } else {
+            *phase = Phase::Writing {
+                until: Instant::now() + self.limits.answer,
+                stuck: None,
+                taken: false,
+                unread: matches!(*phase, Phase::Handling { unread: true }),
+                _reading: reading,
+            };
+        }
         drop(phase);
         self.place.progress();
         Answer {
-            rest: Pieces::from(content.pieces),
+            rest,
             pace: Arc::clone(self),
+        }
+    }
+
+    /// What passed over a connection that speaks HTTP/2, from the client.
+    pub fn received(&self, bytes: &[u8]) {
+        if let Phase::Streams(streams) = &mut *self.phase()
+            && streams.received(bytes, &self.limits)
+        {
+            self.place.progress();
+        }
+    }
+
+    /// And to it.
+    pub fn sent(&self, bytes: &[u8]) {
+        if let Phase::Streams(streams) = &mut *self.phase()
+            && streams.sent(bytes, &self.limits)
+        {
+            self.place.progress();
         }
     }
 
     /// A request is being answered.
     pub fn is_answering(&self) -> bool {
-        matches!(
-            *self.phase(),
-            Phase::Handling { .. } | Phase::Writing { .. }
-        )
+        match &*self.phase() {
+            Phase::Handling { .. } | Phase::Writing { .. } => true,
+            Phase::Streams(streams) => streams.is_answering(),
+            Phase::Head { .. } | Phase::Closing { .. } => false,
+        }
     }
 
     /// Ends when the client has taken too long. To be polled after the connection, in the same task.
@@ -113,12 +154,13 @@ impl Pace {
     }
 
     fn until(&self) -> Option<Instant> {
-        match *self.phase() {
+        match &*self.phase() {
             Phase::Handling { .. } => None,
-            Phase::Head { until, .. } | Phase::Closing { until } => Some(until),
+            Phase::Head { until, .. } | Phase::Closing { until } => Some(*until),
             Phase::Writing { until, stuck, .. } => {
-                Some(stuck.map_or(until, |since| until.min(since + self.limits.stuck)))
+                Some(stuck.map_or(*until, |since| *until.min(&(since + self.limits.stuck))))
             }
+            Phase::Streams(streams) => streams.until(&self.limits),
         }
     }
 
@@ -132,13 +174,16 @@ impl Pace {
     }
 
     fn has_written(&self, written: bool) {
-        if let Phase::Writing { stuck, .. } = &mut *self.phase() {
-            if written {
+        match &mut *self.phase() {
+            Phase::Writing { stuck, .. } if written => {
                 *stuck = None;
                 self.place.progress();
-            } else {
+            }
+            Phase::Writing { stuck, .. } => {
                 stuck.get_or_insert_with(Instant::now);
             }
+            Phase::Streams(streams) => streams.has_written(written),
+            Phase::Head { .. } | Phase::Handling { .. } | Phase::Closing { .. } => {}
         }
     }
 
@@ -171,6 +216,7 @@ impl Pace {
         let sends = match *phase {
             Phase::Head { begun, .. } => begun,
             Phase::Handling { unread } | Phase::Writing { unread, .. } => unread,
+            Phase::Streams(_) => true,
             Phase::Closing { .. } => return true,
         };
         if sends {
@@ -231,6 +277,13 @@ impl Paced {
     /// Tells `pace` what happens on `socket`.
     pub fn new(socket: Socket, pace: Arc<Pace>) -> Self {
         Self { socket, pace }
+    }
+
+    /// The first byte that comes, which stays there to be read.
+    pub async fn peek(&self) -> io::Result<u8> {
+        let first = self.socket.peek().await;
+        self.pace.has_read();
+        first
     }
 
     fn socket(self: Pin<&mut Self>) -> Pin<&mut Socket> {
@@ -304,7 +357,12 @@ impl Drop for Paced {
     /// A client that was given up while it had an answer to read does not get the rest: without this the system would go on
     /// offering it for minutes, from memory of its own.
     fn drop(&mut self) {
-        if matches!(*self.pace.phase(), Phase::Writing { unread: false, .. }) {
+        let has_more = match &*self.pace.phase() {
+            Phase::Writing { unread, .. } => !unread,
+            Phase::Streams(streams) => streams.is_writing(),
+            Phase::Head { .. } | Phase::Handling { .. } | Phase::Closing { .. } => false,
+        };
+        if has_more {
             self.socket.abort();
         }
     }

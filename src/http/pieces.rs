@@ -1,14 +1,18 @@
 //! Bytes in several places that are sent as if they were in one.
 
+use super::scrapes::Reading;
 use hyper::body::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::Arc;
 
 /// Pieces, one behind the other. None is empty.
 #[derive(Debug, Default)]
 pub struct Pieces {
     pieces: VecDeque<Bytes>,
     remaining: usize,
+    /// Keeps a shared text's account, until all parts have been dropped.
+    reading: Option<Arc<Reading>>,
 }
 
 impl From<Vec<Bytes>> for Pieces {
@@ -22,6 +26,11 @@ impl From<Vec<Bytes>> for Pieces {
 }
 
 impl Pieces {
+    /// Keeps `reading` for as long as there is any part of these.
+    pub fn keep(&mut self, reading: Option<Reading>) {
+        self.reading = reading.map(Arc::new);
+    }
+
     fn push(&mut self, piece: Bytes) {
         self.remaining += piece.len();
         if !piece.is_empty() {
@@ -31,7 +40,10 @@ impl Pieces {
 
     /// Takes the first `length` bytes, or all if there are fewer.
     pub fn split_to(&mut self, length: usize) -> Self {
-        let mut taken = Self::default();
+        let mut taken = Self {
+            reading: self.reading.clone(),
+            ..Self::default()
+        };
         while taken.remaining < length
             && let Some(mut piece) = self.pieces.pop_front()
         {

@@ -1,6 +1,7 @@
 //! What is answered at which path.
 
 use super::Handler;
+use super::door::{Door, Refusal};
 use super::negotiate::Representation;
 use super::scrapes::{Content, Scrapes};
 use crate::board::Board;
@@ -10,8 +11,10 @@ use crate::site::{self, Site};
 use hyper::body::Incoming;
 use hyper::header::{
     ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, VARY,
+    WWW_AUTHENTICATE,
 };
 use hyper::{Method, Request, Response, StatusCode};
+use rustls::ServerConfig;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -32,6 +35,8 @@ pub struct Routes {
     pub scrapes: Scrapes,
     pub telemetry_path: String,
     pub site: Site,
+    /// What requests must pass first; all of them do without `--web.config.file`.
+    pub door: Option<Arc<Door>>,
     /// Where a reload is asked for; none without `--web.enable-lifecycle`.
     pub reload: Option<mpsc::Sender<oneshot::Sender<Result<(), String>>>>,
     /// Stops the waiting for the first polls.
@@ -66,6 +71,15 @@ pub fn start_counters(own: &Own, telemetry_path: &str) {
     {
         for code in codes {
             own.add_path(path, *code);
+        }
+    }
+}
+
+/// Starts the counters of what `--web.config.file` refuses.
+pub fn start_refusal_counters(own: &Own, telemetry_path: &str) {
+    for path in [telemetry_path, HEALTHY, READY, RELOAD, HOME, "other"] {
+        for code in [401, 429, 503] {
+            own.add_path(path, code);
         }
     }
 }
@@ -225,9 +239,48 @@ impl Routes {
 impl Handler for Routes {
     async fn handle(&self, request: Request<Incoming>) -> Response<Content> {
         let (route, path) = self.route(request.uri().path());
-        let response = self.answer(route, &request).await;
+        let refusal = match &self.door {
+            Some(door) => {
+                let is_probe = matches!(route, Route::Healthy | Route::Ready);
+                door.refuses(request.headers(), is_probe).await
+            }
+            None => None,
+        };
+        let mut response = match refusal {
+            Some(refusal) => refused(refusal),
+            None => self.answer(route, &request).await,
+        };
+        if let Some(door) = &self.door {
+            door.add_headers(response.headers_mut());
+        }
         self.own.http_request(path, response.status().as_u16());
         response
+    }
+
+    fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.door.as_ref()?.tls()
+    }
+}
+
+fn refused(refusal: Refusal) -> Response<Content> {
+    match refusal {
+        Refusal::TooMany => plain(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many requests: the rate limit of the web configuration is reached.\n",
+        ),
+        Refusal::Unauthorized => {
+            let mut response = plain(
+                StatusCode::UNAUTHORIZED,
+                "Unauthorized: a user and a password of the web configuration are needed.\n",
+            );
+            let basic = HeaderValue::from_static("Basic");
+            response.headers_mut().insert(WWW_AUTHENTICATE, basic);
+            response
+        }
+        Refusal::Busy => plain(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Too many passwords wait to be checked.\n",
+        ),
     }
 }
 

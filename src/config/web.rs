@@ -1,0 +1,327 @@
+//! What `--web.config.file` says: the format of Prometheus' exporter-toolkit, which its exporters have in common. Whatever exists
+//! here is valid, keys and certificates included: all checks were made while it was read.
+//!
+//! Where the toolkit would go on with less protection than the file seems to ask for, it is a mistake here: a list of names without
+//! anybody who must show one, a limit that lets nobody in, both of two keys that exclude each other.
+
+mod client_certificate;
+mod clients;
+mod duration;
+mod names;
+mod password;
+mod pem;
+mod tls;
+
+use super::field::{Fields, Given, Reader};
+use super::mistake::{Mistake, Mistakes};
+use super::yaml::{self, At, Node};
+use super::{secret, text_of};
+use duration::GoDuration;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use password::PasswordHash;
+pub use pem::{FileIdentity, ReadFile};
+
+const TOP: &[&str] = &[
+    "tls_server_config",
+    "http_server_config",
+    "basic_auth_users",
+    "rate_limit",
+];
+const HTTP: &[&str] = &["http2", "headers"];
+const HEADERS: &[&str] = &[
+    "Content-Security-Policy",
+    "Strict-Transport-Security",
+    "X-Content-Type-Options",
+    "X-Frame-Options",
+    "X-XSS-Protection",
+];
+const RATE_LIMIT: &[&str] = &["interval", "burst"];
+/// The keys that hold secrets: a private key, and hashes of passwords.
+const SECRETS: &[&str] = &["key", "basic_auth_users"];
+
+/// A web configuration in which no mistake was found.
+#[derive(Clone, Debug, Default)]
+pub struct WebConfig {
+    /// Spoken on TCP; plain HTTP if `None`.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// For every answer; names as in the file, values without control characters.
+    pub headers: Vec<(&'static str, String)>,
+    /// None without a limit.
+    pub rate_limit: Option<RateLimit>,
+    /// Everybody, if there is nobody.
+    pub users: BTreeMap<String, PasswordHash>,
+    /// What holds although the file says otherwise, in words.
+    pub notes: Vec<String>,
+    /// The file says nothing at all.
+    pub is_empty: bool,
+}
+
+/// How often somebody may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// So often on average; above zero.
+    pub interval: Duration,
+    /// So many at once; 1 or more.
+    pub burst: u32,
+}
+
+/// What came of reading a web configuration: the file itself and those that it names, as they were read, whatever they held.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Result<WebConfig, Mistakes>,
+    pub files: Vec<ReadFile>,
+}
+
+impl WebConfig {
+    /// Reads the file at `path` (8 MiB at most) and the files that it names, each relative to its directory.
+    pub fn load(path: &Path) -> Loaded {
+        let mut files = Vec::new();
+        let opened = pem::open(path, &mut files);
+        let config = text_of(opened, path).and_then(|text| read(&text, path, &mut files));
+        Loaded { config, files }
+    }
+}
+
+impl WebConfig {
+    /// What it means, for the person who checks it.
+    pub fn describe(&self) -> String {
+        let tls = if self.tls.is_some() {
+            "TLS"
+        } else {
+            "plain HTTP"
+        };
+        let mut text = format!("Served over {tls}");
+        let users: Vec<&str> = self.users.keys().map(String::as_str).collect();
+        if users.is_empty() {
+            text += ", without passwords";
+        } else {
+            text += &format!(", with passwords of {}", users.join(", "));
+        }
+        if let Some(limit) = self.rate_limit {
+            text += &format!(
+                ", at most {} requests at once and one each {:?}",
+                limit.burst, limit.interval
+            );
+        }
+        text += ".\n";
+        for note in &self.notes {
+            text += &format!("{note}\n");
+        }
+        text
+    }
+}
+
+fn read(text: &str, file: &Path, files: &mut Vec<ReadFile>) -> Result<WebConfig, Mistakes> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let root = yaml::parse(text).map_err(|mistake| Mistakes::one(file, mistake))?;
+    let directory = file.parent().unwrap_or(Path::new(""));
+    let mut reader = Reader::new(secret::in_tree(&root, SECRETS));
+    let config = reader.web_config(&root, directory, files);
+    let mistakes = Mistakes::located(reader.found, |at| (yaml::place(text, at), at.path.clone()));
+    Mistakes::or(mistakes, Some(file), config)
+}
+
+impl Reader {
+    /// Complete only if no mistake was found.
+    fn web_config(
+        &mut self,
+        root: &Node,
+        directory: &Path,
+        files: &mut Vec<ReadFile>,
+    ) -> WebConfig {
+        let mut config = WebConfig::default();
+        if *root == Node::Null {
+            config.is_empty = true;
+            return config;
+        }
+        let Some(top) = self.fields(root, &At::default(), TOP) else {
+            return config;
+        };
+        let mut http2 = true;
+        if let Some(http) = self.section(&top, "http_server_config", HTTP) {
+            http2 = self.switch(&http, "http2").right().unwrap_or(true);
+            if let Some(headers) = self.section(&http, "headers", HEADERS) {
+                config.headers = self.headers(&headers);
+            }
+        }
+        config.tls = self.tls(&top, http2, directory, files, &mut config.notes);
+        config.rate_limit = self.rate_limit(&top);
+        config.users = self.users(&top);
+        config
+    }
+
+    /// The map at `key`. Without a value it is as if it were not there, as for every key of this file: Go knows no difference.
+    fn section<'n>(
+        &mut self,
+        above: &Fields<'n>,
+        key: &str,
+        allowed: &'static [&'static str],
+    ) -> Option<Fields<'n>> {
+        let (node, at) = above.get(key).filter(|(node, _)| **node != Node::Null)?;
+        self.fields(node, &at, allowed)
+    }
+
+    /// A text, absent if it is empty.
+    fn written(&mut self, fields: &Fields<'_>, key: &str) -> Given<String> {
+        match fields.get(key) {
+            None | Some((Node::Null, _)) => Given::Absent,
+            Some((Node::Text(text), _)) if text.is_empty() => Given::Absent,
+            Some(_) => self.filled(fields, key),
+        }
+    }
+
+    /// `true` or `false`, also in the words that the toolkit's YAML 1.1 takes for them.
+    fn switch(&mut self, fields: &Fields<'_>, key: &str) -> Given<bool> {
+        match fields.get(key) {
+            Some((Node::Null, _)) => Given::Absent,
+            Some((Node::Text(text), at)) => match text.to_ascii_lowercase().as_str() {
+                "yes" | "on" | "y" => Given::Right(true, at),
+                "no" | "off" | "n" => Given::Right(false, at),
+                _ => self.flag(fields, key),
+            },
+            _ => self.flag(fields, key),
+        }
+    }
+
+    fn headers(&mut self, fields: &Fields<'_>) -> Vec<(&'static str, String)> {
+        let mut headers = Vec::new();
+        for &name in HEADERS {
+            let Some((node, at)) = fields.get(name) else {
+                continue;
+            };
+            let allowed = match name {
+                "X-Frame-Options" => "deny or sameorigin",
+                "X-Content-Type-Options" => "nosniff",
+                _ => "a text of visible ASCII characters and spaces",
+            };
+            let value = match node {
+                Node::Null => continue,
+                // `X-XSS-Protection: 1`.
+                Node::Text(text) | Node::Number(text) => text,
+                _ => {
+                    self.wrong_kind(node, &at, allowed);
+                    continue;
+                }
+            };
+            let right = match name {
+                "X-Frame-Options" => matches!(value.as_str(), "" | "deny" | "sameorigin"),
+                "X-Content-Type-Options" => matches!(value.as_str(), "" | "nosniff"),
+                _ => value.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
+            };
+            if !right {
+                let text = format!("{} is not valid; allowed: {allowed}", self.shown(value));
+                self.mistake(&at, text);
+            } else if !value.is_empty() {
+                headers.push((name, value.clone()));
+            }
+        }
+        headers
+    }
+
+    fn rate_limit(&mut self, top: &Fields<'_>) -> Option<RateLimit> {
+        let fields = self.section(top, "rate_limit", RATE_LIMIT)?;
+        let interval = match fields.get("interval") {
+            Some((Node::Null, _)) => Given::Absent,
+            Some((Node::Number(zero), at)) if zero == "0" => {
+                Given::Right(GoDuration::default(), at)
+            }
+            Some((Node::Number(number), at)) => {
+                // To Go it would be nanoseconds, which nobody means.
+                let text = format!("{} has no unit", self.shown(number));
+                self.mistake(&at, format!("{text}; allowed: {}", duration::ALLOWED));
+                Given::Wrong
+            }
+            _ => self.value::<GoDuration>(&fields, "interval"),
+        };
+        let burst = match fields.get("burst") {
+            Some((Node::Null, _)) => Given::Absent,
+            _ => self.number(&fields, "burst", 0..=1_000_000),
+        };
+        let Given::Right(GoDuration(interval), at) = interval else {
+            return None;
+        };
+        if interval.is_zero() {
+            return None;
+        }
+        match burst {
+            Given::Right(burst, _) if burst > 0 => Some(RateLimit { interval, burst }),
+            Given::Right(_, at) => {
+                self.mistake(&at, "`0` would refuse every request; allowed: 1 to 1000000");
+                None
+            }
+            Given::Absent => {
+                let text = "there is no `burst` beside it, so that every request would be refused; allowed: 1 to 1000000";
+                self.mistake(&at, text);
+                None
+            }
+            Given::Wrong => None,
+        }
+    }
+
+    fn users(&mut self, top: &Fields<'_>) -> BTreeMap<String, PasswordHash> {
+        let mut users = BTreeMap::new();
+        let Some((node, at)) = top
+            .get("basic_auth_users")
+            .filter(|(node, _)| **node != Node::Null)
+        else {
+            return users;
+        };
+        let Node::Map(entries) = node else {
+            self.wrong_kind(node, &at, "a map of user names to bcrypt hashes");
+            return users;
+        };
+        for (n, (name, hash)) in entries.iter().enumerate() {
+            let Node::Text(name) = name else {
+                let text = format!("a user name is {}, not text; put it in quotes", name.kind());
+                self.mistake(&at.key(n), text);
+                continue;
+            };
+            let shown: String = name.chars().flat_map(char::escape_debug).collect();
+            let at = at.entry(n, &shown);
+            if name.contains(':') || name.chars().any(char::is_control) {
+                let text = "is a user name that no client can send; allowed: any text without colons and control characters";
+                self.mistake(&at, text);
+            }
+            let hash = match hash {
+                Node::Text(hash) => hash.parse::<PasswordHash>(),
+                other => Err(format!("is {}", other.kind())),
+            };
+            match hash {
+                Ok(hash) => {
+                    if users.insert(name.clone(), hash).is_some() {
+                        self.mistake(&at, "is there twice");
+                    }
+                }
+                Err(wrong) => {
+                    self.mistake(&at, format!("{wrong}; allowed: {}", password::ALLOWED));
+                }
+            }
+        }
+        users
+    }
+}
+
+/// One mistake of the file at `path` as a whole.
+pub fn mistake_of_file(path: &Path, text: &str) -> Mistakes {
+    Mistakes::one(path, Mistake::of_file(text))
+}
+
+/// For the files' sake: a pipe or a terminal would be waited for.
+fn regular(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("it is not a regular file"))
+    }
+}
+
+/// `name`, relative to `directory`.
+fn in_directory(directory: &Path, name: &str) -> PathBuf {
+    directory.join(name)
+}

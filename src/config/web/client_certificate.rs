@@ -1,0 +1,119 @@
+//! What a client's certificate must be like.
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+
+/// Asks clients for certificates.
+#[derive(Debug)]
+pub(super) struct ClientCertificates {
+    pub(super) provider: Arc<CryptoProvider>,
+    /// A client without one is sent away.
+    pub(super) mandatory: bool,
+    /// Checks who issued it; any will do if `None`.
+    pub(super) issued: Option<Arc<dyn ClientCertVerifier>>,
+    /// It must have one of these alternative names.
+    pub(super) allowed_names: Option<BTreeSet<String>>,
+}
+
+impl ClientCertVerifier for ClientCertificates {
+    fn offer_client_auth(&self) -> bool {
+        true
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.issued
+            .as_ref()
+            .map_or(&[], |issued| issued.root_hint_subjects())
+    }
+
+    fn verify_client_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        if let Some(issued) = &self.issued {
+            issued.verify_client_cert(certificate, intermediates, now)?;
+        }
+        if let Some(allowed) = &self.allowed_names
+            && !names(certificate)?
+                .iter()
+                .any(|name| allowed.contains(name))
+        {
+            return Err(CertificateError::ApplicationVerificationFailure.into());
+        }
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+/// Its DNS names, e-mail addresses, IP addresses and URIs, as Go writes them.
+fn names(certificate: &CertificateDer<'_>) -> Result<Vec<String>, Error> {
+    let bad = |_| Error::from(CertificateError::BadEncoding);
+    let certificate = Certificate::from_der(certificate).map_err(bad)?;
+    let extension = certificate
+        .tbs_certificate()
+        .get_extension::<SubjectAltName>()
+        .map_err(bad)?;
+    let Some((_, SubjectAltName(names))) = extension else {
+        return Ok(Vec::new());
+    };
+    Ok(names.iter().filter_map(written).collect())
+}
+
+fn written(name: &GeneralName) -> Option<String> {
+    match name {
+        GeneralName::DnsName(name)
+        | GeneralName::Rfc822Name(name)
+        | GeneralName::UniformResourceIdentifier(name) => Some(name.as_str().to_owned()),
+        GeneralName::IpAddress(octets) => {
+            let octets = octets.as_bytes();
+            let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+            let ip = v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from));
+            ip.ok().map(|ip| ip.to_canonical().to_string())
+        }
+        GeneralName::OtherName(_)
+        | GeneralName::DirectoryName(_)
+        | GeneralName::EdiPartyName(_)
+        | GeneralName::RegisteredId(_) => None,
+    }
+}

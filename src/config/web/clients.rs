@@ -1,0 +1,157 @@
+//! The part of `tls_server_config` that says which clients are let in.
+
+use super::client_certificate::ClientCertificates;
+use super::pem::{Pem, ReadFile};
+use crate::config::field::{Fields, Given, Reader};
+use crate::config::value::{Invalid, Value};
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// Whether clients are asked for a certificate, in Go's names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum ClientAuth {
+    #[default]
+    No,
+    Request,
+    RequireAny,
+    VerifyIfGiven,
+    RequireAndVerify,
+}
+
+impl Value for ClientAuth {
+    const ALLOWED: &'static str = "NoClientCert, RequestClientCert, RequireAnyClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert";
+}
+
+impl FromStr for ClientAuth {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "NoClientCert" => Ok(Self::No),
+            "RequestClientCert" => Ok(Self::Request),
+            // The toolkit's own name, from before it had Go's.
+            "RequireAnyClientCert" | "RequireClientCert" => Ok(Self::RequireAny),
+            "VerifyClientCertIfGiven" => Ok(Self::VerifyIfGiven),
+            "RequireAndVerifyClientCert" => Ok(Self::RequireAndVerify),
+            _ => Err(Invalid::of::<Self>(
+                "is no way to ask for client certificates",
+            )),
+        }
+    }
+}
+
+/// A text that a client's certificate may have as an alternative name.
+struct AllowedName(String);
+
+impl Value for AllowedName {
+    const ALLOWED: &'static str = "a DNS name, IP address, e-mail address or URI";
+}
+
+impl FromStr for AllowedName {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        if text.is_empty() {
+            return Err(Invalid::of::<Self>("is empty"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl Reader {
+    /// None if clients are not asked for certificates.
+    pub(super) fn clients(
+        &mut self,
+        fields: &Fields<'_>,
+        provider: &Arc<CryptoProvider>,
+        directory: &Path,
+        files: &mut Vec<ReadFile>,
+        notes: &mut Vec<String>,
+    ) -> Option<Arc<dyn ClientCertVerifier>> {
+        let given = self.named::<ClientAuth>(fields, "client_auth_type");
+        let authorities = self.pem(fields, ["client_ca", "client_ca_file"], directory, files);
+        let names = self.listed::<AllowedName>(fields, "client_allowed_sans");
+        if matches!(given, Given::Wrong) {
+            return None;
+        }
+        let (auth, auth_at) = match given {
+            Given::Right(auth, at) => (auth, at),
+            Given::Absent | Given::Wrong => (ClientAuth::No, fields.at.clone()),
+        };
+        let mandatory = matches!(auth, ClientAuth::RequireAny | ClientAuth::RequireAndVerify);
+        let verified = matches!(
+            auth,
+            ClientAuth::VerifyIfGiven | ClientAuth::RequireAndVerify
+        );
+        if let Some(at) = &names.at {
+            if names.items.is_empty() && names.complete {
+                let text = "is empty, so that no client would be let in; leave it out to let in every name";
+                self.mistake(at, text);
+            } else if !mandatory {
+                let text = "does not hold for clients without a certificate; it needs a `client_auth_type` of RequireAndVerifyClientCert or RequireAnyClientCert";
+                self.mistake(at, text);
+            }
+        }
+        let issued = match authorities {
+            Given::Right(_, at) if auth == ClientAuth::No => {
+                let text = "clients are not asked for a certificate; it needs a `client_auth_type` other than NoClientCert";
+                self.mistake(&at, text);
+                None
+            }
+            Given::Right(pem, _) => self.issued(&pem, provider, notes),
+            Given::Absent if verified => {
+                let text =
+                    "there is neither `client_ca` nor `client_ca_file` to verify certificates with";
+                self.mistake(&auth_at, text);
+                None
+            }
+            Given::Absent | Given::Wrong => None,
+        };
+        let allowed_names = names.at.is_some().then(|| {
+            let names = names.values().into_iter().map(|name| name.0);
+            names.collect::<BTreeSet<_>>()
+        });
+        (auth != ClientAuth::No).then(|| {
+            Arc::new(ClientCertificates {
+                provider: Arc::clone(provider),
+                mandatory,
+                issued: issued.filter(|_| verified),
+                allowed_names,
+            }) as _
+        })
+    }
+
+    /// Verifies what these authorities issued.
+    fn issued(
+        &mut self,
+        pem: &Pem,
+        provider: &Arc<CryptoProvider>,
+        notes: &mut Vec<String>,
+    ) -> Option<Arc<dyn ClientCertVerifier>> {
+        let mut roots = RootCertStore::empty();
+        let (_, unusable) = roots.add_parsable_certificates(self.certificates(pem)?);
+        let provider = Arc::clone(provider);
+        match WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build() {
+            Ok(verifier) => {
+                if unusable > 0 {
+                    let path = &pem.at.path;
+                    notes.push(format!(
+                        "{path}: {unusable} of its certificates cannot be used as an authority"
+                    ));
+                }
+                Some(verifier)
+            }
+            Err(_) => {
+                let wrong = "has no certificate that can be used as an authority";
+                self.mistake(&pem.at, format!("{}{wrong}", pem.subject));
+                None
+            }
+        }
+    }
+}

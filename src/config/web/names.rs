@@ -1,0 +1,143 @@
+//! What Go calls the versions, cipher suites and curves of TLS, and which of them rustls has.
+
+use crate::config::value::{Invalid, Value};
+use rustls::SupportedCipherSuite;
+use rustls::crypto::SupportedKxGroup;
+use rustls::crypto::aws_lc_rs::{cipher_suite as suite, kx_group};
+use std::fmt;
+use std::str::FromStr;
+
+/// A version of TLS that Go knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Version {
+    Tls10,
+    Tls11,
+    Tls12,
+    Tls13,
+}
+
+impl Value for Version {
+    const ALLOWED: &'static str =
+        "TLS12 or TLS13; TLS10 and TLS11 only as min_version, where they mean TLS12";
+}
+
+impl FromStr for Version {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "TLS10" => Ok(Self::Tls10),
+            "TLS11" => Ok(Self::Tls11),
+            "TLS12" => Ok(Self::Tls12),
+            "TLS13" => Ok(Self::Tls13),
+            _ => Err(Invalid::of::<Self>("is no version of TLS")),
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tls10 => "TLS10",
+            Self::Tls11 => "TLS11",
+            Self::Tls12 => "TLS12",
+            Self::Tls13 => "TLS13",
+        })
+    }
+}
+
+/// A cipher suite that rustls has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Cipher(pub(super) SupportedCipherSuite);
+
+/// Those of TLS 1.3 are always there, as in Go, where the list is about the versions before it.
+pub(super) const TLS13_SUITES: [SupportedCipherSuite; 3] = [
+    suite::TLS13_AES_256_GCM_SHA384,
+    suite::TLS13_AES_128_GCM_SHA256,
+    suite::TLS13_CHACHA20_POLY1305_SHA256,
+];
+
+/// Go's other suites: with CBC, without forward secrecy, or with broken ciphers.
+const NOT_OURS: &[&str] = &[
+    "TLS_RSA_WITH_RC4_128_SHA",
+    "TLS_RSA_WITH_3DES_EDE_CBC_SHA",
+    "TLS_RSA_WITH_AES_128_CBC_SHA",
+    "TLS_RSA_WITH_AES_256_CBC_SHA",
+    "TLS_RSA_WITH_AES_128_CBC_SHA256",
+    "TLS_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_RC4_128_SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_RC4_128_SHA",
+    "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256",
+];
+
+impl Value for Cipher {
+    const ALLOWED: &'static str = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, \
+        TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, \
+        TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, TLS_AES_128_GCM_SHA256, TLS_AES_256_GCM_SHA384, TLS_CHACHA20_POLY1305_SHA256";
+}
+
+impl FromStr for Cipher {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Ok(Self(match text {
+            "TLS_AES_128_GCM_SHA256" => suite::TLS13_AES_128_GCM_SHA256,
+            "TLS_AES_256_GCM_SHA384" => suite::TLS13_AES_256_GCM_SHA384,
+            "TLS_CHACHA20_POLY1305_SHA256" => suite::TLS13_CHACHA20_POLY1305_SHA256,
+            "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256" => {
+                suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+            }
+            "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384" => {
+                suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+            }
+            // Go had the name without its hash first, and knows both.
+            "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"
+            | "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305" => {
+                suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+            }
+            "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" => suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+            "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384" => suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+            "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"
+            | "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305" => {
+                suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+            }
+            other if NOT_OURS.contains(&other) => {
+                return Err(Invalid::of::<Self>(
+                    "is a cipher suite that is not to be had here, for its weakness",
+                ));
+            }
+            _ => return Err(Invalid::of::<Self>("is no cipher suite")),
+        }))
+    }
+}
+
+/// A curve, or another group of a key exchange, that rustls has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Curve(pub(super) &'static dyn SupportedKxGroup);
+
+impl Value for Curve {
+    const ALLOWED: &'static str = "CurveP256, CurveP384, X25519";
+}
+
+impl FromStr for Curve {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Ok(Self(match text {
+            "CurveP256" => kx_group::SECP256R1,
+            "CurveP384" => kx_group::SECP384R1,
+            "X25519" => kx_group::X25519,
+            "CurveP521" => {
+                return Err(Invalid::of::<Self>("is a curve that is not to be had here"));
+            }
+            _ => return Err(Invalid::of::<Self>("is no curve")),
+        }))
+    }
+}

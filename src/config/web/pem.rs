@@ -1,0 +1,135 @@
+//! Certificates and keys, written in the configuration or in files of their own.
+
+use super::{in_directory, regular};
+use crate::config::field::{Fields, Given, Reader};
+use crate::config::yaml::At;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A bundle of all public authorities has a quarter of this.
+const LARGEST_FILE: u64 = 1024 * 1024;
+
+/// Which file it is, in which state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileIdentity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl From<Metadata> for FileIdentity {
+    fn from(metadata: Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+impl FileIdentity {
+    /// Of the file at `path`, if there is one.
+    pub fn of(path: &Path) -> Option<Self> {
+        std::fs::metadata(path).ok().map(Self::from)
+    }
+}
+
+/// A file as it was when it was opened; `None` if it could not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadFile {
+    pub path: PathBuf,
+    pub identity: Option<FileIdentity>,
+}
+
+/// Opens the regular file at `path`, and notes in `files` which one it was.
+pub(super) fn open(path: &Path, files: &mut Vec<ReadFile>) -> io::Result<File> {
+    // Opening a pipe would wait for its other end.
+    let opened = std::fs::metadata(path).and_then(|metadata| {
+        if metadata.is_file() {
+            File::open(path).and_then(regular)
+        } else {
+            Err(io::Error::other("it is not a regular file"))
+        }
+    });
+    let identity = opened.as_ref().ok().and_then(|file| file.metadata().ok());
+    files.push(ReadFile {
+        path: path.to_owned(),
+        identity: identity
+            .map(FileIdentity::from)
+            .or_else(|| FileIdentity::of(path)),
+    });
+    opened
+}
+
+/// PEM, and where it is from.
+pub(super) struct Pem {
+    pub(super) bytes: Vec<u8>,
+    /// The key that gave it.
+    pub(super) at: At,
+    /// What a mistake in it is a mistake of: "what `server.crt` holds", or nothing where it stands in the configuration itself.
+    pub(super) subject: String,
+}
+
+impl Reader {
+    /// What `inline` or `file` give; at most one of them. Absent if both are.
+    pub(super) fn pem(
+        &mut self,
+        fields: &Fields<'_>,
+        [inline, file]: [&str; 2],
+        directory: &Path,
+        files: &mut Vec<ReadFile>,
+    ) -> Given<Pem> {
+        let (text, name) = (self.written(fields, inline), self.written(fields, file));
+        match (text, name) {
+            (Given::Absent, Given::Absent) => Given::Absent,
+            (Given::Right(text, at), Given::Absent) => Given::Right(
+                Pem {
+                    bytes: text.into_bytes(),
+                    at: at.clone(),
+                    subject: String::new(),
+                },
+                at,
+            ),
+            (Given::Absent, Given::Right(name, at)) => {
+                match content(&in_directory(directory, &name), files) {
+                    Ok(bytes) => Given::Right(
+                        Pem {
+                            bytes,
+                            at: at.clone(),
+                            subject: format!("what {} holds ", self.shown(&name)),
+                        },
+                        at,
+                    ),
+                    Err(error) => {
+                        let text = format!("{} cannot be read: {error}", self.shown(&name));
+                        self.mistake(&at, text);
+                        Given::Wrong
+                    }
+                }
+            }
+            (Given::Right(..), Given::Right(_, at)) => {
+                let text = format!("there is a `{inline}` too; allowed: one of the two");
+                self.mistake(&at, text);
+                Given::Wrong
+            }
+            (Given::Wrong, _) | (_, Given::Wrong) => Given::Wrong,
+        }
+    }
+}
+
+fn content(path: &Path, files: &mut Vec<ReadFile>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path, files)?
+        .take(LARGEST_FILE + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(io::Error::other("it is larger than 1 MiB"));
+    }
+    Ok(bytes)
+}

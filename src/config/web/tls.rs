@@ -1,0 +1,217 @@
+//! `tls_server_config`, as what rustls serves with.
+
+use super::names::{Cipher, Curve, TLS13_SUITES, Version};
+use super::pem::{Pem, ReadFile};
+use crate::config::field::{Fields, Given, Listed, Reader};
+use crate::config::value::Value;
+use crate::config::yaml::{At, Node};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::NoServerSessionStorage;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
+use std::path::Path;
+use std::sync::Arc;
+
+const TLS: &[&str] = &[
+    "cert",
+    "cert_file",
+    "key",
+    "key_file",
+    "client_auth_type",
+    "client_ca",
+    "client_ca_file",
+    "client_allowed_sans",
+    "min_version",
+    "max_version",
+    "cipher_suites",
+    "prefer_server_cipher_suites",
+    "curve_preferences",
+];
+
+type Versions = &'static [&'static SupportedProtocolVersion];
+const ONLY_12: Versions = &[&TLS12];
+const ONLY_13: Versions = &[&TLS13];
+const BOTH: Versions = &[&TLS13, &TLS12];
+
+impl Reader {
+    /// None without the section, or if every value in it is empty; and if it has mistakes, which are noted.
+    pub(super) fn tls(
+        &mut self,
+        top: &Fields<'_>,
+        http2: bool,
+        directory: &Path,
+        files: &mut Vec<ReadFile>,
+        notes: &mut Vec<String>,
+    ) -> Option<Arc<ServerConfig>> {
+        let fields = self.section(top, "tls_server_config", TLS)?;
+        let says_something = TLS.iter().any(|key| {
+            fields
+                .get(key)
+                .is_some_and(|(node, _)| *node != Node::Null && *node != Node::Text(String::new()))
+        });
+        if !says_something {
+            return None;
+        }
+        let certificate = self.pem(&fields, ["cert", "cert_file"], directory, files);
+        let key = self.pem(&fields, ["key", "key_file"], directory, files);
+        let chain = self.chain(&fields, certificate);
+        let key = self.private_key(&fields, key);
+        let versions = self.versions(&fields, notes);
+        let suites = self.suites(&fields);
+        let groups = self.listed::<Curve>(&fields, "curve_preferences");
+        let prefer = self.switch(&fields, "prefer_server_cipher_suites");
+
+        let mut provider = aws_lc_rs::default_provider();
+        if let Some(suites) = suites {
+            provider.cipher_suites = suites;
+        }
+        if !groups.items.is_empty() {
+            provider.kx_groups = groups.values().into_iter().map(|curve| curve.0).collect();
+        }
+        let provider = Arc::new(provider);
+        let clients = self.clients(&fields, &provider, directory, files, notes);
+        if !self.found.is_empty() {
+            return None;
+        }
+        let (chain, (key, key_at), versions) = (chain?, key?, versions?);
+        let built = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions);
+        let built = built.and_then(|built| {
+            match clients {
+                Some(clients) => built.with_client_cert_verifier(clients),
+                None => built.with_no_client_auth(),
+            }
+            .with_single_cert(chain, key)
+        });
+        let mut config = match built {
+            Ok(config) => config,
+            Err(error) => {
+                let text = format!("does not serve together with the certificate: {error}");
+                self.mistake(&key_at, text);
+                return None;
+            }
+        };
+        config.ignore_client_order = prefer.right().unwrap_or(true);
+        // Scrapers do not resume sessions, and a session that is resumed would be let in by a certificate that was checked long ago.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        if http2 {
+            config.alpn_protocols.push(b"h2".to_vec());
+        }
+        config.alpn_protocols.push(b"http/1.1".to_vec());
+        Some(Arc::new(config))
+    }
+
+    fn chain(
+        &mut self,
+        fields: &Fields<'_>,
+        certificate: Given<Pem>,
+    ) -> Option<Vec<CertificateDer<'static>>> {
+        match certificate {
+            Given::Right(pem, _) => self.certificates(&pem),
+            Given::Absent => {
+                self.mistake(&fields.at, "there is neither `cert` nor `cert_file`");
+                None
+            }
+            Given::Wrong => None,
+        }
+    }
+
+    pub(super) fn certificates(&mut self, pem: &Pem) -> Option<Vec<CertificateDer<'static>>> {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem.bytes).collect();
+        let wrong = match certificates {
+            Ok(certificates) if !certificates.is_empty() => return Some(certificates),
+            Ok(_) => "has no certificate in PEM",
+            Err(_) => "is not valid PEM",
+        };
+        self.mistake(&pem.at, format!("{}{wrong}", pem.subject));
+        None
+    }
+
+    fn private_key(
+        &mut self,
+        fields: &Fields<'_>,
+        key: Given<Pem>,
+    ) -> Option<(PrivateKeyDer<'static>, At)> {
+        match key {
+            Given::Right(pem, at) => match PrivateKeyDer::from_pem_slice(&pem.bytes) {
+                Ok(key) => Some((key, at)),
+                Err(_) => {
+                    let wrong = "has no private key in PEM that is not encrypted";
+                    self.mistake(&at, format!("{}{wrong}", pem.subject));
+                    None
+                }
+            },
+            Given::Absent => {
+                self.mistake(&fields.at, "there is neither `key` nor `key_file`");
+                None
+            }
+            Given::Wrong => None,
+        }
+    }
+
+    /// None if something is wrong.
+    fn versions(&mut self, fields: &Fields<'_>, notes: &mut Vec<String>) -> Option<Versions> {
+        let lowest = self.named::<Version>(fields, "min_version");
+        let highest = self.named::<Version>(fields, "max_version");
+        if let Given::Right(highest @ (Version::Tls10 | Version::Tls11), at) = &highest {
+            let text = format!(
+                "`{highest}` is a version that is not to be had here, for its weakness; allowed: TLS12 or TLS13"
+            );
+            self.mistake(at, text);
+            return None;
+        }
+        if let Given::Right(lowest @ (Version::Tls10 | Version::Tls11), _) = &lowest {
+            notes.push(format!(
+                "tls_server_config.min_version: {lowest} is served by nobody here: the lowest version is TLS 1.2"
+            ));
+        }
+        if matches!(lowest, Given::Wrong) || matches!(highest, Given::Wrong) {
+            return None;
+        }
+        let low = lowest.as_right().copied().unwrap_or(Version::Tls12);
+        let high = highest.as_right().copied().unwrap_or(Version::Tls13);
+        match (low, high) {
+            (Version::Tls13, Version::Tls12) => {
+                if let Given::Right(_, at) = highest {
+                    let text = "`TLS12` is below `min_version`, which leaves none";
+                    self.mistake(&at, text);
+                }
+                None
+            }
+            (Version::Tls13, _) => Some(ONLY_13),
+            (_, Version::Tls12) => Some(ONLY_12),
+            _ => Some(BOTH),
+        }
+    }
+
+    /// Those of the list and all of TLS 1.3; none without a list.
+    fn suites(&mut self, fields: &Fields<'_>) -> Option<Vec<SupportedCipherSuite>> {
+        let listed = self.listed::<Cipher>(fields, "cipher_suites");
+        if listed.items.is_empty() {
+            return None;
+        }
+        let listed = listed.values().into_iter().map(|cipher| cipher.0);
+        let mut suites: Vec<_> = listed.filter(|suite| suite.tls13().is_none()).collect();
+        suites.extend(TLS13_SUITES);
+        Some(suites)
+    }
+
+    /// Absent without a value.
+    pub(super) fn named<T: Value>(&mut self, fields: &Fields<'_>, key: &str) -> Given<T> {
+        match fields.get(key) {
+            None | Some((Node::Null, _)) => Given::Absent,
+            Some((Node::Text(text), _)) if text.is_empty() => Given::Absent,
+            Some(_) => self.value(fields, key),
+        }
+    }
+
+    /// Empty without a value.
+    pub(super) fn listed<T: Value>(&mut self, fields: &Fields<'_>, key: &str) -> Listed<T> {
+        match fields.get(key) {
+            None | Some((Node::Null, _)) => Listed::default(),
+            Some(_) => self.list(fields, key),
+        }
+    }
+}
