@@ -97,17 +97,13 @@ impl WebConfig {
             "plain HTTP"
         };
         let mut text = format!("Served over {tls}");
-        let users: Vec<&str> = self.users.keys().map(String::as_str).collect();
-        if users.is_empty() {
-            text += ", without passwords";
-        } else {
-            text += &format!(", with passwords of {}", users.join(", "));
+        match self.users.len() {
+            0 => text += ", without passwords",
+            1 => text += ", with the password of 1 user",
+            users => text += &format!(", with the passwords of {users} users"),
         }
-        if let Some(limit) = self.rate_limit {
-            text += &format!(
-                ", at most {} requests at once and one each {:?}",
-                limit.burst, limit.interval
-            );
+        if let Some(RateLimit { interval, burst }) = self.rate_limit {
+            text += &format!(", {burst} at most at once and one each {interval:?}");
         }
         text += ".\n";
         for note in &self.notes {

@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
+use rustls::{Error, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -75,7 +75,7 @@ impl Reader {
         if !self.found.is_empty() {
             return None;
         }
-        let (chain, (key, key_at), versions) = (chain?, key?, versions?);
+        let (chain, (key, subject, key_at), versions) = (chain?, key?, versions?);
         let built = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions);
         let built = built.and_then(|built| {
             match clients {
@@ -86,8 +86,13 @@ impl Reader {
         });
         let mut config = match built {
             Ok(config) => config,
+            Err(Error::InconsistentKeys(_)) => {
+                let text = format!("{subject}is not the key of the certificate");
+                self.mistake(&key_at, text);
+                return None;
+            }
             Err(error) => {
-                let text = format!("does not serve together with the certificate: {error}");
+                let text = format!("{subject}cannot be served with: {error}");
                 self.mistake(&key_at, text);
                 return None;
             }
@@ -133,10 +138,10 @@ impl Reader {
         &mut self,
         fields: &Fields<'_>,
         key: Given<Pem>,
-    ) -> Option<(PrivateKeyDer<'static>, At)> {
+    ) -> Option<(PrivateKeyDer<'static>, String, At)> {
         match key {
             Given::Right(pem, at) => match PrivateKeyDer::from_pem_slice(&pem.bytes) {
-                Ok(key) => Some((key, at)),
+                Ok(key) => Some((key, pem.subject, at)),
                 Err(_) => {
                     let wrong = "has no private key in PEM that is not encrypted";
                     self.mistake(&at, format!("{}{wrong}", pem.subject));
