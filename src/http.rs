@@ -27,7 +27,7 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use listen::{Listener, Socket};
 use pace::{Pace, Paced};
@@ -41,6 +41,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use streams::MOST_STREAMS;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -191,8 +192,9 @@ async fn connection(socket: Socket, place: Place, server: Arc<Server<impl Handle
         biased;
         // Whatever a client does wrong ends its own connection and is nobody else's concern.
         () = talk(socket, tls, Arc::clone(&pace), server) => {}
-        () = pace.overdue() => {}
-        () = place.evicted() => {}
+        // A client that keeps the connection busy must not use up what tokio lets a task do in one go: both would never be looked at.
+        () = unconstrained(pace.overdue()) => {}
+        () = unconstrained(place.evicted()) => {}
     }
 }
 
@@ -254,6 +256,7 @@ async fn talk_http2(
     pace.speaks_http2();
     let service = service_fn(|request: Request<Incoming>| {
         pace.request(false);
+        let is_head = request.method() == Method::HEAD;
         let (handler, pace) = (Arc::clone(&server.handler), Arc::clone(&pace));
         async move {
             let response = if request.headers().len() > MOST_HEADERS {
@@ -263,7 +266,9 @@ async fn talk_http2(
             } else {
                 handler.handle(request).await
             };
-            Ok::<_, Infallible>(response.map(|content| pace.answer(content)))
+            // The server of HTTP/1.1 leaves it out by itself.
+            let sent = |content| if is_head { Content::default() } else { content };
+            Ok::<_, Infallible>(response.map(|content| pace.answer(sent(content))))
         }
     });
     let ends = CancellationToken::new();
@@ -294,7 +299,7 @@ async fn until_stopped<C: Future>(
         tokio::select! {
             biased;
             _ = connection.as_mut() => return,
-            () = stop.cancelled(), if !stopping => {
+            () = unconstrained(stop.cancelled()), if !stopping => {
                 if !pace.is_answering() {
                     return;
                 }

@@ -1,0 +1,290 @@
+//! Who is let in, and what is spoken.
+
+use crate::certificates::Authority;
+use crate::server::{Client, SOON, Server, TLS, is_closed, patient};
+use glue_integration_exporter::http::Limits;
+use glue_integration_exporter::http::scrapes::Scrapes;
+use rcgen::SanType;
+use rustls::SupportedProtocolVersion;
+use rustls::crypto::aws_lc_rs::{cipher_suite, kx_group};
+use rustls::version::{TLS12, TLS13};
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+const ONLY_12: &[&SupportedProtocolVersion] = &[&TLS12];
+const ONLY_13: &[&SupportedProtocolVersion] = &[&TLS13];
+
+fn with_tls(more: &str) -> String {
+    format!("tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n{more}")
+}
+
+fn dns(name: &str) -> SanType {
+    SanType::DnsName(name.try_into().unwrap())
+}
+
+/// The status of a scrape; none if the handshake failed.
+fn status(server: &Server, client: &Client) -> Option<u16> {
+    let answer = client.get(&server.addr, "/metrics", "");
+    answer.ok().map(|answer| answer.status)
+}
+
+#[test]
+fn clients_are_let_in_by_their_certificate() {
+    // In order: without one, with one of the authority, with one of another.
+    let types = [
+        ("NoClientCert", "", [true, true, true]),
+        ("RequestClientCert", "", [true, true, true]),
+        ("RequireAnyClientCert", "", [false, true, true]),
+        ("RequireClientCert", "", [false, true, true]),
+        ("RequireAnyClientCert", "ca.crt", [false, true, true]),
+        ("VerifyClientCertIfGiven", "ca.crt", [true, true, false]),
+        ("RequireAndVerifyClientCert", "ca.crt", [false, true, false]),
+    ];
+    for (name, ca, let_in) in types {
+        let web = format!("  client_auth_type: {name}\n  client_ca_file: \"{ca}\"\n");
+        let server = Server::start(&with_tls(&web));
+        let own = server.authority.client(vec![dns("prometheus")]);
+        let foreign = Authority::new("authority").client(vec![dns("prometheus")]);
+        for versions in [ONLY_12, ONLY_13] {
+            for (identity, let_in) in [None, Some(&own), Some(&foreign)].iter().zip(let_in) {
+                let client = Client {
+                    identity: identity.cloned(),
+                    versions,
+                    ..server.client()
+                };
+                let expected = let_in.then_some(200);
+                assert_eq!(status(&server, &client), expected, "{name} {versions:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_server_certificate_does_not_let_a_client_in() {
+    let web = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
+    let server = Server::start(&with_tls(web));
+    let client = Client {
+        identity: Some(server.authority.server()),
+        ..server.client()
+    };
+    assert_eq!(status(&server, &client), None);
+}
+
+#[test]
+fn names_let_in_exactly_as_they_are_written() {
+    for client_auth in ["RequireAndVerifyClientCert", "RequireAnyClientCert"] {
+        let web = format!(
+            "  client_auth_type: {client_auth}\n  client_ca_file: ca.crt\n  client_allowed_sans: \
+             [prometheus.example.com, 192.0.2.7, '2001:db8::1', ops@example.com, 'spiffe://example.com/prometheus']\n"
+        );
+        let server = Server::start(&with_tls(&web));
+        let ip = |text: &str| SanType::IpAddress(text.parse().unwrap());
+        let uri = |text: &str| SanType::URI(text.try_into().unwrap());
+        let mail = |text: &str| SanType::Rfc822Name(text.try_into().unwrap());
+        for (names, let_in) in [
+            (vec![dns("prometheus.example.com")], true),
+            (vec![dns("x"), dns("prometheus.example.com")], true),
+            (vec![ip("192.0.2.7")], true),
+            (vec![ip("2001:db8::1")], true),
+            (vec![mail("ops@example.com")], true),
+            (vec![uri("spiffe://example.com/prometheus")], true),
+            (vec![], false),
+            (vec![dns("Prometheus.example.com")], false),
+            (vec![dns("prometheus.example.com.evil.example")], false),
+            (vec![dns("*.example.com")], false),
+            (vec![dns("192.0.2.7")], true),
+            (vec![ip("192.0.2.8")], false),
+            (vec![uri("spiffe://example.com/prometheus/x")], false),
+        ] {
+            let client = Client {
+                identity: Some(server.authority.client(names.clone())),
+                ..server.client()
+            };
+            let expected = let_in.then_some(200);
+            assert_eq!(
+                status(&server, &client),
+                expected,
+                "{client_auth} {names:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn versions_suites_and_curves_are_those_of_the_file() {
+    type Change = fn(&mut Client);
+    let tls12: Change = |client| client.versions = ONLY_12;
+    let tls13: Change = |client| client.versions = ONLY_13;
+    let aes128: Change = |client| {
+        client.versions = ONLY_12;
+        client.provider.cipher_suites = vec![cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256];
+    };
+    let p256: Change = |client| client.provider.kx_groups = vec![kx_group::SECP256R1];
+    let x25519: Change = |client| client.provider.kx_groups = vec![kx_group::X25519];
+    let aes256_only = "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]\n";
+    let only_tls13_names = "  cipher_suites: [TLS_AES_128_GCM_SHA256]\n";
+    for (web, change, let_in) in [
+        ("", tls12, true),
+        ("", tls13, true),
+        ("", p256, true),
+        ("", aes128, true),
+        ("  min_version: TLS13\n", tls12, false),
+        ("  min_version: TLS13\n", tls13, true),
+        ("  max_version: TLS12\n", tls12, true),
+        ("  max_version: TLS12\n", tls13, false),
+        ("  min_version: TLS10\n", tls12, true),
+        (aes256_only, tls12, true),
+        (aes256_only, aes128, false),
+        // Go's list is about the versions before 1.3.
+        (aes256_only, tls13, true),
+        (only_tls13_names, tls12, false),
+        (only_tls13_names, tls13, true),
+        ("  curve_preferences: [CurveP256]\n", p256, true),
+        ("  curve_preferences: [CurveP256]\n", x25519, false),
+        ("  curve_preferences: [X25519, CurveP384]\n", x25519, true),
+    ] {
+        let server = Server::start(&with_tls(web));
+        let mut client = server.client();
+        change(&mut client);
+        assert_eq!(status(&server, &client), let_in.then_some(200), "{web}");
+    }
+}
+
+#[test]
+fn http2_is_spoken_where_both_want_it() {
+    for (web, offered, agreed) in [
+        ("", vec!["h2", "http/1.1"], Some(Some("h2"))),
+        ("", vec!["http/1.1", "h2"], Some(Some("h2"))),
+        ("", vec!["http/1.1"], Some(Some("http/1.1"))),
+        ("", vec![], Some(None)),
+        ("", vec!["h3"], None),
+        (
+            "http_server_config: {http2: false}",
+            vec!["h2", "http/1.1"],
+            Some(Some("http/1.1")),
+        ),
+        ("http_server_config: {http2: false}", vec!["h2"], None),
+    ] {
+        let server = Server::start(&(TLS.to_owned() + web));
+        let mut client = server.client();
+        client.protocols.clone_from(&offered);
+        let found = client.connect(&server.addr).ok().map(|stream| {
+            let agreed = stream.conn.alpn_protocol();
+            agreed.map(|name| String::from_utf8(name.to_vec()).unwrap())
+        });
+        assert_eq!(
+            found.as_ref().map(|name| name.as_deref()),
+            agreed,
+            "{offered:?}"
+        );
+    }
+}
+
+#[test]
+fn who_speaks_plain_http_is_told() {
+    let server = Server::start(TLS);
+    let mut socket = server.socket();
+    socket
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.0 400 "), "{answer}");
+    assert!(answer.contains("https://"), "{answer}");
+}
+
+#[test]
+fn what_is_no_handshake_ends_the_connection() {
+    let server = Server::start(TLS);
+    for bytes in [
+        &b"\x16\x03\x01\xff\xff"[..],
+        b"\x00\x01\x02",
+        b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x03",
+        b"\xff",
+    ] {
+        let mut socket = server.socket();
+        socket.write_all(bytes).unwrap();
+        socket.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(is_closed(&mut socket), "{bytes:?}");
+    }
+    server.serves_well("after broken handshakes");
+}
+
+#[test]
+fn a_handshake_must_end_in_time() {
+    let limits = Limits {
+        head: Duration::from_millis(500),
+        ..patient()
+    };
+    let server = Server::with(TLS, limits, Scrapes::default(), 1);
+    let start = Instant::now();
+    let silent = server.socket();
+    let mut half = server.socket();
+    half.write_all(b"\x16\x03\x01\x01\x00").unwrap();
+    // Whole records that bring nothing further, one after the other.
+    let mut slow = server.socket();
+    slow.set_read_timeout(Some(Duration::from_millis(50)))
+        .unwrap();
+    slow.write_all(b"\x16\x03\x01\x01\x00").unwrap();
+    while !is_closed(&mut slow) {
+        assert!(start.elapsed() < SOON);
+        if slow.write_all(b"\x00").is_err() {
+            break;
+        }
+    }
+    // The handshake is over, the request is not.
+    let mut late = server.client().connect(&server.addr).unwrap();
+    late.write_all(b"GET /metrics HTTP/1.1\r\n").unwrap();
+    late.flush().unwrap();
+    assert!(is_closed(&mut late));
+    for mut socket in [silent, half] {
+        assert!(is_closed(&mut socket));
+    }
+    assert!(start.elapsed() < SOON);
+    server.serves_well("after slow handshakes");
+}
+
+#[test]
+fn handshakes_that_do_not_end_keep_nobody_out() {
+    let limits = Limits {
+        connections: 4,
+        ..patient()
+    };
+    let server = Server::with(TLS, limits, Scrapes::default(), 1);
+    let mut sockets = Vec::new();
+    for _ in 0..64 {
+        let mut socket = server.socket();
+        socket.write_all(b"\x16\x03\x01\x01\x00").unwrap();
+        sockets.push(socket);
+    }
+    server.serves_well("while handshakes do not end");
+    let closed = sockets.iter_mut().take(60).all(is_closed);
+    assert!(closed, "those that got nowhere for longest were not closed");
+}
+
+#[test]
+fn sessions_are_not_resumed() {
+    let web = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
+    let server = Server::start(&with_tls(web));
+    for versions in [ONLY_12, ONLY_13] {
+        let client = Client {
+            identity: Some(server.authority.client(vec![])),
+            versions,
+            ..server.client()
+        };
+        let config = std::sync::Arc::new(client.config());
+        for _ in 0..2 {
+            let name = "localhost".try_into().unwrap();
+            let connection = rustls::ClientConnection::new(config.clone(), name).unwrap();
+            let mut stream = rustls::StreamOwned::new(connection, server.socket());
+            stream
+                .write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                .unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            let kind = stream.conn.handshake_kind();
+            assert_ne!(kind, Some(rustls::HandshakeKind::Resumed));
+        }
+    }
+}

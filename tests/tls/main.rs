@@ -1,0 +1,19 @@
+//! The server behind a web configuration: TLS, client certificates, HTTP/2, passwords, rate limit, and files that change. Server and
+//! clients are in this process, with certificates of their own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../support/certificates.rs"]
+mod certificates;
+mod changes;
+mod handshakes;
+mod http2;
+mod passwords;
+mod server;
+#[path = "../support/mod.rs"]
+mod support;
+mod wire;

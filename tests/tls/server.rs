@@ -1,0 +1,289 @@
+//! A server behind a web configuration, and clients that speak TLS with it.
+
+use crate::certificates::{self, Authority, Identity};
+use crate::support::account::{Account, Bench, arn, watches};
+use glue_integration_exporter::config::web::WebConfig;
+use glue_integration_exporter::http::door::Door;
+use glue_integration_exporter::http::listen::Address;
+use glue_integration_exporter::http::routes::{Routes, start_counters, start_refusal_counters};
+use glue_integration_exporter::http::scrapes::Scrapes;
+use glue_integration_exporter::http::{self, Limits};
+use glue_integration_exporter::snapshot::Status;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
+};
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::time::Instant;
+
+/// Within this a client that behaves well is answered, whatever others do.
+pub const WELL: Duration = Duration::from_secs(1);
+/// For what a limit of some hundred milliseconds ends, on a machine that is busy.
+pub const SOON: Duration = Duration::from_secs(15);
+pub const NEVER: Duration = Duration::from_secs(3600);
+pub const TLS: &str = "tls_server_config: {cert_file: server.crt, key_file: server.key}\n";
+
+/// No limit in time is ever reached.
+pub fn patient() -> Limits {
+    Limits {
+        connections: 512,
+        head: NEVER,
+        idle: NEVER,
+        stuck: NEVER,
+        answer: NEVER,
+        closing: SOON,
+    }
+}
+
+pub struct Server {
+    pub addr: String,
+    pub bench: Bench,
+    pub authority: Authority,
+    pub door: Arc<Door>,
+    /// How often the door was told to have read its files well, and badly.
+    pub outcomes: Arc<[AtomicUsize; 2]>,
+    directory: TempDir,
+    runtime: Option<Runtime>,
+}
+
+impl Server {
+    pub fn start(web: &str) -> Self {
+        Self::with(web, patient(), Scrapes::default(), 1)
+    }
+
+    /// Serves a page with so many integrations.
+    pub fn with(web: &str, limits: Limits, scrapes: Scrapes, integrations: usize) -> Self {
+        let directory = TempDir::new().unwrap();
+        let authority = Authority::new("authority");
+        certificates::write(directory.path(), &authority);
+        let file = directory.path().join("web.yml");
+        fs::write(&file, web).unwrap();
+        let loaded = WebConfig::load(&file);
+        let config = loaded.config.unwrap_or_else(|wrong| panic!("{wrong}"));
+        let door = Door::new(&file, config, loaded.files, web.contains("# probes pass"));
+        let door = Arc::new(door.unwrap());
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (bench, listener) = runtime.block_on(async {
+            let bench = Bench::new(&watches("scopes: [{name: lake, regions: [eu-west-1]}]"));
+            let address: Address = "127.0.0.1:0".parse().unwrap();
+            (bench, address.bind().await.unwrap())
+        });
+        let addr = listener.address();
+        start_counters(&bench.own, "/metrics");
+        start_refusal_counters(&bench.own, "/metrics");
+        let routes = Routes {
+            board: Arc::clone(&bench.board),
+            own: Arc::clone(&bench.own),
+            clock: bench.clock.clone(),
+            scrapes,
+            telemetry_path: "/metrics".to_owned(),
+            door: Some(Arc::clone(&door)),
+            reload: None,
+            stop: bench.stop.clone(),
+        };
+        let stop = bench.stop.clone();
+        runtime.spawn(http::serve(vec![listener], Arc::new(routes), limits, stop));
+        let outcomes: Arc<[AtomicUsize; 2]> = Arc::default();
+        let (watching, counted, stop) =
+            (Arc::clone(&door), Arc::clone(&outcomes), bench.stop.clone());
+        runtime.spawn(async move {
+            let count = |well: bool| {
+                counted[usize::from(!well)].fetch_add(1, Ordering::SeqCst);
+            };
+            watching.watch(count, stop).await;
+        });
+        let server = Self {
+            addr,
+            bench,
+            authority,
+            door,
+            outcomes,
+            directory,
+            runtime: Some(runtime),
+        };
+        if integrations > 0 {
+            server.poll(0..integrations);
+        }
+        server
+    }
+
+    /// A poll brings those with these numbers.
+    pub fn poll(&self, numbers: Range<usize>) {
+        let account = Account::new();
+        for number in numbers {
+            account.put(&arn(number), Status::Active);
+        }
+        let watch = &watches("scopes: [{name: lake, regions: [eu-west-1]}]")[0];
+        assert!(
+            self.runtime()
+                .block_on(self.bench.poller(watch, &account).poll())
+        );
+        self.bench.board.publish_now();
+    }
+
+    pub fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().unwrap()
+    }
+
+    /// Writes a file as most programs do: beside it, and then in its place.
+    pub fn write(&self, name: &str, text: &str) {
+        let beside = self.directory.path().join("new");
+        fs::write(&beside, text).unwrap();
+        fs::rename(beside, self.directory.path().join(name)).unwrap();
+    }
+
+    pub fn remove(&self, name: &str) {
+        fs::remove_file(self.directory.path().join(name)).unwrap();
+    }
+
+    pub fn socket(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.addr).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.set_write_timeout(Some(SOON)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// A client that trusts the server's authority.
+    pub fn client(&self) -> Client {
+        Client {
+            provider: aws_lc_rs::default_provider(),
+            versions: rustls::ALL_VERSIONS,
+            authority: self.authority.pem(),
+            identity: None,
+            protocols: vec!["http/1.1"],
+        }
+    }
+
+    /// A client that behaves well gets the page in time.
+    pub fn serves_well(&self, during: &str) {
+        let start = Instant::now();
+        let answer = self.client().get(&self.addr, "/metrics", "").unwrap();
+        let took = start.elapsed();
+        assert_eq!(answer.status, 200, "{during}");
+        assert!(took < WELL, "{during}: a scrape took {took:?}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.bench.stop.cancel();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+pub type Stream = StreamOwned<ClientConnection, TcpStream>;
+
+pub struct Client {
+    pub provider: CryptoProvider,
+    pub versions: &'static [&'static SupportedProtocolVersion],
+    pub authority: String,
+    pub identity: Option<Identity>,
+    pub protocols: Vec<&'static str>,
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+}
+
+impl Client {
+    pub fn config(&self) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        let authority = CertificateDer::from_pem_slice(self.authority.as_bytes()).unwrap();
+        roots.add(authority).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(self.provider.clone()))
+            .with_protocol_versions(self.versions)
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match &self.identity {
+            Some(identity) => {
+                let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes());
+                let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+                builder
+                    .with_client_auth_cert(vec![certificate.unwrap()], key)
+                    .unwrap()
+            }
+            None => builder.with_no_client_auth(),
+        };
+        let protocols = self.protocols.iter();
+        config.alpn_protocols = protocols.map(|name| name.as_bytes().to_vec()).collect();
+        config
+    }
+
+    /// A connection whose handshake is over, on this side at least.
+    pub fn connect(&self, addr: &str) -> io::Result<Stream> {
+        let name = "localhost".try_into().unwrap();
+        let mut connection = ClientConnection::new(Arc::new(self.config()), name).unwrap();
+        let mut socket = TcpStream::connect(addr)?;
+        socket.set_read_timeout(Some(SOON))?;
+        socket.set_write_timeout(Some(SOON))?;
+        socket.set_nodelay(true)?;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut socket)?;
+        }
+        Ok(StreamOwned::new(connection, socket))
+    }
+
+    /// One request of HTTP/1.1 on a connection of its own.
+    pub fn get(&self, addr: &str, path: &str, headers: &str) -> io::Result<Answer> {
+        let mut stream = self.connect(addr)?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(Answer::of(&answer))
+    }
+}
+
+impl Answer {
+    pub fn of(text: &str) -> Self {
+        let (head, _) = text.split_once("\r\n\r\n").unwrap();
+        Self {
+            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+            head: head.to_ascii_lowercase(),
+        }
+    }
+}
+
+/// True if the other side closed the connection before a read timed out.
+pub fn is_closed(stream: &mut impl Read) -> bool {
+    let mut bytes = [0; 4096];
+    loop {
+        match stream.read(&mut bytes) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => {
+                let timed_out = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
+                return !timed_out.contains(&error.kind());
+            }
+        }
+    }
+}
+
+pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !happened() {
+        assert!(start.elapsed() < SOON, "not within {SOON:?}: {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
