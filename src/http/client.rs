@@ -143,9 +143,14 @@ async fn ask(
     request: Request<Empty<Bytes>>,
 ) -> Result<StatusCode, String> {
     let talking = |error: hyper::Error| {
-        // It is the server that says that it wants a certificate, for one.
-        let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
-        format!("talking to it: {error}{}", source.unwrap_or_default())
+        // At its end is what happened: that the server wants a certificate, for one.
+        let mut why = format!("talking to it: {error}");
+        let mut source = std::error::Error::source(&error);
+        while let Some(error) = source {
+            why += &format!(": {error}");
+            source = error.source();
+        }
+        why
     };
     let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(talking)?;
     let mut asked = pin!(sender.send_request(request));

@@ -5,7 +5,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as RawSocket, Type};
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::str::FromStr;
@@ -109,7 +109,8 @@ impl fmt::Display for Address {
 #[derive(Debug)]
 pub enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, Option<OwnedPath>),
+    /// The file goes before the socket: what another process makes at its path in between is not ours.
+    Unix(Option<OwnedPath>, UnixListener),
 }
 
 /// A connection that was accepted.
@@ -121,12 +122,33 @@ pub enum Socket {
 
 /// The file of a Unix socket that this process made: it goes when the process stops.
 #[derive(Debug)]
-pub struct OwnedPath(PathBuf);
+pub struct OwnedPath {
+    path: PathBuf,
+    /// Device and inode.
+    file: Option<(u64, u64)>,
+}
+
+impl OwnedPath {
+    fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            file: file_at(path),
+        }
+    }
+}
 
 impl Drop for OwnedPath {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        // Another process may have been given the path since.
+        if self.file.is_some() && file_at(&self.path) == self.file {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
+}
+
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 impl Address {
@@ -137,7 +159,8 @@ impl Address {
     pub async fn bind(&self) -> io::Result<Listener> {
         let tcp = match self {
             Self::Port(port) => Self::any(*port)?,
-            Self::Ip(address) => tcp(*address, false)?,
+            // As Go's servers do: `[::]` is every address, those of IPv4 too.
+            Self::Ip(address) => tcp(*address, address.ip().is_unspecified())?,
             Self::Name(host, port) => {
                 let mut addresses: Vec<SocketAddr> =
                     tokio::net::lookup_host((host.as_str(), *port))
@@ -151,7 +174,8 @@ impl Address {
                 tcp(*address, false)?
             }
             Self::Unix(path) => {
-                return Ok(Listener::Unix(unix(path)?, Some(OwnedPath(path.clone()))));
+                let listener = unix(path)?;
+                return Ok(Listener::Unix(Some(OwnedPath::new(path)), listener));
             }
         };
         Ok(Listener::Tcp(TcpListener::from_std(tcp)?))
@@ -214,7 +238,7 @@ pub fn from_systemd() -> io::Result<Vec<Listener>> {
             Listener::Tcp(TcpListener::from_std(tcp)?)
         } else if let Some(unix) = passed.take_unix_listener(index)? {
             unix.set_nonblocking(true)?;
-            Listener::Unix(UnixListener::from_std(unix)?, None)
+            Listener::Unix(None, UnixListener::from_std(unix)?)
         } else {
             continue;
         };
@@ -241,7 +265,7 @@ impl Listener {
                 let _ = socket.set_nodelay(true);
                 Ok(Socket::Tcp(socket))
             }
-            Self::Unix(listener, _) => Ok(Socket::Unix(listener.accept().await?.0)),
+            Self::Unix(_, listener) => Ok(Socket::Unix(listener.accept().await?.0)),
         }
     }
 
@@ -251,7 +275,7 @@ impl Listener {
             Self::Tcp(listener) => listener
                 .local_addr()
                 .map_or_else(|error| error.to_string(), |address| address.to_string()),
-            Self::Unix(listener, _) => listener
+            Self::Unix(_, listener) => listener
                 .local_addr()
                 .ok()
                 .and_then(|address| Some(format!("unix:{}", address.as_pathname()?.display())))

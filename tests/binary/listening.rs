@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -44,11 +45,13 @@ fn two_addresses_and_ipv6() {
         "--web.listen-address=127.0.0.1:0",
         "--web.listen-address=localhost:0",
         "--web.listen-address=:0",
+        "--web.listen-address=0.0.0.0:0",
     ];
     // Not every machine has IPv6.
     let ipv6 = TcpListener::bind("[::1]:0").is_ok();
     if ipv6 {
         flags.push("--web.listen-address=[::1]:0");
+        flags.push("--web.listen-address=[::]:0");
     }
     let process = setup.start(&flags);
     let addresses = process.addresses(flags.len());
@@ -60,6 +63,14 @@ fn two_addresses_and_ipv6() {
             .replace("0.0.0.0", "127.0.0.1")
             .replace("[::]", "127.0.0.1");
         assert_eq!(request(&reached, "GET", "/metrics", "").status, 200);
+        if address.starts_with("[::]") {
+            let reached = address.replace("[::]", "[::1]");
+            assert_eq!(request(&reached, "GET", "/metrics", "").status, 200);
+        }
+        assert_eq!(
+            address.starts_with("0.0.0.0"),
+            address == &addresses[3] || !ipv6 && address == &addresses[2]
+        );
     }
     let v6 = addresses
         .iter()
@@ -94,6 +105,40 @@ fn a_unix_socket_is_removed_at_the_stop_and_replaced_when_stale() {
     running.signal(Signal::TERM);
     assert_eq!(running.ended(STOP).code, Some(0));
     assert!(!path.exists());
+}
+
+#[test]
+fn who_may_use_a_unix_socket_is_said_by_the_umask() {
+    let sim = simulator(World::generated(1));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    let path = setup.path("socket");
+    let flag = format!("--web.listen-address=unix:{}", path.display());
+    let binary = env!("CARGO_BIN_EXE_glue-integration-exporter");
+    for (umask, mode) in [("022", 0o755), ("007", 0o770), ("077", 0o700)] {
+        let script = format!("umask {umask}; exec \"$0\" \"$1\"");
+        let process = Process::of(setup.command("/bin/sh", &["-c", &script, binary, &flag]));
+        process.addresses(1);
+        let found = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(found, mode, "{found:o}");
+        process.signal(Signal::TERM);
+        assert_eq!(process.ended(STOP).code, Some(0));
+    }
+}
+
+#[test]
+fn the_socket_of_another_process_is_not_removed() {
+    let sim = simulator(World::generated(1));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    let path = setup.path("socket");
+    let flag = format!("--web.listen-address=unix:{}", path.display());
+    let first = setup.start(&[&flag]);
+    first.addresses(1);
+    fs::remove_file(&path).unwrap();
+    let second = setup.start(&[&flag]);
+    second.addresses(1);
+    first.signal(Signal::TERM);
+    assert_eq!(first.ended(STOP).code, Some(0));
+    assert_eq!(over_unix(&path).status, 200);
 }
 
 #[test]

@@ -8,6 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../support/certificates.rs"]
+mod certificates;
 mod cloud;
 mod command_line;
 #[cfg(target_os = "linux")]
@@ -33,3 +35,4 @@ mod support;
 #[cfg(target_os = "linux")]
 mod systemd;
 mod waiting;
+mod web;

@@ -4,7 +4,7 @@ use crate::certificates::Authority;
 use crate::server::{Answer, Client, SOON, Server, TLS, until};
 use std::io::{Read, Write};
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use tokio::time::Instant;
 
 const LIMITED: &str = "rate_limit: {interval: 1h, burst: 1000000}\n";
 

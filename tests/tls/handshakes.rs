@@ -9,7 +9,8 @@ use rustls::SupportedProtocolVersion;
 use rustls::crypto::aws_lc_rs::{cipher_suite, kx_group};
 use rustls::version::{TLS12, TLS13};
 use std::io::{Read, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 const ONLY_12: &[&SupportedProtocolVersion] = &[&TLS12];
 const ONLY_13: &[&SupportedProtocolVersion] = &[&TLS13];

@@ -1,0 +1,296 @@
+//! `--web.config.file` with the real binary: what is served to whom, what is refused, how it is read again, and how `health` asks.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use glue_integration_exporter::simulator::World;
+use rustix::process::Signal;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use std::net::TcpStream;
+
+use crate::certificates::{Authority, Identity, write};
+use crate::support::{
+    Answer, Client, Daemon, ONE_SCOPE, SOON, STOP, Setup, Sim, request, simulator, until,
+};
+
+/// Of `secret`.
+fn user(name: &str) -> String {
+    format!("  {name}: {}\n", bcrypt::hash("secret", 4).unwrap())
+}
+
+const TLS: &str = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
+const CLIENTS: &str = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
+/// `alice:secret`.
+const ALICE: &str = "Authorization: Basic YWxpY2U6c2VjcmV0\r\n";
+
+/// A directory with `web.yml` and the certificates that it names.
+fn setup(sim: &Sim, web: &str) -> (Setup, Authority) {
+    let setup = Setup::new(sim, ONE_SCOPE).file("web.yml", web);
+    let authority = Authority::new("authority");
+    write(setup.dir.path(), &authority);
+    (setup, authority)
+}
+
+fn over_tls(
+    authority: &Authority,
+    identity: Option<&Identity>,
+    addr: &str,
+    headers: &str,
+) -> Answer {
+    let mut roots = RootCertStore::empty();
+    let certificate = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    roots.add(certificate(&authority.pem())).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match identity {
+        Some(identity) => {
+            let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+            builder
+                .with_client_auth_cert(vec![certificate(&identity.certificate)], key)
+                .unwrap()
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let name = "localhost".try_into().unwrap();
+    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    let socket = TcpStream::connect(addr).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    Client::over(StreamOwned::new(connection, socket)).ask("GET", "/metrics", headers)
+}
+
+fn reload_successful(page: &str) -> &str {
+    let name = "\nglue_integration_exporter_config_last_reload_successful ";
+    page.split_once(name).unwrap().1.lines().next().unwrap()
+}
+
+#[test]
+fn tls_with_client_certificate_and_password() {
+    let sim = simulator(World::generated(1));
+    let web = format!("{TLS}{CLIENTS}basic_auth_users:\n{}", user("alice"));
+    let (setup, authority) = setup(&sim, &web);
+    let daemon = setup.daemon(&["--web.config.file=web.yml"]);
+    let client = authority.client(vec![]);
+    let ask = |headers| over_tls(&authority, Some(&client), &daemon.addr, headers);
+    assert_eq!(ask("").status, 401);
+    let answer = ask(ALICE);
+    assert_eq!(answer.status, 200);
+    assert_eq!(reload_successful(&answer.body), "1");
+    // Neither who is turned away nor a secret is in the log.
+    let log = daemon.process.stderr();
+    assert!(log.contains("the web configuration was loaded"), "{log}");
+    assert!(!log.contains("handshake") && !log.contains("$2b$"), "{log}");
+    daemon.process.signal(Signal::TERM);
+    assert_eq!(daemon.process.ended(STOP).code, Some(0));
+}
+
+#[test]
+fn a_handshake_that_fails_is_for_debugging() {
+    let sim = simulator(World::generated(1));
+    let (setup, _) = setup(&sim, TLS);
+    for (level, logged) in [("info", false), ("debug", true)] {
+        let flag = format!("--log.level={level}");
+        let daemon = setup.daemon(&["--web.config.file=web.yml", &flag]);
+        for _ in 0..5 {
+            let stream = TcpStream::connect(&daemon.addr).unwrap();
+            Client::over(stream).send("\u{16}\u{3}\u{1}\0\u{1}\0");
+        }
+        let health = format!("--url=https://{}/-/healthy", daemon.addr);
+        until("it is healthy", SOON, || {
+            (setup.run(&["health", &health]).code == Some(0)).then_some(())
+        });
+        let told = || daemon.process.stderr().contains("a TLS handshake failed");
+        if logged {
+            until("it is logged", SOON, || told().then_some(()));
+        } else {
+            assert!(!told(), "{}", daemon.process.stderr());
+        }
+    }
+}
+
+#[test]
+fn mistakes_exit_with_2() {
+    let sim = simulator(World::generated(1));
+    let web = "tls_server_config: {cert_file: server.crt}\nbasic_auth_users: {alice: SECRET}\n";
+    let (setup, _) = setup(&sim, web);
+    let told = "web.yml:1:20: tls_server_config: there is neither `key` nor `key_file`\n\
+        web.yml:2:27: basic_auth_users.alice: is not a bcrypt hash; allowed: ";
+    for args in [
+        &[
+            "--web.config.file=web.yml",
+            "--web.listen-address=127.0.0.1:0",
+        ][..],
+        &[
+            "demo",
+            "--web.config.file=web.yml",
+            "--web.listen-address=127.0.0.1:0",
+        ],
+        &["check", "--web.config.file=web.yml"],
+    ] {
+        let ended = setup.run(args);
+        assert_eq!(ended.code, Some(2), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(told), "{args:?}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("SECRET"), "{}", ended.stderr);
+    }
+    let ended = setup.run(&["check", "--web.config.file=nowhere.yml"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    let told = "nowhere.yml: cannot be read: No such file";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+}
+
+#[test]
+fn check_says_what_a_good_one_means() {
+    let sim = simulator(World::generated(1));
+    let web = format!(
+        "{TLS}  min_version: TLS11\nbasic_auth_users:\n{}",
+        user("alice")
+    );
+    let (setup, _) = setup(&sim, &web);
+    let ended = setup.run(&["check", "--web.config.file=web.yml"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let told =
+        "Served over TLS, with the password of 1 user.\ntls_server_config.min_version: TLS11 ";
+    assert!(ended.stdout.contains(told), "{}", ended.stdout);
+}
+
+/// Its page, as alice, over plain HTTP.
+fn page(daemon: &Daemon) -> Option<String> {
+    let answer = request(&daemon.addr, "GET", "/metrics", ALICE);
+    (answer.status == 200).then_some(answer.body)
+}
+
+#[test]
+fn a_broken_file_is_told_once_and_by_the_gauge() {
+    let sim = simulator(World::generated(1));
+    let web = format!("basic_auth_users:\n{}", user("alice"));
+    let (setup, _) = setup(&sim, &web);
+    let daemon = setup.daemon(&["--web.config.file=web.yml", "--web.enable-lifecycle"]);
+    assert_eq!(reload_successful(&page(&daemon).unwrap()), "1");
+    fs::write(setup.path("web.yml"), "basic_auth_users: {alice: SECRET}").unwrap();
+    until("the gauge tells", SOON, || {
+        (reload_successful(&page(&daemon)?) == "0").then_some(())
+    });
+    let refusals = || {
+        let refused = "the new web configuration was refused, the old one goes on";
+        daemon.process.stderr().matches(refused).count()
+    };
+    until("the log tells", SOON, || (refusals() == 1).then_some(()));
+    // The file of scopes is read well, which does not make the other one good.
+    let reload = |headers| request(&daemon.addr, "POST", "/-/reload", headers);
+    assert_eq!(reload("").status, 401);
+    let answer = reload(ALICE);
+    assert_eq!(answer.status, 500);
+    assert!(
+        answer
+            .body
+            .contains("basic_auth_users.alice: is not a bcrypt hash"),
+        "{}",
+        answer.body
+    );
+    assert!(!answer.body.contains("SECRET"), "{}", answer.body);
+    assert_eq!(reload_successful(&page(&daemon).unwrap()), "0");
+    until("the log tells", SOON, || (refusals() == 2).then_some(()));
+    // Whoever was let in is, and no one else.
+    let web = format!("basic_auth_users:\n{}{}", user("alice"), user("bob"));
+    fs::write(setup.path("web.yml"), web).unwrap();
+    daemon.process.signal(Signal::HUP);
+    until("the gauge tells", SOON, || {
+        (reload_successful(&page(&daemon)?) == "1").then_some(())
+    });
+    let bob = "Authorization: Basic Ym9iOnNlY3JldA==\r\n";
+    assert_eq!(request(&daemon.addr, "GET", "/metrics", bob).status, 200);
+    assert_eq!(reload(ALICE).status, 200);
+}
+
+#[test]
+fn health_asks_over_tls() {
+    let sim = simulator(World::generated(1));
+    let (setup, _) = setup(&sim, TLS);
+    let setup = setup.file("other.crt", &Authority::new("authority").pem());
+    let daemon = setup.daemon(&["--web.config.file=web.yml"]);
+    let port = daemon.addr.rsplit_once(':').unwrap().1;
+    for (host, ca_file, code, told) in [
+        ("https://127.0.0.1", None, 0, ""),
+        ("https://localhost", None, 0, ""),
+        ("https://127.0.0.1", Some("ca.crt"), 0, ""),
+        ("https://localhost", Some("ca.crt"), 0, ""),
+        (
+            "https://127.0.0.1",
+            Some("other.crt"),
+            1,
+            "the TLS handshake with",
+        ),
+        // Not a name of the certificate.
+        ("https://127.0.0.2", Some("ca.crt"), 1, "127.0.0.2"),
+        (
+            "https://127.0.0.1",
+            Some("nowhere.crt"),
+            1,
+            "reading nowhere.crt",
+        ),
+        (
+            "https://127.0.0.1",
+            Some("config.yaml"),
+            1,
+            "no certificate",
+        ),
+        // Plain HTTP where TLS is spoken is no health.
+        (
+            "http://127.0.0.1",
+            None,
+            1,
+            "the answer was 400 Bad Request",
+        ),
+        ("ftp://127.0.0.1", None, 1, "cannot be asked"),
+    ] {
+        let url = format!("--url={host}:{port}/-/healthy");
+        let ca_file = ca_file.map(|file| format!("--ca-file={file}"));
+        let args: Vec<&str> = ["health", &url]
+            .into_iter()
+            .chain(ca_file.as_deref())
+            .collect();
+        let ended = setup.run(&args);
+        assert_eq!(ended.code, Some(code), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(told), "{args:?}: {}", ended.stderr);
+        assert_eq!(ended.stderr.is_empty(), code == 0, "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn health_where_clients_need_certificates_and_passwords() {
+    let sim = simulator(World::generated(1));
+    let web = format!("{TLS}{CLIENTS}basic_auth_users:\n{}", user("alice"));
+    let (setup, _) = setup(&sim, &web);
+    let socket = setup.path("socket");
+    let listen = format!("--web.listen-address=unix:{}", socket.display());
+    let over_socket = format!("--url=unix:{}", socket.display());
+    for (flag, code) in [
+        ("--web.probes-without-auth", 0),
+        ("--web.enable-lifecycle", 1),
+    ] {
+        let daemon = setup.daemon(&["--web.config.file=web.yml", &listen, flag]);
+        daemon.process.addresses(2);
+        let url = format!("--url=https://{}/-/healthy", daemon.addr);
+        let ended = setup.run(&["health", &url]);
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(
+            ended.stderr.to_lowercase().contains("certificate"),
+            "{}",
+            ended.stderr
+        );
+        // A proxy on this machine speaks plain HTTP, and a probe may.
+        let ended = setup.run(&["health", &over_socket]);
+        assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+        assert_eq!(ended.stderr.contains("401"), code == 1, "{}", ended.stderr);
+        let mut proxy = Client::over(UnixStream::connect(&socket).unwrap());
+        assert_eq!(proxy.ask("GET", "/metrics", ALICE).status, 200);
+        assert_eq!(proxy.ask("GET", "/metrics", "").status, 401);
+    }
+    let ended = setup.run(&["health", &over_socket]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+}
