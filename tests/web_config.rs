@@ -111,6 +111,16 @@ fn good_files_are_described() {
 }
 
 #[test]
+fn the_example_of_the_readme_is_good() {
+    let readme = fs::read_to_string("README.md").unwrap();
+    let (_, example) = readme.split_once("```yaml\ntls_server_config:").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let config = load(&directory(), format!("tls_server_config:{example}")).unwrap();
+    assert!(config.tls.is_some() && config.users.len() == 1 && config.rate_limit.is_some());
+    assert_eq!(config.headers.len(), 2);
+}
+
+#[test]
 fn certificates_may_stand_in_the_file_itself() {
     let directory = directory();
     let read = |name| fs::read_to_string(directory.path().join(name)).unwrap();

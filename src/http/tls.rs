@@ -15,17 +15,34 @@ const NOT_TLS: &[u8] =
 
 /// The handshake. None if it failed, which the client knows best, or if the client did not begin one.
 pub async fn accept(mut socket: Paced, config: Arc<ServerConfig>) -> Option<TlsStream<Paced>> {
-    let accepted = match socket.peek().await {
-        Ok(first) if first.is_ascii_uppercase() => {
-            tell(&mut socket).await.ok();
+    let first = match socket.peek().await {
+        Ok(first) => first,
+        Err(error) => {
+            failed(&error);
             return None;
         }
-        Ok(_) => TlsAcceptor::from(config).accept(socket).await,
-        Err(error) => Err(error),
     };
-    accepted
-        .inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed"))
-        .ok()
+    if first.is_ascii_uppercase() {
+        tell(&mut socket).await.ok();
+        return None;
+    }
+    match TlsAcceptor::from(config)
+        .accept(socket)
+        .into_fallible()
+        .await
+    {
+        Ok(stream) => Some(stream),
+        Err((error, mut socket)) => {
+            failed(&error);
+            // What it was told, it would not get to read if it were still sending.
+            socket.shutdown().await.ok();
+            None
+        }
+    }
+}
+
+fn failed(error: &io::Error) {
+    tracing::debug!(%error, "a TLS handshake failed");
 }
 
 async fn tell(socket: &mut Paced) -> io::Result<()> {

@@ -61,6 +61,22 @@ fn clients_are_let_in_by_their_certificate() {
 }
 
 #[test]
+fn who_is_turned_away_is_told_why() {
+    let web = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
+    let server = Server::start(&with_tls(web));
+    for _ in 0..20 {
+        // The request is on its way before the server has seen that there is no certificate.
+        let mut stream = server.client().connect(&server.addr).unwrap();
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap();
+        stream.flush().unwrap();
+        let error = stream.read(&mut [0; 100]).unwrap_err();
+        assert!(error.to_string().contains("CertificateRequired"), "{error}");
+    }
+}
+
+#[test]
 fn a_server_certificate_does_not_let_a_client_in() {
     let web = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
     let server = Server::start(&with_tls(web));

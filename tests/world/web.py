@@ -1,0 +1,227 @@
+"""TLS, client certificates and basic auth as Prometheus, curl and openssl see them.
+
+Usage: web.py BINARY PROMETHEUS WORK    (two programs, and a directory for files)
+
+A real Prometheus scrapes a demo whose web configuration is of the format that Prometheus' own exporters read, while its certificate
+is replaced again and again: no scrape fails. What must be refused is, with the exit code that scripts go by.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import bcrypt
+from processes import Server
+from world import check, finish, value, wait_for
+
+BINARY, PROMETHEUS, WORK = sys.argv[1:4]
+PROMTOOL = Path(PROMETHEUS).with_name("promtool")
+DIRECTORY = Path(WORK) / "web"
+DIRECTORY.mkdir()
+os.chdir(DIRECTORY)
+ROTATIONS = 6
+
+
+def run(*command, text=""):
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def openssl(*arguments):
+    status, output = run("openssl", *arguments)
+    if status:
+        sys.exit(f"FAILED openssl {arguments}: {output}")
+
+
+def authority(name):
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.crt")
+
+
+def issue(issuer, name, names, usage):
+    """A certificate and its key, in `name`.crt and `name`.key."""
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
+    Path(f"{name}.ext").write_text(f"subjectAltName={names}\nextendedKeyUsage={usage}\n", encoding="utf-8")
+    openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{issuer}.crt", "-CAkey", f"{issuer}.key", "-CAcreateserial", "-days", "2",
+            "-extfile", f"{name}.ext", "-out", f"{name}.crt")
+
+
+SERVER_NAMES = "DNS:localhost,IP:127.0.0.1,IP:::1"
+for ca in ["ca", "foreign"]:
+    authority(ca)
+issue("ca", "server", SERVER_NAMES, "serverAuth")
+issue("ca", "prometheus", "DNS:prometheus.example.com", "clientAuth")
+issue("ca", "stranger", "DNS:stranger.example.com", "clientAuth")
+issue("foreign", "spy", "DNS:prometheus.example.com", "clientAuth")
+
+hashed = bcrypt.hashpw(b"a word of passage", bcrypt.gensalt(10)).decode().replace("$2b$", "$2y$")
+ALL = """
+tls_server_config:
+  cert_file: server.crt
+  key_file: server.key
+  client_auth_type: RequireAndVerifyClientCert
+  client_ca_file: ca.crt
+%s  min_version: TLS12
+http_server_config:
+  http2: true
+  headers:
+    X-Frame-Options: deny
+    X-Content-Type-Options: nosniff
+    Strict-Transport-Security: max-age=31536000; includeSubDomains
+basic_auth_users:
+  prometheus: %s
+""" % ("%s", hashed)
+WITH_NAMES = ALL % "  client_allowed_sans: [prometheus.example.com]\n"
+Path("web.yml").write_text(WITH_NAMES, encoding="utf-8")
+
+# Older than `client_allowed_sans`, so without it; all else the exporters of Prometheus read in the same way.
+for what, text, good in [
+    ("all", ALL % "", True),
+    ("an empty file", "", True),
+    ("an unknown key", "tls_config: {}", False),
+    ("no key", "tls_server_config: {cert_file: server.crt}", False),
+    ("another key", "tls_server_config: {cert_file: server.crt, key_file: ca.key}", False),
+    ("an authority that nobody needs", "tls_server_config: {cert_file: server.crt, key_file: server.key, client_ca_file: ca.crt}", False),
+    ("an unknown header", "http_server_config: {headers: {Server: us}}", False),
+    ("an invented suite", "tls_server_config: {cert_file: server.crt, key_file: server.key, cipher_suites: [TLS_X]}", False),
+]:
+    Path("other.yml").write_text(text, encoding="utf-8")
+    theirs = run(PROMTOOL, "check", "web-config", "other.yml")
+    Path("scopes.yaml").write_text("scopes: [{name: a, regions: [eu-west-1]}]", encoding="utf-8")
+    ours = run(BINARY, "check", "--config.file=scopes.yaml", "--web.config.file=other.yml")
+    check(f"promtool about {what}", (theirs[0] == 0) == good, theirs)
+    check(f"check about {what}", ours[0] == (0 if good else 2), ours)
+
+socket = f"{DIRECTORY}/socket"
+flags = ["--web.config.file=web.yml", f"--web.listen-address=unix:{socket}"]
+has_ipv6 = Path("/proc/net/if_inet6").exists() and Path("/proc/net/if_inet6").read_text(encoding="utf-8") != ""
+if has_ipv6:
+    flags.append("--web.listen-address=[::1]:0")
+exporter = Server("web", WORK, [BINARY, "demo", *flags], "--web.listen-address").start()
+port = exporter.address.rsplit(":", 1)[1]
+URL = f"https://localhost:{port}/metrics"
+
+OWN = ["--cacert", "ca.crt", "--cert", "prometheus.crt", "--key", "prometheus.key"]
+PASSWORD = ["--user", "prometheus:a word of passage"]
+
+
+def curl(*arguments):
+    """The exit code of curl, and the status and the version of HTTP that it saw."""
+    done = run("curl", "-sSf", "--max-time", "30", "-o", "/dev/null", "-w", "%{http_code} %{http_version}\n", *arguments)
+    return done[0], done[1].splitlines()[0] if done[1] else "", done[1]
+
+
+for what, expected, seen, arguments in [
+    ("HTTP/2", 0, "200 2", [*OWN, *PASSWORD, URL]),
+    ("HTTP/1.1", 0, "200 1.1", [*OWN, *PASSWORD, "--http1.1", URL]),
+    ("TLS 1.2", 0, "200 2", [*OWN, *PASSWORD, "--tls-max", "1.2", URL]),
+    ("TLS 1.3", 0, "200 2", [*OWN, *PASSWORD, "--tlsv1.3", URL]),
+    ("a Unix socket", 0, "200 1.1", [*PASSWORD, "--unix-socket", socket, "http://exporter/metrics"]),
+    ("a Unix socket without a password", 22, "401 1.1", ["--unix-socket", socket, "http://exporter/metrics"]),
+    ("TLS 1.1", 35, "", [*OWN, *PASSWORD, "--tls-max", "1.1", URL]),
+    ("a wrong authority of the server", 60, "", [*OWN[2:], *PASSWORD, "--cacert", "foreign.crt", URL]),
+    ("no client certificate", 56, "", [*OWN[:2], *PASSWORD, URL]),
+    ("a certificate of another authority", 56, "", [*OWN[:2], *PASSWORD, "--cert", "spy.crt", "--key", "spy.key", URL]),
+    ("a name that is not allowed", 56, "", [*OWN[:2], *PASSWORD, "--cert", "stranger.crt", "--key", "stranger.key", URL]),
+    ("a server's certificate", 56, "", [*OWN[:2], *PASSWORD, "--cert", "server.crt", "--key", "server.key", URL]),
+    ("no password", 22, "401", [*OWN, URL]),
+    ("a wrong password", 22, "401", [*OWN, "--user", "prometheus:guess", URL]),
+    ("an unknown user", 22, "401", [*OWN, "--user", "mallory:a word of passage", URL]),
+    ("plain HTTP", 22, "400", [*PASSWORD, f"http://localhost:{port}/metrics"]),
+]:
+    status, head, output = curl(*arguments)
+    check(f"curl with {what}", status == expected and (head.startswith(seen) or expected in (35, 56, 60)), (status, output))
+if has_ipv6:
+    six = re.search(r"address=\[::1\]:([0-9]+)", exporter.said()).group(1)
+    status, head, output = curl(*OWN, *PASSWORD, f"https://[::1]:{six}/metrics")
+    check("curl over IPv6", (status, head) == (0, "200 2"), output)
+
+CLIENT = ["openssl", "s_client", "-connect", exporter.address, "-CAfile", "ca.crt", "-verify_return_error", "-brief",
+          "-cert", "prometheus.crt", "-key", "prometheus.key"]
+for what, good, arguments in [
+    ("TLS 1.3", True, ["-tls1_3"]),
+    ("TLS 1.2", True, ["-tls1_2"]),
+    ("TLS 1.1", False, ["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"]),
+    ("TLS 1.0", False, ["-tls1", "-cipher", "ALL:@SECLEVEL=0"]),
+    ("a suite with CBC", False, ["-tls1_2", "-cipher", "ECDHE-RSA-AES128-SHA"]),
+    ("a suite without forward secrecy", False, ["-tls1_2", "-cipher", "AES128-GCM-SHA256"]),
+]:
+    status, output = run(*CLIENT, *arguments)
+    check(f"openssl with {what}", (status == 0) == good, (status, output))
+
+Path("password").write_text("a word of passage", encoding="utf-8")
+
+
+def job(name, certificate="prometheus", password="password_file: password", more=""):
+    return f"""
+  - job_name: {name}
+    scheme: https
+    {more}
+    tls_config: {{ca_file: ca.crt, cert_file: {certificate}.crt, key_file: {certificate}.key, server_name: localhost}}
+    basic_auth: {{username: prometheus, {password}}}
+    static_configs: [{{targets: ["{exporter.address}"]}}]
+"""
+
+
+Path("prometheus.yml").write_text(
+    "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:"
+    + job("http2")
+    + job("http1", more="enable_http2: false")
+    + job("stranger", certificate="stranger")
+    + job("guess", password="password: guess"),
+    encoding="utf-8",
+)
+prometheus = Server("prometheus-web", WORK, [PROMETHEUS, f"--config.file={DIRECTORY}/prometheus.yml", f"--storage.tsdb.path={WORK}/tsdb-web"], "--web.listen-address")
+prometheus.start()
+wait_for("both jobs are up", lambda: all(value(prometheus.url, f'up{{job="{job}"}}') == 1 for job in ["http1", "http2"]))
+begun = time.time()
+
+
+def served():
+    """The serial number of the certificate that is served."""
+    _, output = run("openssl", "s_client", "-connect", exporter.address, text="")
+    return run("openssl", "x509", "-noout", "-serial", text=output)[1].strip()
+
+
+failed_connections, connections = [], 0
+for number in range(ROTATIONS):
+    before = served()
+    issue("ca", "next", SERVER_NAMES, "serverAuth")
+    # One after the other, as issuers' tools do it.
+    os.replace("next.crt", "server.crt")
+    time.sleep(0.3)
+    os.replace("next.key", "server.key")
+    deadline = time.monotonic() + 30
+    while served() == before and time.monotonic() < deadline:
+        status, head, output = curl(*OWN, *PASSWORD, URL)
+        connections += 1
+        if (status, head) != (0, "200 2"):
+            failed_connections.append(output)
+    check(f"rotation {number}", served() != before)
+check("no connection fails while certificates are replaced", not failed_connections, failed_connections)
+check("connections were made meanwhile", connections > ROTATIONS, connections)
+
+passed_seconds = int(time.time() - begun)
+for name in ["http1", "http2"]:
+    of = f'{{job="{name}"}}[{passed_seconds}s]'
+    check(f"no scrape of {name} fails", value(prometheus.url, f"min_over_time(up{of})") == 1)
+    scrapes = value(prometheus.url, f"count_over_time(up{of})")
+    check(f"scrapes of {name} were made", scrapes >= passed_seconds * 0.8, (scrapes, passed_seconds))
+    check(f"{name} has what the page says", value(prometheus.url, f'count(aws_glue_integration_info{{job="{name}"}})') > 1)
+with urllib.request.urlopen(f"{prometheus.url}/api/v1/targets", timeout=30) as response:
+    targets = {target["labels"]["job"]: target for target in json.load(response)["data"]["activeTargets"]}
+for name, told in [("stranger", "tls: "), ("guess", "401 Unauthorized")]:
+    target = targets[name]
+    check(f"{name} is not let in", target["health"] == "down" and told in target["lastError"], target)
+log = exporter.said()
+check("nothing but readings is in the log", "handshake" not in log and "level=ERROR" not in log and "level=WARN" not in log, log[-2000:])
+check("each was read", log.count("the web configuration was loaded again") >= ROTATIONS, log[-2000:])
+prometheus.stop()
+exporter.stop()
+check("the socket is gone", not os.path.exists(socket))
+print(f"  {passed_seconds} s of scrapes over TLS, {connections} connections beside them, {ROTATIONS} certificates")
+finish()
