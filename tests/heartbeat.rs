@@ -195,6 +195,7 @@ fn schedule(runtime: &Runtime, heartbeat: &Heartbeat, clock: Clock) {
             clock,
             source,
             supervised: Arc::new(Supervised::by(Supervisor::none())),
+            door: None,
             heartbeat,
         };
         let (_ask_reload, reloads) = tokio::sync::mpsc::channel(1);

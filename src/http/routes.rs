@@ -10,8 +10,8 @@ use crate::exposition::own::Own;
 use crate::site::{self, Site};
 use hyper::body::Incoming;
 use hyper::header::{
-    ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, VARY,
-    WWW_AUTHENTICATE,
+    ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    VARY, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use rustls::ServerConfig;
@@ -77,7 +77,11 @@ pub fn start_counters(own: &Own, telemetry_path: &str) {
 
 /// Starts the counters of what `--web.config.file` refuses.
 pub fn start_refusal_counters(own: &Own, telemetry_path: &str) {
-    for path in [telemetry_path, HEALTHY, READY, RELOAD, HOME, "other"] {
+    let own_paths = [telemetry_path, HEALTHY, READY, RELOAD, "other"];
+    for path in own_paths
+        .into_iter()
+        .chain(site::PATHS.iter().map(|path| path.path))
+    {
         for code in [401, 429, 503] {
             own.add_path(path, code);
         }

@@ -264,7 +264,9 @@ impl Scope {
     /// Whether data are stale, after a name or the selection has changed what is shown.
     pub fn renew_stale(&mut self) {
         if let Some(mut polled) = self.polled {
-            let is_older = |(_, sight): (&String, &Sight)| polled.started.is_none_or(|started| sight.seen < started);
+            let is_older = |(_, sight): (&String, &Sight)| {
+                polled.started.is_none_or(|started| sight.seen < started)
+            };
             polled.stale = polled.older || self.watched().any(is_older);
             self.polled = Some(polled);
         }

@@ -3,11 +3,13 @@
 use crate::certificates::{self, Authority, Identity};
 use crate::support::account::{Account, Bench, arn, watches};
 use glue_integration_exporter::config::web::WebConfig;
+use glue_integration_exporter::heartbeat::Heartbeat;
 use glue_integration_exporter::http::door::Door;
 use glue_integration_exporter::http::listen::Address;
 use glue_integration_exporter::http::routes::{Routes, start_counters, start_refusal_counters};
 use glue_integration_exporter::http::scrapes::Scrapes;
 use glue_integration_exporter::http::{self, Limits};
+use glue_integration_exporter::site::Site;
 use glue_integration_exporter::snapshot::Status;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
@@ -91,12 +93,19 @@ impl Server {
             clock: bench.clock.clone(),
             scrapes,
             telemetry_path: "/metrics".to_owned(),
+            site: Site::default(),
             door: Some(Arc::clone(&door)),
             reload: None,
             stop: bench.stop.clone(),
         };
         let stop = bench.stop.clone();
-        runtime.spawn(http::serve(vec![listener], Arc::new(routes), limits, stop));
+        runtime.spawn(http::serve(
+            vec![listener],
+            Arc::new(routes),
+            limits,
+            Heartbeat::none(),
+            stop,
+        ));
         let outcomes: Arc<[AtomicUsize; 2]> = Arc::default();
         let (watching, counted, stop) =
             (Arc::clone(&door), Arc::clone(&outcomes), bench.stop.clone());
