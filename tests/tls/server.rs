@@ -43,7 +43,7 @@ pub fn patient() -> Limits {
         idle: NEVER,
         stuck: NEVER,
         answer: NEVER,
-        closing: SOON,
+        closing: Duration::from_millis(500),
     }
 }
 
