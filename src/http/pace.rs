@@ -145,6 +145,10 @@ impl Pace {
             let Some(until) = self.until() else {
                 return Poll::Pending;
             };
+            // A timer that is set to this moment rings at the next, when the moment to end would be another again.
+            if until <= Instant::now() {
+                return Poll::Ready(());
+            }
             if alarm.deadline() != until {
                 alarm.as_mut().reset(until);
             }

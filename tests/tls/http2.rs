@@ -117,7 +117,17 @@ fn heads_must_come_in_time() {
         is_cut(&mut wire, start, SHORT);
         server.serves_well(what);
     }
-    // After an answer, too, and even if each byte comes soon after the one before.
+    // After an answer, too.
+    for part in [1, 8, 12, whole.len() - 1] {
+        let mut wire = Wire::open(&server, &[]);
+        wire.ask(1, "/metrics");
+        assert_eq!(wire.answer(1).0, OK);
+        let start = Instant::now();
+        let next = frame(HEADERS, END_STREAM | END_HEADERS, 3, &head);
+        wire.send(&next[..part]).unwrap();
+        is_cut(&mut wire, start, SHORT);
+    }
+    // And even if each byte comes soon after the one before.
     let mut wire = Wire::open(&server, &[]);
     wire.ask(1, "/metrics");
     assert_eq!(wire.answer(1).0, OK);
