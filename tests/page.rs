@@ -231,7 +231,7 @@ async fn what_is_missing_keeps_its_name_and_what_it_was_over_a_restart_too() {
         ] {
             assert!(row.contains(text), "{text} in {row}");
         }
-        row.part_of("<dt>Since</dt>").to_owned()
+        row.part_of("<dt>Seen since</dt>").to_owned()
     };
     let before = says(&Page::of(&bench, ""));
     assert!(before.contains("(1 min ago)"), "{before}");
