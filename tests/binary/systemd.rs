@@ -218,6 +218,8 @@ fn a_reload_is_told_from_its_begin_to_its_end_whether_it_is_taken_or_refused() {
     let (setup, supervisor) = supervised(Setup::new(&sim, RARE));
     let daemon = setup.daemon(&[]);
     supervisor.nth(0, "READY", "1");
+    // Waits for the only poll, so that the lines below know its end.
+    daemon.scrape();
 
     let order = |from: usize| {
         let told = supervisor.heard().split_off(from);

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 
-LISTENING = re.compile(r'msg=(?:"Listening on"|listening) address=([0-9.:]+)$', re.MULTILINE)
+LISTENING = re.compile(r'msg=(?:"Listening on"|listening) .*\baddress=([0-9.:]+)$', re.MULTILINE)
 PR_SET_PDEATHSIG = 1
 
 
