@@ -67,6 +67,8 @@ pub struct Limits {
     pub connections: usize,
     /// From a connection's start to the end of its first head; from the first byte of each later head to its end.
     pub head: Duration,
+    /// For a client that had just connected when a stop was asked for, to be answered: most have sent their request by then.
+    pub arrival: Duration,
     /// From an answer to the next request's first byte.
     pub idle: Duration,
     /// Without the client taking anything of an answer that is there.
@@ -83,6 +85,8 @@ impl Default for Limits {
             connections: Descriptors::of_process().scrapers,
             // A head is one packet.
             head: Duration::from_secs(10),
+            // Twice around the earth; nobody notices it at a stop.
+            arrival: Duration::from_millis(250),
             // Longer than any usual scrape interval, so that a scraper keeps its connection.
             idle: Duration::from_secs(300),
             // No link that works is silent for so long.
@@ -183,6 +187,11 @@ async fn accept(listener: Listener, mut pulse: Pulse, server: Arc<Server<impl Ha
 }
 
 async fn connection(socket: Socket, place: Place, server: Arc<Server<impl Handler>>) {
+    let arrived = Instant::now() + server.limits.arrival;
+    let stop = async {
+        server.stop.cancelled().await;
+        tokio::time::sleep_until(arrived).await;
+    };
     let place = Arc::new(place);
     let pace = Pace::new(Arc::clone(&place), Arc::clone(&server.limits));
     // Who is behind a Unix socket is a proxy on this machine, which speaks TLS itself.
@@ -191,7 +200,7 @@ async fn connection(socket: Socket, place: Place, server: Arc<Server<impl Handle
     tokio::select! {
         biased;
         // Whatever a client does wrong ends its own connection and is nobody else's concern.
-        () = talk(socket, tls, Arc::clone(&pace), server) => {}
+        () = talk(socket, tls, Arc::clone(&pace), &server.handler, stop) => {}
         // A client that keeps the connection busy must not use up what tokio lets a task do in one go: both would never be looked at.
         () = unconstrained(pace.overdue()) => {}
         () = unconstrained(place.evicted()) => {}
@@ -202,18 +211,20 @@ async fn talk(
     socket: Paced,
     tls: Option<Arc<ServerConfig>>,
     pace: Arc<Pace>,
-    server: Arc<Server<impl Handler>>,
+    handler: &Arc<impl Handler>,
+    stop: impl Future<Output = ()>,
 ) {
+    let mut stop = pin!(stop);
     let Some(tls) = tls else {
-        return talk_http1(socket, pace, server).await;
+        return talk_http1(socket, pace, handler, stop).await;
     };
     let accepted = tokio::select! {
         accepted = tls::accept(socket, tls) => accepted,
-        () = server.stop.cancelled() => None,
+        () = &mut stop => None,
     };
     match accepted {
-        Some(stream) if tls::is_http2(&stream) => talk_http2(stream, pace, server).await,
-        Some(stream) => talk_http1(stream, pace, server).await,
+        Some(stream) if tls::is_http2(&stream) => talk_http2(stream, pace, handler, stop).await,
+        Some(stream) => talk_http1(stream, pace, handler, stop).await,
         None => {}
     }
 }
@@ -221,12 +232,13 @@ async fn talk(
 async fn talk_http1(
     io: impl AsyncRead + AsyncWrite + Unpin,
     pace: Arc<Pace>,
-    server: Arc<Server<impl Handler>>,
+    handler: &Arc<impl Handler>,
+    stop: impl Future<Output = ()>,
 ) {
     let service = service_fn(|request: Request<Incoming>| {
         let unread = !request.body().is_end_stream();
         pace.request(unread);
-        let (handler, pace) = (Arc::clone(&server.handler), Arc::clone(&pace));
+        let (handler, pace) = (Arc::clone(handler), Arc::clone(&pace));
         async move {
             let mut response = handler.handle(request).await;
             if unread {
@@ -244,20 +256,21 @@ async fn talk_http1(
         .max_headers(MOST_HEADERS)
         .max_buf_size(MOST_HEAD_BYTES as usize)
         .serve_connection(TokioIo::new(io), service);
-    let stop = |connection: Pin<&mut http1::Connection<_, _>>| connection.graceful_shutdown();
-    until_stopped(connection, stop, &pace, &server.stop).await;
+    let drain = |connection: Pin<&mut http1::Connection<_, _>>| connection.graceful_shutdown();
+    until_stopped(connection, drain, &pace, stop).await;
 }
 
 async fn talk_http2(
     io: impl AsyncRead + AsyncWrite + Unpin,
     pace: Arc<Pace>,
-    server: Arc<Server<impl Handler>>,
+    handler: &Arc<impl Handler>,
+    stop: impl Future<Output = ()>,
 ) {
     pace.speaks_http2();
     let service = service_fn(|request: Request<Incoming>| {
         pace.request(false);
         let is_head = request.method() == Method::HEAD;
-        let (handler, pace) = (Arc::clone(&server.handler), Arc::clone(&pace));
+        let (handler, pace) = (Arc::clone(handler), Arc::clone(&pace));
         async move {
             let response = if request.headers().len() > MOST_HEADERS {
                 let mut response = Response::new(Content::default());
@@ -282,28 +295,28 @@ async fn talk_http2(
         .max_send_buf_size(pace::FRAME)
         .max_local_error_reset_streams(MOST_STREAMS as usize)
         .serve_connection(TokioIo::new(Watched::new(io, Arc::clone(&pace))), service);
-    let stop = |connection: Pin<&mut http2::Connection<_, _, _>>| connection.graceful_shutdown();
-    until_stopped(connection, stop, &pace, &server.stop).await;
+    let drain = |connection: Pin<&mut http2::Connection<_, _, _>>| connection.graceful_shutdown();
+    until_stopped(connection, drain, &pace, stop).await;
 }
 
 /// To the end of the connection. At a stop the requests under way are answered, and no further ones.
 async fn until_stopped<C: Future>(
     connection: C,
-    stop_gracefully: impl Fn(Pin<&mut C>),
+    drain: impl Fn(Pin<&mut C>),
     pace: &Pace,
-    stop: &CancellationToken,
+    stop: impl Future<Output = ()>,
 ) {
-    let mut connection = pin!(connection);
+    let (mut connection, mut stop) = (pin!(connection), pin!(stop));
     let mut stopping = false;
     loop {
         tokio::select! {
             biased;
             _ = connection.as_mut() => return,
-            () = unconstrained(stop.cancelled()), if !stopping => {
+            () = unconstrained(stop.as_mut()), if !stopping => {
                 if !pace.is_answering() {
                     return;
                 }
-                stop_gracefully(connection.as_mut());
+                drain(connection.as_mut());
                 stopping = true;
             }
         }

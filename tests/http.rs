@@ -41,6 +41,7 @@ fn patient() -> Limits {
     Limits {
         connections: 512,
         head: NEVER,
+        arrival: Duration::ZERO,
         idle: NEVER,
         stuck: NEVER,
         answer: NEVER,
@@ -608,6 +609,28 @@ fn a_stop_waits_for_nobody_who_has_not_asked() {
         assert!(is_closed(stream));
     }
     assert!(start.elapsed() < WELL);
+}
+
+#[test]
+fn who_had_just_come_at_a_stop_is_answered() {
+    let limits = Limits {
+        arrival: WELL * 3,
+        ..patient()
+    };
+    let server = Server::start(1, limits);
+    let mut silent = server.connect();
+    let mut asks = server.connect();
+    // They were accepted before this one.
+    let mut idle = server.sent(SCRAPE);
+    assert_eq!(answer(&mut idle, "idle").0, 200);
+    let start = Instant::now();
+    server.bench.stop.cancel();
+    asks.write_all(SCRAPE.as_bytes()).unwrap();
+    assert_eq!(answer(&mut asks, "asks").0, 200);
+    for stream in [&mut silent, &mut asks, &mut idle] {
+        assert!(is_closed(stream));
+    }
+    assert!(start.elapsed() < SOON, "it does not wait longer");
 }
 
 /// The next answer's status and body.

@@ -40,6 +40,7 @@ pub fn patient() -> Limits {
     Limits {
         connections: 512,
         head: NEVER,
+        arrival: Duration::ZERO,
         idle: NEVER,
         stuck: NEVER,
         answer: NEVER,
