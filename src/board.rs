@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::config::{TagLabel, Watch};
 use crate::exposition::Page;
 use crate::glue::names::{Names, Wanted};
+use crate::heartbeat::Pulse;
 use crate::last_good::{Applied, Key, LastGood, PollResult, Stored};
 use crate::snapshot::{ScopeState, Snapshot};
 use schedule::Schedule;
@@ -141,10 +142,11 @@ impl Board {
     }
 
     /// Publishes a page after each poll, those that end at nearly the same time together, and whenever data have become too old to be shown. Runs until `stop`.
+    /// `pulse` is not answered while a page is made: one that never ends would leave old values on the page for good.
     ///
     /// # Panics
     /// If rendering does.
-    pub async fn publish(self: Arc<Self>, stop: CancellationToken) {
+    pub async fn publish(self: Arc<Self>, mut pulse: Pulse, stop: CancellationToken) {
         let mut paid = Instant::now();
         loop {
             let started = Instant::now();
@@ -168,9 +170,14 @@ impl Board {
                 tokio::time::sleep_until(paid.checked_sub(OWED).unwrap_or(started)).await;
                 self.changed.notified().await;
             };
+            let next = async {
+                tokio::select! {
+                    () = changed => {}
+                    () = end => {}
+                }
+            };
             tokio::select! {
-                () = changed => {}
-                () = end => {}
+                () = pulse.beside(next) => {}
                 () = stop.cancelled() => return,
             }
         }
@@ -203,7 +210,8 @@ impl Board {
 
     /// What is to be shown now, and when that will next change without a poll.
     pub fn snapshot(&self) -> (Snapshot, Option<Instant>) {
-        self.lock().snapshot(self.clock.now().at)
+        let now = self.clock.now().at;
+        self.lock().snapshot(now)
     }
 
     fn lock(&self) -> MutexGuard<'_, LastGood> {

@@ -174,7 +174,7 @@ fn it_passes_through_what_accepts_connections() {
 }
 
 /// Runs a schedule of one scope, each poll of which fails since nobody listens there.
-fn schedule(runtime: &Runtime, heartbeat: &Heartbeat, clock: Clock) {
+fn schedule(runtime: &Runtime, heartbeat: &Heartbeat, of_polls: Clock, of_board: Clock) {
     let heartbeat = heartbeat.clone();
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("config.yaml");
@@ -185,14 +185,14 @@ fn schedule(runtime: &Runtime, heartbeat: &Heartbeat, clock: Clock) {
         let loaded = source.load().await.unwrap();
         drop(dir);
         let exporter = Exporter {
-            board: Arc::new(Board::new(&loaded.watches, Clock::system())),
+            board: Arc::new(Board::new(&loaded.watches, of_board)),
             clients: Clients::of_simulator(
                 "http://127.0.0.1:1".to_owned(),
                 loaded.requests_per_second,
                 Arc::clone(&own) as _,
             ),
             own,
-            clock,
+            clock: of_polls,
             source,
             supervised: Arc::new(Supervised::by(Supervisor::none())),
             door: None,
@@ -204,8 +204,15 @@ fn schedule(runtime: &Runtime, heartbeat: &Heartbeat, clock: Clock) {
     });
 }
 
-/// Runs a schedule, and has it stick in the n-th reading of the clock, from 1.
-fn sticks_in_reading_the_clock(n: u32) {
+/// Whose clock it is.
+#[derive(Clone, Copy)]
+enum Of {
+    Polls,
+    Board,
+}
+
+/// Runs a schedule, and has it stick in the n-th reading of a clock, from 1.
+fn sticks_in_reading_the_clock(whose: Of, n: u32) {
     let heartbeat = Heartbeat::new();
     let (release, released) = mpsc::channel::<()>();
     let (tell, told) = mpsc::channel();
@@ -222,7 +229,11 @@ fn sticks_in_reading_the_clock(n: u32) {
     });
     // A thread besides the one that sticks.
     let runtime = Stickable::new(2);
-    schedule(&runtime.0, &heartbeat, clock);
+    let (of_polls, of_board) = match whose {
+        Of::Polls => (clock, Clock::system()),
+        Of::Board => (Clock::system(), clock),
+    };
+    schedule(&runtime.0, &heartbeat, of_polls, of_board);
     told.recv_timeout(PATIENCE).unwrap();
     let stuck = !passes(&heartbeat, A_WHILE);
     drop(release);
@@ -233,11 +244,17 @@ fn sticks_in_reading_the_clock(n: u32) {
 #[test]
 fn it_passes_through_the_loop_that_starts_the_polls() {
     // For the phase of the polls.
-    sticks_in_reading_the_clock(1);
+    sticks_in_reading_the_clock(Of::Polls, 1);
 }
 
 #[test]
 fn it_passes_through_each_poller() {
     // At the begin of the first poll.
-    sticks_in_reading_the_clock(2);
+    sticks_in_reading_the_clock(Of::Polls, 2);
+}
+
+#[test]
+fn it_passes_through_what_publishes_the_page() {
+    // For the first page of the loop; the board itself begins with one.
+    sticks_in_reading_the_clock(Of::Board, 2);
 }

@@ -62,8 +62,9 @@ impl Exporter {
     ) -> Result<(), JoinError> {
         let mut tasks = JoinSet::new();
         let (board, publisher_stop) = (Arc::clone(&self.board), stop.clone());
+        let publisher_pulse = self.heartbeat.join("what publishes the page");
         tasks.spawn(async move {
-            board.publish(publisher_stop).await;
+            board.publish(publisher_pulse, publisher_stop).await;
             Ended::Publisher
         });
         let storage_path = watch::Sender::new(loaded.storage_path);

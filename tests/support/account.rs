@@ -7,6 +7,7 @@ use glue_integration_exporter::exposition::own::Own;
 use glue_integration_exporter::exposition::text::Format;
 use glue_integration_exporter::glue::names::{NamesFuture, NamesPage, NamesRequest};
 use glue_integration_exporter::glue::{Glue, GlueError, Page, PageFuture, PageRequest, Reason};
+use glue_integration_exporter::heartbeat::Heartbeat;
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::snapshot::{Described, Integration, SourceProperties, Status};
 use std::collections::BTreeMap;
@@ -286,7 +287,7 @@ impl Bench {
     /// Publishes in the background from now on.
     pub fn publish(&self) {
         let (board, stop) = (Arc::clone(&self.board), self.stop.clone());
-        tokio::spawn(board.publish(stop));
+        tokio::spawn(board.publish(Heartbeat::none().join("publisher"), stop));
     }
 
     /// Polls on schedule in the background from now on.
