@@ -162,6 +162,7 @@ impl LastGood {
                         duration: polled.duration,
                     }),
                     last_success: known.last_success,
+                    asker: Some(known.asker.clone()),
                     queries: known
                         .queries
                         .iter()
@@ -306,19 +307,12 @@ impl LastGood {
         let before = self.statuses.len();
         for (arn, at) in gone {
             let mut seen_elsewhere = false;
-            for (_, known) in self
+            for (query, known) in self
                 .scopes
                 .values_mut()
                 .flat_map(|scope| &mut scope.queries)
             {
-                let Some(sight) = known.sights.get(arn) else {
-                    continue;
-                };
-                if sight.seen < *at {
-                    known.sights.remove(arn);
-                } else {
-                    seen_elsewhere = true;
-                }
+                seen_elsewhere |= known.deny(query, arn, *at);
             }
             if !seen_elsewhere {
                 self.statuses.remove(arn);

@@ -145,11 +145,18 @@ fn configuration(dice: &mut Dice) -> Vec<Watch> {
         "named",
         format!("{named}, target_arns: [{}]", target(0)),
     );
-    scope(
-        dice,
-        "target",
-        format!("target_arns: [{}, {}]", target(0), target(1)),
-    );
+    let targets = format!("target_arns: [{}, {}]", target(0), target(1));
+    let one_target = format!("target_arns: [{}]", target(1));
+    let asked = [
+        targets,
+        one_target,
+        arns(dice),
+        "regions: [eu-west-1]".to_owned(),
+    ];
+    let watched = &asked[dice.below(4)];
+    // Of one account, but nobody can know that.
+    let profile = dice.below(2);
+    scope(dice, "target", format!("profile: p{profile}, {watched}"));
     // Both have the credentials of the other account.
     scope(dice, "other", "regions: [eu-west-1]".to_owned());
     scope(dice, "wrong", strange);
@@ -458,11 +465,16 @@ impl Soak {
                 .collect()
         };
         let (shown, expected): (Vec<String>, Vec<String>) = (lines(shown), lines(expected));
-        for line in shown.iter().filter(|line| !expected.contains(line)) {
-            eprintln!("is:     {line}");
+        let pairs: Vec<_> = shown.iter().zip(&expected).collect();
+        // What the first difference is about stands before it.
+        let first = pairs.iter().position(|(is, should)| is != should);
+        for (is, _) in
+            &pairs[first.unwrap_or_default().saturating_sub(40)..first.unwrap_or_default()]
+        {
+            eprintln!("        {is}");
         }
-        for line in expected.iter().filter(|line| !shown.contains(line)) {
-            eprintln!("should: {line}");
+        for (is, should) in pairs.iter().filter(|(is, should)| is != should).take(12) {
+            eprintln!("is:     {is}\nshould: {should}");
         }
         panic!("after {} polls, at {:?}", self.polls, Instant::now());
     }

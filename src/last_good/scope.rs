@@ -5,8 +5,8 @@ use super::details::{Absent, failed_poll};
 use super::names::{Names, TagLabels};
 use super::stored::{StoredKnown, StoredQuery, StoredScope, StoredSight};
 use crate::clock::Moment;
-use crate::config::{Query, Selection, Watch};
-use crate::glue::{LARGEST_LISTING, selects};
+use crate::config::{Credentials, Query, Selection, Watch};
+use crate::glue::{LARGEST_LISTING, one_spelling, selects};
 use crate::snapshot::{Failed, Integration, Status};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -26,6 +26,8 @@ pub(super) struct Scope {
     pub stale_after: Duration,
     pub queries: Vec<(Query, Known)>,
     selection: Arc<Selection>,
+    /// Who asks, as far as the configuration says.
+    pub asker: String,
     pub polled: Option<Polled>,
     pub last_success: Option<f64>,
     /// The last poll that did not get everything.
@@ -66,6 +68,9 @@ pub(super) struct Sight {
     pub seen: Instant,
     /// The same moment in Unix seconds, for people.
     pub seen_at: f64,
+    /// An answer to this query had it, to the credentials that the scope has now. Only then an answer without it says that it is gone:
+    /// others may not see it, in another account for one.
+    pub own: bool,
 }
 
 impl Scope {
@@ -79,6 +84,7 @@ impl Scope {
                 .map(|query| (query.clone(), Known::default()))
                 .collect(),
             selection: Arc::clone(&watch.selection),
+            asker: asker(&watch.credentials),
             polled: None,
             last_success: None,
             failed_poll: None,
@@ -99,35 +105,46 @@ impl Scope {
         if let (Some(names), Some(stored)) = (&mut self.names, before.names) {
             names.restore(stored, &at, labels);
         }
+        // A file that does not say who asked is of before that was kept.
+        let same_asker = before.asker.is_none_or(|asker| asker == self.asker);
+        let mut dropped = Vec::new();
+        let mut fresh: HashSet<Query> = self
+            .queries
+            .iter()
+            .map(|(query, _)| query.clone())
+            .collect();
         for stored in before.queries {
+            let sights = stored.sights.into_iter().filter_map(|sight| {
+                let seen = at(sight.seen)?;
+                let arn = sight.integration.arn.clone();
+                Some((
+                    arn,
+                    Sight {
+                        integration: sight.integration,
+                        seen,
+                        seen_at: sight.seen,
+                        own: same_asker && !sight.adopted,
+                    },
+                ))
+            });
             let same = self
                 .queries
                 .iter_mut()
                 .find(|(query, _)| stored.query.is(query));
             if let Some((query, known)) = same {
+                fresh.remove(query);
+                known.sights = sights.collect();
                 known.complete = stored.complete.and_then(&at);
-                known.sights = stored
-                    .sights
-                    .into_iter()
-                    .filter_map(|sight| {
-                        let seen = at(sight.seen)?;
-                        let integration = sight.integration;
-                        let arn = integration.arn.clone();
-                        let seen_at = sight.seen;
-                        Some((
-                            arn,
-                            Sight {
-                                integration,
-                                seen,
-                                seen_at,
-                            },
-                        ))
-                    })
-                    .collect();
                 known.absent = stored.absent;
                 known.drop_all_but(&self.selection, query);
+            } else {
+                dropped.push(Known {
+                    sights: sights.collect(),
+                    ..Known::default()
+                });
             }
         }
+        self.adopt(&fresh, &dropped);
         self.last_success = before.last_success;
         // After a stop so long that nothing of it may be shown any more, a scrape waits as at a first start.
         if let Some(poll) = before.polled
@@ -154,18 +171,33 @@ impl Scope {
     /// queries that are not asked, and what the selection leaves out.
     pub fn take_over(&mut self, before: Self) -> Vec<Known> {
         let is_of_names = self.is_of_names() || before.is_of_names();
+        let same_asker = self.asker == before.asker;
         let mut known: HashMap<Query, Known> = before.queries.into_iter().collect();
         let mut left_out = Vec::new();
+        let mut fresh = HashSet::new();
         for (query, empty) in &mut self.queries {
             if let Some(known) = known.remove(query) {
                 *empty = known;
                 left_out.push(empty.drop_all_but(&self.selection, query));
+                for sight in empty.sights.values_mut() {
+                    sight.own &= same_asker;
+                }
+            } else {
+                fresh.insert(query.clone());
             }
         }
+        let dropped: Vec<Known> = known.into_values().collect();
+        self.adopt(&fresh, &dropped);
         if let (Some(names), Some(before)) = (&mut self.names, before.names) {
             names.take_over(before);
         }
         self.polled = before.polled;
+        // Nobody has asked like this yet.
+        let has_others = self.sights().any(|(_, sight)| !sight.own);
+        if let Some(polled) = &mut self.polled {
+            polled.older |= has_others;
+            polled.stale |= has_others;
+        }
         if is_of_names {
             self.renew_stale();
         }
@@ -173,7 +205,33 @@ impl Scope {
         self.failed_poll = before.failed_poll;
         self.awaited = before.awaited;
         self.unpolled = before.unpolled;
-        known.into_values().chain(left_out).collect()
+        dropped.into_iter().chain(left_out).collect()
+    }
+
+    /// Has queries that were not asked before show what those that are not asked any more have brought, as far as it is theirs: until they
+    /// are answered themselves, nobody says that it is gone.
+    fn adopt(&mut self, fresh: &HashSet<Query>, dropped: &[Known]) {
+        for (query, known) in &mut self.queries {
+            if !fresh.contains(query) {
+                continue;
+            }
+            for (arn, sight) in dropped.iter().flat_map(|known| &known.sights) {
+                let is_later = known
+                    .sights
+                    .get(arn)
+                    .is_none_or(|other| other.seen < sight.seen);
+                if is_later && covers(query, &self.selection, &sight.integration) {
+                    let own = false;
+                    known.sights.insert(
+                        arn.clone(),
+                        Sight {
+                            own,
+                            ..sight.clone()
+                        },
+                    );
+                }
+            }
+        }
     }
 
     /// Returns what AWS answered to be gone, and when: what this scope had seen, and complete answers lack now. Not what it never saw:
@@ -185,9 +243,9 @@ impl Scope {
     ) -> BTreeMap<String, Instant> {
         let mut gone: BTreeMap<String, Instant> = BTreeMap::new();
         let sighted: HashSet<&str> = self
-            .queries
-            .iter()
-            .flat_map(|(_, known)| known.sights.keys().map(String::as_str))
+            .sights()
+            .filter(|(_, sight)| sight.own)
+            .map(|(arn, _)| arn.as_str())
             .collect();
         let seen_before: HashSet<String> = self
             .configured()
@@ -195,10 +253,12 @@ impl Scope {
             .map(str::to_owned)
             .collect();
         let mut up = true;
-        // That there was nothing is older data too.
-        let mut older_emptiness = false;
+        let mut brought_nothing = Vec::with_capacity(self.queries.len());
         let names = self.names.as_ref();
         for ((query, known), answer) in self.queries.iter_mut().zip(&poll.answers) {
+            let mut shown = answer.integrations.iter();
+            let nothing = shown.all(|(integration, _)| leave_out(names, &integration.arn));
+            brought_nothing.push(answer.outcome.is_err() && nothing);
             match &answer.outcome {
                 Ok(at) => {
                     known.note_absence(query, answer, self.names.as_ref());
@@ -216,20 +276,26 @@ impl Scope {
                     if !answer.integrations.is_empty() {
                         known.absent = None;
                     }
-                    let mut brought = answer.integrations.iter();
-                    let brought_nothing =
-                        brought.all(|(integration, _)| leave_out(names, &integration.arn));
                     known.see(&answer.integrations);
                     known.bound(self.stale_after, poll.ended.at);
-                    older_emptiness |= brought_nothing && known.complete.is_some();
                 }
             }
         }
         gone.retain(|arn, _| !seen.contains_key(arn.as_str()));
-        let older_sight = self.watched().any(|(arn, sight)| {
-            // What another query of this poll was told to be gone will not be kept.
-            sight.seen < poll.started.at && gone.get(arn).is_none_or(|gone| sight.seen >= *gone)
-        });
+        for (arn, at) in &gone {
+            for (query, known) in &mut self.queries {
+                known.deny(query, arn, *at);
+            }
+        }
+        let older_sight = self
+            .watched()
+            .any(|(_, sight)| sight.seen < poll.started.at);
+        // That there was nothing is older data too.
+        let older_emptiness = self
+            .queries
+            .iter()
+            .zip(brought_nothing)
+            .any(|((_, known), nothing)| nothing && known.complete.is_some());
         if up {
             self.last_success = Some(poll.ended.wall);
         } else {
@@ -279,8 +345,12 @@ impl Scope {
 
     /// All that it sees, or has seen and AWS did not say to be gone, but for what is left out for its name.
     fn watched(&self) -> impl Iterator<Item = (&String, &Sight)> {
-        let sights = self.queries.iter().flat_map(|(_, known)| &known.sights);
-        sights.filter(|(arn, _)| !self.leaves_out(arn))
+        self.sights().filter(|(arn, _)| !self.leaves_out(arn))
+    }
+
+    /// What is known by each query.
+    fn sights(&self) -> impl Iterator<Item = (&String, &Sight)> {
+        self.queries.iter().flat_map(|(_, known)| &known.sights)
     }
 
     /// Whether it shows this one, or would but for `stale_after`.
@@ -291,9 +361,7 @@ impl Scope {
 
     /// The ARNs of all that it sees, or has seen and AWS did not say to be gone, also of what is left out for its name.
     pub fn arns(&self) -> impl Iterator<Item = &str> {
-        self.queries
-            .iter()
-            .flat_map(|(_, known)| known.sights.keys().map(String::as_str))
+        self.sights().map(|(arn, _)| arn.as_str())
     }
 
     pub fn next_end(&self, now: Instant) -> Option<Instant> {
@@ -305,6 +373,23 @@ impl Scope {
             .filter(|end| *end > now)
             .min()
     }
+}
+
+/// The profile and the role. Not the external id, which lets the same in.
+fn asker(credentials: &Credentials) -> String {
+    let profile = credentials.profile.as_deref().unwrap_or_default();
+    let role = credentials.role.as_ref().map(|role| role.arn.as_str());
+    format!("{profile} {}", role.unwrap_or_default())
+}
+
+/// Whether an answer to a query would have this one, if it is there.
+fn covers(query: &Query, selection: &Selection, integration: &Integration) -> bool {
+    let is_asked = match query {
+        Query::Integration(arn) => one_spelling(arn.as_str()) == one_spelling(&integration.arn),
+        Query::Target(arn) => arn.as_str() == integration.target_arn,
+        Query::All => true,
+    };
+    is_asked && (!query.lists() || selects(selection, integration))
 }
 
 fn leave_out(names: Option<&Names>, arn: &str) -> bool {
@@ -324,6 +409,22 @@ impl Known {
         }
     }
 
+    /// An answer to another query, at `at`, says that one is gone which this one has seen. Returns whether it was seen later than that.
+    pub fn deny(&mut self, query: &Query, arn: &str, at: Instant) -> bool {
+        let Some(sight) = self.sights.get(arn) else {
+            return false;
+        };
+        if sight.seen >= at {
+            return true;
+        }
+        self.sights.remove(arn);
+        // Who asks for it by its ARN has not been answered yet that there is none.
+        if matches!(query, Query::Integration(_)) {
+            self.complete = None;
+        }
+        false
+    }
+
     pub fn stored(&self, query: &Query, wall: impl Fn(Instant) -> f64) -> StoredKnown {
         StoredKnown {
             query: StoredQuery::of(query),
@@ -335,6 +436,7 @@ impl Known {
                 .map(|sight| StoredSight {
                     integration: Arc::clone(&sight.integration),
                     seen: wall(sight.seen),
+                    adopted: !sight.own,
                 })
                 .collect(),
         }
@@ -347,12 +449,14 @@ impl Known {
                 Some(sight) if sight.integration == *integration => {
                     sight.seen = moment.at;
                     sight.seen_at = moment.wall;
+                    sight.own = true;
                 }
                 _ => {
                     let sight = Sight {
                         integration: Arc::clone(integration),
                         seen: moment.at,
                         seen_at: moment.wall,
+                        own: true,
                     };
                     self.sights.insert(integration.arn.clone(), sight);
                 }
@@ -360,7 +464,7 @@ impl Known {
         }
     }
 
-    /// Takes over a complete answer. Returns what was known and is not in it.
+    /// Takes over a complete answer. Returns what is gone: an earlier answer had it, and this one has not.
     fn see_all(&mut self, integrations: &[(Arc<Integration>, Moment)]) -> Vec<String> {
         self.see(integrations);
         let listed = integrations.iter().map(|(integration, _)| &integration.arn);
@@ -370,10 +474,8 @@ impl Known {
         }
         let listed: HashSet<&String> = listed.collect();
         let others = self.sights.keys().filter(|arn| !listed.contains(arn));
-        let others: Vec<String> = others.cloned().collect();
-        for arn in &others {
-            self.sights.remove(arn);
-        }
+        let mut others: Vec<String> = others.cloned().collect();
+        others.retain(|arn| self.sights.remove(arn).is_some_and(|sight| sight.own));
         others
     }
 

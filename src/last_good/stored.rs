@@ -22,6 +22,9 @@ pub(super) struct StoredScope {
     /// None if it has not been polled since its data were too old to be shown.
     pub polled: Option<StoredPoll>,
     pub last_success: Option<f64>,
+    /// A file of before this was kept has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asker: Option<String>,
     pub queries: Vec<StoredKnown>,
     /// A file of before there were names has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +66,9 @@ pub(super) struct StoredKnown {
 pub(super) struct StoredSight {
     pub integration: Arc<Integration>,
     pub seen: f64,
+    /// Another query, or the same with other credentials, has seen it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -58,6 +58,8 @@ struct Scope {
 struct Asked {
     /// The last sight of each integration.
     sights: BTreeMap<String, (Arc<Integration>, Instant)>,
+    /// Those of them that an answer to this query had, with the credentials of now.
+    own: BTreeSet<String>,
     /// The last poll in which AWS answered in full: when it began, and when the answer was whole.
     full: Option<(Instant, Instant)>,
 }
@@ -103,6 +105,15 @@ impl Asked {
                 denied.get(*arn).is_none_or(|denied| at >= denied)
                     && self.full.is_none_or(|(began, _)| *at >= began)
             })
+    }
+}
+
+/// Whether an answer to a query has this one, if it is there.
+fn covers(query: &Query, integration: &Integration) -> bool {
+    match query {
+        Query::Integration(arn) => arn.as_str() == integration.arn,
+        Query::Target(arn) => arn.as_str() == integration.target_arn,
+        Query::All => true,
     }
 }
 
@@ -185,12 +196,37 @@ impl Model {
             .collect();
         for watch in watches {
             let mut scope = Scope::new(watch, false);
-            if let Some(before) = before.remove(&key(watch)) {
+            if let Some(mut before) = before.remove(&key(watch)) {
+                let ended: Vec<&Asked> = before
+                    .asked
+                    .iter()
+                    .filter(|(query, _)| !watch.queries.contains(query))
+                    .map(|(_, asked)| asked)
+                    .collect();
+                let mut others = false;
                 for (query, asked) in &mut scope.asked {
                     if let Some((_, known)) = before.asked.iter().find(|(asked, _)| asked == query)
                     {
                         *asked = known.clone();
+                        if before.watch.credentials != watch.credentials {
+                            asked.own.clear();
+                        }
+                    } else {
+                        let seen = ended.iter().flat_map(|asked| asked.standing(&self.denied));
+                        let mut seen: Vec<_> = seen
+                            .filter(|(_, integration, _)| covers(query, integration))
+                            .collect();
+                        seen.sort_by_key(|(_, _, at)| *at);
+                        for (arn, integration, at) in seen {
+                            let sight = (Arc::clone(integration), at);
+                            asked.sights.insert(arn.clone(), sight);
+                        }
                     }
+                    let mut standing = asked.standing(&self.denied);
+                    others |= standing.any(|(arn, ..)| !asked.own.contains(arn));
+                }
+                if let Some(polled) = &mut before.polled {
+                    polled.stale |= others;
                 }
                 scope = Scope {
                     watch: scope.watch,
@@ -272,7 +308,10 @@ impl Model {
         let had: BTreeSet<String> = scope
             .asked
             .iter()
-            .flat_map(|(_, asked)| asked.standing(&self.denied))
+            .flat_map(|(_, asked)| {
+                let standing = asked.standing(&self.denied);
+                standing.filter(|(arn, ..)| asked.own.contains(*arn))
+            })
             .map(|(arn, _, _)| arn.clone())
             .collect();
         let mut all = true;
@@ -286,10 +325,15 @@ impl Model {
             let before: Vec<String> = asked
                 .standing(&self.denied)
                 .map(|(arn, ..)| arn.clone())
+                .filter(|arn| asked.own.contains(arn))
                 .collect();
             let brought = !sights.is_empty();
+            if full.is_some() {
+                asked.sights.clear();
+            }
             for (integration, at) in sights {
                 let arn = integration.arn.clone();
+                asked.own.insert(arn.clone());
                 asked.sights.insert(arn, (integration, at));
             }
             if let Some(at) = full {
@@ -307,7 +351,24 @@ impl Model {
         }
         assert_eq!(all, up, "{key:?} says that its poll was complete");
         gone.retain(|arn, _| !seen.contains_key(arn));
+        // Who asks for one by name that another was told to be gone has not been answered yet that there is none.
+        let all_asked = self.scopes.iter_mut().flat_map(|(of, scope)| {
+            let asked = scope.asked.iter_mut();
+            asked.map(move |(query, asked)| (of, query, asked))
+        });
+        for (of, query, asked) in all_asked {
+            let denies = |(arn, _, at): (&String, _, Instant)| {
+                // An answer of this very poll has been given.
+                let unanswered =
+                    *of != key || asked.full.is_none_or(|(began, _)| began < started.at);
+                is(query, arn) && unanswered && gone.get(arn).is_some_and(|gone| at < *gone)
+            };
+            if asked.standing(&self.denied).any(denies) {
+                asked.full = None;
+            }
+        }
         self.denied.extend(gone.clone());
+        let scope = self.scopes.get_mut(&key).unwrap();
         let stale = failed.iter().any(|(query, brought)| {
             let (_, asked) = scope
                 .asked
@@ -374,6 +435,7 @@ impl Model {
                     .map(|(arn, ..)| arn.clone())
                     .collect();
                 asked.sights.retain(|arn, _| standing.contains(arn));
+                asked.own.retain(|arn| standing.contains(arn));
             }
         }
         self.denied

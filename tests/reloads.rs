@@ -1,0 +1,236 @@
+//! A scope that asks otherwise than before, or as somebody else, after a reload or a restart: what was seen until then is shown until
+//! AWS has answered the new question, and what the new credentials do not see is not gone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use glue_integration_exporter::clock::Clock;
+use glue_integration_exporter::config::Watch;
+use glue_integration_exporter::glue::Reason;
+use glue_integration_exporter::snapshot::Status;
+use std::sync::Arc;
+use std::time::Duration;
+use support::account::{Account, Behaviour, Bench, arn, watches};
+use support::page::Page;
+use tokio::time::{Instant, advance};
+
+const PRESENT: &str = "aws_glue_integration_present";
+const SINCE: &str = "aws_glue_integration_status_since_timestamp_seconds";
+const MINUTE: Duration = Duration::from_secs(60);
+const ALL: &str = "regions: [eu-west-1]";
+
+/// One scope, which asks like this.
+fn scope(asks: &str) -> Vec<Watch> {
+    watches(&format!("scopes: [{{name: some, {asks}}}]"))
+}
+
+/// Each of two ways to ask for 1, which is FAILED, and for others.
+fn ways() -> Vec<String> {
+    vec![
+        ALL.to_owned(),
+        format!("integration_arns: [{}]", arn(1)),
+        format!("integration_arns: [{}, {}]", arn(0), arn(1)),
+        format!("lookup: list, integration_arns: [{}]", arn(1)),
+        "target_arns: ['arn:aws:glue:eu-west-1:111122223333:database/lake']".to_owned(),
+        "profile: other, regions: [eu-west-1]".to_owned(),
+        "regions: [eu-west-1], include: {target_arn: ['*/lake']}".to_owned(),
+    ]
+}
+
+fn account() -> Arc<Account> {
+    let account = Account::new();
+    account.put(&arn(0), Status::Active);
+    account.put(&arn(1), Status::Failed);
+    account
+}
+
+/// What a poll of `from` brought, as a reload hands it to `to`, or a restart.
+async fn handed_over(from: &[Watch], to: &[Watch], account: &Arc<Account>, restart: bool) -> Bench {
+    let bench = Bench::new(from);
+    assert!(bench.poller(&from[0], account).poll().await);
+    advance(MINUTE).await;
+    if !restart {
+        bench.board.reconfigure(to);
+        return bench;
+    }
+    let (start, wall) = (Instant::now(), bench.clock.wall());
+    let clock = Clock::from_wall(move || wall + start.elapsed().as_secs_f64());
+    let after = Bench::with_clock(to, clock);
+    after.board.restore(bench.board.stored());
+    after
+}
+
+fn of_scope(page: &Page, name: &str) -> Option<f64> {
+    let name = format!("glue_integration_exporter_scope_{name}");
+    page.value(&name, &[("scope", "some")])
+}
+
+fn present(page: &Page, number: usize) -> Option<f64> {
+    page.value(PRESENT, &[("integration_arn", &arn(number))])
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_new_question_is_about_is_shown_until_it_is_answered() {
+    for restart in [false, true] {
+        for (from, to) in ways()
+            .iter()
+            .flat_map(|from| ways().into_iter().map(move |to| (from, to)))
+        {
+            let what = format!("{from} to {to}, restart: {restart}");
+            let account = account();
+            let (from, to) = (scope(from), scope(&to));
+            let bench = handed_over(&from, &to, &account, restart).await;
+            let page = bench.page();
+            assert_eq!(page.status(&arn(1)).as_deref(), Some("FAILED"), "{what}");
+            let since = page.value(SINCE, &[("integration_arn", &arn(1))]);
+            let same = from[0].queries == to[0].queries && from[0].credentials == to[0].credentials;
+            let kept = |watch: &Watch| {
+                watch
+                    .queries
+                    .iter()
+                    .any(|query| to[0].queries.contains(query))
+            };
+            if restart || !same && !kept(&from[0]) {
+                assert_eq!(of_scope(&page, "stale"), Some(1.0), "{what}");
+            }
+
+            // AWS fails: that says nothing.
+            account.set(Behaviour::Fail(Reason::Network));
+            let mut poller = bench.poller(&to[0], &account);
+            assert!(!poller.poll().await);
+            let page = bench.page();
+            assert_eq!(page.status(&arn(1)).as_deref(), Some("FAILED"), "{what}");
+            assert_ne!(present(&page, 1), Some(0.0), "{what}");
+            assert_eq!(
+                (of_scope(&page, "up"), of_scope(&page, "stale")),
+                (Some(0.0), Some(1.0)),
+                "{what}"
+            );
+
+            // It answers, as before.
+            account.set(Behaviour::Answer);
+            assert!(poller.poll().await);
+            let page = bench.page();
+            assert_eq!(page.status(&arn(1)).as_deref(), Some("FAILED"), "{what}");
+            assert_eq!(
+                page.value(SINCE, &[("integration_arn", &arn(1))]),
+                since,
+                "{what}"
+            );
+            assert_eq!(of_scope(&page, "stale"), Some(0.0), "{what}");
+
+            // And that it is gone.
+            account.remove(&arn(1));
+            assert!(poller.poll().await);
+            let page = bench.page();
+            assert_eq!(page.status(&arn(1)), None, "{what}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_new_question_is_not_about_ends_at_once() {
+    for to in [
+        format!("integration_arns: [{}]", arn(0)),
+        "target_arns: ['arn:aws:glue:eu-west-1:111122223333:database/elsewhere']".to_owned(),
+        "regions: [eu-west-1], exclude: {target_arn: ['*/lake']}".to_owned(),
+    ] {
+        for restart in [false, true] {
+            let bench = handed_over(&scope(ALL), &scope(&to), &account(), restart).await;
+            assert_eq!(bench.page().status(&arn(1)), None, "{to}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_other_credentials_do_not_see_is_not_gone() {
+    let yaml = |profile: &str| {
+        watches(&format!(
+            "scopes: [{{name: some, profile: {profile}, {ALL}}}, {{name: named, profile: one, integration_arns: [{}]}}]",
+            arn(1)
+        ))
+    };
+    for restart in [false, true] {
+        let (from, to) = (yaml("one"), yaml("two"));
+        let (account, elsewhere) = (account(), Account::new());
+        let bench = Bench::new(&from);
+        for watch in &from {
+            assert!(bench.poller(watch, &account).poll().await);
+        }
+        advance(MINUTE).await;
+        let (start, wall) = (Instant::now(), bench.clock.wall());
+        let since = bench.page().value(SINCE, &[("integration_arn", &arn(1))]);
+        let bench = if restart {
+            let clock = Clock::from_wall(move || wall + start.elapsed().as_secs_f64());
+            let after = Bench::with_clock(&to, clock);
+            after.board.restore(bench.board.stored());
+            after
+        } else {
+            bench.board.reconfigure(&to);
+            bench
+        };
+        let watch = |name: &str| {
+            to.iter()
+                .find(|watch| watch.scope.as_str() == name)
+                .unwrap()
+        };
+        // The other account has none of them, and says so.
+        elsewhere.put(&arn(7), Status::Active);
+        assert!(bench.poller(watch("some"), &elsewhere).poll().await);
+        account.set(Behaviour::Fail(Reason::AccessDenied));
+        assert!(!bench.poller(watch("named"), &account).poll().await);
+        let page = bench.page();
+        assert_eq!(
+            page.status(&arn(1)).as_deref(),
+            Some("FAILED"),
+            "restart: {restart}"
+        );
+        assert_eq!(present(&page, 1), Some(1.0));
+        assert_eq!(page.value(SINCE, &[("integration_arn", &arn(1))]), since);
+        assert_eq!(page.status(&arn(0)), None, "nobody asks for it any more");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_another_scope_sees_it_no_more_does_not_say_that_a_configured_one_does_not_exist() {
+    let yaml = format!(
+        "scopes: [{{name: some, {ALL}}}, {{name: named, integration_arns: [{}]}}]",
+        arn(1)
+    );
+    let watches = watches(&yaml);
+    let (account, same) = (account(), account());
+    let bench = Bench::new(&watches);
+    let of = |name: &str| {
+        watches
+            .iter()
+            .find(|watch| watch.scope.as_str() == name)
+            .unwrap()
+    };
+    let mut some = bench.poller(of("some"), &same);
+    let mut named = bench.poller(of("named"), &account);
+    assert!(some.poll().await && named.poll().await);
+    advance(MINUTE).await;
+    same.remove(&arn(1));
+    account.set(Behaviour::Fail(Reason::AccessDenied));
+    assert!(some.poll().await && !named.poll().await);
+    let page = bench.page();
+    assert_eq!(
+        page.status(&arn(1)),
+        None,
+        "the listing is AWS's word on what there is to show"
+    );
+    assert_eq!(
+        present(&page, 1),
+        None,
+        "but not on what was asked for by its ARN"
+    );
+    account.remove(&arn(1));
+    account.set(Behaviour::Answer);
+    assert!(named.poll().await);
+    assert_eq!(present(&bench.page(), 1), Some(0.0));
+}
