@@ -9,9 +9,19 @@ use aws_sdk_glue::error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::{
     BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
 };
+use memchr::memmem;
+use serde::de::IgnoredAny;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
+
+/// Where the operations' answers have their lists, quoted as in JSON.
+const LISTS: [&str; 2] = ["\"InboundIntegrations\"", "\"Integrations\""];
+/// What else an answer has.
+const MARKER: &str = "Marker";
+/// Only errors have it.
+const ERROR_TYPE: &str = "x-amzn-errortype";
 
 /// An interceptor of one call. A clone sees the same call.
 #[derive(Clone)]
@@ -167,8 +177,7 @@ impl Intercept for Attempts {
             State::Idle | State::Failed(_) | State::Preparing => (Stage::Preparing, None),
         };
         let failure = match context.output_or_error() {
-            // The SDK reads no body as `{}`, which is AWS's word that there is nothing: whoever sent no word at all is not Glue.
-            Some(Ok(_)) if brought_nothing(context) => Some(Reason::InvalidResponse),
+            Some(Ok(_)) if is_no_answer(context) => Some(Reason::InvalidResponse),
             Some(Ok(_)) => None,
             Some(Err(error)) => Some(reason::of_attempt(error, status, stage)),
             None => Some(Reason::Other),
@@ -189,9 +198,25 @@ impl Intercept for Attempts {
     }
 }
 
-fn brought_nothing(context: &FinalizerInterceptorContextRef<'_>) -> bool {
-    context
-        .response()
-        .and_then(|response| response.body().bytes())
-        .is_some_and(<[u8]>::is_empty)
+/// The SDK reads whatever has no list in it as AWS's word that there is nothing, also no body at all, or an error that came with
+/// status 200. Glue's own word is the list, or nothing beside the marker.
+fn is_no_answer(context: &FinalizerInterceptorContextRef<'_>) -> bool {
+    context.response().is_some_and(|response| {
+        response.headers().get(ERROR_TYPE).is_some()
+            || response.body().bytes().is_some_and(has_no_list)
+    })
+}
+
+fn has_no_list(body: &[u8]) -> bool {
+    // Nearly all answers have one; these are not to be read twice.
+    if LISTS
+        .iter()
+        .any(|list| memmem::find(body, list.as_bytes()).is_some())
+    {
+        return false;
+    }
+    match serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(body) {
+        Ok(members) => members.keys().any(|member| member != MARKER),
+        Err(_) => true,
+    }
 }
