@@ -4,6 +4,7 @@ use crate::http::listen::Address;
 use crate::iam;
 use crate::logging::{Format, Level};
 use crate::online;
+use crate::site;
 use crate::version;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -82,7 +83,8 @@ pub enum Command {
         #[arg(
             long = "listen-address",
             value_name = "ADDRESS",
-            default_value = "127.0.0.1:10059"
+            default_value = "127.0.0.1:10059",
+            value_parser = socket_address
         )]
         listen_address: SocketAddr,
         #[command(flatten)]
@@ -202,12 +204,21 @@ fn telemetry_path(path: &str) -> Result<String, String> {
     let plain = path
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte));
-    if path.starts_with('/') && plain && !path.starts_with("/-/") && path.len() <= 256 {
+    // What it would hide. At `/` it takes the place of the page for people, as in other exporters.
+    let is_taken = path.starts_with("/-/")
+        || path.starts_with("/api/")
+        || path != "/" && site::find(path).is_some();
+    if path.starts_with('/') && plain && !is_taken && path.len() <= 256 {
         Ok(path.to_owned())
     } else {
         Err(
-            "allowed: a path that begins with / but not with /-/, of letters, digits and /-._~"
+            "allowed: a path that begins with / but not with /-/ or /api/, of letters, digits and /-._~, and none of the page's own (/page.css, /page.js)"
                 .to_owned(),
         )
     }
+}
+
+fn socket_address(address: &str) -> Result<SocketAddr, String> {
+    let allowed = "allowed: an IP address and a port, as 127.0.0.1:10059 or [::1]:0";
+    address.parse().map_err(|_| allowed.to_owned())
 }

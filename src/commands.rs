@@ -317,6 +317,14 @@ async fn check(
         loaded.requests_per_second,
         &loaded.tag_labels,
     );
+    if let Some(path) = &loaded.storage_path
+        && let Some(obstacle) = storage::obstacle(path)
+    {
+        text += &format!(
+            "Warning: nothing can be kept in {}, the storage.path, here: {obstacle}\n",
+            path.display()
+        );
+    }
     if let Some(web) = web {
         text += &format!("\n{}", web.describe());
     }

@@ -210,7 +210,7 @@ impl Config {
                 mistakes.push(Mistake {
                     path: format!("scopes[{i}]"),
                     ..Mistake::of_file(format!(
-                        "scope `{}` has no region; give it `regions`, or set AWS_REGION",
+                        "scope `{}` has no region; give it `regions`, or set AWS_REGION or AWS_DEFAULT_REGION",
                         scope.name
                     ))
                 });

@@ -135,6 +135,21 @@ pub fn write(path: &Path, stored: &Stored) -> Result<(), StorageError> {
     written
 }
 
+/// Why nothing can be kept at a path, as far as that can be seen now.
+pub fn obstacle(path: &Path) -> Option<String> {
+    match is_ours(path) {
+        Ok(true) => {
+            let directory = path
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty());
+            let directory = directory.unwrap_or(Path::new("."));
+            (!directory.is_dir()).then(|| format!("there is no directory {}", directory.display()))
+        }
+        Ok(false) => Some(StorageError::NotOurs.to_string()),
+        Err(error) => Some(format!("looking at it: {error}")),
+    }
+}
+
 /// Whether what is at the path may be replaced: nothing, an empty file, or a state file, also a damaged one or one of another version.
 fn is_ours(path: &Path) -> io::Result<bool> {
     let about = match fs::symlink_metadata(path) {

@@ -259,7 +259,7 @@ fn no_region_at_all_is_told() {
     assert_eq!(without, ["a"]);
     assert_eq!(
         config.watches(|_| None).unwrap_err().to_string(),
-        "scopes[0]: scope `a` has no region; give it `regions`, or set AWS_REGION"
+        "scopes[0]: scope `a` has no region; give it `regions`, or set AWS_REGION or AWS_DEFAULT_REGION"
     );
 }
 

@@ -25,6 +25,9 @@ const TAKEN: [&str; 8] = [
     "target_service",
 ];
 
+/// The labels that Prometheus gives to each target: it would rename ours, or with `honor_labels` take ours for the target's.
+const OF_TARGET: [&str; 2] = ["job", "instance"];
+
 /// A tag that becomes a label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TagLabel {
@@ -178,6 +181,14 @@ impl Reader {
             let text = format!(
                 "the label {shown} is there already, with another meaning; allowed: any but {}",
                 TAKEN.join(", ")
+            );
+            self.mistake(&label_at, text);
+            return None;
+        }
+        if OF_TARGET.contains(&label.as_str()) {
+            let text = format!(
+                "the label {shown} is one that Prometheus gives to what it scrapes; allowed: any but {}",
+                OF_TARGET.join(", ")
             );
             self.mistake(&label_at, text);
             return None;

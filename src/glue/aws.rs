@@ -233,6 +233,12 @@ pub async fn default_region(profile: Option<&str>) -> Option<String> {
         chain = chain.profile_name(profile);
     }
     let region = chain.build().region().await?;
+    if region.as_ref().is_empty() {
+        // What is set and empty is not set, as in AWS's other tools. The SDK looks no further than an empty AWS_REGION.
+        return std::env::var("AWS_DEFAULT_REGION")
+            .ok()
+            .filter(|region| !region.is_empty());
+    }
     Some(region.as_ref().to_owned())
 }
 

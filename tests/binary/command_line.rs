@@ -86,13 +86,19 @@ fn wrong_usage_exits_with_2() {
         (&["--log.level=loud"], "loud"),
         (&["--log.format=xml"], "xml"),
         (&["--web.telemetry-path=metrics"], "metrics"),
+        (&["--web.telemetry-path=/-/healthy"], "/-/"),
+        (&["--web.telemetry-path=/api/v1/integrations"], "/api/"),
+        (&["--web.telemetry-path=/page.js"], "/page.js"),
         (&["--web.listen-address=nowhere"], "nowhere"),
         (&["--web.listen-address=127.0.0.1:65536"], "127.0.0.1:65536"),
         (&["--web.listen-address=unix:"], "unix:"),
         (&["--web.listen-address=unix:relative"], "unix:relative"),
         (&["--web.listen-address=unix:@abstract"], "unix:@abstract"),
         (&["--web.listen-address=::1:0"], "::1:0"),
-        (&["simulate", "--listen-address=x"], "x"),
+        (
+            &["simulate", "--listen-address=x"],
+            "allowed: an IP address",
+        ),
         (&["iam", "--format=xml"], "xml"),
         (&["check", "--online", "--format=xml"], "xml"),
         (&["--shard.index=0"], "--shard.total"),
@@ -157,8 +163,56 @@ fn a_scope_without_a_region_to_be_found_is_told_with_its_file() {
         "{}",
         ended.stderr
     );
-    let found = setup.env("AWS_REGION", "eu-west-1").run(&["check"]);
-    assert_eq!(found.code, Some(0), "{}", found.stderr);
+    // What is set and empty is not set.
+    for (region, default_region) in [("eu-west-1", ""), ("", "eu-west-1")] {
+        let setup = Setup::bare()
+            .file("config.yaml", "scopes: [{name: lake}]")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("AWS_REGION", region)
+            .env("AWS_DEFAULT_REGION", default_region);
+        let found = setup.run(&["check"]);
+        assert_eq!(found.code, Some(0), "{}", found.stderr);
+        assert!(found.stdout.contains("eu-west-1"), "{}", found.stdout);
+    }
+}
+
+#[test]
+fn check_warns_where_nothing_can_be_kept() {
+    let setup = Setup::bare()
+        .file("config.yaml", "")
+        .file("foreign", "a diary");
+    let place = |path: &str| setup.path(path).to_str().unwrap().to_owned();
+    for (path, obstacle) in [
+        (place("state"), None),
+        (place(""), Some("there is something else at this path")),
+        (
+            place("foreign"),
+            Some("there is something else at this path"),
+        ),
+        (place("nowhere/state"), Some("there is no directory")),
+    ] {
+        let config = format!(
+            "{{storage: {{path: {path}}}, scopes: [{{name: lake, regions: [eu-west-1]}}]}}"
+        );
+        std::fs::write(setup.path("config.yaml"), config).unwrap();
+        let ended = setup.run(&["check"]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let warning = ended
+            .stdout
+            .lines()
+            .find(|line| line.contains("nothing can be kept in"));
+        assert_eq!(
+            warning.is_some(),
+            obstacle.is_some(),
+            "{path}: {}",
+            ended.stdout
+        );
+        assert!(
+            obstacle.is_none_or(|obstacle| warning.unwrap().contains(obstacle)),
+            "{path}: {}",
+            ended.stdout
+        );
+    }
 }
 
 #[test]
