@@ -63,13 +63,18 @@ impl Streams {
 
     /// Requests are being answered.
     pub fn is_answering(&self) -> bool {
-        !self.open.is_empty()
+        !self.open.is_empty() || self.holds_back()
     }
 
     /// Answers are being written.
     pub fn is_writing(&self) -> bool {
         let writing = |stream: &Stream| matches!(stream, Stream::Writing { .. });
-        self.open.values().any(writing)
+        self.open.values().any(writing) || self.holds_back()
+    }
+
+    /// There is something in the last buffer, where an answer's end counts as sent: it is emptied until the client takes no more.
+    fn holds_back(&self) -> bool {
+        self.blocked.is_some()
     }
 
     /// The client sent this. True if a request has come.

@@ -14,6 +14,7 @@ mod handshakes;
 mod http2;
 mod passwords;
 mod server;
+mod stops;
 #[path = "../support/mod.rs"]
 mod support;
 mod wire;

@@ -240,9 +240,12 @@ impl Client {
 
     /// A connection whose handshake is over, on this side at least.
     pub fn connect(&self, addr: &str) -> io::Result<Stream> {
+        self.connect_over(TcpStream::connect(addr)?)
+    }
+
+    pub fn connect_over(&self, mut socket: TcpStream) -> io::Result<Stream> {
         let name = "localhost".try_into().unwrap();
         let mut connection = ClientConnection::new(Arc::new(self.config()), name).unwrap();
-        let mut socket = TcpStream::connect(addr)?;
         socket.set_read_timeout(Some(SOON))?;
         socket.set_write_timeout(Some(SOON))?;
         socket.set_nodelay(true)?;

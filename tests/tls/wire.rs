@@ -2,6 +2,7 @@
 
 use crate::server::{Server, Stream};
 use std::io::{self, Read, Write};
+use std::net::TcpStream;
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
@@ -72,9 +73,13 @@ pub fn get(path: &str, headers: &[(String, String)]) -> Vec<u8> {
 impl Wire {
     /// A connection on which both sides have said what they begin with.
     pub fn open(server: &Server, settings: &[(u16, u32)]) -> Self {
+        Self::over(TcpStream::connect(&server.addr).unwrap(), server, settings)
+    }
+
+    pub fn over(socket: TcpStream, server: &Server, settings: &[(u16, u32)]) -> Self {
         let mut client = server.client();
         client.protocols = vec!["h2"];
-        let stream = client.connect(&server.addr).unwrap();
+        let stream = client.connect_over(socket).unwrap();
         let mut wire = Self { stream };
         let mut payload = Vec::new();
         for (name, value) in settings {
