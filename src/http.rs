@@ -17,6 +17,7 @@ pub mod routes;
 pub mod scrapes;
 mod streams;
 mod tls;
+mod unix;
 
 use crate::descriptors::Descriptors;
 use crate::heartbeat::{Heartbeat, Pulse};

@@ -1,12 +1,12 @@
 //! Sockets to listen on: addresses as Prometheus' exporters spell them, Unix sockets, and those that systemd hands over.
 
+use super::unix::{self, OwnedPath};
 use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as RawSocket, Type};
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::task::{Context, Poll};
@@ -120,37 +120,6 @@ pub enum Socket {
     Unix(UnixStream),
 }
 
-/// The file of a Unix socket that this process made: it goes when the process stops.
-#[derive(Debug)]
-pub struct OwnedPath {
-    path: PathBuf,
-    /// Device and inode.
-    file: Option<(u64, u64)>,
-}
-
-impl OwnedPath {
-    fn new(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-            file: file_at(path),
-        }
-    }
-}
-
-impl Drop for OwnedPath {
-    fn drop(&mut self) {
-        // Another process may have been given the path since.
-        if self.file.is_some() && file_at(&self.path) == self.file {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-fn file_at(path: &Path) -> Option<(u64, u64)> {
-    let metadata = std::fs::symlink_metadata(path).ok()?;
-    Some((metadata.dev(), metadata.ino()))
-}
-
 impl Address {
     /// Binds the address.
     ///
@@ -174,8 +143,8 @@ impl Address {
                 tcp(*address, false)?
             }
             Self::Unix(path) => {
-                let listener = unix(path)?;
-                return Ok(Listener::Unix(Some(OwnedPath::new(path)), listener));
+                let (path, listener) = unix::bind(path)?;
+                return Ok(Listener::Unix(Some(path), listener));
             }
         };
         Ok(Listener::Tcp(TcpListener::from_std(tcp)?))
@@ -208,21 +177,6 @@ fn tcp(address: SocketAddr, both: bool) -> io::Result<std::net::TcpListener> {
     socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
-}
-
-fn unix(path: &Path) -> io::Result<UnixListener> {
-    match UnixListener::bind(path) {
-        // A socket without a listener is what a killed process leaves behind; anything else at the path is not ours to remove.
-        Err(error)
-            if error.kind() == ErrorKind::AddrInUse
-                && std::fs::symlink_metadata(path)?.file_type().is_socket()
-                && std::os::unix::net::UnixStream::connect(path).is_err() =>
-        {
-            std::fs::remove_file(path)?;
-            UnixListener::bind(path)
-        }
-        bound => bound,
-    }
 }
 
 /// The sockets that systemd hands over (`sd_listen_fds(3)`).

@@ -3,12 +3,13 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 
 use glue_integration_exporter::simulator::World;
 use rustix::process::Signal;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::support::{
     Answer, Client, ONE_SCOPE, Process, SOON, STOP, Setup, request, simulator, until,
@@ -151,6 +152,43 @@ fn a_regular_file_is_not_replaced_by_a_socket() {
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("socket"), "{}", ended.stderr);
     assert_eq!(fs::read_to_string(path).unwrap(), "precious");
+}
+
+#[test]
+fn the_sockets_of_others_are_left_alone() {
+    let sim = simulator(World::generated(1));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    let is_left_alone = |path: &Path| {
+        let before = fs::metadata(path).unwrap().ino();
+        let flag = format!("--web.listen-address=unix:{}", path.display());
+        let ended = setup.run(&[&flag]);
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("in use"), "{}", ended.stderr);
+        assert!(ended.took < SOON, "{:?}", ended.took);
+        assert_eq!(fs::metadata(path).unwrap().ino(), before);
+    };
+    // As that of a daemon of the system's log.
+    let datagrams = setup.path("datagrams");
+    let bound = UnixDatagram::bind(&datagrams).unwrap();
+    is_left_alone(&datagrams);
+    // A listener that accepts nobody, and has no room for one more who waits.
+    let busy = setup.path("busy");
+    let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    let address = SockAddr::unix(&busy).unwrap();
+    listener.bind(&address).unwrap();
+    listener.listen(1).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let client = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let connected = client.connect(&address);
+        waiting.push(client);
+        if connected.is_err() {
+            break;
+        }
+    }
+    is_left_alone(&busy);
+    drop((bound, listener, waiting));
 }
 
 #[test]
