@@ -40,7 +40,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
-use streams::MOST_STREAMS;
+use streams::{MOST_AT_ONCE, MOST_STREAMS};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::unconstrained;
 use tokio::time::Instant;
@@ -294,7 +294,7 @@ async fn talk_http2(
         .initial_stream_window_size(MOST_BODY_BYTES)
         .initial_connection_window_size(MOST_BODY_BYTES)
         .max_send_buf_size(pace::FRAME)
-        .max_local_error_reset_streams(MOST_STREAMS as usize)
+        .max_local_error_reset_streams(MOST_AT_ONCE)
         .serve_connection(TokioIo::new(Watched::new(io, Arc::clone(&pace))), service);
     let drain = |connection: Pin<&mut http2::Connection<_, _, _>>| connection.graceful_shutdown();
     until_stopped(connection, drain, &pace, stop).await;

@@ -9,6 +9,9 @@ use tokio::time::Instant;
 
 /// Requests of one connection at a time: as many as a page in a browser asks for, and more than any scraper.
 pub const MOST_STREAMS: u32 = 16;
+/// Requests that a client may make at a time all the same: it may ask for 100 before it was told (RFC 9113, section 6.5.2). Those
+/// beyond the limit are refused one after the other.
+pub const MOST_AT_ONCE: usize = 8 * MOST_STREAMS as usize;
 /// Requests that were taken back or refused, less those that were answered: asking costs a client little, answering costs us more.
 const MOST_RESETS: usize = 100;
 /// Frames that bring nobody further, in a row: some 20 MB of an answer are acknowledged with as many.
@@ -182,8 +185,7 @@ impl Streams {
     pub fn until(&self, limits: &Limits) -> Option<Instant> {
         if self.resets > MOST_RESETS
             || self.idle_frames > MOST_IDLE_FRAMES
-            // Those beyond the limit are refused one after the other; so many at once is no mistake.
-            || self.open.len() > 4 * MOST_STREAMS as usize
+            || self.open.len() > MOST_AT_ONCE
         {
             return Some(Instant::now());
         }

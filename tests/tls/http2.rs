@@ -290,6 +290,36 @@ fn no_more_requests_at_a_time_than_allowed() {
 }
 
 #[test]
+fn who_asks_for_more_before_it_was_told_is_refused_that_alone() {
+    let server = serve(patient(), 1);
+    for (requests, path) in [(33, "/metrics"), (100, "/metrics"), (100, "/-/healthy")] {
+        let mut wire = Wire::open(&server, &[]);
+        let room = frame(WINDOW_UPDATE, 0, 0, &0x1000_0000_u32.to_be_bytes());
+        wire.send(&room).unwrap();
+        let ask = |number| {
+            let head = get(path, &[]);
+            frame(HEADERS, END_STREAM | END_HEADERS, 1 + 2 * number, &head)
+        };
+        wire.send(&(0..requests).flat_map(ask).collect::<Vec<_>>())
+            .unwrap();
+        let (mut answered, mut refused) = (0, 0);
+        while answered + refused < requests {
+            let next = wire.until(&[DATA, RST_STREAM, GOAWAY]);
+            assert_ne!(next.kind, GOAWAY, "{next:?}");
+            if next.kind == RST_STREAM {
+                assert_eq!(next.payload, 7_u32.to_be_bytes());
+                refused += 1;
+            } else if next.flags & END_STREAM != 0 {
+                answered += 1;
+            }
+        }
+        assert!(answered >= 16, "{answered}");
+        wire.ask(1 + 2 * requests, path);
+        assert_eq!(wire.answer(1 + 2 * requests).0, OK);
+    }
+}
+
+#[test]
 fn heads_have_the_sizes_of_http1() {
     let server = serve(patient(), 1);
     let headers = |count: usize, length: usize| -> Vec<(String, String)> {
