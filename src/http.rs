@@ -70,6 +70,9 @@ pub struct Limits {
     pub head: Duration,
     /// For a client that had just connected when a stop was asked for, to be answered: most have sent their request by then.
     pub arrival: Duration,
+    /// For a client of HTTP/2 that is not being answered at a stop, to acknowledge that it will end (RFC 9113, section 6.8). Not all
+    /// of them do.
+    pub farewell: Duration,
     /// From an answer to the next request's first byte.
     pub idle: Duration,
     /// Without the client taking anything of an answer that is there.
@@ -88,6 +91,8 @@ impl Default for Limits {
             head: Duration::from_secs(10),
             // Twice around the earth; nobody notices it at a stop.
             arrival: Duration::from_millis(250),
+            // A scraper and what is in front of it are near.
+            farewell: Duration::from_millis(100),
             // Longer than any usual scrape interval, so that a scraper keeps its connection.
             idle: Duration::from_secs(300),
             // No link that works is silent for so long.
@@ -307,21 +312,25 @@ async fn until_stopped<C: Future>(
     pace: &Pace,
     stop: impl Future<Output = ()>,
 ) {
-    let (mut connection, mut stop) = (pin!(connection), pin!(stop));
-    let mut stopping = false;
-    loop {
-        tokio::select! {
-            biased;
-            _ = connection.as_mut() => return,
-            () = unconstrained(stop.as_mut()), if !stopping => {
-                if !pace.is_answering() {
-                    return;
-                }
-                drain(connection.as_mut());
-                stopping = true;
-            }
+    let mut connection = pin!(connection);
+    tokio::select! {
+        biased;
+        _ = connection.as_mut() => return,
+        () = unconstrained(stop) => {}
+    }
+    let farewell = pace.farewell();
+    if farewell.is_some_and(|farewell| farewell.is_zero()) {
+        return;
+    }
+    drain(connection.as_mut());
+    if let Some(farewell) = farewell {
+        let ended = tokio::time::timeout(farewell, connection.as_mut()).await;
+        // A request may have crossed with it.
+        if ended.is_ok() || !pace.is_answering() {
+            return;
         }
     }
+    connection.await;
 }
 
 /// Runs the requests of one connection, no longer than there is the connection.

@@ -14,6 +14,7 @@ use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
@@ -135,6 +136,15 @@ impl Pace {
             Phase::Handling { .. } | Phase::Writing { .. } => true,
             Phase::Streams(streams) => streams.is_answering(),
             Phase::Head { .. } | Phase::Closing { .. } => false,
+        }
+    }
+
+    /// How long the client is waited for when the connection is to end; none while it is being answered, which has limits of its own.
+    pub fn farewell(&self) -> Option<Duration> {
+        match &*self.phase() {
+            Phase::Streams(streams) => (!streams.is_answering()).then_some(self.limits.farewell),
+            Phase::Handling { .. } | Phase::Writing { .. } => None,
+            Phase::Head { .. } | Phase::Closing { .. } => Some(Duration::ZERO),
         }
     }
 

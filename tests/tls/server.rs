@@ -41,6 +41,7 @@ pub fn patient() -> Limits {
         connections: 512,
         head: NEVER,
         arrival: Duration::ZERO,
+        farewell: Duration::ZERO,
         idle: NEVER,
         stuck: NEVER,
         answer: NEVER,

@@ -1,11 +1,17 @@
 //! What clients of HTTP/2 see of a stop.
 
-use crate::server::{Server, TLS, patient};
-use crate::wire::{DATA, END_STREAM, HEADERS, INITIAL_WINDOW_SIZE, WINDOW_UPDATE, Wire, frame};
+use crate::server::{NEVER, Server, TLS, WELL, is_closed, patient};
+use crate::wire::{
+    ACK, DATA, END_STREAM, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, PING, WINDOW_UPDATE, Wire, frame,
+};
+use glue_integration_exporter::http::Limits;
 use glue_integration_exporter::http::scrapes::Scrapes;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::net::SocketAddr;
+use tokio::time::Instant;
 
+/// Of `:status: 200` in the static table.
+const OK: u8 = 0x88;
 const ROOM: u32 = 1 << 30;
 
 /// A client that could take all, were its system's buffer not so small.
@@ -46,4 +52,53 @@ fn the_end_of_an_answer_is_let_out() {
             }
         }
     }
+}
+
+fn used(server: &Server) -> Wire {
+    let mut wire = Wire::open(server, &[]);
+    wire.ask(1, "/-/healthy");
+    assert_eq!(wire.answer(1).0, OK);
+    wire
+}
+
+/// What the client is told of the end: the last request that is answered.
+fn last_stream(wire: &mut Wire) -> u32 {
+    let told = wire.until(&[GOAWAY]).payload;
+    assert_eq!(told[4..8], [0; 4], "it is an error: {told:?}");
+    u32::from_be_bytes([told[0], told[1], told[2], told[3]])
+}
+
+#[test]
+fn clients_without_a_request_are_told() {
+    let limits = Limits {
+        farewell: NEVER,
+        ..patient()
+    };
+    let server = Server::with(TLS, limits, Scrapes::default(), 1);
+    let mut wire = used(&server);
+    server.bench.stop.cancel();
+    // First that there will be an end, so that what has crossed with it is answered, then which request was the last.
+    assert_eq!(last_stream(&mut wire), 0x7fff_ffff);
+    let asked = wire.until(&[PING]);
+    wire.ask(3, "/metrics");
+    assert_eq!(wire.answer(3).0, OK);
+    wire.send(&frame(PING, ACK, 0, &asked.payload)).unwrap();
+    assert_eq!(last_stream(&mut wire), 3);
+    assert!(is_closed(&mut wire.stream));
+}
+
+#[test]
+fn clients_that_do_not_hear_it_are_hardly_waited_for() {
+    let limits = Limits {
+        farewell: Limits::default().farewell,
+        ..patient()
+    };
+    let server = Server::with(TLS, limits, Scrapes::default(), 1);
+    let mut wire = used(&server);
+    let start = Instant::now();
+    server.bench.stop.cancel();
+    assert_eq!(last_stream(&mut wire), 0x7fff_ffff);
+    assert!(is_closed(&mut wire.stream));
+    let took = start.elapsed();
+    assert!(took < WELL, "{took:?}");
 }
