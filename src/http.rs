@@ -165,15 +165,10 @@ async fn accept(listener: Listener, mut pulse: Pulse, server: Arc<Server<impl Ha
         let socket = tokio::select! {
             accepted = listener.accept() => accepted,
             () = pulse.beat() => continue,
-            () = server.stop.cancelled() => return,
+            () = server.stop.cancelled() => break,
         };
         match socket {
-            Ok(socket) => {
-                let place = server.connections.admit();
-                server
-                    .tasks
-                    .spawn(connection(socket, place, Arc::clone(&server)));
-            }
+            Ok(socket) => admit(socket, &server),
             // The client went before its turn came.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
@@ -190,6 +185,21 @@ async fn accept(listener: Listener, mut pulse: Pulse, server: Arc<Server<impl Ha
             }
         }
     }
+    // To the system they are connected, and would be cut.
+    for _ in 0..server.limits.connections {
+        match listener.accept_last() {
+            Ok(socket) => admit(socket, &server),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn admit(socket: Socket, server: &Arc<Server<impl Handler>>) {
+    let place = server.connections.admit();
+    server
+        .tasks
+        .spawn(connection(socket, place, Arc::clone(server)));
 }
 
 async fn connection(socket: Socket, place: Place, server: Arc<Server<impl Handler>>) {

@@ -107,10 +107,18 @@ impl fmt::Display for Address {
 
 /// A bound socket.
 #[derive(Debug)]
-pub enum Listener {
-    Tcp(TcpListener),
+pub struct Listener {
     /// The file goes before the socket: what another process makes at its path in between is not ours.
-    Unix(Option<OwnedPath>, UnixListener),
+    _file: Option<OwnedPath>,
+    socket: Bound,
+    /// It stays when this process ends: who waits to be accepted, the next one takes.
+    outlives: bool,
+}
+
+#[derive(Debug)]
+enum Bound {
+    Tcp(TcpListener),
+    Unix(UnixListener),
 }
 
 /// A connection that was accepted.
@@ -143,11 +151,19 @@ impl Address {
                 tcp(*address, false)?
             }
             Self::Unix(path) => {
-                let (path, listener) = unix::bind(path)?;
-                return Ok(Listener::Unix(Some(path), listener));
+                let (file, listener) = unix::bind(path)?;
+                return Ok(Listener {
+                    _file: Some(file),
+                    socket: Bound::Unix(listener),
+                    outlives: false,
+                });
             }
         };
-        Ok(Listener::Tcp(TcpListener::from_std(tcp)?))
+        Ok(Listener {
+            _file: None,
+            socket: Bound::Tcp(TcpListener::from_std(tcp)?),
+            outlives: false,
+        })
     }
 
     /// Both protocols in one socket, or IPv4 alone where the machine has no IPv6.
@@ -187,16 +203,20 @@ pub fn from_systemd() -> io::Result<Vec<Listener>> {
     let mut passed = ListenFd::from_env();
     let mut listeners = Vec::new();
     for index in 0..passed.len() {
-        let listener = if let Ok(Some(tcp)) = passed.take_tcp_listener(index) {
+        let socket = if let Ok(Some(tcp)) = passed.take_tcp_listener(index) {
             tcp.set_nonblocking(true)?;
-            Listener::Tcp(TcpListener::from_std(tcp)?)
+            Bound::Tcp(TcpListener::from_std(tcp)?)
         } else if let Some(unix) = passed.take_unix_listener(index)? {
             unix.set_nonblocking(true)?;
-            Listener::Unix(None, UnixListener::from_std(unix)?)
+            Bound::Unix(UnixListener::from_std(unix)?)
         } else {
             continue;
         };
-        listeners.push(listener);
+        listeners.push(Listener {
+            _file: None,
+            socket,
+            outlives: true,
+        });
     }
     if listeners.is_empty() {
         return Err(io::Error::new(
@@ -210,26 +230,45 @@ pub fn from_systemd() -> io::Result<Vec<Listener>> {
 impl Listener {
     /// Waits for a connection.
     pub async fn accept(&self) -> io::Result<Socket> {
-        match self {
-            Self::Tcp(listener) => {
-                let (socket, _) = listener.accept().await?;
-                // An error means that the client has gone, which is found out later as well.
-                let _ = SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER_BYTES);
-                // A page's last segment should not wait for an acknowledgement.
-                let _ = socket.set_nodelay(true);
-                Ok(Socket::Tcp(socket))
+        match &self.socket {
+            Bound::Tcp(listener) => Ok(Socket::tcp(listener.accept().await?.0)),
+            Bound::Unix(listener) => Ok(Socket::Unix(listener.accept().await?.0)),
+        }
+    }
+
+    /// A connection that would be lost with this socket; none is waited for.
+    ///
+    /// # Errors
+    /// Above all if there is none.
+    pub fn accept_last(&self) -> io::Result<Socket> {
+        if self.outlives {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        // What tokio knows of the socket may be older.
+        let accept = |listener: SockRef<'_>| {
+            let (socket, _) = listener.accept()?;
+            socket.set_nonblocking(true)?;
+            Ok::<_, io::Error>(socket)
+        };
+        match &self.socket {
+            Bound::Tcp(listener) => {
+                let socket = accept(SockRef::from(listener))?.into();
+                Ok(Socket::tcp(TcpStream::from_std(socket)?))
             }
-            Self::Unix(_, listener) => Ok(Socket::Unix(listener.accept().await?.0)),
+            Bound::Unix(listener) => {
+                let socket = accept(SockRef::from(listener))?.into();
+                Ok(Socket::Unix(UnixStream::from_std(socket)?))
+            }
         }
     }
 
     /// The address that is really bound.
     pub fn address(&self) -> String {
-        match self {
-            Self::Tcp(listener) => listener
+        match &self.socket {
+            Bound::Tcp(listener) => listener
                 .local_addr()
                 .map_or_else(|error| error.to_string(), |address| address.to_string()),
-            Self::Unix(_, listener) => listener
+            Bound::Unix(listener) => listener
                 .local_addr()
                 .ok()
                 .and_then(|address| Some(format!("unix:{}", address.as_pathname()?.display())))
@@ -239,6 +278,14 @@ impl Listener {
 }
 
 impl Socket {
+    fn tcp(socket: TcpStream) -> Self {
+        // An error means that the client has gone, which is found out later as well.
+        let _ = SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER_BYTES);
+        // A page's last segment should not wait for an acknowledgement.
+        let _ = socket.set_nodelay(true);
+        Self::Tcp(socket)
+    }
+
     /// Whoever is at the other end is on this machine, and was let in by the file system.
     pub fn is_unix(&self) -> bool {
         matches!(self, Self::Unix(_))

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
@@ -197,12 +196,7 @@ fn it_serves_on_the_socket_that_systemd_passes() {
     let setup = Setup::new(&sim, ONE_SCOPE);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().to_string();
-    let binary = env!("CARGO_BIN_EXE_glue-integration-exporter");
-    // The shell moves the socket from its standard input to descriptor 3 and becomes the exporter.
-    let script = "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" --web.systemd-socket 3<&0 </dev/null";
-    let mut command = setup.command("/bin/sh", &["-c", script, binary]);
-    command.stdin(OwnedFd::from(listener));
-    let process = Process::of(command);
+    let process = setup.passed(listener.into());
     assert_eq!(process.addresses(1)[0], addr);
     assert_eq!(request(&addr, "GET", "/metrics", "").status, 200);
     process.signal(Signal::TERM);

@@ -2,9 +2,10 @@
 
 use glue_integration_exporter::simulator::{Fault, FaultKind, On, World};
 use rustix::process::Signal;
+use std::net::{TcpListener, TcpStream};
 
 use crate::exposition::Scrape;
-use crate::support::{ONE_SCOPE, Process, STOP, Setup, connect, simulator, until};
+use crate::support::{Client, ONE_SCOPE, Process, STOP, Setup, connect, simulator, until};
 
 fn stops_well(process: Process, signal: Signal) {
     process.signal(signal);
@@ -63,6 +64,51 @@ fn a_scrape_that_waits_for_the_first_poll_is_answered_at_a_stop() {
     assert!(Scrape::of(&answer.body).names_with("aws_glue_").is_empty());
     let ended = daemon.process.ended(STOP);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+const GET: &str = "GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// Clients that came, and asked, while the process could not turn to them, which then hears of the stop at the same time.
+fn come_with_the_stop(process: &Process, addr: &str) -> Vec<Client<TcpStream>> {
+    process.signal(Signal::STOP);
+    let mut clients: Vec<Client<TcpStream>> = (0..20).map(|_| connect(addr)).collect();
+    for client in &mut clients {
+        client.send(GET);
+    }
+    process.signal(Signal::TERM);
+    process.signal(Signal::CONT);
+    clients
+}
+
+#[test]
+fn who_waits_to_be_accepted_at_a_stop_is_answered() {
+    let sim = simulator(World::generated(1));
+    let daemon = Setup::new(&sim, ONE_SCOPE).daemon(&[]);
+    for mut client in come_with_the_stop(&daemon.process, &daemon.addr) {
+        assert_eq!(client.answer().status, 200);
+    }
+    let ended = daemon.process.ended(STOP);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[test]
+fn who_waits_at_a_socket_of_systemd_is_answered_by_the_next_process() {
+    let sim = simulator(World::generated(1));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let start = || {
+        let process = setup.passed(listener.try_clone().unwrap().into());
+        assert_eq!(process.addresses(1)[0], addr);
+        process
+    };
+    let first = start();
+    let clients = come_with_the_stop(&first, &addr);
+    assert_eq!(first.ended(STOP).code, Some(0));
+    let _next = start();
+    for mut client in clients {
+        assert_eq!(client.answer().status, 200);
+    }
 }
 
 #[test]

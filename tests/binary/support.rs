@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -158,6 +159,16 @@ impl Setup {
     /// Until it ends by itself.
     pub fn run(&self, args: &[&str]) -> Ended {
         self.start(args).ended(SOON)
+    }
+
+    /// The daemon on this socket, passed as systemd passes it.
+    pub fn passed(&self, listener: OwnedFd) -> Process {
+        let binary = env!("CARGO_BIN_EXE_glue-integration-exporter");
+        // The shell moves the socket from its standard input to descriptor 3 and becomes the exporter.
+        let script = "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" --web.systemd-socket 3<&0 </dev/null";
+        let mut command = self.command("/bin/sh", &["-c", script, binary]);
+        command.stdin(listener);
+        Process::of(command)
     }
 
     /// The daemon on a free port of its own, with further flags.
