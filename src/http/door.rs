@@ -6,7 +6,7 @@ use super::rate::Bucket;
 use crate::config::Mistakes;
 use crate::config::web::{FileIdentity, Loaded, ReadFile, WebConfig, mistake_of_file};
 use aws_lc_rs::error::Unspecified;
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -112,10 +112,15 @@ impl Door {
         }
     }
 
-    /// Adds what every answer is to have.
+    /// Adds what every answer is to have. What it has of its own it keeps, as with the toolkit, which adds before it answers.
     pub fn add_headers(&self, headers: &mut HeaderMap) {
         for (name, value) in &self.current().headers {
-            headers.insert(name, value.clone());
+            // Browsers keep all policies that there are.
+            if name == CONTENT_SECURITY_POLICY {
+                headers.append(name, value.clone());
+            } else {
+                headers.entry(name).or_insert_with(|| value.clone());
+            }
         }
     }
 

@@ -234,6 +234,34 @@ fn headers_are_those_of_the_file() {
 }
 
 #[test]
+fn headers_of_the_file_do_not_take_the_place_of_the_page_s_own() {
+    let web = "http_server_config:\n  headers:\n    X-Content-Type-Options: nosniff\n    X-Frame-Options: sameorigin\n    \
+        Content-Security-Policy: frame-ancestors 'self'\n";
+    let server = Server::start(&(TLS.to_owned() + web));
+    for (path, own) in [
+        ("/", &["default-src 'none'; script-src 'self'"][..]),
+        ("/api/v1/scopes", &["default-src 'none'; frame-ancestors"]),
+        ("/metrics", &[]),
+    ] {
+        let answer = server.client().get(&server.addr, path, "").unwrap();
+        assert_eq!(answer.status, 200, "{path}");
+        let values = |name: &str| -> Vec<&str> {
+            let lines = answer.head.lines();
+            lines.filter_map(|line| line.strip_prefix(name)).collect()
+        };
+        // Browsers keep every one of them.
+        let policies = values("content-security-policy: ");
+        assert_eq!(policies.len(), own.len() + 1, "{path}: {policies:?}");
+        for (policy, own) in policies.iter().zip(own) {
+            assert!(policy.starts_with(own), "{path}: {policies:?}");
+        }
+        assert_eq!(policies.last(), Some(&"frame-ancestors 'self'"));
+        assert_eq!(values("x-content-type-options: "), ["nosniff"], "{path}");
+        assert_eq!(values("x-frame-options: "), ["sameorigin"], "{path}");
+    }
+}
+
+#[test]
 fn a_client_that_goes_leaves_nothing_behind() {
     let server = Server::start(&users(&[("alice", "secret", 6)]));
     for n in 0..100 {
