@@ -149,6 +149,9 @@ impl Door {
             Ok(config) if config.tls.is_none() && before.config.tls.is_some() => {
                 refused("has no `tls_server_config` any more; TLS ends only with a restart")
             }
+            Ok(config) if config.users.is_empty() && !before.config.users.is_empty() => refused(
+                "names none of the `basic_auth_users` any more; passwords end only with a restart",
+            ),
             other => other,
         };
         match config {

@@ -100,11 +100,42 @@ fn a_change_holds_for_connections_that_are_there() {
     };
     assert_eq!(ask(), 200);
     let hash = bcrypt::hash("secret", 4).unwrap();
-    server.write("web.yml", &format!("basic_auth_users: {{alice: {hash}}}"));
+    let users = format!("basic_auth_users: {{alice: {hash}}}\n");
+    server.write("web.yml", &users);
     until("a password is asked for", || ask() == 401);
-    server.write("web.yml", "rate_limit: {interval: 1h, burst: 1}");
-    until("none is asked for any more", || ask() == 200);
-    assert_eq!(ask(), 429);
+    server.write("web.yml", &(users + "rate_limit: {interval: 1h, burst: 1}"));
+    until("the limit holds", || ask() == 429);
+}
+
+#[test]
+fn passwords_do_not_end_without_a_restart() {
+    let hash = bcrypt::hash("secret", 4).unwrap();
+    let user = |name: &str| format!("basic_auth_users: {{{name}: {hash}}}\n");
+    let server = Server::start(&(TLS.to_owned() + &user("alice")));
+    let status = || {
+        let answer = server.client().get(&server.addr, "/metrics", "");
+        answer.unwrap().status
+    };
+    for (n, without) in ["", "basic_auth_users:\n", "basic_auth_users: {}\n"]
+        .into_iter()
+        .enumerate()
+    {
+        server.write("web.yml", &format!("{TLS}{without}# {n}\n"));
+        until("it was refused", || outcomes(&server)[1] == n + 1);
+        assert_eq!(status(), 401);
+    }
+    let refused = server.runtime().block_on(server.door.reread());
+    let told = refused.unwrap_err().to_string();
+    assert!(
+        told.ends_with(
+            "web.yml: names none of the `basic_auth_users` any more; passwords end only with a restart"
+        ),
+        "{told}"
+    );
+    // Another user is no less protection.
+    server.write("web.yml", &(TLS.to_owned() + &user("bob")));
+    until("it was read", || outcomes(&server)[0] == 1);
+    assert_eq!(status(), 401);
 }
 
 #[test]
