@@ -273,10 +273,16 @@ impl Reader {
             return users;
         };
         for (n, (name, hash)) in entries.iter().enumerate() {
-            let Node::Text(name) = name else {
-                let text = format!("a user name is {}, not text; put it in quotes", name.kind());
-                self.mistake(&at.key(n), text);
-                continue;
+            let name = match name {
+                Node::Text(name) => name,
+                // As Go takes it. Of others it is not known how they were written: `1.10` is the number 1.1.
+                Node::Number(name) if name.bytes().all(|byte| byte.is_ascii_digit()) => name,
+                _ => {
+                    let text =
+                        format!("a user name is {}, not text; put it in quotes", name.kind());
+                    self.mistake(&at.key(n), text);
+                    continue;
+                }
             };
             let shown: String = name.chars().flat_map(char::escape_debug).collect();
             let at = at.entry(n, &shown);
