@@ -43,6 +43,7 @@ fn directory() -> TempDir {
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
     )
     .unwrap();
+    fs::copy("tests/web-config/v1.crt", path("v1.crt")).unwrap();
     fs::create_dir(path("directory")).unwrap();
     directory
 }

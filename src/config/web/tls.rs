@@ -13,6 +13,8 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{Error, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 use std::path::Path;
 use std::sync::Arc;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 
 const TLS: &[&str] = &[
     "cert",
@@ -114,7 +116,19 @@ impl Reader {
         certificate: Given<Pem>,
     ) -> Option<Vec<CertificateDer<'static>>> {
         match certificate {
-            Given::Right(pem, _) => self.certificates(&pem),
+            Given::Right(pem, at) => {
+                let chain = self.certificates(&pem)?;
+                // What cannot be read here, rustls tells better.
+                let first = chain.first().map(|first| Certificate::from_der(first));
+                if let Some(Ok(first)) = first
+                    && first.tbs_certificate().version() != x509_cert::Version::V3
+                {
+                    let wrong = "has a certificate of an older version of X.509, without extensions such as names; allowed: X.509 v3";
+                    self.mistake(&at, format!("{}{wrong}", pem.subject));
+                    return None;
+                }
+                Some(chain)
+            }
             Given::Absent => {
                 self.mistake(&fields.at, "there is neither `cert` nor `cert_file`");
                 None
