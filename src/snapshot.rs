@@ -67,7 +67,7 @@ pub struct Integration {
     pub source_arn: String,
     pub target_arn: String,
     pub status: Status,
-    /// What AWS sent as a status that is unknown, for a log line about it.
+    /// What AWS sent as a status that is unknown; none of one that is known, or if it sent none.
     pub status_text: Option<String>,
     /// Unix time in seconds.
     pub created: Option<f64>,

@@ -442,7 +442,7 @@ async fn a_row_has_its_values_with_their_types_and_no_property_of_the_source() {
         "arn": arn(1), "name": "orders", "tags": {"tag_team": "data"}, "account": "111122223333", "region": "eu-west-1",
         "source_arn": "arn:aws:dynamodb:eu-west-1:111122223333:table/orders", "source_service": "dynamodb",
         "target_arn": "arn:aws:glue:eu-west-1:111122223333:database/lake", "target_service": "glue",
-        "status": "FAILED", "status_text": "FAILED", "status_since": "2026-11-21T22:26:40.000Z", "problem": "failed",
+        "status": "FAILED", "status_text": null, "status_since": "2026-11-21T22:26:40.000Z", "problem": "failed",
         "created": "2026-11-20T22:26:40.000Z", "refresh_interval_seconds": 3600, "continuous_sync": true,
         "target_namespace": "lake", "errors": [{"code": "Code", "message": "<\"message\">"}, {"code": null, "message": null}],
         "scopes": [{"scope": "lake", "region": "eu-west-1"}], "seen": "2026-11-21T22:26:40.000Z", "old": false,

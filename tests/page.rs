@@ -461,6 +461,38 @@ async fn filters_say_what_they_leave_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_states_can_be_searched_for_as_the_page_calls_them() {
+    let yaml = format!(
+        "scopes: [{{name: lake, regions: [eu-west-1], stale_after: 1d, integration_arns: ['{}'], target_arns: ['{}']}}]",
+        arn(99),
+        integration("", Status::Active).target_arn
+    );
+    let statuses = Status::ALL.into_iter().zip(0..);
+    let integrations = statuses.map(|(status, number)| integration(&arn(number), status));
+    let (bench, _account) = polled(&yaml, integrations.collect()).await;
+    let names = |query: &str| {
+        let page = Page::of(&bench, query);
+        page.names()
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    for (number, status) in Status::ALL.into_iter().enumerate() {
+        let query = format!("q={}", status.as_str());
+        assert_eq!(names(&query), [arn(number)], "{query}");
+        let query = query.to_lowercase();
+        assert_eq!(names(&query), [arn(number)], "{query}");
+    }
+    assert_eq!(names("q=needs+attention"), [arn(6)]);
+    assert_eq!(names("q=missing"), [arn(99)]);
+    assert_eq!(names("q=paused"), [arn(7)], "what AWS sent");
+    assert_eq!(names("q=stuck"), [arn(0)], "created a day ago");
+    advance(Duration::from_secs(3601)).await;
+    assert_eq!(names("q=stuck"), [0, 2, 4].map(arn));
+    assert_eq!(names("q=stuck+deleting"), [arn(4)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_mistake_in_the_address_is_told_and_hides_nothing() {
     let (bench, _account) = polled(ONE, vec![integration(&arn(1), Status::Failed)]).await;
     for (query, told) in [

@@ -1,9 +1,9 @@
 //! What a reader has chosen to see, as the URL of the page says it, and links to something else.
 
 use super::Part;
-use crate::listing::Entry;
 use crate::listing::filter::{Filter, State, Trouble};
 use crate::listing::query::{Refused, any_of, link, parameters};
+use crate::listing::{Entry, Problem};
 use crate::snapshot::{Snapshot, Status};
 use memchr::memmem::Finder;
 
@@ -104,15 +104,15 @@ impl Asked {
         let words = folded(&self.search);
         let words: Vec<Finder<'_>> = words.split_whitespace().map(Finder::new).collect();
         let mut text = String::new();
-        let has_words = |entry: Entry<'_>, text: &mut String| {
-            searched(entry, text);
+        let has_words = |part: Part, entry: Entry<'_>, text: &mut String| {
+            searched(part, entry, text);
             words
                 .iter()
                 .all(|word| word.find(text.as_bytes()).is_some())
         };
         all.iter()
             .filter(|(_, entry)| self.filter.fits_elsewhere(*entry, snapshot))
-            .filter(|(_, entry)| words.is_empty() || has_words(*entry, &mut text))
+            .filter(|(part, entry)| words.is_empty() || has_words(*part, *entry, &mut text))
             .copied()
             .collect()
     }
@@ -255,7 +255,7 @@ impl Asked {
 }
 
 /// What is searched of a row: what it shows.
-fn searched(entry: Entry<'_>, text: &mut String) {
+fn searched(part: Part, entry: Entry<'_>, text: &mut String) {
     text.clear();
     let mut add = |part: &str| {
         text.push_str(part);
@@ -263,10 +263,17 @@ fn searched(entry: Entry<'_>, text: &mut String) {
     };
     add(entry.arn());
     add(entry.name());
+    add(State::of(entry).as_str());
+    if part == Part::Wrong(Problem::Stuck) {
+        add(Trouble::Stuck.as_str());
+    }
     if let Some(integration) = entry.integration() {
         add(&integration.source_arn);
         add(&integration.target_arn);
-        add(integration.status_text.as_deref().unwrap_or_default());
+    }
+    if let Entry::Shown(shown, _) = entry {
+        let unknown = shown.integration.status_text.as_deref();
+        add(unknown.unwrap_or_default());
     }
     for error in entry.errors() {
         add(error.code.as_deref().unwrap_or_default());

@@ -228,7 +228,8 @@ pub fn integration(arn: &str, status: Status) -> Integration {
         source_arn: "arn:aws:dynamodb:eu-west-1:111122223333:table/orders".to_owned(),
         target_arn: "arn:aws:glue:eu-west-1:111122223333:database/lake".to_owned(),
         status,
-        status_text: Some(status.as_str().to_owned()),
+        // As what is read of AWS's answers: only what is not known keeps its text.
+        status_text: (status == Status::Unknown).then(|| "PAUSED".to_owned()),
         created: Some(START - 86_400.0),
         refresh_interval: Some(Duration::from_secs(3600)),
         continuous_sync: Some(true),

@@ -123,6 +123,11 @@ def filters(browser, url):
     page.locator("#q").press("Control+a")
     page.locator("#q").press("Delete")
     wait_for("all come back", lambda: rows(page) == everything, 10)
+    for state in ["failed", "missing", "needs_attention"]:
+        page.locator("#q").fill(state)
+        wait_for(f"what is {state} is found by that word", lambda: f"q={state}" in address(page) and state.upper() in page.locator("#wrong h3").first.inner_text().upper(), 10)
+    page.locator("#q").fill("")
+    wait_for("all come back again", lambda: rows(page) == everything, 10)
     page.locator("#c-ACTIVE").click()
     page.wait_for_load_state()
     check("a count is a filter", len(rows(page)) == 5 and "status=ACTIVE" in address(page), rows(page))
