@@ -6,22 +6,53 @@
   const PATIENCE = 10_000;
   const TYPING = 250;
 
-  const state = { asking: null, timer: null, answered: document.querySelector("#as-of time").textContent };
+  // `gone` has what one list has lost and another may want.
+  const state = { asking: null, timer: null, answered: document.querySelector("#as-of time").textContent, gone: new DocumentFragment() };
 
   const seconds = () => Number(document.documentElement.dataset.refresh || 0);
+
+  /** Puts in what has changed. Whatever had to be moved for it is focused and selected again if it was. */
+  function renew(page) {
+    const focused = document.activeElement;
+    const selection = getSelection();
+    const { anchorNode, anchorOffset, focusNode, focusOffset, isCollapsed } = selection;
+    const within = (node, offset) => Math.min(offset, (node.data ?? node.childNodes).length);
+    state.gone.replaceChildren();
+    for (const part of ["#as-of", "#main", "footer"]) change(document.querySelector(part), page.querySelector(part));
+    if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
+    const lost = selection.anchorNode !== anchorNode || selection.focusNode !== focusNode;
+    if (!isCollapsed && lost && anchorNode.isConnected && focusNode.isConnected)
+      selection.setBaseAndExtent(anchorNode, within(anchorNode, anchorOffset), focusNode, within(focusNode, focusOffset));
+  }
 
   /** Makes `before` like `after`, element by element, those with an id by their ids. */
   function change(before, after) {
     if (before.isEqualNode(after)) return;
     attributes(before, after);
+    const places = new Map([...after.children].map((child, place) => [child.id, place]).filter(([id]) => id));
     const known = new Map();
-    for (const child of before.children) if (child.id) known.set(child.id, child);
+    for (const child of [...before.children].filter((child) => child.id)) {
+      if (places.has(child.id)) {
+        known.set(child.id, child);
+      } else {
+        // Out of the way of those behind it: they need not move. It may be wanted in another list.
+        state.gone.append(child);
+      }
+    }
+    const still = unmoved([...known.values()], places);
     let here = before.firstChild;
     for (const wanted of [...after.childNodes]) {
-      const same = wanted.id ? known.get(wanted.id) : fits(here, wanted) ? here : null;
+      const same = wanted.id ? (known.get(wanted.id) ?? elsewhere(wanted)) : fits(here, wanted) ? here : null;
       if (!same) {
-        before.insertBefore(document.importNode(wanted, true), here);
+        const made = before.insertBefore(document.importNode(wanted), here);
+        if (made.nodeType === Node.ELEMENT_NODE) change(made, wanted);
         continue;
+      }
+      // What has an id and stands before it moves when it is its turn.
+      while (still.has(same) && here !== same) {
+        const next = here.nextSibling;
+        if (!here.id) here.remove();
+        here = next;
       }
       if (same === here) here = here.nextSibling;
       else before.insertBefore(same, here);
@@ -33,6 +64,23 @@
       here.remove();
       here = next;
     }
+  }
+
+  /** The most of `children` that stand in the order of `places` already: what is moved loses focus and selection. */
+  function unmoved(children, places) {
+    const runs = [];
+    for (const child of children) {
+      let before = [];
+      for (const run of runs) if (run.length > before.length && places.get(run.at(-1).id) < places.get(child.id)) before = run;
+      runs.push([...before, child]);
+    }
+    return new Set(runs.reduce((longest, run) => (run.length > longest.length ? run : longest), []));
+  }
+
+  /** A row that was in another list. */
+  function elsewhere(wanted) {
+    const found = state.gone.getElementById(wanted.id) ?? document.getElementById(wanted.id);
+    return found?.nodeName === wanted.nodeName ? found : null;
   }
 
   function fits(here, wanted) {
@@ -80,7 +128,7 @@
       document.title = page.title;
       attributes(document.documentElement, page.documentElement);
       document.querySelector("link[rel=icon]").href = page.querySelector("link[rel=icon]").getAttribute("href");
-      for (const part of ["#as-of", "#main", "footer"]) change(document.querySelector(part), page.querySelector(part));
+      renew(page);
       state.answered = page.querySelector("#as-of time").textContent;
       document.querySelector("#lost").hidden = true;
     } catch (error) {

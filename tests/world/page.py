@@ -256,6 +256,73 @@ def refreshing(browser, exporter):
     watched.done("refreshing")
 
 
+ROW = "arn => [...document.querySelectorAll('.rows > li')].find(row => row.querySelector('.arn').textContent === arn)"
+
+
+def keeping(browser, exporter):
+    """Rows come, go, change lists and change places while one is focused and text of another is selected."""
+    replace_world([integration(number, "ACTIVE") for number in range(10)] + [integration(30, "FAILED"), integration(31, "FAILED")])
+    watched = Watched(browser, exporter.url)
+    page = watched.page
+    wait_for("all are shown", lambda: len(rows(watched.open())) == 12)
+
+    def section(number):
+        return page.evaluate(f"arn => ({ROW})(arn)?.closest('section').id", arn(number))
+
+    def wait(what, changed):
+        """Until the page shows a change; it asks each second for it."""
+        def shown():
+            page.evaluate("document.documentElement.dataset.refresh = '1'; document.dispatchEvent(new Event('visibilitychange'))")
+            page.wait_for_timeout(300)
+            return changed()
+
+        wait_for(what, shown, 30)
+
+    def select(number):
+        page.evaluate(f"""arn => {{
+            window.selected = ({ROW})(arn).querySelector('.arn').firstChild;
+            getSelection().setBaseAndExtent(window.selected, 4, window.selected, window.selected.length);
+        }}""", arn(number))
+
+    def is_kept(what, number, blurs):
+        """The row of `number` is focused, has been all the time, and is open; what was selected is, in the same row."""
+        state = page.evaluate(f"""arn => ({{
+            focused: document.activeElement === ({ROW})(arn).querySelector('summary'), same: document.activeElement === window.focused,
+            open: ({ROW})(arn).querySelector('details').open, blurs: window.blurs, text: getSelection().toString(),
+            selected: getSelection().anchorNode === window.selected && getSelection().focusNode === window.selected,
+        }})""", arn(number))
+        text = page.evaluate("window.selected.data.slice(4)")
+        check(what, state == {"focused": True, "same": True, "open": True, "blurs": blurs, "text": text, "selected": True}, state)
+
+    page.evaluate(f"""([focused, opened]) => {{
+        ({ROW})(opened).querySelector('details').open = true;
+        window.focused = ({ROW})(focused).querySelector('summary');
+        window.focused.parentElement.open = true;
+        window.focused.focus();
+        window.blurs = 0;
+        window.focused.addEventListener('blur', () => window.blurs += 1);
+    }}""", [arn(5), arn(6)])
+    select(6)
+    check("an integration goes", control("DELETE", control_path(arn(1)))[0] == 204)
+    check("one fails", control("PATCH", control_path(arn(2)), {"Status": "FAILED"})[0] == 204)
+    wait("they go, and change lists", lambda: section(1) is None and section(2) == "wrong")
+    is_kept("focus and selection stay when rows before them go", 5, 0)
+    select(30)
+    # What needs attention stands behind what has failed.
+    check("the first becomes the last", control("PATCH", control_path(arn(2)), {"Status": "NEEDS_ATTENTION"})[0] == 204)
+    wait("they change places", lambda: page.locator("#wrong .facts .arn").evaluate_all("all => all.map(one => one.textContent).filter(text => text.includes(':integration:'))") == [arn(30), arn(31), arn(2)])
+    is_kept("focus and selection stay when others change places", 5, 0)
+    # From the first list to the second, and back: what is taken out on its way is focused and selected again.
+    select(6)
+    for status, list_id in (("SYNCING", "moving"), ("ACTIVE", "well")):
+        for number in (5, 6):
+            check("a status changes", control("PATCH", control_path(arn(number)), {"Status": status})[0] == 204)
+        wait(f"they go to the list {list_id}", lambda: section(5) == section(6) == list_id)
+        page.evaluate("window.blurs = 0")
+        is_kept(f"focus, selection and what is open go with a row to the list {list_id}", 5, 0)
+    watched.done("keeping")
+
+
 def hostile(browser, exporter):
     errors = [{"ErrorCode": text[:128], "ErrorMessage": (text * 2048)[:2048]} for text in ATTACKS]
     attacks = [
@@ -367,6 +434,7 @@ def main():
         browser = playwright.chromium.launch(executable_path=chromium)
         of_the_demo(browser)
         refreshing(browser, exporter)
+        keeping(browser, exporter)
         hostile(browser, exporter)
         blind(browser, exporter)
         many(browser, exporter)
