@@ -278,12 +278,12 @@ fn integration_row<'a>(entry: Entry<'a>, snapshot: &'a Snapshot, now: f64) -> In
     let text = |text: &'a str| Some(text).filter(|text| !text.is_empty());
     let source = integration.map_or("", |integration| &integration.source_arn);
     let target = integration.map_or("", |integration| &integration.target_arn);
-    let (naming, sighting) = match entry {
-        Entry::Shown(shown, sighting) => (Some(&shown.naming), Some(sighting)),
-        Entry::Missing(_) => (None, None),
+    let naming = match entry {
+        Entry::Shown(shown, _) => Some(&shown.naming),
+        Entry::Missing(_) => None,
     };
     let tags = naming.iter().flat_map(|naming| &naming.tags);
-    let described = integration.filter(|_| sighting.is_some());
+    let described = integration.filter(|_| naming.is_some());
     let status_since = match entry {
         Entry::Shown(shown, _) => Some(shown.status_since).filter(|since| *since > 0.0),
         Entry::Missing(missing) => missing.since,
@@ -325,8 +325,8 @@ fn integration_row<'a>(entry: Entry<'a>, snapshot: &'a Snapshot, now: f64) -> In
                 region: &scope.region,
             })
             .collect(),
-        seen: sighting.and_then(|sighting| rfc3339(sighting.seen)),
-        old: sighting.is_some_and(|sighting| sighting.old),
+        seen: rfc3339(entry.seen()),
+        old: entry.is_old(),
     }
 }
 

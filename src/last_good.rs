@@ -378,7 +378,7 @@ impl LastGood {
                     let absent = known.sights.is_empty()
                         && known
                             .complete
-                            .is_some_and(|complete| lasts(complete + scope.stale_after));
+                            .is_some_and(|complete| lasts(complete.at + scope.stale_after));
                     *configured.entry(one_spelling(arn.as_str())).or_default() |= absent;
                 }
             }

@@ -102,6 +102,22 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// When AWS said so, in Unix seconds.
+    pub fn seen(self) -> f64 {
+        match self {
+            Self::Shown(_, sighting) => sighting.seen,
+            Self::Missing(missing) => missing.seen,
+        }
+    }
+
+    /// AWS said so in an earlier poll than the last, of the scope that it said it to.
+    pub fn is_old(self) -> bool {
+        match self {
+            Self::Shown(_, sighting) => sighting.old,
+            Self::Missing(missing) => missing.old,
+        }
+    }
+
     /// What AWS lists now.
     pub fn errors(self) -> &'a [IntegrationError] {
         match self {

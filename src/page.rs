@@ -160,12 +160,8 @@ impl View<'_> {
             })
             .collect();
         let unpolled = polled().filter(Option::is_none).count();
-        let old = snapshot
-            .details
-            .sightings
-            .iter()
-            .filter(|sighting| sighting.old);
-        let oldest = old.clone().map(|sighting| sighting.seen).reduce(f64::min);
+        let old = all.iter().filter(|(_, entry)| entry.is_old());
+        let oldest = old.clone().map(|(_, entry)| entry.seen()).reduce(f64::min);
         let old = old.count();
         let all_well = wrong + failing.len() + unpolled + old == 0 && !snapshot.scopes.is_empty();
         let row = |place: &usize| ScopeRow::of(self, *place);

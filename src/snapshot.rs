@@ -304,6 +304,10 @@ pub struct Missing {
     pub arn: String,
     /// When this exporter first got that answer, in Unix seconds; none if another scope's answer is all that there is.
     pub since: Option<f64>,
+    /// When AWS last answered so: Unix time in seconds.
+    pub seen: f64,
+    /// Not in the last poll of the scope that AWS answered so, but in an earlier one.
+    pub old: bool,
     /// What it was before, if this exporter saw it.
     pub last: Option<Arc<Integration>>,
     /// What it was called; empty if that is not known.

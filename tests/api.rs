@@ -465,7 +465,10 @@ async fn a_row_has_its_values_with_their_types_and_no_property_of_the_source() {
         (&missing["status"], &missing["problem"]),
         (&json!("MISSING"), &json!("missing"))
     );
-    assert_eq!(missing["seen"], Value::Null);
+    assert_eq!(
+        (&missing["seen"], &missing["old"]),
+        (&json!("2026-11-21T22:26:40.000Z"), &json!(false))
+    );
     let scopes = list(&bench, "/api/v1/scopes", "");
     let lake = json!({
         "scope": "lake", "region": "eu-west-1", "interval_seconds": 60.0, "up": true, "stale": false,
@@ -482,6 +485,36 @@ async fn a_row_has_its_values_with_their_types_and_no_property_of_the_source() {
     assert_eq!(
         (&sea["names_up"], &sea["names_failure"]),
         (&json!(false), &failed)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_missing_is_as_old_as_the_answer_of_aws() {
+    let yaml = format!(
+        "scopes: [{{name: lake, regions: [eu-west-1], stale_after: 1d, integration_arns: ['{}']}}]",
+        arn(9)
+    );
+    let watches = watches(&yaml);
+    let account = Account::new();
+    let bench = Bench::new(&watches);
+    let mut poller = bench.poller(&watches[0], &account);
+    poller.poll().await;
+    let row = || list(&bench, "/api/v1/integrations", "")["items"][0].clone();
+    let at = |row: &Value| ["status_since", "seen", "old"].map(|name| row[name].clone());
+    let first = json!("2026-11-21T22:26:40.000Z");
+    assert_eq!(at(&row()), [first.clone(), first.clone(), json!(false)]);
+    advance(Duration::from_secs(60)).await;
+    poller.poll().await;
+    let second = json!("2026-11-21T22:27:40.000Z");
+    assert_eq!(at(&row()), [first.clone(), second.clone(), json!(false)]);
+    account.set(Behaviour::Fail(Reason::Timeout));
+    advance(Duration::from_secs(60)).await;
+    poller.poll().await;
+    assert_eq!(at(&row()), [first, second, json!(true)]);
+    let scope = &list(&bench, "/api/v1/scopes", "")["items"][0];
+    assert_eq!(
+        (&scope["up"], &scope["stale"]),
+        (&json!(false), &json!(true))
     );
 }
 

@@ -344,6 +344,82 @@ async fn nobody_takes_old_data_for_new() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_takes_an_old_answer_that_there_is_none_for_a_new_one() {
+    let gone = arn(1);
+    let of_scope = |name: &str| {
+        format!(
+            "{{name: {name}, regions: [eu-west-1], stale_after: 1h, integration_arns: ['{gone}']}}"
+        )
+    };
+    let yaml = format!("scopes: [{}, {}]", of_scope("lake"), of_scope("sea"));
+    let watches = watches(&yaml);
+    let account = Account::new();
+    let bench = Bench::new(&watches);
+    let mut pollers: Vec<_> = watches
+        .iter()
+        .map(|watch| bench.poller(watch, &account))
+        .collect();
+    let fresh = |page: &Page, ago: &str| {
+        let row = page.row(&gone);
+        assert!(
+            !row.contains("old data") && !page.0.contains("id=\"old\""),
+            "{row}"
+        );
+        let answered = row.part_of("<dt>Configured in</dt>");
+        assert!(
+            answered.contains("sea in eu-west-1; AWS answered <time"),
+            "{row}"
+        );
+        assert!(answered.contains(ago), "{ago} in {answered}");
+    };
+    for poller in &mut pollers {
+        poller.poll().await;
+    }
+    fresh(&Page::of(&bench, ""), "(0 s ago)");
+    // One of two is answered anew: that is what counts.
+    advance(Duration::from_secs(600)).await;
+    pollers[1].poll().await;
+    account.set(Behaviour::Fail(Reason::AccessDenied));
+    advance(Duration::from_secs(60)).await;
+    pollers[0].poll().await;
+    fresh(&Page::of(&bench, ""), "(1 min ago)");
+    // None is: the answer is of then, and says so.
+    advance(Duration::from_secs(60)).await;
+    pollers[1].poll().await;
+    let says_so = |page: &Page, ago: &str| {
+        let old = page.part("id=\"old\"", "</div>");
+        assert!(
+            old.contains("What is shown of 1 integration is old.") && old.contains(ago),
+            "{old}"
+        );
+        let row = page.row(&gone);
+        assert!(
+            row.contains("old data") && row.part_of("<dt>Configured in</dt>").contains(ago),
+            "{row}"
+        );
+    };
+    let page = Page::of(&bench, "");
+    says_so(&page, "(2 min ago)");
+    for scope in ["lake", "sea"] {
+        let scope = page.part(&format!("id=\"s-{scope}/eu-west-1\""), "</tr>");
+        assert!(scope.contains("failing, shows old data"), "{scope}");
+    }
+    // A process that has not polled knows it from the one before.
+    let later = Bench::with_clock(&watches, bench.clock.clone());
+    later.board.restore(bench.board.stored());
+    says_so(&Page::of(&later, ""), "(2 min ago)");
+    // Once it is too old to be shown there is nothing to be marked.
+    advance(Duration::from_secs(3600)).await;
+    for poller in &mut pollers {
+        poller.poll().await;
+    }
+    let page = Page::of(&bench, "");
+    assert!(!page.0.contains(&gone) && !page.0.contains("id=\"old\""));
+    let scope = page.part("id=\"s-lake/eu-west-1\"", "</tr>");
+    assert!(scope.contains("failing<"), "{scope}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_scope_says_when_it_is_polled_next() {
     let yaml = "polling: {interval: 60s}\nscopes: [{name: lake, regions: [eu-west-1]}]";
     let watches = watches(yaml);

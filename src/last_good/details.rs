@@ -11,6 +11,7 @@ use crate::snapshot::{
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// How many characters of a message are kept: enough for all causes of an error, whatever AWS puts into one of them.
 const MOST_MESSAGE: usize = 1024;
@@ -52,7 +53,7 @@ impl LastGood {
     /// The details of a snapshot with these integrations, each by all sights of it, and this presence.
     pub(super) fn details(&self, integrations: &[&[Seen<'_>]], presence: &[Presence]) -> Details {
         let place = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
-        let started: Vec<_> = self
+        let started: Vec<Option<Instant>> = self
             .scopes
             .values()
             .map(|scope| scope.polled.and_then(|polled| polled.started))
@@ -79,7 +80,7 @@ impl LastGood {
         Details {
             sightings,
             seers,
-            missing: self.missing(presence),
+            missing: self.missing(presence, &started),
             scopes: self
                 .scopes
                 .values()
@@ -91,33 +92,44 @@ impl LastGood {
         }
     }
 
-    fn missing(&self, presence: &[Presence]) -> Vec<Missing> {
-        let mut missing: BTreeMap<&str, Missing> = presence
+    /// `started` says of each scope when its last poll did.
+    fn missing(&self, presence: &[Presence], started: &[Option<Instant>]) -> Vec<Missing> {
+        let mut missing: BTreeMap<&str, (Option<Instant>, Missing)> = presence
             .iter()
             .filter(|presence| !presence.present)
             .map(|presence| {
                 let missing = Missing {
                     arn: presence.arn.clone(),
                     since: None,
+                    seen: 0.0,
+                    old: true,
                     last: None,
                     name: String::new(),
                     scopes: Vec::new(),
                 };
-                (presence.arn.as_str(), missing)
+                (presence.arn.as_str(), (None, missing))
             })
             .collect();
         if missing.is_empty() {
             return Vec::new();
         }
-        for (place, scope) in (0_u32..).zip(self.scopes.values()) {
+        for ((place, scope), started) in (0_u32..).zip(self.scopes.values()).zip(started) {
             for (query, known) in &scope.queries {
                 let Query::Integration(arn) = query else {
                     continue;
                 };
-                let Some(missing) = missing.get_mut(one_spelling(arn.as_str()).as_ref()) else {
+                let Some((latest, missing)) = missing.get_mut(one_spelling(arn.as_str()).as_ref())
+                else {
                     continue;
                 };
                 missing.scopes.push(place);
+                if let Some(answered) = known.complete.filter(|_| known.sights.is_empty())
+                    && latest.is_none_or(|latest| answered.at > latest)
+                {
+                    *latest = Some(answered.at);
+                    missing.seen = answered.wall;
+                    missing.old = started.is_none_or(|started| answered.at < started);
+                }
                 let Some(absent) = &known.absent else {
                     continue;
                 };
@@ -133,7 +145,7 @@ impl LastGood {
                 }
             }
         }
-        missing.into_values().collect()
+        missing.into_values().map(|(_, missing)| missing).collect()
     }
 }
 

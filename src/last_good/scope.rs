@@ -57,7 +57,7 @@ pub(super) struct Polled {
 pub(super) struct Known {
     pub sights: BTreeMap<String, Sight>,
     /// When AWS last answered in full.
-    pub complete: Option<Instant>,
+    pub complete: Option<Moment>,
     /// Of a query for one integration: AWS answers that there is none.
     pub absent: Option<Absent>,
 }
@@ -134,7 +134,12 @@ impl Scope {
             if let Some((query, known)) = same {
                 fresh.remove(query);
                 known.sights = sights.collect();
-                known.complete = stored.complete.and_then(&at);
+                known.complete = stored.complete.and_then(|wall| {
+                    Some(Moment {
+                        at: at(wall)?,
+                        wall,
+                    })
+                });
                 known.absent = stored.absent;
                 known.drop_all_but(&self.selection, query);
             } else {
@@ -263,7 +268,7 @@ impl Scope {
                 Ok(at) => {
                     known.note_absence(query, answer, self.names.as_ref());
                     let not_listed = known.see_all(&answer.integrations);
-                    known.complete = Some(at.at);
+                    known.complete = Some(*at);
                     if let Query::Integration(arn) = query
                         && seen_before.contains(arn.as_str())
                     {
@@ -367,7 +372,8 @@ impl Scope {
     pub fn next_end(&self, now: Instant) -> Option<Instant> {
         self.queries
             .iter()
-            .flat_map(|(_, known)| known.complete.filter(|_| known.sights.is_empty()))
+            .filter(|(_, known)| known.sights.is_empty())
+            .flat_map(|(_, known)| known.complete.map(|complete| complete.at))
             .chain(self.watched().map(|(_, sight)| sight.seen))
             .map(|seen| seen + self.stale_after)
             .filter(|end| *end > now)
@@ -428,7 +434,7 @@ impl Known {
     pub fn stored(&self, query: &Query, wall: impl Fn(Instant) -> f64) -> StoredKnown {
         StoredKnown {
             query: StoredQuery::of(query),
-            complete: self.complete.map(&wall),
+            complete: self.complete.map(|complete| wall(complete.at)),
             absent: self.absent.clone(),
             sights: self
                 .sights

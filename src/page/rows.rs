@@ -6,7 +6,7 @@ use crate::hash::fnv1a;
 use crate::listing::filter::State;
 use crate::listing::query::link;
 use crate::listing::{Entry, Problem};
-use crate::snapshot::{Failed, IntegrationError, ScopeState, Status};
+use crate::snapshot::{Failed, IntegrationError, Missing, PolledScope, ScopeState, Status};
 use std::time::Duration;
 
 /// A moment for people.
@@ -81,7 +81,9 @@ pub struct Row<'a> {
     pub once: bool,
     pub tags: Vec<(&'a str, &'a str)>,
     pub scopes: Vec<&'a ScopeState>,
-    pub seen: Option<When>,
+    pub seen: When,
+    /// Nothing sees it: AWS answered that there is none.
+    pub missing: bool,
     pub old: bool,
     pub errors: &'a [IntegrationError],
     /// How many more there are than are shown here.
@@ -103,10 +105,6 @@ impl<'a> Row<'a> {
             Some(Problem::Errors | Problem::UnknownStatus) => ("look", "◆"),
             None if entry.status() == Some(Status::Active) => ("well", "●"),
             None => ("moving", "◌"),
-        };
-        let sighting = match entry {
-            Entry::Shown(_, sighting) => Some(sighting),
-            Entry::Missing(_) => None,
         };
         let tags = match entry {
             Entry::Shown(shown, _) => &shown.naming.tags[..],
@@ -136,8 +134,9 @@ impl<'a> Row<'a> {
                 .map(|(label, value)| (&**label, value.as_str()))
                 .collect(),
             scopes: entry.scopes(view.snapshot).collect(),
-            seen: sighting.map(|sighting| when(sighting.seen)),
-            old: sighting.is_some_and(|sighting| sighting.old),
+            seen: when(entry.seen()),
+            missing: problem == Some(Problem::Missing),
+            old: entry.is_old(),
             errors,
             left_out,
             link: link([("q", entry.arn())]),
@@ -211,9 +210,15 @@ impl<'a> ScopeRow<'a> {
         let details = view.snapshot.details.scopes.get(place);
         let polled = scope.polled.as_ref();
         let when = |at: f64| When::at(at, view.now);
+        let is_here = |missing: &Missing| missing.scopes.iter().any(|it| *it as usize == place);
+        let shows_old = |polled: &PolledScope| {
+            let mut missing = view.snapshot.details.missing.iter();
+            polled.integrations > 0
+                || polled.stale && missing.any(|missing| missing.old && is_here(missing))
+        };
         let (kind, sign, state) = match polled {
             None => ("look", "◌", "not polled yet"),
-            Some(polled) if !polled.up && polled.integrations > 0 => {
+            Some(polled) if !polled.up && shows_old(polled) => {
                 ("bad", "✖", "failing, shows old data")
             }
             Some(polled) if !polled.up => ("bad", "✖", "failing"),
