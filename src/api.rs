@@ -4,7 +4,7 @@ use crate::clock::{rfc3339, round_to_millis, seconds};
 use crate::listing::filter::{Filter, State};
 use crate::listing::query::{Refused, parameters};
 use crate::listing::{Entry, Problem, entries};
-use crate::snapshot::{ArnFields, Failed, ScopeState, Snapshot};
+use crate::snapshot::{ArnFields, Failed, LONGEST_ARN, ScopeState, Snapshot};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -16,8 +16,6 @@ const DEFAULT_LIMIT: usize = 1000;
 const MOST_ROWS: usize = 10_000;
 /// An answer ends behind the row with which it gets larger than this. AWS's messages can be long, and there is no limit to their number.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
-/// In characters. AWS's ARNs have up to 128.
-const LONGEST_AFTER: usize = 512;
 
 /// Rows, and where the next ones are.
 #[derive(Serialize)]
@@ -132,9 +130,9 @@ impl Part {
                 self.limit.replace(limit).is_some()
             }
             "after" => {
-                if !(1..=LONGEST_AFTER).contains(&value.chars().count()) {
+                if !(1..=LONGEST_ARN).contains(&value.chars().count()) {
                     let allowed =
-                        format!("what an answer has as next, of 1 to {LONGEST_AFTER} characters");
+                        format!("what an answer has as next, of 1 to {LONGEST_ARN} characters");
                     return Err(Refused::value(name, value, allowed));
                 }
                 self.after.replace(value.to_owned()).is_some()

@@ -9,7 +9,7 @@ use crate::listing::{Entry, Problem, entries};
 use crate::snapshot::{Snapshot, Status};
 use crate::version;
 use askama::Template;
-use chosen::{Asked, Chip};
+use chosen::{Asked, Chip, LONGEST_SEARCH};
 use rows::{Row, ScopeRow, When};
 
 /// The style sheet, as it is served.
@@ -53,6 +53,7 @@ struct Html<'a> {
     as_of: When,
     telemetry: String,
     asked: &'a Asked,
+    longest_search: usize,
     refused: Option<Refused>,
     summary: String,
     all_well: bool,
@@ -177,6 +178,7 @@ impl View<'_> {
             as_of: When::at(now, now),
             telemetry: format!(".{}", self.telemetry_path),
             asked,
+            longest_search: LONGEST_SEARCH,
             refused,
             summary: match wrong {
                 0 => format!(

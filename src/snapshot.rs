@@ -59,10 +59,14 @@ impl Status {
     }
 }
 
+/// In bytes. Sixteen times what the API's model allows: the ARN is repeated in each row of the page, and remembered. Whatever asks for
+/// an integration by its ARN takes as many characters.
+pub const LONGEST_ARN: usize = 2_048;
+
 /// One inbound integration, with every field of the API's answer. What AWS did not send is `None` or empty, never a made-up value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Integration {
-    /// Never empty.
+    /// Never empty, and no longer than [`LONGEST_ARN`].
     pub arn: String,
     pub source_arn: String,
     pub target_arn: String,

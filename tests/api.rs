@@ -18,7 +18,7 @@ use glue_integration_exporter::listing::Problem;
 use glue_integration_exporter::listing::filter::State;
 use glue_integration_exporter::site;
 use glue_integration_exporter::snapshot::{
-    Integration, IntegrationError, SourceProperties, Status,
+    Integration, IntegrationError, LONGEST_ARN, SourceProperties, Status,
 };
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -295,6 +295,8 @@ fn the_file_has_the_paths_the_codes_and_the_words_of_the_server() {
         })
         .collect();
     assert_eq!(described, served);
+    let after = &openapi["components"]["parameters"]["After"]["schema"];
+    assert_eq!(after["maxLength"], json!(LONGEST_ARN));
     let schemas = &openapi["components"]["schemas"];
     let states: Vec<&str> = State::all().map(State::as_str).collect();
     assert_eq!(schemas["Status"]["enum"], json!(states));
@@ -388,7 +390,7 @@ async fn a_value_that_there_is_not_is_refused_with_what_there_is() {
         ("limit=1&limit=1", "this parameter once"),
         (
             "after=",
-            "what an answer has as next, of 1 to 512 characters",
+            "what an answer has as next, of 1 to 2048 characters",
         ),
         ("%ff=1", "percent-encoded UTF-8"),
         (
@@ -527,6 +529,24 @@ fn pages(bench: &Bench, path: &str, limit: usize) -> Vec<Value> {
         pages.push(page);
     }
     pages
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_longest_arn_that_is_shown_can_be_given_as_after() {
+    let watches = watches("scopes: [{name: lake, regions: [eu-west-1]}]");
+    let account = Account::new();
+    let all: Vec<String> = (0..3)
+        .map(|number| format!("{}{number}", "a".repeat(LONGEST_ARN - 1)))
+        .collect();
+    for arn in &all {
+        account.put(arn, Status::Failed);
+    }
+    let bench = Bench::new(&watches);
+    bench.poller(&watches[0], &account).poll().await;
+    let pages = pages(&bench, "/api/v1/integrations", 1);
+    assert_eq!(pages.iter().flat_map(arns).collect::<Vec<_>>(), all);
+    let longer = format!("after={}a", all[0]);
+    assert!(ask(&bench, "/api/v1/integrations", &longer).0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,9 @@ mod support;
 use glue_integration_exporter::glue::{Answer, GlueError, Reason};
 use glue_integration_exporter::last_good::{PollResult, key};
 use glue_integration_exporter::page::{View, Written};
-use glue_integration_exporter::snapshot::{Integration, IntegrationError, Snapshot, Status};
+use glue_integration_exporter::snapshot::{
+    Integration, IntegrationError, LONGEST_ARN, Snapshot, Status,
+};
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
@@ -566,6 +568,31 @@ async fn the_states_can_be_searched_for_as_the_page_calls_them() {
     advance(Duration::from_secs(3601)).await;
     assert_eq!(names("q=stuck"), [0, 2, 4].map(arn));
     assert_eq!(names("q=stuck+deleting"), [arn(4)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_link_to_a_row_alone_holds_the_longest_arn() {
+    let all: Vec<String> = (0..2)
+        .map(|number| format!("{}{number}", "a".repeat(LONGEST_ARN - 1)))
+        .collect();
+    let long = vec![error("Code", &"m".repeat(2048)); 1_000];
+    let failed = |arn: &String| Integration {
+        errors: long.clone(),
+        ..integration(arn, Status::Failed)
+    };
+    let (bench, _account) = polled(ONE, all.iter().map(failed).collect()).await;
+    let page = Page::of(&bench, "");
+    let link = page.row(&all[1]).split_once("<a href=\"?").unwrap().1;
+    let query = link.split_once('"').unwrap().0;
+    let alone = Page::of(&bench, query);
+    assert_eq!(alone.names(), [all[1].as_str()]);
+    let input = alone.part("<input id=\"q\"", ">");
+    assert!(
+        input.contains(&format!("maxlength=\"{LONGEST_ARN}\"")),
+        "{input}"
+    );
+    let longer = format!("q={}", "a".repeat(LONGEST_ARN + 1));
+    assert!(written(&bench, &longer).refused);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,11 +4,12 @@ use super::Part;
 use crate::listing::filter::{Filter, State, Trouble};
 use crate::listing::query::{Refused, any_of, link, parameters};
 use crate::listing::{Entry, Problem};
-use crate::snapshot::{Snapshot, Status};
+use crate::snapshot::{LONGEST_ARN, Snapshot, Status};
 use memchr::memmem::Finder;
+use std::collections::BTreeSet;
 
-/// So many characters can be searched for.
-const LONGEST_SEARCH: usize = 256;
+/// So many characters can be searched for: each row has a link that does so for its ARN.
+pub(super) const LONGEST_SEARCH: usize = LONGEST_ARN;
 
 /// Of the URL.
 #[derive(Debug)]
@@ -102,7 +103,9 @@ impl Asked {
         snapshot: &Snapshot,
     ) -> Vec<(Part, Entry<'a>)> {
         let words = folded(&self.search);
-        let words: Vec<Finder<'_>> = words.split_whitespace().map(Finder::new).collect();
+        // Each once: a row is searched for every word.
+        let words: BTreeSet<&str> = words.split_whitespace().collect();
+        let words: Vec<Finder<'_>> = words.into_iter().map(Finder::new).collect();
         let mut text = String::new();
         let has_words = |part: Part, entry: Entry<'_>, text: &mut String| {
             searched(part, entry, text);

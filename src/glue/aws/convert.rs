@@ -3,7 +3,9 @@
 
 use crate::glue::Page;
 use crate::glue::names::NamesPage;
-use crate::snapshot::{Described, Integration, IntegrationError, SourceProperties, Status};
+use crate::snapshot::{
+    Described, Integration, IntegrationError, LONGEST_ARN, SourceProperties, Status,
+};
 use aws_sdk_glue::operation::describe_inbound_integrations::DescribeInboundIntegrationsOutput;
 use aws_sdk_glue::operation::describe_integrations::DescribeIntegrationsOutput;
 use aws_sdk_glue::primitives::DateTime;
@@ -16,8 +18,6 @@ const NO_STATUS: &str = "no value was set";
 
 /// In Unix seconds: AWS writes no time of this year or later.
 const YEAR_10_000: f64 = 253_402_300_800.0;
-/// Sixteen times what the API's model allows: the ARN is repeated in each row of the page, and remembered.
-const LONGEST_ARN: usize = 2_048;
 /// In characters: what AWS allows for the value of a tag, and twice what it allows for a name. More is cut off, since each is a label.
 const LONGEST_LABEL: usize = 256;
 
