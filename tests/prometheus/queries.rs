@@ -29,7 +29,11 @@ const OTHERS: &[(&str, &[&[&str]])] = &[
     ),
     ("fleet:glue_integration_exporter_up:missing", &[]),
     (
-        "instance:glue_integration_exporter_scope_up:min",
+        "instance:glue_integration_exporter_scope_interval_seconds:last",
+        &[TARGET, &["scope", "aws_region"]],
+    ),
+    (
+        "instance:glue_integration_exporter_scope_up:outdone",
         &[TARGET, &["aws_region"]],
     ),
     (
@@ -62,6 +66,10 @@ const OTHERS: &[(&str, &[&[&str]])] = &[
     (
         "region:glue_integration_exporter_scope_up:min",
         &[&["aws_region"]],
+    ),
+    (
+        "scope:glue_integration_exporter:lost",
+        &[&["job", "scope", "aws_region"]],
     ),
     (
         "shard:glue_integration_exporter_scope_interval_seconds:max",

@@ -80,8 +80,9 @@ def chart_holds(what, found, values):
     for of in of_kind(found, "ServiceMonitor"):
         check(f"{what}: the monitor selects the service", selects(of["spec"]["selector"]["matchLabels"], service["metadata"]["labels"]))
     for of in of_kind(found, "PodMonitor", "ServiceMonitor"):
-        check(f"{what}: the job has the name of the README", labels[0][of["spec"]["jobLabel"]] == "glue-integration-exporter")
         endpoint = of["spec"].get("podMetricsEndpoints", of["spec"].get("endpoints"))[0]
+        job = [one["replacement"] for one in endpoint["relabelings"] if one["targetLabel"] == "job"][-1]
+        check(f"{what}: the job is the release's own, and found by the alerts", job.endswith("/" + of["metadata"]["name"]) and "glue-integration-exporter" in job, job)
         check(f"{what}: the monitor's port exists", endpoint["port"] in [port["name"] for port in templates[0]["spec"]["containers"][0]["ports"]])
         check(f"{what}: the monitor's labels", selects(values["monitor"]["labels"], of["metadata"]["labels"]))
     for policy in of_kind(found, "NetworkPolicy"):

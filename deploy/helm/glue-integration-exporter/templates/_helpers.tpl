@@ -23,6 +23,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
+{{- /* One for each release: alerts tell sets of shards, and who is gone, by it. They look for the chart's name. */ -}}
+{{- define "exporter.job" -}}
+{{- $name := include "exporter.fullname" . -}}
+{{ .Release.Namespace }}/{{ ternary $name (printf "%s/%s" .Chart.Name $name) (contains .Chart.Name $name) }}
+{{- end -}}
+
 {{- define "exporter.image" -}}
 {{- if .Values.image.digest -}}
 {{ .Values.image.repository }}@{{ .Values.image.digest }}
