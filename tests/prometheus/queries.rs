@@ -60,13 +60,26 @@ const OTHERS: &[(&str, &[&[&str]])] = &[
         &[INTEGRATION, &["status"]],
     ),
     (
+        "integration:aws_glue_integration_status:left_out",
+        &[INTEGRATION],
+    ),
+    (
+        "integration:aws_glue_integration_status:seen",
+        &[INTEGRATION],
+    ),
+    (
         "integration:aws_glue_integration_status_since_timestamp_seconds:min",
         &[INTEGRATION, &["status"]],
+    ),
+    (
+        "region:glue_integration_exporter_config_last_reload_success_timestamp_seconds:max",
+        &[&["aws_region"]],
     ),
     (
         "region:glue_integration_exporter_scope_up:min",
         &[&["aws_region"]],
     ),
+    ("region:process_start_time_seconds:max", &[&["aws_region"]]),
     (
         "scope:glue_integration_exporter:lost",
         &[&["job", "scope", "aws_region"]],
