@@ -59,9 +59,9 @@ impl Status {
     }
 }
 
-/// In bytes. Sixteen times what the API's model allows: the ARN is repeated in each row of the page, and remembered. Whatever asks for
-/// an integration by its ARN takes as many characters.
-pub const LONGEST_ARN: usize = 2_048;
+/// In bytes. Eight times what the API's model allows: the ARN is repeated in each row of the page, and remembered. Whatever asks for an
+/// integration by its ARN takes as many characters, which fit into the head of a request however they are encoded.
+pub const LONGEST_ARN: usize = 1_024;
 
 /// One inbound integration, with every field of the API's answer. What AWS did not send is `None` or empty, never a made-up value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

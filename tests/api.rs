@@ -390,7 +390,7 @@ async fn a_value_that_there_is_not_is_refused_with_what_there_is() {
         ("limit=1&limit=1", "this parameter once"),
         (
             "after=",
-            "what an answer has as next, of 1 to 2048 characters",
+            "what an answer has as next, of 1 to 1024 characters",
         ),
         ("%ff=1", "percent-encoded UTF-8"),
         (
