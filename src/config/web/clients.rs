@@ -94,8 +94,13 @@ impl Reader {
                 let text = "is empty, so that no client would be let in; leave it out to let in every name";
                 self.mistake(at, text);
             } else if !mandatory {
-                let text = "does not hold for clients without a certificate; it needs a `client_auth_type` of RequireAndVerifyClientCert or RequireAnyClientCert";
+                let text = "does not hold for clients without a certificate; it needs a `client_auth_type` of RequireAndVerifyClientCert";
                 self.mistake(at, text);
+            } else if !verified {
+                notes.push(format!(
+                    "{}: anybody can write these names into a certificate, and RequireAnyClientCert does not verify who did; RequireAndVerifyClientCert does",
+                    at.path
+                ));
             }
         }
         let issued = match authorities {
