@@ -5,6 +5,7 @@
 //! integration is right wherever an earlier one is kept, also when the earlier one would outlive it.
 
 mod details;
+mod handover;
 mod names;
 mod scope;
 pub mod stored;

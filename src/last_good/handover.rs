@@ -1,0 +1,190 @@
+//! A scope after a reload or a restart: what it takes over of the one before, which may have asked otherwise, or as somebody else.
+
+use super::names::TagLabels;
+use super::scope::{Known, Polled, Scope, Sight};
+use super::stored::StoredScope;
+use crate::clock::Moment;
+use crate::config::{Credentials, Query, Selection};
+use crate::glue::{one_spelling, selects};
+use crate::snapshot::Integration;
+use std::collections::{HashMap, HashSet};
+use tokio::time::Instant;
+
+impl Scope {
+    /// Takes over what the process before this one kept, `at` being the moment of a Unix time. Data that are too old to be shown too.
+    pub fn restore(
+        &mut self,
+        before: StoredScope,
+        now: Instant,
+        at: impl Fn(f64) -> Option<Instant>,
+        labels: &TagLabels,
+    ) {
+        let names_up = before.names.as_ref().and_then(|names| names.up);
+        if let (Some(names), Some(stored)) = (&mut self.names, before.names) {
+            names.restore(stored, &at, labels);
+        }
+        // A file that does not say who asked is of before that was kept.
+        let same_asker = before.asker.is_none_or(|asker| asker == self.asker);
+        let mut dropped = Vec::new();
+        let mut fresh: HashSet<Query> = self
+            .queries
+            .iter()
+            .map(|(query, _)| query.clone())
+            .collect();
+        for stored in before.queries {
+            let sights = stored.sights.into_iter().filter_map(|sight| {
+                let seen = at(sight.seen)?;
+                let arn = sight.integration.arn.clone();
+                Some((
+                    arn,
+                    Sight {
+                        integration: sight.integration,
+                        seen,
+                        seen_at: sight.seen,
+                        own: same_asker && !sight.adopted,
+                    },
+                ))
+            });
+            let same = self
+                .queries
+                .iter_mut()
+                .find(|(query, _)| stored.query.is(query));
+            if let Some((query, known)) = same {
+                fresh.remove(query);
+                known.sights = sights.collect();
+                known.complete = stored.complete.and_then(|wall| {
+                    Some(Moment {
+                        at: at(wall)?,
+                        wall,
+                    })
+                });
+                known.absent = stored.absent;
+                known.drop_all_but(&self.selection, query);
+            } else {
+                dropped.push(Known {
+                    sights: sights.collect(),
+                    ..Known::default()
+                });
+            }
+        }
+        self.adopt(&fresh, &dropped);
+        self.last_success = before.last_success;
+        // After a stop so long that nothing of it may be shown any more, a scrape waits as at a first start.
+        if let Some(poll) = before.polled
+            && let Some(ended) = at(poll.ended)
+            && ended + self.stale_after > now
+        {
+            self.polled = Some(Polled {
+                up: poll.up,
+                older: true,
+                stale: true,
+                started: None,
+                at: ended,
+                duration: poll.duration,
+            });
+            self.awaited = false;
+            if let Some(names) = &mut self.names {
+                names.up = names_up;
+                names.awaited = false;
+            }
+        }
+    }
+
+    /// Takes over what is known of the scope as it was configured before. Returns what is not watched any more: what was brought by
+    /// queries that are not asked, and what the selection leaves out.
+    pub fn take_over(&mut self, before: Self) -> Vec<Known> {
+        let is_of_names = self.is_of_names() || before.is_of_names();
+        let same_asker = self.asker == before.asker;
+        let mut known: HashMap<Query, Known> = before.queries.into_iter().collect();
+        let mut left_out = Vec::new();
+        let mut fresh = HashSet::new();
+        for (query, empty) in &mut self.queries {
+            if let Some(known) = known.remove(query) {
+                *empty = known;
+                left_out.push(empty.drop_all_but(&self.selection, query));
+                for sight in empty.sights.values_mut() {
+                    sight.own &= same_asker;
+                }
+            } else {
+                fresh.insert(query.clone());
+            }
+        }
+        let dropped: Vec<Known> = known.into_values().collect();
+        self.adopt(&fresh, &dropped);
+        if let (Some(names), Some(before)) = (&mut self.names, before.names) {
+            names.take_over(before);
+        }
+        self.polled = before.polled;
+        // Nobody has asked like this yet.
+        let has_others = self.sights().any(|(_, sight)| !sight.own);
+        if let Some(polled) = &mut self.polled {
+            polled.older |= has_others;
+            polled.stale |= has_others;
+        }
+        if is_of_names {
+            self.renew_stale();
+        }
+        self.last_success = before.last_success;
+        self.failed_poll = before.failed_poll;
+        self.awaited = before.awaited;
+        self.unpolled = before.unpolled;
+        dropped.into_iter().chain(left_out).collect()
+    }
+
+    /// Has queries that were not asked before show what those that are not asked any more have brought, as far as it is theirs: until they
+    /// are answered themselves, nobody says that it is gone.
+    fn adopt(&mut self, fresh: &HashSet<Query>, dropped: &[Known]) {
+        for (query, known) in &mut self.queries {
+            if !fresh.contains(query) {
+                continue;
+            }
+            for (arn, sight) in dropped.iter().flat_map(|known| &known.sights) {
+                let is_later = known
+                    .sights
+                    .get(arn)
+                    .is_none_or(|other| other.seen < sight.seen);
+                if is_later && covers(query, &self.selection, &sight.integration) {
+                    let own = false;
+                    known.sights.insert(
+                        arn.clone(),
+                        Sight {
+                            own,
+                            ..sight.clone()
+                        },
+                    );
+                }
+            }
+        }
+    }
+}
+
+impl Known {
+    /// Keeps what a query that lists may show. Now and not with the next answer, which would take what it leaves out for gone, also where
+    /// another scope sees it. Returns what was dropped.
+    fn drop_all_but(&mut self, selection: &Selection, query: &Query) -> Self {
+        let is_left_out = |_: &String, sight: &mut Sight| {
+            query.lists() && !selects(selection, &sight.integration)
+        };
+        Self {
+            sights: self.sights.extract_if(.., is_left_out).collect(),
+            ..Self::default()
+        }
+    }
+}
+
+/// The profile and the role. Not the external id, which lets the same in.
+pub(super) fn asker(credentials: &Credentials) -> String {
+    let profile = credentials.profile.as_deref().unwrap_or_default();
+    let role = credentials.role.as_ref().map(|role| role.arn.as_str());
+    format!("{profile} {}", role.unwrap_or_default())
+}
+
+/// Whether an answer to a query would have this one, if it is there.
+fn covers(query: &Query, selection: &Selection, integration: &Integration) -> bool {
+    let is_asked = match query {
+        Query::Integration(arn) => one_spelling(arn.as_str()) == one_spelling(&integration.arn),
+        Query::Target(arn) => arn.as_str() == integration.target_arn,
+        Query::All => true,
+    };
+    is_asked && (!query.lists() || selects(selection, integration))
+}
