@@ -7,6 +7,7 @@ use crate::clock::Moment;
 use crate::config::{Credentials, Query, Selection};
 use crate::glue::{one_spelling, selects};
 use crate::snapshot::Integration;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use tokio::time::Instant;
 
@@ -134,31 +135,51 @@ impl Scope {
     /// Has queries that were not asked before show what those that are not asked any more have brought, as far as it is theirs: until they
     /// are answered themselves, nobody says that it is gone.
     fn adopt(&mut self, fresh: &HashSet<Query>, dropped: &[Known]) {
+        let sights = || dropped.iter().flat_map(|known| known.sights.values());
+        // There can be thousands of ARNs, and thousands of sights.
+        let mut by_arn: HashMap<Cow<'_, str>, Vec<&Sight>> = HashMap::new();
+        if !fresh.is_empty() {
+            for sight in sights() {
+                let arn = one_spelling(&sight.integration.arn);
+                by_arn.entry(arn).or_default().push(sight);
+            }
+        }
         for (query, known) in &mut self.queries {
             if !fresh.contains(query) {
                 continue;
             }
-            for (arn, sight) in dropped.iter().flat_map(|known| &known.sights) {
-                let is_later = known
-                    .sights
-                    .get(arn)
-                    .is_none_or(|other| other.seen < sight.seen);
-                if is_later && covers(query, &self.selection, &sight.integration) {
-                    let own = false;
-                    known.sights.insert(
-                        arn.clone(),
-                        Sight {
-                            own,
-                            ..sight.clone()
-                        },
-                    );
+            match query {
+                Query::Integration(arn) => {
+                    let of_arn = by_arn.get(&one_spelling(arn.as_str()));
+                    of_arn
+                        .into_iter()
+                        .flatten()
+                        .for_each(|sight| known.adopt(sight));
                 }
+                Query::Target(_) | Query::All => sights()
+                    .filter(|sight| lists(query, &self.selection, &sight.integration))
+                    .for_each(|sight| known.adopt(sight)),
             }
         }
     }
 }
 
 impl Known {
+    fn adopt(&mut self, sight: &Sight) {
+        let arn = &sight.integration.arn;
+        if self
+            .sights
+            .get(arn)
+            .is_none_or(|other| other.seen < sight.seen)
+        {
+            let adopted = Sight {
+                own: false,
+                ..sight.clone()
+            };
+            self.sights.insert(arn.clone(), adopted);
+        }
+    }
+
     /// Keeps what a query that lists may show. Now and not with the next answer, which would take what it leaves out for gone, also where
     /// another scope sees it. Returns what was dropped.
     fn drop_all_but(&mut self, selection: &Selection, query: &Query) -> Self {
@@ -179,12 +200,9 @@ pub(super) fn asker(credentials: &Credentials) -> String {
     format!("{profile} {}", role.unwrap_or_default())
 }
 
-/// Whether an answer to a query would have this one, if it is there.
-fn covers(query: &Query, selection: &Selection, integration: &Integration) -> bool {
-    let is_asked = match query {
-        Query::Integration(arn) => one_spelling(arn.as_str()) == one_spelling(&integration.arn),
-        Query::Target(arn) => arn.as_str() == integration.target_arn,
-        Query::All => true,
-    };
-    is_asked && (!query.lists() || selects(selection, integration))
+/// Whether the answer to a query that lists would have this one, if it is there.
+fn lists(query: &Query, selection: &Selection, integration: &Integration) -> bool {
+    let is_of_target =
+        |arn: &str| !matches!(query, Query::Target(target) if target.as_str() != arn);
+    query.lists() && is_of_target(&integration.target_arn) && selects(selection, integration)
 }
