@@ -344,7 +344,7 @@ async fn check_online(
     let mut clients = Clients::of_aws(&loaded, sdk.clone());
     let mut watches = Vec::with_capacity(loaded.watches.len());
     for watch in loaded.watches {
-        let client = clients.client(&watch).await;
+        let client = clients.client(&watch);
         watches.push((watch, client));
     }
     let report = online::check(watches, rate, sdk).await;

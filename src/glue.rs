@@ -154,6 +154,10 @@ pub trait Pace: Send + Sync {
     fn waited(&self, duration: Duration);
     /// Most of the time has gone into waiting for the budget.
     fn short_of_budget(&self) -> bool;
+    /// Takes one of the retries. Returns false if none is left.
+    fn take_retry(&self) -> bool {
+        true
+    }
 }
 
 /// On whose behalf requests are made, and how long they may take.

@@ -164,7 +164,9 @@ fn broken_answers() -> Vec<Row> {
             .fails("server_error")
             .tried_thrice(),
             row("HTML with 403", html(403)).fails("access_denied"),
-            row("429 without a body", FaultKind::raw(429, "")).fails("throttled"),
+            row("429 without a body", FaultKind::raw(429, ""))
+                .fails("throttled")
+                .tried_thrice(),
             row("HTML with 200", html(200)).fails("invalid_response"),
             row("half an answer", FaultKind::raw(200, half.to_vec())).fails("invalid_response"),
             row("an empty body", FaultKind::raw(200, "")).fails("invalid_response"),
@@ -434,7 +436,7 @@ fn odd_integrations() -> Vec<Row> {
 
 /// Connections that end, or bring nothing.
 fn lost_connections() -> Vec<Row> {
-    // A second for each of three attempts, or of three integrations.
+    // A second for each of three integrations.
     let limit = Duration::from_secs(3);
     let all = |name, what| row(name, Watching::All, what);
     let named = |name, what| row(name, Watching::Named, what);
@@ -969,6 +971,79 @@ async fn a_scope_that_hangs_delays_no_other() {
         check.same(arn, found, expected);
     }
     assert!(check.wrong.is_empty(), "\n{}", check.wrong.join("\n"));
+}
+
+/// A poll succeeds, without a request more than it needs, as long as its answers fit into its time.
+#[tokio::test]
+async fn slow_answers_within_timeout_succeed() {
+    let seconds = Duration::from_secs_f64;
+    // Name, integrations, whether each is configured by its ARN, page size, concurrency, time of an answer, requests.
+    let cases = [
+        (
+            "a listing at 90 % of the timeout",
+            1,
+            false,
+            None,
+            4,
+            2.7,
+            1,
+        ),
+        ("four pages", 4, false, Some(1), 4, 0.6, 4),
+        ("twelve ARNs, four at a time", 12, true, None, 4, 0.8, 12),
+        ("three ARNs, one at a time", 3, true, None, 1, 0.8, 3),
+    ];
+    let mut polls = JoinSet::new();
+    for (name, integrations, by_arn, page_size, concurrency, delay, requests) in cases {
+        polls.spawn(async move {
+            let serving = Serving::start(World::generated(integrations), free()).await;
+            let arns: Vec<String> = serving
+                .handle
+                .integrations()
+                .into_iter()
+                .map(|integration| integration.arn)
+                .collect();
+            let what = if by_arn {
+                format!("integration_arns: {arns:?}")
+            } else {
+                String::new()
+            };
+            let mut slow = watch("hit", EU, &what);
+            slow.timeout = seconds(3.0);
+            slow.page_size = page_size;
+            slow.concurrency = concurrency;
+            serving
+                .handle
+                .push_fault(Fault::new(On::any(), FaultKind::Delay(seconds(delay))));
+            let mut bench = Bench::new(&[slow]);
+            let mut hit = bench.poller("hit", serving.addr);
+            let page = bench.round(&mut [&mut hit]).await;
+            let shown = page.of_scope("scope_integrations", "hit");
+            assert_eq!(
+                page.of_scope("scope_up", "hit").as_deref(),
+                Some("1"),
+                "{name}"
+            );
+            assert_eq!(shown, Some(integrations.to_string()), "{name}");
+            assert_eq!(serving.handle.requests().len(), requests, "{name}");
+        });
+    }
+    polls.join_all().await;
+}
+
+/// An ARN whose request hangs is asked again after the others, with the time that they left.
+#[tokio::test]
+async fn hanging_request_is_retried_after_others() {
+    let serving = Serving::start(world(), free()).await;
+    let mut named = watch("hit", EU, &format!("integration_arns: {ARNS:?}"));
+    named.timeout = Duration::from_secs(3);
+    named.concurrency = 1;
+    let hang = Fault::new(On::any(), FaultKind::Hang).times(1);
+    serving.handle.push_fault(hang);
+    let mut bench = Bench::new(&[named]);
+    let mut hit = bench.poller("hit", serving.addr);
+    let page = bench.round(&mut [&mut hit]).await;
+    assert_eq!(page.of_scope("scope_up", "hit").as_deref(), Some("1"));
+    assert_eq!(serving.handle.requests().len(), 4);
 }
 
 /// Each of many requests has another limit of time: that is no reason for another connection, with memory of its own.

@@ -77,9 +77,7 @@ impl Exporter {
         let mut running = BTreeMap::new();
         let supervised = Arc::clone(&self.supervised);
         let mut pulse = self.heartbeat.join("the schedule of all scopes");
-        pulse
-            .beside(self.start(loaded.watches, &mut running, &mut tasks, &stop))
-            .await;
+        self.start(loaded.watches, &mut running, &mut tasks, &stop);
         loop {
             tokio::select! {
                 Some(ended) = tasks.join_next() => {
@@ -151,7 +149,7 @@ impl Exporter {
     pub async fn once(mut self, watches: Vec<Watch>) -> bool {
         let mut polls = JoinSet::new();
         for watch in watches {
-            let mut poller = self.poller(watch).await;
+            let mut poller = self.poller(watch);
             polls.spawn(async move {
                 let up = poller.poll().await;
                 poller.describe().await;
@@ -202,12 +200,12 @@ impl Exporter {
         self.board.label_tags(&loaded.tag_labels);
         self.clients
             .reconfigure(&watches, loaded.requests_per_second);
-        self.start(watches, running, tasks, stop).await;
+        self.start(watches, running, tasks, stop);
         Ok(())
     }
 
     /// Starts the pollers of those watches that have none.
-    async fn start(
+    fn start(
         &mut self,
         watches: Vec<Watch>,
         running: &mut BTreeMap<Key, Running>,
@@ -219,7 +217,7 @@ impl Exporter {
             if running.contains_key(&key) {
                 continue;
             }
-            let poller = self.poller(watch.clone()).await;
+            let poller = self.poller(watch.clone());
             let stop = stop.child_token();
             let until = stop.clone();
             let task_key = key.clone();
@@ -235,8 +233,8 @@ impl Exporter {
         }
     }
 
-    async fn poller(&mut self, watch: Watch) -> Poller {
-        let client = self.clients.client(&watch).await;
+    fn poller(&mut self, watch: Watch) -> Poller {
+        let client = self.clients.client(&watch);
         Poller::new(
             watch,
             client,

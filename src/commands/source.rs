@@ -156,17 +156,16 @@ impl Clients {
     }
 
     /// The client of a watch: the one that is there for its credentials and region, or else a new one.
-    pub async fn client(&mut self, watch: &Watch) -> Arc<dyn Glue> {
+    pub fn client(&mut self, watch: &Watch) -> Arc<dyn Glue> {
         let key = (watch.credentials.clone(), watch.region.clone());
         if let Some((client, _)) = self.kept.get(&key) {
             return Arc::clone(client);
         }
         let budget = Budget::new(self.requests_per_second);
         let client: Arc<dyn Glue> = match &self.endpoint {
-            Endpoint::Aws(sdk) => Arc::new(
-                sdk.connect(&watch.credentials, &watch.region, budget.clone())
-                    .await,
-            ),
+            Endpoint::Aws(sdk) => {
+                Arc::new(sdk.connect(&watch.credentials, &watch.region, budget.clone()))
+            }
             Endpoint::Simulated { url, observer } => Arc::new(Sdk::connect_simulated(
                 Arc::clone(observer),
                 url.clone(),

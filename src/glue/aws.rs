@@ -1,14 +1,13 @@
 //! AWS Glue through its SDK. Only the files of this module name `aws_*`; nothing of the SDK's types leaves them.
 
-mod attempts;
 mod call;
 mod children;
 mod convert;
 mod credentials;
 mod identity;
-mod metered;
 mod reason;
 mod resolver;
+mod response;
 mod sockets;
 mod words;
 
@@ -19,24 +18,22 @@ use crate::config::{Credentials, Query, RegionName};
 use crate::descriptors::Descriptors;
 use aws_config::default_provider::region::DefaultRegionChain;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_glue::config::{
-    Builder, IdentityCache, ProvideCredentials, RuntimeComponents, SharedCredentialsProvider,
-    SharedHttpClient,
-};
+use aws_credential_types::provider;
+use aws_sdk_glue::config::{Builder, RuntimeComponents, SharedHttpClient};
 use aws_sdk_glue::operation::describe_integrations::DescribeIntegrationsError;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::{Connector, tls};
-use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use call::Call;
-use credentials::{LOAD_TIMEOUT, Loader, Origin, Provider};
-use metered::Metered;
+use credentials::{Loader, Origin, Provider, valid_for};
 use resolver::Resolver;
+use response::ResponseCheck;
 use sockets::Sockets;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 pub use identity::Unidentified;
@@ -45,17 +42,13 @@ pub use identity::Unidentified;
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
 /// Shorter than the idle time after which a load balancer may drop a connection silently, so that no request dies on a dead one.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
-/// One request and two more tries.
-const ATTEMPTS: u32 = 3;
-/// No attempt is cut shorter than this while its request has the time: loading credentials is part of the first one.
-const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
-/// Retries that one account and region may have in a burst cost 5 tokens each; one token comes back each second, so that
-/// retries return after an outage of any length. The SDK's own bucket refills by successes alone.
-const RETRY_TOKENS: usize = 100;
-const RETRY_TOKENS_PER_SECOND: f32 = 1.0;
 /// Credentials that Glue refused are loaded again for the next request, but not more often than this: hundreds of requests of one
 /// poll are refused alike.
-const LEAST_LOAD_PERIOD: Duration = Duration::from_secs(2);
+const MIN_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
+/// Credentials that do not say when they expire are loaded again after this time, which is the shortest life of temporary ones.
+const DEFAULT_CREDENTIALS_TTL: Duration = Duration::from_mins(15);
+/// Credentials are not used within so long before they expire: a request may be on its way for some time.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
 
 /// Makes the clients. One for each account and region, kept: each has connections, credentials and retries of its own.
 #[derive(Clone)]
@@ -83,25 +76,25 @@ impl Sdk {
         }
     }
 
-    /// A client with `credentials` for `region`. Endpoints come from the environment and the profile as in every AWS tool;
-    /// credentials are loaded by the first request, so a failure to load them is that request's failure.
-    pub async fn connect(
+    /// Returns a client with `credentials` for `region`. It reads endpoints from the environment and the profile as every AWS tool does, and
+    /// loads credentials, with its first request: whatever goes wrong there is that request's failure.
+    pub fn connect(
         &self,
         credentials: &Credentials,
         region: &RegionName,
         budget: Budget,
     ) -> AwsGlue {
-        let origin = self.origin(credentials, region);
-        let provider = Arc::new(Provider::new(
+        let provider = Provider::new(
             self.loader(credentials),
-            Arc::clone(&origin),
+            self.origin(credentials, region),
             Some(self.sockets.clone()),
-        ));
-        let shared: Arc<dyn ProvideCredentials> = Arc::<Provider>::clone(&provider);
-        let builder = Builder::from(&origin.sdk_config().await)
-            .credentials_provider(SharedCredentialsProvider::new(shared));
-        let provided = (credentials.clone(), Some(provider));
-        self.client(builder, region, provided, budget)
+        );
+        self.client(
+            Backend::Aws(provider),
+            credentials.clone(),
+            region.clone(),
+            budget,
+        )
     }
 
     /// So many pairs of scope and region may make requests at the same time, or listings of names.
@@ -134,7 +127,7 @@ impl Sdk {
         })
     }
 
-    /// A client of a simulated endpoint on this machine: neither the environment's credentials, nor its endpoints or proxies have a say.
+    /// Returns a client of a simulated endpoint on this machine: the environment's credentials, endpoints and proxies do not matter to it.
     pub fn connect_simulated(
         observer: Arc<dyn Observer>,
         endpoint: String,
@@ -142,83 +135,33 @@ impl Sdk {
         budget: Budget,
     ) -> AwsGlue {
         let sdk = Self::over(ProxyConfig::disabled(), observer);
-        let config = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .region(Region::new(region.as_str().to_owned()))
-            .http_client(sdk.http.clone())
-            .endpoint_url(endpoint)
-            .credentials_provider(SharedCredentialsProvider::new(
-                aws_credential_types::Credentials::new(
-                    "SIMULATED",
-                    "simulated",
-                    None,
-                    None,
-                    "simulator",
-                ),
-            ))
-            .build();
         sdk.client(
-            Builder::from(&config),
-            region,
-            (Credentials::default(), None),
+            Backend::Simulated { endpoint },
+            Credentials::default(),
+            region.clone(),
             budget,
         )
     }
 
     fn client(
         &self,
-        builder: Builder,
-        region: &RegionName,
-        (credentials, provider): (Credentials, Option<Arc<Provider>>),
+        backend: Backend,
+        credentials: Credentials,
+        region: RegionName,
         budget: Budget,
     ) -> AwsGlue {
-        let config = builder
-            .http_client(Metered(self.http.clone()))
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-            .retry_partition(retries(region.to_string()))
-            .retry_classifier(reason::TransientDespite400)
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(CONNECT_TIMEOUT)
-                    .build(),
-            )
-            .build();
         AwsGlue {
-            connection: Mutex::new(Connection {
-                client: client_without_identity(&config),
-                made: Instant::now(),
-                refused: false,
-            }),
-            retries_of_names: retries(format!("names in {region}")),
-            region: region.clone(),
+            backend,
+            client: OnceCell::new(),
+            identity: tokio::sync::Mutex::default(),
+            http: self.http.clone(),
+            region,
             credentials,
-            provider,
             sockets: self.sockets.clone(),
             budget,
             observer: Arc::clone(&self.observer),
         }
     }
-}
-
-/// Retries of their own.
-fn retries(name: String) -> RetryPartition {
-    let tokens = TokenBucket::builder()
-        .capacity(RETRY_TOKENS)
-        .refill_rate(RETRY_TOKENS_PER_SECOND)
-        .build();
-    RetryPartition::custom(name).token_bucket(tokens).build()
-}
-
-/// A client that loads its credentials with its first request.
-fn client_without_identity(config: &aws_sdk_glue::Config) -> aws_sdk_glue::Client {
-    let identities = IdentityCache::lazy()
-        // A load ends by itself; it may have waited for the one before.
-        .load_timeout(LOAD_TIMEOUT * 3)
-        // The cache is this client's own, and a client has one provider as long as it lives. A cache that hundreds of clients share would
-        // have to hold one partition for each: beyond its bound, which is 64 by default, they push each other out and load anew.
-        .max_partitions(1)
-        .build();
-    aws_sdk_glue::Client::from_conf(config.to_builder().identity_cache(identities).build())
 }
 
 /// Ends what was started to load credentials and has not ended: called when nobody waits for it any more.
@@ -232,7 +175,10 @@ pub async fn default_region(profile: Option<&str>) -> Option<String> {
     if let Some(profile) = profile {
         chain = chain.profile_name(profile);
     }
-    let region = chain.build().region().await?;
+    let chain = chain.build();
+    // A task of its own: should the SDK panic, there is no region.
+    let region = tokio::spawn(async move { chain.region().await });
+    let region = region.await.ok()??;
     if region.as_ref().is_empty() {
         // What is set and empty is not set, as in AWS's other tools. The SDK looks no further than an empty AWS_REGION.
         return std::env::var("AWS_DEFAULT_REGION")
@@ -260,22 +206,29 @@ fn http_client(proxy: ProxyConfig, idle: usize) -> SharedHttpClient {
 
 /// AWS Glue as one set of credentials sees it in one region.
 pub struct AwsGlue {
-    connection: Mutex<Connection>,
-    retries_of_names: RetryPartition,
+    backend: Backend,
+    client: OnceCell<aws_sdk_glue::Client>,
+    identity: tokio::sync::Mutex<Option<Identity>>,
+    http: SharedHttpClient,
     region: RegionName,
     credentials: Credentials,
-    provider: Option<Arc<Provider>>,
     sockets: Sockets,
     budget: Budget,
     observer: Arc<dyn Observer>,
 }
 
-struct Connection {
-    client: aws_sdk_glue::Client,
-    made: Instant,
-    /// Glue refused its credentials. The SDK would go on with them until they expire by what it knows, which is 15 minutes for those
-    /// that do not say it.
-    refused: bool,
+enum Backend {
+    Aws(Provider),
+    Simulated { endpoint: String },
+}
+
+/// The credentials in use.
+struct Identity {
+    credentials: aws_credential_types::Credentials,
+    loaded: Instant,
+    usable_until: Instant,
+    /// Glue rejected them. They would be used until they expire otherwise.
+    rejected: bool,
 }
 
 impl Glue for AwsGlue {
@@ -341,8 +294,6 @@ impl AwsGlue {
                     .describe_integrations()
                     .set_marker(request.marker.map(str::to_owned))
                     .set_max_records(request.page_size.map(i32::from));
-                // An outage of names alone must not use up the retries of polls.
-                let settings = settings.retry_partition(self.retries_of_names.clone());
                 call.customize().config_override(settings).send()
             },
         );
@@ -352,25 +303,73 @@ impl AwsGlue {
         Ok(page.unwrap_or_default())
     }
 
-    fn client(&self) -> aws_sdk_glue::Client {
-        let mut connection = self.connection();
-        if connection.refused && connection.made.elapsed() >= LEAST_LOAD_PERIOD {
-            if let Some(provider) = &self.provider {
-                provider.refused();
-            }
-            *connection = Connection {
-                client: client_without_identity(connection.client.config()),
-                made: Instant::now(),
-                refused: false,
+    async fn client(&self) -> aws_sdk_glue::Client {
+        let client = self.client.get_or_init(|| async {
+            let sdk = match &self.backend {
+                Backend::Aws(provider) => provider.sdk_config().await,
+                Backend::Simulated { endpoint } => SdkConfig::builder()
+                    .behavior_version(BehaviorVersion::v2026_01_12())
+                    .region(Region::new(self.region.as_str().to_owned()))
+                    .endpoint_url(endpoint)
+                    .build(),
             };
-        }
-        connection.client.clone()
+            let config = Builder::from(&sdk)
+                .http_client(self.http.clone())
+                .retry_config(RetryConfig::disabled())
+                .interceptor(ResponseCheck)
+                .timeout_config(
+                    TimeoutConfig::builder()
+                        .connect_timeout(CONNECT_TIMEOUT)
+                        .build(),
+                )
+                .build();
+            aws_sdk_glue::Client::from_conf(config)
+        });
+        client.await.clone()
     }
 
-    fn connection(&self) -> MutexGuard<'_, Connection> {
-        // Each state of it is whole.
-        self.connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Returns the credentials in use, loaded if there are none that are usable.
+    async fn current_credentials(&self) -> provider::Result {
+        let provider = match &self.backend {
+            Backend::Aws(provider) => provider,
+            Backend::Simulated { .. } => {
+                return Ok(aws_credential_types::Credentials::new(
+                    "SIMULATED",
+                    "simulated",
+                    None,
+                    None,
+                    "simulator",
+                ));
+            }
+        };
+        let mut identity = self.identity.lock().await;
+        if let Some(held) = &*identity {
+            if held.rejected && held.loaded.elapsed() >= MIN_RELOAD_INTERVAL {
+                provider.refused();
+            } else if Instant::now() < held.usable_until {
+                return Ok(held.credentials.clone());
+            }
+        }
+        let credentials = provider.load().await?;
+        let loaded = Instant::now();
+        let ttl = valid_for(&credentials).map_or(DEFAULT_CREDENTIALS_TTL, |left| {
+            left.saturating_sub(EXPIRY_MARGIN)
+        });
+        *identity = Some(Identity {
+            credentials: credentials.clone(),
+            loaded,
+            usable_until: loaded + ttl,
+            rejected: false,
+        });
+        Ok(credentials)
+    }
+
+    /// Notes that Glue rejected these credentials.
+    async fn reject(&self, credentials: &aws_credential_types::Credentials) {
+        if let Some(held) = &mut *self.identity.lock().await
+            && held.credentials == *credentials
+        {
+            held.rejected = true;
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! How the time of one poll is shared out among its requests.
 
 use crate::glue::{Pace, time_left};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -9,6 +9,8 @@ use tokio::time::Instant;
 /// With so many queries waiting that each would have less, a request still gets this much, or a tenth of the poll: less would give
 /// up requests that are merely slow.
 const LEAST_SHARE: Duration = Duration::from_secs(1);
+/// Retries in one poll, of all its requests together: what fails for hundreds of ARNs at once must not get three times the requests.
+const MAX_RETRIES: u32 = 20;
 
 /// The pace of one poll.
 pub struct PollPace {
@@ -22,6 +24,7 @@ pub struct PollPace {
     /// For how long requests waited for the budget, all together, in milliseconds.
     waited: AtomicU64,
     least: Duration,
+    retries: AtomicU32,
 }
 
 impl PollPace {
@@ -34,6 +37,7 @@ impl PollPace {
             waiting: AtomicUsize::new(0),
             waited: AtomicU64::new(0),
             least: LEAST_SHARE.min(timeout / 10),
+            retries: AtomicU32::new(0),
         }
     }
 
@@ -76,5 +80,9 @@ impl Pace for PollPace {
         let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let time: Duration = lanes.iter().map(Instant::elapsed).sum();
         Duration::from_millis(self.waited.load(Ordering::Relaxed)) > time / 2
+    }
+
+    fn take_retry(&self) -> bool {
+        self.retries.fetch_add(1, Ordering::Relaxed) < MAX_RETRIES
     }
 }

@@ -1,179 +1,227 @@
-//! One call of an operation: its turn under the budget, its time, and what came of it.
+//! One call of an operation: up to three attempts in a loop, each with credentials, a place under the rate limit and what is left of
+//! the call's time. The SDK itself never retries.
 
-use super::attempts::Attempts;
-use super::metered::CALL;
-use super::{ATTEMPTS, AwsGlue, CONNECT_TIMEOUT, SHORTEST_ATTEMPT, words};
+use super::{AwsGlue, reason, words};
 use crate::glue::{Allowance, GlueError, Operation, Reason};
 use aws_sdk_glue::Client;
 use aws_sdk_glue::config::Builder;
 use aws_sdk_glue::config::http::HttpResponse;
 use aws_sdk_glue::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_glue::operation::RequestId;
-use aws_smithy_types::timeout::TimeoutConfig;
 use std::error::Error;
 use std::future::Future;
-use std::sync::Arc;
-use tokio::time::Instant;
+use std::time::Duration;
+use tokio::sync::SemaphorePermit;
+use tokio::time::{Instant, timeout_at};
 
-/// What is to be called.
+/// One request and two retries, as in the SDK's standard mode.
+pub(super) const MAX_ATTEMPTS: u32 = 3;
+/// The longest wait before the first retry; it doubles for the second. The wait is a random part of it, so that clients which failed
+/// together do not return together.
+const MAX_FIRST_BACKOFF: Duration = Duration::from_secs(1);
+
+/// A call to make.
 pub struct Call<'a> {
     pub operation: Operation,
-    /// In words, for the error: "asking AWS Glue in … for …".
+    /// For the error message: "asking AWS Glue in … for …".
     pub attempted: String,
     pub allowance: Allowance<'a>,
-    /// The answer that there is no such integration is an answer to this call.
+    /// AWS's error that the integration does not exist is an answer to this call.
     pub absence_is_answer: bool,
 }
 
 impl AwsGlue {
-    /// Makes the call. `send` is given a client and the settings of this call. None if AWS's error is an answer, that there is nothing;
-    /// `says_absent` knows it.
+    /// Makes the call. `send` gets a client and the settings of one attempt. Returns None if AWS's error is the answer that there is
+    /// nothing, which `says_absent` recognises.
+    ///
+    /// # Errors
+    /// The failure of the last attempt, or of waiting for one.
     pub(super) async fn call<T, E, F>(
         &self,
         call: Call<'_>,
-        says_absent: impl FnOnce(&E) -> bool,
-        send: impl FnOnce(Client, Builder) -> F,
+        says_absent: impl Fn(&E) -> bool,
+        send: impl Fn(Client, Builder) -> F,
     ) -> Result<Option<T>, GlueError>
     where
-        T: RequestId,
         E: Error + ProvideErrorMetadata + 'static,
         SdkError<E, HttpResponse>: RequestId,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
-        let Call {
-            operation,
-            attempted,
-            allowance,
-            absence_is_answer,
-        } = call;
-        let attempts = Attempts::new(
-            self.budget.clone(),
-            allowance.scope,
-            Arc::clone(&self.observer),
-            operation,
-            absence_is_answer,
-        );
-        let pace = allowance.pace;
-        let asked = Instant::now();
-        let turn = tokio::time::timeout_at(pace.deadline(), attempts.first_turn()).await;
-        pace.waited(asked.elapsed());
-        if turn.is_err() {
+        let pace = call.allowance.pace;
+        let client = self.client().await;
+        // The time of the call starts with its first request: neither credentials nor the rate limit take any of it.
+        let mut end: Option<Instant> = None;
+        let mut attempt = 1;
+        loop {
+            let credentials = self.credentials(&call, end).await?;
+            let _permit = self.permit(&call, end).await?;
+            let share = pace.share();
+            if share.is_zero() {
+                return Err(GlueError::not_asked(if pace.short_of_budget() {
+                    Reason::Throttled
+                } else {
+                    Reason::Timeout
+                }));
+            }
+            let started = Instant::now();
+            let end = *end.get_or_insert(started + share);
+            self.observer.sent(call.operation);
+            let settings = Builder::new().credentials_provider(credentials.clone());
+            let outcome = timeout_at(end, send(client.clone(), settings)).await;
+            let ended = |failure| {
+                self.observer
+                    .ended(call.operation, started.elapsed(), failure);
+            };
+            let error = match outcome {
+                Ok(Ok(output)) => {
+                    ended(None);
+                    return Ok(Some(output));
+                }
+                Ok(Err(error))
+                    if call.absence_is_answer
+                        && error.as_service_error().is_some_and(&says_absent) =>
+                {
+                    ended(None);
+                    return Ok(None);
+                }
+                Ok(Err(error)) => {
+                    let reason = reason::classify(&error);
+                    if reason == Reason::Credentials {
+                        self.reject(&credentials).await;
+                    }
+                    self.failure(&call, reason, &error)
+                }
+                Err(_elapsed) => {
+                    ended(Some(Reason::Timeout));
+                    return Err(if pace.short_of_budget() {
+                        short_of_budget(&call)
+                    } else {
+                        GlueError::new(
+                            Reason::Timeout,
+                            format!(
+                                "{} was given up after {:.1} s: AWS did not answer",
+                                call.attempted,
+                                started.elapsed().as_secs_f64()
+                            ),
+                        )
+                    });
+                }
+            };
+            ended(Some(error.reason));
+            let backoff = MAX_FIRST_BACKOFF.mul_f64(fastrand::f64()) * attempt;
+            if !may_retry(error.reason)
+                || attempt == MAX_ATTEMPTS
+                || Instant::now() + backoff >= end
+                || !pace.take_retry()
+            {
+                return Err(error);
+            }
+            attempt += 1;
+            tokio::time::sleep(backoff).await;
+        }
+    }
+
+    /// Returns the credentials for an attempt, which has to wait for them if they are not loaded yet.
+    async fn credentials(
+        &self,
+        call: &Call<'_>,
+        end: Option<Instant>,
+    ) -> Result<aws_credential_types::Credentials, GlueError> {
+        let end = end.unwrap_or_else(|| Instant::now() + call.allowance.pace.share());
+        let why = match timeout_at(end, self.current_credentials()).await {
+            Ok(Ok(credentials)) => return Ok(credentials),
+            Ok(Err(error)) => words::of_load(&error, &self.credentials),
+            Err(_elapsed) => words::LATE.to_owned(),
+        };
+        let what_to_do = words::what_to_do(&why, &self.credentials);
+        Err(GlueError::new(
+            Reason::Credentials,
+            format!("{} failed: {why}{what_to_do}", call.attempted),
+        ))
+    }
+
+    /// Waits until the rate limit, and then the limit of connections, lets an attempt go out.
+    async fn permit(
+        &self,
+        call: &Call<'_>,
+        end: Option<Instant>,
+    ) -> Result<Option<SemaphorePermit<'_>>, GlueError> {
+        let pace = call.allowance.pace;
+        let asked = end.is_some();
+        let end = end.unwrap_or_else(|| pace.deadline());
+        let since = Instant::now();
+        let turn = async {
+            match call.operation {
+                Operation::DescribeInboundIntegrations => {
+                    self.budget.turn(call.allowance.scope).await;
+                }
+                Operation::DescribeIntegrations => self.budget.spare_turn().await,
+            }
+        };
+        let in_time = timeout_at(end, turn).await.is_ok();
+        pace.waited(since.elapsed());
+        if !in_time {
             return Err(GlueError {
-                asked: false,
-                ..short_of_budget(&attempted)
+                asked,
+                ..short_of_budget(call)
             });
         }
-        let socket = tokio::time::timeout_at(pace.deadline(), self.sockets.for_request()).await;
-        let Ok(_socket) = socket else {
-            return Err(GlueError {
-                asked: false,
+        self.observer.waited(call.operation, since.elapsed());
+        timeout_at(end, self.sockets.for_request())
+            .await
+            .map_err(|_elapsed| GlueError {
+                asked,
                 ..GlueError::new(
                     Reason::Timeout,
                     format!(
-                        "{attempted} had to wait for other requests until the poll's time was used up: the process's limit of open files is too \
-                         low for what is watched"
+                        "{} had to wait for other requests until the poll's time was used up: the process's limit of open files is too low \
+                         for what is watched",
+                        call.attempted
                     ),
                 )
-            });
+            })
+    }
+
+    fn failure<E>(
+        &self,
+        call: &Call<'_>,
+        reason: Reason,
+        error: &SdkError<E, HttpResponse>,
+    ) -> GlueError
+    where
+        E: Error + ProvideErrorMetadata + 'static,
+        SdkError<E, HttpResponse>: RequestId,
+    {
+        let why = words::of(error, &self.credentials);
+        let what_to_do = if reason == Reason::Credentials {
+            words::what_to_do(&why, &self.credentials)
+        } else {
+            String::new()
         };
-        let limit = pace.share();
-        if limit.is_zero() {
-            return Err(GlueError::not_asked(if pace.short_of_budget() {
-                Reason::Throttled
-            } else {
-                Reason::Timeout
-            }));
-        }
-        let attempt_timeout = (limit / ATTEMPTS).max(SHORTEST_ATTEMPT.min(limit));
-        let settings = Builder::new().interceptor(attempts.clone()).timeout_config(
-            TimeoutConfig::builder()
-                // The same for every request, however short: the client keeps a connector, with a pool and TLS of its own, for each
-                // connect timeout that it has ever seen. The attempt's timeout ends connecting too.
-                .connect_timeout(CONNECT_TIMEOUT)
-                .operation_attempt_timeout(attempt_timeout)
-                .build(),
-        );
-        let answer = CALL.scope(attempts.clone(), send(self.client(), settings));
-        // Not the SDK's operation timeout: it would hide whether the time went to the request, to its credentials or to waiting
-        // between tries of a throttled one.
-        match tokio::time::timeout(limit, answer).await {
-            Ok(Ok(output)) => match attempts.reason() {
-                None => Ok(Some(output)),
-                Some(reason) => Err(GlueError {
-                    reason,
-                    message: format!("{attempted} failed: AWS's answer has no body"),
-                    request_id: output.request_id().map(str::to_owned),
-                    asked: true,
-                }),
-            },
-            Ok(Err(error)) => {
-                let reason = attempts.reason().unwrap_or(Reason::Other);
-                if reason == Reason::Timeout && pace.short_of_budget() {
-                    return Err(short_of_budget(&attempted));
-                }
-                if absence_is_answer
-                    && reason == Reason::NotFound
-                    && error.as_service_error().is_some_and(says_absent)
-                {
-                    return Ok(None);
-                }
-                let why = if reason == Reason::Credentials
-                    && matches!(error, SdkError::TimeoutError(_))
-                {
-                    // The SDK knows of an attempt that took too long, not of what took so long.
-                    words::LATE.to_owned()
-                } else {
-                    words::of(&error, &self.credentials)
-                };
-                let mut message = format!("{attempted} failed: {why}");
-                if reason == Reason::Credentials {
-                    if error.as_service_error().is_some() {
-                        self.connection().refused = true;
-                    }
-                    message.push_str(&words::what_to_do(&why, &self.credentials));
-                }
-                Err(GlueError {
-                    reason,
-                    message,
-                    request_id: error.request_id().map(str::to_owned),
-                    asked: true,
-                })
-            }
-            Err(_elapsed) => {
-                let reason = attempts.give_up();
-                // The time that it lacks has gone into waiting.
-                if reason == Reason::Timeout && pace.short_of_budget() {
-                    return Err(short_of_budget(&attempted));
-                }
-                let (why, what_to_do) = match reason {
-                    Reason::Timeout => ("AWS did not answer", String::new()),
-                    Reason::Credentials => (
-                        words::LATE,
-                        words::what_to_do(words::LATE, &self.credentials),
-                    ),
-                    _ => (
-                        "its tries failed, and there was no time for another",
-                        String::new(),
-                    ),
-                };
-                Err(GlueError::new(
-                    reason,
-                    format!(
-                        "{attempted} was given up after {:.1} s: {why}{what_to_do}",
-                        limit.as_secs_f64(),
-                    ),
-                ))
-            }
+        GlueError {
+            request_id: error.request_id().map(str::to_owned),
+            ..GlueError::new(
+                reason,
+                format!("{} failed: {why}{what_to_do}", call.attempted),
+            )
         }
     }
 }
 
-fn short_of_budget(attempted: &str) -> GlueError {
+/// Returns whether another attempt may succeed at once.
+fn may_retry(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Throttled | Reason::ServerError | Reason::Network | Reason::Timeout
+    )
+}
+
+fn short_of_budget(call: &Call<'_>) -> GlueError {
     GlueError::new(
         Reason::Throttled,
         format!(
-            "{attempted} had to wait for other requests until the poll's time was used up: polling.requests_per_second is too low for what \
-             is watched"
+            "{} had to wait for other requests until the poll's time was used up: polling.requests_per_second is too low for what is watched",
+            call.attempted
         ),
     )
 }

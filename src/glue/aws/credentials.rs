@@ -15,6 +15,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, future};
 use aws_sdk_glue::config::{SharedCredentialsProvider, SharedHttpClient};
+use aws_smithy_types::retry::RetryConfig;
 use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, PoisonError};
@@ -54,7 +55,10 @@ impl Origin {
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             // Given, or the start would wait for the instance metadata service.
             .region(self.region.clone())
-            .http_client(self.http.clone());
+            .http_client(self.http.clone())
+            // What AWS_RETRY_MODE, AWS_MAX_ATTEMPTS and the profile say of retries is not for this program, and a wrong value there makes
+            // the SDK panic.
+            .retry_config(RetryConfig::standard());
         if let Some(profile) = &self.credentials.profile {
             // By itself the SDK would prefer the environment's keys to a profile that was asked for, which may be another account's.
             let provider = ProfileFileCredentialsProvider::builder()
@@ -105,12 +109,45 @@ impl Origin {
     async fn load_in_time(self: Arc<Self>) -> provider::Result {
         children::may_start();
         let loaded = tokio::time::timeout(LOAD_TIMEOUT, self.load()).await;
-        loaded.unwrap_or_else(|_elapsed| {
+        let loaded = loaded.unwrap_or_else(|_elapsed| {
             // The SDK leaves a `credential_process` running that it does not wait for any more.
             children::end_older_than(LOAD_TIMEOUT.saturating_sub(Duration::from_secs(1)));
             Err(CredentialsError::provider_timed_out(LOAD_TIMEOUT))
-        })
+        })?;
+        match unusable(&loaded) {
+            Some(why) => Err(CredentialsError::invalid_configuration(why)),
+            None => Ok(loaded),
+        }
     }
+}
+
+/// Returns why credentials cannot be sent in the headers of a request: the SDK panics on some of them.
+fn unusable(credentials: &aws_credential_types::Credentials) -> Option<String> {
+    let parts = [
+        ("access key ID", credentials.access_key_id()),
+        ("secret access key", credentials.secret_access_key()),
+        (
+            "session token",
+            credentials.session_token().unwrap_or_default(),
+        ),
+    ];
+    let (name, _) = parts
+        .into_iter()
+        .find(|(_, value)| !value.bytes().all(|byte| byte.is_ascii_graphic()))?;
+    Some(format!(
+        "the {name} has a character that cannot be part of it, such as a space or a line break at its end"
+    ))
+}
+
+/// Returns how long credentials are valid, by this machine's clock. None if they do not say it.
+pub fn valid_for(credentials: &aws_credential_types::Credentials) -> Option<Duration> {
+    let now = UNIX_EPOCH + Duration::from_secs_f64(Clock::system().wall());
+    Some(
+        credentials
+            .expiry()?
+            .duration_since(now)
+            .unwrap_or_default(),
+    )
 }
 
 /// What one set of credentials has brought, for all regions. Each region loads with an origin and in a task of its own, so that a
@@ -149,11 +186,8 @@ impl Loader {
 impl Loaded {
     /// Good for another region too.
     fn is_fresh(&self) -> bool {
-        match self.credentials.expiry() {
-            Some(expiry) => {
-                let now = UNIX_EPOCH + Duration::from_secs_f64(Clock::system().wall());
-                expiry > now + SPARE
-            }
+        match valid_for(&self.credentials) {
+            Some(left) => left > SPARE,
             // A file or an environment that may say something else by now.
             None => self.at.elapsed() < SHARED,
         }
@@ -197,7 +231,16 @@ impl Provider {
         self.handed_out().map_or(Duration::ZERO, |at| at.elapsed())
     }
 
-    async fn load(&self) -> provider::Result {
+    /// What the environment and the profile files say now. Loads no credentials.
+    pub async fn sdk_config(&self) -> SdkConfig {
+        self.origin.sdk_config().await
+    }
+
+    /// Returns credentials: those that another region has loaded and that are still good, or else new ones.
+    ///
+    /// # Errors
+    /// If they could not be loaded, or could not be sent to AWS.
+    pub async fn load(&self) -> provider::Result {
         let loaded = match self.loader.fresh() {
             Some(kept) => kept,
             None => {

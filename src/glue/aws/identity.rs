@@ -1,8 +1,9 @@
 //! Whom credentials belong to: AWS STS says it to everybody, whatever they may do. What assumes the role on the way is what assumes it
 //! for the polls.
 
+use super::call::MAX_ATTEMPTS;
 use super::credentials::Provider;
-use super::{ATTEMPTS, Sdk, reason, words};
+use super::{Sdk, reason, words};
 use crate::config::{Credentials, RegionName};
 use crate::glue::{GlueError, Reason};
 use aws_credential_types::provider::ProvideCredentials;
@@ -56,7 +57,7 @@ impl Sdk {
             })?;
         let config = aws_sdk_sts::config::Builder::from(&sdk)
             .credentials_provider(loaded)
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
             .build();
         let call = aws_sdk_sts::Client::from_conf(config)
             .get_caller_identity()
@@ -69,7 +70,7 @@ impl Sdk {
                 GlueError::new(Reason::Timeout, why)
             })?
             .map_err(|error| {
-                let reason = reason::of_call(&error);
+                let reason = reason::classify(&error);
                 let why = words::of(&error, credentials);
                 let what_to_do = match reason {
                     Reason::Credentials => words::what_to_do(&why, credentials),

@@ -1,83 +1,36 @@
-//! Why an attempt failed: from what the SDK knows of it to the closed list of reasons.
+//! Why a request failed: from what the SDK knows of it to the closed list of reasons.
 
 use crate::glue::Reason;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_glue::config::http::HttpResponse;
 use aws_sdk_glue::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_glue::operation::describe_inbound_integrations::DescribeInboundIntegrationsError as ApiError;
-use aws_sdk_glue::operation::describe_integrations::DescribeIntegrationsError;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
-use aws_smithy_runtime_api::client::interceptors::context::{Error as Erased, InterceptorContext};
-use aws_smithy_runtime_api::client::orchestrator::OrchestratorError;
-use aws_smithy_runtime_api::client::retries::classifiers::{
-    ClassifyRetry, RetryAction, RetryClassifierPriority,
-};
 use std::error::Error;
 
-/// How far an attempt had got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Loading credentials, finding the endpoint and signing; only the first can take time.
-    Preparing,
-    /// Waiting for the budget.
-    Waiting,
-    Sent,
-}
-
-/// Why an attempt failed that had got so far.
-pub fn of_attempt(error: &OrchestratorError<Erased>, status: Option<u16>, stage: Stage) -> Reason {
-    match stage {
-        Stage::Preparing if error.is_timeout_error() || has_cause::<CredentialsError>(error) => {
-            return Reason::Credentials;
-        }
-        Stage::Preparing => return Reason::Other,
-        Stage::Waiting => return Reason::Throttled,
-        Stage::Sent => {}
-    }
-    if error.is_timeout_error() {
-        return Reason::Timeout;
-    }
-    if let Some(connector) = error.as_connector_error() {
-        return if connector.is_timeout() {
-            Reason::Timeout
-        } else {
-            Reason::Network
-        };
-    }
-    // Whatever the body says: a proxy's or a load balancer's 503 is a server error, its page of HTML is not an answer.
-    if status.is_some_and(|status| status >= 500) {
-        return Reason::ServerError;
-    }
-    if let Some(erased) = error.as_operation_error() {
-        return of_answer(code(erased), status);
-    }
-    if error.is_response_error() {
-        return if has_cause::<hyper::Error>(error) || has_cause::<std::io::Error>(error) {
-            Reason::Network
-        } else {
-            Reason::InvalidResponse
-        };
-    }
-    Reason::Other
-}
-
-/// Why a call failed that was not followed through its attempts.
-pub fn of_call<E>(error: &SdkError<E, HttpResponse>) -> Reason
+/// Returns the reason for which a request failed.
+pub fn classify<E>(error: &SdkError<E, HttpResponse>) -> Reason
 where
     E: Error + ProvideErrorMetadata + 'static,
 {
     if has_cause::<CredentialsError>(error) {
         return Reason::Credentials;
     }
+    let status = error
+        .raw_response()
+        .map(|response| response.status().as_u16());
     match error {
         SdkError::TimeoutError(_) => Reason::Timeout,
         SdkError::DispatchFailure(failure) if failure.is_timeout() => Reason::Timeout,
+        SdkError::DispatchFailure(failure) if failure.is_user() => Reason::Other,
         SdkError::DispatchFailure(_) => Reason::Network,
-        SdkError::ServiceError(answer) if answer.raw().status().as_u16() >= 500 => {
-            Reason::ServerError
-        }
-        SdkError::ServiceError(answer) => {
-            of_answer(answer.err().code(), Some(answer.raw().status().as_u16()))
+        // Whatever the body says: a proxy's or a load balancer's 503 is a server error, its page of HTML is not an answer.
+        _ if status.is_some_and(|status| status >= 500) => Reason::ServerError,
+        SdkError::ServiceError(answer) => of_answer(answer.err().code(), status),
+        SdkError::ResponseError(_)
+            if has_cause::<hyper::Error>(error) || has_cause::<std::io::Error>(error) =>
+        {
+            Reason::Network
         }
         SdkError::ResponseError(_) => Reason::InvalidResponse,
         _ => Reason::Other,
@@ -96,13 +49,6 @@ pub fn says_source_refused(error: &CredentialsError) -> bool {
 
 fn assume_role_code(error: &CredentialsError) -> Option<&str> {
     cause::<AssumeRoleError>(error).and_then(ProvideErrorMetadata::code)
-}
-
-fn code(error: &Erased) -> Option<&str> {
-    let of_names = || error.downcast_ref::<DescribeIntegrationsError>()?.code();
-    error
-        .downcast_ref::<ApiError>()
-        .map_or_else(of_names, ProvideErrorMetadata::code)
 }
 
 /// The errors of both operations, of Glue and those common to all AWS services.
@@ -186,14 +132,6 @@ pub fn says_absent(error: &ApiError) -> bool {
     )
 }
 
-/// The same, of an attempt of a call that asked for a configured integration.
-pub fn attempt_says_absent(error: &OrchestratorError<Erased>) -> bool {
-    error
-        .as_operation_error()
-        .and_then(|error| error.downcast_ref::<ApiError>())
-        .is_some_and(says_absent)
-}
-
 fn has_cause<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     cause::<E>(error).is_some()
 }
@@ -207,32 +145,4 @@ fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
         cause = error.source();
     }
     None
-}
-
-/// Glue sends its InternalServerException with status 400, which the SDK takes for the caller's fault and does not try again.
-#[derive(Debug)]
-pub struct TransientDespite400;
-
-impl ClassifyRetry for TransientDespite400 {
-    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        match context.output_or_error() {
-            Some(Err(error))
-                if error
-                    .as_operation_error()
-                    .and_then(code)
-                    .is_some_and(|code| code == "InternalServerException") =>
-            {
-                RetryAction::server_error()
-            }
-            _ => RetryAction::NoActionIndicated,
-        }
-    }
-
-    fn name(&self) -> &'static str {
-        "Glue's InternalServerException"
-    }
-
-    fn priority(&self) -> RetryClassifierPriority {
-        RetryClassifierPriority::modeled_as_retryable_classifier()
-    }
 }
