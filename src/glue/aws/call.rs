@@ -2,7 +2,7 @@
 //! the call's time. The SDK itself never retries.
 
 use super::{AwsGlue, reason, words};
-use crate::glue::{Allowance, GlueError, Operation, Reason};
+use crate::glue::{Allowance, GlueError, Operation, Reason, time_left};
 use aws_sdk_glue::Client;
 use aws_sdk_glue::config::Builder;
 use aws_sdk_glue::config::http::HttpResponse;
@@ -48,12 +48,12 @@ impl AwsGlue {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
         let pace = call.allowance.pace;
-        let client = self.client().await;
         // The time of the call starts with its first request: neither credentials nor the rate limit take any of it.
         let mut end: Option<Instant> = None;
         let mut attempt = 1;
         loop {
             let credentials = self.credentials(&call, end).await?;
+            let client = self.client().await;
             let _permit = self.permit(&call, end).await?;
             let share = pace.share();
             if share.is_zero() {
@@ -67,7 +67,7 @@ impl AwsGlue {
             let end = *end.get_or_insert(started + share);
             self.observer.sent(call.operation);
             let settings = Builder::new().credentials_provider(credentials.clone());
-            let outcome = timeout_at(end, send(client.clone(), settings)).await;
+            let outcome = timeout_at(end, send(client, settings)).await;
             let ended = |failure| {
                 self.observer
                     .ended(call.operation, started.elapsed(), failure);
@@ -121,13 +121,16 @@ impl AwsGlue {
         }
     }
 
-    /// Returns the credentials for an attempt, which has to wait for them if they are not loaded yet.
+    /// Returns the credentials for an attempt, which has to wait for them if they are not loaded yet. The first attempt may wait for half of
+    /// the poll: none of its other requests could go out without them either.
     async fn credentials(
         &self,
         call: &Call<'_>,
         end: Option<Instant>,
     ) -> Result<aws_credential_types::Credentials, GlueError> {
-        let end = end.unwrap_or_else(|| Instant::now() + call.allowance.pace.share());
+        let pace = call.allowance.pace;
+        let end = end
+            .unwrap_or_else(|| Instant::now() + pace.share().max(time_left(pace.deadline()) / 2));
         let why = match timeout_at(end, self.current_credentials()).await {
             Ok(Ok(credentials)) => return Ok(credentials),
             Ok(Err(error)) => words::of_load(&error, &self.credentials),
