@@ -9,6 +9,8 @@
 //! snapshot as a written page. A scrape reads that page through one pointer and adds what depends on its own moment. `page` shows the same
 //! snapshot to people, `api` to scripts; `listing` is what both have in common.
 
+#![forbid(unsafe_code)]
+
 pub mod config;
 pub mod hash;
 pub mod shard;

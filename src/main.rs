@@ -6,6 +6,7 @@ use glue_integration_exporter::{commands, glue, logging};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    unset_empty_aws_variables();
     let cli = Cli::parse();
     let log = match &cli.command {
         Some(
@@ -33,5 +34,22 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
+    }
+}
+
+/// Removes the variables of AWS that are set and empty, as `${AWS_ENDPOINT_URL:-}` in a Compose file leaves them. AWS's other tools treat them
+/// as not set; the SDK takes them for values, and panics on some.
+fn unset_empty_aws_variables() {
+    for (name, value) in std::env::vars_os() {
+        if value.is_empty() && name.as_encoded_bytes().starts_with(b"AWS_") {
+            #[allow(
+                unsafe_code,
+                reason = "the SDK reads the process's environment and nothing else"
+            )]
+            // SAFETY: no other thread has been started yet.
+            unsafe {
+                std::env::remove_var(name);
+            }
+        }
     }
 }

@@ -116,6 +116,7 @@ const AGE: &str = "age_seconds";
 
 fn table() -> Vec<Row> {
     let created = |time: Value| listed(move |items| items[0]["CreateTime"] = time.clone());
+    let cut_code = format!("errors_by_code{{error_code=\"{}…\"}}", "é".repeat(2_048)).leak();
     let mut rows = vec![
         row("a page of 50 MB", fifty_megabytes())
             .fails("invalid_response")
@@ -156,6 +157,19 @@ fn table() -> Vec<Row> {
         )
         .fails("invalid_response")
         .shows("a", ACTIVE, "1")
+        .shows("b", FAILED, "1"),
+        row(
+            "texts of 1 MB",
+            listed(|items| {
+                let long = "é".repeat(500_000);
+                items[0]["Status"] = json!(long);
+                items[0]["SourceArn"] = json!(long);
+                items[0]["TargetArn"] = json!(long);
+                items[0]["Errors"] = json!([{"ErrorCode": long, "ErrorMessage": long}]);
+            }),
+        )
+        .shows("a", "status{status=\"UNKNOWN\"}", "1")
+        .shows("a", cut_code, "1")
         .shows("b", FAILED, "1"),
         row("CreateTime in 1970", created(json!(1)))
             .shows("a", CREATED, "1")

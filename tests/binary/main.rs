@@ -17,6 +17,7 @@ mod credentials;
 mod data;
 mod descriptors;
 mod double;
+mod environment;
 mod exposition;
 mod fleet;
 mod http;

@@ -221,7 +221,7 @@ async fn texts_that_are_too_long_are_cut_and_strange_ones_are_labels_all_the_sam
         zero.tags = vec![("team".to_owned(), "a \"quoted\" \\ name\n".to_owned())];
     });
     let (page, _) = exporter.round().await;
-    assert_eq!(name(&page, 0).unwrap(), "é".repeat(256));
+    assert_eq!(name(&page, 0).unwrap(), format!("{}…", "é".repeat(256)));
     let team = label(&page, 0, "tag_team");
     assert_eq!(team.as_deref(), Some("a \"quoted\" \\ name\n"));
 }

@@ -19,7 +19,10 @@ const NO_STATUS: &str = "no value was set";
 /// In Unix seconds: AWS writes no time of this year or later.
 const YEAR_10_000: f64 = 253_402_300_800.0;
 /// In characters: what AWS allows for the value of a tag, and twice what it allows for a name. More is cut off, since each is a label.
-const LONGEST_LABEL: usize = 256;
+const MAX_LABEL_CHARS: usize = 256;
+/// Of every other text of an integration: the longest that AWS's model allows, an error's message, has as many. More would be a label, a log
+/// line and a row of the page of any length.
+const MAX_TEXT_CHARS: usize = 2_048;
 
 /// One page of the operation's answer. A list that is absent, null or empty says that there are none.
 pub fn page(output: DescribeInboundIntegrationsOutput) -> Page {
@@ -46,7 +49,7 @@ pub fn names(output: DescribeIntegrationsOutput, tags: &BTreeSet<String>) -> Nam
     for item in output.integrations.unwrap_or_default() {
         if is_arn(&item.integration_arn) {
             let described = Described {
-                name: cut(item.integration_name),
+                name: cut(item.integration_name, MAX_LABEL_CHARS),
                 tags: wanted_tags(item.tags.unwrap_or_default(), tags),
             };
             page.described.push((item.integration_arn, described));
@@ -59,20 +62,31 @@ pub fn names(output: DescribeIntegrationsOutput, tags: &BTreeSet<String>) -> Nam
 
 fn wanted_tags(sent: Vec<Tag>, wanted: &BTreeSet<String>) -> BTreeMap<String, String> {
     sent.into_iter()
-        .filter_map(|tag| Some((tag.key?, cut(tag.value.unwrap_or_default()))))
+        .filter_map(|tag| {
+            Some((
+                tag.key?,
+                cut(tag.value.unwrap_or_default(), MAX_LABEL_CHARS),
+            ))
+        })
         .filter(|(key, _)| wanted.contains(key))
         .collect()
 }
 
-fn cut(mut text: String) -> String {
-    if let Some((end, _)) = text.char_indices().nth(LONGEST_LABEL) {
+/// Returns the first `max` characters of a text that is longer, with a mark.
+fn cut(mut text: String, max: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(max) {
         text.truncate(end);
+        text.push('…');
     }
     text
 }
 
 fn is_arn(text: &str) -> bool {
     !text.trim().is_empty() && text.len() <= LONGEST_ARN
+}
+
+fn bounded(text: String) -> String {
+    cut(text, MAX_TEXT_CHARS)
 }
 
 fn integration(item: InboundIntegration) -> Integration {
@@ -94,22 +108,25 @@ fn integration(item: InboundIntegration) -> Integration {
         });
     Integration {
         arn: item.integration_arn,
-        source_arn: item.source_arn,
-        target_arn: item.target_arn,
+        source_arn: bounded(item.source_arn),
+        target_arn: bounded(item.target_arn),
         status,
-        status_text: is_told.then(|| text.to_owned()),
+        status_text: is_told.then(|| bounded(text.to_owned())),
         created: created(&item.create_time),
         refresh_interval,
         continuous_sync,
         source_properties: SourceProperties(source_properties.into_iter().collect()),
-        target_namespace,
+        target_namespace: target_namespace.map(bounded),
         errors: item
             .errors
             .unwrap_or_default()
             .into_iter()
             .map(|error| IntegrationError {
-                code: error.error_code.filter(|code| !code.is_empty()),
-                message: error.error_message,
+                code: error
+                    .error_code
+                    .filter(|code| !code.is_empty())
+                    .map(bounded),
+                message: error.error_message.map(bounded),
             })
             .collect(),
     }
