@@ -227,12 +227,17 @@ fn profile_with_any_value_never_panics() {
 fn key_with_line_break_is_a_credentials_failure() {
     let sim = sim();
     let setup = setup(&sim, "");
-    for (name, part) in [
-        ("AWS_ACCESS_KEY_ID", "access key ID"),
-        ("AWS_SECRET_ACCESS_KEY", "secret access key"),
-        ("AWS_SESSION_TOKEN", "session token"),
+    for (name, value, part) in [
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE\n", "access key ID"),
+        (
+            "AWS_SECRET_ACCESS_KEY",
+            "AKIDEXAMPLE\n",
+            "secret access key",
+        ),
+        // The SDK takes off what ends a session token.
+        ("AWS_SESSION_TOKEN", "AKID\nEXAMPLE", "session token"),
     ] {
-        let output = once(&setup, &[(name, "AKIDEXAMPLE\n".into())]);
+        let output = once(&setup, &[(name, value.into())]);
         let (page, log) = (
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr),
