@@ -5,8 +5,12 @@ mod call;
 mod children;
 mod convert;
 mod credentials;
+mod http_client;
 mod identity;
 mod metered;
+mod network;
+mod profiles;
+mod proxy;
 mod reason;
 mod resolver;
 mod sockets;
@@ -17,22 +21,21 @@ use super::names::{NamesFuture, NamesPage, NamesRequest};
 use super::{Glue, GlueError, Observer, Operation, Page, PageFuture, PageRequest};
 use crate::config::{Credentials, Query, RegionName};
 use crate::descriptors::Descriptors;
-use aws_config::default_provider::region::DefaultRegionChain;
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::imds::region::ImdsRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_glue::config::{
-    Builder, IdentityCache, ProvideCredentials, RuntimeComponents, SharedCredentialsProvider,
-    SharedHttpClient,
-};
+use aws_sdk_glue::config::{Builder, IdentityCache, ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_glue::operation::describe_integrations::DescribeIntegrationsError;
-use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::{Connector, tls};
 use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use call::Call;
 use credentials::{LOAD_TIMEOUT, Loader, Origin, Provider};
+use http_client::HttpClients;
 use metered::Metered;
-use resolver::Resolver;
 use sockets::Sockets;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -40,11 +43,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use identity::Unidentified;
+pub use network::Network;
 
 /// The SDK's own default, said here because it is the only timeout that it sets.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
-/// Shorter than the idle time after which a load balancer may drop a connection silently, so that no request dies on a dead one.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// One request and two more tries.
 const ATTEMPTS: u32 = 3;
 /// No attempt is cut shorter than this while its request has the time: loading credentials is part of the first one.
@@ -60,7 +62,7 @@ const LEAST_LOAD_PERIOD: Duration = Duration::from_secs(2);
 /// Makes the clients. One for each account and region, kept: each has connections, credentials and retries of its own.
 #[derive(Clone)]
 pub struct Sdk {
-    http: SharedHttpClient,
+    http: HttpClients,
     observer: Arc<dyn Observer>,
     sockets: Sockets,
     /// One for each set of credentials that a client uses.
@@ -68,15 +70,11 @@ pub struct Sdk {
 }
 
 impl Sdk {
-    /// Clients that go through the proxy that the environment names, if it names one.
-    pub fn new(observer: Arc<dyn Observer>) -> Self {
-        Self::over(ProxyConfig::from_env(), observer)
-    }
-
-    fn over(proxy: ProxyConfig, observer: Arc<dyn Observer>) -> Self {
+    /// Clients that reach AWS over `network`.
+    pub fn new(network: Network, observer: Arc<dyn Observer>) -> Self {
         let descriptors = Descriptors::of_process();
         Self {
-            http: http_client(proxy, descriptors.idle),
+            http: HttpClients::new(network, descriptors.idle),
             observer,
             sockets: Sockets::new(descriptors),
             loaders: Arc::default(),
@@ -109,6 +107,11 @@ impl Sdk {
         self.sockets.share_out(pairs);
     }
 
+    /// Trusts the authorities that `network` names from now on, in the clients that there are too.
+    pub fn trust(&self, network: Network) {
+        self.http.trust(network.bundles);
+    }
+
     fn loader(&self, credentials: &Credentials) -> Arc<Loader> {
         let mut loaders = self.loaders.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loader) = loaders.get(credentials).and_then(Weak::upgrade) {
@@ -128,7 +131,9 @@ impl Sdk {
         });
         Arc::new(Origin {
             source,
-            http: self.http.clone(),
+            http: http_client::for_credentials(
+                self.http.of_profile(credentials.profile.as_deref()),
+            ),
             credentials: credentials.clone(),
             region: Region::new(region.as_str().to_owned()),
         })
@@ -141,11 +146,11 @@ impl Sdk {
         region: &RegionName,
         budget: Budget,
     ) -> AwsGlue {
-        let sdk = Self::over(ProxyConfig::disabled(), observer);
+        let sdk = Self::new(Network::default(), observer);
         let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .region(Region::new(region.as_str().to_owned()))
-            .http_client(sdk.http.clone())
+            .http_client(sdk.http.of_profile(None))
             .endpoint_url(endpoint)
             .credentials_provider(SharedCredentialsProvider::new(
                 aws_credential_types::Credentials::new(
@@ -173,7 +178,9 @@ impl Sdk {
         budget: Budget,
     ) -> AwsGlue {
         let config = builder
-            .http_client(Metered(self.http.clone()))
+            .http_client(Metered(
+                self.http.of_profile(credentials.profile.as_deref()),
+            ))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .retry_partition(retries(region.to_string()))
             .retry_classifier(reason::TransientDespite400)
@@ -228,11 +235,18 @@ pub fn end_credential_processes() {
 
 /// The region that every AWS tool would use here: of the environment, the profile, or the instance's metadata service.
 pub async fn default_region(profile: Option<&str>) -> Option<String> {
-    let mut chain = DefaultRegionChain::builder();
+    let mut of_profile = ProfileFileRegionProvider::builder();
     if let Some(profile) = profile {
-        chain = chain.profile_name(profile);
+        of_profile = of_profile.profile_name(profile);
     }
-    let region = chain.build().region().await?;
+    // The default chain, but the metadata service's answer is bounded.
+    let http = HttpClients::new(Network::default(), 1).of_profile(None);
+    let bounded = ProviderConfig::default().with_http_client(http_client::for_credentials(http));
+    let of_instance = ImdsRegionProvider::builder().configure(&bounded).build();
+    let chain = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+        .or_else(of_profile.build())
+        .or_else(of_instance);
+    let region = chain.region().await?;
     if region.as_ref().is_empty() {
         // What is set and empty is not set, as in AWS's other tools. The SDK looks no further than an empty AWS_REGION.
         return std::env::var("AWS_DEFAULT_REGION")
@@ -240,22 +254,6 @@ pub async fn default_region(profile: Option<&str>) -> Option<String> {
             .filter(|region| !region.is_empty());
     }
     Some(region.as_ref().to_owned())
-}
-
-fn http_client(proxy: ProxyConfig, idle: usize) -> SharedHttpClient {
-    let resolver = Resolver::of_system();
-    aws_smithy_http_client::Builder::new().build_with_connector_fn(move |settings, components| {
-        let mut connector = Connector::builder()
-            .tls_provider(tls::Provider::Rustls(
-                tls::rustls_provider::CryptoMode::AwsLc,
-            ))
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .pool_max_idle_per_host(idle)
-            .proxy_config(proxy.clone());
-        connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
-        connector.build_with_resolver(resolver.clone())
-    })
 }
 
 /// AWS Glue as one set of credentials sees it in one region.

@@ -5,7 +5,7 @@
 //! second time beside itself.
 
 use super::sockets::Sockets;
-use super::{children, reason};
+use super::{children, profiles, reason};
 use crate::clock::Clock;
 use crate::config::Credentials;
 use aws_config::profile::ProfileFileCredentialsProvider;
@@ -51,7 +51,9 @@ pub struct Origin {
 impl Origin {
     /// What the environment and the profile files say now. Loads no credentials.
     pub async fn sdk_config(&self) -> SdkConfig {
+        let files = profiles::bounded().await;
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .profile_files(files.clone())
             // Given, or the start would wait for the instance metadata service.
             .region(self.region.clone())
             .http_client(self.http.clone());
@@ -59,6 +61,7 @@ impl Origin {
             // By itself the SDK would prefer the environment's keys to a profile that was asked for, which may be another account's.
             let provider = ProfileFileCredentialsProvider::builder()
                 .profile_name(profile)
+                .profile_files(files)
                 .configure(
                     &ProviderConfig::without_region()
                         .with_region(Some(self.region.clone()))
@@ -103,13 +106,16 @@ impl Origin {
     }
 
     async fn load_in_time(self: Arc<Self>) -> provider::Result {
-        children::may_start();
+        let starting = children::may_start().await;
         let loaded = tokio::time::timeout(LOAD_TIMEOUT, self.load()).await;
-        loaded.unwrap_or_else(|_elapsed| {
+        drop(starting);
+        let loaded = loaded.unwrap_or_else(|_elapsed| {
             // The SDK leaves a `credential_process` running that it does not wait for any more.
             children::end_older_than(LOAD_TIMEOUT.saturating_sub(Duration::from_secs(1)));
             Err(CredentialsError::provider_timed_out(LOAD_TIMEOUT))
-        })
+        });
+        children::reap_orphans();
+        loaded
     }
 }
 

@@ -109,7 +109,7 @@ pub fn what_to_do(words: &str, credentials: &Credentials) -> String {
         ),
         (
             &["external process"],
-            "Run the profile's credential_process by hand as this user: it must print credentials and exit with 0",
+            "Run the profile's credential_process by hand as this user: it must print credentials (1 MiB at most) and exit with 0",
         ),
         (
             &[

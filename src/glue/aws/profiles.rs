@@ -1,0 +1,54 @@
+//! What is read in the profile files beside the SDK, and what the SDK reads in them otherwise than it is written there.
+
+use super::http_client::MAX_CREDENTIALS_BYTES;
+use aws_config::profile::{self, ProfileSet};
+use aws_runtime::env_config::file::{Builder, EnvConfigFileKind, EnvConfigFiles};
+
+/// The profile files as they are now. None if they cannot be read, which the SDK says when it loads credentials.
+async fn read(profile: Option<&str>) -> Option<ProfileSet> {
+    let selected = profile.map(|name| name.to_owned().into());
+    let (fs, env) = Default::default();
+    profile::load(&fs, &env, &EnvConfigFiles::default(), selected)
+        .await
+        .ok()
+}
+
+/// The name and `ca_bundle` of a scope's profile, or else of the profile that the environment selects.
+pub async fn ca_bundle(profile: Option<&str>) -> Option<(String, String)> {
+    let profiles = read(profile).await?;
+    let path = profiles.get("ca_bundle").filter(|path| !path.is_empty())?;
+    Some((profiles.selected_profile().to_owned(), path.to_owned()))
+}
+
+/// The profile files, with each `credential_process` bounded: the SDK keeps all that one prints.
+pub async fn bounded() -> EnvConfigFiles {
+    let mut overlay = String::new();
+    if let Some(profiles) = read(None).await {
+        for name in profiles.profiles() {
+            let command = profiles
+                .get_profile(name)
+                .and_then(|profile| profile.get("credential_process"))
+                .filter(|command| !command.is_empty());
+            if let Some(command) = command {
+                let command = bounded_command(command).replace('\n', "\n ");
+                overlay += &format!("[{name}]\ncredential_process = {command}\n");
+            }
+        }
+    }
+    Builder::new()
+        .include_default_config_file(true)
+        .include_default_credentials_file(true)
+        // The last one wins.
+        .with_contents(EnvConfigFileKind::Credentials, overlay)
+        .build()
+}
+
+/// Runs `command` with its exit status, but passes on no more than so many bytes; one that goes on then is ended by SIGPIPE. What it
+/// writes to its standard error is never shown, so the SDK does not get it. Neither ` #` nor ` ;` may be in it: they begin a comment.
+fn bounded_command(command: &str) -> String {
+    let quoted = command.replace('\'', r"'\''");
+    format!(
+        "exec 4>&1; status=$({{ {{ sh -c '{quoted}' 2>/dev/null 3>&- 4>&-; echo $? >&3; }} | head -c {} >&4; }} 3>&1); exit $status",
+        MAX_CREDENTIALS_BYTES + 1
+    )
+}
