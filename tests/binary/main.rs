@@ -25,6 +25,7 @@ mod listening;
 mod logs;
 mod lookup;
 mod names;
+mod network;
 mod online;
 mod partitions;
 mod reload;

@@ -52,3 +52,41 @@ fn bounded_command(command: &str) -> String {
         MAX_CREDENTIALS_BYTES + 1
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Output};
+
+    fn sh(command: &str) -> Output {
+        Command::new("sh").args(["-c", command]).output().unwrap()
+    }
+
+    #[test]
+    fn bounded_command_runs_as_it_is_written() {
+        for command in [
+            "echo one; echo two",
+            "printf %s 'a  b' \"c'd\" \"$0\" $#",
+            "echo one\nprintf two\\\n\n",
+            "false",
+            "exit 7",
+            "kill -9 $$",
+            "not-a-program",
+            "echo }; )",
+            "echo '",
+            "read line; echo \"[$line]\"",
+        ] {
+            let (plain, bounded) = (sh(command), sh(&bounded_command(command)));
+            assert_eq!(plain.stdout, bounded.stdout, "{command}");
+            // A shell has no signal to end by.
+            let code = plain.status.code().unwrap_or(128 + 9);
+            assert_eq!(bounded.status.code(), Some(code), "{command}");
+        }
+    }
+
+    #[test]
+    fn bounded_command_passes_on_no_more_than_its_bound() {
+        let bounded = sh(&bounded_command("yes; yes; echo end"));
+        assert_eq!(bounded.stdout.len(), MAX_CREDENTIALS_BYTES + 1);
+    }
+}
