@@ -50,7 +50,7 @@ impl Source {
         })
     }
 
-    /// Reads how AWS is reached for the scopes of `loaded`.
+    /// Reads the proxies and CA bundles for the scopes of `loaded`.
     ///
     /// # Errors
     /// What is wrong with the proxy variables and the CA bundles.
@@ -60,10 +60,8 @@ impl Source {
         };
         let profiles = loaded.watches.iter();
         let profiles = profiles.map(|watch| watch.credentials.profile.clone());
-        match Network::load(profiles.collect()).await {
-            Ok(network) => Ok(network),
-            Err(found) => Mistakes::of_environment(found).map(|()| Network::default()),
-        }
+        let loaded = Network::load(profiles.collect()).await;
+        loaded.or_else(|found| Mistakes::of_environment(found).map(|()| Network::default()))
     }
 }
 

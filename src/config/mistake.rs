@@ -71,7 +71,7 @@ impl Mistakes {
         }
     }
 
-    /// What is wrong outside the file: in the environment, or in what it names.
+    /// Errors outside the file: in the environment, or in a file that it names.
     ///
     /// # Errors
     /// If anything is.

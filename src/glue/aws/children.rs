@@ -7,7 +7,7 @@ use tokio::sync::{RwLock, RwLockReadGuard};
 #[cfg(target_os = "linux")]
 pub use linux::end_older_than;
 
-/// Held by everything that may be waiting for a process that it started.
+/// Held by every load of credentials, which may be waiting for a process that it started.
 static LOADS: RwLock<()> = RwLock::const_new(());
 
 /// From now on children are this program's own. As long as the guard is held, the caller may wait for one of them.
@@ -17,8 +17,8 @@ pub async fn may_start() -> RwLockReadGuard<'static, ()> {
     LOADS.read().await
 }
 
-/// Collects the exit statuses of orphans, which a PID 1 inherits: what a `credential_process` left behind stays a zombie otherwise. Does
-/// nothing while a load may wait for an exit status of its own; the last of them will do it.
+/// Reaps the processes that a `credential_process` left behind. A PID 1 inherits them, and they stay zombies otherwise. Does nothing while
+/// a load may be waiting for its own process: the last load to end reaps them.
 pub fn reap_orphans() {
     #[cfg(target_os = "linux")]
     if let Ok(_nobody_waits) = LOADS.try_write() {

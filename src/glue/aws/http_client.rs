@@ -1,4 +1,4 @@
-//! The HTTP clients of everything that is asked of AWS: by which proxy, and trusting which authorities.
+//! The HTTP clients for all requests to AWS: choose the proxy and the trusted CA certificates, and bound the answers with credentials.
 
 use super::network::{CaBundle, Network};
 use super::proxy::{Proxies, Route};
@@ -20,10 +20,10 @@ use std::time::Duration;
 
 /// Shorter than the idle time after which a load balancer may drop a connection silently, so that no request dies on a dead one.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Credentials are some thousand bytes.
+/// Credentials are some thousand bytes long.
 pub const MAX_CREDENTIALS_BYTES: usize = 1 << 20;
 
-/// The HTTP clients, one for each CA bundle. Scopes that trust the same authorities share connections.
+/// The HTTP clients, one for each CA bundle. Scopes with the same CA bundle share connections.
 #[derive(Clone, Debug)]
 pub struct HttpClients(Arc<Shared>);
 
@@ -32,14 +32,14 @@ struct Shared {
     proxies: Proxies,
     max_idle: usize,
     resolver: Resolver,
-    /// Trusts what the system does.
+    /// Trusts the system's CA certificates.
     default: Routes,
-    /// Of the profiles with a CA bundle.
+    /// The clients of the profiles with a CA bundle.
     by_profile: RwLock<HashMap<Option<String>, (CaBundle, Routes)>>,
 }
 
 impl HttpClients {
-    /// Clients that keep up to `max_idle` connections to each host.
+    /// Creates clients that keep up to `max_idle` idle connections to each host.
     pub fn new(network: Network, max_idle: usize) -> Self {
         let resolver = Resolver::of_system();
         let default = Routes::new(&network.proxies, None, max_idle, &resolver);
@@ -54,10 +54,9 @@ impl HttpClients {
         clients
     }
 
-    /// Replaces the CA bundles. The next request of a profile whose bundle is another one connects anew.
+    /// Replaces the CA bundles. If the bundle of a profile changed, its next request opens a new connection.
     pub fn trust(&self, bundles: HashMap<Option<String>, CaBundle>) {
         let shared = &self.0;
-        // Each change of it is one step.
         let mut by_profile = shared
             .by_profile
             .write()
@@ -77,7 +76,7 @@ impl HttpClients {
         }));
     }
 
-    /// The client of the scopes with this profile.
+    /// Returns the client for the scopes with this profile.
     pub fn of_profile(&self, profile: Option<&str>) -> SharedHttpClient {
         SharedHttpClient::new(ProfileClient {
             clients: self.clone(),
@@ -86,7 +85,7 @@ impl HttpClients {
     }
 }
 
-/// Looks up its CA bundle for each request, so that a client that is kept over a reload takes a new one.
+/// Looks up the CA bundle for each request, so that a client that a reload keeps takes a changed bundle.
 #[derive(Debug)]
 struct ProfileClient {
     clients: HttpClients,
@@ -117,7 +116,7 @@ impl HttpClient for ProfileClient {
     }
 }
 
-/// A client for each way to a host: the SDK's takes one proxy for one scheme.
+/// One client for each route: a client of the SDK takes one proxy.
 #[derive(Clone, Debug)]
 struct Routes {
     direct: SharedHttpClient,
@@ -152,7 +151,7 @@ fn http_client(
         trusted = TrustStore::empty().with_pem_certificate(bundle.pem());
     }
     let tls = TlsContext::builder().with_trust_store(trusted).build();
-    // Its builder has nothing to refuse.
+    // The builder has no way to fail.
     let tls = tls.unwrap_or_default();
     aws_smithy_http_client::Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector = Connector::builder()
@@ -188,7 +187,7 @@ impl HttpConnector for RoutingConnector {
     }
 }
 
-/// The same client for what issues credentials: an answer that is too large to be some is an error before it is in memory.
+/// Wraps the client for requests that return credentials: an answer beyond `MAX_CREDENTIALS_BYTES` is an error.
 pub fn for_credentials(client: SharedHttpClient) -> SharedHttpClient {
     SharedHttpClient::new(BoundedClient(client))
 }

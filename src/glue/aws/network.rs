@@ -1,4 +1,4 @@
-//! What the environment and the profiles say of the way to AWS: proxies and CA bundles.
+//! Network settings of the environment and the AWS profiles: proxies and CA bundles.
 
 use super::profiles;
 use super::proxy::Proxies;
@@ -13,15 +13,15 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A bundle of all public authorities has a quarter of this.
+/// A bundle of all public CAs is a quarter of this size.
 const MAX_BUNDLE_BYTES: u64 = 1 << 20;
 const CA_VARIABLE: &str = "AWS_CA_BUNDLE";
 
-/// The default is no proxy, and the authorities that the system trusts.
+/// Proxies and CA bundles. The default is no proxy and the system's CA certificates.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
     pub(super) proxies: Proxies,
-    /// Of the scopes with this profile.
+    /// The CA bundle of each profile that has one; the key is the scope's `profile`.
     pub(super) bundles: HashMap<Option<String>, CaBundle>,
 }
 
@@ -67,7 +67,7 @@ impl Network {
     }
 }
 
-/// The authorities that replace the system's, as PEM.
+/// CA certificates that replace the system's, as PEM.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct CaBundle(Arc<str>);
 
@@ -77,7 +77,8 @@ impl CaBundle {
     }
 
     fn read(name: &str, path: &Path) -> Result<Self, String> {
-        content(path).and_then(|pem| Self::parse(&pem)).map_err(|why| {
+        let pem = content(path).map_err(|error| format!("cannot be read: {error}"));
+        pem.and_then(|pem| Self::parse(&pem)).map_err(|why| {
             format!(
                 "{name}: {} {why}; allowed: a file of at most 1 MiB with CA certificates in PEM, which replace the system's",
                 path.display()
@@ -85,13 +86,13 @@ impl CaBundle {
         })
     }
 
-    /// Keeps the certificates that can be trusted: the SDK panics on any other.
+    /// Keeps the certificates that rustls can parse. The SDK panics on any other.
     fn parse(pem: &[u8]) -> Result<Self, String> {
         let mut trusted = String::new();
         for certificate in CertificateDer::pem_slice_iter(pem) {
             let certificate = certificate.map_err(|error| format!("is not valid PEM: {error}"))?;
             let encoded = STANDARD.encode(&certificate);
-            // As with the system's bundle, one that cannot be read does not cost the others.
+            // Like the SDK with the system's bundle: an unusable certificate does not invalidate the others.
             if RootCertStore::empty().add(certificate).is_ok() {
                 trusted +=
                     &format!("-----BEGIN CERTIFICATE-----\n{encoded}\n-----END CERTIFICATE-----\n");
@@ -104,21 +105,19 @@ impl CaBundle {
     }
 }
 
-fn content(path: &Path) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let read = || -> io::Result<usize> {
-        // Opening a pipe would wait for its other end.
-        if !fs::metadata(path)?.is_file() {
-            return Err(io::Error::other("it is not a regular file"));
-        }
-        let file = File::open(path)?;
-        file.take(MAX_BUNDLE_BYTES + 1).read_to_end(&mut bytes)
-    };
-    match { read }() {
-        Ok(length) if length as u64 > MAX_BUNDLE_BYTES => Err("is too large".to_owned()),
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(format!("cannot be read: {error}")),
+fn content(path: &Path) -> io::Result<Vec<u8>> {
+    // Opening a pipe would wait for its other end.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
     }
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(MAX_BUNDLE_BYTES + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BUNDLE_BYTES {
+        return Err(io::Error::other("it is larger than 1 MiB"));
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! What is read in the profile files beside the SDK, and what the SDK reads in them otherwise than it is written there.
+//! Settings of the AWS profile files: reads those that the SDK ignores, and bounds the output of `credential_process`.
 
 use super::http_client::MAX_CREDENTIALS_BYTES;
 use aws_config::profile::{self, ProfileSet};
 use aws_runtime::env_config::file::{Builder, EnvConfigFileKind, EnvConfigFiles};
 
-/// The profile files as they are now. None if they cannot be read, which the SDK says when it loads credentials.
+/// Parses the profile files. Returns None if that fails: the SDK reports it when it loads credentials.
 async fn read(profile: Option<&str>) -> Option<ProfileSet> {
     let selected = profile.map(|name| name.to_owned().into());
     let (fs, env) = Default::default();
@@ -13,14 +13,14 @@ async fn read(profile: Option<&str>) -> Option<ProfileSet> {
         .ok()
 }
 
-/// The name and `ca_bundle` of a scope's profile, or else of the profile that the environment selects.
+/// Returns the name and the `ca_bundle` of `profile`, or without one of the profile that the environment selects.
 pub async fn ca_bundle(profile: Option<&str>) -> Option<(String, String)> {
     let profiles = read(profile).await?;
     let path = profiles.get("ca_bundle").filter(|path| !path.is_empty())?;
     Some((profiles.selected_profile().to_owned(), path.to_owned()))
 }
 
-/// The profile files, with each `credential_process` bounded: the SDK keeps all that one prints.
+/// Returns the profile files with the output of each `credential_process` bounded. The SDK reads all of it into memory.
 pub async fn bounded() -> EnvConfigFiles {
     let mut overlay = String::new();
     if let Some(profiles) = read(None).await {
@@ -38,13 +38,14 @@ pub async fn bounded() -> EnvConfigFiles {
     Builder::new()
         .include_default_config_file(true)
         .include_default_credentials_file(true)
-        // The last one wins.
+        // The last value of a key wins.
         .with_contents(EnvConfigFileKind::Credentials, overlay)
         .build()
 }
 
-/// Runs `command` with its exit status, but passes on no more than so many bytes; one that goes on then is ended by SIGPIPE. What it
-/// writes to its standard error is never shown, so the SDK does not get it. Neither ` #` nor ` ;` may be in it: they begin a comment.
+/// Wraps `command` so that at most `MAX_CREDENTIALS_BYTES` + 1 bytes of its output are passed on. Keeps its exit status; a command that
+/// writes more gets SIGPIPE. Its standard error is discarded, because it is never shown. The wrapper must not contain ` #` or ` ;`, which
+/// begin a comment in a profile file.
 fn bounded_command(command: &str) -> String {
     let quoted = command.replace('\'', r"'\''");
     format!(

@@ -1,5 +1,5 @@
-//! The proxy variables of the environment. The SDK reads them too, but takes one that it cannot read for none at all, and its `NO_PROXY`
-//! knows no ports and no `*` for IP addresses.
+//! The proxy variables of the environment. They are not left to the SDK, because it silently ignores a variable that it cannot parse, and
+//! its `NO_PROXY` supports neither ports nor `*` for IP addresses.
 
 use aws_smithy_http_client::proxy::ProxyConfig;
 use hyper::Uri;
@@ -9,12 +9,12 @@ use std::fmt;
 const ALLOWED: &str = "allowed: http://host:port or https://host:port, with user:password@ before the host where the proxy wants it; \
                        write special characters of the password as %XX, @ as %40";
 
-/// The proxies of the environment, and what is asked without them. Upper case names win over lower case ones.
+/// The proxies of the environment, and the hosts that bypass them. Upper case names take precedence over lower case names.
 #[derive(Clone, Default)]
 pub struct Proxies {
     pub http: Option<ProxyConfig>,
     pub https: Option<ProxyConfig>,
-    /// The entries of `NO_PROXY` with a port. Those without one are the SDK's to match.
+    /// The entries of `NO_PROXY` with a port. The SDK matches the other entries.
     no_proxy: Vec<(String, u16)>,
 }
 
@@ -30,11 +30,11 @@ impl Proxies {
     /// Reads the variables.
     ///
     /// # Errors
-    /// One message for each variable that is set and cannot be used.
+    /// One message for each variable that cannot be used.
     pub fn from_env(env: impl Fn(&str) -> Option<OsString>) -> Result<Self, Vec<String>> {
         let first = |names: &[&'static str]| {
             names.iter().find_map(|name| {
-                // What is set and empty is not set.
+                // As in boto3, an empty variable is not set.
                 let value = env(name).filter(|value| !value.is_empty())?;
                 Some((*name, value))
             })
@@ -74,7 +74,7 @@ impl Proxies {
         })
     }
 
-    /// The route to `uri`, as far as it is decided here: the SDK asks a host of `NO_PROXY` directly.
+    /// Returns the route to `uri`. The connector of a proxy bypasses it for the `NO_PROXY` entries without a port.
     pub fn route(&self, uri: &str) -> Route {
         let Ok(uri) = uri.parse::<Uri>() else {
             return Route::Direct;
@@ -101,7 +101,7 @@ impl fmt::Debug for Proxies {
     }
 }
 
-/// `value` as the URL of a proxy, with its scheme; http if it has none.
+/// Parses the URL of a proxy. The scheme is http if there is none.
 fn proxy_uri(value: &str) -> Option<Uri> {
     let uri: Uri = value.parse().ok()?;
     let authority = uri.authority()?;
@@ -110,7 +110,7 @@ fn proxy_uri(value: &str) -> Option<Uri> {
         Some((user, rest)) => (Some(user), rest),
         None => (None, authority.as_str()),
     };
-    // A password with /, ? or # in it ends the authority early, one with @ the user.
+    // A password with /, ? or # ends the authority too early, and the SDK splits at the first @.
     let whole = value.matches('@').count() == usize::from(user.is_some());
     let port_is_right =
         host_and_port == authority.host() || authority.port_u16().is_some_and(|port| port > 0);
@@ -126,7 +126,7 @@ fn proxy_uri(value: &str) -> Option<Uri> {
         .filter(|_| matches!(scheme, "http" | "https"))
 }
 
-/// An entry of `NO_PROXY` with a port. An IPv6 address with a port has brackets.
+/// Parses an entry of `NO_PROXY` with a port. An IPv6 address with a port has brackets.
 fn host_and_port(entry: &str) -> Option<(String, u16)> {
     let (host, port) = entry.trim().rsplit_once(':')?;
     let is_host = !host.is_empty() && (!host.contains(':') || host.starts_with('['));
