@@ -150,8 +150,13 @@ async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
     let shard = sharding::shard(&flags.shard)?;
     let own = own_metrics(shard)?;
     let source = Source::File(flags.config.file, shard);
-    let loaded = tokio::select! {
-        loaded = source.load() => loaded?,
+    let load = async {
+        let loaded = source.load().await?;
+        let network = source.network(&loaded).await?;
+        Ok::<_, Mistakes>((loaded, network))
+    };
+    let (loaded, network) = tokio::select! {
+        both = load => both?,
         () = signals.stop.cancelled() => return Ok(()),
     };
     if shard != Shard::WHOLE {
@@ -164,7 +169,7 @@ async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
         );
     }
     loaded.warn_of_open_files();
-    let sdk = Sdk::new(Arc::clone(&own) as _);
+    let sdk = Sdk::new(network, Arc::clone(&own) as _);
     let clients = Clients::of_aws(&loaded, sdk);
     serve(source, loaded, clients, own, flags.web, signals).await
 }
@@ -271,6 +276,7 @@ async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
     let own = own_metrics(shard)?;
     let source = Source::File(flags.file, shard);
     let loaded = source.load().await?;
+    let network = source.network(&loaded).await?;
     let clock = Clock::system();
     own.config_loaded(clock.wall());
     // The same series as the daemon's.
@@ -281,7 +287,7 @@ async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
         own: Arc::clone(&own),
         clock: clock.clone(),
         source,
-        clients: Clients::of_aws(&loaded, Sdk::new(Arc::clone(&own) as _)),
+        clients: Clients::of_aws(&loaded, Sdk::new(network, Arc::clone(&own) as _)),
         supervised: Arc::new(Supervised::by(Supervisor::none())),
         heartbeat: Heartbeat::none(),
         door: None,
@@ -299,7 +305,9 @@ async fn check(
     web: Option<WebConfig>,
 ) -> Result<(), Failure> {
     let shard = sharding::shard(&shard)?;
-    let loaded = Source::File(flags.file, shard).load().await?;
+    let source = Source::File(flags.file, shard);
+    let loaded = source.load().await?;
+    source.network(&loaded).await?;
     loaded.warn_of_open_files();
     let mut text = String::new();
     if shard != Shard::WHOLE {
@@ -337,10 +345,12 @@ async fn check_online(
     format: online::Format,
 ) -> Result<(), Failure> {
     let shard = sharding::shard(&shard)?;
-    let loaded = Source::File(flags.file, shard).load().await?;
+    let source = Source::File(flags.file, shard);
+    let loaded = source.load().await?;
+    let network = source.network(&loaded).await?;
     let own = own_metrics(shard)?;
     let rate = loaded.requests_per_second;
-    let sdk = Sdk::new(own);
+    let sdk = Sdk::new(network, own);
     let mut clients = Clients::of_aws(&loaded, sdk.clone());
     let mut watches = Vec::with_capacity(loaded.watches.len());
     for watch in loaded.watches {

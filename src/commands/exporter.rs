@@ -6,6 +6,7 @@ use crate::board::Board;
 use crate::clock::Clock;
 use crate::config::{Mistakes, Watch};
 use crate::exposition::own::Own;
+use crate::glue::aws::Network;
 use crate::heartbeat::Heartbeat;
 use crate::http::door::Door;
 use crate::last_good::{Key, key};
@@ -92,10 +93,10 @@ impl Exporter {
                         () = stop.cancelled() => break,
                     };
                     let outcome = match loaded {
-                        Ok(loaded) => {
+                        Ok((loaded, network)) => {
                             storage_path.send_replace(loaded.storage_path.clone());
                             pulse
-                                .beside(self.swap(loaded, &mut running, &mut tasks, &stop))
+                                .beside(self.swap(loaded, network, &mut running, &mut tasks, &stop))
                                 .await?;
                             self.own.config_loaded(self.clock.wall());
                             tracing::info!("the configuration was loaded again");
@@ -135,13 +136,18 @@ impl Exporter {
     }
 
     /// The web configuration, which is in force then, and the configuration.
-    async fn load_again(&self) -> (Result<(), Mistakes>, Result<Loaded, Mistakes>) {
+    async fn load_again(&self) -> (Result<(), Mistakes>, Result<(Loaded, Network), Mistakes>) {
         let web = match &self.door {
             Some(door) => door.reread().await,
             None => Ok(()),
         };
         self.own.web_config_reread(web.is_ok());
-        (web, self.source.load().await)
+        let loaded = async {
+            let loaded = self.source.load().await?;
+            let network = self.source.network(&loaded).await?;
+            Ok((loaded, network))
+        };
+        (web, loaded.await)
     }
 
     /// Polls each of `watches` once, all at the same time, asks for their names and tags, and publishes. Returns whether every poll got
@@ -165,6 +171,7 @@ impl Exporter {
     async fn swap(
         &mut self,
         loaded: Loaded,
+        network: Network,
         running: &mut BTreeMap<Key, Running>,
         tasks: &mut JoinSet<Ended>,
         stop: &CancellationToken,
@@ -199,7 +206,7 @@ impl Exporter {
         self.board.reconfigure(&watches);
         self.board.label_tags(&loaded.tag_labels);
         self.clients
-            .reconfigure(&watches, loaded.requests_per_second);
+            .reconfigure(&watches, loaded.requests_per_second, network);
         self.start(watches, running, tasks, stop);
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use crate::config::{Config, Credentials, Mistakes, RegionName, TagLabel, Watch};
 use crate::descriptors::Descriptors;
-use crate::glue::aws::{Sdk, default_region};
+use crate::glue::aws::{Network, Sdk, default_region};
 use crate::glue::budget::Budget;
 use crate::glue::{Glue, Observer};
 use crate::shard::Shard;
@@ -48,6 +48,20 @@ impl Source {
             requests_per_second: config.requests_per_second,
             tag_labels: config.tag_labels,
         })
+    }
+
+    /// Reads the proxies and CA bundles for the scopes of `loaded`.
+    ///
+    /// # Errors
+    /// What is wrong with the proxy variables and the CA bundles.
+    pub async fn network(&self, loaded: &Loaded) -> Result<Network, Mistakes> {
+        let Self::File(..) = self else {
+            return Ok(Network::default());
+        };
+        let profiles = loaded.watches.iter();
+        let profiles = profiles.map(|watch| watch.credentials.profile.clone());
+        let loaded = Network::load(profiles.collect()).await;
+        loaded.or_else(|found| Mistakes::of_environment(found).map(|()| Network::default()))
     }
 }
 
@@ -177,10 +191,11 @@ impl Clients {
         client
     }
 
-    /// Keeps to another rate from now on, and drops the clients that none of `watches` uses.
-    pub fn reconfigure(&mut self, watches: &[Watch], requests_per_second: u16) {
+    /// Keeps to another rate and network from now on, and drops the clients that none of `watches` uses.
+    pub fn reconfigure(&mut self, watches: &[Watch], requests_per_second: u16, network: Network) {
         self.requests_per_second = requests_per_second;
         if let Endpoint::Aws(sdk) = &self.endpoint {
+            sdk.trust(network);
             sdk.share_out(at_a_time(watches));
         }
         for (_, budget) in self.kept.values() {

@@ -71,6 +71,14 @@ impl Mistakes {
         }
     }
 
+    /// Errors outside the file: in the environment, or in a file that it names.
+    ///
+    /// # Errors
+    /// If anything is.
+    pub fn of_environment(found: Vec<String>) -> Result<(), Mistakes> {
+        Self::or(found.into_iter().map(Mistake::of_file).collect(), None, ())
+    }
+
     /// The same mistakes, with the file named that they are in.
     pub fn in_file(self, file: &Path) -> Self {
         Mistakes {

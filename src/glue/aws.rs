@@ -4,7 +4,11 @@ mod call;
 mod children;
 mod convert;
 mod credentials;
+mod http_client;
 mod identity;
+mod network;
+mod profiles;
+mod proxy;
 mod reason;
 mod resolver;
 mod response;
@@ -19,15 +23,13 @@ use crate::descriptors::Descriptors;
 use aws_config::default_provider::region::DefaultRegionChain;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider;
-use aws_sdk_glue::config::{Builder, RuntimeComponents, SharedHttpClient};
+use aws_sdk_glue::config::{Builder, SharedHttpClient};
 use aws_sdk_glue::operation::describe_integrations::DescribeIntegrationsError;
-use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::{Connector, tls};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use call::Call;
 use credentials::{Loader, Origin, Provider, valid_for};
-use resolver::Resolver;
+use http_client::HttpClients;
 use response::ResponseCheck;
 use sockets::Sockets;
 use std::collections::HashMap;
@@ -37,11 +39,10 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 pub use identity::Unidentified;
+pub use network::Network;
 
 /// The SDK's own default, said here because it is the only timeout that it sets.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
-/// Shorter than the idle time after which a load balancer may drop a connection silently, so that no request dies on a dead one.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Credentials that Glue refused are loaded again for the next request, but not more often than this: hundreds of requests of one
 /// poll are refused alike.
 const MIN_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
@@ -53,7 +54,7 @@ const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
 /// Makes the clients. One for each account and region, kept: each has connections, credentials and retries of its own.
 #[derive(Clone)]
 pub struct Sdk {
-    http: SharedHttpClient,
+    http: HttpClients,
     observer: Arc<dyn Observer>,
     sockets: Sockets,
     /// One for each set of credentials that a client uses.
@@ -61,15 +62,11 @@ pub struct Sdk {
 }
 
 impl Sdk {
-    /// Clients that go through the proxy that the environment names, if it names one.
-    pub fn new(observer: Arc<dyn Observer>) -> Self {
-        Self::over(ProxyConfig::from_env(), observer)
-    }
-
-    fn over(proxy: ProxyConfig, observer: Arc<dyn Observer>) -> Self {
+    /// Clients that reach AWS over `network`.
+    pub fn new(network: Network, observer: Arc<dyn Observer>) -> Self {
         let descriptors = Descriptors::of_process();
         Self {
-            http: http_client(proxy, descriptors.idle),
+            http: HttpClients::new(network, descriptors.idle),
             observer,
             sockets: Sockets::new(descriptors),
             loaders: Arc::default(),
@@ -102,6 +99,11 @@ impl Sdk {
         self.sockets.share_out(pairs);
     }
 
+    /// Trusts the authorities that `network` names from now on, in the clients that there are too.
+    pub fn trust(&self, network: Network) {
+        self.http.trust(network.bundles);
+    }
+
     fn loader(&self, credentials: &Credentials) -> Arc<Loader> {
         let mut loaders = self.loaders.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loader) = loaders.get(credentials).and_then(Weak::upgrade) {
@@ -121,7 +123,9 @@ impl Sdk {
         });
         Arc::new(Origin {
             source,
-            http: self.http.clone(),
+            http: http_client::for_credentials(
+                self.http.of_profile(credentials.profile.as_deref()),
+            ),
             credentials: credentials.clone(),
             region: Region::new(region.as_str().to_owned()),
         })
@@ -134,7 +138,7 @@ impl Sdk {
         region: &RegionName,
         budget: Budget,
     ) -> AwsGlue {
-        let sdk = Self::over(ProxyConfig::disabled(), observer);
+        let sdk = Self::new(Network::default(), observer);
         sdk.client(
             Backend::Simulated { endpoint },
             Credentials::default(),
@@ -154,7 +158,7 @@ impl Sdk {
             backend,
             client: OnceCell::new(),
             identity: tokio::sync::Mutex::default(),
-            http: self.http.clone(),
+            http: self.http.of_profile(credentials.profile.as_deref()),
             region,
             credentials,
             sockets: self.sockets.clone(),
@@ -186,22 +190,6 @@ pub async fn default_region(profile: Option<&str>) -> Option<String> {
             .filter(|region| !region.is_empty());
     }
     Some(region.as_ref().to_owned())
-}
-
-fn http_client(proxy: ProxyConfig, idle: usize) -> SharedHttpClient {
-    let resolver = Resolver::of_system();
-    aws_smithy_http_client::Builder::new().build_with_connector_fn(move |settings, components| {
-        let mut connector = Connector::builder()
-            .tls_provider(tls::Provider::Rustls(
-                tls::rustls_provider::CryptoMode::AwsLc,
-            ))
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .pool_max_idle_per_host(idle)
-            .proxy_config(proxy.clone());
-        connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
-        connector.build_with_resolver(resolver.clone())
-    })
 }
 
 /// AWS Glue as one set of credentials sees it in one region.

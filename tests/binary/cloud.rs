@@ -137,12 +137,16 @@ impl Cloud {
 
     /// Everything that is asked for by the environment's means is asked for here.
     pub fn around(&self, setup: Setup) -> Setup {
-        let authority = self.shared.issuer.pem();
-        let setup = setup.file("authority.pem", &authority);
+        let setup = setup.file("authority.pem", &self.authority());
         let path = setup.path("authority.pem").display().to_string();
         setup
             .env("SSL_CERT_FILE", &path)
             .env("HTTPS_PROXY", &self.url())
+    }
+
+    /// Who its certificates are issued by, as PEM.
+    pub fn authority(&self) -> String {
+        self.shared.issuer.pem()
     }
 
     /// For what is asked without a proxy, or as one.

@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use glue_integration_exporter::simulator::{Fault, FaultKind, On, World};
 use procfs::process::{Stat, all_processes};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
+use crate::cloud::in_seconds;
 use crate::double::{Double, ROLE, sts_answer};
 use crate::exposition::Scrape;
-use crate::support::{Daemon, SECRET_KEY, SOON, STOP, Setup, Sim, integration, simulator, until};
+use crate::support::{
+    Daemon, Process, SECRET_KEY, SOON, STOP, Setup, Sim, integration, simulator, until,
+};
 
 const REGION: &str = "eu-west-1";
 /// No log line has any of these.
@@ -300,6 +303,94 @@ fn a_credential_process_that_fails() {
     case.recovers_with("AKIDPROCESS");
 }
 
+#[test]
+fn sso_without_end_is_bounded() {
+    let portal = Double::start(|_| {
+        let keys = format!(
+            "{{\"roleCredentials\":{{\"accessKeyId\":\"ASIASSO\",\"secretAccessKey\":\"{SECRET_KEY}\",\
+             \"sessionToken\":\"session-token-value\",\"expiration\":32503680000000}}}}"
+        );
+        (200, "application/json", " ".repeat(64 << 20) + &keys)
+    });
+    let mut case = Case::new("profile: corp", |setup| {
+        setup.env("AWS_ENDPOINT_URL_SSO", &portal.url())
+    });
+    case.write(
+        ".aws/config",
+        "[profile corp]\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = reader\n\
+         [sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n",
+    );
+    case.write(TOKEN_FILE, &sso_token("3000-01-01T00:00:00Z"));
+    case.fails_with(&["larger than 1 MiB"]);
+    assert!(peak_memory(case.daemon().process.pid()) < 64 << 10);
+}
+
+/// As PID 1 the exporter inherits what a `credential_process` leaves behind.
+#[test]
+fn credential_process_orphan_leaves_no_zombie() {
+    let contained = [
+        "--user",
+        "--map-root-user",
+        "--pid",
+        "--fork",
+        "--kill-child",
+    ];
+    let mut case = Case::new("", |setup| setup);
+    let tried = case
+        .setup
+        .command("unshare", &[&contained[..], &["true"]].concat());
+    if !{ tried }.status().is_ok_and(|status| status.success()) {
+        // Not every machine allows it.
+        return;
+    }
+    case.write(
+        ".aws/config",
+        "[default]\ncredential_process = sh process.sh\n",
+    );
+    // At their end, so that each poll loads them.
+    let keys = printing("AKIDPROCESS").replace(
+        "}'",
+        &format!(", \"Expiration\": \"{}\"}}'", in_seconds(5.0)),
+    );
+    case.write(
+        "process.sh",
+        &format!("(sleep 0 &) </dev/null >/dev/null 2>&1; {keys}"),
+    );
+    case.configure();
+    let binary = env!("CARGO_BIN_EXE_glue-integration-exporter");
+    let args = [
+        &contained[..],
+        &[binary, "--web.listen-address=127.0.0.1:0"],
+    ]
+    .concat();
+    let daemon = Process::of(case.setup.command("unshare", &args));
+    let addr = daemon.addresses(1).remove(0);
+    let daemon = Daemon {
+        process: daemon,
+        addr,
+    };
+    let polled = |times: usize| {
+        until("the scope is polled", SOON, || {
+            (case.sim.handle.requests().len() == times).then_some(())
+        });
+    };
+    polled(1);
+    let exporter = descendants(daemon.process.pid())[0].pid;
+    let children = || descendants(u32::try_from(exporter).unwrap());
+    until("the orphan has ended", SOON, || {
+        children()
+            .iter()
+            .all(|stat| stat.state == 'Z')
+            .then_some(())
+    });
+    case.write("process.sh", &keys);
+    case.timeout += 1;
+    case.configure();
+    kill_process(Pid::from_raw(exporter).unwrap(), Signal::HUP).unwrap();
+    polled(2);
+    assert_eq!(children().len(), 0, "{:?}", children());
+}
+
 /// One load at a time: what hangs is not started again beside itself, and what it brings in the end is used.
 #[test]
 fn a_credential_process_that_hangs() {
@@ -528,6 +619,12 @@ fn failures(scrape: &Scrape) -> Vec<(String, f64)> {
         .filter(|(_, count)| *count > 0.0)
         .map(|(labels, count)| (labels["reason"].clone(), count))
         .collect()
+}
+
+/// In KiB.
+pub fn peak_memory(pid: u32) -> u64 {
+    let process = procfs::process::Process::new(i32::try_from(pid).unwrap()).unwrap();
+    process.status().unwrap().vmhwm.unwrap()
 }
 
 /// Below this process, whether alive or zombies.

@@ -203,6 +203,29 @@ impl Bench {
     }
 }
 
+/// An answer of this many MiB that could be read as credentials.
+fn of_size(mib: usize, answer: &Answer) -> Answer {
+    Answer {
+        body: " ".repeat(mib << 20) + &answer.body,
+        ..*answer
+    }
+}
+
+/// Each source answers without an end at first. That fails in words, is not kept in memory, and is over when the source is well again.
+fn survives_an_answer_without_end(bench: Bench) {
+    let mut bench = bench;
+    bench.issued.lock().unwrap().live_for = LASTING;
+    bench.is_up(0.0);
+    bench.says("larger than 1 MiB");
+    #[cfg(target_os = "linux")]
+    {
+        let pid = bench.daemon.as_ref().unwrap().process.pid();
+        assert!(crate::credentials::peak_memory(pid) < 64 << 10);
+    }
+    bench.issued.lock().unwrap().secret = "well".to_owned();
+    bench.is_up(1.0);
+}
+
 fn scope(rest: &str) -> String {
     format!("{{name: all, regions: [{REGION}]{rest}}}")
 }
@@ -386,4 +409,68 @@ fn roles_share_what_they_are_assumed_with() {
     let actions: Vec<String> = asked.iter().map(|asked| asked.field("Action")).collect();
     assert_eq!(actions[0], "AssumeRoleWithWebIdentity");
     assert_eq!(actions[1..], ["AssumeRole"; 5]);
+}
+
+#[test]
+fn container_endpoint_without_end_is_bounded() {
+    let bench = Bench::new(&scope(""), |_, issued| match &*issued.secret {
+        "well" => issued.json(),
+        _ => of_size(64, &issued.json()),
+    });
+    let uri = format!("{}/credentials", bench.url());
+    survives_an_answer_without_end(bench.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", &uri));
+}
+
+/// Of which the region, the role and the credentials are asked.
+#[test]
+fn metadata_service_without_end_is_bounded() {
+    for endless in ["/placement/region", "/security-credentials/", "/reader"] {
+        let bench = Bench::new("{name: all}", move |asked, issued| {
+            let answer = match &*asked.path {
+                "/latest/api/token" => Answer {
+                    headers: "x-aws-ec2-metadata-token-ttl-seconds: 21600\r\n",
+                    ..Answer::text(200, "imds-token")
+                },
+                "/latest/meta-data/placement/region" => Answer::text(200, REGION),
+                "/latest/meta-data/iam/security-credentials/" => Answer::text(200, "reader"),
+                _ => issued.json(),
+            };
+            if asked.path.ends_with(endless) && issued.secret != "well" {
+                // It has to come within a second.
+                of_size(4, &answer)
+            } else {
+                answer
+            }
+        });
+        let url = bench.url();
+        let bench = bench.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", &url);
+        if endless == "/placement/region" {
+            fs::write(bench.setup.path("config.yaml"), "scopes: [{name: all}]\n").unwrap();
+            let ended = bench.setup.run(&["check"]);
+            assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+            assert!(ended.stderr.contains("has no region"), "{}", ended.stderr);
+            assert!(ended.stderr.len() < 10_000);
+        } else {
+            survives_an_answer_without_end(bench);
+        }
+    }
+}
+
+#[test]
+fn sts_without_end_is_bounded() {
+    let bench = Bench::new(&scope(""), |asked, issued| match &*issued.secret {
+        "well" => issued.sts(asked),
+        _ => of_size(64, &issued.sts(asked)),
+    });
+    survives_an_answer_without_end(with_web_identity(bench));
+    let role = format!(", role_arn: '{ROLE}'");
+    let bench = Bench::new(&scope(&role), |asked, issued| {
+        let is_well = issued.secret == "well" || asked.field("Action") != "AssumeRole";
+        if is_well {
+            issued.sts(asked)
+        } else {
+            of_size(64, &issued.sts(asked))
+        }
+    });
+    survives_an_answer_without_end(with_web_identity(bench));
 }

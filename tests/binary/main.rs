@@ -26,6 +26,7 @@ mod listening;
 mod logs;
 mod lookup;
 mod names;
+mod network;
 mod online;
 mod partitions;
 mod reload;

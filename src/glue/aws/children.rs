@@ -2,22 +2,46 @@
 //! names as `credential_process`. Children from before the first of them are not its own: an entry point's script may have started
 //! them before it became this program.
 
+use tokio::sync::{RwLock, RwLockReadGuard};
+
 #[cfg(target_os = "linux")]
-pub use linux::{end_older_than, may_start};
+pub use linux::end_older_than;
+
+/// Held by every load of credentials, which may be waiting for a process that it started.
+static LOADS: RwLock<()> = RwLock::const_new(());
+
+/// From now on children are this program's own. As long as the guard is held, the caller may wait for one of them.
+pub async fn may_start() -> RwLockReadGuard<'static, ()> {
+    #[cfg(target_os = "linux")]
+    linux::note_first();
+    LOADS.read().await
+}
+
+/// Reaps the processes that a `credential_process` left behind. A PID 1 inherits them, and they stay zombies otherwise. Does nothing while
+/// a load may be waiting for its own process: the last load to end reaps them.
+pub fn reap_orphans() {
+    #[cfg(target_os = "linux")]
+    if let Ok(_nobody_waits) = LOADS.try_write() {
+        linux::reap_orphans();
+    }
+}
 
 #[cfg(target_os = "linux")]
 mod linux {
     use procfs::process::all_processes;
     use procfs::{Current, Uptime, ticks_per_second};
-    use rustix::process::{Pid, Signal, getpid, kill_process};
+    use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait};
     use std::sync::OnceLock;
     use std::time::Duration;
 
     /// When the first child may have been started, since the system's start.
     static FIRST: OnceLock<Duration> = OnceLock::new();
 
-    /// From now on children are this program's own.
-    pub fn may_start() {
+    pub fn reap_orphans() {
+        while getpid().is_init() && matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
+    }
+
+    pub fn note_first() {
         if FIRST.get().is_none()
             && let Ok(uptime) = Uptime::current()
         {
@@ -59,10 +83,6 @@ mod linux {
         }
     }
 }
-
-/// There is no `/proc` to find them in.
-#[cfg(not(target_os = "linux"))]
-pub fn may_start() {}
 
 /// There is no `/proc` to find them in.
 #[cfg(not(target_os = "linux"))]

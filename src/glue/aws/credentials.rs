@@ -107,13 +107,16 @@ impl Origin {
     }
 
     async fn load_in_time(self: Arc<Self>) -> provider::Result {
-        children::may_start();
+        let starting = children::may_start().await;
         let loaded = tokio::time::timeout(LOAD_TIMEOUT, self.load()).await;
+        drop(starting);
         let loaded = loaded.unwrap_or_else(|_elapsed| {
             // The SDK leaves a `credential_process` running that it does not wait for any more.
             children::end_older_than(LOAD_TIMEOUT.saturating_sub(Duration::from_secs(1)));
             Err(CredentialsError::provider_timed_out(LOAD_TIMEOUT))
-        })?;
+        });
+        children::reap_orphans();
+        let loaded = loaded?;
         match unusable(&loaded) {
             Some(why) => Err(CredentialsError::invalid_configuration(why)),
             None => Ok(loaded),

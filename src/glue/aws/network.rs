@@ -1,0 +1,156 @@
+//! Network settings of the environment and the AWS profiles: proxies and CA bundles.
+
+use super::profiles;
+use super::proxy::Proxies;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A bundle of all public CAs is a quarter of this size.
+const MAX_BUNDLE_BYTES: u64 = 1 << 20;
+const CA_VARIABLE: &str = "AWS_CA_BUNDLE";
+
+/// Proxies and CA bundles. The default is no proxy and the system's CA certificates.
+#[derive(Clone, Debug, Default)]
+pub struct Network {
+    pub(super) proxies: Proxies,
+    /// The CA bundle of each profile that has one; the key is the scope's `profile`.
+    pub(super) bundles: HashMap<Option<String>, CaBundle>,
+}
+
+impl Network {
+    /// Reads the proxy variables, and the CA bundles for scopes with these profiles.
+    ///
+    /// # Errors
+    /// One message for each variable and profile whose value cannot be used.
+    pub async fn load(profiles: BTreeSet<Option<String>>) -> Result<Self, Vec<String>> {
+        let mut mistakes = Vec::new();
+        let proxies = Proxies::from_env(|name| std::env::var_os(name)).unwrap_or_else(|found| {
+            mistakes.extend(found);
+            Proxies::default()
+        });
+        let mut bundles = HashMap::new();
+        let variable = std::env::var_os(CA_VARIABLE).filter(|path| !path.is_empty());
+        for profile in profiles {
+            // The variable wins, as in AWS's other tools.
+            let read = match &variable {
+                Some(path) => CaBundle::read(CA_VARIABLE, Path::new(path)).map(Some),
+                None => profiles::ca_bundle(profile.as_deref())
+                    .await
+                    .map(|(name, path)| {
+                        CaBundle::read(
+                            &format!("ca_bundle of the profile {name}"),
+                            Path::new(&path),
+                        )
+                    })
+                    .transpose(),
+            };
+            match read {
+                Ok(Some(bundle)) => drop(bundles.insert(profile, bundle)),
+                Ok(None) => {}
+                Err(mistake) if mistakes.contains(&mistake) => {}
+                Err(mistake) => mistakes.push(mistake),
+            }
+        }
+        if mistakes.is_empty() {
+            Ok(Self { proxies, bundles })
+        } else {
+            Err(mistakes)
+        }
+    }
+}
+
+/// CA certificates that replace the system's, as PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct CaBundle(Arc<str>);
+
+impl CaBundle {
+    pub(super) fn pem(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    fn read(name: &str, path: &Path) -> Result<Self, String> {
+        let pem = content(path).map_err(|error| format!("cannot be read: {error}"));
+        pem.and_then(|pem| Self::parse(&pem)).map_err(|why| {
+            format!(
+                "{name}: {} {why}; allowed: a file of at most 1 MiB with CA certificates in PEM, which replace the system's",
+                path.display()
+            )
+        })
+    }
+
+    /// Keeps the certificates that rustls can parse. The SDK panics on any other.
+    fn parse(pem: &[u8]) -> Result<Self, String> {
+        let mut trusted = String::new();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            let certificate = certificate.map_err(|error| format!("is not valid PEM: {error}"))?;
+            let encoded = STANDARD.encode(&certificate);
+            // Like the SDK with the system's bundle: an unusable certificate does not invalidate the others.
+            if RootCertStore::empty().add(certificate).is_ok() {
+                trusted +=
+                    &format!("-----BEGIN CERTIFICATE-----\n{encoded}\n-----END CERTIFICATE-----\n");
+            }
+        }
+        if trusted.is_empty() {
+            return Err("has no CA certificate".to_owned());
+        }
+        Ok(Self(trusted.into()))
+    }
+}
+
+fn content(path: &Path) -> io::Result<Vec<u8>> {
+    // Opening a pipe would wait for its other end.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(MAX_BUNDLE_BYTES + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BUNDLE_BYTES {
+        return Err(io::Error::other("it is larger than 1 MiB"));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate() -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["ca.example".to_owned()]).unwrap();
+        params.self_signed(&key).unwrap().pem()
+    }
+
+    fn broken() -> String {
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned()
+    }
+
+    #[test]
+    fn ca_bundle_keeps_what_can_be_trusted() {
+        let (one, two) = (certificate(), certificate());
+        let text = format!("# two authorities\n{one}{}{two}\n", broken());
+        let bundle = CaBundle::parse(text.as_bytes()).unwrap();
+        let kept: Vec<_> = CertificateDer::pem_slice_iter(bundle.pem())
+            .map(|certificate| certificate.unwrap())
+            .collect();
+        let given = [&one, &two].map(|pem| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap());
+        assert_eq!(kept, given);
+    }
+
+    #[test]
+    fn ca_bundle_without_certificate_is_refused() {
+        let cut = certificate().replace("-----END", "");
+        for text in ["", "no PEM", &broken(), &cut] {
+            assert!(CaBundle::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}
