@@ -69,7 +69,9 @@ fn refusal(error: &io::Error) -> Option<&'static str> {
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             "a signature does not match (another authority of the same name?), or its algorithm or key size is not supported"
         }
-        _ => "not an end-entity certificate of X.509 v3",
+        _ => {
+            "not an end-entity certificate of X.509 v3 (client_ca_file must list a self-signed one that may sign others)"
+        }
     })
 }
 
