@@ -6,9 +6,10 @@ use crate::logging::{Format, Level};
 use crate::online;
 use crate::site;
 use crate::version;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where the metrics are unless `--web.telemetry-path` says otherwise.
 pub const TELEMETRY_PATH: &str = "/metrics";
@@ -185,8 +186,16 @@ pub struct WebFlags {
 #[derive(Debug, Args)]
 pub struct WebConfigFlags {
     /// File with TLS, client certificates, basic auth, headers and rate limit, in the format of Prometheus' exporters.
-    #[arg(long = "web.config.file", value_name = "FILE")]
-    pub web_config: Option<PathBuf>,
+    #[arg(long = "web.config.file", value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    web_config: Option<PathBuf>,
+}
+
+impl WebConfigFlags {
+    /// The file, if there is one. An empty value means none, as in Prometheus' exporters, where it is the default.
+    pub fn file(&self) -> Option<&Path> {
+        let file = self.web_config.as_deref();
+        file.filter(|file| !file.as_os_str().is_empty())
+    }
 }
 
 /// What is logged.

@@ -122,7 +122,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             written,
             ..
         }) => {
-            let web = web.web_config.as_deref().map(read_web_config).transpose()?;
+            let web = web.file().map(read_web_config).transpose()?;
             if online {
                 check_online(config, shard, written).await
             } else {
@@ -203,11 +203,7 @@ async fn serve(
     signals: Signals,
 ) -> Result<(), Failure> {
     let stop = signals.stop;
-    let door = web
-        .config
-        .web_config
-        .as_deref()
-        .map(|file| open_door(file, &web));
+    let door = web.config.file().map(|file| open_door(file, &web));
     let door = door.transpose()?;
     let listeners = bind(&web).await?;
     let clock = Clock::system();

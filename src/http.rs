@@ -1,7 +1,7 @@
 //! The server: bind, serve, drain. Knows neither AWS nor what a page says.
 //!
 //! Whatever clients do, `Limits` says what it costs: how many connections, how long each may take for its part, how much memory
-//! big answers take together. Nothing that a client does wrong is logged.
+//! big answers take together. Of what a client does wrong only a refused certificate is logged, once a minute for each reason.
 
 pub mod client;
 mod connections;
@@ -129,6 +129,7 @@ pub async fn serve(
         connections: Arc::new(Connections::new(limits.connections)),
         limits: Arc::new(limits),
         tasks: TaskTracker::new(),
+        refusals: tls::RefusalLog::default(),
         stop: stop.clone(),
     });
     for listener in listeners {
@@ -156,6 +157,7 @@ struct Server<H> {
     connections: Arc<Connections>,
     limits: Arc<Limits>,
     tasks: TaskTracker,
+    refusals: tls::RefusalLog,
     stop: CancellationToken,
 }
 
@@ -216,7 +218,7 @@ async fn connection(socket: Socket, place: Place, server: Arc<Server<impl Handle
     tokio::select! {
         biased;
         // Whatever a client does wrong ends its own connection and is nobody else's concern.
-        () = talk(socket, tls, Arc::clone(&pace), &server.handler, stop) => {}
+        () = talk(socket, tls, Arc::clone(&pace), &server, stop) => {}
         // A client that keeps the connection busy must not use up what tokio lets a task do in one go: both would never be looked at.
         () = unconstrained(pace.overdue()) => {}
         () = unconstrained(place.evicted()) => {}
@@ -227,15 +229,16 @@ async fn talk(
     socket: Paced,
     tls: Option<Arc<ServerConfig>>,
     pace: Arc<Pace>,
-    handler: &Arc<impl Handler>,
+    server: &Server<impl Handler>,
     stop: impl Future<Output = ()>,
 ) {
+    let handler = &server.handler;
     let mut stop = pin!(stop);
     let Some(tls) = tls else {
         return talk_http1(socket, pace, handler, stop).await;
     };
     let accepted = tokio::select! {
-        accepted = tls::accept(socket, tls) => accepted,
+        accepted = tls::accept(socket, tls, &server.refusals) => accepted,
         () = &mut stop => None,
     };
     match accepted {

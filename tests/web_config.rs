@@ -43,7 +43,19 @@ fn directory() -> TempDir {
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
     )
     .unwrap();
-    fs::copy("tests/web-config/v1.crt", path("v1.crt")).unwrap();
+    fs::write(
+        path("broken.key"),
+        "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+    )
+    .unwrap();
+    for made_before in ["v1.crt", "rsa-1024.crt"] {
+        let from = Path::new("tests/web-config").join(made_before);
+        fs::copy(from, path(made_before)).unwrap();
+    }
+    let weak = fs::read_to_string(path("rsa-1024.crt")).unwrap();
+    fs::write(path("authorities.pem"), authority.pem() + &weak).unwrap();
+    let self_signed = Authority::new("prometheus").pem();
+    fs::write(path("prometheus.crt"), self_signed).unwrap();
     fs::create_dir(path("directory")).unwrap();
     directory
 }

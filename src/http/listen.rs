@@ -291,6 +291,16 @@ impl Socket {
         matches!(self, Self::Unix(_))
     }
 
+    /// The client's address. None for a Unix socket, or if the client has gone.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        let Self::Tcp(socket) = self else {
+            return None;
+        };
+        let peer = socket.peer_addr().ok()?;
+        // On a socket of both protocols IPv4 addresses are written as those of IPv6.
+        Some(SocketAddr::new(peer.ip().to_canonical(), peer.port()))
+    }
+
     /// The first byte that comes, which stays there to be read. Only TCP has that.
     pub async fn peek(&self) -> io::Result<u8> {
         let mut first = [0];

@@ -11,6 +11,7 @@ use hyper::body::{Body, Buf, Frame, SizeHint};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -291,6 +292,11 @@ impl Paced {
     /// Tells `pace` what happens on `socket`.
     pub fn new(socket: Socket, pace: Arc<Pace>) -> Self {
         Self { socket, pace }
+    }
+
+    /// The client's address, if it is known.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.socket.peer()
     }
 
     /// The first byte that comes, which stays there to be read.

@@ -1,6 +1,7 @@
 //! `--web.config.file` with the real binary: what is served to whom, what is refused, how it is read again, and how `health` asks.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use std::net::TcpStream;
 
 use crate::certificates::{Authority, Identity, write};
 use crate::support::{
-    Answer, Client, Daemon, ONE_SCOPE, SOON, STOP, Setup, Sim, request, simulator, until,
+    Client, Daemon, ONE_SCOPE, SOON, STOP, Setup, Sim, request, simulator, until,
 };
 
 /// Of `secret`.
@@ -34,12 +35,11 @@ fn setup(sim: &Sim, web: &str) -> (Setup, Authority) {
     (setup, authority)
 }
 
-fn over_tls(
+fn tls_stream(
     authority: &Authority,
     identity: Option<&Identity>,
     addr: &str,
-    headers: &str,
-) -> Answer {
+) -> StreamOwned<ClientConnection, TcpStream> {
     let mut roots = RootCertStore::empty();
     let certificate = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
     roots.add(certificate(&authority.pem())).unwrap();
@@ -61,7 +61,7 @@ fn over_tls(
     let connection = ClientConnection::new(Arc::new(config), name).unwrap();
     let socket = TcpStream::connect(addr).unwrap();
     socket.set_read_timeout(Some(SOON)).unwrap();
-    Client::over(StreamOwned::new(connection, socket)).ask("GET", "/metrics", headers)
+    StreamOwned::new(connection, socket)
 }
 
 fn reload_successful(page: &str) -> &str {
@@ -76,7 +76,10 @@ fn tls_with_client_certificate_and_password() {
     let (setup, authority) = setup(&sim, &web);
     let daemon = setup.daemon(&["--web.config.file=web.yml"]);
     let client = authority.client(vec![]);
-    let ask = |headers| over_tls(&authority, Some(&client), &daemon.addr, headers);
+    let ask = |headers| {
+        let stream = tls_stream(&authority, Some(&client), &daemon.addr);
+        Client::over(stream).ask("GET", "/metrics", headers)
+    };
     assert_eq!(ask("").status, 401);
     let answer = ask(ALICE);
     assert_eq!(answer.status, 200);
@@ -111,6 +114,89 @@ fn a_handshake_that_fails_is_for_debugging() {
             assert!(!told(), "{}", daemon.process.stderr());
         }
     }
+}
+
+/// True if the page comes.
+fn is_let_in(authority: &Authority, identity: Option<&Identity>, addr: &str) -> bool {
+    let mut stream = tls_stream(authority, identity, addr);
+    // If the client is refused, writing or reading fails, depending on the version of TLS and on time.
+    let _ = stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n");
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer.starts_with("HTTP/1.0 200 ")
+}
+
+#[test]
+fn refused_client_certificate_is_logged_once() {
+    let sim = simulator(World::generated(1));
+    let (setup, authority) = setup(&sim, &format!("{TLS}{CLIENTS}"));
+    let daemon = setup.daemon(&["--web.config.file=web.yml", "--log.level=debug"]);
+    let foreign = Authority::new("foreign").client(vec![]);
+    let same_name = Authority::new("authority").client(vec![]);
+    for _ in 0..3 {
+        assert!(!is_let_in(&authority, None, &daemon.addr));
+        assert!(!is_let_in(&authority, Some(&same_name), &daemon.addr));
+        assert!(!is_let_in(&authority, Some(&foreign), &daemon.addr));
+    }
+    let failed = || {
+        let log = daemon.process.stderr();
+        (log.matches("a TLS handshake failed").count() == 9).then_some(log)
+    };
+    let log = until("all are at an end", SOON, failed);
+    for reason in [
+        "the client sent no certificate",
+        "issued by an unknown authority",
+        "another authority of the same name",
+    ] {
+        let of_reason: Vec<&str> = log.lines().filter(|line| line.contains(reason)).collect();
+        let [line] = of_reason[..] else {
+            panic!("{reason}: {log}");
+        };
+        assert!(line.contains("level=INFO"), "{line}");
+        let told = "msg=\"client certificate refused\" address=127.0.0.1:";
+        assert!(line.contains(told), "{line}");
+    }
+    assert!(is_let_in(
+        &authority,
+        Some(&authority.client(vec![])),
+        &daemon.addr
+    ));
+}
+
+#[test]
+fn system_authorities_verify_without_client_ca() {
+    let sim = simulator(World::generated(1));
+    for (client_auth, without) in [
+        ("VerifyClientCertIfGiven", true),
+        ("RequireAndVerifyClientCert", false),
+    ] {
+        let web = format!("{TLS}  client_auth_type: {client_auth}\n");
+        let (setup, authority) = setup(&sim, &web);
+        let roots = setup.path("ca.crt");
+        let setup = setup.env("SSL_CERT_FILE", roots.to_str().unwrap());
+        let ended = setup.run(&["check", "--web.config.file=web.yml"]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let told = "so the system's authorities verify client certificates";
+        assert!(ended.stdout.contains(told), "{}", ended.stdout);
+        let daemon = setup.daemon(&["--web.config.file=web.yml"]);
+        assert!(daemon.process.stderr().contains(told));
+        let (own, foreign) = (&authority, &Authority::new("authority"));
+        let addr = &daemon.addr;
+        assert_eq!(is_let_in(own, None, addr), without, "{client_auth}");
+        assert!(is_let_in(own, Some(&own.client(vec![])), addr));
+        assert!(!is_let_in(own, Some(&foreign.client(vec![])), addr));
+    }
+}
+
+#[test]
+fn empty_web_config_flag_means_none() {
+    let sim = simulator(World::generated(1));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    let daemon = setup.daemon(&["--web.config.file="]);
+    assert_eq!(daemon.get("/metrics").status, 200);
+    let ended = setup.run(&["check", "--web.config.file", ""]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(!ended.stdout.contains("Served over"), "{}", ended.stdout);
 }
 
 #[test]

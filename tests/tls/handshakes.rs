@@ -1,14 +1,21 @@
 //! Who is let in, and what is spoken.
 
-use crate::certificates::Authority;
+use crate::certificates::{Authority, Identity};
 use crate::server::{Client, SOON, Server, TLS, is_closed, patient};
 use glue_integration_exporter::http::Limits;
 use glue_integration_exporter::http::scrapes::Scrapes;
-use rcgen::SanType;
-use rustls::SupportedProtocolVersion;
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
+    date_time_ymd,
+};
 use rustls::crypto::aws_lc_rs::{cipher_suite, kx_group};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConnection, StreamOwned, SupportedProtocolVersion};
 use std::io::{Read, Write};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -87,6 +94,102 @@ fn a_server_certificate_does_not_let_a_client_in() {
     assert_eq!(status(&server, &client), None);
 }
 
+/// A certificate that its own key has signed.
+fn self_signed(usage: &[ExtendedKeyUsagePurpose], change: fn(&mut CertificateParams)) -> Identity {
+    let mut params = CertificateParams::new(["prometheus".to_owned()]).unwrap();
+    // As `openssl req -x509` makes it.
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.extended_key_usages = usage.to_vec();
+    change(&mut params);
+    let key = KeyPair::generate().unwrap();
+    Identity {
+        certificate: params.self_signed(&key).unwrap().pem(),
+        key: key.serialize_pem(),
+    }
+}
+
+#[test]
+fn self_signed_client_is_accepted_if_listed() {
+    use ExtendedKeyUsagePurpose::{Any, ClientAuth, ServerAuth};
+    let plain = self_signed(&[], |_| {});
+    let not_ca = self_signed(&[], |params| params.is_ca = IsCa::NoCa);
+    let for_clients = self_signed(&[ServerAuth, ClientAuth], |_| {});
+    let for_all = self_signed(&[Any], |_| {});
+    let for_servers = self_signed(&[ServerAuth], |_| {});
+    let expired = self_signed(&[], |params| params.not_after = date_time_ymd(2020, 1, 1));
+    let early = self_signed(&[], |params| params.not_before = date_time_ymd(4000, 1, 1));
+    let other_name = self_signed(&[], |params| params.subject_alt_names = vec![dns("other")]);
+    let unlisted = self_signed(&[], |_| {});
+    let listed = [
+        &plain,
+        &not_ca,
+        &for_clients,
+        &for_all,
+        &for_servers,
+        &expired,
+        &early,
+        &other_name,
+    ];
+    let bundle: String = listed.map(|listed| listed.certificate.as_str()).concat();
+    let bundle = bundle.replace('\n', "\n    ");
+    for client_auth in ["RequireAndVerifyClientCert", "VerifyClientCertIfGiven"] {
+        let mut web = format!("  client_auth_type: {client_auth}\n  client_ca: |\n    {bundle}\n");
+        let names = client_auth == "RequireAndVerifyClientCert";
+        if names {
+            web += "  client_allowed_sans: [prometheus]\n";
+        }
+        let server = Server::start(&with_tls(&web));
+        for (what, identity, let_in) in [
+            ("plain", &plain, true),
+            ("not a CA", &not_ca, true),
+            ("for clients", &for_clients, true),
+            ("for every usage", &for_all, true),
+            ("for servers", &for_servers, false),
+            ("expired", &expired, false),
+            ("not valid yet", &early, false),
+            ("another name", &other_name, !names),
+            ("not listed", &unlisted, false),
+        ] {
+            for versions in [ONLY_12, ONLY_13] {
+                let client = Client {
+                    identity: Some(identity.clone()),
+                    versions,
+                    ..server.client()
+                };
+                let expected = let_in.then_some(200);
+                assert_eq!(status(&server, &client), expected, "{client_auth} {what}");
+            }
+        }
+        // A listed certificate is public; only who has its key is let in.
+        for (key, let_in) in [(&plain, true), (&unlisted, false)] {
+            for versions in [ONLY_12, ONLY_13] {
+                let client = Client {
+                    versions,
+                    ..server.client()
+                };
+                let mut config = client.config();
+                config.client_auth_cert_resolver = with_key(&plain, key);
+                let name = "localhost".try_into().unwrap();
+                let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+                let mut stream = StreamOwned::new(connection, server.socket());
+                // An error shows in the answer.
+                let _ = stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n");
+                let mut answer = String::new();
+                let _ = stream.read_to_string(&mut answer);
+                assert_eq!(answer.starts_with("HTTP/1.0 200 "), let_in, "{answer}");
+            }
+        }
+    }
+}
+
+/// Shows the certificate of one and signs with the key of another.
+fn with_key(shown: &Identity, signs: &Identity) -> Arc<SingleCertAndKey> {
+    let certificate = CertificateDer::from_pem_slice(shown.certificate.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(signs.key.as_bytes()).unwrap();
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
+    Arc::new(CertifiedKey::new(vec![certificate], key).into())
+}
+
 #[test]
 fn names_let_in_exactly_as_they_are_written() {
     for client_auth in ["RequireAndVerifyClientCert", "RequireAnyClientCert"] {
@@ -139,6 +242,7 @@ fn versions_suites_and_curves_are_those_of_the_file() {
     let p256: Change = |client| client.provider.kx_groups = vec![kx_group::SECP256R1];
     let x25519: Change = |client| client.provider.kx_groups = vec![kx_group::X25519];
     let aes256_only = "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]\n";
+    let some_unsupported = "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, TLS_RSA_WITH_AES_128_CBC_SHA]\n  curve_preferences: [CurveP521, X25519]\n";
     let only_tls13_names = "  cipher_suites: [TLS_AES_128_GCM_SHA256]\n";
     for (web, change, let_in) in [
         ("", tls12, true),
@@ -159,6 +263,9 @@ fn versions_suites_and_curves_are_those_of_the_file() {
         ("  curve_preferences: [CurveP256]\n", p256, true),
         ("  curve_preferences: [CurveP256]\n", x25519, false),
         ("  curve_preferences: [X25519, CurveP384]\n", x25519, true),
+        (some_unsupported, tls12, true),
+        (some_unsupported, aes128, false),
+        (some_unsupported, p256, false),
     ] {
         let server = Server::start(&with_tls(web));
         let mut client = server.client();
@@ -289,11 +396,11 @@ fn sessions_are_not_resumed() {
             versions,
             ..server.client()
         };
-        let config = std::sync::Arc::new(client.config());
+        let config = Arc::new(client.config());
         for _ in 0..2 {
             let name = "localhost".try_into().unwrap();
-            let connection = rustls::ClientConnection::new(config.clone(), name).unwrap();
-            let mut stream = rustls::StreamOwned::new(connection, server.socket());
+            let connection = ClientConnection::new(config.clone(), name).unwrap();
+            let mut stream = StreamOwned::new(connection, server.socket());
             stream
                 .write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
                 .unwrap();

@@ -82,6 +82,9 @@ Path("web.yml").write_text(WITH_NAMES, encoding="utf-8")
 for what, text, good in [
     ("all", ALL % "", True),
     ("an empty file", "", True),
+    ("the system's authorities", "tls_server_config: {cert_file: server.crt, key_file: server.key, client_auth_type: VerifyClientCertIfGiven}", True),
+    ("a suite and a curve that rustls lacks", "tls_server_config: {cert_file: server.crt, key_file: server.key, curve_preferences: [CurveP521, CurveP256], "
+     "cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]}", True),
     ("an unknown key", "tls_config: {}", False),
     ("no key", "tls_server_config: {cert_file: server.crt}", False),
     ("another key", "tls_server_config: {cert_file: server.crt, key_file: ca.key}", False),
@@ -219,6 +222,8 @@ for name, told in [("stranger", "tls: "), ("guess", "401 Unauthorized")]:
     check(f"{name} is not let in", target["health"] == "down" and told in target["lastError"], target)
 log = exporter.said()
 check("nothing but readings is in the log", "handshake" not in log and "level=ERROR" not in log and "level=WARN" not in log, log[-2000:])
+for reason in ["the client sent no certificate", "issued by an unknown authority", "none of its names is in client_allowed_sans"]:
+    check(f"a refusal is logged with its reason: {reason}", f'reason="{reason}"' in log, log[-2000:])
 check("each was read", log.count("the web configuration was loaded again") >= ROTATIONS, log[-2000:])
 prometheus.stop()
 exporter.stop()

@@ -10,8 +10,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
-use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::der::oid::db::rfc5280::{ANY_EXTENDED_KEY_USAGE, ID_KP_CLIENT_AUTH};
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{ExtendedKeyUsage, SubjectAltName};
 
 /// Asks clients for certificates.
 #[derive(Debug)]
@@ -19,10 +20,60 @@ pub(super) struct ClientCertificates {
     pub(super) provider: Arc<CryptoProvider>,
     /// A client without one is sent away.
     pub(super) mandatory: bool,
-    /// Checks who issued it; any will do if `None`.
-    pub(super) issued: Option<Arc<dyn ClientCertVerifier>>,
+    /// Who may have issued it; anybody if `None`.
+    pub(super) issuers: Option<Issuers>,
     /// It must have one of these alternative names.
     pub(super) allowed_names: Option<BTreeSet<String>>,
+}
+
+/// What a client's certificate is verified with.
+#[derive(Debug)]
+pub(super) struct Issuers {
+    /// `None` if there is no authority, which verifies nothing.
+    pub(super) chain_verifier: Option<Arc<dyn ClientCertVerifier>>,
+    /// A client may show one of these itself: to Go, what is among the authorities needs no chain. webpki refuses a
+    /// self-signed certificate that may sign others, as `openssl req -x509` makes them.
+    pub(super) trusted: Vec<CertificateDer<'static>>,
+}
+
+impl Issuers {
+    fn verify(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        if self.trusted.iter().any(|trusted| trusted == certificate) {
+            return verify_trusted(certificate, now);
+        }
+        let Some(verifier) = &self.chain_verifier else {
+            return Err(CertificateError::UnknownIssuer.into());
+        };
+        verifier.verify_client_cert(certificate, intermediates, now)?;
+        Ok(())
+    }
+}
+
+/// Checks what Go checks of a certificate without its chain: when and for what it may be used.
+fn verify_trusted(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+    let bad = |_| Error::from(CertificateError::BadEncoding);
+    let certificate = Certificate::from_der(certificate).map_err(bad)?;
+    let certificate = certificate.tbs_certificate();
+    let validity = certificate.validity();
+    if now.as_secs() < validity.not_before.to_unix_duration().as_secs() {
+        return Err(CertificateError::NotValidYet.into());
+    }
+    if now.as_secs() > validity.not_after.to_unix_duration().as_secs() {
+        return Err(CertificateError::Expired.into());
+    }
+    let usages = certificate
+        .get_extension::<ExtendedKeyUsage>()
+        .map_err(bad)?;
+    let allowed = [ID_KP_CLIENT_AUTH, ANY_EXTENDED_KEY_USAGE];
+    if usages.is_some_and(|(_, usages)| !usages.0.iter().any(|usage| allowed.contains(usage))) {
+        return Err(CertificateError::InvalidPurpose.into());
+    }
+    Ok(())
 }
 
 impl ClientCertVerifier for ClientCertificates {
@@ -35,9 +86,10 @@ impl ClientCertVerifier for ClientCertificates {
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.issued
-            .as_ref()
-            .map_or(&[], |issued| issued.root_hint_subjects())
+        let issuers = self.issuers.as_ref();
+        issuers
+            .and_then(|issuers| issuers.chain_verifier.as_ref())
+            .map_or(&[], |verifier| verifier.root_hint_subjects())
     }
 
     fn verify_client_cert(
@@ -46,8 +98,8 @@ impl ClientCertVerifier for ClientCertificates {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        if let Some(issued) = &self.issued {
-            issued.verify_client_cert(certificate, intermediates, now)?;
+        if let Some(issuers) = &self.issuers {
+            issuers.verify(certificate, intermediates, now)?;
         }
         if let Some(allowed) = &self.allowed_names
             && !names(certificate)?

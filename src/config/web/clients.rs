@@ -1,7 +1,8 @@
 //! The part of `tls_server_config` that says which clients are let in.
 
-use super::client_certificate::ClientCertificates;
+use super::client_certificate::{ClientCertificates, Issuers};
 use super::pem::{Pem, ReadFile};
+use super::tls::unsupported_rsa_key;
 use crate::config::field::{Fields, Given, Reader};
 use crate::config::value::{Invalid, Value};
 use rustls::RootCertStore;
@@ -103,18 +104,19 @@ impl Reader {
                 ));
             }
         }
-        let issued = match authorities {
+        let issuers = match authorities {
             Given::Right(_, at) if auth == ClientAuth::No => {
                 let text = "clients are not asked for a certificate; it needs a `client_auth_type` other than NoClientCert";
                 self.mistake(&at, text);
                 None
             }
-            Given::Right(pem, _) => self.issued(&pem, provider, notes),
+            Given::Right(pem, _) => self.issuers(&pem, provider, notes),
             Given::Absent if verified => {
-                let text =
-                    "there is neither `client_ca` nor `client_ca_file` to verify certificates with";
-                self.mistake(&auth_at, text);
-                None
+                notes.push(format!(
+                    "{}: there is neither `client_ca` nor `client_ca_file`, so the system's authorities verify client certificates",
+                    auth_at.path
+                ));
+                Some(system_issuers(provider))
             }
             Given::Absent | Given::Wrong => None,
         };
@@ -126,37 +128,60 @@ impl Reader {
             Arc::new(ClientCertificates {
                 provider: Arc::clone(provider),
                 mandatory,
-                issued: issued.filter(|_| verified),
+                issuers: issuers.filter(|_| verified),
                 allowed_names,
             }) as _
         })
     }
 
-    /// Verifies what these authorities issued.
-    fn issued(
+    /// The certificates of the configuration.
+    fn issuers(
         &mut self,
         pem: &Pem,
         provider: &Arc<CryptoProvider>,
         notes: &mut Vec<String>,
-    ) -> Option<Arc<dyn ClientCertVerifier>> {
+    ) -> Option<Issuers> {
+        let certificates = self.certificates(pem)?;
         let mut roots = RootCertStore::empty();
-        let (_, unusable) = roots.add_parsable_certificates(self.certificates(pem)?);
+        let usable = certificates
+            .iter()
+            .filter(|certificate| unsupported_rsa_key(certificate).is_none());
+        let (added, _) = roots.add_parsable_certificates(usable.cloned());
         let provider = Arc::clone(provider);
         match WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build() {
             Ok(verifier) => {
+                let unusable = certificates.len() - added;
                 if unusable > 0 {
                     let path = &pem.at.path;
                     notes.push(format!(
                         "{path}: {unusable} of its certificates cannot be used as an authority"
                     ));
                 }
-                Some(verifier)
+                Some(Issuers {
+                    chain_verifier: Some(verifier),
+                    trusted: certificates,
+                })
             }
             Err(_) => {
-                let wrong = "has no certificate that can be used as an authority";
+                let wrong = certificates.iter().find_map(unsupported_rsa_key);
+                let wrong = wrong.unwrap_or_else(|| {
+                    "has no certificate that can be used as an authority".to_owned()
+                });
                 self.mistake(&pem.at, format!("{}{wrong}", pem.subject));
                 None
             }
         }
+    }
+}
+
+/// As Go does without `ClientCAs`. Clients are not told whose certificates are accepted: the list would be long.
+fn system_issuers(provider: &Arc<CryptoProvider>) -> Issuers {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::clone(provider);
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    Issuers {
+        chain_verifier: builder.clear_root_hint_subjects().build().ok(),
+        trusted: Vec::new(),
     }
 }

@@ -46,9 +46,15 @@ impl fmt::Display for Version {
     }
 }
 
-/// A cipher suite that rustls has.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Cipher(pub(super) SupportedCipherSuite);
+/// A cipher suite or curve that Go knows.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum GoName<T> {
+    Supported(T),
+    /// rustls does not have it.
+    Unsupported(&'static str),
+}
+
+pub(super) type Cipher = GoName<SupportedCipherSuite>;
 
 /// Those of TLS 1.3 are always there, as in Go, where the list is about the versions before it.
 pub(super) const TLS13_SUITES: [SupportedCipherSuite; 3] = [
@@ -58,7 +64,7 @@ pub(super) const TLS13_SUITES: [SupportedCipherSuite; 3] = [
 ];
 
 /// Go's other suites: with CBC, without forward secrecy, or with broken ciphers.
-const NOT_OURS: &[&str] = &[
+const UNSUPPORTED_SUITES: &[&str] = &[
     "TLS_RSA_WITH_RC4_128_SHA",
     "TLS_RSA_WITH_3DES_EDE_CBC_SHA",
     "TLS_RSA_WITH_AES_128_CBC_SHA",
@@ -87,7 +93,7 @@ impl FromStr for Cipher {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        Ok(Self(match text {
+        Ok(Self::Supported(match text {
             "TLS_AES_128_GCM_SHA256" => suite::TLS13_AES_128_GCM_SHA256,
             "TLS_AES_256_GCM_SHA384" => suite::TLS13_AES_256_GCM_SHA384,
             "TLS_CHACHA20_POLY1305_SHA256" => suite::TLS13_CHACHA20_POLY1305_SHA256,
@@ -108,36 +114,36 @@ impl FromStr for Cipher {
             | "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305" => {
                 suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
             }
-            other if NOT_OURS.contains(&other) => {
-                return Err(Invalid::of::<Self>(
-                    "is a cipher suite that is not to be had here, for its weakness",
-                ));
+            _ => {
+                let unsupported = UNSUPPORTED_SUITES.iter().find(|name| **name == text);
+                return unsupported
+                    .map(|name| Self::Unsupported(name))
+                    .ok_or(Invalid::of::<Self>("is no cipher suite"));
             }
-            _ => return Err(Invalid::of::<Self>("is no cipher suite")),
         }))
     }
 }
 
-/// A curve, or another group of a key exchange, that rustls has.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Curve(pub(super) &'static dyn SupportedKxGroup);
+/// A curve, or another group of a key exchange.
+pub(super) type Curve = GoName<&'static dyn SupportedKxGroup>;
 
 impl Value for Curve {
-    const ALLOWED: &'static str = "CurveP256, CurveP384, X25519";
+    const ALLOWED: &'static str = "CurveP256, CurveP384, X25519, X25519MLKEM768, SecP256r1MLKEM768";
 }
 
 impl FromStr for Curve {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        Ok(Self(match text {
-            "CurveP256" => kx_group::SECP256R1,
-            "CurveP384" => kx_group::SECP384R1,
-            "X25519" => kx_group::X25519,
-            "CurveP521" => {
-                return Err(Invalid::of::<Self>("is a curve that is not to be had here"));
-            }
+        Ok(match text {
+            "CurveP256" => Self::Supported(kx_group::SECP256R1),
+            "CurveP384" => Self::Supported(kx_group::SECP384R1),
+            "X25519" => Self::Supported(kx_group::X25519),
+            "X25519MLKEM768" => Self::Supported(kx_group::X25519MLKEM768),
+            "SecP256r1MLKEM768" => Self::Supported(kx_group::SECP256R1MLKEM768),
+            "CurveP521" => Self::Unsupported("CurveP521"),
+            "SecP384r1MLKEM1024" => Self::Unsupported("SecP384r1MLKEM1024"),
             _ => return Err(Invalid::of::<Self>("is no curve")),
-        }))
+        })
     }
 }

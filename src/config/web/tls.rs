@@ -1,6 +1,6 @@
 //! `tls_server_config`, as what rustls serves with.
 
-use super::names::{Cipher, Curve, TLS13_SUITES, Version};
+use super::names::{GoName, TLS13_SUITES, Version};
 use super::pem::{Pem, ReadFile};
 use crate::config::field::{Fields, Given, Listed, Reader};
 use crate::config::value::Value;
@@ -15,6 +15,8 @@ use std::path::Path;
 use std::sync::Arc;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
+use x509_cert::der::asn1::Uint;
+use x509_cert::der::oid::db::rfc5912::RSA_ENCRYPTION;
 
 const TLS: &[&str] = &[
     "cert",
@@ -61,16 +63,16 @@ impl Reader {
         let chain = self.chain(&fields, certificate);
         let key = self.private_key(&fields, key);
         let versions = self.versions(&fields, notes);
-        let suites = self.suites(&fields);
-        let groups = self.listed::<Curve>(&fields, "curve_preferences");
+        let suites = self.suites(&fields, notes);
+        let groups = self.supported(&fields, "curve_preferences", notes);
         let prefer = self.switch(&fields, "prefer_server_cipher_suites");
 
         let mut provider = aws_lc_rs::default_provider();
         if let Some(suites) = suites {
             provider.cipher_suites = suites;
         }
-        if !groups.items.is_empty() {
-            provider.kx_groups = groups.values().into_iter().map(|curve| curve.0).collect();
+        if let Some(groups) = groups {
+            provider.kx_groups = groups;
         }
         let provider = Arc::new(provider);
         let clients = self.clients(&fields, &provider, directory, files, notes);
@@ -78,19 +80,26 @@ impl Reader {
             return None;
         }
         let (chain, (key, subject, key_at), versions) = (chain?, key?, versions?);
-        let built = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions);
-        let built = built.and_then(|built| {
-            match clients {
-                Some(clients) => built.with_client_cert_verifier(clients),
-                None => built.with_no_client_auth(),
-            }
-            .with_single_cert(chain, key)
-        });
-        let mut config = match built {
+        let builder = ServerConfig::builder_with_provider(provider);
+        let Ok(builder) = builder.with_protocol_versions(versions) else {
+            let text = "`max_version` is TLS12, and none of the `cipher_suites` is for TLS 1.2";
+            self.mistake(&fields.at, text);
+            return None;
+        };
+        let built = match clients {
+            Some(clients) => builder.with_client_cert_verifier(clients),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = match built.with_single_cert(chain, key) {
             Ok(config) => config,
             Err(Error::InconsistentKeys(_)) => {
                 let text = format!("{subject}is not the key of the certificate");
                 self.mistake(&key_at, text);
+                return None;
+            }
+            Err(Error::General(_)) => {
+                let text = "is not a key of a supported kind; allowed: RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, Ed25519";
+                self.mistake(&key_at, format!("{subject}{text}"));
                 return None;
             }
             Err(error) => {
@@ -124,6 +133,10 @@ impl Reader {
                     && first.tbs_certificate().version() != x509_cert::Version::V3
                 {
                     let wrong = "has a certificate of an older version of X.509, without extensions such as names; allowed: X.509 v3";
+                    self.mistake(&at, format!("{}{wrong}", pem.subject));
+                    return None;
+                }
+                if let Some(wrong) = chain.first().and_then(unsupported_rsa_key) {
                     self.mistake(&at, format!("{}{wrong}", pem.subject));
                     return None;
                 }
@@ -206,15 +219,53 @@ impl Reader {
     }
 
     /// Those of the list and all of TLS 1.3; none without a list.
-    fn suites(&mut self, fields: &Fields<'_>) -> Option<Vec<SupportedCipherSuite>> {
-        let listed = self.listed::<Cipher>(fields, "cipher_suites");
-        if listed.items.is_empty() {
-            return None;
-        }
-        let listed = listed.values().into_iter().map(|cipher| cipher.0);
-        let mut suites: Vec<_> = listed.filter(|suite| suite.tls13().is_none()).collect();
+    fn suites(
+        &mut self,
+        fields: &Fields<'_>,
+        notes: &mut Vec<String>,
+    ) -> Option<Vec<SupportedCipherSuite>> {
+        let mut suites = self.supported::<SupportedCipherSuite>(fields, "cipher_suites", notes)?;
+        suites.retain(|suite| suite.tls13().is_none());
         suites.extend(TLS13_SUITES);
         Some(suites)
+    }
+
+    /// Those of the list that rustls has; a note names the others. None without a list, or if something in it is wrong.
+    fn supported<T>(
+        &mut self,
+        fields: &Fields<'_>,
+        key: &str,
+        notes: &mut Vec<String>,
+    ) -> Option<Vec<T>>
+    where
+        GoName<T>: Value,
+    {
+        let listed = self.listed::<GoName<T>>(fields, key);
+        let at = listed.at.clone()?;
+        if listed.items.is_empty() || !listed.complete {
+            return None;
+        }
+        let (mut supported, mut unsupported) = (Vec::new(), Vec::new());
+        for name in listed.values() {
+            match name {
+                GoName::Supported(value) => supported.push(value),
+                GoName::Unsupported(name) => unsupported.push(name),
+            }
+        }
+        let unsupported = unsupported.join(", ");
+        if supported.is_empty() {
+            let text = format!(
+                "nothing in it is supported: {unsupported}; allowed: {}",
+                GoName::<T>::ALLOWED
+            );
+            self.mistake(&at, text);
+        } else if !unsupported.is_empty() {
+            notes.push(format!(
+                "{}: not supported and ignored: {unsupported}",
+                at.path
+            ));
+        }
+        Some(supported)
     }
 
     /// Absent without a value.
@@ -233,4 +284,21 @@ impl Reader {
             Some(_) => self.list(fields, key),
         }
     }
+}
+
+/// What is wrong with its RSA key, if it has one that rustls cannot use for its size.
+pub(super) fn unsupported_rsa_key(certificate: &CertificateDer<'_>) -> Option<String> {
+    let certificate = Certificate::from_der(certificate).ok()?;
+    let key = certificate.tbs_certificate().subject_public_key_info();
+    if key.algorithm.oid != RSA_ENCRYPTION {
+        return None;
+    }
+    // The modulus and the exponent.
+    let numbers = Vec::<Uint>::from_der(key.subject_public_key.raw_bytes()).ok()?;
+    let modulus = numbers.first()?.as_bytes();
+    let bits = modulus.len() * 8 - modulus.first()?.leading_zeros() as usize;
+    let supported = (2048..=8192).contains(&bits);
+    (!supported).then(|| {
+        format!("has a certificate with an RSA key of {bits} bits; allowed: 2048 to 8192 bits")
+    })
 }
