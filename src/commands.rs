@@ -13,7 +13,7 @@ use crate::config::{self, Mistakes};
 use crate::descriptors;
 use crate::exposition::own::Own;
 use crate::exposition::text::Format;
-use crate::glue::aws::Sdk;
+use crate::glue::aws::{Sdk, mistake_of_profile, mistakes_of_environment};
 use crate::heartbeat::Heartbeat;
 use crate::http::door::Door;
 use crate::http::listen::{self, Address, Listener};
@@ -30,6 +30,7 @@ use crate::systemd::Supervisor;
 use crate::version;
 use exporter::{Exporter, ReloadRequest};
 use source::{Clients, Loaded, Source};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -51,6 +52,8 @@ pub enum Failure {
     Config(Mistakes),
     /// The flags do not say which shard this is: exit code 2.
     Shard(NoShard),
+    /// Variables of the environment cannot be used: exit code 2.
+    Environment(Vec<String>),
     /// It failed while it ran: exit code 1.
     Run { attempted: String, why: String },
     /// Something failed that has been told already: exit code 1.
@@ -83,6 +86,12 @@ impl Failure {
             }
             Self::Shard(why) => {
                 eprintln!("glue-integration-exporter: {why}");
+                ExitCode::from(2)
+            }
+            Self::Environment(mistakes) => {
+                for mistake in mistakes {
+                    eprintln!("glue-integration-exporter: {mistake}");
+                }
                 ExitCode::from(2)
             }
             Self::Run { attempted, why } => {
@@ -147,6 +156,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
 async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
     // First of all: until signals are handled, a PID 1 does not hear them.
     let signals = Signals::handle()?;
+    check_environment()?;
     let shard = sharding::shard(&flags.shard)?;
     let own = own_metrics(shard)?;
     let source = Source::File(flags.config.file, shard);
@@ -267,6 +277,7 @@ async fn serve(
 }
 
 async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
+    check_environment()?;
     let shard = sharding::shard(&shard)?;
     let own = own_metrics(shard)?;
     let source = Source::File(flags.file, shard);
@@ -298,6 +309,7 @@ async fn check(
     shard: ShardFlags,
     web: Option<WebConfig>,
 ) -> Result<(), Failure> {
+    check_environment()?;
     let shard = sharding::shard(&shard)?;
     let loaded = Source::File(flags.file, shard).load().await?;
     loaded.warn_of_open_files();
@@ -325,6 +337,9 @@ async fn check(
             path.display()
         );
     }
+    for mistake in profile_mistakes(&loaded).await {
+        text += &format!("Warning: {mistake}\n");
+    }
     if let Some(web) = web {
         text += &format!("\n{}", web.describe());
     }
@@ -336,6 +351,7 @@ async fn check_online(
     shard: ShardFlags,
     format: online::Format,
 ) -> Result<(), Failure> {
+    check_environment()?;
     let shard = sharding::shard(&shard)?;
     let loaded = Source::File(flags.file, shard).load().await?;
     let own = own_metrics(shard)?;
@@ -381,6 +397,31 @@ async fn simulate(address: SocketAddr) -> Result<(), Failure> {
     tracing::info!(address = %simulator.local_addr(), "listening");
     simulator.serve(signals.stop.cancelled_owned()).await;
     Ok(())
+}
+
+/// Refuses variables with which no request could be sent.
+fn check_environment() -> Result<(), Failure> {
+    let mistakes = mistakes_of_environment();
+    if mistakes.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Environment(mistakes))
+    }
+}
+
+/// What is wrong with the AWS configuration files and the profiles that the scopes use. Worth a warning only: the files may be put right
+/// at any time, and some scopes may not need them.
+async fn profile_mistakes(loaded: &Loaded) -> BTreeSet<String> {
+    let profiles: BTreeSet<Option<&str>> = loaded
+        .watches
+        .iter()
+        .map(|watch| watch.credentials.profile.as_deref())
+        .collect();
+    let mut mistakes = BTreeSet::new();
+    for profile in profiles {
+        mistakes.extend(mistake_of_profile(profile).await);
+    }
+    mistakes
 }
 
 fn own_metrics(shard: Shard) -> Result<Arc<Own>, Failure> {

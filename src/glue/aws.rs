@@ -5,8 +5,10 @@ mod call;
 mod children;
 mod convert;
 mod credentials;
+mod endpoint;
 mod identity;
 mod metered;
+mod profiles;
 mod reason;
 mod resolver;
 mod sockets;
@@ -39,7 +41,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
 
+pub use endpoint::mistakes_of_environment;
 pub use identity::Unidentified;
+pub use profiles::mistake_with_endpoints as mistake_of_profile;
 
 /// The SDK's own default, said here because it is the only timeout that it sets.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
@@ -227,19 +231,25 @@ pub fn end_credential_processes() {
 }
 
 /// The region that every AWS tool would use here: of the environment, the profile, or the instance's metadata service.
-pub async fn default_region(profile: Option<&str>) -> Option<String> {
+///
+/// # Errors
+/// If there is none: what is wrong with the profile, if that is why.
+pub async fn default_region(profile: Option<&str>) -> Result<String, Option<String>> {
     let mut chain = DefaultRegionChain::builder();
     if let Some(profile) = profile {
         chain = chain.profile_name(profile);
     }
-    let region = chain.build().region().await?;
-    if region.as_ref().is_empty() {
+    let region = match chain.build().region().await {
         // What is set and empty is not set, as in AWS's other tools. The SDK looks no further than an empty AWS_REGION.
-        return std::env::var("AWS_DEFAULT_REGION")
+        Some(region) if region.as_ref().is_empty() => std::env::var("AWS_DEFAULT_REGION")
             .ok()
-            .filter(|region| !region.is_empty());
+            .filter(|region| !region.is_empty()),
+        region => region.map(|region| region.as_ref().to_owned()),
+    };
+    match region {
+        Some(region) => Ok(region),
+        None => Err(profiles::mistake(profile).await),
     }
-    Some(region.as_ref().to_owned())
 }
 
 fn http_client(proxy: ProxyConfig, idle: usize) -> SharedHttpClient {

@@ -5,7 +5,7 @@
 //! second time beside itself.
 
 use super::sockets::Sockets;
-use super::{children, reason};
+use super::{children, profiles, reason, words};
 use crate::clock::Clock;
 use crate::config::Credentials;
 use aws_config::profile::ProfileFileCredentialsProvider;
@@ -15,6 +15,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, future};
 use aws_sdk_glue::config::{SharedCredentialsProvider, SharedHttpClient};
+use std::error::Error;
 use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, PoisonError};
@@ -97,8 +98,34 @@ impl Origin {
             return assumed;
         }
         match sdk.credentials_provider() {
-            Some(provider) => provider.provide_credentials().await,
+            Some(provider) => match provider.provide_credentials().await {
+                Ok(credentials) => Ok(credentials),
+                Err(error) => Err(self.explained(error).await),
+            },
             None => Err(CredentialsError::not_loaded_no_source()),
+        }
+    }
+
+    /// Returns the error with what is wrong with the profile, which the SDK leaves out.
+    async fn explained(&self, error: CredentialsError) -> CredentialsError {
+        if !matches!(
+            error,
+            CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)
+        ) {
+            return error;
+        }
+        let profile = self.credentials.profile.as_deref();
+        match (profiles::mistake(profile).await, profile) {
+            (Some(mistake), Some(_)) => CredentialsError::invalid_configuration(mistake),
+            // The other members of the default chain have no credentials either.
+            (Some(mistake), None) => CredentialsError::invalid_configuration(format!(
+                "{mistake}; {}",
+                words::chain(&error)
+            )),
+            (None, Some(profile)) if error.source().is_none() => {
+                CredentialsError::not_loaded(format!("the profile `{profile}` has no credentials"))
+            }
+            (None, _) => error,
         }
     }
 

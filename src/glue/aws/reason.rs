@@ -72,7 +72,7 @@ where
     match error {
         SdkError::TimeoutError(_) => Reason::Timeout,
         SdkError::DispatchFailure(failure) if failure.is_timeout() => Reason::Timeout,
-        SdkError::DispatchFailure(_) => Reason::Network,
+        SdkError::DispatchFailure(failure) if failure.is_io() => Reason::Network,
         SdkError::ServiceError(answer) if answer.raw().status().as_u16() >= 500 => {
             Reason::ServerError
         }
