@@ -312,7 +312,7 @@ fn check_warns_where_nothing_can_be_kept() {
         let config = format!(
             "{{storage: {{path: {path}}}, scopes: [{{name: lake, regions: [eu-west-1]}}]}}"
         );
-        std::fs::write(setup.path("config.yaml"), config).unwrap();
+        fs::write(setup.path("config.yaml"), config).unwrap();
         let ended = setup.run(&["check"]);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         let warning = ended
