@@ -185,7 +185,12 @@ const REMEDIES: [(&[&str], &str); 33] = [
         "Correct the endpoint of the service that issues the credentials",
     ),
     (
-        &["AWS configuration file ", "AWS configuration files "],
+        &["no credentials found", "MissingAuthenticationToken"],
+        "There are no credentials: set the scope's `profile` or AWS_PROFILE to one that exists and has some, make the AWS configuration files \
+         readable, or give the machine or container a role",
+    ),
+    (
+        &["AWS configuration file "],
         "Correct the file, or let the user that the exporter runs as read it",
     ),
     (
@@ -234,11 +239,6 @@ const REMEDIES: [(&[&str], &str); 33] = [
     (
         &["external process"],
         "Run the profile's credential_process by hand as this user: it must print credentials and exit with 0",
-    ),
-    (
-        &["no credentials found", "MissingAuthenticationToken"],
-        "There are no credentials: set the scope's `profile` or AWS_PROFILE to one that exists and has some, or give the machine or \
-         container a role",
     ),
     (
         &["explicit deny"],
