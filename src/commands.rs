@@ -13,7 +13,7 @@ use crate::config::{self, Mistakes};
 use crate::descriptors;
 use crate::exposition::own::Own;
 use crate::exposition::text::Format;
-use crate::glue::aws::Sdk;
+use crate::glue::aws::{Sdk, mistake_of_profile};
 use crate::heartbeat::Heartbeat;
 use crate::http::door::Door;
 use crate::http::listen::{self, Address, Listener};
@@ -30,6 +30,7 @@ use crate::systemd::Supervisor;
 use crate::version;
 use exporter::{Exporter, ReloadRequest};
 use source::{Clients, Loaded, Source};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -329,6 +330,9 @@ async fn check(
             path.display()
         );
     }
+    for mistake in profile_mistakes(&loaded).await {
+        text += &format!("Warning: {mistake}\n");
+    }
     if let Some(web) = web {
         text += &format!("\n{}", web.describe());
     }
@@ -387,6 +391,21 @@ async fn simulate(address: SocketAddr) -> Result<(), Failure> {
     tracing::info!(address = %simulator.local_addr(), "listening");
     simulator.serve(signals.stop.cancelled_owned()).await;
     Ok(())
+}
+
+/// What is wrong with the AWS configuration files and the profiles that the scopes use. Worth a warning only: the files may be put right
+/// at any time, and some scopes may not need them.
+async fn profile_mistakes(loaded: &Loaded) -> BTreeSet<String> {
+    let profiles: BTreeSet<Option<&str>> = loaded
+        .watches
+        .iter()
+        .map(|watch| watch.credentials.profile.as_deref())
+        .collect();
+    let mut mistakes = BTreeSet::new();
+    for profile in profiles {
+        mistakes.extend(mistake_of_profile(profile).await);
+    }
+    mistakes
 }
 
 fn own_metrics(shard: Shard) -> Result<Arc<Own>, Failure> {

@@ -194,26 +194,29 @@ impl Config {
 
     /// What is to be polled: scopes as written, in each the regions as written, or else in the order in which its ARNs
     /// first name them. `default_region` is asked for the scopes of [`Config::without_region`] only; those that it knows
-    /// no region for are the mistakes.
+    /// no region for are the mistakes, with the reason that it gives.
     pub fn watches(
         &self,
-        default_region: impl Fn(&Scope) -> Option<RegionName>,
+        default_region: impl Fn(&Scope) -> Result<RegionName, Option<String>>,
     ) -> Result<Vec<Watch>, Mistakes> {
         let mut watches = Vec::new();
         let mut mistakes = Vec::new();
         for (i, scope) in self.scopes.iter().enumerate() {
             let mut regions = scope.named_regions();
             if regions.is_empty() {
-                regions.extend(default_region(scope));
-            }
-            if regions.is_empty() {
-                mistakes.push(Mistake {
-                    path: format!("scopes[{i}]"),
-                    ..Mistake::of_file(format!(
-                        "scope `{}` has no region; give it `regions`, or set AWS_REGION or AWS_DEFAULT_REGION",
-                        scope.name
-                    ))
-                });
+                match default_region(scope) {
+                    Ok(region) => regions.push(region),
+                    Err(why) => mistakes.push(Mistake {
+                        path: format!("scopes[{i}]"),
+                        ..Mistake::of_file(match why {
+                            Some(why) => format!("scope `{}` has no region: {why}", scope.name),
+                            None => format!(
+                                "scope `{}` has no region; give it `regions`, or set AWS_REGION or AWS_DEFAULT_REGION",
+                                scope.name
+                            ),
+                        })
+                    }),
+                }
             }
             // Those that the configuration names were held against it when it was read.
             if let (true, Some(role)) = (scope.named_regions().is_empty(), &scope.credentials.role)

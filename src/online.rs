@@ -13,7 +13,7 @@ use crate::glue::{
 };
 use crate::iam;
 use clap::ValueEnum;
-use finding::{Finding, Grant, Outcome, Subject};
+use finding::{Finding, Grant, Grantee, Outcome, Subject};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,9 +149,9 @@ impl Check {
         for operation in iam::operations(&self.watch.clone()) {
             match operation {
                 Operation::DescribeInboundIntegrations => {
-                    self.inbound_integrations(caller.as_deref()).await;
+                    self.inbound_integrations(caller.as_ref()).await;
                 }
-                Operation::DescribeIntegrations => self.names(caller.as_deref()).await,
+                Operation::DescribeIntegrations => self.names(caller.as_ref()).await,
             }
         }
     }
@@ -165,8 +165,8 @@ impl Check {
         });
     }
 
-    /// Who will ask Glue, in the words that a grant names it by. None if nobody can.
-    async fn caller(&mut self, identities: &Identities) -> Option<String> {
+    /// Who will ask Glue. None if nobody can.
+    async fn caller(&mut self, identities: &Identities) -> Option<Grantee> {
         let (watch, limit) = (Arc::clone(&self.watch), self.patience.request);
         let whose = match &watch.credentials.profile {
             Some(profile) => format!("the profile {profile}"),
@@ -175,10 +175,10 @@ impl Check {
         let source = watch.credentials.source();
         let asked = identities.ask(source, &watch.region, limit).await;
         let mut caller = match &asked {
-            Ok(arn) => Some(arn.clone()),
+            Ok(arn) => Some(Grantee::of_caller(arn)),
             Err(Unidentified { error, .. }) if error.reason == Reason::Credentials => None,
             // STS alone cannot be asked, of which Glue need not know.
-            Err(_) => Some(format!("the identity of {whose}")),
+            Err(_) => Some(Grantee::named(format!("the identity of {whose}"))),
         };
         self.find(Subject::Identity(whose), Outcome::of_identity(asked, None));
         if let Some(role) = &watch.credentials.role {
@@ -188,9 +188,9 @@ impl Check {
                     let credentials = watch.credentials.clone();
                     let asked = identities.ask(credentials, &watch.region, limit).await;
                     caller = match &asked {
-                        Ok(arn) => Some(arn.clone()),
                         Err(unknown) if unknown.error.reason == Reason::Credentials => None,
-                        Err(_) => Some(role.arn.to_string()),
+                        // Not the session's ARN, which lacks the role's path.
+                        Ok(_) | Err(_) => Some(Grantee::named(role.arn.as_str())),
                     };
                     Outcome::of_identity(asked, Some(Grant::of_role(role, source)))
                 }
@@ -201,7 +201,7 @@ impl Check {
     }
 
     /// The first question tells whether any is answered; the configured ARNs are asked for one by one after it.
-    async fn inbound_integrations(&mut self, caller: Option<&str>) {
+    async fn inbound_integrations(&mut self, caller: Option<&Grantee>) {
         let watch = Arc::clone(&self.watch);
         let operation = Operation::DescribeInboundIntegrations;
         let subject = Subject::Operation(operation);
@@ -238,7 +238,7 @@ impl Check {
     }
 
     /// One page tells whether names and tags may be asked for.
-    async fn names(&mut self, caller: Option<&str>) {
+    async fn names(&mut self, caller: Option<&Grantee>) {
         let operation = Operation::DescribeIntegrations;
         let answered = match caller {
             None => Outcome::NotAsked,

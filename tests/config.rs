@@ -47,7 +47,7 @@ fn expect(actual: &str, path: &Path) {
 
 fn watches(config: &Config) -> Result<Vec<Watch>, String> {
     config
-        .watches(|_| Some("eu-north-1".parse().unwrap()))
+        .watches(|_| Ok("eu-north-1".parse().unwrap()))
         .map_err(|mistakes| mistakes.to_string())
 }
 
@@ -258,7 +258,7 @@ fn no_region_at_all_is_told() {
     let without: Vec<&str> = config.without_region().map(|s| s.name.as_str()).collect();
     assert_eq!(without, ["a"]);
     assert_eq!(
-        config.watches(|_| None).unwrap_err().to_string(),
+        config.watches(|_| Err(None)).unwrap_err().to_string(),
         "scopes[0]: scope `a` has no region; give it `regions`, or set AWS_REGION or AWS_DEFAULT_REGION"
     );
 }
@@ -267,7 +267,7 @@ fn no_region_at_all_is_told() {
 fn a_default_region_that_is_not_in_the_roles_partition_is_told() {
     let config =
         from("scopes: [{name: a, role_arn: 'arn:aws-cn:iam::111122223333:role/r'}]").unwrap();
-    let watches = |region: &str| config.watches(|_| region.parse().ok());
+    let watches = |region: &str| config.watches(|_| Ok(region.parse().unwrap()));
     assert_eq!(watches("cn-north-1").unwrap().len(), 1);
     assert_eq!(
         watches("eu-west-1").unwrap_err().to_string(),

@@ -1255,7 +1255,7 @@ impl Bench {
 fn watch(scope: &str, region: &str, what: &str) -> Watch {
     let yaml = format!("scopes:\n  - name: {scope}\n    regions: [{region}]\n    {what}\n");
     let config = Config::from_yaml(&yaml, Path::new("config.yaml")).unwrap();
-    config.watches(|_| None).unwrap().remove(0)
+    config.watches(|_| Err(None)).unwrap().remove(0)
 }
 
 /// A simulator that serves until it is closed or dropped.

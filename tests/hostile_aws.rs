@@ -588,7 +588,7 @@ fn watch(region: &str) -> Watch {
     let scope = if region == EU { "hit" } else { "well" };
     let yaml = format!("scopes: [{{name: {scope}, regions: [{region}]}}]\n");
     let config = Config::from_yaml(&yaml, Path::new("config.yaml")).unwrap();
-    config.watches(|_| None).unwrap().remove(0)
+    config.watches(|_| Err(None)).unwrap().remove(0)
 }
 
 async fn serve(world: World) -> (String, Handle) {

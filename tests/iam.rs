@@ -22,7 +22,7 @@ const FORMATS: [(Format, &str); 2] = [
 ];
 
 fn watches(config: &Config) -> Vec<Watch> {
-    config.watches(|_| None).unwrap()
+    config.watches(|_| Err(None)).unwrap()
 }
 
 fn of_file(name: &str) -> Vec<Watch> {

@@ -101,7 +101,7 @@ fn fleet(interval: &str) -> Vec<Watch> {
         .collect();
     let yaml = format!("polling: {{interval: {interval}}}\nscopes:\n{scopes}");
     let config = Config::from_yaml(&yaml, Path::new("fleet.yaml")).unwrap();
-    config.watches(|_| None).unwrap()
+    config.watches(|_| Err(None)).unwrap()
 }
 
 /// With the page of each pair that there is at least.
@@ -147,7 +147,7 @@ fn the_figures_of_a_fleet_are_those_of_the_code() {
 #[test]
 fn the_permissions_of_a_role_are_those_of_the_code() {
     let config = Config::load(Path::new("tests/iam/role.yaml")).unwrap();
-    let watches = config.watches(|_| None).unwrap();
+    let watches = config.watches(|_| Err(None)).unwrap();
     let printed = iam::write(&watches, iam::Format::Json, false).unwrap();
     let configured = fs::read_to_string("tests/iam/role.yaml").unwrap();
     let text = format!(

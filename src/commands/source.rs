@@ -113,21 +113,24 @@ fn clients(watches: &[Watch]) -> HashSet<(&Credentials, &RegionName)> {
 /// # Errors
 /// If there is no region to be found for a scope.
 async fn watches(config: &Config) -> Result<Vec<Watch>, Mistakes> {
-    let mut regions: BTreeMap<Option<String>, Option<RegionName>> = BTreeMap::new();
+    let mut regions: BTreeMap<Option<String>, Result<RegionName, Option<String>>> = BTreeMap::new();
     for scope in config.without_region() {
         if let Entry::Vacant(entry) = regions.entry(scope.credentials.profile.clone()) {
-            let region = default_region(entry.key().as_deref()).await;
-            entry.insert(region.and_then(|region| {
-                region
-                    .parse()
-                    .inspect_err(|error| {
-                        tracing::error!(region, %error, "the SDK's default region, of AWS_REGION or the profile, is none");
-                    })
-                    .ok()
+            let found = default_region(entry.key().as_deref()).await;
+            entry.insert(found.and_then(|region| {
+                region.parse().map_err(|invalid| {
+                    Some(format!(
+                        "the SDK's default region (AWS_REGION, AWS_DEFAULT_REGION or the profile's `region`) `{}` {invalid}",
+                        region.escape_debug()
+                    ))
+                })
             }));
         }
     }
-    config.watches(|scope| regions.get(&scope.credentials.profile).cloned().flatten())
+    config.watches(|scope| {
+        let known = regions.get(&scope.credentials.profile).cloned();
+        known.unwrap_or(Err(None))
+    })
 }
 
 /// Makes clients, and keeps those in use: watches with the same credentials and region share one.

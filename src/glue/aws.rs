@@ -4,6 +4,7 @@ mod call;
 mod children;
 mod convert;
 mod credentials;
+mod endpoint;
 mod http_client;
 mod identity;
 mod network;
@@ -40,6 +41,7 @@ use tokio::time::Instant;
 
 pub use identity::Unidentified;
 pub use network::Network;
+pub use profiles::mistake_with_endpoints as mistake_of_profile;
 
 /// The SDK's own default, said here because it is the only timeout that it sets.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
@@ -174,7 +176,10 @@ pub fn end_credential_processes() {
 }
 
 /// The region that every AWS tool would use here: of the environment, the profile, or the instance's metadata service.
-pub async fn default_region(profile: Option<&str>) -> Option<String> {
+///
+/// # Errors
+/// If there is none: what is wrong with the profile, if that is why.
+pub async fn default_region(profile: Option<&str>) -> Result<String, Option<String>> {
     let mut chain = DefaultRegionChain::builder();
     if let Some(profile) = profile {
         chain = chain.profile_name(profile);
@@ -182,14 +187,11 @@ pub async fn default_region(profile: Option<&str>) -> Option<String> {
     let chain = chain.build();
     // A task of its own: should the SDK panic, there is no region.
     let region = tokio::spawn(async move { chain.region().await });
-    let region = region.await.ok()??;
-    if region.as_ref().is_empty() {
-        // What is set and empty is not set, as in AWS's other tools. The SDK looks no further than an empty AWS_REGION.
-        return std::env::var("AWS_DEFAULT_REGION")
-            .ok()
-            .filter(|region| !region.is_empty());
+    let region = region.await.ok().flatten();
+    match region {
+        Some(region) => Ok(region.as_ref().to_owned()),
+        None => Err(profiles::mistake(profile).await),
     }
-    Some(region.as_ref().to_owned())
 }
 
 /// AWS Glue as one set of credentials sees it in one region.

@@ -5,9 +5,19 @@ use crate::glue::aws::Unidentified;
 use crate::glue::{GlueError, Operation, Reason};
 use crate::iam;
 use serde::Serialize;
+use std::fmt;
 
 /// Codes of AWS's errors that a grant puts right.
 const PERMISSION_LACKS: [&str; 3] = ["AccessDenied", "NotAuthorized", "UnauthorizedOperation"];
+
+/// Policies that must allow an action too, whatever is granted to the caller. AWS names the one that does not.
+const OTHER_POLICIES: [&str; 5] = [
+    "VPC endpoint policy",
+    "service control policy",
+    "resource control policy",
+    "permissions boundary",
+    "session policy",
+];
 
 /// What a question was about.
 #[derive(Debug)]
@@ -121,9 +131,17 @@ impl Outcome {
         else {
             return None;
         };
+        let (action, to) = (&grant.action, &grant.to);
+        if let Some(policy) = OTHER_POLICIES
+            .iter()
+            .find(|policy| error.message.contains(&format!("no {policy} allows")))
+        {
+            return Some(format!(
+                "allow {action} for {to} in the {policy}: a grant to the identity alone does not help"
+            ));
+        }
         // AWS says so in the message of a refusal; no grant helps against it.
         if error.message.contains("explicit deny") {
-            let (action, to) = (&grant.action, &grant.to);
             return Some(format!(
                 "take {action} for {to} out of the explicit deny: no grant overrules it"
             ));
@@ -137,23 +155,24 @@ impl Outcome {
 pub struct Grant {
     action: String,
     resource: String,
-    to: String,
+    #[serde(flatten)]
+    to: Grantee,
     /// What the role's trust policy is to have besides.
     #[serde(skip)]
     trust: Option<String>,
 }
 
 impl Grant {
-    pub fn of_operation(operation: Operation, to: &str) -> Self {
+    pub fn of_operation(operation: Operation, to: &Grantee) -> Self {
         Self {
             action: iam::action(operation),
             resource: "*".to_owned(),
-            to: to.to_owned(),
+            to: to.clone(),
             trust: None,
         }
     }
 
-    pub fn of_role(role: &Role, to: String) -> Self {
+    pub fn of_role(role: &Role, to: Grantee) -> Self {
         let id = if role.external_id.is_some() {
             "with the scope's `external_id`"
         } else {
@@ -164,7 +183,7 @@ impl Grant {
             resource: role.arn.to_string(),
             trust: Some(format!(
                 "and let its trust policy name {}, {id}",
-                principal(&to)
+                to.as_principal()
             )),
             to,
         }
@@ -183,21 +202,76 @@ impl Grant {
     }
 }
 
-/// Whom a policy names for a caller: of a session its role, since the session's name can be another one tomorrow.
-fn principal(caller: &str) -> String {
-    let parts: Vec<&str> = caller.splitn(6, ':').collect();
-    let &[_, partition, "sts", _, account, session] = parts.as_slice() else {
-        return caller.to_owned();
-    };
-    let mut session = session.split('/');
-    match (session.next(), session.next()) {
-        (Some("assumed-role"), Some(name)) => {
-            // AWS leaves the path out of a session's ARN.
-            format!(
-                "arn:{partition}:iam::{account}:role/{name} (with the role's path, if it has one)"
-            )
+/// Before the name of its permission set and a hash, in the name of a role of IAM Identity Center.
+const SSO_ROLE: &str = "AWSReservedSSO_";
+
+/// To whom something is granted: of a session its role, since no policy can be attached to a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Grantee {
+    #[serde(rename = "to")]
+    name: String,
+    /// The permission set that the role belongs to, which takes no policy itself.
+    #[serde(skip)]
+    permission_set: Option<String>,
+    /// AWS leaves a role's path out of the session's ARN.
+    #[serde(skip)]
+    without_path: bool,
+}
+
+impl Grantee {
+    /// An identity by its name, or by an ARN that AWS knows it by for good.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            permission_set: None,
+            without_path: false,
         }
-        _ => caller.to_owned(),
+    }
+
+    /// The owner of credentials, by what STS says of them.
+    pub fn of_caller(caller: &str) -> Self {
+        let parts: Vec<&str> = caller.splitn(6, ':').collect();
+        let &[_, partition, "sts", _, account, session] = parts.as_slice() else {
+            return Self::named(caller);
+        };
+        let mut session = session.split('/');
+        let (Some("assumed-role"), Some(role)) = (session.next(), session.next()) else {
+            return Self::named(caller);
+        };
+        let set = role.strip_prefix(SSO_ROLE);
+        Self {
+            name: format!("arn:{partition}:iam::{account}:role/{role}"),
+            permission_set: set.map(|set| {
+                let (name, _hash) = set.rsplit_once('_').unwrap_or((set, ""));
+                name.to_owned()
+            }),
+            without_path: true,
+        }
+    }
+
+    /// As a trust policy names it.
+    fn as_principal(&self) -> String {
+        let name = &self.name;
+        match (&self.permission_set, self.without_path) {
+            (Some(_), _) => {
+                format!("{name} (with its path, which begins with aws-reserved/sso.amazonaws.com/)")
+            }
+            (None, true) => format!("{name} (with the role's path, if it has one)"),
+            (None, false) => name.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Grantee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.permission_set {
+            Some(set) => write!(
+                f,
+                "the permission set {set} of IAM Identity Center (its role {} takes no policy itself)",
+                self.name
+            ),
+            None => f.write_str(&self.name),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Commands, flags and exit codes.
 
+use std::fs;
 use std::net::TcpListener;
 
 use glue_integration_exporter::simulator::{Fault, FaultKind, On, World};
@@ -150,6 +151,123 @@ scopes:
 }
 
 #[test]
+fn endpoint_without_scheme_is_refused_at_the_start() {
+    for (name, url) in [
+        ("AWS_ENDPOINT_URL", "localhost:4566"),
+        ("AWS_ENDPOINT_URL_GLUE", "localhost"),
+        ("AWS_ENDPOINT_URL_STS", "http://localhost:4566\n"),
+        ("AWS_ENDPOINT_URL_GLUE", "http://me:secret@local host"),
+    ] {
+        let setup = Setup::bare()
+            .file("config.yaml", ONE_SCOPE)
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env(name, url);
+        for command in [
+            &["check"][..],
+            &["check", "--online"],
+            &["once"],
+            &["--web.listen-address=127.0.0.1:0"],
+        ] {
+            let ended = setup.run(command);
+            assert_eq!(ended.code, Some(2), "{command:?} {}", ended.stderr);
+            for part in [
+                &format!("{name}: the endpoint `"),
+                "allowed: http://HOST[:PORT]",
+            ] {
+                assert!(ended.stderr.contains(part), "{command:?} {}", ended.stderr);
+            }
+            assert!(!ended.stderr.contains("secret"), "{}", ended.stderr);
+        }
+    }
+    // A variable that is empty or ignored is not set.
+    let setup = Setup::bare()
+        .file("config.yaml", ONE_SCOPE)
+        .env("AWS_ENDPOINT_URL", "");
+    assert_eq!(setup.run(&["check"]).code, Some(0));
+    let setup = setup
+        .env("AWS_ENDPOINT_URL_GLUE", "localhost:4566")
+        .env("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true");
+    assert_eq!(setup.run(&["check"]).code, Some(0));
+}
+
+#[test]
+fn check_warns_of_profiles_that_cannot_be_used() {
+    let warning = |profile: &str, file: &str, text: &str| {
+        let config = format!("scopes: [{{name: a, regions: [eu-west-1], profile: {profile}}}]");
+        let setup = Setup::bare().file("config.yaml", &config);
+        fs::create_dir(setup.path(".aws")).unwrap();
+        fs::write(setup.path(file), text).unwrap();
+        let ended = setup.run(&["check"]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let warnings = ended.stdout.lines().filter(|l| l.starts_with("Warning"));
+        warnings.collect::<Vec<_>>().join("\n")
+    };
+    let (config, credentials) = (".aws/config", ".aws/credentials");
+    let fine = "[profile lake]\nendpoint_url = http://localhost:4566\n";
+    assert_eq!(warning("lake", config, fine), "");
+    for (profile, file, text, parts) in [
+        (
+            "sea",
+            config,
+            fine,
+            ["`sea` does not exist", "profiles there: lake"],
+        ),
+        (
+            "a sea",
+            config,
+            "[profile \"a sea\"]\n",
+            ["`a sea`", "letters, digits"],
+        ),
+        (
+            "lake",
+            credentials,
+            "[lake]\nno equals sign\n",
+            ["credentials on line 2", "'='"],
+        ),
+        (
+            "lake",
+            config,
+            "[profile lake]\nendpoint_url = localhost:4566\n",
+            [
+                "endpoint_url for Glue of the profile `lake`",
+                "allowed: http://HOST",
+            ],
+        ),
+    ] {
+        let told = warning(profile, file, text);
+        for part in parts {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+    }
+}
+
+#[test]
+fn default_region_missing_says_why() {
+    let why = |scope: &str, variable: (&str, &str), file: &str| {
+        let setup = Setup::bare()
+            .file("config.yaml", &format!("scopes: [{{name: lake{scope}}}]"))
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env(variable.0, variable.1);
+        fs::create_dir(setup.path(".aws")).unwrap();
+        fs::write(setup.path(".aws/config"), file).unwrap();
+        let ended = setup.run(&["check"]);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        let line = ended.stderr.trim_end().to_owned();
+        assert!(!line.contains('\n'), "{line}");
+        let start = "config.yaml: scopes[0]: scope `lake` has no region: ";
+        let rest = line.strip_prefix(start);
+        rest.unwrap_or_else(|| panic!("{line}")).to_owned()
+    };
+    let none = ("AWS_REGION", "");
+    let sea = "[profile sea]\nregion = eu-west-1\n";
+    assert!(why(", profile: lake", none, sea).starts_with("the profile `lake` does not exist"));
+    assert!(why("", ("AWS_PROFILE", "lake"), sea).starts_with("the profile `lake` does not exist"));
+    assert!(why("", none, "[default\n").contains("config on line 1"));
+    let wrong = why("", ("AWS_REGION", "Frankfurt"), sea);
+    assert!(wrong.contains("`Frankfurt` is not the name of a region; allowed: "));
+}
+
+#[test]
 fn a_scope_without_a_region_to_be_found_is_told_with_its_file() {
     let setup = Setup::bare()
         .file("config.yaml", "scopes: [{name: lake}]")
@@ -194,7 +312,7 @@ fn check_warns_where_nothing_can_be_kept() {
         let config = format!(
             "{{storage: {{path: {path}}}, scopes: [{{name: lake, regions: [eu-west-1]}}]}}"
         );
-        std::fs::write(setup.path("config.yaml"), config).unwrap();
+        fs::write(setup.path("config.yaml"), config).unwrap();
         let ended = setup.run(&["check"]);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         let warning = ended

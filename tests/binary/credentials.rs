@@ -53,9 +53,153 @@ fn a_profile_that_does_not_exist() {
     case.fails_with(&["(profile analytics)", "`profile`"]);
     // Nor when there are others.
     case.write(".aws/credentials", &keys("default", "AKIDEXAMPLE"));
-    case.fails_with(&["`analytics` was not defined", "(profile analytics)"]);
+    case.fails_with(&[
+        "`analytics` does not exist",
+        ".aws/config",
+        ".aws/credentials",
+        "(profiles there: default)",
+        "(profile analytics)",
+        "Add the profile",
+    ]);
     case.write(".aws/credentials", &keys("analytics", "AKIDANALYTICS"));
     case.recovers_with("AKIDANALYTICS");
+}
+
+#[test]
+fn profile_of_environment_missing_is_named() {
+    let mut case = Case::new("", |setup| setup.env("AWS_PROFILE", "analytics"));
+    case.write(".aws/credentials", &keys("default", "AKIDEXAMPLE"));
+    case.fails_with(&[
+        "`analytics` does not exist",
+        "no credentials found",
+        "AWS_PROFILE to one that exists",
+    ]);
+    case.write(".aws/credentials", &keys("analytics", "AKIDANALYTICS"));
+    case.recovers_with("AKIDANALYTICS");
+}
+
+#[test]
+fn profile_with_unreadable_name_is_explained() {
+    let quoted = |name: &str| {
+        format!(
+            "[profile \"{name}\"]\n{}",
+            keys("", "AKIDQUOTED").trim_start_matches("[]\n")
+        )
+    };
+    let mut case = Case::new("profile: with space", |setup| setup);
+    case.write(".aws/config", &quoted("with space"));
+    case.fails_with(&[
+        "cannot find the profile `with space`",
+        "letters, digits",
+        "Rename",
+    ]);
+    let mut case = Case::new("profile: quoted", |setup| setup);
+    case.write(".aws/config", &quoted("quoted"));
+    case.fails_with(&["`quoted` does not exist", "without quotes"]);
+}
+
+#[test]
+fn profile_without_credentials_is_named() {
+    let mut case = Case::new("profile: analytics", |setup| setup);
+    case.write(".aws/config", "[profile analytics]\nregion = eu-west-1\n");
+    case.fails_with(&[
+        "the profile `analytics` has no credentials",
+        "Add what is missing",
+    ]);
+}
+
+#[test]
+fn broken_credentials_file_is_named_with_its_line() {
+    for scope in ["", "profile: analytics"] {
+        let mut case = Case::new(scope, |setup| setup);
+        case.write(".aws/config", "[profile analytics]\nregion = eu-west-1\n");
+        case.write(".aws/credentials", "[analytics]\naws_access_key_id AKID\n");
+        case.fails_with(&[
+            ".aws/credentials on line 2",
+            "Expected an '=' sign",
+            "Correct the file",
+        ]);
+        fs::write(case.setup.path(".aws/credentials"), b"[default]\n\xff").unwrap();
+        // Of the default chain, others may have credentials too.
+        let remedy = if scope.is_empty() {
+            "files readable"
+        } else {
+            "Correct the file"
+        };
+        case.fails_with(&[".aws/credentials cannot be read", "UTF-8", remedy]);
+    }
+}
+
+#[test]
+fn sso_session_missing_is_not_a_login() {
+    let mut case = Case::new("profile: corp", |setup| setup);
+    case.write(
+        ".aws/config",
+        "[profile corp]\nsso_session = corpp\nsso_account_id = 111122223333\nsso_role_name = reader\n",
+    );
+    let line = case.fails_with(&["`corpp`", "was not found", "[sso-session] section"]);
+    assert!(!line.contains("aws sso login"), "{line}");
+}
+
+#[test]
+fn login_session_says_what_to_use_instead() {
+    let mut case = Case::new("profile: console", |setup| setup);
+    case.write(
+        ".aws/config",
+        "[profile console]\nlogin_session = arn:aws:iam::111122223333:user/admin\n",
+    );
+    let line = case.fails_with(&[
+        "`login_session`, of `aws login`",
+        "does not support",
+        "credential_process",
+    ]);
+    assert!(!line.contains("cargo"), "{line}");
+    assert!(!line.contains(".."), "{line}");
+}
+
+#[test]
+fn wrong_clock_is_not_an_expired_login() {
+    let sts = Double::sts(|_| Err(("SignatureDoesNotMatch", SKEWED)));
+    let mut case = Case::new(&format!("role_arn: '{ROLE}'"), |setup| {
+        with_keys(setup).env("AWS_ENDPOINT_URL_STS", &sts.url())
+    });
+    let line = case.fails_with(&["SignatureDoesNotMatch: Signature expired", "clock is wrong"]);
+    assert!(!line.contains("log in again"), "{line}");
+    for (code, message) in [
+        ("InvalidSignatureException", SKEWED),
+        ("RequestExpired", "Request has expired."),
+    ] {
+        let mut case = Case::new("", with_keys);
+        let fault = Fault::new(On::any(), FaultKind::error(code, message));
+        case.sim.handle.push_fault(fault);
+        let line = case.fails_with(&[code, "clock is wrong"]);
+        assert!(
+            !line.contains("log in again") && !line.contains(".."),
+            "{line}"
+        );
+    }
+}
+
+/// What AWS says of a clock that is hours late.
+const SKEWED: &str = "Signature expired: 20261127T000000Z is now earlier than 20261127T092000Z (20261127T092500Z - 5 min.)";
+
+#[test]
+fn unusable_endpoint_of_profile_hides_the_request() {
+    let role = format!("profile: analytics, role_arn: '{ROLE}', external_id: 'external-id,value'");
+    let mut case = Case::new(&role, |setup| setup);
+    case.write(
+        ".aws/config",
+        "[profile analytics]\nservices = local\n[services local]\nsts =\n  endpoint_url = localhost:4566\n",
+    );
+    case.write(".aws/credentials", &keys("analytics", "AKIDANALYTICS"));
+    let line = case.fails_with(&[
+        "the endpoint `localhost:4566`",
+        "allowed: http://HOST",
+        "`endpoint_url` in the profile",
+    ]);
+    for print in ["SdkBody", "Request {", "external-id"] {
+        assert!(!line.contains(print), "{line}");
+    }
 }
 
 #[test]
@@ -559,7 +703,7 @@ impl Case {
     }
 
     /// A poll fails, and the log has these words in the one line that says so.
-    fn fails_with(&mut self, words: &[&str]) {
+    fn fails_with(&mut self, words: &[&str]) -> String {
         self.fails_again();
         let process = &self.daemon().process;
         // The counter is there a little before the line.
@@ -576,6 +720,7 @@ impl Case {
         for word in words {
             assert!(line.contains(word), "no {word:?} in: {line}");
         }
+        line
     }
 
     fn fails_again(&mut self) {

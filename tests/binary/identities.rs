@@ -295,7 +295,7 @@ fn pod_identity_of_eks() {
     assert_eq!(bench.keys_used(), ["ASIAISSUED1", "ASIAISSUED2"]);
     bench.issued.lock().unwrap().secret = "pod-token-three".to_owned();
     bench.is_up(0.0);
-    bench.says("StatusCode(401). The container's endpoint");
+    bench.says("HTTP status 401. The container's endpoint");
     rotate(&bench, "pod-token-three");
     bench.is_up(1.0);
 }

@@ -251,12 +251,56 @@ fn a_role_that_a_session_may_not_assume() {
         .split_once(", and let its trust policy name ")
         .unwrap();
     assert!(
-        grant.ends_with(" to arn:aws-cn:sts::111122223333:assumed-role/node/i-0abc"),
+        grant.ends_with(" to arn:aws-cn:iam::111122223333:role/node"),
         "{grant}"
     );
     assert!(
         trust.starts_with("arn:aws-cn:iam::111122223333:role/node ("),
         "{trust}"
+    );
+}
+
+/// A role of IAM Identity Center takes no policy: its permission set does.
+#[test]
+fn sso_role_is_granted_by_its_permission_set() {
+    let sim = account();
+    let sts = Double::start(|asked| match asked["Action"].as_str() {
+        "GetCallerIdentity" => sts_caller(
+            "arn:aws:sts::111122223333:assumed-role/AWSReservedSSO_Data_Reader_0123456789abcdef/me@example.com",
+        ),
+        _ => sts_error("AccessDenied", "no"),
+    });
+    let denied = FaultKind::error(
+        "AccessDeniedException",
+        "no identity-based policy allows it",
+    );
+    sim.handle.push_fault(Fault::new(On::any(), denied));
+    let role = "arn:aws:iam::111122223333:role/AWSReservedSSO_Data_Reader_0123456789abcdef";
+    let set = format!(
+        "the permission set Data_Reader of IAM Identity Center (its role {role} takes no policy itself)"
+    );
+    let config = format!(
+        "scopes: [{{name: own, regions: [{REGION}]}}, {{name: lake, regions: [{REGION}], role_arn: '{ROLE}'}}]\n"
+    );
+    let (json, table) = check(&setup(&sim, &sts, &config), 1);
+    let denied = row(&json, CHECKS[2]);
+    assert_eq!(denied["grant"]["to"], role);
+    assert_eq!(
+        denied["advice"],
+        format!("grant glue:DescribeInboundIntegrations on \"*\" to {set}")
+    );
+    let advice = row(&json, "role")["advice"].as_str().unwrap();
+    assert!(
+        advice.contains(&format!(
+            "to {set}, and let its trust policy name {role} (with its path"
+        )),
+        "{advice}"
+    );
+    let grants = table.lines().filter(|line| line.contains("->"));
+    assert!(grants.clone().count() == 2, "{table}");
+    assert!(
+        grants.into_iter().all(|line| !line.contains(":sts:")),
+        "{table}"
     );
 }
 
@@ -293,9 +337,19 @@ fn a_listing_that_is_denied() {
         );
         table
     };
-    let grant = format!("-> grant glue:DescribeInboundIntegrations on \"*\" to {SESSION}\n");
-    let table = says("no identity-based policy allows it");
+    let grant = format!("-> grant glue:DescribeInboundIntegrations on \"*\" to {ROLE}\n");
+    let table =
+        says("because no identity-based policy allows the glue:DescribeInboundIntegrations action");
     assert!(table.contains(&grant), "{table}");
+    for policy in ["VPC endpoint policy", "permissions boundary"] {
+        let table = says(&format!(
+            "because no {policy} allows the glue:DescribeInboundIntegrations action"
+        ));
+        let allow =
+            format!("-> allow glue:DescribeInboundIntegrations for {ROLE} in the {policy}: ");
+        assert!(table.contains(&allow), "{table}");
+        assert!(!table.contains("-> grant"), "{table}");
+    }
     // A grant would not help.
     let table = says("with an explicit deny in a service control policy");
     assert!(!table.contains("-> grant"), "{table}");
@@ -325,7 +379,7 @@ fn names_that_are_denied() {
         results(&json)[2..],
         [(CHECKS[2], "ok"), ("DescribeIntegrations", "access_denied")]
     );
-    let grant = format!("-> grant glue:DescribeIntegrations on \"*\" to {SESSION}\n");
+    let grant = format!("-> grant glue:DescribeIntegrations on \"*\" to {ROLE}\n");
     assert!(table.contains(&grant), "{table}");
     sim.handle.clear_faults();
     let (json, _) = check(&setup(&sim, &sts, &named), 0);
@@ -401,6 +455,57 @@ fn a_network_that_is_down() {
     let sts_down = Setup::new(&sim, &config).env("AWS_ENDPOINT_URL_STS", &closed);
     let (json, _) = check(&sts_down, 1);
     assert_eq!(results(&json), [("identity", "network"), (CHECKS[2], "ok")]);
+}
+
+/// Nothing of the request is told, which has the external id in it.
+#[test]
+fn endpoint_of_profile_unusable_is_told_in_words() {
+    let sim = account();
+    let config = with_role(&format!(
+        "regions: [{REGION}], external_id: '{EXTERNAL_ID},x'"
+    ));
+    let setup =
+        Setup::new(&sim, &config).file("aws.config", "[default]\nendpoint_url = localhost:4566\n");
+    let setup = setup.env("AWS_CONFIG_FILE", "aws.config");
+    let (json, table) = check(&setup, 1);
+    assert_eq!(
+        results(&json)[..2],
+        [("identity", "other"), ("role", "credentials")]
+    );
+    assert_eq!(
+        table.matches("the endpoint `localhost:4566`").count(),
+        2,
+        "{table}"
+    );
+    for print in ["SdkBody", "Request {", "%2Cx"] {
+        assert!(!table.contains(print), "{table}");
+    }
+}
+
+/// By whoever opens the tunnel: all requests go through it.
+#[test]
+fn proxy_that_refuses_to_connect_is_told_in_words() {
+    for (status, words) in [
+        (403, "the proxy refused to connect"),
+        (407, "user and a password"),
+    ] {
+        let proxy = Double::start(move |_| (status, "text/plain", String::new()));
+        let setup = Setup::bare()
+            .file(
+                "config.yaml",
+                &format!("scopes: [{{name: own, regions: [{REGION}]}}]\n"),
+            )
+            .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+            .env("HTTPS_PROXY", &proxy.url());
+        let (json, table) = check(&setup, 1);
+        assert_eq!(
+            results(&json),
+            [("identity", "network"), (CHECKS[2], "network")]
+        );
+        assert_eq!(table.matches(words).count(), 2, "{table}");
+        assert!(!table.contains("tunnel error"), "{table}");
+    }
 }
 
 #[test]

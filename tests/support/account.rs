@@ -244,7 +244,7 @@ pub fn watches(yaml: &str) -> Vec<Watch> {
     let config = Config::from_yaml(yaml, Path::new("test.yaml"))
         .unwrap_or_else(|mistakes| panic!("{mistakes}"));
     config
-        .watches(|_| None)
+        .watches(|_| Err(None))
         .unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }
 

@@ -5,7 +5,7 @@
 //! second time beside itself.
 
 use super::sockets::Sockets;
-use super::{children, reason};
+use super::{children, endpoint, profiles, reason, words};
 use crate::clock::Clock;
 use crate::config::Credentials;
 use aws_config::profile::ProfileFileCredentialsProvider;
@@ -16,6 +16,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, future};
 use aws_sdk_glue::config::{SharedCredentialsProvider, SharedHttpClient};
 use aws_smithy_types::retry::RetryConfig;
+use std::error::Error;
 use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, PoisonError};
@@ -76,6 +77,9 @@ impl Origin {
 
     async fn load(&self) -> provider::Result {
         let sdk = self.sdk_config().await;
+        if let Some(mistake) = endpoint::unusable(&sdk) {
+            return Err(CredentialsError::invalid_configuration(mistake));
+        }
         if let (Some(role), Some(source)) = (&self.credentials.role, &self.source) {
             let shared: Arc<dyn ProvideCredentials> = Arc::<Provider>::clone(source);
             let sdk = sdk
@@ -101,8 +105,34 @@ impl Origin {
             return assumed;
         }
         match sdk.credentials_provider() {
-            Some(provider) => provider.provide_credentials().await,
+            Some(provider) => match provider.provide_credentials().await {
+                Ok(credentials) => Ok(credentials),
+                Err(error) => Err(self.explained(error).await),
+            },
             None => Err(CredentialsError::not_loaded_no_source()),
+        }
+    }
+
+    /// Returns the error with what is wrong with the profile, which the SDK leaves out.
+    async fn explained(&self, error: CredentialsError) -> CredentialsError {
+        if !matches!(
+            error,
+            CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)
+        ) {
+            return error;
+        }
+        let profile = self.credentials.profile.as_deref();
+        match (profiles::mistake(profile).await, profile) {
+            (Some(mistake), Some(_)) => CredentialsError::invalid_configuration(mistake),
+            // The other members of the default chain have no credentials either.
+            (Some(mistake), None) => CredentialsError::invalid_configuration(format!(
+                "{mistake}; {}",
+                words::chain(&error)
+            )),
+            (None, Some(profile)) if error.source().is_none() => {
+                CredentialsError::not_loaded(format!("the profile `{profile}` has no credentials"))
+            }
+            (None, _) => error,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Network settings of the environment and the AWS profiles: proxies and CA bundles.
 
-use super::profiles;
 use super::proxy::Proxies;
+use super::{endpoint, profiles};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls::RootCertStore;
@@ -31,7 +31,7 @@ impl Network {
     /// # Errors
     /// One message for each variable and profile whose value cannot be used.
     pub async fn load(profiles: BTreeSet<Option<String>>) -> Result<Self, Vec<String>> {
-        let mut mistakes = Vec::new();
+        let mut mistakes = endpoint::mistakes_of_environment();
         let proxies = Proxies::from_env(|name| std::env::var_os(name)).unwrap_or_else(|found| {
             mistakes.extend(found);
             Proxies::default()

@@ -1,20 +1,132 @@
-//! Settings of the AWS profile files that the SDK ignores.
+//! What is wrong with the AWS configuration files. The SDK itself goes on without a file that it cannot read, and names neither the file
+//! nor the profiles that it does find.
 
-use aws_config::profile::{self, ProfileSet};
+use super::endpoint;
+use aws_config::profile;
+use aws_runtime::env_config::EnvConfigValue;
 use aws_runtime::env_config::file::EnvConfigFiles;
+use aws_runtime::env_config::section::EnvConfigSections;
+use aws_types::os_shim_internal::{Env, Fs};
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 
-/// Parses the profile files. Returns None if that fails: the SDK reports it when it loads credentials.
-async fn read(profile: Option<&str>) -> Option<ProfileSet> {
-    let selected = profile.map(|name| name.to_owned().into());
-    let (fs, env) = Default::default();
-    profile::load(&fs, &env, &EnvConfigFiles::default(), selected)
-        .await
-        .ok()
+/// Characters of a profile's name beside letters and digits. The SDK skips a section with any other, and quotes are others to it.
+const NAME_CHARACTERS: &str = "_-/.%@:+";
+/// As many profiles as a message names.
+const MAX_NAMES: usize = 10;
+
+/// Returns why the SDK can load nothing from the profile, or from that of the environment.
+pub async fn mistake(profile: Option<&str>) -> Option<String> {
+    match sections(profile).await {
+        Ok(sections) => missing(profile, &sections),
+        Err(unusable) => Some(unusable),
+    }
 }
 
-/// Returns the name and the `ca_bundle` of `profile`, or without one of the profile that the environment selects.
+/// Returns the same, or else which endpoint of the profile cannot be used.
+pub async fn mistake_with_endpoints(profile: Option<&str>) -> Option<String> {
+    let sections = match sections(profile).await {
+        Ok(sections) => sections,
+        Err(unusable) => return Some(unusable),
+    };
+    missing(profile, &sections).or_else(|| {
+        let environment = Env::from_slice(&[]);
+        endpoint::SERVICES.iter().find_map(|service| {
+            let (url, _) = EnvConfigValue::new()
+                .profile("endpoint_url")
+                .service_id(service)
+                .load(&environment, Some(&sections))?;
+            (!endpoint::is_usable(&url)).then(|| {
+                format!(
+                    "endpoint_url for {service} of the profile `{}`: {}",
+                    sections.selected_profile(),
+                    endpoint::mistake(&url)
+                )
+            })
+        })
+    })
+}
+
+/// Returns the name and the `ca_bundle` of the profile, or of that of the environment. The SDK does not read this key.
 pub async fn ca_bundle(profile: Option<&str>) -> Option<(String, String)> {
-    let profiles = read(profile).await?;
-    let path = profiles.get("ca_bundle").filter(|path| !path.is_empty())?;
-    Some((profiles.selected_profile().to_owned(), path.to_owned()))
+    let sections = sections(profile).await.ok()?;
+    let path = sections.get("ca_bundle").filter(|path| !path.is_empty())?;
+    Some((sections.selected_profile().to_owned(), path.to_owned()))
+}
+
+/// The AWS configuration files as they are now, or why they cannot be used.
+async fn sections(profile: Option<&str>) -> Result<EnvConfigSections, String> {
+    for (path, is_named) in [
+        file("AWS_CONFIG_FILE", ".aws/config"),
+        file("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials"),
+    ] {
+        if let Err(error) = fs::read_to_string(&path)
+            && (is_named || error.kind() != ErrorKind::NotFound)
+        {
+            return Err(format!(
+                "the AWS configuration file {} cannot be read: {error}",
+                path.display()
+            ));
+        }
+    }
+    let selected = profile.map(|profile| profile.to_owned().into());
+    profile::load(
+        &Fs::real(),
+        &Env::real(),
+        &EnvConfigFiles::default(),
+        selected,
+    )
+    .await
+    .map_err(|error| {
+        let cause = error
+            .source()
+            .map_or_else(|| error.to_string(), ToString::to_string);
+        format!("an AWS configuration file is broken: {cause}").replace(":\n  ", ": ")
+    })
+}
+
+/// Returns that the files have no profile of the name that is asked for, if one is.
+fn missing(profile: Option<&str>, sections: &EnvConfigSections) -> Option<String> {
+    let name = sections.selected_profile();
+    let is_asked_for = profile.is_some() || env::var_os("AWS_PROFILE").is_some();
+    if !is_asked_for || name.is_empty() || sections.get_profile(name).is_some() {
+        return None;
+    }
+    let is_readable = |c: char| c.is_ascii_alphanumeric() || NAME_CHARACTERS.contains(c);
+    if !name.chars().all(is_readable) {
+        return Some(format!(
+            "the AWS SDK cannot find the profile `{}`: allowed in a profile's name are letters, digits and {NAME_CHARACTERS}",
+            name.escape_debug()
+        ));
+    }
+    let mut names: Vec<&str> = sections.profiles().collect();
+    names.sort_unstable();
+    let more = if names.len() > MAX_NAMES { ", …" } else { "" };
+    names.truncate(MAX_NAMES);
+    let others = match names.as_slice() {
+        [] => String::new(),
+        names => format!(" (profiles there: {}{more})", names.join(", ")),
+    };
+    let (config, _) = file("AWS_CONFIG_FILE", ".aws/config");
+    let (credentials, _) = file("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials");
+    Some(format!(
+        "the profile `{name}` does not exist: neither [profile {name}] in {} nor [{name}] in {}, without quotes{others}",
+        config.display(),
+        credentials.display()
+    ))
+}
+
+/// Returns where a file is, and whether the environment says so.
+fn file(variable: &str, default: &str) -> (PathBuf, bool) {
+    let home = PathBuf::from(env::var_os("HOME").unwrap_or_else(|| "~".into()));
+    match env::var(variable).ok().filter(|path| !path.is_empty()) {
+        Some(path) => match path.strip_prefix("~/") {
+            Some(rest) => (home.join(rest), true),
+            None => (path.into(), true),
+        },
+        None => (home.join(default), false),
+    }
 }

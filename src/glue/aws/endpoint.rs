@@ -1,0 +1,116 @@
+//! Addresses that the environment or a profile names instead of AWS's own.
+
+use aws_config::SdkConfig;
+use aws_types::service_config::ServiceConfigKey;
+use hyper::Uri;
+use std::env;
+
+/// The variables of the services that the exporter calls.
+const VARIABLES: [&str; 5] = [
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_GLUE",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_ENDPOINT_URL_SSO",
+    "AWS_ENDPOINT_URL_SSO_OIDC",
+];
+/// The same services, as the SDK calls them.
+pub const SERVICES: [&str; 4] = ["Glue", "STS", "SSO", "SSO OIDC"];
+const IGNORE: &str = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS";
+
+/// Returns what is wrong with the endpoint variables of the environment, and what is allowed.
+pub fn mistakes_of_environment() -> Vec<String> {
+    if env::var(IGNORE).is_ok_and(|value| value.eq_ignore_ascii_case("true")) {
+        return Vec::new();
+    }
+    VARIABLES
+        .iter()
+        .filter_map(|name| {
+            let url = env::var_os(name)?;
+            // A variable that is set and empty is not set.
+            let url = url.to_string_lossy();
+            (!url.is_empty() && !is_usable(&url)).then(|| format!("{name}: {}", mistake(&url)))
+        })
+        .collect()
+}
+
+/// Returns which configured endpoint cannot be used. The SDK panics on an empty one.
+pub fn unusable(sdk: &SdkConfig) -> Option<String> {
+    let configured = sdk.service_config()?;
+    SERVICES.iter().find_map(|service| {
+        let key = ServiceConfigKey::builder()
+            .service_id(service)
+            .env("AWS_ENDPOINT_URL")
+            .profile("endpoint_url")
+            .build()
+            .ok()?;
+        let url = configured.load_config(key)?;
+        (!is_usable(&url)).then(|| format!("endpoint_url for {service}: {}", mistake(&url)))
+    })
+}
+
+/// Says that `url` cannot be used, and what can.
+pub fn mistake(url: &str) -> String {
+    // What stands before the host can be a password.
+    let shown = match url.rsplit_once('@') {
+        Some((_, host)) => format!("***@{host}"),
+        None => url.to_owned(),
+    };
+    format!(
+        "the endpoint `{}` is not a URL of http or https; allowed: http://HOST[:PORT] or https://HOST[:PORT], as in http://localhost:4566",
+        shown.escape_debug()
+    )
+}
+
+/// Returns true if requests can be sent to `url`.
+pub fn is_usable(url: &str) -> bool {
+    let Ok(uri) = url.parse::<Uri>() else {
+        return false;
+    };
+    let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return false;
+    };
+    // A port beyond 65535 would be taken for none.
+    !authority.host().is_empty()
+        && (authority.port().is_some() || authority.as_str().ends_with(authority.host()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_usable, mistake};
+
+    #[test]
+    fn endpoint_with_scheme_and_host_is_usable() {
+        for url in [
+            "http://localhost:4566",
+            "https://vpce-1.glue.eu-west-1.vpce.amazonaws.com",
+            "http://[::1]:80/path",
+            "HTTP://localhost",
+            "http://user:secret@localhost:1",
+        ] {
+            assert!(is_usable(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn endpoint_without_scheme_or_host_is_unusable() {
+        for url in [
+            "localhost:4566",
+            "localhost",
+            "//localhost:4566",
+            "ftp://localhost",
+            "http://",
+            "http:/localhost",
+            "http://local host",
+            "http://localhost:99999",
+            "http://localhost:4566\n",
+            " http://localhost",
+        ] {
+            assert!(!is_usable(url), "{url:?}");
+        }
+    }
+
+    #[test]
+    fn endpoint_mistake_hides_a_password() {
+        assert!(!mistake("user:secret@host:1").contains("secret"));
+    }
+}
