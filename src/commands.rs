@@ -13,6 +13,7 @@ use crate::config::{self, Mistakes};
 use crate::descriptors;
 use crate::exposition::own::Own;
 use crate::exposition::text::Format;
+use crate::files::FileWorker;
 use crate::glue::aws::Sdk;
 use crate::heartbeat::Heartbeat;
 use crate::http::door::Door;
@@ -122,7 +123,10 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             written,
             ..
         }) => {
-            let web = web.web_config.as_deref().map(read_web_config).transpose()?;
+            let web = match &web.web_config {
+                Some(file) => Some(read_web_config(file).await?),
+                None => None,
+            };
             if online {
                 check_online(config, shard, written).await
             } else {
@@ -149,7 +153,7 @@ async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
     let signals = Signals::handle()?;
     let shard = sharding::shard(&flags.shard)?;
     let own = own_metrics(shard)?;
-    let source = Source::File(flags.config.file, shard);
+    let source = Source::file(flags.config.file, shard);
     let loaded = tokio::select! {
         loaded = source.load() => loaded?,
         () = signals.stop.cancelled() => return Ok(()),
@@ -164,6 +168,7 @@ async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
         );
     }
     loaded.warn_of_open_files();
+    loaded.warn_of_patterns();
     let sdk = Sdk::new(Arc::clone(&own) as _);
     let clients = Clients::of_aws(&loaded, sdk);
     serve(source, loaded, clients, own, flags.web, signals).await
@@ -198,12 +203,13 @@ async fn serve(
     signals: Signals,
 ) -> Result<(), Failure> {
     let stop = signals.stop;
-    let door = web
-        .config
-        .web_config
-        .as_deref()
-        .map(|file| open_door(file, &web));
-    let door = door.transpose()?;
+    let door = match &web.config.web_config {
+        Some(file) => match stop.run_until_cancelled(open_door(file, &web)).await {
+            Some(door) => Some(door?),
+            None => return Ok(()),
+        },
+        None => None,
+    };
     let listeners = bind(&web).await?;
     let clock = Clock::system();
     own.config_loaded(clock.wall());
@@ -216,7 +222,10 @@ async fn serve(
     let board = Arc::new(Board::new(&loaded.watches, clock.clone()));
     board.label_tags(&loaded.tag_labels);
     if let Some(path) = &loaded.storage_path {
-        storage::restore(path, &board);
+        let restoring = storage::restore(path, &board);
+        if stop.run_until_cancelled(restoring).await.is_none() {
+            return Ok(());
+        }
     }
     let routes = Routes {
         board: Arc::clone(&board),
@@ -269,7 +278,7 @@ async fn serve(
 async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
     let shard = sharding::shard(&shard)?;
     let own = own_metrics(shard)?;
-    let source = Source::File(flags.file, shard);
+    let source = Source::file(flags.file, shard);
     let loaded = source.load().await?;
     let clock = Clock::system();
     own.config_loaded(clock.wall());
@@ -299,7 +308,7 @@ async fn check(
     web: Option<WebConfig>,
 ) -> Result<(), Failure> {
     let shard = sharding::shard(&shard)?;
-    let loaded = Source::File(flags.file, shard).load().await?;
+    let loaded = Source::file(flags.file, shard).load().await?;
     loaded.warn_of_open_files();
     let mut text = String::new();
     if shard != Shard::WHOLE {
@@ -325,6 +334,15 @@ async fn check(
             path.display()
         );
     }
+    if let Some(path) = &loaded.storage_path
+        && let Some(directory) = storage::shared_directory(path)
+    {
+        text += &format!(
+            "Warning: every user of this machine can write into {}, the directory of the storage.path, and so put a file in the place of the exporter's; \
+             choose a directory that only the exporter can write into.\n",
+            directory.display()
+        );
+    }
     if let Some(web) = web {
         text += &format!("\n{}", web.describe());
     }
@@ -337,7 +355,7 @@ async fn check_online(
     format: online::Format,
 ) -> Result<(), Failure> {
     let shard = sharding::shard(&shard)?;
-    let loaded = Source::File(flags.file, shard).load().await?;
+    let loaded = Source::file(flags.file, shard).load().await?;
     let own = own_metrics(shard)?;
     let rate = loaded.requests_per_second;
     let sdk = Sdk::new(own);
@@ -366,7 +384,7 @@ async fn permissions(
     show_external_ids: bool,
 ) -> Result<(), Failure> {
     // Whichever shard it is, it is allowed what all of them need.
-    let loaded = Source::File(flags.file, Shard::WHOLE).load().await?;
+    let loaded = Source::file(flags.file, Shard::WHOLE).load().await?;
     let attempted = "printing the permissions";
     let text = iam::write(&loaded.watches, format, show_external_ids)
         .map_err(|error| Failure::run(attempted, error))?;
@@ -395,13 +413,17 @@ fn print(text: &[u8], attempted: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::run(attempted, error))
 }
 
-fn read_web_config(file: &Path) -> Result<(WebConfig, Vec<ReadFile>), Failure> {
-    let LoadedWeb { config, files } = WebConfig::load(file);
+async fn read_web_config(file: &Path) -> Result<(WebConfig, Vec<ReadFile>), Failure> {
+    let path = file.to_owned();
+    let LoadedWeb { config, files } = FileWorker::default()
+        .run(move || WebConfig::load(&path))
+        .await
+        .unwrap_or_else(|error| LoadedWeb::failed(file, &error));
     Ok((config?, files))
 }
 
-fn open_door(file: &Path, flags: &WebFlags) -> Result<Arc<Door>, Failure> {
-    let (config, files) = read_web_config(file)?;
+async fn open_door(file: &Path, flags: &WebFlags) -> Result<Arc<Door>, Failure> {
+    let (config, files) = read_web_config(file).await?;
     tracing::info!(
         file = %file.display(),
         tls = config.tls.is_some(),
