@@ -3,6 +3,7 @@
 mod attempts;
 mod call;
 mod children;
+mod clock_check;
 mod convert;
 mod credentials;
 mod identity;
@@ -30,6 +31,7 @@ use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use call::Call;
+use clock_check::ClockCheck;
 use credentials::{LOAD_TIMEOUT, Loader, Origin, Provider};
 use metered::Metered;
 use resolver::Resolver;
@@ -174,6 +176,7 @@ impl Sdk {
     ) -> AwsGlue {
         let config = builder
             .http_client(Metered(self.http.clone()))
+            .interceptor(ClockCheck)
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .retry_partition(retries(region.to_string()))
             .retry_classifier(reason::TransientDespite400)
