@@ -112,7 +112,10 @@ impl FileWorker {
         tokio::time::timeout(FILE_TIMEOUT, done)
             .await
             .unwrap_or_else(|_| {
-                let text = format!("the disk took longer than {} s", FILE_TIMEOUT.as_secs());
+                let text = format!(
+                    "it took longer than {} s; the disk may hang",
+                    FILE_TIMEOUT.as_secs()
+                );
                 Err(io::Error::new(ErrorKind::TimedOut, text))
             })
     }
@@ -137,7 +140,7 @@ mod tests {
         for failed in [first.await.unwrap().err(), second.await.unwrap().err()] {
             assert_eq!(
                 failed.unwrap().to_string(),
-                "the disk took longer than 10 s"
+                "it took longer than 10 s; the disk may hang"
             );
         }
         release.send(()).unwrap();

@@ -257,7 +257,7 @@ fn hung_file_at_reload_holds_up_nothing_else() {
     });
     assert_eq!(status, 500, "{why}");
     assert!(
-        why.contains("config.yaml: cannot be read: the disk took longer than 10 s"),
+        why.contains("config.yaml: cannot be read: it took longer than 10 s"),
         "{why}"
     );
     assert!(scraped > 1);
