@@ -13,6 +13,7 @@ use crate::config::{self, Mistakes};
 use crate::descriptors;
 use crate::exposition::own::Own;
 use crate::exposition::text::Format;
+use crate::files::FileWorker;
 use crate::glue::aws::{Sdk, mistake_of_profile};
 use crate::heartbeat::Heartbeat;
 use crate::http::door::Door;
@@ -123,7 +124,10 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             written,
             ..
         }) => {
-            let web = web.file().map(read_web_config).transpose()?;
+            let web = match web.file() {
+                Some(file) => Some(read_web_config(file).await?),
+                None => None,
+            };
             if online {
                 check_online(config, shard, written).await
             } else {
@@ -150,7 +154,7 @@ async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
     let signals = Signals::handle()?;
     let shard = sharding::shard(&flags.shard)?;
     let own = own_metrics(shard)?;
-    let source = Source::File(flags.config.file, shard);
+    let source = Source::file(flags.config.file, shard);
     let load = async {
         let loaded = source.load().await?;
         let network = source.network(&loaded).await?;
@@ -204,8 +208,13 @@ async fn serve(
     signals: Signals,
 ) -> Result<(), Failure> {
     let stop = signals.stop;
-    let door = web.config.file().map(|file| open_door(file, &web));
-    let door = door.transpose()?;
+    let door = match web.config.file() {
+        Some(file) => match stop.run_until_cancelled(open_door(file, &web)).await {
+            Some(door) => Some(door?),
+            None => return Ok(()),
+        },
+        None => None,
+    };
     let listeners = bind(&web).await?;
     let clock = Clock::system();
     own.config_loaded(clock.wall());
@@ -218,7 +227,10 @@ async fn serve(
     let board = Arc::new(Board::new(&loaded.watches, clock.clone()));
     board.label_tags(&loaded.tag_labels);
     if let Some(path) = &loaded.storage_path {
-        storage::restore(path, &board);
+        let restoring = storage::restore(path, &board);
+        if stop.run_until_cancelled(restoring).await.is_none() {
+            return Ok(());
+        }
     }
     let routes = Routes {
         board: Arc::clone(&board),
@@ -271,7 +283,7 @@ async fn serve(
 async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
     let shard = sharding::shard(&shard)?;
     let own = own_metrics(shard)?;
-    let source = Source::File(flags.file, shard);
+    let source = Source::file(flags.file, shard);
     let loaded = source.load().await?;
     let network = source.network(&loaded).await?;
     let clock = Clock::system();
@@ -302,7 +314,7 @@ async fn check(
     web: Option<WebConfig>,
 ) -> Result<(), Failure> {
     let shard = sharding::shard(&shard)?;
-    let source = Source::File(flags.file, shard);
+    let source = Source::file(flags.file, shard);
     let loaded = source.load().await?;
     source.network(&loaded).await?;
     loaded.warn_of_open_files();
@@ -333,6 +345,15 @@ async fn check(
     for mistake in profile_mistakes(&loaded).await {
         text += &format!("Warning: {mistake}\n");
     }
+    if let Some(path) = &loaded.storage_path
+        && let Some(directory) = storage::shared_directory(path)
+    {
+        text += &format!(
+            "Warning: every user of this machine can write into {}, the directory of the storage.path, and so put a file in the place of the exporter's; \
+             choose a directory that only the exporter can write into.\n",
+            directory.display()
+        );
+    }
     if let Some(web) = web {
         text += &format!("\n{}", web.describe());
     }
@@ -345,7 +366,7 @@ async fn check_online(
     format: online::Format,
 ) -> Result<(), Failure> {
     let shard = sharding::shard(&shard)?;
-    let source = Source::File(flags.file, shard);
+    let source = Source::file(flags.file, shard);
     let loaded = source.load().await?;
     let network = source.network(&loaded).await?;
     let own = own_metrics(shard)?;
@@ -376,7 +397,7 @@ async fn permissions(
     show_external_ids: bool,
 ) -> Result<(), Failure> {
     // Whichever shard it is, it is allowed what all of them need.
-    let loaded = Source::File(flags.file, Shard::WHOLE).load().await?;
+    let loaded = Source::file(flags.file, Shard::WHOLE).load().await?;
     let attempted = "printing the permissions";
     let text = iam::write(&loaded.watches, format, show_external_ids)
         .map_err(|error| Failure::run(attempted, error))?;
@@ -420,13 +441,17 @@ fn print(text: &[u8], attempted: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::run(attempted, error))
 }
 
-fn read_web_config(file: &Path) -> Result<(WebConfig, Vec<ReadFile>), Failure> {
-    let LoadedWeb { config, files } = WebConfig::load(file);
+async fn read_web_config(file: &Path) -> Result<(WebConfig, Vec<ReadFile>), Failure> {
+    let path = file.to_owned();
+    let LoadedWeb { config, files } = FileWorker::default()
+        .run(move || WebConfig::load(&path))
+        .await
+        .unwrap_or_else(|error| LoadedWeb::failed(file, &error));
     Ok((config?, files))
 }
 
-fn open_door(file: &Path, flags: &WebFlags) -> Result<Arc<Door>, Failure> {
-    let (config, files) = read_web_config(file)?;
+async fn open_door(file: &Path, flags: &WebFlags) -> Result<Arc<Door>, Failure> {
+    let (config, files) = read_web_config(file).await?;
     tracing::info!(
         file = %file.display(),
         tls = config.tls.is_some(),

@@ -21,17 +21,18 @@ mod value;
 pub mod web;
 mod yaml;
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::files::{self, MIB};
 
 use self::mistake::Mistake;
 use self::partition::role_misfit;
 
 pub use self::arn::{IntegrationArn, RoleArn, TargetArn};
-pub use self::describe::describe;
+pub use self::describe::{describe, pattern_warnings};
 pub use self::mistake::Mistakes;
 pub use self::pattern::{ArnPattern, NamePattern, Pattern};
 pub use self::select::{Candidate, Patterns, Selection};
@@ -39,8 +40,8 @@ pub use self::shard_by::ShardBy;
 pub use self::tags::{LabelName, TagKey, TagLabel};
 pub use self::value::{ExternalId, Interval, Invalid, Lookup, RegionName, ScopeName, Span, Value};
 
-/// Far more than any configuration needs, and little enough to be held in memory some times over.
-const LARGEST_FILE: u64 = 8 * 1024 * 1024;
+/// Far more than any configuration needs, and little enough to be parsed in a second.
+const MAX_CONFIG_BYTES: u64 = MIB;
 
 /// A configuration in which no mistake was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,10 +175,10 @@ impl Query {
 }
 
 impl Config {
-    /// Reads the file at `path` (8 MiB at most) and the `external_id_file`s that it names, each relative to its directory.
+    /// Reads the file at `path` (1 MiB at most) and the `external_id_file`s that it names, each relative to its directory.
     /// Fails with every mistake in it, or with the one reason why it could not be read.
     pub fn load(path: &Path) -> Result<Config, Mistakes> {
-        Config::from_yaml(&text_of(File::open(path), path)?, path)
+        Config::from_yaml(&text_of(files::read(path, MAX_CONFIG_BYTES), path)?, path)
     }
 
     /// Like [`Config::load`], of a text that is in `file` (which is not read).
@@ -238,16 +239,14 @@ impl Config {
     }
 }
 
-/// What is in the file at `path` (8 MiB at most), which is `opened`.
-fn text_of(opened: io::Result<File>, path: &Path) -> Result<String, Mistakes> {
-    let mut bytes = Vec::new();
-    let unreadable = |text| Mistakes::one(path, Mistake::of_file(text));
-    opened
-        .and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes))
-        .map_err(|e| unreadable(format!("cannot be read: {e}")))?;
-    if bytes.len() as u64 > LARGEST_FILE {
-        return Err(unreadable("is too large; allowed: 8 MiB".to_owned()));
-    }
+/// One mistake of the file at `path` as a whole.
+pub fn mistake_of_file(path: &Path, text: &str) -> Mistakes {
+    Mistakes::one(path, Mistake::of_file(text))
+}
+
+/// The text of the file at `path`, of which `read` is the outcome of reading it.
+fn text_of(read: io::Result<Vec<u8>>, path: &Path) -> Result<String, Mistakes> {
+    let bytes = read.map_err(|e| mistake_of_file(path, &format!("cannot be read: {e}")))?;
     String::from_utf8(bytes).map_err(|e| {
         let good = String::from_utf8_lossy(&e.as_bytes()[..e.utf8_error().valid_up_to()]);
         let place = yaml::place_of_byte(&good, good.len());

@@ -4,11 +4,12 @@
 //! Its first line names the format, its version and the CRC-32 of the rest, which is JSON.
 
 use crate::board::Board;
+use crate::files::{self, FileWorker, MIB};
 use crate::last_good::Stored;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, BufWriter, Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +20,11 @@ use tokio_util::sync::CancellationToken;
 const NAME: &str = "glue-integration-exporter-state";
 /// The same with the version of what follows.
 const MAGIC: &str = "glue-integration-exporter-state 1";
-/// Room for a million integrations; a file that is larger is not ours.
-const MOST_BYTES: u64 = 2 << 30;
+/// Room for some 250,000 integrations.
+const MAX_STATE_BYTES: u64 = 512 * MIB;
+/// The bits of a file's mode that let its group, and everybody, write.
+const GROUP_WRITES: u32 = 0o020;
+const OTHERS_WRITE: u32 = 0o002;
 /// New sights alone are written this often: after a kill, data are that much older than they could be. What changes a status is written
 /// at once, though not more often than a disk should be bothered.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
@@ -33,6 +37,8 @@ pub enum StorageError {
     Foreign,
     /// There is a file of somebody else at the path.
     NotOurs,
+    /// Another user may have written what it says.
+    Untrusted(String),
     Checksum,
     Content(serde_json::Error),
 }
@@ -44,6 +50,10 @@ impl fmt::Display for StorageError {
             Self::Foreign => f.write_str("it is not a state file of this version"),
             Self::NotOurs => f.write_str(
                 "there is something else at this path, which is not written over: remove it or choose another path",
+            ),
+            Self::Untrusted(why) => write!(
+                f,
+                "another user may have written it, since {why}: choose a directory that only the exporter can write into"
             ),
             Self::Checksum => f.write_str("it is damaged: its checksum is wrong"),
             Self::Content(error) => write!(f, "it cannot be decoded: {error}"),
@@ -58,22 +68,43 @@ impl std::error::Error for StorageError {}
 /// # Errors
 /// If there is a file that cannot be used, whatever it is.
 pub fn read(path: &Path) -> Result<Option<Stored>, StorageError> {
-    let file = match File::open(path) {
+    let file = match files::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file.map_err(|error| StorageError::Io("opening it", error))?,
     };
-    let about = file
-        .metadata()
-        .map_err(|error| StorageError::Io("looking at it", error))?;
-    // Reading a pipe or a device may never end.
-    if !about.is_file() || about.len() > MOST_BYTES {
+    let look = || Ok((file.metadata()?, fs::metadata(directory(path))?));
+    let (about, directory) = look().map_err(|error| StorageError::Io("looking at it", error))?;
+    if let Some(why) = distrust(&about, &directory) {
+        return Err(StorageError::Untrusted(why));
+    }
+    let reading = |error| StorageError::Io("reading it", error);
+    // A large file of something else must not take the memory.
+    if first_bytes(&file).map_err(reading)? != NAME.as_bytes() {
         return Err(StorageError::Foreign);
     }
-    let mut bytes = Vec::new();
-    file.take(MOST_BYTES)
-        .read_to_end(&mut bytes)
-        .map_err(|error| StorageError::Io("reading it", error))?;
+    let bytes = files::read_to_end(file, MAX_STATE_BYTES).map_err(reading)?;
     decode(&bytes).map(Some)
+}
+
+/// Says why another user may have written a file, if that may be. A group of the process may write: Kubernetes lets the fsGroup do so.
+/// The owner of the directory, if nobody else writes there, is who an NFS server writes every file as.
+fn distrust(file: &Metadata, directory: &Metadata) -> Option<String> {
+    let (user, owner) = (rustix::process::geteuid().as_raw(), file.uid());
+    let is_server = owner == directory.uid() && directory.mode() & OTHERS_WRITE == 0;
+    if owner != user && owner != 0 && !is_server {
+        return Some(format!(
+            "it belongs to user {owner} and the exporter runs as user {user}"
+        ));
+    }
+    if file.mode() & OTHERS_WRITE != 0 {
+        return Some("every user may write to it".to_owned());
+    }
+    let group = file.gid();
+    let is_own_group = rustix::process::getegid().as_raw() == group
+        || rustix::process::getgroups()
+            .is_ok_and(|groups| groups.iter().any(|own| own.as_raw() == group));
+    (file.mode() & GROUP_WRITES != 0 && !is_own_group)
+        .then(|| format!("the group {group} may write to it, in which the exporter is not"))
 }
 
 /// Decodes the content of a file.
@@ -117,14 +148,15 @@ pub fn write(path: &Path, stored: &Stored) -> Result<(), StorageError> {
         return Err(StorageError::NotOurs);
     }
     let bytes = encode(stored)?;
+    if bytes.len() as u64 > MAX_STATE_BYTES {
+        let wrong = format!("it is larger than {} MiB", MAX_STATE_BYTES / MIB);
+        return Err(StorageError::Io("writing it", io::Error::other(wrong)));
+    }
     let new = beside(path);
     let written = write_new(&new, &bytes).and_then(|()| {
         fs::rename(&new, path).map_err(|error| StorageError::Io("putting it in place", error))?;
         // Without this the rename may not survive a loss of power.
-        let directory = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))
+        File::open(directory(path))
             .and_then(|directory| directory.sync_all())
             .map_err(|error| StorageError::Io("writing its directory", error))
     });
@@ -139,15 +171,26 @@ pub fn write(path: &Path, stored: &Stored) -> Result<(), StorageError> {
 pub fn obstacle(path: &Path) -> Option<String> {
     match is_ours(path) {
         Ok(true) => {
-            let directory = path
-                .parent()
-                .filter(|parent| !parent.as_os_str().is_empty());
-            let directory = directory.unwrap_or(Path::new("."));
+            let directory = directory(path);
             (!directory.is_dir()).then(|| format!("there is no directory {}", directory.display()))
         }
         Ok(false) => Some(StorageError::NotOurs.to_string()),
         Err(error) => Some(format!("looking at it: {error}")),
     }
+}
+
+/// The directory of the file at `path`, if every user may write into it. The sticky bit only keeps them from replacing a file that is there.
+pub fn shared_directory(path: &Path) -> Option<&Path> {
+    let directory = directory(path);
+    let about = fs::metadata(directory).ok()?;
+    (about.mode() & OTHERS_WRITE != 0).then_some(directory)
+}
+
+fn directory(path: &Path) -> &Path {
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    directory.unwrap_or(Path::new("."))
 }
 
 /// Whether what is at the path may be replaced: nothing, an empty file, or a state file, also a damaged one or one of another version.
@@ -159,10 +202,17 @@ fn is_ours(path: &Path) -> io::Result<bool> {
     if !about.is_file() {
         return Ok(false);
     }
+    Ok(NAME
+        .as_bytes()
+        .starts_with(&first_bytes(&files::open(path)?)?))
+}
+
+/// As many bytes as `NAME` has, or all of a shorter file.
+fn first_bytes(mut file: &File) -> io::Result<Vec<u8>> {
     let mut first = Vec::new();
-    let length = u64::try_from(NAME.len()).unwrap_or(u64::MAX);
-    File::open(path)?.take(length).read_to_end(&mut first)?;
-    Ok(NAME.as_bytes().starts_with(&first))
+    file.take(NAME.len() as u64).read_to_end(&mut first)?;
+    file.rewind()?;
+    Ok(first)
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
@@ -189,8 +239,15 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 /// Takes over what a process before this one kept, if it can be used. Says in the log if it cannot.
-pub fn restore(path: &Path, board: &Board) {
-    match read(path) {
+pub async fn restore(path: &Path, board: &Board) {
+    let file = path.to_owned();
+    let worker = FileWorker::default();
+    let reading = worker.run(move || read(&file));
+    // What comes too late is older than what the first polls bring.
+    let read = reading
+        .await
+        .unwrap_or_else(|error| Err(StorageError::Io("reading it", error)));
+    match read {
         Ok(None) => tracing::info!(path = %path.display(), "there is no stored data yet"),
         Ok(Some(stored)) => {
             board.restore(stored);
@@ -209,6 +266,7 @@ pub async fn keep(
     mut path: watch::Receiver<Option<PathBuf>>,
     stop: CancellationToken,
 ) {
+    let worker = FileWorker::default();
     let mut failing = false;
     let mut written = None;
     loop {
@@ -227,7 +285,7 @@ pub async fn keep(
         if let Some(path) = target
             && written.as_ref() != Some(&state)
         {
-            failing = write_now(&board, path, failing).await;
+            failing = write_now(&board, path, &worker, failing).await;
             written = Some(state).filter(|_| !failing);
         }
         if last {
@@ -237,15 +295,19 @@ pub async fn keep(
 }
 
 /// Returns whether it failed.
-async fn write_now(board: &Arc<Board>, path: PathBuf, was_failing: bool) -> bool {
+async fn write_now(
+    board: &Arc<Board>,
+    path: PathBuf,
+    worker: &FileWorker,
+    was_failing: bool,
+) -> bool {
     let stored = board.stored();
     let shown = path.display().to_string();
-    // A slow disk must not hold up a worker that scrapes and polls need.
-    let written = tokio::task::spawn_blocking(move || write(&path, &stored)).await;
+    let written = worker.run(move || write(&path, &stored)).await;
     let error = match written {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(error.to_string()),
-        Err(panic) => Some(panic.to_string()),
+        Err(error) => Some(error.to_string()),
     };
     match &error {
         None if was_failing => tracing::info!(path = shown, "data are stored again"),

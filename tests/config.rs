@@ -13,9 +13,12 @@
 mod property;
 
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use glue_integration_exporter::config::web::WebConfig;
 use glue_integration_exporter::config::{
     ArnPattern, Config, ExternalId, IntegrationArn, Interval, Invalid, NamePattern, Pattern,
     RegionName, RoleArn, Scope, Span, TargetArn, Watch, describe,
@@ -23,6 +26,7 @@ use glue_integration_exporter::config::{
 use glue_integration_exporter::snapshot::ArnFields;
 use property::{cases, hostile};
 use proptest::prelude::*;
+use rustix::fs::FileType;
 
 const EXAMPLE: &str = include_str!("../config.example.yaml");
 
@@ -207,8 +211,8 @@ fn what_is_no_configuration_is_told() {
         "latin1:2:9: is not UTF-8 from here on"
     );
     assert_eq!(
-        told("large", Some(&vec![b' '; 8 * 1024 * 1024 + 1])),
-        "large: is too large; allowed: 8 MiB"
+        told("large", Some(&vec![b' '; 1024 * 1024 + 1])),
+        "large: cannot be read: it is too large; allowed: 1 MiB"
     );
     assert_eq!(
         told("nul", Some(b"scopes:\n- name: a\0b\n")),
@@ -218,9 +222,23 @@ fn what_is_no_configuration_is_told() {
         told("empty", Some(b"")),
         "empty:1:1: the file is empty; it needs `scopes`"
     );
-    assert!(told("deep", Some("[".repeat(10_000).as_bytes())).starts_with("deep:"));
-    let closed = "[".repeat(5_000) + &"]".repeat(5_000);
-    assert!(told("closed", Some(closed.as_bytes())).contains("recursion limit"));
+    // The parser alone would take a quarter of an hour for each of these three.
+    for (name, unit) in [("lists", "["), ("maps", "{"), ("lines", "-\n [\n")] {
+        let deep = unit.repeat(1024 * 1024 / unit.len());
+        let told = told(name, Some(deep.as_bytes()));
+        assert!(
+            told.contains("brackets are nested too deeply; allowed: 128 levels"),
+            "{told}"
+        );
+    }
+    let tags: String = (0..50_000).map(|i| format!("%TAG !{i}! x\n")).collect();
+    assert_eq!(
+        told("tags", Some((tags + "--- x").as_bytes())),
+        "tags:1:1: a `%TAG` directive is not supported"
+    );
+    assert!(told("blocks", Some("- ".repeat(10_000).as_bytes())).contains("recursion limit"));
+    let beside = format!("scopes: [{}]", "{name: a b},".repeat(200));
+    assert!(told("beside", Some(beside.as_bytes())).contains("100 more mistakes"));
     let laughs: String = (1..20).fold("a0: &a0 [x]\n".to_owned(), |text, i| {
         let alias = format!("*a{},", i - 1);
         format!("{text}a{i}: &a{i} [{}]\n", alias.repeat(10))
@@ -233,6 +251,44 @@ fn what_is_no_configuration_is_told() {
     );
     assert!(told("wide", Some(wide.as_bytes())).contains("too many values"));
     assert!(told("endless", Some(b"scopes: &a [*a]")).contains("recursion limit"));
+}
+
+#[test]
+fn special_files_are_refused_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    mkfifo(&path("pipe"));
+    let _socket = UnixListener::bind(path("socket")).unwrap();
+    symlink(path("pipe"), path("link")).unwrap();
+    symlink("/dev/zero", path("zeros")).unwrap();
+    for (name, kind) in [
+        ("pipe", "a pipe"),
+        ("link", "a pipe"),
+        ("socket", "a socket or a device"),
+        ("zeros", "a device"),
+        (".", "a directory"),
+    ] {
+        let wrong = format!("cannot be read: it is {kind}; allowed: a regular file");
+        let told = Config::load(&path(name)).unwrap_err().to_string();
+        assert!(told.contains(&wrong), "{told}");
+        let told = WebConfig::load(&path(name)).config.unwrap_err().to_string();
+        assert!(told.contains(&wrong), "{told}");
+        let role = format!(
+            "scopes: [{{name: a, role_arn: 'arn:aws:iam::111122223333:role/r', external_id_file: {}}}]",
+            path(name).display()
+        );
+        let told = from(&role).unwrap_err();
+        assert!(told.contains(&wrong), "{told}");
+    }
+    // As Kubernetes mounts a file.
+    fs::write(path("file"), "scopes: [{name: a, regions: [eu-west-1]}]").unwrap();
+    symlink("file", path("mounted")).unwrap();
+    assert!(Config::load(&path("mounted")).is_ok());
+}
+
+fn mkfifo(path: &Path) {
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, path, FileType::Fifo, mode, 0).unwrap();
 }
 
 #[test]

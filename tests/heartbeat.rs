@@ -181,7 +181,7 @@ fn schedule(runtime: &Runtime, heartbeat: &Heartbeat, of_polls: Clock, of_board:
     fs::write(&file, "scopes: [{name: all, regions: [eu-west-1]}]").unwrap();
     runtime.spawn(async move {
         let own = Arc::new(Own::new().unwrap());
-        let source = Source::File(file, Shard::WHOLE);
+        let source = Source::file(file, Shard::WHOLE);
         let loaded = source.load().await.unwrap();
         drop(dir);
         let exporter = Exporter {

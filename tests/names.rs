@@ -284,12 +284,12 @@ async fn a_scrape_waits_for_the_first_names_or_for_their_failure() {
 }
 
 /// Another process, a minute later.
-fn restarted(before: &Bench, watches: &[Watch], labels: &str, path: &Path) -> Bench {
+async fn restarted(before: &Bench, watches: &[Watch], labels: &str, path: &Path) -> Bench {
     let (start, wall) = (Instant::now(), before.clock.wall() + 60.0);
     let clock = Clock::from_wall(move || wall + start.elapsed().as_secs_f64());
     let bench = Bench::with_clock(watches, clock);
     bench.board.label_tags(&tag_labels(labels));
-    storage::restore(path, &bench.board);
+    storage::restore(path, &bench.board).await;
     bench
 }
 
@@ -302,7 +302,7 @@ async fn names_and_tags_outlive_a_restart() {
     poller.poll().await;
     poller.describe().await;
     storage::write(&path, &bench.board.stored()).unwrap();
-    let again = restarted(&bench, &named, "[{tag: team, label: squad}]", &path);
+    let again = restarted(&bench, &named, "[{tag: team, label: squad}]", &path).await;
     assert!(again.board.page().is_complete(), "nothing waits");
     let page = again.page();
     assert_eq!(name(&page, 1).as_deref(), Some("orders"));
@@ -316,7 +316,7 @@ async fn names_and_tags_outlive_a_restart() {
     assert_eq!(name(&again.page(), 1).as_deref(), Some("renamed"));
 
     let nameless = watches(NAMELESS);
-    let without = restarted(&bench, &nameless, "[{tag: team}]", &path);
+    let without = restarted(&bench, &nameless, "[{tag: team}]", &path).await;
     let page = without.page();
     assert_eq!(name(&page, 1).as_deref(), Some(""));
     assert_eq!(label(&page, 1, "tag_team").as_deref(), Some(""));
@@ -337,7 +337,7 @@ async fn a_state_file_from_before_there_were_names_is_read() {
     let path = directory.path().join("state");
     std::fs::write(&path, file).unwrap();
     let (bench, watches, _) = lake(NAMED);
-    storage::restore(&path, &bench.board);
+    storage::restore(&path, &bench.board).await;
     assert!(bench.board.page().is_complete(), "nothing waits");
     let page = bench.page();
     assert_eq!(page.status(&arn(1)).as_deref(), Some("FAILED"));

@@ -18,7 +18,9 @@ use glue_integration_exporter::snapshot::{
 use glue_integration_exporter::storage;
 use proptest::prelude::*;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use support::account::{Account, Behaviour, Bench, START, arn, integration, watches};
@@ -44,11 +46,11 @@ async fn polled(watches: &[Watch], account: &Arc<Account>) -> Bench {
 }
 
 /// Another process, so much later, that finds the file.
-fn restarted(watches: &[Watch], before: &Bench, later: Duration, path: &std::path::Path) -> Bench {
+async fn restarted(watches: &[Watch], before: &Bench, later: Duration, path: &Path) -> Bench {
     let (start, wall) = (Instant::now(), before.clock.wall() + later.as_secs_f64());
     let clock = Clock::from_wall(move || wall + start.elapsed().as_secs_f64());
     let bench = Bench::with_clock(watches, clock);
-    storage::restore(path, &bench.board);
+    storage::restore(path, &bench.board).await;
     bench
 }
 
@@ -75,7 +77,7 @@ async fn what_was_stored_is_served_at_once_and_is_stale_until_the_first_poll() {
     let old = before.page();
 
     advance(Duration::from_secs(20)).await;
-    let bench = restarted(&watches, &before, Duration::from_secs(60), &path);
+    let bench = restarted(&watches, &before, Duration::from_secs(60), &path).await;
     assert!(bench.board.page().is_complete(), "no scrape waits");
     assert!(
         !bench.board.page().is_ready(),
@@ -122,7 +124,7 @@ async fn data_that_are_too_old_are_not_served_but_the_moment_of_a_status_is_kept
     let before = polled(&watches, &account).await;
     let since = before.page().value(SINCE, &[]);
     storage::write(&path, &before.board.stored()).unwrap();
-    let bench = restarted(&watches, &before, HOUR * 5, &path);
+    let bench = restarted(&watches, &before, HOUR * 5, &path).await;
     let page = bench.page();
     assert_eq!(
         (page.status(&arn(1)), scope(&page, "up", "lake")),
@@ -162,7 +164,7 @@ async fn a_later_sight_that_is_too_old_itself_is_right_after_a_restart_too() {
     advance(Duration::from_secs(600)).await;
     assert_eq!(bench.page().status(&arn(1)).as_deref(), Some("FAILED"));
     storage::write(&path, &bench.board.stored()).unwrap();
-    let bench = restarted(&watches, &bench, Duration::ZERO, &path);
+    let bench = restarted(&watches, &bench, Duration::ZERO, &path).await;
     assert_eq!(bench.page().status(&arn(1)).as_deref(), Some("FAILED"));
 }
 
@@ -178,7 +180,7 @@ async fn a_restart_in_an_outage_keeps_to_what_was_said_before_it() {
     advance(HOUR / 2).await;
     assert!(!before.poller(&watches[0], &account).poll().await);
     storage::write(&path, &before.board.stored()).unwrap();
-    let bench = restarted(&watches, &before, Duration::ZERO, &path);
+    let bench = restarted(&watches, &before, Duration::ZERO, &path).await;
     bench.publish();
     let page = bench.page();
     assert_eq!(
@@ -235,7 +237,7 @@ async fn what_comes_while_the_file_is_written_is_in_it_after_a_stop() {
     see(Status::Failed);
     stop.cancel();
     keeping.await.unwrap();
-    let bench = restarted(&watches, &bench, Duration::ZERO, &path);
+    let bench = restarted(&watches, &bench, Duration::ZERO, &path).await;
     assert_eq!(bench.page().status(&arn(1)).as_deref(), Some("FAILED"));
 }
 
@@ -273,7 +275,7 @@ async fn a_file_that_cannot_be_used_costs_only_what_it_held() {
     ] {
         fs::write(&path, bytes).unwrap();
         assert!(storage::read(&path).is_err(), "{what}");
-        let bench = restarted(&watches, &before, Duration::ZERO, &path);
+        let bench = restarted(&watches, &before, Duration::ZERO, &path).await;
         assert_eq!(bench.page().status(&arn(1)), None, "{what}");
         // The next write puts a good one in its place, if the place is its own.
         let written = storage::write(&path, &before.board.stored());
@@ -294,6 +296,81 @@ async fn a_file_that_cannot_be_used_costs_only_what_it_held() {
         )
         .is_err()
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_another_user_may_have_written_is_not_restored() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let watches = two_scopes();
+    let account = Account::new();
+    account.put(&arn(1), Status::Active);
+    let before = polled(&watches, &account).await;
+    storage::write(&path, &before.board.stored()).unwrap();
+    let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    let told = || storage::read(&path).err().map(|error| error.to_string());
+    // As the kubelet sets it for an fsGroup.
+    mode(&path, 0o660);
+    assert_eq!(told(), None);
+    mode(&path, 0o666);
+    assert_eq!(
+        told().unwrap(),
+        "another user may have written it, since every user may write to it: choose a directory that only the exporter can write into"
+    );
+    let bench = restarted(&watches, &before, Duration::ZERO, &path).await;
+    assert_eq!(bench.page().status(&arn(1)), None);
+    // The next write makes it one of the exporter's own.
+    storage::write(&path, &before.board.stored()).unwrap();
+    assert_eq!(told(), None);
+
+    assert_eq!(storage::shared_directory(&path), None);
+    for shared in [0o777, 0o1777] {
+        mode(directory.path(), shared);
+        assert_eq!(storage::shared_directory(&path), Some(directory.path()));
+    }
+    // Only root can give files away.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let others = Some(12_345);
+    chown(&path, others, None).unwrap();
+    assert!(
+        told()
+            .unwrap()
+            .contains("it belongs to user 12345 and the exporter runs as user 0")
+    );
+    // An NFS server writes everything as one user.
+    chown(directory.path(), others, None).unwrap();
+    assert!(told().is_some(), "everybody may write there");
+    mode(directory.path(), 0o755);
+    assert_eq!(told(), None);
+    chown(&path, None, others).unwrap();
+    assert_eq!(told(), None);
+    mode(&path, 0o660);
+    assert!(told().unwrap().contains("the group 12345 may write to it"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_of_something_else_is_not_read_to_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    for (beginning, told) in [
+        ("", "it is not a state file of this version"),
+        (
+            "glue-integration-exporter-state 1 00000000\n",
+            "reading it: it is too large; allowed: 512 MiB",
+        ),
+    ] {
+        fs::write(&path, beginning).unwrap();
+        fs::OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .set_len(1 << 40)
+            .unwrap();
+        let error = storage::read(&path).unwrap_err();
+        assert_eq!(error.to_string(), told);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -321,7 +398,7 @@ async fn a_clock_that_was_set_back_makes_nothing_older_than_it_is() {
     let start = Instant::now();
     let clock = Clock::from_wall(move || START - 1e6 + start.elapsed().as_secs_f64());
     let bench = Bench::with_clock(&watches, clock);
-    storage::restore(&path, &bench.board);
+    storage::restore(&path, &bench.board).await;
     assert_eq!(bench.page().status(&arn(1)).as_deref(), Some("ACTIVE"));
 }
 

@@ -177,6 +177,7 @@ impl Exporter {
         stop: &CancellationToken,
     ) -> Result<(), JoinError> {
         loaded.warn_of_open_files();
+        loaded.warn_of_patterns();
         let watches = loaded.watches;
         let by_key: HashMap<Key, &Watch> =
             watches.iter().map(|watch| (key(watch), watch)).collect();

@@ -1,8 +1,11 @@
 //! Where watches and their clients come from: a file and AWS, or the demo's own text and the simulated endpoint. Asked once at the
 //! start and again at each reload.
 
-use crate::config::{Config, Credentials, Mistakes, RegionName, TagLabel, Watch};
+use crate::config::{
+    Config, Credentials, Mistakes, RegionName, TagLabel, Watch, mistake_of_file, pattern_warnings,
+};
 use crate::descriptors::Descriptors;
+use crate::files::FileWorker;
 use crate::glue::aws::{Network, Sdk, default_region};
 use crate::glue::budget::Budget;
 use crate::glue::{Glue, Observer};
@@ -18,19 +21,31 @@ const DEMO: &str = include_str!("demo.yaml");
 /// The configuration.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// A file, and what this shard has of it.
-    File(PathBuf, Shard),
+    /// A file, what this shard has of it, and what reads it.
+    File(PathBuf, Shard, FileWorker),
     Demo,
 }
 
 impl Source {
+    /// A file, and what this shard has of it.
+    pub fn file(path: PathBuf, shard: Shard) -> Self {
+        Self::File(path, shard, FileWorker::default())
+    }
+
     /// Reads and validates the configuration, whole.
     ///
     /// # Errors
     /// All of its mistakes.
     pub async fn load(&self) -> Result<Loaded, Mistakes> {
         let (config, file, shard) = match self {
-            Self::File(file, shard) => (Config::load(file)?, file.as_path(), *shard),
+            Self::File(file, shard, worker) => {
+                let path = file.clone();
+                let config = worker.run(move || Config::load(&path)).await;
+                let config = config.map_err(|error| {
+                    mistake_of_file(file, &format!("cannot be read: {error}"))
+                })??;
+                (config, file.as_path(), *shard)
+            }
             Self::Demo => {
                 let file = Path::new("the demo's configuration");
                 (Config::from_yaml(DEMO, file)?, file, Shard::WHOLE)
@@ -77,6 +92,13 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Says in the log which patterns can hardly be meant.
+    pub fn warn_of_patterns(&self) {
+        for warning in pattern_warnings(&self.watches) {
+            tracing::warn!("{warning}");
+        }
+    }
+
     /// Says so if there are more pairs than connections that can be open: where endpoints hang, they would wait for each other.
     pub fn warn_of_open_files(&self) {
         let descriptors = Descriptors::of_process();

@@ -34,10 +34,35 @@ pub fn describe(
     if !tag_labels.is_empty() && !watches.iter().any(|watch| watch.describe) {
         text += "Warning: no scope has `describe: true`, so the labels of `tag_labels` will always be empty.\n";
     }
-    for warning in warnings(watches, requests_per_second) {
+    let warnings = warnings(watches, requests_per_second);
+    for warning in pattern_warnings(watches).into_iter().chain(warnings) {
         text += &format!("Warning: {warning}\n");
     }
     text
+}
+
+/// Says which patterns look like regular expressions, once for each scope.
+pub fn pattern_warnings(watches: &[Watch]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    // The regions of a scope follow each other.
+    for watches in watches.chunk_by(|one, next| one.scope == next.scope) {
+        let (scope, selection) = (&watches[0].scope, &watches[0].selection);
+        let sides = [
+            ("include", &selection.include),
+            ("exclude", &selection.exclude),
+        ];
+        for (side, patterns) in sides {
+            for (key, patterns) in patterns.by_key() {
+                for pattern in patterns.iter().filter(|pattern| pattern.looks_like_regex()) {
+                    warnings.push(format!(
+                        "scope {scope}: `{pattern}` in {side}.{key} looks like a regular expression, but it is a glob pattern: `*` stands for any \
+                         characters, `?` for one, and every other character for itself."
+                    ));
+                }
+            }
+        }
+    }
+    warnings
 }
 
 /// Where the budget is hardly enough: half of the time, and half of the rate, are left to pages, retries and slow answers.

@@ -9,6 +9,9 @@ use super::secret::Secrets;
 use super::value::{Invalid, Value};
 use super::yaml::{At, Node};
 
+/// Why the merge key of YAML 1.1, with which a map takes over another's entries, is a mistake.
+pub(super) const MERGE_KEY: &str = "the merge key `<<` is not supported; write its entries out";
+
 /// A key that differs by more is not what was meant.
 const NEAR: usize = 2;
 
@@ -175,6 +178,9 @@ impl Reader {
         let Some(written) = key.scalar() else {
             return format!("a key is {}; allowed: {keys}", key.kind());
         };
+        if written == "<<" {
+            return MERGE_KEY.to_owned();
+        }
         let meant = match near(&written, allowed) {
             Some(name) => format!(", did you mean `{name}`?"),
             None => ";".to_owned(),

@@ -27,6 +27,11 @@ impl Pattern {
         is_like(text, &self.0)
     }
 
+    /// Whether it was probably meant as a regular expression, which matches nothing as a pattern.
+    pub(super) fn looks_like_regex(&self) -> bool {
+        [".*", ".+", "|"].iter().any(|part| self.0.contains(part)) || self.0.ends_with('$')
+    }
+
     /// Whether there is nothing that is not like this.
     pub(super) fn matches_everything(&self) -> bool {
         self.0.chars().all(|c| c == '*')

@@ -1,18 +1,17 @@
 //! Where secrets are found, and how they are kept out of what is printed.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use super::value::ExternalId;
 use super::yaml::Node;
+use crate::files::{self, KIB};
 
 /// The keys of the configuration that hold secrets.
 pub(super) const KEYS: &[&str] = &["external_id"];
 
-/// More than the longest external id with its line ends; a wrong file (a device, say) is not read to its end.
-const LARGEST_FILE: u64 = 4096;
+/// More than the longest external id with its line ends.
+const MAX_FILE_BYTES: u64 = 4 * KIB;
 
 /// All that is written anywhere below one of `keys`, of whatever type: an alias may bring it to other places.
 pub(super) fn in_tree(root: &Node, keys: &'static [&'static str]) -> Secrets {
@@ -62,9 +61,7 @@ impl Secrets {
 /// The external id that is all there is in this file, but for line ends after it.
 /// Errors name the file and never what is in it.
 pub(super) fn in_file(path: &Path) -> Result<ExternalId, String> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes))
+    let bytes = files::read(path, MAX_FILE_BYTES)
         .map_err(|e| format!("`{}` cannot be read: {e}", path.display()))?;
     let invalid = |why: &dyn std::fmt::Display| format!("what `{}` holds {why}", path.display());
     let text = std::str::from_utf8(&bytes).map_err(|_| invalid(&"is not UTF-8"))?;

@@ -12,20 +12,19 @@ mod password;
 mod pem;
 mod tls;
 
-use super::field::{Fields, Given, Reader};
-use super::mistake::{Mistake, Mistakes};
+use super::field::{Fields, Given, MERGE_KEY, Reader};
+use super::mistake::Mistakes;
 use super::yaml::{self, At, Node};
-use super::{secret, text_of};
+use super::{MAX_CONFIG_BYTES, mistake_of_file, secret, text_of};
 use duration::GoDuration;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use password::PasswordHash;
-pub use pem::{FileIdentity, ReadFile};
+pub use pem::{FileIdentity, MAX_PEM_BYTES, ReadFile};
 
 const TOP: &[&str] = &[
     "tls_server_config",
@@ -78,12 +77,22 @@ pub struct Loaded {
     pub files: Vec<ReadFile>,
 }
 
+impl Loaded {
+    /// The file at `path` could not be read.
+    pub fn failed(path: &Path, error: &io::Error) -> Self {
+        Self {
+            config: Err(mistake_of_file(path, &format!("cannot be read: {error}"))),
+            files: Vec::new(),
+        }
+    }
+}
+
 impl WebConfig {
-    /// Reads the file at `path` (8 MiB at most) and the files that it names, each relative to its directory.
+    /// Reads the file at `path` (1 MiB at most) and the files that it names, each relative to its directory.
     pub fn load(path: &Path) -> Loaded {
         let mut files = Vec::new();
-        let opened = pem::open(path, &mut files);
-        let config = text_of(opened, path).and_then(|text| read(&text, path, &mut files));
+        let bytes = pem::content(path, MAX_CONFIG_BYTES, &mut files);
+        let config = text_of(bytes, path).and_then(|text| read(&text, path, &mut files));
         Loaded { config, files }
     }
 }
@@ -274,6 +283,10 @@ impl Reader {
         };
         for (n, (name, hash)) in entries.iter().enumerate() {
             let name = match name {
+                Node::Text(name) if name == "<<" => {
+                    self.mistake(&at.key(n), MERGE_KEY);
+                    continue;
+                }
                 Node::Text(name) => name,
                 // As Go takes it. Of others it is not known how they were written: `1.10` is the number 1.1.
                 Node::Number(name) if name.bytes().all(|byte| byte.is_ascii_digit()) => name,
@@ -306,20 +319,6 @@ impl Reader {
             }
         }
         users
-    }
-}
-
-/// One mistake of the file at `path` as a whole.
-pub fn mistake_of_file(path: &Path, text: &str) -> Mistakes {
-    Mistakes::one(path, Mistake::of_file(text))
-}
-
-/// For the files' sake: a pipe or a terminal would be waited for.
-fn regular(file: File) -> io::Result<File> {
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::Error::other("it is not a regular file"))
     }
 }
 

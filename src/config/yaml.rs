@@ -11,8 +11,11 @@ use serde::de::{
 
 use super::mistake::{Mistake, Place};
 
-/// Aliases of aliases grow without bound from a few lines; a file of 8 MiB of distinct ARNs has a tenth of this.
+/// Aliases of aliases grow without bound from a few lines; a file of 1 MiB of distinct ARNs has a fiftieth of this.
 const MOST_NODES: usize = 1_000_000;
+
+/// The parser looks at each open bracket for each token, so that the time for nested ones is quadratic. A configuration nests 4 deep.
+const MAX_BRACKET_DEPTH: usize = 128;
 
 /// One value of the document.
 #[derive(Debug, PartialEq)]
@@ -105,12 +108,18 @@ pub(super) fn parse(text: &str) -> Result<Node, Mistake> {
             ))
         });
     }
+    if let Some((at, wrong)) = too_slow(text) {
+        return Err(Mistake {
+            place: Some(place_of_byte(text, at)),
+            ..Mistake::of_file(wrong)
+        });
+    }
     let mut documents = serde_yaml::Deserializer::from_str(text);
     let left = Cell::new(MOST_NODES);
     let root = match documents.next() {
         Some(document) => Tree { left: &left }
             .deserialize(document)
-            .map_err(|e| failure(&e))?,
+            .map_err(|e| failure(&e, text))?,
         None => Node::Null,
     };
     match documents.next() {
@@ -155,12 +164,40 @@ fn unprintable(c: char) -> bool {
         || matches!(c, '\u{FFFE}' | '\u{FFFF}')
 }
 
-fn failure(error: &serde_yaml::Error) -> Mistake {
+/// What the parser would take quadratic time for, and where. Counts brackets in quotes and comments too, since only a parser knows them.
+fn too_slow(text: &str) -> Option<(usize, String)> {
+    let mut depth = 0_usize;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'%' if text[at..].starts_with("%TAG") && (at == 0 || text[..at].ends_with('\n')) => {
+                return Some((at, "a `%TAG` directive is not supported".to_owned()));
+            }
+            _ => {}
+        }
+        if depth > MAX_BRACKET_DEPTH {
+            let wrong = format!(
+                "brackets are nested too deeply; allowed: {MAX_BRACKET_DEPTH} levels of `[` and `{{`"
+            );
+            return Some((at, wrong));
+        }
+    }
+    None
+}
+
+fn failure(error: &serde_yaml::Error, document: &str) -> Mistake {
     let place = place_of(error);
     let mut text = error.to_string();
+    let is_tab = |place: Place| {
+        let line = document.split('\n').nth(place.line.saturating_sub(1))?;
+        Some(line.chars().nth(place.column.saturating_sub(1))? == '\t')
+    };
     if text.contains("invalid value: ") || text.contains("invalid type: ") {
         // Said of `!!int x` and the like. The parser would print the x, which may be a secret.
         text = "a value does not fit its tag (`!!…`); leave the tag out".to_owned();
+    } else if place.and_then(is_tab) == Some(true) {
+        text = "a tab is not allowed here; indent with spaces".to_owned();
     } else if let Some(Place { line, column }) = place {
         text = text.replacen(&format!(" at line {line} column {column}"), "", 1);
     }

@@ -2,6 +2,7 @@
 
 mod call;
 mod children;
+mod clock_check;
 mod convert;
 mod credentials;
 mod endpoint;
@@ -29,6 +30,7 @@ use aws_sdk_glue::operation::describe_integrations::DescribeIntegrationsError;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use call::Call;
+use clock_check::ClockCheck;
 use credentials::{Loader, Origin, Provider, valid_for};
 use http_client::HttpClients;
 use response::ResponseCheck;
@@ -307,6 +309,7 @@ impl AwsGlue {
                 .http_client(self.http.clone())
                 .retry_config(RetryConfig::disabled())
                 .interceptor(ResponseCheck)
+                .interceptor(ClockCheck)
                 .timeout_config(
                     TimeoutConfig::builder()
                         .connect_timeout(CONNECT_TIMEOUT)

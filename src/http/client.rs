@@ -1,5 +1,7 @@
 //! The one request that this program makes itself: of a health check, in images without a shell or curl.
 
+use crate::config::web::MAX_PEM_BYTES;
+use crate::files::{self, FileWorker};
 use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -87,7 +89,12 @@ pub async fn check(url: &str, ca_file: Option<&Path>) -> Result<(), Unhealthy> {
             "https" => {
                 let name = host.trim_start_matches('[').trim_end_matches(']');
                 let server = ServerName::try_from(name.to_owned()).map_err(|_| bad())?;
-                let trust = Arc::new(trust(name, ca_file)?);
+                let (name, ca_file) = (name.to_owned(), ca_file.map(Path::to_owned));
+                let trust = FileWorker::default()
+                    .run(move || trust(&name, ca_file.as_deref()))
+                    .await
+                    .map_err(|error| Unhealthy::Authorities(error.to_string()))?;
+                let trust = Arc::new(trust?);
                 Target::Tls(address(443), server, trust)
             }
             _ => return Err(bad()),
@@ -181,9 +188,14 @@ fn trust(host: &str, ca_file: Option<&Path>) -> Result<ClientConfig, Unhealthy> 
             .with_no_client_auth());
     }
     let certificates = match ca_file {
-        Some(file) => CertificateDer::pem_file_iter(file)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| unusable(format!("reading {}: {error}", file.display())))?,
+        Some(file) => {
+            let failed =
+                |error: &dyn fmt::Display| unusable(format!("reading {}: {error}", file.display()));
+            let bytes = files::read(file, MAX_PEM_BYTES).map_err(|error| failed(&error))?;
+            CertificateDer::pem_slice_iter(&bytes)
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|error| failed(&error))?
+        }
         None => rustls_native_certs::load_native_certs().certs,
     };
     let mut roots = RootCertStore::empty();

@@ -3,8 +3,9 @@
 
 use super::passwords::{Passwords, Verdict};
 use super::rate::Bucket;
-use crate::config::Mistakes;
-use crate::config::web::{FileIdentity, Loaded, ReadFile, WebConfig, mistake_of_file};
+use crate::config::web::{FileIdentity, Loaded, ReadFile, WebConfig};
+use crate::config::{Mistakes, mistake_of_file};
+use crate::files::FileWorker;
 use aws_lc_rs::error::Unspecified;
 use hyper::header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue};
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ pub struct Door {
     passwords: Passwords,
     /// As they were read last, whether that went well or not.
     files: tokio::sync::Mutex<Vec<ReadFile>>,
+    worker: FileWorker,
 }
 
 #[derive(Debug)]
@@ -84,6 +86,7 @@ impl Door {
             current: RwLock::new(Arc::new(Current::new(config, None))),
             passwords: Passwords::new()?,
             files: tokio::sync::Mutex::new(files),
+            worker: FileWorker::default(),
         })
     }
 
@@ -131,11 +134,8 @@ impl Door {
     pub async fn reread(&self) -> Result<(), Mistakes> {
         let mut files = self.files.lock().await;
         let path = self.file.clone();
-        let read = tokio::task::spawn_blocking(move || WebConfig::load(&path)).await;
-        let loaded = read.unwrap_or_else(|error| Loaded {
-            config: Err(mistake_of_file(&self.file, &error.to_string())),
-            files: Vec::new(),
-        });
+        let read = self.worker.run(move || WebConfig::load(&path)).await;
+        let loaded = read.unwrap_or_else(|error| Loaded::failed(&self.file, &error));
         if !loaded.files.is_empty() {
             *files = loaded.files;
         }
@@ -184,7 +184,7 @@ impl Door {
         {
             let read = self.files.lock().await.clone();
             let paths: Vec<PathBuf> = read.iter().map(|file| file.path.clone()).collect();
-            let look = tokio::task::spawn_blocking(|| {
+            let look = self.worker.run(|| {
                 let file = |path| ReadFile {
                     identity: FileIdentity::of(&path as &Path),
                     path,

@@ -1,7 +1,8 @@
 //! Commands, flags and exit codes.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 
 use glue_integration_exporter::simulator::{Fault, FaultKind, On, World};
 
@@ -330,6 +331,28 @@ fn check_warns_where_nothing_can_be_kept() {
             "{path}: {}",
             ended.stdout
         );
+    }
+}
+
+#[test]
+fn check_shared_storage_directory_warns() {
+    let setup = Setup::bare().file(
+        "config.yaml",
+        "{storage: {path: state}, scopes: [{name: lake, regions: [eu-west-1]}]}",
+    );
+    // With the sticky bit, as /tmp has it, another user can still be the first to put a file there.
+    for (mode, warns) in [
+        (0o700, false),
+        (0o775, false),
+        (0o777, true),
+        (0o1777, true),
+    ] {
+        let mode = Permissions::from_mode(mode);
+        fs::set_permissions(setup.dir.path(), mode).unwrap();
+        let ended = setup.run(&["check"]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let warning = "Warning: every user of this machine can write into ., the directory of the storage.path";
+        assert_eq!(ended.stdout.contains(warning), warns, "{}", ended.stdout);
     }
 }
 

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::{
-    ONE_SCOPE, SECRET_KEY, SOON, STOP, Setup, Sim, integration, request, simulator, until,
+    ONE_SCOPE, SECRET_KEY, SOON, STOP, Setup, Sim, arn, integration, request, simulator, until,
 };
 
 /// The pairs of a logfmt line; none if it is not one.
@@ -235,4 +235,61 @@ fn the_level_is_the_least_that_is_logged() {
         assert_eq!(!ended.stderr.is_empty(), lines, "{}", ended.stderr);
         assert!(!ended.stderr.to_ascii_lowercase().contains("level=debug"));
     }
+}
+
+#[test]
+fn wrong_clock_is_logged_once() {
+    let sim = simulator(World::generated(1));
+    // Three requests in each poll.
+    let config = |timeout: &str| {
+        let arns = ["a", "b", "c"]
+            .map(|name| arn("eu-west-1", name))
+            .join(", ");
+        format!(
+            "polling: {{interval: 24h, timeout: {timeout}}}\nscopes: [{{name: all, integration_arns: [{arns}]}}]"
+        )
+    };
+    let dated = |date: &str| {
+        sim.handle.clear_faults();
+        sim.handle.push_fault(Fault::new(
+            On::any(),
+            FaultKind::Raw {
+                status: 200,
+                headers: vec![("date".to_owned(), date.to_owned())],
+                body: "{}".into(),
+            },
+        ));
+    };
+    dated("Tue, 15 Nov 1994 08:12:31 GMT");
+    let setup = Setup::new(&sim, &config("60s"));
+    let daemon = setup.daemon(&["--web.enable-lifecycle"]);
+    let polled = |times: f64| {
+        until("the poll has ended", SOON, || {
+            (daemon.scrape().of_scope("polls_total", "all") >= Some(times)).then_some(())
+        });
+    };
+    let reload = |timeout| {
+        std::fs::write(setup.path("config.yaml"), config(timeout)).unwrap();
+        let answer = request(&daemon.addr, "POST", "/-/reload", "Content-Length: 0\r\n");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    };
+    let count = |text: &str| daemon.process.stderr().matches(text).count();
+    let (wrong, right) = ("is wrong by more than an hour", "is right again");
+    polled(1.0);
+    assert_eq!((count(wrong), count(right)), (1, 0));
+    // A header that is no date says nothing.
+    dated("soon");
+    reload("61s");
+    polled(2.0);
+    assert_eq!((count(wrong), count(right)), (1, 0));
+    sim.handle.clear_faults();
+    reload("62s");
+    polled(3.0);
+    assert_eq!((count(wrong), count(right)), (1, 1));
+    assert!(
+        daemon
+            .process
+            .stderr()
+            .contains("aws=1994-11-15T08:12:31.000Z")
+    );
 }

@@ -1,12 +1,18 @@
 //! A configuration that is loaded again: swapped as a whole, or not at all.
 
 use std::fs;
+use std::io::{PipeWriter, Write};
+use std::path::Path;
+use std::thread;
 
 use glue_integration_exporter::simulator::{Fault, FaultKind, On, World};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 
 use crate::exposition::Scrape;
-use crate::support::{Daemon, SOON, Setup, arn, integration, request, simulator, until};
+use crate::support::{
+    Daemon, Process, SOON, STOP, Setup, arn, integration, request, simulator, until,
+};
 
 const EU: &str = "eu-west-1";
 const US: &str = "us-east-1";
@@ -173,6 +179,184 @@ fn a_configuration_with_a_mistake_changes_nothing_and_says_why() {
     assert_eq!(mended.of_scope("polls_total", "all"), Some(1.0));
 }
 
+/// A pipe that nobody writes into.
+fn replace_by_pipe(path: &Path) {
+    drop(fs::remove_file(path));
+    let mode = Mode::RUSR | Mode::WUSR;
+    mknodat(CWD, path, FileType::Fifo, mode, 0).unwrap();
+}
+
+#[test]
+fn reload_pipe_as_file_fails_in_words() {
+    let sim = simulator(world());
+    let good = config(&["{name: all, regions: [eu-west-1]}"]);
+    let setup = Setup::new(&sim, &good).file("web.yml", "http_server_config: {http2: false}");
+    let daemon = setup.daemon(&[LIFECYCLE, "--web.config.file=web.yml"]);
+    polled(&daemon, "all", 1.0);
+    let role = "role_arn: 'arn:aws:iam::111122223333:role/r', external_id_file: id";
+    let with_role = config(&[&format!("{{name: all, regions: [eu-west-1], {role}}}")]);
+    let with_key = "tls_server_config: {cert_file: id, key_file: id}";
+    replace_by_pipe(&setup.path("id"));
+    for (file, text) in [
+        ("config.yaml", None),
+        ("config.yaml", Some(with_role.as_str())),
+        ("web.yml", None),
+        ("web.yml", Some(with_key)),
+    ] {
+        let path = setup.path(file);
+        match text {
+            None => replace_by_pipe(&path),
+            Some(text) => {
+                fs::remove_file(&path).unwrap();
+                fs::write(&path, text).unwrap();
+            }
+        }
+        let (status, why) = reload(&daemon);
+        assert_eq!(status, 500, "{file} {text:?}");
+        assert!(
+            why.contains("it is a pipe; allowed: a regular file"),
+            "{why}"
+        );
+        assert_eq!(daemon.scrape().status(&arn(EU, "here")), Some("ACTIVE"));
+        if file == "config.yaml" && text.is_some() {
+            fs::write(path, &good).unwrap();
+            assert_eq!(reload(&daemon).0, 200);
+        }
+    }
+}
+
+/// What is read from the exporter's standard input takes for ever: `writer` is open and silent. As a disk that hangs.
+fn on_silent_input(setup: &Setup, args: &[&str]) -> (Process, PipeWriter) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut command = setup.command(env!("CARGO_BIN_EXE_glue-integration-exporter"), args);
+    command.stdin(reader);
+    (Process::of(command), writer)
+}
+
+#[test]
+fn hung_file_at_reload_holds_up_nothing_else() {
+    let sim = simulator(world());
+    let good = config(&["{name: all, regions: [eu-west-1]}"]);
+    let setup = Setup::new(&sim, &good);
+    let (process, mut writer) =
+        on_silent_input(&setup, &["--web.listen-address=127.0.0.1:0", LIFECYCLE]);
+    let addr = process.addresses(1).remove(0);
+    let daemon = Daemon { process, addr };
+    polled(&daemon, "all", 1.0);
+    let hangs = "{name: all, regions: [eu-west-1], role_arn: 'arn:aws:iam::111122223333:role/r', external_id_file: /dev/stdin}";
+    let path = setup.path("config.yaml");
+    fs::write(&path, config(&[hangs])).unwrap();
+    let ((status, why), scraped) = thread::scope(|threads| {
+        let reload = threads.spawn(|| reload(&daemon));
+        let mut scraped = 0;
+        while !reload.is_finished() {
+            assert_eq!(daemon.scrape().status(&arn(EU, "here")), Some("ACTIVE"));
+            scraped += 1;
+        }
+        (reload.join().unwrap(), scraped)
+    });
+    assert_eq!(status, 500, "{why}");
+    assert!(
+        why.contains("config.yaml: cannot be read: it took longer than 10 s"),
+        "{why}"
+    );
+    assert!(scraped > 1);
+    // The next one waits for the same thread, until the disk is back.
+    fs::write(&path, &good).unwrap();
+    let outcome = thread::scope(|threads| {
+        let reload = threads.spawn(|| reload(&daemon));
+        writer.write_all(b"an-id").unwrap();
+        drop(writer);
+        reload.join().unwrap()
+    });
+    assert_eq!(outcome.0, 200, "{}", outcome.1);
+}
+
+#[test]
+fn hung_file_does_not_delay_stop() {
+    let sim = simulator(world());
+    let good = config(&["{name: all, regions: [eu-west-1]}"]);
+    let stored = format!("storage: {{path: /dev/stdin}}\n{good}");
+    let setup = Setup::new(&sim, &good).file("stored.yaml", &stored);
+    // At the start, in each file that is read then.
+    for flag in [
+        "--config.file=/dev/stdin",
+        "--web.config.file=/dev/stdin",
+        "--config.file=stored.yaml",
+    ] {
+        let (process, writer) =
+            on_silent_input(&setup, &["--web.listen-address=127.0.0.1:0", flag]);
+        // It handles signals before it reads.
+        until("signals are handled", SOON, || {
+            let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).ok()?;
+            let caught = status
+                .lines()
+                .find_map(|line| line.strip_prefix("SigCgt:\t"))?;
+            let term = 1 << (Signal::TERM.as_raw() - 1);
+            (u64::from_str_radix(caught, 16).unwrap() & term != 0).then_some(())
+        });
+        process.signal(Signal::TERM);
+        let ended = process.ended(STOP);
+        assert_eq!(ended.code, Some(0), "{flag}: {}", ended.stderr);
+        drop(writer);
+    }
+    // In a reload.
+    let (process, _writer) = on_silent_input(&setup, &["--web.listen-address=127.0.0.1:0"]);
+    process.addresses(1);
+    until("it polls", SOON, || {
+        process.stderr().contains("starting").then_some(())
+    });
+    let hangs = "{name: all, regions: [eu-west-1], role_arn: 'arn:aws:iam::111122223333:role/r', external_id_file: /dev/stdin}";
+    fs::write(setup.path("config.yaml"), config(&[hangs])).unwrap();
+    process.signal(Signal::HUP);
+    process.signal(Signal::TERM);
+    assert_eq!(process.ended(STOP).code, Some(0));
+}
+
+#[test]
+fn pipe_as_storage_path_is_refused_in_words() {
+    let sim = simulator(world());
+    let config = config(&["{name: all, regions: [eu-west-1]}"]);
+    let setup = Setup::new(&sim, &format!("storage: {{path: state}}\n{config}"));
+    replace_by_pipe(&setup.path("state"));
+    let daemon = setup.daemon(&[]);
+    polled(&daemon, "all", 1.0);
+    until("the log says why", SOON, || {
+        let log = daemon.process.stderr();
+        let read = log.contains("starting without them") && log.contains("it is a pipe");
+        let written = log.contains("data cannot be stored")
+            && log.contains("there is something else at this path");
+        (read && written).then_some(())
+    });
+    daemon.process.signal(Signal::TERM);
+    assert_eq!(daemon.process.ended(STOP).code, Some(0));
+}
+
+#[test]
+fn pattern_like_a_regex_is_warned_of() {
+    let sim = simulator(world());
+    let of = |pattern: &str| {
+        config(&[&format!(
+            "{{name: all, regions: [eu-west-1], include: {{source_arn: ['{pattern}']}}}}"
+        )])
+    };
+    let warnings = |daemon: &Daemon| {
+        daemon
+            .process
+            .stderr()
+            .matches("looks like a regular expression")
+            .count()
+    };
+    let setup = Setup::new(&sim, &of("arn:aws:dynamodb:.*"));
+    let daemon = setup.daemon(&[LIFECYCLE]);
+    assert_eq!(warnings(&daemon), 1);
+    for (pattern, count) in [("arn:aws:dynamodb:*", 1), ("arn:aws:rds:.*:x", 2)] {
+        fs::write(setup.path("config.yaml"), of(pattern)).unwrap();
+        assert_eq!(reload(&daemon).0, 200);
+        assert_eq!(warnings(&daemon), count, "{pattern}");
+    }
+}
+
 #[test]
 fn reloads_at_once_and_during_a_poll_lose_nothing() {
     let sim = simulator(world());
@@ -189,7 +373,7 @@ fn reloads_at_once_and_during_a_poll_lose_nothing() {
     // The poller of a scope that changed polls at once, and hangs; the next reload ends that poll.
     for timeout in ["61s", "62s", "63s"] {
         fs::write(setup.path("config.yaml"), of(timeout)).unwrap();
-        let statuses: Vec<u16> = std::thread::scope(|threads| {
+        let statuses: Vec<u16> = thread::scope(|threads| {
             let both = [(); 2].map(|()| threads.spawn(|| reload(&daemon).0));
             both.map(|reload| reload.join().unwrap()).to_vec()
         });

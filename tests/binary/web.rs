@@ -321,6 +321,12 @@ fn health_asks_over_tls() {
         ),
         (
             "https://127.0.0.1",
+            Some("/dev/zero"),
+            1,
+            "reading /dev/zero: it is a device; allowed: a regular file",
+        ),
+        (
+            "https://127.0.0.1",
             Some("config.yaml"),
             1,
             "no certificate",

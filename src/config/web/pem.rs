@@ -1,15 +1,16 @@
 //! Certificates and keys, written in the configuration or in files of their own.
 
-use super::{in_directory, regular};
+use super::in_directory;
 use crate::config::field::{Fields, Given, Reader};
 use crate::config::yaml::At;
-use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use crate::files::{self, MIB};
+use std::fs::Metadata;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A bundle of all public authorities has a quarter of this.
-const LARGEST_FILE: u64 = 1024 * 1024;
+pub const MAX_PEM_BYTES: u64 = MIB;
 
 /// Which file it is, in which state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,16 +48,13 @@ pub struct ReadFile {
     pub identity: Option<FileIdentity>,
 }
 
-/// Opens the regular file at `path`, and notes in `files` which one it was.
-pub(super) fn open(path: &Path, files: &mut Vec<ReadFile>) -> io::Result<File> {
-    // Opening a pipe would wait for its other end.
-    let opened = std::fs::metadata(path).and_then(|metadata| {
-        if metadata.is_file() {
-            File::open(path).and_then(regular)
-        } else {
-            Err(io::Error::other("it is not a regular file"))
-        }
-    });
+/// Reads the regular file at `path`, and notes in `files` which one it was.
+pub(super) fn content(
+    path: &Path,
+    max_bytes: u64,
+    files: &mut Vec<ReadFile>,
+) -> io::Result<Vec<u8>> {
+    let opened = files::open(path);
     let identity = opened.as_ref().ok().and_then(|file| file.metadata().ok());
     files.push(ReadFile {
         path: path.to_owned(),
@@ -64,7 +62,7 @@ pub(super) fn open(path: &Path, files: &mut Vec<ReadFile>) -> io::Result<File> {
             .map(FileIdentity::from)
             .or_else(|| FileIdentity::of(path)),
     });
-    opened
+    files::read_to_end(opened?, max_bytes)
 }
 
 /// PEM, and where it is from.
@@ -97,7 +95,7 @@ impl Reader {
                 at,
             ),
             (Given::Absent, Given::Right(name, at)) => {
-                match content(&in_directory(directory, &name), files) {
+                match content(&in_directory(directory, &name), MAX_PEM_BYTES, files) {
                     Ok(bytes) => Given::Right(
                         Pem {
                             bytes,
@@ -121,15 +119,4 @@ impl Reader {
             (Given::Wrong, _) | (_, Given::Wrong) => Given::Wrong,
         }
     }
-}
-
-fn content(path: &Path, files: &mut Vec<ReadFile>) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open(path, files)?
-        .take(LARGEST_FILE + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LARGEST_FILE {
-        return Err(io::Error::other("it is larger than 1 MiB"));
-    }
-    Ok(bytes)
 }

@@ -2,14 +2,13 @@
 
 use super::proxy::Proxies;
 use super::{endpoint, profiles};
+use crate::files;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File};
-use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -77,7 +76,7 @@ impl CaBundle {
     }
 
     fn read(name: &str, path: &Path) -> Result<Self, String> {
-        let pem = content(path).map_err(|error| format!("cannot be read: {error}"));
+        let pem = files::read(path, files::MIB).map_err(|error| format!("cannot be read: {error}"));
         pem.and_then(|pem| Self::parse(&pem)).map_err(|why| {
             format!(
                 "{name}: {} {why}; allowed: a file of at most 1 MiB with CA certificates in PEM, which replace the system's",
@@ -103,21 +102,6 @@ impl CaBundle {
         }
         Ok(Self(trusted.into()))
     }
-}
-
-fn content(path: &Path) -> io::Result<Vec<u8>> {
-    // Opening a pipe would wait for its other end.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?
-        .take(MAX_BUNDLE_BYTES + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_BUNDLE_BYTES {
-        return Err(io::Error::other("it is larger than 1 MiB"));
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

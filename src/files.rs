@@ -1,0 +1,149 @@
+//! Reads files that may be anything. A pipe, a device or a directory is an error, no more than a maximum is read, and a disk that hangs
+//! keeps one thread waiting and nobody else.
+
+use rustix::fs::{FileType, Mode, OFlags, fcntl_setfl};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+pub const KIB: u64 = 1024;
+pub const MIB: u64 = 1024 * KIB;
+
+/// A file operation that takes longer has failed.
+const FILE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Reads the regular file at `path`.
+///
+/// # Errors
+/// If it cannot be read, is not a regular file or is larger than `max_bytes`.
+pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    read_to_end(open(path)?, max_bytes)
+}
+
+/// Opens the regular file at `path`, or the one that a symbolic link there leads to.
+///
+/// # Errors
+/// If it cannot be opened or is not a regular file.
+pub fn open(path: &Path) -> io::Result<File> {
+    // Without O_NONBLOCK, opening a pipe would wait for its other end.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        // What Linux says of a socket.
+        Err(Errno::NXIO) => return Err(not_regular("a socket or a device")),
+        file => File::from(file?),
+    };
+    match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
+        FileType::RegularFile => Ok(file),
+        FileType::Fifo if is_inherited(path) => {
+            fcntl_setfl(&file, OFlags::empty())?;
+            Ok(file)
+        }
+        FileType::Fifo => Err(not_regular("a pipe")),
+        FileType::Directory => Err(not_regular("a directory")),
+        _ => Err(not_regular("a device")),
+    }
+}
+
+/// Reads the rest of `file`.
+///
+/// # Errors
+/// If it cannot be read or is larger than `max_bytes`.
+pub fn read_to_end(file: File, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if file.metadata()?.len() <= max_bytes {
+        file.take(max_bytes + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 <= max_bytes {
+            return Ok(bytes);
+        }
+    }
+    let allowed = match max_bytes / MIB {
+        0 => format!("{} KiB", max_bytes / KIB),
+        mib => format!("{mib} MiB"),
+    };
+    Err(io::Error::other(format!(
+        "it is too large; allowed: {allowed}"
+    )))
+}
+
+/// The pipe of `… | check --config.file=/dev/stdin` and of a shell's `<(…)`: whoever started the process writes into it.
+fn is_inherited(path: &Path) -> bool {
+    path == Path::new("/dev/stdin") || path.starts_with("/dev/fd")
+}
+
+fn not_regular(kind: &str) -> io::Error {
+    io::Error::other(format!("it is {kind}; allowed: a regular file"))
+}
+
+/// Runs the file operations of one purpose, one at a time. One that hangs keeps its thread, and those after it fail.
+#[derive(Clone, Debug)]
+pub struct FileWorker(Arc<Semaphore>);
+
+impl Default for FileWorker {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+}
+
+impl FileWorker {
+    /// Runs `work` on a thread that may block.
+    ///
+    /// # Errors
+    /// If it, or one before it, does not end in time. It may still end later.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let free = Arc::clone(&self.0).acquire_owned();
+        let done = async {
+            let permit = free.await.map_err(io::Error::other)?;
+            let work = move || {
+                let done = work();
+                drop(permit);
+                done
+            };
+            tokio::task::spawn_blocking(work)
+                .await
+                .map_err(io::Error::other)
+        };
+        tokio::time::timeout(FILE_TIMEOUT, done)
+            .await
+            .unwrap_or_else(|_| {
+                let text = format!(
+                    "it took longer than {} s; the disk may hang",
+                    FILE_TIMEOUT.as_secs()
+                );
+                Err(io::Error::new(ErrorKind::TimedOut, text))
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[tokio::test(start_paused = true)]
+    async fn worker_hung_file_fails_in_time_on_one_thread() {
+        let worker = FileWorker::default();
+        let (release, hang) = mpsc::channel::<()>();
+        let hung = worker.clone();
+        let first = tokio::spawn(async move { hung.run(move || hang.recv().is_ok()).await });
+        tokio::task::yield_now().await;
+        let next = worker.clone();
+        let second = tokio::spawn(async move { next.run(|| true).await });
+        tokio::task::yield_now().await;
+        tokio::time::advance(FILE_TIMEOUT * 2).await;
+        for failed in [first.await.unwrap().err(), second.await.unwrap().err()] {
+            assert_eq!(
+                failed.unwrap().to_string(),
+                "it took longer than 10 s; the disk may hang"
+            );
+        }
+        release.send(()).unwrap();
+        assert_eq!(worker.run(|| 1).await.unwrap(), 1);
+    }
+}
