@@ -7,6 +7,7 @@ pub mod client;
 mod connections;
 pub mod door;
 mod frames;
+mod hash_queue;
 pub mod listen;
 pub mod negotiate;
 mod pace;
@@ -37,6 +38,7 @@ use scrapes::Content;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,8 +109,12 @@ impl Default for Limits {
 
 /// Answers a request.
 pub trait Handler: Send + Sync + 'static {
-    /// The answer, whatever the request.
-    fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response<Content>> + Send;
+    /// The answer, whatever the request, to a client at `peer`; none over a Unix socket.
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: Option<IpAddr>,
+    ) -> impl Future<Output = Response<Content>> + Send;
 
     /// What connections over TCP that come from now on speak; plain HTTP if `None`.
     fn tls(&self) -> Option<Arc<ServerConfig>> {
@@ -212,11 +218,12 @@ async fn connection(socket: Socket, place: Place, server: Arc<Server<impl Handle
     let pace = Pace::new(Arc::clone(&place), Arc::clone(&server.limits));
     // Who is behind a Unix socket is a proxy on this machine, which speaks TLS itself.
     let tls = server.handler.tls().filter(|_| !socket.is_unix());
+    let peer = socket.peer();
     let socket = Paced::new(socket, Arc::clone(&pace));
     tokio::select! {
         biased;
         // Whatever a client does wrong ends its own connection and is nobody else's concern.
-        () = talk(socket, tls, Arc::clone(&pace), &server.handler, stop) => {}
+        () = talk(socket, tls, Arc::clone(&pace), &server.handler, peer, stop) => {}
         // A client that keeps the connection busy must not use up what tokio lets a task do in one go: both would never be looked at.
         () = unconstrained(pace.overdue()) => {}
         () = unconstrained(place.evicted()) => {}
@@ -228,19 +235,22 @@ async fn talk(
     tls: Option<Arc<ServerConfig>>,
     pace: Arc<Pace>,
     handler: &Arc<impl Handler>,
+    peer: Option<IpAddr>,
     stop: impl Future<Output = ()>,
 ) {
     let mut stop = pin!(stop);
     let Some(tls) = tls else {
-        return talk_http1(socket, pace, handler, stop).await;
+        return talk_http1(socket, pace, handler, peer, stop).await;
     };
     let accepted = tokio::select! {
         accepted = tls::accept(socket, tls) => accepted,
         () = &mut stop => None,
     };
     match accepted {
-        Some(stream) if tls::is_http2(&stream) => talk_http2(stream, pace, handler, stop).await,
-        Some(stream) => talk_http1(stream, pace, handler, stop).await,
+        Some(stream) if tls::is_http2(&stream) => {
+            talk_http2(stream, pace, handler, peer, stop).await;
+        }
+        Some(stream) => talk_http1(stream, pace, handler, peer, stop).await,
         None => {}
     }
 }
@@ -249,6 +259,7 @@ async fn talk_http1(
     io: impl AsyncRead + AsyncWrite + Unpin,
     pace: Arc<Pace>,
     handler: &Arc<impl Handler>,
+    peer: Option<IpAddr>,
     stop: impl Future<Output = ()>,
 ) {
     let service = service_fn(|request: Request<Incoming>| {
@@ -256,7 +267,7 @@ async fn talk_http1(
         pace.request(unread);
         let (handler, pace) = (Arc::clone(handler), Arc::clone(&pace));
         async move {
-            let mut response = handler.handle(request).await;
+            let mut response = handler.handle(request, peer).await;
             if unread {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
@@ -280,6 +291,7 @@ async fn talk_http2(
     io: impl AsyncRead + AsyncWrite + Unpin,
     pace: Arc<Pace>,
     handler: &Arc<impl Handler>,
+    peer: Option<IpAddr>,
     stop: impl Future<Output = ()>,
 ) {
     pace.speaks_http2();
@@ -293,7 +305,7 @@ async fn talk_http2(
                 *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
                 response
             } else {
-                handler.handle(request).await
+                handler.handle(request, peer).await
             };
             // The server of HTTP/1.1 leaves it out by itself.
             let sent = |content| if is_head { Content::default() } else { content };

@@ -308,6 +308,14 @@ impl Socket {
         Self::Tcp(socket)
     }
 
+    /// The client's address; none over a Unix socket.
+    pub fn peer(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(socket) => socket.peer_addr().ok().map(|peer| peer.ip()),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Whoever is at the other end is on this machine, and was let in by the file system.
     pub fn is_unix(&self) -> bool {
         matches!(self, Self::Unix(_))
