@@ -25,11 +25,11 @@ use crate::heartbeat::{Heartbeat, Pulse};
 use connections::{Connections, Place};
 use frames::Watched;
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use listen::{Listener, Socket};
 use pace::{Pace, Paced};
@@ -263,11 +263,17 @@ async fn talk_http1(
     stop: impl Future<Output = ()>,
 ) {
     let service = service_fn(|request: Request<Incoming>| {
-        let unread = !request.body().is_end_stream();
+        let is_valid = has_valid_host(&request);
+        // Behind a request that is not understood nothing is read either.
+        let unread = !is_valid || !request.body().is_end_stream();
         pace.request(unread);
         let (handler, pace) = (Arc::clone(handler), Arc::clone(&pace));
         async move {
-            let mut response = handler.handle(request, peer).await;
+            let mut response = if is_valid {
+                handler.handle(request, peer).await
+            } else {
+                bad_host()
+            };
             if unread {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
@@ -285,6 +291,28 @@ async fn talk_http1(
         .serve_connection(TokioIo::new(io), service);
     let drain = |connection: Pin<&mut http1::Connection<_, _>>| connection.graceful_shutdown();
     until_stopped(connection, drain, &pace, stop).await;
+}
+
+/// As RFC 9112 (section 3.2) asks of HTTP/1.1: exactly one, which may be empty. Go's servers take these characters.
+fn has_valid_host(request: &Request<Incoming>) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host
+            .as_bytes()
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=[]_~".contains(byte)),
+        (None, _) => request.version() < Version::HTTP_11,
+        (Some(_), Some(_)) => false,
+    }
+}
+
+fn bad_host() -> Response<Content> {
+    let text = "Bad request: exactly one valid Host header is needed.\n";
+    let mut response = Response::new(Content::from(text.to_owned()));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    response
 }
 
 async fn talk_http2(

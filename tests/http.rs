@@ -351,10 +351,66 @@ fn rows() -> Vec<Row> {
     ]
 }
 
+/// RFC 9112, section 3.2.
+fn host_rows() -> Vec<Row> {
+    let get =
+        |version: &str, hosts: &str| format!("GET /metrics {version}\r\n{hosts}\r\n").into_bytes();
+    let row = |name, hosts: &str, status, then| Row(name, get("HTTP/1.1", hosts), status, then);
+    vec![
+        row("no host", "", &[400], Closed),
+        row("an empty host", "Host:\r\n", &[200], Kept),
+        row(
+            "a host with a port",
+            "host: a.b-c_d:10058\r\n",
+            &[200],
+            Kept,
+        ),
+        row("a zone", "Host: [fe80::1%25eth0]:1\r\n", &[200], Kept),
+        row("two hosts", "Host: a\r\nHost: b\r\n", &[400], Closed),
+        row("a host twice", "Host: a\r\nHost: a\r\n", &[400], Closed),
+        row("a host with a space", "Host: a b\r\n", &[400], Closed),
+        row("a host with a path", "Host: a/b\r\n", &[400], Closed),
+        row("a host with a user", "Host: b@a\r\n", &[400], Closed),
+        row("a host beyond ASCII", "Host: ä\r\n", &[400], Closed),
+        Row(
+            "two hosts of HTTP/1.0",
+            get("HTTP/1.0", "Host: a\r\nHost: a\r\n"),
+            &[400],
+            Closed,
+        ),
+        Row(
+            "a whole URL without a host",
+            b"GET http://a/metrics HTTP/1.1\r\n\r\n".to_vec(),
+            &[400],
+            Closed,
+        ),
+        Row(
+            "no host, with a body and a request behind it",
+            [
+                get("HTTP/1.1", "Content-Length: 2\r\n"),
+                b"{}".to_vec(),
+                get("HTTP/1.1", "Host: a\r\n"),
+            ]
+            .concat(),
+            &[400],
+            Closed,
+        ),
+    ]
+}
+
 #[test]
 fn odd_requests() {
+    answers_as_expected(rows());
+}
+
+#[test]
+fn request_without_one_valid_host_gets_400() {
+    answers_as_expected(host_rows());
+}
+
+fn answers_as_expected(rows: Vec<Row>) {
     let server = Server::start(1, patient());
-    for Row(name, bytes, statuses, then) in rows() {
+    for Row(name, bytes, statuses, then) in rows {
         let mut stream = server.connect();
         let mut sender = stream.try_clone().unwrap();
         // It may be refused before it is all sent.
@@ -380,7 +436,7 @@ fn who_is_still_sending_gets_an_answer() {
         ..patient()
     };
     let server = Server::start(1, limits);
-    let post = "POST /-/reload HTTP/1.1\r\n";
+    let post = "POST /-/reload HTTP/1.1\r\nHost: a\r\n";
     let chunk = format!("1000\r\n{}\r\n", "a".repeat(4096));
     for (head, status, more) in [
         ("Content-Length: 10000000000\r\n\r\n", 403, &*chunk),
@@ -565,7 +621,7 @@ fn a_thousand_idle_connections_keep_nobody_out() {
             0 => server.connect(),
             1 => server.sent("GET /metrics HTTP/1.1\r\nHo"),
             2 => server.sent(SCRAPE),
-            _ => server.sent("POST /-/reload HTTP/1.1\r\nContent-Length: 9\r\n\r\n"),
+            _ => server.sent("POST /-/reload HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"),
         })
         .collect();
     server.serves_well("1,000 idle connections");
@@ -583,9 +639,9 @@ fn scrapes_that_wait_do_not_pile_up() {
     };
     let server = Server::start(0, limits);
     let patient_scrape =
-        "GET /metrics HTTP/1.1\r\nX-Prometheus-Scrape-Timeout-Seconds: 1e300\r\n\r\n";
+        "GET /metrics HTTP/1.1\r\nHost: a\r\nX-Prometheus-Scrape-Timeout-Seconds: 1e300\r\n\r\n";
     let mut waiting: Vec<TcpStream> = (0..200).map(|_| server.sent(patient_scrape)).collect();
-    let mut healthy = server.sent("GET /-/healthy HTTP/1.1\r\n\r\n");
+    let mut healthy = server.sent("GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n");
     let start = Instant::now();
     assert_eq!(answer(&mut healthy, "healthy").0, 200);
     assert!(start.elapsed() < WELL);
