@@ -613,6 +613,50 @@ fn pages_that_nobody_reads_do_not_pile_up() {
 }
 
 #[test]
+fn busy_page_writer_delays_no_static_file() {
+    let server = Server::start(MANY, patient());
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let mut searching: Vec<TcpStream> = (0..30)
+        .map(|number| match number % 3 {
+            0 => server.sent(get("/?q=orders")),
+            1 => server.sent(get("/api/v1/integrations?limit=10000")),
+            _ => server.sent(get("/api/v1/scopes")),
+        })
+        .collect();
+    let start = Instant::now();
+    for path in [
+        "/page.css",
+        "/page.js",
+        "/api/v1/openapi.yaml",
+        "/-/healthy",
+        "/-/ready",
+    ] {
+        assert_eq!(answer(&mut server.sent(get(path)), path).0, 200);
+    }
+    assert!(start.elapsed() < WELL, "{:?}", start.elapsed());
+    server.serves_well("clients that search");
+    let mut answers: Vec<String> = Vec::new();
+    for stream in &mut searching {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answers.push(answer);
+    }
+    let with = |status: &str| {
+        answers
+            .iter()
+            .filter(|it| it[9..].starts_with(status))
+            .count()
+    };
+    let (written, refused) = (with("200"), with("503"));
+    // One is being written and eight wait, whatever comes meanwhile.
+    assert!(written >= 9 && refused >= 3, "{written} and {refused}");
+    assert_eq!(written + refused, 30);
+    for refusal in answers.iter().filter(|it| it[9..].starts_with("503")) {
+        assert!(refusal.contains("\r\nretry-after: 1\r\n"), "{refusal}");
+    }
+}
+
+#[test]
 fn a_thousand_idle_connections_keep_nobody_out() {
     let server = Server::start(1, patient());
     let mut kept = server.sent(SCRAPE);

@@ -7,7 +7,7 @@ use super::scrapes::{Content, Scrapes};
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::exposition::own::Own;
-use crate::site::{self, Site};
+use crate::site::{self, Site, Unwritten};
 use hyper::body::Incoming;
 use hyper::header::{
     ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
@@ -190,11 +190,15 @@ impl Routes {
             gzip,
             telemetry_path: self.telemetry_path.clone(),
         };
-        let Some(answer) = self.site.answer(&self.board, &self.clock, asked).await else {
-            return plain(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "The page could not be written; the log says why.\n",
-            );
+        let answer = match self.site.answer(&self.board, &self.clock, asked).await {
+            Ok(answer) => answer,
+            Err(Unwritten::Busy) => return busy("Too many pages wait to be written.\n"),
+            Err(Unwritten::Failed) => {
+                return plain(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "The page could not be written; the log says why.\n",
+                );
+            }
         };
         let content = self.scrapes.admitted(answer.content);
         let mut response = response(StatusCode::OK, path.content_type, content);
