@@ -145,7 +145,9 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         }) => permissions(config, written, show_external_id).await,
         Some(Command::Health { url, ca_file }) => client::check(&url, ca_file.as_deref())
             .await
-            .map_err(|unhealthy| Failure::run(format!("asking {url}"), unhealthy)),
+            .map_err(|unhealthy| {
+                Failure::run(format!("asking {}", client::redacted(&url)), unhealthy)
+            }),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod client;
 mod connections;
 pub mod door;
 mod frames;
+mod hash_queue;
 pub mod listen;
 pub mod negotiate;
 mod pace;
@@ -24,11 +25,11 @@ use crate::heartbeat::{Heartbeat, Pulse};
 use connections::{Connections, Place};
 use frames::Watched;
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use listen::{Listener, Socket};
 use pace::{Pace, Paced};
@@ -37,6 +38,7 @@ use scrapes::Content;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,8 +109,12 @@ impl Default for Limits {
 
 /// Answers a request.
 pub trait Handler: Send + Sync + 'static {
-    /// The answer, whatever the request.
-    fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response<Content>> + Send;
+    /// The answer, whatever the request, to a client at `peer`; none over a Unix socket.
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: Option<IpAddr>,
+    ) -> impl Future<Output = Response<Content>> + Send;
 
     /// What connections over TCP that come from now on speak; plain HTTP if `None`.
     fn tls(&self) -> Option<Arc<ServerConfig>> {
@@ -214,11 +220,12 @@ async fn connection(socket: Socket, place: Place, server: Arc<Server<impl Handle
     let pace = Pace::new(Arc::clone(&place), Arc::clone(&server.limits));
     // Who is behind a Unix socket is a proxy on this machine, which speaks TLS itself.
     let tls = server.handler.tls().filter(|_| !socket.is_unix());
+    let peer = socket.peer().map(|peer| peer.ip());
     let socket = Paced::new(socket, Arc::clone(&pace));
     tokio::select! {
         biased;
         // Whatever a client does wrong ends its own connection and is nobody else's concern.
-        () = talk(socket, tls, Arc::clone(&pace), &server, stop) => {}
+        () = talk(socket, tls, Arc::clone(&pace), &server, peer, stop) => {}
         // A client that keeps the connection busy must not use up what tokio lets a task do in one go: both would never be looked at.
         () = unconstrained(pace.overdue()) => {}
         () = unconstrained(place.evicted()) => {}
@@ -230,20 +237,23 @@ async fn talk(
     tls: Option<Arc<ServerConfig>>,
     pace: Arc<Pace>,
     server: &Server<impl Handler>,
+    peer: Option<IpAddr>,
     stop: impl Future<Output = ()>,
 ) {
     let handler = &server.handler;
     let mut stop = pin!(stop);
     let Some(tls) = tls else {
-        return talk_http1(socket, pace, handler, stop).await;
+        return talk_http1(socket, pace, handler, peer, stop).await;
     };
     let accepted = tokio::select! {
         accepted = tls::accept(socket, tls, &server.refusals) => accepted,
         () = &mut stop => None,
     };
     match accepted {
-        Some(stream) if tls::is_http2(&stream) => talk_http2(stream, pace, handler, stop).await,
-        Some(stream) => talk_http1(stream, pace, handler, stop).await,
+        Some(stream) if tls::is_http2(&stream) => {
+            talk_http2(stream, pace, handler, peer, stop).await;
+        }
+        Some(stream) => talk_http1(stream, pace, handler, peer, stop).await,
         None => {}
     }
 }
@@ -252,14 +262,21 @@ async fn talk_http1(
     io: impl AsyncRead + AsyncWrite + Unpin,
     pace: Arc<Pace>,
     handler: &Arc<impl Handler>,
+    peer: Option<IpAddr>,
     stop: impl Future<Output = ()>,
 ) {
     let service = service_fn(|request: Request<Incoming>| {
-        let unread = !request.body().is_end_stream();
+        let is_valid = has_valid_host(&request);
+        // Behind a request that is not understood nothing is read either.
+        let unread = !is_valid || !request.body().is_end_stream();
         pace.request(unread);
         let (handler, pace) = (Arc::clone(handler), Arc::clone(&pace));
         async move {
-            let mut response = handler.handle(request).await;
+            let mut response = if is_valid {
+                handler.handle(request, peer).await
+            } else {
+                bad_host()
+            };
             if unread {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
@@ -279,10 +296,33 @@ async fn talk_http1(
     until_stopped(connection, drain, &pace, stop).await;
 }
 
+/// As RFC 9112 (section 3.2) asks of HTTP/1.1: exactly one, which may be empty. Go's servers take these characters.
+fn has_valid_host(request: &Request<Incoming>) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host
+            .as_bytes()
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=[]_~".contains(byte)),
+        (None, _) => request.version() < Version::HTTP_11,
+        (Some(_), Some(_)) => false,
+    }
+}
+
+fn bad_host() -> Response<Content> {
+    let text = "Bad request: exactly one valid Host header is needed.\n";
+    let mut response = Response::new(Content::from(text.to_owned()));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    response
+}
+
 async fn talk_http2(
     io: impl AsyncRead + AsyncWrite + Unpin,
     pace: Arc<Pace>,
     handler: &Arc<impl Handler>,
+    peer: Option<IpAddr>,
     stop: impl Future<Output = ()>,
 ) {
     pace.speaks_http2();
@@ -296,7 +336,7 @@ async fn talk_http2(
                 *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
                 response
             } else {
-                handler.handle(request).await
+                handler.handle(request, peer).await
             };
             // The server of HTTP/1.1 leaves it out by itself.
             let sent = |content| if is_head { Content::default() } else { content };

@@ -1,5 +1,6 @@
 //! The paths of the page for people and of the API: what is answered there, with which headers. Writing takes a thread of its own, one
-//! at a time, so that however many ask, scrapes and polls keep theirs.
+//! at a time, so that however many ask, scrapes and polls keep theirs; a few requests wait for it, more are refused. Files that never
+//! change wait for nobody.
 
 use crate::api::{self, NoAnswer};
 use crate::board::Board;
@@ -9,6 +10,9 @@ use crate::page::{self, POLICY, View};
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+
+/// A page of 10,000 integrations takes some 0.3 s: the last of them is there before a reader gives up.
+const MAX_WAITING: usize = 8;
 
 /// Where something is.
 #[derive(Debug)]
@@ -97,7 +101,7 @@ pub static PATHS: [Path; 6] = [
         "/",
         What::Page,
         "text/html; charset=utf-8",
-        &[200, 400, 405, 500],
+        &[200, 400, 405, 500, 503],
     ),
     path(
         "/page.css",
@@ -115,9 +119,14 @@ pub static PATHS: [Path; 6] = [
         "/api/v1/integrations",
         What::Integrations,
         JSON,
-        &[200, 400, 405, 500],
+        &[200, 400, 405, 500, 503],
     ),
-    path("/api/v1/scopes", What::Scopes, JSON, &[200, 400, 405, 500]),
+    path(
+        "/api/v1/scopes",
+        What::Scopes,
+        JSON,
+        &[200, 400, 405, 500, 503],
+    ),
     path(
         "/api/v1/openapi.yaml",
         What::OpenApi,
@@ -135,12 +144,14 @@ pub fn find(path: &str) -> Option<&'static Path> {
 #[derive(Debug)]
 pub struct Site {
     writing: Arc<Semaphore>,
+    waiting: Semaphore,
 }
 
 impl Default for Site {
     fn default() -> Self {
         Self {
             writing: Arc::new(Semaphore::new(1)),
+            waiting: Semaphore::new(MAX_WAITING),
         }
     }
 }
@@ -162,25 +173,47 @@ pub struct Answer {
     pub refused: bool,
 }
 
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwritten {
+    /// Too many requests wait for theirs.
+    Busy,
+    /// The log says why.
+    Failed,
+}
+
 impl Site {
-    /// What is at that path at this moment; none if it could not be written, which the log tells.
-    pub async fn answer(&self, board: &Arc<Board>, clock: &Clock, asked: Asked) -> Option<Answer> {
-        let (board, clock) = (Arc::clone(board), clock.clone());
-        let place = Arc::clone(&self.writing).acquire_owned().await.ok()?;
-        let writing = tokio::task::spawn_blocking(move || {
-            // Until it is written, also where the client goes meanwhile.
-            let _place = place;
-            write(&board, &clock, &asked)
-        });
-        match writing.await {
-            Ok(Ok(answer)) => Some(answer),
-            Ok(Err(error)) => {
-                tracing::error!(error, "an answer could not be written");
-                None
+    /// Returns what is at that path at this moment.
+    ///
+    /// # Errors
+    /// If too many requests wait, or if it could not be written.
+    pub async fn answer(
+        &self,
+        board: &Arc<Board>,
+        clock: &Clock,
+        asked: Asked,
+    ) -> Result<Answer, Unwritten> {
+        let written = match asked.path.what {
+            What::Style | What::Script | What::OpenApi => write(board, clock, &asked),
+            What::Page | What::Integrations | What::Scopes => {
+                let (board, clock) = (Arc::clone(board), clock.clone());
+                let waiting = self.waiting.try_acquire().map_err(|_| Unwritten::Busy)?;
+                let place = Arc::clone(&self.writing).acquire_owned().await;
+                let place = place.map_err(|_| Unwritten::Failed)?;
+                drop(waiting);
+                let writing = tokio::task::spawn_blocking(move || {
+                    // Until it is written, also where the client goes meanwhile.
+                    let _place = place;
+                    write(&board, &clock, &asked)
+                });
+                // The log has the panic.
+                writing.await.map_err(|_| Unwritten::Failed)?
             }
-            // The log has the panic.
-            Err(_) => None,
-        }
+        };
+        written.map_err(|error| {
+            tracing::error!(error, "an answer could not be written");
+            Unwritten::Failed
+        })
     }
 }
 

@@ -9,6 +9,7 @@
 
 use std::fs;
 use std::future::pending;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -133,7 +134,11 @@ fn passes(heartbeat: &Heartbeat, within: Duration) -> bool {
 struct Nobody;
 
 impl Handler for Nobody {
-    async fn handle(&self, _request: Request<Incoming>) -> Response<Content> {
+    async fn handle(
+        &self,
+        _request: Request<Incoming>,
+        _peer: Option<IpAddr>,
+    ) -> Response<Content> {
         pending().await
     }
 }

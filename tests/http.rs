@@ -351,10 +351,66 @@ fn rows() -> Vec<Row> {
     ]
 }
 
+/// RFC 9112, section 3.2.
+fn host_rows() -> Vec<Row> {
+    let get =
+        |version: &str, hosts: &str| format!("GET /metrics {version}\r\n{hosts}\r\n").into_bytes();
+    let row = |name, hosts: &str, status, then| Row(name, get("HTTP/1.1", hosts), status, then);
+    vec![
+        row("no host", "", &[400], Closed),
+        row("an empty host", "Host:\r\n", &[200], Kept),
+        row(
+            "a host with a port",
+            "host: a.b-c_d:10058\r\n",
+            &[200],
+            Kept,
+        ),
+        row("a zone", "Host: [fe80::1%25eth0]:1\r\n", &[200], Kept),
+        row("two hosts", "Host: a\r\nHost: b\r\n", &[400], Closed),
+        row("a host twice", "Host: a\r\nHost: a\r\n", &[400], Closed),
+        row("a host with a space", "Host: a b\r\n", &[400], Closed),
+        row("a host with a path", "Host: a/b\r\n", &[400], Closed),
+        row("a host with a user", "Host: b@a\r\n", &[400], Closed),
+        row("a host beyond ASCII", "Host: ä\r\n", &[400], Closed),
+        Row(
+            "two hosts of HTTP/1.0",
+            get("HTTP/1.0", "Host: a\r\nHost: a\r\n"),
+            &[400],
+            Closed,
+        ),
+        Row(
+            "a whole URL without a host",
+            b"GET http://a/metrics HTTP/1.1\r\n\r\n".to_vec(),
+            &[400],
+            Closed,
+        ),
+        Row(
+            "no host, with a body and a request behind it",
+            [
+                get("HTTP/1.1", "Content-Length: 2\r\n"),
+                b"{}".to_vec(),
+                get("HTTP/1.1", "Host: a\r\n"),
+            ]
+            .concat(),
+            &[400],
+            Closed,
+        ),
+    ]
+}
+
 #[test]
 fn odd_requests() {
+    answers_as_expected(rows());
+}
+
+#[test]
+fn request_without_one_valid_host_gets_400() {
+    answers_as_expected(host_rows());
+}
+
+fn answers_as_expected(rows: Vec<Row>) {
     let server = Server::start(1, patient());
-    for Row(name, bytes, statuses, then) in rows() {
+    for Row(name, bytes, statuses, then) in rows {
         let mut stream = server.connect();
         let mut sender = stream.try_clone().unwrap();
         // It may be refused before it is all sent.
@@ -380,7 +436,7 @@ fn who_is_still_sending_gets_an_answer() {
         ..patient()
     };
     let server = Server::start(1, limits);
-    let post = "POST /-/reload HTTP/1.1\r\n";
+    let post = "POST /-/reload HTTP/1.1\r\nHost: a\r\n";
     let chunk = format!("1000\r\n{}\r\n", "a".repeat(4096));
     for (head, status, more) in [
         ("Content-Length: 10000000000\r\n\r\n", 403, &*chunk),
@@ -557,6 +613,50 @@ fn pages_that_nobody_reads_do_not_pile_up() {
 }
 
 #[test]
+fn busy_page_writer_delays_no_static_file() {
+    let server = Server::start(MANY, patient());
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let mut searching: Vec<TcpStream> = (0..30)
+        .map(|number| match number % 3 {
+            0 => server.sent(get("/?q=orders")),
+            1 => server.sent(get("/api/v1/integrations?limit=10000")),
+            _ => server.sent(get("/api/v1/scopes")),
+        })
+        .collect();
+    let start = Instant::now();
+    for path in [
+        "/page.css",
+        "/page.js",
+        "/api/v1/openapi.yaml",
+        "/-/healthy",
+        "/-/ready",
+    ] {
+        assert_eq!(answer(&mut server.sent(get(path)), path).0, 200);
+    }
+    assert!(start.elapsed() < WELL, "{:?}", start.elapsed());
+    server.serves_well("clients that search");
+    let mut answers: Vec<String> = Vec::new();
+    for stream in &mut searching {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answers.push(answer);
+    }
+    let with = |status: &str| {
+        answers
+            .iter()
+            .filter(|it| it[9..].starts_with(status))
+            .count()
+    };
+    let (written, refused) = (with("200"), with("503"));
+    // One is being written and eight wait, whatever comes meanwhile.
+    assert!(written >= 9 && refused >= 3, "{written} and {refused}");
+    assert_eq!(written + refused, 30);
+    for refusal in answers.iter().filter(|it| it[9..].starts_with("503")) {
+        assert!(refusal.contains("\r\nretry-after: 1\r\n"), "{refusal}");
+    }
+}
+
+#[test]
 fn a_thousand_idle_connections_keep_nobody_out() {
     let server = Server::start(1, patient());
     let mut kept = server.sent(SCRAPE);
@@ -565,7 +665,7 @@ fn a_thousand_idle_connections_keep_nobody_out() {
             0 => server.connect(),
             1 => server.sent("GET /metrics HTTP/1.1\r\nHo"),
             2 => server.sent(SCRAPE),
-            _ => server.sent("POST /-/reload HTTP/1.1\r\nContent-Length: 9\r\n\r\n"),
+            _ => server.sent("POST /-/reload HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"),
         })
         .collect();
     server.serves_well("1,000 idle connections");
@@ -583,9 +683,9 @@ fn scrapes_that_wait_do_not_pile_up() {
     };
     let server = Server::start(0, limits);
     let patient_scrape =
-        "GET /metrics HTTP/1.1\r\nX-Prometheus-Scrape-Timeout-Seconds: 1e300\r\n\r\n";
+        "GET /metrics HTTP/1.1\r\nHost: a\r\nX-Prometheus-Scrape-Timeout-Seconds: 1e300\r\n\r\n";
     let mut waiting: Vec<TcpStream> = (0..200).map(|_| server.sent(patient_scrape)).collect();
-    let mut healthy = server.sent("GET /-/healthy HTTP/1.1\r\n\r\n");
+    let mut healthy = server.sent("GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n");
     let start = Instant::now();
     assert_eq!(answer(&mut healthy, "healthy").0, 200);
     assert!(start.elapsed() < WELL);

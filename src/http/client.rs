@@ -2,12 +2,15 @@
 
 use crate::config::web::MAX_PEM_BYTES;
 use crate::files::{self, FileWorker};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::HOST;
+use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
@@ -45,7 +48,8 @@ impl fmt::Display for Unhealthy {
         match self {
             Self::Url(url) => write!(
                 f,
-                "`{url}` cannot be asked; allowed: http://host:port/path, https://host:port/path or unix:/path"
+                "`{url}` cannot be asked; allowed: http://host:port/path, https://host:port/path or unix:/path; \
+                before the host may stand user:password@, percent-encoded"
             ),
             Self::Authorities(why) => f.write_str(why),
             Self::NoAnswer(why) => write!(f, "no answer: {why}"),
@@ -70,17 +74,23 @@ enum Target {
 /// # Errors
 /// Says why it is not.
 pub async fn check(url: &str, ca_file: Option<&Path>) -> Result<(), Unhealthy> {
-    let bad = || Unhealthy::Url(url.to_owned());
-    let (target, host, path) = if let Some(socket) = url.strip_prefix("unix:") {
+    let bad = || Unhealthy::Url(redacted(url));
+    let (target, host, path, userinfo) = if let Some(socket) = url.strip_prefix("unix:") {
         if !socket.starts_with('/') {
             return Err(bad());
         }
         let target = Target::Unix(PathBuf::from(socket));
-        (target, "localhost".to_owned(), HEALTHY.to_owned())
+        (target, "localhost".to_owned(), HEALTHY.to_owned(), None)
     } else {
         let uri: Uri = url.parse().map_err(|_| bad())?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(bad());
+        };
+        let (userinfo, host_and_port) = match authority.as_str().rsplit_once('@') {
+            Some((userinfo, host)) => (Some(userinfo.to_owned()), host),
+            // A password with a slash, for one, ends the host too early.
+            None if url.contains('@') => return Err(bad()),
+            None => (None, authority.as_str()),
         };
         let host = authority.host();
         let address = |port| format!("{host}:{}", authority.port_u16().unwrap_or(port));
@@ -100,12 +110,13 @@ pub async fn check(url: &str, ca_file: Option<&Path>) -> Result<(), Unhealthy> {
             _ => return Err(bad()),
         };
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        (target, authority.to_string(), path.to_owned())
+        (target, host_and_port.to_owned(), path.to_owned(), userinfo)
     };
-    let request = Request::get(path)
-        .header(HOST, host)
-        .body(Empty::<Bytes>::new())
-        .map_err(|_| bad())?;
+    let mut request = Request::get(path).header(HOST, host);
+    if let Some(userinfo) = userinfo {
+        request = request.header(AUTHORIZATION, basic(&userinfo).ok_or_else(bad)?);
+    }
+    let request = request.body(Empty::<Bytes>::new()).map_err(|_| bad())?;
     let status = tokio::time::timeout(PATIENCE, target.ask(request))
         .await
         .unwrap_or_else(|_| Err(format!("it took longer than {} s", PATIENCE.as_secs())))
@@ -115,6 +126,29 @@ pub async fn check(url: &str, ca_file: Option<&Path>) -> Result<(), Unhealthy> {
     } else {
         Err(Unhealthy::Status(status))
     }
+}
+
+/// The URL without a user and a password, whatever is wrong with it.
+pub fn redacted(url: &str) -> String {
+    match url.rsplit_once('@') {
+        Some((before, host)) if !url.starts_with("unix:") => match before.split_once("://") {
+            Some((scheme @ ("http" | "https"), _)) => format!("{scheme}://***@{host}"),
+            _ => format!("***@{host}"),
+        },
+        _ => url.to_owned(),
+    }
+}
+
+fn basic(userinfo: &str) -> Option<HeaderValue> {
+    let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
+    let credentials: Vec<u8> = percent_decode_str(user)
+        .chain([b':'])
+        .chain(percent_decode_str(password))
+        .collect();
+    let encoded = BASE64_STANDARD.encode(credentials);
+    let mut value = HeaderValue::try_from(format!("Basic {encoded}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 impl Target {

@@ -8,6 +8,7 @@ use crate::config::{Mistakes, mistake_of_file};
 use crate::files::FileWorker;
 use aws_lc_rs::error::Unspecified;
 use hyper::header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -95,8 +96,13 @@ impl Door {
         self.current().config.tls.clone()
     }
 
-    /// Why a request with these headers is not to be answered, if it is not.
-    pub async fn refuses(&self, headers: &HeaderMap, is_probe: bool) -> Option<Refusal> {
+    /// Why a request with these headers from `peer` is not to be answered, if it is not.
+    pub async fn refuses(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<IpAddr>,
+        is_probe: bool,
+    ) -> Option<Refusal> {
         if is_probe && self.probes_pass {
             return None;
         }
@@ -108,7 +114,7 @@ impl Door {
         if users.is_empty() {
             return None;
         }
-        match self.passwords.check(users, headers).await {
+        match self.passwords.check(users, headers, peer).await {
             Verdict::Known => None,
             Verdict::Unknown => Some(Refusal::Unauthorized),
             Verdict::Busy => Some(Refusal::Busy),

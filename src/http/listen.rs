@@ -25,7 +25,7 @@ pub enum Address {
     /// On every address of the machine.
     Port(u16),
     Ip(SocketAddr),
-    /// A name, which is looked up when the socket is bound, and a port.
+    /// A name or an IPv6 address with a zone, which is looked up when the socket is bound, and a port.
     Name(String, u16),
     Unix(PathBuf),
 }
@@ -64,22 +64,43 @@ impl FromStr for Address {
                 Err(bad("names no absolute path"))
             };
         }
+        if let Some((scheme, _)) = address.split_once("://") {
+            return Err(bad(if scheme == "vsock" {
+                "is a vsock address, which is not supported"
+            } else {
+                "is a URL, and an address has no scheme"
+            }));
+        }
         let (host, port) = address.rsplit_once(':').ok_or(bad("has no port"))?;
         let port = port
             .parse()
             .map_err(|_| bad("has no port from 0 to 65535 behind its last colon"))?;
+        let in_brackets = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        if let Some(v6) = in_brackets.filter(|host| host.contains(':')) {
+            let (ip, zone) = v6
+                .split_once('%')
+                .map_or((v6, None), |(ip, zone)| (ip, Some(zone)));
+            let ip: Ipv6Addr = ip
+                .parse()
+                .map_err(|_| bad("has no IPv6 address in its brackets"))?;
+            return Ok(match zone {
+                // The system finds out which interface that is.
+                Some(_) if ip.is_unicast_link_local() => Self::Name(v6.to_owned(), port),
+                // To every other address a zone means nothing.
+                _ => Self::Ip((ip, port).into()),
+            });
+        }
+        // As Go reads them, brackets may stand around any host.
+        let host = in_brackets.unwrap_or(host);
         if host.is_empty() {
             return Ok(Self::Port(port));
         }
-        if let Some(v6) = host.strip_prefix('[') {
-            let v6: Ipv6Addr = v6
-                .strip_suffix(']')
-                .and_then(|v6| v6.parse().ok())
-                .ok_or(bad("has no IPv6 address in its brackets"))?;
-            return Ok(Self::Ip((v6, port).into()));
-        }
         if host.contains(':') {
-            return Err(bad("is an IPv6 address without its brackets"));
+            return Err(bad(
+                "has more than one colon, and an IPv6 address must stand in brackets",
+            ));
         }
         if let Ok(v4) = host.parse::<Ipv4Addr>() {
             return Ok(Self::Ip((v4, port).into()));
@@ -99,6 +120,7 @@ impl fmt::Display for Address {
         match self {
             Self::Port(port) => write!(f, ":{port}"),
             Self::Ip(address) => write!(f, "{address}"),
+            Self::Name(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Name(host, port) => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }

@@ -1,6 +1,7 @@
 //! Who a request is from, by its password. Checking one takes a tenth of a second of a core or more, on purpose: so one is checked
-//! at a time, beside everything else, and those that were right are remembered.
+//! at a time, beside everything else and fairly between clients, and those that were right are remembered.
 
+use super::hash_queue::HashQueue;
 use crate::config::web::PasswordHash;
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::{hmac, rand};
@@ -8,11 +9,9 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::Semaphore;
 
-/// More wait in vain: the last of them would wait longer than any scraper does.
-const MOST_WAITING: usize = 64;
 /// A user has one password, but bcrypt takes whatever is alike in the first 72 bytes.
 const MOST_ACCEPTED: usize = 1_000;
 
@@ -22,9 +21,7 @@ pub struct Passwords {
     /// Of this process alone, so that nobody can tell what is remembered.
     key: hmac::Key,
     accepted: Arc<Mutex<VecDeque<Vec<u8>>>>,
-    /// One is checked at a time.
-    turn: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
+    queue: Arc<HashQueue>,
 }
 
 /// What is known of who asks.
@@ -51,16 +48,16 @@ impl Passwords {
         Ok(Self {
             key,
             accepted: Arc::default(),
-            turn: Arc::new(Semaphore::new(1)),
-            waiting: Arc::new(Semaphore::new(MOST_WAITING)),
+            queue: Arc::default(),
         })
     }
 
-    /// Who asks with these headers is one of `users`, of whom there are some.
+    /// Who asks with these headers, from `peer`, is one of `users`, of whom there are some.
     pub async fn check(
         &self,
         users: &BTreeMap<String, PasswordHash>,
         headers: &HeaderMap,
+        peer: Option<IpAddr>,
     ) -> Verdict {
         let Some(Credentials { user, password }) = credentials(headers) else {
             return Verdict::Unknown;
@@ -77,10 +74,7 @@ impl Passwords {
         if known.is_some() && lock(&self.accepted).contains(&key) {
             return Verdict::Known;
         }
-        let Ok(_waiting) = Arc::clone(&self.waiting).try_acquire_owned() else {
-            return Verdict::Busy;
-        };
-        let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else {
+        let Some(turn) = self.queue.turn(peer).await else {
             return Verdict::Busy;
         };
         let (hash, is_known) = (hash.clone(), known.is_some());

@@ -7,14 +7,15 @@ use super::scrapes::{Content, Scrapes};
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::exposition::own::Own;
-use crate::site::{self, Site};
+use crate::site::{self, Site, Unwritten};
 use hyper::body::Incoming;
 use hyper::header::{
     ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-    VARY, WWW_AUTHENTICATE,
+    RETRY_AFTER, VARY, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use rustls::ServerConfig;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -189,11 +190,15 @@ impl Routes {
             gzip,
             telemetry_path: self.telemetry_path.clone(),
         };
-        let Some(answer) = self.site.answer(&self.board, &self.clock, asked).await else {
-            return plain(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "The page could not be written; the log says why.\n",
-            );
+        let answer = match self.site.answer(&self.board, &self.clock, asked).await {
+            Ok(answer) => answer,
+            Err(Unwritten::Busy) => return busy("Too many pages wait to be written.\n"),
+            Err(Unwritten::Failed) => {
+                return plain(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "The page could not be written; the log says why.\n",
+                );
+            }
         };
         let content = self.scrapes.admitted(answer.content);
         let mut response = response(StatusCode::OK, path.content_type, content);
@@ -241,12 +246,12 @@ impl Routes {
 }
 
 impl Handler for Routes {
-    async fn handle(&self, request: Request<Incoming>) -> Response<Content> {
+    async fn handle(&self, request: Request<Incoming>, peer: Option<IpAddr>) -> Response<Content> {
         let (route, path) = self.route(request.uri().path());
         let refusal = match &self.door {
             Some(door) => {
                 let is_probe = matches!(route, Route::Healthy | Route::Ready);
-                door.refuses(request.headers(), is_probe).await
+                door.refuses(request.headers(), peer, is_probe).await
             }
             None => None,
         };
@@ -281,11 +286,16 @@ fn refused(refusal: Refusal) -> Response<Content> {
             response.headers_mut().insert(WWW_AUTHENTICATE, basic);
             response
         }
-        Refusal::Busy => plain(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "Too many passwords wait to be checked.\n",
-        ),
+        Refusal::Busy => busy("Too many passwords wait to be checked.\n"),
     }
+}
+
+/// A queue is full, which is over in a moment.
+fn busy(text: &str) -> Response<Content> {
+    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, text);
+    let seconds = HeaderValue::from_static("1");
+    response.headers_mut().insert(RETRY_AFTER, seconds);
+    response
 }
 
 /// How long a scrape may wait for the first polls, by what the scraper says of its own patience.

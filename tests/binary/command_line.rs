@@ -1,6 +1,7 @@
 //! Commands, flags and exit codes.
 
 use std::fs::{self, Permissions};
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
@@ -96,7 +97,17 @@ fn wrong_usage_exits_with_2() {
         (&["--web.listen-address=unix:"], "unix:"),
         (&["--web.listen-address=unix:relative"], "unix:relative"),
         (&["--web.listen-address=unix:@abstract"], "unix:@abstract"),
-        (&["--web.listen-address=::1:0"], "::1:0"),
+        (&["--web.listen-address=::1:0"], "must stand in brackets"),
+        (&["--web.listen-address=[::1"], "[::1"),
+        (&["--web.listen-address=[::1]"], "[::1]"),
+        (&["--web.listen-address=[:]:0"], "no IPv6 address"),
+        (&["--web.listen-address=[a b]:0"], "no host name"),
+        (&["--web.listen-address=http://127.0.0.1:0"], "is a URL"),
+        (&["--web.listen-address=https://localhost"], "is a URL"),
+        (
+            &["--web.listen-address=vsock://:10058"],
+            "is a vsock address, which is not supported",
+        ),
         (
             &["simulate", "--listen-address=x"],
             "allowed: an IP address",
@@ -465,6 +476,60 @@ fn health_asks_the_exporter() {
     );
     for bad in ["", "nonsense", "http://", "http://[::1", "ftp://127.0.0.1/"] {
         assert_ne!(health(bad.to_owned()), Some(0), "{bad}");
+    }
+}
+
+#[test]
+fn health_sends_the_password_and_never_prints_it() {
+    let setup = Setup::bare();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = server.local_addr().unwrap();
+    let asked = std::thread::spawn(move || {
+        let (mut client, _) = server.accept().unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        client
+            .write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
+        String::from_utf8(head).unwrap()
+    });
+    let never_printed = |url: &str| {
+        let ended = setup.run(&["health", &format!("--url={url}")]);
+        assert_eq!(ended.code, Some(1), "{url}");
+        let all = ended.stdout + &ended.stderr;
+        assert!(!all.is_empty() && !all.contains("SEC"), "{url}: {all}");
+        all
+    };
+    let told = never_printed(&format!("http://bob:SEC%3aRET%40@{addr}/-/healthy"));
+    assert!(told.contains("401"), "{told}");
+    let head = asked.join().unwrap().to_ascii_lowercase();
+    assert!(head.contains(&format!("host: {addr}\r\n")), "{head}");
+    // `bob:SEC:RET@`
+    let basic = "authorization: basic ym9iolnfqzpsrvra\r\n";
+    assert!(head.contains(basic), "{head}");
+    // Nobody listens there any more.
+    let told = never_printed(&format!("http://bob:SECRET@{addr}/-/healthy"));
+    assert!(told.contains(&format!("connecting to {addr}")), "{told}");
+    for bad in [
+        "http://bob:SEC^RET@127.0.0.1:1/",
+        "http://bob:SEC RET@127.0.0.1:1/",
+        "http://bob:SEC/RET@127.0.0.1:1/",
+        "http://bob:SEC#RET@127.0.0.1:1/",
+        "http://bob:SEC?RET@127.0.0.1:1/",
+        "http://bob:SEC@RET@127.0.0.1:1/",
+        "http://bob:SECRET@",
+        "http://bob:SECRET@[::1/",
+        "ftp://bob:SECRET@127.0.0.1:1/",
+        "bob:SECRET@127.0.0.1:1",
+        "//bob:SECRET@127.0.0.1:1",
+        "http:/bob:SECRET@127.0.0.1:1/",
+        "https://bob:SECRET@127.0.0.1:1/",
+    ] {
+        never_printed(bad);
     }
 }
 

@@ -79,6 +79,32 @@ fn two_addresses_and_ipv6() {
 }
 
 #[test]
+fn hosts_in_brackets_are_bound_as_go_binds_them() {
+    let sim = simulator(World::generated(1));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    let mut hosts = vec![("[localhost]", "127.0.0.1:"), ("[127.0.0.1]", "127.0.0.1:")];
+    // Not every machine has IPv6.
+    if TcpListener::bind("[::1]:0").is_ok() {
+        hosts.push(("[::1%lo]", "[::1]:"));
+        hosts.push(("[::1%nowhere]", "[::1]:"));
+    }
+    for (host, bound) in hosts {
+        let process = setup.start(&[&format!("--web.listen-address={host}:0")]);
+        let address = process.addresses(1).remove(0);
+        assert!(address.starts_with(bound), "{host}: {address}");
+        assert_eq!(request(&address, "GET", "/metrics", "").status, 200);
+    }
+    // A link-local address is looked up with its interface, and the error names both.
+    let ended = setup.run(&["--web.listen-address=[fe80::1%nowhere]:0"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("[fe80::1%nowhere]:0"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
 fn a_unix_socket_is_removed_at_the_stop_and_replaced_when_stale() {
     let sim = simulator(World::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);

@@ -385,4 +385,13 @@ fn health_where_clients_need_certificates_and_passwords() {
     }
     let ended = setup.run(&["health", &over_socket]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let web = format!("{TLS}basic_auth_users:\n{}", user("alice"));
+    let setup = setup.file("passwords.yml", &web);
+    let daemon = setup.daemon(&["--web.config.file=passwords.yml"]);
+    for (password, code) in [("secret", 0), ("%73ecret", 0), ("wrong", 1)] {
+        let url = format!("--url=https://alice:{password}@{}/-/healthy", daemon.addr);
+        let ended = setup.run(&["health", &url]);
+        assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+        assert!(!ended.stderr.contains(password), "{}", ended.stderr);
+    }
 }

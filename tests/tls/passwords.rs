@@ -3,8 +3,12 @@
 use crate::server::{Client, Server, TLS, WELL, is_closed, until};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use socket2::{Domain, Socket, Type};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -145,7 +149,7 @@ fn an_unknown_user_costs_what_a_wrong_password_costs() {
 fn passwords_that_are_checked_hold_up_nobody_who_is_known() {
     let server = Server::start(&users(&[("alice", "secret", 11)]));
     assert_eq!(get(&server, "/metrics", &basic("alice:secret")).0, 200);
-    let guesses: Vec<TcpStream> = (0..200)
+    let guesses: Vec<TcpStream> = (0..400)
         .map(|n| {
             let mut socket = server.socket();
             let headers = basic(format!("alice:{n}"));
@@ -166,9 +170,74 @@ fn passwords_that_are_checked_hold_up_nobody_who_is_known() {
         let row = "http_requests_total{path=\"/metrics\",code=\"503\"} ";
         let (_, count) = page.split_once(row).unwrap();
         let count: usize = count.lines().next().unwrap().parse().unwrap();
-        (100..=136).contains(&count)
+        (100..=144).contains(&count)
     });
     drop(guesses);
+}
+
+/// A client at `address` that tries one password after the other, on a connection each, until it is told to stop.
+fn guesser(
+    server: &Server,
+    address: Ipv4Addr,
+    shared: &Arc<(AtomicBool, AtomicUsize)>,
+) -> JoinHandle<()> {
+    let (server, shared) = (
+        server.addr.parse::<SocketAddr>().unwrap(),
+        Arc::clone(shared),
+    );
+    std::thread::spawn(move || {
+        let (is_over, answered) = &*shared;
+        let guess = |number: usize| -> io::Result<()> {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+            socket.bind(&SocketAddr::from((address, 0)).into())?;
+            socket.connect(&server.into())?;
+            let mut socket = TcpStream::from(socket);
+            let headers = basic(format!("alice:{address} {number}"));
+            let head =
+                format!("GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n");
+            socket.write_all(head.as_bytes())?;
+            socket.read_to_end(&mut Vec::new()).map(drop)
+        };
+        let mut number = 0;
+        while !is_over.load(Ordering::SeqCst) {
+            number += 1;
+            if guess(number).is_ok() {
+                answered.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    })
+}
+
+#[test]
+fn guesses_of_100_clients_keep_no_scraper_out() {
+    for (what, first, step) in [
+        ("of one address", [127, 0, 1, 1], 0),
+        ("of 100 addresses", [127, 0, 2, 1], 1),
+        ("of the scraper's address", [127, 0, 0, 1], 0),
+    ] {
+        let server = Server::start(&users(&[("alice", "secret", 6)]));
+        let shared: Arc<(AtomicBool, AtomicUsize)> = Arc::default();
+        let guessers: Vec<_> = (0..100)
+            .map(|number| {
+                let address = Ipv4Addr::from_bits(Ipv4Addr::from(first).to_bits() + step * number);
+                guesser(&server, address, &shared)
+            })
+            .collect();
+        until("guesses are answered", || {
+            shared.1.load(Ordering::SeqCst) > 20
+        });
+        let start = Instant::now();
+        let status = get(&server, "/metrics", &basic("alice:secret")).0;
+        let took = start.elapsed();
+        shared.0.store(true, Ordering::SeqCst);
+        // That closes their connections.
+        drop(server);
+        for guesser in guessers {
+            guesser.join().unwrap();
+        }
+        assert_eq!(status, 200, "guesses {what}");
+        assert!(took < Duration::from_secs(10), "guesses {what}: {took:?}");
+    }
 }
 
 #[test]

@@ -12,8 +12,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A bundle of all public CAs is a quarter of this size.
-const MAX_BUNDLE_BYTES: u64 = 1 << 20;
 const CA_VARIABLE: &str = "AWS_CA_BUNDLE";
 
 /// Proxies and CA bundles. The default is no proxy and the system's CA certificates.
