@@ -106,7 +106,7 @@ pub enum Command {
     },
     /// Ask a running exporter whether it is healthy. Exits with 0 if it is, else with 1.
     Health {
-        /// What to ask: http://host:port/path, https://host:port/path, or unix:/path for a Unix socket.
+        /// What to ask: http://host:port/path, https://host:port/path, or a Unix socket: unix:/socket (for /-/healthy) or unix:/socket:/path.
         #[arg(
             long = "url",
             value_name = "URL",
