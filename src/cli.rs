@@ -107,8 +107,8 @@ pub enum Command {
     },
     /// Ask a running exporter whether it is healthy. Exits with 0 if it is, else with 1.
     Health {
-        /// What to ask: http://host:port/path, https://host:port/path, or unix:/path for a Unix socket. With user:password@ before the
-        /// host it sends them as basic auth.
+        /// What to ask: http://host:port/path, https://host:port/path, or a Unix socket: unix:/socket (for /-/healthy) or unix:/socket:/path.
+        /// With user:password@ before the host it sends them as basic auth.
         #[arg(
             long = "url",
             value_name = "URL",

@@ -28,7 +28,7 @@ use tokio_rustls::TlsConnector;
 
 /// A health check that takes longer has failed, whatever would have come.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What is asked over a Unix socket, whose URL has no room for it.
+/// The path that is requested over a Unix socket if the URL names none.
 const HEALTHY: &str = "/-/healthy";
 
 /// Why a health check failed.
@@ -48,7 +48,7 @@ impl fmt::Display for Unhealthy {
         match self {
             Self::Url(url) => write!(
                 f,
-                "`{url}` cannot be asked; allowed: http://host:port/path, https://host:port/path or unix:/path; \
+                "`{url}` cannot be asked; allowed: http://host:port/path, https://host:port/path, unix:/socket or unix:/socket:/path; \
                 before the host may stand user:password@, percent-encoded"
             ),
             Self::Authorities(why) => f.write_str(why),
@@ -79,8 +79,13 @@ pub async fn check(url: &str, ca_file: Option<&Path>) -> Result<(), Unhealthy> {
         if !socket.starts_with('/') {
             return Err(bad());
         }
+        // As nginx writes it: the socket, a colon and the path.
+        let (socket, path) = match socket.split_once(":/") {
+            Some((socket, path)) => (socket, format!("/{path}")),
+            None => (socket, HEALTHY.to_owned()),
+        };
         let target = Target::Unix(PathBuf::from(socket));
-        (target, "localhost".to_owned(), HEALTHY.to_owned(), None)
+        (target, "localhost".to_owned(), path, None)
     } else {
         let uri: Uri = url.parse().map_err(|_| bad())?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {

@@ -93,6 +93,32 @@ fn a_scrape_is_answered_when_the_first_polls_have_ended() {
 }
 
 #[test]
+fn health_over_unix_requests_the_path_in_url() {
+    let sim = simulator(World::generated(1));
+    let delay = FaultKind::Delay(Duration::from_millis(1500));
+    sim.handle.push_fault(Fault::new(On::any(), delay));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    let socket = setup.path("socket").display().to_string();
+    let daemon = setup.daemon(&[&format!("--web.listen-address=unix:{socket}")]);
+    daemon.process.addresses(2);
+    let health = |path: &str| {
+        let ended = setup.run(&["health", &format!("--url=unix:{socket}{path}")]);
+        (ended.code, ended.stderr)
+    };
+    let (code, told) = health(":/-/ready");
+    assert_eq!(code, Some(1), "before the first poll has ended: {told}");
+    assert!(told.contains("503"), "{told}");
+    for path in ["", ":/-/healthy"] {
+        assert_eq!(health(path).0, Some(0), "{path}");
+    }
+    assert!(health(":/missing").1.contains("404"));
+    assert!(health(":/a b").1.contains("unix:/socket:/path"));
+    until("it is ready", SOON, || {
+        (health(":/-/ready").0 == Some(0)).then_some(())
+    });
+}
+
+#[test]
 fn one_scope_that_hangs_hides_no_other() {
     let sim = simulator(World::of(vec![integration("eu-west-1", "a", "ACTIVE")]));
     sim.handle

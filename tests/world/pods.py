@@ -5,6 +5,7 @@ Usage: pods.py IMAGE IMAGE_DESCRIPTION BINARY HELM KUBECTL PROMETHEUS WORK. It g
 """
 
 import glob
+import http.client
 import http.server
 import json
 import os
@@ -100,7 +101,7 @@ def started(what, pod, seconds=30):
     container = next(iter(pod.containers))
     check(f"{what}: starts", pod.until(container, "startupProbe", seconds))
     check(f"{what}: is ready", pod.until(container, "readinessProbe", seconds))
-    check(f"{what}: is alive", pod.probe(container, "livenessProbe") == 200)
+    check(f"{what}: is alive", pod.probe(container, "livenessProbe"))
     page = get(f"{EXPORTER}/metrics")[1]
     up = sample(page, "glue_integration_exporter_scope_up")
     return page, up
@@ -228,6 +229,49 @@ def identities():
         pod.end()
 
 
+def client_certificates():
+    """A pod whose clients need certificates, and passwords, gets ready all the same."""
+    directory = f"{WORK}/clients"
+    os.mkdir(directory)
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    of_the_ca = ["-CA", f"{directory}/ca.crt", "-CAkey", f"{directory}/ca.key", "-addext", "basicConstraints=critical,CA:FALSE"]
+    for name, more in ("ca", []), ("server", of_the_ca), ("client", of_the_ca):
+        command = [*made, "-keyout", f"{directory}/{name}.key", "-out", f"{directory}/{name}.crt", "-subj", f"/CN={name}", *more]
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    web = {"web-config.yml": "tls_server_config: {cert_file: server.crt, key_file: server.key, client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.crt}\n"
+                             "basic_auth_users: {prometheus: $2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi}\n"}
+    for name in "server.crt", "server.key", "ca.crt":
+        with open(f"{directory}/{name}", encoding="ascii") as file:
+            web[name] = file.read()
+    found = rendered(f"{CHART}/ci/client-certificates-values.yaml")
+    name, spec = next(workloads(found))
+    pod = Pod(WORK, name, spec, IMAGES, {**data(found), ("Secret", "glue-web"): web}, {"AWS_ENDPOINT_URL_GLUE": GLUE, **KEYS})
+    check("with client certificates: starts", pod.until("exporter", "startupProbe", 30))
+    check("with client certificates: is ready", pod.until("exporter", "readinessProbe", 30))
+    check("with client certificates: is alive", pod.probe("exporter", "livenessProbe"))
+
+    def scrape(certificate):
+        """The status; 0 if the exporter ends the connection."""
+        context = ssl.create_default_context(cafile=f"{directory}/ca.crt")
+        context.check_hostname = False
+        if certificate:
+            context.load_cert_chain(f"{directory}/client.crt", f"{directory}/client.key")
+        connection = http.client.HTTPSConnection("127.0.0.1", 10058, timeout=10, context=context)
+        try:
+            connection.request("GET", "/metrics")
+            return connection.getresponse().status
+        except OSError:
+            return 0
+
+    check("with client certificates: without one nobody scrapes", scrape(False) == 0)
+    check("with client certificates: with one it takes the password too", scrape(True) == 401)
+    # The socket that a killed exporter leaves in the pod's volume.
+    pod.restart("exporter")
+    check("with client certificates: is ready after a crash", pod.until("exporter", "readinessProbe", 30))
+    pod.end()
+    check("with client certificates: a pod that has ended is not ready", not pod.probe("exporter", "readinessProbe"))
+
+
 def sidecar():
     text = subprocess.run([KUBECTL, "kustomize", "deploy/kubernetes/sidecar"], check=True, stdout=subprocess.PIPE, text=True).stdout
     found = list(yaml.safe_load_all(text))
@@ -317,7 +361,7 @@ def main():
     with open(f"{WORK}/pods-simulator.log", "wb") as log:
         simulator = subprocess.Popen([BINARY, "simulate"], stdout=log, stderr=log)
     wait_for("the simulator listens", lambda: get(f"{GLUE}/")[0], 30)
-    for scenario in checks, default_pod, persistent_pod, shards, identities, roots, sidecar, task:
+    for scenario in checks, default_pod, persistent_pod, shards, identities, client_certificates, roots, sidecar, task:
         scenario()
     simulator.terminate()
     finish()

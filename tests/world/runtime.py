@@ -155,17 +155,19 @@ class Pod:
         return self.volumes.get(name) or self._directory(name)
 
     def probe(self, container, which):
-        """Asks as the kubelet would: the status."""
+        """Whether a probe succeeds, which runs as the kubelet would run it."""
         of = next(of for of in self.spec["containers"] if of["name"] == container)
+        if "exec" in of[which]:
+            return self.containers[container].run(*of[which]["exec"]["command"])[0] == 0
         asked = of[which]["httpGet"]
         port = next(port["containerPort"] for port in of["ports"] if port["name"] == asked["port"])
-        return get(f"{asked.get('scheme', 'HTTP').lower()}://127.0.0.1:{port}{asked['path']}", of[which].get("timeoutSeconds", 1))[0]
+        return get(f"{asked.get('scheme', 'HTTP').lower()}://127.0.0.1:{port}{asked['path']}", of[which].get("timeoutSeconds", 1))[0] == 200
 
     def until(self, container, which, seconds):
         """Waits for a probe; whether it succeeded in time."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if self.probe(container, which) == 200:
+            if self.probe(container, which):
                 return True
             if self.containers[container].process.poll() is not None:
                 break

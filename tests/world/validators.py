@@ -1,6 +1,7 @@
 """What says whether an object for Kubernetes is valid, and whether a pod and a policy are as they must be."""
 
 import ipaddress
+import os
 import re
 import subprocess
 
@@ -97,7 +98,27 @@ def policy_holds(what, policy, port):
     check(f"{what}: scrapes come in", any(of["port"] == port for of in first["ports"]), first)
 
 
-def pod_holds(what, spec):
+PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
+
+
+def probed_path(what, spec, container, probe):
+    """The path that a probe requests, by HTTP or by `health` over a Unix socket."""
+    if "httpGet" in probe:
+        named = {port["name"] for port in container["ports"]}
+        check(f"{what}: the probe's port exists", probe["httpGet"]["port"] in named, probe)
+        return probe["httpGet"]["path"]
+    program, command, flag = probe["exec"]["command"]
+    check(f"{what}: the probe runs the exporter's own check", [program, command] == ["/usr/bin/glue-integration-exporter", "health"], probe)
+    socket, path = re.fullmatch("--url=unix:(/[^:]*):(/.*)", flag).groups()
+    check(f"{what}: the exporter listens on the probe's socket", f"--web.listen-address=unix:{socket}" in container["args"], container["args"])
+    check(f"{what}: the exporter listens on its port too", f"--web.listen-address=:{container['ports'][0]['containerPort']}" in container["args"], container["args"])
+    mount = next((of for of in container["volumeMounts"] if of["mountPath"] == os.path.dirname(socket)), {"name": None})
+    writable = [of["name"] for of in spec["volumes"] if "emptyDir" in of]
+    check(f"{what}: the socket's directory can be written", mount["name"] in writable and not mount.get("readOnly"), mount)
+    return path
+
+
+def pod_holds(what, spec, probes=PROBES):
     """What a reviewer looks for in a pod: restricted by Kubernetes' own standard, nothing without a counterpart."""
     pod = spec["securityContext"]
     check(f"{what}: not root", pod["runAsNonRoot"] is True and pod["runAsUser"] == 65532 and pod["seccompProfile"] == {"type": "RuntimeDefault"}, pod)
@@ -110,11 +131,10 @@ def pod_holds(what, spec):
         check(f"{name} has limits", container["resources"]["requests"] and container["resources"]["limits"]["memory"])
         used |= {mount["name"] for mount in container.get("volumeMounts", [])}
         if "ports" in container:
-            named = {port["name"]: port["containerPort"] for port in container["ports"]}
-            probes = {probe: container[probe]["httpGet"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
-            check(f"{name}: the probes' port exists", all(of["port"] in named for of in probes.values()), probes)
-            paths = [of["path"] for of in probes.values()]
-            check(f"{name}: being alive takes no poll, being ready does", paths[:2] != ["/-/ready"] * 2 and paths[1:] == ["/-/healthy", "/-/ready"], paths)
+            check(f"{name}: its probes", [probe for probe in PROBES if probe in container] == list(probes))
+            paths = {probe: probed_path(f"{name}: {probe}", spec, container, container[probe]) for probe in probes}
+            wanted = {"livenessProbe": "/-/healthy", "readinessProbe": "/-/ready"}
+            check(f"{name}: being alive takes no poll, being ready does", all(paths[probe] == wanted.get(probe, paths[probe]) for probe in paths), paths)
     return volumes, used
 
 

@@ -1,22 +1,39 @@
+{{- define "exporter.name" -}}
+{{ .Values.nameOverride | default .Chart.Name }}
+{{- end -}}
+
 {{- /* At most 44 characters: a StatefulSet adds up to 8 for its copy, and Kubernetes 11 for a label of at most 63. */ -}}
 {{- define "exporter.fullname" -}}
+{{- $name := include "exporter.name" . -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride -}}
-{{- else if contains .Chart.Name .Release.Name -}}
+{{- else if contains $name .Release.Name -}}
 {{- .Release.Name | trunc 44 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" (.Release.Name | trunc 18 | trimSuffix "-") .Chart.Name -}}
+{{- printf "%s-%s" (.Release.Name | trunc 18 | trimSuffix "-") $name | trunc 44 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 
 {{- /* The test's pod is none of the exporters: hence the component. */ -}}
 {{- define "exporter.selector" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/name: {{ include "exporter.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: exporter
 {{- end -}}
 
+{{- /* `labels` has further ones of this object, which win over commonLabels. */ -}}
 {{- define "exporter.labels" -}}
+{{- $own := include "exporter.ownLabels" . | fromYaml -}}
+{{- $further := merge (dict) (.labels | default dict) (.Values.commonLabels | default dict) -}}
+{{- range $label, $_ := $own -}}
+{{- if hasKey $further $label -}}
+{{- fail (printf "the chart sets the label %s itself: remove it from commonLabels, podLabels, monitor.labels and prometheusRule.labels" $label) -}}
+{{- end -}}
+{{- end -}}
+{{ toYaml (merge $own $further) }}
+{{- end -}}
+
+{{- define "exporter.ownLabels" -}}
 {{ include "exporter.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
@@ -35,6 +52,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- else -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
+{{- end -}}
+
+{{- /* Only TLS has client certificates. */ -}}
+{{- define "exporter.scheme" -}}
+{{ ternary "HTTPS" .Values.web.scheme (.Values.web.clientCertificatesRequired | default false) }}
 {{- end -}}
 
 {{- define "exporter.serviceAccount" -}}
@@ -59,7 +81,7 @@ Deployment
 
 {{- /* The configuration with the place of the state in it, where there is one. */ -}}
 {{- define "exporter.config" -}}
-{{- $config := deepCopy .Values.config -}}
+{{- $config := required "config: give the exporter's configuration, or name a ConfigMap in existingConfigMap" .Values.config | deepCopy -}}
 {{- if ne .Values.storage.type "none" -}}
 {{- $_ := set $config "storage" (dict "path" "/var/lib/glue-integration-exporter/state") -}}
 {{- end -}}

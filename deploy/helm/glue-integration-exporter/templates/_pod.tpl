@@ -10,20 +10,16 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
   labels:
-    {{- include "exporter.labels" . | nindent 4 }}
+    {{- include "exporter.labels" (merge (dict "labels" .Values.podLabels) .) | nindent 4 }}
     {{- with .copy }}
     glue-integration-exporter/copy: {{ . | quote }}
-    {{- end }}
-    {{- with .Values.podLabels }}
-    {{- toYaml . | nindent 4 }}
     {{- end }}
 spec:
   serviceAccountName: {{ include "exporter.serviceAccount" . }}
   # It never asks Kubernetes. What IRSA and Pod Identity mount is theirs.
   automountServiceAccountToken: false
   enableServiceLinks: false
-  # It stops within 5 s.
-  terminationGracePeriodSeconds: 10
+  terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
   {{- with .Values.imagePullSecrets }}
   imagePullSecrets:
     {{- toYaml . | nindent 4 }}
@@ -33,6 +29,10 @@ spec:
   {{- end }}
   securityContext:
     {{- toYaml .Values.podSecurityContext | nindent 4 }}
+  {{- with .Values.initContainers }}
+  initContainers:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   containers:
     - name: exporter
       image: {{ include "exporter.image" . }}
@@ -46,6 +46,14 @@ spec:
         {{- end }}
         {{- if .Values.web.configSecret }}
         - --web.config.file=/etc/glue-integration-exporter/web/web-config.yml
+        {{- end }}
+        {{- if .Values.web.clientCertificatesRequired }}
+        # The kubelet has no client certificate. Its probes go over this socket, which asks for none.
+        - --web.listen-address=:10058
+        - --web.listen-address=unix:/run/glue-integration-exporter/probe
+        {{- if not (has "--web.probes-without-auth" .Values.extraArgs) }}
+        - --web.probes-without-auth
+        {{- end }}
         {{- end }}
         {{- with .Values.extraArgs }}
         {{- toYaml . | nindent 8 }}
@@ -68,11 +76,21 @@ spec:
         - name: metrics
           containerPort: 10058
           protocol: TCP
-      {{- $scheme := .Values.web.scheme }}
       {{- range $probe, $path := dict "startupProbe" "/-/healthy" "livenessProbe" "/-/healthy" "readinessProbe" "/-/ready" }}
+      {{- $given := index $.Values $probe }}
+      {{- if not (kindIs "invalid" $given) }}
       {{ $probe }}:
-        httpGet: {path: {{ $path }}, port: metrics, scheme: {{ $scheme }}}
-        {{- toYaml (index $.Values $probe) | nindent 8 }}
+        {{- if not (or $given.exec $given.grpc $given.httpGet $given.tcpSocket) }}
+        {{- if $.Values.web.clientCertificatesRequired }}
+        exec: {command: [/usr/bin/glue-integration-exporter, health, "--url=unix:/run/glue-integration-exporter/probe:{{ $path }}"]}
+        {{- else }}
+        httpGet: {path: {{ $path }}, port: metrics, scheme: {{ include "exporter.scheme" $ }}}
+        {{- end }}
+        {{- end }}
+        {{- with $given }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      {{- end }}
       {{- end }}
       securityContext:
         {{- toYaml .Values.securityContext | nindent 8 }}
@@ -92,6 +110,10 @@ spec:
           mountPath: /etc/glue-integration-exporter/web
           readOnly: true
         {{- end }}
+        {{- if .Values.web.clientCertificatesRequired }}
+        - name: probe-socket
+          mountPath: /run/glue-integration-exporter
+        {{- end }}
         {{- if ne .Values.storage.type "none" }}
         - name: state
           mountPath: /var/lib/glue-integration-exporter
@@ -99,6 +121,9 @@ spec:
         {{- with .Values.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
+    {{- with .Values.extraContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   volumes:
     - name: config
       configMap:
@@ -110,6 +135,10 @@ spec:
     {{- with .Values.web.configSecret }}
     - name: web
       secret: {secretName: {{ . }}, defaultMode: 0440}
+    {{- end }}
+    {{- if .Values.web.clientCertificatesRequired }}
+    - name: probe-socket
+      emptyDir: {}
     {{- end }}
     {{- if eq .Values.storage.type "emptyDir" }}
     - name: state
