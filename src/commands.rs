@@ -176,6 +176,7 @@ async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
         );
     }
     loaded.warn_of_open_files();
+    loaded.warn_of_patterns();
     let sdk = Sdk::new(network, Arc::clone(&own) as _);
     let clients = Clients::of_aws(&loaded, sdk);
     serve(source, loaded, clients, own, flags.web, signals).await

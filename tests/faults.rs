@@ -989,8 +989,8 @@ async fn slow_answers_within_timeout_succeed() {
             1,
         ),
         ("four pages", 4, false, Some(1), 4, 0.6, 4),
-        ("twelve ARNs, four at a time", 12, true, None, 4, 0.8, 12),
-        ("three ARNs, one at a time", 3, true, None, 1, 0.8, 3),
+        ("twelve ARNs, four at a time", 12, true, None, 4, 0.5, 12),
+        ("three ARNs, one at a time", 3, true, None, 1, 0.5, 3),
     ];
     let mut polls = JoinSet::new();
     for (name, integrations, by_arn, page_size, concurrency, delay, requests) in cases {

@@ -142,8 +142,8 @@ async fn watches(config: &Config) -> Result<Vec<Watch>, Mistakes> {
             entry.insert(found.and_then(|region| {
                 region.parse().map_err(|invalid| {
                     Some(format!(
-                        "the SDK's default region (AWS_REGION, AWS_DEFAULT_REGION or the profile's `region`) `{}` {invalid}",
-                        region.escape_debug()
+                        "the SDK's default region (AWS_REGION, AWS_DEFAULT_REGION, the profile's `region` or the metadata service's answer) `{}` {invalid}",
+                        region.chars().take(64).collect::<String>().escape_debug()
                     ))
                 })
             }));

@@ -470,11 +470,11 @@ fn endpoint_of_profile_unusable_is_told_in_words() {
     let (json, table) = check(&setup, 1);
     assert_eq!(
         results(&json)[..2],
-        [("identity", "other"), ("role", "credentials")]
+        [("identity", "credentials"), ("role", "not_asked")]
     );
     assert_eq!(
         table.matches("the endpoint `localhost:4566`").count(),
-        2,
+        1,
         "{table}"
     );
     for print in ["SdkBody", "Request {", "%2Cx"] {

@@ -15,6 +15,9 @@ const VARIABLES: [&str; 5] = [
 ];
 /// The same services, as the SDK calls them.
 pub const SERVICES: [&str; 4] = ["Glue", "STS", "SSO", "SSO OIDC"];
+/// Says where an endpoint comes from.
+pub const SOURCES: &str =
+    " (from `endpoint_url` in the profile or in its `services` section, or from AWS_ENDPOINT_URL)";
 const IGNORE: &str = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS";
 
 /// Returns what is wrong with the endpoint variables of the environment, and what is allowed.
@@ -44,7 +47,7 @@ pub fn unusable(sdk: &SdkConfig) -> Option<String> {
             .build()
             .ok()?;
         let url = configured.load_config(key)?;
-        (!is_usable(&url)).then(|| format!("endpoint_url for {service}: {}", mistake(&url)))
+        (!is_usable(&url)).then(|| format!("{service}: {}{SOURCES}", mistake(&url)))
     })
 }
 

@@ -77,7 +77,7 @@ impl CaBundle {
         let pem = files::read(path, files::MIB).map_err(|error| format!("cannot be read: {error}"));
         pem.and_then(|pem| Self::parse(&pem)).map_err(|why| {
             format!(
-                "{name}: {} {why}; allowed: a file of at most 1 MiB with CA certificates in PEM, which replace the system's",
+                "{name}: {} {why}; the file replaces the system's CA certificates",
                 path.display()
             )
         })
@@ -96,7 +96,7 @@ impl CaBundle {
             }
         }
         if trusted.is_empty() {
-            return Err("has no CA certificate".to_owned());
+            return Err("has no CA certificate in PEM".to_owned());
         }
         Ok(Self(trusted.into()))
     }

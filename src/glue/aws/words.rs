@@ -17,13 +17,8 @@ pub const LATE: &str = "the credentials could not be loaded in time";
 const BEFORE_OUTPUT: [&str; 2] = [". Stderr:", "could not parse response:"];
 /// Where the SDK's texts go on with Rust's own print of a value: of a request, an answer, a part of a JSON document.
 const BEFORE_PRINT: [&str; 3] = ["` to request `Request {", ". Response {", ", found: "];
-/// What the SDK says of an endpoint that it cannot use, before the endpoint.
-const BEFORE_ENDPOINT: &str = "failed to apply endpoint `";
 /// What the SDK says of an error that it does not know, before the code.
 const BEFORE_CODE: &str = "unhandled error (";
-/// Where an endpoint comes from.
-const ENDPOINT_SOURCES: &str =
-    " (of `endpoint_url` in the profile or in its `services` section, or of AWS_ENDPOINT_URL)";
 /// Texts of the SDK and of its HTTP client that do not say what they mean, and what they mean.
 const PLAIN: [(&str, &str); 5] = [
     ("unhandled error", "the answer has no error code of AWS"),
@@ -88,12 +83,6 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
             None if error.to_string().starts_with(BEFORE_CODE) => continue,
             None => plain(&without_output(error.to_string())),
         };
-        if let Some((_, rest)) = text.split_once(BEFORE_ENDPOINT) {
-            words.push_str(if words.is_empty() { "" } else { ": " });
-            words.push_str(&endpoint::mistake(rest));
-            words.push_str(ENDPOINT_SOURCES);
-            break;
-        }
         // Some of the SDK's errors repeat their source.
         if !words.ends_with(&text) {
             if !words.is_empty() {
@@ -180,10 +169,7 @@ const REMEDIES: [(&[&str], &str); 33] = [
         "The certificate of what issues the credentials (STS, SSO) or of the proxy before it was not accepted: look at the CA certificates \
          (SSL_CERT_FILE), at the proxy and at this machine's clock",
     ),
-    (
-        &[ENDPOINT_SOURCES],
-        "Correct the endpoint of the service that issues the credentials",
-    ),
+    (&[endpoint::SOURCES], "Correct the endpoint"),
     (
         &["no credentials found", "MissingAuthenticationToken"],
         "There are no credentials: set the scope's `profile` or AWS_PROFILE to one that exists and has some, make the AWS configuration files \
@@ -502,10 +488,6 @@ mod tests {
             (
                 "expected object key, found: Some(Ok(ValueNull))",
                 "expected object key",
-            ),
-            (
-                "failed to apply endpoint `a` to request `Request { x }`: y",
-                "the endpoint `a` is not a URL of http or https",
             ),
         ] {
             let told = chain(&CredentialsError::unhandled(sdk));
