@@ -39,6 +39,7 @@ pub mod simulator;
 pub mod cli;
 pub mod commands;
 pub mod descriptors;
+pub mod escape;
 pub mod files;
 pub mod heartbeat;
 pub mod iam;

@@ -5,6 +5,7 @@
 //! What it does not read of the environment is inherited by programs that AWS's SDK starts for credentials: `NotifyAccess=main` is
 //! what keeps them from speaking for this process.
 
+use crate::escape;
 use crate::heartbeat::Heartbeat;
 use rustix::time::{ClockId, clock_gettime};
 use std::env;
@@ -199,7 +200,7 @@ fn status_line(status: &str) -> String {
             line.push('…');
             break;
         }
-        let shown = if character.is_control() {
+        let shown = if escape::is_control(character) {
             ' '
         } else {
             character

@@ -601,11 +601,11 @@ async fn a_mistake_in_the_address_is_told_and_hides_nothing() {
     for (query, told) in [
         (
             "status=FAILD",
-            "status=FAILD</code> is not allowed; allowed: CREATING, ACTIVE",
+            "status=FAILD</bdi></code> is not allowed; allowed: CREATING, ACTIVE",
         ),
         (
             "scope=sea",
-            "scope=sea</code> is not allowed; allowed: lake.",
+            "scope=sea</bdi></code> is not allowed; allowed: lake.",
         ),
         ("region=eu-west-9", "allowed: eu-west-1."),
         ("account=1", "allowed: 12 digits."),
@@ -614,12 +614,12 @@ async fn a_mistake_in_the_address_is_told_and_hides_nothing() {
         ("refresh=on", "allowed: off, or no such parameter."),
         (
             "colour=red",
-            "colour=red</code> is not allowed; allowed: the parameters q, status, scope, account, region, page, scopes, refresh.",
+            "colour=red</bdi></code> is not allowed; allowed: the parameters q, status, scope, account, region, page, scopes, refresh.",
         ),
         ("q=%ff", "allowed: percent-encoded UTF-8."),
         (
             "q=<script>alert(1)</script>&status=<b>",
-            "status=&#60;b&#62;</code>",
+            "status=&#60;b&#62;</bdi></code>",
         ),
     ] {
         let Written { html, refused } = written(&bench, query);

@@ -6,6 +6,7 @@ use super::negotiate::Representation;
 use super::scrapes::{Content, Scrapes};
 use crate::board::Board;
 use crate::clock::Clock;
+use crate::escape;
 use crate::exposition::own::Own;
 use crate::site::{self, Site, Unwritten};
 use hyper::body::Incoming;
@@ -235,7 +236,10 @@ impl Routes {
             Ok(Ok(())) => plain(StatusCode::OK, "The configuration was loaded again.\n"),
             Ok(Err(why)) => plain(
                 StatusCode::INTERNAL_SERVER_ERROR,
-                &format!("The new configuration was refused, the old one goes on:\n{why}\n"),
+                &format!(
+                    "The new configuration was refused, the old one goes on:\n{}\n",
+                    escape::lines(&why)
+                ),
             ),
             Err(_) => plain(
                 StatusCode::INTERNAL_SERVER_ERROR,

@@ -2,6 +2,7 @@
 
 use super::Format;
 use super::finding::{Finding, Grant, Outcome};
+use crate::escape;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::iter;
@@ -88,7 +89,7 @@ impl Report {
             let row = Row::of(finding);
             let of = match row.identity {
                 // Of a role that is the session, whose name begins with the role's.
-                Some(identity) => format!("{}: {identity}", row.of),
+                Some(identity) => format!("{}: {}", row.of, escape::line(identity)),
                 None => row.of.to_owned(),
             };
             [row.scope, row.region, row.check, row.result]
@@ -137,10 +138,10 @@ impl Report {
             };
             text += &format!("\n{scopes} in {region}: {check}{of}: {}\n", row.result);
             if let Some(message) = row.message {
-                text += &format!("  {message}\n");
+                text += &format!("  {}\n", escape::line(message));
             }
             if let Some(advice) = row.advice {
-                text += &format!("  -> {advice}\n");
+                text += &format!("  -> {}\n", escape::line(&advice));
             }
         }
         text

@@ -1,0 +1,67 @@
+//! Text from AWS, files and the environment on its way to a terminal or a log viewer.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// Returns true for a character that a terminal or a log viewer obeys instead of showing it: the controls C0, DEL and C1, the line
+/// and paragraph separators, and the bidirectional embeddings, overrides and isolates.
+pub fn is_control(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{2028}'..='\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Returns `text` with JSON's escapes for all control characters, line breaks included. JSON stays valid: it has them in strings only.
+pub fn line(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut line = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        match character {
+            '\n' => line.push_str("\\n"),
+            character if is_control(character) => {
+                // Writing to a String does not fail, and every control character is below U+10000.
+                let _ = write!(line, "\\u{:04x}", u32::from(character));
+            }
+            character => line.push(character),
+        }
+    }
+    Cow::Owned(line)
+}
+
+/// Does the same for each line of `text`, and keeps the line breaks.
+pub fn lines(text: &str) -> String {
+    let lines: Vec<Cow<'_, str>> = text.split('\n').map(line).collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_control_characters_are_escaped() {
+        let controls = ('\0'..='\u{1f}')
+            .chain('\u{7f}'..='\u{9f}')
+            .chain('\u{2028}'..='\u{202e}')
+            .chain('\u{2066}'..='\u{2069}');
+        for control in controls {
+            let shown = line(&format!("a{control}b")).into_owned();
+            assert!(shown.chars().all(|c| matches!(c, ' '..='~')), "{shown:?}");
+            let read: String = serde_json::from_str(&format!("\"{shown}\"")).unwrap();
+            assert_eq!(read, format!("a{control}b"));
+        }
+    }
+
+    #[test]
+    fn line_other_characters_are_kept() {
+        for text in ["", "a \\ \"b\"", "é 漢字 🦀 שלום \u{200e}\u{a0}"] {
+            assert!(matches!(line(text), Cow::Borrowed(kept) if kept == text));
+        }
+    }
+
+    #[test]
+    fn lines_line_breaks_are_kept() {
+        assert_eq!(lines("a\x1b\n\nb\u{202e}\n"), "a\\u001b\n\nb\\u202e\n");
+    }
+}
