@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::config::web::{Loaded as LoadedWeb, ReadFile, WebConfig};
 use crate::config::{self, Mistakes};
 use crate::descriptors;
+use crate::escape;
 use crate::exposition::own::Own;
 use crate::exposition::text::Format;
 use crate::files::FileWorker;
@@ -26,6 +27,7 @@ use crate::online;
 use crate::shard::{NoShard, Shard};
 use crate::simulator::{Simulator, World};
 use crate::site::Site;
+use crate::stderr;
 use crate::storage;
 use crate::systemd::Supervisor;
 use crate::version;
@@ -73,22 +75,19 @@ impl Failure {
     }
 
     /// Says on stderr what went wrong, and returns the exit code.
-    #[allow(
-        clippy::print_stderr,
-        reason = "for the person at the terminal; not log lines"
-    )]
     pub fn report(self) -> ExitCode {
+        let print = |text: String| stderr::write(format!("{}\n", escape::lines(&text)).as_bytes());
         match self {
             Self::Config(mistakes) => {
-                eprintln!("{mistakes}");
+                print(mistakes.to_string());
                 ExitCode::from(2)
             }
             Self::Shard(why) => {
-                eprintln!("glue-integration-exporter: {why}");
+                print(format!("glue-integration-exporter: {why}"));
                 ExitCode::from(2)
             }
             Self::Run { attempted, why } => {
-                eprintln!("glue-integration-exporter: {attempted}: {why}");
+                print(format!("glue-integration-exporter: {attempted}: {why}"));
                 ExitCode::FAILURE
             }
             Self::Told => ExitCode::FAILURE,
@@ -307,7 +306,8 @@ async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
     board.label_tags(&loaded.tag_labels);
     let all_up = exporter.once(loaded.watches).await;
     let page = board.page().text(Format::Text, &own, clock.wall());
-    print(&page.concat(), "printing the metrics")?;
+    // For machines, and the same as the daemon's.
+    write_stdout(&page.concat(), "printing the metrics")?;
     if all_up { Ok(()) } else { Err(Failure::Told) }
 }
 
@@ -360,7 +360,7 @@ async fn check(
     if let Some(web) = web {
         text += &format!("\n{}", web.describe());
     }
-    print(text.as_bytes(), "printing what will be watched")
+    print(&text, "printing what will be watched")
 }
 
 async fn check_online(
@@ -386,7 +386,7 @@ async fn check_online(
     let text = report
         .write(format)
         .map_err(|error| Failure::run(attempted, error))?;
-    print(text.as_bytes(), attempted)?;
+    print(&text, attempted)?;
     if report.is_well() {
         Ok(())
     } else {
@@ -404,7 +404,7 @@ async fn permissions(
     let attempted = "printing the permissions";
     let text = iam::write(&loaded.watches, format, show_external_ids)
         .map_err(|error| Failure::run(attempted, error))?;
-    print(text.as_bytes(), attempted)
+    print(&text, attempted)
 }
 
 async fn simulate(address: SocketAddr) -> Result<(), Failure> {
@@ -438,7 +438,12 @@ fn own_metrics(shard: Shard) -> Result<Arc<Own>, Failure> {
         .map_err(|error| Failure::run("making the metrics", error))
 }
 
-fn print(text: &[u8], attempted: &str) -> Result<(), Failure> {
+/// Prints text for people, or JSON.
+fn print(text: &str, attempted: &str) -> Result<(), Failure> {
+    write_stdout(escape::lines(text).as_bytes(), attempted)
+}
+
+fn write_stdout(text: &[u8], attempted: &str) -> Result<(), Failure> {
     io::stdout()
         .write_all(text)
         .map_err(|error| Failure::run(attempted, error))

@@ -45,5 +45,6 @@ pub mod heartbeat;
 pub mod iam;
 pub mod logging;
 pub mod online;
+pub mod stderr;
 pub mod systemd;
 pub mod version;

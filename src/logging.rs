@@ -1,8 +1,11 @@
 //! Log lines on stderr, as Prometheus' programs write them: logfmt or JSON, one line per event. Only this program's own events:
 //! the SDK's would show requests and answers, and with them tokens and properties of sources.
 
+use crate::{escape, stderr};
 use clap::ValueEnum;
 use std::fmt::{self, Write};
+use std::panic::{self, PanicHookInfo};
+use std::{io, thread};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
@@ -30,7 +33,7 @@ pub enum Format {
     Json,
 }
 
-/// Logs to stderr from now on. Called once, at the start; a second call changes nothing.
+/// Logs to stderr from now on, panics too. Called once, at the start; a second call changes nothing.
 pub fn start(level: Level, format: Format) {
     let level = match level {
         Level::Debug => LevelFilter::DEBUG,
@@ -39,11 +42,37 @@ pub fn start(level: Level, format: Format) {
         Level::Error => LevelFilter::ERROR,
     };
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(|| LogWriter)
         .event_format(Lines { format })
         .with_filter(Targets::new().with_target(env!("CARGO_CRATE_NAME"), level));
     // The error says that a subscriber is there already.
     let _ = tracing::subscriber::set_global_default(Registry::default().with(lines));
+    // The hook of the standard library would wait for whoever reads stderr.
+    panic::set_hook(Box::new(log_panic));
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string);
+    tracing::error!(
+        thread = thread::current().name(),
+        location,
+        "panicked: {}",
+        panic.payload_as_str().unwrap_or("without a message")
+    );
+}
+
+/// Takes each line in one write.
+struct LogWriter;
+
+impl io::Write for LogWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        stderr::write(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 struct Lines {
@@ -98,7 +127,7 @@ where
         if self.format == Format::Json {
             line.push('}');
         }
-        writeln!(writer, "{line}")
+        writeln!(writer, "{}", escape::line(&line))
     }
 }
 
@@ -158,7 +187,7 @@ fn logfmt_value(line: &mut String, value: &Value) {
     let (Value::Text(text) | Value::Plain(text)) = value;
     let plain = !text.is_empty()
         && text.chars().all(|character| {
-            !character.is_control()
+            !escape::is_control(character)
                 && !character.is_whitespace()
                 && !matches!(character, '"' | '=' | '\\')
         });

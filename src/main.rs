@@ -2,12 +2,20 @@
 
 use clap::Parser;
 use glue_integration_exporter::cli::{Cli, Command};
-use glue_integration_exporter::{commands, glue, logging};
+use glue_integration_exporter::{commands, escape, glue, logging, stderr};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     unset_empty_aws_variables();
-    let cli = Cli::parse();
+    let _flush = stderr::start();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(wrong) if wrong.use_stderr() => {
+            stderr::write(escape::lines(&wrong.to_string()).as_bytes());
+            return ExitCode::from(2);
+        }
+        Err(help) => help.exit(),
+    };
     let log = match &cli.command {
         Some(
             Command::Check { log, .. }

@@ -5,6 +5,7 @@ use super::text::{Kind, Metric, Samples, Text, count, label};
 use crate::config::{RegionName, ScopeName};
 use crate::glue::{Observer, Operation, Reason};
 use crate::shard::Shard;
+use crate::stderr;
 use crate::version;
 use prometheus::core::Metric as _;
 use prometheus::proto::Bucket;
@@ -76,6 +77,12 @@ const HTTP_REQUESTS: Metric = metric(
     &["path", "code"],
     "HTTP requests that the exporter answered, by path (other for the unknown ones) and status code.",
 );
+const LOG_LINES_DROPPED: Metric = metric(
+    "glue_integration_exporter_log_lines_dropped_total",
+    Kind::Counter,
+    &[],
+    "Log lines that were lost because stderr was not read or could not be written.",
+);
 const POLL_FAILURES: Metric = metric(
     "glue_integration_exporter_poll_failures_total",
     Kind::Counter,
@@ -123,6 +130,7 @@ pub const METRICS: &[Metric] = &[
     RELOAD_TIME,
     RELOAD_OK,
     HTTP_REQUESTS,
+    LOG_LINES_DROPPED,
     POLL_FAILURES,
     POLLS_SKIPPED,
     POLLS,
@@ -292,6 +300,7 @@ impl Own {
         };
         text.sample(&RELOAD_OK, "", reload_ok);
         self.http_requests.write(text);
+        text.sample(&LOG_LINES_DROPPED, "", count(stderr::dropped()));
         self.poll_failures.write(text);
         self.polls_skipped.write(text);
         self.polls.write(text);

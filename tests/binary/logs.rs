@@ -3,13 +3,17 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Stdio;
 
 use glue_integration_exporter::simulator::{Fault, FaultKind, On, SimulatedConfig, World};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::exposition::Scrape;
 use crate::support::{
-    ONE_SCOPE, SECRET_KEY, SOON, STOP, Setup, Sim, arn, integration, request, simulator, until,
+    Answer, Client, ONE_SCOPE, SECRET_KEY, SOON, STOP, Setup, Sim, Stream, arn, full_pipe,
+    integration, request, simulator, until,
 };
 
 /// The pairs of a logfmt line; none if it is not one.
@@ -291,5 +295,178 @@ fn wrong_clock_is_logged_once() {
             .process
             .stderr()
             .contains("aws=1994-11-15T08:12:31.000Z")
+    );
+}
+
+fn ask(socket: &Path, method: &str, path: &str) -> Answer {
+    let stream = until("it listens", SOON, || UnixStream::connect(socket).ok());
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    Client::over(stream).ask(method, path, "")
+}
+
+fn counter(socket: &Path, name: &str) -> Option<f64> {
+    let scrape = Scrape::of(&ask(socket, "GET", "/metrics").body);
+    scrape.value(&format!("glue_integration_exporter_{name}"), &[])
+}
+
+#[test]
+fn full_stderr_blocks_nothing() {
+    let sim = simulator(World::generated(1));
+    let denied = FaultKind::error("AccessDeniedException", "no");
+    sim.handle.push_fault(Fault::new(On::any(), denied));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    let (_reader, writer) = full_pipe();
+    let start = |args: &[&str]| {
+        let stderr = Stdio::from(writer.try_clone().unwrap());
+        setup.start_with_stderr(args, stderr)
+    };
+    let socket = setup.path("socket");
+    let listen = format!("--web.listen-address=unix:{}", socket.display());
+
+    let daemon = start(&[&listen, "--log.level=debug"]);
+    until("the scope is polled again", SOON * 2, || {
+        (counter(&socket, "polls_total")? >= 2.0).then_some(())
+    });
+    for path in ["/-/healthy", "/-/ready"] {
+        assert_eq!(ask(&socket, "GET", path).status, 200);
+    }
+    assert_eq!(counter(&socket, "log_lines_dropped_total"), Some(0.0));
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ended(STOP).code, Some(0));
+
+    let demo = start(&["demo", &listen]);
+    assert_eq!(ask(&socket, "GET", "/metrics").status, 200);
+    demo.signal(Signal::TERM);
+    assert_eq!(demo.ended(STOP).code, Some(0));
+
+    for (args, code) in [
+        (["once", "--log.level=debug"], 1),
+        (["check", "--online"], 1),
+        (["check", "--config.file=missing"], 2),
+        (["check", "--no-such-flag"], 2),
+        (["health", "--url=unix:missing"], 1),
+    ] {
+        let ended = start(&args).ended(SOON);
+        assert_eq!(ended.code, Some(code), "{args:?}");
+    }
+}
+
+#[test]
+fn stderr_read_again_reports_lost_lines() {
+    let sim = simulator(World::generated(1));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    let (reader, writer) = full_pipe();
+    let socket = setup.path("socket");
+    // Named once for each mistake: some reloads fill whatever holds waiting lines.
+    let file = format!("{}config.yaml", "./".repeat(1_900));
+    let daemon = setup.start_with_stderr(
+        &[
+            &format!("--web.listen-address=unix:{}", socket.display()),
+            &format!("--config.file={file}"),
+            "--web.enable-lifecycle",
+        ],
+        writer.into(),
+    );
+    assert_eq!(ask(&socket, "GET", "/-/healthy").status, 200);
+    let mistakes = format!("scopes: [{}]", "{}, ".repeat(100));
+    let _setup = setup.file("config.yaml", &mistakes);
+    let lost = until("lines are lost", SOON, || {
+        assert_eq!(ask(&socket, "POST", "/-/reload").status, 500);
+        counter(&socket, "log_lines_dropped_total").filter(|lost| *lost > 0.0)
+    });
+
+    let log = Stream::of(reader);
+    let reported = format!("lines={lost}");
+    until("the log says how many", SOON, || {
+        log.text().contains(&reported).then_some(())
+    });
+    assert_eq!(counter(&socket, "log_lines_dropped_total"), Some(lost));
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ended(STOP).code, Some(0));
+    let log = log.ended();
+    let lines: Vec<&str> = log.lines().filter(|line| !line.is_empty()).collect();
+    for line in &lines {
+        assert!(logfmt(line).is_some(), "not logfmt: {line:.200}");
+    }
+    let last = lines.last().unwrap();
+    assert!(
+        log.ends_with('\n') && last.contains("msg=stopped"),
+        "{last}"
+    );
+    assert_eq!(log.matches("lines were lost").count(), 1);
+}
+
+/// What a terminal obeys: an escape sequence, the same in one character, and what hides the rest of the line or reverses it.
+const CONTROLS: &str =
+    "\u{1b}[2J \u{7f}\u{9b}31m \r\n\u{85}\u{2028}\u{2029} \u{202e}\u{2066}DELIAF";
+
+fn has_no_controls(text: &str) {
+    let found = text.chars().find(|c| {
+        let is_bidi = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        *c != '\n' && (c.is_control() || is_bidi || matches!(c, '\u{2028}' | '\u{2029}'))
+    });
+    assert!(found.is_none(), "{found:?} in {text:?}");
+}
+
+#[test]
+fn log_control_characters_are_escaped() {
+    let sim = simulator(World::of(vec![integration("eu-west-1", "a", CONTROLS)]));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    for format in ["logfmt", "json"] {
+        let ended = setup.run(&["once", &format!("--log.format={format}")]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        has_no_controls(&ended.stderr);
+        let line = ended.stderr.lines().find(|line| line.contains("DELIAF"));
+        let line = line.unwrap();
+        let status = if format == "json" {
+            let line: Value = serde_json::from_str(line).unwrap();
+            line["status"].as_str().unwrap().to_owned()
+        } else {
+            let pairs = logfmt(line).unwrap();
+            pairs
+                .into_iter()
+                .find(|(key, _)| key == "status")
+                .unwrap()
+                .1
+        };
+        assert_eq!(status, CONTROLS);
+    }
+}
+
+#[test]
+fn output_control_characters_are_escaped() {
+    let sim = simulator(World::of(vec![]));
+    let denied = FaultKind::error("AccessDeniedException", CONTROLS);
+    sim.handle.push_fault(Fault::new(On::any(), denied));
+    let setup = Setup::new(&sim, ONE_SCOPE);
+    let flag = |name: &str| format!("--{name}={CONTROLS}");
+    for (args, code) in [
+        (vec!["check".to_owned(), "--online".to_owned()], 1),
+        (vec!["check".to_owned(), flag("config.file")], 2),
+        (vec!["check".to_owned(), flag("log.level")], 2),
+        (vec!["health".to_owned(), flag("url")], 1),
+    ] {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let ended = setup.run(&args);
+        assert_eq!(ended.code, Some(code), "{args:?}");
+        let told = ended.stdout + &ended.stderr;
+        has_no_controls(&told);
+        assert!(told.contains("DELIAF"), "{told}");
+    }
+    // A line of AWS's text cannot be taken for one of the table.
+    let table = setup.run(&["check", "--online"]).stdout;
+    assert!(table.contains("\\u000d\\n\\u0085"), "{table}");
+    let json = setup.run(&["check", "--online", "--format=json"]).stdout;
+    has_no_controls(&json);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let messages: Vec<&str> = json["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|row| row["message"].as_str())
+        .collect();
+    assert!(
+        messages.iter().any(|message| message.contains(CONTROLS)),
+        "{json:#}"
     );
 }

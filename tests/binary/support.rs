@@ -1,7 +1,7 @@
 //! What all tests here need: the simulator in a thread, the binary as a child process, and an HTTP client of std alone.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -153,7 +153,12 @@ impl Setup {
     }
 
     pub fn start(&self, args: &[&str]) -> Process {
-        Process::of(self.command(env!("CARGO_BIN_EXE_glue-integration-exporter"), args))
+        self.start_with_stderr(args, Stdio::piped())
+    }
+
+    pub fn start_with_stderr(&self, args: &[&str], stderr: Stdio) -> Process {
+        let binary = env!("CARGO_BIN_EXE_glue-integration-exporter");
+        Process::with_stderr(self.command(binary, args), stderr)
     }
 
     /// Until it ends by itself.
@@ -203,14 +208,23 @@ pub struct Process {
     stderr: Stream,
 }
 
+/// A pipe without any room left; what is in it are line breaks.
+pub fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    while writer.write(&[b'\n'; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    (reader, writer)
+}
+
 /// What a process wrote so far.
-struct Stream {
+pub struct Stream {
     bytes: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,
 }
 
 impl Stream {
-    fn of(mut pipe: impl Read + Send + 'static) -> Self {
+    pub fn of(mut pipe: impl Read + Send + 'static) -> Self {
         let bytes = Arc::new(Mutex::new(Vec::new()));
         let into = Arc::clone(&bytes);
         let reader = std::thread::spawn(move || {
@@ -225,8 +239,18 @@ impl Stream {
         }
     }
 
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
+    }
+
+    /// All of it, once the other side has closed it.
+    pub fn ended(mut self) -> String {
+        self.join();
+        self.text()
+    }
+
+    fn join(&mut self) {
+        self.reader.take().map(JoinHandle::join);
     }
 }
 
@@ -239,15 +263,20 @@ pub struct Ended {
 }
 
 impl Process {
-    pub fn of(mut command: Command) -> Self {
+    pub fn of(command: Command) -> Self {
+        Self::with_stderr(command, Stdio::piped())
+    }
+
+    fn with_stderr(mut command: Command, stderr: Stdio) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .unwrap();
+        let stderr = child.stderr.take();
         Self {
             stdout: Stream::of(child.stdout.take().unwrap()),
-            stderr: Stream::of(child.stderr.take().unwrap()),
+            stderr: stderr.map_or_else(|| Stream::of(std::io::empty()), Stream::of),
             child,
         }
     }
@@ -275,7 +304,7 @@ impl Process {
         });
         let took = start.elapsed();
         for stream in [&mut self.stdout, &mut self.stderr] {
-            stream.reader.take().map(JoinHandle::join);
+            stream.join();
         }
         Ended {
             code: status.code(),
