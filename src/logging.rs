@@ -3,6 +3,7 @@
 
 use crate::{escape, stderr};
 use clap::ValueEnum;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{self, Write};
 use std::panic::{self, PanicHookInfo};
 use std::{io, thread};
@@ -53,9 +54,13 @@ pub fn start(level: Level, format: Format) {
 
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string);
+    let backtrace = Backtrace::capture();
+    let backtrace =
+        (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     tracing::error!(
         thread = thread::current().name(),
         location,
+        backtrace,
         "panicked: {}",
         panic.payload_as_str().unwrap_or("without a message")
     );

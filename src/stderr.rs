@@ -4,9 +4,7 @@
 //! Own code: `tracing-appender` prints to stdout if its queue is full at the end, which blocks where both streams are one pipe, and it
 //! does not say in the log that lines were lost.
 
-use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, ErrorKind, Write};
-use std::panic;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -47,15 +45,6 @@ struct State {
 /// Starts the thread. What is returned waits at its end, for a bounded time, until everything is written.
 pub fn start() -> Flush {
     thread::spawn(|| QUEUE.write_all());
-    // The default hook writes by itself, and would block the thread that panics.
-    panic::set_hook(Box::new(|panicked| {
-        let backtrace = Backtrace::capture();
-        let text = match backtrace.status() {
-            BacktraceStatus::Captured => format!("{panicked}\n{backtrace}\n"),
-            _ => format!("{panicked}\n"),
-        };
-        write(text.as_bytes());
-    }));
     Flush
 }
 
