@@ -186,6 +186,9 @@ pub async fn default_region(profile: Option<&str>) -> Result<String, Option<Stri
     if let Some(profile) = profile {
         chain = chain.profile_name(profile);
     }
+    if let Some(mistake) = profiles::pipe() {
+        return Err(Some(mistake));
+    }
     let chain = chain.build();
     // A task of its own: should the SDK panic, there is no region.
     let region = tokio::spawn(async move { chain.region().await });

@@ -282,3 +282,21 @@ fn reload_with_broken_profile_keeps_process() {
     });
     assert_eq!(scope("swept"), Some(1.0));
 }
+
+/// The SDK would wait for the pipe's other end on a thread of everybody.
+#[test]
+fn aws_config_file_that_is_a_pipe_fails_in_words() {
+    let sim = sim();
+    let setup = setup(&sim, "");
+    let made = setup.command("/bin/sh", &["-c", "PATH=/usr/bin:/bin mkfifo fifo"]);
+    assert!({ made }.status().unwrap().success());
+    for variable in ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"] {
+        let output = once(&setup, &[(variable, "fifo".into())]);
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{log}");
+        assert!(
+            log.contains("fifo is a pipe") && log.contains("reason=credentials"),
+            "{log}"
+        );
+    }
+}

@@ -76,6 +76,9 @@ impl Origin {
     }
 
     async fn load(&self) -> provider::Result {
+        if let Some(mistake) = profiles::pipe() {
+            return Err(CredentialsError::invalid_configuration(mistake));
+        }
         let sdk = self.sdk_config().await;
         if let Some(mistake) = endpoint::unusable(&sdk) {
             return Err(CredentialsError::invalid_configuration(mistake));

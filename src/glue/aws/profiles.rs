@@ -11,6 +11,7 @@ use std::env;
 use std::error::Error;
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
 /// Characters of a profile's name beside letters and digits. The SDK skips a section with any other, and quotes are others to it.
@@ -59,10 +60,10 @@ pub async fn ca_bundle(profile: Option<&str>) -> Option<(String, String)> {
 
 /// The AWS configuration files as they are now, or why they cannot be used.
 async fn sections(profile: Option<&str>) -> Result<EnvConfigSections, String> {
-    for (path, is_named) in [
-        file("AWS_CONFIG_FILE", ".aws/config"),
-        file("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials"),
-    ] {
+    if let Some(mistake) = pipe() {
+        return Err(mistake);
+    }
+    for (path, is_named) in files() {
         if let Err(error) = fs::read_to_string(&path)
             && (is_named || error.kind() != ErrorKind::NotFound)
         {
@@ -88,6 +89,19 @@ async fn sections(profile: Option<&str>) -> Result<EnvConfigSections, String> {
     })
 }
 
+/// Returns which of the files is a pipe. The SDK would wait for its other end, and nothing could end that.
+pub fn pipe() -> Option<String> {
+    files().into_iter().find_map(|(path, _)| {
+        let is_pipe = fs::metadata(&path).is_ok_and(|file| file.file_type().is_fifo());
+        is_pipe.then(|| {
+            format!(
+                "the AWS configuration file {} is a pipe; allowed: a regular file",
+                path.display()
+            )
+        })
+    })
+}
+
 /// Returns that the files have no profile of the name that is asked for, if one is.
 fn missing(profile: Option<&str>, sections: &EnvConfigSections) -> Option<String> {
     let name = sections.selected_profile();
@@ -110,13 +124,19 @@ fn missing(profile: Option<&str>, sections: &EnvConfigSections) -> Option<String
         [] => String::new(),
         names => format!(" (profiles there: {}{more})", names.join(", ")),
     };
-    let (config, _) = file("AWS_CONFIG_FILE", ".aws/config");
-    let (credentials, _) = file("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials");
+    let [(config, _), (credentials, _)] = files();
     Some(format!(
         "the profile `{name}` does not exist: neither [profile {name}] in {} nor [{name}] in {}, without quotes{others}",
         config.display(),
         credentials.display()
     ))
+}
+
+fn files() -> [(PathBuf, bool); 2] {
+    [
+        file("AWS_CONFIG_FILE", ".aws/config"),
+        file("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials"),
+    ]
 }
 
 /// Returns where a file is, and whether the environment says so.
