@@ -145,15 +145,15 @@ pub trait Observer: Send + Sync {
 }
 
 /// How the time of a poll is shared out among its requests.
-pub trait Pace: Send + Sync {
+pub trait Deadline: Send + Sync {
     /// No request, and no waiting for one, goes on beyond it.
-    fn deadline(&self) -> Instant;
+    fn end(&self) -> Instant;
     /// How long a request that begins now may take, its retries included.
-    fn share(&self) -> Duration;
+    fn per_request(&self) -> Duration;
     /// A request has waited so long for the budget.
     fn waited(&self, duration: Duration);
     /// Most of the time has gone into waiting for the budget.
-    fn short_of_budget(&self) -> bool;
+    fn starved_by_rate_limit(&self) -> bool;
     /// Takes one of the retries. Returns false if none is left.
     fn take_retry(&self) -> bool {
         true
@@ -162,10 +162,10 @@ pub trait Pace: Send + Sync {
 
 /// On whose behalf requests are made, and how long they may take.
 #[derive(Clone, Copy)]
-pub struct Allowance<'a> {
+pub struct RequestContext<'a> {
     /// Requests that wait for the budget are served scope by scope.
     pub scope: &'a str,
-    pub pace: &'a dyn Pace,
+    pub deadline: &'a dyn Deadline,
 }
 
 /// One request for one page.
@@ -177,7 +177,7 @@ pub struct PageRequest<'a> {
     /// `MaxRecords`; AWS decides if absent.
     pub page_size: Option<u16>,
     /// The request answers or fails within its share.
-    pub allowance: Allowance<'a>,
+    pub context: RequestContext<'a>,
 }
 
 /// One page of an answer.
@@ -338,14 +338,14 @@ impl Listing {
     }
 
     /// Follows the pages to the end or to the first failure.
-    pub async fn follow(&mut self, glue: &dyn Glue, clock: &Clock, allowance: Allowance<'_>) {
+    pub async fn follow(&mut self, glue: &dyn Glue, clock: &Clock, context: RequestContext<'_>) {
         self.state = State::Open;
         while let State::Open = self.state {
             let request = PageRequest {
                 query: &self.query,
                 marker: self.markers.next.as_deref(),
                 page_size: self.page_size,
-                allowance,
+                context,
             };
             let answer = glue.page(request).await;
             let now = clock.now();

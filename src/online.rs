@@ -9,7 +9,7 @@ use crate::config::{Credentials, Lookup, Query, RegionName, Watch};
 use crate::glue::aws::{Sdk, Unidentified};
 use crate::glue::names::NamesRequest;
 use crate::glue::{
-    Allowance, Glue, GlueError, Listing, Operation, Pace, PageRequest, Reason, time_left,
+    Deadline, Glue, GlueError, Listing, Operation, PageRequest, Reason, RequestContext, time_left,
 };
 use crate::iam;
 use clap::ValueEnum;
@@ -104,19 +104,19 @@ struct Patience {
     request: Duration,
 }
 
-impl Pace for Patience {
-    fn deadline(&self) -> Instant {
+impl Deadline for Patience {
+    fn end(&self) -> Instant {
         self.deadline
     }
 
-    fn share(&self) -> Duration {
+    fn per_request(&self) -> Duration {
         time_left(self.deadline).min(self.request)
     }
 
     /// The deadline has room for it.
     fn waited(&self, _duration: Duration) {}
 
-    fn short_of_budget(&self) -> bool {
+    fn starved_by_rate_limit(&self) -> bool {
         false
     }
 }
@@ -247,9 +247,9 @@ impl Check {
                     tags: &BTreeSet::new(),
                     marker: None,
                     page_size: self.watch.page_size,
-                    allowance: Allowance {
+                    context: RequestContext {
                         scope: self.watch.scope.as_str(),
-                        pace: &*self.patience,
+                        deadline: &*self.patience,
                     },
                 };
                 match self.glue.names(request).await {
@@ -284,14 +284,14 @@ impl Check {
 }
 
 /// One question: of a configured integration whether there is one, else one page.
-async fn ask(glue: &dyn Glue, watch: &Watch, pace: &Patience, query: &Query) -> Outcome {
-    let allowance = Allowance {
+async fn ask(glue: &dyn Glue, watch: &Watch, deadline: &Patience, query: &Query) -> Outcome {
+    let context = RequestContext {
         scope: watch.scope.as_str(),
-        pace,
+        deadline,
     };
     let answered: Result<bool, GlueError> = if let Query::Integration(_) = query {
         let mut listing = Listing::new(query.clone(), &watch.selection, watch.page_size);
-        listing.follow(glue, &Clock::system(), allowance).await;
+        listing.follow(glue, &Clock::system(), context).await;
         let answer = listing.into_answer(Reason::Timeout);
         answer.outcome.map(|_| !answer.integrations.is_empty())
     } else {
@@ -299,7 +299,7 @@ async fn ask(glue: &dyn Glue, watch: &Watch, pace: &Patience, query: &Query) -> 
             query,
             marker: None,
             page_size: watch.page_size,
-            allowance,
+            context,
         };
         glue.page(request).await.map(|_| true)
     };

@@ -1,22 +1,23 @@
 //! The schedule: when each scope and region is polled, and how one poll spends its time. Each runs on its own and none waits
 //! for another. Knows nothing of the SDK and nothing of pages.
 
-mod log;
-mod names;
-mod pace;
-mod phase;
-mod turns;
+mod deadline;
+mod failure_log;
+mod metadata;
+mod queue;
+mod schedule;
 
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::config::{ScopeName, Watch};
 use crate::exposition::own::Own;
-use crate::glue::{Allowance, Glue, Pace, Reason, time_left};
+use crate::glue::{Deadline, Glue, Reason, RequestContext, time_left};
 use crate::last_good::{PollResult, key};
-use log::Failures;
-use names::Describer;
-use pace::PollPace;
-use phase::Phase;
+use deadline::PollDeadline;
+use failure_log::FailureLog;
+use metadata::MetadataPoller;
+use queue::{PendingQuery, PreviousPoll, QueryQueue};
+use schedule::Schedule;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,12 +25,11 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use turns::{LastTime, Turn, Turns};
 
 /// A throttled scope waits at most so many intervals for its next poll.
-const LONGEST_BACKOFF: u32 = 4;
+const MAX_BACKOFF_INTERVALS: u32 = 4;
 /// A poll that is to renew data ends so long before they do.
-const MARGIN: Duration = Duration::from_secs(1);
+const EXPIRY_MARGIN: Duration = Duration::from_secs(1);
 
 /// Polls one scope in one region.
 pub struct Poller {
@@ -38,16 +38,16 @@ pub struct Poller {
     board: Arc<Board>,
     own: Arc<Own>,
     clock: Clock,
-    last_time: LastTime,
-    failures: Failures,
-    phase: Phase,
+    previous_poll: PreviousPoll,
+    failures: FailureLog,
+    schedule: Schedule,
     throttled_polls: u32,
     /// When the oldest data of this scope that are shown will end.
     next_end: Option<Instant>,
     /// A poll has ended.
     polled: Arc<Notify>,
     /// Only where names and tags are asked for.
-    describer: Option<Describer>,
+    metadata_poller: Option<MetadataPoller>,
 }
 
 impl Poller {
@@ -60,20 +60,20 @@ impl Poller {
         clock: Clock,
     ) -> Self {
         own.add_scope(&watch.scope, &watch.region);
-        let describer = watch
-            .describe
-            .then(|| Describer::new(watch.clone(), Arc::clone(&glue), Arc::clone(&board), &clock));
+        let metadata_poller = watch.describe.then(|| {
+            MetadataPoller::new(watch.clone(), Arc::clone(&glue), Arc::clone(&board), &clock)
+        });
         Self {
             polled: Arc::default(),
-            describer,
-            failures: Failures::new(&watch.scope, &watch.region),
-            phase: Phase::new(&watch, watch.interval, clock.now()),
+            metadata_poller,
+            failures: FailureLog::new(&watch.scope, &watch.region),
+            schedule: Schedule::new(&watch, watch.interval, clock.now()),
             watch,
             glue,
             board,
             own,
             clock,
-            last_time: LastTime::default(),
+            previous_poll: PreviousPoll::default(),
             throttled_polls: 0,
             next_end: None,
         }
@@ -82,14 +82,14 @@ impl Poller {
     /// Polls at once, then at every interval, until `stop`; a poll that is under way then is dropped. Beside it AWS is asked for names and
     /// tags, where they are asked for.
     pub async fn run(mut self, stop: CancellationToken) {
-        let describer = self.describer.take();
+        let metadata_poller = self.metadata_poller.take();
         let polled = Arc::clone(&self.polled);
-        let naming = async {
-            if let Some(mut describer) = describer {
-                describer.run(&polled, &stop).await;
+        let metadata_polls = async {
+            if let Some(mut metadata_poller) = metadata_poller {
+                metadata_poller.run(&polled, &stop).await;
             }
         };
-        tokio::join!(self.keep_polling(&stop), naming);
+        tokio::join!(self.keep_polling(&stop), metadata_polls);
     }
 
     async fn keep_polling(&mut self, stop: &CancellationToken) {
@@ -105,7 +105,7 @@ impl Poller {
                 _ = self.poll() => {}
                 () = stop.cancelled() => return,
             }
-            let (next, skipped) = self.phase.next(due, Instant::now(), self.backoff(due));
+            let (next, skipped) = self.schedule.next(due, Instant::now(), self.backoff(due));
             self.own
                 .polls_skipped(&self.watch.scope, &self.watch.region, skipped);
             due = next;
@@ -152,8 +152,8 @@ impl Poller {
 
     /// Asks AWS once for names and tags, if they are asked for.
     pub async fn describe(&mut self) {
-        if let Some(describer) = &mut self.describer {
-            describer.describe().await;
+        if let Some(metadata_poller) = &mut self.metadata_poller {
+            metadata_poller.describe().await;
         }
     }
 
@@ -163,13 +163,13 @@ impl Poller {
         if self.throttled_polls == 0 {
             return None;
         }
-        let intervals = (1u32 << self.throttled_polls.min(8)).min(LONGEST_BACKOFF);
+        let intervals = (1u32 << self.throttled_polls.min(8)).min(MAX_BACKOFF_INTERVALS);
         let longest = self.watch.interval * intervals;
         // Up to a quarter less, so that scopes which were throttled together do not come back together.
-        let wanted = due + longest - longest / 4 * self.phase.jitter(self.throttled_polls) / 100;
+        let wanted = due + longest - longest / 4 * self.schedule.jitter(self.throttled_polls) / 100;
         let latest = self
             .next_end
-            .and_then(|end| end.checked_sub(self.watch.timeout + MARGIN));
+            .and_then(|end| end.checked_sub(self.watch.timeout + EXPIRY_MARGIN));
         Some(latest.map_or(wanted, |latest| wanted.min(latest)))
     }
 
@@ -178,46 +178,48 @@ impl Poller {
         let started = self.clock.now();
         let timeout = self.watch.timeout;
         let concurrency = self.watch.concurrency.min(self.glue.most_at_once());
-        let pace = Arc::new(PollPace::new(started.at, timeout, concurrency));
-        let mut turns = Turns::new(&self.watch, &self.last_time);
-        let mut under_way: JoinSet<Turn> = JoinSet::new();
+        let deadline = Arc::new(PollDeadline::new(started.at, timeout, concurrency));
+        let mut queue = QueryQueue::new(&self.watch, &self.previous_poll);
+        let mut under_way: JoinSet<PendingQuery> = JoinSet::new();
         loop {
             while under_way.len() < concurrency
-                && let Some(turn) = turns.next()
+                && let Some(pending) = queue.next()
             {
-                pace.wait(turns.waiting());
-                if time_left(pace.deadline()).is_zero() {
-                    let reason = if pace.short_of_budget() {
+                deadline.wait(queue.waiting());
+                if time_left(deadline.end()).is_zero() {
+                    let reason = if deadline.starved_by_rate_limit() {
                         Reason::Throttled
                     } else {
                         Reason::Timeout
                     };
-                    turns.end(turn, reason);
+                    queue.end(pending, reason);
                     continue;
                 }
-                pace.in_flight(under_way.len() + 1);
-                under_way.spawn(take(
-                    turn,
+                deadline.in_flight(under_way.len() + 1);
+                under_way.spawn(run_query(
+                    pending,
                     self.watch.scope.clone(),
                     Arc::clone(&self.glue),
                     self.clock.clone(),
-                    Arc::clone(&pace),
+                    Arc::clone(&deadline),
                 ));
             }
             // A turn that ended may have changed how many are to come.
-            pace.wait(turns.waiting());
+            deadline.wait(queue.waiting());
             match under_way.join_next().await {
-                Some(Ok(turn)) if turn.may_go_on() && !time_left(pace.deadline()).is_zero() => {
-                    turns.again(turn);
+                Some(Ok(pending))
+                    if pending.can_resume() && !time_left(deadline.end()).is_zero() =>
+                {
+                    queue.requeue(pending);
                 }
-                Some(Ok(turn)) => turns.end(turn, Reason::Timeout),
+                Some(Ok(pending)) => queue.end(pending, Reason::Timeout),
                 // A task that panicked.
                 Some(Err(_)) => {}
                 None => break,
             }
         }
-        let (answers, last_time) = turns.into_answers();
-        self.last_time = last_time;
+        let (answers, previous_poll) = queue.into_answers();
+        self.previous_poll = previous_poll;
         PollResult {
             started,
             ended: self.clock.now(),
@@ -227,17 +229,17 @@ impl Poller {
 }
 
 /// Asks AWS, as long as the pace allows.
-async fn take(
-    mut turn: Turn,
+async fn run_query(
+    mut pending: PendingQuery,
     scope: ScopeName,
     glue: Arc<dyn Glue>,
     clock: Clock,
-    pace: Arc<PollPace>,
-) -> Turn {
-    let allowance = Allowance {
+    deadline: Arc<PollDeadline>,
+) -> PendingQuery {
+    let context = RequestContext {
         scope: scope.as_str(),
-        pace: &*pace,
+        deadline: &*deadline,
     };
-    turn.listing.follow(&*glue, &clock, allowance).await;
-    turn
+    pending.listing.follow(&*glue, &clock, context).await;
+    pending
 }

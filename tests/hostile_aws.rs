@@ -22,8 +22,8 @@ use glue_integration_exporter::glue::aws::Sdk;
 use glue_integration_exporter::glue::budget::Budget;
 use glue_integration_exporter::glue::names::{NamesFuture, NamesPage, NamesRequest};
 use glue_integration_exporter::glue::{
-    Allowance, Glue, GlueError, Listing, Observer, Pace, Page as GluePage, PageFuture, PageRequest,
-    Reason,
+    Deadline, Glue, GlueError, Listing, Observer, Page as GluePage, PageFuture, PageRequest,
+    Reason, RequestContext,
 };
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::simulator::{
@@ -388,12 +388,12 @@ async fn answers_that_never_end_are_given_up() {
             padding: String::new(),
         };
         let mut listing = Listing::new(Query::All, &Arc::default(), None);
-        let allowance = Allowance {
+        let context = RequestContext {
             scope: "hit",
-            pace: &Unhurried,
+            deadline: &Unhurried,
         };
         let clock = Clock::from_wall(|| 0.0);
-        listing.follow(&endless, &clock, allowance).await;
+        listing.follow(&endless, &clock, context).await;
         let answer = listing.into_answer(Reason::Timeout);
         let error = answer.outcome.unwrap_err();
         assert_eq!(error.reason, Reason::InvalidResponse);
@@ -418,12 +418,12 @@ async fn an_answer_that_never_ends_is_given_up_when_few_are_looked_up_in_it() {
     };
     let wanted: IntegrationArn = arn(EU, "000000007-3").parse().unwrap();
     let mut listing = Listing::lookup([&wanted], None);
-    let allowance = Allowance {
+    let context = RequestContext {
         scope: "hit",
-        pace: &Unhurried,
+        deadline: &Unhurried,
     };
     let clock = Clock::from_wall(|| 0.0);
-    listing.follow(&endless, &clock, allowance).await;
+    listing.follow(&endless, &clock, context).await;
     assert_eq!(endless.asked.load(Ordering::Relaxed), 10_000);
     assert!(listing.picked(&wanted).is_some());
     let answer = listing.into_answer(Reason::Timeout);
@@ -435,18 +435,18 @@ async fn an_answer_that_never_ends_is_given_up_when_few_are_looked_up_in_it() {
 /// All the time in the world.
 struct Unhurried;
 
-impl Pace for Unhurried {
-    fn deadline(&self) -> Instant {
+impl Deadline for Unhurried {
+    fn end(&self) -> Instant {
         Instant::now() + self.share()
     }
 
-    fn share(&self) -> Duration {
+    fn per_request(&self) -> Duration {
         Duration::from_secs(60)
     }
 
     fn waited(&self, _duration: Duration) {}
 
-    fn short_of_budget(&self) -> bool {
+    fn starved_by_rate_limit(&self) -> bool {
         false
     }
 }

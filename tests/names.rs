@@ -13,7 +13,9 @@ mod wire;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, TagLabel, Watch};
 use glue_integration_exporter::glue::names::{Names, NamesFuture, NamesPage, NamesRequest, Wanted};
-use glue_integration_exporter::glue::{Allowance, Glue, Pace, PageFuture, PageRequest, Reason};
+use glue_integration_exporter::glue::{
+    Deadline, Glue, PageFuture, PageRequest, Reason, RequestContext,
+};
 use glue_integration_exporter::snapshot::{Described, Status};
 use glue_integration_exporter::storage;
 use std::path::Path;
@@ -414,18 +416,18 @@ impl Glue for Endless {
 /// An hour, of which nothing is used up.
 struct Unhurried;
 
-impl Pace for Unhurried {
-    fn deadline(&self) -> Instant {
+impl Deadline for Unhurried {
+    fn end(&self) -> Instant {
         Instant::now() + HOUR
     }
 
-    fn share(&self) -> Duration {
+    fn per_request(&self) -> Duration {
         HOUR
     }
 
     fn waited(&self, _duration: Duration) {}
 
-    fn short_of_budget(&self) -> bool {
+    fn starved_by_rate_limit(&self) -> bool {
         false
     }
 }
@@ -445,11 +447,11 @@ async fn names_without_an_end_are_given_up() {
             arns: (0..wanted - 1).chain([usize::MAX]).map(arn).collect(),
             tags: ["team".to_owned()].into(),
         };
-        let allowance = Allowance {
+        let context = RequestContext {
             scope: "lake",
-            pace: &Unhurried,
+            deadline: &Unhurried,
         };
-        let names = Names::ask(&endless, &wanted, None, allowance).await;
+        let names = Names::ask(&endless, &wanted, None, context).await;
         let error = names.outcome.unwrap_err();
         assert_eq!(error.reason, Reason::InvalidResponse);
         assert!(error.message.contains(why), "{error}");

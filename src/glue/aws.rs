@@ -253,7 +253,7 @@ impl AwsGlue {
                 }
                 Query::All => format!("asking AWS Glue in {region} for all inbound integrations"),
             },
-            allowance: request.allowance,
+            context: request.context,
             absence_is_answer: matches!(query, Query::Integration(_)),
         };
         let answer = self.call(call, reason::says_absent, |client, settings| {
@@ -278,7 +278,7 @@ impl AwsGlue {
         let call = Call {
             operation: Operation::DescribeIntegrations,
             attempted: format!("asking AWS Glue in {} for names and tags", self.region),
-            allowance: request.allowance,
+            context: request.context,
             absence_is_answer: false,
         };
         let answer = self.call(

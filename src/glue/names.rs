@@ -1,7 +1,7 @@
 //! Names and tags: what `DescribeIntegrations` says, page by page. It lists what the account of the credentials has created, so that an
 //! integration which another account created is not in it.
 
-use super::{Allowance, Glue, GlueError, Markers, Reason, one_spelling};
+use super::{Glue, GlueError, Markers, Reason, RequestContext, one_spelling};
 use crate::snapshot::Described;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -28,7 +28,7 @@ pub struct NamesRequest<'a> {
     /// `MaxRecords`; AWS decides if absent.
     pub page_size: Option<u16>,
     /// The request answers or fails within its share.
-    pub allowance: Allowance<'a>,
+    pub context: RequestContext<'a>,
 }
 
 /// One page of an answer.
@@ -60,10 +60,10 @@ impl Names {
         glue: &dyn Glue,
         wanted: &Wanted,
         page_size: Option<u16>,
-        allowance: Allowance<'_>,
+        context: RequestContext<'_>,
     ) -> Self {
         let mut found = BTreeMap::new();
-        let outcome = follow(glue, wanted, page_size, allowance, &mut found).await;
+        let outcome = follow(glue, wanted, page_size, context, &mut found).await;
         Self { found, outcome }
     }
 
@@ -80,7 +80,7 @@ async fn follow(
     glue: &dyn Glue,
     wanted: &Wanted,
     page_size: Option<u16>,
-    allowance: Allowance<'_>,
+    context: RequestContext<'_>,
     found: &mut BTreeMap<String, Described>,
 ) -> Result<(), GlueError> {
     let mut markers = Markers::default();
@@ -91,7 +91,7 @@ async fn follow(
             tags: &wanted.tags,
             marker: markers.next.as_deref(),
             page_size,
-            allowance,
+            context,
         };
         let page = glue.names(request).await?;
         without_arn += page.without_arn;

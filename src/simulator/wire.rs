@@ -31,10 +31,10 @@ impl std::error::Error for Dropped {}
 /// The body of an answer.
 pub(super) struct Answer {
     rest: Bytes,
-    pace: Pace,
+    pace: Deadline,
 }
 
-enum Pace {
+enum Deadline {
     Whole,
     Cut(Pin<Box<Sleep>>),
     Drip {
@@ -48,7 +48,7 @@ impl Answer {
     pub fn whole(body: impl Into<Bytes>) -> Self {
         Self {
             rest: body.into(),
-            pace: Pace::Whole,
+            pace: Deadline::Whole,
         }
     }
 }
@@ -64,13 +64,13 @@ impl Body for Answer {
         let Answer { rest, pace } = &mut *self;
         let length = rest.len();
         let piece = match pace {
-            Pace::Cut(wait) if length == 0 => {
+            Deadline::Cut(wait) if length == 0 => {
                 ready!(wait.as_mut().poll(context));
                 return Poll::Ready(Some(Err(Dropped)));
             }
             _ if length == 0 => return Poll::Ready(None),
-            Pace::Whole | Pace::Cut(_) => length,
-            Pace::Drip { bytes, pause, next } => {
+            Deadline::Whole | Deadline::Cut(_) => length,
+            Deadline::Drip { bytes, pause, next } => {
                 ready!(next.as_mut().poll(context));
                 next.as_mut().reset(Instant::now() + *pause);
                 length.min(*bytes)
@@ -80,14 +80,14 @@ impl Body for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && !matches!(self.pace, Pace::Cut(_))
+        self.rest.is_empty() && !matches!(self.pace, Deadline::Cut(_))
     }
 
     fn size_hint(&self) -> SizeHint {
         match self.pace {
             // Its header promises more than comes: a hint would contradict it.
-            Pace::Cut(_) => SizeHint::default(),
-            Pace::Whole | Pace::Drip { .. } => SizeHint::with_exact(self.rest.len() as u64),
+            Deadline::Cut(_) => SizeHint::default(),
+            Deadline::Whole | Deadline::Drip { .. } => SizeHint::with_exact(self.rest.len() as u64),
         }
     }
 }
@@ -117,7 +117,7 @@ pub(super) fn cut(response: Response<Answer>) -> Response<Answer> {
         head,
         Answer {
             rest,
-            pace: Pace::Cut(Box::pin(sleep(FLUSH))),
+            pace: Deadline::Cut(Box::pin(sleep(FLUSH))),
         },
     )
 }
@@ -127,7 +127,7 @@ pub(super) fn drip(response: Response<Answer>, bytes: usize, pause: Duration) ->
     let next = Box::pin(sleep(pause));
     response.map(|body| Answer {
         rest: body.rest,
-        pace: Pace::Drip {
+        pace: Deadline::Drip {
             bytes: bytes.max(1),
             pause,
             next,

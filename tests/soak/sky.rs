@@ -328,7 +328,7 @@ impl View {
 impl Glue for View {
     fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a> {
         Box::pin(async move {
-            tokio::time::timeout(request.allowance.pace.share(), self.answer(request))
+            tokio::time::timeout(request.context.deadline.per_request(), self.answer(request))
                 .await
                 .unwrap_or_else(|_| Err(GlueError::new(Reason::Timeout, "it hangs")))
         })

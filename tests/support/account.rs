@@ -183,15 +183,18 @@ impl Glue for Account {
     fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a> {
         Box::pin(async move {
             let _in_flight = InFlight::new(self);
-            tokio::time::timeout(request.allowance.pace.share(), self.answer(request.query))
-                .await
-                .unwrap_or_else(|_| Err(GlueError::new(Reason::Timeout, "the account hangs")))
+            tokio::time::timeout(
+                request.context.deadline.per_request(),
+                self.answer(request.query),
+            )
+            .await
+            .unwrap_or_else(|_| Err(GlueError::new(Reason::Timeout, "the account hangs")))
         })
     }
 
     fn names<'a>(&'a self, request: NamesRequest<'a>) -> NamesFuture<'a> {
         Box::pin(async move {
-            tokio::time::timeout(request.allowance.pace.share(), self.name(request))
+            tokio::time::timeout(request.context.deadline.per_request(), self.name(request))
                 .await
                 .unwrap_or_else(|_| Err(GlueError::new(Reason::Timeout, "the account hangs")))
         })

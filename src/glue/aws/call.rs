@@ -2,7 +2,7 @@
 //! the call's time. The SDK itself never retries.
 
 use super::{AwsGlue, reason, words};
-use crate::glue::{Allowance, GlueError, Operation, Reason, time_left};
+use crate::glue::{GlueError, Operation, Reason, RequestContext, time_left};
 use aws_sdk_glue::Client;
 use aws_sdk_glue::config::Builder;
 use aws_sdk_glue::config::http::HttpResponse;
@@ -25,7 +25,7 @@ pub struct Call<'a> {
     pub operation: Operation,
     /// For the error message: "asking AWS Glue in … for …".
     pub attempted: String,
-    pub allowance: Allowance<'a>,
+    pub context: RequestContext<'a>,
     /// AWS's error that the integration does not exist is an answer to this call.
     pub absence_is_answer: bool,
 }
@@ -47,7 +47,7 @@ impl AwsGlue {
         SdkError<E, HttpResponse>: RequestId,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
-        let pace = call.allowance.pace;
+        let deadline = call.context.deadline;
         // The time of the call starts with its first request: neither credentials nor the rate limit take any of it.
         let mut end: Option<Instant> = None;
         let mut attempt = 1;
@@ -55,9 +55,9 @@ impl AwsGlue {
             let credentials = self.credentials(&call, end).await?;
             let client = self.client().await;
             let _permit = self.permit(&call, end).await?;
-            let share = pace.share();
+            let share = deadline.per_request();
             if share.is_zero() {
-                return Err(GlueError::not_asked(if pace.short_of_budget() {
+                return Err(GlueError::not_asked(if deadline.starved_by_rate_limit() {
                     Reason::Throttled
                 } else {
                     Reason::Timeout
@@ -93,8 +93,8 @@ impl AwsGlue {
                 }
                 Err(_elapsed) => {
                     ended(Some(Reason::Timeout));
-                    return Err(if pace.short_of_budget() {
-                        short_of_budget(&call)
+                    return Err(if deadline.starved_by_rate_limit() {
+                        starved_by_rate_limit(&call)
                     } else {
                         GlueError::new(
                             Reason::Timeout,
@@ -112,7 +112,7 @@ impl AwsGlue {
             if !may_retry(error.reason)
                 || attempt == MAX_ATTEMPTS
                 || Instant::now() + backoff >= end
-                || !pace.take_retry()
+                || !deadline.take_retry()
             {
                 return Err(error);
             }
@@ -128,9 +128,10 @@ impl AwsGlue {
         call: &Call<'_>,
         end: Option<Instant>,
     ) -> Result<aws_credential_types::Credentials, GlueError> {
-        let pace = call.allowance.pace;
-        let end = end
-            .unwrap_or_else(|| Instant::now() + pace.share().max(time_left(pace.deadline()) / 2));
+        let deadline = call.context.deadline;
+        let end = end.unwrap_or_else(|| {
+            Instant::now() + deadline.per_request().max(time_left(deadline.end()) / 2)
+        });
         let why = match timeout_at(end, self.current_credentials()).await {
             Ok(Ok(credentials)) => return Ok(credentials),
             Ok(Err(error)) => words::of_load(&error, &self.credentials),
@@ -149,24 +150,24 @@ impl AwsGlue {
         call: &Call<'_>,
         end: Option<Instant>,
     ) -> Result<Option<SemaphorePermit<'_>>, GlueError> {
-        let pace = call.allowance.pace;
+        let deadline = call.context.deadline;
         let asked = end.is_some();
-        let end = end.unwrap_or_else(|| pace.deadline());
+        let end = end.unwrap_or_else(|| deadline.end());
         let since = Instant::now();
         let turn = async {
             match call.operation {
                 Operation::DescribeInboundIntegrations => {
-                    self.budget.turn(call.allowance.scope).await;
+                    self.budget.turn(call.context.scope).await;
                 }
                 Operation::DescribeIntegrations => self.budget.spare_turn().await,
             }
         };
         let in_time = timeout_at(end, turn).await.is_ok();
-        pace.waited(since.elapsed());
+        deadline.waited(since.elapsed());
         if !in_time {
             return Err(GlueError {
                 asked,
-                ..short_of_budget(call)
+                ..starved_by_rate_limit(call)
             });
         }
         self.observer.waited(call.operation, since.elapsed());
@@ -219,7 +220,7 @@ fn may_retry(reason: Reason) -> bool {
     )
 }
 
-fn short_of_budget(call: &Call<'_>) -> GlueError {
+fn starved_by_rate_limit(call: &Call<'_>) -> GlueError {
     GlueError::new(
         Reason::Throttled,
         format!(

@@ -7,14 +7,14 @@ use std::collections::{BTreeSet, VecDeque};
 
 /// What the last poll says for the order of the next.
 #[derive(Debug, Default)]
-pub struct LastTime {
+pub struct PreviousPoll {
     /// What was asked and failed: it is asked after the others.
     failed: BTreeSet<Query>,
     /// What had no turn: it is asked before the others, or it would have none again and again.
     not_asked: BTreeSet<Query>,
 }
 
-impl LastTime {
+impl PreviousPoll {
     /// The place in the line; the least comes first.
     fn rank(&self, query: &Query) -> (bool, bool) {
         (!self.not_asked.contains(query), self.failed.contains(query))
@@ -33,7 +33,7 @@ impl LastTime {
 /// One turn: a query of the watch, or the listing in which those at these places are looked up. One that is given up for the sake of
 /// the others gets a second turn after them.
 #[derive(Debug)]
-pub struct Turn {
+pub struct PendingQuery {
     /// What is asked, as far as it was answered.
     pub listing: Listing,
     answers: Answers,
@@ -48,33 +48,33 @@ enum Answers {
     Lookup(Vec<(usize, IntegrationArn)>),
 }
 
-impl Turn {
+impl PendingQuery {
     /// Whether it is to have another turn: asking on may bring the rest.
-    pub fn may_go_on(&self) -> bool {
+    pub fn can_resume(&self) -> bool {
         !self.second && self.listing.timed_out()
     }
 }
 
 /// The turns of one poll, and what they have brought.
 #[derive(Debug)]
-pub struct Turns<'a> {
+pub struct QueryQueue<'a> {
     watch: &'a Watch,
-    last_time: &'a LastTime,
-    this_time: LastTime,
-    waiting: VecDeque<Turn>,
+    previous_poll: &'a PreviousPoll,
+    this_poll: PreviousPoll,
+    waiting: VecDeque<PendingQuery>,
     /// A listing in which integrations are looked up has not ended: requests for what it lacks may follow.
     looking_up: bool,
     /// By the place of the query in the watch.
     answers: Vec<Option<Answer>>,
 }
 
-impl<'a> Turns<'a> {
+impl<'a> QueryQueue<'a> {
     /// Nothing was asked yet.
-    pub fn new(watch: &'a Watch, last_time: &'a LastTime) -> Self {
-        let mut turns = Self {
+    pub fn new(watch: &'a Watch, previous_poll: &'a PreviousPoll) -> Self {
+        let mut queue = Self {
             watch,
-            last_time,
-            this_time: LastTime::default(),
+            previous_poll,
+            this_poll: PreviousPoll::default(),
             waiting: VecDeque::new(),
             looking_up: false,
             answers: watch.queries.iter().map(|_| None).collect(),
@@ -88,32 +88,33 @@ impl<'a> Turns<'a> {
             }
         }
         if !looked_up.is_empty() {
-            turns.looking_up = true;
-            turns.waiting.push_back(Turn {
+            queue.looking_up = true;
+            queue.waiting.push_back(PendingQuery {
                 listing: Listing::lookup(looked_up.iter().map(|(_, arn)| arn), watch.page_size),
                 answers: Answers::Lookup(looked_up),
                 second: false,
             });
         }
-        turns.line_up(alone);
-        turns
+        queue.enqueue(alone);
+        queue
     }
 
     /// These are asked each on its own. Of those that wait for their first turn the order is that of the last time's failures.
-    fn line_up(&mut self, places: Vec<usize>) {
-        let (watch, last_time) = (self.watch, self.last_time);
-        self.waiting.extend(places.into_iter().map(|place| Turn {
-            listing: Listing::new(
-                watch.queries[place].clone(),
-                &watch.selection,
-                watch.page_size,
-            ),
-            answers: Answers::One(place),
-            second: false,
-        }));
+    fn enqueue(&mut self, places: Vec<usize>) {
+        let (watch, previous_poll) = (self.watch, self.previous_poll);
+        self.waiting
+            .extend(places.into_iter().map(|place| PendingQuery {
+                listing: Listing::new(
+                    watch.queries[place].clone(),
+                    &watch.selection,
+                    watch.page_size,
+                ),
+                answers: Answers::One(place),
+                second: false,
+            }));
         self.waiting
             .make_contiguous()
-            .sort_by_key(|turn| (turn.second, last_time.rank(turn.listing.query())));
+            .sort_by_key(|pending| (pending.second, previous_poll.rank(pending.listing.query())));
     }
 
     /// How many are to have their turn yet. What a lookup's listing will lack is not known before its end: time for as many as are asked
@@ -128,27 +129,27 @@ impl<'a> Turns<'a> {
     }
 
     /// The next turn.
-    pub fn next(&mut self) -> Option<Turn> {
+    pub fn next(&mut self) -> Option<PendingQuery> {
         self.waiting.pop_front()
     }
 
     /// A second turn, after the first turns of all others.
-    pub fn again(&mut self, turn: Turn) {
-        self.waiting.push_back(Turn {
+    pub fn requeue(&mut self, pending: PendingQuery) {
+        self.waiting.push_back(PendingQuery {
             second: true,
-            ..turn
+            ..pending
         });
     }
 
     /// Takes what a turn brought; what was not asked at all fails for `reason`.
-    pub fn end(&mut self, turn: Turn, reason: Reason) {
-        let outcome = turn.listing.outcome(reason);
+    pub fn end(&mut self, pending: PendingQuery, reason: Reason) {
+        let outcome = pending.listing.outcome(reason);
         if let Err(error) = &outcome {
-            self.this_time.note(turn.listing.query(), error);
+            self.this_poll.note(pending.listing.query(), error);
         }
-        let looked_up = match turn.answers {
+        let looked_up = match pending.answers {
             Answers::One(place) => {
-                self.answers[place] = Some(turn.listing.into_answer(reason));
+                self.answers[place] = Some(pending.listing.into_answer(reason));
                 return;
             }
             Answers::Lookup(looked_up) => looked_up,
@@ -156,7 +157,7 @@ impl<'a> Turns<'a> {
         self.looking_up = false;
         let mut lacking = Vec::new();
         for (place, arn) in looked_up {
-            match (turn.listing.picked(&arn), &outcome) {
+            match (pending.listing.picked(&arn), &outcome) {
                 (Some(answer), _) => self.answers[place] = Some(answer),
                 // That a call without an ARN lists everything is documented nowhere, and what another account has it never lists: only an
                 // answer about this one can say that there is none.
@@ -171,17 +172,17 @@ impl<'a> Turns<'a> {
                 "the listing lacks configured integrations, each is asked for by itself"
             );
         }
-        self.line_up(lacking);
+        self.enqueue(lacking);
     }
 
     /// All answers, one for each query of the watch in its order, and what they say for the next poll.
-    pub fn into_answers(self) -> (Vec<Answer>, LastTime) {
+    pub fn into_answers(self) -> (Vec<Answer>, PreviousPoll) {
         let answers = self
             .answers
             .into_iter()
             // A task that panicked leaves its queries without an answer.
             .map(|answer| answer.unwrap_or_else(Answer::lost))
             .collect();
-        (answers, self.this_time)
+        (answers, self.this_poll)
     }
 }

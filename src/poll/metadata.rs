@@ -1,13 +1,13 @@
 //! When AWS is asked for the names and tags of a scope's integrations: after its first poll, then at an interval of their own. Beside the
 //! polls, which neither wait for it nor fail with it.
 
-use super::pace::PollPace;
-use super::phase::Phase;
+use super::deadline::PollDeadline;
+use super::schedule::Schedule;
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::config::Watch;
 use crate::glue::names::{Names, Wanted};
-use crate::glue::{Allowance, Glue, GlueError, Reason};
+use crate::glue::{Glue, GlueError, Reason, RequestContext};
 use crate::last_good::{Key, key};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,26 +17,26 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// After a failure AWS is asked again no sooner than this.
-const SHORTEST_BACKOFF: Duration = Duration::from_secs(60);
+const MIN_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Asks for the names and tags of one scope in one region.
-pub struct Describer {
+pub struct MetadataPoller {
     watch: Watch,
     key: Key,
     glue: Arc<dyn Glue>,
     board: Arc<Board>,
-    phase: Phase,
+    schedule: Schedule,
     /// How often it failed since it last did not, and why the last time.
     failing: Option<(u32, Reason)>,
 }
 
-impl Describer {
+impl MetadataPoller {
     /// One that has not asked yet.
     pub fn new(watch: Watch, glue: Arc<dyn Glue>, board: Arc<Board>, clock: &Clock) -> Self {
         let interval = watch.describe_interval();
         Self {
             key: key(&watch),
-            phase: Phase::new(&watch, interval, clock.now()),
+            schedule: Schedule::new(&watch, interval, clock.now()),
             watch,
             glue,
             board,
@@ -95,12 +95,12 @@ impl Describer {
 
     /// After a success at the next tick. After failures sooner, since a name may be lacking: after a wait that doubles with each.
     fn next(&self, now: Instant) -> Instant {
-        let (tick, _) = self.phase.next(now, now, None);
+        let (tick, _) = self.schedule.next(now, now, None);
         let Some((failures, _)) = self.failing else {
             return tick;
         };
         let doubled = 1u32 << failures.saturating_sub(1).min(8);
-        let backoff = self.watch.interval.max(SHORTEST_BACKOFF) * doubled;
+        let backoff = self.watch.interval.max(MIN_BACKOFF) * doubled;
         if backoff < self.watch.describe_interval() {
             now + backoff
         } else {
@@ -146,11 +146,11 @@ impl Describer {
 }
 
 async fn ask(watch: Watch, glue: Arc<dyn Glue>, wanted: Wanted) -> Names {
-    let pace = PollPace::new(Instant::now(), watch.timeout, 1);
-    pace.in_flight(1);
-    let allowance = Allowance {
+    let deadline = PollDeadline::new(Instant::now(), watch.timeout, 1);
+    deadline.in_flight(1);
+    let context = RequestContext {
         scope: watch.scope.as_str(),
-        pace: &pace,
+        deadline: &deadline,
     };
-    Names::ask(&*glue, &wanted, watch.page_size, allowance).await
+    Names::ask(&*glue, &wanted, watch.page_size, context).await
 }

@@ -9,13 +9,13 @@ use tokio::time::Instant;
 
 /// The ticks of one scope in one region. The wall clock is read once, to find the phase: a jump of it moves no tick.
 #[derive(Clone, Copy, Debug)]
-pub struct Phase {
+pub struct Schedule {
     seed: u64,
     first: Instant,
     interval: Duration,
 }
 
-impl Phase {
+impl Schedule {
     /// The ticks from `now` on of what `watch` does at this interval.
     pub fn new(watch: &Watch, interval: Duration, now: Moment) -> Self {
         let shard = watch.selection.shard.map(|shard| shard.index().to_string());
@@ -26,14 +26,14 @@ impl Phase {
             .unwrap_or(u64::MAX)
             .max(1);
         let seed = mix(fnv1a(&name));
-        let phase = seed % interval_millis;
+        let schedule = seed % interval_millis;
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "Unix milliseconds: positive, and far below 2^63"
         )]
         let wall_millis = (now.wall.max(0.0) * 1000.0) as u64;
-        let wait = (phase + interval_millis - wall_millis % interval_millis) % interval_millis;
+        let wait = (schedule + interval_millis - wall_millis % interval_millis) % interval_millis;
         Self {
             seed,
             first: now.at + Duration::from_millis(wait),

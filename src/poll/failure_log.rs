@@ -11,29 +11,29 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How often a failure that goes on is logged again.
-const REMINDER: Duration = Duration::from_secs(3600);
+const REMINDER_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// How many different unknown statuses are told; a list without an end is no news.
-const MOST_UNKNOWN: usize = 20;
+const MAX_UNKNOWN_STATUSES: usize = 20;
 
 /// The failures of one scope in one region that are going on, by reason.
 #[derive(Debug)]
-pub struct Failures {
+pub struct FailureLog {
     scope: ScopeName,
     region: RegionName,
-    going_on: BTreeMap<Reason, GoingOn>,
+    going_on: BTreeMap<Reason, Ongoing>,
     /// The unknown statuses that have been told.
     unknown: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct GoingOn {
+struct Ongoing {
     since: Instant,
     polls: u64,
     logged: Instant,
 }
 
-impl Failures {
+impl FailureLog {
     /// No failure yet.
     pub fn new(scope: &ScopeName, region: &RegionName) -> Self {
         Self {
@@ -50,7 +50,7 @@ impl Failures {
             .status_text
             .as_deref()
             .unwrap_or("(AWS sent none)");
-        if self.unknown.len() < MOST_UNKNOWN && self.unknown.insert(status.to_owned()) {
+        if self.unknown.len() < MAX_UNKNOWN_STATUSES && self.unknown.insert(status.to_owned()) {
             tracing::warn!(
                 scope = %self.scope, region = %self.region, integration = integration.arn, status,
                 "an integration has a status that is not known, it is shown as UNKNOWN"
@@ -72,7 +72,7 @@ impl Failures {
         let took = seconds(result.ended.at - result.started.at);
         let (scope, region) = (&self.scope, &self.region);
         for (reason, (error, queries)) in &failed {
-            let going_on = self.going_on.entry(*reason).or_insert(GoingOn {
+            let going_on = self.going_on.entry(*reason).or_insert(Ongoing {
                 since: now,
                 polls: 0,
                 logged: now,
@@ -86,7 +86,7 @@ impl Failures {
                     %scope, %region, reason, queries, seconds = took, request_id, error = %error,
                     "poll failed"
                 );
-            } else if now - going_on.logged >= REMINDER {
+            } else if now - going_on.logged >= REMINDER_INTERVAL {
                 going_on.logged = now;
                 tracing::warn!(
                     %scope, %region, reason, queries, polls, since_seconds = since, request_id, error = %error,
