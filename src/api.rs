@@ -1,9 +1,9 @@
 //! What the exporter knows, as JSON for scripts. `api/openapi.yaml` describes it; `tests/api.rs` holds the two together.
 
 use crate::clock::{rfc3339, round_to_millis, seconds};
-use crate::listing::filter::{Filter, State};
-use crate::listing::query::{Refused, parameters};
-use crate::listing::{Entry, Problem, entries};
+use crate::inventory::filter::{Filter, State};
+use crate::inventory::query::{Refused, parameters};
+use crate::inventory::{Entry, Problem, entries};
 use crate::snapshot::{ArnFields, Failed, LONGEST_ARN, ScopeState, Snapshot};
 use serde::Serialize;
 use std::collections::BTreeMap;

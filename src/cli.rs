@@ -3,7 +3,7 @@
 use crate::http::listen::Address;
 use crate::iam;
 use crate::logging::{Format, Level};
-use crate::online;
+use crate::preflight;
 use crate::site;
 use crate::version;
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -56,7 +56,7 @@ pub enum Command {
             default_value = "table",
             requires = "online"
         )]
-        written: online::Format,
+        written: preflight::Format,
         #[command(flatten)]
         shard: ShardFlags,
         #[command(flatten)]

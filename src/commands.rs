@@ -1,38 +1,39 @@
 //! What the commands do, put together from the other modules.
 
-pub mod exporter;
+pub mod reload;
 mod sharding;
 pub mod source;
-pub mod supervised;
+pub mod status_line;
 
-use crate::board::Board;
 use crate::cli::{Cli, Command, ConfigFlags, DaemonFlags, ShardFlags, TELEMETRY_PATH, WebFlags};
 use crate::clock::Clock;
 use crate::config::web::{Loaded as LoadedWeb, ReadFile, WebConfig};
 use crate::config::{self, Mistakes};
-use crate::descriptors;
 use crate::escape;
-use crate::exposition::own::Own;
-use crate::exposition::text::Format;
+use crate::exposition::text_format::Format;
 use crate::files::FileWorker;
 use crate::glue::aws::{Sdk, mistake_of_profile};
-use crate::heartbeat::Heartbeat;
-use crate::http::door::Door;
+use crate::http::access::Door;
 use crate::http::listen::{self, Address, Listener};
 use crate::http::routes::{Routes, start_counters, start_refusal_counters};
-use crate::http::scrapes::Scrapes;
+use crate::http::shared_responses::Scrapes;
 use crate::http::{self, Limits, client};
 use crate::iam;
-use crate::online;
+use crate::preflight;
+use crate::publisher::Board;
+use crate::rlimit;
 use crate::shard::{NoShard, Shard};
 use crate::simulator::{Simulator, World};
 use crate::site::Site;
 use crate::stderr;
 use crate::storage;
 use crate::systemd::Supervisor;
+use crate::telemetry::Own;
 use crate::version;
-use exporter::{Exporter, ReloadRequest};
+use crate::watchdog::Heartbeat;
+use reload::{Exporter, ReloadRequest};
 use source::{Clients, Loaded, Source};
+use status_line::Supervised;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, Write};
@@ -40,7 +41,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use supervised::Supervised;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -112,7 +112,7 @@ impl From<NoShard> for Failure {
 /// # Errors
 /// If it could not be done.
 pub async fn run(cli: Cli) -> Result<(), Failure> {
-    descriptors::raise_limit();
+    rlimit::raise_limit();
     match cli.command {
         None => daemon(cli.daemon).await,
         Some(Command::Check {
@@ -366,7 +366,7 @@ async fn check(
 async fn check_online(
     flags: ConfigFlags,
     shard: ShardFlags,
-    format: online::Format,
+    format: preflight::Format,
 ) -> Result<(), Failure> {
     let shard = sharding::shard(&shard)?;
     let source = Source::file(flags.file, shard);
@@ -381,7 +381,7 @@ async fn check_online(
         let client = clients.client(&watch);
         watches.push((watch, client));
     }
-    let report = online::check(watches, rate, sdk).await;
+    let report = preflight::check(watches, rate, sdk).await;
     let attempted = "printing what AWS allows";
     let text = report
         .write(format)

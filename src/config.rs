@@ -7,8 +7,8 @@
 
 mod arn;
 mod describe;
+mod error;
 mod field;
-mod mistake;
 mod partition;
 mod pattern;
 mod read;
@@ -28,12 +28,12 @@ use std::time::Duration;
 
 use crate::files::{self, MIB};
 
-use self::mistake::Mistake;
+use self::error::Mistake;
 use self::partition::role_misfit;
 
 pub use self::arn::{IntegrationArn, RoleArn, TargetArn};
 pub use self::describe::{describe, pattern_warnings};
-pub use self::mistake::Mistakes;
+pub use self::error::Mistakes;
 pub use self::pattern::{ArnPattern, NamePattern, Pattern};
 pub use self::select::{Candidate, Patterns, Selection};
 pub use self::shard_by::ShardBy;

@@ -7,22 +7,21 @@
 //! are shared by all scrapes and copied by none. With gzip only what the scrape wrote is compressed: `gzip` joins it and the
 //! compressed parts to one member.
 
-pub mod blocks;
-mod counters;
+pub mod chunks;
+pub(crate) mod counters;
 pub mod families;
 pub mod gzip;
-pub mod own;
 pub mod process;
 pub mod table;
-pub mod text;
+pub mod text_format;
 
 use crate::snapshot::{Presence, Shown, Snapshot};
-use blocks::{Blocks, Part};
+use crate::telemetry::Own;
 use bytes::Bytes;
+use chunks::{Blocks, Part};
 use families::{AGE, SCOPES, scope_labels};
 use gzip::{Deflated, Deflater};
-use own::Own;
-use text::{Format, Metric, Samples, Text};
+use text_format::{Format, Metric, Samples, Text};
 
 /// What the exporter says of itself fits, with some scopes.
 const ROOM_FOR_OWN: usize = 32 * 1024;

@@ -2,13 +2,13 @@
 //! What follows pages is here; what speaks to AWS is in `aws`.
 
 pub mod aws;
-pub mod budget;
-pub mod names;
+pub mod metadata;
+pub mod rate_limit;
 
 use crate::clock::{Clock, Moment};
 use crate::config::{Candidate, IntegrationArn, Query, Selection};
 use crate::snapshot::Integration;
-use names::{NamesFuture, NamesRequest};
+use metadata::{NamesFuture, NamesRequest};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::error::Error;

@@ -3,25 +3,25 @@
 //! Whatever clients do, `Limits` says what it costs: how many connections, how long each may take for its part, how much memory
 //! big answers take together. Of what a client does wrong only a refused certificate is logged, once a minute for each reason.
 
+pub mod access;
+mod basic_auth;
+mod buf_list;
 pub mod client;
 mod connections;
-pub mod door;
 mod frames;
 mod hash_queue;
 pub mod listen;
 pub mod negotiate;
-mod pace;
-mod passwords;
-mod pieces;
 mod rate;
 pub mod routes;
-pub mod scrapes;
+pub mod shared_responses;
 mod streams;
+mod timeouts;
 mod tls;
 mod unix;
 
-use crate::descriptors::Descriptors;
-use crate::heartbeat::{Heartbeat, Pulse};
+use crate::rlimit::Descriptors;
+use crate::watchdog::{Heartbeat, Pulse};
 use connections::{Connections, Place};
 use frames::Watched;
 use hyper::body::{Body, Incoming};
@@ -32,9 +32,8 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use listen::{Listener, Socket};
-use pace::{Pace, Paced};
 use rustls::ServerConfig;
-use scrapes::Content;
+use shared_responses::Content;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -43,6 +42,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 use streams::{MOST_AT_ONCE, MOST_STREAMS};
+use timeouts::{Pace, Paced};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::unconstrained;
 use tokio::time::Instant;
@@ -351,7 +351,7 @@ async fn talk_http2(
         // Nobody reads what comes behind a head.
         .initial_stream_window_size(MOST_BODY_BYTES)
         .initial_connection_window_size(MOST_BODY_BYTES)
-        .max_send_buf_size(pace::FRAME)
+        .max_send_buf_size(timeouts::FRAME)
         .max_local_error_reset_streams(MOST_AT_ONCE)
         .serve_connection(TokioIo::new(Watched::new(io, Arc::clone(&pace))), service);
     let drain = |connection: Pin<&mut http2::Connection<_, _, _>>| connection.graceful_shutdown();

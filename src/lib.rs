@@ -20,15 +20,16 @@ pub mod poll;
 
 pub mod glue;
 
-pub mod board;
-pub mod last_good;
+pub mod cache;
+pub mod publisher;
 pub mod snapshot;
 pub mod storage;
 
 pub mod exposition;
+pub mod telemetry;
 
 pub mod api;
-pub mod listing;
+pub mod inventory;
 pub mod page;
 pub mod site;
 
@@ -38,13 +39,13 @@ pub mod simulator;
 
 pub mod cli;
 pub mod commands;
-pub mod descriptors;
 pub mod escape;
 pub mod files;
-pub mod heartbeat;
 pub mod iam;
 pub mod logging;
-pub mod online;
+pub mod preflight;
+pub mod rlimit;
 pub mod stderr;
 pub mod systemd;
 pub mod version;
+pub mod watchdog;

@@ -1,16 +1,16 @@
 //! The page for people: what is wrong first, then the rest, then the scopes. Written on the server from what was last published, by
 //! templates that escape every value. Works without a script; `page.js` only asks for it again and puts in what has changed.
 
-mod chosen;
 mod rows;
+mod view_query;
 
-use crate::listing::query::Refused;
-use crate::listing::{Entry, Problem, entries};
+use crate::inventory::query::Refused;
+use crate::inventory::{Entry, Problem, entries};
 use crate::snapshot::{Snapshot, Status};
 use crate::version;
 use askama::Template;
-use chosen::{Asked, Chip, LONGEST_SEARCH};
 use rows::{Row, ScopeRow, When};
+use view_query::{Asked, Chip, LONGEST_SEARCH};
 
 /// The style sheet, as it is served.
 pub const STYLE: &str = include_str!("page/page.css");

@@ -7,12 +7,12 @@ mod metadata;
 mod queue;
 mod schedule;
 
-use crate::board::Board;
+use crate::cache::{PollResult, key};
 use crate::clock::Clock;
 use crate::config::{ScopeName, Watch};
-use crate::exposition::own::Own;
 use crate::glue::{Deadline, Glue, Reason, RequestContext, time_left};
-use crate::last_good::{PollResult, key};
+use crate::publisher::Board;
+use crate::telemetry::Own;
 use deadline::PollDeadline;
 use failure_log::FailureLog;
 use metadata::MetadataPoller;

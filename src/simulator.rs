@@ -7,6 +7,7 @@
 //!            -> /simulator/ (control) ---------------^---------^
 //! ```
 
+mod account;
 mod api;
 mod control;
 mod demo;
@@ -14,9 +15,8 @@ mod fault;
 mod fields;
 mod input;
 mod integration;
-mod story;
+mod script;
 mod wire;
-mod world;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -34,10 +34,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use account::{DEFAULT_ACCOUNT, Rules, World};
 pub use fault::{Fault, FaultKind, On};
 pub use integration::{SimulatedConfig, SimulatedError, SimulatedIntegration};
-pub use story::{CYCLE, Scene, scene};
-pub use world::{DEFAULT_ACCOUNT, Rules, World};
+pub use script::{CYCLE, Scene, scene};
 
 /// How many requests are remembered.
 const MAX_RECORDED: usize = 10_000;

@@ -3,10 +3,10 @@
 //! change wait for nobody.
 
 use crate::api::{self, NoAnswer};
-use crate::board::Board;
 use crate::clock::Clock;
 use crate::exposition::gzip::{Deflater, member};
 use crate::page::{self, POLICY, View};
+use crate::publisher::Board;
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::Semaphore;

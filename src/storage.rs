@@ -3,9 +3,9 @@
 //!
 //! Its first line names the format, its version and the CRC-32 of the rest, which is JSON.
 
-use crate::board::Board;
+use crate::cache::Stored;
 use crate::files::{self, FileWorker, MIB};
-use crate::last_good::Stored;
+use crate::publisher::Board;
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, Write};

@@ -6,7 +6,7 @@
 //! what keeps them from speaking for this process.
 
 use crate::escape;
-use crate::heartbeat::Heartbeat;
+use crate::watchdog::Heartbeat;
 use rustix::time::{ClockId, clock_gettime};
 use std::env;
 use std::ffi::OsStr;

@@ -8,18 +8,18 @@
 mod support;
 
 use glue_integration_exporter::api::{self, NoAnswer};
+use glue_integration_exporter::cache::key;
 use glue_integration_exporter::config::{Config, TagLabel};
-use glue_integration_exporter::exposition::own::Own;
-use glue_integration_exporter::exposition::text::{Format, Text};
+use glue_integration_exporter::exposition::text_format::{Format, Text};
 use glue_integration_exporter::glue::Reason;
 use glue_integration_exporter::http::routes::start_counters;
-use glue_integration_exporter::last_good::key;
-use glue_integration_exporter::listing::Problem;
-use glue_integration_exporter::listing::filter::State;
+use glue_integration_exporter::inventory::Problem;
+use glue_integration_exporter::inventory::filter::State;
 use glue_integration_exporter::site;
 use glue_integration_exporter::snapshot::{
     Integration, IntegrationError, LONGEST_ARN, SourceProperties, Status,
 };
+use glue_integration_exporter::telemetry::Own;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

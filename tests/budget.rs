@@ -8,14 +8,14 @@
 
 mod support;
 
-use glue_integration_exporter::board::Board;
 use glue_integration_exporter::clock::Clock;
-use glue_integration_exporter::exposition::own::Own;
-use glue_integration_exporter::exposition::text::Format;
+use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::glue::aws::Sdk;
-use glue_integration_exporter::glue::budget::Budget;
+use glue_integration_exporter::glue::rate_limit::Budget;
 use glue_integration_exporter::poll::Poller;
+use glue_integration_exporter::publisher::Board;
 use glue_integration_exporter::simulator::{Fault, FaultKind, On, Simulator, World};
+use glue_integration_exporter::telemetry::Own;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::account::{arn, watches};

@@ -10,13 +10,13 @@
 mod support;
 
 use glue_integration_exporter::exposition::Page;
-use glue_integration_exporter::exposition::own::Own;
 use glue_integration_exporter::exposition::table;
-use glue_integration_exporter::exposition::text::Format;
-use glue_integration_exporter::exposition::text::{Kind, Samples};
+use glue_integration_exporter::exposition::text_format::Format;
+use glue_integration_exporter::exposition::text_format::{Kind, Samples};
 use glue_integration_exporter::snapshot::{
     Details, IntegrationError, Naming, PolledScope, Presence, ScopeState, Shown, Snapshot, Status,
 };
+use glue_integration_exporter::telemetry::Own;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

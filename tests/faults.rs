@@ -16,18 +16,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use glue_integration_exporter::board::Board;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, Watch};
-use glue_integration_exporter::exposition::own::Own;
-use glue_integration_exporter::exposition::text::Format;
+use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::glue::aws::Sdk;
-use glue_integration_exporter::glue::budget::Budget;
+use glue_integration_exporter::glue::rate_limit::Budget;
 use glue_integration_exporter::glue::{Glue, Observer};
 use glue_integration_exporter::poll::Poller;
+use glue_integration_exporter::publisher::Board;
 use glue_integration_exporter::simulator::{
     Fault, FaultKind, Handle, On, SimulatedError, SimulatedIntegration, Simulator, World,
 };
+use glue_integration_exporter::telemetry::Own;
 use serde_json::{Value, json};
 use tokio::task::{JoinHandle, JoinSet};
 

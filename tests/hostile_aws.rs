@@ -13,25 +13,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use glue_integration_exporter::board::Board;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, IntegrationArn, Query, Watch};
-use glue_integration_exporter::exposition::own::Own;
-use glue_integration_exporter::exposition::text::Format;
+use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::glue::aws::Sdk;
-use glue_integration_exporter::glue::budget::Budget;
-use glue_integration_exporter::glue::names::{NamesFuture, NamesPage, NamesRequest};
+use glue_integration_exporter::glue::metadata::{NamesFuture, NamesPage, NamesRequest};
+use glue_integration_exporter::glue::rate_limit::Budget;
 use glue_integration_exporter::glue::{
     Deadline, Glue, GlueError, Listing, Observer, Page as GluePage, PageFuture, PageRequest,
     Reason, RequestContext,
 };
 use glue_integration_exporter::poll::Poller;
+use glue_integration_exporter::publisher::Board;
 use glue_integration_exporter::simulator::{
     Fault, FaultKind, Handle, On, Rules, SimulatedError, SimulatedIntegration, Simulator, World,
 };
 use glue_integration_exporter::snapshot::{
     Integration, IntegrationError, SourceProperties, Status,
 };
+use glue_integration_exporter::telemetry::Own;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -437,7 +437,7 @@ struct Unhurried;
 
 impl Deadline for Unhurried {
     fn end(&self) -> Instant {
-        Instant::now() + self.share()
+        Instant::now() + self.per_request()
     }
 
     fn per_request(&self) -> Duration {

@@ -12,7 +12,7 @@ mod support;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::Watch;
 use glue_integration_exporter::glue::aws::{AwsGlue, Sdk};
-use glue_integration_exporter::glue::budget::Budget;
+use glue_integration_exporter::glue::rate_limit::Budget;
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::simulator::{
     Fault, FaultKind, Handle, On, Rules, SimulatedIntegration, Simulator, World,

@@ -12,7 +12,9 @@ mod wire;
 
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, TagLabel, Watch};
-use glue_integration_exporter::glue::names::{Names, NamesFuture, NamesPage, NamesRequest, Wanted};
+use glue_integration_exporter::glue::metadata::{
+    Names, NamesFuture, NamesPage, NamesRequest, Wanted,
+};
 use glue_integration_exporter::glue::{
     Deadline, Glue, PageFuture, PageRequest, Reason, RequestContext,
 };

@@ -5,7 +5,7 @@
     reason = "a test fails by panicking"
 )]
 
-use glue_integration_exporter::exposition::text::Format::{self, OpenMetrics, Text};
+use glue_integration_exporter::exposition::text_format::Format::{self, OpenMetrics, Text};
 use glue_integration_exporter::http::negotiate::Representation;
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use proptest::prelude::*;

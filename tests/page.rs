@@ -7,8 +7,8 @@
 
 mod support;
 
+use glue_integration_exporter::cache::{PollResult, key};
 use glue_integration_exporter::glue::{Answer, GlueError, Reason};
-use glue_integration_exporter::last_good::{PollResult, key};
 use glue_integration_exporter::page::{View, Written};
 use glue_integration_exporter::snapshot::{
     Integration, IntegrationError, LONGEST_ARN, Snapshot, Status,

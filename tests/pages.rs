@@ -5,9 +5,9 @@ mod support;
 
 use flate2::bufread::GzDecoder;
 use glue_integration_exporter::exposition::Page;
-use glue_integration_exporter::exposition::own::Own;
-use glue_integration_exporter::exposition::text::Format;
+use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::snapshot::{Naming, Presence, Shown, Snapshot, Status};
+use glue_integration_exporter::telemetry::Own;
 use hyper::body::Bytes;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};

@@ -9,8 +9,8 @@
 mod support;
 
 use glue_integration_exporter::clock::Clock;
-use glue_integration_exporter::exposition::text::Format;
-use glue_integration_exporter::glue::names::{NamesFuture, NamesPage, NamesRequest};
+use glue_integration_exporter::exposition::text_format::Format;
+use glue_integration_exporter::glue::metadata::{NamesFuture, NamesPage, NamesRequest};
 use glue_integration_exporter::glue::{Glue, Page as Listed, PageFuture, PageRequest, Reason};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::snapshot::Status;

@@ -8,10 +8,10 @@
 
 mod support;
 
+use glue_integration_exporter::cache::{LastGood, PollResult, key};
 use glue_integration_exporter::clock::{Clock, Moment};
 use glue_integration_exporter::config::Watch;
 use glue_integration_exporter::glue::{Answer, GlueError, Reason};
-use glue_integration_exporter::last_good::{LastGood, PollResult, key};
 use glue_integration_exporter::snapshot::{
     Integration, IntegrationError, PolledScope, SourceProperties, Status,
 };

@@ -4,11 +4,11 @@
 use crate::config::{
     Config, Credentials, Mistakes, RegionName, TagLabel, Watch, mistake_of_file, pattern_warnings,
 };
-use crate::descriptors::Descriptors;
 use crate::files::FileWorker;
 use crate::glue::aws::{Network, Sdk, default_region};
-use crate::glue::budget::Budget;
+use crate::glue::rate_limit::Budget;
 use crate::glue::{Glue, Observer};
+use crate::rlimit::Descriptors;
 use crate::shard::Shard;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::error::Mistakes;
 use super::field::{Fields, Given, Listed, Reader};
-use super::mistake::Mistakes;
 use super::secret;
 use super::timing::Polling;
 use super::yaml::{self, At, Node};

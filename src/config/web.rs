@@ -12,8 +12,8 @@ mod password;
 mod pem;
 mod tls;
 
+use super::error::Mistakes;
 use super::field::{Fields, Given, MERGE_KEY, Reader};
-use super::mistake::Mistakes;
 use super::yaml::{self, At, Node};
 use super::{MAX_CONFIG_BYTES, mistake_of_file, secret, text_of};
 use duration::GoDuration;

@@ -9,7 +9,7 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 
-use super::mistake::{Mistake, Place};
+use super::error::{Mistake, Place};
 
 /// Aliases of aliases grow without bound from a few lines; a file of 1 MiB of distinct ARNs has a fiftieth of this.
 const MOST_NODES: usize = 1_000_000;

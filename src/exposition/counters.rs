@@ -1,7 +1,7 @@
 //! Counters with labels. Not the crate's own vectors: reading those copies every name and value of every label, which took a
 //! sixth of a small scrape for some 100 rows, and each scope adds 13.
 
-use super::text::{Metric, Samples, Text, count, label};
+use super::text_format::{Metric, Samples, Text, count, label};
 use prometheus::core::{Atomic, AtomicU64};
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};

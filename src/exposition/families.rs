@@ -2,8 +2,8 @@
 //! table is made from these rows. They are written from the immutable snapshot; none passes through a registry of vectors, where
 //! label values are compared by a hash alone.
 
-use super::blocks::Subject;
-use super::text::{Kind, Metric, Samples, count, label};
+use super::chunks::Subject;
+use super::text_format::{Kind, Metric, Samples, count, label};
 use crate::clock::{round_to_millis, seconds};
 use crate::snapshot::{ArnFields, Naming, Presence, ScopeState, Shown, Status};
 use std::collections::BTreeMap;

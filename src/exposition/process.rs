@@ -1,7 +1,7 @@
 //! `process_*`, under the names of Prometheus' Go client. Not the `prometheus` crate's collector: that one knows whole CPU seconds
 //! alone, and shows a start time of 0 where `/proc/stat` is hidden. What cannot be read is absent.
 
-use super::text::{Kind, Metric, Text};
+use super::text_format::{Kind, Metric, Text};
 
 const fn metric(name: &'static str, kind: Kind, help: &'static str) -> Metric {
     Metric {
@@ -73,7 +73,7 @@ pub fn write(text: &mut Text) {
 
 #[cfg(target_os = "linux")]
 mod read {
-    use crate::exposition::text::count;
+    use crate::exposition::text_format::count;
     use procfs::net::InterfaceDeviceStatus;
     use procfs::process::{Process, StatM};
     use procfs::{CurrentSI, FromBufRead, FromRead, KernelStats, ticks_per_second};

@@ -1,8 +1,9 @@
 //! The metrics as a table for people: the README's is made here.
 
 use super::families::{AGE, IDENTITY, INTEGRATION, PRESENCE, SCOPE, SCOPES};
-use super::text::Metric;
-use super::{own, process};
+use super::process;
+use super::text_format::Metric;
+use crate::telemetry;
 
 /// Every metric with all of its labels, in the order of the names.
 pub fn metrics() -> Vec<(Metric, Vec<&'static str>)> {
@@ -14,7 +15,7 @@ pub fn metrics() -> Vec<(Metric, Vec<&'static str>)> {
         .chain([AGE])
         .map(|metric| with(IDENTITY, metric))
         .chain(SCOPES.iter().map(|family| with(SCOPE, family.metric)))
-        .chain(own::METRICS.iter().map(|metric| with(&[], *metric)))
+        .chain(telemetry::METRICS.iter().map(|metric| with(&[], *metric)))
         .chain(process::METRICS.iter().map(|metric| with(&[], *metric)))
         .collect();
     all.sort_by_key(|(metric, _)| metric.name);

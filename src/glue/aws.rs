@@ -1,27 +1,27 @@
 //! AWS Glue through its SDK. Only the files of this module name `aws_*`; nothing of the SDK's types leaves them.
 
 mod call;
-mod children;
+mod classify;
 mod clock_check;
+mod connection_limit;
 mod convert;
+mod credential_process;
 mod credentials;
 mod endpoint;
 mod http_client;
 mod identity;
+mod message;
 mod network;
 mod profiles;
 mod proxy;
-mod reason;
 mod resolver;
 mod response;
-mod sockets;
-mod words;
 
-use super::budget::Budget;
-use super::names::{NamesFuture, NamesPage, NamesRequest};
+use super::metadata::{NamesFuture, NamesPage, NamesRequest};
+use super::rate_limit::Budget;
 use super::{Glue, GlueError, Observer, Operation, Page, PageFuture, PageRequest};
 use crate::config::{Credentials, Query, RegionName};
-use crate::descriptors::Descriptors;
+use crate::rlimit::Descriptors;
 use aws_config::default_provider::region::DefaultRegionChain;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider;
@@ -31,10 +31,10 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use call::Call;
 use clock_check::ClockCheck;
-use credentials::{Loader, Origin, Provider, valid_for};
+use connection_limit::ConnectionLimiter;
+use credentials::{CredentialCache, CredentialSource, Provider, valid_for};
 use http_client::HttpClients;
 use response::ResponseCheck;
-use sockets::Sockets;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -60,9 +60,9 @@ const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
 pub struct Sdk {
     http: HttpClients,
     observer: Arc<dyn Observer>,
-    sockets: Sockets,
+    sockets: ConnectionLimiter,
     /// One for each set of credentials that a client uses.
-    loaders: Arc<Mutex<HashMap<Credentials, Weak<Loader>>>>,
+    loaders: Arc<Mutex<HashMap<Credentials, Weak<CredentialCache>>>>,
 }
 
 impl Sdk {
@@ -72,7 +72,7 @@ impl Sdk {
         Self {
             http: HttpClients::new(network, descriptors.idle),
             observer,
-            sockets: Sockets::new(descriptors),
+            sockets: ConnectionLimiter::new(descriptors),
             loaders: Arc::default(),
         }
     }
@@ -108,7 +108,7 @@ impl Sdk {
         self.http.trust(network.bundles);
     }
 
-    fn loader(&self, credentials: &Credentials) -> Arc<Loader> {
+    fn loader(&self, credentials: &Credentials) -> Arc<CredentialCache> {
         let mut loaders = self.loaders.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loader) = loaders.get(credentials).and_then(Weak::upgrade) {
             return loader;
@@ -119,13 +119,13 @@ impl Sdk {
         loader
     }
 
-    fn origin(&self, credentials: &Credentials, region: &RegionName) -> Arc<Origin> {
+    fn origin(&self, credentials: &Credentials, region: &RegionName) -> Arc<CredentialSource> {
         let source = credentials.role.as_ref().map(|_role| {
             let source = credentials.source();
             let provider = Provider::new(self.loader(&source), self.origin(&source, region), None);
             Arc::new(provider)
         });
-        Arc::new(Origin {
+        Arc::new(CredentialSource {
             source,
             http: http_client::for_credentials(
                 self.http.of_profile(credentials.profile.as_deref()),
@@ -174,7 +174,7 @@ impl Sdk {
 
 /// Ends what was started to load credentials and has not ended: called when nobody waits for it any more.
 pub fn end_credential_processes() {
-    children::end_older_than(Duration::ZERO);
+    credential_process::kill_older_than(Duration::ZERO);
 }
 
 /// The region that every AWS tool would use here: of the environment, the profile, or the instance's metadata service.
@@ -207,7 +207,7 @@ pub struct AwsGlue {
     http: SharedHttpClient,
     region: RegionName,
     credentials: Credentials,
-    sockets: Sockets,
+    sockets: ConnectionLimiter,
     budget: Budget,
     observer: Arc<dyn Observer>,
 }
@@ -256,7 +256,7 @@ impl AwsGlue {
             context: request.context,
             absence_is_answer: matches!(query, Query::Integration(_)),
         };
-        let answer = self.call(call, reason::says_absent, |client, settings| {
+        let answer = self.call(call, classify::is_not_found, |client, settings| {
             let call = client
                 .describe_inbound_integrations()
                 .set_marker(request.marker.map(str::to_owned))

@@ -1,7 +1,7 @@
 //! HTTP/2 as it passes by: where frames begin and end, and what they are about. Who sends what when is all that is to be known of it,
 //! so contents are passed over.
 
-use super::pace::Pace;
+use super::timeouts::Pace;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;

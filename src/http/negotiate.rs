@@ -1,6 +1,6 @@
 //! Which representation of a page a client gets: by its `Accept` and `Accept-Encoding` (RFC 9110, sections 12.5.1 and 12.5.3).
 
-use crate::exposition::text::Format;
+use crate::exposition::text_format::Format;
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderName};
 
 /// A page as it is sent.

@@ -1,14 +1,14 @@
 //! What is answered at which path.
 
 use super::Handler;
-use super::door::{Door, Refusal};
+use super::access::{Door, Refusal};
 use super::negotiate::Representation;
-use super::scrapes::{Content, Scrapes};
-use crate::board::Board;
+use super::shared_responses::{Content, Scrapes};
 use crate::clock::Clock;
 use crate::escape;
-use crate::exposition::own::Own;
+use crate::publisher::Board;
 use crate::site::{self, Site, Unwritten};
+use crate::telemetry::Own;
 use hyper::body::Incoming;
 use hyper::header::{
     ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,

@@ -1,6 +1,6 @@
 //! From a TCP connection to one that is encrypted.
 
-use super::pace::Paced;
+use super::timeouts::Paced;
 use rustls::{CertificateError, Error, ServerConfig};
 use std::collections::BTreeMap;
 use std::io;

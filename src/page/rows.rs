@@ -3,9 +3,9 @@
 use super::View;
 use crate::clock::rfc3339;
 use crate::hash::fnv1a;
-use crate::listing::filter::State;
-use crate::listing::query::link;
-use crate::listing::{Entry, Problem};
+use crate::inventory::filter::State;
+use crate::inventory::query::link;
+use crate::inventory::{Entry, Problem};
 use crate::snapshot::{Failed, IntegrationError, Missing, PolledScope, ScopeState, Status};
 use std::time::Duration;
 

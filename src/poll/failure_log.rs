@@ -1,10 +1,10 @@
 //! What the log says of polls that fail: the first time in full, then once an hour, and when it is over. A failure that repeats
 //! each minute would otherwise bury every other line.
 
+use crate::cache::PollResult;
 use crate::clock::seconds;
 use crate::config::{RegionName, ScopeName};
 use crate::glue::{GlueError, Reason};
-use crate::last_good::PollResult;
 use crate::snapshot::Integration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -3,12 +3,12 @@
 
 use super::deadline::PollDeadline;
 use super::schedule::Schedule;
-use crate::board::Board;
+use crate::cache::{Key, key};
 use crate::clock::Clock;
 use crate::config::Watch;
-use crate::glue::names::{Names, Wanted};
+use crate::glue::metadata::{Names, Wanted};
 use crate::glue::{Glue, GlueError, Reason, RequestContext};
-use crate::last_good::{Key, key};
+use crate::publisher::Board;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;

@@ -8,11 +8,11 @@ use hyper::header::HeaderValue;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use serde_json::{Map, Value};
 
+use super::account::{Caller, World};
 use super::fault::{self, FaultKind};
 use super::fields::FieldError;
 use super::input::{self, ApiError, CONTENT_TYPE, INBOUND};
 use super::wire::{self, Answer, Dropped, Unread};
-use super::world::{Caller, World};
 use super::{Handle, RecordedRequest, SimulatedIntegration};
 
 /// Longest body of a request.

@@ -3,7 +3,7 @@
 //! code or a message, an integration that another account created, values that must never leak.
 
 use super::integration::{SimulatedConfig, SimulatedError, SimulatedIntegration};
-use super::story::{CUSTOMERS, ORDERS, SALESFORCE};
+use super::script::{CUSTOMERS, ORDERS, SALESFORCE};
 
 const DAY: f64 = 86_400.0;
 

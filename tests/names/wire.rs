@@ -3,7 +3,7 @@
 use super::{INFO, NAMED, NAMES_UP, SECOND, UP, gauge, label, name, tag_labels};
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::glue::aws::Sdk;
-use glue_integration_exporter::glue::budget::Budget;
+use glue_integration_exporter::glue::rate_limit::Budget;
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::simulator::{
     Fault, FaultKind, Handle, On, Rules, SimulatedIntegration, Simulator, World,

@@ -1,7 +1,7 @@
 //! What a PromQL query asks for, held against what the exporter exports: each metric, each label that is matched, grouped by or joined on.
 
 use glue_integration_exporter::exposition::table;
-use glue_integration_exporter::exposition::text::Kind;
+use glue_integration_exporter::exposition::text_format::Kind;
 use promql_parser::label::Matchers;
 use promql_parser::parser::{
     self, AggregateExpr, BinModifier, BinaryExpr, Call, Expr, LabelModifier,

@@ -1,9 +1,9 @@
 //! What must be shown, computed from AWS's answers by the words of the contract: kept are sights and the moments at which AWS denied one,
 //! and what is shown follows from them alone. (The program keeps what is shown and changes it by each poll.)
 
+use glue_integration_exporter::cache::{Key, key};
 use glue_integration_exporter::clock::Moment;
 use glue_integration_exporter::config::{Lookup, Query, Watch};
-use glue_integration_exporter::last_good::{Key, key};
 use glue_integration_exporter::snapshot::{
     Details, Integration, Naming, PolledScope, Presence, ScopeState, Shown, Snapshot, Status,
 };

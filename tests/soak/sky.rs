@@ -2,7 +2,7 @@
 
 use glue_integration_exporter::clock::{Clock, Moment};
 use glue_integration_exporter::config::Query;
-use glue_integration_exporter::glue::names::{NamesFuture, NamesPage, NamesRequest};
+use glue_integration_exporter::glue::metadata::{NamesFuture, NamesPage, NamesRequest};
 use glue_integration_exporter::glue::{Glue, GlueError, Page, PageFuture, PageRequest, Reason};
 use glue_integration_exporter::snapshot::{Integration, Status};
 use std::cell::Cell;

@@ -1,15 +1,15 @@
 //! An account of AWS Glue behind our own seam, for tests on a paused clock: it answers, hangs or fails as it is told to.
 
-use glue_integration_exporter::board::Board;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, Query, Watch};
-use glue_integration_exporter::exposition::own::Own;
-use glue_integration_exporter::exposition::text::Format;
-use glue_integration_exporter::glue::names::{NamesFuture, NamesPage, NamesRequest};
+use glue_integration_exporter::exposition::text_format::Format;
+use glue_integration_exporter::glue::metadata::{NamesFuture, NamesPage, NamesRequest};
 use glue_integration_exporter::glue::{Glue, GlueError, Page, PageFuture, PageRequest, Reason};
-use glue_integration_exporter::heartbeat::Heartbeat;
 use glue_integration_exporter::poll::Poller;
+use glue_integration_exporter::publisher::Board;
 use glue_integration_exporter::snapshot::{Described, Integration, SourceProperties, Status};
+use glue_integration_exporter::telemetry::Own;
+use glue_integration_exporter::watchdog::Heartbeat;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -3,7 +3,7 @@
 use crate::certificates::{Authority, Identity};
 use crate::server::{Client, SOON, Server, TLS, is_closed, patient};
 use glue_integration_exporter::http::Limits;
-use glue_integration_exporter::http::scrapes::Scrapes;
+use glue_integration_exporter::http::shared_responses::Scrapes;
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
     date_time_ymd,

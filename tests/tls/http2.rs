@@ -6,7 +6,7 @@ use crate::wire::{
     RST_STREAM, WINDOW_UPDATE, Wire, frame, get,
 };
 use glue_integration_exporter::http::Limits;
-use glue_integration_exporter::http::scrapes::Scrapes;
+use glue_integration_exporter::http::shared_responses::Scrapes;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode};

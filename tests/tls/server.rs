@@ -3,14 +3,14 @@
 use crate::certificates::{self, Authority, Identity};
 use crate::support::account::{Account, Bench, arn, watches};
 use glue_integration_exporter::config::web::WebConfig;
-use glue_integration_exporter::heartbeat::Heartbeat;
-use glue_integration_exporter::http::door::Door;
+use glue_integration_exporter::http::access::Door;
 use glue_integration_exporter::http::listen::Address;
 use glue_integration_exporter::http::routes::{Routes, start_counters, start_refusal_counters};
-use glue_integration_exporter::http::scrapes::Scrapes;
+use glue_integration_exporter::http::shared_responses::Scrapes;
 use glue_integration_exporter::http::{self, Limits};
 use glue_integration_exporter::site::Site;
 use glue_integration_exporter::snapshot::Status;
+use glue_integration_exporter::watchdog::Heartbeat;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

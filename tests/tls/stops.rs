@@ -5,7 +5,7 @@ use crate::wire::{
     ACK, DATA, END_STREAM, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, PING, WINDOW_UPDATE, Wire, frame,
 };
 use glue_integration_exporter::http::Limits;
-use glue_integration_exporter::http::scrapes::Scrapes;
+use glue_integration_exporter::http::shared_responses::Scrapes;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::net::SocketAddr;
 use tokio::time::Instant;

@@ -1,7 +1,7 @@
 //! One call of an operation: up to three attempts in a loop, each with credentials, a place under the rate limit and what is left of
 //! the call's time. The SDK itself never retries.
 
-use super::{AwsGlue, reason, words};
+use super::{AwsGlue, classify, message};
 use crate::glue::{GlueError, Operation, Reason, RequestContext, time_left};
 use aws_sdk_glue::Client;
 use aws_sdk_glue::config::Builder;
@@ -32,14 +32,14 @@ pub struct Call<'a> {
 
 impl AwsGlue {
     /// Makes the call. `send` gets a client and the settings of one attempt. Returns None if AWS's error is the answer that there is
-    /// nothing, which `says_absent` recognises.
+    /// nothing, which `is_not_found` recognises.
     ///
     /// # Errors
     /// The failure of the last attempt, or of waiting for one.
     pub(super) async fn call<T, E, F>(
         &self,
         call: Call<'_>,
-        says_absent: impl Fn(&E) -> bool,
+        is_not_found: impl Fn(&E) -> bool,
         send: impl Fn(Client, Builder) -> F,
     ) -> Result<Option<T>, GlueError>
     where
@@ -79,13 +79,13 @@ impl AwsGlue {
                 }
                 Ok(Err(error))
                     if call.absence_is_answer
-                        && error.as_service_error().is_some_and(&says_absent) =>
+                        && error.as_service_error().is_some_and(&is_not_found) =>
                 {
                     ended(None);
                     return Ok(None);
                 }
                 Ok(Err(error)) => {
-                    let reason = reason::classify(&error);
+                    let reason = classify::classify(&error);
                     if reason == Reason::Credentials {
                         self.reject(&credentials).await;
                     }
@@ -134,10 +134,10 @@ impl AwsGlue {
         });
         let why = match timeout_at(end, self.current_credentials()).await {
             Ok(Ok(credentials)) => return Ok(credentials),
-            Ok(Err(error)) => words::of_load(&error, &self.credentials),
-            Err(_elapsed) => words::LATE.to_owned(),
+            Ok(Err(error)) => message::describe_load_error(&error, &self.credentials),
+            Err(_elapsed) => message::TIMED_OUT.to_owned(),
         };
-        let what_to_do = words::what_to_do(&why, &self.credentials);
+        let what_to_do = message::hint(&why, &self.credentials);
         Err(GlueError::new(
             Reason::Credentials,
             format!("{} failed: {why}{what_to_do}", call.attempted),
@@ -196,9 +196,9 @@ impl AwsGlue {
         E: Error + ProvideErrorMetadata + 'static,
         SdkError<E, HttpResponse>: RequestId,
     {
-        let why = words::of(error, &self.credentials);
+        let why = message::describe_error(error, &self.credentials);
         let what_to_do = if reason == Reason::Credentials {
-            words::what_to_do(&why, &self.credentials)
+            message::hint(&why, &self.credentials)
         } else {
             String::new()
         };

@@ -2,7 +2,7 @@
 //! here, so that none is ever shown as AWS's.
 
 use crate::glue::Page;
-use crate::glue::names::NamesPage;
+use crate::glue::metadata::NamesPage;
 use crate::snapshot::{
     Described, Integration, IntegrationError, LONGEST_ARN, SourceProperties, Status,
 };

@@ -4,8 +4,8 @@
 //! does not end the load: one that takes longer than a request may is there for the next, and a process that hangs is not started a
 //! second time beside itself.
 
-use super::sockets::Sockets;
-use super::{children, endpoint, profiles, reason, words};
+use super::connection_limit::ConnectionLimiter;
+use super::{classify, credential_process, endpoint, message, profiles};
 use crate::clock::Clock;
 use crate::config::Credentials;
 use aws_config::profile::ProfileFileCredentialsProvider;
@@ -41,7 +41,7 @@ const SHARED: Duration = Duration::from_secs(30);
 const SESSION_NAME: &str = "glue-integration-exporter";
 
 /// Where credentials come from.
-pub struct Origin {
+pub struct CredentialSource {
     pub http: SharedHttpClient,
     pub credentials: Credentials,
     pub region: Region,
@@ -50,7 +50,7 @@ pub struct Origin {
     pub source: Option<Arc<Provider>>,
 }
 
-impl Origin {
+impl CredentialSource {
     /// What the environment and the profile files say now. Loads no credentials.
     pub async fn sdk_config(&self) -> SdkConfig {
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
@@ -98,10 +98,10 @@ impl Origin {
             }
             let assumed = provider.build().await.provide_credentials().await;
             if let Err(error) = &assumed
-                && (reason::says_source_refused(error)
+                && (classify::says_source_refused(error)
                     // Those of another role would be refused too, but may have been put right by now. Seldom, since a role of a fleet
                     // that is refused must not have them loaded again for all others.
-                    || reason::says_role_refused(error) && source.age() >= SHARED)
+                    || classify::says_role_refused(error) && source.age() >= SHARED)
             {
                 source.refused();
             }
@@ -130,7 +130,7 @@ impl Origin {
             // The other members of the default chain have no credentials either.
             (Some(mistake), None) => CredentialsError::invalid_configuration(format!(
                 "{mistake}; {}",
-                words::chain(&error)
+                message::chain(&error)
             )),
             (None, Some(profile)) if error.source().is_none() => {
                 CredentialsError::not_loaded(format!("the profile `{profile}` has no credentials"))
@@ -140,15 +140,17 @@ impl Origin {
     }
 
     async fn load_in_time(self: Arc<Self>) -> provider::Result {
-        let starting = children::may_start().await;
+        let starting = credential_process::note_start().await;
         let loaded = tokio::time::timeout(LOAD_TIMEOUT, self.load()).await;
         drop(starting);
         let loaded = loaded.unwrap_or_else(|_elapsed| {
             // The SDK leaves a `credential_process` running that it does not wait for any more.
-            children::end_older_than(LOAD_TIMEOUT.saturating_sub(Duration::from_secs(1)));
+            credential_process::kill_older_than(
+                LOAD_TIMEOUT.saturating_sub(Duration::from_secs(1)),
+            );
             Err(CredentialsError::provider_timed_out(LOAD_TIMEOUT))
         });
-        children::reap_orphans();
+        credential_process::reap_orphans();
         let loaded = loaded?;
         match unusable(&loaded) {
             Some(why) => Err(CredentialsError::invalid_configuration(why)),
@@ -189,7 +191,7 @@ pub fn valid_for(credentials: &aws_credential_types::Credentials) -> Option<Dura
 /// What one set of credentials has brought, for all regions. Each region loads with an origin and in a task of its own, so that a
 /// security token service that fails or hangs in one region costs that region alone, and what any of them has loaded serves all.
 #[derive(Default)]
-pub struct Loader {
+pub struct CredentialCache {
     /// Held by the region that loads, for a while.
     turn: Mutex<()>,
     kept: std::sync::Mutex<Option<Loaded>>,
@@ -202,7 +204,7 @@ struct Loaded {
     at: Instant,
 }
 
-impl Loader {
+impl CredentialCache {
     fn fresh(&self) -> Option<Loaded> {
         self.kept().clone().filter(Loaded::is_fresh)
     }
@@ -232,10 +234,10 @@ impl Loaded {
 
 /// The provider of one region's client.
 pub struct Provider {
-    loader: Arc<Loader>,
-    origin: Arc<Origin>,
+    loader: Arc<CredentialCache>,
+    origin: Arc<CredentialSource>,
     /// None where its loads are part of another one's.
-    sockets: Option<Sockets>,
+    sockets: Option<ConnectionLimiter>,
     under_way: Mutex<Option<(Instant, JoinHandle<provider::Result>)>>,
     /// When what it handed out last was loaded.
     handed_out: std::sync::Mutex<Option<Instant>>,
@@ -243,7 +245,11 @@ pub struct Provider {
 
 impl Provider {
     /// Loads nothing yet.
-    pub fn new(loader: Arc<Loader>, origin: Arc<Origin>, sockets: Option<Sockets>) -> Self {
+    pub fn new(
+        loader: Arc<CredentialCache>,
+        origin: Arc<CredentialSource>,
+        sockets: Option<ConnectionLimiter>,
+    ) -> Self {
         Self {
             loader,
             origin,

@@ -3,7 +3,7 @@
 
 use super::call::MAX_ATTEMPTS;
 use super::credentials::Provider;
-use super::{Sdk, reason, words};
+use super::{Sdk, classify, message};
 use crate::config::{Credentials, RegionName};
 use crate::glue::{GlueError, Reason};
 use aws_credential_types::provider::ProvideCredentials;
@@ -44,16 +44,16 @@ impl Sdk {
         let origin = self.origin(credentials, region);
         let sdk = origin.sdk_config().await;
         let unloaded = |why: &str| {
-            let what_to_do = words::what_to_do(why, credentials);
+            let what_to_do = message::hint(why, credentials);
             GlueError::new(Reason::Credentials, format!("{why}{what_to_do}"))
         };
         let provider = Provider::new(self.loader(credentials), origin, Some(self.sockets.clone()));
         let loaded = tokio::time::timeout_at(deadline, provider.provide_credentials())
             .await
-            .map_err(|_elapsed| unloaded(words::LATE))?
+            .map_err(|_elapsed| unloaded(message::TIMED_OUT))?
             .map_err(|error| Unidentified {
-                role_refused: reason::says_role_refused(&error),
-                error: unloaded(&words::of_load(&error, credentials)),
+                role_refused: classify::says_role_refused(&error),
+                error: unloaded(&message::describe_load_error(&error, credentials)),
             })?;
         let config = aws_sdk_sts::config::Builder::from(&sdk)
             .credentials_provider(loaded)
@@ -70,10 +70,10 @@ impl Sdk {
                 GlueError::new(Reason::Timeout, why)
             })?
             .map_err(|error| {
-                let reason = reason::classify(&error);
-                let why = words::of(&error, credentials);
+                let reason = classify::classify(&error);
+                let why = message::describe_error(&error, credentials);
                 let what_to_do = match reason {
-                    Reason::Credentials => words::what_to_do(&why, credentials),
+                    Reason::Credentials => message::hint(&why, credentials),
                     _ => String::new(),
                 };
                 GlueError {

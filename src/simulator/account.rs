@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::integration::{SimulatedError, SimulatedIntegration};
-use super::{demo, story};
+use super::{demo, script};
 
 /// The account that access keys of no other account belong to.
 pub const DEFAULT_ACCOUNT: &str = "111122223333";
@@ -81,7 +81,7 @@ impl World {
     pub fn demo(now: f64) -> Self {
         let began = now.floor();
         Self {
-            in_story: story::cast().collect(),
+            in_story: script::cast().collect(),
             began,
             ..Self::of(demo::integrations(began))
         }
@@ -136,7 +136,7 @@ impl World {
         let elapsed = (self.elapsed)();
         for arn in &self.in_story {
             let (Some(integration), Some(scene)) =
-                (self.integrations.get_mut(*arn), story::scene(arn, elapsed))
+                (self.integrations.get_mut(*arn), script::scene(arn, elapsed))
             else {
                 continue;
             };

@@ -1,9 +1,9 @@
 //! What the supervisor is told of the exporter, and when.
 
-use crate::board::Board;
-use crate::heartbeat::Heartbeat;
+use crate::publisher::Board;
 use crate::snapshot::{Snapshot, Status};
 use crate::systemd::Supervisor;
+use crate::watchdog::Heartbeat;
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! What a reader has chosen to see, as the URL of the page says it, and links to something else.
 
 use super::Part;
-use crate::listing::filter::{Filter, State, Trouble};
-use crate::listing::query::{Refused, any_of, link, parameters};
-use crate::listing::{Entry, Problem};
+use crate::inventory::filter::{Filter, State, Trouble};
+use crate::inventory::query::{Refused, any_of, link, parameters};
+use crate::inventory::{Entry, Problem};
 use crate::snapshot::{LONGEST_ARN, Snapshot, Status};
 use memchr::memmem::Finder;
 use std::collections::BTreeSet;

@@ -5,13 +5,13 @@
 use tokio::sync::{RwLock, RwLockReadGuard};
 
 #[cfg(target_os = "linux")]
-pub use linux::end_older_than;
+pub use linux::kill_older_than;
 
 /// Held by every load of credentials, which may be waiting for a process that it started.
 static LOADS: RwLock<()> = RwLock::const_new(());
 
 /// From now on children are this program's own. As long as the guard is held, the caller may wait for one of them.
-pub async fn may_start() -> RwLockReadGuard<'static, ()> {
+pub async fn note_start() -> RwLockReadGuard<'static, ()> {
     #[cfg(target_os = "linux")]
     linux::note_first();
     LOADS.read().await
@@ -50,7 +50,7 @@ mod linux {
     }
 
     /// Ends the children that started so long ago, each with all its descendants: a shell's child outlives the shell.
-    pub fn end_older_than(age: Duration) {
+    pub fn kill_older_than(age: Duration) {
         let (Some(first), Ok(uptime)) = (FIRST.get(), Uptime::current()) else {
             return;
         };
@@ -73,8 +73,8 @@ mod linux {
             .collect();
         let mut place = 0;
         while let Some(parent) = ending.get(place).copied() {
-            let children = stats.iter().filter(|stat| stat.ppid == parent);
-            ending.extend(children.map(|stat| stat.pid));
+            let credential_process = stats.iter().filter(|stat| stat.ppid == parent);
+            ending.extend(credential_process.map(|stat| stat.pid));
             place += 1;
         }
         for pid in ending.into_iter().filter_map(Pid::from_raw) {
@@ -86,4 +86,4 @@ mod linux {
 
 /// There is no `/proc` to find them in.
 #[cfg(not(target_os = "linux"))]
-pub fn end_older_than(_age: std::time::Duration) {}
+pub fn kill_older_than(_age: std::time::Duration) {}

@@ -3,7 +3,7 @@
 
 use super::families::{AGE, Family, identity};
 use super::gzip::{Deflated, Deflater};
-use super::text::{Metric, number};
+use super::text_format::{Metric, number};
 use crate::clock::round_to_millis;
 use bytes::Bytes;
 use std::collections::HashMap;

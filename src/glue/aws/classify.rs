@@ -125,7 +125,7 @@ fn of_answer(code: Option<&str>, status: Option<u16>) -> Reason {
 }
 
 /// Whether the error says that the configured integration which was asked for does not exist.
-pub fn says_absent(error: &ApiError) -> bool {
+pub fn is_not_found(error: &ApiError) -> bool {
     matches!(
         error,
         ApiError::IntegrationNotFoundFault(_) | ApiError::EntityNotFoundException(_)

@@ -1,9 +1,9 @@
 //! When each scope is polled next. Not part of a snapshot: a new moment is no reason to write the page anew.
 
 use super::unpoisoned;
+use crate::cache::Key;
 use crate::clock::Moment;
 use crate::config::Watch;
-use crate::last_good::Key;
 use crate::snapshot::ScopeState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;

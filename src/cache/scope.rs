@@ -1,9 +1,9 @@
 //! One scope in one region: what each of its queries has brought, and what a poll changes about that.
 
 use super::PollResult;
-use super::details::{Absent, failed_poll};
-use super::handover::asker;
-use super::names::Names;
+use super::diagnostics::{Absent, failed_poll};
+use super::inherit::asker;
+use super::metadata::Names;
 use super::stored::{StoredKnown, StoredQuery, StoredSight};
 use crate::clock::Moment;
 use crate::config::{Query, Selection, Watch};

@@ -1,7 +1,7 @@
 //! What is known, in the shape in which it is kept over a restart. Moments are Unix times in seconds here: a monotonic clock does not
 //! survive its process.
 
-use super::details::Absent;
+use super::diagnostics::Absent;
 use crate::config::Query;
 use crate::snapshot::{Described, Integration, Status};
 use serde::{Deserialize, Serialize};

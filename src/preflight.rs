@@ -1,19 +1,19 @@
 //! What AWS lets the configuration do: `check --online` asks as the daemon would, as little as tells whether it may, and says of each
 //! refusal what to grant. Each scope and region is asked on its own; whatever would fail for the same reason again is not asked.
 
-mod finding;
+mod check_result;
 mod report;
 
 use crate::clock::Clock;
 use crate::config::{Credentials, Lookup, Query, RegionName, Watch};
 use crate::glue::aws::{Sdk, Unidentified};
-use crate::glue::names::NamesRequest;
+use crate::glue::metadata::NamesRequest;
 use crate::glue::{
     Deadline, Glue, GlueError, Listing, Operation, PageRequest, Reason, RequestContext, time_left,
 };
 use crate::iam;
+use check_result::{Finding, Grant, Grantee, Outcome, Subject};
 use clap::ValueEnum;
-use finding::{Finding, Grant, Grantee, Outcome, Subject};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,9 +4,9 @@
 //! The rules are those of a pager. A failure removes nothing and changes no value; only an answer of AWS does. A later sight of an
 //! integration is right wherever an earlier one is kept, also when the earlier one would outlive it.
 
-mod details;
-mod handover;
-mod names;
+mod diagnostics;
+mod inherit;
+mod metadata;
 mod scope;
 pub mod stored;
 
@@ -14,7 +14,7 @@ use crate::clock::Moment;
 use crate::config::{Query, RegionName, ScopeName, Watch};
 use crate::glue::{Answer, one_spelling};
 use crate::snapshot::{Integration, PolledScope, Presence, ScopeState, Shown, Snapshot, Status};
-use names::TagLabels;
+use metadata::TagLabels;
 use scope::{Known, Scope, Sight};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};

@@ -1,8 +1,8 @@
 //! The exporter about itself. Only this file and `counters` name the `prometheus` crate. Never integration data (see `families`).
 
-use super::counters::Counters;
-use super::text::{Kind, Metric, Samples, Text, count, label};
 use crate::config::{RegionName, ScopeName};
+use crate::exposition::counters::Counters;
+use crate::exposition::text_format::{Kind, Metric, Samples, Text, count, label};
 use crate::glue::{Observer, Operation, Reason};
 use crate::shard::Shard;
 use crate::stderr;

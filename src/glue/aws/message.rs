@@ -8,10 +8,10 @@ use aws_sdk_glue::error::{ErrorMetadata, ProvideErrorMetadata, SdkError};
 use std::error::Error;
 
 /// A log line is for reading: what AWS says in more than this is cut.
-const LONGEST_MESSAGE: usize = 1_000;
+const MAX_MESSAGE_CHARS: usize = 1_000;
 
 /// What is said where credentials did not come in time.
-pub const LATE: &str = "the credentials could not be loaded in time";
+pub const TIMED_OUT: &str = "the credentials could not be loaded in time";
 
 /// What stands before words that are not AWS's: what a `credential_process` printed, which can be the credentials themselves.
 const BEFORE_OUTPUT: [&str; 2] = [". Stderr:", "could not parse response:"];
@@ -44,7 +44,7 @@ const BEFORE_REQUEST: &str = "The Canonical String";
 const BEFORE_VALUE: &str = "validation error detected:";
 
 /// The chain of causes in one line, the outermost first; of an error that AWS named, its name and message.
-pub fn of<E>(error: &SdkError<E, HttpResponse>, credentials: &Credentials) -> String
+pub fn describe_error<E>(error: &SdkError<E, HttpResponse>, credentials: &Credentials) -> String
 where
     E: Error + ProvideErrorMetadata + 'static,
 {
@@ -67,7 +67,7 @@ where
 }
 
 /// The same of credentials that could not be loaded.
-pub fn of_load(error: &CredentialsError, credentials: &Credentials) -> String {
+pub fn describe_load_error(error: &CredentialsError, credentials: &Credentials) -> String {
     presentable(chain(error), credentials)
 }
 
@@ -131,7 +131,7 @@ fn presentable(mut words: String, credentials: &Credentials) -> String {
     }
     // More may follow it.
     words.truncate(words.trim_end_matches(['.', ' ']).len());
-    if let Some((end, _)) = words.char_indices().nth(LONGEST_MESSAGE) {
+    if let Some((end, _)) = words.char_indices().nth(MAX_MESSAGE_CHARS) {
         words.truncate(end);
         words.push('…');
     }
@@ -152,7 +152,7 @@ fn without_output(mut text: String) -> String {
 
 /// What a person can do, by what the words have in them. The first that fits, from the particular to the general: what AWS says in a message
 /// (a role's name, a certificate's end) must not be taken for the cause.
-const REMEDIES: [(&[&str], &str); 33] = [
+const HINTS: [(&[&str], &str); 33] = [
     (
         &[
             "Signature expired",
@@ -309,7 +309,7 @@ const REMEDIES: [(&[&str], &str); 33] = [
          ec2.amazonaws.com",
     ),
     (
-        &[LATE, "timed out", "failure: timeout"],
+        &[TIMED_OUT, "timed out", "failure: timeout"],
         "A credential_process that hangs, or an STS, SSO or metadata service that does not answer: look at what the profile names, \
          and at the network",
     ),
@@ -342,7 +342,7 @@ const REMEDIES: [(&[&str], &str); 33] = [
 ];
 
 /// Whose credentials failed so, and what a person can do about it.
-pub fn what_to_do(words: &str, credentials: &Credentials) -> String {
+pub fn hint(words: &str, credentials: &Credentials) -> String {
     let profile = credentials.profile.as_deref();
     let role = credentials.role.as_ref().map(|role| role.arn.as_str());
     let whose = match (profile, role) {
@@ -351,7 +351,7 @@ pub fn what_to_do(words: &str, credentials: &Credentials) -> String {
         (None, Some(role)) => format!(" (role {role})"),
         (None, None) => String::new(),
     };
-    let remedy = REMEDIES
+    let remedy = HINTS
         .iter()
         .find(|(signs, _)| signs.iter().any(|sign| words.contains(sign)))
         .map_or(
@@ -363,13 +363,13 @@ pub fn what_to_do(words: &str, credentials: &Credentials) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{chain, of_load, what_to_do};
+    use super::{chain, describe_load_error, hint};
     use crate::config::Credentials;
     use aws_credential_types::provider::error::CredentialsError;
     use aws_sdk_glue::error::ErrorMetadata;
 
     fn remedy(words: &str) -> String {
-        what_to_do(words, &Credentials::default())
+        hint(words, &Credentials::default())
     }
 
     #[test]
@@ -502,8 +502,8 @@ mod tests {
     #[test]
     fn message_does_not_end_in_two_full_stops() {
         let credentials = Credentials::default();
-        let words = of_load(&CredentialsError::unhandled("It ends. "), &credentials);
-        let message = format!("{words}{}", what_to_do(&words, &credentials));
+        let words = describe_load_error(&CredentialsError::unhandled("It ends. "), &credentials);
+        let message = format!("{words}{}", hint(&words, &credentials));
         assert!(message.contains("It ends. Look"), "{message}");
     }
 }

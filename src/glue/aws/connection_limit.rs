@@ -1,14 +1,14 @@
 //! How many connections to AWS there are at a time. Each pair of scope and region has at least one of its own, so that endpoints that hang
 //! keep no other pair from asking, as long as there are as many as pairs.
 
-use crate::descriptors::Descriptors;
+use crate::rlimit::Descriptors;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The connections of all clients.
 #[derive(Clone, Debug)]
-pub struct Sockets {
+pub struct ConnectionLimiter {
     most: usize,
     requests: Arc<Semaphore>,
     loads: Arc<Semaphore>,
@@ -18,7 +18,7 @@ pub struct Sockets {
 /// A connection that may be had. The semaphores are never closed, so there always is a permit.
 pub type Socket<'a> = Option<SemaphorePermit<'a>>;
 
-impl Sockets {
+impl ConnectionLimiter {
     /// As many as there are descriptors for.
     pub fn new(descriptors: Descriptors) -> Self {
         let most = descriptors.requests.min(Semaphore::MAX_PERMITS);

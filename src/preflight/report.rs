@@ -1,7 +1,7 @@
 //! What was found, as a table for people or as JSON.
 
 use super::Format;
-use super::finding::{Finding, Grant, Outcome};
+use super::check_result::{Finding, Grant, Outcome};
 use crate::escape;
 use serde::Serialize;
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
 //! Bytes in several places that are sent as if they were in one.
 
-use super::scrapes::Reading;
+use super::shared_responses::Reading;
 use hyper::body::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::IoSlice;

@@ -1,6 +1,6 @@
 //! A scope after a reload or a restart: what it takes over of the one before, which may have asked otherwise, or as somebody else.
 
-use super::names::TagLabels;
+use super::metadata::TagLabels;
 use super::scope::{Known, Polled, Scope, Sight};
 use super::stored::StoredScope;
 use crate::clock::Moment;

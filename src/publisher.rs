@@ -1,16 +1,16 @@
 //! Where polls meet scrapes. Polls hand in what they brought; one task makes an immutable snapshot of it, renders the page and
 //! swaps it in; scrapes read one pointer. Neither side ever waits for the other.
 
-mod schedule;
+mod due_polls;
 
+use crate::cache::{Applied, Key, LastGood, PollResult, Stored};
 use crate::clock::Clock;
 use crate::config::{TagLabel, Watch};
 use crate::exposition::Page;
-use crate::glue::names::{Names, Wanted};
-use crate::heartbeat::Pulse;
-use crate::last_good::{Applied, Key, LastGood, PollResult, Stored};
+use crate::glue::metadata::{Names, Wanted};
 use crate::snapshot::{ScopeState, Snapshot};
-use schedule::Schedule;
+use crate::watchdog::Pulse;
+use due_polls::Schedule;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,17 +1,17 @@
 //! The pollers of all watches, together: started, replaced by a reload, stopped.
 
 use super::source::{Clients, Loaded, Source};
-use super::supervised::Supervised;
-use crate::board::Board;
+use super::status_line::Supervised;
+use crate::cache::{Key, key};
 use crate::clock::Clock;
 use crate::config::{Mistakes, Watch};
-use crate::exposition::own::Own;
 use crate::glue::aws::Network;
-use crate::heartbeat::Heartbeat;
-use crate::http::door::Door;
-use crate::last_good::{Key, key};
+use crate::http::access::Door;
 use crate::poll::Poller;
+use crate::publisher::Board;
 use crate::storage;
+use crate::telemetry::Own;
+use crate::watchdog::Heartbeat;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,12 +1,12 @@
 //! Names and tags of what one scope sees in one region, the labels that are made of them, and what is left out for its name. What AWS does
 //! not say again keeps its last good value for as long as the scope sees the integration: an ARN is never given to another one.
 
-use super::details::failed_once;
+use super::diagnostics::failed_once;
 use super::stored::{StoredName, StoredNames};
 use super::{Key, LastGood};
 use crate::clock::Moment;
 use crate::config::{Query, Selection, TagLabel, Watch};
-use crate::glue::names::{LARGEST_NAMES, Names as Answer, Wanted};
+use crate::glue::metadata::{LARGEST_NAMES, Names as Answer, Wanted};
 use crate::glue::one_spelling;
 use crate::snapshot::{Described, Failed, Naming};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

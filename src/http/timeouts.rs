@@ -2,10 +2,10 @@
 //! the connection is about and when that must end; `Paced` is its socket, which tells it what happens.
 
 use super::Limits;
+use super::buf_list::Pieces;
 use super::connections::Place;
 use super::listen::Socket;
-use super::pieces::Pieces;
-use super::scrapes::{Content, Reading};
+use super::shared_responses::{Content, Reading};
 use super::streams::Streams;
 use hyper::body::{Body, Buf, Frame, SizeHint};
 use std::convert::Infallible;

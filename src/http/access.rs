@@ -1,7 +1,7 @@
 //! What connections and requests must pass before they are answered, as `--web.config.file` says now. The file, its certificates
 //! and keys are looked at once a second and read again when they have changed; what cannot be used is told once and changes nothing.
 
-use super::passwords::{Passwords, Verdict};
+use super::basic_auth::{Passwords, Verdict};
 use super::rate::Bucket;
 use crate::config::web::{FileIdentity, Loaded, ReadFile, WebConfig};
 use crate::config::{Mistakes, mistake_of_file};

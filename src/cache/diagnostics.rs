@@ -1,6 +1,6 @@
 //! What people want to know besides the metrics: where what is shown comes from, since when something is missing, why polls failed.
 
-use super::names::Names;
+use super::metadata::Names;
 use super::scope::Known;
 use super::{LastGood, PollResult, Seen, latest};
 use crate::config::Query;
