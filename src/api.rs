@@ -4,7 +4,7 @@ use crate::clock::{rfc3339, round_to_millis, seconds};
 use crate::inventory::filter::{Filter, State};
 use crate::inventory::query::{Refused, parameters};
 use crate::inventory::{Entry, Problem, entries};
-use crate::snapshot::{ArnFields, Failed, LONGEST_ARN, ScopeState, Snapshot};
+use crate::snapshot::{ArnFields, Failed, MAX_ARN_BYTES, ScopeState, Snapshot};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -130,9 +130,9 @@ impl Part {
                 self.limit.replace(limit).is_some()
             }
             "after" => {
-                if !(1..=LONGEST_ARN).contains(&value.chars().count()) {
+                if !(1..=MAX_ARN_BYTES).contains(&value.chars().count()) {
                     let allowed =
-                        format!("what an answer has as next, of 1 to {LONGEST_ARN} characters");
+                        format!("what an answer has as next, of 1 to {MAX_ARN_BYTES} characters");
                     return Err(Refused::value(name, value, allowed));
                 }
                 self.after.replace(value.to_owned()).is_some()

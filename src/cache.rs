@@ -10,12 +10,12 @@ mod metadata;
 mod scope;
 pub mod stored;
 
-use crate::clock::Moment;
+use crate::clock::Timestamp;
 use crate::config::{Query, RegionName, ScopeName, Watch};
-use crate::glue::{Answer, one_spelling};
+use crate::glue::{Answer, canonical_arn};
 use crate::snapshot::{Integration, PolledScope, Presence, ScopeState, Shown, Snapshot, Status};
 use metadata::TagLabels;
-use scope::{Known, Scope, Sight};
+use scope::{Known, Observation, Scope};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -34,8 +34,8 @@ pub type Key = (ScopeName, RegionName);
 /// What one poll of a scope in a region brought.
 #[derive(Clone, Debug)]
 pub struct PollResult {
-    pub started: Moment,
-    pub ended: Moment,
+    pub started: Timestamp,
+    pub ended: Timestamp,
     /// One for each query of the watch, in its order.
     pub answers: Vec<Answer>,
 }
@@ -63,7 +63,7 @@ pub struct Applied {
 
 /// Everything that is known of all scopes.
 #[derive(Debug, Default)]
-pub struct LastGood {
+pub struct IntegrationCache {
     scopes: BTreeMap<Key, Scope>,
     /// By integration ARN. Outlives the data it came from: only AWS's word that an integration is gone ends it.
     statuses: HashMap<String, StatusSince>,
@@ -81,7 +81,7 @@ struct StatusSince {
     seen: Instant,
 }
 
-impl LastGood {
+impl IntegrationCache {
     /// Starts with nothing known of `watches`.
     pub fn new<'a>(watches: impl IntoIterator<Item = &'a Watch>) -> Self {
         Self {
@@ -123,8 +123,8 @@ impl LastGood {
     }
 
     /// The scopes of these sights do not watch them any more. Where another has seen the integration earlier, the later sight is right still.
-    fn correct<'a>(&mut self, dropped: impl Iterator<Item = &'a Sight>) {
-        let mut latest: HashMap<&str, &Sight> = HashMap::new();
+    fn correct<'a>(&mut self, dropped: impl Iterator<Item = &'a Observation>) {
+        let mut latest: HashMap<&str, &Observation> = HashMap::new();
         for sight in dropped {
             let entry = latest.entry(&sight.integration.arn).or_insert(sight);
             if sight.seen > entry.seen {
@@ -148,7 +148,7 @@ impl LastGood {
     }
 
     /// What is to be kept over a restart, at `now`.
-    pub fn stored(&self, now: Moment) -> Stored {
+    pub fn stored(&self, now: Timestamp) -> Stored {
         let wall = |at: Instant| now.wall - (now.at - at).as_secs_f64();
         Stored {
             scopes: self
@@ -187,7 +187,7 @@ impl LastGood {
 
     /// Takes over what was kept by the process before: the data of those queries that are still asked, and the moment of each
     /// status. Data that are too old to be shown too: what an older sight elsewhere says is not right again after a restart.
-    pub fn restore(&mut self, stored: Stored, now: Moment) {
+    pub fn restore(&mut self, stored: Stored, now: Timestamp) {
         // A clock that was set back since makes data younger, never older than the exporter itself could have seen it.
         let at = |wall: f64| {
             let age = Duration::try_from_secs_f64((now.wall - wall).max(0.0)).ok()?;
@@ -234,7 +234,7 @@ impl LastGood {
         };
         let now = poll.ended.at;
         // Of an integration that came twice in this poll only the later sight counts: an earlier page's status was never shown.
-        let mut seen: HashMap<&str, (Status, Moment)> = HashMap::new();
+        let mut seen: HashMap<&str, (Status, Timestamp)> = HashMap::new();
         for (integration, moment) in poll.answers.iter().flat_map(|answer| &answer.integrations) {
             let sight = (integration.status, *moment);
             let latest = seen.entry(&integration.arn).or_insert(sight);
@@ -269,7 +269,7 @@ impl LastGood {
         }
     }
 
-    fn note_statuses(&mut self, seen: &HashMap<&str, (Status, Moment)>) -> Vec<Change> {
+    fn note_statuses(&mut self, seen: &HashMap<&str, (Status, Timestamp)>) -> Vec<Change> {
         let mut changes = Vec::new();
         for (arn, (status, moment)) in seen {
             let now = StatusSince {
@@ -380,7 +380,7 @@ impl LastGood {
                         && known
                             .complete
                             .is_some_and(|complete| lasts(complete.at + scope.stale_after));
-                    *configured.entry(one_spelling(arn.as_str())).or_default() |= absent;
+                    *configured.entry(canonical_arn(arn.as_str())).or_default() |= absent;
                 }
             }
             let of_scope = &mut sights[first..];
@@ -406,8 +406,8 @@ impl LastGood {
         sights.sort_by_key(|(arn, ..)| *arn);
         let names = self.names();
         let naming = |arn: &str| {
-            let name = names.get(one_spelling(arn).as_ref());
-            name.map_or(self.tag_labels.unnamed(), |name| &name.naming)
+            let name = names.get(canonical_arn(arn).as_ref());
+            name.map_or(self.tag_labels.empty(), |name| &name.naming)
         };
         let of_one: Vec<&[Seen<'_>]> = sights
             .chunk_by(|one, other| one.0 == other.0)
@@ -426,7 +426,7 @@ impl LastGood {
         let looked_up = integrations.iter().filter(|_| !configured.is_empty());
         let shown: HashMap<Cow<'_, str>, &str> = looked_up
             .map(|shown| shown.integration.arn.as_str())
-            .map(|arn| (one_spelling(arn), arn))
+            .map(|arn| (canonical_arn(arn), arn))
             .collect();
         let presence: Vec<Presence> = configured
             .into_iter()
@@ -454,7 +454,7 @@ impl LastGood {
 }
 
 /// A sight of an integration: its ARN, whether its scope may show it, and which of the scopes that is.
-type Seen<'a> = (&'a str, &'a Sight, bool, usize);
+type Seen<'a> = (&'a str, &'a Observation, bool, usize);
 
 /// What says what an integration is.
 fn latest<'a, 's>(sights: &'s [Seen<'a>]) -> Option<&'s Seen<'a>> {

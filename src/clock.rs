@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 /// One moment on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Moment {
+pub struct Timestamp {
     /// For order, deadlines and ages of data.
     pub at: Instant,
     /// Unix time in seconds, for what is shown to people and Prometheus.
@@ -41,8 +41,8 @@ impl Clock {
     }
 
     /// This moment.
-    pub fn now(&self) -> Moment {
-        Moment {
+    pub fn now(&self) -> Timestamp {
+        Timestamp {
             at: Instant::now(),
             wall: (self.0)(),
         }

@@ -8,32 +8,32 @@ pub mod status_line;
 use crate::cli::{Cli, Command, ConfigFlags, DaemonFlags, ShardFlags, TELEMETRY_PATH, WebFlags};
 use crate::clock::Clock;
 use crate::config::web::{Loaded as LoadedWeb, ReadFile, WebConfig};
-use crate::config::{self, Mistakes};
+use crate::config::{self, ConfigErrors};
 use crate::escape;
 use crate::exposition::text_format::Format;
 use crate::files::FileWorker;
 use crate::glue::aws::{Sdk, mistake_of_profile};
-use crate::http::access::Door;
+use crate::http::access::AccessControl;
 use crate::http::listen::{self, Address, Listener};
 use crate::http::routes::{Routes, start_counters, start_refusal_counters};
-use crate::http::shared_responses::Scrapes;
+use crate::http::shared_responses::SharedResponses;
 use crate::http::{self, Limits, client};
 use crate::iam;
 use crate::preflight;
-use crate::publisher::Board;
+use crate::publisher::Publisher;
 use crate::rlimit;
-use crate::shard::{NoShard, Shard};
+use crate::shard::{Shard, ShardError};
 use crate::simulator::{Simulator, World};
 use crate::site::Site;
 use crate::stderr;
 use crate::storage;
-use crate::systemd::Supervisor;
-use crate::telemetry::Own;
+use crate::systemd::ServiceManager;
+use crate::telemetry::Telemetry;
 use crate::version;
-use crate::watchdog::Heartbeat;
+use crate::watchdog::Watchdog;
 use reload::{Exporter, ReloadRequest};
 use source::{Clients, Loaded, Source};
-use status_line::Supervised;
+use status_line::StatusReporter;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, Write};
@@ -52,9 +52,9 @@ const RELOADS_WAITING: usize = 16;
 #[derive(Debug)]
 pub enum Failure {
     /// The configuration is wrong: exit code 2.
-    Config(Mistakes),
+    Config(ConfigErrors),
     /// The flags do not say which shard this is: exit code 2.
-    Shard(NoShard),
+    Shard(ShardError),
     /// It failed while it ran: exit code 1.
     Run { attempted: String, why: String },
     /// Something failed that has been told already: exit code 1.
@@ -78,8 +78,8 @@ impl Failure {
     pub fn report(self) -> ExitCode {
         let print = |text: String| stderr::write(format!("{}\n", escape::lines(&text)).as_bytes());
         match self {
-            Self::Config(mistakes) => {
-                print(mistakes.to_string());
+            Self::Config(errors) => {
+                print(errors.to_string());
                 ExitCode::from(2)
             }
             Self::Shard(why) => {
@@ -95,14 +95,14 @@ impl Failure {
     }
 }
 
-impl From<Mistakes> for Failure {
-    fn from(mistakes: Mistakes) -> Self {
-        Self::Config(mistakes)
+impl From<ConfigErrors> for Failure {
+    fn from(errors: ConfigErrors) -> Self {
+        Self::Config(errors)
     }
 }
 
-impl From<NoShard> for Failure {
-    fn from(why: NoShard) -> Self {
+impl From<ShardError> for Failure {
+    fn from(why: ShardError) -> Self {
         Self::Shard(why)
     }
 }
@@ -154,36 +154,36 @@ async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
     // First of all: until signals are handled, a PID 1 does not hear them.
     let signals = Signals::handle()?;
     let shard = sharding::shard(&flags.shard)?;
-    let own = own_metrics(shard)?;
+    let telemetry = own_metrics(shard)?;
     let source = Source::file(flags.config.file, shard);
     let load = async {
         let loaded = source.load().await?;
         let network = source.network(&loaded).await?;
-        Ok::<_, Mistakes>((loaded, network))
+        Ok::<_, ConfigErrors>((loaded, network))
     };
     let (loaded, network) = tokio::select! {
         both = load => both?,
         () = signals.stop.cancelled() => return Ok(()),
     };
-    if shard != Shard::WHOLE {
+    if shard != Shard::SINGLE {
         tracing::info!(
             shard_index = shard.index(),
             shard_total = shard.total(),
             watches = loaded.watches.len(),
-            of_all_shards = loaded.of_all_shards,
+            total_targets = loaded.total_targets,
             "watching the part of one shard"
         );
     }
     loaded.warn_of_open_files();
     loaded.warn_of_patterns();
-    let sdk = Sdk::new(network, Arc::clone(&own) as _);
+    let sdk = Sdk::new(network, Arc::clone(&telemetry) as _);
     let clients = Clients::of_aws(&loaded, sdk);
-    serve(source, loaded, clients, own, flags.web, signals).await
+    serve(source, loaded, clients, telemetry, flags.web, signals).await
 }
 
 async fn demo(web: WebFlags) -> Result<(), Failure> {
     let signals = Signals::handle()?;
-    let own = own_metrics(Shard::WHOLE)?;
+    let telemetry = own_metrics(Shard::SINGLE)?;
     let loaded = Source::Demo.load().await?;
     let address = (Ipv4Addr::LOCALHOST, 0).into();
     let simulator = Simulator::bind(address, World::demo(Clock::system().wall()))
@@ -194,10 +194,10 @@ async fn demo(web: WebFlags) -> Result<(), Failure> {
     let clients = Clients::of_simulator(
         format!("http://{address}"),
         loaded.requests_per_second,
-        Arc::clone(&own) as _,
+        Arc::clone(&telemetry) as _,
     );
     tokio::spawn(simulator.serve(signals.stop.clone().cancelled_owned()));
-    serve(Source::Demo, loaded, clients, own, web, signals).await
+    serve(Source::Demo, loaded, clients, telemetry, web, signals).await
 }
 
 /// Polls and serves until a signal asks to stop.
@@ -205,43 +205,47 @@ async fn serve(
     source: Source,
     loaded: Loaded,
     clients: Clients,
-    own: Arc<Own>,
+    telemetry: Arc<Telemetry>,
     web: WebFlags,
     signals: Signals,
 ) -> Result<(), Failure> {
     let stop = signals.stop;
-    let door = match web.config.file() {
+    let access = match web.config.file() {
         Some(file) => match stop.run_until_cancelled(open_door(file, &web)).await {
-            Some(door) => Some(door?),
+            Some(access) => Some(access?),
             None => return Ok(()),
         },
         None => None,
     };
     let listeners = bind(&web).await?;
     let clock = Clock::system();
-    own.config_loaded(clock.wall());
-    start_counters(&own, &web.telemetry_path);
-    if let Some(door) = &door {
-        start_refusal_counters(&own, &web.telemetry_path);
-        let (door, own, stop) = (Arc::clone(door), Arc::clone(&own), stop.clone());
-        tokio::spawn(async move { door.watch(|well| own.web_config_reread(well), stop).await });
+    telemetry.config_loaded(clock.wall());
+    start_counters(&telemetry, &web.telemetry_path);
+    if let Some(access) = &access {
+        start_refusal_counters(&telemetry, &web.telemetry_path);
+        let (access, telemetry, stop) = (Arc::clone(access), Arc::clone(&telemetry), stop.clone());
+        tokio::spawn(async move {
+            access
+                .watch(|well| telemetry.web_config_reread(well), stop)
+                .await
+        });
     }
-    let board = Arc::new(Board::new(&loaded.watches, clock.clone()));
-    board.label_tags(&loaded.tag_labels);
+    let publisher = Arc::new(Publisher::new(&loaded.watches, clock.clone()));
+    publisher.label_tags(&loaded.tag_labels);
     if let Some(path) = &loaded.storage_path {
-        let restoring = storage::restore(path, &board);
+        let restoring = storage::restore(path, &publisher);
         if stop.run_until_cancelled(restoring).await.is_none() {
             return Ok(());
         }
     }
     let routes = Routes {
-        board: Arc::clone(&board),
-        own: Arc::clone(&own),
+        publisher: Arc::clone(&publisher),
+        telemetry: Arc::clone(&telemetry),
         clock: clock.clone(),
-        scrapes: Scrapes::default(),
+        scrapes: SharedResponses::default(),
         telemetry_path: web.telemetry_path,
         site: Site::default(),
-        door: door.clone(),
+        access: access.clone(),
         reload: web.enable_lifecycle.then_some(signals.ask_reload),
         stop: stop.clone(),
     };
@@ -251,17 +255,17 @@ async fn serve(
         watches = loaded.watches.len(),
         "starting glue-integration-exporter"
     );
-    let supervised = Arc::new(Supervised::by(Supervisor::from_env()));
-    supervised.started(&board).await;
+    let status_reporter = Arc::new(StatusReporter::by(ServiceManager::from_env()));
+    status_reporter.started(&publisher).await;
     let exporter = Exporter {
-        board: Arc::clone(&board),
-        own,
+        publisher: Arc::clone(&publisher),
+        telemetry,
         clock,
         source,
         clients,
-        supervised: Arc::clone(&supervised),
-        heartbeat: supervised.heartbeat().clone(),
-        door,
+        status_reporter: Arc::clone(&status_reporter),
+        watchdog: status_reporter.watchdog().clone(),
+        access,
     };
     let polling = async {
         let polling = exporter.run(loaded, signals.reloads, stop.clone()).await;
@@ -273,10 +277,10 @@ async fn serve(
         listeners,
         Arc::new(routes),
         Limits::default(),
-        supervised.heartbeat().clone(),
+        status_reporter.watchdog().clone(),
         stop.clone(),
     );
-    let (polling, (), ()) = tokio::join!(polling, serving, supervised.run(&board, &stop));
+    let (polling, (), ()) = tokio::join!(polling, serving, status_reporter.run(&publisher, &stop));
     polling.map_err(|error| Failure::run("polling", error))?;
     tracing::info!("stopped");
     Ok(())
@@ -284,28 +288,30 @@ async fn serve(
 
 async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
     let shard = sharding::shard(&shard)?;
-    let own = own_metrics(shard)?;
+    let telemetry = own_metrics(shard)?;
     let source = Source::file(flags.file, shard);
     let loaded = source.load().await?;
     let network = source.network(&loaded).await?;
     let clock = Clock::system();
-    own.config_loaded(clock.wall());
+    telemetry.config_loaded(clock.wall());
     // The same series as the daemon's.
-    start_counters(&own, TELEMETRY_PATH);
-    let board = Arc::new(Board::new(&loaded.watches, clock.clone()));
+    start_counters(&telemetry, TELEMETRY_PATH);
+    let publisher = Arc::new(Publisher::new(&loaded.watches, clock.clone()));
     let exporter = Exporter {
-        board: Arc::clone(&board),
-        own: Arc::clone(&own),
+        publisher: Arc::clone(&publisher),
+        telemetry: Arc::clone(&telemetry),
         clock: clock.clone(),
         source,
-        clients: Clients::of_aws(&loaded, Sdk::new(network, Arc::clone(&own) as _)),
-        supervised: Arc::new(Supervised::by(Supervisor::none())),
-        heartbeat: Heartbeat::none(),
-        door: None,
+        clients: Clients::of_aws(&loaded, Sdk::new(network, Arc::clone(&telemetry) as _)),
+        status_reporter: Arc::new(StatusReporter::by(ServiceManager::none())),
+        watchdog: Watchdog::none(),
+        access: None,
     };
-    board.label_tags(&loaded.tag_labels);
+    publisher.label_tags(&loaded.tag_labels);
     let all_up = exporter.once(loaded.watches).await;
-    let page = board.page().text(Format::Text, &own, clock.wall());
+    let page = publisher
+        .page()
+        .text(Format::Text, &telemetry, clock.wall());
     // For machines, and the same as the daemon's.
     write_stdout(&page.concat(), "printing the metrics")?;
     if all_up { Ok(()) } else { Err(Failure::Told) }
@@ -322,13 +328,13 @@ async fn check(
     source.network(&loaded).await?;
     loaded.warn_of_open_files();
     let mut text = String::new();
-    if shard != Shard::WHOLE {
+    if shard != Shard::SINGLE {
         text = format!(
             "Shard {} of {}, counted from 0, has a part in {} of {} pairs of scope and region.\n\n",
             shard.index(),
             shard.total(),
             loaded.watches.len(),
-            loaded.of_all_shards,
+            loaded.total_targets,
         );
     }
     text += &config::describe(
@@ -372,9 +378,9 @@ async fn check_online(
     let source = Source::file(flags.file, shard);
     let loaded = source.load().await?;
     let network = source.network(&loaded).await?;
-    let own = own_metrics(shard)?;
+    let telemetry = own_metrics(shard)?;
     let rate = loaded.requests_per_second;
-    let sdk = Sdk::new(network, own);
+    let sdk = Sdk::new(network, telemetry);
     let mut clients = Clients::of_aws(&loaded, sdk.clone());
     let mut watches = Vec::with_capacity(loaded.watches.len());
     for watch in loaded.watches {
@@ -400,7 +406,7 @@ async fn permissions(
     show_external_ids: bool,
 ) -> Result<(), Failure> {
     // Whichever shard it is, it is allowed what all of them need.
-    let loaded = Source::file(flags.file, Shard::WHOLE).load().await?;
+    let loaded = Source::file(flags.file, Shard::SINGLE).load().await?;
     let attempted = "printing the permissions";
     let text = iam::write(&loaded.watches, format, show_external_ids)
         .map_err(|error| Failure::run(attempted, error))?;
@@ -425,15 +431,15 @@ async fn profile_mistakes(loaded: &Loaded) -> BTreeSet<String> {
         .iter()
         .map(|watch| watch.credentials.profile.as_deref())
         .collect();
-    let mut mistakes = BTreeSet::new();
+    let mut errors = BTreeSet::new();
     for profile in profiles {
-        mistakes.extend(mistake_of_profile(profile).await);
+        errors.extend(mistake_of_profile(profile).await);
     }
-    mistakes
+    errors
 }
 
-fn own_metrics(shard: Shard) -> Result<Arc<Own>, Failure> {
-    Own::of_shard(shard)
+fn own_metrics(shard: Shard) -> Result<Arc<Telemetry>, Failure> {
+    Telemetry::with_shard(shard)
         .map(Arc::new)
         .map_err(|error| Failure::run("making the metrics", error))
 }
@@ -458,7 +464,7 @@ async fn read_web_config(file: &Path) -> Result<(WebConfig, Vec<ReadFile>), Fail
     Ok((config?, files))
 }
 
-async fn open_door(file: &Path, flags: &WebFlags) -> Result<Arc<Door>, Failure> {
+async fn open_door(file: &Path, flags: &WebFlags) -> Result<Arc<AccessControl>, Failure> {
     let (config, files) = read_web_config(file).await?;
     tracing::info!(
         file = %file.display(),
@@ -467,7 +473,7 @@ async fn open_door(file: &Path, flags: &WebFlags) -> Result<Arc<Door>, Failure> 
         rate_limit = config.rate_limit.is_some(),
         "the web configuration was loaded"
     );
-    Door::new(file, config, files, flags.probes_without_auth)
+    AccessControl::new(file, config, files, flags.probes_without_auth)
         .map(Arc::new)
         .map_err(|error| Failure::run("making a random key", error))
 }

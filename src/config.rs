@@ -28,17 +28,19 @@ use std::time::Duration;
 
 use crate::files::{self, MIB};
 
-use self::error::Mistake;
+use self::error::ConfigError;
 use self::partition::role_misfit;
 
 pub use self::arn::{IntegrationArn, RoleArn, TargetArn};
 pub use self::describe::{describe, pattern_warnings};
-pub use self::error::Mistakes;
+pub use self::error::ConfigErrors;
 pub use self::pattern::{ArnPattern, NamePattern, Pattern};
 pub use self::select::{Candidate, Patterns, Selection};
 pub use self::shard_by::ShardBy;
 pub use self::tags::{LabelName, TagKey, TagLabel};
-pub use self::value::{ExternalId, Interval, Invalid, Lookup, RegionName, ScopeName, Span, Value};
+pub use self::value::{
+    ConfigDuration, ExternalId, Interval, Invalid, Lookup, RegionName, ScopeName, Value,
+};
 
 /// Far more than any configuration needs, and little enough to be parsed in a second.
 const MAX_CONFIG_BYTES: u64 = MIB;
@@ -177,12 +179,12 @@ impl Query {
 impl Config {
     /// Reads the file at `path` (1 MiB at most) and the `external_id_file`s that it names, each relative to its directory.
     /// Fails with every mistake in it, or with the one reason why it could not be read.
-    pub fn load(path: &Path) -> Result<Config, Mistakes> {
+    pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
         Config::from_yaml(&text_of(files::read(path, MAX_CONFIG_BYTES), path)?, path)
     }
 
     /// Like [`Config::load`], of a text that is in `file` (which is not read).
-    pub fn from_yaml(text: &str, file: &Path) -> Result<Config, Mistakes> {
+    pub fn from_yaml(text: &str, file: &Path) -> Result<Config, ConfigErrors> {
         read::read(text, file)
     }
 
@@ -199,17 +201,17 @@ impl Config {
     pub fn watches(
         &self,
         default_region: impl Fn(&Scope) -> Result<RegionName, Option<String>>,
-    ) -> Result<Vec<Watch>, Mistakes> {
+    ) -> Result<Vec<Watch>, ConfigErrors> {
         let mut watches = Vec::new();
-        let mut mistakes = Vec::new();
+        let mut errors = Vec::new();
         for (i, scope) in self.scopes.iter().enumerate() {
             let mut regions = scope.named_regions();
             if regions.is_empty() {
                 match default_region(scope) {
                     Ok(region) => regions.push(region),
-                    Err(why) => mistakes.push(Mistake {
+                    Err(why) => errors.push(ConfigError {
                         path: format!("scopes[{i}]"),
-                        ..Mistake::of_file(match why {
+                        ..ConfigError::of_file(match why {
                             Some(why) => format!("scope `{}` has no region: {why}", scope.name),
                             None => format!(
                                 "scope `{}` has no region; give it `regions`, or set AWS_REGION or AWS_DEFAULT_REGION",
@@ -225,9 +227,9 @@ impl Config {
                     .first()
                     .and_then(|region| role_misfit(&role.arn, region))
             {
-                mistakes.push(Mistake {
+                errors.push(ConfigError {
                     path: format!("scopes[{i}].role_arn"),
-                    ..Mistake::of_file(format!(
+                    ..ConfigError::of_file(format!(
                         "`{}` {misfit} (the region is the SDK's default)",
                         role.arn
                     ))
@@ -235,26 +237,26 @@ impl Config {
             }
             watches.extend(regions.into_iter().map(|region| scope.watch(region)));
         }
-        Mistakes::or(mistakes, None, watches)
+        ConfigErrors::or(errors, None, watches)
     }
 }
 
 /// One mistake of the file at `path` as a whole.
-pub fn mistake_of_file(path: &Path, text: &str) -> Mistakes {
-    Mistakes::one(path, Mistake::of_file(text))
+pub fn mistake_of_file(path: &Path, text: &str) -> ConfigErrors {
+    ConfigErrors::one(path, ConfigError::of_file(text))
 }
 
 /// The text of the file at `path`, of which `read` is the outcome of reading it.
-fn text_of(read: io::Result<Vec<u8>>, path: &Path) -> Result<String, Mistakes> {
+fn text_of(read: io::Result<Vec<u8>>, path: &Path) -> Result<String, ConfigErrors> {
     let bytes = read.map_err(|e| mistake_of_file(path, &format!("cannot be read: {e}")))?;
     String::from_utf8(bytes).map_err(|e| {
         let good = String::from_utf8_lossy(&e.as_bytes()[..e.utf8_error().valid_up_to()]);
         let place = yaml::place_of_byte(&good, good.len());
-        Mistakes::one(
+        ConfigErrors::one(
             path,
-            Mistake {
+            ConfigError {
                 place: Some(place),
-                ..Mistake::of_file("is not UTF-8 from here on")
+                ..ConfigError::of_file("is not UTF-8 from here on")
             },
         )
     })

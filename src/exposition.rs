@@ -16,9 +16,9 @@ pub mod table;
 pub mod text_format;
 
 use crate::snapshot::{Presence, Shown, Snapshot};
-use crate::telemetry::Own;
+use crate::telemetry::Telemetry;
 use bytes::Bytes;
-use chunks::{Blocks, Part};
+use chunks::{Chunks, Part};
 use families::{AGE, SCOPES, scope_labels};
 use gzip::{Deflated, Deflater};
 use text_format::{Format, Metric, Samples, Text};
@@ -33,8 +33,8 @@ const ROWS_OF_SCOPE: usize = 20;
 /// A snapshot, written.
 #[derive(Debug, Default)]
 pub struct Page {
-    integrations: Blocks<Shown>,
-    presence: Blocks<Presence>,
+    integrations: Chunks<Shown>,
+    presence: Chunks<Presence>,
     /// The rows of both, in each format.
     rows: [Rows; Format::ALL.len()],
     scopes: Vec<(Metric, Samples)>,
@@ -56,8 +56,8 @@ impl Page {
     pub fn render(snapshot: &Snapshot, before: &Self) -> Self {
         let mut deflater = Deflater::default();
         let integrations =
-            Blocks::render(&snapshot.integrations, &before.integrations, &mut deflater);
-        let presence = Blocks::render(&snapshot.presence, &before.presence, &mut deflater);
+            Chunks::render(&snapshot.integrations, &before.integrations, &mut deflater);
+        let presence = Chunks::render(&snapshot.presence, &before.presence, &mut deflater);
         let mut families: Vec<_> = integrations.families().chain(presence.families()).collect();
         families.sort_by_key(|(metric, _)| metric.name);
         let rows = Format::ALL.map(|format| Rows::join(format, &families, &mut deflater));
@@ -99,24 +99,27 @@ impl Page {
     }
 
     /// The whole page at `now`, in Unix seconds, in pieces.
-    pub fn text(&self, format: Format, own: &Own, now: f64) -> Vec<Bytes> {
+    pub fn text(&self, format: Format, telemetry: &Telemetry, now: f64) -> Vec<Bytes> {
         let rows = &self.rows[format as usize];
         let ages = self.ages(format, now).map(Bytes::from);
-        let own = Bytes::from(self.own(format, own));
+        let telemetry = Bytes::from(self.telemetry(format, telemetry));
         ages.chain(rows.pieces.iter().cloned())
-            .chain([own])
+            .chain([telemetry])
             .collect()
     }
 
     /// The same, compressed.
-    pub fn gzip(&self, format: Format, own: &Own, now: f64) -> Vec<Bytes> {
-        let (ages, own) = Deflater::with(|deflater| {
+    pub fn gzip(&self, format: Format, telemetry: &Telemetry, now: f64) -> Vec<Bytes> {
+        let (ages, telemetry) = Deflater::with(|deflater| {
             for text in self.ages(format, now) {
                 deflater.add(&text);
             }
-            (deflater.end(), deflater.deflate(self.own(format, own)))
+            (
+                deflater.end(),
+                deflater.deflate(self.telemetry(format, telemetry)),
+            )
         });
-        gzip::member(&[&ages, &self.rows[format as usize].deflated, &own])
+        gzip::member(&[&ages, &self.rows[format as usize].deflated, &telemetry])
     }
 
     /// What stands before the rows: the family of the ages.
@@ -134,9 +137,9 @@ impl Page {
     }
 
     /// What stands behind them.
-    fn own(&self, format: Format, own: &Own) -> String {
+    fn telemetry(&self, format: Format, telemetry: &Telemetry) -> String {
         let mut text = Text::new(format, ROOM_FOR_OWN);
-        own.write(&mut text, &self.scopes);
+        telemetry.write(&mut text, &self.scopes);
         process::write(&mut text);
         text.end();
         text.into_string()

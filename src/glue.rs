@@ -5,10 +5,10 @@ pub mod aws;
 pub mod metadata;
 pub mod rate_limit;
 
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, Timestamp};
 use crate::config::{Candidate, IntegrationArn, Query, Selection};
 use crate::snapshot::Integration;
-use metadata::{NamesFuture, NamesRequest};
+use metadata::{MetadataRequest, NamesFuture};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::error::Error;
@@ -196,7 +196,7 @@ pub type PageFuture<'a> = Pin<Box<dyn Future<Output = Result<Page, GlueError>> +
 /// AWS Glue as one set of credentials sees it in one region.
 pub trait Glue: Send + Sync {
     /// How many requests one scope may have under way here at once, so that no other has to wait for them.
-    fn most_at_once(&self) -> usize {
+    fn max_concurrent_requests(&self) -> usize {
         usize::MAX
     }
 
@@ -204,14 +204,14 @@ pub trait Glue: Send + Sync {
     fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a>;
 
     /// Asks for one page of `DescribeIntegrations`: what the caller's own account has created.
-    fn names<'a>(&'a self, request: NamesRequest<'a>) -> NamesFuture<'a>;
+    fn names<'a>(&'a self, request: MetadataRequest<'a>) -> NamesFuture<'a>;
 }
 
 /// A listing of 10,000 pages is 100 times what the largest known account needs; more is an answer that never ends.
 const MAX_PAGES: usize = 10_000;
 /// In bytes, with what the page has of them: 100,000 integrations with an error each take about 450 million. It bounds what an answer
 /// without an end can take.
-pub const LARGEST_LISTING: usize = 512 << 20;
+pub const MAX_LISTING_BYTES: usize = 512 << 20;
 
 /// The answer to one query while its pages are followed, and what it came to. A listing that was given up goes on where it stopped.
 #[derive(Debug)]
@@ -220,7 +220,7 @@ pub struct Listing {
     wanted: Wanted,
     page_size: Option<u16>,
     /// By the one spelling of the ARN, each with the moment of its page: when one comes twice, the later page is right.
-    integrations: BTreeMap<String, (Arc<Integration>, Moment)>,
+    integrations: BTreeMap<String, (Arc<Integration>, Timestamp)>,
     /// About how much memory they and their rows on the page take, in bytes.
     weight: usize,
     without_arn: usize,
@@ -269,16 +269,16 @@ impl Markers {
 #[derive(Debug)]
 enum State {
     Open,
-    Complete(Moment),
+    Complete(Timestamp),
     Failed(GlueError),
 }
 
 /// What one query brought in one poll.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    pub integrations: Vec<(Arc<Integration>, Moment)>,
+    pub integrations: Vec<(Arc<Integration>, Timestamp)>,
     /// The moment of the last page if the listing is complete, else why it is not.
-    pub outcome: Result<Moment, GlueError>,
+    pub outcome: Result<Timestamp, GlueError>,
 }
 
 impl Answer {
@@ -356,10 +356,10 @@ impl Listing {
         }
     }
 
-    fn take(&mut self, page: Page, now: Moment) {
+    fn take(&mut self, page: Page, now: Timestamp) {
         self.without_arn += page.without_arn;
         for integration in page.integrations {
-            let arn = one_spelling(&integration.arn).into_owned();
+            let arn = canonical_arn(&integration.arn).into_owned();
             match &self.wanted {
                 Wanted::Named(arns) if !arns.contains(&arn) => {
                     self.others = true;
@@ -380,15 +380,15 @@ impl Listing {
                 self.weight -= earlier.weight();
             }
             // Not after the page: one alone may be too much.
-            if self.weight > LARGEST_LISTING {
+            if self.weight > MAX_LISTING_BYTES {
                 break;
             }
         }
         self.weight += page.marker.as_ref().map_or(0, String::len);
-        if self.weight > LARGEST_LISTING {
+        if self.weight > MAX_LISTING_BYTES {
             self.state = State::Failed(GlueError::new(
                 Reason::InvalidResponse,
-                format!("the listing was given up: it takes more than {LARGEST_LISTING} bytes"),
+                format!("the listing was given up: it takes more than {MAX_LISTING_BYTES} bytes"),
             ));
             return;
         }
@@ -436,7 +436,7 @@ impl Listing {
     }
 
     /// The moment of the last page if the listing is complete, else why it is not: `reason` if it was not asked for at all.
-    pub fn outcome(&self, reason: Reason) -> Result<Moment, GlueError> {
+    pub fn outcome(&self, reason: Reason) -> Result<Timestamp, GlueError> {
         match &self.state {
             State::Complete(at) => Ok(*at),
             State::Failed(error) => Err(error.clone()),
@@ -446,7 +446,9 @@ impl Listing {
 
     /// What was had of one that is looked up: an answer about it, whatever became of the rest of the listing.
     pub fn picked(&self, arn: &IntegrationArn) -> Option<Answer> {
-        let (integration, at) = self.integrations.get(one_spelling(arn.as_str()).as_ref())?;
+        let (integration, at) = self
+            .integrations
+            .get(canonical_arn(arn.as_str()).as_ref())?;
         Some(Answer {
             integrations: vec![(Arc::clone(integration), *at)],
             outcome: Ok(*at),
@@ -456,21 +458,21 @@ impl Listing {
 
 fn spelled<'a>(arns: impl IntoIterator<Item = &'a IntegrationArn>) -> BTreeSet<String> {
     arns.into_iter()
-        .map(|arn| one_spelling(arn.as_str()).into_owned())
+        .map(|arn| canonical_arn(arn.as_str()).into_owned())
         .collect()
 }
 
 /// Whether this selection of a listing has this integration.
 pub fn selects(selection: &Selection, integration: &Integration) -> bool {
     selection.admits(Candidate {
-        arn: &one_spelling(&integration.arn),
+        arn: &canonical_arn(&integration.arn),
         source_arn: &integration.source_arn,
         target_arn: &integration.target_arn,
     })
 }
 
 /// AWS writes `integration:ID`, and in one sample `integration/ID`: an ARN in the one spelling by which the two compare as equal.
-pub fn one_spelling(arn: &str) -> Cow<'_, str> {
+pub fn canonical_arn(arn: &str) -> Cow<'_, str> {
     // Most have no slash at all, which is found out faster.
     if arn.contains('/') && arn.contains(":integration/") {
         Cow::Owned(arn.replacen(":integration/", ":integration:", 1))

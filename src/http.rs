@@ -21,7 +21,7 @@ mod tls;
 mod unix;
 
 use crate::rlimit::Descriptors;
-use crate::watchdog::{Heartbeat, Pulse};
+use crate::watchdog::{Ticket, Watchdog};
 use connections::{Connections, Place};
 use frames::Watched;
 use hyper::body::{Body, Incoming};
@@ -42,7 +42,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 use streams::{MOST_AT_ONCE, MOST_STREAMS};
-use timeouts::{Pace, Paced};
+use timeouts::{Pace, Timed};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::unconstrained;
 use tokio::time::Instant;
@@ -122,12 +122,12 @@ pub trait Handler: Send + Sync + 'static {
     }
 }
 
-/// Serves on all `listeners` until `stop`, then lets the requests under way end. What accepts connections joins `heartbeat`.
+/// Serves on all `listeners` until `stop`, then lets the requests under way end. What accepts connections joins `watchdog`.
 pub async fn serve(
     listeners: Vec<Listener>,
     handler: Arc<impl Handler>,
     limits: Limits,
-    heartbeat: Heartbeat,
+    watchdog: Watchdog,
     stop: CancellationToken,
 ) {
     let server = Arc::new(Server {
@@ -139,10 +139,10 @@ pub async fn serve(
         stop: stop.clone(),
     });
     for listener in listeners {
-        let pulse = heartbeat.join(format!("accepting on {}", listener.address()));
+        let ticket = watchdog.join(format!("accepting on {}", listener.address()));
         server
             .tasks
-            .spawn(accept(listener, pulse, Arc::clone(&server)));
+            .spawn(accept(listener, ticket, Arc::clone(&server)));
     }
     server.tasks.close();
     stop.cancelled().await;
@@ -167,12 +167,12 @@ struct Server<H> {
     stop: CancellationToken,
 }
 
-async fn accept(listener: Listener, mut pulse: Pulse, server: Arc<Server<impl Handler>>) {
+async fn accept(listener: Listener, mut ticket: Ticket, server: Arc<Server<impl Handler>>) {
     let mut warned: Option<Instant> = None;
     loop {
         let socket = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = pulse.beat() => continue,
+            () = ticket.beat() => continue,
             () = server.stop.cancelled() => break,
         };
         match socket {
@@ -221,7 +221,7 @@ async fn connection(socket: Socket, place: Place, server: Arc<Server<impl Handle
     // Who is behind a Unix socket is a proxy on this machine, which speaks TLS itself.
     let tls = server.handler.tls().filter(|_| !socket.is_unix());
     let peer = socket.peer().map(|peer| peer.ip());
-    let socket = Paced::new(socket, Arc::clone(&pace));
+    let socket = Timed::new(socket, Arc::clone(&pace));
     tokio::select! {
         biased;
         // Whatever a client does wrong ends its own connection and is nobody else's concern.
@@ -233,7 +233,7 @@ async fn connection(socket: Socket, place: Place, server: Arc<Server<impl Handle
 }
 
 async fn talk(
-    socket: Paced,
+    socket: Timed,
     tls: Option<Arc<ServerConfig>>,
     pace: Arc<Pace>,
     server: &Server<impl Handler>,

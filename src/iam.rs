@@ -40,7 +40,7 @@ pub fn write(
     format: Format,
     show_external_ids: bool,
 ) -> serde_json::Result<String> {
-    let grants = Grants::of(watches);
+    let grants = GrantedActions::of(watches);
     let text = match format {
         Format::Json => document::write(&grants, show_external_ids),
         Format::Cloudformation => cloudformation::write(&grants, show_external_ids),
@@ -62,7 +62,7 @@ pub fn action(operation: Operation) -> String {
 }
 
 /// Who needs what. Everything is in the order of the configuration.
-struct Grants {
+struct GrantedActions {
     identities: Vec<Identity>,
     roles: Vec<AssumedRole>,
 }
@@ -99,7 +99,7 @@ struct Trust {
     without_id: bool,
 }
 
-impl Grants {
+impl GrantedActions {
     fn of(watches: &[Watch]) -> Self {
         let mut grants = Self {
             identities: Vec::new(),

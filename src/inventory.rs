@@ -5,7 +5,7 @@ pub mod filter;
 pub mod query;
 
 use crate::snapshot::{
-    ArnFields, Integration, IntegrationError, Missing, ScopeState, Shown, Sighting, Snapshot,
+    ArnFields, Integration, IntegrationError, Missing, Provenance, ScopeState, Shown, Snapshot,
     Status,
 };
 use std::time::Duration;
@@ -52,7 +52,7 @@ impl Problem {
 /// One row.
 #[derive(Clone, Copy, Debug)]
 pub enum Entry<'a> {
-    Shown(&'a Shown, &'a Sighting),
+    Shown(&'a Shown, &'a Provenance),
     Missing(&'a Missing),
 }
 

@@ -11,8 +11,8 @@ use crate::cache::{PollResult, key};
 use crate::clock::Clock;
 use crate::config::{ScopeName, Watch};
 use crate::glue::{Deadline, Glue, Reason, RequestContext, time_left};
-use crate::publisher::Board;
-use crate::telemetry::Own;
+use crate::publisher::Publisher;
+use crate::telemetry::Telemetry;
 use deadline::PollDeadline;
 use failure_log::FailureLog;
 use metadata::MetadataPoller;
@@ -35,8 +35,8 @@ const EXPIRY_MARGIN: Duration = Duration::from_secs(1);
 pub struct Poller {
     watch: Watch,
     glue: Arc<dyn Glue>,
-    board: Arc<Board>,
-    own: Arc<Own>,
+    publisher: Arc<Publisher>,
+    telemetry: Arc<Telemetry>,
     clock: Clock,
     previous_poll: PreviousPoll,
     failures: FailureLog,
@@ -51,17 +51,22 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// A poller that has not polled yet; what it brings goes to `board`.
+    /// A poller that has not polled yet; what it brings goes to `publisher`.
     pub fn new(
         watch: Watch,
         glue: Arc<dyn Glue>,
-        board: Arc<Board>,
-        own: Arc<Own>,
+        publisher: Arc<Publisher>,
+        telemetry: Arc<Telemetry>,
         clock: Clock,
     ) -> Self {
-        own.add_scope(&watch.scope, &watch.region);
+        telemetry.add_scope(&watch.scope, &watch.region);
         let metadata_poller = watch.describe.then(|| {
-            MetadataPoller::new(watch.clone(), Arc::clone(&glue), Arc::clone(&board), &clock)
+            MetadataPoller::new(
+                watch.clone(),
+                Arc::clone(&glue),
+                Arc::clone(&publisher),
+                &clock,
+            )
         });
         Self {
             polled: Arc::default(),
@@ -70,8 +75,8 @@ impl Poller {
             schedule: Schedule::new(&watch, watch.interval, clock.now()),
             watch,
             glue,
-            board,
-            own,
+            publisher,
+            telemetry,
             clock,
             previous_poll: PreviousPoll::default(),
             throttled_polls: 0,
@@ -96,7 +101,7 @@ impl Poller {
         let mut due = Instant::now();
         let key = key(&self.watch);
         loop {
-            self.board.poll_due(&key, due);
+            self.publisher.poll_due(&key, due);
             tokio::select! {
                 () = tokio::time::sleep_until(due) => {}
                 () = stop.cancelled() => return,
@@ -106,7 +111,7 @@ impl Poller {
                 () = stop.cancelled() => return,
             }
             let (next, skipped) = self.schedule.next(due, Instant::now(), self.backoff(due));
-            self.own
+            self.telemetry
                 .polls_skipped(&self.watch.scope, &self.watch.region, skipped);
             due = next;
         }
@@ -128,13 +133,13 @@ impl Poller {
         } else {
             0
         };
-        let applied = self.board.apply(&key(&self.watch), result);
+        let applied = self.publisher.apply(&key(&self.watch), result);
         for integration in &applied.unknown {
-            self.own.unknown_status();
+            self.telemetry.unknown_status();
             self.failures.log_unknown_status(integration);
         }
         // Not before: who sees it counted finds on the page what it brought, or a moment later.
-        self.own.poll_ended(scope, region, &reasons);
+        self.telemetry.poll_ended(scope, region, &reasons);
         self.next_end = applied.next_end;
         self.polled.notify_one();
         for change in applied.changes {
@@ -177,7 +182,10 @@ impl Poller {
     async fn ask(&mut self) -> PollResult {
         let started = self.clock.now();
         let timeout = self.watch.timeout;
-        let concurrency = self.watch.concurrency.min(self.glue.most_at_once());
+        let concurrency = self
+            .watch
+            .concurrency
+            .min(self.glue.max_concurrent_requests());
         let deadline = Arc::new(PollDeadline::new(started.at, timeout, concurrency));
         let mut queue = QueryQueue::new(&self.watch, &self.previous_poll);
         let mut under_way: JoinSet<PendingQuery> = JoinSet::new();

@@ -6,8 +6,8 @@ mod report;
 
 use crate::clock::Clock;
 use crate::config::{Credentials, Lookup, Query, RegionName, Watch};
-use crate::glue::aws::{Sdk, Unidentified};
-use crate::glue::metadata::NamesRequest;
+use crate::glue::aws::{IdentityError, Sdk};
+use crate::glue::metadata::MetadataRequest;
 use crate::glue::{
     Deadline, Glue, GlueError, Listing, Operation, PageRequest, Reason, RequestContext, time_left,
 };
@@ -68,7 +68,7 @@ pub async fn check(
 /// Whom credentials belong to. Each is asked once, whichever watches use them.
 struct Identities {
     sdk: Sdk,
-    known: HashMap<(Credentials, RegionName), OnceCell<Result<String, Unidentified>>>,
+    known: HashMap<(Credentials, RegionName), OnceCell<Result<String, IdentityError>>>,
 }
 
 impl Identities {
@@ -88,7 +88,7 @@ impl Identities {
         credentials: Credentials,
         region: &RegionName,
         limit: Duration,
-    ) -> Result<String, Unidentified> {
+    ) -> Result<String, IdentityError> {
         let key = (credentials, region.clone());
         let ask = || self.sdk.identify(&key.0, region, limit);
         match self.known.get(&key) {
@@ -99,12 +99,12 @@ impl Identities {
 }
 
 /// The time of one scope in one region.
-struct Patience {
+struct FixedDeadline {
     deadline: Instant,
     request: Duration,
 }
 
-impl Deadline for Patience {
+impl Deadline for FixedDeadline {
     fn end(&self) -> Instant {
         self.deadline
     }
@@ -125,7 +125,7 @@ impl Deadline for Patience {
 struct Check {
     watch: Arc<Watch>,
     glue: Arc<dyn Glue>,
-    patience: Arc<Patience>,
+    patience: Arc<FixedDeadline>,
     findings: Vec<Finding>,
 }
 
@@ -133,7 +133,7 @@ impl Check {
     fn new(watch: Watch, glue: Arc<dyn Glue>, waiting: Duration) -> Self {
         let request = watch.timeout.min(LONGEST_REQUEST);
         Self {
-            patience: Arc::new(Patience {
+            patience: Arc::new(FixedDeadline {
                 // Two for the credentials, one for the first question, one for the others.
                 deadline: Instant::now() + request * 4 + waiting,
                 request,
@@ -176,7 +176,7 @@ impl Check {
         let asked = identities.ask(source, &watch.region, limit).await;
         let mut caller = match &asked {
             Ok(arn) => Some(Grantee::of_caller(arn)),
-            Err(Unidentified { error, .. }) if error.reason == Reason::Credentials => None,
+            Err(IdentityError { error, .. }) if error.reason == Reason::Credentials => None,
             // STS alone cannot be asked, of which Glue need not know.
             Err(_) => Some(Grantee::named(format!("the identity of {whose}"))),
         };
@@ -243,7 +243,7 @@ impl Check {
         let answered = match caller {
             None => Outcome::NotAsked,
             Some(caller) => {
-                let request = NamesRequest {
+                let request = MetadataRequest {
                     tags: &BTreeSet::new(),
                     marker: None,
                     page_size: self.watch.page_size,
@@ -284,7 +284,7 @@ impl Check {
 }
 
 /// One question: of a configured integration whether there is one, else one page.
-async fn ask(glue: &dyn Glue, watch: &Watch, deadline: &Patience, query: &Query) -> Outcome {
+async fn ask(glue: &dyn Glue, watch: &Watch, deadline: &FixedDeadline, query: &Query) -> Outcome {
     let context = RequestContext {
         scope: watch.scope.as_str(),
         deadline,

@@ -3,13 +3,13 @@
 
 mod due_polls;
 
-use crate::cache::{Applied, Key, LastGood, PollResult, Stored};
+use crate::cache::{Applied, IntegrationCache, Key, PollResult, Stored};
 use crate::clock::Clock;
 use crate::config::{TagLabel, Watch};
 use crate::exposition::Page;
 use crate::glue::metadata::{Names, Wanted};
 use crate::snapshot::{ScopeState, Snapshot};
-use crate::watchdog::Pulse;
+use crate::watchdog::Ticket;
 use due_polls::Schedule;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,8 +26,8 @@ const PAUSES: u32 = 3;
 const OWED: Duration = Duration::from_millis(500);
 
 /// Everything known, and the page that shows it.
-pub struct Board {
-    known: Mutex<LastGood>,
+pub struct Publisher {
+    known: Mutex<IntegrationCache>,
     changed: Notify,
     polls: AtomicU64,
     status_changed: Notify,
@@ -38,10 +38,10 @@ pub struct Board {
     clock: Clock,
 }
 
-impl Board {
+impl Publisher {
     /// A board on which nothing of `watches` is known yet.
     pub fn new(watches: &[Watch], clock: Clock) -> Self {
-        let known = LastGood::new(watches);
+        let known = IntegrationCache::new(watches);
         let (snapshot, _) = known.snapshot(clock.now().at);
         Self {
             known: Mutex::new(known),
@@ -142,17 +142,18 @@ impl Board {
     }
 
     /// Publishes a page after each poll, those that end at nearly the same time together, and whenever data have become too old to be shown. Runs until `stop`.
-    /// `pulse` is not answered while a page is made: one that never ends would leave old values on the page for good.
+    /// `ticket` is not answered while a page is made: one that never ends would leave old values on the page for good.
     ///
     /// # Panics
     /// If rendering does.
-    pub async fn publish(self: Arc<Self>, mut pulse: Pulse, stop: CancellationToken) {
+    pub async fn publish(self: Arc<Self>, mut ticket: Ticket, stop: CancellationToken) {
         let mut paid = Instant::now();
         loop {
             let started = Instant::now();
             // No scrape and no poll waits behind it.
-            let board = Arc::clone(&self);
-            let next_end = match tokio::task::spawn_blocking(move || board.publish_now()).await {
+            let publisher = Arc::clone(&self);
+            let next_end = match tokio::task::spawn_blocking(move || publisher.publish_now()).await
+            {
                 Ok(next_end) => next_end,
                 Err(error) => match error.try_into_panic() {
                     Ok(panic) => resume_unwind(panic),
@@ -177,7 +178,7 @@ impl Board {
                 }
             };
             tokio::select! {
-                () = pulse.beside(next) => {}
+                () = ticket.beside(next) => {}
                 () = stop.cancelled() => return,
             }
         }
@@ -214,7 +215,7 @@ impl Board {
         self.lock().snapshot(now)
     }
 
-    fn lock(&self) -> MutexGuard<'_, LastGood> {
+    fn lock(&self) -> MutexGuard<'_, IntegrationCache> {
         unpoisoned(&self.known)
     }
 }

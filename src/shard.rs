@@ -22,39 +22,39 @@ pub struct Shard {
 
 /// Why the flags do not say which shard this is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoShard(String);
+pub struct ShardError(String);
 
-impl fmt::Display for NoShard {
+impl fmt::Display for ShardError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for NoShard {}
+impl std::error::Error for ShardError {}
 
 impl Shard {
     /// The only one: everything is its.
-    pub const WHOLE: Self = Self { index: 0, total: 1 };
+    pub const SINGLE: Self = Self { index: 0, total: 1 };
 
     /// What the flags say; without an index the ordinal of the pod's name says it. Without `total` there is one shard, whatever the name.
     ///
     /// # Errors
     /// If they do not say which one it is, or contradict themselves.
-    pub fn of_flags(
+    pub fn from_flags(
         index: Option<u16>,
         total: Option<u16>,
         pod: impl FnOnce() -> PodName,
-    ) -> Result<Self, NoShard> {
+    ) -> Result<Self, ShardError> {
         let Some(total) = total else {
             return match index {
-                None => Ok(Self::WHOLE),
-                Some(index) => Err(NoShard(format!(
+                None => Ok(Self::SINGLE),
+                Some(index) => Err(ShardError(format!(
                     "--shard.index={index} is of no use without --shard.total"
                 ))),
             };
         };
         if !(1..=MOST).contains(&total) {
-            return Err(NoShard(format!(
+            return Err(ShardError(format!(
                 "--shard.total={total} is out of bounds; allowed: 1 to {MOST}"
             )));
         }
@@ -63,7 +63,7 @@ impl Shard {
             None => {
                 let pod = pod();
                 let ordinal = pod.ordinal().map_err(|why| {
-                    NoShard(format!(
+                    ShardError(format!(
                         "--shard.total={total} without --shard.index: {why}; give --shard.index, or the name of a StatefulSet's pod in POD_NAME"
                     ))
                 })?;
@@ -71,7 +71,7 @@ impl Shard {
             }
         };
         if index >= total {
-            return Err(NoShard(format!(
+            return Err(ShardError(format!(
                 "{origin} is not below --shard.total={total}; shards are counted from 0"
             )));
         }

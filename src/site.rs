@@ -6,7 +6,7 @@ use crate::api::{self, NoAnswer};
 use crate::clock::Clock;
 use crate::exposition::gzip::{Deflater, member};
 use crate::page::{self, POLICY, View};
-use crate::publisher::Board;
+use crate::publisher::Publisher;
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -189,14 +189,14 @@ impl Site {
     /// If too many requests wait, or if it could not be written.
     pub async fn answer(
         &self,
-        board: &Arc<Board>,
+        publisher: &Arc<Publisher>,
         clock: &Clock,
         asked: Asked,
     ) -> Result<Answer, Unwritten> {
         let written = match asked.path.what {
-            What::Style | What::Script | What::OpenApi => write(board, clock, &asked),
+            What::Style | What::Script | What::OpenApi => write(publisher, clock, &asked),
             What::Page | What::Integrations | What::Scopes => {
-                let (board, clock) = (Arc::clone(board), clock.clone());
+                let (publisher, clock) = (Arc::clone(publisher), clock.clone());
                 let waiting = self.waiting.try_acquire().map_err(|_| Unwritten::Busy)?;
                 let place = Arc::clone(&self.writing).acquire_owned().await;
                 let place = place.map_err(|_| Unwritten::Failed)?;
@@ -204,7 +204,7 @@ impl Site {
                 let writing = tokio::task::spawn_blocking(move || {
                     // Until it is written, also where the client goes meanwhile.
                     let _place = place;
-                    write(&board, &clock, &asked)
+                    write(&publisher, &clock, &asked)
                 });
                 // The log has the panic.
                 writing.await.map_err(|_| Unwritten::Failed)?
@@ -217,8 +217,8 @@ impl Site {
     }
 }
 
-fn write(board: &Board, clock: &Clock, asked: &Asked) -> Result<Answer, String> {
-    let snapshot = board.published();
+fn write(publisher: &Publisher, clock: &Clock, asked: &Asked) -> Result<Answer, String> {
+    let snapshot = publisher.published();
     let now = clock.wall();
     let query = asked.query.as_str();
     let (text, refused) = match asked.path.what {
@@ -227,7 +227,7 @@ fn write(board: &Board, clock: &Clock, asked: &Asked) -> Result<Answer, String> 
         What::OpenApi => (Bytes::from_static(api::OPENAPI.as_bytes()), false),
         What::Page => {
             let view = View {
-                next_polls: &board.next_polls(&snapshot.scopes),
+                next_polls: &publisher.next_polls(&snapshot.scopes),
                 snapshot: &snapshot,
                 now,
                 telemetry_path: &asked.telemetry_path,
@@ -237,7 +237,7 @@ fn write(board: &Board, clock: &Clock, asked: &Asked) -> Result<Answer, String> 
         }
         What::Integrations => json(api::integrations(&snapshot, now, query))?,
         What::Scopes => {
-            let next_polls = board.next_polls(&snapshot.scopes);
+            let next_polls = publisher.next_polls(&snapshot.scopes);
             json(api::scopes(&snapshot, &next_polls, now, query))?
         }
     };

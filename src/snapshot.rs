@@ -61,12 +61,12 @@ impl Status {
 
 /// In bytes. Eight times what the API's model allows: the ARN is repeated in each row of the page, and remembered. Whatever asks for an
 /// integration by its ARN takes as many characters, which fit into the head of a request however they are encoded.
-pub const LONGEST_ARN: usize = 1_024;
+pub const MAX_ARN_BYTES: usize = 1_024;
 
 /// One inbound integration, with every field of the API's answer. What AWS did not send is `None` or empty, never a made-up value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Integration {
-    /// Never empty, and no longer than [`LONGEST_ARN`].
+    /// Never empty, and no longer than [`MAX_ARN_BYTES`].
     pub arn: String,
     pub source_arn: String,
     pub target_arn: String,
@@ -131,14 +131,14 @@ impl Integration {
 
 /// What AWS says of an integration in the listing of those that an account created, and in that listing alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Described {
+pub struct Description {
     /// Empty where AWS sent none.
     pub name: String,
     /// Those tags that were asked for and are there, by their keys.
     pub tags: BTreeMap<String, String>,
 }
 
-impl Described {
+impl Description {
     /// About how many bytes of memory it takes, and what it adds to a row on the page.
     pub fn weight(&self) -> usize {
         /// It is kept as AWS said it, as labels, and on the page in both formats.
@@ -153,7 +153,7 @@ impl Described {
 
 /// What people call an integration, as labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Naming {
+pub struct MetadataLabels {
     /// Empty while it is not known.
     pub name: String,
     /// Each configured label with its value, empty where the tag is absent or not known: alike in all namings of a snapshot.
@@ -212,7 +212,7 @@ impl<'a> ArnFields<'a> {
 #[derive(Clone, Debug)]
 pub struct Shown {
     pub integration: Arc<Integration>,
-    pub naming: Arc<Naming>,
+    pub naming: Arc<MetadataLabels>,
     /// When this exporter first saw the present status: Unix time in seconds.
     pub status_since: f64,
 }
@@ -282,7 +282,7 @@ pub struct Snapshot {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Details {
     /// One for each integration, in the same order.
-    pub sightings: Vec<Sighting>,
+    pub sightings: Vec<Provenance>,
     /// The places in `Snapshot::scopes` that sightings name.
     pub seers: Vec<u32>,
     /// Sorted by ARN: those of `Snapshot::presence` that are not present.
@@ -293,7 +293,7 @@ pub struct Details {
 
 /// Where what is shown of an integration comes from.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Sighting {
+pub struct Provenance {
     /// When AWS said so: Unix time in seconds.
     pub seen: f64,
     /// Not in the last poll of the scope that saw it, but in an earlier one.

@@ -5,7 +5,7 @@
 
 use crate::cache::Stored;
 use crate::files::{self, FileWorker, MIB};
-use crate::publisher::Board;
+use crate::publisher::Publisher;
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, Write};
@@ -102,7 +102,7 @@ fn distrust(file: &Metadata, directory: &Metadata) -> Option<String> {
     let group = file.gid();
     let is_own_group = rustix::process::getegid().as_raw() == group
         || rustix::process::getgroups()
-            .is_ok_and(|groups| groups.iter().any(|own| own.as_raw() == group));
+            .is_ok_and(|groups| groups.iter().any(|telemetry| telemetry.as_raw() == group));
     (file.mode() & GROUP_WRITES != 0 && !is_own_group)
         .then(|| format!("the group {group} may write to it, in which the exporter is not"))
 }
@@ -239,7 +239,7 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 /// Takes over what a process before this one kept, if it can be used. Says in the log if it cannot.
-pub async fn restore(path: &Path, board: &Board) {
+pub async fn restore(path: &Path, publisher: &Publisher) {
     let file = path.to_owned();
     let worker = FileWorker::default();
     let reading = worker.run(move || read(&file));
@@ -250,7 +250,7 @@ pub async fn restore(path: &Path, board: &Board) {
     match read {
         Ok(None) => tracing::info!(path = %path.display(), "there is no stored data yet"),
         Ok(Some(stored)) => {
-            board.restore(stored);
+            publisher.restore(stored);
             tracing::info!(path = %path.display(), "stored data were restored");
         }
         Err(error) => tracing::warn!(
@@ -262,7 +262,7 @@ pub async fn restore(path: &Path, board: &Board) {
 
 /// Keeps what is known in the file that `path` names at the moment, if it names one, until `stop`, and then once more.
 pub async fn keep(
-    board: Arc<Board>,
+    publisher: Arc<Publisher>,
     mut path: watch::Receiver<Option<PathBuf>>,
     stop: CancellationToken,
 ) {
@@ -275,17 +275,17 @@ pub async fn keep(
                 tokio::time::sleep(SHORTEST_PAUSE).await;
                 tokio::select! {
                     () = tokio::time::sleep(WRITE_INTERVAL) => {}
-                    () = board.status_changed() => {}
+                    () = publisher.status_changed() => {}
                 }
             } => false,
             () = stop.cancelled() => true,
         };
         let target = path.borrow_and_update().clone();
-        let state = (board.polls(), target.clone());
+        let state = (publisher.polls(), target.clone());
         if let Some(path) = target
             && written.as_ref() != Some(&state)
         {
-            failing = write_now(&board, path, &worker, failing).await;
+            failing = write_now(&publisher, path, &worker, failing).await;
             written = Some(state).filter(|_| !failing);
         }
         if last {
@@ -296,12 +296,12 @@ pub async fn keep(
 
 /// Returns whether it failed.
 async fn write_now(
-    board: &Arc<Board>,
+    publisher: &Arc<Publisher>,
     path: PathBuf,
     worker: &FileWorker,
     was_failing: bool,
 ) -> bool {
-    let stored = board.stored();
+    let stored = publisher.stored();
     let shown = path.display().to_string();
     let written = worker.run(move || write(&path, &stored)).await;
     let error = match written {

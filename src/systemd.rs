@@ -6,7 +6,7 @@
 //! what keeps them from speaking for this process.
 
 use crate::escape;
-use crate::watchdog::Heartbeat;
+use crate::watchdog::Watchdog;
 use rustix::time::{ClockId, clock_gettime};
 use std::env;
 use std::ffi::OsStr;
@@ -28,13 +28,13 @@ const LONGEST_STATUS: usize = 1000;
 
 /// Who started this process and wants to hear of it.
 #[derive(Debug)]
-pub struct Supervisor {
+pub struct ServiceManager {
     socket: Option<(UnixDatagram, SocketAddr)>,
-    watchdog: Option<Duration>,
-    heartbeat: Heartbeat,
+    watchdog_timeout: Option<Duration>,
+    watchdog: Watchdog,
 }
 
-impl Supervisor {
+impl ServiceManager {
     /// The one that `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID` tell of. What cannot be used of it is logged, and does without.
     pub fn from_env() -> Self {
         let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
@@ -42,11 +42,11 @@ impl Supervisor {
         };
         match address(&name).and_then(|address| Ok((socket()?, address))) {
             Ok(socket) => {
-                let watchdog = watchdog();
+                let watchdog_timeout = watchdog();
                 Self {
                     socket: Some(socket),
-                    watchdog,
-                    heartbeat: watchdog.map_or_else(Heartbeat::none, |_| Heartbeat::new()),
+                    watchdog_timeout,
+                    watchdog: watchdog_timeout.map_or_else(Watchdog::none, |_| Watchdog::new()),
                 }
             }
             Err(error) => {
@@ -60,8 +60,8 @@ impl Supervisor {
     pub fn none() -> Self {
         Self {
             socket: None,
-            watchdog: None,
-            heartbeat: Heartbeat::none(),
+            watchdog_timeout: None,
+            watchdog: Watchdog::none(),
         }
     }
 
@@ -71,8 +71,8 @@ impl Supervisor {
     }
 
     /// What the loops join that the watchdog is to know of.
-    pub fn heartbeat(&self) -> &Heartbeat {
-        &self.heartbeat
+    pub fn watchdog(&self) -> &Watchdog {
+        &self.watchdog
     }
 
     /// The start, or a reload, has come to its end: `status` says how.
@@ -101,7 +101,7 @@ impl Supervisor {
 
     /// Feeds the watchdog, if there is one, for as long as all loops of the heartbeat turn, until `stop`.
     pub async fn feed_watchdog(&self, stop: &CancellationToken) {
-        let Some(limit) = self.watchdog else {
+        let Some(limit) = self.watchdog_timeout else {
             return;
         };
         let every = (limit / BEATS).max(Duration::from_millis(1));
@@ -111,7 +111,7 @@ impl Supervisor {
         let feeding = async {
             loop {
                 ticks.tick().await;
-                self.heartbeat.round(every).await;
+                self.watchdog.round(every).await;
                 self.send("WATCHDOG=1\n").await;
             }
         };

@@ -144,7 +144,7 @@ const DURATION_BUCKETS: &[f64] = &[0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 1
 
 /// The exporter's own metrics.
 #[derive(Debug)]
-pub struct Own {
+pub struct Telemetry {
     api_requests: Counters,
     api_request_failures: Counters,
     api_request_duration: Histograms,
@@ -178,13 +178,13 @@ struct OfOperation {
     buckets: Vec<String>,
 }
 
-impl Own {
+impl Telemetry {
     /// Of an exporter that watches everything.
     ///
     /// # Errors
-    /// As of `of_shard`.
+    /// As of `with_shard`.
     pub fn new() -> prometheus::Result<Self> {
-        Self::of_shard(Shard::WHOLE)
+        Self::with_shard(Shard::SINGLE)
     }
 
     /// Every row of a counter with a closed label is there from the start, at 0: a counter that appears at 1 has an increase that
@@ -192,8 +192,8 @@ impl Own {
     ///
     /// # Errors
     /// If the crate refuses the name of a metric, which a test would find.
-    pub fn of_shard(shard: Shard) -> prometheus::Result<Self> {
-        let own = Self {
+    pub fn with_shard(shard: Shard) -> prometheus::Result<Self> {
+        let telemetry = Self {
             api_requests: Counters::new(API_REQUESTS),
             api_request_failures: Counters::new(API_REQUEST_FAILURES),
             api_request_duration: Histograms::new(API_REQUEST_DURATION)?,
@@ -210,13 +210,14 @@ impl Own {
             unknown_statuses: IntCounter::new(UNKNOWN_STATUSES.name, UNKNOWN_STATUSES.help)?,
         };
         for operation in Operation::ALL {
-            own.api_requests.add(&[operation.as_str()], 0);
+            telemetry.api_requests.add(&[operation.as_str()], 0);
             for reason in Reason::ALL {
-                own.api_request_failures
+                telemetry
+                    .api_request_failures
                     .add(&[operation.as_str(), reason.as_str()], 0);
             }
         }
-        Ok(own)
+        Ok(telemetry)
     }
 
     /// Starts the counters of a scope.
@@ -329,7 +330,7 @@ fn build() -> String {
     labels
 }
 
-impl Observer for Own {
+impl Observer for Telemetry {
     fn waited(&self, operation: Operation, duration: Duration) {
         self.api_request_wait.observe(operation, duration);
     }

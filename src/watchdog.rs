@@ -13,7 +13,7 @@ const LEFT: u64 = u64::MAX;
 
 /// Asks the loops that have joined.
 #[derive(Clone, Debug)]
-pub struct Heartbeat(Option<Arc<Rounds>>);
+pub struct Watchdog(Option<Arc<Rounds>>);
 
 #[derive(Debug)]
 struct Rounds {
@@ -32,7 +32,7 @@ struct Loop {
 
 /// A loop's own side. One that is dropped without `leave` counts as a loop that does not turn any more: its task has panicked.
 #[derive(Debug)]
-pub struct Pulse(Option<Answers>);
+pub struct Ticket(Option<Answers>);
 
 #[derive(Debug)]
 struct Answers {
@@ -40,7 +40,7 @@ struct Answers {
     answered: watch::Sender<u64>,
 }
 
-impl Heartbeat {
+impl Watchdog {
     /// One that asks.
     pub fn new() -> Self {
         Self(Some(Arc::new(Rounds {
@@ -55,8 +55,8 @@ impl Heartbeat {
     }
 
     /// A loop joins under a name, which is logged when it sticks. It is asked from the next round on.
-    pub fn join(&self, name: impl Into<Arc<str>>) -> Pulse {
-        Pulse(self.0.as_ref().map(|rounds| {
+    pub fn join(&self, name: impl Into<Arc<str>>) -> Ticket {
+        Ticket(self.0.as_ref().map(|rounds| {
             let answered = watch::Sender::new(0);
             rounds.loops().push(Loop {
                 name: name.into(),
@@ -89,7 +89,7 @@ impl Heartbeat {
     }
 }
 
-impl Default for Heartbeat {
+impl Default for Watchdog {
     fn default() -> Self {
         Self::new()
     }
@@ -120,7 +120,7 @@ impl Loop {
     }
 }
 
-impl Pulse {
+impl Ticket {
     /// Waits to be asked, and answers. For a branch of a loop's own `select!`; dropped before its end it has done nothing.
     pub async fn beat(&mut self) {
         let Some(Answers { asked, answered }) = &mut self.0 else {

@@ -17,9 +17,9 @@ use glue_integration_exporter::inventory::Problem;
 use glue_integration_exporter::inventory::filter::State;
 use glue_integration_exporter::site;
 use glue_integration_exporter::snapshot::{
-    Integration, IntegrationError, LONGEST_ARN, SourceProperties, Status,
+    Integration, IntegrationError, MAX_ARN_BYTES, SourceProperties, Status,
 };
-use glue_integration_exporter::telemetry::Own;
+use glue_integration_exporter::telemetry::Telemetry;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -36,13 +36,13 @@ fn openapi() -> Value {
 
 /// What is answered at a path of the API: whether it was refused, and the JSON.
 fn ask(bench: &Bench, path: &str, query: &str) -> (bool, Value) {
-    bench.board.publish_now();
-    let snapshot = bench.board.published();
+    bench.publisher.publish_now();
+    let snapshot = bench.publisher.published();
     let now = bench.clock.wall();
     let answer = match path {
         "/api/v1/integrations" => api::integrations(&snapshot, now, query),
         "/api/v1/scopes" => {
-            let next_polls = bench.board.next_polls(&snapshot.scopes);
+            let next_polls = bench.publisher.next_polls(&snapshot.scopes);
             api::scopes(&snapshot, &next_polls, now, query)
         }
         _ => panic!("{path} is not asked by this test"),
@@ -204,7 +204,7 @@ async fn full() -> (Bench, Arc<Account>) {
     );
     account.describe(&arn(1), "orders", &[("team", "data")]);
     let bench = Bench::new(&watches);
-    bench.board.label_tags(&tag_labels());
+    bench.publisher.label_tags(&tag_labels());
     let mut lake = bench.poller(&watches[0], &account);
     lake.poll().await;
     lake.describe().await;
@@ -212,7 +212,7 @@ async fn full() -> (Bench, Arc<Account>) {
     account.set(Behaviour::Fail(Reason::AccessDenied));
     sea.poll().await;
     sea.describe().await;
-    bench.board.poll_due(
+    bench.publisher.poll_due(
         &key(&watches[0]),
         Instant::now() + Duration::from_millis(1_500),
     );
@@ -296,7 +296,7 @@ fn the_file_has_the_paths_the_codes_and_the_words_of_the_server() {
         .collect();
     assert_eq!(described, served);
     let after = &openapi["components"]["parameters"]["After"]["schema"];
-    assert_eq!(after["maxLength"], json!(LONGEST_ARN));
+    assert_eq!(after["maxLength"], json!(MAX_ARN_BYTES));
     let schemas = &openapi["components"]["schemas"];
     let states: Vec<&str> = State::all().map(State::as_str).collect();
     assert_eq!(schemas["Status"]["enum"], json!(states));
@@ -309,10 +309,10 @@ fn the_file_has_the_paths_the_codes_and_the_words_of_the_server() {
         json!(Reason::ALL.map(Reason::as_str))
     );
     // Each answer that there can be has its counter from the start.
-    let own = Own::new().unwrap();
-    start_counters(&own, "/metrics");
+    let telemetry = Telemetry::new().unwrap();
+    start_counters(&telemetry, "/metrics");
     let mut text = Text::new(Format::Text, 0);
-    own.write(&mut text, &[]);
+    telemetry.write(&mut text, &[]);
     let text = text.into_string();
     for path in &site::PATHS {
         for code in path.codes {
@@ -536,7 +536,7 @@ async fn the_longest_arn_that_is_shown_can_be_given_as_after() {
     let watches = watches("scopes: [{name: lake, regions: [eu-west-1]}]");
     let account = Account::new();
     let all: Vec<String> = (0..3)
-        .map(|number| format!("{}{number}", "a".repeat(LONGEST_ARN - 1)))
+        .map(|number| format!("{}{number}", "a".repeat(MAX_ARN_BYTES - 1)))
         .collect();
     for arn in &all {
         account.put(arn, Status::Failed);

@@ -11,11 +11,11 @@ mod support;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::glue::aws::Sdk;
-use glue_integration_exporter::glue::rate_limit::Budget;
+use glue_integration_exporter::glue::rate_limit::RateLimiter;
 use glue_integration_exporter::poll::Poller;
-use glue_integration_exporter::publisher::Board;
+use glue_integration_exporter::publisher::Publisher;
 use glue_integration_exporter::simulator::{Fault, FaultKind, On, Simulator, World};
-use glue_integration_exporter::telemetry::Own;
+use glue_integration_exporter::telemetry::Telemetry;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::account::{arn, watches};
@@ -27,15 +27,15 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Notes when the turns of a scope came.
 fn ask(
-    budget: &Budget,
+    rate_limiter: &RateLimiter,
     scope: &'static str,
     times: usize,
     turns: &Arc<Mutex<Vec<(Instant, &'static str)>>>,
 ) {
     for _ in 0..times {
-        let (budget, turns) = (budget.clone(), Arc::clone(turns));
+        let (rate_limiter, turns) = (rate_limiter.clone(), Arc::clone(turns));
         tokio::spawn(async move {
-            budget.turn(scope).await;
+            rate_limiter.turn(scope).await;
             turns.lock().unwrap().push((Instant::now(), scope));
         });
     }
@@ -44,9 +44,9 @@ fn ask(
 #[tokio::test(start_paused = true)]
 async fn no_second_sees_more_requests_than_it_may() {
     for rate in [1, 5, 10, 1000] {
-        let budget = Budget::new(rate);
+        let rate_limiter = RateLimiter::new(rate);
         let turns = Arc::default();
-        ask(&budget, "lake", usize::from(rate) * 5, &turns);
+        ask(&rate_limiter, "lake", usize::from(rate) * 5, &turns);
         // The burst, and then as many as there are seconds.
         tokio::time::sleep(SECOND * 3 + SECOND / 2000).await;
         let had = turns.lock().unwrap().len();
@@ -58,16 +58,16 @@ async fn no_second_sees_more_requests_than_it_may() {
 
 #[tokio::test(start_paused = true)]
 async fn what_can_wait_takes_no_turn_of_others_and_goes_out_when_the_burst_is_whole() {
-    let budget = Budget::new(10);
+    let rate_limiter = RateLimiter::new(10);
     let turns = Arc::default();
     let begun = Instant::now();
-    ask(&budget, "polls", 25, &turns);
+    ask(&rate_limiter, "polls", 25, &turns);
     tokio::task::yield_now().await;
-    let (spare, at) = (budget.clone(), Arc::new(Mutex::new(Vec::new())));
+    let (spare, at) = (rate_limiter.clone(), Arc::new(Mutex::new(Vec::new())));
     let had = Arc::clone(&at);
     tokio::spawn(async move {
         for _ in 0..3 {
-            spare.spare_turn().await;
+            spare.acquire_idle().await;
             had.lock()
                 .unwrap()
                 .push((Instant::now() - begun).as_millis());
@@ -87,14 +87,14 @@ async fn what_can_wait_takes_no_turn_of_others_and_goes_out_when_the_burst_is_wh
 
 #[tokio::test(start_paused = true)]
 async fn scopes_that_wait_are_served_in_turn() {
-    let budget = Budget::new(10);
+    let rate_limiter = RateLimiter::new(10);
     let turns = Arc::default();
-    ask(&budget, "hundreds", 200, &turns);
+    ask(&rate_limiter, "hundreds", 200, &turns);
     tokio::time::sleep(SECOND).await;
     turns.lock().unwrap().clear();
     let asked = Instant::now();
-    ask(&budget, "one", 1, &turns);
-    ask(&budget, "three", 3, &turns);
+    ask(&rate_limiter, "one", 1, &turns);
+    ask(&rate_limiter, "three", 3, &turns);
     tokio::time::sleep(SECOND).await;
     let turns = turns.lock().unwrap();
     let last = |scope| turns.iter().rfind(|(_, of)| *of == scope).unwrap().0 - asked;
@@ -108,25 +108,25 @@ async fn scopes_that_wait_are_served_in_turn() {
 
 #[tokio::test(start_paused = true)]
 async fn who_gives_up_holds_no_place() {
-    let budget = Budget::new(1);
-    budget.turn("lake").await;
-    let waiting: Vec<_> = (0..100).map(|_| budget.clone()).collect();
-    for budget in &waiting {
-        let given_up = tokio::time::timeout(SECOND / 1000, budget.turn("given up"));
+    let rate_limiter = RateLimiter::new(1);
+    rate_limiter.turn("lake").await;
+    let waiting: Vec<_> = (0..100).map(|_| rate_limiter.clone()).collect();
+    for rate_limiter in &waiting {
+        let given_up = tokio::time::timeout(SECOND / 1000, rate_limiter.turn("given up"));
         assert!(given_up.await.is_err());
     }
     let asked = Instant::now();
-    budget.turn("lake").await;
+    rate_limiter.turn("lake").await;
     assert!(asked.elapsed() <= SECOND, "{:?}", asked.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn another_rate_holds_from_the_next_turn_on() {
-    let budget = Budget::new(1);
+    let rate_limiter = RateLimiter::new(1);
     let turns = Arc::default();
-    ask(&budget, "lake", 100, &turns);
+    ask(&rate_limiter, "lake", 100, &turns);
     tokio::time::sleep(SECOND * 2).await;
-    budget.set(100);
+    rate_limiter.set(100);
     tokio::time::sleep(SECOND * 3).await;
     assert_eq!(turns.lock().unwrap().len(), 100);
 }
@@ -149,30 +149,36 @@ async fn poll(
     let serving = tokio::spawn(simulator.serve(stop.clone().cancelled_owned()));
     let mut watch = watches(yaml).remove(0);
     watch.timeout = timeout;
-    let own = Arc::new(Own::new().unwrap());
+    let telemetry = Arc::new(Telemetry::new().unwrap());
     let clock = Clock::system();
-    let board = Arc::new(Board::new(std::slice::from_ref(&watch), clock.clone()));
+    let publisher = Arc::new(Publisher::new(std::slice::from_ref(&watch), clock.clone()));
     let client = Sdk::connect_simulated(
-        Arc::clone(&own) as _,
+        Arc::clone(&telemetry) as _,
         format!("http://{address}"),
         &watch.region,
-        Budget::new(per_second),
+        RateLimiter::new(per_second),
     );
     Poller::new(
         watch,
         Arc::new(client),
-        Arc::clone(&board),
-        Arc::clone(&own),
+        Arc::clone(&publisher),
+        Arc::clone(&telemetry),
         clock,
     )
     .poll()
     .await;
-    board.publish_now();
+    publisher.publish_now();
     stop.cancel();
     serving.await.unwrap();
     (
         Page::read(
-            &String::from_utf8(board.page().text(Format::Text, &own, 0.0).concat()).unwrap(),
+            &String::from_utf8(
+                publisher
+                    .page()
+                    .text(Format::Text, &telemetry, 0.0)
+                    .concat(),
+            )
+            .unwrap(),
         ),
         handle.requests().len(),
     )

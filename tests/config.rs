@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use glue_integration_exporter::config::web::WebConfig;
 use glue_integration_exporter::config::{
-    ArnPattern, Config, ExternalId, IntegrationArn, Interval, Invalid, NamePattern, Pattern,
-    RegionName, RoleArn, Scope, Span, TargetArn, Watch, describe,
+    ArnPattern, Config, ConfigDuration, ExternalId, IntegrationArn, Interval, Invalid, NamePattern,
+    Pattern, RegionName, RoleArn, Scope, TargetArn, Watch, describe,
 };
 use glue_integration_exporter::snapshot::ArnFields;
 use property::{cases, hostile};
@@ -52,18 +52,18 @@ fn expect(actual: &str, path: &Path) {
 fn watches(config: &Config) -> Result<Vec<Watch>, String> {
     config
         .watches(|_| Ok("eu-north-1".parse().unwrap()))
-        .map_err(|mistakes| mistakes.to_string())
+        .map_err(|errors| errors.to_string())
 }
 
 fn from(text: &str) -> Result<Config, String> {
-    Config::from_yaml(text, Path::new("c.yaml")).map_err(|mistakes| mistakes.to_string())
+    Config::from_yaml(text, Path::new("c.yaml")).map_err(|errors| errors.to_string())
 }
 
 #[test]
 fn mistakes_are_told_as_written() {
     for path in files(".bad.yaml") {
-        let mistakes = Config::load(&path).expect_err(path.to_str().unwrap());
-        let text = mistakes.to_string().replace("tests/config/", "") + "\n";
+        let errors = Config::load(&path).expect_err(path.to_str().unwrap());
+        let text = errors.to_string().replace("tests/config/", "") + "\n";
         assert!(!text.contains("SECRET"), "{text}");
         expect(
             &text,
@@ -75,7 +75,7 @@ fn mistakes_are_told_as_written() {
 #[test]
 fn good_files_are_described() {
     for path in files(".good.yaml") {
-        let config = Config::load(&path).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let config = Config::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
         let text = describe(
             &watches(&config).unwrap(),
             config.storage_path.as_deref(),
@@ -336,7 +336,7 @@ fn a_default_region_that_is_not_in_the_roles_partition_is_told() {
 fn short_interval_has_a_short_timeout() {
     let scope = &from("scopes: [{name: a, interval: 10s}]").unwrap().scopes[0];
     assert_eq!(scope.timeout, Duration::from_millis(7500));
-    assert_eq!(Span::from(scope.timeout).to_string(), "7.5s");
+    assert_eq!(ConfigDuration::from(scope.timeout).to_string(), "7.5s");
 }
 
 /// Of AWS's own kinds of sources and targets.
@@ -570,15 +570,15 @@ proptest! {
 
     #[test]
     fn arbitrary_durations_are_refused_or_round_trip(text in prop_oneof!["([0-9]{0,20}[smhdx ]?){0,5}", any::<String>()]) {
-        if let Ok(span) = text.parse::<Span>() {
-            prop_assert_eq!(span.to_string().parse::<Span>().unwrap(), span);
+        if let Ok(span) = text.parse::<ConfigDuration>() {
+            prop_assert_eq!(span.to_string().parse::<ConfigDuration>().unwrap(), span);
         }
     }
 
     #[test]
     fn durations_round_trip(seconds in any::<u64>()) {
-        let span = Span::from(Duration::from_secs(seconds));
-        prop_assert_eq!(span.to_string().parse::<Span>().unwrap(), span);
+        let span = ConfigDuration::from(Duration::from_secs(seconds));
+        prop_assert_eq!(span.to_string().parse::<ConfigDuration>().unwrap(), span);
     }
 
     #[test]

@@ -14,9 +14,10 @@ use glue_integration_exporter::exposition::table;
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::exposition::text_format::{Kind, Samples};
 use glue_integration_exporter::snapshot::{
-    Details, IntegrationError, Naming, PolledScope, Presence, ScopeState, Shown, Snapshot, Status,
+    Details, IntegrationError, MetadataLabels, PolledScope, Presence, ScopeState, Shown, Snapshot,
+    Status,
 };
-use glue_integration_exporter::telemetry::Own;
+use glue_integration_exporter::telemetry::Telemetry;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -28,15 +29,20 @@ use support::page::Page as Read;
 use support::property::{cases, hostile};
 
 fn scrape(snapshot: &Snapshot, now: f64) -> String {
-    text(&page(snapshot), Format::Text, &Own::new().unwrap(), now)
+    text(
+        &page(snapshot),
+        Format::Text,
+        &Telemetry::new().unwrap(),
+        now,
+    )
 }
 
 fn page(snapshot: &Snapshot) -> Page {
     Page::render(snapshot, &Page::default())
 }
 
-fn text(page: &Page, format: Format, own: &Own, now: f64) -> String {
-    String::from_utf8(page.text(format, own, now).concat()).unwrap()
+fn text(page: &Page, format: Format, telemetry: &Telemetry, now: f64) -> String {
+    String::from_utf8(page.text(format, telemetry, now).concat()).unwrap()
 }
 
 fn errors(codes: &[Option<&str>]) -> Vec<IntegrationError> {
@@ -58,9 +64,9 @@ fn shown(arn: &str, status: Status) -> Shown {
 }
 
 /// A name, and the values of two tags.
-fn named(name: &str, cost_center: &str, team: &str) -> Arc<Naming> {
+fn named(name: &str, cost_center: &str, team: &str) -> Arc<MetadataLabels> {
     let tags = [("tag_cost_center", cost_center), ("team", team)];
-    Arc::new(Naming {
+    Arc::new(MetadataLabels {
         name: name.to_owned(),
         tags: tags
             .map(|(label, value)| (label.into(), value.to_owned()))
@@ -144,8 +150,8 @@ fn the_page_is_as_it_was() {
         (Format::Text, "tests/exposition/page.txt"),
         (Format::OpenMetrics, "tests/exposition/page.openmetrics"),
     ] {
-        let own = Own::new().unwrap();
-        let page = text(&page(&example()), format, &own, START + 10.0);
+        let telemetry = Telemetry::new().unwrap();
+        let page = text(&page(&example()), format, &telemetry, START + 10.0);
         let page: String = page
             .lines()
             // The build and the process are other ones each time.
@@ -176,9 +182,9 @@ fn the_page_is_as_it_was() {
 #[test]
 fn both_formats_have_the_same_series() {
     let page = page(&example());
-    let own = Own::new().unwrap();
+    let telemetry = Telemetry::new().unwrap();
     let read = |format| {
-        let page = Read::read(&text(&page, format, &own, START));
+        let page = Read::read(&text(&page, format, &telemetry, START));
         // What the process uses changes from one page to the next.
         let samples = page.samples.into_iter();
         samples
@@ -191,9 +197,9 @@ fn both_formats_have_the_same_series() {
 #[test]
 fn ages_are_those_of_the_scrape_and_never_below_zero() {
     let page = page(&of(vec![shown(&arn(1), Status::Active)]));
-    let own = Own::new().unwrap();
+    let telemetry = Telemetry::new().unwrap();
     let age = |now| {
-        Read::read(&text(&page, Format::Text, &own, now))
+        Read::read(&text(&page, Format::Text, &telemetry, now))
             .value("aws_glue_integration_age_seconds", &[])
     };
     assert_eq!(age(START), Some(86_400.0));

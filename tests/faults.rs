@@ -20,14 +20,14 @@ use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, Watch};
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::glue::aws::Sdk;
-use glue_integration_exporter::glue::rate_limit::Budget;
+use glue_integration_exporter::glue::rate_limit::RateLimiter;
 use glue_integration_exporter::glue::{Glue, Observer};
 use glue_integration_exporter::poll::Poller;
-use glue_integration_exporter::publisher::Board;
+use glue_integration_exporter::publisher::Publisher;
 use glue_integration_exporter::simulator::{
     Fault, FaultKind, Handle, On, SimulatedError, SimulatedIntegration, Simulator, World,
 };
-use glue_integration_exporter::telemetry::Own;
+use glue_integration_exporter::telemetry::Telemetry;
 use serde_json::{Value, json};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -102,7 +102,7 @@ fn errors() -> Vec<Row> {
         for watching in [Watching::All, Watching::Target] {
             rows.push(row(code, watching, error(code)).fails("not_found"));
         }
-        rows.push(row(code, Watching::Named, error(code)).shows([Sight::Gone, FRESH, FRESH]));
+        rows.push(row(code, Watching::Named, error(code)).shows([Observation::Gone, FRESH, FRESH]));
     }
     for (code, reason) in [
         ("InternalServerException", "server_error"),
@@ -135,7 +135,7 @@ fn errors() -> Vec<Row> {
         .on_page(2)
         .fails("access_denied")
         .attempts(2, 1, "access_denied")
-        .shows([FRESH, Sight::Last, Sight::Last]),
+        .shows([FRESH, Observation::Last, Observation::Last]),
     );
     rows
 }
@@ -242,7 +242,7 @@ fn broken_answers() -> Vec<Row> {
         .paged()
         .fails("invalid_response")
         .attempts(2, 0, "")
-        .shows([FRESH, FRESH, Sight::Last]),
+        .shows([FRESH, FRESH, Observation::Last]),
         row(
             "an item without an ARN",
             Watching::All,
@@ -252,7 +252,7 @@ fn broken_answers() -> Vec<Row> {
         )
         .fails("invalid_response")
         .attempts(1, 0, "")
-        .shows([Sight::Last, FRESH, FRESH]),
+        .shows([Observation::Last, FRESH, FRESH]),
         row(
             "an item with an empty ARN",
             Watching::Target,
@@ -262,7 +262,7 @@ fn broken_answers() -> Vec<Row> {
         )
         .fails("invalid_response")
         .attempts(1, 0, "")
-        .shows([Sight::Last, FRESH, FRESH]),
+        .shows([Observation::Last, FRESH, FRESH]),
         row(
             "an item with null for its ARN",
             Watching::All,
@@ -272,7 +272,7 @@ fn broken_answers() -> Vec<Row> {
         )
         .fails("invalid_response")
         .attempts(1, 0, "")
-        .shows([Sight::Last, FRESH, FRESH]),
+        .shows([Observation::Last, FRESH, FRESH]),
         row(
             "an item without an ARN beside all others",
             Watching::All,
@@ -291,7 +291,7 @@ fn broken_answers() -> Vec<Row> {
         )
         .fails("invalid_response")
         .attempts(3, 0, "")
-        .shows([Sight::Last, FRESH, FRESH]),
+        .shows([Observation::Last, FRESH, FRESH]),
         row(
             "another integration than the one asked for",
             Watching::Named,
@@ -302,7 +302,7 @@ fn broken_answers() -> Vec<Row> {
         )
         .fails("invalid_response")
         .attempts(3, 0, "")
-        .shows([Sight::Last, FRESH, FRESH]),
+        .shows([Observation::Last, FRESH, FRESH]),
     ]);
     rows
 }
@@ -318,9 +318,9 @@ fn answers() -> Vec<Row> {
         r#"{"Marker":""}"#,
     ] {
         let row = |watching| row(body, watching, FaultKind::raw(200, body));
-        rows.push(row(Watching::All).shows([Sight::Gone; 3]));
-        rows.push(row(Watching::Target).shows([Sight::Gone; 3]));
-        rows.push(row(Watching::Named).shows([Sight::Gone, FRESH, FRESH]));
+        rows.push(row(Watching::All).shows([Observation::Gone; 3]));
+        rows.push(row(Watching::Target).shows([Observation::Gone; 3]));
+        rows.push(row(Watching::Named).shows([Observation::Gone, FRESH, FRESH]));
     }
     rows.push(
         row(
@@ -352,16 +352,16 @@ fn odd_integrations() -> Vec<Row> {
         )
     };
     let all = |name: &str, what| row(name, Watching::All, what);
-    const UNKNOWN: Sight = Sight::As(&[
+    const UNKNOWN: Observation = Observation::As(&[
         ("status{status=\"UNKNOWN\"}", Some("1")),
         ("status{status=\"SYNCING\"}", Some("0")),
     ]);
-    const NO_AGE: Sight = Sight::As(&[
+    const NO_AGE: Observation = Observation::As(&[
         ("created_timestamp_seconds", None),
         ("age_seconds", None),
         ("status{status=\"SYNCING\"}", Some("1")),
     ]);
-    const NO_INTERVAL: Sight = Sight::As(&[
+    const NO_INTERVAL: Observation = Observation::As(&[
         ("refresh_interval_seconds", None),
         ("continuous_sync", Some("0")),
         ("status{status=\"SYNCING\"}", Some("1")),
@@ -374,7 +374,7 @@ fn odd_integrations() -> Vec<Row> {
         all("an unknown status", with("Status", json!("REPLICATING")))
             .first(UNKNOWN)
             .unknown(),
-        all("a status in lower case", with("Status", json!("failed"))).first(Sight::As(&[
+        all("a status in lower case", with("Status", json!("failed"))).first(Observation::As(&[
             ("status{status=\"FAILED\"}", Some("1")),
             ("status{status=\"UNKNOWN\"}", Some("0")),
             ("status{status=\"SYNCING\"}", Some("0")),
@@ -385,7 +385,7 @@ fn odd_integrations() -> Vec<Row> {
             "a time of creation with a fraction",
             with("CreateTime", json!(1_700_000_000.25)),
         )
-        .first(Sight::As(&[(
+        .first(Observation::As(&[(
             "created_timestamp_seconds",
             Some("1700000000.25"),
         )])),
@@ -393,18 +393,18 @@ fn odd_integrations() -> Vec<Row> {
             "a time of creation that is still to come",
             with("CreateTime", json!(1_900_000_000)),
         )
-        .first(Sight::As(&[("age_seconds", Some("0"))])),
-        all("no source", without("SourceArn")).first(Sight::As(&[(
+        .first(Observation::As(&[("age_seconds", Some("0"))])),
+        all("no source", without("SourceArn")).first(Observation::As(&[(
             "info{integration_name=\"\",source_arn=\"\",\
              target_arn=\"arn:aws:glue:eu-west-1:111122223333:database/sales\",source_service=\"\",target_service=\"glue\"}",
             Some("1"),
         )])),
-        all("no target", without("TargetArn")).first(Sight::As(&[(
+        all("no target", without("TargetArn")).first(Observation::As(&[(
             "info{integration_name=\"\",source_arn=\"arn:aws:dynamodb:eu-west-1:111122223333:table/orders\",\
              target_arn=\"\",source_service=\"dynamodb\",target_service=\"\"}",
             Some("1"),
         )])),
-        all("no configuration", without("IntegrationConfig")).first(Sight::As(&[
+        all("no configuration", without("IntegrationConfig")).first(Observation::As(&[
             ("refresh_interval_seconds", None),
             ("continuous_sync", None),
         ])),
@@ -416,14 +416,14 @@ fn odd_integrations() -> Vec<Row> {
                 items.push(again);
             }),
         )
-        .first(Sight::As(&[("status{status=\"FAILED\"}", Some("1"))])),
+        .first(Observation::As(&[("status{status=\"FAILED\"}", Some("1"))])),
         all("no list of errors", without("Errors"))
-            .first(Sight::As(&[("errors", Some("0"))])),
+            .first(Observation::As(&[("errors", Some("0"))])),
         all(
             "an error without a code",
             with("Errors", json!([{"ErrorMessage": "no code"}, {}])),
         )
-        .first(Sight::As(&[
+        .first(Observation::As(&[
             ("errors", Some("2")),
             ("errors_by_code{error_code=\"none\"}", Some("2")),
         ])),
@@ -466,7 +466,7 @@ fn lost_connections() -> Vec<Row> {
             .within(limit)
             .fails("timeout")
             .attempts(2, 1, "timeout")
-            .shows([FRESH, Sight::Last, Sight::Last]),
+            .shows([FRESH, Observation::Last, Observation::Last]),
         all("pages without end", FaultKind::EndlessMarkers)
             .within(limit)
             .fails("timeout")
@@ -492,7 +492,7 @@ struct Row {
     page_size: Option<u16>,
     /// Of the failed poll; none if it is to succeed.
     reason: Option<&'static str>,
-    sights: [Sight; 3],
+    sights: [Observation; 3],
     /// HTTP attempts of the scope, how many of these failed, and why.
     attempts: u32,
     failed: u32,
@@ -521,7 +521,7 @@ enum Counts {
 
 /// How an integration is shown.
 #[derive(Clone, Copy, Debug)]
-enum Sight {
+enum Observation {
     /// As it was before the fault, in every value.
     Last,
     /// As it is now.
@@ -532,7 +532,7 @@ enum Sight {
     As(&'static [(&'static str, Option<&'static str>)]),
 }
 
-const FRESH: Sight = Sight::Fresh;
+const FRESH: Observation = Observation::Fresh;
 
 fn error(code: &str) -> FaultKind {
     FaultKind::error(code, "simulated")
@@ -566,8 +566,8 @@ impl Row {
     fn fails(mut self, reason: &'static str) -> Self {
         self.reason = Some(reason);
         self.sights = match self.watching {
-            Watching::All | Watching::Target => [Sight::Last; 3],
-            Watching::Named => [Sight::Last, FRESH, FRESH],
+            Watching::All | Watching::Target => [Observation::Last; 3],
+            Watching::Named => [Observation::Last, FRESH, FRESH],
         };
         self.failed = 1;
         self.failed_as = reason;
@@ -590,12 +590,12 @@ impl Row {
         self
     }
 
-    fn shows(mut self, sights: [Sight; 3]) -> Self {
+    fn shows(mut self, sights: [Observation; 3]) -> Self {
         self.sights = sights;
         self
     }
 
-    fn first(mut self, sight: Sight) -> Self {
+    fn first(mut self, sight: Observation) -> Self {
         self.sights[0] = sight;
         self
     }
@@ -762,9 +762,10 @@ impl Check {
 
     fn during(&mut self, row: &Row, before: &Page, during: &Page, now: u32) {
         let when = "during the fault";
-        let any = |wanted: fn(&Sight) -> bool| row.sights.iter().filter(|s| wanted(s)).count();
-        let last = any(|sight| matches!(sight, Sight::Last));
-        let gone = any(|sight| matches!(sight, Sight::Gone));
+        let any =
+            |wanted: fn(&Observation) -> bool| row.sights.iter().filter(|s| wanted(s)).count();
+        let last = any(|sight| matches!(sight, Observation::Last));
+        let gone = any(|sight| matches!(sight, Observation::Gone));
         self.scope(when, during, "hit", row.reason.is_none(), last > 0);
         self.scope(when, during, "well", true, false);
         let reasons: Vec<_> = row
@@ -818,7 +819,7 @@ impl Check {
         &mut self,
         row: &Row,
         arn: &str,
-        sight: Sight,
+        sight: Observation,
         before: &Page,
         during: &Page,
         now: u32,
@@ -826,25 +827,25 @@ impl Check {
         let what = format!("{arn} is to be {sight:?}");
         let found = during.of(arn);
         match sight {
-            Sight::Last => {
+            Observation::Last => {
                 let mut expected = before.of(arn);
                 self.same(&what, expected.contains_key("age_seconds"), true);
                 // It grows on, as far as the clock went.
                 expected.insert("age_seconds".to_owned(), (now - 1_700_000_000).to_string());
                 self.same(&what, found, expected);
             }
-            Sight::Fresh => {
+            Observation::Fresh => {
                 self.fresh(&what, &found);
                 self.since(&what, &found, now);
             }
-            Sight::Gone => {
+            Observation::Gone => {
                 let mut expected = BTreeMap::new();
                 if row.watching == Watching::Named {
                     expected.insert("present".to_owned(), "0".to_owned());
                 }
                 self.same(&what, found, expected);
             }
-            Sight::As(values) => {
+            Observation::As(values) => {
                 for (name, value) in values {
                     let found = found.get(*name).map(String::as_str);
                     self.same(&format!("{what}: {name}"), found, *value);
@@ -1168,8 +1169,8 @@ async fn gone_from_a_scope_that_had_seen_it_it_is_shown_nowhere() {
 /// The exporter without its schedule: what polls and what is shown, on a clock that goes on by a minute before each poll.
 struct Bench {
     watches: Vec<Watch>,
-    board: Arc<Board>,
-    own: Arc<Own>,
+    publisher: Arc<Publisher>,
+    telemetry: Arc<Telemetry>,
     clock: Clock,
     now: Arc<AtomicU32>,
 }
@@ -1181,8 +1182,8 @@ impl Bench {
         let clock = Clock::from_wall(move || f64::from(read.load(Ordering::Relaxed)));
         Self {
             watches: watches.to_vec(),
-            board: Arc::new(Board::new(watches, clock.clone())),
-            own: Arc::new(Own::new().unwrap()),
+            publisher: Arc::new(Publisher::new(watches, clock.clone())),
+            telemetry: Arc::new(Telemetry::new().unwrap()),
             clock,
             now,
         }
@@ -1196,21 +1197,21 @@ impl Bench {
         Poller::new(
             watch.clone(),
             Arc::clone(glue),
-            Arc::clone(&self.board),
-            Arc::clone(&self.own),
+            Arc::clone(&self.publisher),
+            Arc::clone(&self.telemetry),
             self.clock.clone(),
         )
     }
 
     fn glue(&self, scope: &str, addr: SocketAddr) -> Arc<dyn Glue> {
-        let observer: Arc<dyn Observer> = Arc::<Own>::clone(&self.own);
+        let observer: Arc<dyn Observer> = Arc::<Telemetry>::clone(&self.telemetry);
         let region = &self.watch(scope).region;
         Arc::new(Sdk::connect_simulated(
             observer,
             format!("http://{addr}"),
             region,
             // So many that none waits.
-            Budget::new(u16::MAX),
+            RateLimiter::new(u16::MAX),
         ))
     }
 
@@ -1234,12 +1235,12 @@ impl Bench {
             }
             _ => unreachable!("one to three poll"),
         }
-        self.board.publish_now();
+        self.publisher.publish_now();
         Page::read(
             &String::from_utf8(
-                self.board
+                self.publisher
                     .page()
-                    .text(Format::Text, &self.own, self.clock.wall())
+                    .text(Format::Text, &self.telemetry, self.clock.wall())
                     .concat(),
             )
             .unwrap(),

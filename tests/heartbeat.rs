@@ -16,15 +16,15 @@ use std::time::Duration;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::commands::reload::Exporter;
 use glue_integration_exporter::commands::source::{Clients, Source};
-use glue_integration_exporter::commands::status_line::Supervised;
+use glue_integration_exporter::commands::status_line::StatusReporter;
 use glue_integration_exporter::http::listen::Address;
 use glue_integration_exporter::http::shared_responses::Content;
 use glue_integration_exporter::http::{self, Handler, Limits};
-use glue_integration_exporter::publisher::Board;
+use glue_integration_exporter::publisher::Publisher;
 use glue_integration_exporter::shard::Shard;
-use glue_integration_exporter::systemd::Supervisor;
-use glue_integration_exporter::telemetry::Own;
-use glue_integration_exporter::watchdog::{Heartbeat, Pulse};
+use glue_integration_exporter::systemd::ServiceManager;
+use glue_integration_exporter::telemetry::Telemetry;
+use glue_integration_exporter::watchdog::{Ticket, Watchdog};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tempfile::TempDir;
@@ -38,63 +38,63 @@ const AGES: Duration = Duration::from_secs(24 * 60 * 60);
 /// On the real clock: what answers at all has answered by then.
 const A_WHILE: Duration = Duration::from_millis(300);
 
-async fn turn(mut pulse: Pulse) {
+async fn turn(mut ticket: Ticket) {
     loop {
-        pulse.beat().await;
+        ticket.beat().await;
     }
 }
 
-async fn beats(heartbeat: &Heartbeat) -> bool {
-    timeout(AGES, heartbeat.round(PATIENCE)).await.is_ok()
+async fn beats(watchdog: &Watchdog) -> bool {
+    timeout(AGES, watchdog.round(PATIENCE)).await.is_ok()
 }
 
 #[tokio::test(start_paused = true)]
 async fn it_passes_through_loops_that_turn_and_through_what_they_wait_for() {
-    let heartbeat = Heartbeat::new();
-    assert!(beats(&heartbeat).await, "nobody is asked yet");
-    tokio::spawn(turn(heartbeat.join("one")));
-    tokio::spawn(turn(heartbeat.join("another")));
-    let mut waiting = heartbeat.join("what waits");
+    let watchdog = Watchdog::new();
+    assert!(beats(&watchdog).await, "nobody is asked yet");
+    tokio::spawn(turn(watchdog.join("one")));
+    tokio::spawn(turn(watchdog.join("another")));
+    let mut waiting = watchdog.join("what waits");
     tokio::spawn(async move { waiting.beside(pending::<()>()).await });
     let start = Instant::now();
     for _ in 0..3 {
-        assert!(beats(&heartbeat).await);
+        assert!(beats(&watchdog).await);
     }
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_loop_that_does_not_turn_ends_it_until_it_does() {
-    let heartbeat = Heartbeat::new();
-    tokio::spawn(turn(heartbeat.join("well")));
-    let mut stuck = heartbeat.join("stuck");
-    assert!(!beats(&heartbeat).await);
-    assert!(!beats(&heartbeat).await);
+    let watchdog = Watchdog::new();
+    tokio::spawn(turn(watchdog.join("well")));
+    let mut stuck = watchdog.join("stuck");
+    assert!(!beats(&watchdog).await);
+    assert!(!beats(&watchdog).await);
     stuck.beat().await;
     tokio::spawn(turn(stuck));
-    assert!(beats(&heartbeat).await);
+    assert!(beats(&watchdog).await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_loop_may_leave_but_not_vanish() {
-    let heartbeat = Heartbeat::new();
-    let ended = heartbeat.join("a poller that a reload has ended");
-    assert!(!beats(&heartbeat).await);
+    let watchdog = Watchdog::new();
+    let ended = watchdog.join("a poller that a reload has ended");
+    assert!(!beats(&watchdog).await);
     ended.leave();
-    assert!(beats(&heartbeat).await);
+    assert!(beats(&watchdog).await);
 
-    let panicked = heartbeat.join("a task that has panicked");
+    let panicked = watchdog.join("a task that has panicked");
     drop(panicked);
-    assert!(!beats(&heartbeat).await);
+    assert!(!beats(&watchdog).await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_watchdog_nobody_is_asked() {
-    let heartbeat = Heartbeat::none();
-    let mut pulse = heartbeat.join("stuck");
-    assert!(beats(&heartbeat).await);
-    assert!(timeout(AGES, pulse.beat()).await.is_err());
-    assert_eq!(pulse.beside(async { 7 }).await, 7);
+    let watchdog = Watchdog::none();
+    let mut ticket = watchdog.join("stuck");
+    assert!(beats(&watchdog).await);
+    assert!(timeout(AGES, ticket.beat()).await.is_err());
+    assert_eq!(ticket.beside(async { 7 }).await, 7);
 }
 
 /// A runtime of which a thread can be made to stick.
@@ -124,9 +124,9 @@ impl Stickable {
 }
 
 /// One round, asked from outside: what asks does not stick.
-fn passes(heartbeat: &Heartbeat, within: Duration) -> bool {
+fn passes(watchdog: &Watchdog, within: Duration) -> bool {
     let runtime = Builder::new_current_thread().enable_time().build();
-    let round = async { timeout(within, heartbeat.round(PATIENCE)).await.is_ok() };
+    let round = async { timeout(within, watchdog.round(PATIENCE)).await.is_ok() };
     runtime.unwrap().block_on(round)
 }
 
@@ -146,9 +146,9 @@ impl Handler for Nobody {
 #[test]
 fn it_passes_through_what_accepts_connections() {
     let runtime = Stickable::new(1);
-    let heartbeat = Heartbeat::new();
+    let watchdog = Watchdog::new();
     let address: Address = "127.0.0.1:0".parse().unwrap();
-    let of_server = heartbeat.clone();
+    let of_server = watchdog.clone();
     let (tell, told) = mpsc::channel();
     runtime.0.spawn(async move {
         let listeners = vec![address.bind().await.unwrap()];
@@ -168,9 +168,9 @@ fn it_passes_through_what_accepts_connections() {
     let start = Instant::now();
     let sticks = || {
         let release = runtime.stick();
-        let stuck = !passes(&heartbeat, A_WHILE);
+        let stuck = !passes(&watchdog, A_WHILE);
         drop(release);
-        assert!(passes(&heartbeat, PATIENCE));
+        assert!(passes(&watchdog, PATIENCE));
         stuck
     };
     while !sticks() {
@@ -179,29 +179,29 @@ fn it_passes_through_what_accepts_connections() {
 }
 
 /// Runs a schedule of one scope, each poll of which fails since nobody listens there.
-fn schedule(runtime: &Runtime, heartbeat: &Heartbeat, of_polls: Clock, of_board: Clock) {
-    let heartbeat = heartbeat.clone();
+fn schedule(runtime: &Runtime, watchdog: &Watchdog, of_polls: Clock, of_board: Clock) {
+    let watchdog = watchdog.clone();
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("config.yaml");
     fs::write(&file, "scopes: [{name: all, regions: [eu-west-1]}]").unwrap();
     runtime.spawn(async move {
-        let own = Arc::new(Own::new().unwrap());
-        let source = Source::file(file, Shard::WHOLE);
+        let telemetry = Arc::new(Telemetry::new().unwrap());
+        let source = Source::file(file, Shard::SINGLE);
         let loaded = source.load().await.unwrap();
         drop(dir);
         let exporter = Exporter {
-            board: Arc::new(Board::new(&loaded.watches, of_board)),
+            publisher: Arc::new(Publisher::new(&loaded.watches, of_board)),
             clients: Clients::of_simulator(
                 "http://127.0.0.1:1".to_owned(),
                 loaded.requests_per_second,
-                Arc::clone(&own) as _,
+                Arc::clone(&telemetry) as _,
             ),
-            own,
+            telemetry,
             clock: of_polls,
             source,
-            supervised: Arc::new(Supervised::by(Supervisor::none())),
-            door: None,
-            heartbeat,
+            status_reporter: Arc::new(StatusReporter::by(ServiceManager::none())),
+            access: None,
+            watchdog,
         };
         let (_ask_reload, reloads) = tokio::sync::mpsc::channel(1);
         let stop = CancellationToken::new();
@@ -213,12 +213,12 @@ fn schedule(runtime: &Runtime, heartbeat: &Heartbeat, of_polls: Clock, of_board:
 #[derive(Clone, Copy)]
 enum Of {
     Polls,
-    Board,
+    Publisher,
 }
 
 /// Runs a schedule, and has it stick in the n-th reading of a clock, from 1.
 fn sticks_in_reading_the_clock(whose: Of, n: u32) {
-    let heartbeat = Heartbeat::new();
+    let watchdog = Watchdog::new();
     let (release, released) = mpsc::channel::<()>();
     let (tell, told) = mpsc::channel();
     let reading = Mutex::new((0, tell, released));
@@ -236,14 +236,14 @@ fn sticks_in_reading_the_clock(whose: Of, n: u32) {
     let runtime = Stickable::new(2);
     let (of_polls, of_board) = match whose {
         Of::Polls => (clock, Clock::system()),
-        Of::Board => (Clock::system(), clock),
+        Of::Publisher => (Clock::system(), clock),
     };
-    schedule(&runtime.0, &heartbeat, of_polls, of_board);
+    schedule(&runtime.0, &watchdog, of_polls, of_board);
     told.recv_timeout(PATIENCE).unwrap();
-    let stuck = !passes(&heartbeat, A_WHILE);
+    let stuck = !passes(&watchdog, A_WHILE);
     drop(release);
     assert!(stuck);
-    assert!(passes(&heartbeat, PATIENCE));
+    assert!(passes(&watchdog, PATIENCE));
 }
 
 #[test]
@@ -261,5 +261,5 @@ fn it_passes_through_each_poller() {
 #[test]
 fn it_passes_through_what_publishes_the_page() {
     // For the first page of the loop; the board itself begins with one.
-    sticks_in_reading_the_clock(Of::Board, 2);
+    sticks_in_reading_the_clock(Of::Publisher, 2);
 }

@@ -17,21 +17,21 @@ use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, IntegrationArn, Query, Watch};
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::glue::aws::Sdk;
-use glue_integration_exporter::glue::metadata::{NamesFuture, NamesPage, NamesRequest};
-use glue_integration_exporter::glue::rate_limit::Budget;
+use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest, NamesFuture};
+use glue_integration_exporter::glue::rate_limit::RateLimiter;
 use glue_integration_exporter::glue::{
     Deadline, Glue, GlueError, Listing, Observer, Page as GluePage, PageFuture, PageRequest,
     Reason, RequestContext,
 };
 use glue_integration_exporter::poll::Poller;
-use glue_integration_exporter::publisher::Board;
+use glue_integration_exporter::publisher::Publisher;
 use glue_integration_exporter::simulator::{
     Fault, FaultKind, Handle, On, Rules, SimulatedError, SimulatedIntegration, Simulator, World,
 };
 use glue_integration_exporter::snapshot::{
     Integration, IntegrationError, SourceProperties, Status,
 };
-use glue_integration_exporter::telemetry::Own;
+use glue_integration_exporter::telemetry::Telemetry;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -463,13 +463,13 @@ async fn what_answers_without_an_end_bring_does_not_pile_up() {
     });
     let watch = watch(EU);
     let clock = Clock::from_wall(|| 0.0);
-    let board = Arc::new(Board::new(std::slice::from_ref(&watch), clock.clone()));
-    let own = Arc::new(Own::new().unwrap());
+    let publisher = Arc::new(Publisher::new(std::slice::from_ref(&watch), clock.clone()));
+    let telemetry = Arc::new(Telemetry::new().unwrap());
     let glue = Arc::clone(&endless) as Arc<dyn Glue>;
-    let mut poller = Poller::new(watch, glue, Arc::clone(&board), own, clock);
+    let mut poller = Poller::new(watch, glue, Arc::clone(&publisher), telemetry, clock);
     for _ in 0..3 {
         assert!(!poller.poll().await);
-        let stored = serde_json::to_value(board.stored()).unwrap();
+        let stored = serde_json::to_value(publisher.stored()).unwrap();
         let kept = stored["scopes"][0]["queries"][0]["sights"]
             .as_array()
             .unwrap();
@@ -519,8 +519,8 @@ impl Glue for Endless {
         Box::pin(async move { Ok::<_, GlueError>(answer) })
     }
 
-    fn names<'a>(&'a self, _request: NamesRequest<'a>) -> NamesFuture<'a> {
-        Box::pin(std::future::ready(Ok(NamesPage::default())))
+    fn names<'a>(&'a self, _request: MetadataRequest<'a>) -> NamesFuture<'a> {
+        Box::pin(std::future::ready(Ok(MetadataPage::default())))
     }
 }
 
@@ -529,8 +529,8 @@ impl Glue for Endless {
 /// The scopes `hit` and `well`, on a clock that goes on by a minute before each poll.
 struct Bench {
     pollers: [Poller; 2],
-    board: Arc<Board>,
-    own: Arc<Own>,
+    publisher: Arc<Publisher>,
+    telemetry: Arc<Telemetry>,
     clock: Clock,
     now: Arc<AtomicU64>,
 }
@@ -543,23 +543,23 @@ impl Bench {
             Duration::from_secs(read.load(Ordering::Relaxed)).as_secs_f64()
         });
         let watches = [hit, watch("us-east-1")];
-        let board = Arc::new(Board::new(&watches, clock.clone()));
-        let own = Arc::new(Own::new().unwrap());
+        let publisher = Arc::new(Publisher::new(&watches, clock.clone()));
+        let telemetry = Arc::new(Telemetry::new().unwrap());
         let pollers = watches.map(|watch| {
             let glue = Sdk::connect_simulated(
-                Arc::<Own>::clone(&own) as Arc<dyn Observer>,
+                Arc::<Telemetry>::clone(&telemetry) as Arc<dyn Observer>,
                 endpoint.to_owned(),
                 &watch.region,
                 // So many that none waits.
-                Budget::new(60_000),
+                RateLimiter::new(60_000),
             );
-            let (board, own) = (Arc::clone(&board), Arc::clone(&own));
-            Poller::new(watch, Arc::new(glue), board, own, clock.clone())
+            let (publisher, telemetry) = (Arc::clone(&publisher), Arc::clone(&telemetry));
+            Poller::new(watch, Arc::new(glue), publisher, telemetry, clock.clone())
         });
         Self {
             pollers,
-            board,
-            own,
+            publisher,
+            telemetry,
             clock,
             now,
         }
@@ -570,12 +570,12 @@ impl Bench {
         self.now.fetch_add(60, Ordering::Relaxed);
         let [hit, well] = &mut self.pollers;
         tokio::join!(hit.poll(), well.poll());
-        self.board.publish_now();
+        self.publisher.publish_now();
         Page(
             String::from_utf8(
-                self.board
+                self.publisher
                     .page()
-                    .text(Format::Text, &self.own, self.clock.wall())
+                    .text(Format::Text, &self.telemetry, self.clock.wall())
                     .concat(),
             )
             .unwrap(),

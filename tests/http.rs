@@ -11,11 +11,11 @@ mod support;
 
 use glue_integration_exporter::http::listen::Address;
 use glue_integration_exporter::http::routes::{Routes, start_counters};
-use glue_integration_exporter::http::shared_responses::Scrapes;
+use glue_integration_exporter::http::shared_responses::SharedResponses;
 use glue_integration_exporter::http::{self, Limits};
 use glue_integration_exporter::site::Site;
 use glue_integration_exporter::snapshot::Status;
-use glue_integration_exporter::watchdog::Heartbeat;
+use glue_integration_exporter::watchdog::Watchdog;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -59,10 +59,10 @@ struct Server {
 impl Server {
     /// Serves a page with so many integrations; without any, the first poll is not over.
     fn start(integrations: usize, limits: Limits) -> Self {
-        Self::with_scrapes(integrations, limits, Scrapes::default())
+        Self::with_scrapes(integrations, limits, SharedResponses::default())
     }
 
-    fn with_scrapes(integrations: usize, limits: Limits, scrapes: Scrapes) -> Self {
+    fn with_scrapes(integrations: usize, limits: Limits, scrapes: SharedResponses) -> Self {
         listen_to_the_log();
         allow_many_files();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -79,15 +79,15 @@ impl Server {
         });
         let listener = listener.unwrap();
         let addr = listener.address();
-        start_counters(&bench.own, "/metrics");
+        start_counters(&bench.telemetry, "/metrics");
         let routes = Routes {
-            board: Arc::clone(&bench.board),
-            own: Arc::clone(&bench.own),
+            publisher: Arc::clone(&bench.publisher),
+            telemetry: Arc::clone(&bench.telemetry),
             clock: bench.clock.clone(),
             scrapes,
             telemetry_path: "/metrics".to_owned(),
             site: Site::default(),
-            door: None,
+            access: None,
             reload: None,
             stop: bench.stop.clone(),
         };
@@ -95,7 +95,7 @@ impl Server {
             vec![listener],
             Arc::new(routes),
             limits,
-            Heartbeat::none(),
+            Watchdog::none(),
             bench.stop.clone(),
         ));
         let server = Self {
@@ -123,7 +123,7 @@ impl Server {
         let watch = &watches("scopes: [{name: lake, regions: [eu-west-1]}]")[0];
         let runtime = self.runtime.as_ref().unwrap();
         assert!(runtime.block_on(self.bench.poller(watch, &account).poll()));
-        self.bench.board.publish_now();
+        self.bench.publisher.publish_now();
     }
 
     fn connect(&self) -> TcpStream {
@@ -574,7 +574,7 @@ fn an_answer_has_its_time() {
 
 #[test]
 fn pages_that_nobody_reads_do_not_pile_up() {
-    let server = Server::with_scrapes(MANY, patient(), Scrapes::new(40 << 20));
+    let server = Server::with_scrapes(MANY, patient(), SharedResponses::new(40 << 20));
     server.serves_well("nothing");
     // Each of a poll of its own, that changed all: there is room for one.
     let mut unread: Vec<TcpStream> = (0..8)

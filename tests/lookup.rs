@@ -12,7 +12,7 @@ mod support;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::Watch;
 use glue_integration_exporter::glue::aws::{AwsGlue, Sdk};
-use glue_integration_exporter::glue::rate_limit::Budget;
+use glue_integration_exporter::glue::rate_limit::RateLimiter;
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::simulator::{
     Fault, FaultKind, Handle, On, Rules, SimulatedIntegration, Simulator, World,
@@ -72,10 +72,10 @@ impl Exporter {
         tokio::spawn(simulator.serve(stop.clone().cancelled_owned()));
         let bench = Bench::with_clock(std::slice::from_ref(watch), Clock::system());
         let client = Arc::new(Sdk::connect_simulated(
-            Arc::clone(&bench.own) as _,
+            Arc::clone(&bench.telemetry) as _,
             format!("http://{address}"),
             &watch.region,
-            Budget::new(u16::MAX),
+            RateLimiter::new(u16::MAX),
         ));
         Self {
             poller: poller(&bench, watch, &client),
@@ -88,7 +88,9 @@ impl Exporter {
 
     /// Another configuration from now on, as a reload brings it.
     fn reload(&mut self, watch: &Watch) {
-        self.bench.board.reconfigure(std::slice::from_ref(watch));
+        self.bench
+            .publisher
+            .reconfigure(std::slice::from_ref(watch));
         self.poller = poller(&self.bench, watch, &self.client);
     }
 
@@ -114,8 +116,8 @@ fn poller(bench: &Bench, watch: &Watch, client: &Arc<AwsGlue>) -> Poller {
     Poller::new(
         watch.clone(),
         Arc::clone(client) as _,
-        Arc::clone(&bench.board),
-        Arc::clone(&bench.own),
+        Arc::clone(&bench.publisher),
+        Arc::clone(&bench.telemetry),
         bench.clock.clone(),
     )
 }
@@ -390,7 +392,7 @@ async fn a_reload_that_changes_the_lookup_loses_nothing() {
         assert_eq!(said(&page), said(&first_page), "{lookup}");
         assert_eq!(since(&page), since(&first_page), "{lookup}");
         assert_eq!(up_and_stale(&page), (Some(1.0), Some(0.0)));
-        let stored = serde_json::to_value(exporter.bench.board.stored()).unwrap();
+        let stored = serde_json::to_value(exporter.bench.publisher.stored()).unwrap();
         let queries = &stored["scopes"][0]["queries"];
         assert_eq!(queries.as_array().unwrap().len(), 4, "as for each");
     }

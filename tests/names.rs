@@ -13,12 +13,12 @@ mod wire;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, TagLabel, Watch};
 use glue_integration_exporter::glue::metadata::{
-    Names, NamesFuture, NamesPage, NamesRequest, Wanted,
+    MetadataPage, MetadataRequest, Names, NamesFuture, Wanted,
 };
 use glue_integration_exporter::glue::{
     Deadline, Glue, PageFuture, PageRequest, Reason, RequestContext,
 };
-use glue_integration_exporter::snapshot::{Described, Status};
+use glue_integration_exporter::snapshot::{Description, Status};
 use glue_integration_exporter::storage;
 use std::path::Path;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ fn tag_labels(list: &str) -> Vec<TagLabel> {
     let yaml = format!("tag_labels: {list}\nscopes: [{{name: lake, regions: [eu-west-1]}}]");
     let config = Config::from_yaml(&yaml, Path::new("test.yaml"));
     config
-        .unwrap_or_else(|mistakes| panic!("{mistakes}"))
+        .unwrap_or_else(|errors| panic!("{errors}"))
         .tag_labels
 }
 
@@ -53,7 +53,7 @@ fn lake(yaml: &str) -> (Bench, Vec<Watch>, Arc<Account>) {
     let watches = watches(yaml);
     let bench = Bench::new(&watches);
     bench
-        .board
+        .publisher
         .label_tags(&tag_labels("[{tag: team}, {tag: Cost-Center}]"));
     let account = Account::new();
     for (n, name, team) in [(1, "orders", "lake"), (2, "customers", "crm")] {
@@ -101,7 +101,7 @@ async fn names_and_the_configured_tags_come_after_the_first_poll() {
     assert_eq!(name(&page, 3).as_deref(), Some(""));
     assert_eq!(label(&page, 3, "tag_team").as_deref(), Some(""));
     assert_eq!(gauge(&page, NAMES_UP), Some(1.0));
-    let stored = storage::encode(&bench.board.stored()).unwrap();
+    let stored = storage::encode(&bench.publisher.stored()).unwrap();
     let stored = String::from_utf8(stored).unwrap();
     assert!(stored.contains("crm") && !stored.contains("secret"));
 }
@@ -275,13 +275,13 @@ async fn a_scrape_waits_for_the_first_names_or_for_their_failure() {
         let (bench, watches, account) = lake(NAMED);
         account.set_for("names", behaviour);
         let complete = || {
-            bench.board.publish_now();
-            bench.board.page().is_complete()
+            bench.publisher.publish_now();
+            bench.publisher.page().is_complete()
         };
         let mut poller = bench.poller(&watches[0], &account);
         poller.poll().await;
         assert!(!complete());
-        assert!(bench.board.page().is_ready(), "it has been polled");
+        assert!(bench.publisher.page().is_ready(), "it has been polled");
         poller.describe().await;
         assert!(complete());
     }
@@ -292,8 +292,8 @@ async fn restarted(before: &Bench, watches: &[Watch], labels: &str, path: &Path)
     let (start, wall) = (Instant::now(), before.clock.wall() + 60.0);
     let clock = Clock::from_wall(move || wall + start.elapsed().as_secs_f64());
     let bench = Bench::with_clock(watches, clock);
-    bench.board.label_tags(&tag_labels(labels));
-    storage::restore(path, &bench.board).await;
+    bench.publisher.label_tags(&tag_labels(labels));
+    storage::restore(path, &bench.publisher).await;
     bench
 }
 
@@ -305,9 +305,9 @@ async fn names_and_tags_outlive_a_restart() {
     let mut poller = bench.poller(&named[0], &account);
     poller.poll().await;
     poller.describe().await;
-    storage::write(&path, &bench.board.stored()).unwrap();
+    storage::write(&path, &bench.publisher.stored()).unwrap();
     let again = restarted(&bench, &named, "[{tag: team, label: squad}]", &path).await;
-    assert!(again.board.page().is_complete(), "nothing waits");
+    assert!(again.publisher.page().is_complete(), "nothing waits");
     let page = again.page();
     assert_eq!(name(&page, 1).as_deref(), Some("orders"));
     assert_eq!(label(&page, 1, "squad").as_deref(), Some("lake"));
@@ -341,8 +341,8 @@ async fn a_state_file_from_before_there_were_names_is_read() {
     let path = directory.path().join("state");
     std::fs::write(&path, file).unwrap();
     let (bench, watches, _) = lake(NAMED);
-    storage::restore(&path, &bench.board).await;
-    assert!(bench.board.page().is_complete(), "nothing waits");
+    storage::restore(&path, &bench.publisher).await;
+    assert!(bench.publisher.page().is_complete(), "nothing waits");
     let page = bench.page();
     assert_eq!(page.status(&arn(1)).as_deref(), Some("FAILED"));
     assert_eq!(name(&page, 1).as_deref(), Some(""));
@@ -357,15 +357,15 @@ async fn a_reload_switches_names_on_and_off() {
     let mut poller = bench.poller(&named[0], &account);
     poller.poll().await;
     poller.describe().await;
-    bench.board.reconfigure(&named);
+    bench.publisher.reconfigure(&named);
     assert_eq!(name(&bench.page(), 1).as_deref(), Some("orders"));
-    bench.board.reconfigure(&nameless);
+    bench.publisher.reconfigure(&nameless);
     let page = bench.page();
     assert_eq!(name(&page, 1).as_deref(), Some(""));
     assert_eq!(gauge(&page, NAMES_UP), None);
-    bench.board.reconfigure(&named);
-    bench.board.publish_now();
-    assert!(bench.board.page().is_complete(), "nobody waits");
+    bench.publisher.reconfigure(&named);
+    bench.publisher.publish_now();
+    assert!(bench.publisher.page().is_complete(), "nobody waits");
     bench.poller(&named[0], &account).describe().await;
     assert_eq!(name(&bench.page(), 1).as_deref(), Some("orders"));
 }
@@ -377,13 +377,13 @@ async fn a_reload_with_other_tag_labels_keeps_values_and_asks_for_new_tags_after
     bench.run(&watches[0], &account);
     sleep(SECOND).await;
     bench
-        .board
+        .publisher
         .label_tags(&tag_labels("[{tag: team, label: squad}]"));
     let page = bench.page();
     assert_eq!(label(&page, 1, "squad").as_deref(), Some("lake"));
     assert_eq!(label(&page, 1, "tag_team"), None);
     bench
-        .board
+        .publisher
         .label_tags(&tag_labels("[{tag: tier}, {tag: team}]"));
     assert_eq!(label(&bench.page(), 1, "tag_tier").as_deref(), Some(""));
     sleep(MINUTE + SECOND).await;
@@ -401,13 +401,13 @@ impl Glue for Endless {
         Box::pin(std::future::pending())
     }
 
-    fn names<'a>(&'a self, _request: NamesRequest<'a>) -> NamesFuture<'a> {
+    fn names<'a>(&'a self, _request: MetadataRequest<'a>) -> NamesFuture<'a> {
         let page = self.pages.fetch_add(1, Ordering::Relaxed);
-        let described = Described {
+        let described = Description {
             name: "n".to_owned(),
             tags: [("team".to_owned(), "t".repeat(self.bytes))].into(),
         };
-        Box::pin(std::future::ready(Ok(NamesPage {
+        Box::pin(std::future::ready(Ok(MetadataPage {
             described: vec![(arn(page), described)],
             without_arn: 0,
             marker: Some(page.to_string()),

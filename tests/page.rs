@@ -11,7 +11,7 @@ use glue_integration_exporter::cache::{PollResult, key};
 use glue_integration_exporter::glue::{Answer, GlueError, Reason};
 use glue_integration_exporter::page::{View, Written};
 use glue_integration_exporter::snapshot::{
-    Integration, IntegrationError, LONGEST_ARN, Snapshot, Status,
+    Integration, IntegrationError, MAX_ARN_BYTES, Snapshot, Status,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -82,10 +82,10 @@ impl Page {
 }
 
 fn written(bench: &Bench, query: &str) -> Written {
-    bench.board.publish_now();
-    let snapshot = bench.board.published();
+    bench.publisher.publish_now();
+    let snapshot = bench.publisher.published();
     let view = View {
-        next_polls: &bench.board.next_polls(&snapshot.scopes),
+        next_polls: &bench.publisher.next_polls(&snapshot.scopes),
         snapshot: &snapshot,
         now: bench.clock.wall(),
         telemetry_path: "/metrics",
@@ -237,9 +237,9 @@ async fn what_is_missing_keeps_its_name_and_what_it_was_over_a_restart_too() {
     };
     let before = says(&Page::of(&bench, ""));
     assert!(before.contains("(1 min ago)"), "{before}");
-    let stored = bench.board.stored();
+    let stored = bench.publisher.stored();
     let later = Bench::with_clock(&watches, bench.clock.clone());
-    later.board.restore(stored);
+    later.publisher.restore(stored);
     assert_eq!(says(&Page::of(&later, "")), before);
     // Once it is there again it is not missing, and when it goes again that is another time.
     account.put(&arn(1), Status::Active);
@@ -408,7 +408,7 @@ async fn nobody_takes_an_old_answer_that_there_is_none_for_a_new_one() {
     }
     // A process that has not polled knows it from the one before.
     let later = Bench::with_clock(&watches, bench.clock.clone());
-    later.board.restore(bench.board.stored());
+    later.publisher.restore(bench.publisher.stored());
     says_so(&Page::of(&later, ""), "(2 min ago)");
     // Once it is too old to be shown there is nothing to be marked.
     advance(Duration::from_secs(3600)).await;
@@ -441,8 +441,8 @@ async fn a_scope_says_when_it_is_polled_next() {
     let scope = page.part("id=\"s-lake/eu-west-1\"", "</tr>");
     assert!(scope.contains("under way"), "{scope}");
     // A reload that ends the scope ends its place in the schedule too.
-    bench.board.reconfigure(&[]);
-    assert_eq!(bench.board.next_polls(&[]), Vec::<Option<f64>>::new());
+    bench.publisher.reconfigure(&[]);
+    assert_eq!(bench.publisher.next_polls(&[]), Vec::<Option<f64>>::new());
     let page = Page::of(&bench, "");
     assert!(page.0.contains("This exporter watches nothing"));
 }
@@ -465,7 +465,7 @@ async fn a_long_error_is_shown_in_part_and_several_reasons_each() {
         ended: now,
         answers,
     };
-    bench.board.apply(&key(&watches[0]), poll);
+    bench.publisher.apply(&key(&watches[0]), poll);
     let page = Page::of(&bench, "");
     let scope = page.part("id=\"s-lake/eu-west-1\"", "</tr>");
     assert_eq!(scope.matches('é').count(), 1_024, "{scope}");
@@ -573,7 +573,7 @@ async fn the_states_can_be_searched_for_as_the_page_calls_them() {
 #[tokio::test(start_paused = true)]
 async fn the_link_to_a_row_alone_holds_the_longest_arn() {
     let all: Vec<String> = (0..2)
-        .map(|number| format!("{}{number}", "a".repeat(LONGEST_ARN - 1)))
+        .map(|number| format!("{}{number}", "a".repeat(MAX_ARN_BYTES - 1)))
         .collect();
     let long = vec![error("Code", &"m".repeat(2048)); 1_000];
     let failed = |arn: &String| Integration {
@@ -588,10 +588,10 @@ async fn the_link_to_a_row_alone_holds_the_longest_arn() {
     assert_eq!(alone.names(), [all[1].as_str()]);
     let input = alone.part("<input id=\"q\"", ">");
     assert!(
-        input.contains(&format!("maxlength=\"{LONGEST_ARN}\"")),
+        input.contains(&format!("maxlength=\"{MAX_ARN_BYTES}\"")),
         "{input}"
     );
-    let longer = format!("q={}", "a".repeat(LONGEST_ARN + 1));
+    let longer = format!("q={}", "a".repeat(MAX_ARN_BYTES + 1));
     assert!(written(&bench, &longer).refused);
 }
 
@@ -682,7 +682,7 @@ async fn however_much_there_is_a_page_stays_small_and_quick() {
         })
         .collect();
     let (bench, _account) = polled(ONE, many).await;
-    bench.board.publish_now();
+    bench.publisher.publish_now();
     let started = Instant::now();
     let page = Page::of(&bench, "");
     let took = started.elapsed();
@@ -736,7 +736,7 @@ async fn however_much_there_is_a_page_stays_small_and_quick() {
 /// A snapshot of one integration, all of whose texts are `text`.
 fn all_texts(text: &str) -> Snapshot {
     use glue_integration_exporter::snapshot::{
-        Details, Naming, ScopeDetails, ScopeState, Shown, Sighting,
+        Details, MetadataLabels, Provenance, ScopeDetails, ScopeState, Shown,
     };
     Snapshot {
         integrations: vec![Shown {
@@ -749,7 +749,7 @@ fn all_texts(text: &str) -> Snapshot {
                 errors: vec![error(text, text)],
                 ..integration(&arn(1), Status::Unknown)
             }),
-            naming: Arc::new(Naming {
+            naming: Arc::new(MetadataLabels {
                 name: text.to_owned(),
                 tags: vec![(Arc::from("tag_team"), text.to_owned())],
             }),
@@ -763,7 +763,7 @@ fn all_texts(text: &str) -> Snapshot {
             polled: None,
         }],
         details: Details {
-            sightings: vec![Sighting {
+            sightings: vec![Provenance {
                 seen: START,
                 old: false,
                 seers: 0..1,
@@ -803,9 +803,9 @@ async fn publishing_what_did_not_change_stays_cheap() {
         .map(|n| integration(&arn(n), Status::Active))
         .collect();
     let (bench, _account) = polled(ONE, many).await;
-    bench.board.publish_now();
+    bench.publisher.publish_now();
     let started = Instant::now();
-    bench.board.publish_now();
+    bench.publisher.publish_now();
     let took = started.elapsed();
     assert!(took < Duration::from_millis(500), "{took:?}");
 }

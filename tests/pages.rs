@@ -6,8 +6,8 @@ mod support;
 use flate2::bufread::GzDecoder;
 use glue_integration_exporter::exposition::Page;
 use glue_integration_exporter::exposition::text_format::Format;
-use glue_integration_exporter::snapshot::{Naming, Presence, Shown, Snapshot, Status};
-use glue_integration_exporter::telemetry::Own;
+use glue_integration_exporter::snapshot::{MetadataLabels, Presence, Shown, Snapshot, Status};
+use glue_integration_exporter::telemetry::Telemetry;
 use hyper::body::Bytes;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +27,7 @@ fn of(integrations: &BTreeMap<usize, bool>) -> Snapshot {
                 Status::Failed
             },
         )),
-        naming: Arc::new(Naming::default()),
+        naming: Arc::new(MetadataLabels::default()),
         status_since: START,
     };
     let presence = |(number, well): (&usize, &bool)| Presence {
@@ -52,13 +52,13 @@ fn without_process(text: &[u8]) -> Vec<String> {
     lines.map(str::to_owned).collect()
 }
 
-fn text(page: &Page, format: Format, own: &Own) -> Vec<String> {
-    without_process(&page.text(format, own, START + 60.0).concat())
+fn text(page: &Page, format: Format, telemetry: &Telemetry) -> Vec<String> {
+    without_process(&page.text(format, telemetry, START + 60.0).concat())
 }
 
 /// The text of a body that must be one gzip member and nothing behind it; the decoder checks its checksum and length.
-fn gunzip(page: &Page, format: Format, own: &Own) -> Vec<String> {
-    let body = page.gzip(format, own, START + 60.0).concat();
+fn gunzip(page: &Page, format: Format, telemetry: &Telemetry) -> Vec<String> {
+    let body = page.gzip(format, telemetry, START + 60.0).concat();
     let mut decoder = GzDecoder::new(&body[..]);
     let mut text = Vec::new();
     decoder.read_to_end(&mut text).unwrap();
@@ -70,8 +70,8 @@ fn gunzip(page: &Page, format: Format, own: &Own) -> Vec<String> {
     without_process(&text)
 }
 
-fn pieces(page: &Page, own: &Own) -> Vec<Bytes> {
-    page.text(Format::Text, own, START)
+fn pieces(page: &Page, telemetry: &Telemetry) -> Vec<Bytes> {
+    page.text(Format::Text, telemetry, START)
 }
 
 /// How many bytes of the second page are those of the first, at the same place in memory.
@@ -90,13 +90,13 @@ fn length(pieces: &[Bytes]) -> usize {
 
 #[test]
 fn a_gzip_body_is_one_member_with_the_text_of_the_page() {
-    let own = Own::new().unwrap();
+    let telemetry = Telemetry::new().unwrap();
     for count in [0, 1, 300, 3_000] {
         let page = Page::render(&of(&all_well(count)), &Page::default());
         for format in Format::ALL {
             assert_eq!(
-                gunzip(&page, format, &own),
-                text(&page, format, &own),
+                gunzip(&page, format, &telemetry),
+                text(&page, format, &telemetry),
                 "{count} integrations, {format:?}"
             );
         }
@@ -105,9 +105,9 @@ fn a_gzip_body_is_one_member_with_the_text_of_the_page() {
 
 #[test]
 fn two_scrapes_of_a_page_share_all_but_the_ages_and_what_the_exporter_says_of_itself() {
-    let own = Own::new().unwrap();
+    let telemetry = Telemetry::new().unwrap();
     let page = Page::render(&of(&all_well(3_000)), &Page::default());
-    let (first, second) = (pieces(&page, &own), pieces(&page, &own));
+    let (first, second) = (pieces(&page, &telemetry), pieces(&page, &telemetry));
     let own_bytes = length(&second) - shared(&first, &second);
     assert!(
         own_bytes * 10 < length(&second),
@@ -118,7 +118,7 @@ fn two_scrapes_of_a_page_share_all_but_the_ages_and_what_the_exporter_says_of_it
 
 #[test]
 fn a_page_shares_what_has_not_changed_with_the_one_before() {
-    let own = Own::new().unwrap();
+    let telemetry = Telemetry::new().unwrap();
     let mut integrations = all_well(3_000);
     let before = Page::render(&of(&integrations), &Page::default());
     let same = Page::render(&of(&integrations), &before);
@@ -126,7 +126,7 @@ fn a_page_shares_what_has_not_changed_with_the_one_before() {
     let changed = Page::render(&of(&integrations), &same);
     integrations.remove(&700);
     let removed = Page::render(&of(&integrations), &changed);
-    let pages = [before, same, changed, removed].map(|page| pieces(&page, &own));
+    let pages = [before, same, changed, removed].map(|page| pieces(&page, &telemetry));
     let of_rows: usize = {
         let scrapes = shared(&pages[0], &pages[1]);
         assert!(scrapes * 10 > length(&pages[1]) * 9, "all but the ages");
@@ -149,7 +149,7 @@ proptest! {
         count in 1..1500usize,
         changes in prop::collection::vec(prop::collection::vec((0..1500usize, prop::option::of(any::<bool>())), 0..20), 1..5),
     ) {
-        let own = Own::new().unwrap();
+        let telemetry = Telemetry::new().unwrap();
         let mut integrations = all_well(count);
         let mut page = Page::render(&of(&integrations), &Page::default());
         for change in changes {
@@ -163,8 +163,8 @@ proptest! {
             page = Page::render(&snapshot, &page);
             let alone = Page::render(&snapshot, &Page::default());
             for format in Format::ALL {
-                prop_assert_eq!(text(&page, format, &own), text(&alone, format, &own));
-                prop_assert_eq!(gunzip(&page, format, &own), text(&alone, format, &own));
+                prop_assert_eq!(text(&page, format, &telemetry), text(&alone, format, &telemetry));
+                prop_assert_eq!(gunzip(&page, format, &telemetry), text(&alone, format, &telemetry));
             }
         }
     }

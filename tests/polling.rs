@@ -10,7 +10,7 @@ mod support;
 
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::exposition::text_format::Format;
-use glue_integration_exporter::glue::metadata::{NamesFuture, NamesPage, NamesRequest};
+use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest, NamesFuture};
 use glue_integration_exporter::glue::{Glue, Page as Listed, PageFuture, PageRequest, Reason};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::snapshot::Status;
@@ -466,8 +466,8 @@ async fn what_failed_keeps_its_last_good_data_until_it_is_too_old() {
 
     // Its series end by themselves, to the moment; the other's go on; the scope still says that it is stale.
     let text = |bench: &Bench| {
-        let page = bench.board.page();
-        let pieces = page.text(Format::Text, &bench.own, bench.clock.wall());
+        let page = bench.publisher.page();
+        let pieces = page.text(Format::Text, &bench.telemetry, bench.clock.wall());
         String::from_utf8(pieces.concat()).unwrap()
     };
     tokio::time::sleep_until(seen + MINUTE * 10 - Duration::from_millis(2)).await;
@@ -526,7 +526,7 @@ async fn the_moment_of_a_status_is_anew_only_after_aws_said_that_the_integration
         advance(MINUTE * 90).await;
         account.set(behaviour);
         assert_eq!(poller.poll().await, up);
-        bench.board.reconfigure(std::slice::from_ref(watch));
+        bench.publisher.reconfigure(std::slice::from_ref(watch));
     }
     assert_eq!(bench.page().value(SINCE, &[]), Some(first));
     account.put(&arn(1), Status::Syncing);
@@ -606,12 +606,12 @@ async fn a_page_waits_for_the_first_polls_as_long_as_it_is_told_to() {
     bench.run(&watches[1], &slow);
     let begun = Instant::now();
     let page = bench
-        .board
+        .publisher
         .first_page(Duration::from_secs(5), &bench.stop)
         .await;
     assert_eq!(begun.elapsed().as_secs(), 5, "not longer");
     assert!(!page.is_ready());
-    let page = bench.board.first_page(MINUTE, &bench.stop).await;
+    let page = bench.publisher.first_page(MINUTE, &bench.stop).await;
     assert_eq!(begun.elapsed().as_secs(), 7, "not longer than it takes");
     assert!(page.is_ready());
     // A scope that a reload adds makes nobody wait.
@@ -619,9 +619,9 @@ async fn a_page_waits_for_the_first_polls_as_long_as_it_is_told_to() {
     more.extend(support::account::watches(
         "scopes: [{name: new, regions: [eu-west-1]}]",
     ));
-    bench.board.reconfigure(&more);
-    bench.board.publish_now();
-    let page = bench.board.first_page(MINUTE, &bench.stop).await;
+    bench.publisher.reconfigure(&more);
+    bench.publisher.publish_now();
+    let page = bench.publisher.first_page(MINUTE, &bench.stop).await;
     assert_eq!(begun.elapsed().as_secs(), 7);
     assert!(page.is_ready());
 }
@@ -679,7 +679,7 @@ async fn a_scope_that_never_saw_an_integration_does_not_hide_it() {
     // Nor does it make the moment of the status anew, when a reload has just given the other scope another name.
     let since = page.value(SINCE, &[]);
     let watches = support::account::watches(&yaml.replace("name: all", "name: everything"));
-    bench.board.reconfigure(&watches);
+    bench.publisher.reconfigure(&watches);
     assert!(bench.poller(&watches[1], &wrong).poll().await);
     assert!(bench.poller(&watches[0], &right).poll().await);
     assert_eq!(bench.page().value(SINCE, &[]), since);
@@ -716,8 +716,8 @@ impl Glue for AnswersOfAnother {
         Box::pin(std::future::ready(Ok(page)))
     }
 
-    fn names<'a>(&'a self, _request: NamesRequest<'a>) -> NamesFuture<'a> {
-        Box::pin(std::future::ready(Ok(NamesPage::default())))
+    fn names<'a>(&'a self, _request: MetadataRequest<'a>) -> NamesFuture<'a> {
+        Box::pin(std::future::ready(Ok(MetadataPage::default())))
     }
 }
 
@@ -731,8 +731,8 @@ async fn pages_about_other_integrations_do_not_say_that_one_is_gone() {
     let mut poller = Poller::new(
         watch.clone(),
         Arc::new(AnswersOfAnother),
-        Arc::clone(&bench.board),
-        Arc::clone(&bench.own),
+        Arc::clone(&bench.publisher),
+        Arc::clone(&bench.telemetry),
         bench.clock.clone(),
     );
     assert!(!poller.poll().await);
@@ -757,7 +757,7 @@ async fn a_reload_that_drops_the_scope_of_the_later_sight_does_not_bring_back_th
     advance(MINUTE).await;
     account.put(&arn(1), Status::Failed);
     assert!(bench.poller(&watches[1], &account).poll().await);
-    bench.board.reconfigure(&watches[..1]);
+    bench.publisher.reconfigure(&watches[..1]);
     assert_eq!(bench.page().status(&arn(1)).as_deref(), Some("FAILED"));
 }
 

@@ -121,7 +121,7 @@ fn the_figures_of_a_fleet_are_those_of_the_code() {
     for total in [1, 2, 3, 5, 10, 20] {
         let parts: Vec<[Vec<&Watch>; 2]> = (0..total)
             .map(|index| {
-                let shard = Shard::of_flags(Some(index), Some(total), || unreachable!()).unwrap();
+                let shard = Shard::from_flags(Some(index), Some(total), || unreachable!()).unwrap();
                 [&fleets[0], &fleets[1]].map(|fleet| {
                     let its = |watch: &&Watch| Watch::clone(watch).on(shard).is_some();
                     fleet.iter().filter(its).collect()

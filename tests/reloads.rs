@@ -55,13 +55,13 @@ async fn handed_over(from: &[Watch], to: &[Watch], account: &Arc<Account>, resta
     assert!(bench.poller(&from[0], account).poll().await);
     advance(MINUTE).await;
     if !restart {
-        bench.board.reconfigure(to);
+        bench.publisher.reconfigure(to);
         return bench;
     }
     let (start, wall) = (Instant::now(), bench.clock.wall());
     let clock = Clock::from_wall(move || wall + start.elapsed().as_secs_f64());
     let after = Bench::with_clock(to, clock);
-    after.board.restore(bench.board.stored());
+    after.publisher.restore(bench.publisher.stored());
     after
 }
 
@@ -168,10 +168,10 @@ async fn what_other_credentials_do_not_see_is_not_gone() {
         let bench = if restart {
             let clock = Clock::from_wall(move || wall + start.elapsed().as_secs_f64());
             let after = Bench::with_clock(&to, clock);
-            after.board.restore(bench.board.stored());
+            after.publisher.restore(bench.publisher.stored());
             after
         } else {
-            bench.board.reconfigure(&to);
+            bench.publisher.reconfigure(&to);
             bench
         };
         let watch = |name: &str| {

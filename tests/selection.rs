@@ -78,7 +78,7 @@ async fn what_is_left_out_is_as_if_it_were_not_there() {
     assert_eq!(of_scope(&page, "scope_stale", "some"), Some(0.0));
     let unknown = page.value("glue_integration_exporter_unknown_statuses_total", &[]);
     assert_eq!(unknown, Some(0.0));
-    let stored = serde_json::to_string(&bench.board.stored()).unwrap();
+    let stored = serde_json::to_string(&bench.publisher.stored()).unwrap();
     assert!(stored.contains(&arn(0)));
     assert!(!stored.contains(&arn(1)) && !stored.contains(&arn(2)));
 }
@@ -160,7 +160,9 @@ async fn a_reload_takes_away_at_once_what_is_left_out_and_nothing_else() {
     account.set(Behaviour::Fail(
         glue_integration_exporter::glue::Reason::Network,
     ));
-    bench.board.reconfigure(&[narrow.clone(), other.clone()]);
+    bench
+        .publisher
+        .reconfigure(&[narrow.clone(), other.clone()]);
     let page = bench.page();
     assert_eq!(of_scope(&page, "scope_integrations", "some"), Some(1.0));
     assert_eq!(shown(&page), [0, 1]);
@@ -170,13 +172,13 @@ async fn a_reload_takes_away_at_once_what_is_left_out_and_nothing_else() {
     assert_eq!(shown(&page), [0, 1], "no poll takes it for gone");
     assert_eq!(since(&page, 1), since(&before, 1));
 
-    bench.board.reconfigure(std::slice::from_ref(&narrow));
+    bench.publisher.reconfigure(std::slice::from_ref(&narrow));
     let page = bench.page();
     assert_eq!(shown(&page), [0], "without a poll");
     assert_eq!(since(&page, 0), since(&before, 0));
     advance(Duration::from_secs(60)).await;
     bench.poller(&narrow, &account).poll().await;
-    bench.board.reconfigure(std::slice::from_ref(&wide));
+    bench.publisher.reconfigure(std::slice::from_ref(&wide));
     assert_eq!(shown(&bench.page()), [0]);
     bench.poller(&wide, &account).poll().await;
     let page = bench.page();
@@ -192,7 +194,7 @@ async fn a_restart_restores_only_what_is_watched() {
     before.poller(&wide, &account()).poll().await;
     advance(Duration::from_secs(20)).await;
     let after = Bench::with_clock(std::slice::from_ref(&narrow), before.clock.clone());
-    after.board.restore(before.board.stored());
+    after.publisher.restore(before.publisher.stored());
     let page = after.page();
     assert_eq!(shown(&page), [0]);
     assert_eq!(since(&page, 0), since(&before.page(), 0));

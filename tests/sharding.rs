@@ -20,7 +20,7 @@ use support::property::cases;
 use tokio::time::{Instant, advance};
 
 fn shard(index: u16, total: u16) -> Shard {
-    Shard::of_flags(Some(index), Some(total), || unreachable!()).unwrap()
+    Shard::from_flags(Some(index), Some(total), || unreachable!()).unwrap()
 }
 
 fn shards(total: u16) -> impl Iterator<Item = Shard> {
@@ -91,7 +91,7 @@ fn the_flags_or_the_pods_name_say_which_it_is() {
     let pod = |name: &str| PodName::Environment(name.to_owned());
     let host = |name: &str| PodName::Host(name.to_owned());
     let of = |index, total, pod: &PodName| {
-        Shard::of_flags(index, total, || pod.clone())
+        Shard::from_flags(index, total, || pod.clone())
             .map(|shard| (shard.index(), shard.total()))
             .map_err(|why| why.to_string())
     };
@@ -384,7 +384,7 @@ async fn what_another_number_of_shards_has_stored_does_no_harm() {
     for watch in &all {
         before.poller(watch, &account).poll().await;
     }
-    let stored = before.board.stored();
+    let stored = before.publisher.stored();
     let times = before.page();
     advance(Duration::from_secs(60)).await;
     account.set(Behaviour::Fail(
@@ -394,7 +394,7 @@ async fn what_another_number_of_shards_has_stored_does_no_harm() {
     for shard in shards(3) {
         let part = on(&all, shard);
         let bench = Bench::with_clock(&part, before.clock.clone());
-        bench.board.restore(stored.clone());
+        bench.publisher.restore(stored.clone());
         for watch in &part {
             bench.poller(watch, &account).poll().await;
         }

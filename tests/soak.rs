@@ -23,13 +23,13 @@ use glue_integration_exporter::config::Watch;
 use glue_integration_exporter::exposition;
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::glue::aws::Sdk;
-use glue_integration_exporter::glue::rate_limit::Budget;
+use glue_integration_exporter::glue::rate_limit::RateLimiter;
 use glue_integration_exporter::glue::{Glue, Observer, Operation, Reason};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::simulator::{Fault, FaultKind, On, Simulator, World};
 use glue_integration_exporter::snapshot::{Details, PolledScope, Snapshot};
 use glue_integration_exporter::storage;
-use glue_integration_exporter::telemetry::Own;
+use glue_integration_exporter::telemetry::Telemetry;
 use model::{Model, Polled};
 use sky::{Account, Dice, View, Weather};
 use std::collections::{BTreeMap, VecDeque};
@@ -250,8 +250,8 @@ impl Soak {
                 let poller = Poller::new(
                     watch.clone(),
                     Arc::clone(&self.views[watch.scope.as_str()]) as _,
-                    Arc::clone(&self.bench.board),
-                    Arc::clone(&self.bench.own),
+                    Arc::clone(&self.bench.publisher),
+                    Arc::clone(&self.bench.telemetry),
                     self.bench.clock.clone(),
                 );
                 self.idle.insert(key, poller);
@@ -386,10 +386,10 @@ impl Soak {
                 .iter()
                 .any(|watch| key(watch) == (scope.clone(), region.clone()))
             {
-                self.bench.own.remove_scope(scope, region);
+                self.bench.telemetry.remove_scope(scope, region);
             }
         }
-        self.bench.board.reconfigure(&self.watches);
+        self.bench.publisher.reconfigure(&self.watches);
         self.model.reconfigure(&self.watches);
         self.note(Entry::Watches("reload", self.watches.clone()));
         self.shown = None;
@@ -401,11 +401,13 @@ impl Soak {
     async fn restart(&mut self) {
         self.under_way.shutdown().await;
         self.take_done();
-        let bytes = storage::encode(&self.bench.board.stored()).unwrap();
+        let bytes = storage::encode(&self.bench.publisher.stored()).unwrap();
         self.stops.clear();
         self.idle.clear();
         self.bench = Bench::with_clock(&self.watches, self.bench.clock.clone());
-        self.bench.board.restore(storage::decode(&bytes).unwrap());
+        self.bench
+            .publisher
+            .restore(storage::decode(&bytes).unwrap());
         self.model.restart(&self.watches, Instant::now());
         self.note(Entry::Watches("restart", self.watches.clone()));
         self.shown = None;
@@ -419,7 +421,7 @@ impl Soak {
             return;
         }
         let now = Instant::now();
-        let (mut shown, next_end) = self.bench.board.snapshot();
+        let (mut shown, next_end) = self.bench.publisher.snapshot();
         agree(&shown);
         // The model knows nothing of them, and with each poll they change.
         shown.details = Details::default();
@@ -509,7 +511,7 @@ fn a_hundred_thousand_polls_show_what_aws_said_and_leave_nothing_behind() {
     let (seed, polls) = (setting("SOAK_SEED", 1), setting("SOAK_POLLS", 100_000));
     eprintln!("SOAK_SEED={seed} SOAK_POLLS={polls}");
     // The files of the kernel's that the first scrape opens stay open.
-    exposition::Page::default().text(Format::Text, &Own::new().unwrap(), 0.0);
+    exposition::Page::default().text(Format::Text, &Telemetry::new().unwrap(), 0.0);
     let (files, threads) = (open_files(), 2);
     let soaks: Vec<_> = (0..threads)
         .map(|thread| std::thread::spawn(move || soak(seed + 1000 * thread, polls / threads)))
@@ -552,7 +554,7 @@ fn soak(seed: u64, polls: u64) {
             end < warm + MEMORY_MAY_GROW,
             "memory grew from {warm} to {end} KiB"
         );
-        let stored = storage::encode(&soak.bench.board.stored()).unwrap();
+        let stored = storage::encode(&soak.bench.publisher.stored()).unwrap();
         let head = stored.iter().position(|byte| *byte == b'\n').unwrap();
         let stored: serde_json::Value = serde_json::from_slice(&stored[head + 1..]).unwrap();
         assert_eq!(
@@ -632,7 +634,7 @@ fn clients_that_a_reload_replaced_leave_no_socket_and_no_task_behind() {
             let clients: Vec<Arc<dyn Glue>> = (0..4)
                 .map(|_| {
                     let (url, region) = (format!("http://{address}"), &watches[0].region);
-                    let client = Sdk::connect_simulated(Arc::new(Nobody), url, region, Budget::new(u16::MAX));
+                    let client = Sdk::connect_simulated(Arc::new(Nobody), url, region, RateLimiter::new(u16::MAX));
                     Arc::new(client) as _
                 })
                 .collect();
@@ -641,8 +643,8 @@ fn clients_that_a_reload_replaced_leave_no_socket_and_no_task_behind() {
                 let mut poller = Poller::new(
                     watch.clone(),
                     Arc::clone(client),
-                    Arc::clone(&bench.board),
-                    Arc::clone(&bench.own),
+                    Arc::clone(&bench.publisher),
+                    Arc::clone(&bench.telemetry),
                     bench.clock.clone(),
                 );
                 under_way.spawn(async move {

@@ -8,8 +8,8 @@
 
 mod support;
 
-use glue_integration_exporter::cache::{LastGood, PollResult, key};
-use glue_integration_exporter::clock::{Clock, Moment};
+use glue_integration_exporter::cache::{IntegrationCache, PollResult, key};
+use glue_integration_exporter::clock::{Clock, Timestamp};
 use glue_integration_exporter::config::Watch;
 use glue_integration_exporter::glue::{Answer, GlueError, Reason};
 use glue_integration_exporter::snapshot::{
@@ -50,7 +50,7 @@ async fn restarted(watches: &[Watch], before: &Bench, later: Duration, path: &Pa
     let (start, wall) = (Instant::now(), before.clock.wall() + later.as_secs_f64());
     let clock = Clock::from_wall(move || wall + start.elapsed().as_secs_f64());
     let bench = Bench::with_clock(watches, clock);
-    storage::restore(path, &bench.board).await;
+    storage::restore(path, &bench.publisher).await;
     bench
 }
 
@@ -69,7 +69,7 @@ async fn what_was_stored_is_served_at_once_and_is_stale_until_the_first_poll() {
     let account = Account::new();
     account.put(&arn(1), Status::Failed);
     let before = polled(&watches, &account).await;
-    storage::write(&path, &before.board.stored()).unwrap();
+    storage::write(&path, &before.publisher.stored()).unwrap();
     assert_eq!(
         fs::metadata(&path).unwrap().permissions().mode() & 0o777,
         0o600
@@ -78,9 +78,9 @@ async fn what_was_stored_is_served_at_once_and_is_stale_until_the_first_poll() {
 
     advance(Duration::from_secs(20)).await;
     let bench = restarted(&watches, &before, Duration::from_secs(60), &path).await;
-    assert!(bench.board.page().is_complete(), "no scrape waits");
+    assert!(bench.publisher.page().is_complete(), "no scrape waits");
     assert!(
-        !bench.board.page().is_ready(),
+        !bench.publisher.page().is_ready(),
         "but nothing has been polled"
     );
     let page = bench.page();
@@ -123,7 +123,7 @@ async fn data_that_are_too_old_are_not_served_but_the_moment_of_a_status_is_kept
     account.put(&arn(1), Status::Failed);
     let before = polled(&watches, &account).await;
     let since = before.page().value(SINCE, &[]);
-    storage::write(&path, &before.board.stored()).unwrap();
+    storage::write(&path, &before.publisher.stored()).unwrap();
     let bench = restarted(&watches, &before, HOUR * 5, &path).await;
     let page = bench.page();
     assert_eq!(
@@ -131,7 +131,7 @@ async fn data_that_are_too_old_are_not_served_but_the_moment_of_a_status_is_kept
         (None, None)
     );
     assert!(
-        !bench.board.page().is_complete(),
+        !bench.publisher.page().is_complete(),
         "a scrape waits as at a first start"
     );
     account.set(Behaviour::Fail(Reason::Network));
@@ -163,7 +163,7 @@ async fn a_later_sight_that_is_too_old_itself_is_right_after_a_restart_too() {
     assert!(bench.poller(&watches[0], &account).poll().await);
     advance(Duration::from_secs(600)).await;
     assert_eq!(bench.page().status(&arn(1)).as_deref(), Some("FAILED"));
-    storage::write(&path, &bench.board.stored()).unwrap();
+    storage::write(&path, &bench.publisher.stored()).unwrap();
     let bench = restarted(&watches, &bench, Duration::ZERO, &path).await;
     assert_eq!(bench.page().status(&arn(1)).as_deref(), Some("FAILED"));
 }
@@ -179,7 +179,7 @@ async fn a_restart_in_an_outage_keeps_to_what_was_said_before_it() {
     account.set(Behaviour::Fail(Reason::ServerError));
     advance(HOUR / 2).await;
     assert!(!before.poller(&watches[0], &account).poll().await);
-    storage::write(&path, &before.board.stored()).unwrap();
+    storage::write(&path, &before.publisher.stored()).unwrap();
     let bench = restarted(&watches, &before, Duration::ZERO, &path).await;
     bench.publish();
     let page = bench.page();
@@ -220,12 +220,12 @@ async fn what_comes_while_the_file_is_written_is_in_it_after_a_stop() {
             ended: now,
             answers: vec![answer],
         };
-        bench.board.apply(&key(&watches[0]), poll);
+        bench.publisher.apply(&key(&watches[0]), poll);
     };
     let stop = CancellationToken::new();
     let sender = watch::Sender::new(Some(path.clone()));
     let keeping = tokio::spawn(storage::keep(
-        Arc::clone(&bench.board),
+        Arc::clone(&bench.publisher),
         sender.subscribe(),
         stop.clone(),
     ));
@@ -249,7 +249,7 @@ async fn a_file_that_cannot_be_used_costs_only_what_it_held() {
     let account = Account::new();
     account.put(&arn(1), Status::Active);
     let before = polled(&watches, &account).await;
-    let good = storage::encode(&before.board.stored()).unwrap();
+    let good = storage::encode(&before.publisher.stored()).unwrap();
     assert!(storage::decode(&good).is_ok());
     for length in 0..good.len() {
         assert!(
@@ -278,7 +278,7 @@ async fn a_file_that_cannot_be_used_costs_only_what_it_held() {
         let bench = restarted(&watches, &before, Duration::ZERO, &path).await;
         assert_eq!(bench.page().status(&arn(1)), None, "{what}");
         // The next write puts a good one in its place, if the place is its own.
-        let written = storage::write(&path, &before.board.stored());
+        let written = storage::write(&path, &before.publisher.stored());
         assert_eq!(written.is_ok(), replaced, "{what}");
         assert_eq!(storage::read(&path).is_ok(), replaced, "{what}");
         assert!(replaced || fs::read(&path).unwrap() == bytes, "{what}");
@@ -292,7 +292,7 @@ async fn a_file_that_cannot_be_used_costs_only_what_it_held() {
     assert!(
         storage::write(
             &directory.path().join("no/such/directory"),
-            &before.board.stored()
+            &before.publisher.stored()
         )
         .is_err()
     );
@@ -306,7 +306,7 @@ async fn a_file_that_another_user_may_have_written_is_not_restored() {
     let account = Account::new();
     account.put(&arn(1), Status::Active);
     let before = polled(&watches, &account).await;
-    storage::write(&path, &before.board.stored()).unwrap();
+    storage::write(&path, &before.publisher.stored()).unwrap();
     let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     let told = || storage::read(&path).err().map(|error| error.to_string());
     // As the kubelet sets it for an fsGroup.
@@ -320,7 +320,7 @@ async fn a_file_that_another_user_may_have_written_is_not_restored() {
     let bench = restarted(&watches, &before, Duration::ZERO, &path).await;
     assert_eq!(bench.page().status(&arn(1)), None);
     // The next write makes it one of the exporter's own.
-    storage::write(&path, &before.board.stored()).unwrap();
+    storage::write(&path, &before.publisher.stored()).unwrap();
     assert_eq!(told(), None);
 
     assert_eq!(storage::shared_directory(&path), None);
@@ -380,7 +380,7 @@ async fn what_a_killed_process_left_half_written_is_no_obstacle() {
     let watches = two_scopes();
     let before = polled(&watches, &Account::new()).await;
     fs::write(directory.path().join("state.new"), "half").unwrap();
-    storage::write(&path, &before.board.stored()).unwrap();
+    storage::write(&path, &before.publisher.stored()).unwrap();
     assert!(storage::read(&path).unwrap().is_some());
     let left: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
     assert_eq!(left.len(), 1, "{left:?}");
@@ -394,11 +394,11 @@ async fn a_clock_that_was_set_back_makes_nothing_older_than_it_is() {
     let account = Account::new();
     account.put(&arn(1), Status::Active);
     let before = polled(&watches, &account).await;
-    storage::write(&path, &before.board.stored()).unwrap();
+    storage::write(&path, &before.publisher.stored()).unwrap();
     let start = Instant::now();
     let clock = Clock::from_wall(move || START - 1e6 + start.elapsed().as_secs_f64());
     let bench = Bench::with_clock(&watches, clock);
-    storage::restore(&path, &bench.board).await;
+    storage::restore(&path, &bench.publisher).await;
     assert_eq!(bench.page().status(&arn(1)).as_deref(), Some("ACTIVE"));
 }
 
@@ -449,12 +449,12 @@ proptest! {
         wall in 0.0..4e9f64,
     ) {
         let watches = two_scopes();
-        let now = Moment { at: Instant::now() + HOUR, wall };
+        let now = Timestamp { at: Instant::now() + HOUR, wall };
         let ago = |micros| {
             let age = Duration::from_micros(micros);
-            Moment { at: now.at - age, wall: wall - age.as_secs_f64() }
+            Timestamp { at: now.at - age, wall: wall - age.as_secs_f64() }
         };
-        let mut known = LastGood::new(&watches);
+        let mut known = IntegrationCache::new(&watches);
         let ended = ago(0);
         let outcome = if whole { Ok(ended) } else { Err(GlueError::new(Reason::Network, "no")) };
         let integrations = listed
@@ -467,7 +467,7 @@ proptest! {
         let stored = known.stored(now);
         let read = storage::decode(&storage::encode(&stored).unwrap()).unwrap();
         prop_assert_eq!(&read, &stored);
-        let mut restored = LastGood::new(&watches);
+        let mut restored = IntegrationCache::new(&watches);
         restored.restore(read, now);
         let ((is, _), (was, _)) = (restored.snapshot(now.at), known.snapshot(now.at));
         prop_assert_eq!(is.integrations, was.integrations);

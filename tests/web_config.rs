@@ -84,8 +84,8 @@ fn load(directory: &TempDir, text: impl AsRef<[u8]>) -> Result<WebConfig, String
     let path = directory.path().join("web.yml");
     fs::write(&path, text).unwrap();
     let prefix = format!("{}/", directory.path().display());
-    let mistakes = |mistakes| format!("{mistakes}").replace(&prefix, "");
-    WebConfig::load(&path).config.map_err(mistakes)
+    let errors = |errors| format!("{errors}").replace(&prefix, "");
+    WebConfig::load(&path).config.map_err(errors)
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn good_files_are_described() {
     let directory = directory();
     for path in files(".good.yml") {
         let config = load(&directory, fs::read(&path).unwrap());
-        let config = config.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let config = config.unwrap_or_else(|errors| panic!("{errors}"));
         assert!(!format!("{config:?}").contains("QOauhQ"));
         expect(
             &config.describe(),

@@ -2,11 +2,11 @@
 
 use super::metadata::Names;
 use super::scope::Known;
-use super::{LastGood, PollResult, Seen, latest};
+use super::{IntegrationCache, PollResult, Seen, latest};
 use crate::config::Query;
-use crate::glue::{Answer, GlueError, one_spelling};
+use crate::glue::{Answer, GlueError, canonical_arn};
 use crate::snapshot::{
-    Details, Failed, Failure, Integration, Missing, Presence, ScopeDetails, Sighting,
+    Details, Failed, Failure, Integration, Missing, Presence, Provenance, ScopeDetails,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ impl Known {
     }
 }
 
-impl LastGood {
+impl IntegrationCache {
     /// The details of a snapshot with these integrations, each by all sights of it, and this presence.
     pub(super) fn details(&self, integrations: &[&[Seen<'_>]], presence: &[Presence]) -> Details {
         let place = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
@@ -70,7 +70,7 @@ impl LastGood {
                     }
                 }
                 let (_, sight, _, scope) = latest(sights)?;
-                Some(Sighting {
+                Some(Provenance {
                     seen: sight.seen_at,
                     old: started[*scope].is_none_or(|started| sight.seen < started),
                     seers: first..seers.len(),
@@ -118,7 +118,7 @@ impl LastGood {
                 let Query::Integration(arn) = query else {
                     continue;
                 };
-                let Some((latest, missing)) = missing.get_mut(one_spelling(arn.as_str()).as_ref())
+                let Some((latest, missing)) = missing.get_mut(canonical_arn(arn.as_str()).as_ref())
                 else {
                     continue;
                 };

@@ -1,11 +1,11 @@
 //! A scope after a reload or a restart: what it takes over of the one before, which may have asked otherwise, or as somebody else.
 
 use super::metadata::TagLabels;
-use super::scope::{Known, Polled, Scope, Sight};
+use super::scope::{Known, Observation, Polled, Scope};
 use super::stored::StoredScope;
-use crate::clock::Moment;
+use crate::clock::Timestamp;
 use crate::config::{Credentials, Query, Selection};
-use crate::glue::{one_spelling, selects};
+use crate::glue::{canonical_arn, selects};
 use crate::snapshot::Integration;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -38,7 +38,7 @@ impl Scope {
                 let arn = sight.integration.arn.clone();
                 Some((
                     arn,
-                    Sight {
+                    Observation {
                         integration: sight.integration,
                         seen,
                         seen_at: sight.seen,
@@ -54,7 +54,7 @@ impl Scope {
                 fresh.remove(query);
                 known.sights = sights.collect();
                 known.complete = stored.complete.and_then(|wall| {
-                    Some(Moment {
+                    Some(Timestamp {
                         at: at(wall)?,
                         wall,
                     })
@@ -94,7 +94,7 @@ impl Scope {
     /// Takes over what is known of the scope as it was configured before. Returns what is not watched any more: what was brought by
     /// queries that are not asked, and what the selection leaves out.
     pub fn take_over(&mut self, before: Self) -> Vec<Known> {
-        let is_of_names = self.is_of_names() || before.is_of_names();
+        let uses_names = self.uses_names() || before.uses_names();
         let same_asker = self.asker == before.asker;
         let mut known: HashMap<Query, Known> = before.queries.into_iter().collect();
         let mut left_out = Vec::new();
@@ -122,7 +122,7 @@ impl Scope {
             polled.older |= has_others;
             polled.stale |= has_others;
         }
-        if is_of_names {
+        if uses_names {
             self.renew_stale();
         }
         self.last_success = before.last_success;
@@ -137,10 +137,10 @@ impl Scope {
     fn adopt(&mut self, fresh: &HashSet<Query>, dropped: &[Known]) {
         let sights = || dropped.iter().flat_map(|known| known.sights.values());
         // There can be thousands of ARNs, and thousands of sights.
-        let mut by_arn: HashMap<Cow<'_, str>, Vec<&Sight>> = HashMap::new();
+        let mut by_arn: HashMap<Cow<'_, str>, Vec<&Observation>> = HashMap::new();
         if !fresh.is_empty() {
             for sight in sights() {
-                let arn = one_spelling(&sight.integration.arn);
+                let arn = canonical_arn(&sight.integration.arn);
                 by_arn.entry(arn).or_default().push(sight);
             }
         }
@@ -150,7 +150,7 @@ impl Scope {
             }
             match query {
                 Query::Integration(arn) => {
-                    let of_arn = by_arn.get(&one_spelling(arn.as_str()));
+                    let of_arn = by_arn.get(&canonical_arn(arn.as_str()));
                     of_arn
                         .into_iter()
                         .flatten()
@@ -165,14 +165,14 @@ impl Scope {
 }
 
 impl Known {
-    fn adopt(&mut self, sight: &Sight) {
+    fn adopt(&mut self, sight: &Observation) {
         let arn = &sight.integration.arn;
         if self
             .sights
             .get(arn)
             .is_none_or(|other| other.seen < sight.seen)
         {
-            let adopted = Sight {
+            let adopted = Observation {
                 own: false,
                 ..sight.clone()
             };
@@ -183,7 +183,7 @@ impl Known {
     /// Keeps what a query that lists may show. Now and not with the next answer, which would take what it leaves out for gone, also where
     /// another scope sees it. Returns what was dropped.
     fn drop_all_but(&mut self, selection: &Selection, query: &Query) -> Self {
-        let is_left_out = |_: &String, sight: &mut Sight| {
+        let is_left_out = |_: &String, sight: &mut Observation| {
             query.lists() && !selects(selection, &sight.integration)
         };
         Self {

@@ -3,12 +3,12 @@
 
 use super::diagnostics::failed_once;
 use super::stored::{StoredName, StoredNames};
-use super::{Key, LastGood};
-use crate::clock::Moment;
+use super::{IntegrationCache, Key};
+use crate::clock::Timestamp;
 use crate::config::{Query, Selection, TagLabel, Watch};
-use crate::glue::metadata::{LARGEST_NAMES, Names as Answer, Wanted};
-use crate::glue::one_spelling;
-use crate::snapshot::{Described, Failed, Naming};
+use crate::glue::canonical_arn;
+use crate::glue::metadata::{MAX_METADATA_BYTES, Names as Answer, Wanted};
+use crate::snapshot::{Description, Failed, MetadataLabels};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 pub(super) struct TagLabels {
     labels: Vec<(String, Arc<str>)>,
     /// Shared by all integrations of which nothing is known.
-    unnamed: Arc<Naming>,
+    empty: Arc<MetadataLabels>,
 }
 
 impl TagLabels {
@@ -28,24 +28,24 @@ impl TagLabels {
                 .iter()
                 .map(|entry| (entry.tag.to_string(), Arc::from(entry.label.as_str())))
                 .collect(),
-            unnamed: Arc::default(),
+            empty: Arc::default(),
         };
-        labels.unnamed = labels.naming(&Described::default());
+        labels.empty = labels.naming(&Description::default());
         labels
     }
 
-    pub fn unnamed(&self) -> &Arc<Naming> {
-        &self.unnamed
+    pub fn empty(&self) -> &Arc<MetadataLabels> {
+        &self.empty
     }
 
     fn tags(&self) -> BTreeSet<String> {
         self.labels.iter().map(|(tag, _)| tag.clone()).collect()
     }
 
-    fn naming(&self, described: &Described) -> Arc<Naming> {
+    fn naming(&self, described: &Description) -> Arc<MetadataLabels> {
         let value = |tag: &String| described.tags.get(tag).cloned().unwrap_or_default();
         let labels = self.labels.iter();
-        Arc::new(Naming {
+        Arc::new(MetadataLabels {
             name: described.name.clone(),
             tags: labels
                 .map(|(tag, label)| (Arc::clone(label), value(tag)))
@@ -78,15 +78,15 @@ pub(super) struct Names {
 
 #[derive(Debug)]
 pub(super) struct Name {
-    described: Described,
-    pub naming: Arc<Naming>,
+    described: Description,
+    pub naming: Arc<MetadataLabels>,
     pub seen: Instant,
 }
 
 impl Names {
     pub fn new(watch: &Watch) -> Self {
         let configured = watch.queries.iter().filter_map(|query| match query {
-            Query::Integration(arn) => Some(one_spelling(arn.as_str()).into_owned()),
+            Query::Integration(arn) => Some(canonical_arn(arn.as_str()).into_owned()),
             Query::Target(_) | Query::All => None,
         });
         Self {
@@ -109,7 +109,7 @@ impl Names {
     /// Whether an integration is not to be shown for its name. Never one whose name is not known.
     pub fn leave_out(&self, arn: &str) -> bool {
         // Mostly nothing is, which is found out faster.
-        !self.left_out.is_empty() && self.left_out.contains(one_spelling(arn).as_ref())
+        !self.left_out.is_empty() && self.left_out.contains(canonical_arn(arn).as_ref())
     }
 
     /// Takes over what is known in the scope as it was configured before.
@@ -127,14 +127,14 @@ impl Names {
 
     /// What an integration is called; none if that is not known.
     pub fn name(&self, arn: &str) -> Option<&str> {
-        let known = self.known.get(one_spelling(arn).as_ref());
+        let known = self.known.get(canonical_arn(arn).as_ref());
         known.map(|name| name.described.name.as_str())
     }
 
     /// What AWS is to be asked for, where the scope sees these integrations.
     pub fn wanted<'a>(&self, arns: impl Iterator<Item = &'a str>, labels: &TagLabels) -> Wanted {
         Wanted {
-            arns: arns.map(|arn| one_spelling(arn).into_owned()).collect(),
+            arns: arns.map(|arn| canonical_arn(arn).into_owned()).collect(),
             tags: labels.tags(),
         }
     }
@@ -142,7 +142,7 @@ impl Names {
     /// Whether asking should not wait for its time: never asked yet, for another tag, or there is an integration that was not there.
     pub fn due<'a>(&self, mut arns: impl Iterator<Item = &'a str>, labels: &TagLabels) -> bool {
         let has = |arn: &str| {
-            let arn = one_spelling(arn);
+            let arn = canonical_arn(arn);
             self.known.contains_key(arn.as_ref()) || self.without.contains(arn.as_ref())
         };
         match &self.asked_for {
@@ -157,11 +157,11 @@ impl Names {
         asked: Wanted,
         answer: Answer,
         arns: impl Iterator<Item = &'a str>,
-        now: Moment,
+        now: Timestamp,
         labels: &TagLabels,
     ) {
         let at = now.at;
-        let seen: BTreeSet<String> = arns.map(|arn| one_spelling(arn).into_owned()).collect();
+        let seen: BTreeSet<String> = arns.map(|arn| canonical_arn(arn).into_owned()).collect();
         self.known.retain(|arn, _| seen.contains(arn));
         self.up = Some(answer.outcome.is_ok());
         let failed = answer.outcome.as_ref().err();
@@ -177,7 +177,7 @@ impl Names {
         self.asked_for = Some(asked.tags);
     }
 
-    fn put(&mut self, arn: String, mut described: Described, seen: Instant, labels: &TagLabels) {
+    fn put(&mut self, arn: String, mut described: Description, seen: Instant, labels: &TagLabels) {
         // Each integration has one, so an answer without it says nothing about it.
         if described.name.is_empty()
             && let Some(before) = self.known.get(&arn)
@@ -214,7 +214,7 @@ impl Names {
             .values()
             .map(|name| name.described.weight())
             .sum();
-        if weight > LARGEST_NAMES + LARGEST_NAMES / 4 {
+        if weight > MAX_METADATA_BYTES + MAX_METADATA_BYTES / 4 {
             self.known.retain(|_, name| name.seen == latest);
         }
     }
@@ -260,7 +260,7 @@ impl Names {
     }
 }
 
-impl LastGood {
+impl IntegrationCache {
     /// These tags are labels from now on. Those that were labels before, or have another label now, keep their values.
     pub fn label_tags(&mut self, tag_labels: &[TagLabel]) {
         self.tag_labels = TagLabels::new(tag_labels);
@@ -287,13 +287,13 @@ impl LastGood {
     }
 
     /// Takes over the names and tags that AWS answered with at `now`.
-    pub fn apply_names(&mut self, key: &Key, asked: Wanted, answer: Answer, now: Moment) {
+    pub fn apply_names(&mut self, key: &Key, asked: Wanted, answer: Answer, now: Timestamp) {
         if let Some(scope) = self.scopes.get_mut(key)
             && let Some(mut names) = scope.names.take()
         {
             names.apply(asked, answer, scope.arns(), now, &self.tag_labels);
             scope.names = Some(names);
-            if scope.is_of_names() {
+            if scope.uses_names() {
                 scope.renew_stale();
             }
         }

@@ -4,10 +4,10 @@ use super::PollResult;
 use super::diagnostics::{Absent, failed_poll};
 use super::inherit::asker;
 use super::metadata::Names;
-use super::stored::{StoredKnown, StoredQuery, StoredSight};
-use crate::clock::Moment;
+use super::stored::{StoredObservation, StoredQuery, StoredQueryState};
+use crate::clock::Timestamp;
 use crate::config::{Query, Selection, Watch};
-use crate::glue::LARGEST_LISTING;
+use crate::glue::MAX_LISTING_BYTES;
 use crate::snapshot::{Failed, Integration, Status};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 /// coming and going of integrations cannot fill the memory. Those seen last are kept.
 const MOST_ENDED: usize = 100_000;
 /// How many bytes the integrations of one query may take while its listing stays incomplete. Those seen last are kept.
-const MOST_KEPT: usize = LARGEST_LISTING + LARGEST_LISTING / 4;
+const MOST_KEPT: usize = MAX_LISTING_BYTES + MAX_LISTING_BYTES / 4;
 
 #[derive(Debug)]
 pub(super) struct Scope {
@@ -56,15 +56,15 @@ pub(super) struct Polled {
 /// What one query has brought, in this poll or an earlier one.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    pub sights: BTreeMap<String, Sight>,
+    pub sights: BTreeMap<String, Observation>,
     /// When AWS last answered in full.
-    pub complete: Option<Moment>,
+    pub complete: Option<Timestamp>,
     /// Of a query for one integration: AWS answers that there is none.
     pub absent: Option<Absent>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Sight {
+pub(super) struct Observation {
     pub integration: Arc<Integration>,
     pub seen: Instant,
     /// The same moment in Unix seconds, for people.
@@ -100,7 +100,7 @@ impl Scope {
     pub fn apply(
         &mut self,
         poll: &PollResult,
-        seen: &HashMap<&str, (Status, Moment)>,
+        seen: &HashMap<&str, (Status, Timestamp)>,
     ) -> BTreeMap<String, Instant> {
         let mut gone: BTreeMap<String, Instant> = BTreeMap::new();
         let sighted: HashSet<&str> = self
@@ -184,14 +184,14 @@ impl Scope {
     }
 
     /// Whether names have a say in what is shown.
-    pub fn is_of_names(&self) -> bool {
-        self.selection.is_of_names()
+    pub fn uses_names(&self) -> bool {
+        self.selection.uses_names()
     }
 
     /// Whether data are stale, after a name or the selection has changed what is shown.
     pub fn renew_stale(&mut self) {
         if let Some(mut polled) = self.polled {
-            let is_older = |(_, sight): (&String, &Sight)| {
+            let is_older = |(_, sight): (&String, &Observation)| {
                 polled.started.is_none_or(|started| sight.seen < started)
             };
             polled.stale = polled.older || self.watched().any(is_older);
@@ -205,12 +205,12 @@ impl Scope {
     }
 
     /// All that it sees, or has seen and AWS did not say to be gone, but for what is left out for its name.
-    fn watched(&self) -> impl Iterator<Item = (&String, &Sight)> {
+    fn watched(&self) -> impl Iterator<Item = (&String, &Observation)> {
         self.sights().filter(|(arn, _)| !self.leaves_out(arn))
     }
 
     /// What is known by each query.
-    pub fn sights(&self) -> impl Iterator<Item = (&String, &Sight)> {
+    pub fn sights(&self) -> impl Iterator<Item = (&String, &Observation)> {
         self.queries.iter().flat_map(|(_, known)| &known.sights)
     }
 
@@ -258,15 +258,15 @@ impl Known {
         false
     }
 
-    pub fn stored(&self, query: &Query, wall: impl Fn(Instant) -> f64) -> StoredKnown {
-        StoredKnown {
+    pub fn stored(&self, query: &Query, wall: impl Fn(Instant) -> f64) -> StoredQueryState {
+        StoredQueryState {
             query: StoredQuery::of(query),
             complete: self.complete.map(|complete| wall(complete.at)),
             absent: self.absent.clone(),
             sights: self
                 .sights
                 .values()
-                .map(|sight| StoredSight {
+                .map(|sight| StoredObservation {
                     integration: Arc::clone(&sight.integration),
                     seen: wall(sight.seen),
                     adopted: !sight.own,
@@ -276,7 +276,7 @@ impl Known {
     }
 
     /// Takes over what was seen. A description that is the same as before is not kept twice: the page and what is known share one.
-    fn see(&mut self, integrations: &[(Arc<Integration>, Moment)]) {
+    fn see(&mut self, integrations: &[(Arc<Integration>, Timestamp)]) {
         for (integration, moment) in integrations {
             match self.sights.get_mut(&integration.arn) {
                 Some(sight) if sight.integration == *integration => {
@@ -285,7 +285,7 @@ impl Known {
                     sight.own = true;
                 }
                 _ => {
-                    let sight = Sight {
+                    let sight = Observation {
                         integration: Arc::clone(integration),
                         seen: moment.at,
                         seen_at: moment.wall,
@@ -298,7 +298,7 @@ impl Known {
     }
 
     /// Takes over a complete answer. Returns what is gone: an earlier answer had it, and this one has not.
-    fn see_all(&mut self, integrations: &[(Arc<Integration>, Moment)]) -> Vec<String> {
+    fn see_all(&mut self, integrations: &[(Arc<Integration>, Timestamp)]) -> Vec<String> {
         self.see(integrations);
         let listed = integrations.iter().map(|(integration, _)| &integration.arn);
         // Both are sorted, and mostly nothing has gone.

@@ -3,7 +3,7 @@
 
 use super::diagnostics::Absent;
 use crate::config::Query;
-use crate::snapshot::{Described, Integration, Status};
+use crate::snapshot::{Description, Integration, Status};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(super) struct StoredScope {
     /// A file of before this was kept has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asker: Option<String>,
-    pub queries: Vec<StoredKnown>,
+    pub queries: Vec<StoredQueryState>,
     /// A file of before there were names has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub names: Option<StoredNames>,
@@ -41,7 +41,7 @@ pub(super) struct StoredNames {
 pub(super) struct StoredName {
     /// In the one spelling.
     pub arn: String,
-    pub described: Described,
+    pub described: Description,
     pub seen: f64,
 }
 
@@ -53,17 +53,17 @@ pub(super) struct StoredPoll {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct StoredKnown {
+pub(super) struct StoredQueryState {
     pub query: StoredQuery,
     pub complete: Option<f64>,
     /// A file of before the page for people has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub absent: Option<Absent>,
-    pub sights: Vec<StoredSight>,
+    pub sights: Vec<StoredObservation>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct StoredSight {
+pub(super) struct StoredObservation {
     pub integration: Arc<Integration>,
     pub seen: f64,
     /// Another query, or the same with other credentials, has seen it.

@@ -1,17 +1,17 @@
 //! The pollers of all watches, together: started, replaced by a reload, stopped.
 
 use super::source::{Clients, Loaded, Source};
-use super::status_line::Supervised;
+use super::status_line::StatusReporter;
 use crate::cache::{Key, key};
 use crate::clock::Clock;
-use crate::config::{Mistakes, Watch};
+use crate::config::{ConfigErrors, Watch};
 use crate::glue::aws::Network;
-use crate::http::access::Door;
+use crate::http::access::AccessControl;
 use crate::poll::Poller;
-use crate::publisher::Board;
+use crate::publisher::Publisher;
 use crate::storage;
-use crate::telemetry::Own;
-use crate::watchdog::Heartbeat;
+use crate::telemetry::Telemetry;
+use crate::watchdog::Watchdog;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,15 +27,15 @@ pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
 
 /// Everything between the configuration and the page.
 pub struct Exporter {
-    pub board: Arc<Board>,
-    pub own: Arc<Own>,
+    pub publisher: Arc<Publisher>,
+    pub telemetry: Arc<Telemetry>,
     pub clock: Clock,
     pub source: Source,
     pub clients: Clients,
-    pub supervised: Arc<Supervised>,
-    pub heartbeat: Heartbeat,
+    pub status_reporter: Arc<StatusReporter>,
+    pub watchdog: Watchdog,
     /// Read again with the configuration.
-    pub door: Option<Arc<Door>>,
+    pub access: Option<Arc<AccessControl>>,
 }
 
 /// A poller that runs.
@@ -62,57 +62,57 @@ impl Exporter {
         stop: CancellationToken,
     ) -> Result<(), JoinError> {
         let mut tasks = JoinSet::new();
-        let (board, publisher_stop) = (Arc::clone(&self.board), stop.clone());
-        let publisher_pulse = self.heartbeat.join("what publishes the page");
+        let (publisher, publisher_stop) = (Arc::clone(&self.publisher), stop.clone());
+        let publisher_pulse = self.watchdog.join("what publishes the page");
         tasks.spawn(async move {
-            board.publish(publisher_pulse, publisher_stop).await;
+            publisher.publish(publisher_pulse, publisher_stop).await;
             Ended::Publisher
         });
         let storage_path = watch::Sender::new(loaded.storage_path);
         let stored = CancellationToken::new();
         let storing = tokio::spawn(storage::keep(
-            Arc::clone(&self.board),
+            Arc::clone(&self.publisher),
             storage_path.subscribe(),
             stored.clone(),
         ));
         let mut running = BTreeMap::new();
-        let supervised = Arc::clone(&self.supervised);
-        let mut pulse = self.heartbeat.join("the schedule of all scopes");
+        let status_reporter = Arc::clone(&self.status_reporter);
+        let mut ticket = self.watchdog.join("the schedule of all scopes");
         self.start(loaded.watches, &mut running, &mut tasks, &stop);
         loop {
             tokio::select! {
                 Some(ended) = tasks.join_next() => {
                     ended?;
                 }
-                () = pulse.beat() => {}
+                () = ticket.beat() => {}
                 Some(answer) = reloads.recv() => {
-                    supervised.reloading().await;
+                    status_reporter.reloading().await;
                     let (web, loaded) = tokio::select! {
-                        both = pulse.beside(self.load_again()) => both,
+                        both = ticket.beside(self.reread()) => both,
                         // Finding the default region can take seconds.
                         () = stop.cancelled() => break,
                     };
                     let outcome = match loaded {
                         Ok((loaded, network)) => {
                             storage_path.send_replace(loaded.storage_path.clone());
-                            pulse
+                            ticket
                                 .beside(self.swap(loaded, network, &mut running, &mut tasks, &stop))
                                 .await?;
-                            self.own.config_loaded(self.clock.wall());
+                            self.telemetry.config_loaded(self.clock.wall());
                             tracing::info!("the configuration was loaded again");
-                            web.map_err(|mistakes| mistakes.to_string())
+                            web.map_err(|errors| errors.to_string())
                         }
-                        Err(mistakes) => {
-                            self.own.config_refused();
+                        Err(errors) => {
+                            self.telemetry.config_refused();
                             tracing::error!(
-                                error = %mistakes,
+                                error = %errors,
                                 "the new configuration was refused, the old one goes on"
                             );
                             let web = web.err().map(|web| format!("\n{web}"));
-                            Err(format!("{mistakes}{}", web.unwrap_or_default()))
+                            Err(format!("{errors}{}", web.unwrap_or_default()))
                         }
                     };
-                    supervised.reloaded(&outcome, &self.board).await;
+                    status_reporter.reloaded(&outcome, &self.publisher).await;
                     // Who asked may have gone.
                     let _ = answer.send(outcome);
                 }
@@ -136,12 +136,17 @@ impl Exporter {
     }
 
     /// The web configuration, which is in force then, and the configuration.
-    async fn load_again(&self) -> (Result<(), Mistakes>, Result<(Loaded, Network), Mistakes>) {
-        let web = match &self.door {
-            Some(door) => door.reread().await,
+    async fn reread(
+        &self,
+    ) -> (
+        Result<(), ConfigErrors>,
+        Result<(Loaded, Network), ConfigErrors>,
+    ) {
+        let web = match &self.access {
+            Some(access) => access.reread().await,
             None => Ok(()),
         };
-        self.own.web_config_reread(web.is_ok());
+        self.telemetry.web_config_reread(web.is_ok());
         let loaded = async {
             let loaded = self.source.load().await?;
             let network = self.source.network(&loaded).await?;
@@ -163,7 +168,7 @@ impl Exporter {
             });
         }
         let all_up = polls.join_all().await.into_iter().all(|up| up);
-        self.board.publish_now();
+        self.publisher.publish_now();
         all_up
     }
 
@@ -201,11 +206,11 @@ impl Exporter {
         for key in &ending {
             if !by_key.contains_key(key) {
                 let (scope, region) = key;
-                self.own.remove_scope(scope, region);
+                self.telemetry.remove_scope(scope, region);
             }
         }
-        self.board.reconfigure(&watches);
-        self.board.label_tags(&loaded.tag_labels);
+        self.publisher.reconfigure(&watches);
+        self.publisher.label_tags(&loaded.tag_labels);
         self.clients
             .reconfigure(&watches, loaded.requests_per_second, network);
         self.start(watches, running, tasks, stop);
@@ -229,12 +234,12 @@ impl Exporter {
             let stop = stop.child_token();
             let until = stop.clone();
             let task_key = key.clone();
-            let mut pulse = self
-                .heartbeat
+            let mut ticket = self
+                .watchdog
                 .join(format!("scope {} in {}", watch.scope, watch.region));
             tasks.spawn(async move {
-                pulse.beside(poller.run(until)).await;
-                pulse.leave();
+                ticket.beside(poller.run(until)).await;
+                ticket.leave();
                 Ended::Poller(task_key)
             });
             running.insert(key, Running { watch, stop });
@@ -246,8 +251,8 @@ impl Exporter {
         Poller::new(
             watch,
             client,
-            Arc::clone(&self.board),
-            Arc::clone(&self.own),
+            Arc::clone(&self.publisher),
+            Arc::clone(&self.telemetry),
             self.clock.clone(),
         )
     }

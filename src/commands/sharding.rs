@@ -1,13 +1,13 @@
 //! Which shard this process is, by its flags and the name that Kubernetes gave it.
 
 use crate::cli::ShardFlags;
-use crate::shard::{NoShard, PodName, Shard};
+use crate::shard::{PodName, Shard, ShardError};
 use std::env;
 
 /// # Errors
 /// If the flags do not say it, nor the name.
-pub fn shard(flags: &ShardFlags) -> Result<Shard, NoShard> {
-    Shard::of_flags(flags.index, flags.total, pod_name)
+pub fn shard(flags: &ShardFlags) -> Result<Shard, ShardError> {
+    Shard::from_flags(flags.index, flags.total, pod_name)
 }
 
 fn pod_name() -> PodName {

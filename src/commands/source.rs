@@ -2,11 +2,12 @@
 //! start and again at each reload.
 
 use crate::config::{
-    Config, Credentials, Mistakes, RegionName, TagLabel, Watch, mistake_of_file, pattern_warnings,
+    Config, ConfigErrors, Credentials, RegionName, TagLabel, Watch, mistake_of_file,
+    pattern_warnings,
 };
 use crate::files::FileWorker;
 use crate::glue::aws::{Network, Sdk, default_region};
-use crate::glue::rate_limit::Budget;
+use crate::glue::rate_limit::RateLimiter;
 use crate::glue::{Glue, Observer};
 use crate::rlimit::Descriptors;
 use crate::shard::Shard;
@@ -36,7 +37,7 @@ impl Source {
     ///
     /// # Errors
     /// All of its mistakes.
-    pub async fn load(&self) -> Result<Loaded, Mistakes> {
+    pub async fn load(&self) -> Result<Loaded, ConfigErrors> {
         let (config, file, shard) = match self {
             Self::File(file, shard, worker) => {
                 let path = file.clone();
@@ -48,13 +49,13 @@ impl Source {
             }
             Self::Demo => {
                 let file = Path::new("the demo's configuration");
-                (Config::from_yaml(DEMO, file)?, file, Shard::WHOLE)
+                (Config::from_yaml(DEMO, file)?, file, Shard::SINGLE)
             }
         };
         let watches = watches(&config).await;
-        let watches = watches.map_err(|mistakes| mistakes.in_file(file))?;
+        let watches = watches.map_err(|errors| errors.in_file(file))?;
         Ok(Loaded {
-            of_all_shards: watches.len(),
+            total_targets: watches.len(),
             watches: watches
                 .into_iter()
                 .filter_map(|watch| watch.on(shard))
@@ -69,14 +70,14 @@ impl Source {
     ///
     /// # Errors
     /// What is wrong with the proxy variables and the CA bundles.
-    pub async fn network(&self, loaded: &Loaded) -> Result<Network, Mistakes> {
+    pub async fn network(&self, loaded: &Loaded) -> Result<Network, ConfigErrors> {
         let Self::File(..) = self else {
             return Ok(Network::default());
         };
         let profiles = loaded.watches.iter();
         let profiles = profiles.map(|watch| watch.credentials.profile.clone());
         let loaded = Network::load(profiles.collect()).await;
-        loaded.or_else(|found| Mistakes::of_environment(found).map(|()| Network::default()))
+        loaded.or_else(|found| ConfigErrors::of_environment(found).map(|()| Network::default()))
     }
 }
 
@@ -84,7 +85,7 @@ impl Source {
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// How many watches there are on whatever shard.
-    pub of_all_shards: usize,
+    pub total_targets: usize,
     pub watches: Vec<Watch>,
     pub storage_path: Option<PathBuf>,
     pub requests_per_second: u16,
@@ -102,7 +103,7 @@ impl Loaded {
     /// Says so if there are more pairs than connections that can be open: where endpoints hang, they would wait for each other.
     pub fn warn_of_open_files(&self) {
         let descriptors = Descriptors::of_process();
-        let requests = at_a_time(&self.watches);
+        let requests = concurrent_requests(&self.watches);
         if requests > descriptors.requests {
             tracing::warn!(
                 limit = descriptors.limit,
@@ -117,7 +118,7 @@ impl Loaded {
 }
 
 /// A request of each pair of scope and region, and of each that asks for names another.
-fn at_a_time(watches: &[Watch]) -> usize {
+fn concurrent_requests(watches: &[Watch]) -> usize {
     let describing = watches.iter().filter(|watch| watch.describe);
     watches.len() + describing.count()
 }
@@ -134,7 +135,7 @@ fn clients(watches: &[Watch]) -> HashSet<(&Credentials, &RegionName)> {
 ///
 /// # Errors
 /// If there is no region to be found for a scope.
-async fn watches(config: &Config) -> Result<Vec<Watch>, Mistakes> {
+async fn watches(config: &Config) -> Result<Vec<Watch>, ConfigErrors> {
     let mut regions: BTreeMap<Option<String>, Result<RegionName, Option<String>>> = BTreeMap::new();
     for scope in config.without_region() {
         if let Entry::Vacant(entry) = regions.entry(scope.credentials.profile.clone()) {
@@ -159,7 +160,7 @@ async fn watches(config: &Config) -> Result<Vec<Watch>, Mistakes> {
 pub struct Clients {
     endpoint: Endpoint,
     requests_per_second: u16,
-    kept: HashMap<(Credentials, RegionName), (Arc<dyn Glue>, Budget)>,
+    kept: HashMap<(Credentials, RegionName), (Arc<dyn Glue>, RateLimiter)>,
 }
 
 enum Endpoint {
@@ -173,7 +174,7 @@ enum Endpoint {
 impl Clients {
     /// Clients of AWS. What else `sdk` makes has its credentials from the same loads.
     pub fn of_aws(loaded: &Loaded, sdk: Sdk) -> Self {
-        sdk.share_out(at_a_time(&loaded.watches));
+        sdk.set_clients(concurrent_requests(&loaded.watches));
         Self::new(loaded.requests_per_second, Endpoint::Aws(sdk))
     }
 
@@ -200,19 +201,19 @@ impl Clients {
         if let Some((client, _)) = self.kept.get(&key) {
             return Arc::clone(client);
         }
-        let budget = Budget::new(self.requests_per_second);
+        let rate_limiter = RateLimiter::new(self.requests_per_second);
         let client: Arc<dyn Glue> = match &self.endpoint {
             Endpoint::Aws(sdk) => {
-                Arc::new(sdk.connect(&watch.credentials, &watch.region, budget.clone()))
+                Arc::new(sdk.connect(&watch.credentials, &watch.region, rate_limiter.clone()))
             }
             Endpoint::Simulated { url, observer } => Arc::new(Sdk::connect_simulated(
                 Arc::clone(observer),
                 url.clone(),
                 &watch.region,
-                budget.clone(),
+                rate_limiter.clone(),
             )),
         };
-        self.kept.insert(key, (Arc::clone(&client), budget));
+        self.kept.insert(key, (Arc::clone(&client), rate_limiter));
         client
     }
 
@@ -221,10 +222,10 @@ impl Clients {
         self.requests_per_second = requests_per_second;
         if let Endpoint::Aws(sdk) = &self.endpoint {
             sdk.trust(network);
-            sdk.share_out(at_a_time(watches));
+            sdk.set_clients(concurrent_requests(watches));
         }
-        for (_, budget) in self.kept.values() {
-            budget.set(requests_per_second);
+        for (_, rate_limiter) in self.kept.values() {
+            rate_limiter.set(requests_per_second);
         }
         let used = clients(watches);
         self.kept

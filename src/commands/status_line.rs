@@ -1,9 +1,9 @@
 //! What the supervisor is told of the exporter, and when.
 
-use crate::publisher::Board;
+use crate::publisher::Publisher;
 use crate::snapshot::{Snapshot, Status};
-use crate::systemd::Supervisor;
-use crate::watchdog::Heartbeat;
+use crate::systemd::ServiceManager;
+use crate::watchdog::Watchdog;
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,14 +14,14 @@ const STATUS_EVERY: Duration = Duration::from_secs(5);
 
 /// The exporter as its supervisor sees it.
 #[derive(Debug)]
-pub struct Supervised {
-    supervisor: Supervisor,
+pub struct StatusReporter {
+    supervisor: ServiceManager,
     /// Why the last reload was refused, if it was.
     refused: Mutex<Option<String>>,
 }
 
-impl Supervised {
-    pub fn by(supervisor: Supervisor) -> Self {
+impl StatusReporter {
+    pub fn by(supervisor: ServiceManager) -> Self {
         Self {
             supervisor,
             refused: Mutex::default(),
@@ -29,13 +29,13 @@ impl Supervised {
     }
 
     /// What the loops join that the watchdog is to know of.
-    pub fn heartbeat(&self) -> &Heartbeat {
-        self.supervisor.heartbeat()
+    pub fn watchdog(&self) -> &Watchdog {
+        self.supervisor.watchdog()
     }
 
     /// The configuration holds, and the sockets are bound.
-    pub async fn started(&self, board: &Board) {
-        self.ready(board).await;
+    pub async fn started(&self, publisher: &Publisher) {
+        self.ready(publisher).await;
     }
 
     /// A reload begins.
@@ -44,31 +44,31 @@ impl Supervised {
     }
 
     /// A reload has ended, well or with the reason why it was refused.
-    pub async fn reloaded(&self, outcome: &Result<(), String>, board: &Board) {
+    pub async fn reloaded(&self, outcome: &Result<(), String>, publisher: &Publisher) {
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = outcome.clone().err();
-        self.ready(board).await;
+        self.ready(publisher).await;
     }
 
     /// Feeds the watchdog, keeps the status line up to date, and says that a stop begins, when `stop` asks for it.
-    pub async fn run(&self, board: &Board, stop: &CancellationToken) {
+    pub async fn run(&self, publisher: &Publisher, stop: &CancellationToken) {
         tokio::join!(
             self.supervisor.feed_watchdog(stop),
-            self.keep_status(board, stop)
+            self.keep_status(publisher, stop)
         );
         stop.cancelled().await;
         self.supervisor.stopping().await;
     }
 
-    async fn keep_status(&self, board: &Board, stop: &CancellationToken) {
+    async fn keep_status(&self, publisher: &Publisher, stop: &CancellationToken) {
         if !self.supervisor.is_there() {
             return;
         }
-        let mut pages = board.pages();
+        let mut pages = publisher.pages();
         let keeping = async {
             let mut said = String::new();
             // The sender lives as long as the board.
             while pages.changed().await.is_ok() {
-                let status = self.status(board);
+                let status = self.status(publisher);
                 if said != status {
                     self.supervisor.status(&status).await;
                     said = status;
@@ -82,14 +82,14 @@ impl Supervised {
         }
     }
 
-    async fn ready(&self, board: &Board) {
+    async fn ready(&self, publisher: &Publisher) {
         if self.supervisor.is_there() {
-            self.supervisor.ready(&self.status(board)).await;
+            self.supervisor.ready(&self.status(publisher)).await;
         }
     }
 
-    fn status(&self, board: &Board) -> String {
-        let (snapshot, _) = board.snapshot();
+    fn status(&self, publisher: &Publisher) -> String {
+        let (snapshot, _) = publisher.snapshot();
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         status(&snapshot, refused.as_deref())
     }
@@ -98,10 +98,10 @@ impl Supervised {
 /// One line: what is wrong first, since a terminal cuts what is long.
 fn status(snapshot: &Snapshot, refused: Option<&str>) -> String {
     let mut line = String::new();
-    if let Some(mistakes) = refused {
-        let mut mistakes = mistakes.lines();
-        let first = mistakes.next().unwrap_or_default();
-        let more = match mistakes.count() {
+    if let Some(errors) = refused {
+        let mut errors = errors.lines();
+        let first = errors.next().unwrap_or_default();
+        let more = match errors.count() {
             0 => String::new(),
             more => format!(" and {more} more"),
         };

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::value::Span;
+use super::value::ConfigDuration;
 use super::{Credentials, Lookup, Pattern, Query, Selection, TagLabel, Watch};
 
 /// One paragraph for each scope and region: what is asked for, with which credentials, how often. Then how many requests
@@ -80,7 +80,7 @@ fn warnings(watches: &[Watch], requests_per_second: u16) -> Vec<String> {
                 watch.scope,
                 watch.region,
                 counted(requests, "request"),
-                Span::from(watch.timeout)
+                ConfigDuration::from(watch.timeout)
             ));
         }
         let shares = |(other, _): &&mut (&Watch, f64)| {
@@ -123,8 +123,8 @@ fn paragraph(watch: &Watch) -> String {
     text += &format!("  with {}\n", credentials(&watch.credentials));
     text += &format!(
         "  polls every {}, each poll within {}, {} at once, {}\n",
-        Span::from(watch.interval),
-        Span::from(watch.timeout),
+        ConfigDuration::from(watch.interval),
+        ConfigDuration::from(watch.timeout),
         counted(watch.concurrency, "request"),
         match watch.page_size {
             Some(size) => format!("{} a page", counted(size.into(), "integration")),
@@ -134,12 +134,12 @@ fn paragraph(watch: &Watch) -> String {
     if watch.describe {
         text += &format!(
             "  asks for names and tags every {}, which needs glue:DescribeIntegrations too\n",
-            Span::from(watch.describe_interval())
+            ConfigDuration::from(watch.describe_interval())
         );
     }
     text += &format!(
         "  serves the last good data for {} while AWS fails\n",
-        Span::from(watch.stale_after)
+        ConfigDuration::from(watch.stale_after)
     );
     text += &format!(
         "  makes at least {} API requests per hour\n",

@@ -15,16 +15,16 @@ pub(super) struct Place {
 
 /// One mistake. What is unknown or of no use (a place, a path) is left out of its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mistake {
+pub(super) struct ConfigError {
     pub(super) place: Option<Place>,
     pub(super) path: String,
     pub(super) text: String,
 }
 
-impl Mistake {
+impl ConfigError {
     /// A mistake of the whole file.
     pub(super) fn of_file(text: impl Into<String>) -> Self {
-        Mistake {
+        ConfigError {
             place: None,
             path: String::new(),
             text: text.into(),
@@ -37,33 +37,33 @@ impl Mistake {
 /// Its text has one line for each: `file:line:column: path: what was found; allowed: …`.
 /// It never holds a secret: neither an `external_id`, nor a private key, nor the hash of a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistakes {
+pub struct ConfigErrors {
     file: Option<String>,
-    first: Mistake,
-    more: Vec<Mistake>,
+    first: ConfigError,
+    more: Vec<ConfigError>,
 }
 
-impl Mistakes {
+impl ConfigErrors {
     /// The one mistake of a file that could not be read as a configuration at all.
-    pub(super) fn one(file: &Path, mistake: Mistake) -> Self {
-        Mistakes {
+    pub(super) fn one(file: &Path, error: ConfigError) -> Self {
+        ConfigErrors {
             file: Some(file.display().to_string()),
-            first: mistake,
+            first: error,
             more: Vec::new(),
         }
     }
 
     /// `result`, if nothing is wrong; the mistakes, sorted, if anything is. A `file` of `None` is not named.
     pub(super) fn or<T>(
-        mut list: Vec<Mistake>,
+        mut list: Vec<ConfigError>,
         file: Option<&Path>,
         result: T,
-    ) -> Result<T, Mistakes> {
-        list.sort_by_key(|mistake| (mistake.place.is_none(), mistake.place));
+    ) -> Result<T, ConfigErrors> {
+        list.sort_by_key(|error| (error.place.is_none(), error.place));
         let mut list = list.into_iter();
         match list.next() {
             None => Ok(result),
-            Some(first) => Err(Mistakes {
+            Some(first) => Err(ConfigErrors {
                 file: file.map(|file| file.display().to_string()),
                 first,
                 more: list.collect(),
@@ -75,13 +75,17 @@ impl Mistakes {
     ///
     /// # Errors
     /// If anything is.
-    pub fn of_environment(found: Vec<String>) -> Result<(), Mistakes> {
-        Self::or(found.into_iter().map(Mistake::of_file).collect(), None, ())
+    pub fn of_environment(found: Vec<String>) -> Result<(), ConfigErrors> {
+        Self::or(
+            found.into_iter().map(ConfigError::of_file).collect(),
+            None,
+            (),
+        )
     }
 
     /// The same mistakes, with the file named that they are in.
     pub fn in_file(self, file: &Path) -> Self {
-        Mistakes {
+        ConfigErrors {
             file: Some(file.display().to_string()),
             ..self
         }
@@ -91,18 +95,18 @@ impl Mistakes {
     pub(super) fn located<At>(
         found: Vec<(At, String)>,
         place: impl Fn(&At) -> (Option<Place>, String),
-    ) -> Vec<Mistake> {
+    ) -> Vec<ConfigError> {
         let left = found.len().saturating_sub(SHOWN);
-        let mut list: Vec<Mistake> = found
+        let mut list: Vec<ConfigError> = found
             .into_iter()
             .take(SHOWN)
             .map(|(at, text)| {
                 let (place, path) = place(&at);
-                Mistake { place, path, text }
+                ConfigError { place, path, text }
             })
             .collect();
         if left > 0 {
-            list.push(Mistake::of_file(format!(
+            list.push(ConfigError::of_file(format!(
                 "{left} more mistakes are not shown"
             )));
         }
@@ -110,26 +114,26 @@ impl Mistakes {
     }
 }
 
-impl fmt::Display for Mistakes {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, mistake) in std::iter::once(&self.first).chain(&self.more).enumerate() {
+        for (i, error) in std::iter::once(&self.first).chain(&self.more).enumerate() {
             if i > 0 {
                 f.write_str("\n")?;
             }
             if let Some(file) = &self.file {
                 f.write_str(file)?;
-                if let Some(Place { line, column }) = mistake.place {
+                if let Some(Place { line, column }) = error.place {
                     write!(f, ":{line}:{column}")?;
                 }
                 f.write_str(": ")?;
             }
-            if !mistake.path.is_empty() {
-                write!(f, "{}: ", mistake.path)?;
+            if !error.path.is_empty() {
+                write!(f, "{}: ", error.path)?;
             }
-            f.write_str(&mistake.text)?;
+            f.write_str(&error.text)?;
         }
         Ok(())
     }
 }
 
-impl std::error::Error for Mistakes {}
+impl std::error::Error for ConfigErrors {}

@@ -116,7 +116,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn mistake(&mut self, at: &At, text: impl Into<String>) {
+    pub(super) fn error(&mut self, at: &At, text: impl Into<String>) {
         self.found.push((at.clone(), text.into()));
     }
 
@@ -158,12 +158,12 @@ impl Reader {
             };
             match known {
                 Some(name) if entries.iter().any(|(seen, _, _)| seen == name) => {
-                    self.mistake(&at.key(n), format!("the key `{name}` is there twice"));
+                    self.error(&at.key(n), format!("the key `{name}` is there twice"));
                 }
                 Some(name) => entries.push((name, n, value)),
                 None => {
                     let text = self.unknown_key(key, allowed);
-                    self.mistake(&at.key(n), text);
+                    self.error(&at.key(n), text);
                 }
             }
         }
@@ -252,7 +252,7 @@ impl Reader {
             (Err(e), _) => e.to_string(),
         };
         let text = format!("{} {wrong}", self.shown(&text));
-        self.mistake(at, text);
+        self.error(at, text);
         None
     }
 
@@ -281,7 +281,7 @@ impl Reader {
             _ => "is not a number",
         };
         let text = format!("{} {wrong}; allowed: {allowed}", self.shown(&text));
-        self.mistake(&at, text);
+        self.error(&at, text);
         Given::Wrong
     }
 
@@ -308,7 +308,7 @@ impl Reader {
                 node.kind()
             ),
         };
-        self.mistake(at, text);
+        self.error(at, text);
     }
 
     /// A text with something in it, of whatever characters.

@@ -66,7 +66,7 @@ impl Reader {
             let mut used = listed.clone().chain(of_integrations).chain(of_targets);
             if let Some(misfit) = used.find_map(|region| role_misfit(role, region)) {
                 let text = format!("{} {misfit}", self.shown(role.as_str()));
-                self.mistake(&at, text);
+                self.error(&at, text);
             }
         }
         for (arn, at) in targets
@@ -80,7 +80,7 @@ impl Reader {
                     "{} is of the partition `{partition}`, and {region} of `regions` is not in it",
                     self.shown(arn.as_str())
                 );
-                self.mistake(at, text);
+                self.error(at, text);
             }
         }
     }

@@ -7,7 +7,7 @@ use super::arn;
 use super::value::{Invalid, Value, check_length};
 
 /// As long as a source's or a target's ARN may be (AWS's own bound).
-const LONGEST_ARN: usize = 512;
+const MAX_ARN_BYTES: usize = 512;
 /// As long as the name of an integration may be (AWS's own bound).
 const LONGEST_NAME: usize = 128;
 
@@ -62,7 +62,7 @@ impl FromStr for ArnPattern {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        check_length::<Self>(text, 1, LONGEST_ARN)?;
+        check_length::<Self>(text, 1, MAX_ARN_BYTES)?;
         // What other programs' patterns give a meaning to would be taken as it is here, match nothing and hide what it was to show.
         let no_part = |c: &char| c.is_whitespace() || c.is_control() || r"[]{}\".contains(*c);
         if let Some(c) = text.chars().find(no_part) {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::error::Mistakes;
+use super::error::ConfigErrors;
 use super::field::{Fields, Given, Listed, Reader};
 use super::secret;
 use super::timing::Polling;
@@ -52,15 +52,15 @@ const DEFAULT_CONCURRENCY: usize = 4;
 const DEFAULT_REQUESTS_PER_SECOND: u16 = 10;
 
 /// The configuration in `text`. `file` is what mistakes name, and what relative files are relative to.
-pub(super) fn read(text: &str, file: &Path) -> Result<Config, Mistakes> {
+pub(super) fn read(text: &str, file: &Path) -> Result<Config, ConfigErrors> {
     // The parser would take what follows a byte order mark for a second document.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let root = yaml::parse(text).map_err(|mistake| Mistakes::one(file, mistake))?;
+    let root = yaml::parse(text).map_err(|error| ConfigErrors::one(file, error))?;
     let directory = file.parent().unwrap_or(Path::new(""));
     let mut reader = Reader::new(secret::in_tree(&root, secret::KEYS));
     let config = reader.config(&root, directory);
-    let mistakes = Mistakes::located(reader.found, |at| (yaml::place(text, at), at.path.clone()));
-    Mistakes::or(mistakes, Some(file), config)
+    let errors = ConfigErrors::located(reader.found, |at| (yaml::place(text, at), at.path.clone()));
+    ConfigErrors::or(errors, Some(file), config)
 }
 
 impl Reader {
@@ -74,7 +74,7 @@ impl Reader {
         };
         let at = At::default();
         if *root == Node::Null {
-            self.mistake(&at, "the file is empty; it needs `scopes`");
+            self.error(&at, "the file is empty; it needs `scopes`");
             return config;
         }
         let Some(top) = self.fields(root, &at, TOP) else {
@@ -100,11 +100,11 @@ impl Reader {
         }
         config.tag_labels = self.tag_labels(&top);
         let Some((node, scopes_at)) = top.get("scopes") else {
-            self.mistake(&at, "`scopes` is missing; at least one scope is needed");
+            self.error(&at, "`scopes` is missing; at least one scope is needed");
             return config;
         };
         if *node == Node::Null || *node == Node::List(Vec::new()) {
-            self.mistake(&scopes_at, "is empty; at least one scope is needed");
+            self.error(&scopes_at, "is empty; at least one scope is needed");
             return config;
         }
         let Some(items) = self.items(node, &scopes_at, "a list of scopes") else {
@@ -128,7 +128,7 @@ impl Reader {
         names: &mut HashMap<ScopeName, At>,
     ) -> Option<ScopeName> {
         if let Some((Node::Null, at)) = fields.get("name") {
-            self.mistake(&at, "has no value; each scope needs a name of its own");
+            self.error(&at, "has no value; each scope needs a name of its own");
             return None;
         }
         match self.value::<ScopeName>(fields, "name") {
@@ -136,14 +136,14 @@ impl Reader {
                 if let Some(first) = names.get(&name) {
                     let name = self.shown(name.as_str());
                     let text = format!("{name} is a scope already, as {}", first.path);
-                    self.mistake(&at, text);
+                    self.error(&at, text);
                 } else {
                     names.insert(name.clone(), at);
                 }
                 Some(name)
             }
             Given::Absent => {
-                self.mistake(
+                self.error(
                     &fields.at,
                     "`name` is missing; each scope needs one of its own",
                 );
@@ -164,9 +164,9 @@ impl Reader {
         let integrations = self.list::<IntegrationArn>(fields, "integration_arns");
         let lookup = self.lookup(fields, &integrations);
         let targets = self.list::<TargetArn>(fields, "target_arns");
-        self.no_twins(&regions, ToString::to_string);
-        self.no_twins(&integrations, IntegrationArn::canonical);
-        self.no_twins(&targets, ToString::to_string);
+        self.reject_duplicates(&regions, ToString::to_string);
+        self.reject_duplicates(&integrations, IntegrationArn::canonical);
+        self.reject_duplicates(&targets, ToString::to_string);
         self.regions_fit(&regions, &integrations, &targets);
         let describe = self.flag(fields, "describe");
         let selection = self.selection(fields, &integrations, &targets, &describe);
@@ -204,7 +204,7 @@ impl Reader {
             return Lookup::Each;
         };
         if integrations.items.is_empty() && integrations.complete {
-            self.mistake(
+            self.error(
                 &lookup_at,
                 "there are no `integration_arns` that `list` would look up; allowed: `each`, or `integration_arns` beside it",
             );
@@ -212,7 +212,11 @@ impl Reader {
         Lookup::List
     }
 
-    pub(super) fn no_twins<T: ToString>(&mut self, list: &Listed<T>, same: impl Fn(&T) -> String) {
+    pub(super) fn reject_duplicates<T: ToString>(
+        &mut self,
+        list: &Listed<T>,
+        same: impl Fn(&T) -> String,
+    ) {
         let mut seen: HashMap<String, &At> = HashMap::new();
         for (value, at) in &list.items {
             if let Some(first) = seen.get(&same(value)) {
@@ -221,7 +225,7 @@ impl Reader {
                     self.shown(&value.to_string()),
                     first.path
                 );
-                self.mistake(at, text);
+                self.error(at, text);
             } else {
                 seen.insert(same(value), at);
             }
@@ -247,7 +251,7 @@ impl Reader {
         let Some(regions_at) = &regions.at else {
             for (_, arn, at) in used.iter().filter(|(region, ..)| region.is_none()) {
                 let arn = self.shown(arn);
-                self.mistake(
+                self.error(
                     at,
                     format!("{arn} names no region, so the scope needs `regions`"),
                 );
@@ -256,7 +260,7 @@ impl Reader {
         };
         if regions.items.is_empty() && regions.complete {
             let text = "is empty; leave it out to watch the regions of the ARNs, or else the SDK's";
-            self.mistake(regions_at, text);
+            self.error(regions_at, text);
             return;
         }
         if regions.complete {
@@ -267,7 +271,7 @@ impl Reader {
                     let text = format!(
                         "{arn} is in {region}, which is not in `regions`; it would not be asked for"
                     );
-                    self.mistake(at, text);
+                    self.error(at, text);
                 }
             }
         }
@@ -279,7 +283,7 @@ impl Reader {
         for (region, at) in regions.items.iter().filter(|(r, _)| !needed.contains(r)) {
             let text =
                 format!("none of the scope's ARNs is in {region}; nothing would be asked there");
-            self.mistake(at, text);
+            self.error(at, text);
         }
     }
 
@@ -290,13 +294,13 @@ impl Reader {
         let file = self.filled(fields, "external_id_file");
         for key in ["external_id", "external_id_file"] {
             if let (Some((_, at)), Given::Absent) = (fields.get(key), &arn) {
-                self.mistake(&at, "there is no `role_arn` that it would be for");
+                self.error(&at, "there is no `role_arn` that it would be for");
             }
         }
         if let (Some(_), Some((_, at))) =
             (fields.get("external_id"), fields.get("external_id_file"))
         {
-            self.mistake(
+            self.error(
                 &at,
                 "there is an `external_id` too; allowed: one of the two",
             );
@@ -305,7 +309,7 @@ impl Reader {
             Given::Right(name, at) => match secret::in_file(&directory.join(name)) {
                 Ok(id) => Some(id),
                 Err(text) => {
-                    self.mistake(&at, text);
+                    self.error(&at, text);
                     None
                 }
             },

@@ -48,7 +48,7 @@ impl Selection {
     }
 
     /// Whether names have a say in it.
-    pub fn is_of_names(&self) -> bool {
+    pub fn uses_names(&self) -> bool {
         !self.include.name.is_empty() || !self.exclude.name.is_empty()
     }
 
@@ -124,7 +124,7 @@ impl Reader {
                 .iter()
                 .flatten()
             {
-                self.mistake(
+                self.error(
                     at,
                     "the scope's `integration_arns` are always shown, and it lists no others that this would choose from; \
                      allowed: beside `target_arns`, or without either",
@@ -137,7 +137,7 @@ impl Reader {
                 .iter()
                 .filter_map(|l| l.name.at.as_ref())
             {
-                self.mistake(
+                self.error(
                     at,
                     "the scope does not ask for names, so that none could be left out by its name; \
                      allowed: with `describe: true` of the scope, which needs the permission for glue:DescribeIntegrations",
@@ -157,7 +157,7 @@ impl Reader {
             let own = self.fields(node, &at, PATTERNS)?;
             if PATTERNS.iter().all(|name| own.get(name).is_none()) {
                 let keys = PATTERNS.join(", ");
-                self.mistake(&at, format!("is empty; leave it out or give {keys}"));
+                self.error(&at, format!("is empty; leave it out or give {keys}"));
             }
             Some(own)
         });
@@ -181,16 +181,16 @@ impl Reader {
         key: &str,
     ) -> Listed<Pattern> {
         let listed = self.list::<T>(own, key).map(Into::into);
-        self.no_twins(&listed, ToString::to_string);
+        self.reject_duplicates(&listed, ToString::to_string);
         if let Some(at) = &listed.at {
             let count = listed.items.len();
             if count == 0 && listed.complete {
-                self.mistake(
+                self.error(
                     at,
                     format!("is empty; leave it out or give 1 to {MOST_PATTERNS} patterns"),
                 );
             } else if count > MOST_PATTERNS {
-                self.mistake(
+                self.error(
                     at,
                     format!("has {count} patterns; allowed: 1 to {MOST_PATTERNS}"),
                 );
@@ -205,14 +205,14 @@ impl Reader {
             for (pattern, at) in &excluded.items {
                 if pattern.matches_everything() {
                     let text = format!("{} excludes everything", self.shown(pattern.as_str()));
-                    self.mistake(at, text);
+                    self.error(at, text);
                 } else if let Some((_, first)) = included.items.iter().find(|(p, _)| p == pattern) {
                     let text = format!(
                         "{} is included, as {}; nothing of it would be left",
                         self.shown(pattern.as_str()),
                         first.path
                     );
-                    self.mistake(at, text);
+                    self.error(at, text);
                 }
             }
         }
@@ -230,7 +230,7 @@ impl Reader {
                 continue;
             };
             let target = self.shown(target.as_str());
-            self.mistake(
+            self.error(
                 at,
                 format!("{target} is {in_vain}; nothing that writes into it would be shown"),
             );

@@ -38,7 +38,7 @@ impl FromStr for ShardBy {
 impl Watch {
     /// What of this is the shard's, if anything is.
     pub fn on(self, shard: Shard) -> Option<Watch> {
-        if shard == Shard::WHOLE {
+        if shard == Shard::SINGLE {
             return Some(self);
         }
         match self.shard_by {

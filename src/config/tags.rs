@@ -133,7 +133,7 @@ impl Reader {
         };
         if items.len() > MOST_TAGS {
             let text = format!("has {} entries; allowed: at most {MOST_TAGS}", items.len());
-            self.mistake(&at, text);
+            self.error(&at, text);
             return Vec::new();
         }
         let mut labels = Vec::new();
@@ -155,7 +155,7 @@ impl Reader {
         let fields = self.fields(item, at, ENTRY)?;
         let tag = self.value::<TagKey>(&fields, "tag");
         if let Given::Absent = tag {
-            self.mistake(at, "`tag` is missing; each entry needs one");
+            self.error(at, "`tag` is missing; each entry needs one");
         }
         let label = self.value::<LabelName>(&fields, "label");
         let (tag, tag_at) = match tag {
@@ -168,7 +168,7 @@ impl Reader {
                 self.shown(tag.as_str()),
                 first.path
             );
-            self.mistake(&tag_at, text);
+            self.error(&tag_at, text);
             return None;
         }
         let (label, label_at) = match label {
@@ -182,7 +182,7 @@ impl Reader {
                 "the label {shown} is there already, with another meaning; allowed: any but {}",
                 TAKEN.join(", ")
             );
-            self.mistake(&label_at, text);
+            self.error(&label_at, text);
             return None;
         }
         if OF_TARGET.contains(&label.as_str()) {
@@ -190,7 +190,7 @@ impl Reader {
                 "the label {shown} is one that Prometheus gives to what it scrapes; allowed: any but {}",
                 OF_TARGET.join(", ")
             );
-            self.mistake(&label_at, text);
+            self.error(&label_at, text);
             return None;
         }
         if let Some(first) = names.insert(label.clone(), label_at.clone()) {
@@ -198,7 +198,7 @@ impl Reader {
                 "the label {shown} is that of {} already; give one of them another `label`",
                 first.path
             );
-            self.mistake(&label_at, text);
+            self.error(&label_at, text);
             return None;
         }
         Some(TagLabel { tag, label })

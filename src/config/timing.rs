@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::field::{Fields, Given, Reader};
-use super::value::{Interval, Span};
+use super::value::{ConfigDuration, Interval};
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
 /// Enough for some pages and retries, and the poll still ends before the next.
@@ -19,8 +19,8 @@ const LONGEST_STALE_AFTER: Duration = Duration::from_secs(36_500 * 86_400);
 #[derive(Default)]
 pub(super) struct Polling {
     interval: Given<Interval>,
-    timeout: Given<Span>,
-    stale_after: Given<Span>,
+    timeout: Given<ConfigDuration>,
+    stale_after: Given<ConfigDuration>,
     pub(super) concurrency: Given<u16>,
     pub(super) page_size: Given<u16>,
 }
@@ -68,7 +68,7 @@ impl Reader {
             Given::Wrong => return None,
         };
         let timeout = Duration::from(given);
-        let interval = Span::from(interval);
+        let interval = ConfigDuration::from(interval);
         if timeout >= SHORTEST_TIMEOUT && timeout < Duration::from(interval) {
             return Some(timeout);
         }
@@ -81,9 +81,9 @@ impl Reader {
                 };
                 let text =
                     format!("{given} is {wrong}; allowed: at least 1s and below the interval");
-                self.mistake(timeout_at, text);
+                self.error(timeout_at, text);
             }
-            (_, Given::Right(_, interval_at)) if timeout >= SHORTEST_TIMEOUT => self.mistake(
+            (_, Given::Right(_, interval_at)) if timeout >= SHORTEST_TIMEOUT => self.error(
                 interval_at,
                 format!(
                     "{interval} is not above polling.timeout ({given}), which holds here too; \
@@ -109,24 +109,27 @@ impl Reader {
         let stale_after = Duration::from(given);
         if stale_after > LONGEST_STALE_AFTER {
             if let Given::Right(..) = own.stale_after {
-                let most = Span::from(LONGEST_STALE_AFTER);
+                let most = ConfigDuration::from(LONGEST_STALE_AFTER);
                 let text = format!("{given} is too long; allowed: at most {most}");
-                self.mistake(stale_after_at, text);
+                self.error(stale_after_at, text);
             }
             return None;
         }
-        let (interval, least) = (Span::from(interval), Span::from(interval * 2));
+        let (interval, least) = (
+            ConfigDuration::from(interval),
+            ConfigDuration::from(interval * 2),
+        );
         if stale_after >= Duration::from(least) {
             return Some(stale_after);
         }
         match (&own.stale_after, &own.interval) {
-            (Given::Right(..), _) => self.mistake(
+            (Given::Right(..), _) => self.error(
                 stale_after_at,
                 format!(
                     "{given} is less than twice the interval ({interval}); allowed: at least {least}"
                 ),
             ),
-            (_, Given::Right(_, interval_at)) => self.mistake(
+            (_, Given::Right(_, interval_at)) => self.error(
                 interval_at,
                 format!(
                     "{interval} is more than half of polling.stale_after ({given}), which holds here too; \

@@ -40,21 +40,21 @@ pub trait Value: FromStr<Err = Invalid> {
 /// A length of time as it is written in the configuration: `90s`, `5m`, `1h30m`. Seconds are its precision when it is
 /// read; one made from a `Duration` shows fractions too (`7.5s`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Span(Duration);
+pub struct ConfigDuration(Duration);
 
 /// Largest first: the order in which they are written.
 const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
 
-impl Value for Span {
+impl Value for ConfigDuration {
     const ALLOWED: &'static str = "a time in whole d, h, m, s, largest first, as in 90s, 5m, 1h30m";
 }
 
-impl FromStr for Span {
+impl FromStr for ConfigDuration {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         seconds(text)
-            .map(|seconds| Span(Duration::from_secs(seconds)))
+            .map(|seconds| ConfigDuration(Duration::from_secs(seconds)))
             .map_err(Invalid::of::<Self>)
     }
 }
@@ -101,19 +101,19 @@ fn split_before(text: &str, is: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(is).unwrap_or(text.len()))
 }
 
-impl From<Duration> for Span {
+impl From<Duration> for ConfigDuration {
     fn from(duration: Duration) -> Self {
-        Span(duration)
+        ConfigDuration(duration)
     }
 }
 
-impl From<Span> for Duration {
-    fn from(span: Span) -> Self {
+impl From<ConfigDuration> for Duration {
+    fn from(span: ConfigDuration) -> Self {
         span.0
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for ConfigDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = self.0.as_secs();
         for (name, length) in UNITS.iter().filter(|(name, _)| *name != "s") {
@@ -133,7 +133,7 @@ impl fmt::Display for Span {
 
 /// The time from one poll to the next: 10s to 24h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Interval(Span);
+pub struct Interval(ConfigDuration);
 
 impl Value for Interval {
     const ALLOWED: &'static str = "10s to 24h, as in 90s, 5m, 1h30m";
@@ -146,7 +146,7 @@ impl FromStr for Interval {
         let seconds = seconds(text).map_err(Invalid::of::<Self>)?;
         match seconds {
             ..10 => Err(Invalid::of::<Self>("is too short")),
-            10..=86_400 => Ok(Interval(Span(Duration::from_secs(seconds)))),
+            10..=86_400 => Ok(Interval(ConfigDuration(Duration::from_secs(seconds)))),
             _ => Err(Invalid::of::<Self>("is too long")),
         }
     }

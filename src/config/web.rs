@@ -12,7 +12,7 @@ mod password;
 mod pem;
 mod tls;
 
-use super::error::Mistakes;
+use super::error::ConfigErrors;
 use super::field::{Fields, Given, MERGE_KEY, Reader};
 use super::yaml::{self, At, Node};
 use super::{MAX_CONFIG_BYTES, mistake_of_file, secret, text_of};
@@ -73,7 +73,7 @@ pub struct RateLimit {
 /// What came of reading a web configuration: the file itself and those that it names, as they were read, whatever they held.
 #[derive(Debug)]
 pub struct Loaded {
-    pub config: Result<WebConfig, Mistakes>,
+    pub config: Result<WebConfig, ConfigErrors>,
     pub files: Vec<ReadFile>,
 }
 
@@ -122,14 +122,14 @@ impl WebConfig {
     }
 }
 
-fn read(text: &str, file: &Path, files: &mut Vec<ReadFile>) -> Result<WebConfig, Mistakes> {
+fn read(text: &str, file: &Path, files: &mut Vec<ReadFile>) -> Result<WebConfig, ConfigErrors> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let root = yaml::parse(text).map_err(|mistake| Mistakes::one(file, mistake))?;
+    let root = yaml::parse(text).map_err(|error| ConfigErrors::one(file, error))?;
     let directory = file.parent().unwrap_or(Path::new(""));
     let mut reader = Reader::new(secret::in_tree(&root, SECRETS));
     let config = reader.web_config(&root, directory, files);
-    let mistakes = Mistakes::located(reader.found, |at| (yaml::place(text, at), at.path.clone()));
-    Mistakes::or(mistakes, Some(file), config)
+    let errors = ConfigErrors::located(reader.found, |at| (yaml::place(text, at), at.path.clone()));
+    ConfigErrors::or(errors, Some(file), config)
 }
 
 impl Reader {
@@ -221,7 +221,7 @@ impl Reader {
             };
             if !right {
                 let text = format!("{} is not valid; allowed: {allowed}", self.shown(value));
-                self.mistake(&at, text);
+                self.error(&at, text);
             } else if !value.is_empty() {
                 headers.push((name, value.clone()));
             }
@@ -239,7 +239,7 @@ impl Reader {
             Some((Node::Number(number), at)) => {
                 // To Go it would be nanoseconds, which nobody means.
                 let text = format!("{} has no unit", self.shown(number));
-                self.mistake(&at, format!("{text}; allowed: {}", duration::ALLOWED));
+                self.error(&at, format!("{text}; allowed: {}", duration::ALLOWED));
                 Given::Wrong
             }
             _ => self.value::<GoDuration>(&fields, "interval"),
@@ -257,12 +257,12 @@ impl Reader {
         match burst {
             Given::Right(burst, _) if burst > 0 => Some(RateLimit { interval, burst }),
             Given::Right(_, at) => {
-                self.mistake(&at, "`0` would refuse every request; allowed: 1 to 1000000");
+                self.error(&at, "`0` would refuse every request; allowed: 1 to 1000000");
                 None
             }
             Given::Absent => {
                 let text = "there is no `burst` beside it, so that every request would be refused; allowed: 1 to 1000000";
-                self.mistake(&at, text);
+                self.error(&at, text);
                 None
             }
             Given::Wrong => None,
@@ -284,7 +284,7 @@ impl Reader {
         for (n, (name, hash)) in entries.iter().enumerate() {
             let name = match name {
                 Node::Text(name) if name == "<<" => {
-                    self.mistake(&at.key(n), MERGE_KEY);
+                    self.error(&at.key(n), MERGE_KEY);
                     continue;
                 }
                 Node::Text(name) => name,
@@ -293,7 +293,7 @@ impl Reader {
                 _ => {
                     let text =
                         format!("a user name is {}, not text; put it in quotes", name.kind());
-                    self.mistake(&at.key(n), text);
+                    self.error(&at.key(n), text);
                     continue;
                 }
             };
@@ -301,7 +301,7 @@ impl Reader {
             let at = at.entry(n, &shown);
             if name.contains(':') || name.chars().any(char::is_control) {
                 let text = "is a user name that no client can send; allowed: any text without colons and control characters";
-                self.mistake(&at, text);
+                self.error(&at, text);
             }
             let hash = match hash {
                 Node::Text(hash) => hash.parse::<PasswordHash>(),
@@ -310,11 +310,11 @@ impl Reader {
             match hash {
                 Ok(hash) => {
                     if users.insert(name.clone(), hash).is_some() {
-                        self.mistake(&at, "is there twice");
+                        self.error(&at, "is there twice");
                     }
                 }
                 Err(wrong) => {
-                    self.mistake(&at, format!("{wrong}; allowed: {}", password::ALLOWED));
+                    self.error(&at, format!("{wrong}; allowed: {}", password::ALLOWED));
                 }
             }
         }

@@ -9,7 +9,7 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 
-use super::error::{Mistake, Place};
+use super::error::{ConfigError, Place};
 
 /// Aliases of aliases grow without bound from a few lines; a file of 1 MiB of distinct ARNs has a fiftieth of this.
 const MOST_NODES: usize = 1_000_000;
@@ -98,20 +98,20 @@ impl At {
 
 /// The tree of the one document in `text`; an empty text is `Null`.
 /// Fails on what is not YAML, on a second document and on endless aliases.
-pub(super) fn parse(text: &str) -> Result<Node, Mistake> {
+pub(super) fn parse(text: &str) -> Result<Node, ConfigError> {
     if let Some((at, forbidden)) = text.char_indices().find(|(_, c)| unprintable(*c)) {
-        return Err(Mistake {
+        return Err(ConfigError {
             place: Some(place_of_byte(text, at)),
-            ..Mistake::of_file(format!(
+            ..ConfigError::of_file(format!(
                 "the character U+{:04X} is not allowed in YAML",
                 u32::from(forbidden)
             ))
         });
     }
     if let Some((at, wrong)) = too_slow(text) {
-        return Err(Mistake {
+        return Err(ConfigError {
             place: Some(place_of_byte(text, at)),
-            ..Mistake::of_file(wrong)
+            ..ConfigError::of_file(wrong)
         });
     }
     let mut documents = serde_yaml::Deserializer::from_str(text);
@@ -124,12 +124,12 @@ pub(super) fn parse(text: &str) -> Result<Node, Mistake> {
     };
     match documents.next() {
         None => Ok(root),
-        Some(second) => Err(Mistake {
+        Some(second) => Err(ConfigError {
             place: Way(&At::default(), 0)
                 .deserialize(second)
                 .err()
                 .and_then(|e| place_of(&e)),
-            ..Mistake::of_file("a second YAML document begins; allowed: one in a file")
+            ..ConfigError::of_file("a second YAML document begins; allowed: one in a file")
         }),
     }
 }
@@ -186,7 +186,7 @@ fn too_slow(text: &str) -> Option<(usize, String)> {
     None
 }
 
-fn failure(error: &serde_yaml::Error, document: &str) -> Mistake {
+fn failure(error: &serde_yaml::Error, document: &str) -> ConfigError {
     let place = place_of(error);
     let mut text = error.to_string();
     let is_tab = |place: Place| {
@@ -201,9 +201,9 @@ fn failure(error: &serde_yaml::Error, document: &str) -> Mistake {
     } else if let Some(Place { line, column }) = place {
         text = text.replacen(&format!(" at line {line} column {column}"), "", 1);
     }
-    Mistake {
+    ConfigError {
         place,
-        ..Mistake::of_file(text)
+        ..ConfigError::of_file(text)
     }
 }
 

@@ -31,10 +31,10 @@ pub trait Subject: Clone + PartialEq + 'static {
 
 /// Things in the order of their ARNs, and their rows.
 #[derive(Debug)]
-pub struct Blocks<T>(Vec<Arc<Block<T>>>);
+pub struct Chunks<T>(Vec<Arc<Chunk<T>>>);
 
 #[derive(Debug)]
-struct Block<T> {
+struct Chunk<T> {
     things: Vec<T>,
     /// One for each family.
     parts: Vec<Part>,
@@ -51,16 +51,16 @@ pub struct Part {
     pub deflated: Deflated,
 }
 
-impl<T> Default for Blocks<T> {
+impl<T> Default for Chunks<T> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<T: Subject> Blocks<T> {
+impl<T: Subject> Chunks<T> {
     /// Writes the rows of `things`, but for those that `before` has.
     pub fn render(things: &[T], before: &Self, deflater: &mut Deflater) -> Self {
-        let before: HashMap<&str, &Arc<Block<T>>> = before
+        let before: HashMap<&str, &Arc<Chunk<T>>> = before
             .0
             .iter()
             .filter_map(|block| Some((block.things.first()?.arn(), block)))
@@ -70,7 +70,7 @@ impl<T: Subject> Blocks<T> {
                 .get(things.first()?.arn())
                 .filter(|block| block.things == things);
             Some(same.map_or_else(
-                || Arc::new(Block::render(things, deflater)),
+                || Arc::new(Chunk::render(things, deflater)),
                 |same| Arc::clone(same),
             ))
         };
@@ -109,7 +109,7 @@ fn split<T: Subject>(things: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-impl<T: Subject> Block<T> {
+impl<T: Subject> Chunk<T> {
     fn render(things: &[T], deflater: &mut Deflater) -> Self {
         let labels: Vec<String> = things.iter().map(|thing| identity(thing.arn())).collect();
         let tags: Vec<String> = things.iter().map(T::tags).collect();

@@ -5,7 +5,7 @@
 use super::chunks::Subject;
 use super::text_format::{Kind, Metric, Samples, count, label};
 use crate::clock::{round_to_millis, seconds};
-use crate::snapshot::{ArnFields, Naming, Presence, ScopeState, Shown, Status};
+use crate::snapshot::{ArnFields, MetadataLabels, Presence, ScopeState, Shown, Status};
 use std::collections::BTreeMap;
 
 /// How many different error codes of one integration have a row of their own.
@@ -284,7 +284,7 @@ pub fn identity(arn: &str) -> String {
 }
 
 /// The labels that the configuration adds, as they stand behind others in the braces.
-pub fn tag_labels(naming: &Naming) -> String {
+pub fn tag_labels(naming: &MetadataLabels) -> String {
     let mut labels = String::new();
     for (name, value) in &naming.tags {
         label(&mut labels, name, value);

@@ -17,8 +17,8 @@ mod proxy;
 mod resolver;
 mod response;
 
-use super::metadata::{NamesFuture, NamesPage, NamesRequest};
-use super::rate_limit::Budget;
+use super::metadata::{MetadataPage, MetadataRequest, NamesFuture};
+use super::rate_limit::RateLimiter;
 use super::{Glue, GlueError, Observer, Operation, Page, PageFuture, PageRequest};
 use crate::config::{Credentials, Query, RegionName};
 use crate::rlimit::Descriptors;
@@ -41,7 +41,7 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-pub use identity::Unidentified;
+pub use identity::IdentityError;
 pub use network::Network;
 pub use profiles::mistake_with_endpoints as mistake_of_profile;
 
@@ -83,7 +83,7 @@ impl Sdk {
         &self,
         credentials: &Credentials,
         region: &RegionName,
-        budget: Budget,
+        rate_limiter: RateLimiter,
     ) -> AwsGlue {
         let provider = Provider::new(
             self.loader(credentials),
@@ -94,13 +94,13 @@ impl Sdk {
             Backend::Aws(provider),
             credentials.clone(),
             region.clone(),
-            budget,
+            rate_limiter,
         )
     }
 
     /// So many pairs of scope and region may make requests at the same time, or listings of names.
-    pub fn share_out(&self, pairs: usize) {
-        self.sockets.share_out(pairs);
+    pub fn set_clients(&self, pairs: usize) {
+        self.sockets.set_clients(pairs);
     }
 
     /// Trusts the authorities that `network` names from now on, in the clients that there are too.
@@ -140,14 +140,14 @@ impl Sdk {
         observer: Arc<dyn Observer>,
         endpoint: String,
         region: &RegionName,
-        budget: Budget,
+        rate_limiter: RateLimiter,
     ) -> AwsGlue {
         let sdk = Self::new(Network::default(), observer);
         sdk.client(
             Backend::Simulated { endpoint },
             Credentials::default(),
             region.clone(),
-            budget,
+            rate_limiter,
         )
     }
 
@@ -156,7 +156,7 @@ impl Sdk {
         backend: Backend,
         credentials: Credentials,
         region: RegionName,
-        budget: Budget,
+        rate_limiter: RateLimiter,
     ) -> AwsGlue {
         AwsGlue {
             backend,
@@ -166,7 +166,7 @@ impl Sdk {
             region,
             credentials,
             sockets: self.sockets.clone(),
-            budget,
+            rate_limiter,
             observer: Arc::clone(&self.observer),
         }
     }
@@ -208,7 +208,7 @@ pub struct AwsGlue {
     region: RegionName,
     credentials: Credentials,
     sockets: ConnectionLimiter,
-    budget: Budget,
+    rate_limiter: RateLimiter,
     observer: Arc<dyn Observer>,
 }
 
@@ -227,7 +227,7 @@ struct Identity {
 }
 
 impl Glue for AwsGlue {
-    fn most_at_once(&self) -> usize {
+    fn max_concurrent_requests(&self) -> usize {
         self.sockets.each()
     }
 
@@ -235,7 +235,7 @@ impl Glue for AwsGlue {
         Box::pin(self.inbound_integrations(request))
     }
 
-    fn names<'a>(&'a self, request: NamesRequest<'a>) -> NamesFuture<'a> {
+    fn names<'a>(&'a self, request: MetadataRequest<'a>) -> NamesFuture<'a> {
         Box::pin(self.created_integrations(request))
     }
 }
@@ -273,8 +273,8 @@ impl AwsGlue {
 
     async fn created_integrations(
         &self,
-        request: NamesRequest<'_>,
-    ) -> Result<NamesPage, GlueError> {
+        request: MetadataRequest<'_>,
+    ) -> Result<MetadataPage, GlueError> {
         let call = Call {
             operation: Operation::DescribeIntegrations,
             attempted: format!("asking AWS Glue in {} for names and tags", self.region),

@@ -1,14 +1,14 @@
 //! Names and tags: what `DescribeIntegrations` says, page by page. It lists what the account of the credentials has created, so that an
 //! integration which another account created is not in it.
 
-use super::{Glue, GlueError, Markers, Reason, RequestContext, one_spelling};
-use crate::snapshot::Described;
+use super::{Glue, GlueError, Markers, Reason, RequestContext, canonical_arn};
+use crate::snapshot::Description;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 
 /// In bytes: the names of 100,000 integrations with some tags each take half of it. It bounds what an answer without an end can take.
-pub const LARGEST_NAMES: usize = 64 << 20;
+pub const MAX_METADATA_BYTES: usize = 64 << 20;
 
 /// What is wanted of the answer. The rest of it is kept nowhere: a tag can be private.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Wanted {
 
 /// One request for one page.
 #[derive(Clone, Copy)]
-pub struct NamesRequest<'a> {
+pub struct MetadataRequest<'a> {
     pub tags: &'a BTreeSet<String>,
     /// `Marker` of the page before, none for the first.
     pub marker: Option<&'a str>,
@@ -33,9 +33,9 @@ pub struct NamesRequest<'a> {
 
 /// One page of an answer.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct NamesPage {
+pub struct MetadataPage {
     /// By the ARN as AWS spells it.
-    pub described: Vec<(String, Described)>,
+    pub described: Vec<(String, Description)>,
     /// Items that had no ARN, or none that can be one.
     pub without_arn: usize,
     /// Where the next page begins; none on the last page.
@@ -43,12 +43,13 @@ pub struct NamesPage {
 }
 
 /// What a request will have brought.
-pub type NamesFuture<'a> = Pin<Box<dyn Future<Output = Result<NamesPage, GlueError>> + Send + 'a>>;
+pub type NamesFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<MetadataPage, GlueError>> + Send + 'a>>;
 
 /// What was found of what is wanted, by the one spelling of the ARN.
 #[derive(Clone, Debug)]
 pub struct Names {
-    pub found: BTreeMap<String, Described>,
+    pub found: BTreeMap<String, Description>,
     /// Why there may be more.
     pub outcome: Result<(), GlueError>,
 }
@@ -81,13 +82,13 @@ async fn follow(
     wanted: &Wanted,
     page_size: Option<u16>,
     context: RequestContext<'_>,
-    found: &mut BTreeMap<String, Described>,
+    found: &mut BTreeMap<String, Description>,
 ) -> Result<(), GlueError> {
     let mut markers = Markers::default();
     let mut weight = 0;
     let mut without_arn = 0;
     loop {
-        let request = NamesRequest {
+        let request = MetadataRequest {
             tags: &wanted.tags,
             marker: markers.next.as_deref(),
             page_size,
@@ -97,7 +98,7 @@ async fn follow(
         without_arn += page.without_arn;
         weight += page.marker.as_ref().map_or(0, String::len);
         for (arn, described) in page.described {
-            let arn = one_spelling(&arn);
+            let arn = canonical_arn(&arn);
             if !wanted.arns.contains(arn.as_ref()) {
                 continue;
             }
@@ -106,11 +107,11 @@ async fn follow(
                 weight -= earlier.weight();
             }
         }
-        if weight > LARGEST_NAMES {
+        if weight > MAX_METADATA_BYTES {
             return Err(GlueError::new(
                 Reason::InvalidResponse,
                 format!(
-                    "the listing of names was given up: it takes more than {LARGEST_NAMES} bytes"
+                    "the listing of names was given up: it takes more than {MAX_METADATA_BYTES} bytes"
                 ),
             ));
         }

@@ -15,7 +15,7 @@ const BURST: Duration = Duration::from_secs(1);
 
 /// A budget. A clone is the same one.
 #[derive(Clone, Debug)]
-pub struct Budget(Arc<Mutex<State>>);
+pub struct RateLimiter(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
@@ -34,7 +34,7 @@ struct Waiting {
     turns: VecDeque<oneshot::Sender<()>>,
 }
 
-impl Budget {
+impl RateLimiter {
     /// A budget of so many requests per second, at least one.
     pub fn new(per_second: u16) -> Self {
         Self(Arc::new(Mutex::new(State {
@@ -71,7 +71,7 @@ impl Budget {
 
     /// Returns when a request may go out that can wait: when none waits for its turn, and as much may go out at once as ever may. So it
     /// takes the place of no other, and at most one period from those that come after it.
-    pub async fn spare_turn(&self) {
+    pub async fn acquire_idle(&self) {
         loop {
             let next = {
                 let mut state = self.lock();

@@ -1,10 +1,10 @@
 //! What connections and requests must pass before they are answered, as `--web.config.file` says now. The file, its certificates
 //! and keys are looked at once a second and read again when they have changed; what cannot be used is told once and changes nothing.
 
-use super::basic_auth::{Passwords, Verdict};
+use super::basic_auth::{AuthResult, BasicAuth};
 use super::rate::Bucket;
 use crate::config::web::{FileIdentity, Loaded, ReadFile, WebConfig};
-use crate::config::{Mistakes, mistake_of_file};
+use crate::config::{ConfigErrors, mistake_of_file};
 use crate::files::FileWorker;
 use aws_lc_rs::error::Unspecified;
 use hyper::header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue};
@@ -19,12 +19,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The door.
 #[derive(Debug)]
-pub struct Door {
+pub struct AccessControl {
     file: PathBuf,
     /// `/-/healthy` and `/-/ready` are answered to everybody.
     probes_pass: bool,
     current: RwLock<Arc<Current>>,
-    passwords: Passwords,
+    passwords: BasicAuth,
     /// As they were read last, whether that went well or not.
     files: tokio::sync::Mutex<Vec<ReadFile>>,
     worker: FileWorker,
@@ -67,7 +67,7 @@ impl Current {
     }
 }
 
-impl Door {
+impl AccessControl {
     /// As the file at `path` said, which was read before.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl Door {
             file: path.to_owned(),
             probes_pass,
             current: RwLock::new(Arc::new(Current::new(config, None))),
-            passwords: Passwords::new()?,
+            passwords: BasicAuth::new()?,
             files: tokio::sync::Mutex::new(files),
             worker: FileWorker::default(),
         })
@@ -115,9 +115,9 @@ impl Door {
             return None;
         }
         match self.passwords.check(users, headers, peer).await {
-            Verdict::Known => None,
-            Verdict::Unknown => Some(Refusal::Unauthorized),
-            Verdict::Busy => Some(Refusal::Busy),
+            AuthResult::Known => None,
+            AuthResult::Unknown => Some(Refusal::Unauthorized),
+            AuthResult::Busy => Some(Refusal::Busy),
         }
     }
 
@@ -137,7 +137,7 @@ impl Door {
     ///
     /// # Errors
     /// Says what is wrong with it; the old one goes on.
-    pub async fn reread(&self) -> Result<(), Mistakes> {
+    pub async fn reread(&self) -> Result<(), ConfigErrors> {
         let mut files = self.files.lock().await;
         let path = self.file.clone();
         let read = self.worker.run(move || WebConfig::load(&path)).await;
@@ -170,12 +170,12 @@ impl Door {
                 tracing::info!(file = %self.file.display(), "the web configuration was loaded again");
                 Ok(())
             }
-            Err(mistakes) => {
+            Err(errors) => {
                 tracing::error!(
-                    error = %mistakes,
+                    error = %errors,
                     "the new web configuration was refused, the old one goes on"
                 );
-                Err(mistakes)
+                Err(errors)
             }
         }
     }

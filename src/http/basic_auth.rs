@@ -17,7 +17,7 @@ const MOST_ACCEPTED: usize = 1_000;
 
 /// Passwords that are checked, and those that were right.
 #[derive(Debug)]
-pub struct Passwords {
+pub struct BasicAuth {
     /// Of this process alone, so that nobody can tell what is remembered.
     key: hmac::Key,
     accepted: Arc<Mutex<VecDeque<Vec<u8>>>>,
@@ -26,7 +26,7 @@ pub struct Passwords {
 
 /// What is known of who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum AuthResult {
     Known,
     Unknown,
     /// Too many passwords wait to be checked.
@@ -38,7 +38,7 @@ struct Credentials {
     password: Vec<u8>,
 }
 
-impl Passwords {
+impl BasicAuth {
     /// None is remembered yet.
     ///
     /// # Errors
@@ -58,9 +58,9 @@ impl Passwords {
         users: &BTreeMap<String, PasswordHash>,
         headers: &HeaderMap,
         peer: Option<IpAddr>,
-    ) -> Verdict {
+    ) -> AuthResult {
         let Some(Credentials { user, password }) = credentials(headers) else {
-            return Verdict::Unknown;
+            return AuthResult::Unknown;
         };
         let known = std::str::from_utf8(&user)
             .ok()
@@ -68,14 +68,14 @@ impl Passwords {
         // An unknown user costs as much as one of those that there are, always the same one: nobody can tell by the time which
         // names there are, whatever the costs of their hashes.
         let Some(hash) = known.or_else(|| self.stand_in(users, &user)) else {
-            return Verdict::Unknown;
+            return AuthResult::Unknown;
         };
         let key = self.sign(&[&user, hash.expose().as_bytes(), &password]);
         if known.is_some() && lock(&self.accepted).contains(&key) {
-            return Verdict::Known;
+            return AuthResult::Known;
         }
         let Some(turn) = self.queue.turn(peer).await else {
-            return Verdict::Busy;
+            return AuthResult::Busy;
         };
         let (hash, is_known) = (hash.clone(), known.is_some());
         let accepted = Arc::clone(&self.accepted);
@@ -90,8 +90,8 @@ impl Passwords {
             right && is_known
         });
         match checked.await {
-            Ok(true) => Verdict::Known,
-            _ => Verdict::Unknown,
+            Ok(true) => AuthResult::Known,
+            _ => AuthResult::Unknown,
         }
     }
 

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 /// Pieces, one behind the other. None is empty.
 #[derive(Debug, Default)]
-pub struct Pieces {
+pub struct BufList {
     pieces: VecDeque<Bytes>,
     remaining: usize,
     /// Keeps a shared text's account, until all parts have been dropped.
     reading: Option<Arc<Reading>>,
 }
 
-impl From<Vec<Bytes>> for Pieces {
+impl From<Vec<Bytes>> for BufList {
     fn from(pieces: Vec<Bytes>) -> Self {
         let mut all = Self::default();
         for piece in pieces {
@@ -25,7 +25,7 @@ impl From<Vec<Bytes>> for Pieces {
     }
 }
 
-impl Pieces {
+impl BufList {
     /// Keeps `reading` for as long as there is any part of these.
     pub fn keep(&mut self, reading: Option<Reading>) {
         self.reading = reading.map(Arc::new);
@@ -58,7 +58,7 @@ impl Pieces {
     }
 }
 
-impl Buf for Pieces {
+impl Buf for BufList {
     fn remaining(&self) -> usize {
         self.remaining
     }

@@ -33,7 +33,7 @@ const HEALTHY: &str = "/-/healthy";
 
 /// Why a health check failed.
 #[derive(Debug)]
-pub enum Unhealthy {
+pub enum HealthError {
     /// The URL cannot be asked.
     Url(String),
     /// There is nothing to know the server's certificate by.
@@ -43,7 +43,7 @@ pub enum Unhealthy {
     Status(StatusCode),
 }
 
-impl fmt::Display for Unhealthy {
+impl fmt::Display for HealthError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url(url) => write!(
@@ -58,7 +58,7 @@ impl fmt::Display for Unhealthy {
     }
 }
 
-impl std::error::Error for Unhealthy {}
+impl std::error::Error for HealthError {}
 
 /// Whom to ask.
 enum Target {
@@ -73,8 +73,8 @@ enum Target {
 ///
 /// # Errors
 /// Says why it is not.
-pub async fn check(url: &str, ca_file: Option<&Path>) -> Result<(), Unhealthy> {
-    let bad = || Unhealthy::Url(redacted(url));
+pub async fn check(url: &str, ca_file: Option<&Path>) -> Result<(), HealthError> {
+    let bad = || HealthError::Url(redacted(url));
     let (target, host, path, userinfo) = if let Some(socket) = url.strip_prefix("unix:") {
         if !socket.starts_with('/') {
             return Err(bad());
@@ -108,7 +108,7 @@ pub async fn check(url: &str, ca_file: Option<&Path>) -> Result<(), Unhealthy> {
                 let trust = FileWorker::default()
                     .run(move || trust(&name, ca_file.as_deref()))
                     .await
-                    .map_err(|error| Unhealthy::Authorities(error.to_string()))?;
+                    .map_err(|error| HealthError::Authorities(error.to_string()))?;
                 let trust = Arc::new(trust?);
                 Target::Tls(address(443), server, trust)
             }
@@ -125,11 +125,11 @@ pub async fn check(url: &str, ca_file: Option<&Path>) -> Result<(), Unhealthy> {
     let status = tokio::time::timeout(PATIENCE, target.ask(request))
         .await
         .unwrap_or_else(|_| Err(format!("it took longer than {} s", PATIENCE.as_secs())))
-        .map_err(Unhealthy::NoAnswer)?;
+        .map_err(HealthError::NoAnswer)?;
     if status.is_success() {
         Ok(())
     } else {
-        Err(Unhealthy::Status(status))
+        Err(HealthError::Status(status))
     }
 }
 
@@ -212,15 +212,15 @@ async fn ask(
     Ok(response.map_err(talking)?.status())
 }
 
-fn trust(host: &str, ca_file: Option<&Path>) -> Result<ClientConfig, Unhealthy> {
+fn trust(host: &str, ca_file: Option<&Path>) -> Result<ClientConfig, HealthError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let unusable = |why: String| Unhealthy::Authorities(why);
+    let unusable = |why: String| HealthError::Authorities(why);
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| unusable(error.to_string()))?;
     let is_loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
     if is_loopback && ca_file.is_none() {
-        let anybody = Arc::new(Anybody(provider));
+        let anybody = Arc::new(NoVerification(provider));
         return Ok(builder
             .dangerous()
             .with_custom_certificate_verifier(anybody)
@@ -250,9 +250,9 @@ fn trust(host: &str, ca_file: Option<&Path>) -> Result<ClientConfig, Unhealthy> 
 
 /// Takes any certificate, whose owner must have its key all the same.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct NoVerification(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for NoVerification {
     fn verify_server_cert(
         &self,
         _certificate: &CertificateDer<'_>,

@@ -1,14 +1,14 @@
 //! What is answered at which path.
 
 use super::Handler;
-use super::access::{Door, Refusal};
+use super::access::{AccessControl, Refusal};
 use super::negotiate::Representation;
-use super::shared_responses::{Content, Scrapes};
+use super::shared_responses::{Content, SharedResponses};
 use crate::clock::Clock;
 use crate::escape;
-use crate::publisher::Board;
+use crate::publisher::Publisher;
 use crate::site::{self, Site, Unwritten};
-use crate::telemetry::Own;
+use crate::telemetry::Telemetry;
 use hyper::body::Incoming;
 use hyper::header::{
     ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
@@ -31,14 +31,14 @@ const LONGEST_WAIT: Duration = Duration::from_secs(900);
 
 /// The routes, and what they answer from.
 pub struct Routes {
-    pub board: Arc<Board>,
-    pub own: Arc<Own>,
+    pub publisher: Arc<Publisher>,
+    pub telemetry: Arc<Telemetry>,
     pub clock: Clock,
-    pub scrapes: Scrapes,
+    pub scrapes: SharedResponses,
     pub telemetry_path: String,
     pub site: Site,
     /// What requests must pass first; all of them do without `--web.config.file`.
-    pub door: Option<Arc<Door>>,
+    pub access: Option<Arc<AccessControl>>,
     /// Where a reload is asked for; none without `--web.enable-lifecycle`.
     pub reload: Option<mpsc::Sender<oneshot::Sender<Result<(), String>>>>,
     /// Stops the waiting for the first polls.
@@ -60,7 +60,7 @@ const READY: &str = "/-/ready";
 const RELOAD: &str = "/-/reload";
 
 /// Starts the counter of every answer that there can be.
-pub fn start_counters(own: &Own, telemetry_path: &str) {
+pub fn start_counters(telemetry: &Telemetry, telemetry_path: &str) {
     for (path, codes) in [
         (telemetry_path, &[200, 405, 500][..]),
         (HEALTHY, &[200, 405]),
@@ -72,20 +72,20 @@ pub fn start_counters(own: &Own, telemetry_path: &str) {
     .chain(site::PATHS.iter().map(|path| (path.path, path.codes)))
     {
         for code in codes {
-            own.add_path(path, *code);
+            telemetry.add_path(path, *code);
         }
     }
 }
 
 /// Starts the counters of what `--web.config.file` refuses.
-pub fn start_refusal_counters(own: &Own, telemetry_path: &str) {
+pub fn start_refusal_counters(telemetry: &Telemetry, telemetry_path: &str) {
     let own_paths = [telemetry_path, HEALTHY, READY, RELOAD, "other"];
     for path in own_paths
         .into_iter()
         .chain(site::PATHS.iter().map(|path| path.path))
     {
         for code in [401, 429, 503] {
-            own.add_path(path, code);
+            telemetry.add_path(path, code);
         }
     }
 }
@@ -131,13 +131,13 @@ impl Routes {
         }
         match route {
             Route::Metrics => {
-                self.board
+                self.publisher
                     .first_page(patience(request.headers()), &self.stop)
                     .await;
                 self.page(Representation::of(request.headers())).await
             }
             Route::Healthy => plain(StatusCode::OK, "glue-integration-exporter is healthy.\n"),
-            Route::Ready if self.board.page().is_ready() => {
+            Route::Ready if self.publisher.page().is_ready() => {
                 plain(StatusCode::OK, "glue-integration-exporter is ready.\n")
             }
             Route::Ready => plain(
@@ -151,17 +151,17 @@ impl Routes {
     }
 
     async fn page(&self, representation: Representation) -> Response<Content> {
-        let (board, own) = (Arc::clone(&self.board), Arc::clone(&self.own));
+        let (publisher, telemetry) = (Arc::clone(&self.publisher), Arc::clone(&self.telemetry));
         let (clock, format) = (self.clock.clone(), representation.format);
         let render = move || {
-            let page = board.page();
+            let page = publisher.page();
             if representation.gzip {
-                page.gzip(format, &own, clock.wall())
+                page.gzip(format, &telemetry, clock.wall())
             } else {
-                page.text(format, &own, clock.wall())
+                page.text(format, &telemetry, clock.wall())
             }
         };
-        let quick = self.board.page().is_quick();
+        let quick = self.publisher.page().is_quick();
         let Ok(scraped) = self.scrapes.get(representation, quick, render).await else {
             return plain(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -191,7 +191,7 @@ impl Routes {
             gzip,
             telemetry_path: self.telemetry_path.clone(),
         };
-        let answer = match self.site.answer(&self.board, &self.clock, asked).await {
+        let answer = match self.site.answer(&self.publisher, &self.clock, asked).await {
             Ok(answer) => answer,
             Err(Unwritten::Busy) => return busy("Too many pages wait to be written.\n"),
             Err(Unwritten::Failed) => {
@@ -252,10 +252,10 @@ impl Routes {
 impl Handler for Routes {
     async fn handle(&self, request: Request<Incoming>, peer: Option<IpAddr>) -> Response<Content> {
         let (route, path) = self.route(request.uri().path());
-        let refusal = match &self.door {
-            Some(door) => {
+        let refusal = match &self.access {
+            Some(access) => {
                 let is_probe = matches!(route, Route::Healthy | Route::Ready);
-                door.refuses(request.headers(), peer, is_probe).await
+                access.refuses(request.headers(), peer, is_probe).await
             }
             None => None,
         };
@@ -263,15 +263,16 @@ impl Handler for Routes {
             Some(refusal) => refused(refusal),
             None => self.answer(route, &request).await,
         };
-        if let Some(door) = &self.door {
-            door.add_headers(response.headers_mut());
+        if let Some(access) = &self.access {
+            access.add_headers(response.headers_mut());
         }
-        self.own.http_request(path, response.status().as_u16());
+        self.telemetry
+            .http_request(path, response.status().as_u16());
         response
     }
 
     fn tls(&self) -> Option<Arc<ServerConfig>> {
-        self.door.as_ref()?.tls()
+        self.access.as_ref()?.tls()
     }
 }
 

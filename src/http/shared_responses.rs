@@ -19,12 +19,12 @@ const MOST_BYTES: usize = 128 * 1024 * 1024;
 pub struct Content {
     pub pieces: Vec<Bytes>,
     /// Whom they are shared with.
-    pub shared: Option<Arc<Scraped>>,
+    pub shared: Option<Arc<SharedBody>>,
 }
 
 /// A page, and who is reading it.
 #[derive(Debug)]
-pub struct Scraped {
+pub struct SharedBody {
     pieces: Vec<Bytes>,
     number: u64,
     readers: Mutex<Vec<Arc<Place>>>,
@@ -33,18 +33,18 @@ pub struct Scraped {
 /// A connection reads a page until this is dropped.
 #[derive(Debug)]
 pub struct Reading {
-    scraped: Arc<Scraped>,
+    scraped: Arc<SharedBody>,
     place: Arc<Place>,
 }
 
 /// Renders one page of each representation at a time.
 #[derive(Debug)]
-pub struct Scrapes {
+pub struct SharedResponses {
     /// Whoever holds one may render. The lock is fair: a scrape waits for the rendering under way and for one more at most.
-    last: [tokio::sync::Mutex<Weak<Scraped>>; Representation::COUNT],
+    last: [tokio::sync::Mutex<Weak<SharedBody>>; Representation::COUNT],
     /// How many renderings have begun.
     begun: AtomicU64,
-    unsent: Mutex<Vec<Weak<Scraped>>>,
+    unsent: Mutex<Vec<Weak<SharedBody>>>,
     most_bytes: usize,
 }
 
@@ -57,8 +57,8 @@ impl From<String> for Content {
     }
 }
 
-impl From<Arc<Scraped>> for Content {
-    fn from(scraped: Arc<Scraped>) -> Self {
+impl From<Arc<SharedBody>> for Content {
+    fn from(scraped: Arc<SharedBody>) -> Self {
         Self {
             pieces: scraped.pieces.clone(),
             shared: Some(scraped),
@@ -73,13 +73,13 @@ impl Content {
     }
 }
 
-impl Default for Scrapes {
+impl Default for SharedResponses {
     fn default() -> Self {
         Self::new(MOST_BYTES)
     }
 }
 
-impl Scrapes {
+impl SharedResponses {
     /// Room for so many bytes of pages that are being sent, or for one page that is bigger.
     pub fn new(most_bytes: usize) -> Self {
         Self {
@@ -99,14 +99,14 @@ impl Scrapes {
         representation: Representation,
         quick: bool,
         render: impl FnOnce() -> Vec<Bytes> + Send + 'static,
-    ) -> Result<Arc<Scraped>, JoinError> {
+    ) -> Result<Arc<SharedBody>, JoinError> {
         let before = self.begun.load(Ordering::SeqCst);
         let mut last = self.last[representation.index()].lock().await;
         if let Some(shared) = last.upgrade().filter(|last| last.number > before) {
             return Ok(shared);
         }
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let scraped = Arc::new(Scraped {
+        let scraped = Arc::new(SharedBody {
             pieces: if quick {
                 render()
             } else {
@@ -121,8 +121,8 @@ impl Scrapes {
     }
 
     /// An answer that nobody shares, which takes its part of the memory for answers that are being sent.
-    pub fn admitted(&self, pieces: Vec<Bytes>) -> Arc<Scraped> {
-        let scraped = Arc::new(Scraped {
+    pub fn admitted(&self, pieces: Vec<Bytes>) -> Arc<SharedBody> {
+        let scraped = Arc::new(SharedBody {
             pieces,
             number: self.begun.fetch_add(1, Ordering::SeqCst) + 1,
             readers: Mutex::default(),
@@ -131,7 +131,7 @@ impl Scrapes {
         scraped
     }
 
-    fn admit(&self, scraped: &Arc<Scraped>) {
+    fn admit(&self, scraped: &Arc<SharedBody>) {
         let mut unsent = lock(&self.unsent);
         let mut all: Vec<_> = unsent.iter().filter_map(Weak::upgrade).collect();
         all.push(Arc::clone(scraped));
@@ -149,13 +149,13 @@ impl Scrapes {
 }
 
 /// How many bytes these pages take: what several have in common counts once.
-fn memory(pages: &[Arc<Scraped>]) -> usize {
+fn memory(pages: &[Arc<SharedBody>]) -> usize {
     let pieces = pages.iter().flat_map(|page| &page.pieces);
     let different: BTreeMap<_, _> = pieces.map(|piece| (piece.as_ptr(), piece.len())).collect();
     different.values().sum()
 }
 
-impl Scraped {
+impl SharedBody {
     /// Notes that a connection reads it.
     pub fn read_by(self: Arc<Self>, place: Arc<Place>) -> Reading {
         lock(&self.readers).push(Arc::clone(&place));

@@ -1,8 +1,8 @@
 //! How long a client may take for its part: for sending a head, for reading an answer, between two requests. `Pace` knows what
-//! the connection is about and when that must end; `Paced` is its socket, which tells it what happens.
+//! the connection is about and when that must end; `Timed` is its socket, which tells it what happens.
 
 use super::Limits;
-use super::buf_list::Pieces;
+use super::buf_list::BufList;
 use super::connections::Place;
 use super::listen::Socket;
 use super::shared_responses::{Content, Reading};
@@ -89,7 +89,7 @@ impl Pace {
     /// The answer that the handler gave, as the server is to send it.
     pub fn answer(self: &Arc<Self>, content: Content) -> Answer {
         let mut phase = self.phase();
-        let mut rest = Pieces::from(content.pieces);
+        let mut rest = BufList::from(content.pieces);
         let reading = content
             .shared
             .map(|scraped| scraped.read_by(Arc::clone(&self.place)));
@@ -250,18 +250,18 @@ impl Pace {
 /// An answer on its way.
 #[derive(Debug)]
 pub struct Answer {
-    rest: Pieces,
+    rest: BufList,
     pace: Arc<Pace>,
 }
 
 impl Body for Answer {
-    type Data = Pieces;
+    type Data = BufList;
     type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Pieces>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<BufList>, Infallible>>> {
         let next = self.rest.split_to(FRAME);
         Poll::Ready(next.has_remaining().then(|| Ok(Frame::data(next))))
     }
@@ -283,12 +283,12 @@ impl Drop for Answer {
 
 /// A connection's socket.
 #[derive(Debug)]
-pub struct Paced {
+pub struct Timed {
     socket: Socket,
     pace: Arc<Pace>,
 }
 
-impl Paced {
+impl Timed {
     /// Tells `pace` what happens on `socket`.
     pub fn new(socket: Socket, pace: Arc<Pace>) -> Self {
         Self { socket, pace }
@@ -311,7 +311,7 @@ impl Paced {
     }
 }
 
-impl AsyncRead for Paced {
+impl AsyncRead for Timed {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -326,7 +326,7 @@ impl AsyncRead for Paced {
     }
 }
 
-impl AsyncWrite for Paced {
+impl AsyncWrite for Timed {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -373,7 +373,7 @@ impl AsyncWrite for Paced {
     }
 }
 
-impl Drop for Paced {
+impl Drop for Timed {
     /// A client that was given up while it had an answer to read does not get the rest: without this the system would go on
     /// offering it for minutes, from memory of its own.
     fn drop(&mut self) {

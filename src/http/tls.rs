@@ -1,6 +1,6 @@
 //! From a TCP connection to one that is encrypted.
 
-use super::timeouts::Paced;
+use super::timeouts::Timed;
 use rustls::{CertificateError, Error, ServerConfig};
 use std::collections::BTreeMap;
 use std::io;
@@ -77,10 +77,10 @@ fn refusal(error: &io::Error) -> Option<&'static str> {
 
 /// The handshake. None if it failed, which the client knows best, or if the client did not begin one.
 pub async fn accept(
-    mut socket: Paced,
+    mut socket: Timed,
     config: Arc<ServerConfig>,
     log: &RefusalLog,
-) -> Option<TlsStream<Paced>> {
+) -> Option<TlsStream<Timed>> {
     let peer = socket.peer();
     let first = match socket.peek().await {
         Ok(first) => first,
@@ -115,13 +115,13 @@ fn failed(error: &io::Error) {
     tracing::debug!(%error, "a TLS handshake failed");
 }
 
-async fn tell(socket: &mut Paced) -> io::Result<()> {
+async fn tell(socket: &mut Timed) -> io::Result<()> {
     socket.write_all(NOT_TLS).await?;
     socket.shutdown().await
 }
 
 /// It was agreed to speak HTTP/2.
-pub fn is_http2(stream: &TlsStream<Paced>) -> bool {
+pub fn is_http2(stream: &TlsStream<Timed>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(b"h2")
 }
 

@@ -2,7 +2,7 @@
 //! be given to a stack set as it is. What only the reader knows are its parameters; none has a default, so none can be forgotten.
 
 use super::policy::{self, Policy};
-use super::{AssumedRole, Grants, Identity, NamedId};
+use super::{AssumedRole, GrantedActions, Identity, NamedId};
 use crate::config::ExternalId;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -22,7 +22,7 @@ struct Template {
     resources: Map<String, Value>,
 }
 
-pub fn write(grants: &Grants, show_external_ids: bool) -> serde_json::Result<String> {
+pub fn write(grants: &GrantedActions, show_external_ids: bool) -> serde_json::Result<String> {
     let mut template = Template {
         version: "2010-09-09",
         description: DESCRIPTION,
@@ -90,7 +90,11 @@ impl Template {
         parameter
     }
 
-    fn external_ids<'a>(&mut self, grants: &'a Grants, ids: &mut Vec<(&'a ExternalId, String)>) {
+    fn external_ids<'a>(
+        &mut self,
+        grants: &'a GrantedActions,
+        ids: &mut Vec<(&'a ExternalId, String)>,
+    ) {
         let trusts = grants.roles.iter().flat_map(|role| &role.trusts);
         for (id, scope) in trusts
             .filter(|trust| !trust.without_id)

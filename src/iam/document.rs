@@ -1,7 +1,7 @@
 //! The permissions as JSON: whole policies, each beside whom it belongs to, to be taken out with `jq`.
 
 use super::policy::{self, Policy};
-use super::{AssumedRole, Grants, Identity, NamedId};
+use super::{AssumedRole, GrantedActions, Identity, NamedId};
 use crate::config::ScopeName;
 use serde::Serialize;
 use serde_json::Value;
@@ -9,13 +9,13 @@ use serde_json::Value;
 #[derive(Serialize)]
 struct Document<'a> {
     /// What the exporter itself runs as.
-    identities: Vec<OfIdentity<'a>>,
+    identities: Vec<IdentityPolicy<'a>>,
     /// What it assumes.
-    roles: Vec<OfRole<'a>>,
+    roles: Vec<RolePolicy<'a>>,
 }
 
 #[derive(Serialize)]
-struct OfIdentity<'a> {
+struct IdentityPolicy<'a> {
     /// Null for the SDK's default credentials.
     profile: Option<&'a str>,
     partition: &'a str,
@@ -28,14 +28,14 @@ struct OfIdentity<'a> {
 }
 
 #[derive(Serialize)]
-struct OfRole<'a> {
+struct RolePolicy<'a> {
     role_arn: &'a str,
     scopes: Vec<&'a str>,
     policy: Policy,
     trust_policy: Policy,
 }
 
-pub fn write(grants: &Grants, show_external_ids: bool) -> serde_json::Result<String> {
+pub fn write(grants: &GrantedActions, show_external_ids: bool) -> serde_json::Result<String> {
     let principal = |place: usize| Value::String(placeholder(grants, place));
     let id = |id: &NamedId| Value::String(external_id(id, show_external_ids));
     let identities = grants.identities.iter().enumerate();
@@ -52,8 +52,8 @@ pub fn write(grants: &Grants, show_external_ids: bool) -> serde_json::Result<Str
     serde_json::to_string_pretty(&document)
 }
 
-fn of_identity(identity: &Identity, placeholder: String) -> OfIdentity<'_> {
-    OfIdentity {
+fn of_identity(identity: &Identity, placeholder: String) -> IdentityPolicy<'_> {
+    IdentityPolicy {
         profile: identity.profile.as_deref(),
         partition: &identity.partition,
         scopes: names(&identity.scopes),
@@ -62,8 +62,8 @@ fn of_identity(identity: &Identity, placeholder: String) -> OfIdentity<'_> {
     }
 }
 
-fn of_role(role: &AssumedRole, trust_policy: Policy) -> OfRole<'_> {
-    OfRole {
+fn of_role(role: &AssumedRole, trust_policy: Policy) -> RolePolicy<'_> {
+    RolePolicy {
         role_arn: role.arn.as_str(),
         scopes: names(&role.scopes),
         policy: policy::of_role(role),
@@ -77,7 +77,7 @@ fn names(scopes: &[ScopeName]) -> Vec<&str> {
 
 /// Has the form of a role's ARN, so that whatever reads policies reads it, and names an account that there is not: pasted as it is,
 /// IAM refuses it.
-fn placeholder(grants: &Grants, place: usize) -> String {
+fn placeholder(grants: &GrantedActions, place: usize) -> String {
     let partition = &grants.identities[place].partition;
     let number = match place {
         0 => String::new(),

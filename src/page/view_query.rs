@@ -4,12 +4,12 @@ use super::Part;
 use crate::inventory::filter::{Filter, State, Trouble};
 use crate::inventory::query::{Refused, any_of, link, parameters};
 use crate::inventory::{Entry, Problem};
-use crate::snapshot::{LONGEST_ARN, Snapshot, Status};
+use crate::snapshot::{MAX_ARN_BYTES, Snapshot, Status};
 use memchr::memmem::Finder;
 use std::collections::BTreeSet;
 
 /// So many characters can be searched for: each row has a link that does so for its ARN.
-pub(super) const LONGEST_SEARCH: usize = LONGEST_ARN;
+pub(super) const LONGEST_SEARCH: usize = MAX_ARN_BYTES;
 
 /// Of the URL.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::config::Watch;
 use crate::glue::metadata::{Names, Wanted};
 use crate::glue::{Glue, GlueError, Reason, RequestContext};
-use crate::publisher::Board;
+use crate::publisher::Publisher;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -24,7 +24,7 @@ pub struct MetadataPoller {
     watch: Watch,
     key: Key,
     glue: Arc<dyn Glue>,
-    board: Arc<Board>,
+    publisher: Arc<Publisher>,
     schedule: Schedule,
     /// How often it failed since it last did not, and why the last time.
     failing: Option<(u32, Reason)>,
@@ -32,14 +32,19 @@ pub struct MetadataPoller {
 
 impl MetadataPoller {
     /// One that has not asked yet.
-    pub fn new(watch: Watch, glue: Arc<dyn Glue>, board: Arc<Board>, clock: &Clock) -> Self {
+    pub fn new(
+        watch: Watch,
+        glue: Arc<dyn Glue>,
+        publisher: Arc<Publisher>,
+        clock: &Clock,
+    ) -> Self {
         let interval = watch.describe_interval();
         Self {
             key: key(&watch),
             schedule: Schedule::new(&watch, interval, clock.now()),
             watch,
             glue,
-            board,
+            publisher,
             failing: None,
         }
     }
@@ -59,7 +64,7 @@ impl MetadataPoller {
                 () = timer => {}
                 // Whatever comes while AWS fails waits for the next try.
                 () = polled.notified(), if self.failing.is_none() => {
-                    if due.is_some() && !self.board.names_due(&self.key) {
+                    if due.is_some() && !self.publisher.names_due(&self.key) {
                         continue;
                     }
                 }
@@ -75,7 +80,7 @@ impl MetadataPoller {
 
     /// Asks once, with as much time as a poll has.
     pub async fn describe(&mut self) {
-        let Some(wanted) = self.board.names_wanted(&self.key) else {
+        let Some(wanted) = self.publisher.names_wanted(&self.key) else {
             return;
         };
         let asking = ask(self.watch.clone(), Arc::clone(&self.glue), wanted.clone());
@@ -90,7 +95,7 @@ impl MetadataPoller {
             )),
         };
         self.log(&answer);
-        self.board.apply_names(&self.key, wanted, answer);
+        self.publisher.apply_names(&self.key, wanted, answer);
     }
 
     /// After a success at the next tick. After failures sooner, since a name may be lacking: after a wait that doubles with each.

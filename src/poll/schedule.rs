@@ -1,7 +1,7 @@
 //! When a scope's polls are due: at a phase within the interval that follows from its name and region, so that scopes are spread
 //! over the interval and a restart does not bunch them.
 
-use crate::clock::Moment;
+use crate::clock::Timestamp;
 use crate::config::Watch;
 use crate::hash::fnv1a;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub struct Schedule {
 
 impl Schedule {
     /// The ticks from `now` on of what `watch` does at this interval.
-    pub fn new(watch: &Watch, interval: Duration, now: Moment) -> Self {
+    pub fn new(watch: &Watch, interval: Duration, now: Timestamp) -> Self {
         let shard = watch.selection.shard.map(|shard| shard.index().to_string());
         let mut name = vec![watch.scope.as_str(), watch.region.as_str()];
         // Those that all list the same do not ask at the same moment.

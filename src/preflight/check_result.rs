@@ -1,7 +1,7 @@
 //! One question, what came of it, and what to grant for another answer.
 
 use crate::config::{Query, RegionName, Role, RoleArn, ScopeName};
-use crate::glue::aws::Unidentified;
+use crate::glue::aws::IdentityError;
 use crate::glue::{GlueError, Operation, Reason};
 use crate::iam;
 use serde::Serialize;
@@ -72,7 +72,7 @@ impl Outcome {
     }
 
     /// The grant is for a role that STS refuses.
-    pub fn of_identity(asked: Result<String, Unidentified>, grant: Option<Grant>) -> Self {
+    pub fn of_identity(asked: Result<String, IdentityError>, grant: Option<Grant>) -> Self {
         match asked {
             Ok(arn) => Self::Well(Some(arn)),
             Err(unknown) => Self::Failed {

@@ -2,7 +2,7 @@
 
 use super::unpoisoned;
 use crate::cache::Key;
-use crate::clock::Moment;
+use crate::clock::Timestamp;
 use crate::config::Watch;
 use crate::snapshot::ScopeState;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +33,7 @@ impl Schedule {
     }
 
     /// In Unix seconds, one for each of `scopes`.
-    pub fn of(&self, scopes: &[ScopeState], now: Moment) -> Vec<Option<f64>> {
+    pub fn of(&self, scopes: &[ScopeState], now: Timestamp) -> Vec<Option<f64>> {
         let known = unpoisoned(&self.0);
         let wall = |due: Instant| {
             let ahead = due.saturating_duration_since(now.at).as_secs_f64();

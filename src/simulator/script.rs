@@ -26,7 +26,7 @@ pub struct Scene {
     pub created: Option<Duration>,
 }
 
-struct Beat {
+struct Step {
     /// Seconds from the start of the cycle.
     from: u64,
     status: &'static str,
@@ -37,8 +37,8 @@ const fn beat(
     from: u64,
     status: &'static str,
     errors: &'static [(&'static str, &'static str)],
-) -> Beat {
-    Beat {
+) -> Step {
+    Step {
         from,
         status,
         errors,
@@ -64,7 +64,7 @@ const THROTTLED: (&str, &str) = (
 );
 
 /// Each list starts at second 0 and is in order of time.
-const BEATS: [(&str, &[Beat]); 3] = [
+const BEATS: [(&str, &[Step]); 3] = [
     (
         ORDERS,
         &[

@@ -3,7 +3,7 @@
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use glue_integration_exporter::exposition::Page;
 use glue_integration_exporter::snapshot::{
-    Integration, Naming, Shown, Snapshot, SourceProperties, Status,
+    Integration, MetadataLabels, Shown, Snapshot, SourceProperties, Status,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +58,7 @@ fn shown(index: usize) -> Shown {
             target_namespace: None,
             errors: Vec::new(),
         }),
-        naming: Arc::new(Naming::default()),
+        naming: Arc::new(MetadataLabels::default()),
         status_since: 1_795_300_000.0,
     }
 }

@@ -368,8 +368,8 @@ fn stderr_read_again_reports_lost_lines() {
         writer.into(),
     );
     assert_eq!(ask(&socket, "GET", "/-/healthy").status, 200);
-    let mistakes = format!("scopes: [{}]", "{}, ".repeat(100));
-    let _setup = setup.file("config.yaml", &mistakes);
+    let errors = format!("scopes: [{}]", "{}, ".repeat(100));
+    let _setup = setup.file("config.yaml", &errors);
     let lost = until("lines are lost", SOON, || {
         assert_eq!(ask(&socket, "POST", "/-/reload").status, 500);
         counter(&socket, "log_lines_dropped_total").filter(|lost| *lost > 0.0)

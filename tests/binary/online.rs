@@ -117,8 +117,8 @@ fn all_is_well() {
     let scope = format!(
         "external_id: {EXTERNAL_ID}, integration_arns: ['{there}'], target_arns: ['{target}']"
     );
-    let own = format!("  {{name: own, regions: [{REGION}, us-east-1]}}]\n");
-    let config = with_role(&scope).replace("}]\n", "},\n") + &own;
+    let telemetry = format!("  {{name: own, regions: [{REGION}, us-east-1]}}]\n");
+    let config = with_role(&scope).replace("}]\n", "},\n") + &telemetry;
     let (json, table) = check(&setup(&sim, &sts, &config), 0);
     let expected: Vec<_> = CHECKS
         .iter()

@@ -23,7 +23,7 @@ const RARE: &str = "{polling: {interval: 24h}, scopes: [{name: all, regions: [eu
 const WATCHDOG: Duration = Duration::from_secs(6);
 
 /// A supervisor's end of the socket.
-struct Supervisor {
+struct ServiceManager {
     heard: Arc<Mutex<Vec<Message>>>,
     socket: UnixDatagram,
     reader: Option<JoinHandle<()>>,
@@ -46,7 +46,7 @@ impl Message {
     }
 }
 
-impl Supervisor {
+impl ServiceManager {
     fn at(path: &Path) -> Self {
         Self::of(UnixDatagram::bind(path).unwrap())
     }
@@ -119,7 +119,7 @@ impl Supervisor {
     }
 }
 
-impl Drop for Supervisor {
+impl Drop for ServiceManager {
     fn drop(&mut self) {
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
         self.reader.take().map(JoinHandle::join);
@@ -134,15 +134,15 @@ fn hanging(world: World) -> Sim {
 }
 
 /// With the socket `notify` in its directory.
-fn supervised(setup: Setup) -> (Setup, Supervisor) {
+fn status_reporter(setup: Setup) -> (Setup, ServiceManager) {
     let path = setup.path("notify");
-    let supervisor = Supervisor::at(&path);
+    let supervisor = ServiceManager::at(&path);
     let setup = setup.env("NOTIFY_SOCKET", path.to_str().unwrap());
     (setup, supervisor)
 }
 
-fn with_watchdog(setup: Setup) -> (Setup, Supervisor) {
-    let (setup, supervisor) = supervised(setup);
+fn with_watchdog(setup: Setup) -> (Setup, ServiceManager) {
+    let (setup, supervisor) = status_reporter(setup);
     let microseconds = WATCHDOG.as_micros().to_string();
     (setup.env("WATCHDOG_USEC", &microseconds), supervisor)
 }
@@ -162,7 +162,7 @@ fn monotonic() -> u128 {
 #[test]
 fn it_is_ready_when_it_serves_and_aws_need_not_answer() {
     let sim = hanging(World::generated(1));
-    let (setup, supervisor) = supervised(Setup::new(&sim, ONE_SCOPE));
+    let (setup, supervisor) = status_reporter(Setup::new(&sim, ONE_SCOPE));
     let daemon = setup.daemon(&[]);
     let ready = supervisor.nth(0, "READY", "1");
     assert_eq!(
@@ -177,7 +177,7 @@ fn it_is_ready_when_it_serves_and_aws_need_not_answer() {
 #[test]
 fn it_is_not_ready_without_a_configuration_or_a_socket_to_serve_on() {
     let sim = simulator(World::generated(1));
-    let (setup, supervisor) = supervised(Setup::new(&sim, "scopes: []"));
+    let (setup, supervisor) = status_reporter(Setup::new(&sim, "scopes: []"));
     assert_eq!(setup.run(&[]).code, Some(2));
 
     let setup = setup.file("config.yaml", ONE_SCOPE);
@@ -205,7 +205,7 @@ fn the_status_line_says_what_is_wrong_with_whom() {
 polling: {interval: 24h}
 scopes: [{name: all, regions: [eu-west-1, us-east-1]}]
 ";
-    let (setup, supervisor) = supervised(Setup::new(&sim, config));
+    let (setup, supervisor) = status_reporter(Setup::new(&sim, config));
     let _daemon = setup.daemon(&[]);
     supervisor.until_status(
         "1 of 2 pairs of scope and region up; 3 integrations: 2 ACTIVE, 1 NEEDS_ATTENTION",
@@ -215,7 +215,7 @@ scopes: [{name: all, regions: [eu-west-1, us-east-1]}]
 #[test]
 fn a_reload_is_told_from_its_begin_to_its_end_whether_it_is_taken_or_refused() {
     let sim = simulator(World::generated(1));
-    let (setup, supervisor) = supervised(Setup::new(&sim, RARE));
+    let (setup, supervisor) = status_reporter(Setup::new(&sim, RARE));
     let daemon = setup.daemon(&[]);
     supervisor.nth(0, "READY", "1");
     // Waits for the only poll, so that the lines below know its end.
@@ -268,7 +268,7 @@ fn a_reload_is_told_from_its_begin_to_its_end_whether_it_is_taken_or_refused() {
 #[test]
 fn a_stop_is_told() {
     let sim = simulator(World::generated(1));
-    let (setup, supervisor) = supervised(Setup::new(&sim, ONE_SCOPE));
+    let (setup, supervisor) = status_reporter(Setup::new(&sim, ONE_SCOPE));
     let daemon = setup.daemon(&[]);
     supervisor.nth(0, "READY", "1");
     daemon.process.signal(Signal::TERM);
@@ -287,7 +287,7 @@ fn an_abstract_socket_is_as_good_and_one_that_is_of_no_use_is_done_without() {
     let setup = Setup::new(&sim, ONE_SCOPE);
     let name = format!("glue-integration-exporter-test-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).unwrap();
-    let supervisor = Supervisor::of(UnixDatagram::bind_addr(&address).unwrap());
+    let supervisor = ServiceManager::of(UnixDatagram::bind_addr(&address).unwrap());
     let setup = setup.env("NOTIFY_SOCKET", &format!("@{name}"));
     let daemon = setup.daemon(&[]);
     supervisor.nth(0, "READY", "1");
@@ -365,7 +365,7 @@ fn beats_need_no_poll_to_begin() {
 #[test]
 fn a_process_that_does_not_run_does_not_beat() {
     let sim = simulator(World::generated(1));
-    let (setup, supervisor) = supervised(Setup::new(&sim, RARE));
+    let (setup, supervisor) = status_reporter(Setup::new(&sim, RARE));
     let setup = setup.env("WATCHDOG_USEC", "300000");
     let daemon = setup.daemon(&[]);
     until("a beat", SOON, || {
@@ -388,7 +388,7 @@ fn a_process_that_does_not_run_does_not_beat() {
 #[test]
 fn another_process_is_left_to_feed_its_own_watchdog() {
     let sim = simulator(World::generated(1));
-    let (setup, supervisor) = supervised(Setup::new(&sim, RARE));
+    let (setup, supervisor) = status_reporter(Setup::new(&sim, RARE));
     let setup = setup
         .env("WATCHDOG_USEC", "100000")
         .env("WATCHDOG_PID", "1");

@@ -180,11 +180,11 @@ fn system_authorities_verify_without_client_ca() {
         assert!(ended.stdout.contains(told), "{}", ended.stdout);
         let daemon = setup.daemon(&["--web.config.file=web.yml"]);
         assert!(daemon.process.stderr().contains(told));
-        let (own, foreign) = (&authority, &Authority::new("authority"));
+        let (telemetry, foreign) = (&authority, &Authority::new("authority"));
         let addr = &daemon.addr;
-        assert_eq!(is_let_in(own, None, addr), without, "{client_auth}");
-        assert!(is_let_in(own, Some(&own.client(vec![])), addr));
-        assert!(!is_let_in(own, Some(&foreign.client(vec![])), addr));
+        assert_eq!(is_let_in(telemetry, None, addr), without, "{client_auth}");
+        assert!(is_let_in(telemetry, Some(&telemetry.client(vec![])), addr));
+        assert!(!is_let_in(telemetry, Some(&foreign.client(vec![])), addr));
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{INFO, NAMED, NAMES_UP, SECOND, UP, gauge, label, name, tag_labels};
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::glue::aws::Sdk;
-use glue_integration_exporter::glue::rate_limit::Budget;
+use glue_integration_exporter::glue::rate_limit::RateLimiter;
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::simulator::{
     Fault, FaultKind, Handle, On, Rules, SimulatedIntegration, Simulator, World,
@@ -54,18 +54,18 @@ impl Exporter {
         let mut watch = watches(NAMED).remove(0);
         watch.timeout = SECOND * 3;
         let bench = Bench::with_clock(std::slice::from_ref(&watch), Clock::system());
-        bench.board.label_tags(&tag_labels("[{tag: team}]"));
+        bench.publisher.label_tags(&tag_labels("[{tag: team}]"));
         let client = Sdk::connect_simulated(
-            Arc::clone(&bench.own) as _,
+            Arc::clone(&bench.telemetry) as _,
             format!("http://{address}"),
             &watch.region,
-            Budget::new(per_second),
+            RateLimiter::new(per_second),
         );
         let poller = Poller::new(
             watch,
             Arc::new(client),
-            Arc::clone(&bench.board),
-            Arc::clone(&bench.own),
+            Arc::clone(&bench.publisher),
+            Arc::clone(&bench.telemetry),
             bench.clock.clone(),
         );
         Self {

@@ -7,7 +7,7 @@ use crate::support::page::Page;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::Watch;
 use glue_integration_exporter::exposition::text_format::Format;
-use glue_integration_exporter::glue::metadata::{NamesFuture, NamesRequest};
+use glue_integration_exporter::glue::metadata::{MetadataRequest, NamesFuture};
 use glue_integration_exporter::glue::{self, Glue, GlueError, PageFuture, PageRequest, Reason};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::shard::Shard;
@@ -53,8 +53,8 @@ async fn named(watch: &Watch, account: &Arc<Account>) -> (Bench, Poller) {
 
 /// What a scrape gets of what was published.
 fn published(bench: &Bench) -> Page {
-    let page = bench.board.page();
-    let text = page.text(Format::Text, &bench.own, bench.clock.wall());
+    let page = bench.publisher.page();
+    let text = page.text(Format::Text, &bench.telemetry, bench.clock.wall());
     Page::read(&String::from_utf8(text.concat()).unwrap())
 }
 
@@ -67,7 +67,7 @@ async fn a_scrape_after_the_start_waits_until_it_is_left_out() {
     bench.publish();
     bench.run(&watch, &account);
     let never = CancellationToken::new();
-    bench.board.first_page(SECOND * 5, &never).await;
+    bench.publisher.first_page(SECOND * 5, &never).await;
     let page = published(&bench);
     assert_eq!(shown(&page), [0, 2]);
     assert_eq!(of_scope(&page, "scope_integrations", "some"), Some(2.0));
@@ -174,7 +174,7 @@ async fn aws_saying_that_it_is_gone_is_what_ends_the_moment_of_its_status() {
     let (bench, mut poller) = named(&watch, &account).await;
     account.remove(&arn(1));
     round(&mut poller).await;
-    let stored = serde_json::to_string(&bench.board.stored()).unwrap();
+    let stored = serde_json::to_string(&bench.publisher.stored()).unwrap();
     assert!(!stored.contains(&arn(1)) && !stored.contains("scratch-1"));
     advance(MINUTE).await;
     account.insert(from(1, CLUSTER, Status::Failed));
@@ -206,7 +206,7 @@ async fn what_is_left_out_is_neither_counted_nor_logged() {
 
     // Where another scope shows it, the change is news, whichever sees it first.
     let other = discovers("other", "");
-    bench.board.reconfigure(&[watch.clone(), other.clone()]);
+    bench.publisher.reconfigure(&[watch.clone(), other.clone()]);
     bench.poller(&other, &account).poll().await;
     assert_eq!(bench.page().value(UNKNOWN, &[]), Some(3.0));
     account.put(&arn(1), Status::Active);
@@ -225,17 +225,17 @@ async fn a_reload_applies_its_patterns_at_once_to_the_names_that_are_known() {
     let before = bench.page();
     assert_eq!(shown(&before), [0, 1, 2]);
     account.set(Behaviour::Fail(Reason::Network));
-    bench.board.reconfigure(std::slice::from_ref(&narrow));
+    bench.publisher.reconfigure(std::slice::from_ref(&narrow));
     assert_eq!(shown(&bench.page()), [0, 2]);
     let other = discovers("some", "describe: true, include: {name: ['scratch-*']}");
-    bench.board.reconfigure(std::slice::from_ref(&other));
+    bench.publisher.reconfigure(std::slice::from_ref(&other));
     assert_eq!(shown(&bench.page()), [1, 2]);
     // Without names nothing is known of them any more.
     bench
-        .board
+        .publisher
         .reconfigure(std::slice::from_ref(&discovers("some", "")));
     assert_eq!(shown(&bench.page()), [0, 1, 2]);
-    bench.board.reconfigure(std::slice::from_ref(&narrow));
+    bench.publisher.reconfigure(std::slice::from_ref(&narrow));
     let page = bench.page();
     assert_eq!(shown(&page), [0, 1, 2]);
     assert_eq!(of_scope(&page, "scope_integrations", "some"), Some(3.0));
@@ -257,7 +257,7 @@ async fn what_was_left_out_comes_back_from_a_reload_with_what_was_seen_meanwhile
     round(&mut poller).await;
     let seen = bench.clock.wall();
     advance(MINUTE).await;
-    bench.board.reconfigure(std::slice::from_ref(&wide));
+    bench.publisher.reconfigure(std::slice::from_ref(&wide));
     let page = bench.page();
     assert_eq!(shown(&page), [0, 1, 2], "without a poll");
     assert_eq!(page.status(&arn(1)).as_deref(), Some("SYNCING"));
@@ -290,8 +290,8 @@ fn restarted(before: &Bench, watch: &Watch) -> Bench {
     let (start, wall) = (Instant::now(), before.clock.wall() + 60.0);
     let clock = Clock::from_wall(move || wall + start.elapsed().as_secs_f64());
     let bench = Bench::with_clock(std::slice::from_ref(watch), clock);
-    let file = storage::encode(&before.board.stored()).unwrap();
-    bench.board.restore(storage::decode(&file).unwrap());
+    let file = storage::encode(&before.publisher.stored()).unwrap();
+    bench.publisher.restore(storage::decode(&file).unwrap());
     bench
 }
 
@@ -301,7 +301,7 @@ async fn a_restart_leaves_out_at_once_and_keeps_the_moment_of_what_is_left_out()
     let account = account();
     let (before, _) = named(&watch, &account).await;
     let after = restarted(&before, &watch);
-    assert!(after.board.page().is_complete(), "nothing waits");
+    assert!(after.publisher.page().is_complete(), "nothing waits");
     let page = published(&after);
     assert_eq!(shown(&page), [0, 2]);
     assert_eq!(of_scope(&page, "scope_integrations", "some"), Some(2.0));
@@ -364,7 +364,7 @@ async fn what_another_scope_watches_is_shown_with_the_latest_sight() {
     assert_eq!(shown(&bench.page()), [0, 1, 2]);
 
     // Without the other scope nobody shows it; its status goes on.
-    bench.board.reconfigure(&watches[..1]);
+    bench.publisher.reconfigure(&watches[..1]);
     let page = bench.page();
     assert_eq!(shown(&page), [0, 2]);
     account.set_for("names", Behaviour::Answer);
@@ -441,7 +441,7 @@ async fn a_configured_integration_that_only_a_target_brings_is_shown_too() {
     let after = restarted(&bench, &watch);
     assert_eq!(shown(&after.page()), [0, 1, 2]);
     let orders = of("describe: true, include: {name: ['orders-*']}");
-    bench.board.reconfigure(std::slice::from_ref(&orders));
+    bench.publisher.reconfigure(std::slice::from_ref(&orders));
     assert_eq!(shown(&bench.page()), [0, 1, 2]);
 }
 
@@ -456,7 +456,7 @@ async fn shards_leave_out_the_same() {
     let watch = discovers("some", &format!("shard_by: integration, {NO_SCRATCH}"));
     let mut together = Vec::new();
     for index in 0..3 {
-        let shard = Shard::of_flags(Some(index), Some(3), || unreachable!()).unwrap();
+        let shard = Shard::from_flags(Some(index), Some(3), || unreachable!()).unwrap();
         let part = watch.clone().on(shard).unwrap();
         let (bench, _) = named(&part, &account).await;
         together.extend(shown(&bench.page()));
@@ -490,7 +490,7 @@ impl Glue for TwoPages {
         Box::pin(std::future::ready(answer))
     }
 
-    fn names<'a>(&'a self, request: NamesRequest<'a>) -> NamesFuture<'a> {
+    fn names<'a>(&'a self, request: MetadataRequest<'a>) -> NamesFuture<'a> {
         self.account.names(request)
     }
 }
@@ -507,8 +507,8 @@ async fn only_what_is_shown_makes_a_scope_stale() {
     let mut poller = Poller::new(
         watch.clone(),
         Arc::clone(&glue) as _,
-        Arc::clone(&bench.board),
-        Arc::clone(&bench.own),
+        Arc::clone(&bench.publisher),
+        Arc::clone(&bench.telemetry),
         bench.clock.clone(),
     );
     round(&mut poller).await;
@@ -528,11 +528,11 @@ async fn only_what_is_shown_makes_a_scope_stale() {
     poller.describe().await;
     assert_eq!(state(), (vec![0], Some(0.0), Some(0.0)));
     let wide = discovers("some", "describe: true");
-    bench.board.reconfigure(std::slice::from_ref(&wide));
+    bench.publisher.reconfigure(std::slice::from_ref(&wide));
     assert_eq!(state(), (vec![0, 1], Some(0.0), Some(1.0)));
 
     // That there is nothing is from an earlier poll too, if this one brought nothing but what is left out.
-    bench.board.reconfigure(std::slice::from_ref(&watch));
+    bench.publisher.reconfigure(std::slice::from_ref(&watch));
     account.describe(&arn(0), "scratch-0", &[]);
     poller.describe().await;
     assert_eq!(state(), (vec![], Some(0.0), Some(0.0)));

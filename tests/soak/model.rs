@@ -2,10 +2,11 @@
 //! and what is shown follows from them alone. (The program keeps what is shown and changes it by each poll.)
 
 use glue_integration_exporter::cache::{Key, key};
-use glue_integration_exporter::clock::Moment;
+use glue_integration_exporter::clock::Timestamp;
 use glue_integration_exporter::config::{Lookup, Query, Watch};
 use glue_integration_exporter::snapshot::{
-    Details, Integration, Naming, PolledScope, Presence, ScopeState, Shown, Snapshot, Status,
+    Details, Integration, MetadataLabels, PolledScope, Presence, ScopeState, Shown, Snapshot,
+    Status,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,8 +20,8 @@ use super::sky::Reply;
 #[derive(Clone)]
 pub struct Polled {
     pub key: Key,
-    pub started: Moment,
-    pub ended: Moment,
+    pub started: Timestamp,
+    pub ended: Timestamp,
     pub up: bool,
     pub replies: Vec<Reply>,
 }
@@ -59,7 +60,7 @@ struct Asked {
     /// The last sight of each integration.
     sights: BTreeMap<String, (Arc<Integration>, Instant)>,
     /// Those of them that an answer to this query had, with the credentials of now.
-    own: BTreeSet<String>,
+    telemetry: BTreeSet<String>,
     /// The last poll in which AWS answered in full: when it began, and when the answer was whole.
     full: Option<(Instant, Instant)>,
 }
@@ -209,7 +210,7 @@ impl Model {
                     {
                         *asked = known.clone();
                         if before.watch.credentials != watch.credentials {
-                            asked.own.clear();
+                            asked.telemetry.clear();
                         }
                     } else {
                         let seen = ended.iter().flat_map(|asked| asked.standing(&self.denied));
@@ -223,7 +224,7 @@ impl Model {
                         }
                     }
                     let mut standing = asked.standing(&self.denied);
-                    others |= standing.any(|(arn, ..)| !asked.own.contains(arn));
+                    others |= standing.any(|(arn, ..)| !asked.telemetry.contains(arn));
                 }
                 if let Some(polled) = &mut before.polled {
                     polled.stale |= others;
@@ -298,7 +299,7 @@ impl Model {
             }
         }
         // The later sight within a poll is right, whatever brought it.
-        let mut seen: BTreeMap<&String, (Status, Moment)> = BTreeMap::new();
+        let mut seen: BTreeMap<&String, (Status, Timestamp)> = BTreeMap::new();
         for reply in &replies {
             for integration in &reply.integrations {
                 seen.insert(&integration.arn, (integration.status, reply.at));
@@ -310,7 +311,7 @@ impl Model {
             .iter()
             .flat_map(|(_, asked)| {
                 let standing = asked.standing(&self.denied);
-                standing.filter(|(arn, ..)| asked.own.contains(*arn))
+                standing.filter(|(arn, ..)| asked.telemetry.contains(*arn))
             })
             .map(|(arn, _, _)| arn.clone())
             .collect();
@@ -325,7 +326,7 @@ impl Model {
             let before: Vec<String> = asked
                 .standing(&self.denied)
                 .map(|(arn, ..)| arn.clone())
-                .filter(|arn| asked.own.contains(arn))
+                .filter(|arn| asked.telemetry.contains(arn))
                 .collect();
             let brought = !sights.is_empty();
             if full.is_some() {
@@ -333,7 +334,7 @@ impl Model {
             }
             for (integration, at) in sights {
                 let arn = integration.arn.clone();
-                asked.own.insert(arn.clone());
+                asked.telemetry.insert(arn.clone());
                 asked.sights.insert(arn, (integration, at));
             }
             if let Some(at) = full {
@@ -435,7 +436,7 @@ impl Model {
                     .map(|(arn, ..)| arn.clone())
                     .collect();
                 asked.sights.retain(|arn, _| standing.contains(arn));
-                asked.own.retain(|arn| standing.contains(arn));
+                asked.telemetry.retain(|arn| standing.contains(arn));
             }
         }
         self.denied
@@ -492,7 +493,7 @@ impl Model {
                 .filter(|(arn, _)| fresh.contains(arn))
                 .map(|(arn, (integration, _))| Shown {
                     integration: Arc::clone(integration),
-                    naming: Arc::new(Naming::default()),
+                    naming: Arc::new(MetadataLabels::default()),
                     status_since: self.moments.get(arn).map_or(0.0, |since| since.wall),
                 })
                 .collect(),

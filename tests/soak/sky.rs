@@ -1,8 +1,8 @@
 //! What the soak is exposed to: two accounts that change by chance, and the weather between them and each scope.
 
-use glue_integration_exporter::clock::{Clock, Moment};
+use glue_integration_exporter::clock::{Clock, Timestamp};
 use glue_integration_exporter::config::Query;
-use glue_integration_exporter::glue::metadata::{NamesFuture, NamesPage, NamesRequest};
+use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest, NamesFuture};
 use glue_integration_exporter::glue::{Glue, GlueError, Page, PageFuture, PageRequest, Reason};
 use glue_integration_exporter::snapshot::{Integration, Status};
 use std::cell::Cell;
@@ -181,7 +181,7 @@ enum Fate {
 #[derive(Clone, Debug)]
 pub struct Reply {
     pub query: Query,
-    pub at: Moment,
+    pub at: Timestamp,
     pub integrations: Vec<Arc<Integration>>,
     pub last: bool,
     /// An item had no ARN, so the listing lacks something.
@@ -334,8 +334,8 @@ impl Glue for View {
         })
     }
 
-    fn names<'a>(&'a self, _request: NamesRequest<'a>) -> NamesFuture<'a> {
-        Box::pin(std::future::ready(Ok(NamesPage::default())))
+    fn names<'a>(&'a self, _request: MetadataRequest<'a>) -> NamesFuture<'a> {
+        Box::pin(std::future::ready(Ok(MetadataPage::default())))
     }
 }
 

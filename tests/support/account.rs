@@ -3,13 +3,13 @@
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, Query, Watch};
 use glue_integration_exporter::exposition::text_format::Format;
-use glue_integration_exporter::glue::metadata::{NamesFuture, NamesPage, NamesRequest};
+use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest, NamesFuture};
 use glue_integration_exporter::glue::{Glue, GlueError, Page, PageFuture, PageRequest, Reason};
 use glue_integration_exporter::poll::Poller;
-use glue_integration_exporter::publisher::Board;
-use glue_integration_exporter::snapshot::{Described, Integration, SourceProperties, Status};
-use glue_integration_exporter::telemetry::Own;
-use glue_integration_exporter::watchdog::Heartbeat;
+use glue_integration_exporter::publisher::Publisher;
+use glue_integration_exporter::snapshot::{Description, Integration, SourceProperties, Status};
+use glue_integration_exporter::telemetry::Telemetry;
+use glue_integration_exporter::watchdog::Watchdog;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -37,7 +37,7 @@ pub struct Account {
 
 struct State {
     integrations: BTreeMap<String, Integration>,
-    described: BTreeMap<String, Described>,
+    described: BTreeMap<String, Description>,
     /// By what is asked for: an ARN, `all` or `names`.
     behaviours: BTreeMap<String, Behaviour>,
     behaviour: Behaviour,
@@ -77,7 +77,7 @@ impl Account {
     /// What AWS says of an integration that this account has created.
     pub fn describe(&self, arn: &str, name: &str, tags: &[(&str, &str)]) {
         let tags = tags.iter();
-        let described = Described {
+        let described = Description {
             name: name.to_owned(),
             tags: tags
                 .map(|(tag, value)| (tag.to_string(), value.to_string()))
@@ -164,17 +164,17 @@ impl Account {
         Ok(())
     }
 
-    async fn name(&self, request: NamesRequest<'_>) -> Result<NamesPage, GlueError> {
+    async fn name(&self, request: MetadataRequest<'_>) -> Result<MetadataPage, GlueError> {
         self.behave("names").await?;
         let state = self.state.lock().unwrap();
-        let of = |(arn, described): (&String, &Described)| {
+        let of = |(arn, described): (&String, &Description)| {
             let mut described = described.clone();
             described.tags.retain(|tag, _| request.tags.contains(tag));
             (arn.clone(), described)
         };
-        Ok(NamesPage {
+        Ok(MetadataPage {
             described: state.described.iter().map(of).collect(),
-            ..NamesPage::default()
+            ..MetadataPage::default()
         })
     }
 }
@@ -192,7 +192,7 @@ impl Glue for Account {
         })
     }
 
-    fn names<'a>(&'a self, request: NamesRequest<'a>) -> NamesFuture<'a> {
+    fn names<'a>(&'a self, request: MetadataRequest<'a>) -> NamesFuture<'a> {
         Box::pin(async move {
             tokio::time::timeout(request.context.deadline.per_request(), self.name(request))
                 .await
@@ -244,17 +244,17 @@ pub fn integration(arn: &str, status: Status) -> Integration {
 
 /// The watches of a configuration.
 pub fn watches(yaml: &str) -> Vec<Watch> {
-    let config = Config::from_yaml(yaml, Path::new("test.yaml"))
-        .unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let config =
+        Config::from_yaml(yaml, Path::new("test.yaml")).unwrap_or_else(|errors| panic!("{errors}"));
     config
         .watches(|_| Err(None))
-        .unwrap_or_else(|mistakes| panic!("{mistakes}"))
+        .unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 /// The exporter between accounts and page, without the network on either side.
 pub struct Bench {
-    pub board: Arc<Board>,
-    pub own: Arc<Own>,
+    pub publisher: Arc<Publisher>,
+    pub telemetry: Arc<Telemetry>,
     pub clock: Clock,
     pub stop: CancellationToken,
 }
@@ -271,8 +271,8 @@ impl Bench {
 
     pub fn with_clock(watches: &[Watch], clock: Clock) -> Self {
         Self {
-            board: Arc::new(Board::new(watches, clock.clone())),
-            own: Arc::new(Own::new().unwrap()),
+            publisher: Arc::new(Publisher::new(watches, clock.clone())),
+            telemetry: Arc::new(Telemetry::new().unwrap()),
             clock,
             stop: CancellationToken::new(),
         }
@@ -282,16 +282,16 @@ impl Bench {
         Poller::new(
             watch.clone(),
             Arc::clone(account) as _,
-            Arc::clone(&self.board),
-            Arc::clone(&self.own),
+            Arc::clone(&self.publisher),
+            Arc::clone(&self.telemetry),
             self.clock.clone(),
         )
     }
 
     /// Publishes in the background from now on.
     pub fn publish(&self) {
-        let (board, stop) = (Arc::clone(&self.board), self.stop.clone());
-        tokio::spawn(board.publish(Heartbeat::none().join("publisher"), stop));
+        let (publisher, stop) = (Arc::clone(&self.publisher), self.stop.clone());
+        tokio::spawn(publisher.publish(Watchdog::none().join("publisher"), stop));
     }
 
     /// Polls on schedule in the background from now on.
@@ -301,11 +301,11 @@ impl Bench {
 
     /// What a scrape gets now.
     pub fn page(&self) -> super::page::Page {
-        self.board.publish_now();
+        self.publisher.publish_now();
         let pieces = self
-            .board
+            .publisher
             .page()
-            .text(Format::Text, &self.own, self.clock.wall());
+            .text(Format::Text, &self.telemetry, self.clock.wall());
         super::page::Page::read(&String::from_utf8(pieces.concat()).unwrap())
     }
 }

@@ -124,7 +124,7 @@ fn passwords_do_not_end_without_a_restart() {
         until("it was refused", || outcomes(&server)[1] == n + 1);
         assert_eq!(status(), 401);
     }
-    let refused = server.runtime().block_on(server.door.reread());
+    let refused = server.runtime().block_on(server.access.reread());
     let told = refused.unwrap_err().to_string();
     assert!(
         told.ends_with(
@@ -174,10 +174,13 @@ fn who_asks_for_it_gets_it_read_at_once() {
     let identity = new.server();
     server.write("server.crt", &identity.certificate);
     server.write("server.key", &identity.key);
-    server.runtime().block_on(server.door.reread()).unwrap();
+    server.runtime().block_on(server.access.reread()).unwrap();
     assert!(is_served_by(&server, &new));
     server.write("server.key", "no key");
-    let wrong = server.runtime().block_on(server.door.reread()).unwrap_err();
+    let wrong = server
+        .runtime()
+        .block_on(server.access.reread())
+        .unwrap_err();
     assert!(
         wrong.to_string().contains("tls_server_config.key_file"),
         "{wrong}"

@@ -3,7 +3,7 @@
 use crate::certificates::{Authority, Identity};
 use crate::server::{Client, SOON, Server, TLS, is_closed, patient};
 use glue_integration_exporter::http::Limits;
-use glue_integration_exporter::http::shared_responses::Scrapes;
+use glue_integration_exporter::http::shared_responses::SharedResponses;
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
     date_time_ymd,
@@ -51,10 +51,10 @@ fn clients_are_let_in_by_their_certificate() {
     for (name, ca, let_in) in types {
         let web = format!("  client_auth_type: {name}\n  client_ca_file: \"{ca}\"\n");
         let server = Server::start(&with_tls(&web));
-        let own = server.authority.client(vec![dns("prometheus")]);
+        let telemetry = server.authority.client(vec![dns("prometheus")]);
         let foreign = Authority::new("authority").client(vec![dns("prometheus")]);
         for versions in [ONLY_12, ONLY_13] {
-            for (identity, let_in) in [None, Some(&own), Some(&foreign)].iter().zip(let_in) {
+            for (identity, let_in) in [None, Some(&telemetry), Some(&foreign)].iter().zip(let_in) {
                 let client = Client {
                     identity: identity.cloned(),
                     versions,
@@ -340,7 +340,7 @@ fn a_handshake_must_end_in_time() {
         head: Duration::from_millis(500),
         ..patient()
     };
-    let server = Server::with(TLS, limits, Scrapes::default(), 1);
+    let server = Server::with(TLS, limits, SharedResponses::default(), 1);
     let start = Instant::now();
     let silent = server.socket();
     let mut half = server.socket();
@@ -374,7 +374,7 @@ fn handshakes_that_do_not_end_keep_nobody_out() {
         connections: 4,
         ..patient()
     };
-    let server = Server::with(TLS, limits, Scrapes::default(), 1);
+    let server = Server::with(TLS, limits, SharedResponses::default(), 1);
     let mut sockets = Vec::new();
     for _ in 0..64 {
         let mut socket = server.socket();

@@ -6,7 +6,7 @@ use crate::wire::{
     RST_STREAM, WINDOW_UPDATE, Wire, frame, get,
 };
 use glue_integration_exporter::http::Limits;
-use glue_integration_exporter::http::shared_responses::Scrapes;
+use glue_integration_exporter::http::shared_responses::SharedResponses;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode};
@@ -23,7 +23,7 @@ const OK: u8 = 0x88;
 const MANY: usize = 8_000;
 
 fn serve(limits: Limits, integrations: usize) -> Server {
-    Server::with(TLS, limits, Scrapes::default(), integrations)
+    Server::with(TLS, limits, SharedResponses::default(), integrations)
 }
 
 /// The connection is closed, not before `at_least` has passed since `since`.
@@ -371,7 +371,7 @@ fn bodies_are_thrown_away() {
 #[test]
 fn pages_that_nobody_reads_do_not_pile_up() {
     // Room for one page.
-    let server = Server::with(TLS, patient(), Scrapes::new(1), 1);
+    let server = Server::with(TLS, patient(), SharedResponses::new(1), 1);
     let start = Instant::now();
     let mut wire = Wire::open(&server, &[(INITIAL_WINDOW_SIZE, 0)]);
     wire.ask(1, "/metrics");

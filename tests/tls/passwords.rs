@@ -307,7 +307,7 @@ fn headers_of_the_file_do_not_take_the_place_of_the_page_s_own() {
     let web = "http_server_config:\n  headers:\n    X-Content-Type-Options: nosniff\n    X-Frame-Options: sameorigin\n    \
         Content-Security-Policy: frame-ancestors 'self'\n";
     let server = Server::start(&(TLS.to_owned() + web));
-    for (path, own) in [
+    for (path, telemetry) in [
         ("/", &["default-src 'none'; script-src 'self'"][..]),
         ("/api/v1/scopes", &["default-src 'none'; frame-ancestors"]),
         ("/metrics", &[]),
@@ -320,9 +320,9 @@ fn headers_of_the_file_do_not_take_the_place_of_the_page_s_own() {
         };
         // Browsers keep every one of them.
         let policies = values("content-security-policy: ");
-        assert_eq!(policies.len(), own.len() + 1, "{path}: {policies:?}");
-        for (policy, own) in policies.iter().zip(own) {
-            assert!(policy.starts_with(own), "{path}: {policies:?}");
+        assert_eq!(policies.len(), telemetry.len() + 1, "{path}: {policies:?}");
+        for (policy, telemetry) in policies.iter().zip(telemetry) {
+            assert!(policy.starts_with(telemetry), "{path}: {policies:?}");
         }
         assert_eq!(policies.last(), Some(&"frame-ancestors 'self'"));
         assert_eq!(values("x-content-type-options: "), ["nosniff"], "{path}");

@@ -3,14 +3,14 @@
 use crate::certificates::{self, Authority, Identity};
 use crate::support::account::{Account, Bench, arn, watches};
 use glue_integration_exporter::config::web::WebConfig;
-use glue_integration_exporter::http::access::Door;
+use glue_integration_exporter::http::access::AccessControl;
 use glue_integration_exporter::http::listen::Address;
 use glue_integration_exporter::http::routes::{Routes, start_counters, start_refusal_counters};
-use glue_integration_exporter::http::shared_responses::Scrapes;
+use glue_integration_exporter::http::shared_responses::SharedResponses;
 use glue_integration_exporter::http::{self, Limits};
 use glue_integration_exporter::site::Site;
 use glue_integration_exporter::snapshot::Status;
-use glue_integration_exporter::watchdog::Heartbeat;
+use glue_integration_exporter::watchdog::Watchdog;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -53,7 +53,7 @@ pub struct Server {
     pub addr: String,
     pub bench: Bench,
     pub authority: Authority,
-    pub door: Arc<Door>,
+    pub access: Arc<AccessControl>,
     /// How often the door was told to have read its files well, and badly.
     pub outcomes: Arc<[AtomicUsize; 2]>,
     directory: TempDir,
@@ -62,11 +62,11 @@ pub struct Server {
 
 impl Server {
     pub fn start(web: &str) -> Self {
-        Self::with(web, patient(), Scrapes::default(), 1)
+        Self::with(web, patient(), SharedResponses::default(), 1)
     }
 
     /// Serves a page with so many integrations.
-    pub fn with(web: &str, limits: Limits, scrapes: Scrapes, integrations: usize) -> Self {
+    pub fn with(web: &str, limits: Limits, scrapes: SharedResponses, integrations: usize) -> Self {
         let directory = TempDir::new().unwrap();
         let authority = Authority::new("authority");
         certificates::write(directory.path(), &authority);
@@ -74,8 +74,8 @@ impl Server {
         fs::write(&file, web).unwrap();
         let loaded = WebConfig::load(&file);
         let config = loaded.config.unwrap_or_else(|wrong| panic!("{wrong}"));
-        let door = Door::new(&file, config, loaded.files, web.contains("# probes pass"));
-        let door = Arc::new(door.unwrap());
+        let access = AccessControl::new(&file, config, loaded.files, web.contains("# probes pass"));
+        let access = Arc::new(access.unwrap());
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -87,16 +87,16 @@ impl Server {
             (bench, address.bind().await.unwrap())
         });
         let addr = listener.address();
-        start_counters(&bench.own, "/metrics");
-        start_refusal_counters(&bench.own, "/metrics");
+        start_counters(&bench.telemetry, "/metrics");
+        start_refusal_counters(&bench.telemetry, "/metrics");
         let routes = Routes {
-            board: Arc::clone(&bench.board),
-            own: Arc::clone(&bench.own),
+            publisher: Arc::clone(&bench.publisher),
+            telemetry: Arc::clone(&bench.telemetry),
             clock: bench.clock.clone(),
             scrapes,
             telemetry_path: "/metrics".to_owned(),
             site: Site::default(),
-            door: Some(Arc::clone(&door)),
+            access: Some(Arc::clone(&access)),
             reload: None,
             stop: bench.stop.clone(),
         };
@@ -105,12 +105,15 @@ impl Server {
             vec![listener],
             Arc::new(routes),
             limits,
-            Heartbeat::none(),
+            Watchdog::none(),
             stop,
         ));
         let outcomes: Arc<[AtomicUsize; 2]> = Arc::default();
-        let (watching, counted, stop) =
-            (Arc::clone(&door), Arc::clone(&outcomes), bench.stop.clone());
+        let (watching, counted, stop) = (
+            Arc::clone(&access),
+            Arc::clone(&outcomes),
+            bench.stop.clone(),
+        );
         runtime.spawn(async move {
             let count = |well: bool| {
                 counted[usize::from(!well)].fetch_add(1, Ordering::SeqCst);
@@ -121,7 +124,7 @@ impl Server {
             addr,
             bench,
             authority,
-            door,
+            access,
             outcomes,
             directory,
             runtime: Some(runtime),
@@ -143,7 +146,7 @@ impl Server {
             self.runtime()
                 .block_on(self.bench.poller(watch, &account).poll())
         );
-        self.bench.board.publish_now();
+        self.bench.publisher.publish_now();
     }
 
     pub fn runtime(&self) -> &Runtime {

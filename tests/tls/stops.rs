@@ -5,7 +5,7 @@ use crate::wire::{
     ACK, DATA, END_STREAM, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, PING, WINDOW_UPDATE, Wire, frame,
 };
 use glue_integration_exporter::http::Limits;
-use glue_integration_exporter::http::shared_responses::Scrapes;
+use glue_integration_exporter::http::shared_responses::SharedResponses;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::net::SocketAddr;
 use tokio::time::Instant;
@@ -28,7 +28,7 @@ fn narrow(server: &Server) -> Wire {
 
 #[test]
 fn the_end_of_an_answer_is_let_out() {
-    let server = Server::with(TLS, patient(), Scrapes::default(), 1_000);
+    let server = Server::with(TLS, patient(), SharedResponses::default(), 1_000);
     // Of some the end is where the system takes no more and the server has no more to give.
     let mut wires: Vec<Wire> = (40..=100)
         .map(|size| {
@@ -74,7 +74,7 @@ fn clients_without_a_request_are_told() {
         farewell: NEVER,
         ..patient()
     };
-    let server = Server::with(TLS, limits, Scrapes::default(), 1);
+    let server = Server::with(TLS, limits, SharedResponses::default(), 1);
     let mut wire = used(&server);
     server.bench.stop.cancel();
     // First that there will be an end, so that what has crossed with it is answered, then which request was the last.
@@ -93,7 +93,7 @@ fn clients_that_do_not_hear_it_are_hardly_waited_for() {
         farewell: Limits::default().farewell,
         ..patient()
     };
-    let server = Server::with(TLS, limits, Scrapes::default(), 1);
+    let server = Server::with(TLS, limits, SharedResponses::default(), 1);
     let mut wire = used(&server);
     let start = Instant::now();
     server.bench.stop.cancel();

@@ -93,10 +93,10 @@ impl Reader {
         if let Some(at) = &names.at {
             if names.items.is_empty() && names.complete {
                 let text = "is empty, so that no client would be let in; leave it out to let in every name";
-                self.mistake(at, text);
+                self.error(at, text);
             } else if !mandatory {
                 let text = "does not hold for clients without a certificate; it needs a `client_auth_type` of RequireAndVerifyClientCert";
-                self.mistake(at, text);
+                self.error(at, text);
             } else if !verified {
                 notes.push(format!(
                     "{}: anybody can write these names into a certificate, and RequireAnyClientCert does not verify who did; RequireAndVerifyClientCert does",
@@ -107,7 +107,7 @@ impl Reader {
         let issuers = match authorities {
             Given::Right(_, at) if auth == ClientAuth::No => {
                 let text = "clients are not asked for a certificate; it needs a `client_auth_type` other than NoClientCert";
-                self.mistake(&at, text);
+                self.error(&at, text);
                 None
             }
             Given::Right(pem, _) => self.issuers(&pem, provider, notes),
@@ -167,7 +167,7 @@ impl Reader {
                 let wrong = wrong.unwrap_or_else(|| {
                     "has no certificate that can be used as an authority".to_owned()
                 });
-                self.mistake(&pem.at, format!("{}{wrong}", pem.subject));
+                self.error(&pem.at, format!("{}{wrong}", pem.subject));
                 None
             }
         }

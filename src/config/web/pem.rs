@@ -106,14 +106,14 @@ impl Reader {
                     ),
                     Err(error) => {
                         let text = format!("{} cannot be read: {error}", self.shown(&name));
-                        self.mistake(&at, text);
+                        self.error(&at, text);
                         Given::Wrong
                     }
                 }
             }
             (Given::Right(..), Given::Right(_, at)) => {
                 let text = format!("there is a `{inline}` too; allowed: one of the two");
-                self.mistake(&at, text);
+                self.error(&at, text);
                 Given::Wrong
             }
             (Given::Wrong, _) | (_, Given::Wrong) => Given::Wrong,

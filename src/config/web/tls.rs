@@ -83,7 +83,7 @@ impl Reader {
         let builder = ServerConfig::builder_with_provider(provider);
         let Ok(builder) = builder.with_protocol_versions(versions) else {
             let text = "`max_version` is TLS12, and none of the `cipher_suites` is for TLS 1.2";
-            self.mistake(&fields.at, text);
+            self.error(&fields.at, text);
             return None;
         };
         let built = match clients {
@@ -94,17 +94,17 @@ impl Reader {
             Ok(config) => config,
             Err(Error::InconsistentKeys(_)) => {
                 let text = format!("{subject}is not the key of the certificate");
-                self.mistake(&key_at, text);
+                self.error(&key_at, text);
                 return None;
             }
             Err(Error::General(_)) => {
                 let text = "is not a key of a supported kind; allowed: RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, Ed25519";
-                self.mistake(&key_at, format!("{subject}{text}"));
+                self.error(&key_at, format!("{subject}{text}"));
                 return None;
             }
             Err(error) => {
                 let text = format!("{subject}cannot be served with: {error}");
-                self.mistake(&key_at, text);
+                self.error(&key_at, text);
                 return None;
             }
         };
@@ -133,17 +133,17 @@ impl Reader {
                     && first.tbs_certificate().version() != x509_cert::Version::V3
                 {
                     let wrong = "has a certificate of an older version of X.509, without extensions such as names; allowed: X.509 v3";
-                    self.mistake(&at, format!("{}{wrong}", pem.subject));
+                    self.error(&at, format!("{}{wrong}", pem.subject));
                     return None;
                 }
                 if let Some(wrong) = chain.first().and_then(unsupported_rsa_key) {
-                    self.mistake(&at, format!("{}{wrong}", pem.subject));
+                    self.error(&at, format!("{}{wrong}", pem.subject));
                     return None;
                 }
                 Some(chain)
             }
             Given::Absent => {
-                self.mistake(&fields.at, "there is neither `cert` nor `cert_file`");
+                self.error(&fields.at, "there is neither `cert` nor `cert_file`");
                 None
             }
             Given::Wrong => None,
@@ -157,7 +157,7 @@ impl Reader {
             Ok(_) => "has no certificate in PEM",
             Err(_) => "is not valid PEM",
         };
-        self.mistake(&pem.at, format!("{}{wrong}", pem.subject));
+        self.error(&pem.at, format!("{}{wrong}", pem.subject));
         None
     }
 
@@ -171,12 +171,12 @@ impl Reader {
                 Ok(key) => Some((key, pem.subject, at)),
                 Err(_) => {
                     let wrong = "has no private key in PEM that is not encrypted";
-                    self.mistake(&at, format!("{}{wrong}", pem.subject));
+                    self.error(&at, format!("{}{wrong}", pem.subject));
                     None
                 }
             },
             Given::Absent => {
-                self.mistake(&fields.at, "there is neither `key` nor `key_file`");
+                self.error(&fields.at, "there is neither `key` nor `key_file`");
                 None
             }
             Given::Wrong => None,
@@ -191,7 +191,7 @@ impl Reader {
             let text = format!(
                 "`{highest}` is a version that is not to be had here, for its weakness; allowed: TLS12 or TLS13"
             );
-            self.mistake(at, text);
+            self.error(at, text);
             return None;
         }
         if let Given::Right(lowest @ (Version::Tls10 | Version::Tls11), _) = &lowest {
@@ -208,7 +208,7 @@ impl Reader {
             (Version::Tls13, Version::Tls12) => {
                 if let Given::Right(_, at) = highest {
                     let text = "`TLS12` is below `min_version`, which leaves none";
-                    self.mistake(&at, text);
+                    self.error(&at, text);
                 }
                 None
             }
@@ -258,7 +258,7 @@ impl Reader {
                 "nothing in it is supported: {unsupported}; allowed: {}",
                 GoName::<T>::ALLOWED
             );
-            self.mistake(&at, text);
+            self.error(&at, text);
         } else if !unsupported.is_empty() {
             notes.push(format!(
                 "{}: not supported and ignored: {unsupported}",

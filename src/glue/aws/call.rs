@@ -157,9 +157,9 @@ impl AwsGlue {
         let turn = async {
             match call.operation {
                 Operation::DescribeInboundIntegrations => {
-                    self.budget.turn(call.context.scope).await;
+                    self.rate_limiter.turn(call.context.scope).await;
                 }
-                Operation::DescribeIntegrations => self.budget.spare_turn().await,
+                Operation::DescribeIntegrations => self.rate_limiter.acquire_idle().await,
             }
         };
         let in_time = timeout_at(end, turn).await.is_ok();

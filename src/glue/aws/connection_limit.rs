@@ -31,7 +31,7 @@ impl ConnectionLimiter {
     }
 
     /// There are so many who may each want one at any time.
-    pub fn share_out(&self, among: usize) {
+    pub fn set_clients(&self, among: usize) {
         let each = (self.most / among.max(1)).max(1);
         self.each.store(each, Ordering::Relaxed);
     }

@@ -2,9 +2,9 @@
 //! here, so that none is ever shown as AWS's.
 
 use crate::glue::Page;
-use crate::glue::metadata::NamesPage;
+use crate::glue::metadata::MetadataPage;
 use crate::snapshot::{
-    Described, Integration, IntegrationError, LONGEST_ARN, SourceProperties, Status,
+    Description, Integration, IntegrationError, MAX_ARN_BYTES, SourceProperties, Status,
 };
 use aws_sdk_glue::operation::describe_inbound_integrations::DescribeInboundIntegrationsOutput;
 use aws_sdk_glue::operation::describe_integrations::DescribeIntegrationsOutput;
@@ -41,14 +41,14 @@ pub fn page(output: DescribeInboundIntegrationsOutput) -> Page {
 }
 
 /// One page of names, with those of the tags that are asked for.
-pub fn names(output: DescribeIntegrationsOutput, tags: &BTreeSet<String>) -> NamesPage {
-    let mut page = NamesPage {
+pub fn names(output: DescribeIntegrationsOutput, tags: &BTreeSet<String>) -> MetadataPage {
+    let mut page = MetadataPage {
         marker: output.marker.filter(|marker| !marker.is_empty()),
-        ..NamesPage::default()
+        ..MetadataPage::default()
     };
     for item in output.integrations.unwrap_or_default() {
         if is_arn(&item.integration_arn) {
-            let described = Described {
+            let described = Description {
                 name: cut(item.integration_name, MAX_LABEL_CHARS),
                 tags: wanted_tags(item.tags.unwrap_or_default(), tags),
             };
@@ -82,7 +82,7 @@ fn cut(mut text: String, max: usize) -> String {
 }
 
 fn is_arn(text: &str) -> bool {
-    !text.trim().is_empty() && text.len() <= LONGEST_ARN
+    !text.trim().is_empty() && text.len() <= MAX_ARN_BYTES
 }
 
 fn bounded(text: String) -> String {

@@ -14,13 +14,13 @@ use tokio::time::Instant;
 
 /// Why it is not known whom credentials belong to.
 #[derive(Clone, Debug)]
-pub struct Unidentified {
+pub struct IdentityError {
     pub error: GlueError,
     /// STS said that the role may not be assumed.
     pub role_refused: bool,
 }
 
-impl From<GlueError> for Unidentified {
+impl From<GlueError> for IdentityError {
     fn from(error: GlueError) -> Self {
         Self {
             error,
@@ -39,7 +39,7 @@ impl Sdk {
         credentials: &Credentials,
         region: &RegionName,
         limit: Duration,
-    ) -> Result<String, Unidentified> {
+    ) -> Result<String, IdentityError> {
         let deadline = Instant::now() + limit;
         let origin = self.origin(credentials, region);
         let sdk = origin.sdk_config().await;
@@ -51,7 +51,7 @@ impl Sdk {
         let loaded = tokio::time::timeout_at(deadline, provider.provide_credentials())
             .await
             .map_err(|_elapsed| unloaded(message::TIMED_OUT))?
-            .map_err(|error| Unidentified {
+            .map_err(|error| IdentityError {
                 role_refused: classify::says_role_refused(&error),
                 error: unloaded(&message::describe_load_error(&error, credentials)),
             })?;
