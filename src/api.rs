@@ -335,7 +335,7 @@ fn scope_row<'a>(
     now: f64,
 ) -> ScopeRow<'a> {
     let scope: &ScopeState = &snapshot.scopes[place];
-    let details = snapshot.details.scopes.get(place);
+    let diagnostics = snapshot.diagnostics.scopes.get(place);
     let polled = scope.polled.as_ref();
     let next_poll = next_polls.get(place).copied().flatten();
     let failed = |failed: Option<&'a Failed>| failed.map(failed_row);
@@ -351,9 +351,13 @@ fn scope_row<'a>(
         integrations: polled.map(|polled| polled.integrations),
         polling: next_poll.is_some_and(|next| next <= now),
         next_poll: next_poll.filter(|next| *next > now).and_then(rfc3339),
-        last_failure: failed(details.and_then(|details| details.failed_poll.as_deref())),
+        last_failure: failed(
+            diagnostics.and_then(|diagnostics| diagnostics.failed_poll.as_deref()),
+        ),
         names_up: scope.names_up,
-        names_failure: failed(details.and_then(|details| details.failed_names.as_deref())),
+        names_failure: failed(
+            diagnostics.and_then(|diagnostics| diagnostics.failed_names.as_deref()),
+        ),
     }
 }
 

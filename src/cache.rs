@@ -15,7 +15,7 @@ use crate::config::{Query, RegionName, ScopeName, Watch};
 use crate::glue::{Answer, canonical_arn};
 use crate::snapshot::{Integration, PolledScope, Presence, ScopeState, Shown, Snapshot, Status};
 use metadata::TagLabels;
-use scope::{Known, Observation, Scope};
+use scope::{Observation, QueryState, Scope};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use tokio::time::Instant;
 pub use stored::Stored;
 
 /// How many integrations that no scope shows keep the moment of their status. Those seen last are kept.
-const MOST_REMEMBERED: usize = 100_000;
+const MAX_REMEMBERED: usize = 100_000;
 
 /// A scope in a region.
 pub type Key = (ScopeName, RegionName);
@@ -99,17 +99,17 @@ impl IntegrationCache {
     /// changed about it; the moment of each status is kept in any case. A scope that is new makes nobody wait for it.
     pub fn reconfigure<'a>(&mut self, watches: impl IntoIterator<Item = &'a Watch>) {
         let mut before = std::mem::take(&mut self.scopes);
-        let mut dropped: Vec<Known> = Vec::new();
+        let mut dropped: Vec<QueryState> = Vec::new();
         for watch in watches {
             let key = key(watch);
             let mut scope = Scope::new(watch);
-            scope.awaited = false;
+            scope.blocks_scrape = false;
             scope.unpolled = false;
             if let Some(names) = &mut scope.names {
-                names.awaited = false;
+                names.blocks_scrape = false;
             }
             if let Some(before) = before.remove(&key) {
-                dropped.extend(scope.take_over(before));
+                dropped.extend(scope.inherit(before));
             }
             self.scopes.insert(key, scope);
         }
@@ -119,16 +119,18 @@ impl IntegrationCache {
                 .flat_map(|scope| scope.queries)
                 .map(|(_, known)| known),
         );
-        self.correct(dropped.iter().flat_map(|known| known.sights.values()));
+        self.correct(dropped.iter().flat_map(|known| known.observations.values()));
     }
 
     /// The scopes of these sights do not watch them any more. Where another has seen the integration earlier, the later sight is right still.
     fn correct<'a>(&mut self, dropped: impl Iterator<Item = &'a Observation>) {
         let mut latest: HashMap<&str, &Observation> = HashMap::new();
-        for sight in dropped {
-            let entry = latest.entry(&sight.integration.arn).or_insert(sight);
-            if sight.seen > entry.seen {
-                *entry = sight;
+        for observation in dropped {
+            let entry = latest
+                .entry(&observation.integration.arn)
+                .or_insert(observation);
+            if observation.seen > entry.seen {
+                *entry = observation;
             }
         }
         if latest.is_empty() {
@@ -138,11 +140,11 @@ impl IntegrationCache {
             .scopes
             .values_mut()
             .flat_map(|scope| &mut scope.queries);
-        for sight in queries.flat_map(|(_, known)| known.sights.values_mut()) {
-            if let Some(later) = latest.get(sight.integration.arn.as_str())
-                && sight.seen < later.seen
+        for observation in queries.flat_map(|(_, known)| known.observations.values_mut()) {
+            if let Some(later) = latest.get(observation.integration.arn.as_str())
+                && observation.seen < later.seen
             {
-                sight.integration = Arc::clone(&later.integration);
+                observation.integration = Arc::clone(&later.integration);
             }
         }
     }
@@ -163,7 +165,7 @@ impl IntegrationCache {
                         duration: polled.duration,
                     }),
                     last_success: known.last_success,
-                    asker: Some(known.asker.clone()),
+                    credentials_key: Some(known.credentials_key.clone()),
                     queries: known
                         .queries
                         .iter()
@@ -236,10 +238,10 @@ impl IntegrationCache {
         // Of an integration that came twice in this poll only the later sight counts: an earlier page's status was never shown.
         let mut seen: HashMap<&str, (Status, Timestamp)> = HashMap::new();
         for (integration, moment) in poll.answers.iter().flat_map(|answer| &answer.integrations) {
-            let sight = (integration.status, *moment);
-            let latest = seen.entry(&integration.arn).or_insert(sight);
+            let observation = (integration.status, *moment);
+            let latest = seen.entry(&integration.arn).or_insert(observation);
             if moment.at >= latest.1.at {
-                *latest = sight;
+                *latest = observation;
             }
         }
         let gone = scope.apply(&poll, &seen);
@@ -247,7 +249,7 @@ impl IntegrationCache {
         let brought = poll.answers.iter().flat_map(|answer| &answer.integrations);
         let unknown = brought
             .map(|(integration, _)| integration)
-            .filter(|one| one.status == Status::Unknown && !scope.leaves_out(&one.arn))
+            .filter(|one| one.status == Status::Unknown && !scope.excludes(&one.arn))
             .map(Arc::clone)
             .collect();
         let known = self.statuses.len();
@@ -258,8 +260,8 @@ impl IntegrationCache {
             scopes.any(|scope| scope.watches(&change.arn))
         });
         let came = self.statuses.len() > known;
-        let forgotten = self.forget(&gone);
-        self.remember_gone(gone, now);
+        let forgotten = self.drop_deleted(&gone);
+        self.remember_deleted(gone, now);
         self.bound_statuses();
         Applied {
             statuses_changed: came || forgotten || changed,
@@ -304,7 +306,7 @@ impl IntegrationCache {
 
     /// AWS answered that these, which the scope that asked had seen, are gone. An older sight of one elsewhere is not shown any more.
     /// Returns whether the moment of a status was forgotten.
-    fn forget(&mut self, gone: &BTreeMap<String, Instant>) -> bool {
+    fn drop_deleted(&mut self, gone: &BTreeMap<String, Instant>) -> bool {
         let before = self.statuses.len();
         for (arn, at) in gone {
             let mut seen_elsewhere = false;
@@ -313,7 +315,7 @@ impl IntegrationCache {
                 .values_mut()
                 .flat_map(|scope| &mut scope.queries)
             {
-                seen_elsewhere |= known.deny(query, arn, *at);
+                seen_elsewhere |= known.remove_if_older(query, arn, *at);
             }
             if !seen_elsewhere {
                 self.statuses.remove(arn);
@@ -322,7 +324,7 @@ impl IntegrationCache {
         self.statuses.len() < before
     }
 
-    fn remember_gone(&mut self, gone: BTreeMap<String, Instant>, now: Instant) {
+    fn remember_deleted(&mut self, gone: BTreeMap<String, Instant>, now: Instant) {
         for (arn, at) in gone {
             let latest = self.gone.entry(arn).or_insert(at);
             *latest = at.max(*latest);
@@ -342,12 +344,12 @@ impl IntegrationCache {
             .scopes
             .values()
             .flat_map(|scope| &scope.queries)
-            .map(|(_, known)| known.sights.len())
+            .map(|(_, known)| known.observations.len())
             .sum();
-        if self.statuses.len() > kept + MOST_REMEMBERED {
+        if self.statuses.len() > kept + MAX_REMEMBERED {
             let mut seen: Vec<Instant> = self.statuses.values().map(|since| since.seen).collect();
             seen.sort_unstable();
-            let oldest_kept = seen[seen.len() - kept - MOST_REMEMBERED / 2];
+            let oldest_kept = seen[seen.len() - kept - MAX_REMEMBERED / 2];
             self.statuses.retain(|_, since| since.seen >= oldest_kept);
         }
     }
@@ -364,30 +366,30 @@ impl IntegrationCache {
         };
         // Each with whether its scope may show it. The latest sight says what an integration is; it is shown for as long as any scope
         // may show its own sight of it.
-        let mut sights: Vec<Seen<'_>> = Vec::new();
+        let mut observations: Vec<Seen<'_>> = Vec::new();
         // By the one spelling of the ARN: whether some query that asks for it was answered that there is none.
         let mut configured: BTreeMap<Cow<'_, str>, bool> = BTreeMap::new();
         let mut scopes = Vec::with_capacity(self.scopes.len());
         for (place, ((name, region), scope)) in self.scopes.iter().enumerate() {
-            let first = sights.len();
+            let first = observations.len();
             for (query, known) in &scope.queries {
-                for (arn, sight) in &known.sights {
-                    let shown = !scope.leaves_out(arn) && lasts(sight.seen + scope.stale_after);
-                    sights.push((arn, sight, shown, place));
+                for (arn, observation) in &known.observations {
+                    let shown = !scope.excludes(arn) && lasts(observation.seen + scope.stale_after);
+                    observations.push((arn, observation, shown, place));
                 }
                 if let Query::Integration(arn) = query {
-                    let absent = known.sights.is_empty()
+                    let absent = known.observations.is_empty()
                         && known
                             .complete
                             .is_some_and(|complete| lasts(complete.at + scope.stale_after));
                     *configured.entry(canonical_arn(arn.as_str())).or_default() |= absent;
                 }
             }
-            let of_scope = &mut sights[first..];
+            let of_scope = &mut observations[first..];
             of_scope.sort_by_key(|(arn, ..)| *arn);
             let integrations = of_scope
                 .chunk_by(|one, other| one.0 == other.0)
-                .filter(|sights| sights.iter().any(|(_, _, shown, _)| *shown))
+                .filter(|observations| observations.iter().any(|(_, _, shown, _)| *shown))
                 .count();
             scopes.push(ScopeState {
                 scope: name.to_string(),
@@ -403,21 +405,21 @@ impl IntegrationCache {
                 }),
             });
         }
-        sights.sort_by_key(|(arn, ..)| *arn);
+        observations.sort_by_key(|(arn, ..)| *arn);
         let names = self.names();
         let naming = |arn: &str| {
             let name = names.get(canonical_arn(arn).as_ref());
             name.map_or(self.tag_labels.empty(), |name| &name.naming)
         };
-        let of_one: Vec<&[Seen<'_>]> = sights
+        let of_one: Vec<&[Seen<'_>]> = observations
             .chunk_by(|one, other| one.0 == other.0)
-            .filter(|sights| sights.iter().any(|(_, _, shown, _)| *shown))
+            .filter(|observations| observations.iter().any(|(_, _, shown, _)| *shown))
             .collect();
         let integrations: Vec<Shown> = of_one
             .iter()
-            .filter_map(|sights| latest(sights))
-            .map(|(arn, sight, ..)| Shown {
-                integration: Arc::clone(&sight.integration),
+            .filter_map(|observations| latest(observations))
+            .map(|(arn, observation, ..)| Shown {
+                integration: Arc::clone(&observation.integration),
                 naming: Arc::clone(naming(arn)),
                 status_since: self.statuses.get(*arn).map_or(0.0, |since| since.since),
             })
@@ -440,9 +442,13 @@ impl IntegrationCache {
             })
             .collect();
         let snapshot = Snapshot {
-            details: self.details(&of_one, &presence),
-            awaited: self.count(|scope| {
-                scope.awaited || scope.names.as_ref().is_some_and(|names| names.awaited)
+            diagnostics: self.diagnostics(&of_one, &presence),
+            blocks_scrape: self.count(|scope| {
+                scope.blocks_scrape
+                    || scope
+                        .names
+                        .as_ref()
+                        .is_some_and(|names| names.blocks_scrape)
             }),
             unpolled: self.count(|scope| scope.unpolled),
             presence,
@@ -457,8 +463,10 @@ impl IntegrationCache {
 type Seen<'a> = (&'a str, &'a Observation, bool, usize);
 
 /// What says what an integration is.
-fn latest<'a, 's>(sights: &'s [Seen<'a>]) -> Option<&'s Seen<'a>> {
-    sights.iter().max_by_key(|(_, sight, ..)| sight.seen)
+fn latest<'a, 's>(observations: &'s [Seen<'a>]) -> Option<&'s Seen<'a>> {
+    observations
+        .iter()
+        .max_by_key(|(_, observation, ..)| observation.seen)
 }
 
 /// The key of a watch.

@@ -40,7 +40,7 @@ pub struct Page {
     scopes: Vec<(Metric, Samples)>,
     /// How many rows a scrape writes, about.
     changing: usize,
-    awaited: usize,
+    blocks_scrape: usize,
     unpolled: usize,
 }
 
@@ -78,14 +78,14 @@ impl Page {
             rows,
             scopes,
             changing: snapshot.integrations.len() + ROWS_OF_SCOPE * snapshot.scopes.len(),
-            awaited: snapshot.awaited,
+            blocks_scrape: snapshot.blocks_scrape,
             unpolled: snapshot.unpolled,
         }
     }
 
     /// Something is known of every scope that was there at the start, so that a scrape need not wait.
     pub fn is_complete(&self) -> bool {
-        self.awaited == 0
+        self.blocks_scrape == 0
     }
 
     /// Every scope that was there at the start has been polled.

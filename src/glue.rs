@@ -217,22 +217,22 @@ pub const MAX_LISTING_BYTES: usize = 512 << 20;
 #[derive(Debug)]
 pub struct Listing {
     query: Query,
-    wanted: Wanted,
+    wanted: Filter,
     page_size: Option<u16>,
     /// By the one spelling of the ARN, each with the moment of its page: when one comes twice, the later page is right.
     integrations: BTreeMap<String, (Arc<Integration>, Timestamp)>,
     /// About how much memory they and their rows on the page take, in bytes.
-    weight: usize,
+    approx_bytes: usize,
     without_arn: usize,
     /// AWS sent an integration that is not wanted.
-    others: bool,
-    markers: Markers,
+    foreign_items: bool,
+    cursor: Cursor,
     state: State,
 }
 
 /// What is kept of a page; the others are dropped with it.
 #[derive(Debug)]
-enum Wanted {
+enum Filter {
     /// Those with these ARNs, in the one spelling.
     Named(BTreeSet<String>),
     Selected(Arc<Selection>),
@@ -240,14 +240,14 @@ enum Wanted {
 
 /// Where the pages of a listing lead. No listing is followed in a circle, or for ever.
 #[derive(Debug, Default)]
-struct Markers {
+struct Cursor {
     next: Option<String>,
     seen: HashSet<String>,
 }
 
-impl Markers {
+impl Cursor {
     /// Goes on to the page that begins here.
-    fn go_on(&mut self, marker: String) -> Result<(), GlueError> {
+    fn advance(&mut self, marker: String) -> Result<(), GlueError> {
         if self.seen.contains(&marker) {
             return Err(GlueError::new(
                 Reason::InvalidResponse,
@@ -304,8 +304,8 @@ impl Listing {
     pub fn new(query: Query, selection: &Arc<Selection>, page_size: Option<u16>) -> Self {
         // AWS is asked for one ARN; an answer about another one says nothing about what the configuration names.
         let wanted = match &query {
-            Query::Integration(arn) => Wanted::Named(spelled([arn])),
-            Query::Target(_) | Query::All => Wanted::Selected(Arc::clone(selection)),
+            Query::Integration(arn) => Filter::Named(canonical_arns([arn])),
+            Query::Target(_) | Query::All => Filter::Selected(Arc::clone(selection)),
         };
         Self::of(query, wanted, page_size)
     }
@@ -315,19 +315,19 @@ impl Listing {
         arns: impl IntoIterator<Item = &'a IntegrationArn>,
         page_size: Option<u16>,
     ) -> Self {
-        Self::of(Query::All, Wanted::Named(spelled(arns)), page_size)
+        Self::of(Query::All, Filter::Named(canonical_arns(arns)), page_size)
     }
 
-    fn of(query: Query, wanted: Wanted, page_size: Option<u16>) -> Self {
+    fn of(query: Query, wanted: Filter, page_size: Option<u16>) -> Self {
         Self {
             query,
             wanted,
             page_size,
             integrations: BTreeMap::new(),
-            weight: 0,
+            approx_bytes: 0,
             without_arn: 0,
-            others: false,
-            markers: Markers::default(),
+            foreign_items: false,
+            cursor: Cursor::default(),
             state: State::Open,
         }
     }
@@ -343,7 +343,7 @@ impl Listing {
         while let State::Open = self.state {
             let request = PageRequest {
                 query: &self.query,
-                marker: self.markers.next.as_deref(),
+                marker: self.cursor.next.as_deref(),
                 page_size: self.page_size,
                 context,
             };
@@ -361,31 +361,31 @@ impl Listing {
         for integration in page.integrations {
             let arn = canonical_arn(&integration.arn).into_owned();
             match &self.wanted {
-                Wanted::Named(arns) if !arns.contains(&arn) => {
-                    self.others = true;
+                Filter::Named(arns) if !arns.contains(&arn) => {
+                    self.foreign_items = true;
                     continue;
                 }
-                Wanted::Selected(selection) if !selects(selection, &integration) => {
+                Filter::Selected(selection) if !selects(selection, &integration) => {
                     // An earlier page may have said something else of it.
                     if let Some((earlier, _)) = self.integrations.remove(&arn) {
-                        self.weight -= earlier.weight();
+                        self.approx_bytes -= earlier.approx_bytes();
                     }
                     continue;
                 }
-                Wanted::Named(_) | Wanted::Selected(_) => {}
+                Filter::Named(_) | Filter::Selected(_) => {}
             }
-            self.weight += integration.weight();
+            self.approx_bytes += integration.approx_bytes();
             if let Some((earlier, _)) = self.integrations.insert(arn, (Arc::new(integration), now))
             {
-                self.weight -= earlier.weight();
+                self.approx_bytes -= earlier.approx_bytes();
             }
             // Not after the page: one alone may be too much.
-            if self.weight > MAX_LISTING_BYTES {
+            if self.approx_bytes > MAX_LISTING_BYTES {
                 break;
             }
         }
-        self.weight += page.marker.as_ref().map_or(0, String::len);
-        if self.weight > MAX_LISTING_BYTES {
+        self.approx_bytes += page.marker.as_ref().map_or(0, String::len);
+        if self.approx_bytes > MAX_LISTING_BYTES {
             self.state = State::Failed(GlueError::new(
                 Reason::InvalidResponse,
                 format!("the listing was given up: it takes more than {MAX_LISTING_BYTES} bytes"),
@@ -393,7 +393,7 @@ impl Listing {
             return;
         }
         if let Query::Integration(arn) = &self.query
-            && self.others
+            && self.foreign_items
             && self.integrations.is_empty()
             && page.marker.is_none()
         {
@@ -415,7 +415,7 @@ impl Listing {
             }
             None => self.state = State::Complete(now),
             Some(marker) => {
-                if let Err(error) = self.markers.go_on(marker) {
+                if let Err(error) = self.cursor.advance(marker) {
                     self.state = State::Failed(error);
                 }
             }
@@ -456,7 +456,7 @@ impl Listing {
     }
 }
 
-fn spelled<'a>(arns: impl IntoIterator<Item = &'a IntegrationArn>) -> BTreeSet<String> {
+fn canonical_arns<'a>(arns: impl IntoIterator<Item = &'a IntegrationArn>) -> BTreeSet<String> {
     arns.into_iter()
         .map(|arn| canonical_arn(arn.as_str()).into_owned())
         .collect()

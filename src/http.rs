@@ -139,7 +139,7 @@ pub async fn serve(
         stop: stop.clone(),
     });
     for listener in listeners {
-        let ticket = watchdog.join(format!("accepting on {}", listener.address()));
+        let ticket = watchdog.register(format!("accepting on {}", listener.address()));
         server
             .tasks
             .spawn(accept(listener, ticket, Arc::clone(&server)));
@@ -172,7 +172,7 @@ async fn accept(listener: Listener, mut ticket: Ticket, server: Arc<Server<impl 
     loop {
         let socket = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = ticket.beat() => continue,
+            () = ticket.check_in() => continue,
             () = server.stop.cancelled() => break,
         };
         match socket {

@@ -58,13 +58,13 @@ pub enum Entry<'a> {
 
 /// All rows of a snapshot, sorted by ARN.
 pub fn entries(snapshot: &Snapshot) -> Vec<Entry<'_>> {
-    let details = &snapshot.details;
-    let shown = snapshot.integrations.iter().zip(&details.sightings);
+    let diagnostics = &snapshot.diagnostics;
+    let shown = snapshot.integrations.iter().zip(&diagnostics.sightings);
     let mut entries: Vec<Entry<'_>> = shown
         .map(|(shown, sighting)| Entry::Shown(shown, sighting))
-        .chain(details.missing.iter().map(Entry::Missing))
+        .chain(diagnostics.missing.iter().map(Entry::Missing))
         .collect();
-    if !details.missing.is_empty() {
+    if !diagnostics.missing.is_empty() {
         entries.sort_by_key(|entry| entry.arn());
     }
     entries
@@ -129,7 +129,7 @@ impl<'a> Entry<'a> {
     /// The scopes that see it, or of a missing one those that are configured with it.
     pub fn scopes(self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a ScopeState> {
         let places = match self {
-            Self::Shown(_, sighting) => snapshot.details.seers.get(sighting.seers.clone()),
+            Self::Shown(_, sighting) => snapshot.diagnostics.seers.get(sighting.seers.clone()),
             Self::Missing(missing) => Some(&missing.scopes[..]),
         };
         let places = places.unwrap_or_default().iter();

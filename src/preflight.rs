@@ -90,7 +90,7 @@ impl Identities {
         limit: Duration,
     ) -> Result<String, IdentityError> {
         let key = (credentials, region.clone());
-        let ask = || self.sdk.identify(&key.0, region, limit);
+        let ask = || self.sdk.caller_identity(&key.0, region, limit);
         match self.known.get(&key) {
             Some(known) => known.get_or_init(ask).await.clone(),
             None => ask().await,

@@ -67,21 +67,21 @@ impl Publisher {
     }
 
     /// Takes the names and tags that AWS was asked for.
-    pub fn apply_names(&self, key: &Key, asked: Wanted, answer: Names) {
+    pub fn apply_metadata(&self, key: &Key, asked: Wanted, answer: Names) {
         let now = self.clock.now();
-        self.lock().apply_names(key, asked, answer, now);
+        self.lock().apply_metadata(key, asked, answer, now);
         self.polls.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_one();
     }
 
     /// Whether AWS should be asked for the names and tags of a scope before it is time to.
-    pub fn names_due(&self, key: &Key) -> bool {
-        self.lock().names_due(key)
+    pub fn metadata_due(&self, key: &Key) -> bool {
+        self.lock().metadata_due(key)
     }
 
     /// The names and tags that a scope lacks or may have to renew; none where they are not asked for.
-    pub fn names_wanted(&self, key: &Key) -> Option<Wanted> {
-        self.lock().names_wanted(key)
+    pub fn metadata_wanted(&self, key: &Key) -> Option<Wanted> {
+        self.lock().metadata_wanted(key)
     }
 
     /// These tags are labels from now on.
@@ -178,7 +178,7 @@ impl Publisher {
                 }
             };
             tokio::select! {
-                () = ticket.beside(next) => {}
+                () = ticket.run_checked(next) => {}
                 () = stop.cancelled() => return,
             }
         }

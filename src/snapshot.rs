@@ -86,7 +86,7 @@ pub struct Integration {
 
 impl Integration {
     /// About how many bytes of memory it takes, and its rows on the page.
-    pub fn weight(&self) -> usize {
+    pub fn approx_bytes(&self) -> usize {
         /// Each row repeats the ARN; these have a code of an error besides, at most 22 of them.
         const ROWS: usize = 15;
         const MOST_ROWS_OF_ERRORS: usize = 22;
@@ -140,7 +140,7 @@ pub struct Description {
 
 impl Description {
     /// About how many bytes of memory it takes, and what it adds to a row on the page.
-    pub fn weight(&self) -> usize {
+    pub fn approx_bytes(&self) -> usize {
         /// It is kept as AWS said it, as labels, and on the page in both formats.
         const COPIES: usize = 4;
         let tags = self.tags.iter();
@@ -272,15 +272,15 @@ pub struct Snapshot {
     /// Sorted by scope and region, each pair once.
     pub scopes: Vec<ScopeState>,
     /// For how many scopes a scrape waits: those of the start of which nothing is known yet, or not the names that are asked for.
-    pub awaited: usize,
+    pub blocks_scrape: usize,
     /// How many scopes that were there at the start have not been polled yet.
     pub unpolled: usize,
-    pub details: Details,
+    pub diagnostics: Diagnostics,
 }
 
 /// What people want to know besides. No metric shows any of it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Details {
+pub struct Diagnostics {
     /// One for each integration, in the same order.
     pub sightings: Vec<Provenance>,
     /// The places in `Snapshot::scopes` that sightings name.
@@ -288,7 +288,7 @@ pub struct Details {
     /// Sorted by ARN: those of `Snapshot::presence` that are not present.
     pub missing: Vec<Missing>,
     /// One for each scope, in the same order.
-    pub scopes: Vec<ScopeDetails>,
+    pub scopes: Vec<ScopeDiagnostics>,
 }
 
 /// Where what is shown of an integration comes from.
@@ -298,7 +298,7 @@ pub struct Provenance {
     pub seen: f64,
     /// Not in the last poll of the scope that saw it, but in an earlier one.
     pub old: bool,
-    /// The scopes that may show it: which of `Details::seers`.
+    /// The scopes that may show it: which of `Diagnostics::seers`.
     pub seers: Range<usize>,
 }
 
@@ -322,7 +322,7 @@ pub struct Missing {
 
 /// Of a scope in one region, besides its state.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ScopeDetails {
+pub struct ScopeDiagnostics {
     /// The last poll that did not get everything, over or not; none if there was none since the start.
     pub failed_poll: Option<Arc<Failed>>,
     /// Why names and tags could not be had; none where they could, or are not asked for.

@@ -152,7 +152,7 @@ pub fn write(path: &Path, stored: &Stored) -> Result<(), StorageError> {
         let wrong = format!("it is larger than {} MiB", MAX_STATE_BYTES / MIB);
         return Err(StorageError::Io("writing it", io::Error::other(wrong)));
     }
-    let new = beside(path);
+    let new = run_checked(path);
     let written = write_new(&new, &bytes).and_then(|()| {
         fs::rename(&new, path).map_err(|error| StorageError::Io("putting it in place", error))?;
         // Without this the rename may not survive a loss of power.
@@ -232,7 +232,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
         .map_err(|error| StorageError::Io("writing a new one beside it", error))
 }
 
-fn beside(path: &Path) -> PathBuf {
+fn run_checked(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     path.with_file_name(name)

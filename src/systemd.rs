@@ -111,7 +111,7 @@ impl ServiceManager {
         let feeding = async {
             loop {
                 ticks.tick().await;
-                self.watchdog.round(every).await;
+                self.watchdog.probe(every).await;
                 self.send("WATCHDOG=1\n").await;
             }
         };

@@ -55,7 +55,7 @@ impl Watchdog {
     }
 
     /// A loop joins under a name, which is logged when it sticks. It is asked from the next round on.
-    pub fn join(&self, name: impl Into<Arc<str>>) -> Ticket {
+    pub fn register(&self, name: impl Into<Arc<str>>) -> Ticket {
         Ticket(self.0.as_ref().map(|rounds| {
             let answered = watch::Sender::new(0);
             rounds.loops().push(Loop {
@@ -70,7 +70,7 @@ impl Watchdog {
     }
 
     /// Asks every loop, and ends once all have answered. Which one has not within `patience` is logged.
-    pub async fn round(&self, patience: Duration) {
+    pub async fn probe(&self, patience: Duration) {
         let Some(rounds) = &self.0 else {
             return;
         };
@@ -122,7 +122,7 @@ impl Loop {
 
 impl Ticket {
     /// Waits to be asked, and answers. For a branch of a loop's own `select!`; dropped before its end it has done nothing.
-    pub async fn beat(&mut self) {
+    pub async fn check_in(&mut self) {
         let Some(Answers { asked, answered }) = &mut self.0 else {
             return pending().await;
         };
@@ -134,18 +134,18 @@ impl Ticket {
 
     /// Does `work`, and answers from the same task whenever it is asked meanwhile: `work` may wait as long as it likes, but not hold
     /// up its task.
-    pub async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
+    pub async fn run_checked<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         loop {
             tokio::select! {
                 done = &mut work => return done,
-                () = self.beat() => {}
+                () = self.check_in() => {}
             }
         }
     }
 
     /// The loop has ended as it should.
-    pub fn leave(self) {
+    pub fn finish(self) {
         if let Some(Answers { answered, .. }) = self.0 {
             answered.send_replace(LEFT);
         }

@@ -35,7 +35,7 @@ fn ask(
     for _ in 0..times {
         let (rate_limiter, turns) = (rate_limiter.clone(), Arc::clone(turns));
         tokio::spawn(async move {
-            rate_limiter.turn(scope).await;
+            rate_limiter.acquire(scope).await;
             turns.lock().unwrap().push((Instant::now(), scope));
         });
     }
@@ -109,14 +109,14 @@ async fn scopes_that_wait_are_served_in_turn() {
 #[tokio::test(start_paused = true)]
 async fn who_gives_up_holds_no_place() {
     let rate_limiter = RateLimiter::new(1);
-    rate_limiter.turn("lake").await;
+    rate_limiter.acquire("lake").await;
     let waiting: Vec<_> = (0..100).map(|_| rate_limiter.clone()).collect();
     for rate_limiter in &waiting {
-        let given_up = tokio::time::timeout(SECOND / 1000, rate_limiter.turn("given up"));
+        let given_up = tokio::time::timeout(SECOND / 1000, rate_limiter.acquire("given up"));
         assert!(given_up.await.is_err());
     }
     let asked = Instant::now();
-    rate_limiter.turn("lake").await;
+    rate_limiter.acquire("lake").await;
     assert!(asked.elapsed() <= SECOND, "{:?}", asked.elapsed());
 }
 

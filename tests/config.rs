@@ -237,8 +237,8 @@ fn what_is_no_configuration_is_told() {
         "tags:1:1: a `%TAG` directive is not supported"
     );
     assert!(told("blocks", Some("- ".repeat(10_000).as_bytes())).contains("recursion limit"));
-    let beside = format!("scopes: [{}]", "{name: a b},".repeat(200));
-    assert!(told("beside", Some(beside.as_bytes())).contains("100 more mistakes"));
+    let run_checked = format!("scopes: [{}]", "{name: a b},".repeat(200));
+    assert!(told("beside", Some(run_checked.as_bytes())).contains("100 more mistakes"));
     let laughs: String = (1..20).fold("a0: &a0 [x]\n".to_owned(), |text, i| {
         let alias = format!("*a{},", i - 1);
         format!("{text}a{i}: &a{i} [{}]\n", alias.repeat(10))

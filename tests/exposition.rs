@@ -14,8 +14,8 @@ use glue_integration_exporter::exposition::table;
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::exposition::text_format::{Kind, Samples};
 use glue_integration_exporter::snapshot::{
-    Details, IntegrationError, MetadataLabels, PolledScope, Presence, ScopeState, Shown, Snapshot,
-    Status,
+    Diagnostics, IntegrationError, MetadataLabels, PolledScope, Presence, ScopeState, Shown,
+    Snapshot, Status,
 };
 use glue_integration_exporter::telemetry::Telemetry;
 use proptest::prelude::*;
@@ -93,7 +93,7 @@ fn example() -> Snapshot {
     without.refresh_interval = None;
     without.continuous_sync = None;
     Snapshot {
-        details: Details::default(),
+        diagnostics: Diagnostics::default(),
         integrations: vec![
             shown(&arn(1), Status::Active),
             Shown {
@@ -139,7 +139,7 @@ fn example() -> Snapshot {
                 polled: None,
             },
         ],
-        awaited: 1,
+        blocks_scrape: 1,
         unpolled: 1,
     }
 }

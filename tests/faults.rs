@@ -492,7 +492,7 @@ struct Row {
     page_size: Option<u16>,
     /// Of the failed poll; none if it is to succeed.
     reason: Option<&'static str>,
-    sights: [Observation; 3],
+    observations: [Observation; 3],
     /// HTTP attempts of the scope, how many of these failed, and why.
     attempts: u32,
     failed: u32,
@@ -553,7 +553,7 @@ fn row(name: &str, watching: Watching, what: FaultKind) -> Row {
         concurrency: 4,
         page_size: None,
         reason: None,
-        sights: [FRESH; 3],
+        observations: [FRESH; 3],
         attempts: if watching == Watching::Named { 3 } else { 1 },
         failed: 0,
         failed_as: "",
@@ -565,7 +565,7 @@ fn row(name: &str, watching: Watching, what: FaultKind) -> Row {
 impl Row {
     fn fails(mut self, reason: &'static str) -> Self {
         self.reason = Some(reason);
-        self.sights = match self.watching {
+        self.observations = match self.watching {
             Watching::All | Watching::Target => [Observation::Last; 3],
             Watching::Named => [Observation::Last, FRESH, FRESH],
         };
@@ -590,13 +590,13 @@ impl Row {
         self
     }
 
-    fn shows(mut self, sights: [Observation; 3]) -> Self {
-        self.sights = sights;
+    fn shows(mut self, observations: [Observation; 3]) -> Self {
+        self.observations = observations;
         self
     }
 
-    fn first(mut self, sight: Observation) -> Self {
-        self.sights[0] = sight;
+    fn first(mut self, observation: Observation) -> Self {
+        self.observations[0] = observation;
         self
     }
 
@@ -762,10 +762,11 @@ impl Check {
 
     fn during(&mut self, row: &Row, before: &Page, during: &Page, now: u32) {
         let when = "during the fault";
-        let any =
-            |wanted: fn(&Observation) -> bool| row.sights.iter().filter(|s| wanted(s)).count();
-        let last = any(|sight| matches!(sight, Observation::Last));
-        let gone = any(|sight| matches!(sight, Observation::Gone));
+        let any = |wanted: fn(&Observation) -> bool| {
+            row.observations.iter().filter(|s| wanted(s)).count()
+        };
+        let last = any(|observation| matches!(observation, Observation::Last));
+        let gone = any(|observation| matches!(observation, Observation::Gone));
         self.scope(when, during, "hit", row.reason.is_none(), last > 0);
         self.scope(when, during, "well", true, false);
         let reasons: Vec<_> = row
@@ -788,10 +789,10 @@ impl Check {
             let what = format!("last success of {scope}");
             self.same(&what, found, Some(success.to_string()));
         }
-        for (arn, sight) in ARNS.into_iter().zip(row.sights) {
-            self.sight(row, arn, sight, before, during, now);
+        for (arn, observation) in ARNS.into_iter().zip(row.observations) {
+            self.observation(row, arn, observation, before, during, now);
         }
-        self.sight(row, ELSEWHERE, FRESH, before, during, now);
+        self.observation(row, ELSEWHERE, FRESH, before, during, now);
     }
 
     fn attempts(&mut self, row: &Row, before: &Page, during: &Page) {
@@ -815,18 +816,18 @@ impl Check {
         self.same("another reason of requests", other, None);
     }
 
-    fn sight(
+    fn observation(
         &mut self,
         row: &Row,
         arn: &str,
-        sight: Observation,
+        observation: Observation,
         before: &Page,
         during: &Page,
         now: u32,
     ) {
-        let what = format!("{arn} is to be {sight:?}");
+        let what = format!("{arn} is to be {observation:?}");
         let found = during.of(arn);
-        match sight {
+        match observation {
             Observation::Last => {
                 let mut expected = before.of(arn);
                 self.same(&what, expected.contains_key("age_seconds"), true);

@@ -40,22 +40,22 @@ const A_WHILE: Duration = Duration::from_millis(300);
 
 async fn turn(mut ticket: Ticket) {
     loop {
-        ticket.beat().await;
+        ticket.check_in().await;
     }
 }
 
 async fn beats(watchdog: &Watchdog) -> bool {
-    timeout(AGES, watchdog.round(PATIENCE)).await.is_ok()
+    timeout(AGES, watchdog.probe(PATIENCE)).await.is_ok()
 }
 
 #[tokio::test(start_paused = true)]
 async fn it_passes_through_loops_that_turn_and_through_what_they_wait_for() {
     let watchdog = Watchdog::new();
     assert!(beats(&watchdog).await, "nobody is asked yet");
-    tokio::spawn(turn(watchdog.join("one")));
-    tokio::spawn(turn(watchdog.join("another")));
-    let mut waiting = watchdog.join("what waits");
-    tokio::spawn(async move { waiting.beside(pending::<()>()).await });
+    tokio::spawn(turn(watchdog.register("one")));
+    tokio::spawn(turn(watchdog.register("another")));
+    let mut waiting = watchdog.register("what waits");
+    tokio::spawn(async move { waiting.run_checked(pending::<()>()).await });
     let start = Instant::now();
     for _ in 0..3 {
         assert!(beats(&watchdog).await);
@@ -66,11 +66,11 @@ async fn it_passes_through_loops_that_turn_and_through_what_they_wait_for() {
 #[tokio::test(start_paused = true)]
 async fn one_loop_that_does_not_turn_ends_it_until_it_does() {
     let watchdog = Watchdog::new();
-    tokio::spawn(turn(watchdog.join("well")));
-    let mut stuck = watchdog.join("stuck");
+    tokio::spawn(turn(watchdog.register("well")));
+    let mut stuck = watchdog.register("stuck");
     assert!(!beats(&watchdog).await);
     assert!(!beats(&watchdog).await);
-    stuck.beat().await;
+    stuck.check_in().await;
     tokio::spawn(turn(stuck));
     assert!(beats(&watchdog).await);
 }
@@ -78,12 +78,12 @@ async fn one_loop_that_does_not_turn_ends_it_until_it_does() {
 #[tokio::test(start_paused = true)]
 async fn a_loop_may_leave_but_not_vanish() {
     let watchdog = Watchdog::new();
-    let ended = watchdog.join("a poller that a reload has ended");
+    let ended = watchdog.register("a poller that a reload has ended");
     assert!(!beats(&watchdog).await);
-    ended.leave();
+    ended.finish();
     assert!(beats(&watchdog).await);
 
-    let panicked = watchdog.join("a task that has panicked");
+    let panicked = watchdog.register("a task that has panicked");
     drop(panicked);
     assert!(!beats(&watchdog).await);
 }
@@ -91,10 +91,10 @@ async fn a_loop_may_leave_but_not_vanish() {
 #[tokio::test(start_paused = true)]
 async fn without_a_watchdog_nobody_is_asked() {
     let watchdog = Watchdog::none();
-    let mut ticket = watchdog.join("stuck");
+    let mut ticket = watchdog.register("stuck");
     assert!(beats(&watchdog).await);
-    assert!(timeout(AGES, ticket.beat()).await.is_err());
-    assert_eq!(ticket.beside(async { 7 }).await, 7);
+    assert!(timeout(AGES, ticket.check_in()).await.is_err());
+    assert_eq!(ticket.run_checked(async { 7 }).await, 7);
 }
 
 /// A runtime of which a thread can be made to stick.
@@ -126,7 +126,7 @@ impl Stickable {
 /// One round, asked from outside: what asks does not stick.
 fn passes(watchdog: &Watchdog, within: Duration) -> bool {
     let runtime = Builder::new_current_thread().enable_time().build();
-    let round = async { timeout(within, watchdog.round(PATIENCE)).await.is_ok() };
+    let round = async { timeout(within, watchdog.probe(PATIENCE)).await.is_ok() };
     runtime.unwrap().block_on(round)
 }
 

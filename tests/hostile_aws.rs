@@ -479,7 +479,7 @@ async fn what_answers_without_an_end_bring_does_not_pile_up() {
         let last = arn(EU, &format!("{last:09}-0{}", endless.padding));
         assert!(
             kept.iter()
-                .any(|sight| sight["integration"]["arn"] == *last)
+                .any(|observation| observation["integration"]["arn"] == *last)
         );
     }
 }

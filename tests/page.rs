@@ -736,7 +736,7 @@ async fn however_much_there_is_a_page_stays_small_and_quick() {
 /// A snapshot of one integration, all of whose texts are `text`.
 fn all_texts(text: &str) -> Snapshot {
     use glue_integration_exporter::snapshot::{
-        Details, MetadataLabels, Provenance, ScopeDetails, ScopeState, Shown,
+        Diagnostics, MetadataLabels, Provenance, ScopeDiagnostics, ScopeState, Shown,
     };
     Snapshot {
         integrations: vec![Shown {
@@ -762,15 +762,15 @@ fn all_texts(text: &str) -> Snapshot {
             names_up: None,
             polled: None,
         }],
-        details: Details {
+        diagnostics: Diagnostics {
             sightings: vec![Provenance {
                 seen: START,
                 old: false,
                 seers: 0..1,
             }],
             seers: vec![0],
-            scopes: vec![ScopeDetails::default()],
-            ..Details::default()
+            scopes: vec![ScopeDiagnostics::default()],
+            ..Diagnostics::default()
         },
         ..Snapshot::default()
     }

@@ -27,7 +27,7 @@ use glue_integration_exporter::glue::rate_limit::RateLimiter;
 use glue_integration_exporter::glue::{Glue, Observer, Operation, Reason};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::simulator::{Fault, FaultKind, On, Simulator, World};
-use glue_integration_exporter::snapshot::{Details, PolledScope, Snapshot};
+use glue_integration_exporter::snapshot::{Diagnostics, PolledScope, Snapshot};
 use glue_integration_exporter::storage;
 use glue_integration_exporter::telemetry::Telemetry;
 use model::{Model, Polled};
@@ -57,17 +57,17 @@ const REMEMBERED: usize = 20;
 
 /// What people are shown besides the metrics fits to them.
 fn agree(shown: &Snapshot) {
-    let details = &shown.details;
-    assert_eq!(details.sightings.len(), shown.integrations.len());
-    assert_eq!(details.scopes.len(), shown.scopes.len());
+    let diagnostics = &shown.diagnostics;
+    assert_eq!(diagnostics.sightings.len(), shown.integrations.len());
+    assert_eq!(diagnostics.scopes.len(), shown.scopes.len());
     let mut seen = vec![0; shown.scopes.len()];
-    for sighting in &details.sightings {
+    for sighting in &diagnostics.sightings {
         assert!(!sighting.seers.is_empty(), "shown, and no scope sees it");
-        for scope in &details.seers[sighting.seers.clone()] {
+        for scope in &diagnostics.seers[sighting.seers.clone()] {
             seen[*scope as usize] += 1;
         }
     }
-    for ((scope, of_scope), seen) in shown.scopes.iter().zip(&details.scopes).zip(seen) {
+    for ((scope, of_scope), seen) in shown.scopes.iter().zip(&diagnostics.scopes).zip(seen) {
         let Some(polled) = &scope.polled else {
             continue;
         };
@@ -75,14 +75,14 @@ fn agree(shown: &Snapshot) {
         // After a restart it is not known why the last poll of the process before failed.
         assert!(polled.up || polled.stale || of_scope.failed_poll.is_some());
     }
-    let old = details.sightings.iter().any(|sighting| sighting.old);
+    let old = diagnostics.sightings.iter().any(|sighting| sighting.old);
     let stale = |polled: &PolledScope| polled.stale;
     let mut polled = shown
         .scopes
         .iter()
         .filter_map(|scope| scope.polled.as_ref());
     assert!(!old || polled.any(stale), "old, and nothing is stale");
-    let missing = details.missing.iter().map(|missing| &missing.arn);
+    let missing = diagnostics.missing.iter().map(|missing| &missing.arn);
     let absent = shown.presence.iter().filter(|presence| !presence.present);
     assert!(missing.eq(absent.map(|presence| &presence.arn)));
 }
@@ -305,7 +305,7 @@ impl Soak {
         self.stops.insert(key.clone(), stop.clone());
         let (clock, done) = (self.bench.clock.clone(), Arc::clone(&self.done));
         let view = Arc::clone(&self.views[key.0.as_str()]);
-        view.forget();
+        view.drop_deleted();
         self.under_way.spawn(async move {
             let started = clock.now();
             let poll = async {
@@ -424,7 +424,7 @@ impl Soak {
         let (mut shown, next_end) = self.bench.publisher.snapshot();
         agree(&shown);
         // The model knows nothing of them, and with each poll they change.
-        shown.details = Details::default();
+        shown.diagnostics = Diagnostics::default();
         if let Some((before, Some(end))) = &self.shown
             && now < *end
         {

@@ -209,7 +209,7 @@ async fn what_comes_while_the_file_is_written_is_in_it_after_a_stop() {
     let path = directory.path().join("state");
     let watches = watches("scopes: [{name: lake, regions: [eu-west-1]}]");
     let bench = Bench::new(&watches);
-    let see = |status| {
+    let observe = |status| {
         let now = bench.clock.now();
         let answer = Answer {
             integrations: vec![(Arc::new(integration(&arn(1), status)), now)],
@@ -229,12 +229,12 @@ async fn what_comes_while_the_file_is_written_is_in_it_after_a_stop() {
         sender.subscribe(),
         stop.clone(),
     ));
-    see(Status::Active);
+    observe(Status::Active);
     tokio::time::sleep(Duration::from_millis(499)).await;
     advance(Duration::from_millis(2)).await;
     // The write is under way in a thread of its own, and goes on here only when this test waits.
     tokio::task::yield_now().await;
-    see(Status::Failed);
+    observe(Status::Failed);
     stop.cancel();
     keeping.await.unwrap();
     let bench = restarted(&watches, &bench, Duration::ZERO, &path).await;

@@ -1,12 +1,12 @@
 //! What people want to know besides the metrics: where what is shown comes from, since when something is missing, why polls failed.
 
 use super::metadata::Names;
-use super::scope::Known;
+use super::scope::QueryState;
 use super::{IntegrationCache, PollResult, Seen, latest};
 use crate::config::Query;
 use crate::glue::{Answer, GlueError, canonical_arn};
 use crate::snapshot::{
-    Details, Failed, Failure, Integration, Missing, Presence, Provenance, ScopeDetails,
+    Diagnostics, Failed, Failure, Integration, Missing, Presence, Provenance, ScopeDiagnostics,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,9 +14,9 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 /// How many characters of a message are kept: enough for all causes of an error, whatever AWS puts into one of them.
-const MOST_MESSAGE: usize = 1024;
+const MAX_MESSAGE_CHARS: usize = 1024;
 /// AWS's own have 36.
-const MOST_REQUEST_ID: usize = 128;
+const MAX_REQUEST_ID_CHARS: usize = 128;
 
 /// AWS answered that there is no such integration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,20 +29,20 @@ pub(super) struct Absent {
     pub name: String,
 }
 
-impl Known {
+impl QueryState {
     /// Notes whether a complete answer is that there is none. Called before the answer is taken over.
-    pub fn note_absence(&mut self, query: &Query, answer: &Answer, names: Option<&Names>) {
+    pub fn note_not_found(&mut self, query: &Query, answer: &Answer, names: Option<&Names>) {
         let (Query::Integration(arn), Ok(at)) = (query, &answer.outcome) else {
             return;
         };
         if !answer.integrations.is_empty() {
             self.absent = None;
         } else if self.absent.is_none() {
-            let before = self.sights.values().next();
+            let before = self.observations.values().next();
             let name = names.and_then(|names| names.name(arn.as_str()));
             self.absent = Some(Absent {
                 since: at.wall,
-                last: before.map(|sight| Arc::clone(&sight.integration)),
+                last: before.map(|observation| Arc::clone(&observation.integration)),
                 name: name.unwrap_or_default().to_owned(),
             });
         }
@@ -51,7 +51,11 @@ impl Known {
 
 impl IntegrationCache {
     /// The details of a snapshot with these integrations, each by all sights of it, and this presence.
-    pub(super) fn details(&self, integrations: &[&[Seen<'_>]], presence: &[Presence]) -> Details {
+    pub(super) fn diagnostics(
+        &self,
+        integrations: &[&[Seen<'_>]],
+        presence: &[Presence],
+    ) -> Diagnostics {
         let place = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
         let started: Vec<Option<Instant>> = self
             .scopes
@@ -61,30 +65,30 @@ impl IntegrationCache {
         let mut seers: Vec<u32> = Vec::with_capacity(integrations.len());
         let sightings = integrations
             .iter()
-            .filter_map(|sights| {
+            .filter_map(|observations| {
                 let first = seers.len();
-                for (_, _, shown, scope) in *sights {
+                for (_, _, shown, scope) in *observations {
                     // They are in the order of the scopes, and two queries of one scope may see the same.
                     if *shown && seers[first..].last() != Some(&place(*scope)) {
                         seers.push(place(*scope));
                     }
                 }
-                let (_, sight, _, scope) = latest(sights)?;
+                let (_, observation, _, scope) = latest(observations)?;
                 Some(Provenance {
-                    seen: sight.seen_at,
-                    old: started[*scope].is_none_or(|started| sight.seen < started),
+                    seen: observation.seen_at,
+                    old: started[*scope].is_none_or(|started| observation.seen < started),
                     seers: first..seers.len(),
                 })
             })
             .collect();
-        Details {
+        Diagnostics {
             sightings,
             seers,
             missing: self.missing(presence, &started),
             scopes: self
                 .scopes
                 .values()
-                .map(|scope| ScopeDetails {
+                .map(|scope| ScopeDiagnostics {
                     failed_poll: scope.failed_poll.clone(),
                     failed_names: scope.names.as_ref().and_then(|names| names.failed.clone()),
                 })
@@ -123,7 +127,7 @@ impl IntegrationCache {
                     continue;
                 };
                 missing.scopes.push(place);
-                if let Some(answered) = known.complete.filter(|_| known.sights.is_empty())
+                if let Some(answered) = known.complete.filter(|_| known.observations.is_empty())
                     && latest.is_none_or(|latest| answered.at > latest)
                 {
                     *latest = Some(answered.at);
@@ -167,7 +171,7 @@ pub(super) fn failed_poll(poll: &PollResult) -> Failed {
 }
 
 /// Why one request failed at a moment in Unix seconds.
-pub(super) fn failed_once(error: &GlueError, at: f64) -> Failed {
+pub(super) fn failed_request(error: &GlueError, at: f64) -> Failed {
     let failure = Failure {
         queries: 1,
         ..failure(error)
@@ -181,11 +185,11 @@ pub(super) fn failed_once(error: &GlueError, at: f64) -> Failed {
 fn failure(error: &GlueError) -> Failure {
     Failure {
         reason: error.reason.as_str(),
-        message: bounded(&error.message, MOST_MESSAGE),
+        message: bounded(&error.message, MAX_MESSAGE_CHARS),
         request_id: error
             .request_id
             .as_deref()
-            .map(|id| bounded(id, MOST_REQUEST_ID)),
+            .map(|id| bounded(id, MAX_REQUEST_ID_CHARS)),
         queries: 0,
     }
 }

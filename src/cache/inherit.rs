@@ -1,7 +1,7 @@
 //! A scope after a reload or a restart: what it takes over of the one before, which may have asked otherwise, or as somebody else.
 
 use super::metadata::TagLabels;
-use super::scope::{Known, Observation, Polled, Scope};
+use super::scope::{Observation, Polled, QueryState, Scope};
 use super::stored::StoredScope;
 use crate::clock::Timestamp;
 use crate::config::{Credentials, Query, Selection};
@@ -25,7 +25,9 @@ impl Scope {
             names.restore(stored, &at, labels);
         }
         // A file that does not say who asked is of before that was kept.
-        let same_asker = before.asker.is_none_or(|asker| asker == self.asker);
+        let same_credentials = before
+            .credentials_key
+            .is_none_or(|credentials_key| credentials_key == self.credentials_key);
         let mut dropped = Vec::new();
         let mut fresh: HashSet<Query> = self
             .queries
@@ -33,16 +35,16 @@ impl Scope {
             .map(|(query, _)| query.clone())
             .collect();
         for stored in before.queries {
-            let sights = stored.sights.into_iter().filter_map(|sight| {
-                let seen = at(sight.seen)?;
-                let arn = sight.integration.arn.clone();
+            let observations = stored.observations.into_iter().filter_map(|observation| {
+                let seen = at(observation.seen)?;
+                let arn = observation.integration.arn.clone();
                 Some((
                     arn,
                     Observation {
-                        integration: sight.integration,
+                        integration: observation.integration,
                         seen,
-                        seen_at: sight.seen,
-                        own: same_asker && !sight.adopted,
+                        seen_at: observation.seen,
+                        confirmed: same_credentials && !observation.inherited,
                     },
                 ))
             });
@@ -52,7 +54,7 @@ impl Scope {
                 .find(|(query, _)| stored.query.is(query));
             if let Some((query, known)) = same {
                 fresh.remove(query);
-                known.sights = sights.collect();
+                known.observations = observations.collect();
                 known.complete = stored.complete.and_then(|wall| {
                     Some(Timestamp {
                         at: at(wall)?,
@@ -62,13 +64,13 @@ impl Scope {
                 known.absent = stored.absent;
                 known.drop_all_but(&self.selection, query);
             } else {
-                dropped.push(Known {
-                    sights: sights.collect(),
-                    ..Known::default()
+                dropped.push(QueryState {
+                    observations: observations.collect(),
+                    ..QueryState::default()
                 });
             }
         }
-        self.adopt(&fresh, &dropped);
+        self.inherit_from(&fresh, &dropped);
         self.last_success = before.last_success;
         // After a stop so long that nothing of it may be shown any more, a scrape waits as at a first start.
         if let Some(poll) = before.polled
@@ -83,41 +85,43 @@ impl Scope {
                 at: ended,
                 duration: poll.duration,
             });
-            self.awaited = false;
+            self.blocks_scrape = false;
             if let Some(names) = &mut self.names {
                 names.up = names_up;
-                names.awaited = false;
+                names.blocks_scrape = false;
             }
         }
     }
 
     /// Takes over what is known of the scope as it was configured before. Returns what is not watched any more: what was brought by
     /// queries that are not asked, and what the selection leaves out.
-    pub fn take_over(&mut self, before: Self) -> Vec<Known> {
+    pub fn inherit(&mut self, before: Self) -> Vec<QueryState> {
         let uses_names = self.uses_names() || before.uses_names();
-        let same_asker = self.asker == before.asker;
-        let mut known: HashMap<Query, Known> = before.queries.into_iter().collect();
+        let same_credentials = self.credentials_key == before.credentials_key;
+        let mut known: HashMap<Query, QueryState> = before.queries.into_iter().collect();
         let mut left_out = Vec::new();
         let mut fresh = HashSet::new();
         for (query, empty) in &mut self.queries {
             if let Some(known) = known.remove(query) {
                 *empty = known;
                 left_out.push(empty.drop_all_but(&self.selection, query));
-                for sight in empty.sights.values_mut() {
-                    sight.own &= same_asker;
+                for observation in empty.observations.values_mut() {
+                    observation.confirmed &= same_credentials;
                 }
             } else {
                 fresh.insert(query.clone());
             }
         }
-        let dropped: Vec<Known> = known.into_values().collect();
-        self.adopt(&fresh, &dropped);
+        let dropped: Vec<QueryState> = known.into_values().collect();
+        self.inherit_from(&fresh, &dropped);
         if let (Some(names), Some(before)) = (&mut self.names, before.names) {
-            names.take_over(before);
+            names.inherit(before);
         }
         self.polled = before.polled;
         // Nobody has asked like this yet.
-        let has_others = self.sights().any(|(_, sight)| !sight.own);
+        let has_others = self
+            .observations()
+            .any(|(_, observation)| !observation.confirmed);
         if let Some(polled) = &mut self.polled {
             polled.older |= has_others;
             polled.stale |= has_others;
@@ -127,21 +131,21 @@ impl Scope {
         }
         self.last_success = before.last_success;
         self.failed_poll = before.failed_poll;
-        self.awaited = before.awaited;
+        self.blocks_scrape = before.blocks_scrape;
         self.unpolled = before.unpolled;
         dropped.into_iter().chain(left_out).collect()
     }
 
     /// Has queries that were not asked before show what those that are not asked any more have brought, as far as it is theirs: until they
     /// are answered themselves, nobody says that it is gone.
-    fn adopt(&mut self, fresh: &HashSet<Query>, dropped: &[Known]) {
-        let sights = || dropped.iter().flat_map(|known| known.sights.values());
+    fn inherit_from(&mut self, fresh: &HashSet<Query>, dropped: &[QueryState]) {
+        let observations = || dropped.iter().flat_map(|known| known.observations.values());
         // There can be thousands of ARNs, and thousands of sights.
         let mut by_arn: HashMap<Cow<'_, str>, Vec<&Observation>> = HashMap::new();
         if !fresh.is_empty() {
-            for sight in sights() {
-                let arn = canonical_arn(&sight.integration.arn);
-                by_arn.entry(arn).or_default().push(sight);
+            for observation in observations() {
+                let arn = canonical_arn(&observation.integration.arn);
+                by_arn.entry(arn).or_default().push(observation);
             }
         }
         for (query, known) in &mut self.queries {
@@ -154,47 +158,47 @@ impl Scope {
                     of_arn
                         .into_iter()
                         .flatten()
-                        .for_each(|sight| known.adopt(sight));
+                        .for_each(|observation| known.inherit_from(observation));
                 }
-                Query::Target(_) | Query::All => sights()
-                    .filter(|sight| lists(query, &self.selection, &sight.integration))
-                    .for_each(|sight| known.adopt(sight)),
+                Query::Target(_) | Query::All => observations()
+                    .filter(|observation| lists(query, &self.selection, &observation.integration))
+                    .for_each(|observation| known.inherit_from(observation)),
             }
         }
     }
 }
 
-impl Known {
-    fn adopt(&mut self, sight: &Observation) {
-        let arn = &sight.integration.arn;
+impl QueryState {
+    fn inherit_from(&mut self, observation: &Observation) {
+        let arn = &observation.integration.arn;
         if self
-            .sights
+            .observations
             .get(arn)
-            .is_none_or(|other| other.seen < sight.seen)
+            .is_none_or(|other| other.seen < observation.seen)
         {
-            let adopted = Observation {
-                own: false,
-                ..sight.clone()
+            let inherited = Observation {
+                confirmed: false,
+                ..observation.clone()
             };
-            self.sights.insert(arn.clone(), adopted);
+            self.observations.insert(arn.clone(), inherited);
         }
     }
 
     /// Keeps what a query that lists may show. Now and not with the next answer, which would take what it leaves out for gone, also where
     /// another scope sees it. Returns what was dropped.
     fn drop_all_but(&mut self, selection: &Selection, query: &Query) -> Self {
-        let is_left_out = |_: &String, sight: &mut Observation| {
-            query.lists() && !selects(selection, &sight.integration)
+        let is_left_out = |_: &String, observation: &mut Observation| {
+            query.lists() && !selects(selection, &observation.integration)
         };
         Self {
-            sights: self.sights.extract_if(.., is_left_out).collect(),
+            observations: self.observations.extract_if(.., is_left_out).collect(),
             ..Self::default()
         }
     }
 }
 
 /// The profile and the role. Not the external id, which lets the same in.
-pub(super) fn asker(credentials: &Credentials) -> String {
+pub(super) fn credentials_key(credentials: &Credentials) -> String {
     let profile = credentials.profile.as_deref().unwrap_or_default();
     let role = credentials.role.as_ref().map(|role| role.arn.as_str());
     format!("{profile} {}", role.unwrap_or_default())

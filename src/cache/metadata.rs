@@ -1,8 +1,8 @@
 //! Names and tags of what one scope sees in one region, the labels that are made of them, and what is left out for its name. What AWS does
 //! not say again keeps its last good value for as long as the scope sees the integration: an ARN is never given to another one.
 
-use super::diagnostics::failed_once;
-use super::stored::{StoredName, StoredNames};
+use super::diagnostics::failed_request;
+use super::stored::{StoredDescription, StoredMetadata};
 use super::{IntegrationCache, Key};
 use crate::clock::Timestamp;
 use crate::config::{Query, Selection, TagLabel, Watch};
@@ -71,7 +71,7 @@ pub(super) struct Names {
     /// AWS was asked and answered all; none until it has been asked.
     pub up: Option<bool>,
     /// A scrape waits for the first answer or failure.
-    pub awaited: bool,
+    pub blocks_scrape: bool,
     /// Why they could not be had when AWS was last asked.
     pub failed: Option<Arc<Failed>>,
 }
@@ -97,7 +97,7 @@ impl Names {
             without: BTreeSet::new(),
             asked_for: None,
             up: None,
-            awaited: true,
+            blocks_scrape: true,
             failed: None,
         }
     }
@@ -107,13 +107,13 @@ impl Names {
     }
 
     /// Whether an integration is not to be shown for its name. Never one whose name is not known.
-    pub fn leave_out(&self, arn: &str) -> bool {
+    pub fn is_excluded_by(&self, arn: &str) -> bool {
         // Mostly nothing is, which is found out faster.
         !self.left_out.is_empty() && self.left_out.contains(canonical_arn(arn).as_ref())
     }
 
     /// Takes over what is known in the scope as it was configured before.
-    pub fn take_over(&mut self, before: Self) {
+    pub fn inherit(&mut self, before: Self) {
         let now = std::mem::replace(self, before);
         (self.configured, self.selection) = (now.configured, now.selection);
         let known = self.known.iter();
@@ -165,8 +165,8 @@ impl Names {
         self.known.retain(|arn, _| seen.contains(arn));
         self.up = Some(answer.outcome.is_ok());
         let failed = answer.outcome.as_ref().err();
-        self.failed = failed.map(|error| Arc::new(failed_once(error, now.wall)));
-        self.awaited = false;
+        self.failed = failed.map(|error| Arc::new(failed_request(error, now.wall)));
+        self.blocks_scrape = false;
         for (arn, described) in answer.found {
             self.put(arn, described, at, labels);
         }
@@ -209,12 +209,12 @@ impl Names {
 
     /// One answer is bounded. What several of them name, with other integrations each time, is kept to a little more.
     fn bound(&mut self, latest: Instant) {
-        let weight: usize = self
+        let approx_bytes: usize = self
             .known
             .values()
-            .map(|name| name.described.weight())
+            .map(|name| name.described.approx_bytes())
             .sum();
-        if weight > MAX_METADATA_BYTES + MAX_METADATA_BYTES / 4 {
+        if approx_bytes > MAX_METADATA_BYTES + MAX_METADATA_BYTES / 4 {
             self.known.retain(|_, name| name.seen == latest);
         }
     }
@@ -228,13 +228,13 @@ impl Names {
         }
     }
 
-    pub fn stored(&self, wall: impl Fn(Instant) -> f64) -> StoredNames {
-        StoredNames {
+    pub fn stored(&self, wall: impl Fn(Instant) -> f64) -> StoredMetadata {
+        StoredMetadata {
             up: self.up,
             known: self
                 .known
                 .iter()
-                .map(|(arn, name)| StoredName {
+                .map(|(arn, name)| StoredDescription {
                     arn: arn.clone(),
                     described: name.described.clone(),
                     seen: wall(name.seen),
@@ -246,7 +246,7 @@ impl Names {
     /// Takes over the names, whatever their age. What is asked for is found out anew.
     pub fn restore(
         &mut self,
-        before: StoredNames,
+        before: StoredMetadata,
         at: impl Fn(f64) -> Option<Instant>,
         labels: &TagLabels,
     ) {
@@ -272,7 +272,7 @@ impl IntegrationCache {
     }
 
     /// Whether AWS should be asked for the names and tags of a scope before it is time to.
-    pub fn names_due(&self, key: &Key) -> bool {
+    pub fn metadata_due(&self, key: &Key) -> bool {
         self.scopes.get(key).is_some_and(|scope| {
             let names = scope.names.as_ref();
             names.is_some_and(|names| names.due(scope.arns(), &self.tag_labels))
@@ -280,14 +280,14 @@ impl IntegrationCache {
     }
 
     /// The names and tags that a scope lacks or may have to renew; none where they are not asked for.
-    pub fn names_wanted(&self, key: &Key) -> Option<Wanted> {
+    pub fn metadata_wanted(&self, key: &Key) -> Option<Wanted> {
         let scope = self.scopes.get(key)?;
         let names = scope.names.as_ref()?;
         Some(names.wanted(scope.arns(), &self.tag_labels))
     }
 
     /// Takes over the names and tags that AWS answered with at `now`.
-    pub fn apply_names(&mut self, key: &Key, asked: Wanted, answer: Answer, now: Timestamp) {
+    pub fn apply_metadata(&mut self, key: &Key, asked: Wanted, answer: Answer, now: Timestamp) {
         if let Some(scope) = self.scopes.get_mut(key)
             && let Some(mut names) = scope.names.take()
         {

@@ -2,7 +2,7 @@
 
 use super::PollResult;
 use super::diagnostics::{Absent, failed_poll};
-use super::inherit::asker;
+use super::inherit::credentials_key;
 use super::metadata::Names;
 use super::stored::{StoredObservation, StoredQuery, StoredQueryState};
 use crate::clock::Timestamp;
@@ -17,18 +17,18 @@ use tokio::time::Instant;
 
 /// How many integrations whose series have ended one query remembers while its listing stays incomplete, so that an endless
 /// coming and going of integrations cannot fill the memory. Those seen last are kept.
-const MOST_ENDED: usize = 100_000;
+const MAX_ENDED: usize = 100_000;
 /// How many bytes the integrations of one query may take while its listing stays incomplete. Those seen last are kept.
-const MOST_KEPT: usize = MAX_LISTING_BYTES + MAX_LISTING_BYTES / 4;
+const MAX_KEPT_BYTES: usize = MAX_LISTING_BYTES + MAX_LISTING_BYTES / 4;
 
 #[derive(Debug)]
 pub(super) struct Scope {
     pub interval: Duration,
     pub stale_after: Duration,
-    pub queries: Vec<(Query, Known)>,
+    pub queries: Vec<(Query, QueryState)>,
     pub selection: Arc<Selection>,
     /// Who asks, as far as the configuration says.
-    pub asker: String,
+    pub credentials_key: String,
     pub polled: Option<Polled>,
     pub last_success: Option<f64>,
     /// The last poll that did not get everything.
@@ -36,7 +36,7 @@ pub(super) struct Scope {
     /// Only where they are asked for.
     pub names: Option<Names>,
     /// A scrape waits for its first poll.
-    pub awaited: bool,
+    pub blocks_scrape: bool,
     /// It has not been polled since the start, and was there then.
     pub unpolled: bool,
 }
@@ -55,8 +55,8 @@ pub(super) struct Polled {
 
 /// What one query has brought, in this poll or an earlier one.
 #[derive(Debug, Default)]
-pub(super) struct Known {
-    pub sights: BTreeMap<String, Observation>,
+pub(super) struct QueryState {
+    pub observations: BTreeMap<String, Observation>,
     /// When AWS last answered in full.
     pub complete: Option<Timestamp>,
     /// Of a query for one integration: AWS answers that there is none.
@@ -71,7 +71,7 @@ pub(super) struct Observation {
     pub seen_at: f64,
     /// An answer to this query had it, to the credentials that the scope has now. Only then an answer without it says that it is gone:
     /// others may not see it, in another account for one.
-    pub own: bool,
+    pub confirmed: bool,
 }
 
 impl Scope {
@@ -82,15 +82,15 @@ impl Scope {
             queries: watch
                 .queries
                 .iter()
-                .map(|query| (query.clone(), Known::default()))
+                .map(|query| (query.clone(), QueryState::default()))
                 .collect(),
             selection: Arc::clone(&watch.selection),
-            asker: asker(&watch.credentials),
+            credentials_key: credentials_key(&watch.credentials),
             polled: None,
             last_success: None,
             failed_poll: None,
             names: watch.describe.then(|| Names::new(watch)),
-            awaited: true,
+            blocks_scrape: true,
             unpolled: true,
         }
     }
@@ -104,8 +104,8 @@ impl Scope {
     ) -> BTreeMap<String, Instant> {
         let mut gone: BTreeMap<String, Instant> = BTreeMap::new();
         let sighted: HashSet<&str> = self
-            .sights()
-            .filter(|(_, sight)| sight.own)
+            .observations()
+            .filter(|(_, observation)| observation.confirmed)
             .map(|(arn, _)| arn.as_str())
             .collect();
         let seen_before: HashSet<String> = self
@@ -118,12 +118,12 @@ impl Scope {
         let names = self.names.as_ref();
         for ((query, known), answer) in self.queries.iter_mut().zip(&poll.answers) {
             let mut shown = answer.integrations.iter();
-            let nothing = shown.all(|(integration, _)| leave_out(names, &integration.arn));
+            let nothing = shown.all(|(integration, _)| is_excluded_by(names, &integration.arn));
             brought_nothing.push(answer.outcome.is_err() && nothing);
             match &answer.outcome {
                 Ok(at) => {
-                    known.note_absence(query, answer, self.names.as_ref());
-                    let not_listed = known.see_all(&answer.integrations);
+                    known.note_not_found(query, answer, self.names.as_ref());
+                    let not_listed = known.observe_all(&answer.integrations);
                     known.complete = Some(*at);
                     if let Query::Integration(arn) = query
                         && seen_before.contains(arn.as_str())
@@ -137,7 +137,7 @@ impl Scope {
                     if !answer.integrations.is_empty() {
                         known.absent = None;
                     }
-                    known.see(&answer.integrations);
+                    known.observe(&answer.integrations);
                     known.bound(self.stale_after, poll.ended.at);
                 }
             }
@@ -145,12 +145,12 @@ impl Scope {
         gone.retain(|arn, _| !seen.contains_key(arn.as_str()));
         for (arn, at) in &gone {
             for (query, known) in &mut self.queries {
-                known.deny(query, arn, *at);
+                known.remove_if_older(query, arn, *at);
             }
         }
         let older_sight = self
             .watched()
-            .any(|(_, sight)| sight.seen < poll.started.at);
+            .any(|(_, observation)| observation.seen < poll.started.at);
         // That there was nothing is older data too.
         let older_emptiness = self
             .queries
@@ -162,7 +162,7 @@ impl Scope {
         } else {
             self.failed_poll = Some(Arc::new(failed_poll(poll)));
         }
-        self.awaited = false;
+        self.blocks_scrape = false;
         self.unpolled = false;
         self.polled = Some(Polled {
             up,
@@ -191,8 +191,10 @@ impl Scope {
     /// Whether data are stale, after a name or the selection has changed what is shown.
     pub fn renew_stale(&mut self) {
         if let Some(mut polled) = self.polled {
-            let is_older = |(_, sight): (&String, &Observation)| {
-                polled.started.is_none_or(|started| sight.seen < started)
+            let is_older = |(_, observation): (&String, &Observation)| {
+                polled
+                    .started
+                    .is_none_or(|started| observation.seen < started)
             };
             polled.stale = polled.older || self.watched().any(is_older);
             self.polled = Some(polled);
@@ -200,57 +202,59 @@ impl Scope {
     }
 
     /// Whether an integration is not to be shown for its name.
-    pub fn leaves_out(&self, arn: &str) -> bool {
-        leave_out(self.names.as_ref(), arn)
+    pub fn excludes(&self, arn: &str) -> bool {
+        is_excluded_by(self.names.as_ref(), arn)
     }
 
     /// All that it sees, or has seen and AWS did not say to be gone, but for what is left out for its name.
     fn watched(&self) -> impl Iterator<Item = (&String, &Observation)> {
-        self.sights().filter(|(arn, _)| !self.leaves_out(arn))
+        self.observations().filter(|(arn, _)| !self.excludes(arn))
     }
 
     /// What is known by each query.
-    pub fn sights(&self) -> impl Iterator<Item = (&String, &Observation)> {
-        self.queries.iter().flat_map(|(_, known)| &known.sights)
+    pub fn observations(&self) -> impl Iterator<Item = (&String, &Observation)> {
+        self.queries
+            .iter()
+            .flat_map(|(_, known)| &known.observations)
     }
 
     /// Whether it shows this one, or would but for `stale_after`.
     pub fn watches(&self, arn: &str) -> bool {
         let mut queries = self.queries.iter();
-        !self.leaves_out(arn) && queries.any(|(_, known)| known.sights.contains_key(arn))
+        !self.excludes(arn) && queries.any(|(_, known)| known.observations.contains_key(arn))
     }
 
     /// The ARNs of all that it sees, or has seen and AWS did not say to be gone, also of what is left out for its name.
     pub fn arns(&self) -> impl Iterator<Item = &str> {
-        self.sights().map(|(arn, _)| arn.as_str())
+        self.observations().map(|(arn, _)| arn.as_str())
     }
 
     pub fn next_end(&self, now: Instant) -> Option<Instant> {
         self.queries
             .iter()
-            .filter(|(_, known)| known.sights.is_empty())
+            .filter(|(_, known)| known.observations.is_empty())
             .flat_map(|(_, known)| known.complete.map(|complete| complete.at))
-            .chain(self.watched().map(|(_, sight)| sight.seen))
+            .chain(self.watched().map(|(_, observation)| observation.seen))
             .map(|seen| seen + self.stale_after)
             .filter(|end| *end > now)
             .min()
     }
 }
 
-fn leave_out(names: Option<&Names>, arn: &str) -> bool {
-    names.is_some_and(|names| names.leave_out(arn))
+fn is_excluded_by(names: Option<&Names>, arn: &str) -> bool {
+    names.is_some_and(|names| names.is_excluded_by(arn))
 }
 
-impl Known {
+impl QueryState {
     /// An answer to another query, at `at`, says that one is gone which this one has seen. Returns whether it was seen later than that.
-    pub fn deny(&mut self, query: &Query, arn: &str, at: Instant) -> bool {
-        let Some(sight) = self.sights.get(arn) else {
+    pub fn remove_if_older(&mut self, query: &Query, arn: &str, at: Instant) -> bool {
+        let Some(observation) = self.observations.get(arn) else {
             return false;
         };
-        if sight.seen >= at {
+        if observation.seen >= at {
             return true;
         }
-        self.sights.remove(arn);
+        self.observations.remove(arn);
         // Who asks for it by its ARN has not been answered yet that there is none.
         if matches!(query, Query::Integration(_)) {
             self.complete = None;
@@ -263,52 +267,57 @@ impl Known {
             query: StoredQuery::of(query),
             complete: self.complete.map(|complete| wall(complete.at)),
             absent: self.absent.clone(),
-            sights: self
-                .sights
+            observations: self
+                .observations
                 .values()
-                .map(|sight| StoredObservation {
-                    integration: Arc::clone(&sight.integration),
-                    seen: wall(sight.seen),
-                    adopted: !sight.own,
+                .map(|observation| StoredObservation {
+                    integration: Arc::clone(&observation.integration),
+                    seen: wall(observation.seen),
+                    inherited: !observation.confirmed,
                 })
                 .collect(),
         }
     }
 
     /// Takes over what was seen. A description that is the same as before is not kept twice: the page and what is known share one.
-    fn see(&mut self, integrations: &[(Arc<Integration>, Timestamp)]) {
+    fn observe(&mut self, integrations: &[(Arc<Integration>, Timestamp)]) {
         for (integration, moment) in integrations {
-            match self.sights.get_mut(&integration.arn) {
-                Some(sight) if sight.integration == *integration => {
-                    sight.seen = moment.at;
-                    sight.seen_at = moment.wall;
-                    sight.own = true;
+            match self.observations.get_mut(&integration.arn) {
+                Some(observation) if observation.integration == *integration => {
+                    observation.seen = moment.at;
+                    observation.seen_at = moment.wall;
+                    observation.confirmed = true;
                 }
                 _ => {
-                    let sight = Observation {
+                    let observation = Observation {
                         integration: Arc::clone(integration),
                         seen: moment.at,
                         seen_at: moment.wall,
-                        own: true,
+                        confirmed: true,
                     };
-                    self.sights.insert(integration.arn.clone(), sight);
+                    self.observations
+                        .insert(integration.arn.clone(), observation);
                 }
             }
         }
     }
 
     /// Takes over a complete answer. Returns what is gone: an earlier answer had it, and this one has not.
-    fn see_all(&mut self, integrations: &[(Arc<Integration>, Timestamp)]) -> Vec<String> {
-        self.see(integrations);
+    fn observe_all(&mut self, integrations: &[(Arc<Integration>, Timestamp)]) -> Vec<String> {
+        self.observe(integrations);
         let listed = integrations.iter().map(|(integration, _)| &integration.arn);
         // Both are sorted, and mostly nothing has gone.
-        if self.sights.keys().eq(listed.clone()) {
+        if self.observations.keys().eq(listed.clone()) {
             return Vec::new();
         }
         let listed: HashSet<&String> = listed.collect();
-        let others = self.sights.keys().filter(|arn| !listed.contains(arn));
+        let others = self.observations.keys().filter(|arn| !listed.contains(arn));
         let mut others: Vec<String> = others.cloned().collect();
-        others.retain(|arn| self.sights.remove(arn).is_some_and(|sight| sight.own));
+        others.retain(|arn| {
+            self.observations
+                .remove(arn)
+                .is_some_and(|observation| observation.confirmed)
+        });
         others
     }
 
@@ -316,29 +325,31 @@ impl Known {
     /// shown: what is kept is no larger than one listing may be.
     fn bound(&mut self, stale_after: Duration, now: Instant) {
         let mut ended: Vec<Instant> = self
-            .sights
+            .observations
             .values()
-            .map(|sight| sight.seen)
+            .map(|observation| observation.seen)
             .filter(|seen| *seen + stale_after <= now)
             .collect();
-        if ended.len() > MOST_ENDED {
+        if ended.len() > MAX_ENDED {
             ended.sort_unstable();
-            let oldest_kept = ended[ended.len() - MOST_ENDED / 2];
-            self.sights.retain(|_, sight| sight.seen >= oldest_kept);
+            let oldest_kept = ended[ended.len() - MAX_ENDED / 2];
+            self.observations
+                .retain(|_, observation| observation.seen >= oldest_kept);
         }
         let mut weights: Vec<(Instant, usize)> = self
-            .sights
+            .observations
             .values()
-            .map(|sight| (sight.seen, sight.integration.weight()))
+            .map(|observation| (observation.seen, observation.integration.approx_bytes()))
             .collect();
         weights.sort_unstable_by_key(|(seen, _)| Reverse(*seen));
-        let mut weight = 0;
+        let mut approx_bytes = 0;
         let too_much = weights.into_iter().find(|(_, of_one)| {
-            weight += of_one;
-            weight > MOST_KEPT
+            approx_bytes += of_one;
+            approx_bytes > MAX_KEPT_BYTES
         });
         if let Some((latest_dropped, _)) = too_much {
-            self.sights.retain(|_, sight| sight.seen > latest_dropped);
+            self.observations
+                .retain(|_, observation| observation.seen > latest_dropped);
         }
     }
 }

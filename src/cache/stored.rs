@@ -24,21 +24,21 @@ pub(super) struct StoredScope {
     pub last_success: Option<f64>,
     /// A file of before this was kept has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asker: Option<String>,
+    pub credentials_key: Option<String>,
     pub queries: Vec<StoredQueryState>,
     /// A file of before there were names has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub names: Option<StoredNames>,
+    pub names: Option<StoredMetadata>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct StoredNames {
+pub(super) struct StoredMetadata {
     pub up: Option<bool>,
-    pub known: Vec<StoredName>,
+    pub known: Vec<StoredDescription>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct StoredName {
+pub(super) struct StoredDescription {
     /// In the one spelling.
     pub arn: String,
     pub described: Description,
@@ -59,7 +59,7 @@ pub(super) struct StoredQueryState {
     /// A file of before the page for people has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub absent: Option<Absent>,
-    pub sights: Vec<StoredObservation>,
+    pub observations: Vec<StoredObservation>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ pub(super) struct StoredObservation {
     pub seen: f64,
     /// Another query, or the same with other credentials, has seen it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub adopted: bool,
+    pub inherited: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

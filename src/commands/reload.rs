@@ -63,7 +63,7 @@ impl Exporter {
     ) -> Result<(), JoinError> {
         let mut tasks = JoinSet::new();
         let (publisher, publisher_stop) = (Arc::clone(&self.publisher), stop.clone());
-        let publisher_pulse = self.watchdog.join("what publishes the page");
+        let publisher_pulse = self.watchdog.register("what publishes the page");
         tasks.spawn(async move {
             publisher.publish(publisher_pulse, publisher_stop).await;
             Ended::Publisher
@@ -77,18 +77,18 @@ impl Exporter {
         ));
         let mut running = BTreeMap::new();
         let status_reporter = Arc::clone(&self.status_reporter);
-        let mut ticket = self.watchdog.join("the schedule of all scopes");
+        let mut ticket = self.watchdog.register("the schedule of all scopes");
         self.start(loaded.watches, &mut running, &mut tasks, &stop);
         loop {
             tokio::select! {
                 Some(ended) = tasks.join_next() => {
                     ended?;
                 }
-                () = ticket.beat() => {}
+                () = ticket.check_in() => {}
                 Some(answer) = reloads.recv() => {
                     status_reporter.reloading().await;
                     let (web, loaded) = tokio::select! {
-                        both = ticket.beside(self.reread()) => both,
+                        both = ticket.run_checked(self.reread()) => both,
                         // Finding the default region can take seconds.
                         () = stop.cancelled() => break,
                     };
@@ -96,7 +96,7 @@ impl Exporter {
                         Ok((loaded, network)) => {
                             storage_path.send_replace(loaded.storage_path.clone());
                             ticket
-                                .beside(self.swap(loaded, network, &mut running, &mut tasks, &stop))
+                                .run_checked(self.swap(loaded, network, &mut running, &mut tasks, &stop))
                                 .await?;
                             self.telemetry.config_loaded(self.clock.wall());
                             tracing::info!("the configuration was loaded again");
@@ -236,10 +236,10 @@ impl Exporter {
             let task_key = key.clone();
             let mut ticket = self
                 .watchdog
-                .join(format!("scope {} in {}", watch.scope, watch.region));
+                .register(format!("scope {} in {}", watch.scope, watch.region));
             tasks.spawn(async move {
-                ticket.beside(poller.run(until)).await;
-                ticket.leave();
+                ticket.run_checked(poller.run(until)).await;
+                ticket.finish();
                 Ended::Poller(task_key)
             });
             running.insert(key, Running { watch, stop });

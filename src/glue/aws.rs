@@ -60,9 +60,9 @@ const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
 pub struct Sdk {
     http: HttpClients,
     observer: Arc<dyn Observer>,
-    sockets: ConnectionLimiter,
+    connection_limiter: ConnectionLimiter,
     /// One for each set of credentials that a client uses.
-    loaders: Arc<Mutex<HashMap<Credentials, Weak<CredentialCache>>>>,
+    credential_caches: Arc<Mutex<HashMap<Credentials, Weak<CredentialCache>>>>,
 }
 
 impl Sdk {
@@ -72,8 +72,8 @@ impl Sdk {
         Self {
             http: HttpClients::new(network, descriptors.idle),
             observer,
-            sockets: ConnectionLimiter::new(descriptors),
-            loaders: Arc::default(),
+            connection_limiter: ConnectionLimiter::new(descriptors),
+            credential_caches: Arc::default(),
         }
     }
 
@@ -86,9 +86,9 @@ impl Sdk {
         rate_limiter: RateLimiter,
     ) -> AwsGlue {
         let provider = Provider::new(
-            self.loader(credentials),
-            self.origin(credentials, region),
-            Some(self.sockets.clone()),
+            self.credential_cache(credentials),
+            self.credential_source(credentials, region),
+            Some(self.connection_limiter.clone()),
         );
         self.client(
             Backend::Aws(provider),
@@ -100,7 +100,7 @@ impl Sdk {
 
     /// So many pairs of scope and region may make requests at the same time, or listings of names.
     pub fn set_clients(&self, pairs: usize) {
-        self.sockets.set_clients(pairs);
+        self.connection_limiter.set_clients(pairs);
     }
 
     /// Trusts the authorities that `network` names from now on, in the clients that there are too.
@@ -108,21 +108,32 @@ impl Sdk {
         self.http.trust(network.bundles);
     }
 
-    fn loader(&self, credentials: &Credentials) -> Arc<CredentialCache> {
-        let mut loaders = self.loaders.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(loader) = loaders.get(credentials).and_then(Weak::upgrade) {
-            return loader;
+    fn credential_cache(&self, credentials: &Credentials) -> Arc<CredentialCache> {
+        let mut credential_caches = self
+            .credential_caches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(credential_cache) = credential_caches.get(credentials).and_then(Weak::upgrade) {
+            return credential_cache;
         }
-        let loader = Arc::default();
-        loaders.retain(|_, loader| loader.strong_count() > 0);
-        loaders.insert(credentials.clone(), Arc::downgrade(&loader));
-        loader
+        let credential_cache = Arc::default();
+        credential_caches.retain(|_, credential_cache| credential_cache.strong_count() > 0);
+        credential_caches.insert(credentials.clone(), Arc::downgrade(&credential_cache));
+        credential_cache
     }
 
-    fn origin(&self, credentials: &Credentials, region: &RegionName) -> Arc<CredentialSource> {
+    fn credential_source(
+        &self,
+        credentials: &Credentials,
+        region: &RegionName,
+    ) -> Arc<CredentialSource> {
         let source = credentials.role.as_ref().map(|_role| {
             let source = credentials.source();
-            let provider = Provider::new(self.loader(&source), self.origin(&source, region), None);
+            let provider = Provider::new(
+                self.credential_cache(&source),
+                self.credential_source(&source, region),
+                None,
+            );
             Arc::new(provider)
         });
         Arc::new(CredentialSource {
@@ -165,7 +176,7 @@ impl Sdk {
             http: self.http.of_profile(credentials.profile.as_deref()),
             region,
             credentials,
-            sockets: self.sockets.clone(),
+            connection_limiter: self.connection_limiter.clone(),
             rate_limiter,
             observer: Arc::clone(&self.observer),
         }
@@ -207,7 +218,7 @@ pub struct AwsGlue {
     http: SharedHttpClient,
     region: RegionName,
     credentials: Credentials,
-    sockets: ConnectionLimiter,
+    connection_limiter: ConnectionLimiter,
     rate_limiter: RateLimiter,
     observer: Arc<dyn Observer>,
 }
@@ -228,7 +239,7 @@ struct Identity {
 
 impl Glue for AwsGlue {
     fn max_concurrent_requests(&self) -> usize {
-        self.sockets.each()
+        self.connection_limiter.per_client()
     }
 
     fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a> {

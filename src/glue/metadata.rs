@@ -1,7 +1,7 @@
 //! Names and tags: what `DescribeIntegrations` says, page by page. It lists what the account of the credentials has created, so that an
 //! integration which another account created is not in it.
 
-use super::{Glue, GlueError, Markers, Reason, RequestContext, canonical_arn};
+use super::{Cursor, Glue, GlueError, Reason, RequestContext, canonical_arn};
 use crate::snapshot::Description;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -84,30 +84,30 @@ async fn follow(
     context: RequestContext<'_>,
     found: &mut BTreeMap<String, Description>,
 ) -> Result<(), GlueError> {
-    let mut markers = Markers::default();
-    let mut weight = 0;
+    let mut cursor = Cursor::default();
+    let mut approx_bytes = 0;
     let mut without_arn = 0;
     loop {
         let request = MetadataRequest {
             tags: &wanted.tags,
-            marker: markers.next.as_deref(),
+            marker: cursor.next.as_deref(),
             page_size,
             context,
         };
         let page = glue.names(request).await?;
         without_arn += page.without_arn;
-        weight += page.marker.as_ref().map_or(0, String::len);
+        approx_bytes += page.marker.as_ref().map_or(0, String::len);
         for (arn, described) in page.described {
             let arn = canonical_arn(&arn);
             if !wanted.arns.contains(arn.as_ref()) {
                 continue;
             }
-            weight += described.weight();
+            approx_bytes += described.approx_bytes();
             if let Some(earlier) = found.insert(arn.into_owned(), described) {
-                weight -= earlier.weight();
+                approx_bytes -= earlier.approx_bytes();
             }
         }
-        if weight > MAX_METADATA_BYTES {
+        if approx_bytes > MAX_METADATA_BYTES {
             return Err(GlueError::new(
                 Reason::InvalidResponse,
                 format!(
@@ -119,7 +119,7 @@ async fn follow(
             return Ok(());
         }
         match page.marker {
-            Some(marker) => markers.go_on(marker)?,
+            Some(marker) => cursor.advance(marker)?,
             None if without_arn > 0 => {
                 return Err(GlueError::new(
                     Reason::InvalidResponse,

@@ -22,7 +22,7 @@ struct State {
     /// From one request to the next.
     period: Duration,
     /// When the whole burst may go out again: it moves by a period with each request.
-    recovered: Instant,
+    theoretical_arrival: Instant,
     /// The scopes that wait, the next to be served first.
     waiting: VecDeque<Waiting>,
     serving: bool,
@@ -39,7 +39,7 @@ impl RateLimiter {
     pub fn new(per_second: u16) -> Self {
         Self(Arc::new(Mutex::new(State {
             period: period(per_second),
-            recovered: Instant::now(),
+            theoretical_arrival: Instant::now(),
             waiting: VecDeque::new(),
             serving: false,
         })))
@@ -51,22 +51,22 @@ impl RateLimiter {
     }
 
     /// Returns when a request of `scope` may go out. Dropping the future gives up the place.
-    pub async fn turn(&self, scope: &str) {
-        let turn = {
+    pub async fn acquire(&self, scope: &str) {
+        let acquire = {
             let mut state = self.lock();
-            if state.waiting.is_empty() && state.take(Instant::now()).is_ok() {
+            if state.waiting.is_empty() && state.try_take(Instant::now()).is_ok() {
                 return;
             }
-            let (sender, turn) = oneshot::channel();
+            let (sender, acquire) = oneshot::channel();
             state.enqueue(scope, sender);
             if !state.serving {
                 state.serving = true;
                 tokio::spawn(self.clone().serve());
             }
-            turn
+            acquire
         };
         // The sender is dropped unused only with the runtime.
-        let _ = turn.await;
+        let _ = acquire.await;
     }
 
     /// Returns when a request may go out that can wait: when none waits for its turn, and as much may go out at once as ever may. So it
@@ -78,10 +78,10 @@ impl RateLimiter {
                 let now = Instant::now();
                 if !state.waiting.is_empty() {
                     now + state.period
-                } else if state.recovered > now {
-                    state.recovered
+                } else if state.theoretical_arrival > now {
+                    state.theoretical_arrival
                 } else {
-                    state.recovered = now + state.period;
+                    state.theoretical_arrival = now + state.period;
                     return;
                 }
             };
@@ -98,11 +98,11 @@ impl RateLimiter {
                     state.serving = false;
                     return;
                 }
-                match state.take(Instant::now()) {
+                match state.try_take(Instant::now()) {
                     Ok(()) => {
-                        if let Some(turn) = state.dequeue() {
+                        if let Some(acquire) = state.dequeue() {
                             // Who gives up at this very moment has used the turn.
-                            let _ = turn.send(());
+                            let _ = acquire.send(());
                         }
                         continue;
                     }
@@ -120,23 +120,23 @@ impl RateLimiter {
 
 impl State {
     /// Takes one request's share, or says when there will be one.
-    fn take(&mut self, now: Instant) -> Result<(), Instant> {
-        let recovered = self.recovered.max(now) + self.period;
+    fn try_take(&mut self, now: Instant) -> Result<(), Instant> {
+        let theoretical_arrival = self.theoretical_arrival.max(now) + self.period;
         // A budget of one per second has no burst beyond that one.
-        let earliest = recovered - BURST.max(self.period);
+        let earliest = theoretical_arrival - BURST.max(self.period);
         if earliest > now {
             return Err(earliest);
         }
-        self.recovered = recovered;
+        self.theoretical_arrival = theoretical_arrival;
         Ok(())
     }
 
-    fn enqueue(&mut self, scope: &str, turn: oneshot::Sender<()>) {
+    fn enqueue(&mut self, scope: &str, acquire: oneshot::Sender<()>) {
         match self.waiting.iter_mut().find(|line| line.scope == scope) {
-            Some(line) => line.turns.push_back(turn),
+            Some(line) => line.turns.push_back(acquire),
             None => self.waiting.push_back(Waiting {
                 scope: scope.to_owned(),
-                turns: VecDeque::from([turn]),
+                turns: VecDeque::from([acquire]),
             }),
         }
     }
@@ -144,16 +144,16 @@ impl State {
     /// The next turn of the scope that was served longest ago.
     fn dequeue(&mut self) -> Option<oneshot::Sender<()>> {
         let mut line = self.waiting.pop_front()?;
-        let turn = line.turns.pop_front();
+        let acquire = line.turns.pop_front();
         if !line.turns.is_empty() {
             self.waiting.push_back(line);
         }
-        turn
+        acquire
     }
 
     fn drop_abandoned(&mut self) {
         for line in &mut self.waiting {
-            line.turns.retain(|turn| !turn.is_closed());
+            line.turns.retain(|acquire| !acquire.is_closed());
         }
         self.waiting.retain(|line| !line.turns.is_empty());
     }

@@ -22,8 +22,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub struct AccessControl {
     file: PathBuf,
     /// `/-/healthy` and `/-/ready` are answered to everybody.
-    probes_pass: bool,
-    current: RwLock<Arc<Current>>,
+    probes_exempt: bool,
+    current: RwLock<Arc<ActiveConfig>>,
     passwords: BasicAuth,
     /// As they were read last, whether that went well or not.
     files: tokio::sync::Mutex<Vec<ReadFile>>,
@@ -31,7 +31,7 @@ pub struct AccessControl {
 }
 
 #[derive(Debug)]
-struct Current {
+struct ActiveConfig {
     config: WebConfig,
     headers: Vec<(HeaderName, HeaderValue)>,
     bucket: Option<Arc<Bucket>>,
@@ -48,7 +48,7 @@ pub enum Refusal {
     Busy,
 }
 
-impl Current {
+impl ActiveConfig {
     fn new(config: WebConfig, before: Option<&Self>) -> Self {
         let headers = config.headers.iter().filter_map(|(name, value)| {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
@@ -76,15 +76,15 @@ impl AccessControl {
         path: &Path,
         config: WebConfig,
         files: Vec<ReadFile>,
-        probes_pass: bool,
+        probes_exempt: bool,
     ) -> Result<Self, Unspecified> {
         for note in &config.notes {
             tracing::warn!(file = %path.display(), "{note}");
         }
         Ok(Self {
             file: path.to_owned(),
-            probes_pass,
-            current: RwLock::new(Arc::new(Current::new(config, None))),
+            probes_exempt,
+            current: RwLock::new(Arc::new(ActiveConfig::new(config, None))),
             passwords: BasicAuth::new()?,
             files: tokio::sync::Mutex::new(files),
             worker: FileWorker::default(),
@@ -97,13 +97,13 @@ impl AccessControl {
     }
 
     /// Why a request with these headers from `peer` is not to be answered, if it is not.
-    pub async fn refuses(
+    pub async fn check(
         &self,
         headers: &HeaderMap,
         peer: Option<IpAddr>,
         is_probe: bool,
     ) -> Option<Refusal> {
-        if is_probe && self.probes_pass {
+        if is_probe && self.probes_exempt {
             return None;
         }
         let current = self.current();
@@ -165,7 +165,7 @@ impl AccessControl {
                 for note in &config.notes {
                     tracing::warn!(file = %self.file.display(), "{note}");
                 }
-                let new = Arc::new(Current::new(config, Some(&before)));
+                let new = Arc::new(ActiveConfig::new(config, Some(&before)));
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
                 tracing::info!(file = %self.file.display(), "the web configuration was loaded again");
                 Ok(())
@@ -211,7 +211,7 @@ impl AccessControl {
         }
     }
 
-    fn current(&self) -> Arc<Current> {
+    fn current(&self) -> Arc<ActiveConfig> {
         let current = self.current.read();
         Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
     }

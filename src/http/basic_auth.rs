@@ -20,7 +20,7 @@ const MOST_ACCEPTED: usize = 1_000;
 pub struct BasicAuth {
     /// Of this process alone, so that nobody can tell what is remembered.
     key: hmac::Key,
-    accepted: Arc<Mutex<VecDeque<Vec<u8>>>>,
+    verified: Arc<Mutex<VecDeque<Vec<u8>>>>,
     queue: Arc<HashQueue>,
 }
 
@@ -47,7 +47,7 @@ impl BasicAuth {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new())?;
         Ok(Self {
             key,
-            accepted: Arc::default(),
+            verified: Arc::default(),
             queue: Arc::default(),
         })
     }
@@ -67,25 +67,25 @@ impl BasicAuth {
             .and_then(|user| users.get(user));
         // An unknown user costs as much as one of those that there are, always the same one: nobody can tell by the time which
         // names there are, whatever the costs of their hashes.
-        let Some(hash) = known.or_else(|| self.stand_in(users, &user)) else {
+        let Some(hash) = known.or_else(|| self.dummy_hash(users, &user)) else {
             return AuthResult::Unknown;
         };
         let key = self.sign(&[&user, hash.expose().as_bytes(), &password]);
-        if known.is_some() && lock(&self.accepted).contains(&key) {
+        if known.is_some() && lock(&self.verified).contains(&key) {
             return AuthResult::Known;
         }
         let Some(turn) = self.queue.turn(peer).await else {
             return AuthResult::Busy;
         };
         let (hash, is_known) = (hash.clone(), known.is_some());
-        let accepted = Arc::clone(&self.accepted);
+        let verified = Arc::clone(&self.verified);
         // It ends, and is remembered, even where the client has gone: a password that takes longer than a scraper waits is
         // known by its next scrape.
         let checked = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             let right = bcrypt::verify(&password, hash.expose()).unwrap_or(false);
             if right && is_known {
-                remember(&accepted, key);
+                remember(&verified, key);
             }
             right && is_known
         });
@@ -95,7 +95,7 @@ impl BasicAuth {
         }
     }
 
-    fn stand_in<'a>(
+    fn dummy_hash<'a>(
         &self,
         users: &'a BTreeMap<String, PasswordHash>,
         user: &[u8],
@@ -116,15 +116,15 @@ impl BasicAuth {
     }
 }
 
-fn remember(accepted: &Mutex<VecDeque<Vec<u8>>>, key: Vec<u8>) {
-    let mut accepted = lock(accepted);
-    if accepted.contains(&key) {
+fn remember(verified: &Mutex<VecDeque<Vec<u8>>>, key: Vec<u8>) {
+    let mut verified = lock(verified);
+    if verified.contains(&key) {
         return;
     }
-    if accepted.len() >= MOST_ACCEPTED {
-        accepted.pop_front();
+    if verified.len() >= MOST_ACCEPTED {
+        verified.pop_front();
     }
-    accepted.push_back(key);
+    verified.push_back(key);
 }
 
 /// Of the first `Authorization`, if it is for basic auth: read as Go does.

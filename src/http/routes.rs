@@ -255,7 +255,7 @@ impl Handler for Routes {
         let refusal = match &self.access {
             Some(access) => {
                 let is_probe = matches!(route, Route::Healthy | Route::Ready);
-                access.refuses(request.headers(), peer, is_probe).await
+                access.check(request.headers(), peer, is_probe).await
             }
             None => None,
         };

@@ -207,12 +207,12 @@ impl<'a> ScopeRow<'a> {
     /// The row of the scope at that place of the snapshot.
     pub fn of(view: &'a View<'_>, place: usize) -> Self {
         let scope = &view.snapshot.scopes[place];
-        let details = view.snapshot.details.scopes.get(place);
+        let diagnostics = view.snapshot.diagnostics.scopes.get(place);
         let polled = scope.polled.as_ref();
         let when = |at: f64| When::at(at, view.now);
         let is_here = |missing: &Missing| missing.scopes.iter().any(|it| *it as usize == place);
         let shows_old = |polled: &PolledScope| {
-            let mut missing = view.snapshot.details.missing.iter();
+            let mut missing = view.snapshot.diagnostics.missing.iter();
             polled.integrations > 0
                 || polled.stale && missing.any(|missing| missing.old && is_here(missing))
         };
@@ -226,7 +226,7 @@ impl<'a> ScopeRow<'a> {
             Some(_) => ("well", "●", "gets everything"),
         };
         let next = view.next_polls.get(place).copied().flatten();
-        let failed = details.and_then(|details| details.failed_poll.as_deref());
+        let failed = diagnostics.and_then(|diagnostics| diagnostics.failed_poll.as_deref());
         let reasons = failed.iter().flat_map(|failed| &failed.failures);
         let reasons: Vec<&str> = reasons.map(|failure| failure.reason).collect();
         Self {
@@ -247,7 +247,7 @@ impl<'a> ScopeRow<'a> {
                 Some(false) => "cannot be had",
                 None => "not asked for",
             },
-            failed_names: details.and_then(|details| details.failed_names.as_deref()),
+            failed_names: diagnostics.and_then(|diagnostics| diagnostics.failed_names.as_deref()),
             reasons: if reasons.is_empty() {
                 "before this start of the exporter".to_owned()
             } else {

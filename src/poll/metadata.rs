@@ -64,7 +64,7 @@ impl MetadataPoller {
                 () = timer => {}
                 // Whatever comes while AWS fails waits for the next try.
                 () = polled.notified(), if self.failing.is_none() => {
-                    if due.is_some() && !self.publisher.names_due(&self.key) {
+                    if due.is_some() && !self.publisher.metadata_due(&self.key) {
                         continue;
                     }
                 }
@@ -80,7 +80,7 @@ impl MetadataPoller {
 
     /// Asks once, with as much time as a poll has.
     pub async fn describe(&mut self) {
-        let Some(wanted) = self.publisher.names_wanted(&self.key) else {
+        let Some(wanted) = self.publisher.metadata_wanted(&self.key) else {
             return;
         };
         let asking = ask(self.watch.clone(), Arc::clone(&self.glue), wanted.clone());
@@ -95,7 +95,7 @@ impl MetadataPoller {
             )),
         };
         self.log(&answer);
-        self.publisher.apply_names(&self.key, wanted, answer);
+        self.publisher.apply_metadata(&self.key, wanted, answer);
     }
 
     /// After a success at the next tick. After failures sooner, since a name may be lacking: after a wait that doubles with each.

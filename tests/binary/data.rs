@@ -37,7 +37,10 @@ fn an_integration_has_all_its_series() {
     assert_eq!(scrape.of_arn("present", &poor), None);
     let unknown = scrape.value("glue_integration_exporter_unknown_statuses_total", &[]);
     // Once more if the second poll has come already: its phase is where chance put it.
-    assert!(unknown.is_some_and(|sights| sights >= 1.0), "{unknown:?}");
+    assert!(
+        unknown.is_some_and(|observations| observations >= 1.0),
+        "{unknown:?}"
+    );
     for scope in ["all", "listed"] {
         assert_eq!(scrape.of_scope("scope_up", scope), Some(1.0));
         assert_eq!(scrape.of_scope("scope_stale", scope), Some(0.0));

@@ -5,7 +5,7 @@ use glue_integration_exporter::cache::{Key, key};
 use glue_integration_exporter::clock::Timestamp;
 use glue_integration_exporter::config::{Lookup, Query, Watch};
 use glue_integration_exporter::snapshot::{
-    Details, Integration, MetadataLabels, PolledScope, Presence, ScopeState, Shown, Snapshot,
+    Diagnostics, Integration, MetadataLabels, PolledScope, Presence, ScopeState, Shown, Snapshot,
     Status,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,14 +51,14 @@ struct Scope {
     polled: Option<PolledScope>,
     ended: Option<Instant>,
     last_success: Option<f64>,
-    awaited: bool,
+    blocks_scrape: bool,
     unpolled: bool,
 }
 
 #[derive(Clone, Default)]
 struct Asked {
     /// The last sight of each integration.
-    sights: BTreeMap<String, (Arc<Integration>, Instant)>,
+    observations: BTreeMap<String, (Arc<Integration>, Instant)>,
     /// Those of them that an answer to this query had, with the credentials of now.
     telemetry: BTreeSet<String>,
     /// The last poll in which AWS answered in full: when it began, and when the answer was whole.
@@ -83,7 +83,7 @@ impl Scope {
             polled: None,
             ended: None,
             last_success: None,
-            awaited: at_start,
+            blocks_scrape: at_start,
             unpolled: at_start,
         }
     }
@@ -99,7 +99,7 @@ impl Asked {
         &'a self,
         denied: &'a BTreeMap<String, Instant>,
     ) -> impl Iterator<Item = (&'a String, &'a Arc<Integration>, Instant)> {
-        self.sights
+        self.observations
             .iter()
             .map(|(arn, (integration, at))| (arn, integration, *at))
             .filter(|(arn, _, at)| {
@@ -134,14 +134,14 @@ fn asked_for(query: &Query, replies: &[Reply]) -> Brought {
         .last()
         .filter(|last| last.last && !of_query.iter().any(|reply| reply.lacks))
         .map(|last| last.at.at);
-    let sights = of_query
+    let observations = of_query
         .iter()
         .flat_map(|reply| {
             let integrations = reply.integrations.iter().cloned();
             integrations.map(|integration| (integration, reply.at.at))
         })
         .collect();
-    (sights, full)
+    (observations, full)
 }
 
 /// In a scope that looks its integrations up: what the listing brought of one is the answer; what a whole listing lacks was asked for.
@@ -149,15 +149,15 @@ fn looked_up_or_asked(query: &Query, replies: &[Reply]) -> Brought {
     if !matches!(query, Query::Integration(_)) {
         return asked_for(query, replies);
     }
-    let (mut sights, whole) = asked_for(&Query::All, replies);
-    sights.retain(|(integration, _)| is(query, &integration.arn));
-    match sights.last() {
+    let (mut observations, whole) = asked_for(&Query::All, replies);
+    observations.retain(|(integration, _)| is(query, &integration.arn));
+    match observations.last() {
         Some((_, at)) => {
             let at = *at;
-            (sights, Some(at))
+            (observations, Some(at))
         }
         None if whole.is_some() => asked_for(query, replies),
-        None => (sights, None),
+        None => (observations, None),
     }
 }
 
@@ -219,8 +219,8 @@ impl Model {
                             .collect();
                         seen.sort_by_key(|(_, _, at)| *at);
                         for (arn, integration, at) in seen {
-                            let sight = (Arc::clone(integration), at);
-                            asked.sights.insert(arn.clone(), sight);
+                            let observation = (Arc::clone(integration), at);
+                            asked.observations.insert(arn.clone(), observation);
                         }
                     }
                     let mut standing = asked.standing(&self.denied);
@@ -242,18 +242,18 @@ impl Model {
 
     /// Of two sights the later is right, also when its scope is not watched any more.
     fn correct(&mut self, dropped: &[Asked]) {
-        let mut sights: Vec<_> = dropped
+        let mut observations: Vec<_> = dropped
             .iter()
             .flat_map(|asked| asked.standing(&self.denied))
             .collect();
         // Of several that are dropped together the latest comes last.
-        sights.sort_by_key(|(_, _, at)| *at);
-        for (arn, integration, at) in sights {
+        observations.sort_by_key(|(_, _, at)| *at);
+        for (arn, integration, at) in observations {
             for (_, asked) in self.scopes.values_mut().flat_map(|scope| &mut scope.asked) {
-                if let Some(sight) = asked.sights.get_mut(arn)
-                    && sight.1 < at
+                if let Some(observation) = asked.observations.get_mut(arn)
+                    && observation.1 < at
                 {
-                    sight.0 = Arc::clone(integration);
+                    observation.0 = Arc::clone(integration);
                 }
             }
         }
@@ -264,13 +264,13 @@ impl Model {
             let scope = self.scopes.get_mut(&key(watch)).unwrap();
             if scope.ended.is_some_and(|ended| scope.fresh(ended, now)) {
                 scope.polled.as_mut().unwrap().stale = true;
-                scope.awaited = false;
+                scope.blocks_scrape = false;
                 scope.unpolled = true;
             } else {
                 // What it says of others still holds, though it is not shown itself.
                 scope.polled = None;
                 scope.ended = None;
-                scope.awaited = true;
+                scope.blocks_scrape = true;
                 scope.unpolled = true;
             }
         }
@@ -318,7 +318,7 @@ impl Model {
         let mut all = true;
         let mut failed: Vec<(Query, bool)> = Vec::new();
         for (query, asked) in &mut scope.asked {
-            let (sights, full) = if looked_up {
+            let (observations, full) = if looked_up {
                 looked_up_or_asked(query, &replies)
             } else {
                 asked_for(query, &replies)
@@ -328,14 +328,14 @@ impl Model {
                 .map(|(arn, ..)| arn.clone())
                 .filter(|arn| asked.telemetry.contains(arn))
                 .collect();
-            let brought = !sights.is_empty();
+            let brought = !observations.is_empty();
             if full.is_some() {
-                asked.sights.clear();
+                asked.observations.clear();
             }
-            for (integration, at) in sights {
+            for (integration, at) in observations {
                 let arn = integration.arn.clone();
                 asked.telemetry.insert(arn.clone());
-                asked.sights.insert(arn, (integration, at));
+                asked.observations.insert(arn, (integration, at));
             }
             if let Some(at) = full {
                 asked.full = Some((started.at, at));
@@ -392,7 +392,7 @@ impl Model {
             duration: ended.at - started.at,
         });
         scope.ended = Some(ended.at);
-        scope.awaited = false;
+        scope.blocks_scrape = false;
         scope.unpolled = false;
 
         for (arn, (status, moment)) in seen {
@@ -435,7 +435,7 @@ impl Model {
                     .standing(&self.denied)
                     .map(|(arn, ..)| arn.clone())
                     .collect();
-                asked.sights.retain(|arn, _| standing.contains(arn));
+                asked.observations.retain(|arn, _| standing.contains(arn));
                 asked.telemetry.retain(|arn| standing.contains(arn));
             }
         }
@@ -505,8 +505,12 @@ impl Model {
                 })
                 .collect(),
             scopes,
-            details: Details::default(),
-            awaited: self.scopes.values().filter(|scope| scope.awaited).count(),
+            diagnostics: Diagnostics::default(),
+            blocks_scrape: self
+                .scopes
+                .values()
+                .filter(|scope| scope.blocks_scrape)
+                .count(),
             unpolled: self.scopes.values().filter(|scope| scope.unpolled).count(),
         }
     }

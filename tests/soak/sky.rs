@@ -242,7 +242,7 @@ impl View {
     }
 
     /// Of a poll that was stopped.
-    pub fn forget(&self) {
+    pub fn drop_deleted(&self) {
         self.take();
     }
 

@@ -291,7 +291,7 @@ impl Bench {
     /// Publishes in the background from now on.
     pub fn publish(&self) {
         let (publisher, stop) = (Arc::clone(&self.publisher), self.stop.clone());
-        tokio::spawn(publisher.publish(Watchdog::none().join("publisher"), stop));
+        tokio::spawn(publisher.publish(Watchdog::none().register("publisher"), stop));
     }
 
     /// Polls on schedule in the background from now on.

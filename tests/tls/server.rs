@@ -155,9 +155,9 @@ impl Server {
 
     /// Writes a file as most programs do: beside it, and then in its place.
     pub fn write(&self, name: &str, text: &str) {
-        let beside = self.directory.path().join("new");
-        fs::write(&beside, text).unwrap();
-        fs::rename(beside, self.directory.path().join(name)).unwrap();
+        let run_checked = self.directory.path().join("new");
+        fs::write(&run_checked, text).unwrap();
+        fs::rename(run_checked, self.directory.path().join(name)).unwrap();
     }
 
     pub fn remove(&self, name: &str) {

@@ -157,7 +157,7 @@ impl AwsGlue {
         let turn = async {
             match call.operation {
                 Operation::DescribeInboundIntegrations => {
-                    self.rate_limiter.turn(call.context.scope).await;
+                    self.rate_limiter.acquire(call.context.scope).await;
                 }
                 Operation::DescribeIntegrations => self.rate_limiter.acquire_idle().await,
             }
@@ -171,7 +171,7 @@ impl AwsGlue {
             });
         }
         self.observer.waited(call.operation, since.elapsed());
-        timeout_at(end, self.sockets.for_request())
+        timeout_at(end, self.connection_limiter.for_request())
             .await
             .map_err(|_elapsed| GlueError {
                 asked,

@@ -12,7 +12,7 @@ pub struct ConnectionLimiter {
     most: usize,
     requests: Arc<Semaphore>,
     loads: Arc<Semaphore>,
-    each: Arc<AtomicUsize>,
+    per_client: Arc<AtomicUsize>,
 }
 
 /// A connection that may be had. The semaphores are never closed, so there always is a permit.
@@ -26,19 +26,19 @@ impl ConnectionLimiter {
             most,
             requests: Arc::new(Semaphore::new(most)),
             loads: Arc::new(Semaphore::new(most)),
-            each: Arc::new(AtomicUsize::new(most)),
+            per_client: Arc::new(AtomicUsize::new(most)),
         }
     }
 
     /// There are so many who may each want one at any time.
     pub fn set_clients(&self, among: usize) {
-        let each = (self.most / among.max(1)).max(1);
-        self.each.store(each, Ordering::Relaxed);
+        let per_client = (self.most / among.max(1)).max(1);
+        self.per_client.store(per_client, Ordering::Relaxed);
     }
 
     /// How many each may want, so that none has to wait for another.
-    pub fn each(&self) -> usize {
-        self.each.load(Ordering::Relaxed)
+    pub fn per_client(&self) -> usize {
+        self.per_client.load(Ordering::Relaxed)
     }
 
     /// Waits for a connection for a request.

@@ -28,15 +28,15 @@ use tokio::time::Instant;
 /// Enough for a slow STS with its retries, and for a process that asks a slow service.
 pub const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a load brought that nobody fetched is not used later than this: credentials live for 15 minutes at the least.
-const KEPT: Duration = Duration::from_secs(300);
+const RESULT_TTL: Duration = Duration::from_secs(300);
 /// Before they expire credentials are loaded again: the SDK asks for new ones 10 s before at the latest.
-const SPARE: Duration = Duration::from_secs(60);
+const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
 /// A security token service answers in less.
-const TURN: Duration = Duration::from_secs(2);
+const SINGLE_FLIGHT_WINDOW: Duration = Duration::from_secs(2);
 /// No region waits longer for what others load: where it is slow everywhere, a second region has tried by then, and not all of them.
-const PATIENCE: Duration = Duration::from_secs(4);
+const MAX_WAIT: Duration = Duration::from_secs(4);
 /// Credentials that do not say when they expire serve other regions for so long: those that start together.
-const SHARED: Duration = Duration::from_secs(30);
+const SHARE_TTL: Duration = Duration::from_secs(30);
 /// Seen in CloudTrail and in the assumed role's ARN: a fixed name lets a policy or a person recognise the exporter.
 const SESSION_NAME: &str = "glue-integration-exporter";
 
@@ -53,7 +53,7 @@ pub struct CredentialSource {
 impl CredentialSource {
     /// What the environment and the profile files say now. Loads no credentials.
     pub async fn sdk_config(&self) -> SdkConfig {
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        let mut credential_cache = aws_config::defaults(BehaviorVersion::v2026_01_12())
             // Given, or the start would wait for the instance metadata service.
             .region(self.region.clone())
             .http_client(self.http.clone())
@@ -70,9 +70,11 @@ impl CredentialSource {
                         .with_http_client(self.http.clone()),
                 )
                 .build();
-            loader = loader.profile_name(profile).credentials_provider(provider);
+            credential_cache = credential_cache
+                .profile_name(profile)
+                .credentials_provider(provider);
         }
-        loader.load().await
+        credential_cache.load().await
     }
 
     async fn load(&self) -> provider::Result {
@@ -101,7 +103,7 @@ impl CredentialSource {
                 && (classify::says_source_refused(error)
                     // Those of another role would be refused too, but may have been put right by now. Seldom, since a role of a fleet
                     // that is refused must not have them loaded again for all others.
-                    || classify::says_role_refused(error) && source.age() >= SHARED)
+                    || classify::says_role_refused(error) && source.age() >= SHARE_TTL)
             {
                 source.refused();
             }
@@ -193,7 +195,7 @@ pub fn valid_for(credentials: &aws_credential_types::Credentials) -> Option<Dura
 #[derive(Default)]
 pub struct CredentialCache {
     /// Held by the region that loads, for a while.
-    turn: Mutex<()>,
+    single_flight: Mutex<()>,
     kept: std::sync::Mutex<Option<Loaded>>,
 }
 
@@ -225,19 +227,19 @@ impl Loaded {
     /// Good for another region too.
     fn is_fresh(&self) -> bool {
         match valid_for(&self.credentials) {
-            Some(left) => left > SPARE,
+            Some(left) => left > EXPIRY_MARGIN,
             // A file or an environment that may say something else by now.
-            None => self.at.elapsed() < SHARED,
+            None => self.at.elapsed() < SHARE_TTL,
         }
     }
 }
 
 /// The provider of one region's client.
 pub struct Provider {
-    loader: Arc<CredentialCache>,
-    origin: Arc<CredentialSource>,
+    credential_cache: Arc<CredentialCache>,
+    credential_source: Arc<CredentialSource>,
     /// None where its loads are part of another one's.
-    sockets: Option<ConnectionLimiter>,
+    connection_limiter: Option<ConnectionLimiter>,
     under_way: Mutex<Option<(Instant, JoinHandle<provider::Result>)>>,
     /// When what it handed out last was loaded.
     handed_out: std::sync::Mutex<Option<Instant>>,
@@ -246,14 +248,14 @@ pub struct Provider {
 impl Provider {
     /// Loads nothing yet.
     pub fn new(
-        loader: Arc<CredentialCache>,
-        origin: Arc<CredentialSource>,
-        sockets: Option<ConnectionLimiter>,
+        credential_cache: Arc<CredentialCache>,
+        credential_source: Arc<CredentialSource>,
+        connection_limiter: Option<ConnectionLimiter>,
     ) -> Self {
         Self {
-            loader,
-            origin,
-            sockets,
+            credential_cache,
+            credential_source,
+            connection_limiter,
             under_way: Mutex::new(None),
             handed_out: std::sync::Mutex::default(),
         }
@@ -262,7 +264,7 @@ impl Provider {
     /// What it handed out last was refused: no region is given it again.
     pub fn refused(&self) {
         let handed_out = *self.handed_out();
-        let mut kept = self.loader.kept();
+        let mut kept = self.credential_cache.kept();
         if kept.as_ref().map(|kept| kept.at) == handed_out {
             *kept = None;
         }
@@ -275,7 +277,7 @@ impl Provider {
 
     /// What the environment and the profile files say now. Loads no credentials.
     pub async fn sdk_config(&self) -> SdkConfig {
-        self.origin.sdk_config().await
+        self.credential_source.sdk_config().await
     }
 
     /// Returns credentials: those that another region has loaded and that are still good, or else new ones.
@@ -283,14 +285,18 @@ impl Provider {
     /// # Errors
     /// If they could not be loaded, or could not be sent to AWS.
     pub async fn load(&self) -> provider::Result {
-        let loaded = match self.loader.fresh() {
+        let loaded = match self.credential_cache.fresh() {
             Some(kept) => kept,
             None => {
                 // Another region may be about to have them.
-                let turn = tokio::time::timeout(PATIENCE, self.loader.turn.lock()).await;
-                match self.loader.fresh() {
+                let single_flight =
+                    tokio::time::timeout(MAX_WAIT, self.credential_cache.single_flight.lock())
+                        .await;
+                match self.credential_cache.fresh() {
                     Some(kept) => kept,
-                    None => self.loader.keep(self.load_in_turn(turn.ok()).await?),
+                    None => self
+                        .credential_cache
+                        .keep(self.load_single_flight(single_flight.ok()).await?),
                 }
             }
         };
@@ -299,12 +305,15 @@ impl Provider {
     }
 
     /// A load that takes too long goes on without its turn, and the next region tries its own.
-    async fn load_in_turn(&self, turn: Option<MutexGuard<'_, ()>>) -> provider::Result {
+    async fn load_single_flight(
+        &self,
+        single_flight: Option<MutexGuard<'_, ()>>,
+    ) -> provider::Result {
         let mut load = pin!(self.load_anew());
-        if let Ok(loaded) = tokio::time::timeout(TURN, &mut load).await {
+        if let Ok(loaded) = tokio::time::timeout(SINGLE_FLIGHT_WINDOW, &mut load).await {
             return loaded;
         }
-        drop(turn);
+        drop(single_flight);
         load.await
     }
 
@@ -313,7 +322,7 @@ impl Provider {
         if let Some((started, load)) = &mut *under_way
             && load.is_finished()
         {
-            let fresh = started.elapsed() <= KEPT;
+            let fresh = started.elapsed() <= RESULT_TTL;
             let loaded = load.await;
             *under_way = None;
             // That it failed was then; the credentials may be back.
@@ -324,13 +333,16 @@ impl Provider {
             }
         }
         let (_, load) = under_way.get_or_insert_with(|| {
-            let (origin, sockets) = (Arc::clone(&self.origin), self.sockets.clone());
+            let (credential_source, connection_limiter) = (
+                Arc::clone(&self.credential_source),
+                self.connection_limiter.clone(),
+            );
             let load = tokio::spawn(async move {
-                let _socket = match &sockets {
-                    Some(sockets) => sockets.for_load().await,
+                let _socket = match &connection_limiter {
+                    Some(connection_limiter) => connection_limiter.for_load().await,
                     None => None,
                 };
-                origin.load_in_time().await
+                credential_source.load_in_time().await
             });
             (Instant::now(), load)
         });

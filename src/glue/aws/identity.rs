@@ -34,20 +34,24 @@ impl Sdk {
     ///
     /// # Errors
     /// If the credentials could not be loaded, the role not be assumed or STS not be asked.
-    pub async fn identify(
+    pub async fn caller_identity(
         &self,
         credentials: &Credentials,
         region: &RegionName,
         limit: Duration,
     ) -> Result<String, IdentityError> {
         let deadline = Instant::now() + limit;
-        let origin = self.origin(credentials, region);
-        let sdk = origin.sdk_config().await;
+        let credential_source = self.credential_source(credentials, region);
+        let sdk = credential_source.sdk_config().await;
         let unloaded = |why: &str| {
             let what_to_do = message::hint(why, credentials);
             GlueError::new(Reason::Credentials, format!("{why}{what_to_do}"))
         };
-        let provider = Provider::new(self.loader(credentials), origin, Some(self.sockets.clone()));
+        let provider = Provider::new(
+            self.credential_cache(credentials),
+            credential_source,
+            Some(self.connection_limiter.clone()),
+        );
         let loaded = tokio::time::timeout_at(deadline, provider.provide_credentials())
             .await
             .map_err(|_elapsed| unloaded(message::TIMED_OUT))?
