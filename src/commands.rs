@@ -23,7 +23,7 @@ use crate::preflight;
 use crate::publisher::Publisher;
 use crate::rlimit;
 use crate::shard::{Shard, ShardError};
-use crate::simulator::{Simulator, World};
+use crate::simulator::{Account, Simulator};
 use crate::site::Site;
 use crate::stderr;
 use crate::storage;
@@ -186,7 +186,7 @@ async fn demo(web: WebFlags) -> Result<(), Failure> {
     let telemetry = own_metrics(Shard::SINGLE)?;
     let loaded = Source::Demo.load().await?;
     let address = (Ipv4Addr::LOCALHOST, 0).into();
-    let simulator = Simulator::bind(address, World::demo(Clock::system().wall()))
+    let simulator = Simulator::bind(address, Account::demo(Clock::system().wall()))
         .await
         .map_err(|error| Failure::run("binding the simulated endpoint", error))?;
     let address = simulator.local_addr();
@@ -227,7 +227,7 @@ async fn serve(
         tokio::spawn(async move {
             access
                 .watch(|well| telemetry.web_config_reread(well), stop)
-                .await
+                .await;
         });
     }
     let publisher = Arc::new(Publisher::new(&loaded.watches, clock.clone()));
@@ -415,7 +415,7 @@ async fn permissions(
 
 async fn simulate(address: SocketAddr) -> Result<(), Failure> {
     let signals = Signals::handle()?;
-    let simulator = Simulator::bind(address, World::demo(Clock::system().wall()))
+    let simulator = Simulator::bind(address, Account::demo(Clock::system().wall()))
         .await
         .map_err(|error| Failure::run(format!("listening on {address}"), error))?;
     tracing::info!(address = %simulator.local_addr(), "listening");

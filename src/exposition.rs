@@ -18,7 +18,7 @@ pub mod text_format;
 use crate::snapshot::{Presence, Shown, Snapshot};
 use crate::telemetry::Telemetry;
 use bytes::Bytes;
-use chunks::{Chunks, Part};
+use chunks::{Chunks, Fragment};
 use families::{AGE, SCOPES, scope_labels};
 use gzip::{Deflated, Deflater};
 use text_format::{Format, Metric, Samples, Text};
@@ -26,7 +26,7 @@ use text_format::{Format, Metric, Samples, Text};
 /// What the exporter says of itself fits, with some scopes.
 const ROOM_FOR_OWN: usize = 32 * 1024;
 /// So many rows are written and compressed in 0.2 ms.
-const FEW_ROWS: usize = 2_000;
+const INLINE_SAMPLES: usize = 2_000;
 /// Of a scope: its gauges and counters.
 const ROWS_OF_SCOPE: usize = 20;
 
@@ -94,8 +94,8 @@ impl Page {
     }
 
     /// What a scrape adds is written as fast as another thread could be woken for it.
-    pub fn is_quick(&self) -> bool {
-        self.changing < FEW_ROWS
+    pub fn render_inline(&self) -> bool {
+        self.changing < INLINE_SAMPLES
     }
 
     /// The whole page at `now`, in Unix seconds, in pieces.
@@ -129,11 +129,11 @@ impl Page {
             .ages(now)
             .filter(|ages| !ages.is_empty())
             .peekable();
-        let mut heading = Text::new(format, 0);
+        let mut metadata = Text::new(format, 0);
         if ages.peek().is_some() {
-            heading.heading(&AGE);
+            metadata.metadata(&AGE);
         }
-        std::iter::once(heading.into_string()).chain(ages)
+        std::iter::once(metadata.into_string()).chain(ages)
     }
 
     /// What stands behind them.
@@ -147,19 +147,25 @@ impl Page {
 }
 
 impl Rows {
-    fn join(format: Format, families: &[(Metric, Vec<&Part>)], deflater: &mut Deflater) -> Self {
-        let headings: Vec<Part> = families
+    fn join(
+        format: Format,
+        families: &[(Metric, Vec<&Fragment>)],
+        deflater: &mut Deflater,
+    ) -> Self {
+        let headings: Vec<Fragment> = families
             .iter()
             .map(|(metric, _)| {
                 let mut text = Text::new(format, 0);
-                text.heading(metric);
-                Part::new(text.into_string(), deflater)
+                text.metadata(metric);
+                Fragment::new(text.into_string(), deflater)
             })
             .collect();
-        let parts: Vec<&Part> = headings
+        let parts: Vec<&Fragment> = headings
             .iter()
             .zip(families)
-            .flat_map(|(heading, (_, parts))| std::iter::once(heading).chain(parts.iter().copied()))
+            .flat_map(|(metadata, (_, parts))| {
+                std::iter::once(metadata).chain(parts.iter().copied())
+            })
             .collect();
         let deflated: Vec<&Deflated> = parts.iter().map(|part| &part.deflated).collect();
         Self {

@@ -20,9 +20,9 @@ mod timeouts;
 mod tls;
 mod unix;
 
-use crate::rlimit::Descriptors;
+use crate::rlimit::OpenFiles;
 use crate::watchdog::{Ticket, Watchdog};
-use connections::{Connections, Place};
+use connections::{Connections, Slot};
 use frames::Watched;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
@@ -42,7 +42,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 use streams::{MOST_AT_ONCE, MOST_STREAMS};
-use timeouts::{Pace, Timed};
+use timeouts::{ConnectionTimeouts, Timed};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::unconstrained;
 use tokio::time::Instant;
@@ -88,7 +88,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: Descriptors::of_process().scrapers,
+            connections: OpenFiles::of_process().scrapers,
             // A head is one packet.
             head: Duration::from_secs(10),
             // Twice around the earth; nobody notices it at a stop.
@@ -204,38 +204,38 @@ async fn accept(listener: Listener, mut ticket: Ticket, server: Arc<Server<impl 
 }
 
 fn admit(socket: Socket, server: &Arc<Server<impl Handler>>) {
-    let place = server.connections.admit();
+    let slot = server.connections.admit();
     server
         .tasks
-        .spawn(connection(socket, place, Arc::clone(server)));
+        .spawn(connection(socket, slot, Arc::clone(server)));
 }
 
-async fn connection(socket: Socket, place: Place, server: Arc<Server<impl Handler>>) {
+async fn connection(socket: Socket, slot: Slot, server: Arc<Server<impl Handler>>) {
     let arrived = Instant::now() + server.limits.arrival;
     let stop = async {
         server.stop.cancelled().await;
         tokio::time::sleep_until(arrived).await;
     };
-    let place = Arc::new(place);
-    let pace = Pace::new(Arc::clone(&place), Arc::clone(&server.limits));
+    let slot = Arc::new(slot);
+    let timeouts = ConnectionTimeouts::new(Arc::clone(&slot), Arc::clone(&server.limits));
     // Who is behind a Unix socket is a proxy on this machine, which speaks TLS itself.
     let tls = server.handler.tls().filter(|_| !socket.is_unix());
     let peer = socket.peer().map(|peer| peer.ip());
-    let socket = Timed::new(socket, Arc::clone(&pace));
+    let socket = Timed::new(socket, Arc::clone(&timeouts));
     tokio::select! {
         biased;
         // Whatever a client does wrong ends its own connection and is nobody else's concern.
-        () = talk(socket, tls, Arc::clone(&pace), &server, peer, stop) => {}
+        () = talk(socket, tls, Arc::clone(&timeouts), &server, peer, stop) => {}
         // A client that keeps the connection busy must not use up what tokio lets a task do in one go: both would never be looked at.
-        () = unconstrained(pace.overdue()) => {}
-        () = unconstrained(place.evicted()) => {}
+        () = unconstrained(timeouts.timed_out()) => {}
+        () = unconstrained(slot.evicted()) => {}
     }
 }
 
 async fn talk(
     socket: Timed,
     tls: Option<Arc<ServerConfig>>,
-    pace: Arc<Pace>,
+    timeouts: Arc<ConnectionTimeouts>,
     server: &Server<impl Handler>,
     peer: Option<IpAddr>,
     stop: impl Future<Output = ()>,
@@ -243,7 +243,7 @@ async fn talk(
     let handler = &server.handler;
     let mut stop = pin!(stop);
     let Some(tls) = tls else {
-        return talk_http1(socket, pace, handler, peer, stop).await;
+        return talk_http1(socket, timeouts, handler, peer, stop).await;
     };
     let accepted = tokio::select! {
         accepted = tls::accept(socket, tls, &server.refusals) => accepted,
@@ -251,16 +251,16 @@ async fn talk(
     };
     match accepted {
         Some(stream) if tls::is_http2(&stream) => {
-            talk_http2(stream, pace, handler, peer, stop).await;
+            talk_http2(stream, timeouts, handler, peer, stop).await;
         }
-        Some(stream) => talk_http1(stream, pace, handler, peer, stop).await,
+        Some(stream) => talk_http1(stream, timeouts, handler, peer, stop).await,
         None => {}
     }
 }
 
 async fn talk_http1(
     io: impl AsyncRead + AsyncWrite + Unpin,
-    pace: Arc<Pace>,
+    timeouts: Arc<ConnectionTimeouts>,
     handler: &Arc<impl Handler>,
     peer: Option<IpAddr>,
     stop: impl Future<Output = ()>,
@@ -269,8 +269,8 @@ async fn talk_http1(
         let is_valid = has_valid_host(&request);
         // Behind a request that is not understood nothing is read either.
         let unread = !is_valid || !request.body().is_end_stream();
-        pace.request(unread);
-        let (handler, pace) = (Arc::clone(handler), Arc::clone(&pace));
+        timeouts.request(unread);
+        let (handler, timeouts) = (Arc::clone(handler), Arc::clone(&timeouts));
         async move {
             let mut response = if is_valid {
                 handler.handle(request, peer).await
@@ -281,19 +281,19 @@ async fn talk_http1(
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
-            Ok::<_, Infallible>(response.map(|content| pace.answer(content)))
+            Ok::<_, Infallible>(response.map(|content| timeouts.answer(content)))
         }
     });
     let connection = http1::Builder::new()
         // Some clients say that they have asked all, and wait for the answer.
         .half_close(true)
-        // `Pace` knows better.
+        // `ConnectionTimeouts` knows better.
         .header_read_timeout(None)
         .max_headers(MOST_HEADERS)
         .max_buf_size(MOST_HEAD_BYTES as usize)
         .serve_connection(TokioIo::new(io), service);
     let drain = |connection: Pin<&mut http1::Connection<_, _>>| connection.graceful_shutdown();
-    until_stopped(connection, drain, &pace, stop).await;
+    until_stopped(connection, drain, &timeouts, stop).await;
 }
 
 /// As RFC 9112 (section 3.2) asks of HTTP/1.1: exactly one, which may be empty. Go's servers take these characters.
@@ -320,16 +320,16 @@ fn bad_host() -> Response<Content> {
 
 async fn talk_http2(
     io: impl AsyncRead + AsyncWrite + Unpin,
-    pace: Arc<Pace>,
+    timeouts: Arc<ConnectionTimeouts>,
     handler: &Arc<impl Handler>,
     peer: Option<IpAddr>,
     stop: impl Future<Output = ()>,
 ) {
-    pace.speaks_http2();
+    timeouts.speaks_http2();
     let service = service_fn(|request: Request<Incoming>| {
-        pace.request(false);
+        timeouts.request(false);
         let is_head = request.method() == Method::HEAD;
-        let (handler, pace) = (Arc::clone(handler), Arc::clone(&pace));
+        let (handler, timeouts) = (Arc::clone(handler), Arc::clone(&timeouts));
         async move {
             let response = if request.headers().len() > MOST_HEADERS {
                 let mut response = Response::new(Content::default());
@@ -340,7 +340,7 @@ async fn talk_http2(
             };
             // The server of HTTP/1.1 leaves it out by itself.
             let sent = |content| if is_head { Content::default() } else { content };
-            Ok::<_, Infallible>(response.map(|content| pace.answer(sent(content))))
+            Ok::<_, Infallible>(response.map(|content| timeouts.answer(sent(content))))
         }
     });
     let ends = CancellationToken::new();
@@ -353,16 +353,19 @@ async fn talk_http2(
         .initial_connection_window_size(MOST_BODY_BYTES)
         .max_send_buf_size(timeouts::FRAME)
         .max_local_error_reset_streams(MOST_AT_ONCE)
-        .serve_connection(TokioIo::new(Watched::new(io, Arc::clone(&pace))), service);
+        .serve_connection(
+            TokioIo::new(Watched::new(io, Arc::clone(&timeouts))),
+            service,
+        );
     let drain = |connection: Pin<&mut http2::Connection<_, _, _>>| connection.graceful_shutdown();
-    until_stopped(connection, drain, &pace, stop).await;
+    until_stopped(connection, drain, &timeouts, stop).await;
 }
 
 /// To the end of the connection. At a stop the requests under way are answered, and no further ones.
 async fn until_stopped<C: Future>(
     connection: C,
     drain: impl Fn(Pin<&mut C>),
-    pace: &Pace,
+    timeouts: &ConnectionTimeouts,
     stop: impl Future<Output = ()>,
 ) {
     let mut connection = pin!(connection);
@@ -371,7 +374,7 @@ async fn until_stopped<C: Future>(
         _ = connection.as_mut() => return,
         () = unconstrained(stop) => {}
     }
-    let farewell = pace.farewell();
+    let farewell = timeouts.farewell();
     if farewell.is_some_and(|farewell| farewell.is_zero()) {
         return;
     }
@@ -379,7 +382,7 @@ async fn until_stopped<C: Future>(
     if let Some(farewell) = farewell {
         let ended = tokio::time::timeout(farewell, connection.as_mut()).await;
         // A request may have crossed with it.
-        if ended.is_ok() || !pace.is_answering() {
+        if ended.is_ok() || !timeouts.is_answering() {
             return;
         }
     }

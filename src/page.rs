@@ -9,8 +9,8 @@ use crate::inventory::{Entry, Problem, entries};
 use crate::snapshot::{Snapshot, Status};
 use crate::version;
 use askama::Template;
-use rows::{Row, ScopeRow, When};
-use view_query::{Asked, Chip, LONGEST_SEARCH};
+use rows::{Moment, Row, ScopeRow};
+use view_query::{Chip, LONGEST_SEARCH, ViewQuery};
 
 /// The style sheet, as it is served.
 pub const STYLE: &str = include_str!("page/page.css");
@@ -50,9 +50,9 @@ pub struct Written {
 struct Html<'a> {
     title: String,
     version: &'static str,
-    as_of: When,
+    as_of: Moment,
     telemetry: String,
-    asked: &'a Asked,
+    asked: &'a ViewQuery,
     longest_search: usize,
     refused: Option<Refused>,
     summary: String,
@@ -62,7 +62,7 @@ struct Html<'a> {
     failing: usize,
     named: Vec<ScopeRow<'a>>,
     old: usize,
-    oldest: Option<When>,
+    oldest: Option<Moment>,
     hidden_wrong: usize,
     chips: Vec<Chip>,
     states: Vec<Chip>,
@@ -121,7 +121,7 @@ impl View<'_> {
     /// # Errors
     /// If the template fails, which it has no reason to.
     pub fn write(&self, query: &str) -> Result<Written, askama::Error> {
-        let (asked, refused) = Asked::read(query, self.snapshot);
+        let (asked, refused) = ViewQuery::read(query, self.snapshot);
         let html = self.html(&asked, refused.clone()).render()?;
         Ok(Written {
             html,
@@ -129,7 +129,7 @@ impl View<'_> {
         })
     }
 
-    fn html<'a>(&'a self, asked: &'a Asked, refused: Option<Refused>) -> Html<'a> {
+    fn html<'a>(&'a self, asked: &'a ViewQuery, refused: Option<Refused>) -> Html<'a> {
         let (snapshot, now) = (self.snapshot, self.now);
         let all: Vec<(Part, Entry<'_>)> = entries(snapshot)
             .into_iter()
@@ -175,7 +175,7 @@ impl View<'_> {
         Html {
             title,
             version: version::VERSION,
-            as_of: When::at(now, now),
+            as_of: Moment::at(now, now),
             telemetry: format!(".{}", self.telemetry_path),
             asked,
             longest_search: LONGEST_SEARCH,
@@ -193,7 +193,7 @@ impl View<'_> {
             failing: failing.len(),
             named: failing.iter().take(MOST_NAMED).map(row).collect(),
             old,
-            oldest: oldest.map(|oldest| When::at(oldest, now)),
+            oldest: oldest.map(|oldest| Moment::at(oldest, now)),
             hidden_wrong: wrong - wrong_listed,
             chips,
             states,
@@ -227,7 +227,7 @@ impl View<'_> {
     }
 
     /// The places of the scopes that fit, those first that do not get everything.
-    fn scopes_listed(&self, asked: &Asked) -> Vec<usize> {
+    fn scopes_listed(&self, asked: &ViewQuery) -> Vec<usize> {
         let scopes = &self.snapshot.scopes;
         let mut places: Vec<usize> = (0..scopes.len())
             .filter(|place| {
@@ -249,7 +249,7 @@ impl View<'_> {
 }
 
 impl Pages {
-    fn of(parameter: &'static str, wanted: usize, total: usize, asked: &Asked) -> Self {
+    fn of(parameter: &'static str, wanted: usize, total: usize, asked: &ViewQuery) -> Self {
         let pages = total.div_ceil(ROWS).max(1);
         let page = wanted.clamp(1, pages);
         let link = |page: usize| asked.link(&[(parameter, Some(page.to_string()))]);

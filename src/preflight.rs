@@ -12,7 +12,7 @@ use crate::glue::{
     Deadline, Glue, GlueError, Listing, Operation, PageRequest, Reason, RequestContext, time_left,
 };
 use crate::iam;
-use check_result::{Finding, Grant, Grantee, Outcome, Subject};
+use check_result::{CheckResult, Grant, Grantee, Outcome, Subject};
 use clap::ValueEnum;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -58,7 +58,7 @@ pub async fn check(
             (place, check.findings)
         });
     }
-    let mut findings: Vec<Vec<Finding>> = (0..count).map(|_| Vec::new()).collect();
+    let mut findings: Vec<Vec<CheckResult>> = (0..count).map(|_| Vec::new()).collect();
     for (place, found) in under_way.join_all().await {
         findings[place] = found;
     }
@@ -126,7 +126,7 @@ struct Check {
     watch: Arc<Watch>,
     glue: Arc<dyn Glue>,
     patience: Arc<FixedDeadline>,
-    findings: Vec<Finding>,
+    findings: Vec<CheckResult>,
 }
 
 impl Check {
@@ -157,7 +157,7 @@ impl Check {
     }
 
     fn find(&mut self, subject: Subject, outcome: Outcome) {
-        self.findings.push(Finding {
+        self.findings.push(CheckResult {
             scope: self.watch.scope.clone(),
             region: self.watch.region.clone(),
             subject,
@@ -183,7 +183,7 @@ impl Check {
         self.find(Subject::Identity(whose), Outcome::of_identity(asked, None));
         if let Some(role) = &watch.credentials.role {
             let outcome = match caller.take() {
-                None => Outcome::NotAsked,
+                None => Outcome::Skipped,
                 Some(source) => {
                     let credentials = watch.credentials.clone();
                     let asked = identities.ask(credentials, &watch.region, limit).await;
@@ -211,7 +211,7 @@ impl Check {
             _ => &Query::All,
         };
         let answered = match caller {
-            None => Outcome::NotAsked,
+            None => Outcome::Skipped,
             Some(caller) => {
                 let grant = Grant::of_operation(operation, caller);
                 match ask(&*self.glue, &watch, &self.patience, first).await {
@@ -230,7 +230,7 @@ impl Check {
         let outcomes = if goes_on {
             self.ask_all(&named).await
         } else {
-            named.iter().map(|_| Outcome::NotAsked).collect()
+            named.iter().map(|_| Outcome::Skipped).collect()
         };
         for (query, outcome) in named.into_iter().zip(outcomes) {
             self.find(Subject::Query(query.clone()), outcome);
@@ -241,7 +241,7 @@ impl Check {
     async fn names(&mut self, caller: Option<&Grantee>) {
         let operation = Operation::DescribeIntegrations;
         let answered = match caller {
-            None => Outcome::NotAsked,
+            None => Outcome::Skipped,
             Some(caller) => {
                 let request = MetadataRequest {
                     tags: &BTreeSet::new(),

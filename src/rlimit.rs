@@ -14,7 +14,7 @@ const MOST_IDLE: usize = 64;
 
 /// How many descriptors there are for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Descriptors {
+pub struct OpenFiles {
     /// How many there are; none if there is no limit.
     pub limit: Option<usize>,
     /// Connections of those who scrape.
@@ -25,14 +25,14 @@ pub struct Descriptors {
     pub requests: usize,
 }
 
-impl Descriptors {
+impl OpenFiles {
     /// By the soft limit of the process as it is now.
     pub fn of_process() -> Self {
         let most = getrlimit(Resource::Nofile).current;
-        Self::of_limit(most.map(|most| usize::try_from(most).unwrap_or(usize::MAX)))
+        Self::for_limit(most.map(|most| usize::try_from(most).unwrap_or(usize::MAX)))
     }
 
-    fn of_limit(limit: Option<usize>) -> Self {
+    fn for_limit(limit: Option<usize>) -> Self {
         let most = limit.unwrap_or(usize::MAX);
         let scrapers = (most / 4).clamp(1, MOST_SCRAPERS);
         let aws = most.saturating_sub(scrapers + OWN);
@@ -49,7 +49,7 @@ impl Descriptors {
     /// The least power of two that is a limit with descriptors for so many requests.
     pub fn limit_for(requests: usize) -> usize {
         let mut limit: usize = 1_024;
-        while Self::of_limit(Some(limit)).requests < requests {
+        while Self::for_limit(Some(limit)).requests < requests {
             let Some(double) = limit.checked_mul(2) else {
                 return usize::MAX;
             };
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn what_is_handed_out_is_there() {
         for limit in [0, 1, 16, 64, 256, 1_024, 4_096, 65_536, 1 << 20, 1 << 40] {
-            let shares = Descriptors::of_limit(Some(limit));
+            let shares = OpenFiles::for_limit(Some(limit));
             let taken = shares.scrapers + OWN + shares.idle * ENDPOINTS + shares.requests * 2;
             // One of each there must be, whether it can be had or not.
             assert!(taken <= limit || limit < 256, "{limit}: {shares:?}");
@@ -88,17 +88,17 @@ mod tests {
 
     #[test]
     fn three_hundred_pairs_do_with_what_every_process_has() {
-        assert!(Descriptors::of_limit(Some(1_024)).requests >= 300);
-        assert_eq!(Descriptors::limit_for(300), 1_024);
+        assert!(OpenFiles::for_limit(Some(1_024)).requests >= 300);
+        assert_eq!(OpenFiles::limit_for(300), 1_024);
     }
 
     #[test]
     fn the_limit_that_is_asked_for_is_enough_and_half_of_it_is_not() {
         for requests in [1, 400, 6_000, 17_000, 100_000] {
-            let limit = Descriptors::limit_for(requests);
-            assert!(Descriptors::of_limit(Some(limit)).requests >= requests);
-            assert!(limit == 1_024 || Descriptors::of_limit(Some(limit / 2)).requests < requests);
+            let limit = OpenFiles::limit_for(requests);
+            assert!(OpenFiles::for_limit(Some(limit)).requests >= requests);
+            assert!(limit == 1_024 || OpenFiles::for_limit(Some(limit / 2)).requests < requests);
         }
-        assert!(Descriptors::of_limit(None).requests > 1 << 40);
+        assert!(OpenFiles::for_limit(None).requests > 1 << 40);
     }
 }

@@ -34,10 +34,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use account::{DEFAULT_ACCOUNT, Rules, World};
-pub use fault::{Fault, FaultKind, On};
+pub use account::{Account, DEFAULT_ACCOUNT, Rules};
+pub use fault::{Fault, FaultKind, RequestMatcher};
 pub use integration::{SimulatedConfig, SimulatedError, SimulatedIntegration};
-pub use script::{CYCLE, Scene, scene};
+pub use script::{CYCLE, Script, script_of};
 
 /// How many requests are remembered.
 const MAX_RECORDED: usize = 10_000;
@@ -89,7 +89,7 @@ impl RecordedRequest {
 }
 
 struct State {
-    world: World,
+    account: Account,
     faults: Vec<Fault>,
     markers: api::Markers,
     requests: VecDeque<RecordedRequest>,
@@ -124,7 +124,7 @@ impl Handle {
     /// Creates or replaces an integration. It no longer follows the story, nor does any that is
     /// changed below.
     pub fn put(&self, integration: SimulatedIntegration) {
-        self.state().world.put(integration);
+        self.state().account.put(integration);
     }
 
     /// Creates or replaces several.
@@ -132,26 +132,26 @@ impl Handle {
         let mut state = self.state();
         integrations
             .into_iter()
-            .for_each(|integration| state.world.put(integration));
+            .for_each(|integration| state.account.put(integration));
     }
 
     /// Leaves nothing but these, and ends the story.
     pub fn replace_all(&self, integrations: Vec<SimulatedIntegration>) {
         let mut state = self.state();
-        state.world.clear();
+        state.account.clear();
         integrations
             .into_iter()
-            .for_each(|integration| state.world.put(integration));
+            .for_each(|integration| state.account.put(integration));
     }
 
     /// `false` if there is none with this ARN; so it is with `change` and `set_status`.
     pub fn remove(&self, arn: &str) -> bool {
-        self.state().world.remove(arn)
+        self.state().account.remove(arn)
     }
 
     /// Changes one integration in place. Its ARN must stay.
     pub fn change(&self, arn: &str, change: impl FnOnce(&mut SimulatedIntegration)) -> bool {
-        self.state().world.change(arn, change)
+        self.state().account.change(arn, change)
     }
 
     pub fn set_status(&self, arn: &str, status: &str) -> bool {
@@ -159,12 +159,12 @@ impl Handle {
     }
 
     pub fn set_rules(&self, rules: Rules) {
-        self.state().world.rules = rules;
+        self.state().account.rules = rules;
     }
 
     /// All integrations of all accounts as they are now, by ARN.
     pub fn integrations(&self) -> Vec<SimulatedIntegration> {
-        self.state().world.all().cloned().collect()
+        self.state().account.all().cloned().collect()
     }
 
     /// Adds a fault after those that there are: the first that hits a request is the one that it
@@ -192,7 +192,7 @@ impl Handle {
     fn state(&self) -> MutexGuard<'_, State> {
         // The world is plain data: what a panicked test thread left in it can still be read.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.world.tell();
+        state.account.advance();
         state
     }
 
@@ -218,11 +218,11 @@ pub struct Simulator {
 
 impl Simulator {
     /// Port 0 takes a free one.
-    pub async fn bind(addr: SocketAddr, world: World) -> io::Result<Self> {
+    pub async fn bind(addr: SocketAddr, account: Account) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         let local_addr = listener.local_addr()?;
         let state = State {
-            world,
+            account,
             faults: Vec::new(),
             markers: api::Markers::default(),
             requests: VecDeque::new(),

@@ -2,7 +2,7 @@
 
 use crate::config::{RegionName, ScopeName};
 use crate::exposition::counters::Counters;
-use crate::exposition::text_format::{Kind, Metric, Samples, Text, count, label};
+use crate::exposition::text_format::{Metric, MetricType, Samples, Text, count, label};
 use crate::glue::{Observer, Operation, Reason};
 use crate::shard::Shard;
 use crate::stderr;
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 const fn metric(
     name: &'static str,
-    kind: Kind,
+    kind: MetricType,
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Metric {
@@ -31,91 +31,91 @@ const fn metric(
 
 const API_REQUEST_DURATION: Metric = metric(
     "glue_integration_exporter_api_request_duration_seconds",
-    Kind::Histogram,
+    MetricType::Histogram,
     &["operation"],
     "How long an HTTP attempt of an AWS Glue operation took, whatever came of it.",
 );
 const API_REQUEST_FAILURES: Metric = metric(
     "glue_integration_exporter_api_request_failures_total",
-    Kind::Counter,
+    MetricType::Counter,
     &["operation", "reason"],
     "HTTP attempts of an AWS Glue operation that failed. That a configured integration does not exist is an answer, not a failure.",
 );
 const API_REQUEST_WAIT: Metric = metric(
     "glue_integration_exporter_api_request_wait_seconds",
-    Kind::Histogram,
+    MetricType::Histogram,
     &["operation"],
     "How long an HTTP attempt of an AWS Glue operation waited for its turn under polling.requests_per_second.",
 );
 const API_REQUESTS: Metric = metric(
     "glue_integration_exporter_api_requests_total",
-    Kind::Counter,
+    MetricType::Counter,
     &["operation"],
     "HTTP attempts of an AWS Glue operation.",
 );
 const BUILD_INFO: Metric = metric(
     "glue_integration_exporter_build_info",
-    Kind::Gauge,
+    MetricType::Gauge,
     &["version", "revision", "rust_version"],
     "The version of the exporter, the commit and the compiler that it was built with; always 1.",
 );
 const RELOAD_TIME: Metric = metric(
     "glue_integration_exporter_config_last_reload_success_timestamp_seconds",
-    Kind::Gauge,
+    MetricType::Gauge,
     &[],
     "When the configuration was last loaded with success, in Unix time.",
 );
 const RELOAD_OK: Metric = metric(
     "glue_integration_exporter_config_last_reload_successful",
-    Kind::Gauge,
+    MetricType::Gauge,
     &[],
     "Whether the last attempt to load the configuration was successful (1) or not (0).",
 );
 const HTTP_REQUESTS: Metric = metric(
     "glue_integration_exporter_http_requests_total",
-    Kind::Counter,
+    MetricType::Counter,
     &["path", "code"],
     "HTTP requests that the exporter answered, by path (other for the unknown ones) and status code.",
 );
 const LOG_LINES_DROPPED: Metric = metric(
     "glue_integration_exporter_log_lines_dropped_total",
-    Kind::Counter,
+    MetricType::Counter,
     &[],
     "Log lines that were lost because stderr was not read or could not be written.",
 );
 const POLL_FAILURES: Metric = metric(
     "glue_integration_exporter_poll_failures_total",
-    Kind::Counter,
+    MetricType::Counter,
     &["scope", "aws_region", "reason"],
     "Polls of the scope that did not get everything, once for each different reason among their failures.",
 );
 const POLLS_SKIPPED: Metric = metric(
     "glue_integration_exporter_polls_skipped_total",
-    Kind::Counter,
+    MetricType::Counter,
     &["scope", "aws_region"],
     "Polls of the scope that were due and not made: the one before had not ended, or the scope waits longer because AWS throttles it.",
 );
 const POLLS: Metric = metric(
     "glue_integration_exporter_polls_total",
-    Kind::Counter,
+    MetricType::Counter,
     &["scope", "aws_region"],
     "Polls of the scope that have ended, well or badly.",
 );
 const SHARD_INFO: Metric = metric(
     "glue_integration_exporter_shard_info",
-    Kind::Gauge,
+    MetricType::Gauge,
     &["shard_index", "shard_total"],
     "Which shard this exporter is, counted from 0, and of how many; always 1.",
 );
 const SHARDS: Metric = metric(
     "glue_integration_exporter_shards",
-    Kind::Gauge,
+    MetricType::Gauge,
     &[],
     "Among how many shards the configuration is shared out, as this exporter was told; 1 if it watches everything.",
 );
 const UNKNOWN_STATUSES: Metric = metric(
     "glue_integration_exporter_unknown_statuses_total",
-    Kind::Counter,
+    MetricType::Counter,
     &[],
     "Sights of an integration with a status that the exporter does not know, or with none; each one in each poll counts.",
 );

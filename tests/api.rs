@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use support::account::{Account, Behaviour, Bench, arn, integration, watches};
+use support::account::{Behaviour, Bench, FakeAccount, arn, integration, watches};
 use tokio::time::{Instant, advance};
 
 const SECRET: &str = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:must-not-leak";
@@ -167,14 +167,14 @@ fn tag_labels() -> Vec<TagLabel> {
 }
 
 /// Two scopes: one that sees everything there can be, and one that fails.
-async fn full() -> (Bench, Arc<Account>) {
+async fn full() -> (Bench, Arc<FakeAccount>) {
     let yaml = format!(
         "scopes: [{{name: lake, regions: [eu-west-1], describe: true, stale_after: 1d, target_arns: ['{}'], integration_arns: ['{}']}}, {{name: sea, regions: [eu-west-1], describe: true}}]",
         integration("", Status::Active).target_arn,
         arn(9)
     );
     let watches = watches(&yaml);
-    let account = Account::new();
+    let account = FakeAccount::new();
     account.insert(Integration {
         errors: vec![
             IntegrationError {
@@ -497,7 +497,7 @@ async fn what_is_missing_is_as_old_as_the_answer_of_aws() {
         arn(9)
     );
     let watches = watches(&yaml);
-    let account = Account::new();
+    let account = FakeAccount::new();
     let bench = Bench::new(&watches);
     let mut poller = bench.poller(&watches[0], &account);
     poller.poll().await;
@@ -534,7 +534,7 @@ fn pages(bench: &Bench, path: &str, limit: usize) -> Vec<Value> {
 #[tokio::test(start_paused = true)]
 async fn the_longest_arn_that_is_shown_can_be_given_as_after() {
     let watches = watches("scopes: [{name: lake, regions: [eu-west-1]}]");
-    let account = Account::new();
+    let account = FakeAccount::new();
     let all: Vec<String> = (0..3)
         .map(|number| format!("{}{number}", "a".repeat(MAX_ARN_BYTES - 1)))
         .collect();
@@ -551,7 +551,7 @@ async fn the_longest_arn_that_is_shown_can_be_given_as_after() {
 
 #[tokio::test(start_paused = true)]
 async fn long_lists_come_in_parts_that_are_bounded() {
-    let account = Account::new();
+    let account = FakeAccount::new();
     let message = "m".repeat(2048);
     let long = IntegrationError {
         code: None,

@@ -14,7 +14,7 @@ use glue_integration_exporter::glue::aws::Sdk;
 use glue_integration_exporter::glue::rate_limit::RateLimiter;
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::publisher::Publisher;
-use glue_integration_exporter::simulator::{Fault, FaultKind, On, Simulator, World};
+use glue_integration_exporter::simulator::{Account, Fault, FaultKind, RequestMatcher, Simulator};
 use glue_integration_exporter::telemetry::Telemetry;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -138,7 +138,7 @@ async fn poll(
     timeout: Duration,
     fault: Option<Fault>,
 ) -> (Page, usize) {
-    let simulator = Simulator::bind("127.0.0.1:0".parse().unwrap(), World::of(Vec::new()))
+    let simulator = Simulator::bind("127.0.0.1:0".parse().unwrap(), Account::of(Vec::new()))
         .await
         .unwrap();
     let (address, handle) = (simulator.local_addr(), simulator.handle());
@@ -221,7 +221,7 @@ async fn a_poll_that_ends_for_lack_of_budget_is_throttled() {
 #[tokio::test]
 async fn requests_that_are_tried_again_wait_again() {
     let fault = Fault::new(
-        On::any(),
+        RequestMatcher::any(),
         FaultKind::error("InternalServiceException", "try again"),
     );
     let arns: Vec<String> = (0..4).map(arn).collect();

@@ -12,7 +12,7 @@ mod support;
 use glue_integration_exporter::exposition::Page;
 use glue_integration_exporter::exposition::table;
 use glue_integration_exporter::exposition::text_format::Format;
-use glue_integration_exporter::exposition::text_format::{Kind, Samples};
+use glue_integration_exporter::exposition::text_format::{MetricType, Samples};
 use glue_integration_exporter::snapshot::{
     Diagnostics, IntegrationError, MetadataLabels, PolledScope, Presence, ScopeState, Shown,
     Snapshot, Status,
@@ -260,7 +260,7 @@ fn the_metrics_keep_to_the_conventions() {
         );
         assert_eq!(
             name.ends_with("_total"),
-            metric.kind == Kind::Counter,
+            metric.kind == MetricType::Counter,
             "{name}"
         );
         assert!(
@@ -291,7 +291,7 @@ fn the_metrics_keep_to_the_conventions() {
 #[test]
 fn every_series_of_the_page_is_in_the_table_with_its_labels() {
     let page = Read::read(&scrape(&example(), START));
-    let rows: BTreeMap<&str, (Kind, BTreeSet<&str>)> = table::metrics()
+    let rows: BTreeMap<&str, (MetricType, BTreeSet<&str>)> = table::metrics()
         .into_iter()
         .map(|(metric, mut labels)| {
             if metric.tagged {

@@ -25,7 +25,8 @@ use glue_integration_exporter::glue::{Glue, Observer};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::publisher::Publisher;
 use glue_integration_exporter::simulator::{
-    Fault, FaultKind, Handle, On, SimulatedError, SimulatedIntegration, Simulator, World,
+    Account, Fault, FaultKind, Handle, RequestMatcher, SimulatedError, SimulatedIntegration,
+    Simulator,
 };
 use glue_integration_exporter::telemetry::Telemetry;
 use serde_json::{Value, json};
@@ -540,9 +541,9 @@ fn error(code: &str) -> FaultKind {
 
 fn row(name: &str, watching: Watching, what: FaultKind) -> Row {
     let on = match watching {
-        Watching::All => On::region(EU),
-        Watching::Target => On::target(TARGET),
-        Watching::Named => On::integration(ARNS[0]),
+        Watching::All => RequestMatcher::region(EU),
+        Watching::Target => RequestMatcher::target(TARGET),
+        Watching::Named => RequestMatcher::integration(ARNS[0]),
     };
     Row {
         name: format!("{name} ({watching:?})"),
@@ -690,7 +691,7 @@ async fn play(row: Row) -> Vec<String> {
     check.during(&row, &before, &during, bench.now());
 
     if row.closed {
-        let world = World::of(integrations("SYNCING"));
+        let world = Account::of(integrations("SYNCING"));
         hit_at = Serving::start(world, hit_at.addr).await;
     }
     hit_at.handle.clear_faults();
@@ -875,7 +876,7 @@ fn failure(scope: &str, reason: &str) -> (String, String, String) {
 
 #[tokio::test]
 async fn five_thousand_integrations_on_fifty_pages() {
-    let serving = Serving::start(World::generated(5_000), free()).await;
+    let serving = Serving::start(Account::generated(5_000), free()).await;
     let mut bench = Bench::new(&[watch("hit", EU, "")]);
     let mut hit = bench.poller("hit", serving.addr);
     let before = bench.round(&mut [&mut hit]).await;
@@ -956,7 +957,7 @@ async fn a_scope_that_hangs_delays_no_other() {
     serving.handle.put_all(integrations("SYNCING"));
     serving
         .handle
-        .push_fault(Fault::new(On::region(EU), FaultKind::Hang));
+        .push_fault(Fault::new(RequestMatcher::region(EU), FaultKind::Hang));
     let during = tokio::select! {
         _ = hit.poll() => panic!("the poll that hangs ended first"),
         during = async { bench.round(&mut [&mut well]).await } => during,
@@ -997,7 +998,7 @@ async fn slow_answers_within_timeout_succeed() {
     let mut polls = JoinSet::new();
     for (name, integrations, by_arn, page_size, concurrency, delay, requests) in cases {
         polls.spawn(async move {
-            let serving = Serving::start(World::generated(integrations), free()).await;
+            let serving = Serving::start(Account::generated(integrations), free()).await;
             let arns: Vec<String> = serving
                 .handle
                 .integrations()
@@ -1013,9 +1014,10 @@ async fn slow_answers_within_timeout_succeed() {
             slow.timeout = seconds(3.0);
             slow.page_size = page_size;
             slow.concurrency = concurrency;
-            serving
-                .handle
-                .push_fault(Fault::new(On::any(), FaultKind::Delay(seconds(delay))));
+            serving.handle.push_fault(Fault::new(
+                RequestMatcher::any(),
+                FaultKind::Delay(seconds(delay)),
+            ));
             let mut bench = Bench::new(&[slow]);
             let mut hit = bench.poller("hit", serving.addr);
             let page = bench.round(&mut [&mut hit]).await;
@@ -1039,7 +1041,7 @@ async fn hanging_request_is_retried_after_others() {
     let mut named = watch("hit", EU, &format!("integration_arns: {ARNS:?}"));
     named.timeout = Duration::from_secs(3);
     named.concurrency = 1;
-    let hang = Fault::new(On::any(), FaultKind::Hang).times(1);
+    let hang = Fault::new(RequestMatcher::any(), FaultKind::Hang).times(1);
     serving.handle.push_fault(hang);
     let mut bench = Bench::new(&[named]);
     let mut hit = bench.poller("hit", serving.addr);
@@ -1051,7 +1053,7 @@ async fn hanging_request_is_retried_after_others() {
 /// Each of many requests has another limit of time: that is no reason for another connection, with memory of its own.
 #[tokio::test]
 async fn requests_share_a_connection_whatever_time_they_have() {
-    let serving = Serving::start(World::generated(40), free()).await;
+    let serving = Serving::start(Account::generated(40), free()).await;
     let arns: Vec<String> = serving
         .handle
         .integrations()
@@ -1139,9 +1141,10 @@ async fn gone_from_a_scope_that_had_seen_it_it_is_shown_nowhere() {
         !page.of(ARNS[0]).is_empty(),
         "a scope that never saw it does not say that it is gone"
     );
-    serving
-        .handle
-        .push_fault(Fault::new(On::region(EU), error("AccessDeniedException")));
+    serving.handle.push_fault(Fault::new(
+        RequestMatcher::region(EU),
+        error("AccessDeniedException"),
+    ));
     let page = bench.round(&mut [&mut discovery]).await;
     assert!(!page.of(ARNS[0]).is_empty(), "nor does a failure");
     serving.handle.clear_faults();
@@ -1268,7 +1271,7 @@ struct Serving {
 }
 
 impl Serving {
-    async fn start(world: World, addr: SocketAddr) -> Self {
+    async fn start(world: Account, addr: SocketAddr) -> Self {
         let simulator = Simulator::bind(addr, world).await.unwrap();
         Self {
             addr: simulator.local_addr(),
@@ -1327,8 +1330,8 @@ fn free() -> SocketAddr {
 }
 
 /// Four integrations without errors: three in one region, one in another.
-fn world() -> World {
-    World::of(integrations("ACTIVE"))
+fn world() -> Account {
+    Account::of(integrations("ACTIVE"))
 }
 
 /// All with this status, and with an error unless it is ACTIVE.

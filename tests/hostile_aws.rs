@@ -26,7 +26,8 @@ use glue_integration_exporter::glue::{
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::publisher::Publisher;
 use glue_integration_exporter::simulator::{
-    Fault, FaultKind, Handle, On, Rules, SimulatedError, SimulatedIntegration, Simulator, World,
+    Account, Fault, FaultKind, Handle, RequestMatcher, Rules, SimulatedError, SimulatedIntegration,
+    Simulator,
 };
 use glue_integration_exporter::snapshot::{
     Integration, IntegrationError, SourceProperties, Status,
@@ -228,7 +229,7 @@ async fn each_hostile_answer_has_its_result_and_harms_nothing_else() {
 }
 
 async fn play(row: Row) {
-    let (addr, sim) = serve(World::of(integrations("ACTIVE"))).await;
+    let (addr, sim) = serve(Account::of(integrations("ACTIVE"))).await;
     let mut watch = watch(EU);
     watch.timeout = row.timeout;
     watch.page_size = row.page_size;
@@ -237,7 +238,7 @@ async fn play(row: Row) {
     before.scopes(row.name, true, false);
 
     sim.put_all(integrations("FAILED"));
-    let mut on = On::region(EU);
+    let mut on = RequestMatcher::region(EU);
     on.page = row.on_page;
     sim.push_fault(Fault::new(on, row.answer));
     let during = bench.round().await;
@@ -270,7 +271,7 @@ async fn play(row: Row) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_thousand_integrations_in_one_scope() {
-    let mut world = World::generated(100_000).with_rules(Rules {
+    let mut world = Account::generated(100_000).with_rules(Rules {
         max_page_size: 10_000,
         ..Rules::default()
     });
@@ -294,15 +295,15 @@ async fn a_hundred_thousand_integrations_in_one_scope() {
 /// A page may be asked for after what stood on the one before has gone: it is shown until the next poll, which does not find it.
 #[tokio::test]
 async fn integrations_that_vanish_between_pages() {
-    let (addr, sim) = serve(World::of(integrations("ACTIVE"))).await;
+    let (addr, sim) = serve(Account::of(integrations("ACTIVE"))).await;
     let mut watch = watch(EU);
     watch.page_size = Some(1);
     let mut bench = Bench::new(&addr, watch);
     bench.round().await;
     let slow = FaultKind::Delay(Duration::from_millis(300));
-    let second = On {
+    let second = RequestMatcher {
         page: Some(2),
-        ..On::region(EU)
+        ..RequestMatcher::region(EU)
     };
     sim.push_fault(Fault::new(second, slow));
     let vanish = async {
@@ -330,7 +331,7 @@ async fn integrations_that_vanish_between_pages() {
 
 #[tokio::test]
 async fn a_clock_that_jumps() {
-    let (addr, sim) = serve(World::of(integrations("ACTIVE"))).await;
+    let (addr, sim) = serve(Account::of(integrations("ACTIVE"))).await;
     let mut bench = Bench::new(&addr, watch(EU));
     let since = "status_since_timestamp_seconds";
     let a = arn(EU, "a");
@@ -347,7 +348,7 @@ async fn a_clock_that_jumps() {
         );
         assert_eq!(page.of(&a, AGE), Some(age));
         sim.push_fault(Fault::new(
-            On::region(EU),
+            RequestMatcher::region(EU),
             FaultKind::error("AccessDeniedException", ""),
         ));
         let failed = bench.round().await;
@@ -591,7 +592,7 @@ fn watch(region: &str) -> Watch {
     config.watches(|_| Err(None)).unwrap().remove(0)
 }
 
-async fn serve(world: World) -> (String, Handle) {
+async fn serve(world: Account) -> (String, Handle) {
     let simulator = Simulator::bind(([127, 0, 0, 1], 0).into(), world)
         .await
         .unwrap();

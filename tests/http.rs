@@ -22,7 +22,7 @@ use std::net::{Shutdown, TcpStream};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
-use support::account::{Account, Bench, arn, watches};
+use support::account::{Bench, FakeAccount, arn, watches};
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 use tracing::field::{Field, Visit};
@@ -116,7 +116,7 @@ impl Server {
 
     /// A poll brings those with these numbers.
     fn poll_numbers(&self, numbers: Range<usize>) {
-        let account = Account::new();
+        let account = FakeAccount::new();
         for number in numbers {
             account.put(&arn(number), Status::Active);
         }

@@ -15,7 +15,7 @@ use glue_integration_exporter::glue::aws::{AwsGlue, Sdk};
 use glue_integration_exporter::glue::rate_limit::RateLimiter;
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::simulator::{
-    Fault, FaultKind, Handle, On, Rules, SimulatedIntegration, Simulator, World,
+    Account, Fault, FaultKind, Handle, RequestMatcher, Rules, SimulatedIntegration, Simulator,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -35,8 +35,8 @@ fn integration(arn: &str, status: &str) -> SimulatedIntegration {
 }
 
 /// So many integrations of an account, all with this status.
-fn account(integrations: usize, status: &str) -> World {
-    World::of(
+fn account(integrations: usize, status: &str) -> Account {
+    Account::of(
         (0..integrations)
             .map(|n| integration(&arn(n), status))
             .collect(),
@@ -63,7 +63,7 @@ struct Exporter {
 }
 
 impl Exporter {
-    async fn start(world: World, watch: &Watch) -> Self {
+    async fn start(world: Account, watch: &Watch) -> Self {
         let simulator = Simulator::bind("127.0.0.1:0".parse().unwrap(), world)
             .await
             .unwrap();
@@ -184,7 +184,7 @@ async fn what_a_complete_listing_lacks_is_not_absent_by_that() {
     let since = page.value(SINCE, &[("integration_arn", &arn(1))]);
     // As if a call without an ARN did not list everything.
     let others = [0, 2].map(|n| integration(&arn(n), "FAILED").inbound_json());
-    let lacking = || Fault::new(On::page(1), listing(&others)).times(1);
+    let lacking = || Fault::new(RequestMatcher::page(1), listing(&others)).times(1);
     exporter.simulated.push_fault(lacking());
     let (page, asked) = exporter.poll().await;
     assert_eq!(asked, ["page 1", &arn(1)]);
@@ -198,7 +198,7 @@ async fn what_a_complete_listing_lacks_is_not_absent_by_that() {
     // Its own request fails: that is its failure alone, and it is shown as it was.
     exporter.simulated.push_fault(lacking());
     let denied = FaultKind::error("AccessDeniedException", "no");
-    let fault = Fault::new(On::integration(&arn(1)), denied);
+    let fault = Fault::new(RequestMatcher::integration(&arn(1)), denied);
     exporter.simulated.push_fault(fault);
     let (page, asked) = exporter.poll().await;
     assert_eq!(asked, ["page 1", &arn(1)]);
@@ -212,7 +212,7 @@ async fn what_a_complete_listing_lacks_is_not_absent_by_that() {
 async fn an_account_whose_listing_is_empty_is_asked_for_each() {
     let arns = first(5);
     let mut exporter = Exporter::start(account(5, "ACTIVE"), &scope("list", &arns)).await;
-    let fault = Fault::new(On::page(1), FaultKind::raw(200, "{}")).times(1);
+    let fault = Fault::new(RequestMatcher::page(1), FaultKind::raw(200, "{}")).times(1);
     exporter.simulated.push_fault(fault);
     let (page, mut asked) = exporter.poll().await;
     assert_eq!(asked.remove(0), "page 1");
@@ -243,7 +243,7 @@ async fn what_is_not_configured_is_ignored() {
 #[tokio::test]
 async fn both_spellings_and_the_later_page_are_right() {
     let slash = |n| arn(n).replace(":integration:", ":integration/");
-    let world = World::of(vec![
+    let world = Account::of(vec![
         integration(&arn(0), "ACTIVE"),
         integration(&slash(1), "SYNCING"),
     ]);
@@ -269,7 +269,7 @@ async fn both_spellings_and_the_later_page_are_right() {
     let again = listing(&again.map(|integration| integration.inbound_json()));
     exporter
         .simulated
-        .push_fault(Fault::new(On::page(2), again));
+        .push_fault(Fault::new(RequestMatcher::page(2), again));
     let (page, _) = exporter.poll().await;
     assert_eq!(page.status(&arn(0)).as_deref(), Some("FAILED"));
     assert_eq!(page.status(&slash(1)).as_deref(), Some("ACTIVE"));
@@ -284,7 +284,7 @@ async fn what_an_incomplete_listing_brings_is_shown_and_the_rest_fails_with_it()
     nameless.as_object_mut().unwrap().remove("IntegrationArn");
     let found = [0, 1].map(|n| integration(&arn(n), "FAILED").inbound_json());
     let items = [&found[..], &[nameless.clone()]].concat();
-    let fault = Fault::new(On::page(1), listing(&items)).times(1);
+    let fault = Fault::new(RequestMatcher::page(1), listing(&items)).times(1);
     exporter.simulated.push_fault(fault);
     let (page, asked) = exporter.poll().await;
     assert_eq!(asked, ["page 1"]);
@@ -302,7 +302,7 @@ async fn what_an_incomplete_listing_brings_is_shown_and_the_rest_fails_with_it()
         .collect();
     exporter
         .simulated
-        .push_fault(Fault::new(On::page(1), listing(&items)));
+        .push_fault(Fault::new(RequestMatcher::page(1), listing(&items)));
     let (page, asked) = exporter.poll().await;
     assert_eq!(asked, ["page 1"]);
     assert_eq!(page.status(&arn(2)).as_deref(), Some("ACTIVE"));
@@ -322,7 +322,7 @@ async fn a_listing_that_fails_halfway_keeps_what_it_did_not_reach() {
         ("AccessDeniedException", "access_denied", 1),
         ("ThrottlingException", "throttled", 3),
     ] {
-        let fault = Fault::new(On::page(2), FaultKind::error(code, "no"));
+        let fault = Fault::new(RequestMatcher::page(2), FaultKind::error(code, "no"));
         exporter.simulated.push_fault(fault);
         let (page, asked) = exporter.poll().await;
         assert_eq!(asked[0], "page 1");
@@ -356,7 +356,7 @@ async fn targets_are_asked_for_beside_the_listing() {
     let denied = FaultKind::error("AccessDeniedException", "no");
     exporter
         .simulated
-        .push_fault(Fault::new(On::target(TARGET), denied.clone()));
+        .push_fault(Fault::new(RequestMatcher::target(TARGET), denied.clone()));
     let (page, mut asked) = exporter.poll().await;
     asked.sort_unstable();
     assert_eq!(asked, [TARGET, "page 1"]);
@@ -381,7 +381,9 @@ async fn a_reload_that_changes_the_lookup_loses_nothing() {
     for lookup in ["list", "each"] {
         // While nothing can be asked, what was had before is shown on.
         let broken = FaultKind::error("AccessDeniedException", "no");
-        exporter.simulated.push_fault(Fault::new(On::any(), broken));
+        exporter
+            .simulated
+            .push_fault(Fault::new(RequestMatcher::any(), broken));
         exporter.reload(&scope(lookup, &arns));
         assert_eq!(said(&exporter.bench.page()), said(&first_page));
         let (page, _) = exporter.poll().await;

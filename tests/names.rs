@@ -24,7 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use support::account::{Account, Behaviour, Bench, arn, watches};
+use support::account::{Behaviour, Bench, FakeAccount, arn, watches};
 use support::lines::Lines;
 use support::page::Page;
 use tokio::time::{Instant, sleep};
@@ -49,13 +49,13 @@ fn tag_labels(list: &str) -> Vec<TagLabel> {
 }
 
 /// One scope whose account has two integrations that it created.
-fn lake(yaml: &str) -> (Bench, Vec<Watch>, Arc<Account>) {
+fn lake(yaml: &str) -> (Bench, Vec<Watch>, Arc<FakeAccount>) {
     let watches = watches(yaml);
     let bench = Bench::new(&watches);
     bench
         .publisher
         .label_tags(&tag_labels("[{tag: team}, {tag: Cost-Center}]"));
-    let account = Account::new();
+    let account = FakeAccount::new();
     for (n, name, team) in [(1, "orders", "lake"), (2, "customers", "crm")] {
         account.put(&arn(n), Status::Active);
         account.describe(&arn(n), name, &[("team", team), ("private", "secret")]);
@@ -78,7 +78,7 @@ fn gauge(page: &Page, name: &str) -> Option<f64> {
 }
 
 /// When names were asked for, in seconds since then.
-fn asked(account: &Account, since: Instant) -> Vec<u64> {
+fn asked(account: &FakeAccount, since: Instant) -> Vec<u64> {
     let asked = account.asked().into_iter();
     asked
         .filter(|(_, what)| what == "names")

@@ -16,7 +16,7 @@ use glue_integration_exporter::snapshot::{
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
-use support::account::{Account, Behaviour, Bench, START, arn, integration, watches};
+use support::account::{Behaviour, Bench, FakeAccount, START, arn, integration, watches};
 use tokio::time::{Instant, advance};
 
 const ONE: &str = "scopes: [{name: lake, regions: [eu-west-1], stale_after: 1d}]";
@@ -101,8 +101,8 @@ fn error(code: &str, message: &str) -> IntegrationError {
 }
 
 /// One scope that has polled an account once.
-async fn polled(yaml: &str, integrations: Vec<Integration>) -> (Bench, Arc<Account>) {
-    let account = Account::new();
+async fn polled(yaml: &str, integrations: Vec<Integration>) -> (Bench, Arc<FakeAccount>) {
+    let account = FakeAccount::new();
     for integration in integrations {
         account.insert(integration);
     }
@@ -209,7 +209,7 @@ async fn what_is_missing_keeps_its_name_and_what_it_was_over_a_restart_too() {
         arn(1)
     );
     let watches = watches(&yaml);
-    let account = Account::new();
+    let account = FakeAccount::new();
     account.put(&arn(1), Status::Active);
     account.describe(&arn(1), "orders", &[]);
     let bench = Bench::new(&watches);
@@ -271,7 +271,7 @@ impl PartOf for str {
 async fn nobody_takes_old_data_for_new() {
     let yaml = "scopes: [{name: lake, regions: [eu-west-1]}, {name: sea, regions: [eu-west-1]}]";
     let watches = watches(yaml);
-    let account = Account::new();
+    let account = FakeAccount::new();
     let bench = Bench::new(&watches);
     let page = Page::of(&bench, "");
     assert!(page.0.contains("2 of 2 scopes have not been polled yet"));
@@ -355,7 +355,7 @@ async fn nobody_takes_an_old_answer_that_there_is_none_for_a_new_one() {
     };
     let yaml = format!("scopes: [{}, {}]", of_scope("lake"), of_scope("sea"));
     let watches = watches(&yaml);
-    let account = Account::new();
+    let account = FakeAccount::new();
     let bench = Bench::new(&watches);
     let mut pollers: Vec<_> = watches
         .iter()
@@ -425,7 +425,7 @@ async fn nobody_takes_an_old_answer_that_there_is_none_for_a_new_one() {
 async fn a_scope_says_when_it_is_polled_next() {
     let yaml = "polling: {interval: 60s}\nscopes: [{name: lake, regions: [eu-west-1]}]";
     let watches = watches(yaml);
-    let account = Account::new();
+    let account = FakeAccount::new();
     let bench = Bench::new(&watches);
     bench.run(&watches[0], &account);
     tokio::time::sleep(Duration::from_millis(1)).await;

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
-use support::account::{Account, Behaviour, Bench, START, arn, integration, watches};
+use support::account::{Behaviour, Bench, FakeAccount, START, arn, integration, watches};
 use support::page::Page;
 use tokio::time::{Instant, advance, sleep};
 
@@ -56,7 +56,7 @@ async fn polls_keep_their_phase_over_a_restart_and_a_slow_poll() {
                 Clock::from_wall(move || START + started_after + start.elapsed().as_secs_f64());
             Bench::with_clock(std::slice::from_ref(watch), clock)
         };
-        let account = Account::new();
+        let account = FakeAccount::new();
         let begun = Instant::now();
         bench.run(watch, &account);
         sleep(MINUTE * 5).await;
@@ -84,7 +84,7 @@ async fn scopes_are_spread_over_the_interval() {
         .collect();
     let watches = watches(&format!("scopes: [{}]", scopes.join(", ")));
     let bench = Bench::new(&watches);
-    let account = Account::new();
+    let account = FakeAccount::new();
     let begun = Instant::now();
     for watch in &watches {
         bench.run(watch, &account);
@@ -123,7 +123,7 @@ async fn a_fleet_of_300_pairs_is_spread_over_the_interval() {
     ));
     assert_eq!(watches.len(), 300);
     let bench = Bench::new(&watches);
-    let account = Account::new();
+    let account = FakeAccount::new();
     let begun = Instant::now();
     for watch in &watches {
         bench.run(watch, &account);
@@ -147,7 +147,7 @@ async fn scopes_that_hang_or_are_throttled_change_no_others_timing() {
         .collect();
     let watches = watches(&format!("scopes: [{}]", scopes.join(", ")));
     let bench = Bench::new(&watches);
-    let accounts: Vec<Arc<Account>> = watches.iter().map(|_| Account::new()).collect();
+    let accounts: Vec<Arc<FakeAccount>> = watches.iter().map(|_| FakeAccount::new()).collect();
     for (n, (watch, account)) in watches.iter().zip(&accounts).enumerate() {
         match n {
             0..10 => account.set(Behaviour::Hang),
@@ -185,7 +185,7 @@ async fn a_wall_clock_that_jumps_moves_no_poll_and_no_age_below_zero() {
         START + jumped.load(Ordering::Relaxed) as f64 + start.elapsed().as_secs_f64()
     });
     let bench = Bench::with_clock(std::slice::from_ref(watch), clock);
-    let account = Account::new();
+    let account = FakeAccount::new();
     account.put(&arn(1), Status::Active);
     bench.run(watch, &account);
     sleep(MINUTE * 3).await;
@@ -212,7 +212,7 @@ async fn a_poll_keeps_to_its_concurrency_and_ends_at_its_deadline() {
     let yaml = configured(30, ", concurrency: 3");
     let watch = &watches(&yaml)[0];
     let bench = Bench::new(std::slice::from_ref(watch));
-    let account = Account::new();
+    let account = FakeAccount::new();
     account.set(Behaviour::Hang);
     let mut poller = bench.poller(watch, &account);
     let begun = Instant::now();
@@ -233,7 +233,7 @@ async fn arns_that_hang_leave_time_for_the_others_and_are_asked_last_next_time()
     let yaml = configured(200, "");
     let watch = &watches(&yaml)[0];
     let bench = Bench::new(std::slice::from_ref(watch));
-    let account = Account::new();
+    let account = FakeAccount::new();
     for n in 0..200 {
         account.put(&arn(n), Status::Active);
         account.set_for(&arn(n), Behaviour::Slow(Duration::from_millis(200)));
@@ -268,7 +268,7 @@ async fn arns_that_hang_leave_time_for_the_others_and_are_asked_last_next_time()
 async fn arns_that_one_poll_has_no_time_for_are_asked_first_by_the_next() {
     let watch = &watches(&configured(240, ""))[0];
     let bench = Bench::new(std::slice::from_ref(watch));
-    let account = Account::new();
+    let account = FakeAccount::new();
     for n in 0..240 {
         account.put(&arn(n), Status::Active);
     }
@@ -284,7 +284,7 @@ async fn arns_that_one_poll_has_no_time_for_are_asked_first_by_the_next() {
 }
 
 /// The names of what was asked since the last time.
-fn names(account: &Account) -> Vec<String> {
+fn names(account: &FakeAccount) -> Vec<String> {
     account.asked().into_iter().map(|(_, name)| name).collect()
 }
 
@@ -308,7 +308,7 @@ fn looked_up(arns: usize) -> String {
 async fn a_listing_that_hangs_leaves_time_for_targets_and_for_what_it_will_lack() {
     let watch = &watches(&looked_up(20))[0];
     let bench = Bench::new(std::slice::from_ref(watch));
-    let account = Account::new();
+    let account = FakeAccount::new();
     for n in 0..10 {
         account.put(&arn(n), Status::Active);
     }
@@ -351,7 +351,7 @@ async fn a_listing_that_hangs_leaves_time_for_targets_and_for_what_it_will_lack(
 async fn of_what_a_listing_lacks_what_failed_last_time_is_asked_after_the_others() {
     let watch = &watches(&looked_up(4))[0];
     let bench = Bench::new(std::slice::from_ref(watch));
-    let account = Account::new();
+    let account = FakeAccount::new();
     account.put(&arn(0), Status::Active);
     account.set_for(&arn(1), Behaviour::Hang);
     account.set_for(TARGETS[0], Behaviour::Hang);
@@ -388,7 +388,7 @@ async fn of_what_a_listing_lacks_what_failed_last_time_is_asked_after_the_others
 async fn what_a_listing_lacks_is_asked_as_many_at_once_as_the_scope_may() {
     let watch = &watches(&configured(40, ", lookup: list, concurrency: 3"))[0];
     let bench = Bench::new(std::slice::from_ref(watch));
-    let account = Account::new();
+    let account = FakeAccount::new();
     account.set(Behaviour::Slow(Duration::from_secs(1)));
     assert!(bench.poller(watch, &account).poll().await);
     assert_eq!(names(&account).len(), 41);
@@ -399,7 +399,7 @@ async fn what_a_listing_lacks_is_asked_as_many_at_once_as_the_scope_may() {
 async fn a_throttled_listing_is_one_request_and_backs_off() {
     let watch = &watches(&configured(200, ", lookup: list"))[0];
     let bench = Bench::new(std::slice::from_ref(watch));
-    let account = Account::new();
+    let account = FakeAccount::new();
     for n in 0..200 {
         account.put(&arn(n), Status::Active);
     }
@@ -425,7 +425,7 @@ async fn what_failed_keeps_its_last_good_data_until_it_is_too_old() {
     let watch = &watches(&yaml)[0];
     let bench = Bench::new(std::slice::from_ref(watch));
     bench.publish();
-    let account = Account::new();
+    let account = FakeAccount::new();
     account.put(&arn(0), Status::Failed);
     let mut poller = bench.poller(watch, &account);
     assert!(poller.poll().await);
@@ -514,7 +514,7 @@ async fn what_failed_keeps_its_last_good_data_until_it_is_too_old() {
 async fn the_moment_of_a_status_is_anew_only_after_aws_said_that_the_integration_is_gone() {
     let watch = &watches(DISCOVERY)[0];
     let bench = Bench::new(std::slice::from_ref(watch));
-    let account = Account::new();
+    let account = FakeAccount::new();
     account.put(&arn(1), Status::Active);
     let mut poller = bench.poller(watch, &account);
     assert!(poller.poll().await);
@@ -549,7 +549,7 @@ async fn a_throttled_scope_waits_longer_but_never_lets_its_data_end() {
             format!("scopes: [{{name: lake, regions: [eu-west-1], stale_after: {stale_after}}}]");
         let watch = &watches(&yaml)[0];
         let bench = Bench::new(std::slice::from_ref(watch));
-        let account = Account::new();
+        let account = FakeAccount::new();
         account.put(&arn(1), Status::Active);
         bench.run(watch, &account);
         sleep(MINUTE * 3).await;
@@ -599,7 +599,7 @@ async fn a_page_waits_for_the_first_polls_as_long_as_it_is_told_to() {
     let watches = watches(yaml);
     let bench = Bench::new(&watches);
     bench.publish();
-    let (quick, slow) = (Account::new(), Account::new());
+    let (quick, slow) = (FakeAccount::new(), FakeAccount::new());
     quick.put(&arn(1), Status::Active);
     slow.set(Behaviour::Slow(Duration::from_secs(7)));
     bench.run(&watches[0], &quick);
@@ -631,7 +631,7 @@ async fn two_scopes_that_see_the_same_integration_show_it_once_as_it_was_seen_la
     let yaml = "scopes:\n- {name: first, regions: [eu-west-1], stale_after: 2m}\n- {name: second, regions: [eu-west-1], stale_after: 4h}";
     let watches = watches(yaml);
     let bench = Bench::new(&watches);
-    let accounts = [Account::new(), Account::new()];
+    let accounts = [FakeAccount::new(), FakeAccount::new()];
     let mut pollers = BTreeMap::new();
     for (n, watch) in watches.iter().enumerate() {
         pollers.insert(n, bench.poller(watch, &accounts[n]));
@@ -667,7 +667,7 @@ async fn a_scope_that_never_saw_an_integration_does_not_hide_it() {
     );
     let watches = watches(&yaml);
     let bench = Bench::new(&watches);
-    let (right, wrong) = (Account::new(), Account::new());
+    let (right, wrong) = (FakeAccount::new(), FakeAccount::new());
     right.put(&arn(1), Status::Active);
     assert!(bench.poller(&watches[0], &right).poll().await);
     advance(MINUTE).await;
@@ -689,7 +689,7 @@ async fn a_scope_that_never_saw_an_integration_does_not_hide_it() {
 async fn a_machine_that_slept_polls_once_and_not_for_each_poll_that_it_missed() {
     let watch = &watches(DISCOVERY)[0];
     let bench = Bench::new(std::slice::from_ref(watch));
-    let account = Account::new();
+    let account = FakeAccount::new();
     bench.run(watch, &account);
     sleep(MINUTE * 2).await;
     account.asked();
@@ -725,7 +725,7 @@ impl Glue for AnswersOfAnother {
 async fn pages_about_other_integrations_do_not_say_that_one_is_gone() {
     let watch = &watches(&configured(1, ""))[0];
     let bench = Bench::new(std::slice::from_ref(watch));
-    let account = Account::new();
+    let account = FakeAccount::new();
     account.put(&arn(0), Status::Failed);
     assert!(bench.poller(watch, &account).poll().await);
     let mut poller = Poller::new(
@@ -751,7 +751,7 @@ async fn a_reload_that_drops_the_scope_of_the_later_sight_does_not_bring_back_th
         "scopes: [{name: first, regions: [eu-west-1]}, {name: second, regions: [eu-west-1]}]";
     let watches = watches(yaml);
     let bench = Bench::new(&watches);
-    let account = Account::new();
+    let account = FakeAccount::new();
     account.put(&arn(1), Status::Active);
     assert!(bench.poller(&watches[0], &account).poll().await);
     advance(MINUTE).await;
@@ -770,7 +770,7 @@ async fn both_spellings_of_an_arn_are_one_integration_as_aws_spells_it() {
     );
     let watches = watches(&yaml);
     let bench = Bench::new(&watches);
-    let account = Account::new();
+    let account = FakeAccount::new();
     account.put(&arn(1), Status::Active);
     for watch in &watches {
         assert!(bench.poller(watch, &account).poll().await);

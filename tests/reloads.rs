@@ -15,7 +15,7 @@ use glue_integration_exporter::glue::Reason;
 use glue_integration_exporter::snapshot::Status;
 use std::sync::Arc;
 use std::time::Duration;
-use support::account::{Account, Behaviour, Bench, arn, watches};
+use support::account::{Behaviour, Bench, FakeAccount, arn, watches};
 use support::page::Page;
 use tokio::time::{Instant, advance};
 
@@ -42,15 +42,20 @@ fn ways() -> Vec<String> {
     ]
 }
 
-fn account() -> Arc<Account> {
-    let account = Account::new();
+fn account() -> Arc<FakeAccount> {
+    let account = FakeAccount::new();
     account.put(&arn(0), Status::Active);
     account.put(&arn(1), Status::Failed);
     account
 }
 
 /// What a poll of `from` brought, as a reload hands it to `to`, or a restart.
-async fn handed_over(from: &[Watch], to: &[Watch], account: &Arc<Account>, restart: bool) -> Bench {
+async fn handed_over(
+    from: &[Watch],
+    to: &[Watch],
+    account: &Arc<FakeAccount>,
+    restart: bool,
+) -> Bench {
     let bench = Bench::new(from);
     assert!(bench.poller(&from[0], account).poll().await);
     advance(MINUTE).await;
@@ -157,7 +162,7 @@ async fn what_other_credentials_do_not_see_is_not_gone() {
     };
     for restart in [false, true] {
         let (from, to) = (yaml("one"), yaml("two"));
-        let (account, elsewhere) = (account(), Account::new());
+        let (account, elsewhere) = (account(), FakeAccount::new());
         let bench = Bench::new(&from);
         for watch in &from {
             assert!(bench.poller(watch, &account).poll().await);

@@ -14,7 +14,7 @@ use glue_integration_exporter::config::Watch;
 use glue_integration_exporter::snapshot::{Integration, Status};
 use std::sync::Arc;
 use std::time::Duration;
-use support::account::{Account, Behaviour, Bench, arn, integration, watches};
+use support::account::{Behaviour, Bench, FakeAccount, arn, integration, watches};
 use support::page::Page;
 use tokio::time::advance;
 
@@ -39,8 +39,8 @@ const TABLE: &str = "arn:aws:dynamodb:eu-west-1:111122223333:table/prod/orders";
 const CLUSTER: &str = "arn:aws:rds:eu-west-1:111122223333:cluster:orders";
 
 /// 0 comes from a table, 1 from a cluster.
-fn account() -> Arc<Account> {
-    let account = Account::new();
+fn account() -> Arc<FakeAccount> {
+    let account = FakeAccount::new();
     account.insert(from(0, TABLE, Status::Active));
     account.insert(from(1, CLUSTER, Status::Failed));
     account
@@ -117,7 +117,7 @@ async fn one_pattern_of_each_list_must_match_and_none_that_excludes() {
 
 #[tokio::test(start_paused = true)]
 async fn what_aws_did_not_send_hides_nothing() {
-    let account = Account::new();
+    let account = FakeAccount::new();
     account.insert(from(0, "", Status::Failed));
     for selection in [TABLES, "exclude: {source_arn: ['arn:*']}"] {
         let watch = discovers("some", selection);

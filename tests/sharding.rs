@@ -15,7 +15,7 @@ use glue_integration_exporter::snapshot::Status;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use support::account::{Account, Behaviour, Bench, arn, watches};
+use support::account::{Behaviour, Bench, FakeAccount, arn, watches};
 use support::property::cases;
 use tokio::time::{Instant, advance};
 
@@ -356,7 +356,7 @@ async fn shards_that_list_the_same_do_not_ask_at_the_same_moment() {
     let mut asked = Vec::new();
     for shard in shards(3) {
         let part = on(&all, shard);
-        let (bench, account) = (Bench::new(&part), Account::new());
+        let (bench, account) = (Bench::new(&part), FakeAccount::new());
         let start = Instant::now();
         bench.run(&part[0], &account);
         tokio::time::sleep(Duration::from_secs(70)).await;
@@ -376,7 +376,7 @@ async fn what_another_number_of_shards_has_stored_does_no_harm() {
     let all = watches(
         "scopes:\n- {name: whole, regions: [eu-west-1, us-east-1]}\n- {name: split, regions: [eu-west-1], shard_by: integration}",
     );
-    let account = Account::new();
+    let account = FakeAccount::new();
     for n in 0..20 {
         account.put(&arn(n), Status::Active);
     }

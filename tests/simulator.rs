@@ -15,8 +15,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use glue_integration_exporter::simulator::{
-    DEFAULT_ACCOUNT, Fault, FaultKind, Handle, On, Rules, SimulatedIntegration, Simulator, World,
-    scene,
+    Account, DEFAULT_ACCOUNT, Fault, FaultKind, Handle, RequestMatcher, Rules,
+    SimulatedIntegration, Simulator, script_of,
 };
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -31,7 +31,7 @@ struct Running {
     thread: Option<JoinHandle<()>>,
 }
 
-fn run(world: World) -> Running {
+fn run(world: Account) -> Running {
     let (stop, stopped) = oneshot::channel::<()>();
     let (tell, told) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
@@ -153,7 +153,7 @@ impl Running {
         )
     }
 
-    fn fault(&self, on: On, what: FaultKind) {
+    fn fault(&self, on: RequestMatcher, what: FaultKind) {
         self.handle.push_fault(Fault::new(on, what));
     }
 }
@@ -182,13 +182,13 @@ fn api_headers<'a>(target: &'a str, authorization: &'a str) -> [(&'a str, &'a st
     ]
 }
 
-fn demo() -> World {
-    World::demo(1_795_000_000.0).with_elapsed(|| Duration::ZERO)
+fn demo() -> Account {
+    Account::demo(1_795_000_000.0).with_elapsed(|| Duration::ZERO)
 }
 
 #[test]
 fn pages_give_every_integration_once_and_in_order() {
-    let simulator = run(World::generated(250));
+    let simulator = run(Account::generated(250));
     let (mut arns, mut marker, mut sizes) = (Vec::new(), None, Vec::new());
     loop {
         let answer = simulator.call(&json!({"Marker": marker}));
@@ -236,14 +236,14 @@ fn pages_give_every_integration_once_and_in_order() {
 
 #[test]
 fn an_exact_last_page_has_no_marker() {
-    let simulator = run(World::generated(100));
+    let simulator = run(Account::generated(100));
     let answer = simulator.call(&json!({}));
     assert_eq!((answer.arns().len(), answer.marker()), (100, None));
 }
 
 #[test]
 fn a_page_goes_on_where_its_predecessor_ended_even_if_that_item_is_gone() {
-    let simulator = run(World::generated(4));
+    let simulator = run(Account::generated(4));
     let first = simulator.call(&json!({"MaxRecords": 2}));
     assert!(simulator.handle.remove(&first.arns()[1]));
     let second = simulator.call(&json!({"MaxRecords": 2, "Marker": first.marker()}));
@@ -505,17 +505,18 @@ fn the_story_moves_with_the_time_that_it_is_given() {
 
     let salesforce = simulator.handle.integrations()[1].arn.clone();
     let scene_at = |second| {
-        scene(&salesforce, Duration::from_secs(second)).map(|now| (now.status, now.errors.len()))
+        script_of(&salesforce, Duration::from_secs(second))
+            .map(|now| (now.status, now.errors.len()))
     };
     assert_eq!(scene_at(120), Some(("ACTIVE", 1)));
     assert_eq!(scene_at(360), Some(("FAILED", 2)));
     assert_eq!(scene_at(540), Some(("ACTIVE", 0)));
-    assert_eq!(scene("arn:unknown", Duration::MAX), None);
+    assert_eq!(script_of("arn:unknown", Duration::MAX), None);
 }
 
 #[test]
 fn unknown_arns_follow_the_rules() {
-    let simulator = run(World::of(Vec::new()));
+    let simulator = run(Account::of(Vec::new()));
     let by_arn = json!({"IntegrationArn": "arn:x"});
     let by_target = json!({"TargetArn": "arn:x"});
     assert_eq!(
@@ -548,21 +549,21 @@ fn a_fault_hits_whom_it_names_as_often_as_it_says() {
     let throttled = || FaultKind::error("ThrottlingException", "Rate exceeded");
     simulator
         .handle
-        .push_fault(Fault::new(On::integration(&arn), throttled()).times(2));
+        .push_fault(Fault::new(RequestMatcher::integration(&arn), throttled()).times(2));
     simulator.fault(
-        On::region("us-east-1"),
+        RequestMatcher::region("us-east-1"),
         FaultKind::error("InternalServiceException", "m"),
     );
     simulator.fault(
-        On::access_key("AKIDBAD"),
+        RequestMatcher::access_key("AKIDBAD"),
         FaultKind::error("AccessDeniedException", "m"),
     );
     simulator.fault(
-        On::page(2),
+        RequestMatcher::page(2),
         FaultKind::error("InternalServerException", "m"),
     );
     simulator.fault(
-        On::target("arn:t"),
+        RequestMatcher::target("arn:t"),
         FaultKind::error("TargetResourceNotFound", "m"),
     );
 
@@ -605,9 +606,13 @@ fn a_fault_hits_whom_it_names_as_often_as_it_says() {
 #[test]
 fn a_raw_answer_arrives_as_it_is() {
     let simulator = run(demo());
-    simulator
-        .handle
-        .push_fault(Fault::new(On::any(), FaultKind::raw(200, "{\"InboundIntegr")).times(1));
+    simulator.handle.push_fault(
+        Fault::new(
+            RequestMatcher::any(),
+            FaultKind::raw(200, "{\"InboundIntegr"),
+        )
+        .times(1),
+    );
     let headers = vec![
         ("content-type".to_owned(), "text/html".to_owned()),
         ("x-cache".to_owned(), "miss".to_owned()),
@@ -619,7 +624,7 @@ fn a_raw_answer_arrives_as_it_is() {
     };
     simulator
         .handle
-        .push_fault(Fault::new(On::any(), html).times(1));
+        .push_fault(Fault::new(RequestMatcher::any(), html).times(1));
     let unsendable = FaultKind::Raw {
         status: 99,
         headers: Vec::new(),
@@ -627,10 +632,10 @@ fn a_raw_answer_arrives_as_it_is() {
     };
     simulator
         .handle
-        .push_fault(Fault::new(On::any(), unsendable).times(1));
+        .push_fault(Fault::new(RequestMatcher::any(), unsendable).times(1));
     let lying = vec![("Content-Length".to_owned(), "5".to_owned())];
     simulator.fault(
-        On::any(),
+        RequestMatcher::any(),
         FaultKind::Raw {
             status: 200,
             headers: lying,
@@ -656,15 +661,15 @@ fn a_raw_answer_arrives_as_it_is() {
 
 #[test]
 fn markers_that_repeat_and_markers_without_end() {
-    let simulator = run(World::generated(3));
-    simulator.fault(On::any(), FaultKind::RepeatMarker);
+    let simulator = run(Account::generated(3));
+    simulator.fault(RequestMatcher::any(), FaultKind::RepeatMarker);
     let first = simulator.call(&json!({}));
     let second = simulator.call(&json!({"Marker": first.marker()}));
     assert!(first.marker().is_some());
     assert_eq!(first.marker(), second.marker());
 
     simulator.handle.clear_faults();
-    simulator.fault(On::any(), FaultKind::EndlessMarkers);
+    simulator.fault(RequestMatcher::any(), FaultKind::EndlessMarkers);
     let mut seen = std::collections::BTreeSet::new();
     let mut marker = None;
     for _ in 0..20 {
@@ -681,7 +686,7 @@ fn markers_that_repeat_and_markers_without_end() {
 #[test]
 fn a_reset_breaks_off_inside_the_body() {
     let simulator = run(demo());
-    simulator.fault(On::any(), FaultKind::ResetMidBody);
+    simulator.fault(RequestMatcher::any(), FaultKind::ResetMidBody);
     let answer = simulator.call(&json!({}));
     let promised = answer
         .head
@@ -696,12 +701,12 @@ fn a_reset_breaks_off_inside_the_body() {
 
 #[test]
 fn slow_answers_are_whole_in_the_end() {
-    let simulator = run(World::generated(1));
+    let simulator = run(Account::generated(1));
     let plain = simulator.call(&json!({})).body;
     let timed = |what| {
         simulator
             .handle
-            .push_fault(Fault::new(On::any(), what).times(1));
+            .push_fault(Fault::new(RequestMatcher::any(), what).times(1));
         let start = Instant::now();
         (simulator.call(&json!({})).body, start.elapsed())
     };
@@ -723,8 +728,11 @@ fn slow_answers_are_whole_in_the_end() {
 #[test]
 fn a_hanging_request_ends_with_the_simulator() {
     let mut simulator = run(demo());
-    simulator.fault(On::any(), FaultKind::Hang);
-    simulator.fault(On::any(), FaultKind::Delay(Duration::from_secs(3600)));
+    simulator.fault(RequestMatcher::any(), FaultKind::Hang);
+    simulator.fault(
+        RequestMatcher::any(),
+        FaultKind::Delay(Duration::from_secs(3600)),
+    );
     let authorization = signed("AKIDTEST/20261122/eu-west-1/glue/aws4_request");
     let mut stream = TcpStream::connect(simulator.addr).unwrap();
     stream
@@ -981,6 +989,6 @@ async fn the_rust_sdk_reads_it() {
     assert!(error.is_integration_not_found_fault());
     assert_eq!(error.meta().message(), Some("Integration arn:x not found."));
 
-    simulator.fault(On::any(), FaultKind::ResetMidBody);
+    simulator.fault(RequestMatcher::any(), FaultKind::ResetMidBody);
     assert!(client.describe_inbound_integrations().send().await.is_err());
 }

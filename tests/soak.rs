@@ -26,12 +26,12 @@ use glue_integration_exporter::glue::aws::Sdk;
 use glue_integration_exporter::glue::rate_limit::RateLimiter;
 use glue_integration_exporter::glue::{Glue, Observer, Operation, Reason};
 use glue_integration_exporter::poll::Poller;
-use glue_integration_exporter::simulator::{Fault, FaultKind, On, Simulator, World};
+use glue_integration_exporter::simulator::{Account, Fault, FaultKind, RequestMatcher, Simulator};
 use glue_integration_exporter::snapshot::{Diagnostics, PolledScope, Snapshot};
 use glue_integration_exporter::storage;
 use glue_integration_exporter::telemetry::Telemetry;
 use model::{Model, Polled};
-use sky::{Account, Dice, View, Weather};
+use sky::{Dice, FakeAccount, View, Weather};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -176,7 +176,7 @@ struct Done {
 struct Soak {
     dice: Dice,
     views: BTreeMap<String, Arc<View>>,
-    accounts: [Arc<Account>; 2],
+    accounts: [Arc<FakeAccount>; 2],
     bench: Bench,
     model: Model,
     watches: Vec<Watch>,
@@ -200,7 +200,7 @@ enum Entry {
 impl Soak {
     fn new(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
-        let accounts = [Account::new(0), Account::new(OTHER)];
+        let accounts = [FakeAccount::new(0), FakeAccount::new(OTHER)];
         let watches = configuration(&mut dice);
         let bench = Bench::new(&watches);
         let views = ["all", "named", "target", "other", "wrong"]
@@ -609,7 +609,7 @@ fn clients_that_a_reload_replaced_leave_no_socket_and_no_task_behind() {
         .unwrap();
     runtime.block_on(async {
         let tasks = || Handle::current().metrics().num_alive_tasks();
-        let simulator = Simulator::bind(([127, 0, 0, 1], 0).into(), World::generated(20))
+        let simulator = Simulator::bind(([127, 0, 0, 1], 0).into(), Account::generated(20))
             .await
             .unwrap();
         let (address, faults, stop) = (simulator.local_addr(), simulator.handle(), CancellationToken::new());
@@ -629,7 +629,7 @@ fn clients_that_a_reload_replaced_leave_no_socket_and_no_task_behind() {
                 _ => FaultKind::Delay(Duration::from_millis(5)),
             };
             // As many as all scopes send at once, so that these end together.
-            faults.push_fault(Fault::new(On::any(), fault).times(8));
+            faults.push_fault(Fault::new(RequestMatcher::any(), fault).times(8));
             let bench = Bench::new(&watches);
             let clients: Vec<Arc<dyn Glue>> = (0..4)
                 .map(|_| {

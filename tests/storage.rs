@@ -23,7 +23,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use support::account::{Account, Behaviour, Bench, START, arn, integration, watches};
+use support::account::{Behaviour, Bench, FakeAccount, START, arn, integration, watches};
 use support::page::Page;
 use support::property::{cases, hostile};
 use tokio::sync::watch;
@@ -38,10 +38,10 @@ fn two_scopes() -> Vec<Watch> {
     watches("scopes:\n- {name: lake, regions: [eu-west-1]}\n- {name: empty, regions: [us-east-1]}")
 }
 
-async fn polled(watches: &[Watch], account: &Arc<Account>) -> Bench {
+async fn polled(watches: &[Watch], account: &Arc<FakeAccount>) -> Bench {
     let bench = Bench::new(watches);
     bench.poller(&watches[0], account).poll().await;
-    bench.poller(&watches[1], &Account::new()).poll().await;
+    bench.poller(&watches[1], &FakeAccount::new()).poll().await;
     bench
 }
 
@@ -66,7 +66,7 @@ async fn what_was_stored_is_served_at_once_and_is_stale_until_the_first_poll() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
     let watches = two_scopes();
-    let account = Account::new();
+    let account = FakeAccount::new();
     account.put(&arn(1), Status::Failed);
     let before = polled(&watches, &account).await;
     storage::write(&path, &before.publisher.stored()).unwrap();
@@ -119,7 +119,7 @@ async fn data_that_are_too_old_are_not_served_but_the_moment_of_a_status_is_kept
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
     let watches = two_scopes();
-    let account = Account::new();
+    let account = FakeAccount::new();
     account.put(&arn(1), Status::Failed);
     let before = polled(&watches, &account).await;
     let since = before.page().value(SINCE, &[]);
@@ -155,7 +155,7 @@ async fn a_later_sight_that_is_too_old_itself_is_right_after_a_restart_too() {
         "scopes:\n- {name: first, regions: [eu-west-1], stale_after: 2m}\n- {name: second, regions: [eu-west-1], stale_after: 4h}",
     );
     let bench = Bench::new(&watches);
-    let account = Account::new();
+    let account = FakeAccount::new();
     account.put(&arn(1), Status::Active);
     assert!(bench.poller(&watches[1], &account).poll().await);
     advance(Duration::from_secs(60)).await;
@@ -173,7 +173,7 @@ async fn a_restart_in_an_outage_keeps_to_what_was_said_before_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
     let watches = two_scopes();
-    let account = Account::new();
+    let account = FakeAccount::new();
     account.put(&arn(1), Status::NeedsAttention);
     let before = polled(&watches, &account).await;
     account.set(Behaviour::Fail(Reason::ServerError));
@@ -246,7 +246,7 @@ async fn a_file_that_cannot_be_used_costs_only_what_it_held() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
     let watches = two_scopes();
-    let account = Account::new();
+    let account = FakeAccount::new();
     account.put(&arn(1), Status::Active);
     let before = polled(&watches, &account).await;
     let good = storage::encode(&before.publisher.stored()).unwrap();
@@ -303,7 +303,7 @@ async fn a_file_that_another_user_may_have_written_is_not_restored() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
     let watches = two_scopes();
-    let account = Account::new();
+    let account = FakeAccount::new();
     account.put(&arn(1), Status::Active);
     let before = polled(&watches, &account).await;
     storage::write(&path, &before.publisher.stored()).unwrap();
@@ -378,7 +378,7 @@ async fn what_a_killed_process_left_half_written_is_no_obstacle() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
     let watches = two_scopes();
-    let before = polled(&watches, &Account::new()).await;
+    let before = polled(&watches, &FakeAccount::new()).await;
     fs::write(directory.path().join("state.new"), "half").unwrap();
     storage::write(&path, &before.publisher.stored()).unwrap();
     assert!(storage::read(&path).unwrap().is_some());
@@ -391,7 +391,7 @@ async fn a_clock_that_was_set_back_makes_nothing_older_than_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
     let watches = two_scopes();
-    let account = Account::new();
+    let account = FakeAccount::new();
     account.put(&arn(1), Status::Active);
     let before = polled(&watches, &account).await;
     storage::write(&path, &before.publisher.stored()).unwrap();

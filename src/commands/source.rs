@@ -9,7 +9,7 @@ use crate::files::FileWorker;
 use crate::glue::aws::{Network, Sdk, default_region};
 use crate::glue::rate_limit::RateLimiter;
 use crate::glue::{Glue, Observer};
-use crate::rlimit::Descriptors;
+use crate::rlimit::OpenFiles;
 use crate::shard::Shard;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -102,12 +102,12 @@ impl Loaded {
 
     /// Says so if there are more pairs than connections that can be open: where endpoints hang, they would wait for each other.
     pub fn warn_of_open_files(&self) {
-        let descriptors = Descriptors::of_process();
+        let descriptors = OpenFiles::of_process();
         let requests = concurrent_requests(&self.watches);
         if requests > descriptors.requests {
             tracing::warn!(
                 limit = descriptors.limit,
-                needed = Descriptors::limit_for(requests),
+                needed = OpenFiles::limit_for(requests),
                 requests,
                 enough_for = descriptors.requests,
                 "the hard limit of open files (LimitNOFILE, ulimit -n) is too low for a request of every scope and region at a time: where AWS \

@@ -15,7 +15,7 @@ const USUAL_LENGTH: u32 = 256;
 const MOST_LENGTH: usize = 1024;
 
 /// What has rows on the page.
-pub trait Subject: Clone + PartialEq + 'static {
+pub trait Exported: Clone + PartialEq + 'static {
     /// Its rows, but for the age.
     const FAMILIES: &'static [Family<Self>];
 
@@ -35,9 +35,9 @@ pub struct Chunks<T>(Vec<Arc<Chunk<T>>>);
 
 #[derive(Debug)]
 struct Chunk<T> {
-    things: Vec<T>,
+    items: Vec<T>,
     /// One for each family.
-    parts: Vec<Part>,
+    parts: Vec<Fragment>,
     /// The rows of the ages without their values, one behind the other.
     ages: String,
     /// For each of them where it ends, and when its integration was created.
@@ -46,7 +46,7 @@ struct Chunk<T> {
 
 /// Rows of one family, as they are sent.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub struct Fragment {
     pub text: Bytes,
     pub deflated: Deflated,
 }
@@ -57,28 +57,28 @@ impl<T> Default for Chunks<T> {
     }
 }
 
-impl<T: Subject> Chunks<T> {
-    /// Writes the rows of `things`, but for those that `before` has.
-    pub fn render(things: &[T], before: &Self, deflater: &mut Deflater) -> Self {
+impl<T: Exported> Chunks<T> {
+    /// Writes the rows of `items`, but for those that `before` has.
+    pub fn render(items: &[T], before: &Self, deflater: &mut Deflater) -> Self {
         let before: HashMap<&str, &Arc<Chunk<T>>> = before
             .0
             .iter()
-            .filter_map(|block| Some((block.things.first()?.arn(), block)))
+            .filter_map(|block| Some((block.items.first()?.arn(), block)))
             .collect();
-        let block = |things: &[T]| {
+        let block = |items: &[T]| {
             let same = before
-                .get(things.first()?.arn())
-                .filter(|block| block.things == things);
+                .get(items.first()?.arn())
+                .filter(|block| block.items == items);
             Some(same.map_or_else(
-                || Arc::new(Chunk::render(things, deflater)),
+                || Arc::new(Chunk::render(items, deflater)),
                 |same| Arc::clone(same),
             ))
         };
-        Self(split(things).filter_map(block).collect())
+        Self(split(items).filter_map(block).collect())
     }
 
     /// Each family that has rows, with these rows.
-    pub fn families(&self) -> impl Iterator<Item = (Metric, Vec<&Part>)> {
+    pub fn families(&self) -> impl Iterator<Item = (Metric, Vec<&Fragment>)> {
         T::FAMILIES
             .iter()
             .enumerate()
@@ -96,8 +96,8 @@ impl<T: Subject> Chunks<T> {
     }
 }
 
-fn split<T: Subject>(things: &[T]) -> impl Iterator<Item = &[T]> {
-    let mut rest = things;
+fn split<T: Exported>(items: &[T]) -> impl Iterator<Item = &[T]> {
+    let mut rest = items;
     std::iter::from_fn(move || {
         let is_last =
             |thing: &T| crc32fast::hash(thing.arn().as_bytes()).is_multiple_of(USUAL_LENGTH);
@@ -109,20 +109,20 @@ fn split<T: Subject>(things: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-impl<T: Subject> Chunk<T> {
-    fn render(things: &[T], deflater: &mut Deflater) -> Self {
-        let labels: Vec<String> = things.iter().map(|thing| identity(thing.arn())).collect();
-        let tags: Vec<String> = things.iter().map(T::tags).collect();
+impl<T: Exported> Chunk<T> {
+    fn render(items: &[T], deflater: &mut Deflater) -> Self {
+        let labels: Vec<String> = items.iter().map(|thing| identity(thing.arn())).collect();
+        let tags: Vec<String> = items.iter().map(T::tags).collect();
         let parts = T::FAMILIES.iter().map(|family| {
-            let labelled = labels.iter().zip(&tags).zip(things);
+            let labelled = labels.iter().zip(&tags).zip(items);
             let labelled =
                 labelled.map(|((labels, tags), thing)| (labels.as_str(), tags.as_str(), thing));
-            Part::new(family.samples(labelled).into_string(), deflater)
+            Fragment::new(family.samples(labelled).into_string(), deflater)
         });
         let parts = parts.collect();
         let mut ages = String::new();
         let mut created = Vec::new();
-        for (thing, labels) in things.iter().zip(&labels) {
+        for (thing, labels) in items.iter().zip(&labels) {
             if let Some(at) = thing.created() {
                 ages.extend([AGE.name, "{", labels, "} "]);
                 created.push((ages.len(), at));
@@ -131,7 +131,7 @@ impl<T: Subject> Chunk<T> {
         ages.shrink_to_fit();
         created.shrink_to_fit();
         Self {
-            things: things.to_vec(),
+            items: items.to_vec(),
             parts,
             ages,
             created,
@@ -153,7 +153,7 @@ impl<T: Subject> Chunk<T> {
     }
 }
 
-impl Part {
+impl Fragment {
     /// Compresses these rows.
     pub fn new(text: String, deflater: &mut Deflater) -> Self {
         Self {

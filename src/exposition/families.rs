@@ -2,8 +2,8 @@
 //! table is made from these rows. They are written from the immutable snapshot; none passes through a registry of vectors, where
 //! label values are compared by a hash alone.
 
-use super::chunks::Subject;
-use super::text_format::{Kind, Metric, Samples, count, label};
+use super::chunks::Exported;
+use super::text_format::{Metric, MetricType, Samples, count, label};
 use crate::clock::{round_to_millis, seconds};
 use crate::snapshot::{ArnFields, MetadataLabels, Presence, ScopeState, Shown, Status};
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ type Row<'a> = &'a mut dyn FnMut(&[&str], f64);
 const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
     Metric {
         name,
-        kind: Kind::Gauge,
+        kind: MetricType::Gauge,
         labels,
         tagged: false,
         help,
@@ -300,7 +300,7 @@ pub fn scope_labels(scope: &ScopeState) -> String {
     labels
 }
 
-impl Subject for Shown {
+impl Exported for Shown {
     const FAMILIES: &'static [Family<Self>] = INTEGRATION;
 
     fn arn(&self) -> &str {
@@ -316,7 +316,7 @@ impl Subject for Shown {
     }
 }
 
-impl Subject for Presence {
+impl Exported for Presence {
     const FAMILIES: &'static [Family<Self>] = PRESENCE;
 
     fn arn(&self) -> &str {
@@ -333,14 +333,14 @@ impl Subject for Presence {
 }
 
 impl<T> Family<T> {
-    /// The samples of `things`, which come with their identifying labels and those of their tags.
-    pub fn samples<'a>(&self, things: impl Iterator<Item = (&'a str, &'a str, &'a T)>) -> Samples
+    /// The samples of `items`, which come with their identifying labels and those of their tags.
+    pub fn samples<'a>(&self, items: impl Iterator<Item = (&'a str, &'a str, &'a T)>) -> Samples
     where
         T: 'a,
     {
         let mut samples = Samples::default();
         let mut labels = String::new();
-        for (identity, tags, thing) in things {
+        for (identity, tags, thing) in items {
             (self.of)(thing, &mut |values, value| {
                 if values.is_empty() {
                     samples.add(self.metric.name, identity, value);

@@ -1,9 +1,9 @@
 //! `process_*`, under the names of Prometheus' Go client. Not the `prometheus` crate's collector: that one knows whole CPU seconds
 //! alone, and shows a start time of 0 where `/proc/stat` is hidden. What cannot be read is absent.
 
-use super::text_format::{Kind, Metric, Text};
+use super::text_format::{Metric, MetricType, Text};
 
-const fn metric(name: &'static str, kind: Kind, help: &'static str) -> Metric {
+const fn metric(name: &'static str, kind: MetricType, help: &'static str) -> Metric {
     Metric {
         name,
         kind,
@@ -17,47 +17,47 @@ const fn metric(name: &'static str, kind: Kind, help: &'static str) -> Metric {
 pub const METRICS: &[Metric] = &[
     metric(
         "process_cpu_seconds_total",
-        Kind::Counter,
+        MetricType::Counter,
         "Processor time that the process has used, in user and system mode.",
     ),
     metric(
         "process_max_fds",
-        Kind::Gauge,
+        MetricType::Gauge,
         "How many file descriptors the process may have open.",
     ),
     metric(
         "process_network_receive_bytes_total",
-        Kind::Counter,
+        MetricType::Counter,
         "Bytes that the network namespace of the process has received.",
     ),
     metric(
         "process_network_transmit_bytes_total",
-        Kind::Counter,
+        MetricType::Counter,
         "Bytes that the network namespace of the process has sent.",
     ),
     metric(
         "process_open_fds",
-        Kind::Gauge,
+        MetricType::Gauge,
         "How many file descriptors the process has open.",
     ),
     metric(
         "process_resident_memory_bytes",
-        Kind::Gauge,
+        MetricType::Gauge,
         "Memory of the process that is in RAM.",
     ),
     metric(
         "process_start_time_seconds",
-        Kind::Gauge,
+        MetricType::Gauge,
         "When the process started, in Unix time.",
     ),
     metric(
         "process_virtual_memory_bytes",
-        Kind::Gauge,
+        MetricType::Gauge,
         "Address space of the process.",
     ),
     metric(
         "process_virtual_memory_max_bytes",
-        Kind::Gauge,
+        MetricType::Gauge,
         "Address space that the process may have; 2^64 if there is no limit.",
     ),
 ];

@@ -27,13 +27,13 @@ impl Format {
 
 /// What a metric is: its `# TYPE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricType {
     Counter,
     Gauge,
     Histogram,
 }
 
-impl Kind {
+impl MetricType {
     /// The word of the `# TYPE` line.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -48,7 +48,7 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metric {
     pub name: &'static str,
-    pub kind: Kind,
+    pub kind: MetricType,
     /// The labels of each sample, in the order of their values.
     pub labels: &'static [&'static str],
     /// Behind them come the labels of the configuration's `tag_labels`.
@@ -80,19 +80,19 @@ impl Text {
     /// A family; nothing if it has no sample.
     pub fn family(&mut self, metric: &Metric, samples: &Samples) {
         if !samples.0.is_empty() {
-            self.heading(metric).push_str(&samples.0);
+            self.metadata(metric).push_str(&samples.0);
         }
     }
 
     /// A family of one sample.
     pub fn sample(&mut self, metric: &Metric, labels: &str, value: f64) {
-        sample(self.heading(metric), metric.name, labels, value);
+        sample(self.metadata(metric), metric.name, labels, value);
     }
 
     /// Writes what stands above the samples of a family; returns where they are to be added.
-    pub fn heading(&mut self, metric: &Metric) -> &mut String {
+    pub fn metadata(&mut self, metric: &Metric) -> &mut String {
         let family = match (self.format, metric.kind) {
-            (Format::OpenMetrics, Kind::Counter) => {
+            (Format::OpenMetrics, MetricType::Counter) => {
                 metric.name.strip_suffix("_total").unwrap_or(metric.name)
             }
             (Format::OpenMetrics | Format::Text, _) => metric.name,

@@ -21,7 +21,7 @@ use super::metadata::{MetadataPage, MetadataRequest, NamesFuture};
 use super::rate_limit::RateLimiter;
 use super::{Glue, GlueError, Observer, Operation, Page, PageFuture, PageRequest};
 use crate::config::{Credentials, Query, RegionName};
-use crate::rlimit::Descriptors;
+use crate::rlimit::OpenFiles;
 use aws_config::default_provider::region::DefaultRegionChain;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider;
@@ -68,7 +68,7 @@ pub struct Sdk {
 impl Sdk {
     /// Clients that reach AWS over `network`.
     pub fn new(network: Network, observer: Arc<dyn Observer>) -> Self {
-        let descriptors = Descriptors::of_process();
+        let descriptors = OpenFiles::of_process();
         Self {
             http: HttpClients::new(network, descriptors.idle),
             observer,

@@ -1,6 +1,6 @@
 //! Bytes in several places that are sent as if they were in one.
 
-use super::shared_responses::Reading;
+use super::shared_responses::ReadGuard;
 use hyper::body::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -12,7 +12,7 @@ pub struct BufList {
     pieces: VecDeque<Bytes>,
     remaining: usize,
     /// Keeps a shared text's account, until all parts have been dropped.
-    reading: Option<Arc<Reading>>,
+    reading: Option<Arc<ReadGuard>>,
 }
 
 impl From<Vec<Bytes>> for BufList {
@@ -27,7 +27,7 @@ impl From<Vec<Bytes>> for BufList {
 
 impl BufList {
     /// Keeps `reading` for as long as there is any part of these.
-    pub fn keep(&mut self, reading: Option<Reading>) {
+    pub fn keep(&mut self, reading: Option<ReadGuard>) {
         self.reading = reading.map(Arc::new);
     }
 

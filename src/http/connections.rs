@@ -24,7 +24,7 @@ struct State {
 
 /// A connection's place. Dropping it frees it.
 #[derive(Debug)]
-pub struct Place {
+pub struct Slot {
     connections: Arc<Connections>,
     state: Arc<State>,
 }
@@ -40,7 +40,7 @@ impl Connections {
     }
 
     /// A place for a new connection, if need be another's.
-    pub fn admit(self: &Arc<Self>) -> Place {
+    pub fn admit(self: &Arc<Self>) -> Slot {
         let state = Arc::new(State::default());
         state.progress.store(self.next_event(), Ordering::Relaxed);
         let mut open = self.lock();
@@ -49,7 +49,7 @@ impl Connections {
         }
         open.push(Arc::clone(&state));
         drop(open);
-        Place {
+        Slot {
             connections: Arc::clone(self),
             state,
         }
@@ -81,7 +81,7 @@ fn evict_one(open: &mut Vec<Arc<State>>) -> bool {
     true
 }
 
-impl Place {
+impl Slot {
     /// Notes that the connection got on.
     pub fn progress(&self) {
         let now = self.connections.next_event();
@@ -104,7 +104,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.connections
             .lock()

@@ -1,7 +1,7 @@
 //! HTTP/2 as it passes by: where frames begin and end, and what they are about. Who sends what when is all that is to be known of it,
 //! so contents are passed over.
 
-use super::timeouts::Pace;
+use super::timeouts::ConnectionTimeouts;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -103,17 +103,17 @@ impl Frames {
     }
 }
 
-/// A connection that speaks HTTP/2, which tells `pace` what happens on it.
+/// A connection that speaks HTTP/2, which tells `timeouts` what happens on it.
 #[derive(Debug)]
 pub struct Watched<I> {
     io: I,
-    pace: Arc<Pace>,
+    timeouts: Arc<ConnectionTimeouts>,
 }
 
 impl<I> Watched<I> {
-    /// Tells `pace`, which was told that this is HTTP/2.
-    pub fn new(io: I, pace: Arc<Pace>) -> Self {
-        Self { io, pace }
+    /// Tells `timeouts`, which was told that this is HTTP/2.
+    pub fn new(io: I, timeouts: Arc<ConnectionTimeouts>) -> Self {
+        Self { io, timeouts }
     }
 }
 
@@ -125,7 +125,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(context, buffer))?;
-        self.pace.received(&buffer.filled()[before..]);
+        self.timeouts.received(&buffer.filled()[before..]);
         Poll::Ready(Ok(()))
     }
 }
@@ -137,7 +137,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.io).poll_write(context, bytes))?;
-        self.pace.sent(&bytes[..written]);
+        self.timeouts.sent(&bytes[..written]);
         Poll::Ready(Ok(written))
     }
 
@@ -150,7 +150,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
         let mut left = written;
         for slice in slices {
             let sent = left.min(slice.len());
-            self.pace.sent(&slice[..sent]);
+            self.timeouts.sent(&slice[..sent]);
             left -= sent;
         }
         Poll::Ready(Ok(written))

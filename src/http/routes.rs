@@ -161,7 +161,7 @@ impl Routes {
                 page.text(format, &telemetry, clock.wall())
             }
         };
-        let quick = self.publisher.page().is_quick();
+        let quick = self.publisher.page().render_inline();
         let Ok(scraped) = self.scrapes.get(representation, quick, render).await else {
             return plain(
                 StatusCode::INTERNAL_SERVER_ERROR,

@@ -3,7 +3,7 @@
 //! pages until the next poll. All pieces that are still being sent may take 128 MiB together; beyond, the page whose readers have
 //! got nowhere for longest is given up, and they are cut.
 
-use super::connections::Place;
+use super::connections::Slot;
 use super::negotiate::Representation;
 use hyper::body::Bytes;
 use std::collections::BTreeMap;
@@ -27,14 +27,14 @@ pub struct Content {
 pub struct SharedBody {
     pieces: Vec<Bytes>,
     number: u64,
-    readers: Mutex<Vec<Arc<Place>>>,
+    readers: Mutex<Vec<Arc<Slot>>>,
 }
 
 /// A connection reads a page until this is dropped.
 #[derive(Debug)]
-pub struct Reading {
-    scraped: Arc<SharedBody>,
-    place: Arc<Place>,
+pub struct ReadGuard {
+    body: Arc<SharedBody>,
+    slot: Arc<Slot>,
 }
 
 /// Renders one page of each representation at a time.
@@ -58,10 +58,10 @@ impl From<String> for Content {
 }
 
 impl From<Arc<SharedBody>> for Content {
-    fn from(scraped: Arc<SharedBody>) -> Self {
+    fn from(body: Arc<SharedBody>) -> Self {
         Self {
-            pieces: scraped.pieces.clone(),
-            shared: Some(scraped),
+            pieces: body.pieces.clone(),
+            shared: Some(body),
         }
     }
 }
@@ -106,7 +106,7 @@ impl SharedResponses {
             return Ok(shared);
         }
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let scraped = Arc::new(SharedBody {
+        let body = Arc::new(SharedBody {
             pieces: if quick {
                 render()
             } else {
@@ -115,26 +115,26 @@ impl SharedResponses {
             number,
             readers: Mutex::default(),
         });
-        *last = Arc::downgrade(&scraped);
-        self.admit(&scraped);
-        Ok(scraped)
+        *last = Arc::downgrade(&body);
+        self.admit(&body);
+        Ok(body)
     }
 
     /// An answer that nobody shares, which takes its part of the memory for answers that are being sent.
     pub fn admitted(&self, pieces: Vec<Bytes>) -> Arc<SharedBody> {
-        let scraped = Arc::new(SharedBody {
+        let body = Arc::new(SharedBody {
             pieces,
             number: self.begun.fetch_add(1, Ordering::SeqCst) + 1,
             readers: Mutex::default(),
         });
-        self.admit(&scraped);
-        scraped
+        self.admit(&body);
+        body
     }
 
-    fn admit(&self, scraped: &Arc<SharedBody>) {
+    fn admit(&self, body: &Arc<SharedBody>) {
         let mut unsent = lock(&self.unsent);
         let mut all: Vec<_> = unsent.iter().filter_map(Weak::upgrade).collect();
-        all.push(Arc::clone(scraped));
+        all.push(Arc::clone(body));
         while memory(&all) > self.most_bytes && all.len() > 1 {
             // The one that has just come is the last.
             let others = all[..all.len() - 1].iter();
@@ -157,33 +157,30 @@ fn memory(pages: &[Arc<SharedBody>]) -> usize {
 
 impl SharedBody {
     /// Notes that a connection reads it.
-    pub fn read_by(self: Arc<Self>, place: Arc<Place>) -> Reading {
-        lock(&self.readers).push(Arc::clone(&place));
-        Reading {
-            scraped: self,
-            place,
-        }
+    pub fn read_by(self: Arc<Self>, slot: Arc<Slot>) -> ReadGuard {
+        lock(&self.readers).push(Arc::clone(&slot));
+        ReadGuard { body: self, slot }
     }
 
     /// The event at which one of its readers last got on; without readers it is about to be sent.
     fn last_progress(&self) -> u64 {
         lock(&self.readers)
             .iter()
-            .map(|place| place.last_progress())
+            .map(|slot| slot.last_progress())
             .max()
             .unwrap_or(u64::MAX)
     }
 
     fn cut(&self) {
-        for place in lock(&self.readers).iter() {
-            place.evict();
+        for slot in lock(&self.readers).iter() {
+            slot.evict();
         }
     }
 }
 
-impl Drop for Reading {
+impl Drop for ReadGuard {
     fn drop(&mut self) {
-        lock(&self.scraped.readers).retain(|place| !Arc::ptr_eq(place, &self.place));
+        lock(&self.body.readers).retain(|slot| !Arc::ptr_eq(slot, &self.slot));
     }
 }
 

@@ -1,11 +1,11 @@
-//! How long a client may take for its part: for sending a head, for reading an answer, between two requests. `Pace` knows what
+//! How long a client may take for its part: for sending a head, for reading an answer, between two requests. `ConnectionTimeouts` knows what
 //! the connection is about and when that must end; `Timed` is its socket, which tells it what happens.
 
 use super::Limits;
 use super::buf_list::BufList;
-use super::connections::Place;
+use super::connections::Slot;
 use super::listen::Socket;
-use super::shared_responses::{Content, Reading};
+use super::shared_responses::{Content, ReadGuard};
 use super::streams::Streams;
 use hyper::body::{Body, Buf, Frame, SizeHint};
 use std::convert::Infallible;
@@ -24,14 +24,14 @@ pub const FRAME: usize = 128 * 1024;
 
 /// What a connection is about, and when that must end.
 #[derive(Debug)]
-pub struct Pace {
-    phase: Mutex<Phase>,
-    place: Arc<Place>,
+pub struct ConnectionTimeouts {
+    phase: Mutex<ConnectionPhase>,
+    slot: Arc<Slot>,
     limits: Arc<Limits>,
 }
 
 #[derive(Debug)]
-enum Phase {
+enum ConnectionPhase {
     /// The next head is awaited, or a part of it has come.
     Head { until: Instant, begun: bool },
     /// A request is with the handler, which has limits of its own.
@@ -46,7 +46,7 @@ enum Phase {
         /// The request has a body, which nobody reads.
         unread: bool,
         /// Keeps a shared text's account.
-        _reading: Option<Reading>,
+        _reading: Option<ReadGuard>,
     },
     /// HTTP/2: all of this for several requests at a time.
     Streams(Streams),
@@ -54,16 +54,16 @@ enum Phase {
     Closing { until: Instant },
 }
 
-impl Pace {
+impl ConnectionTimeouts {
     /// The pace of a connection that was just accepted.
-    pub fn new(place: Arc<Place>, limits: Arc<Limits>) -> Arc<Self> {
+    pub fn new(slot: Arc<Slot>, limits: Arc<Limits>) -> Arc<Self> {
         let until = Instant::now() + limits.head;
         Arc::new(Self {
-            phase: Mutex::new(Phase::Head {
+            phase: Mutex::new(ConnectionPhase::Head {
                 until,
                 begun: false,
             }),
-            place,
+            slot,
             limits,
         })
     }
@@ -71,19 +71,19 @@ impl Pace {
     /// The connection speaks HTTP/2; nothing of it has been read yet.
     pub fn speaks_http2(&self) {
         let mut phase = self.phase();
-        if let Phase::Head { until, .. } = *phase {
-            *phase = Phase::Streams(Streams::new(until));
+        if let ConnectionPhase::Head { until, .. } = *phase {
+            *phase = ConnectionPhase::Streams(Streams::new(until));
         }
     }
 
     /// A request has come. `unread`: it has a body, which nobody will read.
     pub fn request(&self, unread: bool) {
         let mut phase = self.phase();
-        if !matches!(*phase, Phase::Streams(_)) {
-            *phase = Phase::Handling { unread };
+        if !matches!(*phase, ConnectionPhase::Streams(_)) {
+            *phase = ConnectionPhase::Handling { unread };
         }
         drop(phase);
-        self.place.progress();
+        self.slot.progress();
     }
 
     /// The answer that the handler gave, as the server is to send it.
@@ -92,65 +92,67 @@ impl Pace {
         let mut rest = BufList::from(content.pieces);
         let reading = content
             .shared
-            .map(|scraped| scraped.read_by(Arc::clone(&self.place)));
-        if matches!(*phase, Phase::Streams(_)) {
+            .map(|scraped| scraped.read_by(Arc::clone(&self.slot)));
+        if matches!(*phase, ConnectionPhase::Streams(_)) {
             // The server of HTTP/2 tells of no answer when it is sent; it drops what it has sent.
             rest.keep(reading);
         } else {
-            *phase = Phase::Writing {
+            *phase = ConnectionPhase::Writing {
                 until: Instant::now() + self.limits.answer,
                 stuck: None,
                 taken: false,
-                unread: matches!(*phase, Phase::Handling { unread: true }),
+                unread: matches!(*phase, ConnectionPhase::Handling { unread: true }),
                 _reading: reading,
             };
         }
         drop(phase);
-        self.place.progress();
+        self.slot.progress();
         Answer {
             rest,
-            pace: Arc::clone(self),
+            timeouts: Arc::clone(self),
         }
     }
 
     /// What passed over a connection that speaks HTTP/2, from the client.
     pub fn received(&self, bytes: &[u8]) {
-        if let Phase::Streams(streams) = &mut *self.phase()
+        if let ConnectionPhase::Streams(streams) = &mut *self.phase()
             && streams.received(bytes, &self.limits)
         {
-            self.place.progress();
+            self.slot.progress();
         }
     }
 
     /// And to it.
     pub fn sent(&self, bytes: &[u8]) {
-        if let Phase::Streams(streams) = &mut *self.phase()
+        if let ConnectionPhase::Streams(streams) = &mut *self.phase()
             && streams.sent(bytes, &self.limits)
         {
-            self.place.progress();
+            self.slot.progress();
         }
     }
 
     /// A request is being answered.
     pub fn is_answering(&self) -> bool {
         match &*self.phase() {
-            Phase::Handling { .. } | Phase::Writing { .. } => true,
-            Phase::Streams(streams) => streams.is_answering(),
-            Phase::Head { .. } | Phase::Closing { .. } => false,
+            ConnectionPhase::Handling { .. } | ConnectionPhase::Writing { .. } => true,
+            ConnectionPhase::Streams(streams) => streams.is_answering(),
+            ConnectionPhase::Head { .. } | ConnectionPhase::Closing { .. } => false,
         }
     }
 
     /// How long the client is waited for when the connection is to end; none while it is being answered, which has limits of its own.
     pub fn farewell(&self) -> Option<Duration> {
         match &*self.phase() {
-            Phase::Streams(streams) => (!streams.is_answering()).then_some(self.limits.farewell),
-            Phase::Handling { .. } | Phase::Writing { .. } => None,
-            Phase::Head { .. } | Phase::Closing { .. } => Some(Duration::ZERO),
+            ConnectionPhase::Streams(streams) => {
+                (!streams.is_answering()).then_some(self.limits.farewell)
+            }
+            ConnectionPhase::Handling { .. } | ConnectionPhase::Writing { .. } => None,
+            ConnectionPhase::Head { .. } | ConnectionPhase::Closing { .. } => Some(Duration::ZERO),
         }
     }
 
     /// Ends when the client has taken too long. To be polled after the connection, in the same task.
-    pub async fn overdue(&self) {
+    pub async fn timed_out(&self) {
         let mut alarm = pin!(sleep_until(Instant::now()));
         poll_fn(|context| {
             let Some(until) = self.until() else {
@@ -170,17 +172,19 @@ impl Pace {
 
     fn until(&self) -> Option<Instant> {
         match &*self.phase() {
-            Phase::Handling { .. } => None,
-            Phase::Head { until, .. } | Phase::Closing { until } => Some(*until),
-            Phase::Writing { until, stuck, .. } => {
+            ConnectionPhase::Handling { .. } => None,
+            ConnectionPhase::Head { until, .. } | ConnectionPhase::Closing { until } => {
+                Some(*until)
+            }
+            ConnectionPhase::Writing { until, stuck, .. } => {
                 Some(stuck.map_or(*until, |since| *until.min(&(since + self.limits.stuck))))
             }
-            Phase::Streams(streams) => streams.until(&self.limits),
+            ConnectionPhase::Streams(streams) => streams.until(&self.limits),
         }
     }
 
     fn has_read(&self) {
-        if let Phase::Head { until, begun } = &mut *self.phase()
+        if let ConnectionPhase::Head { until, begun } = &mut *self.phase()
             && !*begun
         {
             *begun = true;
@@ -190,20 +194,22 @@ impl Pace {
 
     fn has_written(&self, written: bool) {
         match &mut *self.phase() {
-            Phase::Writing { stuck, .. } if written => {
+            ConnectionPhase::Writing { stuck, .. } if written => {
                 *stuck = None;
-                self.place.progress();
+                self.slot.progress();
             }
-            Phase::Writing { stuck, .. } => {
+            ConnectionPhase::Writing { stuck, .. } => {
                 stuck.get_or_insert_with(Instant::now);
             }
-            Phase::Streams(streams) => streams.has_written(written),
-            Phase::Head { .. } | Phase::Handling { .. } | Phase::Closing { .. } => {}
+            ConnectionPhase::Streams(streams) => streams.has_written(written),
+            ConnectionPhase::Head { .. }
+            | ConnectionPhase::Handling { .. }
+            | ConnectionPhase::Closing { .. } => {}
         }
     }
 
     fn taken(&self) {
-        if let Phase::Writing { taken, .. } = &mut *self.phase() {
+        if let ConnectionPhase::Writing { taken, .. } = &mut *self.phase() {
             *taken = true;
         }
     }
@@ -211,13 +217,13 @@ impl Pace {
     /// The server holds nothing back any more.
     fn flushed(&self) {
         let mut phase = self.phase();
-        if let Phase::Writing {
+        if let ConnectionPhase::Writing {
             taken: true,
             unread: false,
             ..
         } = *phase
         {
-            *phase = Phase::Head {
+            *phase = ConnectionPhase::Head {
                 until: Instant::now() + self.limits.idle,
                 begun: false,
             };
@@ -229,20 +235,22 @@ impl Pace {
     fn closing(&self) -> bool {
         let mut phase = self.phase();
         let sends = match *phase {
-            Phase::Head { begun, .. } => begun,
-            Phase::Handling { unread } | Phase::Writing { unread, .. } => unread,
-            Phase::Streams(_) => true,
-            Phase::Closing { .. } => return true,
+            ConnectionPhase::Head { begun, .. } => begun,
+            ConnectionPhase::Handling { unread } | ConnectionPhase::Writing { unread, .. } => {
+                unread
+            }
+            ConnectionPhase::Streams(_) => true,
+            ConnectionPhase::Closing { .. } => return true,
         };
         if sends {
-            *phase = Phase::Closing {
+            *phase = ConnectionPhase::Closing {
                 until: Instant::now() + self.limits.closing,
             };
         }
         sends
     }
 
-    fn phase(&self) -> MutexGuard<'_, Phase> {
+    fn phase(&self) -> MutexGuard<'_, ConnectionPhase> {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -251,7 +259,7 @@ impl Pace {
 #[derive(Debug)]
 pub struct Answer {
     rest: BufList,
-    pace: Arc<Pace>,
+    timeouts: Arc<ConnectionTimeouts>,
 }
 
 impl Body for Answer {
@@ -277,7 +285,7 @@ impl Body for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        self.pace.taken();
+        self.timeouts.taken();
     }
 }
 
@@ -285,13 +293,13 @@ impl Drop for Answer {
 #[derive(Debug)]
 pub struct Timed {
     socket: Socket,
-    pace: Arc<Pace>,
+    timeouts: Arc<ConnectionTimeouts>,
 }
 
 impl Timed {
-    /// Tells `pace` what happens on `socket`.
-    pub fn new(socket: Socket, pace: Arc<Pace>) -> Self {
-        Self { socket, pace }
+    /// Tells `timeouts` what happens on `socket`.
+    pub fn new(socket: Socket, timeouts: Arc<ConnectionTimeouts>) -> Self {
+        Self { socket, timeouts }
     }
 
     /// The client's address, if it is known.
@@ -302,7 +310,7 @@ impl Timed {
     /// The first byte that comes, which stays there to be read.
     pub async fn peek(&self) -> io::Result<u8> {
         let first = self.socket.peek().await;
-        self.pace.has_read();
+        self.timeouts.has_read();
         first
     }
 
@@ -320,7 +328,7 @@ impl AsyncRead for Timed {
         let before = buffer.filled().len();
         let read = self.as_mut().socket().poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.pace.has_read();
+            self.timeouts.has_read();
         }
         read
     }
@@ -333,7 +341,7 @@ impl AsyncWrite for Timed {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = self.as_mut().socket().poll_write(context, bytes);
-        self.pace.has_written(written.is_ready());
+        self.timeouts.has_written(written.is_ready());
         written
     }
 
@@ -343,7 +351,7 @@ impl AsyncWrite for Timed {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = self.as_mut().socket().poll_write_vectored(context, slices);
-        self.pace.has_written(written.is_ready());
+        self.timeouts.has_written(written.is_ready());
         written
     }
 
@@ -353,13 +361,13 @@ impl AsyncWrite for Timed {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.as_mut().socket().poll_flush(context))?;
-        self.pace.flushed();
+        self.timeouts.flushed();
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.as_mut().socket().poll_shutdown(context))?;
-        if !self.pace.closing() {
+        if !self.timeouts.closing() {
             return Poll::Ready(Ok(()));
         }
         let mut thrown_away = [0; 4096];
@@ -377,10 +385,12 @@ impl Drop for Timed {
     /// A client that was given up while it had an answer to read does not get the rest: without this the system would go on
     /// offering it for minutes, from memory of its own.
     fn drop(&mut self) {
-        let has_more = match &*self.pace.phase() {
-            Phase::Writing { unread, .. } => !unread,
-            Phase::Streams(streams) => streams.is_writing(),
-            Phase::Head { .. } | Phase::Handling { .. } | Phase::Closing { .. } => false,
+        let has_more = match &*self.timeouts.phase() {
+            ConnectionPhase::Writing { unread, .. } => !unread,
+            ConnectionPhase::Streams(streams) => streams.is_writing(),
+            ConnectionPhase::Head { .. }
+            | ConnectionPhase::Handling { .. }
+            | ConnectionPhase::Closing { .. } => false,
         };
         if has_more {
             self.socket.abort();

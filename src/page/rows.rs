@@ -10,7 +10,7 @@ use crate::snapshot::{Failed, IntegrationError, Missing, PolledScope, ScopeState
 use std::time::Duration;
 
 /// A moment for people.
-pub struct When {
+pub struct Moment {
     /// As a calendar has it, for machines.
     pub datetime: String,
     /// To the second, in UTC.
@@ -19,7 +19,7 @@ pub struct When {
     pub ago: String,
 }
 
-impl When {
+impl Moment {
     /// `at`, seen from `now`, both in Unix seconds.
     pub fn at(at: f64, now: f64) -> Self {
         let datetime = rfc3339(at);
@@ -75,13 +75,13 @@ pub struct Row<'a> {
     pub arn: &'a str,
     pub source: &'a str,
     pub target: &'a str,
-    pub since: Option<When>,
-    pub created: Option<When>,
+    pub since: Option<Moment>,
+    pub created: Option<Moment>,
     pub every: Option<String>,
     pub once: bool,
     pub tags: Vec<(&'a str, &'a str)>,
     pub scopes: Vec<&'a ScopeState>,
-    pub seen: When,
+    pub seen: Moment,
     /// Nothing sees it: AWS answered that there is none.
     pub missing: bool,
     pub old: bool,
@@ -97,7 +97,7 @@ impl<'a> Row<'a> {
     pub fn of(view: &'a View<'_>, entry: Entry<'a>, text: &mut usize) -> Self {
         let integration = entry.integration();
         let problem = entry.problem(view.now);
-        let when = |at: f64| When::at(at, view.now);
+        let when = |at: f64| Moment::at(at, view.now);
         let (errors, left_out) = fitting(entry.errors(), text);
         let (kind, sign) = match problem {
             Some(Problem::Failed | Problem::Missing) => ("bad", "✖"),
@@ -191,10 +191,10 @@ pub struct ScopeRow<'a> {
     pub state: &'static str,
     pub interval: String,
     pub integrations: Option<usize>,
-    pub last_success: Option<When>,
-    pub next_poll: Option<When>,
+    pub last_success: Option<Moment>,
+    pub next_poll: Option<Moment>,
     pub polling: bool,
-    pub failed: Option<(When, &'a Failed)>,
+    pub failed: Option<(Moment, &'a Failed)>,
     /// The last poll was not the one that failed.
     pub over: bool,
     pub names: &'static str,
@@ -209,7 +209,7 @@ impl<'a> ScopeRow<'a> {
         let scope = &view.snapshot.scopes[place];
         let diagnostics = view.snapshot.diagnostics.scopes.get(place);
         let polled = scope.polled.as_ref();
-        let when = |at: f64| When::at(at, view.now);
+        let when = |at: f64| Moment::at(at, view.now);
         let is_here = |missing: &Missing| missing.scopes.iter().any(|it| *it as usize == place);
         let shows_old = |polled: &PolledScope| {
             let mut missing = view.snapshot.diagnostics.missing.iter();

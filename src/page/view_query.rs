@@ -13,7 +13,7 @@ pub(super) const LONGEST_SEARCH: usize = MAX_ARN_BYTES;
 
 /// Of the URL.
 #[derive(Debug)]
-pub struct Asked {
+pub struct ViewQuery {
     pub filter: Filter,
     /// Words that all must occur.
     pub search: String,
@@ -34,7 +34,7 @@ pub struct Chip {
     pub current: bool,
 }
 
-impl Asked {
+impl ViewQuery {
     const PARAMETERS: [&str; 8] = [
         "q", "status", "scope", "account", "region", "page", "scopes", "refresh",
     ];
@@ -48,16 +48,16 @@ impl Asked {
             scopes: 1,
             refresh: true,
         };
-        let mut asked = everything();
+        let mut view = everything();
         let taken = parameters(query).and_then(|parameters| {
             parameters
                 .iter()
                 // A form sends its empty fields too.
                 .filter(|(_, value)| !value.is_empty())
-                .try_for_each(|(name, value)| asked.take(name, value, snapshot))
+                .try_for_each(|(name, value)| view.take(name, value, snapshot))
         });
         match taken {
-            Ok(()) => (asked, None),
+            Ok(()) => (view, None),
             Err(refused) => (everything(), Some(refused)),
         }
     }
@@ -131,7 +131,7 @@ impl Asked {
     }
 
     /// What a form keeps besides its own field.
-    pub fn kept(&self) -> Vec<(&'static str, String)> {
+    pub fn hidden_fields(&self) -> Vec<(&'static str, String)> {
         let mut pairs = self.pairs();
         pairs.retain(|(name, _)| *name != "q" && *name != "page" && *name != "scopes");
         pairs
@@ -143,7 +143,7 @@ impl Asked {
     }
 
     /// Filters other than by state and words, for people.
-    pub fn narrowed(&self) -> Vec<(&'static str, &str, String)> {
+    pub fn active_filters(&self) -> Vec<(&'static str, &str, String)> {
         let filter = &self.filter;
         [
             ("scope", &filter.scope),

@@ -63,7 +63,7 @@ pub enum Outcome {
         grant: Option<Grant>,
     },
     /// It would fail like an earlier one.
-    NotAsked,
+    Skipped,
 }
 
 impl Outcome {
@@ -105,12 +105,12 @@ impl Outcome {
     }
 
     /// One word: of a failure its reason, which is that of the log and of the metrics.
-    pub fn word(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Well(_) => "ok",
             Self::Missing(_) => "missing",
             Self::Failed { error, .. } => error.reason.as_str(),
-            Self::NotAsked => "not_asked",
+            Self::Skipped => "not_asked",
         }
     }
 
@@ -118,12 +118,12 @@ impl Outcome {
         match self {
             Self::Missing(message) => Some(message),
             Self::Failed { error, .. } => Some(&error.message),
-            Self::Well(_) | Self::NotAsked => None,
+            Self::Well(_) | Self::Skipped => None,
         }
     }
 
     /// What a person can do about it, if it is a permission.
-    pub fn advice(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         let Self::Failed {
             error,
             grant: Some(grant),
@@ -277,7 +277,7 @@ impl fmt::Display for Grantee {
 
 /// One question, and what came of it.
 #[derive(Debug)]
-pub struct Finding {
+pub struct CheckResult {
     pub scope: ScopeName,
     pub region: RegionName,
     pub subject: Subject,

@@ -1,7 +1,7 @@
 //! What was found, as a table for people or as JSON.
 
 use super::Format;
-use super::check_result::{Finding, Grant, Outcome};
+use super::check_result::{CheckResult, Grant, Outcome};
 use crate::escape;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use std::iter;
 
 /// All that was found, in the order of the configuration.
 #[derive(Debug)]
-pub struct Report(Vec<Finding>);
+pub struct Report(Vec<CheckResult>);
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -33,35 +33,35 @@ struct Row<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     grant: Option<&'a Grant>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    advice: Option<String>,
+    hint: Option<String>,
 }
 
 impl<'a> Row<'a> {
-    fn of(finding: &'a Finding) -> Self {
+    fn of(finding: &'a CheckResult) -> Self {
         let (request_id, grant) = match &finding.outcome {
             Outcome::Failed { error, grant } => (error.request_id.as_deref(), grant.as_ref()),
-            Outcome::Well(_) | Outcome::Missing(_) | Outcome::NotAsked => (None, None),
+            Outcome::Well(_) | Outcome::Missing(_) | Outcome::Skipped => (None, None),
         };
         Self {
             scope: finding.scope.as_str(),
             region: finding.region.as_str(),
             check: finding.subject.check(),
             of: finding.subject.of(),
-            result: finding.outcome.word(),
+            result: finding.outcome.as_str(),
             identity: match &finding.outcome {
                 Outcome::Well(identity) => identity.as_deref(),
-                Outcome::Missing(_) | Outcome::Failed { .. } | Outcome::NotAsked => None,
+                Outcome::Missing(_) | Outcome::Failed { .. } | Outcome::Skipped => None,
             },
             message: finding.outcome.message(),
             request_id,
             grant,
-            advice: finding.outcome.advice(),
+            hint: finding.outcome.hint(),
         }
     }
 }
 
 impl Report {
-    pub fn new(findings: Vec<Finding>) -> Self {
+    pub fn new(findings: Vec<CheckResult>) -> Self {
         Self(findings)
     }
 
@@ -140,8 +140,8 @@ impl Report {
             if let Some(message) = row.message {
                 text += &format!("  {}\n", escape::line(message));
             }
-            if let Some(advice) = row.advice {
-                text += &format!("  -> {}\n", escape::line(&advice));
+            if let Some(hint) = row.hint {
+                text += &format!("  -> {}\n", escape::line(&hint));
             }
         }
         text
@@ -151,7 +151,7 @@ impl Report {
         let count = |is: fn(&Outcome) -> bool| self.0.iter().filter(|row| is(&row.outcome)).count();
         let all = self.0.len();
         let well = count(Outcome::is_well);
-        let not_asked = count(|outcome| matches!(outcome, Outcome::NotAsked));
+        let not_asked = count(|outcome| matches!(outcome, Outcome::Skipped));
         let wrong = all - well - not_asked;
         match (wrong, not_asked) {
             (0, 0) => format!("\nAll is well: {all} checks.\n"),

@@ -47,7 +47,7 @@ pub(super) struct Caller {
 
 /// All that the simulator has: integrations of any number of accounts and regions, and what it does
 /// with them.
-pub struct World {
+pub struct Account {
     integrations: BTreeMap<String, SimulatedIntegration>,
     /// ARNs that still follow the story.
     in_story: BTreeSet<&'static str>,
@@ -58,7 +58,7 @@ pub struct World {
     pub rules: Rules,
 }
 
-impl World {
+impl Account {
     /// A world in which nothing moves by itself. The last of two integrations with one ARN stays.
     pub fn of(integrations: Vec<SimulatedIntegration>) -> Self {
         let start = Instant::now();
@@ -81,7 +81,7 @@ impl World {
     pub fn demo(now: f64) -> Self {
         let began = now.floor();
         Self {
-            in_story: script::cast().collect(),
+            in_story: script::actors().collect(),
             began,
             ..Self::of(demo::integrations(began))
         }
@@ -132,24 +132,25 @@ impl World {
     }
 
     /// Brings the integrations that follow the story to where it is now.
-    pub(super) fn tell(&mut self) {
+    pub(super) fn advance(&mut self) {
         let elapsed = (self.elapsed)();
         for arn in &self.in_story {
-            let (Some(integration), Some(scene)) =
-                (self.integrations.get_mut(*arn), script::scene(arn, elapsed))
-            else {
+            let (Some(integration), Some(script_of)) = (
+                self.integrations.get_mut(*arn),
+                script::script_of(arn, elapsed),
+            ) else {
                 continue;
             };
             let errors = || {
-                scene
+                script_of
                     .errors
                     .iter()
                     .map(|(code, message)| SimulatedError::new(code, message))
                     .collect()
             };
-            integration.status = scene.status.to_owned();
-            integration.errors = (!scene.errors.is_empty()).then(errors);
-            if let Some(created) = scene.created {
+            integration.status = script_of.status.to_owned();
+            integration.errors = (!script_of.errors.is_empty()).then(errors);
+            if let Some(created) = script_of.created {
                 integration.create_time = self.began + created.as_secs_f64();
             }
         }

@@ -8,7 +8,7 @@ use hyper::header::HeaderValue;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use serde_json::{Map, Value};
 
-use super::account::{Caller, World};
+use super::account::{Account, Caller};
 use super::fault::{self, FaultKind};
 use super::fields::FieldError;
 use super::input::{self, ApiError, CONTENT_TYPE, INBOUND};
@@ -150,7 +150,7 @@ impl Handle {
         let mut state = self.state();
         let state = &mut *state;
         let caller = Caller {
-            account: state.world.account_of(&request.access_key_id).to_owned(),
+            account: state.account.account_of(&request.access_key_id).to_owned(),
             region: request.region.clone(),
         };
         let position = request
@@ -158,7 +158,7 @@ impl Handle {
             .as_ref()
             .and_then(|marker| state.markers.known.get(marker));
         let after = position.map(|(arn, _)| arn.as_str());
-        let (found, more) = listed(&state.world, &caller, request, after)?;
+        let (found, more) = listed(&state.account, &caller, request, after)?;
         let inbound = request.operation == INBOUND;
         let items = found
             .iter()
@@ -201,12 +201,12 @@ impl Handle {
 
 /// One page of what was asked for, and whether there is more.
 fn listed<'a>(
-    world: &'a World,
+    account: &'a Account,
     caller: &'a Caller,
     request: &'a RecordedRequest,
     after: Option<&'a str>,
 ) -> Result<(Vec<&'a SimulatedIntegration>, bool), ApiError> {
-    let rules = &world.rules;
+    let rules = &account.rules;
     let asked = request
         .max_records
         .map_or(rules.page_size, |records| records as usize);
@@ -216,9 +216,9 @@ fn listed<'a>(
     let mut found: Vec<&SimulatedIntegration> = match &request.integration_arn {
         Some(arn) => {
             let one = if inbound {
-                world.inbound(caller, arn)
+                account.inbound(caller, arn)
             } else {
-                world.created(caller, arn)
+                account.created(caller, arn)
             };
             if let (None, Some(code)) = (one, &rules.unknown_integration) {
                 return Err(ApiError::new(code, format!("Integration {arn} not found.")));
@@ -231,11 +231,14 @@ fn listed<'a>(
                 .filter(|_| after.is_none())
                 .collect()
         }
-        None if inbound => world
+        None if inbound => account
             .inbound_after(caller, target, after)
             .take(size + 1)
             .collect(),
-        None => world.created_after(caller, after).take(size + 1).collect(),
+        None => account
+            .created_after(caller, after)
+            .take(size + 1)
+            .collect(),
     };
     if let (true, Some(target), Some(code)) = (
         found.is_empty() && after.is_none(),
@@ -254,7 +257,7 @@ async fn respond(handle: &Handle, request: &RecordedRequest) -> Result<Response<
         Ok(body) => wire::json(StatusCode::OK, CONTENT_TYPE, body.to_string().into()),
         Err(error) => error.response(),
     };
-    let fault = fault::strike(&mut handle.state().faults, request);
+    let fault = fault::take_fault(&mut handle.state().faults, request);
     Ok(match fault {
         None => normal(Marking::True),
         Some(FaultKind::Error {

@@ -140,7 +140,7 @@ fn act(handle: &Handle, method: &Method, path: &str, body: &[u8]) -> Outcome {
         )),
         ("integrations", "POST") => {
             let list = objects("", &parsed(body)?, |fields| integration(fields, None))?;
-            if handle.state().world.len() + list.len() > MAX_INTEGRATIONS {
+            if handle.state().account.len() + list.len() > MAX_INTEGRATIONS {
                 let message = format!("At most {MAX_INTEGRATIONS} integrations are allowed.");
                 return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
             }

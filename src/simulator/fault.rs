@@ -16,7 +16,7 @@ const MAX_MILLISECONDS: u32 = 86_400_000;
 
 /// Which requests a fault hits: those that agree in everything that is set. The default hits all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct On {
+pub struct RequestMatcher {
     /// `DescribeInboundIntegrations` or `DescribeIntegrations`.
     pub operation: Option<String>,
     pub integration_arn: Option<String>,
@@ -27,7 +27,7 @@ pub struct On {
     pub page: Option<u32>,
 }
 
-impl On {
+impl RequestMatcher {
     /// Every request.
     pub fn any() -> Self {
         Self::default()
@@ -172,7 +172,7 @@ impl FaultKind {
 /// A fault: the first one of the list that hits a request is the one that it gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    pub on: On,
+    pub on: RequestMatcher,
     /// How many requests it hits; `None`: until it is cleared.
     pub times: Option<u32>,
     pub what: FaultKind,
@@ -180,7 +180,7 @@ pub struct Fault {
 
 impl Fault {
     /// A fault that stays until it is cleared.
-    pub fn new(on: On, what: FaultKind) -> Self {
+    pub fn new(on: RequestMatcher, what: FaultKind) -> Self {
         Self {
             on,
             times: None,
@@ -277,7 +277,7 @@ impl Fault {
         };
         let on = fields
             .object("On")?
-            .map(|on| On::read(&on))
+            .map(|on| RequestMatcher::read(&on))
             .transpose()?
             .unwrap_or_default();
         Ok(Self {
@@ -290,7 +290,7 @@ impl Fault {
 
 /// The first of `faults` that hits the request; one that has hit often enough is taken off the
 /// list.
-pub(super) fn strike(faults: &mut Vec<Fault>, request: &RecordedRequest) -> Option<FaultKind> {
+pub(super) fn take_fault(faults: &mut Vec<Fault>, request: &RecordedRequest) -> Option<FaultKind> {
     faults.retain(|fault| fault.times != Some(0));
     let fault = faults.iter_mut().find(|fault| fault.on.hits(request))?;
     fault.times = fault.times.map(|times| times.saturating_sub(1));

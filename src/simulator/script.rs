@@ -17,7 +17,7 @@ pub(super) const CUSTOMERS: &str =
 
 /// One moment of one integration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scene {
+pub struct Script {
     pub status: &'static str,
     /// (code, message); empty when AWS would list no errors.
     pub errors: &'static [(&'static str, &'static str)],
@@ -99,7 +99,7 @@ const BEATS: [(&str, &[Step]); 3] = [
 
 /// What the integration `arn` is like `elapsed` after the start; `None` for one that has no part in
 /// the story.
-pub fn scene(arn: &str, elapsed: Duration) -> Option<Scene> {
+pub fn script_of(arn: &str, elapsed: Duration) -> Option<Script> {
     let (_, beats) = BEATS.iter().find(|(of, _)| *of == arn)?;
     let cycle = elapsed.as_secs() / CYCLE.as_secs();
     let second = elapsed.as_secs() % CYCLE.as_secs();
@@ -107,7 +107,7 @@ pub fn scene(arn: &str, elapsed: Duration) -> Option<Scene> {
     // Who is being created was created just now: the age starts again with each cycle.
     let created = beats.first().filter(|first| first.status == "CREATING");
     let created = created.map(|_| Duration::from_secs(cycle.saturating_mul(CYCLE.as_secs())));
-    Some(Scene {
+    Some(Script {
         status: beat.status,
         errors: beat.errors,
         created,
@@ -115,6 +115,6 @@ pub fn scene(arn: &str, elapsed: Duration) -> Option<Scene> {
 }
 
 /// The ARNs of the integrations that follow the story.
-pub(super) fn cast() -> impl Iterator<Item = &'static str> {
+pub(super) fn actors() -> impl Iterator<Item = &'static str> {
     BEATS.iter().map(|(arn, _)| *arn)
 }

@@ -18,7 +18,7 @@ use std::env;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::time::Duration;
-use support::account::Account;
+use support::account::FakeAccount;
 use support::client::{Client, IDENTITY};
 use support::exporter::Exporter;
 use support::limits::Limits;
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         println!("Nothing is measured but by `cargo bench`.");
         return ExitCode::SUCCESS;
     }
-    let account = Account::of(INTEGRATIONS);
+    let account = FakeAccount::of(INTEGRATIONS);
     let python = env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let Some(mut boto3) = Boto3::start(&python, &account) else {
         eprintln!(
@@ -83,7 +83,7 @@ fn main() -> ExitCode {
 }
 
 /// The processor time of the next poll. With it comes that of waiting for it.
-fn poll(exporter: &Exporter, account: &Account) -> Duration {
+fn poll(exporter: &Exporter, account: &FakeAccount) -> Duration {
     quiet(exporter);
     let asked = account.asked() + u64::try_from(account.pages()).unwrap();
     let before = exporter.process.cpu();
@@ -118,7 +118,7 @@ struct Boto3 {
 
 impl Boto3 {
     /// None if there is no such interpreter, or it has no boto3.
-    fn start(python: &str, account: &Account) -> Option<Self> {
+    fn start(python: &str, account: &FakeAccount) -> Option<Self> {
         let mut child = Command::new(python)
             .args(["-B", "tests/bench/poll.py"])
             .arg(format!("http://{}", account.address))
@@ -145,7 +145,7 @@ impl Boto3 {
     }
 
     /// The processor time of listing all integrations.
-    fn list(&mut self, account: &Account) -> Duration {
+    fn list(&mut self, account: &FakeAccount) -> Duration {
         self.ask.write_all(b"\n").unwrap();
         let answer = self.answers.next().unwrap().unwrap();
         let mut words = answer.split(' ');

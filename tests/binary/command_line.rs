@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
-use glue_integration_exporter::simulator::{Fault, FaultKind, On, World};
+use glue_integration_exporter::simulator::{Account, Fault, FaultKind, RequestMatcher};
 
 use crate::exposition::Scrape;
 use crate::support::{ONE_SCOPE, Setup, arn, integration, request, simulator};
@@ -81,7 +81,7 @@ fn help_has_every_flag_with_its_default() {
 
 #[test]
 fn wrong_usage_exits_with_2() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     for (args, named) in [
         (&["--no-such-flag"][..], "--no-such-flag"),
@@ -369,7 +369,7 @@ fn check_shared_storage_directory_warns() {
 
 #[test]
 fn check_says_what_it_will_watch() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE).file("other.yaml", ONE_SCOPE);
     for args in [&["check"][..], &["check", "--config.file=other.yaml"]] {
         let ended = setup.run(args);
@@ -382,7 +382,7 @@ fn check_says_what_it_will_watch() {
 
 #[test]
 fn iam_prints_permissions_and_asks_nobody() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let setup = Setup::new(
         &sim,
         "scopes: [{name: lake, regions: [eu-west-1], role_arn: 'arn:aws:iam::111122223333:role/r', external_id: hidden-id}]",
@@ -412,7 +412,7 @@ fn iam_prints_permissions_and_asks_nobody() {
 
 #[test]
 fn once_prints_what_the_daemon_serves() {
-    let sim = simulator(World::of(vec![
+    let sim = simulator(Account::of(vec![
         integration("eu-west-1", "a", "ACTIVE"),
         integration("eu-west-1", "b", "FAILED"),
     ]));
@@ -434,9 +434,9 @@ fn once_prints_what_the_daemon_serves() {
 
 #[test]
 fn once_with_a_failed_scope_prints_what_it_had_and_exits_with_1() {
-    let sim = simulator(World::of(vec![integration("eu-west-1", "a", "ACTIVE")]));
+    let sim = simulator(Account::of(vec![integration("eu-west-1", "a", "ACTIVE")]));
     sim.handle.push_fault(Fault::new(
-        On::region("us-east-1"),
+        RequestMatcher::region("us-east-1"),
         FaultKind::error("AccessDeniedException", "no"),
     ));
     let setup = Setup::new(
@@ -459,7 +459,7 @@ fn once_with_a_failed_scope_prints_what_it_had_and_exits_with_1() {
 
 #[test]
 fn health_asks_the_exporter() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let daemon = setup.daemon(&[]);
     let health = |url: String| {

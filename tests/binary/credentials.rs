@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use glue_integration_exporter::simulator::{Fault, FaultKind, On, World};
+use glue_integration_exporter::simulator::{Account, Fault, FaultKind, RequestMatcher};
 use procfs::process::{Stat, all_processes};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -170,7 +170,7 @@ fn wrong_clock_is_not_an_expired_login() {
         ("RequestExpired", "Request has expired."),
     ] {
         let mut case = Case::new("", with_keys);
-        let fault = Fault::new(On::any(), FaultKind::error(code, message));
+        let fault = Fault::new(RequestMatcher::any(), FaultKind::error(code, message));
         case.sim.handle.push_fault(fault);
         let line = case.fails_with(&[code, "clock is wrong"]);
         assert!(
@@ -218,7 +218,7 @@ fn a_session_that_has_expired() {
         "ExpiredTokenException",
         "The security token included in the request is expired",
     );
-    let fault = Fault::new(On::access_key("ASIAOLD"), expired);
+    let fault = Fault::new(RequestMatcher::access_key("ASIAOLD"), expired);
     case.sim.handle.push_fault(fault);
     case.fails_with(&["ExpiredTokenException", "is expired", "log in again"]);
     case.fails_again();
@@ -338,7 +338,7 @@ fn a_role_is_assumed_once_for_all_regions_and_scopes() {
 #[test]
 fn a_load_that_hangs_in_one_region_holds_up_no_other() {
     let sts = Double::hanging_once(|asked| sts_answer(asked, Ok("3000-01-01T00:00:00Z")));
-    let sim = simulator(World::of(vec![integration("eu-west-1", "a", "ACTIVE")]));
+    let sim = simulator(Account::of(vec![integration("eu-west-1", "a", "ACTIVE")]));
     let config = format!(
         "polling: {{interval: 1h}}\nscopes: [{{name: all, regions: [eu-west-1, us-east-1], role_arn: '{ROLE}'}}]\n"
     );
@@ -361,7 +361,7 @@ fn a_slow_sts_is_not_asked_by_every_region() {
         std::thread::park_timeout(Duration::from_millis(2_300));
         Ok("3000-01-01T00:00:00Z")
     });
-    let sim = simulator(World::of(Vec::new()));
+    let sim = simulator(Account::of(Vec::new()));
     let regions: Vec<String> = (1..=12).map(|n| format!("eu-west-{n}")).collect();
     let config = format!(
         "polling: {{interval: 1h}}\nscopes: [{{name: all, regions: [{}], role_arn: '{ROLE}'}}]\n",
@@ -639,7 +639,7 @@ struct Case {
 
 impl Case {
     fn new(scope: &str, environment: impl FnOnce(Setup) -> Setup) -> Self {
-        let sim = simulator(World::of(vec![integration("eu-west-1", "a", "ACTIVE")]));
+        let sim = simulator(Account::of(vec![integration("eu-west-1", "a", "ACTIVE")]));
         let setup = Setup::bare()
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")

@@ -1,7 +1,8 @@
 //! What the series say, from the simulator to /metrics.
 
 use glue_integration_exporter::simulator::{
-    Fault, FaultKind, On, SimulatedConfig, SimulatedError, SimulatedIntegration, World,
+    Account, Fault, FaultKind, RequestMatcher, SimulatedConfig, SimulatedError,
+    SimulatedIntegration,
 };
 
 use crate::exposition::Scrape;
@@ -21,7 +22,7 @@ fn an_integration_has_all_its_series() {
     let mut poor = integration(REGION, "poor", "PAUSED");
     poor.create_time = 0.0;
     poor.config = Some(SimulatedConfig::default());
-    let sim = simulator(World::of(vec![rich, poor]));
+    let sim = simulator(Account::of(vec![rich, poor]));
     let missing = arn(REGION, "missing");
     let (rich, poor) = (arn(REGION, "rich"), arn(REGION, "poor"));
     let listed = format!("  - {{name: listed, integration_arns: ['{rich}', '{missing}']}}");
@@ -114,9 +115,10 @@ fn an_integration_has_all_its_series() {
 
 #[test]
 fn no_integrations_are_an_answer() {
-    let sim = simulator(World::of(Vec::new()));
+    let sim = simulator(Account::of(Vec::new()));
     let body = FaultKind::raw(200, "{}");
-    sim.handle.push_fault(Fault::new(On::any(), body));
+    sim.handle
+        .push_fault(Fault::new(RequestMatcher::any(), body));
     let scrape = Setup::new(&sim, ONE_SCOPE).daemon(&[]).scrape();
     assert_eq!(scrape.of_scope("scope_up", "all"), Some(1.0));
     assert_eq!(scrape.of_scope("scope_integrations", "all"), Some(0.0));
@@ -134,7 +136,7 @@ fn while_a_scope_fails_its_last_good_data_stays() {
         arn: arn.to_owned(),
         ..integration(REGION, "x", "ACTIVE")
     };
-    let sim = simulator(World::of(
+    let sim = simulator(Account::of(
         scopes
             .iter()
             .flat_map(|scope| [new(&fine(scope)), new(&fails(scope))])
@@ -142,7 +144,7 @@ fn while_a_scope_fails_its_last_good_data_stays() {
             .collect(),
     ));
     let denied = || FaultKind::error("AccessDeniedException", "no");
-    let late_fails = Fault::new(On::region("us-east-1"), denied());
+    let late_fails = Fault::new(RequestMatcher::region("us-east-1"), denied());
     sim.handle.push_fault(late_fails);
     let mut config = "polling: {interval: 10s}\nscopes:\n".to_owned()
         + "  - {name: late, regions: [us-east-1]}\n";
@@ -172,7 +174,7 @@ fn while_a_scope_fails_its_last_good_data_stays() {
         sim.handle.set_status(&fine(scope), "FAILED");
     }
     for scope in &scopes {
-        let fault = Fault::new(On::integration(&fails(scope)), denied());
+        let fault = Fault::new(RequestMatcher::integration(&fails(scope)), denied());
         sim.handle.push_fault(fault);
     }
     for scope in &scopes {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use glue_integration_exporter::simulator::World;
+use glue_integration_exporter::simulator::Account;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::support::{Daemon, Process, SECRET_KEY, Setup, simulator, until};
@@ -85,7 +85,7 @@ fn profiles(well: SocketAddr, hangs: SocketAddr) -> String {
 
 #[test]
 fn three_hundred_pairs_that_hang_leave_descriptors_for_scrapes_and_for_others() {
-    let sim = simulator(World::generated(3));
+    let sim = simulator(Account::generated(3));
     let setup = Setup::bare()
         .file("config.yaml", &config())
         .file("profiles", &profiles(sim.addr, hangs()));

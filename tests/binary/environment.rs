@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::process::Output;
 use std::sync::Mutex;
 
-use glue_integration_exporter::simulator::World;
+use glue_integration_exporter::simulator::Account;
 use rustix::process::Signal;
 
 use crate::exposition::Scrape;
@@ -111,7 +111,7 @@ fn values() -> [(&'static str, Vec<u8>); 7] {
 }
 
 fn sim() -> Sim {
-    simulator(World::of(vec![integration("eu-west-1", "a", "ACTIVE")]))
+    simulator(Account::of(vec![integration("eu-west-1", "a", "ACTIVE")]))
 }
 
 fn setup(sim: &Sim, profile: &str) -> Setup {

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use glue_integration_exporter::simulator::World;
+use glue_integration_exporter::simulator::Account;
 use tokio::time::Instant;
 
 use crate::exposition::Scrape;
@@ -16,7 +16,7 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The simulator and the directory live as long as the daemon.
 fn daemon(flags: &[&str]) -> (Daemon, Setup, Sim) {
-    let sim = simulator(World::generated(3));
+    let sim = simulator(Account::generated(3));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let daemon = setup.daemon(flags);
     (daemon, setup, sim)
@@ -194,7 +194,7 @@ fn value(page: &str, name: &str) -> f64 {
 
 #[test]
 fn pages_that_nobody_reads_take_a_bounded_memory() {
-    let sim = simulator(World::generated(8_000));
+    let sim = simulator(Account::generated(8_000));
     let daemon = Setup::new(&sim, "scopes: [{name: all, regions: [eu-west-1]}]").daemon(&[]);
     let scrape = || {
         let start = Instant::now();
@@ -224,7 +224,7 @@ fn pages_that_nobody_reads_take_a_bounded_memory() {
 
 #[test]
 fn a_lack_of_file_descriptors_is_told_once_and_passes() {
-    let sim = simulator(World::generated(3));
+    let sim = simulator(Account::generated(3));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let binary = env!("CARGO_BIN_EXE_glue-integration-exporter");
     let start = format!("ulimit -n 16; exec {binary} --web.listen-address=127.0.0.1:0");
@@ -347,7 +347,7 @@ fn requests_are_counted_by_path_and_code() {
 
 #[test]
 fn the_soft_limit_of_open_files_is_raised_to_the_hard_one() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let start = "ulimit -S -n 200; ulimit -H -n 1000; exec \"$0\" --web.listen-address=127.0.0.1:0";
     let exporter = env!("CARGO_BIN_EXE_glue-integration-exporter");

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 
-use glue_integration_exporter::simulator::World;
+use glue_integration_exporter::simulator::Account;
 use rustix::process::Signal;
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -22,7 +22,7 @@ fn over_unix(path: &Path) -> Answer {
 
 #[test]
 fn a_port_in_use_exits_with_1() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
@@ -39,7 +39,7 @@ fn a_port_in_use_exits_with_1() {
 
 #[test]
 fn two_addresses_and_ipv6() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let mut flags = vec![
         "--web.listen-address=127.0.0.1:0",
@@ -80,7 +80,7 @@ fn two_addresses_and_ipv6() {
 
 #[test]
 fn hosts_in_brackets_are_bound_as_go_binds_them() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let mut hosts = vec![("[localhost]", "127.0.0.1:"), ("[127.0.0.1]", "127.0.0.1:")];
     // Not every machine has IPv6.
@@ -106,7 +106,7 @@ fn hosts_in_brackets_are_bound_as_go_binds_them() {
 
 #[test]
 fn a_unix_socket_is_removed_at_the_stop_and_replaced_when_stale() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let path = setup.path("socket");
     let flag = format!("--web.listen-address=unix:{}", path.display());
@@ -135,7 +135,7 @@ fn a_unix_socket_is_removed_at_the_stop_and_replaced_when_stale() {
 
 #[test]
 fn who_may_use_a_unix_socket_is_said_by_the_umask() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let path = setup.path("socket");
     let flag = format!("--web.listen-address=unix:{}", path.display());
@@ -153,7 +153,7 @@ fn who_may_use_a_unix_socket_is_said_by_the_umask() {
 
 #[test]
 fn the_socket_of_another_process_is_not_removed() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let path = setup.path("socket");
     let flag = format!("--web.listen-address=unix:{}", path.display());
@@ -169,7 +169,7 @@ fn the_socket_of_another_process_is_not_removed() {
 
 #[test]
 fn a_regular_file_is_not_replaced_by_a_socket() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE).file("socket", "precious");
     let path = setup.path("socket");
     let flag = format!("--web.listen-address=unix:{}", path.display());
@@ -181,7 +181,7 @@ fn a_regular_file_is_not_replaced_by_a_socket() {
 
 #[test]
 fn the_sockets_of_others_are_left_alone() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let is_left_alone = |path: &Path| {
         let before = fs::metadata(path).unwrap().ino();
@@ -218,7 +218,7 @@ fn the_sockets_of_others_are_left_alone() {
 
 #[test]
 fn it_serves_on_the_socket_that_systemd_passes() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().to_string();
@@ -231,7 +231,7 @@ fn it_serves_on_the_socket_that_systemd_passes() {
 
 #[test]
 fn without_a_socket_of_systemd_it_exits_with_1() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let mut process = setup.start(&["--web.systemd-socket"]);
     until("it ends", SOON, || process.has_ended().then_some(()));

@@ -6,7 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Stdio;
 
-use glue_integration_exporter::simulator::{Fault, FaultKind, On, SimulatedConfig, World};
+use glue_integration_exporter::simulator::{
+    Account, Fault, FaultKind, RequestMatcher, SimulatedConfig,
+};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -54,7 +56,7 @@ fn with_secrets() -> (Setup, Sim) {
         source_properties: [("SecretArn".to_owned(), "must-not-leak".to_owned())].into(),
         ..SimulatedConfig::default()
     });
-    let sim = simulator(World::of(vec![leaky]));
+    let sim = simulator(Account::of(vec![leaky]));
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
     let role = "regions: [eu-west-1], role_arn: 'arn:aws:iam::111122223333:role/r'";
     let config = format!(
@@ -143,7 +145,7 @@ const WRONG_SIGNATURE: &str = "The request signature we calculated does not matc
 fn the_token_in_what_aws_says_of_a_wrong_signature_is_not_told() {
     let (setup, sim) = with_secrets();
     sim.handle.push_fault(Fault::new(
-        On::any(),
+        RequestMatcher::any(),
         FaultKind::error("InvalidSignatureException", WRONG_SIGNATURE),
     ));
     // Of Glue and of STS, which speaks XML.
@@ -224,7 +226,7 @@ fn every_line_is_of_the_format() {
 
 #[test]
 fn the_level_is_the_least_that_is_logged() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let path = setup.path("socket");
     for (level, lines) in [("error", false), ("warn", false), ("info", true)] {
@@ -243,7 +245,7 @@ fn the_level_is_the_least_that_is_logged() {
 
 #[test]
 fn wrong_clock_is_logged_once() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     // Three requests in each poll.
     let config = |timeout: &str| {
         let arns = ["a", "b", "c"]
@@ -256,7 +258,7 @@ fn wrong_clock_is_logged_once() {
     let dated = |date: &str| {
         sim.handle.clear_faults();
         sim.handle.push_fault(Fault::new(
-            On::any(),
+            RequestMatcher::any(),
             FaultKind::Raw {
                 status: 200,
                 headers: vec![("date".to_owned(), date.to_owned())],
@@ -311,9 +313,10 @@ fn counter(socket: &Path, name: &str) -> Option<f64> {
 
 #[test]
 fn full_stderr_blocks_nothing() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let denied = FaultKind::error("AccessDeniedException", "no");
-    sim.handle.push_fault(Fault::new(On::any(), denied));
+    sim.handle
+        .push_fault(Fault::new(RequestMatcher::any(), denied));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let (_reader, writer) = full_pipe();
     let start = |args: &[&str]| {
@@ -353,7 +356,7 @@ fn full_stderr_blocks_nothing() {
 
 #[test]
 fn stderr_read_again_reports_lost_lines() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let (reader, writer) = full_pipe();
     let socket = setup.path("socket");
@@ -410,7 +413,7 @@ fn has_no_controls(text: &str) {
 
 #[test]
 fn log_control_characters_are_escaped() {
-    let sim = simulator(World::of(vec![integration("eu-west-1", "a", CONTROLS)]));
+    let sim = simulator(Account::of(vec![integration("eu-west-1", "a", CONTROLS)]));
     let setup = Setup::new(&sim, ONE_SCOPE);
     for format in ["logfmt", "json"] {
         let ended = setup.run(&["once", &format!("--log.format={format}")]);
@@ -435,9 +438,10 @@ fn log_control_characters_are_escaped() {
 
 #[test]
 fn output_control_characters_are_escaped() {
-    let sim = simulator(World::of(vec![]));
+    let sim = simulator(Account::of(vec![]));
     let denied = FaultKind::error("AccessDeniedException", CONTROLS);
-    sim.handle.push_fault(Fault::new(On::any(), denied));
+    sim.handle
+        .push_fault(Fault::new(RequestMatcher::any(), denied));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let flag = |name: &str| format!("--{name}={CONTROLS}");
     for (args, code) in [

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use glue_integration_exporter::simulator::World;
+use glue_integration_exporter::simulator::Account;
 
 use crate::support::{Setup, arn, integration, simulator};
 
@@ -21,7 +21,7 @@ fn config(lookup: &str) -> String {
 fn two_hundred_integrations_are_two_requests_and_the_missing_one_a_third() {
     let there = (0..199).map(|n| integration(REGION, &format!("i{n}"), "ACTIVE"));
     let of_nobody = integration(REGION, "zzz", "PAUSED");
-    let sim = simulator(World::of(there.chain([of_nobody]).collect()));
+    let sim = simulator(Account::of(there.chain([of_nobody]).collect()));
     let setup = Setup::new(&sim, &config(""));
 
     let each = setup.run(&["check"]);

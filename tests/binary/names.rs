@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use glue_integration_exporter::simulator::{Fault, FaultKind, On, SimulatedIntegration, World};
+use glue_integration_exporter::simulator::{
+    Account, Fault, FaultKind, RequestMatcher, SimulatedIntegration,
+};
 use rustix::process::Signal;
 
 use crate::exposition::Scrape;
@@ -25,13 +27,13 @@ fn sim() -> Sim {
         ],
         ..integration(REGION, "a", "FAILED")
     };
-    simulator(World::of(vec![orders]))
+    simulator(Account::of(vec![orders]))
 }
 
 fn refuse(sim: &Sim, kind: FaultKind) {
-    let on = On {
+    let on = RequestMatcher {
         operation: Some("DescribeIntegrations".to_owned()),
-        ..On::any()
+        ..RequestMatcher::any()
     };
     sim.handle.push_fault(Fault::new(on, kind));
 }
@@ -180,7 +182,7 @@ fn what_is_left_out_by_its_name_is_never_shown_and_comes_back_when_it_is_renamed
         name: name.to_owned(),
         ..integration(REGION, id, status)
     };
-    let sim = simulator(World::of(vec![
+    let sim = simulator(Account::of(vec![
         named("a", "orders", "ACTIVE"),
         named("b", "scratch-1", "FAILED"),
     ]));

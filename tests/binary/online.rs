@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use glue_integration_exporter::simulator::{Fault, FaultKind, On, World};
+use glue_integration_exporter::simulator::{Account, Fault, FaultKind, RequestMatcher};
 use serde_json::Value;
 
 use crate::double::{
@@ -59,7 +59,7 @@ fn listing() -> String {
 }
 
 fn account() -> Sim {
-    simulator(World::of(vec![integration(REGION, "a", "ACTIVE")]))
+    simulator(Account::of(vec![integration(REGION, "a", "ACTIVE")]))
 }
 
 fn setup(sim: &Sim, sts: &Double, config: &str) -> Setup {
@@ -151,7 +151,7 @@ fn all_is_well() {
 /// The README shows this one.
 #[test]
 fn what_is_refused_is_told_with_what_to_grant() {
-    let sim = simulator(World::of(vec![
+    let sim = simulator(Account::of(vec![
         integration(REGION, "a", "ACTIVE"),
         integration("us-east-1", "b", "ACTIVE"),
     ]));
@@ -160,7 +160,7 @@ fn what_is_refused_is_told_with_what_to_grant() {
     );
     let denied = FaultKind::error("AccessDeniedException", &denied);
     sim.handle
-        .push_fault(Fault::new(On::region("us-east-1"), denied));
+        .push_fault(Fault::new(RequestMatcher::region("us-east-1"), denied));
     let config = format!(
         "\
 scopes:
@@ -274,7 +274,8 @@ fn sso_role_is_granted_by_its_permission_set() {
         "AccessDeniedException",
         "no identity-based policy allows it",
     );
-    sim.handle.push_fault(Fault::new(On::any(), denied));
+    sim.handle
+        .push_fault(Fault::new(RequestMatcher::any(), denied));
     let role = "arn:aws:iam::111122223333:role/AWSReservedSSO_Data_Reader_0123456789abcdef";
     let set = format!(
         "the permission set Data_Reader of IAM Identity Center (its role {role} takes no policy itself)"
@@ -325,7 +326,8 @@ fn a_listing_that_is_denied() {
     let says = |message: &str| {
         sim.handle.clear_faults();
         let denied = FaultKind::error("AccessDeniedException", message);
-        sim.handle.push_fault(Fault::new(On::any(), denied));
+        sim.handle
+            .push_fault(Fault::new(RequestMatcher::any(), denied));
         let (json, table) = check(&setup(&sim, &sts, &listing()), 1);
         assert_eq!(
             results(&json),
@@ -360,9 +362,9 @@ fn a_listing_that_is_denied() {
 #[test]
 fn names_that_are_denied() {
     let (sim, sts) = (account(), sts());
-    let on = On {
+    let on = RequestMatcher {
         operation: Some("DescribeIntegrations".to_owned()),
-        ..On::any()
+        ..RequestMatcher::any()
     };
     let denied = FaultKind::error(
         "AccessDeniedException",
@@ -391,7 +393,8 @@ fn names_that_are_denied() {
 fn access_that_a_proxy_or_an_account_denies() {
     let (sim, sts) = (account(), sts());
     let opt_in = FaultKind::error("OptInRequired", "the region is not enabled");
-    sim.handle.push_fault(Fault::new(On::any(), opt_in));
+    sim.handle
+        .push_fault(Fault::new(RequestMatcher::any(), opt_in));
     let proxy = Double::start(|_| (403, "text/html", "<h1>AccessDenied</h1>".to_owned()));
     let no_proxy = setup(&sim, &sts, &listing());
     let by_proxy = setup(&sim, &sts, &listing()).env("AWS_ENDPOINT_URL_GLUE", &proxy.url());
@@ -414,7 +417,7 @@ fn arns_that_do_not_exist() {
     let target = "arn:aws:glue:eu-west-1:111122223333:database/elsewhere";
     let not_found = FaultKind::error("TargetResourceNotFound", "there is no such target");
     sim.handle
-        .push_fault(Fault::new(On::target(target), not_found));
+        .push_fault(Fault::new(RequestMatcher::target(target), not_found));
     for lookup in ["each", "list"] {
         let scope = format!(
             "external_id: {EXTERNAL_ID}, lookup: {lookup}, target_arns: ['{target}'], integration_arns: ['{}', '{}']",
@@ -591,7 +594,7 @@ fn one_endpoint_for_all_services() {
 fn endpoints_that_hang() {
     let (sim, sts) = (account(), sts());
     sim.handle
-        .push_fault(Fault::new(On::any(), FaultKind::Hang));
+        .push_fault(Fault::new(RequestMatcher::any(), FaultKind::Hang));
     let scopes: Vec<String> = (0..20)
         .map(|n| format!("{{name: s{n}, regions: [{REGION}, us-east-1]}}"))
         .collect();

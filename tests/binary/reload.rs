@@ -5,7 +5,7 @@ use std::io::{PipeWriter, Write};
 use std::path::Path;
 use std::thread;
 
-use glue_integration_exporter::simulator::{Fault, FaultKind, On, World};
+use glue_integration_exporter::simulator::{Account, Fault, FaultKind, RequestMatcher};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 
@@ -27,8 +27,8 @@ fn config(scopes: &[&str]) -> String {
     format!("polling: {{interval: 24h}}\nscopes:\n{scopes}")
 }
 
-fn world() -> World {
-    World::of(vec![
+fn world() -> Account {
+    Account::of(vec![
         integration(EU, "here", "ACTIVE"),
         integration(US, "there", "FAILED"),
     ])
@@ -96,7 +96,7 @@ fn what_did_not_change_goes_on_and_what_is_gone_leaves_nothing() {
 
 #[test]
 fn what_a_reload_leaves_out_of_a_listing_is_gone_and_the_rest_stays_as_it_was() {
-    let sim = simulator(World::of(vec![
+    let sim = simulator(Account::of(vec![
         integration(EU, "kept", "ACTIVE"),
         integration(EU, "left-out", "FAILED"),
     ]));
@@ -113,7 +113,7 @@ fn what_a_reload_leaves_out_of_a_listing_is_gone_and_the_rest_stays_as_it_was() 
     assert!(check.contains(told), "{check}");
     // No answer of AWS is needed for it.
     sim.handle.push_fault(Fault::new(
-        On::any(),
+        RequestMatcher::any(),
         FaultKind::error("AccessDeniedException", "no"),
     ));
     assert_eq!(reload(&daemon).0, 200);
@@ -369,7 +369,7 @@ fn reloads_at_once_and_during_a_poll_lose_nothing() {
     let daemon = setup.daemon(&[LIFECYCLE]);
     let before = polled(&daemon, "all", 1.0);
     sim.handle
-        .push_fault(Fault::new(On::any(), FaultKind::Hang));
+        .push_fault(Fault::new(RequestMatcher::any(), FaultKind::Hang));
     // The poller of a scope that changed polls at once, and hangs; the next reload ends that poll.
     for timeout in ["61s", "62s", "63s"] {
         fs::write(setup.path("config.yaml"), of(timeout)).unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use glue_integration_exporter::simulator::{SimulatedIntegration, World};
+use glue_integration_exporter::simulator::{Account, SimulatedIntegration};
 
 use crate::exposition::Scrape;
 use crate::support::{Daemon, SECRET_KEY, SOON, Setup, Sim, request, simulator, until};
@@ -24,7 +24,7 @@ fn arn(n: usize, region: &str, name: usize) -> String {
 }
 
 /// Ten integrations in each account and region.
-fn world() -> World {
+fn world() -> Account {
     let mut integrations = Vec::new();
     for n in 0..ACCOUNTS {
         for region in REGIONS {
@@ -39,7 +39,7 @@ fn world() -> World {
             }
         }
     }
-    let world = World::of(integrations);
+    let world = Account::of(integrations);
     (0..ACCOUNTS).fold(world, |world, n| world.with_account(&key(n), &account(n)))
 }
 

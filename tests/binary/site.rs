@@ -1,6 +1,8 @@
 //! The page for people and the API of the real binary: headers, methods, compression, and that no secret is in them.
 
-use glue_integration_exporter::simulator::{Fault, FaultKind, On, SimulatedIntegration, World};
+use glue_integration_exporter::simulator::{
+    Account, Fault, FaultKind, RequestMatcher, SimulatedIntegration,
+};
 use serde_json::Value;
 
 use crate::support::{
@@ -149,7 +151,7 @@ fn the_page_says_why_aws_does_not_answer_and_never_a_secret() {
         status: "FAILED".to_owned(),
         ..integration("eu-west-1", "a", "FAILED")
     };
-    let sim = simulator(World::of(vec![gone]));
+    let sim = simulator(Account::of(vec![gone]));
     let config = ONE_SCOPE.replace(
         "regions:",
         "external_id: must-not-leak, role_arn: 'arn:aws:iam::111122223333:role/reader', regions:",
@@ -170,7 +172,8 @@ fn the_page_says_why_aws_does_not_answer_and_never_a_secret() {
 
     let setup = Setup::new(&sim, ONE_SCOPE);
     let denied = FaultKind::error("AccessDeniedException", "<img src=x onerror=alert(1)>");
-    sim.handle.push_fault(Fault::new(On::any(), denied));
+    sim.handle
+        .push_fault(Fault::new(RequestMatcher::any(), denied));
     let daemon = setup.daemon(&[]);
     let scopes = until("a failed poll", SOON, || {
         let scopes = json(&daemon, "/api/v1/scopes");

@@ -1,6 +1,6 @@
 //! Signals. Whatever goes on, the exporter stops within seconds and exits with 0.
 
-use glue_integration_exporter::simulator::{Fault, FaultKind, On, World};
+use glue_integration_exporter::simulator::{Account, Fault, FaultKind, RequestMatcher};
 use rustix::process::Signal;
 use std::net::{TcpListener, TcpStream};
 
@@ -17,7 +17,7 @@ fn stops_well(process: Process, signal: Signal) {
 
 #[test]
 fn sigterm_and_sigint_stop_it() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     for signal in [Signal::TERM, Signal::INT] {
         let daemon = setup.daemon(&[]);
@@ -36,9 +36,9 @@ fn sigterm_and_sigint_stop_it() {
 
 #[test]
 fn it_stops_while_a_poll_hangs() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     sim.handle
-        .push_fault(Fault::new(On::any(), FaultKind::Hang));
+        .push_fault(Fault::new(RequestMatcher::any(), FaultKind::Hang));
     let daemon = Setup::new(&sim, ONE_SCOPE).daemon(&[]);
     until("the poll asks", STOP, || {
         (!sim.handle.requests().is_empty()).then_some(())
@@ -48,9 +48,9 @@ fn it_stops_while_a_poll_hangs() {
 
 #[test]
 fn a_scrape_that_waits_for_the_first_poll_is_answered_at_a_stop() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     sim.handle
-        .push_fault(Fault::new(On::any(), FaultKind::Hang));
+        .push_fault(Fault::new(RequestMatcher::any(), FaultKind::Hang));
     let daemon = Setup::new(&sim, ONE_SCOPE).daemon(&[]);
     let mut client = connect(&daemon.addr);
     // Both requests arrive together: the first answer says that the scrape has arrived too.
@@ -82,7 +82,7 @@ fn come_with_the_stop(process: &Process, addr: &str) -> Vec<Client<TcpStream>> {
 
 #[test]
 fn who_waits_to_be_accepted_at_a_stop_is_answered() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let daemon = Setup::new(&sim, ONE_SCOPE).daemon(&[]);
     for mut client in come_with_the_stop(&daemon.process, &daemon.addr) {
         assert_eq!(client.answer().status, 200);
@@ -93,7 +93,7 @@ fn who_waits_to_be_accepted_at_a_stop_is_answered() {
 
 #[test]
 fn who_waits_at_a_socket_of_systemd_is_answered_by_the_next_process() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().to_string();
@@ -114,7 +114,7 @@ fn who_waits_at_a_socket_of_systemd_is_answered_by_the_next_process() {
 #[test]
 fn it_stops_while_a_slow_client_reads() {
     // More than the buffers of a socket hold.
-    let sim = simulator(World::generated(4_000));
+    let sim = simulator(Account::generated(4_000));
     let daemon = Setup::new(&sim, ONE_SCOPE).daemon(&[]);
     let mut slow = connect(&daemon.addr);
     slow.send(
@@ -131,7 +131,7 @@ fn it_stops_while_a_slow_client_reads() {
 
 #[test]
 fn idle_connections_do_not_delay_a_stop() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let daemon = Setup::new(&sim, ONE_SCOPE).daemon(&[]);
     let mut idle = connect(&daemon.addr);
     assert_eq!(idle.ask("GET", "/-/healthy", "").status, 200);

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use glue_integration_exporter::simulator::{Handle, SimulatedIntegration, Simulator, World};
+use glue_integration_exporter::simulator::{Account, Handle, SimulatedIntegration, Simulator};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -50,7 +50,7 @@ pub struct Sim {
     thread: Option<JoinHandle<()>>,
 }
 
-pub fn simulator(world: World) -> Sim {
+pub fn simulator(world: Account) -> Sim {
     let (stop, stopped) = oneshot::channel::<()>();
     let (tell, told) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {

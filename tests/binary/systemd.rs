@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use glue_integration_exporter::simulator::{Fault, FaultKind, On, World};
+use glue_integration_exporter::simulator::{Account, Fault, FaultKind, RequestMatcher};
 use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
@@ -126,10 +126,10 @@ impl Drop for ServiceManager {
     }
 }
 
-fn hanging(world: World) -> Sim {
+fn hanging(world: Account) -> Sim {
     let sim = simulator(world);
     sim.handle
-        .push_fault(Fault::new(On::any(), FaultKind::Hang));
+        .push_fault(Fault::new(RequestMatcher::any(), FaultKind::Hang));
     sim
 }
 
@@ -161,7 +161,7 @@ fn monotonic() -> u128 {
 
 #[test]
 fn it_is_ready_when_it_serves_and_aws_need_not_answer() {
-    let sim = hanging(World::generated(1));
+    let sim = hanging(Account::generated(1));
     let (setup, supervisor) = status_reporter(Setup::new(&sim, ONE_SCOPE));
     let daemon = setup.daemon(&[]);
     let ready = supervisor.nth(0, "READY", "1");
@@ -176,7 +176,7 @@ fn it_is_ready_when_it_serves_and_aws_need_not_answer() {
 
 #[test]
 fn it_is_not_ready_without_a_configuration_or_a_socket_to_serve_on() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let (setup, supervisor) = status_reporter(Setup::new(&sim, "scopes: []"));
     assert_eq!(setup.run(&[]).code, Some(2));
 
@@ -196,9 +196,9 @@ fn the_status_line_says_what_is_wrong_with_whom() {
         integration(EU, "well-too", "ACTIVE"),
         integration(EU, "broken", "NEEDS_ATTENTION"),
     ];
-    let sim = simulator(World::of(world));
+    let sim = simulator(Account::of(world));
     sim.handle.push_fault(Fault::new(
-        On::region("us-east-1"),
+        RequestMatcher::region("us-east-1"),
         FaultKind::error("AccessDeniedException", "no"),
     ));
     let config = "\
@@ -214,7 +214,7 @@ scopes: [{name: all, regions: [eu-west-1, us-east-1]}]
 
 #[test]
 fn a_reload_is_told_from_its_begin_to_its_end_whether_it_is_taken_or_refused() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let (setup, supervisor) = status_reporter(Setup::new(&sim, RARE));
     let daemon = setup.daemon(&[]);
     supervisor.nth(0, "READY", "1");
@@ -267,7 +267,7 @@ fn a_reload_is_told_from_its_begin_to_its_end_whether_it_is_taken_or_refused() {
 
 #[test]
 fn a_stop_is_told() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let (setup, supervisor) = status_reporter(Setup::new(&sim, ONE_SCOPE));
     let daemon = setup.daemon(&[]);
     supervisor.nth(0, "READY", "1");
@@ -283,7 +283,7 @@ fn a_stop_is_told() {
 
 #[test]
 fn an_abstract_socket_is_as_good_and_one_that_is_of_no_use_is_done_without() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let name = format!("glue-integration-exporter-test-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).unwrap();
@@ -313,7 +313,7 @@ fn an_abstract_socket_is_as_good_and_one_that_is_of_no_use_is_done_without() {
 
 #[test]
 fn a_supervisor_that_does_not_read_holds_up_nothing() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, RARE);
     let path = setup.path("notify");
     let unread = UnixDatagram::bind(&path).unwrap();
@@ -331,7 +331,7 @@ fn a_supervisor_that_does_not_read_holds_up_nothing() {
 
 #[test]
 fn beats_need_no_poll_to_end() {
-    let sim = hanging(World::generated(1));
+    let sim = hanging(Account::generated(1));
     // One poll, which ends after the beats that are waited for.
     let config =
         "{polling: {interval: 24h, timeout: 5m}, scopes: [{name: all, regions: [eu-west-1]}]}";
@@ -347,7 +347,7 @@ fn beats_need_no_poll_to_end() {
 
 #[test]
 fn beats_need_no_poll_to_begin() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let (setup, supervisor) = with_watchdog(Setup::new(&sim, RARE));
     let daemon = setup.daemon(&[]);
     supervisor.nth(0, "READY", "1");
@@ -364,7 +364,7 @@ fn beats_need_no_poll_to_begin() {
 
 #[test]
 fn a_process_that_does_not_run_does_not_beat() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let (setup, supervisor) = status_reporter(Setup::new(&sim, RARE));
     let setup = setup.env("WATCHDOG_USEC", "300000");
     let daemon = setup.daemon(&[]);
@@ -387,7 +387,7 @@ fn a_process_that_does_not_run_does_not_beat() {
 
 #[test]
 fn another_process_is_left_to_feed_its_own_watchdog() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let (setup, supervisor) = status_reporter(Setup::new(&sim, RARE));
     let setup = setup
         .env("WATCHDOG_USEC", "100000")

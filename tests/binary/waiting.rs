@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use glue_integration_exporter::simulator::{Fault, FaultKind, On, World};
+use glue_integration_exporter::simulator::{Account, Fault, FaultKind, RequestMatcher};
 use tokio::time::Instant;
 
 use crate::exposition::Scrape;
@@ -23,9 +23,9 @@ fn scrape(addr: &str, timeout: Option<&str>) -> (Scrape, f64) {
 
 #[test]
 fn a_scrape_waits_as_long_as_its_scraper_does() {
-    let sim = simulator(World::generated(3));
+    let sim = simulator(Account::generated(3));
     sim.handle
-        .push_fault(Fault::new(On::any(), FaultKind::Hang));
+        .push_fault(Fault::new(RequestMatcher::any(), FaultKind::Hang));
     // One poll may take 45 seconds.
     let setup = Setup::new(&sim, "scopes: [{name: all, regions: [eu-west-1]}]");
     let daemon = setup.daemon(&[]);
@@ -69,13 +69,13 @@ fn a_scrape_waits_as_long_as_its_scraper_does() {
 
 #[test]
 fn a_scrape_is_answered_when_the_first_polls_have_ended() {
-    let sim = simulator(World::of(vec![
+    let sim = simulator(Account::of(vec![
         integration("eu-west-1", "a", "ACTIVE"),
         integration("us-east-1", "b", "ACTIVE"),
     ]));
     let delay = FaultKind::Delay(Duration::from_millis(1500));
     sim.handle
-        .push_fault(Fault::new(On::region("us-east-1"), delay));
+        .push_fault(Fault::new(RequestMatcher::region("us-east-1"), delay));
     let setup = Setup::new(
         &sim,
         "scopes: [{name: fast, regions: [eu-west-1]}, {name: slow, regions: [us-east-1]}]",
@@ -94,9 +94,10 @@ fn a_scrape_is_answered_when_the_first_polls_have_ended() {
 
 #[test]
 fn health_over_unix_requests_the_path_in_url() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let delay = FaultKind::Delay(Duration::from_millis(1500));
-    sim.handle.push_fault(Fault::new(On::any(), delay));
+    sim.handle
+        .push_fault(Fault::new(RequestMatcher::any(), delay));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let socket = setup.path("socket").display().to_string();
     let daemon = setup.daemon(&[&format!("--web.listen-address=unix:{socket}")]);
@@ -120,9 +121,11 @@ fn health_over_unix_requests_the_path_in_url() {
 
 #[test]
 fn one_scope_that_hangs_hides_no_other() {
-    let sim = simulator(World::of(vec![integration("eu-west-1", "a", "ACTIVE")]));
-    sim.handle
-        .push_fault(Fault::new(On::region("us-east-1"), FaultKind::Hang));
+    let sim = simulator(Account::of(vec![integration("eu-west-1", "a", "ACTIVE")]));
+    sim.handle.push_fault(Fault::new(
+        RequestMatcher::region("us-east-1"),
+        FaultKind::Hang,
+    ));
     let setup = Setup::new(
         &sim,
         "scopes: [{name: good, regions: [eu-west-1]}, {name: hangs, regions: [us-east-1]}]",
@@ -137,9 +140,9 @@ fn one_scope_that_hangs_hides_no_other() {
 
 #[test]
 fn it_is_ready_once_the_first_poll_has_ended_badly() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     sim.handle
-        .push_fault(Fault::new(On::any(), FaultKind::Hang));
+        .push_fault(Fault::new(RequestMatcher::any(), FaultKind::Hang));
     let config = ONE_SCOPE.replace("interval: 10s", "interval: 10s, timeout: 1s");
     let setup = Setup::new(&sim, &config);
     let daemon = setup.daemon(&[]);

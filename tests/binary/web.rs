@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use glue_integration_exporter::simulator::World;
+use glue_integration_exporter::simulator::Account;
 use rustix::process::Signal;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -71,7 +71,7 @@ fn reload_successful(page: &str) -> &str {
 
 #[test]
 fn tls_with_client_certificate_and_password() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let web = format!("{TLS}{CLIENTS}basic_auth_users:\n{}", user("alice"));
     let (setup, authority) = setup(&sim, &web);
     let daemon = setup.daemon(&["--web.config.file=web.yml"]);
@@ -94,7 +94,7 @@ fn tls_with_client_certificate_and_password() {
 
 #[test]
 fn a_handshake_that_fails_is_for_debugging() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let (setup, _) = setup(&sim, TLS);
     for (level, logged) in [("info", false), ("debug", true)] {
         let flag = format!("--log.level={level}");
@@ -128,7 +128,7 @@ fn is_let_in(authority: &Authority, identity: Option<&Identity>, addr: &str) -> 
 
 #[test]
 fn refused_client_certificate_is_logged_once() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let (setup, authority) = setup(&sim, &format!("{TLS}{CLIENTS}"));
     let daemon = setup.daemon(&["--web.config.file=web.yml", "--log.level=debug"]);
     let foreign = Authority::new("foreign").client(vec![]);
@@ -165,7 +165,7 @@ fn refused_client_certificate_is_logged_once() {
 
 #[test]
 fn system_authorities_verify_without_client_ca() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     for (client_auth, without) in [
         ("VerifyClientCertIfGiven", true),
         ("RequireAndVerifyClientCert", false),
@@ -190,7 +190,7 @@ fn system_authorities_verify_without_client_ca() {
 
 #[test]
 fn empty_web_config_flag_means_none() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let daemon = setup.daemon(&["--web.config.file="]);
     assert_eq!(daemon.get("/metrics").status, 200);
@@ -201,7 +201,7 @@ fn empty_web_config_flag_means_none() {
 
 #[test]
 fn mistakes_exit_with_2() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let web = "tls_server_config: {cert_file: server.crt}\nbasic_auth_users: {alice: SECRET}\n";
     let (setup, _) = setup(&sim, web);
     let told = "web.yml:1:20: tls_server_config: there is neither `key` nor `key_file`\n\
@@ -231,7 +231,7 @@ fn mistakes_exit_with_2() {
 
 #[test]
 fn check_says_what_a_good_one_means() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let web = format!(
         "{TLS}  min_version: TLS11\nbasic_auth_users:\n{}",
         user("alice")
@@ -252,7 +252,7 @@ fn page(daemon: &Daemon) -> Option<String> {
 
 #[test]
 fn a_broken_file_is_told_once_and_by_the_gauge() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let web = format!("basic_auth_users:\n{}", user("alice"));
     let (setup, _) = setup(&sim, &web);
     let daemon = setup.daemon(&["--web.config.file=web.yml", "--web.enable-lifecycle"]);
@@ -295,7 +295,7 @@ fn a_broken_file_is_told_once_and_by_the_gauge() {
 
 #[test]
 fn health_asks_over_tls() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let (setup, _) = setup(&sim, TLS);
     let setup = setup.file("other.crt", &Authority::new("authority").pem());
     let daemon = setup.daemon(&["--web.config.file=web.yml"]);
@@ -355,7 +355,7 @@ fn health_asks_over_tls() {
 
 #[test]
 fn health_where_clients_need_certificates_and_passwords() {
-    let sim = simulator(World::generated(1));
+    let sim = simulator(Account::generated(1));
     let web = format!("{TLS}{CLIENTS}basic_auth_users:\n{}", user("alice"));
     let (setup, _) = setup(&sim, &web);
     let socket = setup.path("socket");

@@ -6,7 +6,7 @@ use glue_integration_exporter::glue::aws::Sdk;
 use glue_integration_exporter::glue::rate_limit::RateLimiter;
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::simulator::{
-    Fault, FaultKind, Handle, On, Rules, SimulatedIntegration, Simulator, World,
+    Account, Fault, FaultKind, Handle, RequestMatcher, Rules, SimulatedIntegration, Simulator,
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ impl Exporter {
             page_size: 2,
             ..Rules::default()
         };
-        let world = World::of((0..integrations).map(integration).collect()).with_rules(rules);
+        let world = Account::of((0..integrations).map(integration).collect()).with_rules(rules);
         let simulator = Simulator::bind("127.0.0.1:0".parse().unwrap(), world)
             .await
             .unwrap();
@@ -87,8 +87,8 @@ impl Exporter {
         (self.bench.page(), pages)
     }
 
-    fn fail(&self, on: On, kind: FaultKind) {
-        let on = On {
+    fn fail(&self, on: RequestMatcher, kind: FaultKind) {
+        let on = RequestMatcher {
             operation: Some(NAMES.to_owned()),
             ..on
         };
@@ -159,7 +159,7 @@ async fn a_refusal_or_failure_costs_the_names_alone() {
         ("EntityNotFoundException", "not_found", 1.0),
         ("UnknownOperationException", "unsupported", 1.0),
     ] {
-        exporter.fail(On::any(), FaultKind::error(code, "no"));
+        exporter.fail(RequestMatcher::any(), FaultKind::error(code, "no"));
         let (page, _) = exporter.round().await;
         let had = (gauge(&page, NAMES_UP), gauge(&page, UP));
         assert_eq!(had, (Some(0.0), Some(1.0)), "{code}");
@@ -176,7 +176,10 @@ async fn a_refusal_or_failure_costs_the_names_alone() {
 #[tokio::test]
 async fn what_a_broken_listing_brought_is_kept() {
     let mut exporter = Exporter::start(5, u16::MAX).await;
-    exporter.fail(On::page(2), FaultKind::error("AccessDeniedException", "no"));
+    exporter.fail(
+        RequestMatcher::page(2),
+        FaultKind::error("AccessDeniedException", "no"),
+    );
     let (page, _) = exporter.round().await;
     assert_eq!(names(&page), ["name-0", "name-1", "", "", ""]);
     assert_eq!(gauge(&page, NAMES_UP), Some(0.0));
@@ -185,7 +188,7 @@ async fn what_a_broken_listing_brought_is_kept() {
             .simulated
             .change(&arn(number), |one| one.name.push_str("-v2"));
     }
-    exporter.fail(On::page(2), FaultKind::RepeatMarker);
+    exporter.fail(RequestMatcher::page(2), FaultKind::RepeatMarker);
     let (page, pages) = exporter.round().await;
     assert_eq!(pages, [1, 2], "and not in a circle");
     assert_eq!(
@@ -194,7 +197,7 @@ async fn what_a_broken_listing_brought_is_kept() {
     );
     assert_eq!(gauge(&page, NAMES_UP), Some(0.0));
     let without_arn = json!({"Integrations": [{"IntegrationName": "nobody"}]}).to_string();
-    exporter.fail(On::any(), FaultKind::raw(200, without_arn));
+    exporter.fail(RequestMatcher::any(), FaultKind::raw(200, without_arn));
     let (page, _) = exporter.round().await;
     assert_eq!(
         (gauge(&page, NAMES_UP), gauge(&page, UP)),
@@ -206,7 +209,7 @@ async fn what_a_broken_listing_brought_is_kept() {
         "{\"Integrations\": 1}",
         "{\"Integrations\": [{]",
     ] {
-        exporter.fail(On::any(), FaultKind::raw(200, body));
+        exporter.fail(RequestMatcher::any(), FaultKind::raw(200, body));
         let (page, _) = exporter.round().await;
         assert_eq!(gauge(&page, NAMES_UP), Some(0.0), "{body}");
         assert_eq!(name(&page, 0).as_deref(), Some("name-0-v2"));
@@ -229,7 +232,7 @@ async fn texts_that_are_too_long_are_cut_and_strange_ones_are_labels_all_the_sam
 #[tokio::test]
 async fn names_that_hang_end_with_their_time_and_polls_go_on_meanwhile() {
     let mut exporter = Exporter::start(1, u16::MAX).await;
-    exporter.fail(On::any(), FaultKind::Hang);
+    exporter.fail(RequestMatcher::any(), FaultKind::Hang);
     let begun = Instant::now();
     let (page, _) = exporter.round().await;
     assert!((SECOND * 2..SECOND * 6).contains(&begun.elapsed()));

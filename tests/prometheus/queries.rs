@@ -1,7 +1,7 @@
 //! What a PromQL query asks for, held against what the exporter exports: each metric, each label that is matched, grouped by or joined on.
 
 use glue_integration_exporter::exposition::table;
-use glue_integration_exporter::exposition::text_format::Kind;
+use glue_integration_exporter::exposition::text_format::MetricType;
 use promql_parser::label::Matchers;
 use promql_parser::parser::{
     self, AggregateExpr, BinModifier, BinaryExpr, Call, Expr, LabelModifier,
@@ -105,7 +105,7 @@ impl Series {
             |labels: &[&str]| -> Labels { labels.iter().map(|&label| label.to_owned()).collect() };
         for (metric, labels) in table::metrics() {
             let labels = owned(&[&labels, TARGET].concat());
-            if matches!(metric.kind, Kind::Histogram) {
+            if matches!(metric.kind, MetricType::Histogram) {
                 let mut bucket = labels.clone();
                 bucket.insert("le".to_owned());
                 known.insert(format!("{}_bucket", metric.name), bucket);

@@ -1,7 +1,7 @@
 //! `name` under `include` and `exclude`: names come later than listings, may be lacking, and change.
 
 use super::{CLUSTER, TABLE, discovers, from, of_scope, shown, since};
-use crate::support::account::{Account, Behaviour, Bench, START, arn, watches};
+use crate::support::account::{Behaviour, Bench, FakeAccount, START, arn, watches};
 use crate::support::lines::Lines;
 use crate::support::page::Page;
 use glue_integration_exporter::clock::Clock;
@@ -27,8 +27,8 @@ const PRESENT: &str = "aws_glue_integration_present";
 const INFO: &str = "aws_glue_integration_info";
 
 /// 0 is called orders-1, 1 scratch-1, and 2 was created by another account.
-fn account() -> Arc<Account> {
-    let account = Account::new();
+fn account() -> Arc<FakeAccount> {
+    let account = FakeAccount::new();
     account.insert(from(0, TABLE, Status::Active));
     account.insert(from(1, CLUSTER, Status::Failed));
     account.insert(from(2, TABLE, Status::Active));
@@ -44,7 +44,7 @@ async fn round(poller: &mut Poller) {
 }
 
 /// A bench with one scope that has been polled and knows the names.
-async fn named(watch: &Watch, account: &Arc<Account>) -> (Bench, Poller) {
+async fn named(watch: &Watch, account: &Arc<FakeAccount>) -> (Bench, Poller) {
     let bench = Bench::new(std::slice::from_ref(watch));
     let mut poller = bench.poller(watch, account);
     round(&mut poller).await;
@@ -447,7 +447,7 @@ async fn a_configured_integration_that_only_a_target_brings_is_shown_too() {
 
 #[tokio::test(start_paused = true)]
 async fn shards_leave_out_the_same() {
-    let account = Account::new();
+    let account = FakeAccount::new();
     for n in 0..10 {
         account.insert(from(n, TABLE, Status::Active));
         let name = if n % 2 == 0 { "orders" } else { "scratch-1" };
@@ -467,7 +467,7 @@ async fn shards_leave_out_the_same() {
 
 /// 0 is on the first page of a listing and 1 on the second, which can fail.
 struct TwoPages {
-    account: Arc<Account>,
+    account: Arc<FakeAccount>,
     fails: AtomicBool,
 }
 

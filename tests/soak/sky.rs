@@ -49,7 +49,7 @@ impl Dice {
 }
 
 /// An account of AWS. Each change of an integration is a new revision of it, so that no two of its values are alike.
-pub struct Account(Mutex<State>);
+pub struct FakeAccount(Mutex<State>);
 
 struct State {
     integrations: BTreeMap<String, Integration>,
@@ -60,7 +60,7 @@ struct State {
     history: Vec<(usize, Status)>,
 }
 
-impl Account {
+impl FakeAccount {
     pub fn new(first: usize) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
             first,
@@ -215,7 +215,7 @@ impl fmt::Display for Reply {
 
 /// An account as one scope sees it. Keeps what it answered.
 pub struct View {
-    account: Arc<Account>,
+    account: Arc<FakeAccount>,
     dice: Mutex<Dice>,
     weather: Mutex<Weather>,
     clock: Clock,
@@ -223,7 +223,7 @@ pub struct View {
 }
 
 impl View {
-    pub fn new(account: &Arc<Account>, dice: Dice, clock: Clock) -> Arc<Self> {
+    pub fn new(account: &Arc<FakeAccount>, dice: Dice, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             account: Arc::clone(account),
             dice: Mutex::new(dice),

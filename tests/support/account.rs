@@ -31,7 +31,7 @@ pub enum Behaviour {
 }
 
 /// One account and region.
-pub struct Account {
+pub struct FakeAccount {
     state: Mutex<State>,
 }
 
@@ -47,7 +47,7 @@ struct State {
     most_in_flight: usize,
 }
 
-impl Account {
+impl FakeAccount {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
@@ -179,7 +179,7 @@ impl Account {
     }
 }
 
-impl Glue for Account {
+impl Glue for FakeAccount {
     fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a> {
         Box::pin(async move {
             let _in_flight = InFlight::new(self);
@@ -201,10 +201,10 @@ impl Glue for Account {
     }
 }
 
-struct InFlight<'a>(&'a Account);
+struct InFlight<'a>(&'a FakeAccount);
 
 impl<'a> InFlight<'a> {
-    fn new(account: &'a Account) -> Self {
+    fn new(account: &'a FakeAccount) -> Self {
         let mut state = account.state.lock().unwrap();
         state.in_flight += 1;
         state.most_in_flight = state.most_in_flight.max(state.in_flight);
@@ -278,7 +278,7 @@ impl Bench {
         }
     }
 
-    pub fn poller(&self, watch: &Watch, account: &Arc<Account>) -> Poller {
+    pub fn poller(&self, watch: &Watch, account: &Arc<FakeAccount>) -> Poller {
         Poller::new(
             watch.clone(),
             Arc::clone(account) as _,
@@ -295,7 +295,7 @@ impl Bench {
     }
 
     /// Polls on schedule in the background from now on.
-    pub fn run(&self, watch: &Watch, account: &Arc<Account>) {
+    pub fn run(&self, watch: &Watch, account: &Arc<FakeAccount>) {
         tokio::spawn(self.poller(watch, account).run(self.stop.clone()));
     }
 

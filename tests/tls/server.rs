@@ -1,7 +1,7 @@
 //! A server behind a web configuration, and clients that speak TLS with it.
 
 use crate::certificates::{self, Authority, Identity};
-use crate::support::account::{Account, Bench, arn, watches};
+use crate::support::account::{Bench, FakeAccount, arn, watches};
 use glue_integration_exporter::config::web::WebConfig;
 use glue_integration_exporter::http::access::AccessControl;
 use glue_integration_exporter::http::listen::Address;
@@ -137,7 +137,7 @@ impl Server {
 
     /// A poll brings those with these numbers.
     pub fn poll(&self, numbers: Range<usize>) {
-        let account = Account::new();
+        let account = FakeAccount::new();
         for number in numbers {
             account.put(&arn(number), Status::Active);
         }

@@ -1,7 +1,7 @@
 //! How many connections to AWS there are at a time. Each pair of scope and region has at least one of its own, so that endpoints that hang
 //! keep no other pair from asking, as long as there are as many as pairs.
 
-use crate::rlimit::Descriptors;
+use crate::rlimit::OpenFiles;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -20,7 +20,7 @@ pub type Socket<'a> = Option<SemaphorePermit<'a>>;
 
 impl ConnectionLimiter {
     /// As many as there are descriptors for.
-    pub fn new(descriptors: Descriptors) -> Self {
+    pub fn new(descriptors: OpenFiles) -> Self {
         let most = descriptors.requests.min(Semaphore::MAX_PERMITS);
         Self {
             most,

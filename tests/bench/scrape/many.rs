@@ -1,7 +1,7 @@
 //! Eight scrapers at once, each with a connection of its own, again and again at the same moment.
 
 use super::nginx::Nginx;
-use crate::support::account::Account;
+use crate::support::account::FakeAccount;
 use crate::support::client::{Client, IDENTITY};
 use crate::support::exporter::Exporter;
 use crate::support::limits::Limits;
@@ -25,7 +25,7 @@ struct Took {
 }
 
 pub fn compare(nginx: &Path, limits: &mut Limits) {
-    let account = Account::of(INTEGRATIONS);
+    let account = FakeAccount::of(INTEGRATIONS);
     let exporter = Exporter::start(&account);
     let mut client = Client::connect(exporter.address);
     let page = client.ask(IDENTITY).to_vec();

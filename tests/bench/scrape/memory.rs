@@ -1,6 +1,6 @@
 //! Memory over many polls, with scrapes between them.
 
-use crate::support::account::Account;
+use crate::support::account::FakeAccount;
 use crate::support::client::{Client, GZIP, IDENTITY};
 use crate::support::exporter::Exporter;
 use crate::support::limits::Limits;
@@ -19,7 +19,7 @@ const GZIP_EVERY: usize = 10;
 
 /// An interval of at least ten seconds would make hours of it: each poll is had by a reload instead, and is a whole one.
 pub fn over(polls: usize, limits: &mut Limits) {
-    let account = Account::of(INTEGRATIONS);
+    let account = FakeAccount::of(INTEGRATIONS);
     let mut exporter = Exporter::start(&account);
     let mut client = Client::connect(exporter.address);
     // It waits for the first poll.

@@ -2,7 +2,7 @@
 
 use super::naive::Naive;
 use super::nginx::Nginx;
-use crate::support::account::Account;
+use crate::support::account::FakeAccount;
 use crate::support::client::{Client, GZIP, IDENTITY};
 use crate::support::exporter::Exporter;
 use crate::support::limits::Limits;
@@ -91,7 +91,7 @@ pub fn compare(nginx: &Path, limits: &mut Limits) {
 }
 
 fn rows(nginx: &Path, size: &Size) -> [Row; 2] {
-    let account = Account::of(size.integrations);
+    let account = FakeAccount::of(size.integrations);
     let exporter = Exporter::start(&account);
     let mut client = Client::connect(exporter.address);
     let page = client.ask(IDENTITY).to_vec();

@@ -1,6 +1,6 @@
 //! What the exporter takes when nobody asks, and how soon it answers after a start.
 
-use crate::support::account::Account;
+use crate::support::account::FakeAccount;
 use crate::support::client::{Client, IDENTITY};
 use crate::support::exporter::Exporter;
 use crate::support::limits::Limits;
@@ -28,7 +28,7 @@ pub fn to_first_scrape(limits: &mut Limits) {
         "| integrations | first scrape ms | AWS takes ms | difference ms | at most |\n|---|---|---|---|---|"
     );
     for integrations in [FEW, MANY] {
-        let account = Account::of(integrations);
+        let account = FakeAccount::of(integrations);
         let starts: Vec<Duration> = (0..STARTS)
             .map(|_| {
                 let start = Instant::now();
@@ -58,7 +58,7 @@ pub fn to_first_scrape(limits: &mut Limits) {
 
 /// Polls go on, nobody scrapes.
 pub fn idle(limits: &mut Limits) {
-    let account = Account::of(FEW);
+    let account = FakeAccount::of(FEW);
     let exporter = Exporter::polling(&account, INTERVAL);
     Client::connect(exporter.address).ask(IDENTITY);
     wait(SETTLE);

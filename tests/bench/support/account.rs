@@ -1,7 +1,7 @@
 //! An AWS account: the simulated endpoint with as many integrations as wanted, in a thread of the benchmark.
 
 use super::client::Client;
-use glue_integration_exporter::simulator::{Handle, Simulator, World};
+use glue_integration_exporter::simulator::{Account, Handle, Simulator};
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// Of the simulated service.
 const PAGE: usize = 100;
 
-pub struct Account {
+pub struct FakeAccount {
     pub address: SocketAddr,
     pub integrations: usize,
     handle: Handle,
@@ -19,7 +19,7 @@ pub struct Account {
     thread: Option<JoinHandle<()>>,
 }
 
-impl Account {
+impl FakeAccount {
     pub fn of(integrations: usize) -> Self {
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, told) = std::sync::mpsc::channel();
@@ -29,7 +29,7 @@ impl Account {
                 .build()
                 .unwrap();
             runtime.block_on(async move {
-                let world = World::generated(integrations);
+                let world = Account::generated(integrations);
                 let simulator = Simulator::bind(([127, 0, 0, 1], 0).into(), world)
                     .await
                     .unwrap();
@@ -97,7 +97,7 @@ impl Account {
     }
 }
 
-impl Drop for Account {
+impl Drop for FakeAccount {
     fn drop(&mut self) {
         self.stop.take().map(|stop| stop.send(()));
         // If it panicked, that has been told.

@@ -1,6 +1,6 @@
 //! The real binary, which watches an account.
 
-use super::account::Account;
+use super::account::FakeAccount;
 use super::client::Client;
 use super::process::Process;
 use super::wait;
@@ -25,11 +25,11 @@ pub struct Exporter {
 
 impl Exporter {
     /// With so long an interval, nothing is polled while scrapes are measured, but at the start.
-    pub fn start(account: &Account) -> Self {
+    pub fn start(account: &FakeAccount) -> Self {
         Self::polling(account, "24h")
     }
 
-    pub fn polling(account: &Account, interval: &'static str) -> Self {
+    pub fn polling(account: &FakeAccount, interval: &'static str) -> Self {
         let dir = TempDir::new().unwrap();
         write_config(&dir, interval, 4);
         let (process, address) = Process::listening(
@@ -57,7 +57,7 @@ impl Exporter {
 
     /// Polls now, and returns when AWS has answered all. A reload polls at once what is watched otherwise than before; this changes
     /// how many requests may be in flight at once, which a single listing does not make use of.
-    pub fn poll(&mut self, account: &Account) {
+    pub fn poll(&mut self, account: &FakeAccount) {
         let (asked, pages) = (account.asked(), u64::try_from(account.pages()).unwrap());
         self.concurrency = 9 - self.concurrency;
         write_config(&self.dir, self.interval, self.concurrency);
