@@ -8,14 +8,12 @@ mod basic_auth;
 mod buf_list;
 pub mod client;
 mod connections;
-mod frames;
 mod hash_queue;
 pub mod listen;
 pub mod negotiate;
 mod rate;
 pub mod routes;
 pub mod shared_responses;
-mod streams;
 mod timeouts;
 mod tls;
 mod unix;
@@ -23,13 +21,11 @@ mod unix;
 use crate::rlimit::OpenFiles;
 use crate::watchdog::{Ticket, Watchdog};
 use connections::{Connections, Slot};
-use frames::Watched;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
-use hyper::rt::Executor;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use listen::{Listener, Socket};
 use rustls::ServerConfig;
@@ -38,10 +34,9 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use streams::{MOST_AT_ONCE, MOST_STREAMS};
 use timeouts::{ConnectionTimeouts, Timed};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::unconstrained;
@@ -50,10 +45,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Room for the head of a request; what is longer is refused with 431. Browsers send 2 KiB, cookies included.
-const MOST_HEAD_BYTES: u32 = 16 * 1024;
-const MOST_HEADERS: usize = 64;
-/// Of requests' bodies on one connection of HTTP/2, on their way or not yet thrown away.
-const MOST_BODY_BYTES: u32 = 64 * 1024;
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+const MAX_HEADERS: usize = 64;
 /// Scrapes that are under way at a stop have so long to end: the whole stop has 5 s.
 const DRAIN: Duration = Duration::from_secs(4);
 /// Out of file descriptors, most likely: trying again at once would spin. Where a connection was closed to make room, that takes
@@ -72,9 +65,6 @@ pub struct Limits {
     pub head: Duration,
     /// For a client that had just connected when a stop was asked for, to be answered: most have sent their request by then.
     pub arrival: Duration,
-    /// For a client of HTTP/2 that is not being answered at a stop, to acknowledge that it will end (RFC 9113, section 6.8). Not all
-    /// of them do.
-    pub farewell: Duration,
     /// From an answer to the next request's first byte.
     pub idle: Duration,
     /// Without the client taking anything of an answer that is there.
@@ -93,8 +83,6 @@ impl Default for Limits {
             head: Duration::from_secs(10),
             // Twice around the earth; nobody notices it at a stop.
             arrival: Duration::from_millis(250),
-            // A scraper and what is in front of it are near.
-            farewell: Duration::from_millis(100),
             // Longer than any usual scrape interval, so that a scraper keeps its connection.
             idle: Duration::from_secs(300),
             // No link that works is silent for so long.
@@ -225,14 +213,14 @@ async fn connection(socket: Socket, slot: Slot, server: Arc<Server<impl Handler>
     tokio::select! {
         biased;
         // Whatever a client does wrong ends its own connection and is nobody else's concern.
-        () = talk(socket, tls, Arc::clone(&timeouts), &server, peer, stop) => {}
+        () = serve_connection(socket, tls, Arc::clone(&timeouts), &server, peer, stop) => {}
         // A client that keeps the connection busy must not use up what tokio lets a task do in one go: both would never be looked at.
         () = unconstrained(timeouts.timed_out()) => {}
         () = unconstrained(slot.evicted()) => {}
     }
 }
 
-async fn talk(
+async fn serve_connection(
     socket: Timed,
     tls: Option<Arc<ServerConfig>>,
     timeouts: Arc<ConnectionTimeouts>,
@@ -243,22 +231,19 @@ async fn talk(
     let handler = &server.handler;
     let mut stop = pin!(stop);
     let Some(tls) = tls else {
-        return talk_http1(socket, timeouts, handler, peer, stop).await;
+        return serve_http1(socket, timeouts, handler, peer, stop).await;
     };
     let accepted = tokio::select! {
         accepted = tls::accept(socket, tls, &server.refusals) => accepted,
         () = &mut stop => None,
     };
-    match accepted {
-        Some(stream) if tls::is_http2(&stream) => {
-            talk_http2(stream, timeouts, handler, peer, stop).await;
-        }
-        Some(stream) => talk_http1(stream, timeouts, handler, peer, stop).await,
-        None => {}
+    if let Some(stream) = accepted {
+        serve_http1(stream, timeouts, handler, peer, stop).await;
     }
 }
 
-async fn talk_http1(
+/// Serves requests until the connection ends. At a stop the request under way is answered, and no further one.
+async fn serve_http1(
     io: impl AsyncRead + AsyncWrite + Unpin,
     timeouts: Arc<ConnectionTimeouts>,
     handler: &Arc<impl Handler>,
@@ -267,7 +252,7 @@ async fn talk_http1(
 ) {
     let service = service_fn(|request: Request<Incoming>| {
         let is_valid = has_valid_host(&request);
-        // Behind a request that is not understood nothing is read either.
+        // The bytes behind a rejected request are not read either.
         let unread = !is_valid || !request.body().is_end_stream();
         timeouts.request(unread);
         let (handler, timeouts) = (Arc::clone(handler), Arc::clone(&timeouts));
@@ -285,15 +270,24 @@ async fn talk_http1(
         }
     });
     let connection = http1::Builder::new()
-        // Some clients say that they have asked all, and wait for the answer.
+        // Some clients close their side after the request, and wait for the response.
         .half_close(true)
-        // `ConnectionTimeouts` knows better.
+        // `ConnectionTimeouts` limits more than the head.
         .header_read_timeout(None)
-        .max_headers(MOST_HEADERS)
-        .max_buf_size(MOST_HEAD_BYTES as usize)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(io), service);
-    let drain = |connection: Pin<&mut http1::Connection<_, _>>| connection.graceful_shutdown();
-    until_stopped(connection, drain, &timeouts, stop).await;
+    let mut connection = pin!(connection);
+    tokio::select! {
+        biased;
+        _ = connection.as_mut() => return,
+        () = unconstrained(stop) => {}
+    }
+    if timeouts.is_answering() {
+        connection.as_mut().graceful_shutdown();
+        // An error of the connection concerns its client alone.
+        let _ = connection.await;
+    }
 }
 
 /// As RFC 9112 (section 3.2) asks of HTTP/1.1: exactly one, which may be empty. Go's servers take these characters.
@@ -316,88 +310,4 @@ fn bad_host() -> Response<Content> {
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, plain);
     response
-}
-
-async fn talk_http2(
-    io: impl AsyncRead + AsyncWrite + Unpin,
-    timeouts: Arc<ConnectionTimeouts>,
-    handler: &Arc<impl Handler>,
-    peer: Option<IpAddr>,
-    stop: impl Future<Output = ()>,
-) {
-    timeouts.speaks_http2();
-    let service = service_fn(|request: Request<Incoming>| {
-        timeouts.request(false);
-        let is_head = request.method() == Method::HEAD;
-        let (handler, timeouts) = (Arc::clone(handler), Arc::clone(&timeouts));
-        async move {
-            let response = if request.headers().len() > MOST_HEADERS {
-                let mut response = Response::new(Content::default());
-                *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-                response
-            } else {
-                handler.handle(request, peer).await
-            };
-            // The server of HTTP/1.1 leaves it out by itself.
-            let sent = |content| if is_head { Content::default() } else { content };
-            Ok::<_, Infallible>(response.map(|content| timeouts.answer(sent(content))))
-        }
-    });
-    let ends = CancellationToken::new();
-    let _with_the_connection = ends.clone().drop_guard();
-    let connection = http2::Builder::new(OfConnection(ends))
-        .max_concurrent_streams(MOST_STREAMS)
-        .max_header_list_size(MOST_HEAD_BYTES)
-        // Nobody reads what comes behind a head.
-        .initial_stream_window_size(MOST_BODY_BYTES)
-        .initial_connection_window_size(MOST_BODY_BYTES)
-        .max_send_buf_size(timeouts::FRAME)
-        .max_local_error_reset_streams(MOST_AT_ONCE)
-        .serve_connection(
-            TokioIo::new(Watched::new(io, Arc::clone(&timeouts))),
-            service,
-        );
-    let drain = |connection: Pin<&mut http2::Connection<_, _, _>>| connection.graceful_shutdown();
-    until_stopped(connection, drain, &timeouts, stop).await;
-}
-
-/// To the end of the connection. At a stop the requests under way are answered, and no further ones.
-async fn until_stopped<C: Future>(
-    connection: C,
-    drain: impl Fn(Pin<&mut C>),
-    timeouts: &ConnectionTimeouts,
-    stop: impl Future<Output = ()>,
-) {
-    let mut connection = pin!(connection);
-    tokio::select! {
-        biased;
-        _ = connection.as_mut() => return,
-        () = unconstrained(stop) => {}
-    }
-    let farewell = timeouts.farewell();
-    if farewell.is_some_and(|farewell| farewell.is_zero()) {
-        return;
-    }
-    drain(connection.as_mut());
-    if let Some(farewell) = farewell {
-        let ended = tokio::time::timeout(farewell, connection.as_mut()).await;
-        // A request may have crossed with it.
-        if ended.is_ok() || !timeouts.is_answering() {
-            return;
-        }
-    }
-    connection.await;
-}
-
-/// Runs the requests of one connection, no longer than there is the connection.
-#[derive(Clone)]
-struct OfConnection(CancellationToken);
-
-impl<F: Future + Send + 'static> Executor<F> for OfConnection
-where
-    F::Output: Send,
-{
-    fn execute(&self, request: F) {
-        tokio::spawn(self.0.clone().run_until_cancelled_owned(request));
-    }
 }

@@ -42,7 +42,6 @@ fn patient() -> Limits {
         connections: 512,
         head: NEVER,
         arrival: Duration::ZERO,
-        farewell: Duration::ZERO,
         idle: NEVER,
         stuck: NEVER,
         answer: NEVER,

@@ -148,14 +148,14 @@ impl Reader {
         let Some(top) = self.fields(root, &At::default(), TOP) else {
             return config;
         };
-        let mut http2 = true;
         if let Some(http) = self.section(&top, "http_server_config", HTTP) {
-            http2 = self.switch(&http, "http2").right().unwrap_or(true);
+            // Accepted and without effect: HTTP/2 is not served.
+            self.switch(&http, "http2");
             if let Some(headers) = self.section(&http, "headers", HEADERS) {
                 config.headers = self.headers(&headers);
             }
         }
-        config.tls = self.tls(&top, http2, directory, files, &mut config.notes);
+        config.tls = self.tls(&top, directory, files, &mut config.notes);
         config.rate_limit = self.rate_limit(&top);
         config.users = self.users(&top);
         config

@@ -1,18 +1,14 @@
 //! Bytes in several places that are sent as if they were in one.
 
-use super::shared_responses::ReadGuard;
 use hyper::body::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::sync::Arc;
 
 /// Pieces, one behind the other. None is empty.
 #[derive(Debug, Default)]
 pub struct BufList {
     pieces: VecDeque<Bytes>,
     remaining: usize,
-    /// Keeps a shared text's account, until all parts have been dropped.
-    reading: Option<Arc<ReadGuard>>,
 }
 
 impl From<Vec<Bytes>> for BufList {
@@ -26,11 +22,6 @@ impl From<Vec<Bytes>> for BufList {
 }
 
 impl BufList {
-    /// Keeps `reading` for as long as there is any part of these.
-    pub fn keep(&mut self, reading: Option<ReadGuard>) {
-        self.reading = reading.map(Arc::new);
-    }
-
     fn push(&mut self, piece: Bytes) {
         self.remaining += piece.len();
         if !piece.is_empty() {
@@ -40,10 +31,7 @@ impl BufList {
 
     /// Takes the first `length` bytes, or all if there are fewer.
     pub fn split_to(&mut self, length: usize) -> Self {
-        let mut taken = Self {
-            reading: self.reading.clone(),
-            ..Self::default()
-        };
+        let mut taken = Self::default();
         while taken.remaining < length
             && let Some(mut piece) = self.pieces.pop_front()
         {

@@ -6,7 +6,6 @@ use super::buf_list::BufList;
 use super::connections::Slot;
 use super::listen::Socket;
 use super::shared_responses::{Content, ReadGuard};
-use super::streams::Streams;
 use hyper::body::{Body, Buf, Frame, SizeHint};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -15,7 +14,6 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
@@ -48,8 +46,6 @@ enum ConnectionPhase {
         /// Keeps a shared text's account.
         _reading: Option<ReadGuard>,
     },
-    /// HTTP/2: all of this for several requests at a time.
-    Streams(Streams),
     /// All is said; what the client still sends is thrown away.
     Closing { until: Instant },
 }
@@ -68,87 +64,39 @@ impl ConnectionTimeouts {
         })
     }
 
-    /// The connection speaks HTTP/2; nothing of it has been read yet.
-    pub fn speaks_http2(&self) {
-        let mut phase = self.phase();
-        if let ConnectionPhase::Head { until, .. } = *phase {
-            *phase = ConnectionPhase::Streams(Streams::new(until));
-        }
-    }
-
     /// A request has come. `unread`: it has a body, which nobody will read.
     pub fn request(&self, unread: bool) {
-        let mut phase = self.phase();
-        if !matches!(*phase, ConnectionPhase::Streams(_)) {
-            *phase = ConnectionPhase::Handling { unread };
-        }
-        drop(phase);
+        *self.phase() = ConnectionPhase::Handling { unread };
         self.slot.progress();
     }
 
     /// The answer that the handler gave, as the server is to send it.
     pub fn answer(self: &Arc<Self>, content: Content) -> Answer {
         let mut phase = self.phase();
-        let mut rest = BufList::from(content.pieces);
         let reading = content
             .shared
             .map(|scraped| scraped.read_by(Arc::clone(&self.slot)));
-        if matches!(*phase, ConnectionPhase::Streams(_)) {
-            // The server of HTTP/2 tells of no answer when it is sent; it drops what it has sent.
-            rest.keep(reading);
-        } else {
-            *phase = ConnectionPhase::Writing {
-                until: Instant::now() + self.limits.answer,
-                stuck: None,
-                taken: false,
-                unread: matches!(*phase, ConnectionPhase::Handling { unread: true }),
-                _reading: reading,
-            };
-        }
+        *phase = ConnectionPhase::Writing {
+            until: Instant::now() + self.limits.answer,
+            stuck: None,
+            taken: false,
+            unread: matches!(*phase, ConnectionPhase::Handling { unread: true }),
+            _reading: reading,
+        };
         drop(phase);
         self.slot.progress();
         Answer {
-            rest,
+            rest: BufList::from(content.pieces),
             timeouts: Arc::clone(self),
         }
     }
 
-    /// What passed over a connection that speaks HTTP/2, from the client.
-    pub fn received(&self, bytes: &[u8]) {
-        if let ConnectionPhase::Streams(streams) = &mut *self.phase()
-            && streams.received(bytes, &self.limits)
-        {
-            self.slot.progress();
-        }
-    }
-
-    /// And to it.
-    pub fn sent(&self, bytes: &[u8]) {
-        if let ConnectionPhase::Streams(streams) = &mut *self.phase()
-            && streams.sent(bytes, &self.limits)
-        {
-            self.slot.progress();
-        }
-    }
-
-    /// A request is being answered.
+    /// Returns true while a request is handled or its response is being written.
     pub fn is_answering(&self) -> bool {
-        match &*self.phase() {
-            ConnectionPhase::Handling { .. } | ConnectionPhase::Writing { .. } => true,
-            ConnectionPhase::Streams(streams) => streams.is_answering(),
-            ConnectionPhase::Head { .. } | ConnectionPhase::Closing { .. } => false,
-        }
-    }
-
-    /// How long the client is waited for when the connection is to end; none while it is being answered, which has limits of its own.
-    pub fn farewell(&self) -> Option<Duration> {
-        match &*self.phase() {
-            ConnectionPhase::Streams(streams) => {
-                (!streams.is_answering()).then_some(self.limits.farewell)
-            }
-            ConnectionPhase::Handling { .. } | ConnectionPhase::Writing { .. } => None,
-            ConnectionPhase::Head { .. } | ConnectionPhase::Closing { .. } => Some(Duration::ZERO),
-        }
+        matches!(
+            *self.phase(),
+            ConnectionPhase::Handling { .. } | ConnectionPhase::Writing { .. }
+        )
     }
 
     /// Ends when the client has taken too long. To be polled after the connection, in the same task.
@@ -179,7 +127,6 @@ impl ConnectionTimeouts {
             ConnectionPhase::Writing { until, stuck, .. } => {
                 Some(stuck.map_or(*until, |since| *until.min(&(since + self.limits.stuck))))
             }
-            ConnectionPhase::Streams(streams) => streams.until(&self.limits),
         }
     }
 
@@ -201,7 +148,6 @@ impl ConnectionTimeouts {
             ConnectionPhase::Writing { stuck, .. } => {
                 stuck.get_or_insert_with(Instant::now);
             }
-            ConnectionPhase::Streams(streams) => streams.has_written(written),
             ConnectionPhase::Head { .. }
             | ConnectionPhase::Handling { .. }
             | ConnectionPhase::Closing { .. } => {}
@@ -239,7 +185,6 @@ impl ConnectionTimeouts {
             ConnectionPhase::Handling { unread } | ConnectionPhase::Writing { unread, .. } => {
                 unread
             }
-            ConnectionPhase::Streams(_) => true,
             ConnectionPhase::Closing { .. } => return true,
         };
         if sends {
@@ -387,7 +332,6 @@ impl Drop for Timed {
     fn drop(&mut self) {
         let has_more = match &*self.timeouts.phase() {
             ConnectionPhase::Writing { unread, .. } => !unread,
-            ConnectionPhase::Streams(streams) => streams.is_writing(),
             ConnectionPhase::Head { .. }
             | ConnectionPhase::Handling { .. }
             | ConnectionPhase::Closing { .. } => false,

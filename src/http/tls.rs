@@ -120,11 +120,6 @@ async fn tell(socket: &mut Timed) -> io::Result<()> {
     socket.shutdown().await
 }
 
-/// It was agreed to speak HTTP/2.
-pub fn is_http2(stream: &TlsStream<Timed>) -> bool {
-    stream.get_ref().1.alpn_protocol() == Some(b"h2")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

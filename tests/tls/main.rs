@@ -1,4 +1,4 @@
-//! The server behind a web configuration: TLS, client certificates, HTTP/2, passwords, rate limit, and files that change. Server and
+//! The server behind a web configuration: TLS, client certificates, passwords, rate limit, and files that change. Server and
 //! clients are in this process, with certificates of their own.
 #![allow(
     clippy::unwrap_used,
@@ -11,10 +11,8 @@
 mod certificates;
 mod changes;
 mod handshakes;
-mod http2;
 mod passwords;
 mod server;
 mod stops;
 #[path = "../support/mod.rs"]
 mod support;
-mod wire;

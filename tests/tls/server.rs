@@ -41,7 +41,6 @@ pub fn patient() -> Limits {
         connections: 512,
         head: NEVER,
         arrival: Duration::ZERO,
-        farewell: Duration::ZERO,
         idle: NEVER,
         stuck: NEVER,
         answer: NEVER,
@@ -155,9 +154,9 @@ impl Server {
 
     /// Writes a file as most programs do: beside it, and then in its place.
     pub fn write(&self, name: &str, text: &str) {
-        let run_checked = self.directory.path().join("new");
-        fs::write(&run_checked, text).unwrap();
-        fs::rename(run_checked, self.directory.path().join(name)).unwrap();
+        let new = self.directory.path().join("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.directory.path().join(name)).unwrap();
     }
 
     pub fn remove(&self, name: &str) {

@@ -44,7 +44,6 @@ impl Reader {
     pub(super) fn tls(
         &mut self,
         top: &Fields<'_>,
-        http2: bool,
         directory: &Path,
         files: &mut Vec<ReadFile>,
         notes: &mut Vec<String>,
@@ -112,9 +111,6 @@ impl Reader {
         // Scrapers do not resume sessions, and a session that is resumed would be let in by a certificate that was checked long ago.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        if http2 {
-            config.alpn_protocols.push(b"h2".to_vec());
-        }
         config.alpn_protocols.push(b"http/1.1".to_vec());
         Some(Arc::new(config))
     }
