@@ -349,23 +349,8 @@ fn near(written: &str, allowed: &[&'static str]) -> Option<&'static str> {
     }
     allowed
         .iter()
-        .map(|name| (distance(written, name), *name))
+        .map(|name| (strsim::levenshtein(written, name), *name))
         .min()
         .filter(|(distance, _)| *distance <= NEAR)
         .map(|(_, name)| name)
-}
-
-/// Levenshtein's: how many characters are to be inserted, removed or replaced.
-fn distance(from: &str, to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in to.chars().enumerate() {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use wildmatch::WildMatch;
+
 use super::arn;
 use super::value::{Invalid, Value, check_length};
 
@@ -24,7 +26,7 @@ impl Pattern {
 
     /// Whether the whole of `text` is like this.
     pub fn matches(&self, text: &str) -> bool {
-        is_like(text, &self.0)
+        WildMatch::new(&self.0).matches(text)
     }
 
     /// Whether it was probably meant as a regular expression, which matches nothing as a pattern.
@@ -118,33 +120,5 @@ impl FromStr for NamePattern {
             )));
         }
         Ok(NamePattern(Pattern(text.to_owned())))
-    }
-}
-
-/// Only the last `*` is ever tried anew: what the ones before it took first leaves the most for the rest. So it takes at most the product
-/// of both lengths, whatever the pattern.
-fn is_like(text: &str, pattern: &str) -> bool {
-    let (mut text, mut pattern) = (text.chars(), pattern.chars());
-    // What comes behind the last `*`, and where it was last tried.
-    let mut retry = None;
-    loop {
-        let here = text.clone();
-        match (pattern.next(), text.next()) {
-            (Some('*'), _) => {
-                text = here;
-                retry = Some((pattern.clone(), text.clone()));
-            }
-            (None, None) => return true,
-            (Some(_), None) => return false,
-            (Some('?'), Some(_)) => {}
-            (Some(wanted), Some(found)) if wanted == found => {}
-            (_, Some(_)) => match &mut retry {
-                None => return false,
-                Some((behind, tried)) => {
-                    tried.next();
-                    (pattern, text) = (behind.clone(), tried.clone());
-                }
-            },
-        }
     }
 }
