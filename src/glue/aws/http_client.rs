@@ -41,7 +41,7 @@ struct Shared {
 impl HttpClients {
     /// Creates clients that keep up to `max_idle` idle connections to each host.
     pub fn new(network: Network, max_idle: usize) -> Self {
-        let resolver = Resolver::system();
+        let resolver = Resolver::default();
         let default = Routes::new(&network.proxies, None, max_idle, &resolver);
         let clients = Self(Arc::new(Shared {
             proxies: network.proxies,

@@ -1,26 +1,31 @@
 //! Looks up host names as the system does.
 
 use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
+use std::collections::HashMap;
 use std::net::{IpAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
-/// A lookup takes a thread that nobody can stop. When name servers hang, every retry of every scope leaves one behind: this limit leaves
-/// threads for everything else.
-const MAX_LOOKUPS: usize = 64;
+/// A lookup takes a thread that nobody can stop. When name servers hang, every retry of every scope would leave one behind, until none is
+/// left for anything else. The limit is one for each name, so that a name that hangs delays no other.
+const MAX_LOOKUPS_PER_NAME: usize = 2;
 
 /// The system's resolver with a limit on lookups in flight. It caches nothing, because the system does not tell how long an answer is valid.
-#[derive(Clone, Debug)]
-pub struct Resolver(Arc<Semaphore>);
+#[derive(Clone, Debug, Default)]
+pub struct Resolver(Arc<Mutex<HashMap<String, Arc<Semaphore>>>>);
 
 impl Resolver {
-    /// Returns a resolver that clones share the limit of.
-    pub fn system() -> Self {
-        Self(Arc::new(Semaphore::new(MAX_LOOKUPS)))
+    /// The names are those of AWS's endpoints and of proxies, so they are few.
+    fn limit(&self, name: &str) -> Arc<Semaphore> {
+        let mut limits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let limit = limits
+            .entry(name.to_owned())
+            .or_insert_with(|| Arc::new(Semaphore::new(MAX_LOOKUPS_PER_NAME)));
+        Arc::clone(limit)
     }
 
     async fn addresses(&self, name: String) -> Result<Vec<IpAddr>, ResolveDnsError> {
-        let permit = Arc::clone(&self.0).acquire_owned().await;
+        let permit = self.limit(&name).acquire_owned().await;
         let permit = permit.map_err(ResolveDnsError::new)?;
         let lookup = tokio::task::spawn_blocking(move || {
             // Released when the lookup ends, whether or not somebody still waits for it.
