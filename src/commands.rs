@@ -255,7 +255,7 @@ async fn serve(
         watches = loaded.watches.len(),
         "starting glue-integration-exporter"
     );
-    let status_reporter = Arc::new(StatusReporter::by(ServiceManager::from_env()));
+    let status_reporter = Arc::new(StatusReporter::new(ServiceManager::from_env()));
     status_reporter.started(&publisher).await;
     let exporter = Exporter {
         publisher: Arc::clone(&publisher),
@@ -303,7 +303,7 @@ async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
         clock: clock.clone(),
         source,
         clients: Clients::of_aws(&loaded, Sdk::new(network, Arc::clone(&telemetry) as _)),
-        status_reporter: Arc::new(StatusReporter::by(ServiceManager::none())),
+        status_reporter: Arc::new(StatusReporter::new(ServiceManager::none())),
         watchdog: Watchdog::none(),
         access: None,
     };

@@ -1,5 +1,4 @@
-//! The heartbeat that feeds the watchdog: it passes through every loop that has joined, whatever a loop waits for, and none that
-//! sticks gets past it.
+//! The watchdog: a probe succeeds while every registered task answers, and fails as soon as one task is stuck.
 
 #![allow(
     clippy::unwrap_used,
@@ -32,75 +31,77 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-const PATIENCE: Duration = Duration::from_secs(20);
-/// On the paused clock: as long as one likes.
-const AGES: Duration = Duration::from_secs(24 * 60 * 60);
-/// On the real clock: what answers at all has answered by then.
-const A_WHILE: Duration = Duration::from_millis(300);
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// On the paused clock, where waiting costs nothing.
+const PAUSED_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+/// On the real clock, long enough for every task that can answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
 
-async fn turn(mut ticket: Ticket) {
+async fn answer_probes(mut ticket: Ticket) {
     loop {
         ticket.check_in().await;
     }
 }
 
-async fn beats(watchdog: &Watchdog) -> bool {
-    timeout(AGES, watchdog.probe(PATIENCE)).await.is_ok()
+async fn probe_succeeds(watchdog: &Watchdog) -> bool {
+    timeout(PAUSED_TIMEOUT, watchdog.probe(TIMEOUT))
+        .await
+        .is_ok()
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_passes_through_loops_that_turn_and_through_what_they_wait_for() {
+async fn probe_responsive_tasks_succeeds() {
     let watchdog = Watchdog::new();
-    assert!(beats(&watchdog).await, "nobody is asked yet");
-    tokio::spawn(turn(watchdog.register("one")));
-    tokio::spawn(turn(watchdog.register("another")));
-    let mut waiting = watchdog.register("what waits");
+    assert!(probe_succeeds(&watchdog).await, "no task is registered yet");
+    tokio::spawn(answer_probes(watchdog.register("one")));
+    tokio::spawn(answer_probes(watchdog.register("another")));
+    let mut waiting = watchdog.register("waiting");
     tokio::spawn(async move { waiting.run_checked(pending::<()>()).await });
     let start = Instant::now();
     for _ in 0..3 {
-        assert!(beats(&watchdog).await);
+        assert!(probe_succeeds(&watchdog).await);
     }
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_loop_that_does_not_turn_ends_it_until_it_does() {
+async fn probe_stuck_task_fails_until_it_answers() {
     let watchdog = Watchdog::new();
-    tokio::spawn(turn(watchdog.register("well")));
+    tokio::spawn(answer_probes(watchdog.register("healthy")));
     let mut stuck = watchdog.register("stuck");
-    assert!(!beats(&watchdog).await);
-    assert!(!beats(&watchdog).await);
+    assert!(!probe_succeeds(&watchdog).await);
+    assert!(!probe_succeeds(&watchdog).await);
     stuck.check_in().await;
-    tokio::spawn(turn(stuck));
-    assert!(beats(&watchdog).await);
+    tokio::spawn(answer_probes(stuck));
+    assert!(probe_succeeds(&watchdog).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_loop_may_leave_but_not_vanish() {
+async fn probe_dropped_ticket_fails_finished_does_not() {
     let watchdog = Watchdog::new();
-    let ended = watchdog.register("a poller that a reload has ended");
-    assert!(!beats(&watchdog).await);
+    let ended = watchdog.register("finished");
+    assert!(!probe_succeeds(&watchdog).await);
     ended.finish();
-    assert!(beats(&watchdog).await);
+    assert!(probe_succeeds(&watchdog).await);
 
-    let panicked = watchdog.register("a task that has panicked");
+    let panicked = watchdog.register("panicked");
     drop(panicked);
-    assert!(!beats(&watchdog).await);
+    assert!(!probe_succeeds(&watchdog).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_watchdog_nobody_is_asked() {
+async fn disabled_watchdog_probes_nothing() {
     let watchdog = Watchdog::none();
     let mut ticket = watchdog.register("stuck");
-    assert!(beats(&watchdog).await);
-    assert!(timeout(AGES, ticket.check_in()).await.is_err());
+    assert!(probe_succeeds(&watchdog).await);
+    assert!(timeout(PAUSED_TIMEOUT, ticket.check_in()).await.is_err());
     assert_eq!(ticket.run_checked(async { 7 }).await, 7);
 }
 
-/// A runtime of which a thread can be made to stick.
-struct Stickable(Runtime);
+/// A runtime with a thread that a test can block.
+struct BlockableRuntime(Runtime);
 
-impl Stickable {
+impl BlockableRuntime {
     fn new(threads: usize) -> Self {
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)
@@ -109,31 +110,31 @@ impl Stickable {
         Self(runtime.unwrap())
     }
 
-    /// Blocks a thread until what is returned is dropped.
-    fn stick(&self) -> mpsc::Sender<()> {
+    /// Blocks a thread until the returned sender is dropped.
+    fn block(&self) -> mpsc::Sender<()> {
         let (release, released) = mpsc::channel::<()>();
-        let (tell, told) = mpsc::channel();
+        let (started_tx, started_rx) = mpsc::channel();
         self.0.spawn(async move {
-            tell.send(()).unwrap();
-            // The error says that the other side is gone.
+            started_tx.send(()).unwrap();
+            // An error means that the sender was dropped.
             let _ = released.recv();
         });
-        told.recv_timeout(PATIENCE).unwrap();
+        started_rx.recv_timeout(TIMEOUT).unwrap();
         release
     }
 }
 
-/// One round, asked from outside: what asks does not stick.
-fn passes(watchdog: &Watchdog, within: Duration) -> bool {
+/// Probes from another runtime, which is not blocked.
+fn probe_from_outside(watchdog: &Watchdog, within: Duration) -> bool {
     let runtime = Builder::new_current_thread().enable_time().build();
-    let round = async { timeout(within, watchdog.probe(PATIENCE)).await.is_ok() };
-    runtime.unwrap().block_on(round)
+    let probe = async { timeout(within, watchdog.probe(TIMEOUT)).await.is_ok() };
+    runtime.unwrap().block_on(probe)
 }
 
-/// Answers nothing: no connection comes.
-struct Nobody;
+/// A handler that no request reaches.
+struct NoRequests;
 
-impl Handler for Nobody {
+impl Handler for NoRequests {
     async fn handle(
         &self,
         _request: Request<Incoming>,
@@ -144,42 +145,42 @@ impl Handler for Nobody {
 }
 
 #[test]
-fn it_passes_through_what_accepts_connections() {
-    let runtime = Stickable::new(1);
+fn probe_blocked_acceptor_fails() {
+    let runtime = BlockableRuntime::new(1);
     let watchdog = Watchdog::new();
     let address: Address = "127.0.0.1:0".parse().unwrap();
-    let of_server = watchdog.clone();
-    let (tell, told) = mpsc::channel();
+    let server_watchdog = watchdog.clone();
+    let (started_tx, started_rx) = mpsc::channel();
     runtime.0.spawn(async move {
         let listeners = vec![address.bind().await.unwrap()];
-        tell.send(()).unwrap();
+        started_tx.send(()).unwrap();
         let stop = CancellationToken::new();
         http::serve(
             listeners,
-            Arc::new(Nobody),
+            Arc::new(NoRequests),
             Limits::default(),
-            of_server,
+            server_watchdog,
             stop,
         )
         .await;
     });
-    told.recv_timeout(PATIENCE).unwrap();
-    // That it has joined is seen by this alone, and may take a moment.
+    started_rx.recv_timeout(TIMEOUT).unwrap();
+    // The acceptor registers a moment later, which only a failed probe shows.
     let start = Instant::now();
-    let sticks = || {
-        let release = runtime.stick();
-        let stuck = !passes(&watchdog, A_WHILE);
+    let fails_while_blocked = || {
+        let release = runtime.block();
+        let stuck = !probe_from_outside(&watchdog, ANSWER_TIMEOUT);
         drop(release);
-        assert!(passes(&watchdog, PATIENCE));
+        assert!(probe_from_outside(&watchdog, TIMEOUT));
         stuck
     };
-    while !sticks() {
-        assert!(start.elapsed() < PATIENCE, "nothing joins that can stick");
+    while !fails_while_blocked() {
+        assert!(start.elapsed() < TIMEOUT, "the acceptor did not register");
     }
 }
 
-/// Runs a schedule of one scope, each poll of which fails since nobody listens there.
-fn schedule(runtime: &Runtime, watchdog: &Watchdog, of_polls: Clock, of_board: Clock) {
+/// Runs the pollers of one scope. Every poll fails because its endpoint refuses connections.
+fn run_pollers(runtime: &Runtime, watchdog: &Watchdog, poll_clock: Clock, publisher_clock: Clock) {
     let watchdog = watchdog.clone();
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("config.yaml");
@@ -190,76 +191,76 @@ fn schedule(runtime: &Runtime, watchdog: &Watchdog, of_polls: Clock, of_board: C
         let loaded = source.load().await.unwrap();
         drop(dir);
         let exporter = Exporter {
-            publisher: Arc::new(Publisher::new(&loaded.watches, of_board)),
+            publisher: Arc::new(Publisher::new(&loaded.watches, publisher_clock)),
             clients: Clients::of_simulator(
                 "http://127.0.0.1:1".to_owned(),
                 loaded.requests_per_second,
                 Arc::clone(&telemetry) as _,
             ),
             telemetry,
-            clock: of_polls,
+            clock: poll_clock,
             source,
-            status_reporter: Arc::new(StatusReporter::by(ServiceManager::none())),
+            status_reporter: Arc::new(StatusReporter::new(ServiceManager::none())),
             access: None,
             watchdog,
         };
-        let (_ask_reload, reloads) = tokio::sync::mpsc::channel(1);
+        let (_reload_sender, reloads) = tokio::sync::mpsc::channel(1);
         let stop = CancellationToken::new();
         exporter.run(loaded, reloads, stop).await.unwrap();
     });
 }
 
-/// Whose clock it is.
+/// The part of the exporter that reads the clock.
 #[derive(Clone, Copy)]
-enum Of {
+enum ClockUser {
     Polls,
     Publisher,
 }
 
-/// Runs a schedule, and has it stick in the n-th reading of a clock, from 1.
-fn sticks_in_reading_the_clock(whose: Of, n: u32) {
+/// Runs the pollers, blocks the `n`-th reading of the clock (from 1), and expects that a probe fails meanwhile.
+fn probe_fails_in_clock_reading(user: ClockUser, n: u32) {
     let watchdog = Watchdog::new();
     let (release, released) = mpsc::channel::<()>();
-    let (tell, told) = mpsc::channel();
-    let reading = Mutex::new((0, tell, released));
+    let (started_tx, started_rx) = mpsc::channel();
+    let reading = Mutex::new((0, started_tx, released));
     let clock = Clock::from_wall(move || {
         let mut reading = reading.lock().unwrap();
         reading.0 += 1;
         if reading.0 == n {
             reading.1.send(()).unwrap();
-            // The error says that the other side is gone.
+            // An error means that the sender was dropped.
             let _ = reading.2.recv();
         }
         0.0
     });
-    // A thread besides the one that sticks.
-    let runtime = Stickable::new(2);
-    let (of_polls, of_board) = match whose {
-        Of::Polls => (clock, Clock::system()),
-        Of::Publisher => (Clock::system(), clock),
+    // One thread besides the blocked one.
+    let runtime = BlockableRuntime::new(2);
+    let (poll_clock, publisher_clock) = match user {
+        ClockUser::Polls => (clock, Clock::system()),
+        ClockUser::Publisher => (Clock::system(), clock),
     };
-    schedule(&runtime.0, &watchdog, of_polls, of_board);
-    told.recv_timeout(PATIENCE).unwrap();
-    let stuck = !passes(&watchdog, A_WHILE);
+    run_pollers(&runtime.0, &watchdog, poll_clock, publisher_clock);
+    started_rx.recv_timeout(TIMEOUT).unwrap();
+    let stuck = !probe_from_outside(&watchdog, ANSWER_TIMEOUT);
     drop(release);
     assert!(stuck);
-    assert!(passes(&watchdog, PATIENCE));
+    assert!(probe_from_outside(&watchdog, TIMEOUT));
 }
 
 #[test]
-fn it_passes_through_the_loop_that_starts_the_polls() {
-    // For the phase of the polls.
-    sticks_in_reading_the_clock(Of::Polls, 1);
+fn probe_blocked_scheduler_fails() {
+    // The scheduler reads it to compute the schedule.
+    probe_fails_in_clock_reading(ClockUser::Polls, 1);
 }
 
 #[test]
-fn it_passes_through_each_poller() {
-    // At the begin of the first poll.
-    sticks_in_reading_the_clock(Of::Polls, 2);
+fn probe_blocked_poller_fails() {
+    // The poller reads it at the start of the first poll.
+    probe_fails_in_clock_reading(ClockUser::Polls, 2);
 }
 
 #[test]
-fn it_passes_through_what_publishes_the_page() {
-    // For the first page of the loop; the board itself begins with one.
-    sticks_in_reading_the_clock(Of::Publisher, 2);
+fn probe_blocked_publisher_fails() {
+    // The first reading happens when the publisher is created.
+    probe_fails_in_clock_reading(ClockUser::Publisher, 2);
 }
