@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use glue_integration_exporter::clock::Clock;
-use glue_integration_exporter::commands::reload::Exporter;
-use glue_integration_exporter::commands::source::{Clients, Source};
+use glue_integration_exporter::commands::reload::Pollers;
+use glue_integration_exporter::commands::source::{Clients, ConfigSource};
 use glue_integration_exporter::commands::status_line::StatusReporter;
 use glue_integration_exporter::http::listen::Address;
 use glue_integration_exporter::http::shared_responses::Content;
@@ -187,12 +187,12 @@ fn run_pollers(runtime: &Runtime, watchdog: &Watchdog, poll_clock: Clock, publis
     fs::write(&file, "scopes: [{name: all, regions: [eu-west-1]}]").unwrap();
     runtime.spawn(async move {
         let telemetry = Arc::new(Telemetry::new().unwrap());
-        let source = Source::file(file, Shard::SINGLE);
+        let source = ConfigSource::file(file, Shard::SINGLE);
         let loaded = source.load().await.unwrap();
         drop(dir);
-        let exporter = Exporter {
+        let pollers = Pollers {
             publisher: Arc::new(Publisher::new(&loaded.watches, publisher_clock)),
-            clients: Clients::of_simulator(
+            clients: Clients::for_simulator(
                 "http://127.0.0.1:1".to_owned(),
                 loaded.requests_per_second,
                 Arc::clone(&telemetry) as _,
@@ -206,7 +206,7 @@ fn run_pollers(runtime: &Runtime, watchdog: &Watchdog, poll_clock: Clock, publis
         };
         let (_reload_sender, reloads) = tokio::sync::mpsc::channel(1);
         let stop = CancellationToken::new();
-        exporter.run(loaded, reloads, stop).await.unwrap();
+        pollers.run(loaded, reloads, stop).await.unwrap();
     });
 }
 
