@@ -402,7 +402,7 @@ async fn check_online(
         .write(format)
         .map_err(|error| Failure::run(attempted, error))?;
     print(&text, attempted)?;
-    if report.is_well() {
+    if report.is_ok() {
         Ok(())
     } else {
         Err(Failure::AlreadyReported)
