@@ -106,7 +106,7 @@ impl LoadedConfig {
         if requests > open_files.requests {
             tracing::warn!(
                 limit = open_files.limit,
-                needed = OpenFiles::limit_for(requests),
+                needed = OpenFiles::required_limit(requests),
                 requests,
                 enough_for = open_files.requests,
                 "the hard limit of open files (LimitNOFILE, ulimit -n) is too low for one request of each scope and region at the same time: while \
