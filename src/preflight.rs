@@ -49,19 +49,19 @@ pub async fn check(
     let permits = Arc::new(Semaphore::new(MAX_CONCURRENT_CHECKS));
     let mut tasks = JoinSet::new();
     let count = watches.len();
-    for (place, (watch, glue)) in watches.into_iter().enumerate() {
+    for (index, (watch, glue)) in watches.into_iter().enumerate() {
         let (identities, permits) = (Arc::clone(&identities), Arc::clone(&permits));
         tasks.spawn(async move {
             // The semaphore is never closed.
             let _permit = permits.acquire().await;
             let mut check = Check::new(watch, glue, max_rate_limit_wait);
             check.run(&identities).await;
-            (place, check.results)
+            (index, check.results)
         });
     }
     let mut results: Vec<Vec<CheckResult>> = (0..count).map(|_| Vec::new()).collect();
-    for (place, of_watch) in tasks.join_all().await {
-        results[place] = of_watch;
+    for (index, of_watch) in tasks.join_all().await {
+        results[index] = of_watch;
     }
     Report::new(results.into_iter().flatten().collect())
 }
@@ -192,7 +192,7 @@ impl Check {
                     let credentials = watch.credentials.clone();
                     let identity = identities.lookup(credentials, &watch.region, timeout).await;
                     caller = match &identity {
-                        Err(unknown) if unknown.error.reason == Reason::Credentials => None,
+                        Err(failure) if failure.error.reason == Reason::Credentials => None,
                         // The session's ARN lacks the role's path.
                         Ok(_) | Err(_) => Some(Grantee::named(role.arn.as_str())),
                     };
@@ -271,18 +271,18 @@ impl Check {
     async fn check_queries(&self, queries: &[&Query]) -> Vec<Status> {
         let permits = Arc::new(Semaphore::new(self.watch.concurrency));
         let mut tasks = JoinSet::new();
-        for (place, query) in queries.iter().enumerate() {
+        for (index, query) in queries.iter().enumerate() {
             let (watch, query) = (Arc::clone(&self.watch), (*query).clone());
             let (glue, deadline) = (Arc::clone(&self.glue), Arc::clone(&self.deadline));
             let permits = Arc::clone(&permits);
             tasks.spawn(async move {
                 // The semaphore is never closed.
                 let _permit = permits.acquire().await;
-                (place, check_query(&*glue, &watch, &deadline, &query).await)
+                (index, check_query(&*glue, &watch, &deadline, &query).await)
             });
         }
         let mut statuses = tasks.join_all().await;
-        statuses.sort_by_key(|(place, _)| *place);
+        statuses.sort_by_key(|(index, _)| *index);
         statuses.into_iter().map(|(_, status)| status).collect()
     }
 }

@@ -129,7 +129,7 @@ impl Pollers {
             .unwrap_or_else(|_| {
                 tracing::error!(
                     seconds = FINAL_WRITE_TIMEOUT.as_secs(),
-                    "failed to store the last polls: the disk took too long"
+                    "failed to store the results of the last polls: the disk took too long"
                 );
                 Ok(())
             })

@@ -178,13 +178,13 @@ impl Grant {
         let id = if role.external_id.is_some() {
             "with the scope's `external_id`"
         } else {
-            "without an external id, since the scope has no `external_id`"
+            "without a condition on sts:ExternalId, because the scope has no `external_id`"
         };
         Self {
             action: "sts:AssumeRole".to_owned(),
             resource: role.arn.to_string(),
             trust_policy_hint: Some(format!(
-                "and let its trust policy name {}, {id}",
+                "and allow {} in the role's trust policy, {id}",
                 to.as_principal()
             )),
             to,
@@ -269,7 +269,7 @@ impl fmt::Display for Grantee {
         match &self.permission_set {
             Some(set) => write!(
                 f,
-                "the permission set {set} of IAM Identity Center (its role {} takes no policy itself)",
+                "the permission set {set} of IAM Identity Center (policies cannot be attached to its role {} directly)",
                 self.name
             ),
             None => f.write_str(&self.name),

@@ -233,7 +233,9 @@ fn log_level_hides_lower_levels() {
             &format!("--web.listen-address=unix:{}", path.display()),
             &format!("--log.level={level}"),
         ]);
-        until("it listens", SOON, || UnixStream::connect(&path).ok());
+        until("the daemon listens", SOON, || {
+            UnixStream::connect(&path).ok()
+        });
         process.signal(Signal::TERM);
         let ended = process.ended(STOP);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -300,7 +302,9 @@ fn wrong_clock_is_logged_once() {
 }
 
 fn request_over_unix(socket: &Path, method: &str, path: &str) -> Answer {
-    let stream = until("it listens", SOON, || UnixStream::connect(socket).ok());
+    let stream = until("the daemon listens", SOON, || {
+        UnixStream::connect(socket).ok()
+    });
     stream.set_read_timeout(Some(SOON)).unwrap();
     Client::over(stream).ask(method, path, "")
 }

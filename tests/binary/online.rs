@@ -228,8 +228,8 @@ fn role_without_external_id_reports_grant() {
     assert_eq!(
         advice,
         format!(
-            "grant sts:AssumeRole on {ROLE} to {USER}, and let its trust policy name {USER}, without an external id, since the scope has \
-             no `external_id`"
+            "grant sts:AssumeRole on {ROLE} to {USER}, and allow {USER} in the role's trust policy, without a condition on sts:ExternalId, \
+             because the scope has no `external_id`"
         )
     );
     assert!(table.contains(&format!("\n  -> {advice}\n")), "{table}");
@@ -247,9 +247,7 @@ fn role_denied_to_session_trusts_session_role() {
     let config = with_role(&format!("regions: [{REGION}]"));
     let (json, _) = check(&setup(&sim, &sts, &config), 1);
     let advice = row(&json, "role")["advice"].as_str().unwrap();
-    let (grant, trust) = advice
-        .split_once(", and let its trust policy name ")
-        .unwrap();
+    let (grant, trust) = advice.split_once(", and allow ").unwrap();
     assert!(
         grant.ends_with(" to arn:aws-cn:iam::111122223333:role/node"),
         "{grant}"
@@ -278,7 +276,7 @@ fn sso_role_reports_its_permission_set() {
         .push_fault(Fault::new(RequestMatcher::any(), denied));
     let role = "arn:aws:iam::111122223333:role/AWSReservedSSO_Data_Reader_0123456789abcdef";
     let set = format!(
-        "the permission set Data_Reader of IAM Identity Center (its role {role} takes no policy itself)"
+        "the permission set Data_Reader of IAM Identity Center (policies cannot be attached to its role {role} directly)"
     );
     let config = format!(
         "scopes: [{{name: own, regions: [{REGION}]}}, {{name: lake, regions: [{REGION}], role_arn: '{ROLE}'}}]\n"
@@ -292,9 +290,7 @@ fn sso_role_reports_its_permission_set() {
     );
     let advice = row(&json, "role")["advice"].as_str().unwrap();
     assert!(
-        advice.contains(&format!(
-            "to {set}, and let its trust policy name {role} (with its path"
-        )),
+        advice.contains(&format!("to {set}, and allow {role} (with its path")),
         "{advice}"
     );
     let grants = table.lines().filter(|line| line.contains("->"));

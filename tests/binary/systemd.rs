@@ -348,7 +348,7 @@ fn keep_alives_continue_during_hung_poll() {
     let (setup, service_manager) = with_watchdog(Setup::new(&sim, config));
     let daemon = setup.daemon(&[]);
     service_manager.nth(0, "READY", "1");
-    until("the poll asks", SOON, || {
+    until("the poll sends a request", SOON, || {
         (!sim.handle.requests().is_empty()).then_some(())
     });
     service_manager.expect_keep_alives(3);
