@@ -1,4 +1,4 @@
-//! The command line: flags, spelled as Prometheus' exporters spell theirs. No logic.
+//! The command line. Flags are spelled as in Prometheus' exporters.
 
 use crate::http::listen::Address;
 use crate::iam;
@@ -11,13 +11,13 @@ use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// Where the metrics are unless `--web.telemetry-path` says otherwise.
-pub const TELEMETRY_PATH: &str = "/metrics";
+/// The default of `--web.telemetry-path`.
+pub const DEFAULT_TELEMETRY_PATH: &str = "/metrics";
 
 /// Prometheus exporter for AWS Glue zero-ETL inbound integrations.
 ///
-/// Without a command it runs the daemon: it polls DescribeInboundIntegrations for what the configuration names and serves status,
-/// errors and age of each integration on /metrics.
+/// Without a command it runs the daemon: it polls DescribeInboundIntegrations as configured and serves the status, errors and age of
+/// each integration on /metrics.
 #[derive(Debug, Parser)]
 #[command(
     name = "glue-integration-exporter",
@@ -33,30 +33,30 @@ pub struct Cli {
     pub daemon: DaemonFlags,
 }
 
-/// What to do instead of running the daemon.
+/// The commands besides the daemon.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Validate the configuration and say what it will watch. Exits with 0, or with 2 and every mistake.
+    /// Validate the configuration and print what it will watch. Exits with 0, or with 2 and all errors.
     ///
-    /// With --online it asks AWS, as little as tells whether it lets each scope do so: who the credentials are, whether the role can be
-    /// assumed, whether DescribeInboundIntegrations answers, whether each configured ARN exists. Exits with 1 if anything is refused,
-    /// missing or out of reach, and says what to grant.
+    /// With --online it also sends a few requests to AWS for each scope: it checks the credentials, whether the role can be assumed,
+    /// whether DescribeInboundIntegrations is allowed, and whether each configured ARN exists. Exits with 1 if anything is denied,
+    /// missing or unreachable, and prints which permissions to grant.
     Check {
         #[command(flatten)]
         config: ConfigFlags,
         #[command(flatten)]
         web: WebConfigFlags,
-        /// Ask AWS whether it lets each scope do what the configuration says.
+        /// Check with AWS whether each scope has the permissions that it needs.
         #[arg(long = "online")]
         online: bool,
-        /// How the findings of --online are written.
+        /// Output format of --online.
         #[arg(
             long = "format",
             value_name = "FORMAT",
             default_value = "table",
             requires = "online"
         )]
-        written: preflight::Format,
+        output_format: preflight::Format,
         #[command(flatten)]
         shard: ShardFlags,
         #[command(flatten)]
@@ -71,7 +71,7 @@ pub enum Command {
         #[command(flatten)]
         log: LogFlags,
     },
-    /// Run the whole exporter over a simulated AWS Glue in the same process: no AWS account, no configuration.
+    /// Run the whole exporter on a simulated AWS Glue in the same process. Needs no AWS account and no configuration.
     Demo {
         #[command(flatten)]
         web: WebFlags,
@@ -80,7 +80,7 @@ pub enum Command {
     },
     /// Run the simulated AWS Glue endpoint alone, for fire drills and tests.
     Simulate {
-        /// Where the simulated endpoint listens.
+        /// Address that the simulated endpoint listens on.
         #[arg(
             long = "listen-address",
             value_name = "ADDRESS",
@@ -91,31 +91,31 @@ pub enum Command {
         #[command(flatten)]
         log: LogFlags,
     },
-    /// Print the least policies for the configuration, and the trust policy of each role. Asks nobody. Exits with 0, or
-    /// with 2 and every mistake.
+    /// Print the least IAM policies for the configuration, and the trust policy of each role. Sends no requests. Exits with 0, or
+    /// with 2 and all errors.
     Iam {
         #[command(flatten)]
         config: ConfigFlags,
-        /// How the policies are written: json, or as a template for CloudFormation.
+        /// Output format: the policies as json, or a template for CloudFormation.
         #[arg(long = "format", value_name = "FORMAT", default_value = "json")]
-        written: iam::Format,
-        /// Print external ids instead of placeholders for them.
+        output_format: iam::Format,
+        /// Print external IDs instead of placeholders.
         #[arg(long = "show-external-id")]
         show_external_id: bool,
         #[command(flatten)]
         log: LogFlags,
     },
-    /// Ask a running exporter whether it is healthy. Exits with 0 if it is, else with 1.
+    /// Check whether a running exporter is healthy. Exits with 0 if it is, otherwise with 1.
     Health {
-        /// What to ask: http://host:port/path, https://host:port/path, or a Unix socket: unix:/socket (for /-/healthy) or unix:/socket:/path.
-        /// With user:password@ before the host it sends them as basic auth.
+        /// URL to request: http://host:port/path, https://host:port/path, or a Unix socket: unix:/socket (for /-/healthy) or
+        /// unix:/socket:/path. A user:password@ before the host is sent as basic auth.
         #[arg(
             long = "url",
             value_name = "URL",
             default_value = "http://127.0.0.1:10058/-/healthy"
         )]
         url: String,
-        /// Authorities that may have issued the certificate of an https URL. Default: the system's; on a loopback address any.
+        /// CA certificates that verify an https URL. Default: the system's; on a loopback address, nothing is verified.
         #[arg(long = "ca-file", value_name = "FILE")]
         ca_file: Option<PathBuf>,
     },
@@ -134,7 +134,7 @@ pub struct DaemonFlags {
     pub log: LogFlags,
 }
 
-/// Which configuration.
+/// Flags that choose the configuration.
 #[derive(Debug, Args)]
 pub struct ConfigFlags {
     /// The configuration file.
@@ -146,21 +146,21 @@ pub struct ConfigFlags {
     pub file: PathBuf,
 }
 
-/// Which part of it.
+/// Flags that choose the shard.
 #[derive(Debug, Args)]
 pub struct ShardFlags {
-    /// Which of the shards this is, counted from 0. Default: the ordinal at the end of POD_NAME, or else of the host's name.
+    /// Index of this shard, counted from 0. Default: the ordinal at the end of POD_NAME, or of the hostname if POD_NAME is not set.
     #[arg(long = "shard.index", value_name = "N")]
     pub index: Option<u16>,
-    /// Among how many exporters with this configuration it is shared out; 1 to 1000. Default: this one watches everything.
+    /// Number of exporters that share this configuration, 1 to 1000. Default: this exporter watches everything.
     #[arg(long = "shard.total", value_name = "N")]
     pub total: Option<u16>,
 }
 
-/// What is served where.
+/// Flags of the HTTP server.
 #[derive(Debug, Args)]
 pub struct WebFlags {
-    /// Address to listen on: :port, host:port, [v6]:port or unix:/path. May be given several times.
+    /// Address to listen on: :port, host:port, [v6]:port or unix:/path. Can be repeated.
     #[arg(
         long = "web.listen-address",
         value_name = "ADDRESS",
@@ -170,12 +170,12 @@ pub struct WebFlags {
     /// Listen on the sockets that systemd passes instead of on addresses.
     #[arg(long = "web.systemd-socket")]
     pub systemd_socket: bool,
-    /// Path under which the metrics are served.
-    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = TELEMETRY_PATH, value_parser = telemetry_path)]
+    /// Path under which to serve the metrics.
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = DEFAULT_TELEMETRY_PATH, value_parser = telemetry_path)]
     pub telemetry_path: String,
     #[command(flatten)]
     pub config: WebConfigFlags,
-    /// Answer /-/healthy and /-/ready without basic auth and beside the rate limit.
+    /// Exempt /-/healthy and /-/ready from basic auth and the rate limit.
     #[arg(long = "web.probes-without-auth")]
     pub probes_without_auth: bool,
     /// Reload the configuration on POST /-/reload.
@@ -183,52 +183,52 @@ pub struct WebFlags {
     pub enable_lifecycle: bool,
 }
 
-/// Who is served.
+/// The flag that names the web configuration.
 #[derive(Debug, Args)]
 pub struct WebConfigFlags {
-    /// File with TLS, client certificates, basic auth, headers and rate limit, in the format of Prometheus' exporters.
+    /// File that configures TLS, client certificates, basic auth, headers and the rate limit, in the format of Prometheus' exporters.
     #[arg(long = "web.config.file", value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     web_config: Option<PathBuf>,
 }
 
 impl WebConfigFlags {
-    /// The file, if there is one. An empty value means none, as in Prometheus' exporters, where it is the default.
+    /// Returns the file. An empty value means no file: it is the default in Prometheus' exporters.
     pub fn file(&self) -> Option<&Path> {
         let file = self.web_config.as_deref();
         file.filter(|file| !file.as_os_str().is_empty())
     }
 }
 
-/// What is logged.
+/// Flags of the log.
 #[derive(Debug, Args)]
 pub struct LogFlags {
-    /// Log only messages of this severity or above.
+    /// Log only messages of this level or above.
     #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
     pub level: Level,
-    /// How log lines are written.
+    /// Format of the log lines.
     #[arg(long = "log.format", value_name = "FORMAT", default_value = "logfmt")]
     pub format: Format,
 }
 
 fn telemetry_path(path: &str) -> Result<String, String> {
-    let plain = path
+    let valid_characters = path
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte));
-    // What it would hide. At `/` it takes the place of the page for people, as in other exporters.
-    let is_taken = path.starts_with("/-/")
+    // `/` is allowed: it replaces the HTML page, as in other exporters.
+    let hides_route = path.starts_with("/-/")
         || path.starts_with("/api/")
         || path != "/" && site::find(path).is_some();
-    if path.starts_with('/') && plain && !is_taken && path.len() <= 256 {
+    if path.starts_with('/') && valid_characters && !hides_route && path.len() <= 256 {
         Ok(path.to_owned())
     } else {
         Err(
-            "allowed: a path that begins with / but not with /-/ or /api/, of letters, digits and /-._~, and none of the page's own (/page.css, /page.js)"
+            "allowed: a path of letters, digits and /-._~ that begins with /, except /-/…, /api/…, /page.css and /page.js"
                 .to_owned(),
         )
     }
 }
 
 fn socket_address(address: &str) -> Result<SocketAddr, String> {
-    let allowed = "allowed: an IP address and a port, as 127.0.0.1:10059 or [::1]:0";
+    let allowed = "allowed: an IP address and a port, such as 127.0.0.1:10059 or [::1]:0";
     address.parse().map_err(|_| allowed.to_owned())
 }

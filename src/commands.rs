@@ -1,11 +1,13 @@
-//! What the commands do, put together from the other modules.
+//! The commands, composed from the other modules.
 
 pub mod reload;
 mod sharding;
 pub mod source;
 pub mod status_line;
 
-use crate::cli::{Cli, Command, ConfigFlags, DaemonFlags, ShardFlags, TELEMETRY_PATH, WebFlags};
+use crate::cli::{
+    Cli, Command, ConfigFlags, DEFAULT_TELEMETRY_PATH, DaemonFlags, ShardFlags, WebFlags,
+};
 use crate::clock::Clock;
 use crate::config::web::{Loaded as LoadedWeb, ReadFile, WebConfig};
 use crate::config::{self, ConfigErrors};
@@ -31,8 +33,8 @@ use crate::systemd::ServiceManager;
 use crate::telemetry::Telemetry;
 use crate::version;
 use crate::watchdog::Watchdog;
-use reload::{Exporter, ReloadRequest};
-use source::{Clients, Loaded, Source};
+use reload::{Pollers, ReloadRequest};
+use source::{Clients, ConfigSource, LoadedConfig};
 use status_line::StatusReporter;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -45,36 +47,36 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// Reloads that may wait while one is under way; they come one after the other.
-const RELOADS_WAITING: usize = 16;
+/// Reload requests that may wait while another one is handled.
+const MAX_PENDING_RELOADS: usize = 16;
 
-/// Why a command did not do what it should. Each kind has its exit code.
+/// Why a command failed. Each kind has its exit code.
 #[derive(Debug)]
 pub enum Failure {
-    /// The configuration is wrong: exit code 2.
+    /// The configuration is invalid: exit code 2.
     Config(ConfigErrors),
-    /// The flags do not say which shard this is: exit code 2.
+    /// The shard is unknown or invalid: exit code 2.
     Shard(ShardError),
-    /// It failed while it ran: exit code 1.
-    Run { attempted: String, why: String },
-    /// Something failed that has been told already: exit code 1.
-    Told,
+    /// The command failed while running: exit code 1.
+    Run { attempted: String, cause: String },
+    /// A failure that the output or the log already reports: exit code 1.
+    AlreadyReported,
 }
 
 impl Failure {
-    fn run(attempted: impl Into<String>, why: impl fmt::Display) -> Self {
+    fn run(attempted: impl Into<String>, cause: impl fmt::Display) -> Self {
         Self::Run {
             attempted: attempted.into(),
-            why: why.to_string(),
+            cause: cause.to_string(),
         }
     }
 
-    /// The asynchronous runtime could not be started.
+    /// Returns the failure to start the asynchronous runtime.
     pub fn runtime(error: io::Error) -> Self {
         Self::run("starting the runtime", error)
     }
 
-    /// Says on stderr what went wrong, and returns the exit code.
+    /// Prints the failure on stderr and returns the exit code.
     pub fn report(self) -> ExitCode {
         let print = |text: String| stderr::write(format!("{}\n", escape::lines(&text)).as_bytes());
         match self {
@@ -82,15 +84,15 @@ impl Failure {
                 print(errors.to_string());
                 ExitCode::from(2)
             }
-            Self::Shard(why) => {
-                print(format!("glue-integration-exporter: {why}"));
+            Self::Shard(error) => {
+                print(format!("glue-integration-exporter: {error}"));
                 ExitCode::from(2)
             }
-            Self::Run { attempted, why } => {
-                print(format!("glue-integration-exporter: {attempted}: {why}"));
+            Self::Run { attempted, cause } => {
+                print(format!("glue-integration-exporter: {attempted}: {cause}"));
                 ExitCode::FAILURE
             }
-            Self::Told => ExitCode::FAILURE,
+            Self::AlreadyReported => ExitCode::FAILURE,
         }
     }
 }
@@ -102,15 +104,15 @@ impl From<ConfigErrors> for Failure {
 }
 
 impl From<ShardError> for Failure {
-    fn from(why: ShardError) -> Self {
-        Self::Shard(why)
+    fn from(error: ShardError) -> Self {
+        Self::Shard(error)
     }
 }
 
-/// Does what the command line asks for.
+/// Runs the command of the command line.
 ///
 /// # Errors
-/// If it could not be done.
+/// If the command failed.
 pub async fn run(cli: Cli) -> Result<(), Failure> {
     rlimit::raise_limit();
     match cli.command {
@@ -120,7 +122,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             web,
             shard,
             online,
-            written,
+            output_format,
             ..
         }) => {
             let web = match web.file() {
@@ -128,7 +130,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
                 None => None,
             };
             if online {
-                check_online(config, shard, written).await
+                check_online(config, shard, output_format).await
             } else {
                 check(config, shard, web.map(|(config, _)| config)).await
             }
@@ -138,31 +140,31 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Simulate { listen_address, .. }) => simulate(listen_address).await,
         Some(Command::Iam {
             config,
-            written,
+            output_format,
             show_external_id,
             ..
-        }) => permissions(config, written, show_external_id).await,
+        }) => print_permissions(config, output_format, show_external_id).await,
         Some(Command::Health { url, ca_file }) => client::check(&url, ca_file.as_deref())
             .await
             .map_err(|unhealthy| {
-                Failure::run(format!("asking {}", client::redacted(&url)), unhealthy)
+                Failure::run(format!("requesting {}", client::redacted(&url)), unhealthy)
             }),
     }
 }
 
 async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
-    // First of all: until signals are handled, a PID 1 does not hear them.
+    // First, because the kernel ignores unhandled signals to PID 1.
     let signals = Signals::handle()?;
     let shard = sharding::shard(&flags.shard)?;
-    let telemetry = own_metrics(shard)?;
-    let source = Source::file(flags.config.file, shard);
+    let telemetry = new_telemetry(shard)?;
+    let source = ConfigSource::file(flags.config.file, shard);
     let load = async {
         let loaded = source.load().await?;
         let network = source.network(&loaded).await?;
         Ok::<_, ConfigErrors>((loaded, network))
     };
     let (loaded, network) = tokio::select! {
-        both = load => both?,
+        loaded = load => loaded?,
         () = signals.stop.cancelled() => return Ok(()),
     };
     if shard != Shard::SINGLE {
@@ -171,39 +173,39 @@ async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
             shard_total = shard.total(),
             watches = loaded.watches.len(),
             total_targets = loaded.total_targets,
-            "watching the part of one shard"
+            "watching only the part of this shard"
         );
     }
-    loaded.warn_of_open_files();
-    loaded.warn_of_patterns();
+    loaded.warn_low_open_files_limit();
+    loaded.warn_suspicious_patterns();
     let sdk = Sdk::new(network, Arc::clone(&telemetry) as _);
-    let clients = Clients::of_aws(&loaded, sdk);
+    let clients = Clients::for_aws(&loaded, sdk);
     serve(source, loaded, clients, telemetry, flags.web, signals).await
 }
 
 async fn demo(web: WebFlags) -> Result<(), Failure> {
     let signals = Signals::handle()?;
-    let telemetry = own_metrics(Shard::SINGLE)?;
-    let loaded = Source::Demo.load().await?;
+    let telemetry = new_telemetry(Shard::SINGLE)?;
+    let loaded = ConfigSource::Demo.load().await?;
     let address = (Ipv4Addr::LOCALHOST, 0).into();
     let simulator = Simulator::bind(address, Account::demo(Clock::system().wall()))
         .await
         .map_err(|error| Failure::run("binding the simulated endpoint", error))?;
     let address = simulator.local_addr();
     tracing::info!(endpoint = %address, "simulating AWS Glue");
-    let clients = Clients::of_simulator(
+    let clients = Clients::for_simulator(
         format!("http://{address}"),
         loaded.requests_per_second,
         Arc::clone(&telemetry) as _,
     );
     tokio::spawn(simulator.serve(signals.stop.clone().cancelled_owned()));
-    serve(Source::Demo, loaded, clients, telemetry, web, signals).await
+    serve(ConfigSource::Demo, loaded, clients, telemetry, web, signals).await
 }
 
-/// Polls and serves until a signal asks to stop.
+/// Polls and serves until a signal stops the process.
 async fn serve(
-    source: Source,
-    loaded: Loaded,
+    source: ConfigSource,
+    loaded: LoadedConfig,
     clients: Clients,
     telemetry: Arc<Telemetry>,
     web: WebFlags,
@@ -211,7 +213,10 @@ async fn serve(
 ) -> Result<(), Failure> {
     let stop = signals.stop;
     let access = match web.config.file() {
-        Some(file) => match stop.run_until_cancelled(open_door(file, &web)).await {
+        Some(file) => match stop
+            .run_until_cancelled(load_access_control(file, &web))
+            .await
+        {
             Some(access) => Some(access?),
             None => return Ok(()),
         },
@@ -226,7 +231,7 @@ async fn serve(
         let (access, telemetry, stop) = (Arc::clone(access), Arc::clone(&telemetry), stop.clone());
         tokio::spawn(async move {
             access
-                .watch(|well| telemetry.web_config_reread(well), stop)
+                .watch(|ok| telemetry.web_config_reread(ok), stop)
                 .await;
         });
     }
@@ -246,7 +251,7 @@ async fn serve(
         telemetry_path: web.telemetry_path,
         site: Site::default(),
         access: access.clone(),
-        reload: web.enable_lifecycle.then_some(signals.ask_reload),
+        reload: web.enable_lifecycle.then_some(signals.reload_sender),
         stop: stop.clone(),
     };
     tracing::info!(
@@ -255,9 +260,9 @@ async fn serve(
         watches = loaded.watches.len(),
         "starting glue-integration-exporter"
     );
-    let status_reporter = Arc::new(StatusReporter::by(ServiceManager::from_env()));
+    let status_reporter = Arc::new(StatusReporter::new(ServiceManager::from_env()));
     status_reporter.started(&publisher).await;
-    let exporter = Exporter {
+    let pollers = Pollers {
         publisher: Arc::clone(&publisher),
         telemetry,
         clock,
@@ -268,10 +273,10 @@ async fn serve(
         access,
     };
     let polling = async {
-        let polling = exporter.run(loaded, signals.reloads, stop.clone()).await;
-        // When polling ends before it was asked to, serving what it left would hide it.
+        let result = pollers.run(loaded, signals.reloads, stop.clone()).await;
+        // If polling ended early, serving old data would hide the failure.
         stop.cancel();
-        polling
+        result
     };
     let serving = http::serve(
         listeners,
@@ -288,33 +293,37 @@ async fn serve(
 
 async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
     let shard = sharding::shard(&shard)?;
-    let telemetry = own_metrics(shard)?;
-    let source = Source::file(flags.file, shard);
+    let telemetry = new_telemetry(shard)?;
+    let source = ConfigSource::file(flags.file, shard);
     let loaded = source.load().await?;
     let network = source.network(&loaded).await?;
     let clock = Clock::system();
     telemetry.config_loaded(clock.wall());
-    // The same series as the daemon's.
-    start_counters(&telemetry, TELEMETRY_PATH);
+    // So that `once` prints the same series as the daemon.
+    start_counters(&telemetry, DEFAULT_TELEMETRY_PATH);
     let publisher = Arc::new(Publisher::new(&loaded.watches, clock.clone()));
-    let exporter = Exporter {
+    let pollers = Pollers {
         publisher: Arc::clone(&publisher),
         telemetry: Arc::clone(&telemetry),
         clock: clock.clone(),
         source,
-        clients: Clients::of_aws(&loaded, Sdk::new(network, Arc::clone(&telemetry) as _)),
-        status_reporter: Arc::new(StatusReporter::by(ServiceManager::none())),
+        clients: Clients::for_aws(&loaded, Sdk::new(network, Arc::clone(&telemetry) as _)),
+        status_reporter: Arc::new(StatusReporter::new(ServiceManager::none())),
         watchdog: Watchdog::none(),
         access: None,
     };
     publisher.label_tags(&loaded.tag_labels);
-    let all_up = exporter.once(loaded.watches).await;
+    let all_up = pollers.once(loaded.watches).await;
     let page = publisher
         .page()
         .text(Format::Text, &telemetry, clock.wall());
-    // For machines, and the same as the daemon's.
+    // Not escaped, so that it equals the daemon's response.
     write_stdout(&page.concat(), "printing the metrics")?;
-    if all_up { Ok(()) } else { Err(Failure::Told) }
+    if all_up {
+        Ok(())
+    } else {
+        Err(Failure::AlreadyReported)
+    }
 }
 
 async fn check(
@@ -323,14 +332,14 @@ async fn check(
     web: Option<WebConfig>,
 ) -> Result<(), Failure> {
     let shard = sharding::shard(&shard)?;
-    let source = Source::file(flags.file, shard);
+    let source = ConfigSource::file(flags.file, shard);
     let loaded = source.load().await?;
     source.network(&loaded).await?;
-    loaded.warn_of_open_files();
+    loaded.warn_low_open_files_limit();
     let mut text = String::new();
     if shard != Shard::SINGLE {
         text = format!(
-            "Shard {} of {}, counted from 0, has a part in {} of {} pairs of scope and region.\n\n",
+            "Shard {} of {} (counted from 0) watches at least part of {} of {} pairs of scope and region.\n\n",
             shard.index(),
             shard.total(),
             loaded.watches.len(),
@@ -347,26 +356,26 @@ async fn check(
         && let Some(obstacle) = storage::obstacle(path)
     {
         text += &format!(
-            "Warning: nothing can be kept in {}, the storage.path, here: {obstacle}\n",
+            "Warning: data cannot be stored at {} (storage.path) on this machine: {obstacle}\n",
             path.display()
         );
     }
-    for mistake in profile_mistakes(&loaded).await {
-        text += &format!("Warning: {mistake}\n");
+    for error in profile_errors(&loaded).await {
+        text += &format!("Warning: {error}\n");
     }
     if let Some(path) = &loaded.storage_path
         && let Some(directory) = storage::shared_directory(path)
     {
         text += &format!(
-            "Warning: every user of this machine can write into {}, the directory of the storage.path, and so put a file in the place of the exporter's; \
-             choose a directory that only the exporter can write into.\n",
+            "Warning: every user of this machine can write to {}, the directory of storage.path, and replace the exporter's file; \
+             choose a directory that only the exporter can write to.\n",
             directory.display()
         );
     }
     if let Some(web) = web {
         text += &format!("\n{}", web.describe());
     }
-    print(&text, "printing what will be watched")
+    print(&text, "printing the configuration")
 }
 
 async fn check_online(
@@ -375,38 +384,38 @@ async fn check_online(
     format: preflight::Format,
 ) -> Result<(), Failure> {
     let shard = sharding::shard(&shard)?;
-    let source = Source::file(flags.file, shard);
+    let source = ConfigSource::file(flags.file, shard);
     let loaded = source.load().await?;
     let network = source.network(&loaded).await?;
-    let telemetry = own_metrics(shard)?;
+    let telemetry = new_telemetry(shard)?;
     let rate = loaded.requests_per_second;
     let sdk = Sdk::new(network, telemetry);
-    let mut clients = Clients::of_aws(&loaded, sdk.clone());
+    let mut clients = Clients::for_aws(&loaded, sdk.clone());
     let mut watches = Vec::with_capacity(loaded.watches.len());
     for watch in loaded.watches {
         let client = clients.client(&watch);
         watches.push((watch, client));
     }
     let report = preflight::check(watches, rate, sdk).await;
-    let attempted = "printing what AWS allows";
+    let attempted = "printing the results";
     let text = report
         .write(format)
         .map_err(|error| Failure::run(attempted, error))?;
     print(&text, attempted)?;
-    if report.is_well() {
+    if report.is_ok() {
         Ok(())
     } else {
-        Err(Failure::Told)
+        Err(Failure::AlreadyReported)
     }
 }
 
-async fn permissions(
+async fn print_permissions(
     flags: ConfigFlags,
     format: iam::Format,
     show_external_ids: bool,
 ) -> Result<(), Failure> {
-    // Whichever shard it is, it is allowed what all of them need.
-    let loaded = Source::file(flags.file, Shard::SINGLE).load().await?;
+    // Every shard gets the permissions of all shards.
+    let loaded = ConfigSource::file(flags.file, Shard::SINGLE).load().await?;
     let attempted = "printing the permissions";
     let text = iam::write(&loaded.watches, format, show_external_ids)
         .map_err(|error| Failure::run(attempted, error))?;
@@ -423,9 +432,9 @@ async fn simulate(address: SocketAddr) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is wrong with the AWS configuration files and the profiles that the scopes use. Worth a warning only: the files may be put right
-/// at any time, and some scopes may not need them.
-async fn profile_mistakes(loaded: &Loaded) -> BTreeSet<String> {
+/// Returns errors in the AWS configuration files and in the profiles that the scopes use. They are only warnings, because the files
+/// can be fixed at any time and some scopes may not need them.
+async fn profile_errors(loaded: &LoadedConfig) -> BTreeSet<String> {
     let profiles: BTreeSet<Option<&str>> = loaded
         .watches
         .iter()
@@ -438,13 +447,13 @@ async fn profile_mistakes(loaded: &Loaded) -> BTreeSet<String> {
     errors
 }
 
-fn own_metrics(shard: Shard) -> Result<Arc<Telemetry>, Failure> {
+fn new_telemetry(shard: Shard) -> Result<Arc<Telemetry>, Failure> {
     Telemetry::with_shard(shard)
         .map(Arc::new)
-        .map_err(|error| Failure::run("making the metrics", error))
+        .map_err(|error| Failure::run("creating the metrics", error))
 }
 
-/// Prints text for people, or JSON.
+/// Prints text for people, or JSON, with control characters escaped.
 fn print(text: &str, attempted: &str) -> Result<(), Failure> {
     write_stdout(escape::lines(text).as_bytes(), attempted)
 }
@@ -464,23 +473,23 @@ async fn read_web_config(file: &Path) -> Result<(WebConfig, Vec<ReadFile>), Fail
     Ok((config?, files))
 }
 
-async fn open_door(file: &Path, flags: &WebFlags) -> Result<Arc<AccessControl>, Failure> {
+async fn load_access_control(file: &Path, flags: &WebFlags) -> Result<Arc<AccessControl>, Failure> {
     let (config, files) = read_web_config(file).await?;
     tracing::info!(
         file = %file.display(),
         tls = config.tls.is_some(),
         users = config.users.len(),
         rate_limit = config.rate_limit.is_some(),
-        "the web configuration was loaded"
+        "web configuration loaded"
     );
     AccessControl::new(file, config, files, flags.probes_without_auth)
         .map(Arc::new)
-        .map_err(|error| Failure::run("making a random key", error))
+        .map_err(|error| Failure::run("generating a random key", error))
 }
 
 async fn bind(web: &WebFlags) -> Result<Vec<Listener>, Failure> {
     let listeners = if web.systemd_socket {
-        listen::from_systemd().map_err(|error| Failure::run("taking systemd's sockets", error))?
+        listen::from_systemd().map_err(|error| Failure::run("using systemd's sockets", error))?
     } else {
         bind_all(&web.listen_address).await?
     };
@@ -502,32 +511,31 @@ async fn bind_all(addresses: &[Address]) -> Result<Vec<Listener>, Failure> {
     Ok(listeners)
 }
 
-/// What signals ask for: SIGTERM and SIGINT to stop, SIGHUP to load the configuration again. Handled by name, so that they also work
-/// where the program is PID 1.
+/// Handles signals: SIGTERM and SIGINT stop the process, SIGHUP reloads the configuration. Handlers also make the signals work for PID 1.
 struct Signals {
     stop: CancellationToken,
-    ask_reload: mpsc::Sender<ReloadRequest>,
+    reload_sender: mpsc::Sender<ReloadRequest>,
     reloads: mpsc::Receiver<ReloadRequest>,
 }
 
 impl Signals {
     fn handle() -> Result<Self, Failure> {
-        let handled = |kind, name: &'static str| {
+        let handle = |kind, name: &'static str| {
             signal(kind).map_err(|error| Failure::run(format!("handling {name}"), error))
         };
-        let mut term = handled(SignalKind::terminate(), "SIGTERM")?;
-        let mut int = handled(SignalKind::interrupt(), "SIGINT")?;
-        let mut hup = handled(SignalKind::hangup(), "SIGHUP")?;
-        let (ask_reload, reloads) = mpsc::channel(RELOADS_WAITING);
-        let (stop, ask) = (CancellationToken::new(), ask_reload.clone());
+        let mut term = handle(SignalKind::terminate(), "SIGTERM")?;
+        let mut int = handle(SignalKind::interrupt(), "SIGINT")?;
+        let mut hup = handle(SignalKind::hangup(), "SIGHUP")?;
+        let (reload_sender, reloads) = mpsc::channel(MAX_PENDING_RELOADS);
+        let (stop, sender) = (CancellationToken::new(), reload_sender.clone());
         let stopping = stop.clone();
         tokio::spawn(async move {
             let signal = loop {
                 tokio::select! {
                     _ = term.recv() => break "SIGTERM",
                     _ = int.recv() => break "SIGINT",
-                    // What came of it is logged. With a full queue, those that wait will read the same file.
-                    _ = hup.recv() => drop(ask.try_send(oneshot::channel().0)),
+                    // The log reports the result. If the queue is full, a pending reload will read the same file.
+                    _ = hup.recv() => drop(sender.try_send(oneshot::channel().0)),
                 }
             };
             tracing::info!(signal, "stopping");
@@ -535,7 +543,7 @@ impl Signals {
         });
         Ok(Self {
             stop,
-            ask_reload,
+            reload_sender,
             reloads,
         })
     }

@@ -1,16 +1,17 @@
-//! Text from AWS, files and the environment on its way to a terminal or a log viewer.
+//! Escapes control characters in text from AWS, files and the environment, for terminals and log viewers.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Returns true for a character that a terminal or a log viewer obeys instead of showing it: the controls C0, DEL and C1, the line
-/// and paragraph separators, and the bidirectional embeddings, overrides and isolates.
+/// Returns true for a character that a terminal or a log viewer interprets instead of showing: the controls C0, DEL and C1, the line and
+/// paragraph separators, and the bidirectional embeddings, overrides and isolates.
 pub fn is_control(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{2028}'..='\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Returns `text` with JSON's escapes for all control characters, line breaks included. JSON stays valid: it has them in strings only.
+/// Returns `text` with all control characters escaped as in JSON, line breaks included. Compact JSON stays valid, because it has control
+/// characters only in strings.
 pub fn line(text: &str) -> Cow<'_, str> {
     if !text.contains(is_control) {
         return Cow::Borrowed(text);
@@ -29,7 +30,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
-/// Does the same for each line of `text`, and keeps the line breaks.
+/// Escapes each line of `text` as `line` does, and keeps the line breaks.
 pub fn lines(text: &str) -> String {
     let lines: Vec<Cow<'_, str>> = text.split('\n').map(line).collect();
     lines.join("\n")
@@ -46,9 +47,12 @@ mod tests {
             .chain('\u{2028}'..='\u{202e}')
             .chain('\u{2066}'..='\u{2069}');
         for control in controls {
-            let shown = line(&format!("a{control}b")).into_owned();
-            assert!(shown.chars().all(|c| matches!(c, ' '..='~')), "{shown:?}");
-            let read: String = serde_json::from_str(&format!("\"{shown}\"")).unwrap();
+            let escaped = line(&format!("a{control}b")).into_owned();
+            assert!(
+                escaped.chars().all(|c| matches!(c, ' '..='~')),
+                "{escaped:?}"
+            );
+            let read: String = serde_json::from_str(&format!("\"{escaped}\"")).unwrap();
             assert_eq!(read, format!("a{control}b"));
         }
     }

@@ -1,5 +1,5 @@
-//! Reads files that may be anything. A pipe, a device or a directory is an error, no more than a maximum is read, and a disk that hangs
-//! keeps one thread waiting and nobody else.
+//! Reads files safely: only regular files, only up to a maximum size, and on a thread of their own, so that a disk that hangs blocks
+//! nothing else.
 
 use rustix::fs::{FileType, Mode, OFlags, fcntl_setfl};
 use rustix::io::Errno;
@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 pub const KIB: u64 = 1024;
 pub const MIB: u64 = 1024 * KIB;
 
-/// A file operation that takes longer has failed.
+/// The limit for one file operation.
 const FILE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads the regular file at `path`.
@@ -24,15 +24,15 @@ pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     read_to_end(open(path)?, max_bytes)
 }
 
-/// Opens the regular file at `path`, or the one that a symbolic link there leads to.
+/// Opens the regular file at `path`, following symbolic links.
 ///
 /// # Errors
 /// If it cannot be opened or is not a regular file.
 pub fn open(path: &Path) -> io::Result<File> {
-    // Without O_NONBLOCK, opening a pipe would wait for its other end.
+    // Without O_NONBLOCK, opening a pipe waits for the other end.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        // What Linux says of a socket.
+        // Linux returns this for a socket.
         Err(Errno::NXIO) => return Err(not_regular("a socket or a device")),
         file => File::from(file?),
     };
@@ -69,7 +69,7 @@ pub fn read_to_end(file: File, max_bytes: u64) -> io::Result<Vec<u8>> {
     )))
 }
 
-/// The pipe of `… | check --config.file=/dev/stdin` and of a shell's `<(…)`: whoever started the process writes into it.
+/// Returns true for pipes that the parent process writes: `… | check --config.file=/dev/stdin`, and `<(…)` in a shell.
 fn is_inherited(path: &Path) -> bool {
     path == Path::new("/dev/stdin") || path.starts_with("/dev/fd")
 }
@@ -78,7 +78,7 @@ fn not_regular(kind: &str) -> io::Error {
     io::Error::other(format!("it is {kind}; allowed: a regular file"))
 }
 
-/// Runs the file operations of one purpose, one at a time. One that hangs keeps its thread, and those after it fail.
+/// Runs file operations one at a time. While one hangs, it keeps its thread and later operations fail.
 #[derive(Clone, Debug)]
 pub struct FileWorker(Arc<Semaphore>);
 
@@ -89,27 +89,27 @@ impl Default for FileWorker {
 }
 
 impl FileWorker {
-    /// Runs `work` on a thread that may block.
+    /// Runs `work` on a thread for blocking work.
     ///
     /// # Errors
-    /// If it, or one before it, does not end in time. It may still end later.
+    /// If `work`, or an earlier operation, does not end in time. It may still end later.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
-        let free = Arc::clone(&self.0).acquire_owned();
-        let done = async {
-            let permit = free.await.map_err(io::Error::other)?;
+        let permit = Arc::clone(&self.0).acquire_owned();
+        let running = async {
+            let permit = permit.await.map_err(io::Error::other)?;
             let work = move || {
-                let done = work();
+                let result = work();
                 drop(permit);
-                done
+                result
             };
             tokio::task::spawn_blocking(work)
                 .await
                 .map_err(io::Error::other)
         };
-        tokio::time::timeout(FILE_TIMEOUT, done)
+        tokio::time::timeout(FILE_TIMEOUT, running)
             .await
             .unwrap_or_else(|_| {
                 let text = format!(
@@ -127,7 +127,7 @@ mod tests {
     use std::sync::mpsc;
 
     #[tokio::test(start_paused = true)]
-    async fn worker_hung_file_fails_in_time_on_one_thread() {
+    async fn worker_hanging_operation_times_out() {
         let worker = FileWorker::default();
         let (release, hang) = mpsc::channel::<()>();
         let hung = worker.clone();

@@ -78,7 +78,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: OpenFiles::of_process().scrapers,
+            connections: OpenFiles::of_process().http_connections,
             // A head is one packet.
             head: Duration::from_secs(10),
             // Twice around the earth; nobody notices it at a stop.

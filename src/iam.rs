@@ -1,8 +1,8 @@
-//! Which permissions a configuration needs, and whose they are: the least that the exporter's identities and the roles that they assume
-//! can do with. Asks nobody.
+//! Computes the least permissions that a configuration needs, for the exporter's identities and for the roles that they assume. Sends no
+//! requests.
 //!
 //! ```text
-//! watches -> Grants (who asks for what, who assumes whom) -> policy -> document (JSON) or cloudformation
+//! watches -> Permissions (actions of each identity and role, trust) -> policy -> document (JSON) or cloudformation
 //! ```
 
 mod cloudformation;
@@ -14,71 +14,71 @@ use crate::glue::Operation;
 use clap::ValueEnum;
 use std::collections::BTreeSet;
 
-/// What is asked of Glue, and by which watches. The policies have these on `*`, the only resource that a listing knows.
-const ASKED: &[(Operation, Asks)] = &[
+/// The operations of Glue, and which watches need them. Their resource is `*`, because listings support no other.
+const OPERATIONS: &[(Operation, IsNeeded)] = &[
     (Operation::DescribeInboundIntegrations, |_| true),
     (Operation::DescribeIntegrations, |watch| watch.describe),
 ];
 
-type Asks = fn(&Watch) -> bool;
+type IsNeeded = fn(&Watch) -> bool;
 
-/// How the permissions are written down.
+/// Output format of the permissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// Policies one by one, each with whom it belongs to.
+    /// Single policies, each with its owner.
     Json,
-    /// A template that makes the roles and the policies.
+    /// A template that creates the roles and the policies.
     Cloudformation,
 }
 
-/// The permissions that `watches` need, as text. External ids are placeholders in it, unless they are to be shown.
+/// Returns the permissions that `watches` need, as text. External IDs are placeholders unless `show_external_ids` is true.
 ///
 /// # Errors
-/// If they cannot be written as JSON, which has a form for all that is in them.
+/// Never in practice: all permissions can be written as JSON.
 pub fn write(
     watches: &[Watch],
     format: Format,
     show_external_ids: bool,
 ) -> serde_json::Result<String> {
-    let grants = GrantedActions::of(watches);
+    let permissions = Permissions::of(watches);
     let text = match format {
-        Format::Json => document::write(&grants, show_external_ids),
-        Format::Cloudformation => cloudformation::write(&grants, show_external_ids),
+        Format::Json => document::write(&permissions, show_external_ids),
+        Format::Cloudformation => cloudformation::write(&permissions, show_external_ids),
     };
     text.map(|text| text + "\n")
 }
 
-/// What a watch asks of Glue.
+/// Returns the operations that a watch needs.
 pub fn operations(watch: &Watch) -> impl Iterator<Item = Operation> {
-    ASKED
+    OPERATIONS
         .iter()
-        .filter(|(_, asks)| asks(watch))
+        .filter(|(_, is_needed)| is_needed(watch))
         .map(|(operation, _)| *operation)
 }
 
-/// The permission that an operation needs.
+/// Returns the IAM action of an operation.
 pub fn action(operation: Operation) -> String {
     format!("glue:{}", operation.as_str())
 }
 
-/// Who needs what. Everything is in the order of the configuration.
-struct GrantedActions {
+/// The permissions of all identities and roles, in the order of the configuration.
+struct Permissions {
     identities: Vec<Identity>,
     roles: Vec<AssumedRole>,
 }
 
-/// What the exporter itself runs as: the identity of a profile or of the SDK's default chain. In each partition it is another one, since
-/// no identity of one has a say in another.
+/// An identity that the exporter runs as: that of a profile or of the SDK's default chain. Each partition has its own, because identities
+/// are not valid in other partitions.
 struct Identity {
     profile: Option<String>,
     partition: String,
     scopes: Vec<ScopeName>,
-    /// What it asks of Glue without a role.
+    /// The actions that it uses without a role.
     actions: BTreeSet<String>,
     roles: BTreeSet<RoleArn>,
 }
 
-/// A role that a scope names.
+/// A role that a scope assumes.
 struct AssumedRole {
     arn: RoleArn,
     scopes: Vec<ScopeName>,
@@ -86,38 +86,38 @@ struct AssumedRole {
     trusts: Vec<Trust>,
 }
 
-/// An external id, and the first scope that names it.
+/// An external ID and the first scope that uses it.
 type NamedId = (ExternalId, ScopeName);
 
-/// Who may assume a role.
+/// An identity that may assume a role.
 struct Trust {
-    /// Its place among the identities.
+    /// Index in the list of identities.
     identity: usize,
-    /// Each once.
+    /// External IDs without duplicates.
     ids: Vec<NamedId>,
-    /// A scope assumes the role without any.
+    /// True if a scope assumes the role without an external ID.
     without_id: bool,
 }
 
-impl GrantedActions {
+impl Permissions {
     fn of(watches: &[Watch]) -> Self {
-        let mut grants = Self {
+        let mut permissions = Self {
             identities: Vec::new(),
             roles: Vec::new(),
         };
         for watch in watches {
-            let place = grants.identity(watch);
+            let identity_index = permissions.identity(watch);
             let actions = operations(watch).map(action);
-            let identity = &mut grants.identities[place];
-            note(&mut identity.scopes, &watch.scope);
+            let identity = &mut permissions.identities[identity_index];
+            insert_unique(&mut identity.scopes, &watch.scope);
             let Some(role) = &watch.credentials.role else {
                 identity.actions.extend(actions);
                 continue;
             };
             identity.roles.insert(role.arn.clone());
-            let assumed = place_of(
-                &mut grants.roles,
-                |known| known.arn == role.arn,
+            let role_index = find_or_insert(
+                &mut permissions.roles,
+                |assumed| assumed.arn == role.arn,
                 || AssumedRole {
                     arn: role.arn.clone(),
                     scopes: Vec::new(),
@@ -125,12 +125,12 @@ impl GrantedActions {
                     trusts: Vec::new(),
                 },
             );
-            let assumed = &mut grants.roles[assumed];
-            note(&mut assumed.scopes, &watch.scope);
+            let assumed = &mut permissions.roles[role_index];
+            insert_unique(&mut assumed.scopes, &watch.scope);
             assumed.actions.extend(actions);
-            assumed.trust(place, role.external_id.as_ref(), &watch.scope);
+            assumed.trust(identity_index, role.external_id.as_ref(), &watch.scope);
         }
-        grants
+        permissions
     }
 
     fn identity(&mut self, watch: &Watch) -> usize {
@@ -139,9 +139,9 @@ impl GrantedActions {
             Some(role) => role.arn.partition(),
             None => watch.region.partition(),
         };
-        place_of(
+        find_or_insert(
             &mut self.identities,
-            |known| known.profile == *profile && known.partition == partition,
+            |identity| identity.profile == *profile && identity.partition == partition,
             || Identity {
                 profile: profile.clone(),
                 partition: partition.to_owned(),
@@ -155,33 +155,37 @@ impl GrantedActions {
 
 impl AssumedRole {
     fn trust(&mut self, identity: usize, id: Option<&ExternalId>, scope: &ScopeName) {
-        let place = place_of(
+        let index = find_or_insert(
             &mut self.trusts,
-            |known| known.identity == identity,
+            |trust| trust.identity == identity,
             || Trust {
                 identity,
                 ids: Vec::new(),
                 without_id: false,
             },
         );
-        let trust = &mut self.trusts[place];
+        let trust = &mut self.trusts[index];
         match id {
             None => trust.without_id = true,
-            Some(id) if trust.ids.iter().any(|(known, _)| known == id) => {}
+            Some(id) if trust.ids.iter().any(|(other, _)| other == id) => {}
             Some(id) => trust.ids.push((id.clone(), scope.clone())),
         }
     }
 }
 
-/// The place of the first that fits, or of a new one at the end.
-fn place_of<T>(list: &mut Vec<T>, fits: impl Fn(&T) -> bool, new: impl FnOnce() -> T) -> usize {
-    list.iter().position(fits).unwrap_or_else(|| {
+/// Returns the index of the first item that matches. Appends a new item if there is none.
+fn find_or_insert<T>(
+    list: &mut Vec<T>,
+    matches: impl Fn(&T) -> bool,
+    new: impl FnOnce() -> T,
+) -> usize {
+    list.iter().position(matches).unwrap_or_else(|| {
         list.push(new());
         list.len() - 1
     })
 }
 
-fn note(scopes: &mut Vec<ScopeName>, scope: &ScopeName) {
+fn insert_unique(scopes: &mut Vec<ScopeName>, scope: &ScopeName) {
     if !scopes.contains(scope) {
         scopes.push(scope.clone());
     }

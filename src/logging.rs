@@ -1,5 +1,5 @@
-//! Log lines on stderr, as Prometheus' programs write them: logfmt or JSON, one line per event. Only this program's own events:
-//! the SDK's would show requests and answers, and with them tokens and properties of sources.
+//! Log lines on stderr in the format of Prometheus' programs: logfmt or JSON, one line per event. Events of other crates are dropped:
+//! those of the SDK would show requests and responses, with tokens and source properties.
 
 use crate::{escape, stderr};
 use clap::ValueEnum;
@@ -18,7 +18,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
-/// The least level that is logged.
+/// The minimum level that is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Level {
     Debug,
@@ -27,14 +27,14 @@ pub enum Level {
     Error,
 }
 
-/// How a line is written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     Logfmt,
     Json,
 }
 
-/// Logs to stderr from now on, panics too. Called once, at the start; a second call changes nothing.
+/// Starts logging to stderr, panics included. Only the first call has an effect.
 pub fn start(level: Level, format: Format) {
     let level = match level {
         Level::Debug => LevelFilter::DEBUG,
@@ -44,11 +44,11 @@ pub fn start(level: Level, format: Format) {
     };
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| LogWriter)
-        .event_format(Lines { format })
+        .event_format(LineFormatter { format })
         .with_filter(Targets::new().with_target(env!("CARGO_CRATE_NAME"), level));
-    // The error says that a subscriber is there already.
+    // An error means that a subscriber is already set.
     let _ = tracing::subscriber::set_global_default(Registry::default().with(lines));
-    // The hook of the standard library would wait for whoever reads stderr.
+    // The default hook writes to stderr directly, which blocks while nobody reads it.
     panic::set_hook(Box::new(log_panic));
 }
 
@@ -66,7 +66,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     );
 }
 
-/// Takes each line in one write.
+/// Passes each line on in one write.
 struct LogWriter;
 
 impl io::Write for LogWriter {
@@ -80,11 +80,11 @@ impl io::Write for LogWriter {
     }
 }
 
-struct Lines {
+struct LineFormatter {
     format: Format,
 }
 
-impl<S, N> FormatEvent<S, N> for Lines
+impl<S, N> FormatEvent<S, N> for LineFormatter
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -99,32 +99,32 @@ where
         SystemTime.format_time(&mut Writer::new(&mut time))?;
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let first = [
+        let standard_fields = [
             ("time", Value::Text(time)),
             ("level", Value::Text(event.metadata().level().to_string())),
             ("msg", Value::Text(fields.message)),
         ];
-        let all = first.into_iter().chain(fields.others);
+        let all_fields = standard_fields.into_iter().chain(fields.others);
         let mut line = String::new();
-        for (place, (name, value)) in all.enumerate() {
+        for (index, (name, value)) in all_fields.enumerate() {
             match self.format {
                 Format::Logfmt => {
-                    if place > 0 {
+                    if index > 0 {
                         line.push(' ');
                     }
                     line.push_str(name);
                     line.push('=');
-                    logfmt_value(&mut line, &value);
+                    push_logfmt_value(&mut line, &value);
                 }
                 Format::Json => {
-                    line.push(if place > 0 { ',' } else { '{' });
+                    line.push(if index > 0 { ',' } else { '{' });
                     line.push_str(&serde_json::Value::from(name).to_string());
                     line.push(':');
                     match value {
                         Value::Text(text) => {
                             line.push_str(&serde_json::Value::from(text).to_string());
                         }
-                        Value::Plain(plain) => line.push_str(&plain),
+                        Value::Unquoted(text) => line.push_str(&text),
                     }
                 }
             }
@@ -138,8 +138,8 @@ where
 
 enum Value {
     Text(String),
-    /// A number or a truth value, which JSON shows without quotes.
-    Plain(String),
+    /// A number or boolean, which JSON writes without quotes.
+    Unquoted(String),
 }
 
 #[derive(Default)]
@@ -149,8 +149,8 @@ struct Fields {
 }
 
 impl Fields {
-    fn plain(&mut self, field: &Field, value: String) {
-        self.others.push((field.name(), Value::Plain(value)));
+    fn push_unquoted(&mut self, field: &Field, value: String) {
+        self.others.push((field.name(), Value::Unquoted(value)));
     }
 }
 
@@ -171,32 +171,32 @@ impl Visit for Fields {
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.plain(field, value.to_string());
+        self.push_unquoted(field, value.to_string());
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.plain(field, value.to_string());
+        self.push_unquoted(field, value.to_string());
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.plain(field, value.to_string());
+        self.push_unquoted(field, value.to_string());
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.plain(field, value.to_string());
+        self.push_unquoted(field, value.to_string());
     }
 }
 
-/// A value that could be taken for more than one is quoted, with the escapes of JSON.
-fn logfmt_value(line: &mut String, value: &Value) {
-    let (Value::Text(text) | Value::Plain(text)) = value;
-    let plain = !text.is_empty()
+/// Appends a value. It is quoted as in JSON if it is empty or contains a character that is special in logfmt.
+fn push_logfmt_value(line: &mut String, value: &Value) {
+    let (Value::Text(text) | Value::Unquoted(text)) = value;
+    let needs_no_quotes = !text.is_empty()
         && text.chars().all(|character| {
             !escape::is_control(character)
                 && !character.is_whitespace()
                 && !matches!(character, '"' | '=' | '\\')
         });
-    if plain {
+    if needs_no_quotes {
         line.push_str(text);
     } else {
         line.push_str(&serde_json::Value::from(text.as_str()).to_string());

@@ -1,4 +1,4 @@
-//! Reads the command line, starts logging, does what was asked for, and says by its exit code how it went.
+//! Reads the command line, starts logging, runs the command, and returns its exit code.
 
 use clap::Parser;
 use glue_integration_exporter::cli::{Cli, Command};
@@ -10,8 +10,8 @@ fn main() -> ExitCode {
     let _flush = stderr::start();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(wrong) if wrong.use_stderr() => {
-            stderr::write(escape::lines(&wrong.to_string()).as_bytes());
+        Err(error) if error.use_stderr() => {
+            stderr::write(escape::lines(&error.to_string()).as_bytes());
             return ExitCode::from(2);
         }
         Err(help) => help.exit(),
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         .map_err(commands::Failure::runtime)
         .and_then(|runtime| {
             let outcome = runtime.block_on(commands::run(cli));
-            // What is still under way has been given its time.
+            // Tasks that still run have had their time to finish.
             runtime.shutdown_background();
             glue::aws::end_credential_processes();
             outcome
@@ -45,8 +45,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Removes the variables of AWS that are set and empty, as `${AWS_ENDPOINT_URL:-}` in a Compose file leaves them. AWS's other tools treat them
-/// as not set; the SDK takes them for values, and panics on some.
+/// Removes empty AWS variables, such as `${AWS_ENDPOINT_URL:-}` in a Compose file leaves behind. Other AWS tools ignore them, but the SDK
+/// uses them as values and panics on some.
 fn unset_empty_aws_variables() {
     for (name, value) in std::env::vars_os() {
         if value.is_empty() && name.as_encoded_bytes().starts_with(b"AWS_") {
@@ -54,7 +54,7 @@ fn unset_empty_aws_variables() {
                 unsafe_code,
                 reason = "the SDK reads the process's environment and nothing else"
             )]
-            // SAFETY: no other thread has been started yet.
+            // SAFETY: this is the only thread so far.
             unsafe {
                 std::env::remove_var(name);
             }

@@ -1,5 +1,5 @@
-//! What AWS lets the configuration do: `check --online` asks as the daemon would, as little as tells whether it may, and says of each
-//! refusal what to grant. Each scope and region is asked on its own; whatever would fail for the same reason again is not asked.
+//! `check --online`: sends the daemon's requests to AWS, as few as possible, and reports which permissions to grant. Each scope and region
+//! is checked on its own. A check that would fail for the same reason as an earlier one is skipped.
 
 mod check_result;
 mod report;
@@ -12,7 +12,7 @@ use crate::glue::{
     Deadline, Glue, GlueError, Listing, Operation, PageRequest, Reason, RequestContext, time_left,
 };
 use crate::iam;
-use check_result::{CheckResult, Grant, Grantee, Outcome, Subject};
+use check_result::{CheckResult, CheckTarget, Grant, Grantee, Status};
 use clap::ValueEnum;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -23,97 +23,98 @@ use tokio::time::Instant;
 
 pub use report::Report;
 
-/// Scopes and regions that are asked at the same time: enough for hundreds to be told within minutes even if each hangs.
-const AT_ONCE: usize = 32;
-/// No answer is waited for longer, retries included; a poll may have less.
-const LONGEST_REQUEST: Duration = Duration::from_secs(15);
+/// Scopes and regions that are checked at the same time, so that hundreds of hanging endpoints take only minutes.
+const MAX_CONCURRENT_CHECKS: usize = 32;
+/// The longest timeout of one request, retries included. A scope with a shorter poll timeout has less.
+const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How the findings are written down.
+/// Output format of the results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     Table,
     Json,
 }
 
-/// Asks for every watch whether AWS lets it. The clients are those that would poll, made by `sdk`.
+/// Checks every watch, with the client that would poll it. `sdk` has created these clients.
 pub async fn check(
     watches: Vec<(Watch, Arc<dyn Glue>)>,
     requests_per_second: u16,
     sdk: Sdk,
 ) -> Report {
     let requests: usize = watches.iter().map(|(watch, _)| watch.queries.len()).sum();
-    // All of them may share one budget.
-    let waiting = Duration::from_secs(requests as u64) / u32::from(requests_per_second.max(1));
-    let identities = Arc::new(Identities::of(&watches, sdk));
-    let turns = Arc::new(Semaphore::new(AT_ONCE));
-    let mut under_way = JoinSet::new();
+    // All requests may share one rate limiter.
+    let max_rate_limit_wait =
+        Duration::from_secs(requests as u64) / u32::from(requests_per_second.max(1));
+    let identities = Arc::new(IdentityCache::new(&watches, sdk));
+    let permits = Arc::new(Semaphore::new(MAX_CONCURRENT_CHECKS));
+    let mut tasks = JoinSet::new();
     let count = watches.len();
-    for (place, (watch, glue)) in watches.into_iter().enumerate() {
-        let (identities, turns) = (Arc::clone(&identities), Arc::clone(&turns));
-        under_way.spawn(async move {
-            // Never closed.
-            let _turn = turns.acquire().await;
-            let mut check = Check::new(watch, glue, waiting);
+    for (index, (watch, glue)) in watches.into_iter().enumerate() {
+        let (identities, permits) = (Arc::clone(&identities), Arc::clone(&permits));
+        tasks.spawn(async move {
+            // The semaphore is never closed.
+            let _permit = permits.acquire().await;
+            let mut check = Check::new(watch, glue, max_rate_limit_wait);
             check.run(&identities).await;
-            (place, check.findings)
+            (index, check.results)
         });
     }
-    let mut findings: Vec<Vec<CheckResult>> = (0..count).map(|_| Vec::new()).collect();
-    for (place, found) in under_way.join_all().await {
-        findings[place] = found;
+    let mut results: Vec<Vec<CheckResult>> = (0..count).map(|_| Vec::new()).collect();
+    for (index, of_watch) in tasks.join_all().await {
+        results[index] = of_watch;
     }
-    Report::new(findings.into_iter().flatten().collect())
+    Report::new(results.into_iter().flatten().collect())
 }
 
-/// Whom credentials belong to. Each is asked once, whichever watches use them.
-struct Identities {
+/// The identities that credentials belong to. Each is looked up once for all watches that use it.
+struct IdentityCache {
     sdk: Sdk,
-    known: HashMap<(Credentials, RegionName), OnceCell<Result<String, IdentityError>>>,
+    identities: HashMap<(Credentials, RegionName), OnceCell<Result<String, IdentityError>>>,
 }
 
-impl Identities {
-    fn of(watches: &[(Watch, Arc<dyn Glue>)], sdk: Sdk) -> Self {
-        let known = watches
+impl IdentityCache {
+    fn new(watches: &[(Watch, Arc<dyn Glue>)], sdk: Sdk) -> Self {
+        let identities = watches
             .iter()
             .flat_map(|(watch, _)| {
                 [watch.credentials.source(), watch.credentials.clone()]
                     .map(|credentials| ((credentials, watch.region.clone()), OnceCell::new()))
             })
             .collect();
-        Self { sdk, known }
+        Self { sdk, identities }
     }
 
-    async fn ask(
+    async fn lookup(
         &self,
         credentials: Credentials,
         region: &RegionName,
-        limit: Duration,
+        timeout: Duration,
     ) -> Result<String, IdentityError> {
         let key = (credentials, region.clone());
-        let ask = || self.sdk.caller_identity(&key.0, region, limit);
-        match self.known.get(&key) {
-            Some(known) => known.get_or_init(ask).await.clone(),
-            None => ask().await,
+        let request = || self.sdk.caller_identity(&key.0, region, timeout);
+        match self.identities.get(&key) {
+            Some(identity) => identity.get_or_init(request).await.clone(),
+            None => request().await,
         }
     }
 }
 
-/// The time of one scope in one region.
+/// The deadline of the checks of one scope in one region.
 struct FixedDeadline {
-    deadline: Instant,
-    request: Duration,
+    end: Instant,
+    request_timeout: Duration,
 }
 
 impl Deadline for FixedDeadline {
     fn end(&self) -> Instant {
-        self.deadline
+        self.end
     }
 
     fn per_request(&self) -> Duration {
-        time_left(self.deadline).min(self.request)
+        time_left(self.end).min(self.request_timeout)
     }
 
-    /// The deadline has room for it.
+    /// Does nothing: the deadline already includes the longest wait.
     fn waited(&self, _duration: Duration) {}
 
     fn starved_by_rate_limit(&self) -> bool {
@@ -121,127 +122,130 @@ impl Deadline for FixedDeadline {
     }
 }
 
-/// The questions of one scope in one region.
+/// The checks of one scope in one region.
 struct Check {
     watch: Arc<Watch>,
     glue: Arc<dyn Glue>,
-    patience: Arc<FixedDeadline>,
-    findings: Vec<CheckResult>,
+    deadline: Arc<FixedDeadline>,
+    results: Vec<CheckResult>,
 }
 
 impl Check {
-    fn new(watch: Watch, glue: Arc<dyn Glue>, waiting: Duration) -> Self {
-        let request = watch.timeout.min(LONGEST_REQUEST);
+    fn new(watch: Watch, glue: Arc<dyn Glue>, max_rate_limit_wait: Duration) -> Self {
+        let request_timeout = watch.timeout.min(MAX_REQUEST_TIMEOUT);
         Self {
-            patience: Arc::new(FixedDeadline {
-                // Two for the credentials, one for the first question, one for the others.
-                deadline: Instant::now() + request * 4 + waiting,
-                request,
+            deadline: Arc::new(FixedDeadline {
+                // Two requests for the credentials, one for the first check, one for the rest.
+                end: Instant::now() + request_timeout * 4 + max_rate_limit_wait,
+                request_timeout,
             }),
             watch: Arc::new(watch),
             glue,
-            findings: Vec::new(),
+            results: Vec::new(),
         }
     }
 
-    async fn run(&mut self, identities: &Identities) {
+    async fn run(&mut self, identities: &IdentityCache) {
         let caller = self.caller(identities).await;
         for operation in iam::operations(&self.watch.clone()) {
             match operation {
                 Operation::DescribeInboundIntegrations => {
                     self.inbound_integrations(caller.as_ref()).await;
                 }
-                Operation::DescribeIntegrations => self.names(caller.as_ref()).await,
+                Operation::DescribeIntegrations => self.metadata(caller.as_ref()).await,
             }
         }
     }
 
-    fn find(&mut self, subject: Subject, outcome: Outcome) {
-        self.findings.push(CheckResult {
+    fn add(&mut self, target: CheckTarget, status: Status) {
+        self.results.push(CheckResult {
             scope: self.watch.scope.clone(),
             region: self.watch.region.clone(),
-            subject,
-            outcome,
+            target,
+            status,
         });
     }
 
-    /// Who will ask Glue. None if nobody can.
-    async fn caller(&mut self, identities: &Identities) -> Option<Grantee> {
-        let (watch, limit) = (Arc::clone(&self.watch), self.patience.request);
-        let whose = match &watch.credentials.profile {
+    /// Checks the credentials and the role. Returns the identity that sends the requests to Glue, or None if they have no credentials.
+    async fn caller(&mut self, identities: &IdentityCache) -> Option<Grantee> {
+        let (watch, timeout) = (Arc::clone(&self.watch), self.deadline.request_timeout);
+        let owner = match &watch.credentials.profile {
             Some(profile) => format!("the profile {profile}"),
             None => "the SDK's default credentials".to_owned(),
         };
         let source = watch.credentials.source();
-        let asked = identities.ask(source, &watch.region, limit).await;
-        let mut caller = match &asked {
+        let identity = identities.lookup(source, &watch.region, timeout).await;
+        let mut caller = match &identity {
             Ok(arn) => Some(Grantee::of_caller(arn)),
             Err(IdentityError { error, .. }) if error.reason == Reason::Credentials => None,
-            // STS alone cannot be asked, of which Glue need not know.
-            Err(_) => Some(Grantee::named(format!("the identity of {whose}"))),
+            // Only STS fails, so requests to Glue may still succeed.
+            Err(_) => Some(Grantee::named(format!("the identity of {owner}"))),
         };
-        self.find(Subject::Identity(whose), Outcome::of_identity(asked, None));
+        self.add(
+            CheckTarget::Identity(owner),
+            Status::of_identity(identity, None),
+        );
         if let Some(role) = &watch.credentials.role {
-            let outcome = match caller.take() {
-                None => Outcome::Skipped,
+            let status = match caller.take() {
+                None => Status::Skipped,
                 Some(source) => {
                     let credentials = watch.credentials.clone();
-                    let asked = identities.ask(credentials, &watch.region, limit).await;
-                    caller = match &asked {
-                        Err(unknown) if unknown.error.reason == Reason::Credentials => None,
-                        // Not the session's ARN, which lacks the role's path.
+                    let identity = identities.lookup(credentials, &watch.region, timeout).await;
+                    caller = match &identity {
+                        Err(failure) if failure.error.reason == Reason::Credentials => None,
+                        // The session's ARN lacks the role's path.
                         Ok(_) | Err(_) => Some(Grantee::named(role.arn.as_str())),
                     };
-                    Outcome::of_identity(asked, Some(Grant::of_role(role, source)))
+                    Status::of_identity(identity, Some(Grant::of_role(role, source)))
                 }
             };
-            self.find(Subject::Role(role.arn.clone()), outcome);
+            self.add(CheckTarget::Role(role.arn.clone()), status);
         }
         caller
     }
 
-    /// The first question tells whether any is answered; the configured ARNs are asked for one by one after it.
+    /// Sends one request first, to check the permission. If it succeeds, looks up each configured ARN.
     async fn inbound_integrations(&mut self, caller: Option<&Grantee>) {
         let watch = Arc::clone(&self.watch);
         let operation = Operation::DescribeInboundIntegrations;
-        let subject = Subject::Operation(operation);
-        let lists = watch.lookup == Lookup::List;
+        let target = CheckTarget::Operation(operation);
+        let is_listing = watch.lookup == Lookup::List;
         let first = match watch.queries.first() {
-            Some(first) if !lists => first,
+            Some(first) if !is_listing => first,
             _ => &Query::All,
         };
-        let answered = match caller {
-            None => Outcome::Skipped,
+        let status = match caller {
+            None => Status::Skipped,
             Some(caller) => {
                 let grant = Grant::of_operation(operation, caller);
-                match ask(&*self.glue, &watch, &self.patience, first).await {
-                    Outcome::Missing(_) => Outcome::Well(None),
-                    outcome => outcome.with_grant(grant),
+                match check_query(&*self.glue, &watch, &self.deadline, first).await {
+                    Status::Missing(_) => Status::Passed(None),
+                    status => status.with_grant(grant),
                 }
             }
         };
-        let goes_on = matches!(answered, Outcome::Well(_));
-        self.find(subject, answered);
-        let named: Vec<&Query> = watch
+        let allowed = matches!(status, Status::Passed(_));
+        self.add(target, status);
+        let configured: Vec<&Query> = watch
             .queries
             .iter()
             .filter(|query| **query != Query::All)
             .collect();
-        let outcomes = if goes_on {
-            self.ask_all(&named).await
+        let statuses = if allowed {
+            self.check_queries(&configured).await
         } else {
-            named.iter().map(|_| Outcome::Skipped).collect()
+            configured.iter().map(|_| Status::Skipped).collect()
         };
-        for (query, outcome) in named.into_iter().zip(outcomes) {
-            self.find(Subject::Query(query.clone()), outcome);
+        for (query, status) in configured.into_iter().zip(statuses) {
+            self.add(CheckTarget::Query(query.clone()), status);
         }
     }
 
-    /// One page tells whether names and tags may be asked for.
-    async fn names(&mut self, caller: Option<&Grantee>) {
+    /// Requests one page of names and tags, to check the permission.
+    async fn metadata(&mut self, caller: Option<&Grantee>) {
         let operation = Operation::DescribeIntegrations;
-        let answered = match caller {
-            None => Outcome::Skipped,
+        let status = match caller {
+            None => Status::Skipped,
             Some(caller) => {
                 let request = MetadataRequest {
                     tags: &BTreeSet::new(),
@@ -249,47 +253,52 @@ impl Check {
                     page_size: self.watch.page_size,
                     context: RequestContext {
                         scope: self.watch.scope.as_str(),
-                        deadline: &*self.patience,
+                        deadline: &*self.deadline,
                     },
                 };
                 match self.glue.names(request).await {
-                    Ok(_) => Outcome::Well(None),
+                    Ok(_) => Status::Passed(None),
                     Err(error) => {
-                        Outcome::failed(error).with_grant(Grant::of_operation(operation, caller))
+                        Status::failed(error).with_grant(Grant::of_operation(operation, caller))
                     }
                 }
             }
         };
-        self.find(Subject::Operation(operation), answered);
+        self.add(CheckTarget::Operation(operation), status);
     }
 
-    /// As many at once as a poll would ask.
-    async fn ask_all(&self, queries: &[&Query]) -> Vec<Outcome> {
-        let turns = Arc::new(Semaphore::new(self.watch.concurrency));
-        let mut under_way = JoinSet::new();
-        for (place, query) in queries.iter().enumerate() {
+    /// Checks all queries, with the concurrency of a poll.
+    async fn check_queries(&self, queries: &[&Query]) -> Vec<Status> {
+        let permits = Arc::new(Semaphore::new(self.watch.concurrency));
+        let mut tasks = JoinSet::new();
+        for (index, query) in queries.iter().enumerate() {
             let (watch, query) = (Arc::clone(&self.watch), (*query).clone());
-            let (glue, patience) = (Arc::clone(&self.glue), Arc::clone(&self.patience));
-            let turns = Arc::clone(&turns);
-            under_way.spawn(async move {
-                // Never closed.
-                let _turn = turns.acquire().await;
-                (place, ask(&*glue, &watch, &patience, &query).await)
+            let (glue, deadline) = (Arc::clone(&self.glue), Arc::clone(&self.deadline));
+            let permits = Arc::clone(&permits);
+            tasks.spawn(async move {
+                // The semaphore is never closed.
+                let _permit = permits.acquire().await;
+                (index, check_query(&*glue, &watch, &deadline, &query).await)
             });
         }
-        let mut outcomes = under_way.join_all().await;
-        outcomes.sort_by_key(|(place, _)| *place);
-        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+        let mut statuses = tasks.join_all().await;
+        statuses.sort_by_key(|(index, _)| *index);
+        statuses.into_iter().map(|(_, status)| status).collect()
     }
 }
 
-/// One question: of a configured integration whether there is one, else one page.
-async fn ask(glue: &dyn Glue, watch: &Watch, deadline: &FixedDeadline, query: &Query) -> Outcome {
+/// Sends one query: looks up a configured integration, or requests one page of a listing.
+async fn check_query(
+    glue: &dyn Glue,
+    watch: &Watch,
+    deadline: &FixedDeadline,
+    query: &Query,
+) -> Status {
     let context = RequestContext {
         scope: watch.scope.as_str(),
         deadline,
     };
-    let answered: Result<bool, GlueError> = if let Query::Integration(_) = query {
+    let exists: Result<bool, GlueError> = if let Query::Integration(_) = query {
         let mut listing = Listing::new(query.clone(), &watch.selection, watch.page_size);
         listing.follow(glue, &Clock::system(), context).await;
         let answer = listing.into_answer(Reason::Timeout);
@@ -303,10 +312,10 @@ async fn ask(glue: &dyn Glue, watch: &Watch, deadline: &FixedDeadline, query: &Q
         };
         glue.page(request).await.map(|_| true)
     };
-    match answered {
-        Ok(true) => Outcome::Well(None),
-        Ok(false) => Outcome::Missing("AWS answered that there is none".to_owned()),
-        Err(error) if error.reason == Reason::NotFound => Outcome::Missing(error.message),
-        Err(error) => Outcome::failed(error),
+    match exists {
+        Ok(true) => Status::Passed(None),
+        Ok(false) => Status::Missing("AWS answered that it does not exist".to_owned()),
+        Err(error) if error.reason == Reason::NotFound => Status::Missing(error.message),
+        Err(error) => Status::failed(error),
     }
 }

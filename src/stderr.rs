@@ -1,19 +1,18 @@
-//! Everything that this process writes to stderr. A thread of its own writes it, so that a reader that stops reading (a container's log
-//! driver, `less`) blocks this thread and nothing else.
+//! Writes to stderr from a dedicated thread. If the reader stops reading (a container's log driver, `less`), only this thread blocks.
 //!
-//! Own code: `tracing-appender` prints to stdout if its queue is full at the end, which blocks where both streams are one pipe, and it
-//! does not say in the log that lines were lost.
+//! This is own code because `tracing-appender` does not log that lines were lost. It also prints to stdout if its queue is full at exit,
+//! which blocks if both streams are the same pipe.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// Thousands of lines; more is lost.
+/// Room for thousands of lines. Further lines are dropped.
 const MAX_PENDING_BYTES: usize = 1024 * 1024;
-/// How long the end of the process waits for a reader.
+/// How long the process waits at exit for pending lines to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
-/// Between two attempts if whoever started the process made stderr non-blocking.
+/// The pause between two attempts if stderr is non-blocking, as some parent processes make it.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 static QUEUE: Queue = Queue {
@@ -32,27 +31,27 @@ struct Queue {
 }
 
 struct State {
-    /// Whole lines.
+    /// Complete lines that wait to be written.
     pending: Vec<u8>,
-    /// Lines lost since the start.
+    /// Number of lines lost since the start.
     dropped: u64,
-    /// How many of them the log has told of.
+    /// Number of lost lines that the log has already reported.
     reported: u64,
-    /// The thread has written everything and waits for more.
+    /// True while the thread waits for lines.
     idle: bool,
 }
 
-/// Starts the thread. What is returned waits at its end, for a bounded time, until everything is written.
+/// Starts the writer thread. Dropping the returned value waits until all lines are written, or for a second.
 pub fn start() -> Flush {
     thread::spawn(|| QUEUE.write_all());
     Flush
 }
 
-/// Writes one or more whole lines, each ended by a line break, without waiting. Drops all of them if there is no room.
+/// Queues one or more complete lines without waiting. Drops them all if the queue is full.
 pub fn write(lines: &[u8]) {
     let mut state = QUEUE.lock();
     if state.pending.len() + lines.len() > MAX_PENDING_BYTES {
-        state.dropped += count(lines);
+        state.dropped += count_lines(lines);
     } else {
         state.pending.extend_from_slice(lines);
         QUEUE.changed.notify_all();
@@ -64,14 +63,14 @@ pub fn dropped() -> u64 {
     QUEUE.lock().dropped
 }
 
-/// Waits when it is dropped, also by a panic of the main thread.
+/// Waits on drop until all lines are written, also if the main thread panics.
 #[must_use]
 pub struct Flush;
 
 impl Drop for Flush {
     fn drop(&mut self) {
         let is_busy = |state: &mut State| !(state.idle && state.pending.is_empty());
-        // A reader that does not read within this time gets no more.
+        // After the timeout, the remaining lines are lost.
         let _ = QUEUE
             .changed
             .wait_timeout_while(QUEUE.lock(), FLUSH_TIMEOUT, is_busy);
@@ -86,22 +85,22 @@ impl Queue {
     fn write_all(&self) {
         loop {
             let pending = self.take();
-            let (mut failed, mut is_read) = (0, true);
-            // One by one: a pipe takes a line of up to 4 KiB whole or not at all, whenever the process ends.
+            let (mut failed, mut last_written) = (0, true);
+            // Line by line: a write of up to 4 KiB to a pipe is atomic, so no line is cut when the process ends.
             for line in pending.split_inclusive(|byte| *byte == b'\n') {
-                is_read = write_line(line).is_ok();
-                failed += u64::from(!is_read);
+                last_written = write_line(line).is_ok();
+                failed += u64::from(!last_written);
             }
             let mut state = self.lock();
             state.dropped += failed;
-            // Once, when the reader has caught up.
+            // Reported once, when the reader has caught up.
             let lost = state.dropped - state.reported;
-            if lost > 0 && is_read && state.pending.is_empty() {
+            if lost > 0 && last_written && state.pending.is_empty() {
                 state.reported = state.dropped;
                 drop(state);
                 tracing::warn!(
                     lines = lost,
-                    "log lines were lost: nobody read stderr, or it could not be written"
+                    "log lines were lost because stderr was not read or writing to it failed"
                 );
             }
         }
@@ -123,7 +122,7 @@ impl Queue {
     }
 }
 
-/// Writes the whole line, however often it takes.
+/// Writes the whole line, with as many writes as necessary.
 fn write_line(mut line: &[u8]) -> io::Result<()> {
     while !line.is_empty() {
         match io::stderr().write(line) {
@@ -139,6 +138,6 @@ fn write_line(mut line: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn count(lines: &[u8]) -> u64 {
+fn count_lines(lines: &[u8]) -> u64 {
     lines.iter().map(|byte| u64::from(*byte == b'\n')).sum()
 }

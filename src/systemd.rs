@@ -1,9 +1,9 @@
-//! What systemd is told of this process over the socket of `sd_notify(3)`: that it is ready, reloads, stops, how it is, and that its
-//! loops still turn. Another supervisor that speaks this protocol is as good; without one nothing is said.
+//! Notifies systemd, or another service manager, through the socket of `sd_notify(3)`: ready, reloading, stopping, a status line, and
+//! the watchdog keep-alive. Sends nothing if `NOTIFY_SOCKET` is not set.
 //!
-//! Own code, since `sd-notify` holds up a worker of the runtime where the supervisor does not read, and knows no abstract sockets.
-//! What it does not read of the environment is inherited by programs that AWS's SDK starts for credentials: `NotifyAccess=main` is
-//! what keeps them from speaking for this process.
+//! This is own code because the crate `sd-notify` blocks a worker of the runtime while the service manager does not read, and does not
+//! support abstract sockets. Programs that the AWS SDK starts for credentials inherit `NOTIFY_SOCKET`: the unit needs
+//! `NotifyAccess=main`, so that they cannot send messages for this process.
 
 use crate::escape;
 use crate::watchdog::Watchdog;
@@ -17,16 +17,15 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// So many beats in the time within which the watchdog must be fed: `sd_watchdog_enabled(3)` asks for two, and the third is for a machine
-/// that is slow at times.
-const BEATS: u32 = 3;
-/// How long a message may wait for room in the supervisor's queue. What takes longer is not said.
-const PATIENCE: Duration = Duration::from_secs(2);
-const PAUSE: Duration = Duration::from_millis(10);
-/// A status line is to be read at a glance, and a message must fit into a datagram.
-const LONGEST_STATUS: usize = 1000;
+/// Keep-alives within one watchdog timeout. `sd_watchdog_enabled(3)` recommends two; the third is for a slow machine.
+const KEEP_ALIVES_PER_TIMEOUT: u32 = 3;
+/// How long a message may wait for room in the service manager's queue before it is dropped.
+const SEND_TIMEOUT: Duration = Duration::from_secs(2);
+const SEND_RETRY_INTERVAL: Duration = Duration::from_millis(10);
+/// Keeps the status line readable, and the message within one datagram.
+const MAX_STATUS_BYTES: usize = 1000;
 
-/// Who started this process and wants to hear of it.
+/// The service manager that started this process, if there is one.
 #[derive(Debug)]
 pub struct ServiceManager {
     socket: Option<(UnixDatagram, SocketAddr)>,
@@ -35,14 +34,14 @@ pub struct ServiceManager {
 }
 
 impl ServiceManager {
-    /// The one that `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID` tell of. What cannot be used of it is logged, and does without.
+    /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`. Logs and ignores a value that is not valid.
     pub fn from_env() -> Self {
         let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Self::none();
         };
         match address(&name).and_then(|address| Ok((socket()?, address))) {
             Ok(socket) => {
-                let watchdog_timeout = watchdog();
+                let watchdog_timeout = watchdog_timeout();
                 Self {
                     socket: Some(socket),
                     watchdog_timeout,
@@ -50,13 +49,13 @@ impl ServiceManager {
                 }
             }
             Err(error) => {
-                tracing::warn!(socket = %name.display(), %error, "NOTIFY_SOCKET cannot be used: the supervisor is told nothing");
+                tracing::warn!(socket = %name.display(), %error, "invalid NOTIFY_SOCKET, sending no notifications to the service manager");
                 Self::none()
             }
         }
     }
 
-    /// Nobody.
+    /// Returns a service manager that receives nothing.
     pub fn none() -> Self {
         Self {
             socket: None,
@@ -65,23 +64,23 @@ impl ServiceManager {
         }
     }
 
-    /// Whether anybody listens.
-    pub fn is_there(&self) -> bool {
+    /// Returns true if notifications are sent.
+    pub fn is_present(&self) -> bool {
         self.socket.is_some()
     }
 
-    /// What the loops join that the watchdog is to know of.
+    /// Returns the watchdog. It is disabled if the service manager expects no keep-alives.
     pub fn watchdog(&self) -> &Watchdog {
         &self.watchdog
     }
 
-    /// The start, or a reload, has come to its end: `status` says how.
+    /// Reports that the start or a reload is complete.
     pub async fn ready(&self, status: &str) {
         self.send(&format!("READY=1\n{}", status_line(status)))
             .await;
     }
 
-    /// A reload begins.
+    /// Reports that a reload begins.
     pub async fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let microseconds = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec / 1000);
@@ -89,26 +88,26 @@ impl ServiceManager {
             .await;
     }
 
-    /// A stop begins.
+    /// Reports that the process is stopping.
     pub async fn stopping(&self) {
         self.send("STOPPING=1\nSTATUS=Stopping\n").await;
     }
 
-    /// A line for people.
+    /// Sets the status line that `systemctl status` shows.
     pub async fn status(&self, status: &str) {
         self.send(&status_line(status)).await;
     }
 
-    /// Feeds the watchdog, if there is one, for as long as all loops of the heartbeat turn, until `stop`.
-    pub async fn feed_watchdog(&self, stop: &CancellationToken) {
-        let Some(limit) = self.watchdog_timeout else {
+    /// Sends keep-alives until `stop`, as long as every task answers the watchdog's probes.
+    pub async fn send_keep_alives(&self, stop: &CancellationToken) {
+        let Some(watchdog_timeout) = self.watchdog_timeout else {
             return;
         };
-        let every = (limit / BEATS).max(Duration::from_millis(1));
+        let every = (watchdog_timeout / KEEP_ALIVES_PER_TIMEOUT).max(Duration::from_millis(1));
         let mut ticks = interval(every);
-        // After a pause of the whole process one beat is as good as all that were missed.
+        // After the whole process was paused, one keep-alive is enough.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let feeding = async {
+        let sending = async {
             loop {
                 ticks.tick().await;
                 self.watchdog.probe(every).await;
@@ -116,7 +115,7 @@ impl ServiceManager {
             }
         };
         tokio::select! {
-            () = feeding => {}
+            () = sending => {}
             () = stop.cancelled() => {}
         }
     }
@@ -125,17 +124,19 @@ impl ServiceManager {
         let Some((socket, address)) = &self.socket else {
             return;
         };
-        let give_up = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + SEND_TIMEOUT;
         loop {
             match socket.send_to_addr(message.as_bytes(), address) {
                 Ok(_) => return,
-                // Whether another socket's queue has room is nothing that one can wait for.
-                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < give_up => {
-                    sleep(PAUSE).await;
+                // The runtime cannot wait for room in another process's queue.
+                Err(error)
+                    if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline =>
+                {
+                    sleep(SEND_RETRY_INTERVAL).await;
                 }
                 Err(error) => {
-                    let what = message.lines().next().unwrap_or_default();
-                    tracing::warn!(message = what, %error, "the supervisor could not be told");
+                    let first_line = message.lines().next().unwrap_or_default();
+                    tracing::warn!(message = first_line, %error, "failed to notify the service manager");
                     return;
                 }
             }
@@ -149,7 +150,7 @@ fn socket() -> io::Result<UnixDatagram> {
     Ok(socket)
 }
 
-/// A path, or `@` and the name of an abstract socket.
+/// Parses a path, or `@` and the name of an abstract socket.
 fn address(name: &OsStr) -> io::Result<SocketAddr> {
     match name.as_bytes() {
         [b'/', ..] => SocketAddr::from_pathname(name),
@@ -172,8 +173,8 @@ fn abstract_address(_name: &[u8]) -> io::Result<SocketAddr> {
     Err(ErrorKind::Unsupported.into())
 }
 
-/// Within which time the watchdog must be fed, if it is this process that must feed it.
-fn watchdog() -> Option<Duration> {
+/// Returns the watchdog timeout, if this process must send keep-alives.
+fn watchdog_timeout() -> Option<Duration> {
     let pid = env::var("WATCHDOG_PID").ok();
     if pid.is_some_and(|pid| pid != std::process::id().to_string()) {
         return None;
@@ -185,18 +186,18 @@ fn watchdog() -> Option<Duration> {
         Err(_) => {
             tracing::warn!(
                 value = microseconds,
-                "WATCHDOG_USEC is no number of microseconds: the watchdog is not fed"
+                "WATCHDOG_USEC is not a number of microseconds, sending no watchdog keep-alives"
             );
             None
         }
     }
 }
 
-/// One line whatever the text: another line would be a message of its own.
+/// Returns the status as one line: systemd would read a second line as another variable.
 fn status_line(status: &str) -> String {
     let mut line = String::from("STATUS=");
     for character in status.chars() {
-        if line.len() > LONGEST_STATUS {
+        if line.len() > MAX_STATUS_BYTES {
             line.push('…');
             break;
         }

@@ -1,19 +1,19 @@
-//! Which build this is.
+//! The version of this build.
 
 /// The version of the crate.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The commit that it was built from, with `-dirty` if the tree had changes; `unknown` outside a checkout.
+/// The commit of the build, with `-dirty` after uncommitted changes, or `unknown` outside a checkout.
 pub const REVISION: &str = git_version::git_version!(
     args = ["--always", "--abbrev=40", "--dirty", "--exclude=*"],
     fallback = "unknown"
 );
 
-/// The compiler's version.
+/// Returns the version of the compiler.
 pub fn rust_version() -> String {
     rustc_version_runtime::version().to_string()
 }
 
-/// What `--version` prints, as Prometheus' programs print it.
+/// Returns the output of `--version`, in the form of Prometheus' programs.
 pub fn long() -> String {
     format!(
         "version {VERSION} (revision: {REVISION})\n  rust version: {}\n  platform: {}/{}",

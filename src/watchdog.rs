@@ -1,5 +1,5 @@
-//! Whether the loops that must never stick still turn. Each is asked in turn and answers from within itself; what it is doing beside
-//! that, and how long that takes, does not matter. Knows nothing of who wants to know.
+//! Checks that the exporter's long-running tasks still respond. A probe asks every registered task to check in. A task may take as long
+//! as it likes for its work, as long as it does not block its thread.
 
 use std::future::{Future, pending};
 use std::pin::pin;
@@ -8,82 +8,82 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// The answer of a loop that has ended as it should: to every question that will be asked.
-const LEFT: u64 = u64::MAX;
+/// The probe number that a finished task reports: it counts as an answer to every later probe.
+const FINISHED: u64 = u64::MAX;
 
-/// Asks the loops that have joined.
+/// Probes the registered tasks.
 #[derive(Clone, Debug)]
-pub struct Watchdog(Option<Arc<Rounds>>);
+pub struct Watchdog(Option<Arc<Probes>>);
 
 #[derive(Debug)]
-struct Rounds {
-    /// The number of the round that is asked.
-    asked: watch::Sender<u64>,
-    loops: Mutex<Vec<Loop>>,
+struct Probes {
+    /// The number of the latest probe.
+    latest: watch::Sender<u64>,
+    tasks: Mutex<Vec<Task>>,
 }
 
-/// A loop that has joined, as seen by who asks.
+/// A registered task, as the watchdog sees it.
 #[derive(Clone, Debug)]
-struct Loop {
+struct Task {
     name: Arc<str>,
-    /// The last round that it has answered.
+    /// The latest probe that the task has answered.
     answered: watch::Receiver<u64>,
 }
 
-/// A loop's own side. One that is dropped without `leave` counts as a loop that does not turn any more: its task has panicked.
+/// A task's own half. A ticket that is dropped without `finish` counts as stuck: its task has panicked.
 #[derive(Debug)]
-pub struct Ticket(Option<Answers>);
+pub struct Ticket(Option<ProbeChannel>);
 
 #[derive(Debug)]
-struct Answers {
-    asked: watch::Receiver<u64>,
+struct ProbeChannel {
+    latest: watch::Receiver<u64>,
     answered: watch::Sender<u64>,
 }
 
 impl Watchdog {
-    /// One that asks.
+    /// Creates a watchdog without any tasks.
     pub fn new() -> Self {
-        Self(Some(Arc::new(Rounds {
-            asked: watch::Sender::new(0),
-            loops: Mutex::default(),
+        Self(Some(Arc::new(Probes {
+            latest: watch::Sender::new(0),
+            tasks: Mutex::default(),
         })))
     }
 
-    /// One that nobody wants to know of: nothing is asked, nothing kept.
+    /// Returns a disabled watchdog, which probes nothing.
     pub fn none() -> Self {
         Self(None)
     }
 
-    /// A loop joins under a name, which is logged when it sticks. It is asked from the next round on.
+    /// Registers a task, which takes part from the next probe on. The log names it by `name` when it is stuck.
     pub fn register(&self, name: impl Into<Arc<str>>) -> Ticket {
-        Ticket(self.0.as_ref().map(|rounds| {
+        Ticket(self.0.as_ref().map(|probes| {
             let answered = watch::Sender::new(0);
-            rounds.loops().push(Loop {
+            probes.tasks().push(Task {
                 name: name.into(),
                 answered: answered.subscribe(),
             });
-            Answers {
-                asked: rounds.asked.subscribe(),
+            ProbeChannel {
+                latest: probes.latest.subscribe(),
                 answered,
             }
         }))
     }
 
-    /// Asks every loop, and ends once all have answered. Which one has not within `patience` is logged.
-    pub async fn probe(&self, patience: Duration) {
-        let Some(rounds) = &self.0 else {
+    /// Probes every task and returns once all have answered. Logs each task that has not answered within `answer_timeout`.
+    pub async fn probe(&self, answer_timeout: Duration) {
+        let Some(probes) = &self.0 else {
             return;
         };
-        let (number, loops) = rounds.ask();
-        for mut one in loops {
-            let answered = timeout(patience, one.answers(number)).await;
+        let (number, tasks) = probes.start();
+        for mut task in tasks {
+            let answered = timeout(answer_timeout, task.answers(number)).await;
             if answered.is_err() {
                 tracing::error!(
-                    name = &*one.name,
-                    seconds = patience.as_secs_f64(),
-                    "a loop does not turn; the watchdog is not fed while that lasts"
+                    name = &*task.name,
+                    seconds = answer_timeout.as_secs_f64(),
+                    "task is stuck, withholding the watchdog keep-alive"
                 );
-                one.answers(number).await;
+                task.answers(number).await;
             }
         }
     }
@@ -95,45 +95,44 @@ impl Default for Watchdog {
     }
 }
 
-impl Rounds {
-    /// Begins a round: its number, and who is to answer.
-    fn ask(&self) -> (u64, Vec<Loop>) {
-        let mut loops = self.loops();
-        loops.retain(|one| *one.answered.borrow() != LEFT);
-        let number = *self.asked.borrow() + 1;
-        self.asked.send_replace(number);
-        (number, loops.clone())
+impl Probes {
+    /// Starts a probe. Returns its number and the tasks that must answer it.
+    fn start(&self) -> (u64, Vec<Task>) {
+        let mut tasks = self.tasks();
+        tasks.retain(|task| *task.answered.borrow() != FINISHED);
+        let number = *self.latest.borrow() + 1;
+        self.latest.send_replace(number);
+        (number, tasks.clone())
     }
 
-    fn loops(&self) -> MutexGuard<'_, Vec<Loop>> {
-        self.loops.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tasks(&self) -> MutexGuard<'_, Vec<Task>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Loop {
+impl Task {
     async fn answers(&mut self, number: u64) {
         let answered = self.answered.wait_for(|answered| *answered >= number).await;
         if answered.is_err() {
-            // It never will.
+            // The ticket is gone, so no answer can come.
             pending::<()>().await;
         }
     }
 }
 
 impl Ticket {
-    /// Waits to be asked, and answers. For a branch of a loop's own `select!`; dropped before its end it has done nothing.
+    /// Waits for a probe and answers it. Meant as a branch of a task's own `select!`: cancelling it loses nothing.
     pub async fn check_in(&mut self) {
-        let Some(Answers { asked, answered }) = &mut self.0 else {
+        let Some(ProbeChannel { latest, answered }) = &mut self.0 else {
             return pending().await;
         };
-        if asked.changed().await.is_err() {
+        if latest.changed().await.is_err() {
             return pending().await;
         }
-        answered.send_replace(*asked.borrow_and_update());
+        answered.send_replace(*latest.borrow_and_update());
     }
 
-    /// Does `work`, and answers from the same task whenever it is asked meanwhile: `work` may wait as long as it likes, but not hold
-    /// up its task.
+    /// Runs `work` and answers probes from the same task meanwhile. `work` may wait for any time, but must not block the thread.
     pub async fn run_checked<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         loop {
@@ -144,10 +143,10 @@ impl Ticket {
         }
     }
 
-    /// The loop has ended as it should.
+    /// Unregisters the task, which has ended normally.
     pub fn finish(self) {
-        if let Some(Answers { answered, .. }) = self.0 {
-            answered.send_replace(LEFT);
+        if let Some(ProbeChannel { answered, .. }) = self.0 {
+            answered.send_replace(FINISHED);
         }
     }
 }

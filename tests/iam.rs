@@ -1,5 +1,5 @@
-//! The permissions that a configuration needs, as `iam` prints them. `UPDATE=1` writes the expected texts anew; read the difference
-//! before you keep it. That linters accept them is shown by `world/run`.
+//! The permissions that `iam` prints. `UPDATE=1` rewrites the expected files; read the diff before you commit it. `world/run` checks the
+//! output with linters.
 
 #![allow(
     clippy::unwrap_used,
@@ -25,11 +25,11 @@ fn watches(config: &Config) -> Vec<Watch> {
     config.watches(|_| Err(None)).unwrap()
 }
 
-fn of_file(name: &str) -> Vec<Watch> {
+fn watches_of_file(name: &str) -> Vec<Watch> {
     watches(&Config::load(&Path::new("tests/iam").join(name)).unwrap())
 }
 
-fn of_text(text: &str) -> Vec<Watch> {
+fn watches_of_text(text: &str) -> Vec<Watch> {
     watches(&Config::from_yaml(text, Path::new("c.yaml")).unwrap())
 }
 
@@ -38,9 +38,9 @@ fn document(watches: &[Watch]) -> Value {
 }
 
 #[test]
-fn the_permissions_are_as_written() {
+fn output_matches_the_expected_files() {
     for name in ["smallest", "role", "fleet"] {
-        let watches = of_file(&format!("{name}.yaml"));
+        let watches = watches_of_file(&format!("{name}.yaml"));
         for (format, ending) in FORMATS {
             let text = iam::write(&watches, format, false).unwrap();
             let path = format!("tests/iam/{name}.{ending}");
@@ -48,21 +48,21 @@ fn the_permissions_are_as_written() {
                 fs::write(&path, &text).unwrap();
             }
             let expected = fs::read_to_string(&path).unwrap_or_default();
-            assert_eq!(text, expected, "{path}: UPDATE=1 writes it anew");
+            assert_eq!(text, expected, "{path}: UPDATE=1 rewrites it");
         }
     }
 }
 
 #[test]
-fn external_ids_are_shown_only_when_asked_for() {
-    let watches = of_file("fleet.yaml");
+fn external_ids_need_the_flag() {
+    let watches = watches_of_file("fleet.yaml");
     for (format, _) in FORMATS {
         let hidden = iam::write(&watches, format, false).unwrap();
         assert!(!hidden.contains("SECRET"), "{hidden}");
         let shown = iam::write(&watches, format, true).unwrap();
-        for whose in ["lake", "archive", "partner"] {
+        for scope in ["lake", "archive", "partner"] {
             assert!(
-                shown.contains(&format!("\"SECRET-of-the-{whose}\"")),
+                shown.contains(&format!("\"SECRET-of-the-{scope}\"")),
                 "{shown}"
             );
         }
@@ -72,28 +72,28 @@ fn external_ids_are_shown_only_when_asked_for() {
 }
 
 #[test]
-fn what_the_least_configuration_needs_is_the_policy_that_is_shipped() {
+fn smallest_configuration_needs_shipped_policy() {
     let shipped: Value =
         serde_json::from_str(&fs::read_to_string("deploy/iam/policy.json").unwrap()).unwrap();
-    let document = document(&of_file("smallest.yaml"));
+    let document = document(&watches_of_file("smallest.yaml"));
     assert_eq!(document["identities"][0]["policies"], json!([shipped]));
     assert_eq!(document["roles"], json!([]));
 }
 
 #[test]
-fn every_operation_is_asked_for_by_some_watch_or_other() {
-    let asked: Vec<Operation> = of_file("fleet.yaml")
+fn every_operation_is_needed_by_some_watch() {
+    let needed: Vec<Operation> = watches_of_file("fleet.yaml")
         .iter()
         .flat_map(iam::operations)
         .collect();
     for operation in Operation::ALL {
-        assert!(asked.contains(&operation), "{operation:?}");
+        assert!(needed.contains(&operation), "{operation:?}");
     }
 }
 
 #[test]
-fn a_role_that_one_scope_assumes_without_an_external_id_asks_none_for() {
-    let document = document(&of_text(
+fn role_used_without_external_id_has_no_condition() {
+    let document = document(&watches_of_text(
         "scopes:
   - {name: a, regions: [eu-west-1], role_arn: 'arn:aws:iam::111122223333:role/r', external_id: SECRET}
   - {name: b, regions: [eu-west-1], role_arn: 'arn:aws:iam::111122223333:role/r'}
@@ -104,16 +104,16 @@ fn a_role_that_one_scope_assumes_without_an_external_id_asks_none_for() {
     assert_eq!(statements[0].get("Condition"), None);
 }
 
-/// IAM's limit is 6,144 characters without white space, for each of them.
+/// IAM's limit for each policy is 6,144 characters without white space.
 #[test]
-fn the_roles_of_a_fleet_are_shared_out_among_policies() {
+fn many_roles_are_split_among_policies() {
     let mut text = String::from("scopes:\n");
     for n in 0..300 {
         text.push_str(&format!(
             "  - {{name: s{n}, regions: [eu-west-1], role_arn: 'arn:aws:iam::{n:012}:role/glue-integration-exporter'}}\n"
         ));
     }
-    let watches = of_text(&text);
+    let watches = watches_of_text(&text);
     let document = document(&watches);
     let policies = document["identities"][0]["policies"].as_array().unwrap();
     assert_eq!(policies.len(), 4);
@@ -134,11 +134,11 @@ fn the_roles_of_a_fleet_are_shared_out_among_policies() {
     assert_eq!(template["Resources"].as_object().unwrap().len(), 304);
 }
 
-/// Names of resources are of letters and digits alone: what the ARNs have beyond them must not make two into one.
+/// Resource names have only letters and digits, so different ARNs can lead to the same name.
 #[test]
-fn roles_whose_names_differ_little_are_two_resources() {
+fn similar_role_names_get_unique_resources() {
     let template = iam::write(
-        &of_text(
+        &watches_of_text(
             "scopes:
   - {name: a, regions: [eu-west-1], role_arn: 'arn:aws:iam::111122223333:role/a-b'}
   - {name: b, regions: [eu-west-1], role_arn: 'arn:aws:iam::111122223333:role/x/y/ab'}
@@ -148,9 +148,9 @@ fn roles_whose_names_differ_little_are_two_resources() {
         false,
     );
     let template: Value = serde_json::from_str(&template.unwrap()).unwrap();
-    let of = |name: &str| template["Resources"][name]["Properties"].clone();
-    assert_eq!(of("Role111122223333ab")["RoleName"], "a-b");
-    assert_eq!(of("Role111122223333ab")["Path"], "/");
-    assert_eq!(of("Role111122223333ab2")["RoleName"], "ab");
-    assert_eq!(of("Role111122223333ab2")["Path"], "/x/y/");
+    let properties = |name: &str| template["Resources"][name]["Properties"].clone();
+    assert_eq!(properties("Role111122223333ab")["RoleName"], "a-b");
+    assert_eq!(properties("Role111122223333ab")["Path"], "/");
+    assert_eq!(properties("Role111122223333ab2")["RoleName"], "ab");
+    assert_eq!(properties("Role111122223333ab2")["Path"], "/x/y/");
 }

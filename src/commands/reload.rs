@@ -1,6 +1,6 @@
-//! The pollers of all watches, together: started, replaced by a reload, stopped.
+//! Starts the pollers of all scopes and regions, replaces them on a reload, and stops them.
 
-use super::source::{Clients, Loaded, Source};
+use super::source::{Clients, ConfigSource, LoadedConfig};
 use super::status_line::StatusReporter;
 use crate::cache::{Key, key};
 use crate::clock::Clock;
@@ -19,102 +19,102 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-/// A disk that hangs does not hold up a stop for longer: the whole stop has 5 s.
-const LAST_WRITE: Duration = Duration::from_secs(4);
+/// Limits the last write of the state file, since a stop must end within 5 s.
+const FINAL_WRITE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Asks for a reload; the answer says why it was refused.
+/// A request to reload, as the channel for its result. An error is the text for the user.
 pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
 
-/// Everything between the configuration and the page.
-pub struct Exporter {
+/// The pollers of all scopes and regions, and what they need.
+pub struct Pollers {
     pub publisher: Arc<Publisher>,
     pub telemetry: Arc<Telemetry>,
     pub clock: Clock,
-    pub source: Source,
+    pub source: ConfigSource,
     pub clients: Clients,
     pub status_reporter: Arc<StatusReporter>,
     pub watchdog: Watchdog,
-    /// Read again with the configuration.
+    /// Reread together with the configuration.
     pub access: Option<Arc<AccessControl>>,
 }
 
-/// A poller that runs.
-struct Running {
+/// A running poller.
+struct PollerHandle {
     watch: Watch,
     stop: CancellationToken,
 }
 
-/// A task that ended.
-enum Ended {
+/// The task that ended.
+enum EndedTask {
     Poller(Key),
     Publisher,
 }
 
-impl Exporter {
-    /// Polls on schedule what `loaded` watches, publishes, stores, and loads the configuration again when it is asked to, until `stop`.
+impl Pollers {
+    /// Polls on schedule, publishes and stores the results, and reloads the configuration on request, until `stop`.
     ///
     /// # Errors
-    /// If one of the tasks panicked: a scope that is not polled any more must not look as if it were.
+    /// If a task panicked. The exporter must not serve a scope that it no longer polls.
     pub async fn run(
         mut self,
-        loaded: Loaded,
+        loaded: LoadedConfig,
         mut reloads: mpsc::Receiver<ReloadRequest>,
         stop: CancellationToken,
     ) -> Result<(), JoinError> {
         let mut tasks = JoinSet::new();
         let (publisher, publisher_stop) = (Arc::clone(&self.publisher), stop.clone());
-        let publisher_pulse = self.watchdog.register("what publishes the page");
+        let publisher_ticket = self.watchdog.register("publisher");
         tasks.spawn(async move {
-            publisher.publish(publisher_pulse, publisher_stop).await;
-            Ended::Publisher
+            publisher.publish(publisher_ticket, publisher_stop).await;
+            EndedTask::Publisher
         });
         let storage_path = watch::Sender::new(loaded.storage_path);
-        let stored = CancellationToken::new();
+        let stop_storing = CancellationToken::new();
         let storing = tokio::spawn(storage::keep(
             Arc::clone(&self.publisher),
             storage_path.subscribe(),
-            stored.clone(),
+            stop_storing.clone(),
         ));
-        let mut running = BTreeMap::new();
+        let mut handles = BTreeMap::new();
         let status_reporter = Arc::clone(&self.status_reporter);
-        let mut ticket = self.watchdog.register("the schedule of all scopes");
-        self.start(loaded.watches, &mut running, &mut tasks, &stop);
+        let mut ticket = self.watchdog.register("scheduler");
+        self.start(loaded.watches, &mut handles, &mut tasks, &stop);
         loop {
             tokio::select! {
                 Some(ended) = tasks.join_next() => {
                     ended?;
                 }
                 () = ticket.check_in() => {}
-                Some(answer) = reloads.recv() => {
+                Some(result_sender) = reloads.recv() => {
                     status_reporter.reloading().await;
                     let (web, loaded) = tokio::select! {
                         both = ticket.run_checked(self.reread()) => both,
-                        // Finding the default region can take seconds.
+                        // Looking up the default region can take seconds.
                         () = stop.cancelled() => break,
                     };
                     let outcome = match loaded {
                         Ok((loaded, network)) => {
                             storage_path.send_replace(loaded.storage_path.clone());
                             ticket
-                                .run_checked(self.swap(loaded, network, &mut running, &mut tasks, &stop))
+                                .run_checked(self.apply(loaded, network, &mut handles, &mut tasks, &stop))
                                 .await?;
                             self.telemetry.config_loaded(self.clock.wall());
-                            tracing::info!("the configuration was loaded again");
+                            tracing::info!("configuration reloaded");
                             web.map_err(|errors| errors.to_string())
                         }
                         Err(errors) => {
                             self.telemetry.config_refused();
                             tracing::error!(
                                 error = %errors,
-                                "the new configuration was refused, the old one goes on"
+                                "invalid configuration, keeping the previous one"
                             );
                             let web = web.err().map(|web| format!("\n{web}"));
                             Err(format!("{errors}{}", web.unwrap_or_default()))
                         }
                     };
                     status_reporter.reloaded(&outcome, &self.publisher).await;
-                    // Who asked may have gone.
-                    let _ = answer.send(outcome);
+                    // The requester may have disconnected.
+                    let _ = result_sender.send(outcome);
                 }
                 () = stop.cancelled() => break,
             }
@@ -122,41 +122,40 @@ impl Exporter {
         while let Some(ended) = tasks.join_next().await {
             ended?;
         }
-        // Only now, when no poll brings anything any more.
-        stored.cancel();
-        tokio::time::timeout(LAST_WRITE, storing)
+        // All polls have ended, so this write is the last.
+        stop_storing.cancel();
+        tokio::time::timeout(FINAL_WRITE_TIMEOUT, storing)
             .await
             .unwrap_or_else(|_| {
                 tracing::error!(
-                    seconds = LAST_WRITE.as_secs(),
-                    "the last data were not stored: the disk took too long"
+                    seconds = FINAL_WRITE_TIMEOUT.as_secs(),
+                    "failed to store the results of the last polls: the disk took too long"
                 );
                 Ok(())
             })
     }
 
-    /// The web configuration, which is in force then, and the configuration.
+    /// Rereads both files. A valid web configuration is applied at once; the configuration is returned.
     async fn reread(
         &self,
     ) -> (
         Result<(), ConfigErrors>,
-        Result<(Loaded, Network), ConfigErrors>,
+        Result<(LoadedConfig, Network), ConfigErrors>,
     ) {
         let web = match &self.access {
             Some(access) => access.reread().await,
             None => Ok(()),
         };
         self.telemetry.web_config_reread(web.is_ok());
-        let loaded = async {
+        let load = async {
             let loaded = self.source.load().await?;
             let network = self.source.network(&loaded).await?;
             Ok((loaded, network))
         };
-        (web, loaded.await)
+        (web, load.await)
     }
 
-    /// Polls each of `watches` once, all at the same time, asks for their names and tags, and publishes. Returns whether every poll got
-    /// everything.
+    /// Polls every watch once, all at the same time, fetches names and tags, and publishes. Returns true if every poll succeeded.
     pub async fn once(mut self, watches: Vec<Watch>) -> bool {
         let mut polls = JoinSet::new();
         for watch in watches {
@@ -172,38 +171,38 @@ impl Exporter {
         all_up
     }
 
-    /// Replaces what is watched. Scopes that did not change are not touched: their poller, its timer and its data go on.
-    async fn swap(
+    /// Applies a new configuration. An unchanged scope keeps its poller, its schedule and its data.
+    async fn apply(
         &mut self,
-        loaded: Loaded,
+        loaded: LoadedConfig,
         network: Network,
-        running: &mut BTreeMap<Key, Running>,
-        tasks: &mut JoinSet<Ended>,
+        handles: &mut BTreeMap<Key, PollerHandle>,
+        tasks: &mut JoinSet<EndedTask>,
         stop: &CancellationToken,
     ) -> Result<(), JoinError> {
-        loaded.warn_of_open_files();
-        loaded.warn_of_patterns();
+        loaded.warn_low_open_files_limit();
+        loaded.warn_suspicious_patterns();
         let watches = loaded.watches;
         let by_key: HashMap<Key, &Watch> =
             watches.iter().map(|watch| (key(watch), watch)).collect();
-        let mut ending: BTreeSet<Key> = BTreeSet::new();
-        running.retain(|key, poller| {
-            let goes_on = by_key.get(key).is_some_and(|watch| **watch == poller.watch);
-            if !goes_on {
+        let mut stopping: BTreeSet<Key> = BTreeSet::new();
+        handles.retain(|key, poller| {
+            let unchanged = by_key.get(key).is_some_and(|watch| **watch == poller.watch);
+            if !unchanged {
                 poller.stop.cancel();
-                ending.insert(key.clone());
+                stopping.insert(key.clone());
             }
-            goes_on
+            unchanged
         });
-        // The board must not get an old poll's answers to queries that it no longer knows.
-        let mut awaited = ending.clone();
-        while !awaited.is_empty() {
+        // A poller that still runs would publish results of queries that are no longer configured.
+        let mut unfinished = stopping.clone();
+        while !unfinished.is_empty() {
             match tasks.join_next().await.transpose()? {
-                Some(Ended::Poller(key)) => awaited.remove(&key),
-                Some(Ended::Publisher) | None => break,
+                Some(EndedTask::Poller(key)) => unfinished.remove(&key),
+                Some(EndedTask::Publisher) | None => break,
             };
         }
-        for key in &ending {
+        for key in &stopping {
             if !by_key.contains_key(key) {
                 let (scope, region) = key;
                 self.telemetry.remove_scope(scope, region);
@@ -213,21 +212,21 @@ impl Exporter {
         self.publisher.label_tags(&loaded.tag_labels);
         self.clients
             .reconfigure(&watches, loaded.requests_per_second, network);
-        self.start(watches, running, tasks, stop);
+        self.start(watches, handles, tasks, stop);
         Ok(())
     }
 
-    /// Starts the pollers of those watches that have none.
+    /// Starts a poller for each watch that has none.
     fn start(
         &mut self,
         watches: Vec<Watch>,
-        running: &mut BTreeMap<Key, Running>,
-        tasks: &mut JoinSet<Ended>,
+        handles: &mut BTreeMap<Key, PollerHandle>,
+        tasks: &mut JoinSet<EndedTask>,
         stop: &CancellationToken,
     ) {
         for watch in watches {
             let key = key(&watch);
-            if running.contains_key(&key) {
+            if handles.contains_key(&key) {
                 continue;
             }
             let poller = self.poller(watch.clone());
@@ -240,9 +239,9 @@ impl Exporter {
             tasks.spawn(async move {
                 ticket.run_checked(poller.run(until)).await;
                 ticket.finish();
-                Ended::Poller(task_key)
+                EndedTask::Poller(task_key)
             });
-            running.insert(key, Running { watch, stop });
+            handles.insert(key, PollerHandle { watch, stop });
         }
     }
 

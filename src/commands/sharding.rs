@@ -1,11 +1,13 @@
-//! Which shard this process is, by its flags and the name that Kubernetes gave it.
+//! Finds out which shard this process is.
 
 use crate::cli::ShardFlags;
 use crate::shard::{PodName, Shard, ShardError};
 use std::env;
 
+/// Returns the shard that the flags name. Without an index, the ordinal at the end of the pod's name is used.
+///
 /// # Errors
-/// If the flags do not say it, nor the name.
+/// If the flags are invalid, or neither the flags nor the pod's name give an index.
 pub fn shard(flags: &ShardFlags) -> Result<Shard, ShardError> {
     Shard::from_flags(flags.index, flags.total, pod_name)
 }

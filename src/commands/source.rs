@@ -1,5 +1,4 @@
-//! Where watches and their clients come from: a file and AWS, or the demo's own text and the simulated endpoint. Asked once at the
-//! start and again at each reload.
+//! Loads the configuration and creates the AWS clients, at the start and on each reload: from a file and for AWS, or for the demo.
 
 use crate::config::{
     Config, ConfigErrors, Credentials, RegionName, TagLabel, Watch, mistake_of_file,
@@ -16,28 +15,28 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What the demo watches of the simulated account.
+/// The demo's configuration.
 const DEMO: &str = include_str!("demo.yaml");
 
-/// The configuration.
+/// Where the configuration comes from.
 #[derive(Clone, Debug)]
-pub enum Source {
-    /// A file, what this shard has of it, and what reads it.
+pub enum ConfigSource {
+    /// A file, the shard that this process is, and the worker that reads the file.
     File(PathBuf, Shard, FileWorker),
     Demo,
 }
 
-impl Source {
-    /// A file, and what this shard has of it.
+impl ConfigSource {
+    /// Returns a source that reads `path` and keeps what `shard` watches.
     pub fn file(path: PathBuf, shard: Shard) -> Self {
         Self::File(path, shard, FileWorker::default())
     }
 
-    /// Reads and validates the configuration, whole.
+    /// Reads and validates the configuration.
     ///
     /// # Errors
-    /// All of its mistakes.
-    pub async fn load(&self) -> Result<Loaded, ConfigErrors> {
+    /// All errors in the configuration.
+    pub async fn load(&self) -> Result<LoadedConfig, ConfigErrors> {
         let (config, file, shard) = match self {
             Self::File(file, shard, worker) => {
                 let path = file.clone();
@@ -54,7 +53,7 @@ impl Source {
         };
         let watches = watches(&config).await;
         let watches = watches.map_err(|errors| errors.in_file(file))?;
-        Ok(Loaded {
+        Ok(LoadedConfig {
             total_targets: watches.len(),
             watches: watches
                 .into_iter()
@@ -66,25 +65,25 @@ impl Source {
         })
     }
 
-    /// Reads the proxies and CA bundles for the scopes of `loaded`.
+    /// Reads the proxy settings and the CA bundles that the scopes of `loaded` use.
     ///
     /// # Errors
-    /// What is wrong with the proxy variables and the CA bundles.
-    pub async fn network(&self, loaded: &Loaded) -> Result<Network, ConfigErrors> {
+    /// All errors in the proxy variables and the CA bundles.
+    pub async fn network(&self, loaded: &LoadedConfig) -> Result<Network, ConfigErrors> {
         let Self::File(..) = self else {
             return Ok(Network::default());
         };
         let profiles = loaded.watches.iter();
         let profiles = profiles.map(|watch| watch.credentials.profile.clone());
-        let loaded = Network::load(profiles.collect()).await;
-        loaded.or_else(|found| ConfigErrors::of_environment(found).map(|()| Network::default()))
+        let network = Network::load(profiles.collect()).await;
+        network.or_else(|errors| ConfigErrors::of_environment(errors).map(|()| Network::default()))
     }
 }
 
-/// A configuration that holds.
+/// A valid configuration.
 #[derive(Clone, Debug)]
-pub struct Loaded {
-    /// How many watches there are on whatever shard.
+pub struct LoadedConfig {
+    /// Number of watches on all shards together.
     pub total_targets: usize,
     pub watches: Vec<Watch>,
     pub storage_path: Option<PathBuf>,
@@ -92,55 +91,55 @@ pub struct Loaded {
     pub tag_labels: Vec<TagLabel>,
 }
 
-impl Loaded {
-    /// Says in the log which patterns can hardly be meant.
-    pub fn warn_of_patterns(&self) {
+impl LoadedConfig {
+    /// Logs a warning for each pattern that is probably a mistake.
+    pub fn warn_suspicious_patterns(&self) {
         for warning in pattern_warnings(&self.watches) {
             tracing::warn!("{warning}");
         }
     }
 
-    /// Says so if there are more pairs than connections that can be open: where endpoints hang, they would wait for each other.
-    pub fn warn_of_open_files(&self) {
-        let descriptors = OpenFiles::of_process();
+    /// Logs a warning if the limit of open files is too low for one request of each scope and region at the same time.
+    pub fn warn_low_open_files_limit(&self) {
+        let open_files = OpenFiles::of_process();
         let requests = concurrent_requests(&self.watches);
-        if requests > descriptors.requests {
+        if requests > open_files.requests {
             tracing::warn!(
-                limit = descriptors.limit,
-                needed = OpenFiles::limit_for(requests),
+                limit = open_files.limit,
+                needed = OpenFiles::required_limit(requests),
                 requests,
-                enough_for = descriptors.requests,
-                "the hard limit of open files (LimitNOFILE, ulimit -n) is too low for a request of every scope and region at a time: where AWS \
-                 hangs, they will wait for each other"
+                enough_for = open_files.requests,
+                "the hard limit of open files (LimitNOFILE, ulimit -n) is too low for one request of each scope and region at the same time: while \
+                 AWS hangs, they will wait for each other"
             );
         }
     }
 }
 
-/// A request of each pair of scope and region, and of each that asks for names another.
+/// Returns how many requests can be in flight: one for each watch, and a second one if it fetches names and tags.
 fn concurrent_requests(watches: &[Watch]) -> usize {
     let describing = watches.iter().filter(|watch| watch.describe);
     watches.len() + describing.count()
 }
 
-/// What there is one client for, each.
-fn clients(watches: &[Watch]) -> HashSet<(&Credentials, &RegionName)> {
+/// Returns the keys of the clients that `watches` use.
+fn client_keys(watches: &[Watch]) -> HashSet<(&Credentials, &RegionName)> {
     watches
         .iter()
         .map(|watch| (&watch.credentials, &watch.region))
         .collect()
 }
 
-/// What a configuration watches. The SDK is asked for its default region for the scopes that name none.
+/// Returns the watches of a configuration. A scope without regions gets the SDK's default region.
 ///
 /// # Errors
-/// If there is no region to be found for a scope.
+/// If a scope has no region and there is no default region.
 async fn watches(config: &Config) -> Result<Vec<Watch>, ConfigErrors> {
     let mut regions: BTreeMap<Option<String>, Result<RegionName, Option<String>>> = BTreeMap::new();
     for scope in config.without_region() {
         if let Entry::Vacant(entry) = regions.entry(scope.credentials.profile.clone()) {
-            let found = default_region(entry.key().as_deref()).await;
-            entry.insert(found.and_then(|region| {
+            let region = default_region(entry.key().as_deref()).await;
+            entry.insert(region.and_then(|region| {
                 region.parse().map_err(|invalid| {
                     Some(format!(
                         "the SDK's default region (AWS_REGION, AWS_DEFAULT_REGION, the profile's `region` or the metadata service's answer) `{}` {invalid}",
@@ -151,16 +150,16 @@ async fn watches(config: &Config) -> Result<Vec<Watch>, ConfigErrors> {
         }
     }
     config.watches(|scope| {
-        let known = regions.get(&scope.credentials.profile).cloned();
-        known.unwrap_or(Err(None))
+        let region = regions.get(&scope.credentials.profile).cloned();
+        region.unwrap_or(Err(None))
     })
 }
 
-/// Makes clients, and keeps those in use: watches with the same credentials and region share one.
+/// Creates and caches clients. Watches with the same credentials and region share one client.
 pub struct Clients {
     endpoint: Endpoint,
     requests_per_second: u16,
-    kept: HashMap<(Credentials, RegionName), (Arc<dyn Glue>, RateLimiter)>,
+    clients: HashMap<(Credentials, RegionName), (Arc<dyn Glue>, RateLimiter)>,
 }
 
 enum Endpoint {
@@ -172,14 +171,14 @@ enum Endpoint {
 }
 
 impl Clients {
-    /// Clients of AWS. What else `sdk` makes has its credentials from the same loads.
-    pub fn of_aws(loaded: &Loaded, sdk: Sdk) -> Self {
+    /// Returns clients of AWS. They share cached credentials with everything else that `sdk` creates.
+    pub fn for_aws(loaded: &LoadedConfig, sdk: Sdk) -> Self {
         sdk.set_clients(concurrent_requests(&loaded.watches));
         Self::new(loaded.requests_per_second, Endpoint::Aws(sdk))
     }
 
-    /// Clients of a simulated endpoint.
-    pub fn of_simulator(
+    /// Returns clients of a simulated endpoint.
+    pub fn for_simulator(
         url: String,
         requests_per_second: u16,
         observer: Arc<dyn Observer>,
@@ -191,14 +190,14 @@ impl Clients {
         Self {
             requests_per_second,
             endpoint,
-            kept: HashMap::new(),
+            clients: HashMap::new(),
         }
     }
 
-    /// The client of a watch: the one that is there for its credentials and region, or else a new one.
+    /// Returns the client for the credentials and region of `watch`, creating it if necessary.
     pub fn client(&mut self, watch: &Watch) -> Arc<dyn Glue> {
         let key = (watch.credentials.clone(), watch.region.clone());
-        if let Some((client, _)) = self.kept.get(&key) {
+        if let Some((client, _)) = self.clients.get(&key) {
             return Arc::clone(client);
         }
         let rate_limiter = RateLimiter::new(self.requests_per_second);
@@ -213,22 +212,23 @@ impl Clients {
                 rate_limiter.clone(),
             )),
         };
-        self.kept.insert(key, (Arc::clone(&client), rate_limiter));
+        self.clients
+            .insert(key, (Arc::clone(&client), rate_limiter));
         client
     }
 
-    /// Keeps to another rate and network from now on, and drops the clients that none of `watches` uses.
+    /// Applies a new rate limit and network, and drops the clients that `watches` do not use.
     pub fn reconfigure(&mut self, watches: &[Watch], requests_per_second: u16, network: Network) {
         self.requests_per_second = requests_per_second;
         if let Endpoint::Aws(sdk) = &self.endpoint {
             sdk.trust(network);
             sdk.set_clients(concurrent_requests(watches));
         }
-        for (_, rate_limiter) in self.kept.values() {
+        for (_, rate_limiter) in self.clients.values() {
             rate_limiter.set(requests_per_second);
         }
-        let used = clients(watches);
-        self.kept
+        let used = client_keys(watches);
+        self.clients
             .retain(|(credentials, region), _| used.contains(&(credentials, region)));
     }
 }

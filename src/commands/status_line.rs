@@ -1,4 +1,4 @@
-//! What the supervisor is told of the exporter, and when.
+//! Reports the exporter's state to the service manager: ready, reloading, stopping, and a status line.
 
 use crate::publisher::Publisher;
 use crate::snapshot::{Snapshot, Status};
@@ -9,96 +9,102 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Hundreds of polls can end each second, and nobody reads so fast.
-const STATUS_EVERY: Duration = Duration::from_secs(5);
+/// Hundreds of polls can end each second, and people do not read that fast.
+const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The exporter as its supervisor sees it.
+/// Sends the exporter's state to the service manager.
 #[derive(Debug)]
 pub struct StatusReporter {
-    supervisor: ServiceManager,
-    /// Why the last reload was refused, if it was.
-    refused: Mutex<Option<String>>,
+    service_manager: ServiceManager,
+    /// The error of the last reload, if it failed.
+    reload_error: Mutex<Option<String>>,
 }
 
 impl StatusReporter {
-    pub fn by(supervisor: ServiceManager) -> Self {
+    pub fn new(service_manager: ServiceManager) -> Self {
         Self {
-            supervisor,
-            refused: Mutex::default(),
+            service_manager,
+            reload_error: Mutex::default(),
         }
     }
 
-    /// What the loops join that the watchdog is to know of.
+    /// Returns the watchdog that long-running tasks register with.
     pub fn watchdog(&self) -> &Watchdog {
-        self.supervisor.watchdog()
+        self.service_manager.watchdog()
     }
 
-    /// The configuration holds, and the sockets are bound.
+    /// Reports that the configuration is valid and the sockets are bound.
     pub async fn started(&self, publisher: &Publisher) {
         self.ready(publisher).await;
     }
 
-    /// A reload begins.
+    /// Reports that a reload begins.
     pub async fn reloading(&self) {
-        self.supervisor.reloading().await;
+        self.service_manager.reloading().await;
     }
 
-    /// A reload has ended, well or with the reason why it was refused.
+    /// Reports that a reload has ended, and how.
     pub async fn reloaded(&self, outcome: &Result<(), String>, publisher: &Publisher) {
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = outcome.clone().err();
+        *self
+            .reload_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = outcome.clone().err();
         self.ready(publisher).await;
     }
 
-    /// Feeds the watchdog, keeps the status line up to date, and says that a stop begins, when `stop` asks for it.
+    /// Sends keep-alives and status lines until `stop`, then reports that the exporter is stopping.
     pub async fn run(&self, publisher: &Publisher, stop: &CancellationToken) {
         tokio::join!(
-            self.supervisor.feed_watchdog(stop),
-            self.keep_status(publisher, stop)
+            self.service_manager.send_keep_alives(stop),
+            self.update_status(publisher, stop)
         );
         stop.cancelled().await;
-        self.supervisor.stopping().await;
+        self.service_manager.stopping().await;
     }
 
-    async fn keep_status(&self, publisher: &Publisher, stop: &CancellationToken) {
-        if !self.supervisor.is_there() {
+    async fn update_status(&self, publisher: &Publisher, stop: &CancellationToken) {
+        if !self.service_manager.is_present() {
             return;
         }
         let mut pages = publisher.pages();
-        let keeping = async {
-            let mut said = String::new();
-            // The sender lives as long as the board.
+        let updating = async {
+            let mut sent = String::new();
+            // The sender lives as long as the publisher.
             while pages.changed().await.is_ok() {
                 let status = self.status(publisher);
-                if said != status {
-                    self.supervisor.status(&status).await;
-                    said = status;
+                if sent != status {
+                    self.service_manager.status(&status).await;
+                    sent = status;
                 }
-                tokio::time::sleep(STATUS_EVERY).await;
+                tokio::time::sleep(STATUS_INTERVAL).await;
             }
         };
         tokio::select! {
-            () = keeping => {}
+            () = updating => {}
             () = stop.cancelled() => {}
         }
     }
 
     async fn ready(&self, publisher: &Publisher) {
-        if self.supervisor.is_there() {
-            self.supervisor.ready(&self.status(publisher)).await;
+        if self.service_manager.is_present() {
+            self.service_manager.ready(&self.status(publisher)).await;
         }
     }
 
     fn status(&self, publisher: &Publisher) -> String {
         let (snapshot, _) = publisher.snapshot();
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        status(&snapshot, refused.as_deref())
+        let reload_error = self
+            .reload_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        status(&snapshot, reload_error.as_deref())
     }
 }
 
-/// One line: what is wrong first, since a terminal cuts what is long.
-fn status(snapshot: &Snapshot, refused: Option<&str>) -> String {
+/// Returns one line. A problem comes first, since terminals cut long lines.
+fn status(snapshot: &Snapshot, reload_error: Option<&str>) -> String {
     let mut line = String::new();
-    if let Some(errors) = refused {
+    if let Some(errors) = reload_error {
         let mut errors = errors.lines();
         let first = errors.next().unwrap_or_default();
         let more = match errors.count() {
@@ -107,7 +113,7 @@ fn status(snapshot: &Snapshot, refused: Option<&str>) -> String {
         };
         let _ = write!(
             line,
-            "The last reload was refused, the old configuration goes on ({first}{more}); "
+            "Last reload failed, keeping the previous configuration ({first}{more}); "
         );
     }
     let scopes = &snapshot.scopes;
@@ -127,12 +133,12 @@ fn status(snapshot: &Snapshot, refused: Option<&str>) -> String {
         .integrations
         .iter()
         .map(|shown| shown.integration.status);
-    let mut mark = ": ";
+    let mut separator = ": ";
     for status in Status::ALL {
         let count = statuses.clone().filter(|one| *one == status).count();
         if count > 0 {
-            let _ = write!(line, "{mark}{count} {}", status.as_str());
-            mark = ", ";
+            let _ = write!(line, "{separator}{count} {}", status.as_str());
+            separator = ", ";
         }
     }
     line

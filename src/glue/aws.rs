@@ -70,7 +70,7 @@ impl Sdk {
     pub fn new(network: Network, observer: Arc<dyn Observer>) -> Self {
         let descriptors = OpenFiles::of_process();
         Self {
-            http: HttpClients::new(network, descriptors.idle),
+            http: HttpClients::new(network, descriptors.idle_per_endpoint),
             observer,
             connection_limiter: ConnectionLimiter::new(descriptors),
             credential_caches: Arc::default(),

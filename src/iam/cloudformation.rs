@@ -1,15 +1,15 @@
-//! The permissions as a template for CloudFormation. It is one for all accounts: in each it makes what belongs there, so that it can
-//! be given to a stack set as it is. What only the reader knows are its parameters; none has a default, so none can be forgotten.
+//! The permissions as one CloudFormation template for all accounts. In each account it creates only the resources of that account, so a
+//! stack set can use it unchanged. Values that only the user knows are parameters without defaults, so that none is forgotten.
 
 use super::policy::{self, Policy};
-use super::{AssumedRole, GrantedActions, Identity, NamedId};
+use super::{AssumedRole, Identity, NamedId, Permissions};
 use crate::config::ExternalId;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 
-const DESCRIPTION: &str = "What glue-integration-exporter may do: the policies of its own identity, to be attached to it by hand, and \
-                           the roles that it assumes. Each account gets what belongs there.";
+const DESCRIPTION: &str = "Permissions of glue-integration-exporter: the policies of its own identity, which you attach by hand, and \
+                           the roles that it assumes. Each account gets only its own resources.";
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -22,7 +22,7 @@ struct Template {
     resources: Map<String, Value>,
 }
 
-pub fn write(grants: &GrantedActions, show_external_ids: bool) -> serde_json::Result<String> {
+pub fn write(permissions: &Permissions, show_external_ids: bool) -> serde_json::Result<String> {
     let mut template = Template {
         version: "2010-09-09",
         description: DESCRIPTION,
@@ -30,31 +30,31 @@ pub fn write(grants: &GrantedActions, show_external_ids: bool) -> serde_json::Re
         conditions: Map::new(),
         resources: Map::new(),
     };
-    let mut names = Names::default();
-    let principals: Vec<String> = grants
+    let mut names = UniqueNames::default();
+    let principals: Vec<String> = permissions
         .identities
         .iter()
         .map(|identity| template.identity(&mut names, identity))
         .collect();
     let mut ids = Vec::new();
     if !show_external_ids {
-        template.external_ids(grants, &mut ids);
+        template.external_ids(permissions, &mut ids);
     }
-    let principal = |place: usize| json!({"Ref": principals[place]});
-    let id = |(id, _): &NamedId| match ids.iter().find(|(known, _)| *known == id) {
+    let principal = |index: usize| json!({"Ref": principals[index]});
+    let id = |(id, _): &NamedId| match ids.iter().find(|(other, _)| *other == id) {
         Some((_, parameter)) => json!({"Ref": parameter}),
         None => json!(id.expose()),
     };
-    for role in &grants.roles {
+    for role in &permissions.roles {
         template.role(&mut names, role, &policy::of_trust(role, principal, id));
     }
     serde_json::to_string_pretty(&template)
 }
 
 impl Template {
-    /// Returns the name of the parameter that stands for the identity.
-    fn identity(&mut self, names: &mut Names, identity: &Identity) -> String {
-        let (whose, profile) = match &identity.profile {
+    /// Adds an identity. Returns the name of the parameter for its ARN.
+    fn identity(&mut self, names: &mut UniqueNames, identity: &Identity) -> String {
+        let (owner, profile) = match &identity.profile {
             Some(profile) => (
                 format!("the profile {profile}"),
                 format!("OfProfile{profile}"),
@@ -62,26 +62,27 @@ impl Template {
             None => ("the default credentials".to_owned(), String::new()),
         };
         let partition = &identity.partition;
-        let parameter = names.fresh(&format!("ExporterPrincipal{profile}"));
+        let parameter = names.unique(&format!("ExporterPrincipal{profile}"));
         self.parameters.insert(
             parameter.clone(),
             json!({
                 "Type": "String",
-                "Description": format!("ARN of the role or user that the exporter runs as with {whose}."),
+                "Description": format!("ARN of the role or user that the exporter runs as with {owner}."),
                 "AllowedPattern": format!("arn:{partition}:iam::[0-9]{{12}}:(role|user)/.+"),
             }),
         );
-        let condition = names.fresh(&format!("InTheAccountOf{parameter}"));
+        let condition = names.unique(&format!("InTheAccountOf{parameter}"));
         let account = json!({"Fn::Select": [4, {"Fn::Split": [":", {"Ref": parameter}]}]});
-        self.conditions.insert(condition.clone(), is_here(&account));
+        self.conditions
+            .insert(condition.clone(), is_current_account(&account));
         for policy in policy::of_identity(identity) {
             self.resources.insert(
-                names.fresh(&format!("ExporterPolicy{profile}")),
+                names.unique(&format!("ExporterPolicy{profile}")),
                 json!({
                     "Type": "AWS::IAM::ManagedPolicy",
                     "Condition": condition,
                     "Properties": {
-                        "Description": "What glue-integration-exporter itself may do",
+                        "Description": "Permissions of glue-integration-exporter itself",
                         "PolicyDocument": policy,
                     },
                 }),
@@ -92,15 +93,15 @@ impl Template {
 
     fn external_ids<'a>(
         &mut self,
-        grants: &'a GrantedActions,
+        permissions: &'a Permissions,
         ids: &mut Vec<(&'a ExternalId, String)>,
     ) {
-        let trusts = grants.roles.iter().flat_map(|role| &role.trusts);
+        let trusts = permissions.roles.iter().flat_map(|role| &role.trusts);
         for (id, scope) in trusts
             .filter(|trust| !trust.without_id)
             .flat_map(|trust| &trust.ids)
         {
-            if ids.iter().any(|(known, _)| *known == id) {
+            if ids.iter().any(|(other, _)| *other == id) {
                 continue;
             }
             let parameter = format!("ExternalId{}", ids.len() + 1);
@@ -108,7 +109,7 @@ impl Template {
                 parameter.clone(),
                 json!({
                     "Type": "String",
-                    "Description": format!("The external_id of the scope {scope}."),
+                    "Description": format!("The external_id of scope {scope}."),
                     "NoEcho": true,
                     "MinLength": 2,
                     "MaxLength": 1224,
@@ -118,15 +119,15 @@ impl Template {
         }
     }
 
-    fn role(&mut self, names: &mut Names, role: &AssumedRole, trust: &Policy) {
+    fn role(&mut self, names: &mut UniqueNames, role: &AssumedRole, trust: &Policy) {
         let account = role.arn.account();
         let condition = format!("InAccount{account}");
         self.conditions
-            .insert(condition.clone(), is_here(&json!(account)));
+            .insert(condition.clone(), is_current_account(&json!(account)));
         let (path, name) = role.arn.path_and_name();
-        // Not numbered: a scope that is added must not give a role's name to another one.
+        // Named after the role, so that adding a scope does not rename the resources of others.
         self.resources.insert(
-            names.fresh(&format!("Role{account}{name}")),
+            names.unique(&format!("Role{account}{name}")),
             json!({
                 "Type": "AWS::IAM::Role",
                 "Condition": condition,
@@ -145,16 +146,16 @@ impl Template {
     }
 }
 
-fn is_here(account: &Value) -> Value {
+fn is_current_account(account: &Value) -> Value {
     json!({"Fn::Equals": [{"Ref": "AWS::AccountId"}, account]})
 }
 
-/// Names within a template: of letters and digits, each once.
+/// Generates unique names of letters and digits.
 #[derive(Default)]
-struct Names(HashSet<String>);
+struct UniqueNames(HashSet<String>);
 
-impl Names {
-    fn fresh(&mut self, wanted: &str) -> String {
+impl UniqueNames {
+    fn unique(&mut self, wanted: &str) -> String {
         let plain: String = wanted.chars().filter(char::is_ascii_alphanumeric).collect();
         let mut name = plain.clone();
         let mut number = 1;

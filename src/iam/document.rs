@@ -1,16 +1,16 @@
-//! The permissions as JSON: whole policies, each beside whom it belongs to, to be taken out with `jq`.
+//! The permissions as JSON: whole policies with their owners, which `jq` can extract.
 
 use super::policy::{self, Policy};
-use super::{AssumedRole, GrantedActions, Identity, NamedId};
+use super::{AssumedRole, Identity, NamedId, Permissions};
 use crate::config::ScopeName;
 use serde::Serialize;
 use serde_json::Value;
 
 #[derive(Serialize)]
 struct Document<'a> {
-    /// What the exporter itself runs as.
+    /// The identities that the exporter runs as.
     identities: Vec<IdentityPolicy<'a>>,
-    /// What it assumes.
+    /// The roles that the exporter assumes.
     roles: Vec<RolePolicy<'a>>,
 }
 
@@ -20,10 +20,10 @@ struct IdentityPolicy<'a> {
     profile: Option<&'a str>,
     partition: &'a str,
     scopes: Vec<&'a str>,
-    /// What stands for it in the trust policies, to be replaced there.
+    /// The placeholder of this identity in the trust policies.
     #[serde(skip_serializing_if = "Option::is_none")]
     placeholder: Option<String>,
-    /// All of them are needed; more than one only where one would be larger than IAM allows.
+    /// All policies are needed. There are several only if one would exceed IAM's size limit.
     policies: Vec<Policy>,
 }
 
@@ -35,24 +35,24 @@ struct RolePolicy<'a> {
     trust_policy: Policy,
 }
 
-pub fn write(grants: &GrantedActions, show_external_ids: bool) -> serde_json::Result<String> {
-    let principal = |place: usize| Value::String(placeholder(grants, place));
+pub fn write(permissions: &Permissions, show_external_ids: bool) -> serde_json::Result<String> {
+    let principal = |index: usize| Value::String(placeholder(permissions, index));
     let id = |id: &NamedId| Value::String(external_id(id, show_external_ids));
-    let identities = grants.identities.iter().enumerate();
+    let identities = permissions.identities.iter().enumerate();
     let document = Document {
         identities: identities
-            .map(|(place, identity)| of_identity(identity, placeholder(grants, place)))
+            .map(|(index, identity)| identity_policy(identity, placeholder(permissions, index)))
             .collect(),
-        roles: grants
+        roles: permissions
             .roles
             .iter()
-            .map(|role| of_role(role, policy::of_trust(role, principal, id)))
+            .map(|role| role_policy(role, policy::of_trust(role, principal, id)))
             .collect(),
     };
     serde_json::to_string_pretty(&document)
 }
 
-fn of_identity(identity: &Identity, placeholder: String) -> IdentityPolicy<'_> {
+fn identity_policy(identity: &Identity, placeholder: String) -> IdentityPolicy<'_> {
     IdentityPolicy {
         profile: identity.profile.as_deref(),
         partition: &identity.partition,
@@ -62,7 +62,7 @@ fn of_identity(identity: &Identity, placeholder: String) -> IdentityPolicy<'_> {
     }
 }
 
-fn of_role(role: &AssumedRole, trust_policy: Policy) -> RolePolicy<'_> {
+fn role_policy(role: &AssumedRole, trust_policy: Policy) -> RolePolicy<'_> {
     RolePolicy {
         role_arn: role.arn.as_str(),
         scopes: names(&role.scopes),
@@ -75,20 +75,19 @@ fn names(scopes: &[ScopeName]) -> Vec<&str> {
     scopes.iter().map(ScopeName::as_str).collect()
 }
 
-/// Has the form of a role's ARN, so that whatever reads policies reads it, and names an account that there is not: pasted as it is,
-/// IAM refuses it.
-fn placeholder(grants: &GrantedActions, place: usize) -> String {
-    let partition = &grants.identities[place].partition;
-    let number = match place {
+/// Returns a placeholder in the form of a role's ARN, so that tools accept it. Its account does not exist, so IAM rejects it.
+fn placeholder(permissions: &Permissions, index: usize) -> String {
+    let partition = &permissions.identities[index].partition;
+    let number = match index {
         0 => String::new(),
-        place => format!("-{}", place + 1),
+        index => format!("-{}", index + 1),
     };
     format!(
         "arn:{partition}:iam::000000000000:role/REPLACE-WITH-THE-IDENTITY-OF-THE-EXPORTER{number}"
     )
 }
 
-/// Pasted as it is, the role can be assumed by nobody.
+/// Returns the external ID or a placeholder. With the placeholder nothing can assume the role.
 fn external_id((id, scope): &NamedId, show: bool) -> String {
     if show {
         id.expose().to_owned()

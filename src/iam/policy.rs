@@ -1,15 +1,15 @@
-//! IAM's policy documents, in the order in which people write them.
+//! IAM policy documents. Their keys are in the usual order.
 
 use super::{AssumedRole, Identity, NamedId, Trust};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// IAM's limit for a managed policy, in characters without white space. A fleet's roles can be more than fit into one.
-const LARGEST_POLICY: usize = 6_144;
-/// What a policy has around its ARNs, generously: the other statement is in it too.
-const AROUND: usize = 400;
+/// IAM's limit for a managed policy, without white space. The roles of many scopes can need several policies.
+const MAX_POLICY_BYTES: usize = 6_144;
+/// The size of a policy without its ARNs, rounded up. It includes the other statement.
+const BASE_POLICY_BYTES: usize = 400;
 
-/// A policy, of an identity or of whom a role trusts.
+/// A policy of an identity, or the trust policy of a role.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Policy {
@@ -25,28 +25,28 @@ struct Statement {
     effect: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     principal: Option<Value>,
-    action: OneOrMore<String>,
+    action: OneOrMany<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    resource: Option<OneOrMore<String>>,
+    resource: Option<OneOrMany<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     condition: Option<Value>,
 }
 
-/// One stands for itself, without a list around it.
+/// A single value, or a list of several. IAM accepts a single value without a list.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum OneOrMore<T> {
+enum OneOrMany<T> {
     One(T),
-    More(Vec<T>),
+    Many(Vec<T>),
 }
 
-impl<T> From<Vec<T>> for OneOrMore<T> {
+impl<T> From<Vec<T>> for OneOrMany<T> {
     fn from(mut list: Vec<T>) -> Self {
         match (list.pop(), list.is_empty()) {
             (Some(one), true) => Self::One(one),
             (last, _) => {
                 list.extend(last);
-                Self::More(list)
+                Self::Many(list)
             }
         }
     }
@@ -61,83 +61,83 @@ impl Policy {
     }
 }
 
-/// What an identity of the exporter may do: one policy, or as many as IAM's limit asks for.
+/// Returns the policies of an identity: one, or several if one would exceed IAM's size limit.
 pub fn of_identity(identity: &Identity) -> Vec<Policy> {
     let mut policies = Vec::new();
     let mut statements = Vec::new();
     if !identity.actions.is_empty() {
-        statements.push(reads(&identity.actions));
+        statements.push(read_statement(&identity.actions));
     }
     let mut arns: Vec<String> = Vec::new();
-    let mut length = AROUND;
+    let mut length = BASE_POLICY_BYTES;
     for role in &identity.roles {
-        // With its quotes and its comma.
+        // Plus quotes and comma.
         let arn_length = role.as_str().len() + 3;
-        if length + arn_length > LARGEST_POLICY && !arns.is_empty() {
-            statements.push(assumes(std::mem::take(&mut arns)));
+        if length + arn_length > MAX_POLICY_BYTES && !arns.is_empty() {
+            statements.push(assume_statement(std::mem::take(&mut arns)));
             policies.push(Policy::of(std::mem::take(&mut statements)));
-            length = AROUND;
+            length = BASE_POLICY_BYTES;
         }
         arns.push(role.to_string());
         length += arn_length;
     }
     if !arns.is_empty() {
-        statements.push(assumes(arns));
+        statements.push(assume_statement(arns));
     }
     policies.push(Policy::of(statements));
     policies
 }
 
-/// What a role may do.
+/// Returns the policy of a role.
 pub fn of_role(role: &AssumedRole) -> Policy {
-    Policy::of(vec![reads(&role.actions)])
+    Policy::of(vec![read_statement(&role.actions)])
 }
 
-/// Who may assume a role. What only the reader knows is written as `principal` and `external_id` say.
+/// Returns the trust policy of a role. `principal` and `external_id` write values that may be placeholders.
 pub fn of_trust(
     role: &AssumedRole,
     principal: impl Fn(usize) -> Value,
     external_id: impl Fn(&NamedId) -> Value,
 ) -> Policy {
-    let trusts = |trust: &Trust| Statement {
+    let statement = |trust: &Trust| Statement {
         sid: None,
         effect: "Allow",
         principal: Some(json!({"AWS": principal(trust.identity)})),
-        action: OneOrMore::One("sts:AssumeRole".to_owned()),
+        action: OneOrMany::One("sts:AssumeRole".to_owned()),
         resource: None,
         condition: condition(trust, &external_id),
     };
-    Policy::of(role.trusts.iter().map(trusts).collect())
+    Policy::of(role.trusts.iter().map(statement).collect())
 }
 
-/// Where one scope assumes the role without an external id, asking for one would shut it out.
+/// Returns the condition on the external ID. There is none if any scope assumes the role without an external ID.
 fn condition(trust: &Trust, external_id: impl Fn(&NamedId) -> Value) -> Option<Value> {
     if trust.without_id {
         return None;
     }
     let ids: Vec<Value> = trust.ids.iter().map(external_id).collect();
-    let ids = OneOrMore::from(ids);
+    let ids = OneOrMany::from(ids);
     Some(json!({"StringEquals": {"sts:ExternalId": ids}}))
 }
 
-fn reads<'a>(actions: impl IntoIterator<Item = &'a String>) -> Statement {
+fn read_statement<'a>(actions: impl IntoIterator<Item = &'a String>) -> Statement {
     let actions: Vec<String> = actions.into_iter().cloned().collect();
     Statement {
         sid: Some("ReadInboundIntegrations"),
         effect: "Allow",
         principal: None,
         action: actions.into(),
-        resource: Some(OneOrMore::One("*".to_owned())),
+        resource: Some(OneOrMany::One("*".to_owned())),
         condition: None,
     }
 }
 
-fn assumes(roles: Vec<String>) -> Statement {
+fn assume_statement(roles: Vec<String>) -> Statement {
     Statement {
         sid: Some("AssumeTheRolesOfTheScopes"),
         effect: "Allow",
         principal: None,
-        action: OneOrMore::One("sts:AssumeRole".to_owned()),
+        action: OneOrMany::One("sts:AssumeRole".to_owned()),
         resource: Some(roles.into()),
         condition: None,
     }

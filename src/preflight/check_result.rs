@@ -1,4 +1,4 @@
-//! One question, what came of it, and what to grant for another answer.
+//! The result of one check, and the permission to grant if it failed.
 
 use crate::config::{Query, RegionName, Role, RoleArn, ScopeName};
 use crate::glue::aws::IdentityError;
@@ -7,10 +7,11 @@ use crate::iam;
 use serde::Serialize;
 use std::fmt;
 
-/// Codes of AWS's errors that a grant puts right.
-const PERMISSION_LACKS: [&str; 3] = ["AccessDenied", "NotAuthorized", "UnauthorizedOperation"];
+/// Error codes of AWS that a granted permission fixes.
+const PERMISSION_ERROR_CODES: [&str; 3] =
+    ["AccessDenied", "NotAuthorized", "UnauthorizedOperation"];
 
-/// Policies that must allow an action too, whatever is granted to the caller. AWS names the one that does not.
+/// Policies that must also allow an action, besides those of the caller. AWS names the one that does not.
 const OTHER_POLICIES: [&str; 5] = [
     "VPC endpoint policy",
     "service control policy",
@@ -19,17 +20,18 @@ const OTHER_POLICIES: [&str; 5] = [
     "session policy",
 ];
 
-/// What a question was about.
+/// The object of a check.
 #[derive(Debug)]
-pub enum Subject {
-    /// Whose credentials.
+pub enum CheckTarget {
+    /// The owner of the credentials.
     Identity(String),
     Role(RoleArn),
     Operation(Operation),
     Query(Query),
 }
 
-impl Subject {
+impl CheckTarget {
+    /// Returns the name of the check.
     pub fn check(&self) -> &'static str {
         match self {
             Self::Identity(_) => "identity",
@@ -40,9 +42,10 @@ impl Subject {
         }
     }
 
-    pub fn of(&self) -> &str {
+    /// Returns the name of the object, or `*`.
+    pub fn name(&self) -> &str {
         match self {
-            Self::Identity(whose) => whose,
+            Self::Identity(owner) => owner,
             Self::Role(arn) => arn.as_str(),
             Self::Query(Query::Integration(arn)) => arn.as_str(),
             Self::Query(Query::Target(arn)) => arn.as_str(),
@@ -51,43 +54,43 @@ impl Subject {
     }
 }
 
-/// What came of a question.
+/// The outcome of a check.
 #[derive(Debug)]
-pub enum Outcome {
-    /// With the ARN of whom AWS knows us as, if that was the question.
-    Well(Option<String>),
-    /// AWS answered that there is none.
+pub enum Status {
+    /// The check passed. A check of an identity has its ARN.
+    Passed(Option<String>),
+    /// AWS answered that the object does not exist.
     Missing(String),
     Failed {
         error: GlueError,
         grant: Option<Grant>,
     },
-    /// It would fail like an earlier one.
+    /// The check would fail for the same reason as an earlier one.
     Skipped,
 }
 
-impl Outcome {
+impl Status {
     pub fn failed(error: GlueError) -> Self {
         Self::Failed { error, grant: None }
     }
 
-    /// The grant is for a role that STS refuses.
-    pub fn of_identity(asked: Result<String, IdentityError>, grant: Option<Grant>) -> Self {
-        match asked {
-            Ok(arn) => Self::Well(Some(arn)),
-            Err(unknown) => Self::Failed {
-                error: unknown.error,
-                grant: grant.filter(|_| unknown.role_refused),
+    /// Converts the answer of STS. `grant` applies if STS refused the role.
+    pub fn of_identity(identity: Result<String, IdentityError>, grant: Option<Grant>) -> Self {
+        match identity {
+            Ok(arn) => Self::Passed(Some(arn)),
+            Err(failure) => Self::Failed {
+                error: failure.error,
+                grant: grant.filter(|_| failure.role_refused),
             },
         }
     }
 
-    /// With what to grant, if AWS refused it for want of a permission: a proxy denies access too, and so does a region that the
-    /// account has not opted into.
+    /// Adds the permission to grant, if the check failed because it is missing. A proxy, or a region that is not enabled for the account,
+    /// denies access for other reasons.
     pub fn with_grant(self, grant: Grant) -> Self {
         let lacks_permission = |error: &GlueError| {
             error.reason == Reason::AccessDenied
-                && PERMISSION_LACKS
+                && PERMISSION_ERROR_CODES
                     .iter()
                     .any(|code| error.message.contains(code))
         };
@@ -100,14 +103,14 @@ impl Outcome {
         }
     }
 
-    pub fn is_well(&self) -> bool {
-        matches!(self, Self::Well(_))
+    pub fn is_ok(&self) -> bool {
+        matches!(self, Self::Passed(_))
     }
 
-    /// One word: of a failure its reason, which is that of the log and of the metrics.
+    /// Returns one word. For a failure it is the reason, as in the log and the metrics.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Well(_) => "ok",
+            Self::Passed(_) => "ok",
             Self::Missing(_) => "missing",
             Self::Failed { error, .. } => error.reason.as_str(),
             Self::Skipped => "not_asked",
@@ -118,11 +121,11 @@ impl Outcome {
         match self {
             Self::Missing(message) => Some(message),
             Self::Failed { error, .. } => Some(&error.message),
-            Self::Well(_) | Self::Skipped => None,
+            Self::Passed(_) | Self::Skipped => None,
         }
     }
 
-    /// What a person can do about it, if it is a permission.
+    /// Returns how to fix a missing permission.
     pub fn hint(&self) -> Option<String> {
         let Self::Failed {
             error,
@@ -137,29 +140,28 @@ impl Outcome {
             .find(|policy| error.message.contains(&format!("no {policy} allows")))
         {
             return Some(format!(
-                "allow {action} for {to} in the {policy}: a grant to the identity alone does not help"
+                "allow {action} for {to} in the {policy}; granting it to the identity is not enough"
             ));
         }
-        // AWS says so in the message of a refusal; no grant helps against it.
         if error.message.contains("explicit deny") {
             return Some(format!(
-                "take {action} for {to} out of the explicit deny: no grant overrules it"
+                "remove {action} for {to} from the explicit deny; a grant cannot override it"
             ));
         }
-        Some(grant.words())
+        Some(grant.describe())
     }
 }
 
-/// What is to be allowed, and to whom.
+/// A permission to grant, and its recipient.
 #[derive(Debug, Serialize)]
 pub struct Grant {
     action: String,
     resource: String,
     #[serde(flatten)]
     to: Grantee,
-    /// What the role's trust policy is to have besides.
+    /// What the role's trust policy must contain as well.
     #[serde(skip)]
-    trust: Option<String>,
+    trust_policy_hint: Option<String>,
 }
 
 impl Grant {
@@ -168,7 +170,7 @@ impl Grant {
             action: iam::action(operation),
             resource: "*".to_owned(),
             to: to.clone(),
-            trust: None,
+            trust_policy_hint: None,
         }
     }
 
@@ -176,50 +178,50 @@ impl Grant {
         let id = if role.external_id.is_some() {
             "with the scope's `external_id`"
         } else {
-            "without an external id, since the scope has no `external_id`"
+            "without a condition on sts:ExternalId, because the scope has no `external_id`"
         };
         Self {
             action: "sts:AssumeRole".to_owned(),
             resource: role.arn.to_string(),
-            trust: Some(format!(
-                "and let its trust policy name {}, {id}",
+            trust_policy_hint: Some(format!(
+                "and allow {} in the role's trust policy, {id}",
                 to.as_principal()
             )),
             to,
         }
     }
 
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         let (action, to) = (&self.action, &self.to);
         let resource = match self.resource.as_str() {
             "*" => "\"*\"",
             arn => arn,
         };
-        match &self.trust {
+        match &self.trust_policy_hint {
             None => format!("grant {action} on {resource} to {to}"),
             Some(trust) => format!("grant {action} on {resource} to {to}, {trust}"),
         }
     }
 }
 
-/// Before the name of its permission set and a hash, in the name of a role of IAM Identity Center.
-const SSO_ROLE: &str = "AWSReservedSSO_";
+/// The prefix of roles of IAM Identity Center. The name of the permission set and a hash follow.
+const SSO_ROLE_PREFIX: &str = "AWSReservedSSO_";
 
-/// To whom something is granted: of a session its role, since no policy can be attached to a session.
+/// The recipient of a grant. For a session it is the session's role, because policies cannot be attached to a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Grantee {
     #[serde(rename = "to")]
     name: String,
-    /// The permission set that the role belongs to, which takes no policy itself.
+    /// The permission set of the role. Policies are attached to the permission set instead of the role.
     #[serde(skip)]
     permission_set: Option<String>,
-    /// AWS leaves a role's path out of the session's ARN.
+    /// True if the name lacks the role's path, which a session's ARN does not contain.
     #[serde(skip)]
     without_path: bool,
 }
 
 impl Grantee {
-    /// An identity by its name, or by an ARN that AWS knows it by for good.
+    /// Returns an identity with a name or a permanent ARN.
     pub fn named(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -228,7 +230,7 @@ impl Grantee {
         }
     }
 
-    /// The owner of credentials, by what STS says of them.
+    /// Returns the owner of credentials from the caller ARN that STS returns.
     pub fn of_caller(caller: &str) -> Self {
         let parts: Vec<&str> = caller.splitn(6, ':').collect();
         let &[_, partition, "sts", _, account, session] = parts.as_slice() else {
@@ -238,7 +240,7 @@ impl Grantee {
         let (Some("assumed-role"), Some(role)) = (session.next(), session.next()) else {
             return Self::named(caller);
         };
-        let set = role.strip_prefix(SSO_ROLE);
+        let set = role.strip_prefix(SSO_ROLE_PREFIX);
         Self {
             name: format!("arn:{partition}:iam::{account}:role/{role}"),
             permission_set: set.map(|set| {
@@ -249,7 +251,7 @@ impl Grantee {
         }
     }
 
-    /// As a trust policy names it.
+    /// Returns the name for the principal of a trust policy.
     fn as_principal(&self) -> String {
         let name = &self.name;
         match (&self.permission_set, self.without_path) {
@@ -267,7 +269,7 @@ impl fmt::Display for Grantee {
         match &self.permission_set {
             Some(set) => write!(
                 f,
-                "the permission set {set} of IAM Identity Center (its role {} takes no policy itself)",
+                "the permission set {set} of IAM Identity Center (policies cannot be attached to its role {} directly)",
                 self.name
             ),
             None => f.write_str(&self.name),
@@ -275,11 +277,11 @@ impl fmt::Display for Grantee {
     }
 }
 
-/// One question, and what came of it.
+/// One check and its outcome.
 #[derive(Debug)]
 pub struct CheckResult {
     pub scope: ScopeName,
     pub region: RegionName,
-    pub subject: Subject,
-    pub outcome: Outcome,
+    pub target: CheckTarget,
+    pub status: Status,
 }

@@ -1,13 +1,13 @@
-//! What was found, as a table for people or as JSON.
+//! The results as a table for people, or as JSON.
 
 use super::Format;
-use super::check_result::{CheckResult, Grant, Outcome};
+use super::check_result::{CheckResult, Grant, Status};
 use crate::escape;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::iter;
 
-/// All that was found, in the order of the configuration.
+/// All results, in the order of the configuration.
 #[derive(Debug)]
 pub struct Report(Vec<CheckResult>);
 
@@ -32,52 +32,54 @@ struct Row<'a> {
     request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     grant: Option<&'a Grant>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "advice", skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
 }
 
 impl<'a> Row<'a> {
-    fn of(finding: &'a CheckResult) -> Self {
-        let (request_id, grant) = match &finding.outcome {
-            Outcome::Failed { error, grant } => (error.request_id.as_deref(), grant.as_ref()),
-            Outcome::Well(_) | Outcome::Missing(_) | Outcome::Skipped => (None, None),
+    fn new(result: &'a CheckResult) -> Self {
+        let (request_id, grant) = match &result.status {
+            Status::Failed { error, grant } => (error.request_id.as_deref(), grant.as_ref()),
+            Status::Passed(_) | Status::Missing(_) | Status::Skipped => (None, None),
         };
         Self {
-            scope: finding.scope.as_str(),
-            region: finding.region.as_str(),
-            check: finding.subject.check(),
-            of: finding.subject.of(),
-            result: finding.outcome.as_str(),
-            identity: match &finding.outcome {
-                Outcome::Well(identity) => identity.as_deref(),
-                Outcome::Missing(_) | Outcome::Failed { .. } | Outcome::Skipped => None,
+            scope: result.scope.as_str(),
+            region: result.region.as_str(),
+            check: result.target.check(),
+            of: result.target.name(),
+            result: result.status.as_str(),
+            identity: match &result.status {
+                Status::Passed(identity) => identity.as_deref(),
+                Status::Missing(_) | Status::Failed { .. } | Status::Skipped => None,
             },
-            message: finding.outcome.message(),
+            message: result.status.message(),
             request_id,
             grant,
-            hint: finding.outcome.hint(),
+            hint: result.status.hint(),
         }
     }
 }
 
 impl Report {
-    pub fn new(findings: Vec<CheckResult>) -> Self {
-        Self(findings)
+    pub fn new(results: Vec<CheckResult>) -> Self {
+        Self(results)
     }
 
-    /// Nothing is refused, missing or out of reach.
-    pub fn is_well(&self) -> bool {
-        self.0.iter().all(|finding| finding.outcome.is_well())
+    /// Returns true if all checks passed.
+    pub fn is_ok(&self) -> bool {
+        self.0.iter().all(|result| result.status.is_ok())
     }
 
+    /// Writes the report in `format`.
+    ///
     /// # Errors
-    /// If it cannot be written as JSON, which has a form for all that is in it.
+    /// Never in practice: everything in the report can be written as JSON.
     pub fn write(&self, format: Format) -> serde_json::Result<String> {
         match format {
             Format::Table => Ok(self.table()),
             Format::Json => serde_json::to_string_pretty(&Document {
-                ok: self.is_well(),
-                checks: self.0.iter().map(Row::of).collect(),
+                ok: self.is_ok(),
+                checks: self.0.iter().map(Row::new).collect(),
             })
             .map(|text| text + "\n"),
         }
@@ -85,10 +87,9 @@ impl Report {
 
     fn table(&self) -> String {
         let head = ["SCOPE", "REGION", "CHECK", "RESULT", "OF"].map(str::to_owned);
-        let rows = self.0.iter().map(|finding| {
-            let row = Row::of(finding);
+        let rows = self.0.iter().map(|result| {
+            let row = Row::new(result);
             let of = match row.identity {
-                // Of a role that is the session, whose name begins with the role's.
                 Some(identity) => format!("{}: {}", row.of, escape::line(identity)),
                 None => row.of.to_owned(),
             };
@@ -108,29 +109,29 @@ impl Report {
             }
             text += &format!("{}\n", row[4]);
         }
-        text += &self.troubles();
+        text += &self.failures();
         text + &self.summary()
     }
 
-    /// What a row has no room for. Scopes that share an identity share its troubles: each is told once.
-    fn troubles(&self) -> String {
-        let mut told: Vec<(Row<'_>, Vec<&str>)> = Vec::new();
+    /// Returns the messages and hints, which do not fit into the table. Failures that several scopes share are listed once.
+    fn failures(&self) -> String {
+        let mut failures: Vec<(Row<'_>, Vec<&str>)> = Vec::new();
         let mut places = HashMap::new();
-        for row in self.0.iter().map(Row::of) {
+        for row in self.0.iter().map(Row::new) {
             if row.message.is_none() {
                 continue;
             }
             let scope = row.scope;
             let place = *places
                 .entry((row.region, row.check, row.of, row.message))
-                .or_insert(told.len());
-            match told.get_mut(place) {
+                .or_insert(failures.len());
+            match failures.get_mut(place) {
                 Some((_, scopes)) => scopes.push(scope),
-                None => told.push((row, vec![scope])),
+                None => failures.push((row, vec![scope])),
             }
         }
         let mut text = String::new();
-        for (row, scopes) in told {
+        for (row, scopes) in failures {
             let (scopes, region, check) = (scopes.join(", "), row.region, row.check);
             let of = match row.of {
                 "*" => String::new(),
@@ -148,16 +149,17 @@ impl Report {
     }
 
     fn summary(&self) -> String {
-        let count = |is: fn(&Outcome) -> bool| self.0.iter().filter(|row| is(&row.outcome)).count();
+        let count =
+            |is: fn(&Status) -> bool| self.0.iter().filter(|result| is(&result.status)).count();
         let all = self.0.len();
-        let well = count(Outcome::is_well);
-        let not_asked = count(|outcome| matches!(outcome, Outcome::Skipped));
-        let wrong = all - well - not_asked;
-        match (wrong, not_asked) {
-            (0, 0) => format!("\nAll is well: {all} checks.\n"),
-            (_, 0) => format!("\n{wrong} of {all} checks failed.\n"),
+        let passed = count(Status::is_ok);
+        let skipped = count(|status| matches!(status, Status::Skipped));
+        let failed = all - passed - skipped;
+        match (failed, skipped) {
+            (0, 0) => format!("\nAll {all} checks passed.\n"),
+            (_, 0) => format!("\n{failed} of {all} checks failed.\n"),
             _ => format!(
-                "\n{wrong} of {all} checks failed. Not asked, since they would fail too: {not_asked}.\n"
+                "\n{failed} of {all} checks failed. Skipped because they would fail too: {skipped}.\n"
             ),
         }
     }

@@ -40,8 +40,8 @@ fn version_and_help_exit_with_0() {
 fn help_has_every_flag_with_its_default() {
     let setup = Setup::bare();
     let help = setup.run(&["--help"]).stdout;
-    // The text of one flag: from its name to the next flag's.
-    let text_of = |help: &str, flag: &str| {
+    // Returns the help text of one flag, from its name to the next flag.
+    let help_of = |help: &str, flag: &str| {
         let start = help
             .find(&format!("--{flag}"))
             .unwrap_or_else(|| panic!("no --{flag} in:\n{help}"));
@@ -63,7 +63,7 @@ fn help_has_every_flag_with_its_default() {
         ("version", ""),
         ("help", ""),
     ] {
-        let text = text_of(&help, flag);
+        let text = help_of(&help, flag);
         assert!(text.contains(default), "{flag}: {text}");
         assert_eq!(text.contains("[default"), !default.is_empty(), "{text}");
     }
@@ -74,16 +74,16 @@ fn help_has_every_flag_with_its_default() {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
     let simulate = setup.run(&["simulate", "--help"]).stdout;
-    assert!(text_of(&simulate, "listen-address").contains("[default: 127.0.0.1:10059]"));
+    assert!(help_of(&simulate, "listen-address").contains("[default: 127.0.0.1:10059]"));
     let health = setup.run(&["health", "--help"]).stdout;
-    assert!(text_of(&health, "url").contains("[default: http://127.0.0.1:10058/-/healthy]"));
+    assert!(help_of(&health, "url").contains("[default: http://127.0.0.1:10058/-/healthy]"));
 }
 
 #[test]
 fn wrong_usage_exits_with_2() {
     let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
-    for (args, named) in [
+    for (args, message) in [
         (&["--no-such-flag"][..], "--no-such-flag"),
         (&["no-such-command"], "no-such-command"),
         (&["--log.level=loud"], "loud"),
@@ -124,13 +124,13 @@ fn wrong_usage_exits_with_2() {
     ] {
         let ended = setup.run(args);
         assert_eq!(ended.code, Some(2), "{args:?}: {}", ended.stderr);
-        assert!(ended.stderr.contains(named), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(message), "{args:?}: {}", ended.stderr);
         assert_eq!(ended.stdout, "", "{args:?}");
     }
 }
 
 #[test]
-fn a_missing_or_wrong_configuration_exits_with_2() {
+fn missing_or_invalid_configuration_exits_with_2() {
     let setup = Setup::bare().file(
         "bad.yaml",
         "\
@@ -149,12 +149,13 @@ scopes:
         let bad = setup.run(&[command, &["--config.file=bad.yaml"]].concat());
         assert_eq!(bad.code, Some(2), "{command:?}");
         assert_eq!(bad.stdout, "", "{command:?}");
-        // Every mistake: its file, its line, its field.
+        // All errors are reported, with file, line and field.
         for (line, field) in [(1, "interval"), (3, "name"), (6, "regoins")] {
             assert!(
-                bad.stderr.lines().any(
-                    |told| told.contains(&format!("bad.yaml:{line}:")) && told.contains(field)
-                ),
+                bad.stderr
+                    .lines()
+                    .any(|error| error.contains(&format!("bad.yaml:{line}:"))
+                        && error.contains(field)),
                 "{command:?} line {line} {field}: {}",
                 bad.stderr
             );
@@ -163,7 +164,7 @@ scopes:
 }
 
 #[test]
-fn endpoint_without_scheme_is_refused_at_the_start() {
+fn endpoint_without_scheme_exits_with_2() {
     for (name, url) in [
         ("AWS_ENDPOINT_URL", "localhost:4566"),
         ("AWS_ENDPOINT_URL_GLUE", "localhost"),
@@ -191,7 +192,7 @@ fn endpoint_without_scheme_is_refused_at_the_start() {
             assert!(!ended.stderr.contains("secret"), "{}", ended.stderr);
         }
     }
-    // A variable that is empty or ignored is not set.
+    // An empty or ignored variable counts as not set.
     let setup = Setup::bare()
         .file("config.yaml", ONE_SCOPE)
         .env("AWS_ENDPOINT_URL", "");
@@ -203,7 +204,7 @@ fn endpoint_without_scheme_is_refused_at_the_start() {
 }
 
 #[test]
-fn check_warns_of_profiles_that_cannot_be_used() {
+fn check_unusable_profile_warns() {
     let warning = |profile: &str, file: &str, text: &str| {
         let config = format!("scopes: [{{name: a, regions: [eu-west-1], profile: {profile}}}]");
         let setup = Setup::bare().file("config.yaml", &config);
@@ -215,13 +216,13 @@ fn check_warns_of_profiles_that_cannot_be_used() {
         warnings.collect::<Vec<_>>().join("\n")
     };
     let (config, credentials) = (".aws/config", ".aws/credentials");
-    let fine = "[profile lake]\nendpoint_url = http://localhost:4566\n";
-    assert_eq!(warning("lake", config, fine), "");
+    let valid = "[profile lake]\nendpoint_url = http://localhost:4566\n";
+    assert_eq!(warning("lake", config, valid), "");
     for (profile, file, text, parts) in [
         (
             "sea",
             config,
-            fine,
+            valid,
             ["`sea` does not exist", "profiles there: lake"],
         ),
         (
@@ -246,16 +247,16 @@ fn check_warns_of_profiles_that_cannot_be_used() {
             ],
         ),
     ] {
-        let told = warning(profile, file, text);
+        let shown = warning(profile, file, text);
         for part in parts {
-            assert!(told.contains(part), "{part}: {told}");
+            assert!(shown.contains(part), "{part}: {shown}");
         }
     }
 }
 
 #[test]
-fn default_region_missing_says_why() {
-    let why = |scope: &str, variable: (&str, &str), file: &str| {
+fn default_region_missing_reports_the_cause() {
+    let cause = |scope: &str, variable: (&str, &str), file: &str| {
         let setup = Setup::bare()
             .file("config.yaml", &format!("scopes: [{{name: lake{scope}}}]"))
             .env("AWS_EC2_METADATA_DISABLED", "true")
@@ -272,15 +273,17 @@ fn default_region_missing_says_why() {
     };
     let none = ("AWS_REGION", "");
     let sea = "[profile sea]\nregion = eu-west-1\n";
-    assert!(why(", profile: lake", none, sea).starts_with("the profile `lake` does not exist"));
-    assert!(why("", ("AWS_PROFILE", "lake"), sea).starts_with("the profile `lake` does not exist"));
-    assert!(why("", none, "[default\n").contains("config on line 1"));
-    let wrong = why("", ("AWS_REGION", "Frankfurt"), sea);
-    assert!(wrong.contains("`Frankfurt` is not the name of a region; allowed: "));
+    assert!(cause(", profile: lake", none, sea).starts_with("the profile `lake` does not exist"));
+    assert!(
+        cause("", ("AWS_PROFILE", "lake"), sea).starts_with("the profile `lake` does not exist")
+    );
+    assert!(cause("", none, "[default\n").contains("config on line 1"));
+    let invalid = cause("", ("AWS_REGION", "Frankfurt"), sea);
+    assert!(invalid.contains("`Frankfurt` is not the name of a region; allowed: "));
 }
 
 #[test]
-fn a_scope_without_a_region_to_be_found_is_told_with_its_file() {
+fn scope_without_any_region_names_the_file() {
     let setup = Setup::bare()
         .file("config.yaml", "scopes: [{name: lake}]")
         .env("AWS_EC2_METADATA_DISABLED", "true");
@@ -293,7 +296,7 @@ fn a_scope_without_a_region_to_be_found_is_told_with_its_file() {
         "{}",
         ended.stderr
     );
-    // What is set and empty is not set.
+    // An empty variable counts as not set.
     for (region, default_region) in [("eu-west-1", ""), ("", "eu-west-1")] {
         let setup = Setup::bare()
             .file("config.yaml", "scopes: [{name: lake}]")
@@ -307,7 +310,7 @@ fn a_scope_without_a_region_to_be_found_is_told_with_its_file() {
 }
 
 #[test]
-fn check_warns_where_nothing_can_be_kept() {
+fn check_unusable_storage_path_warns() {
     let setup = Setup::bare()
         .file("config.yaml", "")
         .file("foreign", "a diary");
@@ -330,7 +333,7 @@ fn check_warns_where_nothing_can_be_kept() {
         let warning = ended
             .stdout
             .lines()
-            .find(|line| line.contains("nothing can be kept in"));
+            .find(|line| line.contains("data cannot be stored at"));
         assert_eq!(
             warning.is_some(),
             obstacle.is_some(),
@@ -351,7 +354,7 @@ fn check_shared_storage_directory_warns() {
         "config.yaml",
         "{storage: {path: state}, scopes: [{name: lake, regions: [eu-west-1]}]}",
     );
-    // With the sticky bit, as /tmp has it, another user can still be the first to put a file there.
+    // Even with the sticky bit, as on /tmp, another user can be the first to create the file.
     for (mode, warns) in [
         (0o700, false),
         (0o775, false),
@@ -362,13 +365,14 @@ fn check_shared_storage_directory_warns() {
         fs::set_permissions(setup.dir.path(), mode).unwrap();
         let ended = setup.run(&["check"]);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        let warning = "Warning: every user of this machine can write into ., the directory of the storage.path";
+        let warning =
+            "Warning: every user of this machine can write to ., the directory of storage.path";
         assert_eq!(ended.stdout.contains(warning), warns, "{}", ended.stdout);
     }
 }
 
 #[test]
-fn check_says_what_it_will_watch() {
+fn check_prints_what_it_will_watch() {
     let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE).file("other.yaml", ONE_SCOPE);
     for args in [&["check"][..], &["check", "--config.file=other.yaml"]] {
@@ -377,17 +381,17 @@ fn check_says_what_it_will_watch() {
         assert!(ended.stdout.contains("all"), "{}", ended.stdout);
         assert!(ended.stdout.contains("eu-west-1"), "{}", ended.stdout);
     }
-    assert!(sim.handle.requests().is_empty(), "check asks nobody");
+    assert!(sim.handle.requests().is_empty(), "check sends no requests");
 }
 
 #[test]
-fn iam_prints_permissions_and_asks_nobody() {
+fn iam_prints_permissions_without_requests() {
     let sim = simulator(Account::generated(1));
     let setup = Setup::new(
         &sim,
         "scopes: [{name: lake, regions: [eu-west-1], role_arn: 'arn:aws:iam::111122223333:role/r', external_id: hidden-id}]",
     );
-    for (flags, says) in [
+    for (flags, expected) in [
         (&[][..], "\"trust_policy\""),
         (
             &["--format=json"],
@@ -402,7 +406,11 @@ fn iam_prints_permissions_and_asks_nobody() {
     ] {
         let ended = setup.run(&[&["iam"], flags].concat());
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        assert!(ended.stdout.contains(says), "{flags:?}: {}", ended.stdout);
+        assert!(
+            ended.stdout.contains(expected),
+            "{flags:?}: {}",
+            ended.stdout
+        );
         let shown = flags.contains(&"--show-external-id");
         assert_eq!(ended.stdout.contains("hidden-id"), shown, "{flags:?}");
         assert_eq!(ended.stderr, "", "{flags:?}");
@@ -411,7 +419,7 @@ fn iam_prints_permissions_and_asks_nobody() {
 }
 
 #[test]
-fn once_prints_what_the_daemon_serves() {
+fn once_prints_the_series_of_the_daemon() {
     let sim = simulator(Account::of(vec![
         integration("eu-west-1", "a", "ACTIVE"),
         integration("eu-west-1", "b", "FAILED"),
@@ -421,19 +429,22 @@ fn once_prints_what_the_daemon_serves() {
     assert_eq!(once.code, Some(0), "{}", once.stderr);
     let once = Scrape::of(&once.stdout);
     let daemon = setup.daemon(&[]).scrape();
-    let differ = once
+    let difference = once
         .series()
         .symmetric_difference(&daemon.series())
         .cloned()
         .collect::<Vec<_>>();
-    assert!(differ.is_empty(), "only in one of them: {differ:#?}");
+    assert!(
+        difference.is_empty(),
+        "only in one of them: {difference:#?}"
+    );
     assert_eq!(once.status(&arn("eu-west-1", "b")), Some("FAILED"));
     assert_eq!(once.of_scope("scope_up", "all"), Some(1.0));
     assert_eq!(once.of_scope("polls_total", "all"), Some(1.0));
 }
 
 #[test]
-fn once_with_a_failed_scope_prints_what_it_had_and_exits_with_1() {
+fn once_failed_scope_prints_the_rest_and_exits_1() {
     let sim = simulator(Account::of(vec![integration("eu-west-1", "a", "ACTIVE")]));
     sim.handle.push_fault(Fault::new(
         RequestMatcher::region("us-east-1"),
@@ -458,7 +469,7 @@ fn once_with_a_failed_scope_prints_what_it_had_and_exits_with_1() {
 }
 
 #[test]
-fn health_asks_the_exporter() {
+fn health_reflects_the_response() {
     let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let daemon = setup.daemon(&[]);
@@ -480,11 +491,11 @@ fn health_asks_the_exporter() {
 }
 
 #[test]
-fn health_sends_the_password_and_never_prints_it() {
+fn health_sends_password_and_never_prints_it() {
     let setup = Setup::bare();
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = server.local_addr().unwrap();
-    let asked = std::thread::spawn(move || {
+    let request = std::thread::spawn(move || {
         let (mut client, _) = server.accept().unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -497,23 +508,26 @@ fn health_sends_the_password_and_never_prints_it() {
             .unwrap();
         String::from_utf8(head).unwrap()
     });
-    let never_printed = |url: &str| {
+    let run_without_leak = |url: &str| {
         let ended = setup.run(&["health", &format!("--url={url}")]);
         assert_eq!(ended.code, Some(1), "{url}");
         let all = ended.stdout + &ended.stderr;
         assert!(!all.is_empty() && !all.contains("SEC"), "{url}: {all}");
         all
     };
-    let told = never_printed(&format!("http://bob:SEC%3aRET%40@{addr}/-/healthy"));
-    assert!(told.contains("401"), "{told}");
-    let head = asked.join().unwrap().to_ascii_lowercase();
+    let output = run_without_leak(&format!("http://bob:SEC%3aRET%40@{addr}/-/healthy"));
+    assert!(output.contains("401"), "{output}");
+    let head = request.join().unwrap().to_ascii_lowercase();
     assert!(head.contains(&format!("host: {addr}\r\n")), "{head}");
     // `bob:SEC:RET@`
     let basic = "authorization: basic ym9iolnfqzpsrvra\r\n";
     assert!(head.contains(basic), "{head}");
-    // Nobody listens there any more.
-    let told = never_printed(&format!("http://bob:SECRET@{addr}/-/healthy"));
-    assert!(told.contains(&format!("connecting to {addr}")), "{told}");
+    // The server has exited.
+    let output = run_without_leak(&format!("http://bob:SECRET@{addr}/-/healthy"));
+    assert!(
+        output.contains(&format!("connecting to {addr}")),
+        "{output}"
+    );
     for bad in [
         "http://bob:SEC^RET@127.0.0.1:1/",
         "http://bob:SEC RET@127.0.0.1:1/",
@@ -529,12 +543,12 @@ fn health_sends_the_password_and_never_prints_it() {
         "http:/bob:SECRET@127.0.0.1:1/",
         "https://bob:SECRET@127.0.0.1:1/",
     ] {
-        never_printed(bad);
+        run_without_leak(bad);
     }
 }
 
 #[test]
-fn demo_needs_nothing_of_aws() {
+fn demo_runs_without_aws() {
     let daemon = Setup::bare();
     let process = daemon.start(&["demo", "--web.listen-address=127.0.0.1:0"]);
     let addr = process.addresses(1).remove(0);
@@ -546,7 +560,7 @@ fn demo_needs_nothing_of_aws() {
         ("tag_team", "data-platform"),
     ];
     let info = scrape.rows("aws_glue_integration_info", &named);
-    assert_eq!(info.len(), 1, "people see names");
+    assert_eq!(info.len(), 1, "the info series has the name");
     assert!(
         scrape
             .rows("glue_integration_exporter_scope_up", &[])
@@ -556,7 +570,7 @@ fn demo_needs_nothing_of_aws() {
 }
 
 #[test]
-fn simulate_is_an_endpoint_for_others() {
+fn simulate_serves_other_processes() {
     let setup = Setup::bare();
     let process = setup.start(&["simulate", "--listen-address=127.0.0.1:0"]);
     let addr = process.addresses(1).remove(0);

@@ -1,4 +1,4 @@
-//! Services on this machine that answer as they are told to: AWS STS above all.
+//! Test doubles of HTTP services, above all of AWS STS.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -8,71 +8,71 @@ use std::sync::{Arc, Mutex};
 use crate::support::{SECRET_KEY, SOON};
 
 pub const ROLE: &str = "arn:aws:iam::111122223333:role/reader";
-/// What STS hands out for a role.
+/// The access key ID that STS returns for a role.
 pub const ASSUMED_KEY: &str = "ASIAASSUMED";
-/// Where a request's access key id stands beside its form.
+/// The key of `Form` that holds the request's access key ID.
 pub const ACCESS_KEY: &str = "(access key id)";
 
 /// The form or query of a request.
-pub type Asked = BTreeMap<String, String>;
+pub type Form = BTreeMap<String, String>;
 /// Status, media type and body.
 pub type Answer = (u16, &'static str, String);
-type Answering = Box<dyn Fn(&Asked) -> Answer + Send>;
-/// Until when the credentials are good, or an error's code and message.
+type Handler = Box<dyn Fn(&Form) -> Answer + Send>;
+/// The expiry of the credentials, or an error's code and message.
 pub type Outcome = Result<&'static str, (&'static str, &'static str)>;
 
-/// A service on this machine that answers as it is told to.
+/// An HTTP service whose handler the test supplies.
 pub struct Double {
     addr: SocketAddr,
-    answering: Arc<Mutex<Answering>>,
+    handler: Arc<Mutex<Handler>>,
 }
 
 impl Double {
-    pub fn start(answering: impl Fn(&Asked) -> Answer + Send + 'static) -> Self {
-        Self::at(([127, 0, 0, 1], 0).into(), answering)
+    pub fn start(handler: impl Fn(&Form) -> Answer + Send + 'static) -> Self {
+        Self::at(([127, 0, 0, 1], 0).into(), handler)
     }
 
-    pub fn at(addr: SocketAddr, answering: impl Fn(&Asked) -> Answer + Send + 'static) -> Self {
+    pub fn at(addr: SocketAddr, handler: impl Fn(&Form) -> Answer + Send + 'static) -> Self {
         let listener = TcpListener::bind(addr).unwrap();
         let double = Self {
             addr: listener.local_addr().unwrap(),
-            answering: Arc::new(Mutex::new(Box::new(answering))),
+            handler: Arc::new(Mutex::new(Box::new(handler))),
         };
-        let answering = Arc::clone(&double.answering);
+        let handler = Arc::clone(&double.handler);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                // One that goes away has had its answer, or is none of ours.
-                let _ = answer(stream.unwrap(), &answering);
+                // An error means that the client has disconnected.
+                let _ = respond(stream.unwrap(), &handler);
             }
         });
         double
     }
 
-    /// One that never answers whoever comes first.
-    pub fn hanging_once(answering: impl Fn(&Asked) -> Answer + Send + 'static) -> Self {
+    /// Starts a service that never responds to the first connection.
+    pub fn hanging_once(handler: impl Fn(&Form) -> Answer + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let double = Self {
             addr: listener.local_addr().unwrap(),
-            answering: Arc::new(Mutex::new(Box::new(answering))),
+            handler: Arc::new(Mutex::new(Box::new(handler))),
         };
-        let answering = Arc::clone(&double.answering);
+        let handler = Arc::clone(&double.handler);
         std::thread::spawn(move || {
             let mut streams = listener.incoming();
             let _first = streams.next();
             for stream in streams {
-                let _ = answer(stream.unwrap(), &answering);
+                let _ = respond(stream.unwrap(), &handler);
             }
         });
         double
     }
 
-    /// The two operations of STS that assume a role.
-    pub fn sts(outcome: impl Fn(&Asked) -> Outcome + Send + 'static) -> Self {
-        Self::start(move |asked| sts_answer(asked, outcome(asked)))
+    /// Starts an STS that serves the two operations that assume a role.
+    pub fn sts(outcome: impl Fn(&Form) -> Outcome + Send + 'static) -> Self {
+        Self::start(move |form| sts_answer(form, outcome(form)))
     }
 
-    pub fn now_does(&self, outcome: impl Fn(&Asked) -> Outcome + Send + 'static) {
-        *self.answering.lock().unwrap() = Box::new(move |asked| sts_answer(asked, outcome(asked)));
+    pub fn now_does(&self, outcome: impl Fn(&Form) -> Outcome + Send + 'static) {
+        *self.handler.lock().unwrap() = Box::new(move |form| sts_answer(form, outcome(form)));
     }
 
     pub fn url(&self) -> String {
@@ -80,9 +80,9 @@ impl Double {
     }
 }
 
-/// An operation that assumes a role.
-pub fn sts_answer(asked: &Asked, outcome: Outcome) -> Answer {
-    let action = &asked["Action"];
+/// Returns the response of an operation that assumes a role.
+pub fn sts_answer(form: &Form, outcome: Outcome) -> Answer {
+    let action = &form["Action"];
     match outcome {
         Ok(expiration) => (
             200,
@@ -109,7 +109,7 @@ pub fn sts_error(code: &str, message: &str) -> Answer {
     )
 }
 
-/// Who AWS knows the caller as.
+/// Returns the response of GetCallerIdentity.
 pub fn sts_caller(arn: &str) -> Answer {
     (
         200,
@@ -121,8 +121,8 @@ pub fn sts_caller(arn: &str) -> Answer {
     )
 }
 
-/// One request on one connection.
-fn answer(mut stream: TcpStream, answering: &Mutex<Answering>) -> std::io::Result<()> {
+/// Serves one request on one connection.
+fn respond(mut stream: TcpStream, handler: &Mutex<Handler>) -> std::io::Result<()> {
     stream.set_read_timeout(Some(SOON))?;
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut target = String::new();
@@ -148,9 +148,9 @@ fn answer(mut stream: TcpStream, answering: &Mutex<Answering>) -> std::io::Resul
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
-    let form = String::from_utf8(body).unwrap();
+    let encoded = String::from_utf8(body).unwrap();
     let query = target.split([' ', '?']).nth(2).unwrap_or_default();
-    let asked: Asked = form
+    let form: Form = encoded
         .split('&')
         .chain(query.split('&'))
         .filter_map(|pair| pair.split_once('='))
@@ -160,7 +160,7 @@ fn answer(mut stream: TcpStream, answering: &Mutex<Answering>) -> std::io::Resul
         })
         .chain([(ACCESS_KEY.to_owned(), access_key)])
         .collect();
-    let (status, media_type, body) = (answering.lock().unwrap())(&asked);
+    let (status, media_type, body) = (handler.lock().unwrap())(&form);
     write!(
         stream,
         "HTTP/1.1 {status} .\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",

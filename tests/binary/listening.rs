@@ -1,4 +1,4 @@
-//! Where it listens: TCP, several addresses, IPv6, Unix sockets, and the sockets that systemd passes.
+//! Listeners: TCP, several addresses, IPv6, Unix sockets, and the sockets that systemd passes.
 
 use std::fs;
 use std::net::TcpListener;
@@ -14,14 +14,14 @@ use crate::support::{
     Answer, Client, ONE_SCOPE, Process, SOON, STOP, Setup, request, simulator, until,
 };
 
-fn over_unix(path: &Path) -> Answer {
+fn scrape_over_unix(path: &Path) -> Answer {
     let stream = UnixStream::connect(path).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     Client::over(stream).ask("GET", "/metrics", "")
 }
 
 #[test]
-fn a_port_in_use_exits_with_1() {
+fn port_in_use_exits_with_1() {
     let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -38,7 +38,7 @@ fn a_port_in_use_exits_with_1() {
 }
 
 #[test]
-fn two_addresses_and_ipv6() {
+fn several_addresses_and_ipv6_are_served() {
     let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let mut flags = vec![
@@ -58,7 +58,7 @@ fn two_addresses_and_ipv6() {
     for address in &addresses {
         let port = address.rsplit_once(':').unwrap().1;
         assert_ne!(port, "0", "{address}");
-        // `:0` is every address of this machine.
+        // An empty host means every address of this machine.
         let reached = address
             .replace("0.0.0.0", "127.0.0.1")
             .replace("[::]", "127.0.0.1");
@@ -79,7 +79,7 @@ fn two_addresses_and_ipv6() {
 }
 
 #[test]
-fn hosts_in_brackets_are_bound_as_go_binds_them() {
+fn hosts_in_brackets_bind_as_in_go() {
     let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let mut hosts = vec![("[localhost]", "127.0.0.1:"), ("[127.0.0.1]", "127.0.0.1:")];
@@ -94,7 +94,7 @@ fn hosts_in_brackets_are_bound_as_go_binds_them() {
         assert!(address.starts_with(bound), "{host}: {address}");
         assert_eq!(request(&address, "GET", "/metrics", "").status, 200);
     }
-    // A link-local address is looked up with its interface, and the error names both.
+    // The error for a link-local address names the interface too.
     let ended = setup.run(&["--web.listen-address=[fe80::1%nowhere]:0"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(
@@ -105,7 +105,7 @@ fn hosts_in_brackets_are_bound_as_go_binds_them() {
 }
 
 #[test]
-fn a_unix_socket_is_removed_at_the_stop_and_replaced_when_stale() {
+fn unix_socket_is_removed_and_stale_one_replaced() {
     let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let path = setup.path("socket");
@@ -113,20 +113,20 @@ fn a_unix_socket_is_removed_at_the_stop_and_replaced_when_stale() {
     let start = || {
         let process = setup.start(&[&flag]);
         process.addresses(1);
-        assert_eq!(over_unix(&path).status, 200);
+        assert_eq!(scrape_over_unix(&path).status, 200);
         process
     };
 
     let killed = start();
     killed.signal(Signal::KILL);
     assert_eq!(killed.ended(STOP).code, None);
-    assert!(path.exists(), "a killed process cannot tidy up");
+    assert!(path.exists(), "a killed process leaves its socket");
 
     let running = start();
-    // The socket of a process that lives is left alone.
+    // The socket of a running process is not replaced.
     let second = setup.run(&[&flag]);
     assert_eq!(second.code, Some(1), "{}", second.stderr);
-    assert_eq!(over_unix(&path).status, 200);
+    assert_eq!(scrape_over_unix(&path).status, 200);
 
     running.signal(Signal::TERM);
     assert_eq!(running.ended(STOP).code, Some(0));
@@ -134,7 +134,7 @@ fn a_unix_socket_is_removed_at_the_stop_and_replaced_when_stale() {
 }
 
 #[test]
-fn who_may_use_a_unix_socket_is_said_by_the_umask() {
+fn unix_socket_mode_follows_the_umask() {
     let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let path = setup.path("socket");
@@ -152,7 +152,7 @@ fn who_may_use_a_unix_socket_is_said_by_the_umask() {
 }
 
 #[test]
-fn the_socket_of_another_process_is_not_removed() {
+fn stop_keeps_socket_of_another_process() {
     let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let path = setup.path("socket");
@@ -164,11 +164,11 @@ fn the_socket_of_another_process_is_not_removed() {
     second.addresses(1);
     first.signal(Signal::TERM);
     assert_eq!(first.ended(STOP).code, Some(0));
-    assert_eq!(over_unix(&path).status, 200);
+    assert_eq!(scrape_over_unix(&path).status, 200);
 }
 
 #[test]
-fn a_regular_file_is_not_replaced_by_a_socket() {
+fn unix_socket_path_with_file_exits_with_1() {
     let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE).file("socket", "precious");
     let path = setup.path("socket");
@@ -180,10 +180,10 @@ fn a_regular_file_is_not_replaced_by_a_socket() {
 }
 
 #[test]
-fn the_sockets_of_others_are_left_alone() {
+fn unix_sockets_in_use_are_not_replaced() {
     let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
-    let is_left_alone = |path: &Path| {
+    let assert_not_replaced = |path: &Path| {
         let before = fs::metadata(path).unwrap().ino();
         let flag = format!("--web.listen-address=unix:{}", path.display());
         let ended = setup.run(&[&flag]);
@@ -192,11 +192,11 @@ fn the_sockets_of_others_are_left_alone() {
         assert!(ended.took < SOON, "{:?}", ended.took);
         assert_eq!(fs::metadata(path).unwrap().ino(), before);
     };
-    // As that of a daemon of the system's log.
+    // A datagram socket, such as that of a syslog daemon.
     let datagrams = setup.path("datagrams");
     let bound = UnixDatagram::bind(&datagrams).unwrap();
-    is_left_alone(&datagrams);
-    // A listener that accepts nobody, and has no room for one more who waits.
+    assert_not_replaced(&datagrams);
+    // A listener that accepts no connections and whose queue is full.
     let busy = setup.path("busy");
     let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
     let address = SockAddr::unix(&busy).unwrap();
@@ -212,12 +212,12 @@ fn the_sockets_of_others_are_left_alone() {
             break;
         }
     }
-    is_left_alone(&busy);
+    assert_not_replaced(&busy);
     drop((bound, listener, waiting));
 }
 
 #[test]
-fn it_serves_on_the_socket_that_systemd_passes() {
+fn systemd_socket_is_served() {
     let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -230,7 +230,7 @@ fn it_serves_on_the_socket_that_systemd_passes() {
 }
 
 #[test]
-fn without_a_socket_of_systemd_it_exits_with_1() {
+fn systemd_socket_missing_exits_with_1() {
     let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let mut process = setup.start(&["--web.systemd-socket"]);

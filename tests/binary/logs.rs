@@ -1,4 +1,4 @@
-//! Log lines: their form, their level, and what never stands in them.
+//! Log lines: format, level, and no secrets.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
@@ -18,8 +18,8 @@ use crate::support::{
     integration, request, simulator, until,
 };
 
-/// The pairs of a logfmt line; none if it is not one.
-fn logfmt(line: &str) -> Option<Vec<(String, String)>> {
+/// Parses a logfmt line. Returns None if it is not valid.
+fn parse_logfmt(line: &str) -> Option<Vec<(String, String)>> {
     let mut pairs = Vec::new();
     let mut rest = line;
     while !rest.is_empty() {
@@ -29,7 +29,7 @@ fn logfmt(line: &str) -> Option<Vec<(String, String)>> {
         }
         let value;
         if after.starts_with('"') {
-            // Quoted as JSON quotes.
+            // Quoted as in JSON.
             let mut values = serde_json::Deserializer::from_str(after).into_iter::<String>();
             value = values.next()?.ok()?;
             rest = &after[values.byte_offset()..];
@@ -49,8 +49,8 @@ fn logfmt(line: &str) -> Option<Vec<(String, String)>> {
     Some(pairs)
 }
 
-/// A scope that works and one that cannot assume its role, with all the secrets that there are.
-fn with_secrets() -> (Setup, Sim) {
+/// Returns a setup that contains every kind of secret: one scope works, two cannot assume their role.
+fn setup_with_secrets() -> (Setup, Sim) {
     let mut leaky = integration("eu-west-1", "a", "ACTIVE");
     leaky.config = Some(SimulatedConfig {
         source_properties: [("SecretArn".to_owned(), "must-not-leak".to_owned())].into(),
@@ -78,7 +78,7 @@ scopes:
     (setup, sim)
 }
 
-fn tells_no_secret(text: &str) {
+fn assert_no_secret(text: &str) {
     for secret in [
         "external-id-in",
         SECRET_KEY,
@@ -90,26 +90,25 @@ fn tells_no_secret(text: &str) {
 }
 
 #[test]
-fn no_secret_is_ever_told() {
-    let (setup, _sim) = with_secrets();
+fn secrets_never_appear_in_any_output() {
+    let (setup, _sim) = setup_with_secrets();
     for format in ["logfmt", "json"] {
         let process = setup.start(&[
             "--web.listen-address=127.0.0.1:0",
             "--log.level=debug",
             &format!("--log.format={format}"),
         ]);
-        // Both polls have failed.
-        until("the log tells of the failed polls", SOON, || {
+        until("the log reports the failed polls", SOON, || {
             (process.stderr().matches("poll failed").count() >= 2).then_some(())
         });
         process.signal(Signal::TERM);
         let ended = process.ended(STOP);
         assert_eq!(ended.stdout, "");
         assert!(ended.stderr.contains("credentials"), "{}", ended.stderr);
-        tells_no_secret(&ended.stderr);
+        assert_no_secret(&ended.stderr);
     }
     let daemon = setup.daemon(&["--log.level=debug"]);
-    // Giving up an STS that is not there can take longer than a scrape waits.
+    // Failing to connect to STS can take longer than a scrape waits.
     let scrape = until("all have been polled", SOON, || {
         let scrape = daemon.scrape();
         let polled = |scope| scrape.of_scope("scope_up", scope).is_some();
@@ -122,33 +121,33 @@ fn no_secret_is_ever_told() {
             "glue_integration_exporter_poll_failures_total",
             &[("scope", scope), ("reason", "credentials")],
         );
-        // The second poll may have come already: its phase is where chance put it.
+        // The second poll may already have ended, depending on its schedule.
         assert!(reason.is_some_and(|polls| polls >= 1.0), "{reason:?}");
     }
     for path in ["/metrics", "/", "/-/ready"] {
-        tells_no_secret(&request(&daemon.addr, "GET", path, "").body);
+        assert_no_secret(&request(&daemon.addr, "GET", path, "").body);
     }
     for command in ["check", "once"] {
         let ended = setup.run(&[command, "--log.level=debug"]);
         assert_eq!(ended.code, Some(i32::from(command == "once")));
-        tells_no_secret(&ended.stdout);
-        tells_no_secret(&ended.stderr);
+        assert_no_secret(&ended.stdout);
+        assert_no_secret(&ended.stderr);
     }
 }
 
-/// What AWS says of a wrong signature: it repeats the request, with its token.
+/// AWS's message about a wrong signature. It repeats the request with its token.
 const WRONG_SIGNATURE: &str = "The request signature we calculated does not match the signature you provided.\n\n\
     The Canonical String for this request should have been\n\
     'POST\n/\n\nhost:glue.eu-west-1.amazonaws.com\nx-amz-security-token:session-token-value\n'";
 
 #[test]
-fn the_token_in_what_aws_says_of_a_wrong_signature_is_not_told() {
-    let (setup, sim) = with_secrets();
+fn token_in_signature_error_is_not_logged() {
+    let (setup, sim) = setup_with_secrets();
     sim.handle.push_fault(Fault::new(
         RequestMatcher::any(),
         FaultKind::error("InvalidSignatureException", WRONG_SIGNATURE),
     ));
-    // Of Glue and of STS, which speaks XML.
+    // Glue and STS return the error, STS as XML.
     let sts = TcpListener::bind("127.0.0.1:0").unwrap();
     let setup = setup.env(
         "AWS_ENDPOINT_URL_STS",
@@ -166,28 +165,28 @@ fn the_token_in_what_aws_says_of_a_wrong_signature_is_not_told() {
                 "{head}\r\nContent-Length: {}\r\n\r\n{body}",
                 body.len()
             );
-            // Closed with something unread, the answer could be lost.
+            // Closing with unread data could lose the response.
             let _ = socket.shutdown(Shutdown::Write);
             let _ = std::io::copy(&mut socket, &mut std::io::sink());
         }
     });
     let ended = setup.run(&["once", "--log.level=debug"]);
     assert_eq!(ended.code, Some(1));
-    let told = ended.stderr.matches("The request signature").count();
-    assert_eq!(told, 3, "{}", ended.stderr);
-    tells_no_secret(&ended.stderr);
+    let count = ended.stderr.matches("The request signature").count();
+    assert_eq!(count, 3, "{}", ended.stderr);
+    assert_no_secret(&ended.stderr);
 }
 
 #[test]
-fn every_line_is_of_the_format() {
-    let (setup, _sim) = with_secrets();
+fn every_line_has_the_chosen_format() {
+    let (setup, _sim) = setup_with_secrets();
     for format in ["logfmt", "json"] {
         let process = setup.start(&[
             "--web.listen-address=127.0.0.1:0",
             "--log.level=debug",
             &format!("--log.format={format}"),
         ]);
-        until("the log tells of the failed polls", SOON, || {
+        until("the log reports the failed polls", SOON, || {
             (process.stderr().matches("poll failed").count() >= 2).then_some(())
         });
         process.signal(Signal::TERM);
@@ -201,7 +200,7 @@ fn every_line_is_of_the_format() {
                 let text = |value: Value| value.as_str().map_or(value.to_string(), str::to_owned);
                 object.into_iter().map(|(k, v)| (k, text(v))).collect()
             } else {
-                logfmt(line).unwrap_or_else(|| panic!("not logfmt: {line}"))
+                parse_logfmt(line).unwrap_or_else(|| panic!("not logfmt: {line}"))
             };
             let get = |name: &str| {
                 let mut found = fields.iter().filter(|(key, _)| key == name);
@@ -219,13 +218,13 @@ fn every_line_is_of_the_format() {
                 listening = get("address").map(str::to_owned);
             }
         }
-        let listening = listening.expect("a line that says where it listens");
+        let listening = listening.expect("a line with the address");
         assert!(listening.starts_with("127.0.0.1:"), "{listening}");
     }
 }
 
 #[test]
-fn the_level_is_the_least_that_is_logged() {
+fn log_level_hides_lower_levels() {
     let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let path = setup.path("socket");
@@ -234,7 +233,9 @@ fn the_level_is_the_least_that_is_logged() {
             &format!("--web.listen-address=unix:{}", path.display()),
             &format!("--log.level={level}"),
         ]);
-        until("it listens", SOON, || UnixStream::connect(&path).ok());
+        until("the daemon listens", SOON, || {
+            UnixStream::connect(&path).ok()
+        });
         process.signal(Signal::TERM);
         let ended = process.ended(STOP);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -283,7 +284,7 @@ fn wrong_clock_is_logged_once() {
     let (wrong, right) = ("is wrong by more than an hour", "is right again");
     polled(1.0);
     assert_eq!((count(wrong), count(right)), (1, 0));
-    // A header that is no date says nothing.
+    // A header that is not a date is ignored.
     dated("soon");
     reload("61s");
     polled(2.0);
@@ -300,14 +301,16 @@ fn wrong_clock_is_logged_once() {
     );
 }
 
-fn ask(socket: &Path, method: &str, path: &str) -> Answer {
-    let stream = until("it listens", SOON, || UnixStream::connect(socket).ok());
+fn request_over_unix(socket: &Path, method: &str, path: &str) -> Answer {
+    let stream = until("the daemon listens", SOON, || {
+        UnixStream::connect(socket).ok()
+    });
     stream.set_read_timeout(Some(SOON)).unwrap();
     Client::over(stream).ask(method, path, "")
 }
 
 fn counter(socket: &Path, name: &str) -> Option<f64> {
-    let scrape = Scrape::of(&ask(socket, "GET", "/metrics").body);
+    let scrape = Scrape::of(&request_over_unix(socket, "GET", "/metrics").body);
     scrape.value(&format!("glue_integration_exporter_{name}"), &[])
 }
 
@@ -331,14 +334,14 @@ fn full_stderr_blocks_nothing() {
         (counter(&socket, "polls_total")? >= 2.0).then_some(())
     });
     for path in ["/-/healthy", "/-/ready"] {
-        assert_eq!(ask(&socket, "GET", path).status, 200);
+        assert_eq!(request_over_unix(&socket, "GET", path).status, 200);
     }
     assert_eq!(counter(&socket, "log_lines_dropped_total"), Some(0.0));
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.ended(STOP).code, Some(0));
 
     let demo = start(&["demo", &listen]);
-    assert_eq!(ask(&socket, "GET", "/metrics").status, 200);
+    assert_eq!(request_over_unix(&socket, "GET", "/metrics").status, 200);
     demo.signal(Signal::TERM);
     assert_eq!(demo.ended(STOP).code, Some(0));
 
@@ -360,7 +363,7 @@ fn stderr_read_again_reports_lost_lines() {
     let setup = Setup::new(&sim, ONE_SCOPE);
     let (reader, writer) = full_pipe();
     let socket = setup.path("socket");
-    // Named once for each mistake: some reloads fill whatever holds waiting lines.
+    // Each error repeats this name, so a few reloads fill the queue of pending lines.
     let file = format!("{}config.yaml", "./".repeat(1_900));
     let daemon = setup.start_with_stderr(
         &[
@@ -370,17 +373,17 @@ fn stderr_read_again_reports_lost_lines() {
         ],
         writer.into(),
     );
-    assert_eq!(ask(&socket, "GET", "/-/healthy").status, 200);
+    assert_eq!(request_over_unix(&socket, "GET", "/-/healthy").status, 200);
     let errors = format!("scopes: [{}]", "{}, ".repeat(100));
     let _setup = setup.file("config.yaml", &errors);
     let lost = until("lines are lost", SOON, || {
-        assert_eq!(ask(&socket, "POST", "/-/reload").status, 500);
+        assert_eq!(request_over_unix(&socket, "POST", "/-/reload").status, 500);
         counter(&socket, "log_lines_dropped_total").filter(|lost| *lost > 0.0)
     });
 
-    let log = Stream::of(reader);
+    let log = Stream::new(reader);
     let reported = format!("lines={lost}");
-    until("the log says how many", SOON, || {
+    until("the log reports how many", SOON, || {
         log.text().contains(&reported).then_some(())
     });
     assert_eq!(counter(&socket, "log_lines_dropped_total"), Some(lost));
@@ -389,7 +392,7 @@ fn stderr_read_again_reports_lost_lines() {
     let log = log.ended();
     let lines: Vec<&str> = log.lines().filter(|line| !line.is_empty()).collect();
     for line in &lines {
-        assert!(logfmt(line).is_some(), "not logfmt: {line:.200}");
+        assert!(parse_logfmt(line).is_some(), "not logfmt: {line:.200}");
     }
     let last = lines.last().unwrap();
     assert!(
@@ -399,11 +402,11 @@ fn stderr_read_again_reports_lost_lines() {
     assert_eq!(log.matches("lines were lost").count(), 1);
 }
 
-/// What a terminal obeys: an escape sequence, the same in one character, and what hides the rest of the line or reverses it.
+/// Characters that a terminal interprets: escape sequences, line breaks, and characters that reverse the text.
 const CONTROLS: &str =
     "\u{1b}[2J \u{7f}\u{9b}31m \r\n\u{85}\u{2028}\u{2029} \u{202e}\u{2066}DELIAF";
 
-fn has_no_controls(text: &str) {
+fn assert_no_controls(text: &str) {
     let found = text.chars().find(|c| {
         let is_bidi = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         *c != '\n' && (c.is_control() || is_bidi || matches!(c, '\u{2028}' | '\u{2029}'))
@@ -418,14 +421,14 @@ fn log_control_characters_are_escaped() {
     for format in ["logfmt", "json"] {
         let ended = setup.run(&["once", &format!("--log.format={format}")]);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        has_no_controls(&ended.stderr);
+        assert_no_controls(&ended.stderr);
         let line = ended.stderr.lines().find(|line| line.contains("DELIAF"));
         let line = line.unwrap();
         let status = if format == "json" {
             let line: Value = serde_json::from_str(line).unwrap();
             line["status"].as_str().unwrap().to_owned()
         } else {
-            let pairs = logfmt(line).unwrap();
+            let pairs = parse_logfmt(line).unwrap();
             pairs
                 .into_iter()
                 .find(|(key, _)| key == "status")
@@ -453,15 +456,15 @@ fn output_control_characters_are_escaped() {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let ended = setup.run(&args);
         assert_eq!(ended.code, Some(code), "{args:?}");
-        let told = ended.stdout + &ended.stderr;
-        has_no_controls(&told);
-        assert!(told.contains("DELIAF"), "{told}");
+        let output = ended.stdout + &ended.stderr;
+        assert_no_controls(&output);
+        assert!(output.contains("DELIAF"), "{output}");
     }
-    // A line of AWS's text cannot be taken for one of the table.
+    // A line break in AWS's text must not look like a row of the table.
     let table = setup.run(&["check", "--online"]).stdout;
     assert!(table.contains("\\u000d\\n\\u0085"), "{table}");
     let json = setup.run(&["check", "--online", "--format=json"]).stdout;
-    has_no_controls(&json);
+    assert_no_controls(&json);
     let json: Value = serde_json::from_str(&json).unwrap();
     let messages: Vec<&str> = json["checks"]
         .as_array()

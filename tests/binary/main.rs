@@ -1,5 +1,5 @@
-//! The real binary as its users meet it: started as a process, asked over sockets, stopped by signals. AWS is the simulator, in
-//! this process.
+//! End-to-end tests of the binary: it runs as a child process, serves over sockets and stops on signals. The simulator, in this process,
+//! replaces AWS.
 
 #![allow(
     clippy::unwrap_used,

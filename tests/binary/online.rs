@@ -1,4 +1,4 @@
-//! `check --online`: one missing permission of each kind, what is said of it, and what to grant.
+//! `check --online`: reports missing permissions, unreachable services and missing ARNs, and what to grant.
 
 use std::fs;
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use glue_integration_exporter::simulator::{Account, Fault, FaultKind, RequestMat
 use serde_json::Value;
 
 use crate::double::{
-    ACCESS_KEY, ASSUMED_KEY, Asked, Double, ROLE, sts_answer, sts_caller, sts_error,
+    ACCESS_KEY, ASSUMED_KEY, Double, Form, ROLE, sts_answer, sts_caller, sts_error,
 };
 use crate::support::{Ended, SECRET_KEY, STOP, Setup, Sim, arn, integration, simulator};
 
@@ -20,20 +20,20 @@ const SESSION: &str = "arn:aws:sts::111122223333:assumed-role/reader/glue-integr
 const EXTERNAL_ID: &str = "external-id-value";
 const CHECKS: [&str; 3] = ["identity", "role", "DescribeInboundIntegrations"];
 
-/// An STS that knows the user and the role, which asks for the external id.
+/// Starts an STS that knows the user and the role. The role requires the external ID.
 fn sts() -> Double {
-    Double::start(sts_plays)
+    Double::start(sts_response)
 }
 
-fn sts_plays(asked: &Asked) -> crate::double::Answer {
-    match (asked["Action"].as_str(), asked[ACCESS_KEY].as_str()) {
+fn sts_response(request: &Form) -> crate::double::Answer {
+    match (request["Action"].as_str(), request[ACCESS_KEY].as_str()) {
         ("GetCallerIdentity", ASSUMED_KEY) => sts_caller(SESSION),
         ("GetCallerIdentity", "AKIDEXAMPLE") => sts_caller(USER),
         ("AssumeRole", "AKIDEXAMPLE") => {
-            assert_eq!(asked["RoleArn"], ROLE);
-            let id = asked.get("ExternalId").map(String::as_str);
+            assert_eq!(request["RoleArn"], ROLE);
+            let id = request.get("ExternalId").map(String::as_str);
             if id == Some(EXTERNAL_ID) {
-                return sts_answer(asked, Ok("3000-01-01T00:00:00Z"));
+                return sts_answer(request, Ok("3000-01-01T00:00:00Z"));
             }
             sts_error(
                 "AccessDenied",
@@ -49,7 +49,7 @@ fn sts_plays(asked: &Asked) -> crate::double::Answer {
     }
 }
 
-/// One scope with a role, as `scope` goes on.
+/// Returns a configuration of one scope with a role and the further keys `scope`.
 fn with_role(scope: &str) -> String {
     format!("scopes: [{{name: lake, role_arn: '{ROLE}', {scope}}}]\n")
 }
@@ -58,7 +58,7 @@ fn listing() -> String {
     with_role(&format!("regions: [{REGION}], external_id: {EXTERNAL_ID}"))
 }
 
-fn account() -> Sim {
+fn one_integration() -> Sim {
     simulator(Account::of(vec![integration(REGION, "a", "ACTIVE")]))
 }
 
@@ -66,14 +66,14 @@ fn setup(sim: &Sim, sts: &Double, config: &str) -> Setup {
     Setup::new(sim, config).env("AWS_ENDPOINT_URL_STS", &sts.url())
 }
 
-/// In both forms; no secret is in either. Returns the JSON and the table.
+/// Runs the check in both formats and expects no secret in the output. Returns the JSON and the table.
 fn check(setup: &Setup, code: i32) -> (Value, String) {
     let ended = |flags: &[&str]| -> Ended {
         let ended = setup.run(&[&["check", "--online", "--log.level=debug"], flags].concat());
         assert_eq!(ended.code, Some(code), "{}{}", ended.stdout, ended.stderr);
         for secret in [SECRET_KEY, EXTERNAL_ID, "session-token-value"] {
-            let told = format!("{}{}", ended.stdout, ended.stderr);
-            assert!(!told.contains(secret), "{secret} in:\n{told}");
+            let output = format!("{}{}", ended.stdout, ended.stderr);
+            assert!(!output.contains(secret), "{secret} in:\n{output}");
         }
         ended
     };
@@ -83,7 +83,7 @@ fn check(setup: &Setup, code: i32) -> (Value, String) {
     (json, table)
 }
 
-/// Check and result of each row.
+/// Returns the check and the result of each row.
 fn results(json: &Value) -> Vec<(&str, &str)> {
     let rows = json["checks"].as_array().unwrap().iter();
     rows.map(|row| {
@@ -106,19 +106,19 @@ fn golden(name: &str, actual: &str) {
         fs::write(&path, actual).unwrap();
     }
     let expected = fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(actual, expected, "{path}: UPDATE=1 writes it anew");
+    assert_eq!(actual, expected, "{path}: UPDATE=1 rewrites it");
 }
 
 #[test]
-fn all_is_well() {
-    let (sim, sts) = (account(), sts());
+fn all_permissions_granted_exits_with_0() {
+    let (sim, sts) = (one_integration(), sts());
     let target = "arn:aws:glue:eu-west-1:111122223333:database/target";
-    let there = arn(REGION, "a");
+    let existing = arn(REGION, "a");
     let scope = format!(
-        "external_id: {EXTERNAL_ID}, integration_arns: ['{there}'], target_arns: ['{target}']"
+        "external_id: {EXTERNAL_ID}, integration_arns: ['{existing}'], target_arns: ['{target}']"
     );
-    let telemetry = format!("  {{name: own, regions: [{REGION}, us-east-1]}}]\n");
-    let config = with_role(&scope).replace("}]\n", "},\n") + &telemetry;
+    let second = format!("  {{name: own, regions: [{REGION}, us-east-1]}}]\n");
+    let config = with_role(&scope).replace("}]\n", "},\n") + &second;
     let (json, table) = check(&setup(&sim, &sts, &config), 0);
     let expected: Vec<_> = CHECKS
         .iter()
@@ -129,8 +129,8 @@ fn all_is_well() {
     assert_eq!(results(&json), expected);
     assert_eq!(row(&json, "identity")["identity"], USER);
     assert_eq!(row(&json, "role")["identity"], SESSION);
-    assert!(table.ends_with("\nAll is well: 9 checks.\n"), "{table}");
-    // What the daemon would ask with.
+    assert!(table.ends_with("\nAll 9 checks passed.\n"), "{table}");
+    // The credentials that the daemon would use.
     let keys: Vec<String> = sim
         .handle
         .requests()
@@ -148,9 +148,9 @@ fn all_is_well() {
     );
 }
 
-/// The README shows this one.
+/// The README shows this output.
 #[test]
-fn what_is_refused_is_told_with_what_to_grant() {
+fn failed_checks_report_what_to_grant() {
     let sim = simulator(Account::of(vec![
         integration(REGION, "a", "ACTIVE"),
         integration("us-east-1", "b", "ACTIVE"),
@@ -181,12 +181,12 @@ scopes:
     golden("refused.txt", &table);
     golden("refused.yaml", &config);
     let rows = json["checks"].as_array().unwrap();
-    let words: Vec<_> = rows
+    let results: Vec<_> = rows
         .iter()
         .map(|row| row["result"].as_str().unwrap())
         .collect();
     assert_eq!(
-        words,
+        results,
         [
             "ok",
             "credentials",
@@ -203,7 +203,7 @@ scopes:
         rows[1]["grant"],
         serde_json::json!({"action": "sts:AssumeRole", "resource": ROLE, "to": USER})
     );
-    // Counted by the simulator, for scopes that are asked at the same time.
+    // The simulator numbers the requests, which scopes send at the same time.
     let mut json = json.clone();
     let id = &mut json["checks"][8]["request_id"];
     assert!(id.as_str().unwrap().starts_with("00000000-"), "{id}");
@@ -212,8 +212,8 @@ scopes:
 }
 
 #[test]
-fn a_role_that_may_not_be_assumed() {
-    let (sim, sts) = (account(), sts());
+fn role_without_external_id_reports_grant() {
+    let (sim, sts) = (one_integration(), sts());
     let config = with_role(&format!("regions: [{REGION}]"));
     let (json, table) = check(&setup(&sim, &sts, &config), 1);
     assert_eq!(
@@ -228,28 +228,26 @@ fn a_role_that_may_not_be_assumed() {
     assert_eq!(
         advice,
         format!(
-            "grant sts:AssumeRole on {ROLE} to {USER}, and let its trust policy name {USER}, without an external id, since the scope has \
-             no `external_id`"
+            "grant sts:AssumeRole on {ROLE} to {USER}, and allow {USER} in the role's trust policy, without a condition on sts:ExternalId, \
+             because the scope has no `external_id`"
         )
     );
     assert!(table.contains(&format!("\n  -> {advice}\n")), "{table}");
     assert!(sim.handle.requests().is_empty());
 }
 
-/// The name of a session is that of a container or an instance: what is trusted is its role.
+/// A session is named after a container or an instance, so a trust policy names its role.
 #[test]
-fn a_role_that_a_session_may_not_assume() {
-    let sim = account();
-    let sts = Double::start(|asked| match asked["Action"].as_str() {
+fn role_denied_to_session_trusts_session_role() {
+    let sim = one_integration();
+    let sts = Double::start(|request| match request["Action"].as_str() {
         "GetCallerIdentity" => sts_caller("arn:aws-cn:sts::111122223333:assumed-role/node/i-0abc"),
         _ => sts_error("AccessDenied", "no"),
     });
     let config = with_role(&format!("regions: [{REGION}]"));
     let (json, _) = check(&setup(&sim, &sts, &config), 1);
     let advice = row(&json, "role")["advice"].as_str().unwrap();
-    let (grant, trust) = advice
-        .split_once(", and let its trust policy name ")
-        .unwrap();
+    let (grant, trust) = advice.split_once(", and allow ").unwrap();
     assert!(
         grant.ends_with(" to arn:aws-cn:iam::111122223333:role/node"),
         "{grant}"
@@ -260,11 +258,11 @@ fn a_role_that_a_session_may_not_assume() {
     );
 }
 
-/// A role of IAM Identity Center takes no policy: its permission set does.
+/// Policies are attached to the permission set, not to a role of IAM Identity Center.
 #[test]
-fn sso_role_is_granted_by_its_permission_set() {
-    let sim = account();
-    let sts = Double::start(|asked| match asked["Action"].as_str() {
+fn sso_role_reports_its_permission_set() {
+    let sim = one_integration();
+    let sts = Double::start(|request| match request["Action"].as_str() {
         "GetCallerIdentity" => sts_caller(
             "arn:aws:sts::111122223333:assumed-role/AWSReservedSSO_Data_Reader_0123456789abcdef/me@example.com",
         ),
@@ -278,7 +276,7 @@ fn sso_role_is_granted_by_its_permission_set() {
         .push_fault(Fault::new(RequestMatcher::any(), denied));
     let role = "arn:aws:iam::111122223333:role/AWSReservedSSO_Data_Reader_0123456789abcdef";
     let set = format!(
-        "the permission set Data_Reader of IAM Identity Center (its role {role} takes no policy itself)"
+        "the permission set Data_Reader of IAM Identity Center (policies cannot be attached to its role {role} directly)"
     );
     let config = format!(
         "scopes: [{{name: own, regions: [{REGION}]}}, {{name: lake, regions: [{REGION}], role_arn: '{ROLE}'}}]\n"
@@ -292,9 +290,7 @@ fn sso_role_is_granted_by_its_permission_set() {
     );
     let advice = row(&json, "role")["advice"].as_str().unwrap();
     assert!(
-        advice.contains(&format!(
-            "to {set}, and let its trust policy name {role} (with its path"
-        )),
+        advice.contains(&format!("to {set}, and allow {role} (with its path")),
         "{advice}"
     );
     let grants = table.lines().filter(|line| line.contains("->"));
@@ -306,8 +302,8 @@ fn sso_role_is_granted_by_its_permission_set() {
 }
 
 #[test]
-fn a_wrong_external_id() {
-    let (sim, sts) = (account(), sts());
+fn role_wrong_external_id_reports_credentials() {
+    let (sim, sts) = (one_integration(), sts());
     let config = with_role(&format!("regions: [{REGION}], external_id: not-it-at-all"));
     let (json, table) = check(&setup(&sim, &sts, &config), 1);
     let role = row(&json, "role");
@@ -321,9 +317,9 @@ fn a_wrong_external_id() {
 }
 
 #[test]
-fn a_listing_that_is_denied() {
-    let (sim, sts) = (account(), sts());
-    let says = |message: &str| {
+fn listing_denied_reports_the_policy_to_change() {
+    let (sim, sts) = (one_integration(), sts());
+    let table_for = |message: &str| {
         sim.handle.clear_faults();
         let denied = FaultKind::error("AccessDeniedException", message);
         sim.handle
@@ -340,28 +336,29 @@ fn a_listing_that_is_denied() {
         table
     };
     let grant = format!("-> grant glue:DescribeInboundIntegrations on \"*\" to {ROLE}\n");
-    let table =
-        says("because no identity-based policy allows the glue:DescribeInboundIntegrations action");
+    let table = table_for(
+        "because no identity-based policy allows the glue:DescribeInboundIntegrations action",
+    );
     assert!(table.contains(&grant), "{table}");
     for policy in ["VPC endpoint policy", "permissions boundary"] {
-        let table = says(&format!(
+        let table = table_for(&format!(
             "because no {policy} allows the glue:DescribeInboundIntegrations action"
         ));
         let allow =
-            format!("-> allow glue:DescribeInboundIntegrations for {ROLE} in the {policy}: ");
+            format!("-> allow glue:DescribeInboundIntegrations for {ROLE} in the {policy}; ");
         assert!(table.contains(&allow), "{table}");
         assert!(!table.contains("-> grant"), "{table}");
     }
-    // A grant would not help.
-    let table = says("with an explicit deny in a service control policy");
+    // A grant does not override an explicit deny.
+    let table = table_for("with an explicit deny in a service control policy");
     assert!(!table.contains("-> grant"), "{table}");
-    assert!(table.contains("out of the explicit deny"), "{table}");
+    assert!(table.contains("from the explicit deny"), "{table}");
 }
 
-/// Only where they are asked for is the permission for names looked at.
+/// The permission for names and tags is checked only for scopes with `describe`.
 #[test]
-fn names_that_are_denied() {
-    let (sim, sts) = (account(), sts());
+fn metadata_denied_reports_grant() {
+    let (sim, sts) = (one_integration(), sts());
     let on = RequestMatcher {
         operation: Some("DescribeIntegrations".to_owned()),
         ..RequestMatcher::any()
@@ -373,10 +370,10 @@ fn names_that_are_denied() {
     sim.handle.push_fault(Fault::new(on, denied));
     let (json, _) = check(&setup(&sim, &sts, &listing()), 0);
     assert_eq!(results(&json).len(), 3);
-    let named = with_role(&format!(
+    let described = with_role(&format!(
         "regions: [{REGION}], external_id: {EXTERNAL_ID}, describe: true"
     ));
-    let (json, table) = check(&setup(&sim, &sts, &named), 1);
+    let (json, table) = check(&setup(&sim, &sts, &described), 1);
     assert_eq!(
         results(&json)[2..],
         [(CHECKS[2], "ok"), ("DescribeIntegrations", "access_denied")]
@@ -384,14 +381,14 @@ fn names_that_are_denied() {
     let grant = format!("-> grant glue:DescribeIntegrations on \"*\" to {ROLE}\n");
     assert!(table.contains(&grant), "{table}");
     sim.handle.clear_faults();
-    let (json, _) = check(&setup(&sim, &sts, &named), 0);
+    let (json, _) = check(&setup(&sim, &sts, &described), 0);
     assert_eq!(results(&json)[3], ("DescribeIntegrations", "ok"));
 }
 
-/// No permission is missing: nothing is to be granted.
+/// No permission is missing, so there is nothing to grant.
 #[test]
-fn access_that_a_proxy_or_an_account_denies() {
-    let (sim, sts) = (account(), sts());
+fn access_denied_by_proxy_or_opt_in_has_no_grant() {
+    let (sim, sts) = (one_integration(), sts());
     let opt_in = FaultKind::error("OptInRequired", "the region is not enabled");
     sim.handle
         .push_fault(Fault::new(RequestMatcher::any(), opt_in));
@@ -412,8 +409,8 @@ fn access_that_a_proxy_or_an_account_denies() {
 }
 
 #[test]
-fn arns_that_do_not_exist() {
-    let (sim, sts) = (account(), sts());
+fn missing_arns_are_reported() {
+    let (sim, sts) = (one_integration(), sts());
     let target = "arn:aws:glue:eu-west-1:111122223333:database/elsewhere";
     let not_found = FaultKind::error("TargetResourceNotFound", "there is no such target");
     sim.handle
@@ -440,8 +437,8 @@ fn arns_that_do_not_exist() {
 }
 
 #[test]
-fn a_network_that_is_down() {
-    let (sim, sts) = (account(), sts());
+fn network_down_reports_network() {
+    let (sim, sts) = (one_integration(), sts());
     let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -453,17 +450,17 @@ fn a_network_that_is_down() {
         results(&json),
         [("identity", "ok"), ("role", "ok"), (CHECKS[2], "network")]
     );
-    // Without a role Glue can be asked all the same.
+    // Without a role, Glue needs no STS.
     let config = format!("scopes: [{{name: own, regions: [{REGION}]}}]\n");
     let sts_down = Setup::new(&sim, &config).env("AWS_ENDPOINT_URL_STS", &closed);
     let (json, _) = check(&sts_down, 1);
     assert_eq!(results(&json), [("identity", "network"), (CHECKS[2], "ok")]);
 }
 
-/// Nothing of the request is told, which has the external id in it.
+/// The request contains the external ID, so the output must not show it.
 #[test]
-fn endpoint_of_profile_unusable_is_told_in_words() {
-    let sim = account();
+fn profile_endpoint_invalid_is_explained() {
+    let sim = one_integration();
     let config = with_role(&format!(
         "regions: [{REGION}], external_id: '{EXTERNAL_ID},x'"
     ));
@@ -480,14 +477,14 @@ fn endpoint_of_profile_unusable_is_told_in_words() {
         1,
         "{table}"
     );
-    for print in ["SdkBody", "Request {", "%2Cx"] {
-        assert!(!table.contains(print), "{table}");
+    for debug_output in ["SdkBody", "Request {", "%2Cx"] {
+        assert!(!table.contains(debug_output), "{table}");
     }
 }
 
-/// By whoever opens the tunnel: all requests go through it.
+/// The proxy opens the tunnel for every request.
 #[test]
-fn proxy_that_refuses_to_connect_is_told_in_words() {
+fn proxy_refusing_to_connect_is_explained() {
     for (status, words) in [
         (403, "the proxy refused to connect"),
         (407, "user and a password"),
@@ -512,8 +509,8 @@ fn proxy_that_refuses_to_connect_is_told_in_words() {
 }
 
 #[test]
-fn credentials_that_are_missing_or_have_expired() {
-    let sim = account();
+fn credentials_missing_or_expired_skip_the_rest() {
+    let sim = one_integration();
     let sts = Double::start(|_| sts_error("ExpiredToken", "The security token is expired"));
     let (json, _) = check(&setup(&sim, &sts, &listing()), 1);
     let expected = [
@@ -531,13 +528,13 @@ fn credentials_that_are_missing_or_have_expired() {
     let (json, table) = check(&none, 1);
     assert_eq!(results(&json), expected);
     assert!(table.contains("no credentials found"), "{table}");
-    assert!(table.contains("since they would fail too: 2."), "{table}");
+    assert!(table.contains("because they would fail too: 2."), "{table}");
     assert!(sim.handle.requests().is_empty());
 }
 
 #[test]
-fn an_sts_that_throttles() {
-    let sim = account();
+fn sts_throttling_is_reported_once() {
+    let sim = one_integration();
     let sts = Double::start(|_| sts_error("Throttling", "Rate exceeded"));
     let config = format!(
         "scopes: [{{name: own, regions: [{REGION}]}}, {{name: too, regions: [{REGION}]}}]\n"
@@ -551,15 +548,15 @@ fn an_sts_that_throttles() {
 }
 
 #[test]
-fn a_role_is_assumed_once() {
-    let sim = account();
+fn role_of_many_scopes_is_assumed_once() {
+    let sim = one_integration();
     let assumed = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&assumed);
-    let sts = Double::start(move |asked| {
-        if asked["Action"] == "AssumeRole" {
+    let sts = Double::start(move |request| {
+        if request["Action"] == "AssumeRole" {
             counted.fetch_add(1, Ordering::SeqCst);
         }
-        sts_plays(asked)
+        sts_response(request)
     });
     let role = format!("role_arn: '{ROLE}', external_id: {EXTERNAL_ID}");
     let config = format!(
@@ -571,9 +568,9 @@ fn a_role_is_assumed_once() {
     assert_eq!(sim.handle.requests().len(), 4);
 }
 
-/// As in every AWS tool: one address for all services.
+/// `AWS_ENDPOINT_URL` applies to all services, as in other AWS tools.
 #[test]
-fn one_endpoint_for_all_services() {
+fn endpoint_url_applies_to_all_services() {
     let sts = sts();
     let setup = Setup::bare()
         .file("config.yaml", &listing())
@@ -589,10 +586,10 @@ fn one_endpoint_for_all_services() {
     );
 }
 
-/// Endpoints that hang, many of them: all at once, each given up after the time that one poll has.
+/// All are checked at the same time, each with the timeout of one poll.
 #[test]
-fn endpoints_that_hang() {
-    let (sim, sts) = (account(), sts());
+fn hanging_endpoints_report_timeout() {
+    let (sim, sts) = (one_integration(), sts());
     sim.handle
         .push_fault(Fault::new(RequestMatcher::any(), FaultKind::Hang));
     let scopes: Vec<String> = (0..20)
@@ -608,7 +605,7 @@ fn endpoints_that_hang() {
     let json: Value = serde_json::from_str(&ended.stdout).unwrap();
     let timeouts = results(&json)
         .into_iter()
-        .filter(|(_, word)| *word == "timeout");
+        .filter(|(_, result)| *result == "timeout");
     assert_eq!(timeouts.count(), 40);
     assert!(
         ended.took < STOP + Duration::from_secs(5),
@@ -617,10 +614,10 @@ fn endpoints_that_hang() {
     );
 }
 
-/// Questions wait for the budget as polls do, and none is given up for it.
+/// Checks wait for the rate limiter as polls do, and the wait makes no check fail.
 #[test]
-fn the_budget_is_kept() {
-    let (sim, sts) = (account(), sts());
+fn checks_keep_to_the_rate_limit() {
+    let (sim, sts) = (one_integration(), sts());
     let arns: Vec<String> = (0..30)
         .map(|n| format!("'{}'", arn(REGION, &format!("i{n}"))))
         .collect();
@@ -633,7 +630,7 @@ fn the_budget_is_kept() {
     let json: Value = serde_json::from_str(&ended.stdout).unwrap();
     let missing = results(&json)
         .into_iter()
-        .filter(|(_, word)| *word == "missing");
+        .filter(|(_, result)| *result == "missing");
     assert_eq!(missing.count(), 30, "{json:#}");
     assert!(
         ended.took > Duration::from_millis(1_900),
@@ -643,12 +640,12 @@ fn the_budget_is_kept() {
 }
 
 #[test]
-fn mistakes_of_the_configuration_come_first() {
+fn invalid_configuration_exits_with_2() {
     let setup = Setup::bare().file("config.yaml", "scopes: [{name: a b}]");
     let ended = setup.run(&["check", "--online"]);
     assert_eq!(ended.code, Some(2));
     assert_eq!(ended.stdout, "");
     assert!(ended.stderr.contains("config.yaml:1:"), "{}", ended.stderr);
-    // A form of findings without any is a mistake, of the command line.
+    // `--format` needs `--online`.
     assert_eq!(setup.run(&["check", "--format=json"]).code, Some(2));
 }

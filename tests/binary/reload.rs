@@ -129,12 +129,7 @@ fn what_a_reload_leaves_out_of_a_listing_is_gone_and_the_rest_stays_as_it_was() 
         let kept = |of: &Scrape| of.of_arn(name, &arn(EU, "kept"));
         assert!(kept(&after).is_some() && kept(&after) == kept(&before));
     }
-    assert!(
-        daemon
-            .process
-            .stderr()
-            .contains("the configuration was loaded again")
-    );
+    assert!(daemon.process.stderr().contains("configuration reloaded"));
     assert!(!daemon.process.stderr().contains("left-out"));
 }
 

@@ -250,7 +250,7 @@ fn check_and_once_do_the_part_of_a_shard() {
         assert_eq!(
             first,
             format!(
-                "Shard {n} of 3, counted from 0, has a part in {parts} of 21 pairs of scope and region."
+                "Shard {n} of 3 (counted from 0) watches at least part of {parts} of 21 pairs of scope and region."
             )
         );
         assert!(

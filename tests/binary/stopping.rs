@@ -1,4 +1,4 @@
-//! Signals. Whatever goes on, the exporter stops within seconds and exits with 0.
+//! Stopping by signals: the exporter always stops within seconds and exits with 0.
 
 use glue_integration_exporter::simulator::{Account, Fault, FaultKind, RequestMatcher};
 use rustix::process::Signal;
@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use crate::exposition::Scrape;
 use crate::support::{Client, ONE_SCOPE, Process, STOP, Setup, connect, simulator, until};
 
-fn stops_well(process: Process, signal: Signal) {
+fn assert_clean_stop(process: Process, signal: Signal) {
     process.signal(signal);
     let ended = process.ended(STOP);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -16,44 +16,44 @@ fn stops_well(process: Process, signal: Signal) {
 }
 
 #[test]
-fn sigterm_and_sigint_stop_it() {
+fn sigterm_and_sigint_stop_every_command() {
     let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     for signal in [Signal::TERM, Signal::INT] {
         let daemon = setup.daemon(&[]);
         assert_eq!(daemon.get("/-/healthy").status, 200);
-        stops_well(daemon.process, signal);
-        // As soon as it says that it listens.
-        stops_well(setup.daemon(&[]).process, signal);
+        assert_clean_stop(daemon.process, signal);
+        // A stop right after the log line about listening.
+        assert_clean_stop(setup.daemon(&[]).process, signal);
     }
     let demo = setup.start(&["demo", "--web.listen-address=127.0.0.1:0"]);
     demo.addresses(1);
-    stops_well(demo, Signal::TERM);
+    assert_clean_stop(demo, Signal::TERM);
     let simulate = setup.start(&["simulate", "--listen-address=127.0.0.1:0"]);
     simulate.addresses(1);
-    stops_well(simulate, Signal::TERM);
+    assert_clean_stop(simulate, Signal::TERM);
 }
 
 #[test]
-fn it_stops_while_a_poll_hangs() {
+fn stop_during_hung_poll_exits() {
     let sim = simulator(Account::generated(1));
     sim.handle
         .push_fault(Fault::new(RequestMatcher::any(), FaultKind::Hang));
     let daemon = Setup::new(&sim, ONE_SCOPE).daemon(&[]);
-    until("the poll asks", STOP, || {
+    until("the poll sends a request", STOP, || {
         (!sim.handle.requests().is_empty()).then_some(())
     });
-    stops_well(daemon.process, Signal::TERM);
+    assert_clean_stop(daemon.process, Signal::TERM);
 }
 
 #[test]
-fn a_scrape_that_waits_for_the_first_poll_is_answered_at_a_stop() {
+fn stop_answers_scrape_waiting_for_first_poll() {
     let sim = simulator(Account::generated(1));
     sim.handle
         .push_fault(Fault::new(RequestMatcher::any(), FaultKind::Hang));
     let daemon = Setup::new(&sim, ONE_SCOPE).daemon(&[]);
     let mut client = connect(&daemon.addr);
-    // Both requests arrive together: the first answer says that the scrape has arrived too.
+    // Both requests arrive together, so after the first response the scrape has arrived too.
     client
         .send("GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\nGET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(client.answer().status, 200);
@@ -68,8 +68,8 @@ fn a_scrape_that_waits_for_the_first_poll_is_answered_at_a_stop() {
 
 const GET: &str = "GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Clients that came, and asked, while the process could not turn to them, which then hears of the stop at the same time.
-fn come_with_the_stop(process: &Process, addr: &str) -> Vec<Client<TcpStream>> {
+/// Connects clients and sends their requests while the process is stopped (SIGSTOP), then sends SIGTERM and continues it.
+fn connect_during_stop(process: &Process, addr: &str) -> Vec<Client<TcpStream>> {
     process.signal(Signal::STOP);
     let mut clients: Vec<Client<TcpStream>> = (0..20).map(|_| connect(addr)).collect();
     for client in &mut clients {
@@ -81,10 +81,10 @@ fn come_with_the_stop(process: &Process, addr: &str) -> Vec<Client<TcpStream>> {
 }
 
 #[test]
-fn who_waits_to_be_accepted_at_a_stop_is_answered() {
+fn stop_answers_clients_not_yet_accepted() {
     let sim = simulator(Account::generated(1));
     let daemon = Setup::new(&sim, ONE_SCOPE).daemon(&[]);
-    for mut client in come_with_the_stop(&daemon.process, &daemon.addr) {
+    for mut client in connect_during_stop(&daemon.process, &daemon.addr) {
         assert_eq!(client.answer().status, 200);
     }
     let ended = daemon.process.ended(STOP);
@@ -92,7 +92,7 @@ fn who_waits_to_be_accepted_at_a_stop_is_answered() {
 }
 
 #[test]
-fn who_waits_at_a_socket_of_systemd_is_answered_by_the_next_process() {
+fn stop_leaves_clients_to_next_systemd_process() {
     let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -103,7 +103,7 @@ fn who_waits_at_a_socket_of_systemd_is_answered_by_the_next_process() {
         process
     };
     let first = start();
-    let clients = come_with_the_stop(&first, &addr);
+    let clients = connect_during_stop(&first, &addr);
     assert_eq!(first.ended(STOP).code, Some(0));
     let _next = start();
     for mut client in clients {
@@ -112,8 +112,8 @@ fn who_waits_at_a_socket_of_systemd_is_answered_by_the_next_process() {
 }
 
 #[test]
-fn it_stops_while_a_slow_client_reads() {
-    // More than the buffers of a socket hold.
+fn stop_with_slow_reader_exits() {
+    // The response is larger than the socket buffers.
     let sim = simulator(Account::generated(4_000));
     let daemon = Setup::new(&sim, ONE_SCOPE).daemon(&[]);
     let mut slow = connect(&daemon.addr);
@@ -130,7 +130,7 @@ fn it_stops_while_a_slow_client_reads() {
 }
 
 #[test]
-fn idle_connections_do_not_delay_a_stop() {
+fn stop_with_idle_connections_exits() {
     let sim = simulator(Account::generated(1));
     let daemon = Setup::new(&sim, ONE_SCOPE).daemon(&[]);
     let mut idle = connect(&daemon.addr);

@@ -1,4 +1,4 @@
-//! What all tests here need: the simulator in a thread, the binary as a child process, and an HTTP client of std alone.
+//! Shared support: the simulator in a thread, the binary as a child process, and an HTTP client on the standard library.
 
 use std::fs;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
@@ -18,26 +18,26 @@ use tokio::time::Instant;
 
 use crate::exposition::Scrape;
 
-/// For what should take milliseconds, on a machine that is busy.
+/// The timeout for operations that take milliseconds, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(15);
-/// A stop may take this long.
+/// The longest duration of a stop.
 pub const STOP: Duration = Duration::from_secs(5);
 pub const SECRET_KEY: &str = "wJalrSECRETkeyEXAMPLE";
 
-/// Every inbound integration of one region.
+/// A configuration that watches every inbound integration of one region.
 pub const ONE_SCOPE: &str = "\
 polling: {interval: 10s}
 scopes: [{name: all, regions: [eu-west-1]}]
 ";
 
-/// Asks again and again until there is an answer.
-pub fn until<T>(what: &str, within: Duration, mut seen: impl FnMut() -> Option<T>) -> T {
+/// Calls `probe` until it returns a value. Panics with `what` after `timeout`.
+pub fn until<T>(what: &str, timeout: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
-        if let Some(found) = seen() {
+        if let Some(found) = probe() {
             return found;
         }
-        assert!(start.elapsed() < within, "not within {within:?}: {what}");
+        assert!(start.elapsed() < timeout, "not within {timeout:?}: {what}");
         std::thread::park_timeout(Duration::from_millis(10));
     }
 }
@@ -50,24 +50,25 @@ pub struct Sim {
     thread: Option<JoinHandle<()>>,
 }
 
-pub fn simulator(world: Account) -> Sim {
+pub fn simulator(account: Account) -> Sim {
     let (stop, stopped) = oneshot::channel::<()>();
-    let (tell, told) = std::sync::mpsc::channel();
+    let (started_tx, started_rx) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
         runtime.block_on(async move {
-            let simulator = Simulator::bind(([127, 0, 0, 1], 0).into(), world)
+            let simulator = Simulator::bind(([127, 0, 0, 1], 0).into(), account)
                 .await
                 .unwrap();
-            tell.send((simulator.local_addr(), simulator.handle()))
+            started_tx
+                .send((simulator.local_addr(), simulator.handle()))
                 .unwrap();
             simulator.serve(async { drop(stopped.await) }).await;
         });
     });
-    let (addr, handle) = told.recv().unwrap();
+    let (addr, handle) = started_rx.recv().unwrap();
     Sim {
         addr,
         handle,
@@ -92,23 +93,23 @@ pub fn arn(region: &str, name: &str) -> String {
 }
 
 pub fn integration(region: &str, name: &str, status: &str) -> SimulatedIntegration {
-    let of = |rest: &str| format!("arn:aws:{rest}").replace("REGION", region);
+    let arn_of = |rest: &str| format!("arn:aws:{rest}").replace("REGION", region);
     SimulatedIntegration::new(
         &arn(region, name),
-        &of(&format!("dynamodb:REGION:111122223333:table/{name}")),
-        &of("glue:REGION:111122223333:database/target"),
+        &arn_of(&format!("dynamodb:REGION:111122223333:table/{name}")),
+        &arn_of("glue:REGION:111122223333:database/target"),
         status,
     )
 }
 
-/// A directory with a configuration, and the environment of the processes that are started there.
+/// A temporary directory and the environment of the processes that run in it.
 pub struct Setup {
     pub dir: TempDir,
     env: Vec<(String, String)>,
 }
 
 impl Setup {
-    /// Nothing of AWS: no configuration, no credentials.
+    /// Creates an empty setup, without configuration or credentials.
     pub fn bare() -> Self {
         Self {
             dir: TempDir::new().unwrap(),
@@ -139,7 +140,7 @@ impl Setup {
         self.dir.path().join(name)
     }
 
-    /// Any program in this directory and environment.
+    /// Returns a command that runs `program` in this directory and environment.
     pub fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         command
@@ -161,12 +162,12 @@ impl Setup {
         Process::with_stderr(self.command(binary, args), stderr)
     }
 
-    /// Until it ends by itself.
+    /// Runs the binary until it exits.
     pub fn run(&self, args: &[&str]) -> Ended {
         self.start(args).ended(SOON)
     }
 
-    /// The daemon on this socket, passed as systemd passes it.
+    /// Starts the daemon on a socket that it inherits, as from systemd.
     pub fn passed(&self, listener: OwnedFd) -> Process {
         let binary = env!("CARGO_BIN_EXE_glue-integration-exporter");
         // The shell moves the socket from its standard input to descriptor 3 and becomes the exporter.
@@ -176,7 +177,7 @@ impl Setup {
         Process::of(command)
     }
 
-    /// The daemon on a free port of its own, with further flags.
+    /// Starts the daemon on a free port, with further flags.
     pub fn daemon(&self, flags: &[&str]) -> Daemon {
         let process = self.start(&[&["--web.listen-address=127.0.0.1:0"], flags].concat());
         let addr = process.addresses(1).remove(0);
@@ -201,14 +202,14 @@ impl Daemon {
     }
 }
 
-/// A child process that does not outlive its test.
+/// A child process, which is killed on drop.
 pub struct Process {
     child: Child,
     stdout: Stream,
     stderr: Stream,
 }
 
-/// A pipe without any room left; what is in it are line breaks.
+/// Creates a pipe that is full of line breaks.
 pub fn full_pipe() -> (PipeReader, PipeWriter) {
     let (reader, mut writer) = std::io::pipe().unwrap();
     rustix::io::ioctl_fionbio(&writer, true).unwrap();
@@ -217,14 +218,14 @@ pub fn full_pipe() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
-/// What a process wrote so far.
+/// The output of a process so far.
 pub struct Stream {
     bytes: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,
 }
 
 impl Stream {
-    pub fn of(mut pipe: impl Read + Send + 'static) -> Self {
+    pub fn new(mut pipe: impl Read + Send + 'static) -> Self {
         let bytes = Arc::new(Mutex::new(Vec::new()));
         let into = Arc::clone(&bytes);
         let reader = std::thread::spawn(move || {
@@ -243,7 +244,7 @@ impl Stream {
         String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
     }
 
-    /// All of it, once the other side has closed it.
+    /// Waits for the end of the output and returns all of it.
     pub fn ended(mut self) -> String {
         self.join();
         self.text()
@@ -255,7 +256,7 @@ impl Stream {
 }
 
 pub struct Ended {
-    /// None if a signal killed it.
+    /// The exit code. None if a signal killed the process.
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
@@ -275,8 +276,8 @@ impl Process {
             .unwrap();
         let stderr = child.stderr.take();
         Self {
-            stdout: Stream::of(child.stdout.take().unwrap()),
-            stderr: stderr.map_or_else(|| Stream::of(std::io::empty()), Stream::of),
+            stdout: Stream::new(child.stdout.take().unwrap()),
+            stderr: stderr.map_or_else(|| Stream::new(std::io::empty()), Stream::new),
             child,
         }
     }
@@ -297,9 +298,10 @@ impl Process {
         self.child.try_wait().unwrap().is_some()
     }
 
-    pub fn ended(mut self, within: Duration) -> Ended {
+    /// Waits for the end of the process.
+    pub fn ended(mut self, timeout: Duration) -> Ended {
         let start = Instant::now();
-        let status = until("the end of the process", within, || {
+        let status = until("the end of the process", timeout, || {
             self.child.try_wait().unwrap()
         });
         let took = start.elapsed();
@@ -314,9 +316,9 @@ impl Process {
         }
     }
 
-    /// The addresses that it says it listens on, once there are so many.
+    /// Returns the addresses that the log reports, once there are at least `count`.
     pub fn addresses(&self, count: usize) -> Vec<String> {
-        until("the log says where it listens", SOON, || {
+        until("the log reports the addresses", SOON, || {
             let log = self.stderr.text();
             let (whole_lines, _) = log.rsplit_once('\n')?;
             let found: Vec<String> = whole_lines
@@ -331,13 +333,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // An error means that it has ended.
+        // An error means that the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// One connection. Over TCP or a Unix socket.
+/// An HTTP client on one connection, over TCP or a Unix socket.
 pub struct Client<S> {
     stream: BufReader<S>,
 }
@@ -360,7 +362,7 @@ impl<S: Read + Write> Client<S> {
         self.stream.get_mut().write_all(bytes.as_bytes()).unwrap();
     }
 
-    /// One request with these further header lines.
+    /// Sends a request with further header lines and reads the response.
     pub fn ask(&mut self, method: &str, target: &str, headers: &str) -> Answer {
         self.send(&format!(
             "{method} {target} HTTP/1.1\r\nHost: exporter\r\n{headers}\r\n"
@@ -372,7 +374,7 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
-    /// The next answer, its body as long as its Content-Length says.
+    /// Reads the next response, with a body of Content-Length bytes.
     pub fn answer(&mut self) -> Answer {
         let mut answer = self.head();
         let length = answer.header("content-length").expect("a Content-Length");
@@ -382,7 +384,7 @@ impl<S: Read + Write> Client<S> {
         answer
     }
 
-    /// The next answer, to a request that gets no body.
+    /// Reads the head of the next response.
     pub fn head(&mut self) -> Answer {
         let line = self.line();
         let status = line
@@ -406,7 +408,7 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
-    /// True once the other side closed, with nothing left to read.
+    /// Returns true once the server has closed the connection and everything is read.
     pub fn is_closed(&mut self) -> bool {
         self.stream.fill_buf().is_ok_and(<[u8]>::is_empty)
     }
@@ -421,7 +423,7 @@ impl<S: Read + Write> Client<S> {
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
-    /// Names in lower case.
+    /// Headers, with names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: String,
 }
@@ -435,7 +437,7 @@ impl Answer {
     }
 }
 
-/// One request over a connection of its own.
+/// Sends a request on a new connection and returns the response.
 pub fn request(addr: &str, method: &str, path: &str, headers: &str) -> Answer {
     connect(addr).ask(method, path, headers)
 }

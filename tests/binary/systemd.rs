@@ -1,5 +1,5 @@
-//! What a supervisor hears over the socket of `sd_notify(3)`: ready, reloading, stopping, a line for people, and the beats that keep
-//! a watchdog quiet.
+//! Notifications to the service manager over the socket of `sd_notify(3)`: ready, reloading, stopping, the status line and the
+//! watchdog keep-alive.
 
 use std::fs;
 use std::net::TcpListener;
@@ -18,13 +18,13 @@ use tokio::time::Instant;
 use crate::support::{Daemon, ONE_SCOPE, SOON, STOP, Setup, Sim, integration, simulator, until};
 
 const EU: &str = "eu-west-1";
-const RARE: &str = "{polling: {interval: 24h}, scopes: [{name: all, regions: [eu-west-1]}]}";
-/// Within which the watchdog is to be fed. Long enough for a busy machine not to be late.
-const WATCHDOG: Duration = Duration::from_secs(6);
+const DAILY: &str = "{polling: {interval: 24h}, scopes: [{name: all, regions: [eu-west-1]}]}";
+/// The watchdog timeout, long enough that a busy machine is not late.
+const WATCHDOG_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// A supervisor's end of the socket.
+/// The service manager's end of the socket, which records the messages.
 struct ServiceManager {
-    heard: Arc<Mutex<Vec<Message>>>,
+    received: Arc<Mutex<Vec<Message>>>,
     socket: UnixDatagram,
     reader: Option<JoinHandle<()>>,
 }
@@ -36,10 +36,10 @@ struct Message {
 }
 
 impl Message {
-    /// The value of a variable, at most once in a message.
+    /// Returns the value of a variable, which occurs at most once in a message.
     fn value(&self, name: &str) -> Option<&str> {
         let mut values = self.text.lines().filter_map(|line| line.split_once('='));
-        let mut values = values.by_ref().filter(|(of, _)| *of == name);
+        let mut values = values.by_ref().filter(|(key, _)| *key == name);
         let found = values.next().map(|(_, value)| value);
         assert!(values.next().is_none(), "{name} twice: {}", self.text);
         found
@@ -47,13 +47,13 @@ impl Message {
 }
 
 impl ServiceManager {
-    fn at(path: &Path) -> Self {
-        Self::of(UnixDatagram::bind(path).unwrap())
+    fn bind(path: &Path) -> Self {
+        Self::new(UnixDatagram::bind(path).unwrap())
     }
 
-    fn of(socket: UnixDatagram) -> Self {
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let (into, from) = (Arc::clone(&heard), socket.try_clone().unwrap());
+    fn new(socket: UnixDatagram) -> Self {
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let (into, from) = (Arc::clone(&received), socket.try_clone().unwrap());
         let reader = std::thread::spawn(move || {
             let mut bytes = [0; 8192];
             // Ends when the socket is shut down.
@@ -64,57 +64,57 @@ impl ServiceManager {
             }
         });
         Self {
-            heard,
+            received,
             socket,
             reader: Some(reader),
         }
     }
 
-    fn heard(&self) -> Vec<Message> {
-        self.heard.lock().unwrap().clone()
+    fn received(&self) -> Vec<Message> {
+        self.received.lock().unwrap().clone()
     }
 
-    /// The n-th message, from 0, in which a variable has this value.
+    /// Waits for the n-th message, from 0, in which a variable has this value.
     fn nth(&self, number: usize, name: &str, value: &str) -> Message {
         until(&format!("{name}={value}"), SOON, || {
-            let with_it = |message: &Message| message.value(name) == Some(value);
-            self.heard().into_iter().filter(with_it).nth(number)
+            let has_value = |message: &Message| message.value(name) == Some(value);
+            self.received().into_iter().filter(has_value).nth(number)
         })
     }
 
-    fn until_status(&self, what: &str) -> Message {
-        until(what, SOON, || {
-            let mut heard = self.heard().into_iter();
-            heard.find(|message| {
+    fn until_status(&self, text: &str) -> Message {
+        until(text, SOON, || {
+            let mut received = self.received().into_iter();
+            received.find(|message| {
                 message
                     .value("STATUS")
-                    .is_some_and(|line| line.contains(what))
+                    .is_some_and(|line| line.contains(text))
             })
         })
     }
 
-    fn beats(&self) -> Vec<Instant> {
-        let heard = self.heard();
-        let beats = heard
+    fn keep_alives(&self) -> Vec<Instant> {
+        let received = self.received();
+        let keep_alives = received
             .iter()
             .filter(|message| message.text == "WATCHDOG=1\n");
-        beats.map(|message| message.at).collect()
+        keep_alives.map(|message| message.at).collect()
     }
 
-    /// Waits for so many beats more, none of which may be later than half of what the watchdog allows.
-    fn keeps_beating(&self, beats: usize) {
-        let before = self.beats().len();
+    /// Waits for `count` more keep-alives, each within half the watchdog timeout after the one before.
+    fn expect_keep_alives(&self, count: usize) {
+        let before = self.keep_alives().len();
         let last = Instant::now();
         until(
-            "the beats",
-            WATCHDOG * u32::try_from(beats).unwrap(),
-            || (self.beats().len() >= before + beats).then_some(()),
+            "the keep-alives",
+            WATCHDOG_TIMEOUT * u32::try_from(count).unwrap(),
+            || (self.keep_alives().len() >= before + count).then_some(()),
         );
-        let mut moments = self.beats().split_off(before);
-        moments.insert(0, last);
-        for pair in moments.windows(2) {
+        let mut times = self.keep_alives().split_off(before);
+        times.insert(0, last);
+        for pair in times.windows(2) {
             let gap = pair[1] - pair[0];
-            assert!(gap <= WATCHDOG / 2, "{gap:?}");
+            assert!(gap <= WATCHDOG_TIMEOUT / 2, "{gap:?}");
         }
     }
 }
@@ -126,29 +126,29 @@ impl Drop for ServiceManager {
     }
 }
 
-fn hanging(world: Account) -> Sim {
-    let sim = simulator(world);
+fn hanging_simulator(account: Account) -> Sim {
+    let sim = simulator(account);
     sim.handle
         .push_fault(Fault::new(RequestMatcher::any(), FaultKind::Hang));
     sim
 }
 
-/// With the socket `notify` in its directory.
-fn status_reporter(setup: Setup) -> (Setup, ServiceManager) {
+/// Adds a service manager that listens on the socket `notify` in the setup's directory.
+fn with_service_manager(setup: Setup) -> (Setup, ServiceManager) {
     let path = setup.path("notify");
-    let supervisor = ServiceManager::at(&path);
+    let service_manager = ServiceManager::bind(&path);
     let setup = setup.env("NOTIFY_SOCKET", path.to_str().unwrap());
-    (setup, supervisor)
+    (setup, service_manager)
 }
 
 fn with_watchdog(setup: Setup) -> (Setup, ServiceManager) {
-    let (setup, supervisor) = status_reporter(setup);
-    let microseconds = WATCHDOG.as_micros().to_string();
-    (setup.env("WATCHDOG_USEC", &microseconds), supervisor)
+    let (setup, service_manager) = with_service_manager(setup);
+    let microseconds = WATCHDOG_TIMEOUT.as_micros().to_string();
+    (setup.env("WATCHDOG_USEC", &microseconds), service_manager)
 }
 
 fn polls(daemon: &Daemon) -> f64 {
-    // Not before the first poll has ended, a scrape waits for it.
+    // The scrape waits for the end of the first poll.
     let page = daemon.scrape();
     page.of_scope("polls_total", "all").unwrap()
 }
@@ -160,24 +160,27 @@ fn monotonic() -> u128 {
 }
 
 #[test]
-fn it_is_ready_when_it_serves_and_aws_need_not_answer() {
-    let sim = hanging(Account::generated(1));
-    let (setup, supervisor) = status_reporter(Setup::new(&sim, ONE_SCOPE));
+fn start_without_aws_reports_ready() {
+    let sim = hanging_simulator(Account::generated(1));
+    let (setup, service_manager) = with_service_manager(Setup::new(&sim, ONE_SCOPE));
     let daemon = setup.daemon(&[]);
-    let ready = supervisor.nth(0, "READY", "1");
+    let ready = service_manager.nth(0, "READY", "1");
     assert_eq!(
         ready.value("STATUS"),
         Some("0 of 1 pairs of scope and region up, 1 not polled yet; 0 integrations")
     );
     assert_eq!(daemon.get("/-/healthy").status, 200);
     assert_eq!(daemon.get("/-/ready").status, 503);
-    assert!(supervisor.beats().is_empty(), "there is no watchdog");
+    assert!(
+        service_manager.keep_alives().is_empty(),
+        "there is no watchdog"
+    );
 }
 
 #[test]
-fn it_is_not_ready_without_a_configuration_or_a_socket_to_serve_on() {
+fn start_failed_reports_nothing() {
     let sim = simulator(Account::generated(1));
-    let (setup, supervisor) = status_reporter(Setup::new(&sim, "scopes: []"));
+    let (setup, service_manager) = with_service_manager(Setup::new(&sim, "scopes: []"));
     assert_eq!(setup.run(&[]).code, Some(2));
 
     let setup = setup.file("config.yaml", ONE_SCOPE);
@@ -186,17 +189,21 @@ fn it_is_not_ready_without_a_configuration_or_a_socket_to_serve_on() {
     let ended = setup.run(&[&format!("--web.listen-address={address}")]);
     assert_eq!(ended.code, Some(1));
     assert_eq!(setup.run(&["once"]).code, Some(0));
-    assert!(supervisor.heard().is_empty(), "{:?}", supervisor.heard());
+    assert!(
+        service_manager.received().is_empty(),
+        "{:?}",
+        service_manager.received()
+    );
 }
 
 #[test]
-fn the_status_line_says_what_is_wrong_with_whom() {
-    let world = vec![
+fn status_line_counts_scopes_and_statuses() {
+    let integrations = vec![
         integration(EU, "well", "ACTIVE"),
         integration(EU, "well-too", "ACTIVE"),
         integration(EU, "broken", "NEEDS_ATTENTION"),
     ];
-    let sim = simulator(Account::of(world));
+    let sim = simulator(Account::of(integrations));
     sim.handle.push_fault(Fault::new(
         RequestMatcher::region("us-east-1"),
         FaultKind::error("AccessDeniedException", "no"),
@@ -205,76 +212,79 @@ fn the_status_line_says_what_is_wrong_with_whom() {
 polling: {interval: 24h}
 scopes: [{name: all, regions: [eu-west-1, us-east-1]}]
 ";
-    let (setup, supervisor) = status_reporter(Setup::new(&sim, config));
+    let (setup, service_manager) = with_service_manager(Setup::new(&sim, config));
     let _daemon = setup.daemon(&[]);
-    supervisor.until_status(
+    service_manager.until_status(
         "1 of 2 pairs of scope and region up; 3 integrations: 2 ACTIVE, 1 NEEDS_ATTENTION",
     );
 }
 
 #[test]
-fn a_reload_is_told_from_its_begin_to_its_end_whether_it_is_taken_or_refused() {
+fn reload_reports_begin_and_end() {
     let sim = simulator(Account::generated(1));
-    let (setup, supervisor) = status_reporter(Setup::new(&sim, RARE));
+    let (setup, service_manager) = with_service_manager(Setup::new(&sim, DAILY));
     let daemon = setup.daemon(&[]);
-    supervisor.nth(0, "READY", "1");
-    // Waits for the only poll, so that the lines below know its end.
+    service_manager.nth(0, "READY", "1");
+    // Waits for the only poll, so that the status lines below include it.
     daemon.scrape();
 
-    let order = |from: usize| {
-        let told = supervisor.heard().split_off(from);
-        let of = |name: &str| {
-            let place = told
+    let assert_order = |from: usize| {
+        let received = service_manager.received().split_off(from);
+        let position_of = |name: &str| {
+            let position = received
                 .iter()
                 .position(|message| message.value(name) == Some("1"));
-            place.expect("it was told")
+            position.expect("the message was received")
         };
-        assert!(of("RELOADING") < of("READY"), "{told:?}");
+        assert!(
+            position_of("RELOADING") < position_of("READY"),
+            "{received:?}"
+        );
     };
-    let before = (monotonic(), supervisor.heard().len());
+    let before = (monotonic(), service_manager.received().len());
     daemon.process.signal(Signal::HUP);
-    supervisor.nth(1, "READY", "1");
-    let began = supervisor.nth(0, "RELOADING", "1");
+    service_manager.nth(1, "READY", "1");
+    let began = service_manager.nth(0, "RELOADING", "1");
     let at: u128 = began.value("MONOTONIC_USEC").unwrap().parse().unwrap();
     assert!((before.0..=monotonic()).contains(&at), "{at}");
-    order(before.1);
+    assert_order(before.1);
 
-    // What a supervisor would take for messages of their own.
+    // The service manager would read further lines as variables of their own.
     let bad = "scopes: [{name: \"x\\nREADY=1\\nMAINPID=1\", regions: [eu-west-1]}]\nsurprise: 1\n";
     fs::write(setup.path("config.yaml"), bad).unwrap();
-    let before = supervisor.heard().len();
+    let before = service_manager.received().len();
     daemon.process.signal(Signal::HUP);
-    let refused = supervisor.nth(2, "READY", "1");
-    supervisor.nth(1, "RELOADING", "1");
-    order(before);
+    let refused = service_manager.nth(2, "READY", "1");
+    service_manager.nth(1, "RELOADING", "1");
+    assert_order(before);
     let status = refused.value("STATUS").unwrap();
-    let told = "The last reload was refused, the old configuration goes on (config.yaml:1:";
+    let expected = "Last reload failed, keeping the previous configuration (config.yaml:1:";
     assert!(
-        status.starts_with(told) && status.contains(" and 1 more); "),
+        status.starts_with(expected) && status.contains(" and 1 more); "),
         "{status}"
     );
     assert_eq!(refused.text.lines().count(), 2, "{}", refused.text);
 
-    fs::write(setup.path("config.yaml"), RARE).unwrap();
+    fs::write(setup.path("config.yaml"), DAILY).unwrap();
     daemon.process.signal(Signal::HUP);
-    let taken = supervisor.nth(3, "READY", "1");
+    let applied = service_manager.nth(3, "READY", "1");
     assert!(
-        taken.value("STATUS").unwrap().starts_with("1 of 1 pairs"),
+        applied.value("STATUS").unwrap().starts_with("1 of 1 pairs"),
         "{}",
-        taken.text
+        applied.text
     );
 }
 
 #[test]
-fn a_stop_is_told() {
+fn stop_reports_stopping() {
     let sim = simulator(Account::generated(1));
-    let (setup, supervisor) = status_reporter(Setup::new(&sim, ONE_SCOPE));
+    let (setup, service_manager) = with_service_manager(Setup::new(&sim, ONE_SCOPE));
     let daemon = setup.daemon(&[]);
-    supervisor.nth(0, "READY", "1");
+    service_manager.nth(0, "READY", "1");
     daemon.process.signal(Signal::TERM);
     assert_eq!(daemon.process.ended(STOP).code, Some(0));
-    let heard = supervisor.heard();
-    let last = heard.last().unwrap();
+    let received = service_manager.received();
+    let last = received.last().unwrap();
     assert_eq!(
         (last.value("STOPPING"), last.value("STATUS")),
         (Some("1"), Some("Stopping"))
@@ -282,29 +292,29 @@ fn a_stop_is_told() {
 }
 
 #[test]
-fn an_abstract_socket_is_as_good_and_one_that_is_of_no_use_is_done_without() {
+fn notify_socket_abstract_or_invalid_starts() {
     let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let name = format!("glue-integration-exporter-test-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).unwrap();
-    let supervisor = ServiceManager::of(UnixDatagram::bind_addr(&address).unwrap());
+    let service_manager = ServiceManager::new(UnixDatagram::bind_addr(&address).unwrap());
     let setup = setup.env("NOTIFY_SOCKET", &format!("@{name}"));
     let daemon = setup.daemon(&[]);
-    supervisor.nth(0, "READY", "1");
+    service_manager.nth(0, "READY", "1");
     drop(daemon);
 
     let absent = setup.path("nobody").to_str().unwrap().to_owned();
-    for (socket, complaint) in [
-        (absent.as_str(), "the supervisor could not be told"),
-        ("vsock:2:1234", "NOTIFY_SOCKET cannot be used"),
+    for (socket, warning) in [
+        (absent.as_str(), "failed to notify the service manager"),
+        ("vsock:2:1234", "invalid NOTIFY_SOCKET"),
     ] {
         let setup = Setup::new(&sim, ONE_SCOPE)
             .env("NOTIFY_SOCKET", socket)
             .env("WATCHDOG_USEC", "soon");
         let daemon = setup.daemon(&[]);
         assert_eq!(daemon.scrape().of_scope("scope_up", "all"), Some(1.0));
-        until("the log complains", SOON, || {
-            daemon.process.stderr().contains(complaint).then_some(())
+        until("the log warns", SOON, || {
+            daemon.process.stderr().contains(warning).then_some(())
         });
         daemon.process.signal(Signal::TERM);
         assert_eq!(daemon.process.ended(STOP).code, Some(0));
@@ -312,12 +322,12 @@ fn an_abstract_socket_is_as_good_and_one_that_is_of_no_use_is_done_without() {
 }
 
 #[test]
-fn a_supervisor_that_does_not_read_holds_up_nothing() {
+fn service_manager_not_reading_blocks_nothing() {
     let sim = simulator(Account::generated(1));
-    let setup = Setup::new(&sim, RARE);
+    let setup = Setup::new(&sim, DAILY);
     let path = setup.path("notify");
     let unread = UnixDatagram::bind(&path).unwrap();
-    // Until there is no room left in its queue.
+    // Fills the queue of the socket.
     let full = UnixDatagram::unbound().unwrap();
     full.set_nonblocking(true).unwrap();
     while full.send_to(b"STATUS=full\n", &path).is_ok() {}
@@ -330,76 +340,80 @@ fn a_supervisor_that_does_not_read_holds_up_nothing() {
 }
 
 #[test]
-fn beats_need_no_poll_to_end() {
-    let sim = hanging(Account::generated(1));
-    // One poll, which ends after the beats that are waited for.
+fn keep_alives_continue_during_hung_poll() {
+    let sim = hanging_simulator(Account::generated(1));
+    // The only poll outlasts this test.
     let config =
         "{polling: {interval: 24h, timeout: 5m}, scopes: [{name: all, regions: [eu-west-1]}]}";
-    let (setup, supervisor) = with_watchdog(Setup::new(&sim, config));
+    let (setup, service_manager) = with_watchdog(Setup::new(&sim, config));
     let daemon = setup.daemon(&[]);
-    supervisor.nth(0, "READY", "1");
-    until("the poll asks", SOON, || {
+    service_manager.nth(0, "READY", "1");
+    until("the poll sends a request", SOON, || {
         (!sim.handle.requests().is_empty()).then_some(())
     });
-    supervisor.keeps_beating(3);
+    service_manager.expect_keep_alives(3);
     assert_eq!(daemon.get("/-/ready").status, 503, "the poll is under way");
 }
 
 #[test]
-fn beats_need_no_poll_to_begin() {
+fn keep_alives_continue_between_polls() {
     let sim = simulator(Account::generated(1));
-    let (setup, supervisor) = with_watchdog(Setup::new(&sim, RARE));
+    let (setup, service_manager) = with_watchdog(Setup::new(&sim, DAILY));
     let daemon = setup.daemon(&[]);
-    supervisor.nth(0, "READY", "1");
+    service_manager.nth(0, "READY", "1");
     assert_eq!(polls(&daemon), 1.0);
-    supervisor.keeps_beating(3);
+    service_manager.expect_keep_alives(3);
     assert_eq!(polls(&daemon), 1.0);
 
-    // A scope that is gone is not waited for.
-    fs::write(setup.path("config.yaml"), RARE.replace("all", "other")).unwrap();
+    // The watchdog does not wait for a scope that a reload has removed.
+    fs::write(setup.path("config.yaml"), DAILY.replace("all", "other")).unwrap();
     daemon.process.signal(Signal::HUP);
-    supervisor.nth(1, "READY", "1");
-    supervisor.keeps_beating(2);
+    service_manager.nth(1, "READY", "1");
+    service_manager.expect_keep_alives(2);
 }
 
 #[test]
-fn a_process_that_does_not_run_does_not_beat() {
+fn keep_alives_stop_while_process_is_stopped() {
     let sim = simulator(Account::generated(1));
-    let (setup, supervisor) = status_reporter(Setup::new(&sim, RARE));
+    let (setup, service_manager) = with_service_manager(Setup::new(&sim, DAILY));
     let setup = setup.env("WATCHDOG_USEC", "300000");
     let daemon = setup.daemon(&[]);
-    until("a beat", SOON, || {
-        (!supervisor.beats().is_empty()).then_some(())
+    until("a keep-alive", SOON, || {
+        (!service_manager.keep_alives().is_empty()).then_some(())
     });
     daemon.process.signal(Signal::STOP);
-    // What it sent before it stopped has been heard once nothing more comes for as long as the watchdog waits.
+    // Messages from before the stop may still arrive.
     let silent = Duration::from_millis(600);
     until("silence", SOON, || {
-        let last = *supervisor.beats().last()?;
+        let last = *service_manager.keep_alives().last()?;
         (last.elapsed() > silent).then_some(())
     });
-    let beats = supervisor.beats().len();
+    let count = service_manager.keep_alives().len();
     daemon.process.signal(Signal::CONT);
-    until("beats again", SOON, || {
-        (supervisor.beats().len() > beats + 2).then_some(())
+    until("keep-alives again", SOON, || {
+        (service_manager.keep_alives().len() > count + 2).then_some(())
     });
 }
 
 #[test]
-fn another_process_is_left_to_feed_its_own_watchdog() {
+fn foreign_watchdog_pid_sends_no_keep_alives() {
     let sim = simulator(Account::generated(1));
-    let (setup, supervisor) = status_reporter(Setup::new(&sim, RARE));
+    let (setup, service_manager) = with_service_manager(Setup::new(&sim, DAILY));
     let setup = setup
         .env("WATCHDOG_USEC", "100000")
         .env("WATCHDOG_PID", "1");
     let daemon = setup.daemon(&[]);
-    // Time for many beats, if there were any.
-    supervisor.until_status("1 of 1 pairs of scope and region up");
+    // This takes several watchdog timeouts.
+    service_manager.until_status("1 of 1 pairs of scope and region up");
     for reload in 1..=20 {
         daemon.process.signal(Signal::HUP);
-        supervisor.nth(reload, "READY", "1");
+        service_manager.nth(reload, "READY", "1");
     }
     daemon.process.signal(Signal::TERM);
     assert_eq!(daemon.process.ended(STOP).code, Some(0));
-    assert!(supervisor.beats().is_empty(), "{:?}", supervisor.heard());
+    assert!(
+        service_manager.keep_alives().is_empty(),
+        "{:?}",
+        service_manager.received()
+    );
 }

@@ -1,4 +1,4 @@
-//! Before the first polls have ended: scrapes wait, and it is not ready.
+//! Before the first polls have ended: scrapes wait, and the exporter is not ready.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::exposition::Scrape;
 use crate::support::{ONE_SCOPE, SOON, Setup, arn, connect, integration, simulator, until};
 
-/// A scrape with this timeout header, and how long its answer took.
+/// Scrapes with a timeout header. Returns the scrape and its duration in seconds.
 fn scrape(addr: &str, timeout: Option<&str>) -> (Scrape, f64) {
     let header = timeout.map_or(String::new(), |seconds| {
         format!("X-Prometheus-Scrape-Timeout-Seconds: {seconds}\r\n")
@@ -22,11 +22,11 @@ fn scrape(addr: &str, timeout: Option<&str>) -> (Scrape, f64) {
 }
 
 #[test]
-fn a_scrape_waits_as_long_as_its_scraper_does() {
+fn scrape_waits_up_to_the_scrape_timeout() {
     let sim = simulator(Account::generated(3));
     sim.handle
         .push_fault(Fault::new(RequestMatcher::any(), FaultKind::Hang));
-    // One poll may take 45 seconds.
+    // The default timeout of a poll is 45 seconds.
     let setup = Setup::new(&sim, "scopes: [{name: all, regions: [eu-west-1]}]");
     let daemon = setup.daemon(&[]);
     std::thread::scope(|threads| {
@@ -41,11 +41,11 @@ fn a_scrape_waits_as_long_as_its_scraper_does() {
             (Some(""), 4.0, 5.5),
             (None, 4.0, 5.5),
         ]
-        .map(|(timeout, least, most)| {
+        .map(|(timeout, min, max)| {
             let addr = &daemon.addr;
             (
                 timeout,
-                least..=most,
+                min..=max,
                 threads.spawn(move || scrape(addr, timeout)),
             )
         });
@@ -53,14 +53,14 @@ fn a_scrape_waits_as_long_as_its_scraper_does() {
             let (scrape, took) = wait.join().unwrap();
             assert!(range.contains(&took), "{timeout:?} took {took} s");
             assert!(scrape.names_with("aws_glue_").is_empty(), "{timeout:?}");
-            // What a scope is known to be before its first poll has ended.
+            // The only gauge of a scope before its first poll has ended.
             assert_eq!(scrape.of_scope("scope_interval_seconds", "all"), Some(60.0));
             for gauge in ["scope_up", "scope_stale", "scope_integrations"] {
                 assert_eq!(scrape.of_scope(gauge, "all"), None, "{gauge}");
             }
         }
     });
-    // Others do not wait.
+    // Other paths do not wait.
     let start = Instant::now();
     assert_eq!(daemon.get("/-/healthy").status, 200);
     assert_eq!(daemon.get("/-/ready").status, 503);
@@ -68,7 +68,7 @@ fn a_scrape_waits_as_long_as_its_scraper_does() {
 }
 
 #[test]
-fn a_scrape_is_answered_when_the_first_polls_have_ended() {
+fn scrape_returns_when_first_polls_end() {
     let sim = simulator(Account::of(vec![
         integration("eu-west-1", "a", "ACTIVE"),
         integration("us-east-1", "b", "ACTIVE"),
@@ -106,9 +106,9 @@ fn health_over_unix_requests_the_path_in_url() {
         let ended = setup.run(&["health", &format!("--url=unix:{socket}{path}")]);
         (ended.code, ended.stderr)
     };
-    let (code, told) = health(":/-/ready");
-    assert_eq!(code, Some(1), "before the first poll has ended: {told}");
-    assert!(told.contains("503"), "{told}");
+    let (code, stderr) = health(":/-/ready");
+    assert_eq!(code, Some(1), "before the first poll has ended: {stderr}");
+    assert!(stderr.contains("503"), "{stderr}");
     for path in ["", ":/-/healthy"] {
         assert_eq!(health(path).0, Some(0), "{path}");
     }
@@ -120,7 +120,7 @@ fn health_over_unix_requests_the_path_in_url() {
 }
 
 #[test]
-fn one_scope_that_hangs_hides_no_other() {
+fn hung_scope_does_not_hide_other_scopes() {
     let sim = simulator(Account::of(vec![integration("eu-west-1", "a", "ACTIVE")]));
     sim.handle.push_fault(Fault::new(
         RequestMatcher::region("us-east-1"),
@@ -139,7 +139,7 @@ fn one_scope_that_hangs_hides_no_other() {
 }
 
 #[test]
-fn it_is_ready_once_the_first_poll_has_ended_badly() {
+fn ready_after_first_poll_failed() {
     let sim = simulator(Account::generated(1));
     sim.handle
         .push_fault(Fault::new(RequestMatcher::any(), FaultKind::Hang));
@@ -147,7 +147,7 @@ fn it_is_ready_once_the_first_poll_has_ended_badly() {
     let setup = Setup::new(&sim, &config);
     let daemon = setup.daemon(&[]);
     assert_eq!(daemon.get("/-/ready").status, 503);
-    // A scrape ends with the poll, long before its own time is over.
+    // The scrape returns at the end of the poll, long before its own timeout.
     let (first, took) = scrape(&daemon.addr, Some("30"));
     assert!(took < 5.0, "took {took} s");
     assert_eq!(first.of_scope("scope_up", "all"), Some(0.0));

@@ -86,7 +86,7 @@ fn tls_with_client_certificate_and_password() {
     assert_eq!(reload_successful(&answer.body), "1");
     // Neither who is turned away nor a secret is in the log.
     let log = daemon.process.stderr();
-    assert!(log.contains("the web configuration was loaded"), "{log}");
+    assert!(log.contains("web configuration loaded"), "{log}");
     assert!(!log.contains("handshake") && !log.contains("$2b$"), "{log}");
     daemon.process.signal(Signal::TERM);
     assert_eq!(daemon.process.ended(STOP).code, Some(0));

@@ -189,7 +189,7 @@ def reloads(m):
     wait_for("the new scope is polled", lambda: m.up("two", "us-east-1") == 1)
     m.write(CONFIG, TWO + "surprise: 1\n")
     m.does("reload what is wrong", "systemctl", "reload", SERVICE)
-    refused = wait_for("the refusal is told", lambda: (text := m.shows(SERVICE, "StatusText")).startswith("The last reload was refused") and text)
+    refused = wait_for("the refusal is told", lambda: (text := m.shows(SERVICE, "StatusText")).startswith("Last reload failed") and text)
     check("the refusal names the mistake", f"{CONFIG}:4:1" in refused and "surprise" in refused, refused)
     wait_for("the reload is over", lambda: m.shows(SERVICE, "ActiveState") == "active")
     check("the old configuration goes on", m.up("two", "us-east-1") == 1)
