@@ -214,7 +214,7 @@ impl Config {
                         ..ConfigError::of_file(match why {
                             Some(why) => format!("scope `{}` has no region: {why}", scope.name),
                             None => format!(
-                                "scope `{}` has no region; give it `regions`, or set AWS_REGION or AWS_DEFAULT_REGION",
+                                "scope `{}` has no region; set `regions`, or the environment variable AWS_REGION or AWS_DEFAULT_REGION",
                                 scope.name
                             ),
                         })
@@ -230,7 +230,7 @@ impl Config {
                 errors.push(ConfigError {
                     path: format!("scopes[{i}].role_arn"),
                     ..ConfigError::of_file(format!(
-                        "`{}` {misfit} (the region is the SDK's default)",
+                        "`{}` {misfit} (the region is the SDK's default region)",
                         role.arn
                     ))
                 });
@@ -256,7 +256,7 @@ fn text_of(read: io::Result<Vec<u8>>, path: &Path) -> Result<String, ConfigError
             path,
             ConfigError {
                 place: Some(place),
-                ..ConfigError::of_file("is not UTF-8 from here on")
+                ..ConfigError::of_file("is not valid UTF-8 from here on")
             },
         )
     })

@@ -208,7 +208,7 @@ fn what_is_no_configuration_is_told() {
     );
     assert_eq!(
         told("latin1", Some(b"scopes:\n- name: \xfcber\n")),
-        "latin1:2:9: is not UTF-8 from here on"
+        "latin1:2:9: is not valid UTF-8 from here on"
     );
     assert_eq!(
         told("large", Some(&vec![b' '; 1024 * 1024 + 1])),
@@ -238,7 +238,7 @@ fn what_is_no_configuration_is_told() {
     );
     assert!(told("blocks", Some("- ".repeat(10_000).as_bytes())).contains("recursion limit"));
     let run_checked = format!("scopes: [{}]", "{name: a b},".repeat(200));
-    assert!(told("beside", Some(run_checked.as_bytes())).contains("100 more mistakes"));
+    assert!(told("beside", Some(run_checked.as_bytes())).contains("100 more errors"));
     let laughs: String = (1..20).fold("a0: &a0 [x]\n".to_owned(), |text, i| {
         let alias = format!("*a{},", i - 1);
         format!("{text}a{i}: &a{i} [{}]\n", alias.repeat(10))
@@ -295,7 +295,7 @@ fn mkfifo(path: &Path) {
 fn many_mistakes_are_cut_short() {
     let told = from(&format!("scopes:\n{}", "- name: a b\n".repeat(150))).unwrap_err();
     assert_eq!(told.lines().count(), 101);
-    assert!(told.contains("50 more mistakes are not shown"), "{told}");
+    assert!(told.contains("50 more errors are not shown"), "{told}");
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn no_region_at_all_is_told() {
     assert_eq!(without, ["a"]);
     assert_eq!(
         config.watches(|_| Err(None)).unwrap_err().to_string(),
-        "scopes[0]: scope `a` has no region; give it `regions`, or set AWS_REGION or AWS_DEFAULT_REGION"
+        "scopes[0]: scope `a` has no region; set `regions`, or the environment variable AWS_REGION or AWS_DEFAULT_REGION"
     );
 }
 
@@ -327,8 +327,8 @@ fn a_default_region_that_is_not_in_the_roles_partition_is_told() {
     assert_eq!(watches("cn-north-1").unwrap().len(), 1);
     assert_eq!(
         watches("eu-west-1").unwrap_err().to_string(),
-        "scopes[0].role_arn: `arn:aws-cn:iam::111122223333:role/r` is of the partition `aws-cn`, and eu-west-1 is not in it; \
-         allowed: a role of `aws` (the region is the SDK's default)"
+        "scopes[0].role_arn: `arn:aws-cn:iam::111122223333:role/r` is in the partition `aws-cn`, but eu-west-1 is not; \
+         allowed: a role in the partition `aws` (the region is the SDK's default region)"
     );
 }
 

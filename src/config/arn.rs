@@ -30,7 +30,7 @@ impl IntegrationArn {
 }
 
 impl Value for IntegrationArn {
-    const ALLOWED: &'static str = "arn:PARTITION:glue:REGION:ACCOUNT:integration:ID (or integration/ID), of 128 characters at most";
+    const ALLOWED: &'static str = "arn:PARTITION:glue:REGION:ACCOUNT:integration:ID (or integration/ID), at most 128 characters";
 }
 
 impl FromStr for IntegrationArn {
@@ -41,15 +41,15 @@ impl FromStr for IntegrationArn {
         let wrong = |why: String| Err(Invalid::of::<Self>(why));
         if arn.service != "glue" {
             return wrong(format!(
-                "is an ARN of `{}`, an integration's is of `glue`",
+                "has the service `{}`; an integration ARN has the service `glue`",
                 arn.service
             ));
         }
         let Some(region) = arn.region::<Self>()? else {
-            return wrong("names no region".to_owned());
+            return wrong("has no region".to_owned());
         };
         if arn.account.is_empty() {
-            return wrong("names no account".to_owned());
+            return wrong("has no account".to_owned());
         }
         let (kind, id) = arn
             .resource
@@ -62,7 +62,7 @@ impl FromStr for IntegrationArn {
             ));
         }
         if id.is_empty() {
-            return wrong("has no id after `integration`".to_owned());
+            return wrong("has no ID after `integration`".to_owned());
         }
         check_characters::<Self>(id, "-")?;
         Ok(IntegrationArn {
@@ -103,7 +103,7 @@ impl TargetArn {
 }
 
 impl Value for TargetArn {
-    const ALLOWED: &'static str = "arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE, of 512 characters at most; REGION and ACCOUNT may be empty";
+    const ALLOWED: &'static str = "arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE, at most 512 characters; REGION and ACCOUNT may be empty";
 }
 
 impl FromStr for TargetArn {
@@ -157,8 +157,7 @@ impl RoleArn {
 }
 
 impl Value for RoleArn {
-    const ALLOWED: &'static str =
-        "arn:PARTITION:iam::ACCOUNT:role/NAME, of 2048 characters at most";
+    const ALLOWED: &'static str = "arn:PARTITION:iam::ACCOUNT:role/NAME, at most 2048 characters";
 }
 
 impl FromStr for RoleArn {
@@ -168,15 +167,18 @@ impl FromStr for RoleArn {
         let arn = Arn::parse::<Self>(text, 2048)?;
         let why = match arn.resource.split_once('/') {
             _ if arn.service != "iam" => {
-                format!("is an ARN of `{}`, a role's is of `iam`", arn.service)
+                format!(
+                    "has the service `{}`; a role ARN has the service `iam`",
+                    arn.service
+                )
             }
-            _ if !arn.region.is_empty() => "names a region, a role has none".to_owned(),
-            _ if arn.account.is_empty() => "names no account".to_owned(),
+            _ if !arn.region.is_empty() => "has a region; a role ARN has none".to_owned(),
+            _ if arn.account.is_empty() => "has no account".to_owned(),
             Some(("role", name)) if !name.is_empty() && !name.ends_with('/') => {
                 check_characters::<Self>(name, "_+=,.@/-")?;
                 return Ok(RoleArn(text.to_owned()));
             }
-            Some(("role", _)) | None => "has no role's name".to_owned(),
+            Some(("role", _)) | None => "has no role name".to_owned(),
             Some((kind, _)) => {
                 format!("is the ARN of a `{}`, not of a `role`", kind.escape_debug())
             }
@@ -228,34 +230,40 @@ impl<'a> Arn<'a> {
         let wrong = |why: String| Err(Invalid::of::<V>(why));
         check_length::<V>(text, 1, most)?;
         if !text.starts_with("arn:") {
-            return wrong("is not an ARN, which begins with `arn:`".to_owned());
+            return wrong("is not an ARN: it does not begin with `arn:`".to_owned());
         }
         if let Some(c) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
-            return wrong(format!("has the character `{}`", c.escape_debug()));
+            return wrong(format!(
+                "contains the invalid character `{}`",
+                c.escape_debug()
+            ));
         }
         let parts: Vec<&str> = text.splitn(6, ':').collect();
         let &[_, partition, service, region, account, resource] = parts.as_slice() else {
-            return wrong(format!("has {} of the six parts of an ARN", parts.len()));
+            return wrong(format!(
+                "has only {} of the six parts of an ARN",
+                parts.len()
+            ));
         };
         if !is_partition(partition) {
             return wrong(format!(
-                "has the partition `{partition}`; there are `aws` and `aws-…`"
+                "has the partition `{partition}`; a partition is `aws` or begins with `aws-`"
             ));
         }
         let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         if service.is_empty() || !service.bytes().all(lower) {
             return wrong(format!(
-                "has the service `{service}`, which is no name of one"
+                "has the service `{service}`, which is not a service name"
             ));
         }
         let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
         if !account.is_empty() && !is_account {
             return wrong(format!(
-                "has the account `{account}`; an account is 12 digits"
+                "has the account `{account}`; an account ID has 12 digits"
             ));
         }
         if resource.is_empty() {
-            return wrong("names no resource".to_owned());
+            return wrong("has no resource".to_owned());
         }
         Ok(Arn {
             partition,
@@ -273,7 +281,7 @@ impl<'a> Arn<'a> {
         }
         let Ok(region) = self.region.parse::<RegionName>() else {
             return Err(Invalid::of::<V>(format!(
-                "has the region `{}`, which is no name of one",
+                "has the region `{}`, which is not a region name",
                 self.region
             )));
         };

@@ -20,16 +20,16 @@ pub fn describe(
         text += "\n";
     }
     let total = watches.iter().map(requests_per_hour).sum();
-    text += &format!("Together at least {} API requests per hour.\n", rate(total));
+    text += &format!("In total at least {} API requests per hour.\n", rate(total));
     for TagLabel { tag, label } in tag_labels {
-        text += &format!("The tag {tag} is the label {label} of aws_glue_integration_info.\n");
+        text += &format!("The tag {tag} becomes the label {label} of aws_glue_integration_info.\n");
     }
     text += &match storage {
         Some(path) => format!(
-            "The last good data is kept in {} over a restart.\n",
+            "The last good data is stored in {} and survives a restart.\n",
             path.display()
         ),
-        None => "Nothing is kept over a restart, since there is no storage.path.\n".to_owned(),
+        None => "No data survives a restart, because storage.path is not set.\n".to_owned(),
     };
     if !tag_labels.is_empty() && !watches.iter().any(|watch| watch.describe) {
         text += "Warning: no scope has `describe: true`, so the labels of `tag_labels` will always be empty.\n";
@@ -55,8 +55,8 @@ pub fn pattern_warnings(watches: &[Watch]) -> Vec<String> {
             for (key, patterns) in patterns.by_key() {
                 for pattern in patterns.iter().filter(|pattern| pattern.looks_like_regex()) {
                     warnings.push(format!(
-                        "scope {scope}: `{pattern}` in {side}.{key} looks like a regular expression, but it is a glob pattern: `*` stands for any \
-                         characters, `?` for one, and every other character for itself."
+                        "scope {scope}: `{pattern}` in {side}.{key} looks like a regular expression, but patterns are globs: `*` matches any \
+                         characters, `?` matches one character, and every other character matches itself."
                     ));
                 }
             }
@@ -94,8 +94,8 @@ fn warnings(watches: &[Watch], requests_per_second: u16) -> Vec<String> {
     for (watch, per_hour) in together {
         if per_hour > rate_of_budget * 3600.0 / 2.0 {
             warnings.push(format!(
-                "what is asked in {} with {} comes to {} requests per hour, which is more than half of what \
-                 {requests_per_second} requests per second allow; raise polling.requests_per_second or the intervals.",
+                "the scopes in {} with {} need {} requests per hour, which is more than half of the limit of \
+                 {requests_per_second} requests per second; raise polling.requests_per_second or the intervals.",
                 watch.region,
                 credentials(&watch.credentials),
                 rate(per_hour)
@@ -110,7 +110,7 @@ fn paragraph(watch: &Watch) -> String {
     for query in &watch.queries {
         text += &match query {
             Query::Integration(arn) => format!("  watches the integration {arn}\n"),
-            Query::Target(arn) => format!("  watches whatever writes into {arn}\n"),
+            Query::Target(arn) => format!("  watches every integration that writes into {arn}\n"),
             Query::All => "  watches every inbound integration of the account\n".to_owned(),
         };
     }
@@ -118,27 +118,27 @@ fn paragraph(watch: &Watch) -> String {
         text += &selection(&watch.selection);
     }
     if watch.lookup == Lookup::List && integrations(watch) > 0 {
-        text += "  looks the integrations up in one listing of the region, and asks for one that is not in it by itself\n";
+        text += "  looks the integrations up in one listing of the region, and requests each missing one by its ARN\n";
     }
-    text += &format!("  with {}\n", credentials(&watch.credentials));
+    text += &format!("  uses {}\n", credentials(&watch.credentials));
     text += &format!(
-        "  polls every {}, each poll within {}, {} at once, {}\n",
+        "  polls every {} with a timeout of {}, at most {} in flight, {}\n",
         ConfigDuration::from(watch.interval),
         ConfigDuration::from(watch.timeout),
         counted(watch.concurrency, "request"),
         match watch.page_size {
-            Some(size) => format!("{} a page", counted(size.into(), "integration")),
-            None => "pages as large as AWS likes".to_owned(),
+            Some(size) => format!("{} per page", counted(size.into(), "integration")),
+            None => "page size chosen by AWS".to_owned(),
         }
     );
     if watch.describe {
         text += &format!(
-            "  asks for names and tags every {}, which needs glue:DescribeIntegrations too\n",
+            "  fetches names and tags every {}, which also needs glue:DescribeIntegrations\n",
             ConfigDuration::from(watch.describe_interval())
         );
     }
     text += &format!(
-        "  serves the last good data for {} while AWS fails\n",
+        "  serves the last good data for up to {} while AWS requests fail\n",
         ConfigDuration::from(watch.stale_after)
     );
     text += &format!(
@@ -153,10 +153,10 @@ fn selection(selection: &Selection) -> String {
     for (key, patterns) in selection.include.by_key() {
         if !patterns.is_empty() {
             text += &format!(
-                "  of what is listed, only with a {key} like {}{}\n",
+                "  shows listed integrations only if {key} matches {}{}\n",
                 or(patterns),
                 if key == "name" {
-                    ", or with a name that is not known"
+                    ", or if the name is not known"
                 } else {
                     ""
                 }
@@ -166,13 +166,13 @@ fn selection(selection: &Selection) -> String {
     for (key, patterns) in selection.exclude.by_key() {
         if !patterns.is_empty() {
             text += &format!(
-                "  of what is listed, none with a {key} like {}\n",
+                "  hides listed integrations if {key} matches {}\n",
                 or(patterns)
             );
         }
     }
     if selection.shard.is_some() {
-        text += "  of what is listed, only this shard's part\n";
+        text += "  shows only this shard's part of the listed integrations\n";
     }
     text
 }
@@ -191,7 +191,7 @@ fn credentials(credentials: &Credentials) -> String {
         return source;
     };
     let id = match role.external_id {
-        Some(_) => " with an external id",
+        Some(_) => " with an external ID",
         None => "",
     };
     format!("the role {}{id}, assumed with {source}", role.arn)

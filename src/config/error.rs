@@ -107,7 +107,7 @@ impl ConfigErrors {
             .collect();
         if left > 0 {
             list.push(ConfigError::of_file(format!(
-                "{left} more mistakes are not shown"
+                "{left} more errors are not shown"
             )));
         }
         list

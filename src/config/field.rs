@@ -10,7 +10,7 @@ use super::value::{Invalid, Value};
 use super::yaml::{At, Node};
 
 /// Why the merge key of YAML 1.1, with which a map takes over another's entries, is a mistake.
-pub(super) const MERGE_KEY: &str = "the merge key `<<` is not supported; write its entries out";
+pub(super) const MERGE_KEY: &str = "the merge key `<<` is not supported; copy its entries instead";
 
 /// A key that differs by more is not what was meant.
 const NEAR: usize = 2;
@@ -158,7 +158,7 @@ impl Reader {
             };
             match known {
                 Some(name) if entries.iter().any(|(seen, _, _)| seen == name) => {
-                    self.error(&at.key(n), format!("the key `{name}` is there twice"));
+                    self.error(&at.key(n), format!("the key `{name}` is set twice"));
                 }
                 Some(name) => entries.push((name, n, value)),
                 None => {
@@ -210,7 +210,7 @@ impl Reader {
         match self.items(
             node,
             &at,
-            &format!("a list, `[…]`, each element {}", T::ALLOWED),
+            &format!("a list `[…]`; each element: {}", T::ALLOWED),
         ) {
             None => listed.complete = false,
             Some(nodes) => {
@@ -247,7 +247,7 @@ impl Reader {
             (Ok(_), _) => format!("is {}, not text; put it in quotes", node.kind()),
             // Why a secret is wrong could tell a part of it.
             (Err(_), _) if self.secrets.has(&text) => {
-                format!("is not valid here; allowed: {}", T::ALLOWED)
+                format!("is not valid; allowed: {}", T::ALLOWED)
             }
             (Err(e), _) => e.to_string(),
         };
@@ -266,7 +266,7 @@ impl Reader {
         let Some((node, at)) = fields.get(key) else {
             return Given::Absent;
         };
-        let allowed = format!("a whole number, {} to {}", range.start(), range.end());
+        let allowed = format!("a whole number from {} to {}", range.start(), range.end());
         let Some(text) = node.scalar() else {
             self.wrong_kind(node, &at, &allowed);
             return Given::Wrong;
@@ -276,7 +276,7 @@ impl Reader {
                 return Given::Right(number, at);
             }
             (Node::Number(_), _) if text.contains('.') => "is not a whole number",
-            (Node::Number(_), _) => "is out of bounds",
+            (Node::Number(_), _) => "is out of range",
             (Node::Text(_), Ok(_)) => "is text, not a number; write it without quotes",
             _ => "is not a number",
         };
@@ -299,8 +299,8 @@ impl Reader {
 
     pub(super) fn wrong_kind(&mut self, node: &Node, at: &At, allowed: &str) {
         let text = match node {
-            Node::Null => format!("has no value; leave it out or give {allowed}"),
-            Node::Tagged => format!("has a tag (`!…`); leave the tag out; allowed: {allowed}"),
+            Node::Null => format!("has no value; remove it or set it to {allowed}"),
+            Node::Tagged => format!("has a YAML tag (`!…`); remove the tag; allowed: {allowed}"),
             Node::List(_) | Node::Map(_) => format!("is {}; allowed: {allowed}", node.kind()),
             Node::Bool(_) | Node::Number(_) | Node::Text(_) => format!(
                 "{} is {}; allowed: {allowed}",
@@ -324,7 +324,7 @@ impl Reader {
 struct Filled(String);
 
 impl Value for Filled {
-    const ALLOWED: &'static str = "a text that is not empty";
+    const ALLOWED: &'static str = "non-empty text";
 }
 
 impl FromStr for Filled {
@@ -336,7 +336,7 @@ impl FromStr for Filled {
         }
         // No file name and no profile has one, and the system calls refuse it with less of an explanation.
         if text.contains('\0') {
-            return Err(Invalid::of::<Self>("has a NUL character"));
+            return Err(Invalid::of::<Self>("contains a NUL character"));
         }
         Ok(Filled(text.to_owned()))
     }

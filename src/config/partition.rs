@@ -43,7 +43,7 @@ pub(super) fn role_misfit(role: &RoleArn, region: &RegionName) -> Option<String>
     let partition = role.partition();
     (!region.is_in(partition)).then(|| {
         format!(
-            "is of the partition `{partition}`, and {region} is not in it; allowed: a role of `{}`",
+            "is in the partition `{partition}`, but {region} is not; allowed: a role in the partition `{}`",
             region.partition()
         )
     })
@@ -77,7 +77,7 @@ impl Reader {
             let partition = arn.partition();
             if let Some(region) = listed.clone().find(|region| !region.is_in(partition)) {
                 let text = format!(
-                    "{} is of the partition `{partition}`, and {region} of `regions` is not in it",
+                    "{} is in the partition `{partition}`, but {region} in `regions` is not",
                     self.shown(arn.as_str())
                 );
                 self.error(at, text);

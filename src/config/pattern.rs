@@ -55,7 +55,7 @@ impl From<ArnPattern> for Pattern {
 }
 
 impl Value for ArnPattern {
-    const ALLOWED: &'static str = "what an ARN can be like, of 512 characters at most, with `*` for any characters, `/` and `:` among them, and `?` for one";
+    const ALLOWED: &'static str = "a pattern for an ARN, at most 512 characters; `*` matches any characters including `/` and `:`, `?` matches one character";
 }
 
 impl FromStr for ArnPattern {
@@ -67,7 +67,7 @@ impl FromStr for ArnPattern {
         let no_part = |c: &char| c.is_whitespace() || c.is_control() || r"[]{}\".contains(*c);
         if let Some(c) = text.chars().find(no_part) {
             return Err(Invalid::of::<Self>(format!(
-                "has the character `{}`",
+                "contains the invalid character `{}`",
                 c.escape_debug()
             )));
         }
@@ -98,7 +98,7 @@ impl From<NamePattern> for Pattern {
 }
 
 impl Value for NamePattern {
-    const ALLOWED: &'static str = r"what a name can be like, of 128 characters at most, with `*` for any characters and `?` for one, also for one of []{}\^$|";
+    const ALLOWED: &'static str = r"a pattern for a name, at most 128 characters; `*` matches any characters, `?` matches one character; write `?` for each of []{}\^$|";
 }
 
 impl FromStr for NamePattern {
@@ -113,7 +113,7 @@ impl FromStr for NamePattern {
         let other_language = |c: &char| c.is_control() || r"[]{}\^$|".contains(*c);
         if let Some(c) = text.chars().find(other_language) {
             return Err(Invalid::of::<Self>(format!(
-                "has the character `{}`",
+                "contains the invalid character `{}`",
                 c.escape_debug()
             )));
         }

@@ -128,14 +128,14 @@ impl Reader {
         names: &mut HashMap<ScopeName, At>,
     ) -> Option<ScopeName> {
         if let Some((Node::Null, at)) = fields.get("name") {
-            self.error(&at, "has no value; each scope needs a name of its own");
+            self.error(&at, "has no value; each scope needs a unique name");
             return None;
         }
         match self.value::<ScopeName>(fields, "name") {
             Given::Right(name, at) => {
                 if let Some(first) = names.get(&name) {
                     let name = self.shown(name.as_str());
-                    let text = format!("{name} is a scope already, as {}", first.path);
+                    let text = format!("{name} is already the name of a scope, in {}", first.path);
                     self.error(&at, text);
                 } else {
                     names.insert(name.clone(), at);
@@ -145,7 +145,7 @@ impl Reader {
             Given::Absent => {
                 self.error(
                     &fields.at,
-                    "`name` is missing; each scope needs one of its own",
+                    "`name` is missing; each scope needs a unique name",
                 );
                 None
             }
@@ -206,7 +206,7 @@ impl Reader {
         if integrations.items.is_empty() && integrations.complete {
             self.error(
                 &lookup_at,
-                "there are no `integration_arns` that `list` would look up; allowed: `each`, or `integration_arns` beside it",
+                "`list` needs `integration_arns`, but the scope has none; allowed: `each`, or `list` with `integration_arns`",
             );
         }
         Lookup::List
@@ -221,7 +221,7 @@ impl Reader {
         for (value, at) in &list.items {
             if let Some(first) = seen.get(&same(value)) {
                 let text = format!(
-                    "{} is listed already, as {}",
+                    "{} is already listed as {}",
                     self.shown(&value.to_string()),
                     first.path
                 );
@@ -253,13 +253,14 @@ impl Reader {
                 let arn = self.shown(arn);
                 self.error(
                     at,
-                    format!("{arn} names no region, so the scope needs `regions`"),
+                    format!("{arn} has no region, so the scope needs `regions`"),
                 );
             }
             return;
         };
         if regions.items.is_empty() && regions.complete {
-            let text = "is empty; leave it out to watch the regions of the ARNs, or else the SDK's";
+            let text =
+                "is empty; remove it to use the regions of the ARNs or the SDK's default region";
             self.error(regions_at, text);
             return;
         }
@@ -269,7 +270,7 @@ impl Reader {
                 if let Some(region) = region.filter(|region| !listed.contains(region)) {
                     let arn = self.shown(arn);
                     let text = format!(
-                        "{arn} is in {region}, which is not in `regions`; it would not be asked for"
+                        "{arn} is in {region}, which is not in `regions`; it would never be polled"
                     );
                     self.error(at, text);
                 }
@@ -281,8 +282,7 @@ impl Reader {
         }
         let needed: HashSet<&RegionName> = used.iter().filter_map(|(r, ..)| *r).collect();
         for (region, at) in regions.items.iter().filter(|(r, _)| !needed.contains(r)) {
-            let text =
-                format!("none of the scope's ARNs is in {region}; nothing would be asked there");
+            let text = format!("no ARN of the scope is in {region}; nothing would be polled there");
             self.error(at, text);
         }
     }
@@ -294,7 +294,10 @@ impl Reader {
         let file = self.filled(fields, "external_id_file");
         for key in ["external_id", "external_id_file"] {
             if let (Some((_, at)), Given::Absent) = (fields.get(key), &arn) {
-                self.error(&at, "there is no `role_arn` that it would be for");
+                self.error(
+                    &at,
+                    "has no effect without `role_arn`; set `role_arn` or remove it",
+                );
             }
         }
         if let (Some(_), Some((_, at))) =
@@ -302,7 +305,7 @@ impl Reader {
         {
             self.error(
                 &at,
-                "there is an `external_id` too; allowed: one of the two",
+                "`external_id` is set too; allowed: only one of the two",
             );
         }
         let from_file = match file {

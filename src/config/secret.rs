@@ -63,8 +63,8 @@ impl Secrets {
 pub(super) fn in_file(path: &Path) -> Result<ExternalId, String> {
     let bytes = files::read(path, MAX_FILE_BYTES)
         .map_err(|e| format!("`{}` cannot be read: {e}", path.display()))?;
-    let invalid = |why: &dyn std::fmt::Display| format!("what `{}` holds {why}", path.display());
-    let text = std::str::from_utf8(&bytes).map_err(|_| invalid(&"is not UTF-8"))?;
+    let invalid = |why: &dyn std::fmt::Display| format!("the file `{}` {why}", path.display());
+    let text = std::str::from_utf8(&bytes).map_err(|_| invalid(&"is not valid UTF-8"))?;
     text.trim_end_matches(['\r', '\n'])
         .parse()
         .map_err(|e| invalid(&e))

@@ -126,8 +126,8 @@ impl Reader {
             {
                 self.error(
                     at,
-                    "the scope's `integration_arns` are always shown, and it lists no others that this would choose from; \
-                     allowed: beside `target_arns`, or without either",
+                    "has no effect, because the scope's `integration_arns` are always shown; \
+                     allowed: together with `target_arns`, or in a scope without ARNs",
                 );
             }
         }
@@ -139,8 +139,8 @@ impl Reader {
             {
                 self.error(
                     at,
-                    "the scope does not ask for names, so that none could be left out by its name; \
-                     allowed: with `describe: true` of the scope, which needs the permission for glue:DescribeIntegrations",
+                    "has no effect, because the scope does not fetch names; \
+                     allowed: with `describe: true` in the scope, which needs the permission glue:DescribeIntegrations",
                 );
             }
         }
@@ -157,7 +157,7 @@ impl Reader {
             let own = self.fields(node, &at, PATTERNS)?;
             if PATTERNS.iter().all(|name| own.get(name).is_none()) {
                 let keys = PATTERNS.join(", ");
-                self.error(&at, format!("is empty; leave it out or give {keys}"));
+                self.error(&at, format!("is empty; remove it or set {keys}"));
             }
             Some(own)
         });
@@ -187,7 +187,7 @@ impl Reader {
             if count == 0 && listed.complete {
                 self.error(
                     at,
-                    format!("is empty; leave it out or give 1 to {MOST_PATTERNS} patterns"),
+                    format!("is empty; remove it or list 1 to {MOST_PATTERNS} patterns"),
                 );
             } else if count > MOST_PATTERNS {
                 self.error(
@@ -208,7 +208,7 @@ impl Reader {
                     self.error(at, text);
                 } else if let Some((_, first)) = included.items.iter().find(|(p, _)| p == pattern) {
                     let text = format!(
-                        "{} is included, as {}; nothing of it would be left",
+                        "{} is also included, by {}; nothing would be left",
                         self.shown(pattern.as_str()),
                         first.path
                     );
@@ -232,7 +232,7 @@ impl Reader {
             let target = self.shown(target.as_str());
             self.error(
                 at,
-                format!("{target} is {in_vain}; nothing that writes into it would be shown"),
+                format!("{target} is {in_vain}; no integration that writes into it would be shown"),
             );
         }
     }

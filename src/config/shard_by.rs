@@ -30,7 +30,7 @@ impl FromStr for ShardBy {
             "scope" => Ok(Self::Scope),
             "integration" => Ok(Self::Integration),
             "" => Err(Invalid::of::<Self>("is empty")),
-            _ => Err(Invalid::of::<Self>("is no way to share a scope out")),
+            _ => Err(Invalid::of::<Self>("is not a sharding mode")),
         }
     }
 }

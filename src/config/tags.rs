@@ -48,7 +48,7 @@ impl TagKey {
 
 /// AWS's own bounds.
 impl Value for TagKey {
-    const ALLOWED: &'static str = "the key of a tag, 1 to 128 characters";
+    const ALLOWED: &'static str = "a tag key, 1 to 128 characters";
 }
 
 impl FromStr for TagKey {
@@ -105,7 +105,7 @@ impl FromStr for LabelName {
         }
         if text.starts_with("__") {
             return Err(Invalid::of::<Self>(
-                "begins with two underscores, which Prometheus keeps for itself",
+                "begins with two underscores, which Prometheus reserves",
             ));
         }
         Ok(Self(text.to_owned()))
@@ -127,7 +127,7 @@ impl Reader {
         let Some(items) = self.items(
             node,
             &at,
-            "a list, `[…]`, each element with the keys tag, label",
+            "a list `[…]`; each element: a map with the keys tag, label",
         ) else {
             return Vec::new();
         };
@@ -155,7 +155,7 @@ impl Reader {
         let fields = self.fields(item, at, ENTRY)?;
         let tag = self.value::<TagKey>(&fields, "tag");
         if let Given::Absent = tag {
-            self.error(at, "`tag` is missing; each entry needs one");
+            self.error(at, "`tag` is missing; each entry needs a tag");
         }
         let label = self.value::<LabelName>(&fields, "label");
         let (tag, tag_at) = match tag {
@@ -164,7 +164,7 @@ impl Reader {
         };
         if let Some(first) = tags.insert(tag.clone(), tag_at.clone()) {
             let text = format!(
-                "{} is listed already, as {}",
+                "{} is already listed as {}",
                 self.shown(tag.as_str()),
                 first.path
             );
@@ -179,7 +179,7 @@ impl Reader {
         let shown = self.shown(label.as_str());
         if TAKEN.contains(&label.as_str()) {
             let text = format!(
-                "the label {shown} is there already, with another meaning; allowed: any but {}",
+                "the exporter already sets the label {shown}; allowed: any label except {}",
                 TAKEN.join(", ")
             );
             self.error(&label_at, text);
@@ -187,7 +187,7 @@ impl Reader {
         }
         if OF_TARGET.contains(&label.as_str()) {
             let text = format!(
-                "the label {shown} is one that Prometheus gives to what it scrapes; allowed: any but {}",
+                "Prometheus sets the label {shown} on every target; allowed: any label except {}",
                 OF_TARGET.join(", ")
             );
             self.error(&label_at, text);
@@ -195,7 +195,7 @@ impl Reader {
         }
         if let Some(first) = names.insert(label.clone(), label_at.clone()) {
             let text = format!(
-                "the label {shown} is that of {} already; give one of them another `label`",
+                "the label {shown} is already the label of {}; set another `label` for one of them",
                 first.path
             );
             self.error(&label_at, text);

@@ -77,17 +77,17 @@ impl Reader {
                 let wrong = if timeout < SHORTEST_TIMEOUT {
                     "too short".to_owned()
                 } else {
-                    format!("not below the interval ({interval})")
+                    format!("not shorter than the interval ({interval})")
                 };
                 let text =
-                    format!("{given} is {wrong}; allowed: at least 1s and below the interval");
+                    format!("{given} is {wrong}; allowed: at least 1s and shorter than the interval");
                 self.error(timeout_at, text);
             }
             (_, Given::Right(_, interval_at)) if timeout >= SHORTEST_TIMEOUT => self.error(
                 interval_at,
                 format!(
-                    "{interval} is not above polling.timeout ({given}), which holds here too; \
-                     allowed: a longer interval, or a timeout of the scope's own below {interval}"
+                    "{interval} is not longer than polling.timeout ({given}), which applies to this scope; \
+                     allowed: a longer interval, or a timeout in the scope that is shorter than {interval}"
                 ),
             ),
             _ => {}
@@ -132,8 +132,8 @@ impl Reader {
             (_, Given::Right(_, interval_at)) => self.error(
                 interval_at,
                 format!(
-                    "{interval} is more than half of polling.stale_after ({given}), which holds here too; \
-                     allowed: a shorter interval, or a stale_after of the scope's own, at least {least}"
+                    "{interval} is more than half of polling.stale_after ({given}), which applies to this scope; \
+                     allowed: a shorter interval, or a stale_after in the scope of at least {least}"
                 ),
             ),
             _ => {}

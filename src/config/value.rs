@@ -46,7 +46,8 @@ pub struct ConfigDuration(Duration);
 const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
 
 impl Value for ConfigDuration {
-    const ALLOWED: &'static str = "a time in whole d, h, m, s, largest first, as in 90s, 5m, 1h30m";
+    const ALLOWED: &'static str =
+        "a duration in whole d, h, m, s, largest unit first, such as 90s, 5m, 1h30m";
 }
 
 impl FromStr for ConfigDuration {
@@ -79,7 +80,7 @@ fn seconds(text: &str) -> Result<u64, String> {
             return Err("has no unit".to_owned());
         }
         if !UNITS.iter().any(|(name, _)| *name == unit) {
-            return Err(format!("has `{}`, which is no unit", unit.escape_debug()));
+            return Err(format!("has the unknown unit `{}`", unit.escape_debug()));
         }
         // The iterator is never wound back, so a unit that has passed is found no more.
         let Some((_, length)) = units.find(|(name, _)| *name == unit) else {
@@ -90,7 +91,7 @@ fn seconds(text: &str) -> Result<u64, String> {
             .ok()
             .and_then(|number| number.checked_mul(*length))
             .and_then(|part| total.checked_add(part))
-            .ok_or("is too long a time to be counted")?;
+            .ok_or("is too long")?;
         rest = tail;
     }
     Ok(total)
@@ -136,7 +137,7 @@ impl fmt::Display for ConfigDuration {
 pub struct Interval(ConfigDuration);
 
 impl Value for Interval {
-    const ALLOWED: &'static str = "10s to 24h, as in 90s, 5m, 1h30m";
+    const ALLOWED: &'static str = "10s to 24h, such as 90s, 5m, 1h30m";
 }
 
 impl FromStr for Interval {
@@ -176,7 +177,7 @@ impl RegionName {
 }
 
 impl Value for RegionName {
-    const ALLOWED: &'static str = "the name of an AWS region, as in eu-west-1, us-gov-west-1";
+    const ALLOWED: &'static str = "the name of an AWS region, such as eu-west-1 or us-gov-west-1";
 }
 
 impl FromStr for RegionName {
@@ -197,7 +198,7 @@ impl FromStr for RegionName {
             {
                 Ok(RegionName(text.to_owned()))
             }
-            _ => Err(Invalid::of::<Self>("is not the name of a region")),
+            _ => Err(Invalid::of::<Self>("is not a region name")),
         }
     }
 }
@@ -262,7 +263,7 @@ impl FromStr for Lookup {
             "each" => Ok(Self::Each),
             "list" => Ok(Self::List),
             "" => Err(Invalid::of::<Self>("is empty")),
-            _ => Err(Invalid::of::<Self>("is no way to look integrations up")),
+            _ => Err(Invalid::of::<Self>("is not a lookup mode")),
         }
     }
 }
@@ -280,7 +281,7 @@ impl ExternalId {
 
 /// AWS's own bounds (STS, AssumeRole, ExternalId).
 impl Value for ExternalId {
-    const ALLOWED: &'static str = "2 to 1224 of a-z, A-Z, 0-9 and _+=,.@:/-";
+    const ALLOWED: &'static str = "2 to 1224 characters of a-z, A-Z, 0-9 and _+=,.@:/-";
 }
 
 impl FromStr for ExternalId {
@@ -290,7 +291,7 @@ impl FromStr for ExternalId {
         // Not which character: it would be a part of the secret.
         check_length::<Self>(text, 2, 1224)?;
         check_characters::<Self>(text, "_+=,.@:/-")
-            .map_err(|_| Invalid::of::<Self>("has a character that is not allowed"))?;
+            .map_err(|_| Invalid::of::<Self>("contains a character that is not allowed"))?;
         Ok(ExternalId(text.to_owned()))
     }
 }
@@ -327,7 +328,7 @@ pub(super) fn check_characters<V: Value>(text: &str, others: &str) -> Result<(),
     {
         None => Ok(()),
         Some(wrong) => Err(Invalid::of::<V>(format!(
-            "has the character `{}`",
+            "contains the invalid character `{}`",
             wrong.escape_debug()
         ))),
     }

@@ -105,14 +105,16 @@ impl WebConfig {
         } else {
             "plain HTTP"
         };
-        let mut text = format!("Served over {tls}");
+        let mut text = format!("Serves {tls}");
         match self.users.len() {
             0 => text += ", without passwords",
-            1 => text += ", with the password of 1 user",
-            users => text += &format!(", with the passwords of {users} users"),
+            1 => text += ", with a password for 1 user",
+            users => text += &format!(", with passwords for {users} users"),
         }
         if let Some(RateLimit { interval, burst }) = self.rate_limit {
-            text += &format!(", {burst} at most at once and one each {interval:?}");
+            text += &format!(
+                ", rate limit of one request per {interval:?} and bursts of up to {burst}"
+            );
         }
         text += ".\n";
         for note in &self.notes {
@@ -203,7 +205,7 @@ impl Reader {
             let allowed = match name {
                 "X-Frame-Options" => "deny or sameorigin",
                 "X-Content-Type-Options" => "nosniff",
-                _ => "a text of visible ASCII characters and spaces",
+                _ => "text of visible ASCII characters and spaces",
             };
             let value = match node {
                 Node::Null => continue,
@@ -257,11 +259,11 @@ impl Reader {
         match burst {
             Given::Right(burst, _) if burst > 0 => Some(RateLimit { interval, burst }),
             Given::Right(_, at) => {
-                self.error(&at, "`0` would refuse every request; allowed: 1 to 1000000");
+                self.error(&at, "`0` would reject every request; allowed: 1 to 1000000");
                 None
             }
             Given::Absent => {
-                let text = "there is no `burst` beside it, so that every request would be refused; allowed: 1 to 1000000";
+                let text = "needs a `burst`, because without it every request is rejected; allowed: a `burst` of 1 to 1000000";
                 self.error(&at, text);
                 None
             }
@@ -300,7 +302,8 @@ impl Reader {
             let shown: String = name.chars().flat_map(char::escape_debug).collect();
             let at = at.entry(n, &shown);
             if name.contains(':') || name.chars().any(char::is_control) {
-                let text = "is a user name that no client can send; allowed: any text without colons and control characters";
+                let text =
+                    "is not a valid user name; allowed: text without colons and control characters";
                 self.error(&at, text);
             }
             let hash = match hash {
@@ -310,7 +313,7 @@ impl Reader {
             match hash {
                 Ok(hash) => {
                     if users.insert(name.clone(), hash).is_some() {
-                        self.error(&at, "is there twice");
+                        self.error(&at, "is listed twice");
                     }
                 }
                 Err(wrong) => {

@@ -36,7 +36,7 @@ impl Node {
     /// What a user calls this kind of value.
     pub(super) fn kind(&self) -> &'static str {
         match self {
-            Node::Null => "nothing",
+            Node::Null => "null",
             Node::Bool(_) => "a boolean",
             Node::Number(_) => "a number",
             Node::Text(_) => "text",
@@ -129,7 +129,9 @@ pub(super) fn parse(text: &str) -> Result<Node, ConfigError> {
                 .deserialize(second)
                 .err()
                 .and_then(|e| place_of(&e)),
-            ..ConfigError::of_file("a second YAML document begins; allowed: one in a file")
+            ..ConfigError::of_file(
+                "a second YAML document begins here; allowed: one document per file",
+            )
         }),
     }
 }
@@ -195,7 +197,7 @@ fn failure(error: &serde_yaml::Error, document: &str) -> ConfigError {
     };
     if text.contains("invalid value: ") || text.contains("invalid type: ") {
         // Said of `!!int x` and the like. The parser would print the x, which may be a secret.
-        text = "a value does not fit its tag (`!!…`); leave the tag out".to_owned();
+        text = "a value does not match its YAML tag (`!!…`); remove the tag".to_owned();
     } else if place.and_then(is_tab) == Some(true) {
         text = "a tab is not allowed here; indent with spaces".to_owned();
     } else if let Some(Place { line, column }) = place {
@@ -219,7 +221,11 @@ impl<'de> DeserializeSeed<'de> for Tree<'_> {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
         match self.left.get().checked_sub(1) {
             Some(left) => self.left.set(left),
-            None => return Err(D::Error::custom("too many values (aliases of aliases?)")),
+            None => {
+                return Err(D::Error::custom(
+                    "too many values; check for aliases that contain aliases",
+                ));
+            }
         }
         deserializer.deserialize_any(self)
     }

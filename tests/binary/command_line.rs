@@ -276,7 +276,7 @@ fn default_region_missing_says_why() {
     assert!(why("", ("AWS_PROFILE", "lake"), sea).starts_with("the profile `lake` does not exist"));
     assert!(why("", none, "[default\n").contains("config on line 1"));
     let wrong = why("", ("AWS_REGION", "Frankfurt"), sea);
-    assert!(wrong.contains("`Frankfurt` is not the name of a region; allowed: "));
+    assert!(wrong.contains("`Frankfurt` is not a region name; allowed: "));
 }
 
 #[test]

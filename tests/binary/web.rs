@@ -176,7 +176,7 @@ fn system_authorities_verify_without_client_ca() {
         let setup = setup.env("SSL_CERT_FILE", roots.to_str().unwrap());
         let ended = setup.run(&["check", "--web.config.file=web.yml"]);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        let told = "so the system's authorities verify client certificates";
+        let told = "verifying client certificates with the system's CA certificates";
         assert!(ended.stdout.contains(told), "{}", ended.stdout);
         let daemon = setup.daemon(&["--web.config.file=web.yml"]);
         assert!(daemon.process.stderr().contains(told));
@@ -196,7 +196,7 @@ fn empty_web_config_flag_means_none() {
     assert_eq!(daemon.get("/metrics").status, 200);
     let ended = setup.run(&["check", "--web.config.file", ""]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(!ended.stdout.contains("Served over"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("Serves "), "{}", ended.stdout);
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn mistakes_exit_with_2() {
     let sim = simulator(Account::generated(1));
     let web = "tls_server_config: {cert_file: server.crt}\nbasic_auth_users: {alice: SECRET}\n";
     let (setup, _) = setup(&sim, web);
-    let told = "web.yml:1:20: tls_server_config: there is neither `key` nor `key_file`\n\
+    let told = "web.yml:1:20: tls_server_config: `key` or `key_file` is missing\n\
         web.yml:2:27: basic_auth_users.alice: is not a bcrypt hash; allowed: ";
     for args in [
         &[
@@ -239,8 +239,7 @@ fn check_says_what_a_good_one_means() {
     let (setup, _) = setup(&sim, &web);
     let ended = setup.run(&["check", "--web.config.file=web.yml"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let told =
-        "Served over TLS, with the password of 1 user.\ntls_server_config.min_version: TLS11 ";
+    let told = "Serves TLS, with a password for 1 user.\ntls_server_config.min_version: TLS11 ";
     assert!(ended.stdout.contains(told), "{}", ended.stdout);
 }
 

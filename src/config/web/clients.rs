@@ -40,9 +40,7 @@ impl FromStr for ClientAuth {
             "RequireAnyClientCert" | "RequireClientCert" => Ok(Self::RequireAny),
             "VerifyClientCertIfGiven" => Ok(Self::VerifyIfGiven),
             "RequireAndVerifyClientCert" => Ok(Self::RequireAndVerify),
-            _ => Err(Invalid::of::<Self>(
-                "is no way to ask for client certificates",
-            )),
+            _ => Err(Invalid::of::<Self>("is not a client authentication type")),
         }
     }
 }
@@ -92,28 +90,29 @@ impl Reader {
         );
         if let Some(at) = &names.at {
             if names.items.is_empty() && names.complete {
-                let text = "is empty, so that no client would be let in; leave it out to let in every name";
+                let text =
+                    "is empty, so every client would be rejected; remove it to accept every name";
                 self.error(at, text);
             } else if !mandatory {
-                let text = "does not hold for clients without a certificate; it needs a `client_auth_type` of RequireAndVerifyClientCert";
+                let text = "does not apply to clients without a certificate; set `client_auth_type` to RequireAndVerifyClientCert";
                 self.error(at, text);
             } else if !verified {
                 notes.push(format!(
-                    "{}: anybody can write these names into a certificate, and RequireAnyClientCert does not verify who did; RequireAndVerifyClientCert does",
+                    "{}: RequireAnyClientCert does not verify certificates, so any client can claim these names; use RequireAndVerifyClientCert",
                     at.path
                 ));
             }
         }
         let issuers = match authorities {
             Given::Right(_, at) if auth == ClientAuth::No => {
-                let text = "clients are not asked for a certificate; it needs a `client_auth_type` other than NoClientCert";
+                let text = "has no effect, because NoClientCert does not request certificates; set another `client_auth_type`";
                 self.error(&at, text);
                 None
             }
             Given::Right(pem, _) => self.issuers(&pem, provider, notes),
             Given::Absent if verified => {
                 notes.push(format!(
-                    "{}: there is neither `client_ca` nor `client_ca_file`, so the system's authorities verify client certificates",
+                    "{}: neither `client_ca` nor `client_ca_file` is set; verifying client certificates with the system's CA certificates",
                     auth_at.path
                 ));
                 Some(system_issuers(provider))
@@ -154,7 +153,7 @@ impl Reader {
                 if unusable > 0 {
                     let path = &pem.at.path;
                     notes.push(format!(
-                        "{path}: {unusable} of its certificates cannot be used as an authority"
+                        "{path}: certificates ignored because they cannot be used as a CA: {unusable}"
                     ));
                 }
                 Some(Issuers {
@@ -165,7 +164,7 @@ impl Reader {
             Err(_) => {
                 let wrong = certificates.iter().find_map(unsupported_rsa_key);
                 let wrong = wrong.unwrap_or_else(|| {
-                    "has no certificate that can be used as an authority".to_owned()
+                    "contains no certificate that can be used as a CA".to_owned()
                 });
                 self.error(&pem.at, format!("{}{wrong}", pem.subject));
                 None

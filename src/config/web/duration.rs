@@ -4,8 +4,7 @@ use crate::config::value::{Invalid, Value};
 use std::str::FromStr;
 use std::time::Duration;
 
-pub(super) const ALLOWED: &str =
-    "0, or a time with units of ns, us, ms, s, m, h, as in 1s, 500ms, 1m30s; 290 years at most";
+pub(super) const ALLOWED: &str = "0, or a duration with the units ns, us, ms, s, m, h, such as 1s, 500ms, 1m30s; at most 290 years";
 
 /// Whole nanoseconds, as many as fit into 63 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +43,7 @@ impl FromStr for GoDuration {
                 "m" => 60 * 1_000_000_000,
                 "h" => 3_600 * 1_000_000_000,
                 "" => return Err(invalid("has no unit")),
-                _ => return Err(invalid("has a unit that there is not")),
+                _ => return Err(invalid("has an unknown unit")),
             };
             let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
             if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {

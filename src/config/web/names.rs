@@ -30,7 +30,7 @@ impl FromStr for Version {
             "TLS11" => Ok(Self::Tls11),
             "TLS12" => Ok(Self::Tls12),
             "TLS13" => Ok(Self::Tls13),
-            _ => Err(Invalid::of::<Self>("is no version of TLS")),
+            _ => Err(Invalid::of::<Self>("is not a TLS version")),
         }
     }
 }
@@ -118,7 +118,7 @@ impl FromStr for Cipher {
                 let unsupported = UNSUPPORTED_SUITES.iter().find(|name| **name == text);
                 return unsupported
                     .map(|name| Self::Unsupported(name))
-                    .ok_or(Invalid::of::<Self>("is no cipher suite"));
+                    .ok_or(Invalid::of::<Self>("is not a cipher suite"));
             }
         }))
     }
@@ -143,7 +143,7 @@ impl FromStr for Curve {
             "SecP256r1MLKEM768" => Self::Supported(kx_group::SECP256R1MLKEM768),
             "CurveP521" => Self::Unsupported("CurveP521"),
             "SecP384r1MLKEM1024" => Self::Unsupported("SecP384r1MLKEM1024"),
-            _ => return Err(Invalid::of::<Self>("is no curve")),
+            _ => return Err(Invalid::of::<Self>("is not a curve")),
         })
     }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// At 18 one guess takes many seconds of a core; from there on each step doubles it.
 const HIGHEST_COST: u32 = 18;
 pub(super) const ALLOWED: &str =
-    "a bcrypt hash, 60 characters as in $2y$10$…, of a cost from 4 to 18";
+    "a bcrypt hash of 60 characters, such as $2y$10$…, with a cost of 4 to 18";
 
 /// A bcrypt hash that can be checked. Prints as `***`.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,10 +28,10 @@ impl FromStr for PasswordHash {
             .parse()
             .map_err(|_| "is not a bcrypt hash".to_owned())?;
         match parts.get_cost() {
-            cost @ 0..=3 => Err(format!("has a cost of {cost}, which bcrypt does not have")),
+            cost @ 0..=3 => Err(format!("has a cost of {cost}, which is too low for bcrypt")),
             4..=HIGHEST_COST => Ok(Self(text.to_owned())),
             cost => Err(format!(
-                "has a cost of {cost}: checking one password would take minutes or hours"
+                "has a cost of {cost}, so checking one password would take minutes or hours"
             )),
         }
     }

@@ -100,7 +100,7 @@ impl Reader {
                         Pem {
                             bytes,
                             at: at.clone(),
-                            subject: format!("what {} holds ", self.shown(&name)),
+                            subject: format!("the file {} ", self.shown(&name)),
                         },
                         at,
                     ),
@@ -112,7 +112,7 @@ impl Reader {
                 }
             }
             (Given::Right(..), Given::Right(_, at)) => {
-                let text = format!("there is a `{inline}` too; allowed: one of the two");
+                let text = format!("`{inline}` is set too; allowed: only one of the two");
                 self.error(&at, text);
                 Given::Wrong
             }

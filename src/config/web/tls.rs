@@ -82,7 +82,7 @@ impl Reader {
         let (chain, (key, subject, key_at), versions) = (chain?, key?, versions?);
         let builder = ServerConfig::builder_with_provider(provider);
         let Ok(builder) = builder.with_protocol_versions(versions) else {
-            let text = "`max_version` is TLS12, and none of the `cipher_suites` is for TLS 1.2";
+            let text = "`max_version` is TLS12, but no entry of `cipher_suites` is for TLS 1.2";
             self.error(&fields.at, text);
             return None;
         };
@@ -93,17 +93,17 @@ impl Reader {
         let mut config = match built.with_single_cert(chain, key) {
             Ok(config) => config,
             Err(Error::InconsistentKeys(_)) => {
-                let text = format!("{subject}is not the key of the certificate");
+                let text = format!("{subject}does not match the certificate");
                 self.error(&key_at, text);
                 return None;
             }
             Err(Error::General(_)) => {
-                let text = "is not a key of a supported kind; allowed: RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, Ed25519";
+                let text = "is not a key of a supported type; allowed: RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, Ed25519";
                 self.error(&key_at, format!("{subject}{text}"));
                 return None;
             }
             Err(error) => {
-                let text = format!("{subject}cannot be served with: {error}");
+                let text = format!("{subject}cannot be used: {error}");
                 self.error(&key_at, text);
                 return None;
             }
@@ -132,7 +132,7 @@ impl Reader {
                 if let Some(Ok(first)) = first
                     && first.tbs_certificate().version() != x509_cert::Version::V3
                 {
-                    let wrong = "has a certificate of an older version of X.509, without extensions such as names; allowed: X.509 v3";
+                    let wrong = "contains an X.509 v1 or v2 certificate, which has no extensions such as alternative names; allowed: X.509 v3";
                     self.error(&at, format!("{}{wrong}", pem.subject));
                     return None;
                 }
@@ -143,7 +143,7 @@ impl Reader {
                 Some(chain)
             }
             Given::Absent => {
-                self.error(&fields.at, "there is neither `cert` nor `cert_file`");
+                self.error(&fields.at, "`cert` or `cert_file` is missing");
                 None
             }
             Given::Wrong => None,
@@ -154,7 +154,7 @@ impl Reader {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem.bytes).collect();
         let wrong = match certificates {
             Ok(certificates) if !certificates.is_empty() => return Some(certificates),
-            Ok(_) => "has no certificate in PEM",
+            Ok(_) => "contains no PEM certificate",
             Err(_) => "is not valid PEM",
         };
         self.error(&pem.at, format!("{}{wrong}", pem.subject));
@@ -170,13 +170,13 @@ impl Reader {
             Given::Right(pem, at) => match PrivateKeyDer::from_pem_slice(&pem.bytes) {
                 Ok(key) => Some((key, pem.subject, at)),
                 Err(_) => {
-                    let wrong = "has no private key in PEM that is not encrypted";
+                    let wrong = "contains no unencrypted PEM private key";
                     self.error(&at, format!("{}{wrong}", pem.subject));
                     None
                 }
             },
             Given::Absent => {
-                self.error(&fields.at, "there is neither `key` nor `key_file`");
+                self.error(&fields.at, "`key` or `key_file` is missing");
                 None
             }
             Given::Wrong => None,
@@ -188,15 +188,14 @@ impl Reader {
         let lowest = self.named::<Version>(fields, "min_version");
         let highest = self.named::<Version>(fields, "max_version");
         if let Given::Right(highest @ (Version::Tls10 | Version::Tls11), at) = &highest {
-            let text = format!(
-                "`{highest}` is a version that is not to be had here, for its weakness; allowed: TLS12 or TLS13"
-            );
+            let text =
+                format!("`{highest}` is insecure and not supported; allowed: TLS12 or TLS13");
             self.error(at, text);
             return None;
         }
         if let Given::Right(lowest @ (Version::Tls10 | Version::Tls11), _) = &lowest {
             notes.push(format!(
-                "tls_server_config.min_version: {lowest} is served by nobody here: the lowest version is TLS 1.2"
+                "tls_server_config.min_version: {lowest} is not supported; using TLS 1.2 as the minimum"
             ));
         }
         if matches!(lowest, Given::Wrong) || matches!(highest, Given::Wrong) {
@@ -207,7 +206,7 @@ impl Reader {
         match (low, high) {
             (Version::Tls13, Version::Tls12) => {
                 if let Given::Right(_, at) = highest {
-                    let text = "`TLS12` is below `min_version`, which leaves none";
+                    let text = "`TLS12` is below `min_version`, so no version is left";
                     self.error(&at, text);
                 }
                 None
@@ -255,7 +254,7 @@ impl Reader {
         let unsupported = unsupported.join(", ");
         if supported.is_empty() {
             let text = format!(
-                "nothing in it is supported: {unsupported}; allowed: {}",
+                "no entry is supported: {unsupported}; allowed: {}",
                 GoName::<T>::ALLOWED
             );
             self.error(&at, text);
@@ -299,6 +298,6 @@ pub(super) fn unsupported_rsa_key(certificate: &CertificateDer<'_>) -> Option<St
     let bits = modulus.len() * 8 - modulus.first()?.leading_zeros() as usize;
     let supported = (2048..=8192).contains(&bits);
     (!supported).then(|| {
-        format!("has a certificate with an RSA key of {bits} bits; allowed: 2048 to 8192 bits")
+        format!("contains a certificate with an RSA key of {bits} bits; allowed: 2048 to 8192 bits")
     })
 }
