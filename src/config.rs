@@ -29,7 +29,7 @@ use std::time::Duration;
 use crate::files::{self, MIB};
 
 use self::error::ConfigError;
-use self::partition::role_misfit;
+use self::partition::partition_mismatch;
 
 pub use self::arn::{IntegrationArn, RoleArn, TargetArn};
 pub use self::describe::{describe, pattern_warnings};
@@ -39,7 +39,7 @@ pub use self::select::{Candidate, Patterns, Selection};
 pub use self::shard_by::ShardBy;
 pub use self::tags::{LabelName, TagKey, TagLabel};
 pub use self::value::{
-    ConfigDuration, ExternalId, Interval, Invalid, Lookup, RegionName, ScopeName, Value,
+    Checked, ConfigDuration, ExternalId, Interval, Lookup, RegionName, ScopeName, ValueError,
 };
 
 /// Far more than any configuration needs, and little enough to be parsed in a second.
@@ -143,14 +143,14 @@ pub struct Watch {
 /// Names and tags are asked for once in so many polls. They change when a person changes them.
 const POLLS_PER_DESCRIBE: u32 = 10;
 /// But not more often than this, and not less often than that.
-const SHORTEST_DESCRIBE_INTERVAL: Duration = Duration::from_secs(300);
-const LONGEST_DESCRIBE_INTERVAL: Duration = Duration::from_secs(3600);
+const MIN_DESCRIBE_INTERVAL: Duration = Duration::from_secs(300);
+const MAX_DESCRIBE_INTERVAL: Duration = Duration::from_secs(3600);
 
 impl Watch {
     /// From one question for names and tags to the next; never less than from poll to poll.
     pub fn describe_interval(&self) -> Duration {
         (self.interval * POLLS_PER_DESCRIBE)
-            .clamp(SHORTEST_DESCRIBE_INTERVAL, LONGEST_DESCRIBE_INTERVAL)
+            .clamp(MIN_DESCRIBE_INTERVAL, MAX_DESCRIBE_INTERVAL)
             .max(self.interval)
     }
 }
@@ -180,7 +180,7 @@ impl Config {
     /// Reads the file at `path` (1 MiB at most) and the `external_id_file`s that it names, each relative to its directory.
     /// Fails with every mistake in it, or with the one reason why it could not be read.
     pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-        Config::from_yaml(&text_of(files::read(path, MAX_CONFIG_BYTES), path)?, path)
+        Config::from_yaml(&decode(files::read(path, MAX_CONFIG_BYTES), path)?, path)
     }
 
     /// Like [`Config::load`], of a text that is in `file` (which is not read).
@@ -223,14 +223,14 @@ impl Config {
             }
             // Those that the configuration names were held against it when it was read.
             if let (true, Some(role)) = (scope.named_regions().is_empty(), &scope.credentials.role)
-                && let Some(misfit) = regions
+                && let Some(mismatch) = regions
                     .first()
-                    .and_then(|region| role_misfit(&role.arn, region))
+                    .and_then(|region| partition_mismatch(&role.arn, region))
             {
                 errors.push(ConfigError {
                     path: format!("scopes[{i}].role_arn"),
                     ..ConfigError::of_file(format!(
-                        "`{}` {misfit} (the region is the SDK's default region)",
+                        "`{}` {mismatch} (the region is the SDK's default region)",
                         role.arn
                     ))
                 });
@@ -242,20 +242,20 @@ impl Config {
 }
 
 /// One mistake of the file at `path` as a whole.
-pub fn mistake_of_file(path: &Path, text: &str) -> ConfigErrors {
+pub fn file_error(path: &Path, text: &str) -> ConfigErrors {
     ConfigErrors::one(path, ConfigError::of_file(text))
 }
 
 /// The text of the file at `path`, of which `read` is the outcome of reading it.
-fn text_of(read: io::Result<Vec<u8>>, path: &Path) -> Result<String, ConfigErrors> {
-    let bytes = read.map_err(|e| mistake_of_file(path, &format!("cannot be read: {e}")))?;
+fn decode(read: io::Result<Vec<u8>>, path: &Path) -> Result<String, ConfigErrors> {
+    let bytes = read.map_err(|e| file_error(path, &format!("cannot be read: {e}")))?;
     String::from_utf8(bytes).map_err(|e| {
         let good = String::from_utf8_lossy(&e.as_bytes()[..e.utf8_error().valid_up_to()]);
-        let place = yaml::place_of_byte(&good, good.len());
+        let place = yaml::location_of_byte(&good, good.len());
         ConfigErrors::one(
             path,
             ConfigError {
-                place: Some(place),
+                location: Some(place),
                 ..ConfigError::of_file("is not valid UTF-8 from here on")
             },
         )

@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use glue_integration_exporter::config::web::WebConfig;
 use glue_integration_exporter::config::{
-    ArnPattern, Config, ConfigDuration, ExternalId, IntegrationArn, Interval, Invalid, NamePattern,
-    Pattern, RegionName, RoleArn, Scope, TargetArn, Watch, describe,
+    ArnPattern, Config, ConfigDuration, ExternalId, IntegrationArn, Interval, NamePattern, Pattern,
+    RegionName, RoleArn, Scope, TargetArn, ValueError, Watch, describe,
 };
 use glue_integration_exporter::snapshot::ArnFields;
 use property::{cases, hostile};
@@ -357,11 +357,11 @@ const ARNS: [&str; 11] = [
     "arn:aws:s3:::lake",
 ];
 
-fn arn_pattern(text: &str) -> Result<Pattern, Invalid> {
+fn arn_pattern(text: &str) -> Result<Pattern, ValueError> {
     text.parse::<ArnPattern>().map(Pattern::from)
 }
 
-fn name_pattern(text: &str) -> Result<Pattern, Invalid> {
+fn name_pattern(text: &str) -> Result<Pattern, ValueError> {
     text.parse::<NamePattern>().map(Pattern::from)
 }
 

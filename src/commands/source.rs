@@ -2,8 +2,7 @@
 //! start and again at each reload.
 
 use crate::config::{
-    Config, ConfigErrors, Credentials, RegionName, TagLabel, Watch, mistake_of_file,
-    pattern_warnings,
+    Config, ConfigErrors, Credentials, RegionName, TagLabel, Watch, file_error, pattern_warnings,
 };
 use crate::files::FileWorker;
 use crate::glue::aws::{Network, Sdk, default_region};
@@ -42,9 +41,8 @@ impl Source {
             Self::File(file, shard, worker) => {
                 let path = file.clone();
                 let config = worker.run(move || Config::load(&path)).await;
-                let config = config.map_err(|error| {
-                    mistake_of_file(file, &format!("cannot be read: {error}"))
-                })??;
+                let config = config
+                    .map_err(|error| file_error(file, &format!("cannot be read: {error}")))??;
                 (config, file.as_path(), *shard)
             }
             Self::Demo => {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::value::{Invalid, RegionName, Value, check_characters, check_length};
+use super::value::{Checked, RegionName, ValueError, check_characters, check_length};
 
 /// The ARN of a zero-ETL integration. It names its region and its account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,16 +29,16 @@ impl IntegrationArn {
     }
 }
 
-impl Value for IntegrationArn {
-    const ALLOWED: &'static str = "arn:PARTITION:glue:REGION:ACCOUNT:integration:ID (or integration/ID), at most 128 characters";
+impl Checked for IntegrationArn {
+    const EXPECTED: &'static str = "arn:PARTITION:glue:REGION:ACCOUNT:integration:ID (or integration/ID), at most 128 characters";
 }
 
 impl FromStr for IntegrationArn {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         let arn = Arn::parse::<Self>(text, 128)?;
-        let wrong = |why: String| Err(Invalid::of::<Self>(why));
+        let wrong = |why: String| Err(ValueError::of::<Self>(why));
         if arn.service != "glue" {
             return wrong(format!(
                 "has the service `{}`; an integration ARN has the service `glue`",
@@ -102,14 +102,14 @@ impl TargetArn {
     }
 }
 
-impl Value for TargetArn {
-    const ALLOWED: &'static str = "arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE, at most 512 characters; REGION and ACCOUNT may be empty";
+impl Checked for TargetArn {
+    const EXPECTED: &'static str = "arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE, at most 512 characters; REGION and ACCOUNT may be empty";
 }
 
 impl FromStr for TargetArn {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         let arn = Arn::parse::<Self>(text, 512)?;
         Ok(TargetArn {
             text: text.to_owned(),
@@ -151,19 +151,19 @@ impl RoleArn {
         path.split_at(path.rfind('/').map_or(0, |slash| slash + 1))
     }
 
-    fn part(&self, place: usize) -> &str {
-        self.0.splitn(6, ':').nth(place).unwrap_or_default()
+    fn part(&self, index: usize) -> &str {
+        self.0.splitn(6, ':').nth(index).unwrap_or_default()
     }
 }
 
-impl Value for RoleArn {
-    const ALLOWED: &'static str = "arn:PARTITION:iam::ACCOUNT:role/NAME, at most 2048 characters";
+impl Checked for RoleArn {
+    const EXPECTED: &'static str = "arn:PARTITION:iam::ACCOUNT:role/NAME, at most 2048 characters";
 }
 
 impl FromStr for RoleArn {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         let arn = Arn::parse::<Self>(text, 2048)?;
         let why = match arn.resource.split_once('/') {
             _ if arn.service != "iam" => {
@@ -183,7 +183,7 @@ impl FromStr for RoleArn {
                 format!("is the ARN of a `{}`, not of a `role`", kind.escape_debug())
             }
         };
-        Err(Invalid::of::<Self>(why))
+        Err(ValueError::of::<Self>(why))
     }
 }
 
@@ -197,12 +197,12 @@ impl fmt::Display for RoleArn {
 pub(super) const SEPARATORS: usize = 5;
 
 /// Of any service, as a whole.
-pub(super) fn check_whole<V: Value>(text: &str) -> Result<(), Invalid> {
+pub(super) fn check_whole<V: Checked>(text: &str) -> Result<(), ValueError> {
     Arn::parse::<V>(text, usize::MAX)?.region::<V>().map(drop)
 }
 
 /// Whether an ARN may begin so. The last part may go on, so that nothing is said of it but for the first two, which have few forms.
-pub(super) fn check_beginning<V: Value>(text: &str) -> Result<(), Invalid> {
+pub(super) fn check_beginning<V: Checked>(text: &str) -> Result<(), ValueError> {
     let mut parts: Vec<&str> = text.splitn(SEPARATORS + 1, ':').collect();
     let open = parts.pop().unwrap_or_default();
     match parts.len() {
@@ -226,9 +226,9 @@ struct Arn<'a> {
 }
 
 impl<'a> Arn<'a> {
-    fn parse<V: Value>(text: &'a str, most: usize) -> Result<Self, Invalid> {
-        let wrong = |why: String| Err(Invalid::of::<V>(why));
-        check_length::<V>(text, 1, most)?;
+    fn parse<V: Checked>(text: &'a str, max: usize) -> Result<Self, ValueError> {
+        let wrong = |why: String| Err(ValueError::of::<V>(why));
+        check_length::<V>(text, 1, max)?;
         if !text.starts_with("arn:") {
             return wrong("is not an ARN: it does not begin with `arn:`".to_owned());
         }
@@ -275,20 +275,20 @@ impl<'a> Arn<'a> {
     }
 
     /// The region, which must lie in the partition.
-    fn region<V: Value>(&self) -> Result<Option<RegionName>, Invalid> {
+    fn region<V: Checked>(&self) -> Result<Option<RegionName>, ValueError> {
         if self.region.is_empty() {
             return Ok(None);
         }
         let Ok(region) = self.region.parse::<RegionName>() else {
-            return Err(Invalid::of::<V>(format!(
+            return Err(ValueError::of::<V>(format!(
                 "has the region `{}`, which is not a region name",
                 self.region
             )));
         };
-        if region.is_in(self.partition) {
+        if region.in_partition(self.partition) {
             return Ok(Some(region));
         }
-        Err(Invalid::of::<V>(format!(
+        Err(ValueError::of::<V>(format!(
             "has the region `{region}`, which is not in the partition `{}`",
             self.partition
         )))

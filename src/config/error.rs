@@ -4,11 +4,11 @@ use std::fmt;
 use std::path::Path;
 
 /// More than this many would hide the first ones, and each place costs one more pass over the file.
-const SHOWN: usize = 100;
+const MAX_SHOWN_ERRORS: usize = 100;
 
 /// Where in a file: both count from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct Location {
     pub(super) line: usize,
     pub(super) column: usize,
 }
@@ -16,7 +16,7 @@ pub(super) struct Place {
 /// One mistake. What is unknown or of no use (a place, a path) is left out of its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ConfigError {
-    pub(super) place: Option<Place>,
+    pub(super) location: Option<Location>,
     pub(super) path: String,
     pub(super) text: String,
 }
@@ -25,7 +25,7 @@ impl ConfigError {
     /// A mistake of the whole file.
     pub(super) fn of_file(text: impl Into<String>) -> Self {
         ConfigError {
-            place: None,
+            location: None,
             path: String::new(),
             text: text.into(),
         }
@@ -59,7 +59,7 @@ impl ConfigErrors {
         file: Option<&Path>,
         result: T,
     ) -> Result<T, ConfigErrors> {
-        list.sort_by_key(|error| (error.place.is_none(), error.place));
+        list.sort_by_key(|error| (error.location.is_none(), error.location));
         let mut list = list.into_iter();
         match list.next() {
             None => Ok(result),
@@ -92,17 +92,21 @@ impl ConfigErrors {
     }
 
     /// Finds out the places of the first mistakes; says how many are left over, if there are more.
-    pub(super) fn located<At>(
-        found: Vec<(At, String)>,
-        place: impl Fn(&At) -> (Option<Place>, String),
+    pub(super) fn locate_all<P>(
+        found: Vec<(P, String)>,
+        locate: impl Fn(&P) -> (Option<Location>, String),
     ) -> Vec<ConfigError> {
-        let left = found.len().saturating_sub(SHOWN);
+        let left = found.len().saturating_sub(MAX_SHOWN_ERRORS);
         let mut list: Vec<ConfigError> = found
             .into_iter()
-            .take(SHOWN)
+            .take(MAX_SHOWN_ERRORS)
             .map(|(at, text)| {
-                let (place, path) = place(&at);
-                ConfigError { place, path, text }
+                let (location, path) = locate(&at);
+                ConfigError {
+                    location,
+                    path,
+                    text,
+                }
             })
             .collect();
         if left > 0 {
@@ -122,7 +126,7 @@ impl fmt::Display for ConfigErrors {
             }
             if let Some(file) = &self.file {
                 f.write_str(file)?;
-                if let Some(Place { line, column }) = error.place {
+                if let Some(Location { line, column }) = error.location {
                     write!(f, ":{line}:{column}")?;
                 }
                 f.write_str(": ")?;

@@ -6,63 +6,63 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::secret::Secrets;
-use super::value::{Invalid, Value};
-use super::yaml::{At, Node};
+use super::value::{Checked, ValueError};
+use super::yaml::{Node, NodePath};
 
 /// Why the merge key of YAML 1.1, with which a map takes over another's entries, is a mistake.
 pub(super) const MERGE_KEY: &str = "the merge key `<<` is not supported; copy its entries instead";
 
 /// A key that differs by more is not what was meant.
-const NEAR: usize = 2;
+const MAX_SUGGESTION_DISTANCE: usize = 2;
 
 /// More of a value than this helps nobody to find it.
-const SHOWN_CHARACTERS: usize = 120;
+const MAX_SHOWN_CHARACTERS: usize = 120;
 
 /// What became of a key: not there, there and wrong (which was noted), or a value and where it is.
 #[derive(Default)]
-pub(super) enum Given<T> {
+pub(super) enum Field<T> {
     #[default]
     Absent,
-    Wrong,
-    Right(T, At),
+    Invalid,
+    Valid(T, NodePath),
 }
 
-impl<T> Given<T> {
-    pub(super) fn right(self) -> Option<T> {
+impl<T> Field<T> {
+    pub(super) fn valid(self) -> Option<T> {
         match self {
-            Given::Right(value, _) => Some(value),
-            Given::Absent | Given::Wrong => None,
+            Field::Valid(value, _) => Some(value),
+            Field::Absent | Field::Invalid => None,
         }
     }
 
     /// This, or what is given above if this is absent.
-    pub(super) fn or_above<'a>(&'a self, above: &'a Given<T>) -> &'a Given<T> {
+    pub(super) fn or_inherited<'a>(&'a self, above: &'a Field<T>) -> &'a Field<T> {
         match self {
-            Given::Absent => above,
-            Given::Wrong | Given::Right(..) => self,
+            Field::Absent => above,
+            Field::Invalid | Field::Valid(..) => self,
         }
     }
 
-    pub(super) fn as_right(&self) -> Option<&T> {
+    pub(super) fn as_valid(&self) -> Option<&T> {
         match self {
-            Given::Right(value, _) => Some(value),
-            Given::Absent | Given::Wrong => None,
+            Field::Valid(value, _) => Some(value),
+            Field::Absent | Field::Invalid => None,
         }
     }
 }
 
 /// A list of values: those that are right, with their places. Without its key it is empty and complete.
-pub(super) struct Listed<T> {
+pub(super) struct List<T> {
     /// Where the list is, if its key is there.
-    pub(super) at: Option<At>,
-    pub(super) items: Vec<(T, At)>,
+    pub(super) at: Option<NodePath>,
+    pub(super) items: Vec<(T, NodePath)>,
     /// Nothing in it was wrong.
     pub(super) complete: bool,
 }
 
-impl<T> Default for Listed<T> {
+impl<T> Default for List<T> {
     fn default() -> Self {
-        Listed {
+        List {
             at: None,
             items: Vec::new(),
             complete: true,
@@ -70,11 +70,11 @@ impl<T> Default for Listed<T> {
     }
 }
 
-impl<T> Listed<T> {
+impl<T> List<T> {
     /// The same list of other values.
-    pub(super) fn map<U>(self, value: impl Fn(T) -> U) -> Listed<U> {
+    pub(super) fn map<U>(self, value: impl Fn(T) -> U) -> List<U> {
         let items = self.items.into_iter();
-        Listed {
+        List {
             at: self.at,
             items: items.map(|(old, at)| (value(old), at)).collect(),
             complete: self.complete,
@@ -87,14 +87,14 @@ impl<T> Listed<T> {
 }
 
 /// The entries of a map whose keys are known, each once.
-pub(super) struct Fields<'n> {
-    pub(super) at: At,
+pub(super) struct Section<'n> {
+    pub(super) at: NodePath,
     entries: Vec<(&'static str, usize, &'n Node)>,
 }
 
-impl<'n> Fields<'n> {
+impl<'n> Section<'n> {
     /// The value of `key` and its place. May be null.
-    pub(super) fn get(&self, key: &str) -> Option<(&'n Node, At)> {
+    pub(super) fn get(&self, key: &str) -> Option<(&'n Node, NodePath)> {
         self.entries
             .iter()
             .find(|(name, _, _)| *name == key)
@@ -104,7 +104,7 @@ impl<'n> Fields<'n> {
 
 /// Reads on whatever it finds, and collects what is wrong.
 pub(super) struct Reader {
-    pub(super) found: Vec<(At, String)>,
+    pub(super) found: Vec<(NodePath, String)>,
     secrets: Secrets,
 }
 
@@ -116,35 +116,35 @@ impl Reader {
         }
     }
 
-    pub(super) fn error(&mut self, at: &At, text: impl Into<String>) {
+    pub(super) fn error(&mut self, at: &NodePath, text: impl Into<String>) {
         self.found.push((at.clone(), text.into()));
     }
 
     /// In backquotes, on one line and not too long; `***` for a secret.
-    pub(super) fn shown(&self, text: &str) -> String {
+    pub(super) fn quote(&self, text: &str) -> String {
         if self.secrets.has(text) {
             return "`***`".to_owned();
         }
         let mut shown = String::from("`");
-        for c in text.chars().take(SHOWN_CHARACTERS) {
+        for c in text.chars().take(MAX_SHOWN_CHARACTERS) {
             match c {
                 '"' | '\'' | '\\' => shown.push(c),
                 c => shown.extend(c.escape_debug()),
             }
         }
-        if text.chars().nth(SHOWN_CHARACTERS).is_some() {
+        if text.chars().nth(MAX_SHOWN_CHARACTERS).is_some() {
             shown.push('…');
         }
         shown + "`"
     }
 
     /// The entries of the map at `at`. Unknown keys, and known ones after their first, are noted and left out.
-    pub(super) fn fields<'n>(
+    pub(super) fn section<'n>(
         &mut self,
         node: &'n Node,
-        at: &At,
+        at: &NodePath,
         allowed: &'static [&'static str],
-    ) -> Option<Fields<'n>> {
+    ) -> Option<Section<'n>> {
         let Node::Map(map) = node else {
             let keys = allowed.join(", ");
             self.wrong_kind(node, at, &format!("a map with the keys {keys}"));
@@ -167,7 +167,7 @@ impl Reader {
                 }
             }
         }
-        Some(Fields {
+        Some(Section {
             at: at.clone(),
             entries,
         })
@@ -181,18 +181,23 @@ impl Reader {
         if written == "<<" {
             return MERGE_KEY.to_owned();
         }
-        let meant = match near(&written, allowed) {
+        let meant = match suggest(&written, allowed) {
             Some(name) => format!(", did you mean `{name}`?"),
             None => ";".to_owned(),
         };
         format!(
             "unknown key {}{meant} allowed: {keys}",
-            self.shown(&written)
+            self.quote(&written)
         )
     }
 
     /// The elements of the list at `at`, which is to be `what`.
-    pub(super) fn items<'n>(&mut self, node: &'n Node, at: &At, what: &str) -> Option<&'n [Node]> {
+    pub(super) fn items<'n>(
+        &mut self,
+        node: &'n Node,
+        at: &NodePath,
+        what: &str,
+    ) -> Option<&'n [Node]> {
         match node {
             Node::List(items) => Some(items),
             _ => {
@@ -202,15 +207,15 @@ impl Reader {
         }
     }
 
-    pub(super) fn list<T: Value>(&mut self, fields: &Fields<'_>, key: &str) -> Listed<T> {
-        let mut listed = Listed::default();
+    pub(super) fn list<T: Checked>(&mut self, fields: &Section<'_>, key: &str) -> List<T> {
+        let mut listed = List::default();
         let Some((node, at)) = fields.get(key) else {
             return listed;
         };
         match self.items(
             node,
             &at,
-            &format!("a list `[…]`; each element: {}", T::ALLOWED),
+            &format!("a list `[…]`; each element: {}", T::EXPECTED),
         ) {
             None => listed.complete = false,
             Some(nodes) => {
@@ -227,19 +232,19 @@ impl Reader {
         listed
     }
 
-    pub(super) fn value<T: Value>(&mut self, fields: &Fields<'_>, key: &str) -> Given<T> {
+    pub(super) fn value<T: Checked>(&mut self, fields: &Section<'_>, key: &str) -> Field<T> {
         let Some((node, at)) = fields.get(key) else {
-            return Given::Absent;
+            return Field::Absent;
         };
         match self.one(node, &at) {
-            Some(value) => Given::Right(value, at),
-            None => Given::Wrong,
+            Some(value) => Field::Valid(value, at),
+            None => Field::Invalid,
         }
     }
 
-    fn one<T: Value>(&mut self, node: &Node, at: &At) -> Option<T> {
+    fn one<T: Checked>(&mut self, node: &Node, at: &NodePath) -> Option<T> {
         let Some(text) = node.scalar() else {
-            self.wrong_kind(node, at, T::ALLOWED);
+            self.wrong_kind(node, at, T::EXPECTED);
             return None;
         };
         let wrong = match (text.parse::<T>(), node) {
@@ -247,11 +252,11 @@ impl Reader {
             (Ok(_), _) => format!("is {}, not text; put it in quotes", node.kind()),
             // Why a secret is wrong could tell a part of it.
             (Err(_), _) if self.secrets.has(&text) => {
-                format!("is not valid; allowed: {}", T::ALLOWED)
+                format!("is not valid; allowed: {}", T::EXPECTED)
             }
             (Err(e), _) => e.to_string(),
         };
-        let text = format!("{} {wrong}", self.shown(&text));
+        let text = format!("{} {wrong}", self.quote(&text));
         self.error(at, text);
         None
     }
@@ -259,52 +264,52 @@ impl Reader {
     /// A whole number within `range`.
     pub(super) fn number<N: FromStr + PartialOrd + Display>(
         &mut self,
-        fields: &Fields<'_>,
+        fields: &Section<'_>,
         key: &str,
         range: RangeInclusive<N>,
-    ) -> Given<N> {
+    ) -> Field<N> {
         let Some((node, at)) = fields.get(key) else {
-            return Given::Absent;
+            return Field::Absent;
         };
         let allowed = format!("a whole number from {} to {}", range.start(), range.end());
         let Some(text) = node.scalar() else {
             self.wrong_kind(node, &at, &allowed);
-            return Given::Wrong;
+            return Field::Invalid;
         };
         let wrong = match (node, text.parse::<N>()) {
             (Node::Number(_), Ok(number)) if range.contains(&number) => {
-                return Given::Right(number, at);
+                return Field::Valid(number, at);
             }
             (Node::Number(_), _) if text.contains('.') => "is not a whole number",
             (Node::Number(_), _) => "is out of range",
             (Node::Text(_), Ok(_)) => "is text, not a number; write it without quotes",
             _ => "is not a number",
         };
-        let text = format!("{} {wrong}; allowed: {allowed}", self.shown(&text));
+        let text = format!("{} {wrong}; allowed: {allowed}", self.quote(&text));
         self.error(&at, text);
-        Given::Wrong
+        Field::Invalid
     }
 
     /// `true` or `false`.
-    pub(super) fn flag(&mut self, fields: &Fields<'_>, key: &str) -> Given<bool> {
+    pub(super) fn boolean(&mut self, fields: &Section<'_>, key: &str) -> Field<bool> {
         match fields.get(key) {
-            None => Given::Absent,
-            Some((Node::Bool(flag), at)) => Given::Right(*flag, at),
+            None => Field::Absent,
+            Some((Node::Bool(flag), at)) => Field::Valid(*flag, at),
             Some((node, at)) => {
                 self.wrong_kind(node, &at, "true or false");
-                Given::Wrong
+                Field::Invalid
             }
         }
     }
 
-    pub(super) fn wrong_kind(&mut self, node: &Node, at: &At, allowed: &str) {
+    pub(super) fn wrong_kind(&mut self, node: &Node, at: &NodePath, allowed: &str) {
         let text = match node {
             Node::Null => format!("has no value; remove it or set it to {allowed}"),
             Node::Tagged => format!("has a YAML tag (`!…`); remove the tag; allowed: {allowed}"),
             Node::List(_) | Node::Map(_) => format!("is {}; allowed: {allowed}", node.kind()),
             Node::Bool(_) | Node::Number(_) | Node::Text(_) => format!(
                 "{} is {}; allowed: {allowed}",
-                self.shown(&node.scalar().unwrap_or_default()),
+                self.quote(&node.scalar().unwrap_or_default()),
                 node.kind()
             ),
         };
@@ -312,38 +317,38 @@ impl Reader {
     }
 
     /// A text with something in it, of whatever characters.
-    pub(super) fn filled(&mut self, fields: &Fields<'_>, key: &str) -> Given<String> {
-        match self.value::<Filled>(fields, key) {
-            Given::Right(Filled(text), at) => Given::Right(text, at),
-            Given::Absent => Given::Absent,
-            Given::Wrong => Given::Wrong,
+    pub(super) fn non_empty(&mut self, fields: &Section<'_>, key: &str) -> Field<String> {
+        match self.value::<NonEmpty>(fields, key) {
+            Field::Valid(NonEmpty(text), at) => Field::Valid(text, at),
+            Field::Absent => Field::Absent,
+            Field::Invalid => Field::Invalid,
         }
     }
 }
 
-struct Filled(String);
+struct NonEmpty(String);
 
-impl Value for Filled {
-    const ALLOWED: &'static str = "non-empty text";
+impl Checked for NonEmpty {
+    const EXPECTED: &'static str = "non-empty text";
 }
 
-impl FromStr for Filled {
-    type Err = Invalid;
+impl FromStr for NonEmpty {
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         if text.trim().is_empty() {
-            return Err(Invalid::of::<Self>("is empty"));
+            return Err(ValueError::of::<Self>("is empty"));
         }
         // No file name and no profile has one, and the system calls refuse it with less of an explanation.
         if text.contains('\0') {
-            return Err(Invalid::of::<Self>("contains a NUL character"));
+            return Err(ValueError::of::<Self>("contains a NUL character"));
         }
-        Ok(Filled(text.to_owned()))
+        Ok(NonEmpty(text.to_owned()))
     }
 }
 
 /// The allowed key that differs least from `written`, if that is little.
-fn near(written: &str, allowed: &[&'static str]) -> Option<&'static str> {
+fn suggest(written: &str, allowed: &[&'static str]) -> Option<&'static str> {
     if written.len() > 32 {
         return None;
     }
@@ -351,7 +356,7 @@ fn near(written: &str, allowed: &[&'static str]) -> Option<&'static str> {
         .iter()
         .map(|name| (distance(written, name), *name))
         .min()
-        .filter(|(distance, _)| *distance <= NEAR)
+        .filter(|(distance, _)| *distance <= MAX_SUGGESTION_DISTANCE)
         .map(|(_, name)| name)
 }
 

@@ -4,12 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::arn;
-use super::value::{Invalid, Value, check_length};
+use super::value::{Checked, ValueError, check_length};
 
 /// As long as a source's or a target's ARN may be (AWS's own bound).
-const MAX_ARN_BYTES: usize = 512;
+const MAX_ARN_CHARACTERS: usize = 512;
 /// As long as the name of an integration may be (AWS's own bound).
-const LONGEST_NAME: usize = 128;
+const MAX_NAME_CHARACTERS: usize = 128;
 
 /// What a text is compared with, as a whole and with regard to case: `*` is any run of characters, also an empty one and one with `/`
 /// and `:` in it, `?` is any one character, everything else is itself.
@@ -24,7 +24,7 @@ impl Pattern {
 
     /// Whether the whole of `text` is like this.
     pub fn matches(&self, text: &str) -> bool {
-        is_like(text, &self.0)
+        glob_matches(text, &self.0)
     }
 
     /// Whether it was probably meant as a regular expression, which matches nothing as a pattern.
@@ -54,19 +54,19 @@ impl From<ArnPattern> for Pattern {
     }
 }
 
-impl Value for ArnPattern {
-    const ALLOWED: &'static str = "a pattern for an ARN, at most 512 characters; `*` matches any characters including `/` and `:`, `?` matches one character";
+impl Checked for ArnPattern {
+    const EXPECTED: &'static str = "a pattern for an ARN, at most 512 characters; `*` matches any characters including `/` and `:`, `?` matches one character";
 }
 
 impl FromStr for ArnPattern {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        check_length::<Self>(text, 1, MAX_ARN_BYTES)?;
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        check_length::<Self>(text, 1, MAX_ARN_CHARACTERS)?;
         // What other programs' patterns give a meaning to would be taken as it is here, match nothing and hide what it was to show.
         let no_part = |c: &char| c.is_whitespace() || c.is_control() || r"[]{}\".contains(*c);
         if let Some(c) = text.chars().find(no_part) {
-            return Err(Invalid::of::<Self>(format!(
+            return Err(ValueError::of::<Self>(format!(
                 "contains the invalid character `{}`",
                 c.escape_debug()
             )));
@@ -79,7 +79,7 @@ impl FromStr for ArnPattern {
         }
         let separators = text.chars().filter(|c| ":?".contains(*c)).count();
         if !text.contains('*') && separators < arn::SEPARATORS {
-            return Err(Invalid::of::<Self>(
+            return Err(ValueError::of::<Self>(
                 "has no `*` and fewer than the six parts of an ARN",
             ));
         }
@@ -97,22 +97,22 @@ impl From<NamePattern> for Pattern {
     }
 }
 
-impl Value for NamePattern {
-    const ALLOWED: &'static str = r"a pattern for a name, at most 128 characters; `*` matches any characters, `?` matches one character; write `?` for each of []{}\^$|";
+impl Checked for NamePattern {
+    const EXPECTED: &'static str = r"a pattern for a name, at most 128 characters; `*` matches any characters, `?` matches one character; write `?` for each of []{}\^$|";
 }
 
 impl FromStr for NamePattern {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        check_length::<Self>(text, 1, LONGEST_NAME)?;
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        check_length::<Self>(text, 1, MAX_NAME_CHARACTERS)?;
         if text.trim() != text {
-            return Err(Invalid::of::<Self>("begins or ends with a space"));
+            return Err(ValueError::of::<Self>("begins or ends with a space"));
         }
         // Taken as it is, what was meant as a regular expression or a shell's pattern would hide what it was to show.
         let other_language = |c: &char| c.is_control() || r"[]{}\^$|".contains(*c);
         if let Some(c) = text.chars().find(other_language) {
-            return Err(Invalid::of::<Self>(format!(
+            return Err(ValueError::of::<Self>(format!(
                 "contains the invalid character `{}`",
                 c.escape_debug()
             )));
@@ -123,7 +123,7 @@ impl FromStr for NamePattern {
 
 /// Only the last `*` is ever tried anew: what the ones before it took first leaves the most for the rest. So it takes at most the product
 /// of both lengths, whatever the pattern.
-fn is_like(text: &str, pattern: &str) -> bool {
+fn glob_matches(text: &str, pattern: &str) -> bool {
     let (mut text, mut pattern) = (text.chars(), pattern.chars());
     // What comes behind the last `*`, and where it was last tried.
     let mut retry = None;

@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::ConfigErrors;
-use super::field::{Fields, Given, Listed, Reader};
+use super::field::{Field, List, Reader, Section};
 use super::secret;
 use super::timing::Polling;
-use super::yaml::{self, At, Node};
+use super::yaml::{self, Node, NodePath};
 use super::{
     Config, Credentials, ExternalId, IntegrationArn, Lookup, RegionName, Role, RoleArn, Scope,
     ScopeName, TargetArn,
 };
 
-const TOP: &[&str] = &["polling", "storage", "tag_labels", "scopes"];
-const POLLING: &[&str] = &[
+const TOP_LEVEL_KEYS: &[&str] = &["polling", "storage", "tag_labels", "scopes"];
+const POLLING_KEYS: &[&str] = &[
     "interval",
     "timeout",
     "stale_after",
@@ -24,8 +24,8 @@ const POLLING: &[&str] = &[
     "page_size",
     "requests_per_second",
 ];
-const STORAGE: &[&str] = &["path"];
-const SCOPE: &[&str] = &[
+const STORAGE_KEYS: &[&str] = &["path"];
+const SCOPE_KEYS: &[&str] = &[
     "name",
     "regions",
     "integration_arns",
@@ -57,9 +57,11 @@ pub(super) fn read(text: &str, file: &Path) -> Result<Config, ConfigErrors> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let root = yaml::parse(text).map_err(|error| ConfigErrors::one(file, error))?;
     let directory = file.parent().unwrap_or(Path::new(""));
-    let mut reader = Reader::new(secret::in_tree(&root, secret::KEYS));
+    let mut reader = Reader::new(secret::in_tree(&root, secret::SECRET_KEYS));
     let config = reader.config(&root, directory);
-    let errors = ConfigErrors::located(reader.found, |at| (yaml::place(text, at), at.path.clone()));
+    let errors = ConfigErrors::locate_all(reader.found, |at| {
+        (yaml::location(text, at), at.path.clone())
+    });
     ConfigErrors::or(errors, Some(file), config)
 }
 
@@ -72,19 +74,19 @@ impl Reader {
             tag_labels: Vec::new(),
             requests_per_second: DEFAULT_REQUESTS_PER_SECOND,
         };
-        let at = At::default();
+        let at = NodePath::default();
         if *root == Node::Null {
             self.error(&at, "the file is empty; it needs `scopes`");
             return config;
         }
-        let Some(top) = self.fields(root, &at, TOP) else {
+        let Some(top) = self.section(root, &at, TOP_LEVEL_KEYS) else {
             return config;
         };
         let polling = match top.get("polling") {
-            Some((node, at)) => self.fields(node, &at, POLLING).map(|own| {
+            Some((node, at)) => self.section(node, &at, POLLING_KEYS).map(|own| {
                 let polling = self.polling(&own);
                 let rate = self.number(&own, "requests_per_second", 1..=1_000);
-                if let Some(rate) = rate.right() {
+                if let Some(rate) = rate.valid() {
                     config.requests_per_second = rate;
                 }
                 self.timing(&polling, &Polling::default());
@@ -94,9 +96,9 @@ impl Reader {
         }
         .unwrap_or_default();
         if let Some((node, at)) = top.get("storage")
-            && let Some(storage) = self.fields(node, &at, STORAGE)
+            && let Some(storage) = self.section(node, &at, STORAGE_KEYS)
         {
-            config.storage_path = self.filled(&storage, "path").right().map(PathBuf::from);
+            config.storage_path = self.non_empty(&storage, "path").valid().map(PathBuf::from);
         }
         config.tag_labels = self.tag_labels(&top);
         let Some((node, scopes_at)) = top.get("scopes") else {
@@ -110,10 +112,10 @@ impl Reader {
         let Some(items) = self.items(node, &scopes_at, "a list of scopes") else {
             return config;
         };
-        let mut names: HashMap<ScopeName, At> = HashMap::new();
+        let mut names: HashMap<ScopeName, NodePath> = HashMap::new();
         for (i, item) in items.iter().enumerate() {
             let at = scopes_at.item(i);
-            if let Some(fields) = self.fields(item, &at, SCOPE) {
+            if let Some(fields) = self.section(item, &at, SCOPE_KEYS) {
                 let name = self.scope_name(&fields, &mut names);
                 let scope = self.scope(&fields, name, &polling, directory);
                 config.scopes.extend(scope);
@@ -124,17 +126,17 @@ impl Reader {
 
     fn scope_name(
         &mut self,
-        fields: &Fields<'_>,
-        names: &mut HashMap<ScopeName, At>,
+        fields: &Section<'_>,
+        names: &mut HashMap<ScopeName, NodePath>,
     ) -> Option<ScopeName> {
         if let Some((Node::Null, at)) = fields.get("name") {
             self.error(&at, "has no value; each scope needs a unique name");
             return None;
         }
         match self.value::<ScopeName>(fields, "name") {
-            Given::Right(name, at) => {
+            Field::Valid(name, at) => {
                 if let Some(first) = names.get(&name) {
-                    let name = self.shown(name.as_str());
+                    let name = self.quote(name.as_str());
                     let text = format!("{name} is already the name of a scope, in {}", first.path);
                     self.error(&at, text);
                 } else {
@@ -142,20 +144,20 @@ impl Reader {
                 }
                 Some(name)
             }
-            Given::Absent => {
+            Field::Absent => {
                 self.error(
                     &fields.at,
                     "`name` is missing; each scope needs a unique name",
                 );
                 None
             }
-            Given::Wrong => None,
+            Field::Invalid => None,
         }
     }
 
     fn scope(
         &mut self,
-        fields: &Fields<'_>,
+        fields: &Section<'_>,
         name: Option<ScopeName>,
         polling: &Polling,
         directory: &Path,
@@ -167,16 +169,19 @@ impl Reader {
         self.reject_duplicates(&regions, ToString::to_string);
         self.reject_duplicates(&integrations, IntegrationArn::canonical);
         self.reject_duplicates(&targets, ToString::to_string);
-        self.regions_fit(&regions, &integrations, &targets);
-        let describe = self.flag(fields, "describe");
+        self.check_regions(&regions, &integrations, &targets);
+        let describe = self.boolean(fields, "describe");
         let selection = self.selection(fields, &integrations, &targets, &describe);
         let credentials = self.credentials(fields, directory);
         let role = credentials.role.as_ref().map(|role| &role.arn);
-        self.partitions_fit(fields, role, &regions, &integrations, &targets);
+        self.check_partitions(fields, role, &regions, &integrations, &targets);
         let own = self.polling(fields);
         let timing = self.timing(&own, polling);
         let timing = timing?;
-        let concurrency = own.concurrency.or_above(&polling.concurrency).as_right();
+        let concurrency = own
+            .concurrency
+            .or_inherited(&polling.concurrency)
+            .as_valid();
         Some(Scope {
             name: name?,
             regions: regions.values(),
@@ -184,7 +189,7 @@ impl Reader {
             lookup,
             target_arns: targets.values(),
             selection: Arc::new(selection),
-            shard_by: self.value(fields, "shard_by").right().unwrap_or_default(),
+            shard_by: self.value(fields, "shard_by").valid().unwrap_or_default(),
             credentials,
             interval: timing.interval,
             timeout: timing.timeout,
@@ -192,15 +197,15 @@ impl Reader {
             concurrency: concurrency.map_or(DEFAULT_CONCURRENCY, |count| usize::from(*count)),
             page_size: own
                 .page_size
-                .or_above(&polling.page_size)
-                .as_right()
+                .or_inherited(&polling.page_size)
+                .as_valid()
                 .copied(),
-            describe: describe.right().unwrap_or(false),
+            describe: describe.valid().unwrap_or(false),
         })
     }
 
-    fn lookup(&mut self, fields: &Fields<'_>, integrations: &Listed<IntegrationArn>) -> Lookup {
-        let Given::Right(Lookup::List, lookup_at) = self.value(fields, "lookup") else {
+    fn lookup(&mut self, fields: &Section<'_>, integrations: &List<IntegrationArn>) -> Lookup {
+        let Field::Valid(Lookup::List, lookup_at) = self.value(fields, "lookup") else {
             return Lookup::Each;
         };
         if integrations.items.is_empty() && integrations.complete {
@@ -214,15 +219,15 @@ impl Reader {
 
     pub(super) fn reject_duplicates<T: ToString>(
         &mut self,
-        list: &Listed<T>,
+        list: &List<T>,
         same: impl Fn(&T) -> String,
     ) {
-        let mut seen: HashMap<String, &At> = HashMap::new();
+        let mut seen: HashMap<String, &NodePath> = HashMap::new();
         for (value, at) in &list.items {
             if let Some(first) = seen.get(&same(value)) {
                 let text = format!(
                     "{} is already listed as {}",
-                    self.shown(&value.to_string()),
+                    self.quote(&value.to_string()),
                     first.path
                 );
                 self.error(at, text);
@@ -232,11 +237,11 @@ impl Reader {
         }
     }
 
-    fn regions_fit(
+    fn check_regions(
         &mut self,
-        regions: &Listed<RegionName>,
-        integrations: &Listed<IntegrationArn>,
-        targets: &Listed<TargetArn>,
+        regions: &List<RegionName>,
+        integrations: &List<IntegrationArn>,
+        targets: &List<TargetArn>,
     ) {
         let of_integrations = integrations
             .items
@@ -246,11 +251,11 @@ impl Reader {
             .items
             .iter()
             .map(|(arn, at)| (arn.region(), arn.as_str(), at));
-        let used: Vec<(Option<&RegionName>, &str, &At)> =
+        let used: Vec<(Option<&RegionName>, &str, &NodePath)> =
             of_integrations.chain(of_targets).collect();
         let Some(regions_at) = &regions.at else {
             for (_, arn, at) in used.iter().filter(|(region, ..)| region.is_none()) {
-                let arn = self.shown(arn);
+                let arn = self.quote(arn);
                 self.error(
                     at,
                     format!("{arn} has no region, so the scope needs `regions`"),
@@ -268,7 +273,7 @@ impl Reader {
             let listed: HashSet<&RegionName> = regions.items.iter().map(|(r, _)| r).collect();
             for (region, arn, at) in &used {
                 if let Some(region) = region.filter(|region| !listed.contains(region)) {
-                    let arn = self.shown(arn);
+                    let arn = self.quote(arn);
                     let text = format!(
                         "{arn} is in {region}, which is not in `regions`; it would never be polled"
                     );
@@ -287,13 +292,13 @@ impl Reader {
         }
     }
 
-    fn credentials(&mut self, fields: &Fields<'_>, directory: &Path) -> Credentials {
-        let profile = self.filled(fields, "profile").right();
+    fn credentials(&mut self, fields: &Section<'_>, directory: &Path) -> Credentials {
+        let profile = self.non_empty(fields, "profile").valid();
         let arn = self.value::<RoleArn>(fields, "role_arn");
         let id = self.value::<ExternalId>(fields, "external_id");
-        let file = self.filled(fields, "external_id_file");
+        let file = self.non_empty(fields, "external_id_file");
         for key in ["external_id", "external_id_file"] {
-            if let (Some((_, at)), Given::Absent) = (fields.get(key), &arn) {
+            if let (Some((_, at)), Field::Absent) = (fields.get(key), &arn) {
                 self.error(
                     &at,
                     "has no effect without `role_arn`; set `role_arn` or remove it",
@@ -309,20 +314,20 @@ impl Reader {
             );
         }
         let from_file = match file {
-            Given::Right(name, at) => match secret::in_file(&directory.join(name)) {
+            Field::Valid(name, at) => match secret::in_file(&directory.join(name)) {
                 Ok(id) => Some(id),
                 Err(text) => {
                     self.error(&at, text);
                     None
                 }
             },
-            Given::Absent | Given::Wrong => None,
+            Field::Absent | Field::Invalid => None,
         };
         Credentials {
             profile,
-            role: arn.right().map(|arn| Role {
+            role: arn.valid().map(|arn| Role {
                 arn,
-                external_id: id.right().or(from_file),
+                external_id: id.valid().or(from_file),
             }),
         }
     }

@@ -8,10 +8,10 @@ use super::yaml::Node;
 use crate::files::{self, KIB};
 
 /// The keys of the configuration that hold secrets.
-pub(super) const KEYS: &[&str] = &["external_id"];
+pub(super) const SECRET_KEYS: &[&str] = &["external_id"];
 
 /// More than the longest external id with its line ends.
-const MAX_FILE_BYTES: u64 = 4 * KIB;
+const MAX_EXTERNAL_ID_FILE_BYTES: u64 = 4 * KIB;
 
 /// All that is written anywhere below one of `keys`, of whatever type: an alias may bring it to other places.
 pub(super) fn in_tree(root: &Node, keys: &'static [&'static str]) -> Secrets {
@@ -61,7 +61,7 @@ impl Secrets {
 /// The external id that is all there is in this file, but for line ends after it.
 /// Errors name the file and never what is in it.
 pub(super) fn in_file(path: &Path) -> Result<ExternalId, String> {
-    let bytes = files::read(path, MAX_FILE_BYTES)
+    let bytes = files::read(path, MAX_EXTERNAL_ID_FILE_BYTES)
         .map_err(|e| format!("`{}` cannot be read: {e}", path.display()))?;
     let invalid = |why: &dyn std::fmt::Display| format!("the file `{}` {why}", path.display());
     let text = std::str::from_utf8(&bytes).map_err(|_| invalid(&"is not valid UTF-8"))?;

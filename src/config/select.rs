@@ -1,14 +1,14 @@
 //! Which of the integrations that a listing brings are watched: `include` and `exclude` of a scope, and the shard.
 
-use super::field::{Fields, Given, Listed, Reader};
+use super::field::{Field, List, Reader, Section};
 use super::pattern::{ArnPattern, NamePattern, Pattern};
-use super::value::Value;
+use super::value::Checked;
 use super::{IntegrationArn, TargetArn};
 use crate::shard::Shard;
 
-const PATTERNS: &[&str] = &["source_arn", "target_arn", "name"];
+const PATTERN_KEYS: &[&str] = &["source_arn", "target_arn", "name"];
 /// Each integration of a listing is compared with each of them.
-const MOST_PATTERNS: usize = 100;
+const MAX_PATTERNS: usize = 100;
 
 /// Which of the integrations that a listing brings are watched. Those that a configuration names are not subject to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,8 +42,8 @@ pub struct Candidate<'a> {
 impl Selection {
     /// Whether it is watched, whatever its name is. What AWS did not send hides nothing: a pager had better hear of one too many.
     pub fn admits(&self, candidate: Candidate<'_>) -> bool {
-        self.include.say_of(candidate).all(|matches| matches)
-            && !self.exclude.say_of(candidate).any(|matches| matches)
+        self.include.verdict(candidate).all(|matches| matches)
+            && !self.exclude.verdict(candidate).any(|matches| matches)
             && self.shard.is_none_or(|shard| shard.owns(&[candidate.arn]))
     }
 
@@ -55,7 +55,7 @@ impl Selection {
     /// Whether one of this name is watched. A listing does not tell the name: it comes later, or never, and is empty until then, which hides
     /// nothing either.
     pub fn admits_name(&self, name: &str) -> bool {
-        let say = |patterns: &Patterns| say_of(&patterns.name, name);
+        let say = |patterns: &Patterns| verdict(&patterns.name, name);
         say(&self.include).unwrap_or(true) && !say(&self.exclude).unwrap_or(false)
     }
 }
@@ -71,10 +71,10 @@ impl Patterns {
     }
 
     /// Whether one of its patterns matches, for each list about what a listing tells.
-    fn say_of(&self, candidate: Candidate<'_>) -> impl Iterator<Item = bool> {
+    fn verdict(&self, candidate: Candidate<'_>) -> impl Iterator<Item = bool> {
         [
-            say_of(&self.source_arn, candidate.source_arn),
-            say_of(&self.target_arn, candidate.target_arn),
+            verdict(&self.source_arn, candidate.source_arn),
+            verdict(&self.target_arn, candidate.target_arn),
         ]
         .into_iter()
         .flatten()
@@ -82,20 +82,20 @@ impl Patterns {
 }
 
 /// Whether one of the patterns matches; none if there are none, or what they are about is not known.
-fn say_of(patterns: &[Pattern], value: &str) -> Option<bool> {
+fn verdict(patterns: &[Pattern], value: &str) -> Option<bool> {
     let says = !patterns.is_empty() && !value.is_empty();
     says.then(|| patterns.iter().any(|pattern| pattern.matches(value)))
 }
 
 /// What is given under `include` or `exclude`.
 struct Lists {
-    source_arn: Listed<Pattern>,
-    target_arn: Listed<Pattern>,
-    name: Listed<Pattern>,
+    source_arn: List<Pattern>,
+    target_arn: List<Pattern>,
+    name: List<Pattern>,
 }
 
 impl Lists {
-    fn all(&self) -> [&Listed<Pattern>; 3] {
+    fn all(&self) -> [&List<Pattern>; 3] {
         [&self.source_arn, &self.target_arn, &self.name]
     }
 
@@ -111,10 +111,10 @@ impl Lists {
 impl Reader {
     pub(super) fn selection(
         &mut self,
-        fields: &Fields<'_>,
-        integrations: &Listed<IntegrationArn>,
-        targets: &Listed<TargetArn>,
-        describe: &Given<bool>,
+        fields: &Section<'_>,
+        integrations: &List<IntegrationArn>,
+        targets: &List<TargetArn>,
+        describe: &Field<bool>,
     ) -> Selection {
         let include = self.lists(fields, "include");
         let exclude = self.lists(fields, "exclude");
@@ -131,8 +131,8 @@ impl Reader {
                 );
             }
         }
-        self.nothing_left(&include, &exclude, targets);
-        if let Given::Absent | Given::Right(false, _) = describe {
+        self.reject_empty_selection(&include, &exclude, targets);
+        if let Field::Absent | Field::Valid(false, _) = describe {
             for at in [&include, &exclude]
                 .iter()
                 .filter_map(|l| l.name.at.as_ref())
@@ -152,20 +152,20 @@ impl Reader {
     }
 
     /// The lists under `key`.
-    fn lists(&mut self, fields: &Fields<'_>, key: &str) -> Lists {
+    fn lists(&mut self, fields: &Section<'_>, key: &str) -> Lists {
         let given = fields.get(key).and_then(|(node, at)| {
-            let own = self.fields(node, &at, PATTERNS)?;
-            if PATTERNS.iter().all(|name| own.get(name).is_none()) {
-                let keys = PATTERNS.join(", ");
+            let own = self.section(node, &at, PATTERN_KEYS)?;
+            if PATTERN_KEYS.iter().all(|name| own.get(name).is_none()) {
+                let keys = PATTERN_KEYS.join(", ");
                 self.error(&at, format!("is empty; remove it or set {keys}"));
             }
             Some(own)
         });
         let Some(own) = given else {
             return Lists {
-                source_arn: Listed::default(),
-                target_arn: Listed::default(),
-                name: Listed::default(),
+                source_arn: List::default(),
+                target_arn: List::default(),
+                name: List::default(),
             };
         };
         Lists {
@@ -175,11 +175,11 @@ impl Reader {
         }
     }
 
-    fn patterns<T: Value + Into<Pattern>>(
+    fn patterns<T: Checked + Into<Pattern>>(
         &mut self,
-        own: &Fields<'_>,
+        own: &Section<'_>,
         key: &str,
-    ) -> Listed<Pattern> {
+    ) -> List<Pattern> {
         let listed = self.list::<T>(own, key).map(Into::into);
         self.reject_duplicates(&listed, ToString::to_string);
         if let Some(at) = &listed.at {
@@ -187,12 +187,12 @@ impl Reader {
             if count == 0 && listed.complete {
                 self.error(
                     at,
-                    format!("is empty; remove it or list 1 to {MOST_PATTERNS} patterns"),
+                    format!("is empty; remove it or list 1 to {MAX_PATTERNS} patterns"),
                 );
-            } else if count > MOST_PATTERNS {
+            } else if count > MAX_PATTERNS {
                 self.error(
                     at,
-                    format!("has {count} patterns; allowed: 1 to {MOST_PATTERNS}"),
+                    format!("has {count} patterns; allowed: 1 to {MAX_PATTERNS}"),
                 );
             }
         }
@@ -200,16 +200,21 @@ impl Reader {
     }
 
     /// What would never be shown although it is asked for.
-    fn nothing_left(&mut self, include: &Lists, exclude: &Lists, targets: &Listed<TargetArn>) {
+    fn reject_empty_selection(
+        &mut self,
+        include: &Lists,
+        exclude: &Lists,
+        targets: &List<TargetArn>,
+    ) {
         for (included, excluded) in include.all().into_iter().zip(exclude.all()) {
             for (pattern, at) in &excluded.items {
                 if pattern.matches_everything() {
-                    let text = format!("{} excludes everything", self.shown(pattern.as_str()));
+                    let text = format!("{} excludes everything", self.quote(pattern.as_str()));
                     self.error(at, text);
                 } else if let Some((_, first)) = included.items.iter().find(|(p, _)| p == pattern) {
                     let text = format!(
                         "{} is also included, by {}; nothing would be left",
-                        self.shown(pattern.as_str()),
+                        self.quote(pattern.as_str()),
                         first.path
                     );
                     self.error(at, text);
@@ -229,7 +234,7 @@ impl Reader {
             } else {
                 continue;
             };
-            let target = self.shown(target.as_str());
+            let target = self.quote(target.as_str());
             self.error(
                 at,
                 format!("{target} is {in_vain}; no integration that writes into it would be shown"),

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::value::{Invalid, Value};
+use super::value::{Checked, ValueError};
 use super::{Query, Selection, Watch};
 use crate::shard::Shard;
 
@@ -18,19 +18,19 @@ pub enum ShardBy {
     Integration,
 }
 
-impl Value for ShardBy {
-    const ALLOWED: &'static str = "scope or integration";
+impl Checked for ShardBy {
+    const EXPECTED: &'static str = "scope or integration";
 }
 
 impl FromStr for ShardBy {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         match text {
             "scope" => Ok(Self::Scope),
             "integration" => Ok(Self::Integration),
-            "" => Err(Invalid::of::<Self>("is empty")),
-            _ => Err(Invalid::of::<Self>("is not a sharding mode")),
+            "" => Err(ValueError::of::<Self>("is empty")),
+            _ => Err(ValueError::of::<Self>("is not a sharding mode")),
         }
     }
 }

@@ -4,17 +4,17 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
-use super::field::{Fields, Given, Reader};
-use super::value::{Invalid, Value, check_length};
-use super::yaml::{At, Node};
+use super::field::{Field, Reader, Section};
+use super::value::{Checked, ValueError, check_length};
+use super::yaml::{Node, NodePath};
 
-const ENTRY: &[&str] = &["tag", "label"];
+const TAG_LABEL_KEYS: &[&str] = &["tag", "label"];
 
 /// More than one resource can have at AWS.
-const MOST_TAGS: usize = 50;
+const MAX_TAGS: usize = 50;
 
 /// The labels that `aws_glue_integration_info` has anyway.
-const TAKEN: [&str; 8] = [
+const EXPORTER_LABELS: [&str; 8] = [
     "aws_account_id",
     "aws_region",
     "integration_arn",
@@ -26,7 +26,7 @@ const TAKEN: [&str; 8] = [
 ];
 
 /// The labels that Prometheus gives to each target: it would rename ours, or with `honor_labels` take ours for the target's.
-const OF_TARGET: [&str; 2] = ["job", "instance"];
+const TARGET_LABELS: [&str; 2] = ["job", "instance"];
 
 /// A tag that becomes a label.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,17 +47,17 @@ impl TagKey {
 }
 
 /// AWS's own bounds.
-impl Value for TagKey {
-    const ALLOWED: &'static str = "a tag key, 1 to 128 characters";
+impl Checked for TagKey {
+    const EXPECTED: &'static str = "a tag key, 1 to 128 characters";
 }
 
 impl FromStr for TagKey {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         check_length::<Self>(text, 1, 128)?;
         if text.trim() != text {
-            return Err(Invalid::of::<Self>("begins or ends with a space"));
+            return Err(ValueError::of::<Self>("begins or ends with a space"));
         }
         Ok(Self(text.to_owned()))
     }
@@ -90,21 +90,21 @@ impl LabelName {
 }
 
 /// <https://prometheus.io/docs/concepts/data_model/#metric-names-and-labels>
-impl Value for LabelName {
-    const ALLOWED: &'static str = "1 to 128 letters (a-z, A-Z), digits and underscores, not beginning with a digit or two underscores";
+impl Checked for LabelName {
+    const EXPECTED: &'static str = "1 to 128 letters (a-z, A-Z), digits and underscores, not beginning with a digit or two underscores";
 }
 
 impl FromStr for LabelName {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         check_length::<Self>(text, 1, 128)?;
         super::value::check_characters::<Self>(text, "_")?;
         if text.starts_with(|first: char| first.is_ascii_digit()) {
-            return Err(Invalid::of::<Self>("begins with a digit"));
+            return Err(ValueError::of::<Self>("begins with a digit"));
         }
         if text.starts_with("__") {
-            return Err(Invalid::of::<Self>(
+            return Err(ValueError::of::<Self>(
                 "begins with two underscores, which Prometheus reserves",
             ));
         }
@@ -120,7 +120,7 @@ impl fmt::Display for LabelName {
 
 impl Reader {
     /// The entries of `tag_labels`, in their order.
-    pub(super) fn tag_labels(&mut self, top: &Fields<'_>) -> Vec<TagLabel> {
+    pub(super) fn tag_labels(&mut self, top: &Section<'_>) -> Vec<TagLabel> {
         let Some((node, at)) = top.get("tag_labels") else {
             return Vec::new();
         };
@@ -131,14 +131,14 @@ impl Reader {
         ) else {
             return Vec::new();
         };
-        if items.len() > MOST_TAGS {
-            let text = format!("has {} entries; allowed: at most {MOST_TAGS}", items.len());
+        if items.len() > MAX_TAGS {
+            let text = format!("has {} entries; allowed: at most {MAX_TAGS}", items.len());
             self.error(&at, text);
             return Vec::new();
         }
         let mut labels = Vec::new();
-        let mut tags: HashMap<TagKey, At> = HashMap::new();
-        let mut names: HashMap<LabelName, At> = HashMap::new();
+        let mut tags: HashMap<TagKey, NodePath> = HashMap::new();
+        let mut names: HashMap<LabelName, NodePath> = HashMap::new();
         for (i, item) in items.iter().enumerate() {
             labels.extend(self.tag_label(item, &at.item(i), &mut tags, &mut names));
         }
@@ -148,47 +148,47 @@ impl Reader {
     fn tag_label(
         &mut self,
         item: &Node,
-        at: &At,
-        tags: &mut HashMap<TagKey, At>,
-        names: &mut HashMap<LabelName, At>,
+        at: &NodePath,
+        tags: &mut HashMap<TagKey, NodePath>,
+        names: &mut HashMap<LabelName, NodePath>,
     ) -> Option<TagLabel> {
-        let fields = self.fields(item, at, ENTRY)?;
+        let fields = self.section(item, at, TAG_LABEL_KEYS)?;
         let tag = self.value::<TagKey>(&fields, "tag");
-        if let Given::Absent = tag {
+        if let Field::Absent = tag {
             self.error(at, "`tag` is missing; each entry needs a tag");
         }
         let label = self.value::<LabelName>(&fields, "label");
         let (tag, tag_at) = match tag {
-            Given::Right(tag, at) => (tag, at),
-            Given::Absent | Given::Wrong => return None,
+            Field::Valid(tag, at) => (tag, at),
+            Field::Absent | Field::Invalid => return None,
         };
         if let Some(first) = tags.insert(tag.clone(), tag_at.clone()) {
             let text = format!(
                 "{} is already listed as {}",
-                self.shown(tag.as_str()),
+                self.quote(tag.as_str()),
                 first.path
             );
             self.error(&tag_at, text);
             return None;
         }
         let (label, label_at) = match label {
-            Given::Right(label, at) => (label, at),
-            Given::Absent => (LabelName::of(&tag), tag_at),
-            Given::Wrong => return None,
+            Field::Valid(label, at) => (label, at),
+            Field::Absent => (LabelName::of(&tag), tag_at),
+            Field::Invalid => return None,
         };
-        let shown = self.shown(label.as_str());
-        if TAKEN.contains(&label.as_str()) {
+        let shown = self.quote(label.as_str());
+        if EXPORTER_LABELS.contains(&label.as_str()) {
             let text = format!(
                 "the exporter already sets the label {shown}; allowed: any label except {}",
-                TAKEN.join(", ")
+                EXPORTER_LABELS.join(", ")
             );
             self.error(&label_at, text);
             return None;
         }
-        if OF_TARGET.contains(&label.as_str()) {
+        if TARGET_LABELS.contains(&label.as_str()) {
             let text = format!(
                 "Prometheus sets the label {shown} on every target; allowed: any label except {}",
-                OF_TARGET.join(", ")
+                TARGET_LABELS.join(", ")
             );
             self.error(&label_at, text);
             return None;

@@ -3,26 +3,26 @@
 
 use std::time::Duration;
 
-use super::field::{Fields, Given, Reader};
+use super::field::{Field, Reader, Section};
 use super::value::{ConfigDuration, Interval};
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
 /// Enough for some pages and retries, and the poll still ends before the next.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45);
-const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
+const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Long: to resolve a page because we are blind is worse than old data that says that it is old.
 const DEFAULT_STALE_AFTER: Duration = Duration::from_secs(3600);
 /// 100 years. The clock ends somewhere beyond, and adding to it would panic.
-const LONGEST_STALE_AFTER: Duration = Duration::from_secs(36_500 * 86_400);
+const MAX_STALE_AFTER: Duration = Duration::from_secs(36_500 * 86_400);
 
 /// How a scope, or `polling` for all of them, is polled, as far as it says so.
 #[derive(Default)]
 pub(super) struct Polling {
-    interval: Given<Interval>,
-    timeout: Given<ConfigDuration>,
-    stale_after: Given<ConfigDuration>,
-    pub(super) concurrency: Given<u16>,
-    pub(super) page_size: Given<u16>,
+    interval: Field<Interval>,
+    timeout: Field<ConfigDuration>,
+    stale_after: Field<ConfigDuration>,
+    pub(super) concurrency: Field<u16>,
+    pub(super) page_size: Field<u16>,
 }
 
 /// What holds for one scope.
@@ -33,7 +33,7 @@ pub(super) struct Timing {
 }
 
 impl Reader {
-    pub(super) fn polling(&mut self, fields: &Fields<'_>) -> Polling {
+    pub(super) fn polling(&mut self, fields: &Section<'_>) -> Polling {
         Polling {
             interval: self.value(fields, "interval"),
             timeout: self.value(fields, "timeout"),
@@ -47,10 +47,10 @@ impl Reader {
     /// A value of `above` is a mistake only of a scope that has an interval of its own; else it was told at `above`.
     /// None if a value that is needed is wrong in itself.
     pub(super) fn timing(&mut self, own: &Polling, above: &Polling) -> Option<Timing> {
-        let interval = match own.interval.or_above(&above.interval) {
-            Given::Right(interval, _) => (*interval).into(),
-            Given::Absent => DEFAULT_INTERVAL,
-            Given::Wrong => return None,
+        let interval = match own.interval.or_inherited(&above.interval) {
+            Field::Valid(interval, _) => (*interval).into(),
+            Field::Absent => DEFAULT_INTERVAL,
+            Field::Invalid => return None,
         };
         let timeout = self.timeout(interval, own, above);
         let stale_after = self.stale_after(interval, own, above);
@@ -62,19 +62,19 @@ impl Reader {
     }
 
     fn timeout(&mut self, interval: Duration, own: &Polling, above: &Polling) -> Option<Duration> {
-        let (given, timeout_at) = match own.timeout.or_above(&above.timeout) {
-            Given::Right(timeout, at) => (*timeout, at),
-            Given::Absent => return Some(DEFAULT_TIMEOUT.min(interval * 3 / 4)),
-            Given::Wrong => return None,
+        let (given, timeout_at) = match own.timeout.or_inherited(&above.timeout) {
+            Field::Valid(timeout, at) => (*timeout, at),
+            Field::Absent => return Some(DEFAULT_TIMEOUT.min(interval * 3 / 4)),
+            Field::Invalid => return None,
         };
         let timeout = Duration::from(given);
         let interval = ConfigDuration::from(interval);
-        if timeout >= SHORTEST_TIMEOUT && timeout < Duration::from(interval) {
+        if timeout >= MIN_TIMEOUT && timeout < Duration::from(interval) {
             return Some(timeout);
         }
         match (&own.timeout, &own.interval) {
-            (Given::Right(..), _) => {
-                let wrong = if timeout < SHORTEST_TIMEOUT {
+            (Field::Valid(..), _) => {
+                let wrong = if timeout < MIN_TIMEOUT {
                     "too short".to_owned()
                 } else {
                     format!("not shorter than the interval ({interval})")
@@ -83,7 +83,7 @@ impl Reader {
                     format!("{given} is {wrong}; allowed: at least 1s and shorter than the interval");
                 self.error(timeout_at, text);
             }
-            (_, Given::Right(_, interval_at)) if timeout >= SHORTEST_TIMEOUT => self.error(
+            (_, Field::Valid(_, interval_at)) if timeout >= MIN_TIMEOUT => self.error(
                 interval_at,
                 format!(
                     "{interval} is not longer than polling.timeout ({given}), which applies to this scope; \
@@ -101,15 +101,15 @@ impl Reader {
         own: &Polling,
         above: &Polling,
     ) -> Option<Duration> {
-        let (given, stale_after_at) = match own.stale_after.or_above(&above.stale_after) {
-            Given::Right(stale_after, at) => (*stale_after, at),
-            Given::Absent => return Some(DEFAULT_STALE_AFTER.max(interval * 6)),
-            Given::Wrong => return None,
+        let (given, stale_after_at) = match own.stale_after.or_inherited(&above.stale_after) {
+            Field::Valid(stale_after, at) => (*stale_after, at),
+            Field::Absent => return Some(DEFAULT_STALE_AFTER.max(interval * 6)),
+            Field::Invalid => return None,
         };
         let stale_after = Duration::from(given);
-        if stale_after > LONGEST_STALE_AFTER {
-            if let Given::Right(..) = own.stale_after {
-                let most = ConfigDuration::from(LONGEST_STALE_AFTER);
+        if stale_after > MAX_STALE_AFTER {
+            if let Field::Valid(..) = own.stale_after {
+                let most = ConfigDuration::from(MAX_STALE_AFTER);
                 let text = format!("{given} is too long; allowed: at most {most}");
                 self.error(stale_after_at, text);
             }
@@ -123,13 +123,13 @@ impl Reader {
             return Some(stale_after);
         }
         match (&own.stale_after, &own.interval) {
-            (Given::Right(..), _) => self.error(
+            (Field::Valid(..), _) => self.error(
                 stale_after_at,
                 format!(
                     "{given} is less than twice the interval ({interval}); allowed: at least {least}"
                 ),
             ),
-            (_, Given::Right(_, interval_at)) => self.error(
+            (_, Field::Valid(_, interval_at)) => self.error(
                 interval_at,
                 format!(
                     "{interval} is more than half of polling.stale_after ({given}), which applies to this scope; \

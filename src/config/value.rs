@@ -8,33 +8,33 @@ use std::time::Duration;
 /// Why a text is not a value of its kind, and what would be. Reads on from the text itself: "`5` has no unit; allowed: …".
 /// Quotes at most a part of the text, and nothing of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Invalid {
+pub struct ValueError {
     why: String,
     allowed: &'static str,
 }
 
-impl Invalid {
+impl ValueError {
     /// For `V`, whose bounds it names.
-    pub(super) fn of<V: Value>(why: impl Into<String>) -> Self {
-        Invalid {
+    pub(super) fn of<V: Checked>(why: impl Into<String>) -> Self {
+        ValueError {
             why: why.into(),
-            allowed: V::ALLOWED,
+            allowed: V::EXPECTED,
         }
     }
 }
 
-impl fmt::Display for Invalid {
+impl fmt::Display for ValueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; allowed: {}", self.why, self.allowed)
     }
 }
 
-impl std::error::Error for Invalid {}
+impl std::error::Error for ValueError {}
 
 /// A kind of value that is written as one text.
-pub trait Value: FromStr<Err = Invalid> {
+pub trait Checked: FromStr<Err = ValueError> {
     /// All that is accepted, in words: "1 to 64 of …".
-    const ALLOWED: &'static str;
+    const EXPECTED: &'static str;
 }
 
 /// A length of time as it is written in the configuration: `90s`, `5m`, `1h30m`. Seconds are its precision when it is
@@ -45,18 +45,18 @@ pub struct ConfigDuration(Duration);
 /// Largest first: the order in which they are written.
 const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
 
-impl Value for ConfigDuration {
-    const ALLOWED: &'static str =
+impl Checked for ConfigDuration {
+    const EXPECTED: &'static str =
         "a duration in whole d, h, m, s, largest unit first, such as 90s, 5m, 1h30m";
 }
 
 impl FromStr for ConfigDuration {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         seconds(text)
             .map(|seconds| ConfigDuration(Duration::from_secs(seconds)))
-            .map_err(Invalid::of::<Self>)
+            .map_err(ValueError::of::<Self>)
     }
 }
 
@@ -136,19 +136,19 @@ impl fmt::Display for ConfigDuration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Interval(ConfigDuration);
 
-impl Value for Interval {
-    const ALLOWED: &'static str = "10s to 24h, such as 90s, 5m, 1h30m";
+impl Checked for Interval {
+    const EXPECTED: &'static str = "10s to 24h, such as 90s, 5m, 1h30m";
 }
 
 impl FromStr for Interval {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        let seconds = seconds(text).map_err(Invalid::of::<Self>)?;
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let seconds = seconds(text).map_err(ValueError::of::<Self>)?;
         match seconds {
-            ..10 => Err(Invalid::of::<Self>("is too short")),
+            ..10 => Err(ValueError::of::<Self>("is too short")),
             10..=86_400 => Ok(Interval(ConfigDuration(Duration::from_secs(seconds)))),
-            _ => Err(Invalid::of::<Self>("is too long")),
+            _ => Err(ValueError::of::<Self>("is too long")),
         }
     }
 }
@@ -176,14 +176,14 @@ impl RegionName {
     }
 }
 
-impl Value for RegionName {
-    const ALLOWED: &'static str = "the name of an AWS region, such as eu-west-1 or us-gov-west-1";
+impl Checked for RegionName {
+    const EXPECTED: &'static str = "the name of an AWS region, such as eu-west-1 or us-gov-west-1";
 }
 
 impl FromStr for RegionName {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         let letters =
             |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
         let parts: Vec<&str> = text.split('-').collect();
@@ -198,7 +198,7 @@ impl FromStr for RegionName {
             {
                 Ok(RegionName(text.to_owned()))
             }
-            _ => Err(Invalid::of::<Self>("is not a region name")),
+            _ => Err(ValueError::of::<Self>("is not a region name")),
         }
     }
 }
@@ -220,15 +220,15 @@ impl ScopeName {
     }
 }
 
-impl Value for ScopeName {
-    const ALLOWED: &'static str =
+impl Checked for ScopeName {
+    const EXPECTED: &'static str =
         "1 to 64 letters (a-z, A-Z), digits, underscores, hyphens and dots";
 }
 
 impl FromStr for ScopeName {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         check_length::<Self>(text, 1, 64)?;
         check_characters::<Self>(text, "_-.")?;
         Ok(ScopeName(text.to_owned()))
@@ -251,19 +251,19 @@ pub enum Lookup {
     List,
 }
 
-impl Value for Lookup {
-    const ALLOWED: &'static str = "each or list";
+impl Checked for Lookup {
+    const EXPECTED: &'static str = "each or list";
 }
 
 impl FromStr for Lookup {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         match text {
             "each" => Ok(Self::Each),
             "list" => Ok(Self::List),
-            "" => Err(Invalid::of::<Self>("is empty")),
-            _ => Err(Invalid::of::<Self>("is not a lookup mode")),
+            "" => Err(ValueError::of::<Self>("is empty")),
+            _ => Err(ValueError::of::<Self>("is not a lookup mode")),
         }
     }
 }
@@ -280,18 +280,18 @@ impl ExternalId {
 }
 
 /// AWS's own bounds (STS, AssumeRole, ExternalId).
-impl Value for ExternalId {
-    const ALLOWED: &'static str = "2 to 1224 characters of a-z, A-Z, 0-9 and _+=,.@:/-";
+impl Checked for ExternalId {
+    const EXPECTED: &'static str = "2 to 1224 characters of a-z, A-Z, 0-9 and _+=,.@:/-";
 }
 
 impl FromStr for ExternalId {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         // Not which character: it would be a part of the secret.
         check_length::<Self>(text, 2, 1224)?;
         check_characters::<Self>(text, "_+=,.@:/-")
-            .map_err(|_| Invalid::of::<Self>("contains a character that is not allowed"))?;
+            .map_err(|_| ValueError::of::<Self>("contains a character that is not allowed"))?;
         Ok(ExternalId(text.to_owned()))
     }
 }
@@ -309,11 +309,15 @@ impl fmt::Display for ExternalId {
 }
 
 /// Of so many characters, both bounds included.
-pub(super) fn check_length<V: Value>(text: &str, least: usize, most: usize) -> Result<(), Invalid> {
+pub(super) fn check_length<V: Checked>(
+    text: &str,
+    min: usize,
+    max: usize,
+) -> Result<(), ValueError> {
     match text.chars().count() {
-        0 => Err(Invalid::of::<V>("is empty")),
-        count if count < least => Err(Invalid::of::<V>("is too short")),
-        count if count > most => Err(Invalid::of::<V>(format!(
+        0 => Err(ValueError::of::<V>("is empty")),
+        count if count < min => Err(ValueError::of::<V>("is too short")),
+        count if count > max => Err(ValueError::of::<V>(format!(
             "is too long ({count} characters)"
         ))),
         _ => Ok(()),
@@ -321,13 +325,13 @@ pub(super) fn check_length<V: Value>(text: &str, least: usize, most: usize) -> R
 }
 
 /// Of ASCII letters and digits and `others` only.
-pub(super) fn check_characters<V: Value>(text: &str, others: &str) -> Result<(), Invalid> {
+pub(super) fn check_characters<V: Checked>(text: &str, others: &str) -> Result<(), ValueError> {
     match text
         .chars()
         .find(|c| !c.is_ascii_alphanumeric() && !others.contains(*c))
     {
         None => Ok(()),
-        Some(wrong) => Err(Invalid::of::<V>(format!(
+        Some(wrong) => Err(ValueError::of::<V>(format!(
             "contains the invalid character `{}`",
             wrong.escape_debug()
         ))),

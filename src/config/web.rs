@@ -13,9 +13,9 @@ mod pem;
 mod tls;
 
 use super::error::ConfigErrors;
-use super::field::{Fields, Given, MERGE_KEY, Reader};
-use super::yaml::{self, At, Node};
-use super::{MAX_CONFIG_BYTES, mistake_of_file, secret, text_of};
+use super::field::{Field, MERGE_KEY, Reader, Section};
+use super::yaml::{self, Node, NodePath};
+use super::{MAX_CONFIG_BYTES, decode, file_error, secret};
 use duration::GoDuration;
 use std::collections::BTreeMap;
 use std::io;
@@ -26,23 +26,23 @@ use std::time::Duration;
 pub use password::PasswordHash;
 pub use pem::{FileIdentity, MAX_PEM_BYTES, ReadFile};
 
-const TOP: &[&str] = &[
+const TOP_LEVEL_KEYS: &[&str] = &[
     "tls_server_config",
     "http_server_config",
     "basic_auth_users",
     "rate_limit",
 ];
-const HTTP: &[&str] = &["http2", "headers"];
-const HEADERS: &[&str] = &[
+const HTTP_KEYS: &[&str] = &["http2", "headers"];
+const HEADER_KEYS: &[&str] = &[
     "Content-Security-Policy",
     "Strict-Transport-Security",
     "X-Content-Type-Options",
     "X-Frame-Options",
     "X-XSS-Protection",
 ];
-const RATE_LIMIT: &[&str] = &["interval", "burst"];
+const RATE_LIMIT_KEYS: &[&str] = &["interval", "burst"];
 /// The keys that hold secrets: a private key, and hashes of passwords.
-const SECRETS: &[&str] = &["key", "basic_auth_users"];
+const SECRET_KEYS: &[&str] = &["key", "basic_auth_users"];
 
 /// A web configuration in which no mistake was found.
 #[derive(Clone, Debug, Default)]
@@ -81,7 +81,7 @@ impl Loaded {
     /// The file at `path` could not be read.
     pub fn failed(path: &Path, error: &io::Error) -> Self {
         Self {
-            config: Err(mistake_of_file(path, &format!("cannot be read: {error}"))),
+            config: Err(file_error(path, &format!("cannot be read: {error}"))),
             files: Vec::new(),
         }
     }
@@ -92,7 +92,7 @@ impl WebConfig {
     pub fn load(path: &Path) -> Loaded {
         let mut files = Vec::new();
         let bytes = pem::content(path, MAX_CONFIG_BYTES, &mut files);
-        let config = text_of(bytes, path).and_then(|text| read(&text, path, &mut files));
+        let config = decode(bytes, path).and_then(|text| read(&text, path, &mut files));
         Loaded { config, files }
     }
 }
@@ -128,9 +128,11 @@ fn read(text: &str, file: &Path, files: &mut Vec<ReadFile>) -> Result<WebConfig,
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let root = yaml::parse(text).map_err(|error| ConfigErrors::one(file, error))?;
     let directory = file.parent().unwrap_or(Path::new(""));
-    let mut reader = Reader::new(secret::in_tree(&root, SECRETS));
+    let mut reader = Reader::new(secret::in_tree(&root, SECRET_KEYS));
     let config = reader.web_config(&root, directory, files);
-    let errors = ConfigErrors::located(reader.found, |at| (yaml::place(text, at), at.path.clone()));
+    let errors = ConfigErrors::locate_all(reader.found, |at| {
+        (yaml::location(text, at), at.path.clone())
+    });
     ConfigErrors::or(errors, Some(file), config)
 }
 
@@ -147,13 +149,13 @@ impl Reader {
             config.is_empty = true;
             return config;
         }
-        let Some(top) = self.fields(root, &At::default(), TOP) else {
+        let Some(top) = self.section(root, &NodePath::default(), TOP_LEVEL_KEYS) else {
             return config;
         };
         let mut http2 = true;
-        if let Some(http) = self.section(&top, "http_server_config", HTTP) {
-            http2 = self.switch(&http, "http2").right().unwrap_or(true);
-            if let Some(headers) = self.section(&http, "headers", HEADERS) {
+        if let Some(http) = self.section_go(&top, "http_server_config", HTTP_KEYS) {
+            http2 = self.bool_go(&http, "http2").valid().unwrap_or(true);
+            if let Some(headers) = self.section_go(&http, "headers", HEADER_KEYS) {
                 config.headers = self.headers(&headers);
             }
         }
@@ -164,41 +166,41 @@ impl Reader {
     }
 
     /// The map at `key`. Without a value it is as if it were not there, as for every key of this file: Go knows no difference.
-    fn section<'n>(
+    fn section_go<'n>(
         &mut self,
-        above: &Fields<'n>,
+        above: &Section<'n>,
         key: &str,
         allowed: &'static [&'static str],
-    ) -> Option<Fields<'n>> {
+    ) -> Option<Section<'n>> {
         let (node, at) = above.get(key).filter(|(node, _)| **node != Node::Null)?;
-        self.fields(node, &at, allowed)
+        self.section(node, &at, allowed)
     }
 
     /// A text, absent if it is empty.
-    fn written(&mut self, fields: &Fields<'_>, key: &str) -> Given<String> {
+    fn string_go(&mut self, fields: &Section<'_>, key: &str) -> Field<String> {
         match fields.get(key) {
-            None | Some((Node::Null, _)) => Given::Absent,
-            Some((Node::Text(text), _)) if text.is_empty() => Given::Absent,
-            Some(_) => self.filled(fields, key),
+            None | Some((Node::Null, _)) => Field::Absent,
+            Some((Node::Text(text), _)) if text.is_empty() => Field::Absent,
+            Some(_) => self.non_empty(fields, key),
         }
     }
 
     /// `true` or `false`, also in the words that the toolkit's YAML 1.1 takes for them.
-    fn switch(&mut self, fields: &Fields<'_>, key: &str) -> Given<bool> {
+    fn bool_go(&mut self, fields: &Section<'_>, key: &str) -> Field<bool> {
         match fields.get(key) {
-            Some((Node::Null, _)) => Given::Absent,
+            Some((Node::Null, _)) => Field::Absent,
             Some((Node::Text(text), at)) => match text.to_ascii_lowercase().as_str() {
-                "yes" | "on" | "y" => Given::Right(true, at),
-                "no" | "off" | "n" => Given::Right(false, at),
-                _ => self.flag(fields, key),
+                "yes" | "on" | "y" => Field::Valid(true, at),
+                "no" | "off" | "n" => Field::Valid(false, at),
+                _ => self.boolean(fields, key),
             },
-            _ => self.flag(fields, key),
+            _ => self.boolean(fields, key),
         }
     }
 
-    fn headers(&mut self, fields: &Fields<'_>) -> Vec<(&'static str, String)> {
+    fn headers(&mut self, fields: &Section<'_>) -> Vec<(&'static str, String)> {
         let mut headers = Vec::new();
-        for &name in HEADERS {
+        for &name in HEADER_KEYS {
             let Some((node, at)) = fields.get(name) else {
                 continue;
             };
@@ -222,7 +224,7 @@ impl Reader {
                 _ => value.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
             };
             if !right {
-                let text = format!("{} is not valid; allowed: {allowed}", self.shown(value));
+                let text = format!("{} is not valid; allowed: {allowed}", self.quote(value));
                 self.error(&at, text);
             } else if !value.is_empty() {
                 headers.push((name, value.clone()));
@@ -231,47 +233,47 @@ impl Reader {
         headers
     }
 
-    fn rate_limit(&mut self, top: &Fields<'_>) -> Option<RateLimit> {
-        let fields = self.section(top, "rate_limit", RATE_LIMIT)?;
+    fn rate_limit(&mut self, top: &Section<'_>) -> Option<RateLimit> {
+        let fields = self.section_go(top, "rate_limit", RATE_LIMIT_KEYS)?;
         let interval = match fields.get("interval") {
-            Some((Node::Null, _)) => Given::Absent,
+            Some((Node::Null, _)) => Field::Absent,
             Some((Node::Number(zero), at)) if zero == "0" => {
-                Given::Right(GoDuration::default(), at)
+                Field::Valid(GoDuration::default(), at)
             }
             Some((Node::Number(number), at)) => {
                 // To Go it would be nanoseconds, which nobody means.
-                let text = format!("{} has no unit", self.shown(number));
-                self.error(&at, format!("{text}; allowed: {}", duration::ALLOWED));
-                Given::Wrong
+                let text = format!("{} has no unit", self.quote(number));
+                self.error(&at, format!("{text}; allowed: {}", duration::EXPECTED));
+                Field::Invalid
             }
             _ => self.value::<GoDuration>(&fields, "interval"),
         };
         let burst = match fields.get("burst") {
-            Some((Node::Null, _)) => Given::Absent,
+            Some((Node::Null, _)) => Field::Absent,
             _ => self.number(&fields, "burst", 0..=1_000_000),
         };
-        let Given::Right(GoDuration(interval), at) = interval else {
+        let Field::Valid(GoDuration(interval), at) = interval else {
             return None;
         };
         if interval.is_zero() {
             return None;
         }
         match burst {
-            Given::Right(burst, _) if burst > 0 => Some(RateLimit { interval, burst }),
-            Given::Right(_, at) => {
+            Field::Valid(burst, _) if burst > 0 => Some(RateLimit { interval, burst }),
+            Field::Valid(_, at) => {
                 self.error(&at, "`0` would reject every request; allowed: 1 to 1000000");
                 None
             }
-            Given::Absent => {
+            Field::Absent => {
                 let text = "needs a `burst`, because without it every request is rejected; allowed: a `burst` of 1 to 1000000";
                 self.error(&at, text);
                 None
             }
-            Given::Wrong => None,
+            Field::Invalid => None,
         }
     }
 
-    fn users(&mut self, top: &Fields<'_>) -> BTreeMap<String, PasswordHash> {
+    fn users(&mut self, top: &Section<'_>) -> BTreeMap<String, PasswordHash> {
         let mut users = BTreeMap::new();
         let Some((node, at)) = top
             .get("basic_auth_users")
@@ -317,7 +319,7 @@ impl Reader {
                     }
                 }
                 Err(wrong) => {
-                    self.error(&at, format!("{wrong}; allowed: {}", password::ALLOWED));
+                    self.error(&at, format!("{wrong}; allowed: {}", password::EXPECTED));
                 }
             }
         }

@@ -1,5 +1,5 @@
 //! A YAML document as a tree that keeps what a mistake needs: duplicate keys stay, wrong types arrive as they are,
-//! and the place of each node can be asked for. Knows nothing of what a configuration means.
+//! and the location of each node can be asked for. Knows nothing of what a configuration means.
 
 use std::cell::Cell;
 use std::fmt;
@@ -9,10 +9,10 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, Location};
 
 /// Aliases of aliases grow without bound from a few lines; a file of 1 MiB of distinct ARNs has a fiftieth of this.
-const MOST_NODES: usize = 1_000_000;
+const MAX_NODES: usize = 1_000_000;
 
 /// The parser looks at each open bracket for each token, so that the time for nested ones is quadratic. A configuration nests 4 deep.
 const MAX_BRACKET_DEPTH: usize = 128;
@@ -58,37 +58,37 @@ impl Node {
 
 /// Which node of the document: the way down to it, and how a user writes that way.
 #[derive(Clone, Debug, Default)]
-pub(super) struct At {
+pub(super) struct NodePath {
     /// As in `scopes[2].regions[0]`; empty for the root.
     pub(super) path: String,
     steps: Vec<usize>,
     key: bool,
 }
 
-impl At {
+impl NodePath {
     /// The n-th element of this list.
-    pub(super) fn item(&self, n: usize) -> At {
+    pub(super) fn item(&self, n: usize) -> NodePath {
         self.down(n, format!("{}[{n}]", self.path))
     }
 
     /// The value of this map's n-th entry, which has the key `key`.
-    pub(super) fn entry(&self, n: usize, key: &str) -> At {
+    pub(super) fn entry(&self, n: usize, key: &str) -> NodePath {
         let dot = if self.path.is_empty() { "" } else { "." };
         self.down(n, format!("{}{dot}{key}", self.path))
     }
 
     /// The key of this map's n-th entry. It goes by the path of the map, since the key itself is what is wrong.
-    pub(super) fn key(&self, n: usize) -> At {
-        At {
+    pub(super) fn key(&self, n: usize) -> NodePath {
+        NodePath {
             key: true,
             ..self.down(n, self.path.clone())
         }
     }
 
-    fn down(&self, n: usize, path: String) -> At {
+    fn down(&self, n: usize, path: String) -> NodePath {
         let mut steps = self.steps.clone();
         steps.push(n);
-        At {
+        NodePath {
             path,
             steps,
             key: false,
@@ -101,7 +101,7 @@ impl At {
 pub(super) fn parse(text: &str) -> Result<Node, ConfigError> {
     if let Some((at, forbidden)) = text.char_indices().find(|(_, c)| unprintable(*c)) {
         return Err(ConfigError {
-            place: Some(place_of_byte(text, at)),
+            location: Some(location_of_byte(text, at)),
             ..ConfigError::of_file(format!(
                 "the character U+{:04X} is not allowed in YAML",
                 u32::from(forbidden)
@@ -110,12 +110,12 @@ pub(super) fn parse(text: &str) -> Result<Node, ConfigError> {
     }
     if let Some((at, wrong)) = too_slow(text) {
         return Err(ConfigError {
-            place: Some(place_of_byte(text, at)),
+            location: Some(location_of_byte(text, at)),
             ..ConfigError::of_file(wrong)
         });
     }
     let mut documents = serde_yaml::Deserializer::from_str(text);
-    let left = Cell::new(MOST_NODES);
+    let left = Cell::new(MAX_NODES);
     let root = match documents.next() {
         Some(document) => Tree { left: &left }
             .deserialize(document)
@@ -125,10 +125,10 @@ pub(super) fn parse(text: &str) -> Result<Node, ConfigError> {
     match documents.next() {
         None => Ok(root),
         Some(second) => Err(ConfigError {
-            place: Way(&At::default(), 0)
+            location: Refuse(&NodePath::default(), 0)
                 .deserialize(second)
                 .err()
-                .and_then(|e| place_of(&e)),
+                .and_then(|e| location_of(&e)),
             ..ConfigError::of_file(
                 "a second YAML document begins here; allowed: one document per file",
             )
@@ -137,24 +137,24 @@ pub(super) fn parse(text: &str) -> Result<Node, ConfigError> {
 }
 
 /// Where `at` is in `text`, which must have been parsed before. What stands behind an alias is where its anchor is.
-pub(super) fn place(text: &str, at: &At) -> Option<Place> {
+pub(super) fn location(text: &str, at: &NodePath) -> Option<Location> {
     // The parser tells where it was when a visitor refused a value. So one is sent down to refuse this one.
     let document = serde_yaml::Deserializer::from_str(text);
-    place_of(&Way(at, 0).deserialize(document).err()?)
+    location_of(&Refuse(at, 0).deserialize(document).err()?)
 }
 
-/// The place of the byte at `index` (or the end).
-pub(super) fn place_of_byte(text: &str, index: usize) -> Place {
+/// The location of the byte at `index` (or the end).
+pub(super) fn location_of_byte(text: &str, index: usize) -> Location {
     let before = text.get(..index).unwrap_or(text);
     let line = before.rsplit('\n').next().unwrap_or(before);
-    Place {
+    Location {
         line: before.matches('\n').count() + 1,
         column: line.chars().count() + 1,
     }
 }
 
-fn place_of(error: &serde_yaml::Error) -> Option<Place> {
-    error.location().map(|location| Place {
+fn location_of(error: &serde_yaml::Error) -> Option<Location> {
+    error.location().map(|location| Location {
         line: location.line(),
         column: location.column(),
     })
@@ -189,22 +189,22 @@ fn too_slow(text: &str) -> Option<(usize, String)> {
 }
 
 fn failure(error: &serde_yaml::Error, document: &str) -> ConfigError {
-    let place = place_of(error);
+    let location = location_of(error);
     let mut text = error.to_string();
-    let is_tab = |place: Place| {
-        let line = document.split('\n').nth(place.line.saturating_sub(1))?;
-        Some(line.chars().nth(place.column.saturating_sub(1))? == '\t')
+    let is_tab = |location: Location| {
+        let line = document.split('\n').nth(location.line.saturating_sub(1))?;
+        Some(line.chars().nth(location.column.saturating_sub(1))? == '\t')
     };
     if text.contains("invalid value: ") || text.contains("invalid type: ") {
         // Said of `!!int x` and the like. The parser would print the x, which may be a secret.
         text = "a value does not match its YAML tag (`!!…`); remove the tag".to_owned();
-    } else if place.and_then(is_tab) == Some(true) {
+    } else if location.and_then(is_tab) == Some(true) {
         text = "a tab is not allowed here; indent with spaces".to_owned();
-    } else if let Some(Place { line, column }) = place {
+    } else if let Some(Location { line, column }) = location {
         text = text.replacen(&format!(" at line {line} column {column}"), "", 1);
     }
     ConfigError {
-        place,
+        location,
         ..ConfigError::of_file(text)
     }
 }
@@ -298,19 +298,19 @@ impl<'de> Visitor<'de> for Tree<'_> {
 }
 
 /// Goes down to a node, of whose way so many steps are done, and refuses it there, whatever it is.
-struct Way<'a>(&'a At, usize);
+struct Refuse<'a>(&'a NodePath, usize);
 
-impl Way<'_> {
+impl Refuse<'_> {
     fn next(&self) -> Option<usize> {
         self.0.steps.get(self.1).copied()
     }
 
     fn further(&self) -> Self {
-        Way(self.0, self.1 + 1)
+        Refuse(self.0, self.1 + 1)
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Way<'_> {
+impl<'de> DeserializeSeed<'de> for Refuse<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -319,7 +319,7 @@ impl<'de> DeserializeSeed<'de> for Way<'_> {
 }
 
 /// Scalars are refused by the methods that are not here: a way can end at one, never lead through it.
-impl<'de> Visitor<'de> for Way<'_> {
+impl<'de> Visitor<'de> for Refuse<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

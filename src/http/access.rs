@@ -4,7 +4,7 @@
 use super::basic_auth::{AuthResult, BasicAuth};
 use super::rate::Bucket;
 use crate::config::web::{FileIdentity, Loaded, ReadFile, WebConfig};
-use crate::config::{ConfigErrors, mistake_of_file};
+use crate::config::{ConfigErrors, file_error};
 use crate::files::FileWorker;
 use aws_lc_rs::error::Unspecified;
 use hyper::header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue};
@@ -146,7 +146,7 @@ impl AccessControl {
             *files = loaded.files;
         }
         let before = self.current();
-        let refused = |why| Err(mistake_of_file(&self.file, why));
+        let refused = |why| Err(file_error(&self.file, why));
         let config = match loaded.config {
             // What an editor leaves for a moment must not open the door.
             Ok(config) if config.is_empty => {

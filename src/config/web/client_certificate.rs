@@ -149,10 +149,10 @@ fn names(certificate: &CertificateDer<'_>) -> Result<Vec<String>, Error> {
     let Some((_, SubjectAltName(names))) = extension else {
         return Ok(Vec::new());
     };
-    Ok(names.iter().filter_map(written).collect())
+    Ok(names.iter().filter_map(name_text).collect())
 }
 
-fn written(name: &GeneralName) -> Option<String> {
+fn name_text(name: &GeneralName) -> Option<String> {
     match name {
         GeneralName::DnsName(name)
         | GeneralName::Rfc822Name(name)

@@ -3,8 +3,8 @@
 use super::client_certificate::{ClientCertificates, Issuers};
 use super::pem::{Pem, ReadFile};
 use super::tls::unsupported_rsa_key;
-use crate::config::field::{Fields, Given, Reader};
-use crate::config::value::{Invalid, Value};
+use crate::config::field::{Field, Reader, Section};
+use crate::config::value::{Checked, ValueError};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
@@ -25,14 +25,14 @@ enum ClientAuth {
     RequireAndVerify,
 }
 
-impl Value for ClientAuth {
-    const ALLOWED: &'static str = "NoClientCert, RequestClientCert, RequireAnyClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert";
+impl Checked for ClientAuth {
+    const EXPECTED: &'static str = "NoClientCert, RequestClientCert, RequireAnyClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert";
 }
 
 impl FromStr for ClientAuth {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         match text {
             "NoClientCert" => Ok(Self::No),
             "RequestClientCert" => Ok(Self::Request),
@@ -40,7 +40,9 @@ impl FromStr for ClientAuth {
             "RequireAnyClientCert" | "RequireClientCert" => Ok(Self::RequireAny),
             "VerifyClientCertIfGiven" => Ok(Self::VerifyIfGiven),
             "RequireAndVerifyClientCert" => Ok(Self::RequireAndVerify),
-            _ => Err(Invalid::of::<Self>("is not a client authentication type")),
+            _ => Err(ValueError::of::<Self>(
+                "is not a client authentication type",
+            )),
         }
     }
 }
@@ -48,16 +50,16 @@ impl FromStr for ClientAuth {
 /// A text that a client's certificate may have as an alternative name.
 struct AllowedName(String);
 
-impl Value for AllowedName {
-    const ALLOWED: &'static str = "a DNS name, IP address, e-mail address or URI";
+impl Checked for AllowedName {
+    const EXPECTED: &'static str = "a DNS name, IP address, e-mail address or URI";
 }
 
 impl FromStr for AllowedName {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         if text.is_empty() {
-            return Err(Invalid::of::<Self>("is empty"));
+            return Err(ValueError::of::<Self>("is empty"));
         }
         Ok(Self(text.to_owned()))
     }
@@ -67,21 +69,21 @@ impl Reader {
     /// None if clients are not asked for certificates.
     pub(super) fn clients(
         &mut self,
-        fields: &Fields<'_>,
+        fields: &Section<'_>,
         provider: &Arc<CryptoProvider>,
         directory: &Path,
         files: &mut Vec<ReadFile>,
         notes: &mut Vec<String>,
     ) -> Option<Arc<dyn ClientCertVerifier>> {
-        let given = self.named::<ClientAuth>(fields, "client_auth_type");
+        let given = self.value_go::<ClientAuth>(fields, "client_auth_type");
         let authorities = self.pem(fields, ["client_ca", "client_ca_file"], directory, files);
-        let names = self.listed::<AllowedName>(fields, "client_allowed_sans");
-        if matches!(given, Given::Wrong) {
+        let names = self.list_go::<AllowedName>(fields, "client_allowed_sans");
+        if matches!(given, Field::Invalid) {
             return None;
         }
         let (auth, auth_at) = match given {
-            Given::Right(auth, at) => (auth, at),
-            Given::Absent | Given::Wrong => (ClientAuth::No, fields.at.clone()),
+            Field::Valid(auth, at) => (auth, at),
+            Field::Absent | Field::Invalid => (ClientAuth::No, fields.at.clone()),
         };
         let mandatory = matches!(auth, ClientAuth::RequireAny | ClientAuth::RequireAndVerify);
         let verified = matches!(
@@ -104,20 +106,20 @@ impl Reader {
             }
         }
         let issuers = match authorities {
-            Given::Right(_, at) if auth == ClientAuth::No => {
+            Field::Valid(_, at) if auth == ClientAuth::No => {
                 let text = "has no effect, because NoClientCert does not request certificates; set another `client_auth_type`";
                 self.error(&at, text);
                 None
             }
-            Given::Right(pem, _) => self.issuers(&pem, provider, notes),
-            Given::Absent if verified => {
+            Field::Valid(pem, _) => self.issuers(&pem, provider, notes),
+            Field::Absent if verified => {
                 notes.push(format!(
                     "{}: neither `client_ca` nor `client_ca_file` is set; verifying client certificates with the system's CA certificates",
                     auth_at.path
                 ));
                 Some(system_issuers(provider))
             }
-            Given::Absent | Given::Wrong => None,
+            Field::Absent | Field::Invalid => None,
         };
         let allowed_names = names.at.is_some().then(|| {
             let names = names.values().into_iter().map(|name| name.0);

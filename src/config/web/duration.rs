@@ -1,24 +1,24 @@
 //! A length of time as Go writes it.
 
-use crate::config::value::{Invalid, Value};
+use crate::config::value::{Checked, ValueError};
 use std::str::FromStr;
 use std::time::Duration;
 
-pub(super) const ALLOWED: &str = "0, or a duration with the units ns, us, ms, s, m, h, such as 1s, 500ms, 1m30s; at most 290 years";
+pub(super) const EXPECTED: &str = "0, or a duration with the units ns, us, ms, s, m, h, such as 1s, 500ms, 1m30s; at most 290 years";
 
 /// Whole nanoseconds, as many as fit into 63 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct GoDuration(pub(super) Duration);
 
-impl Value for GoDuration {
-    const ALLOWED: &'static str = ALLOWED;
+impl Checked for GoDuration {
+    const EXPECTED: &'static str = EXPECTED;
 }
 
 impl FromStr for GoDuration {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        let invalid = |why: &str| Invalid::of::<Self>(why);
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let invalid = |why: &str| ValueError::of::<Self>(why);
         if text == "0" {
             return Ok(Self::default());
         }

@@ -1,6 +1,6 @@
 //! What Go calls the versions, cipher suites and curves of TLS, and which of them rustls has.
 
-use crate::config::value::{Invalid, Value};
+use crate::config::value::{Checked, ValueError};
 use rustls::SupportedCipherSuite;
 use rustls::crypto::SupportedKxGroup;
 use rustls::crypto::aws_lc_rs::{cipher_suite as suite, kx_group};
@@ -16,21 +16,21 @@ pub(super) enum Version {
     Tls13,
 }
 
-impl Value for Version {
-    const ALLOWED: &'static str =
+impl Checked for Version {
+    const EXPECTED: &'static str =
         "TLS12 or TLS13; TLS10 and TLS11 only as min_version, where they mean TLS12";
 }
 
 impl FromStr for Version {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         match text {
             "TLS10" => Ok(Self::Tls10),
             "TLS11" => Ok(Self::Tls11),
             "TLS12" => Ok(Self::Tls12),
             "TLS13" => Ok(Self::Tls13),
-            _ => Err(Invalid::of::<Self>("is not a TLS version")),
+            _ => Err(ValueError::of::<Self>("is not a TLS version")),
         }
     }
 }
@@ -83,16 +83,16 @@ const UNSUPPORTED_SUITES: &[&str] = &[
     "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256",
 ];
 
-impl Value for Cipher {
-    const ALLOWED: &'static str = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, \
+impl Checked for Cipher {
+    const EXPECTED: &'static str = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, \
         TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, \
         TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, TLS_AES_128_GCM_SHA256, TLS_AES_256_GCM_SHA384, TLS_CHACHA20_POLY1305_SHA256";
 }
 
 impl FromStr for Cipher {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         Ok(Self::Supported(match text {
             "TLS_AES_128_GCM_SHA256" => suite::TLS13_AES_128_GCM_SHA256,
             "TLS_AES_256_GCM_SHA384" => suite::TLS13_AES_256_GCM_SHA384,
@@ -118,7 +118,7 @@ impl FromStr for Cipher {
                 let unsupported = UNSUPPORTED_SUITES.iter().find(|name| **name == text);
                 return unsupported
                     .map(|name| Self::Unsupported(name))
-                    .ok_or(Invalid::of::<Self>("is not a cipher suite"));
+                    .ok_or(ValueError::of::<Self>("is not a cipher suite"));
             }
         }))
     }
@@ -127,14 +127,15 @@ impl FromStr for Cipher {
 /// A curve, or another group of a key exchange.
 pub(super) type Curve = GoName<&'static dyn SupportedKxGroup>;
 
-impl Value for Curve {
-    const ALLOWED: &'static str = "CurveP256, CurveP384, X25519, X25519MLKEM768, SecP256r1MLKEM768";
+impl Checked for Curve {
+    const EXPECTED: &'static str =
+        "CurveP256, CurveP384, X25519, X25519MLKEM768, SecP256r1MLKEM768";
 }
 
 impl FromStr for Curve {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         Ok(match text {
             "CurveP256" => Self::Supported(kx_group::SECP256R1),
             "CurveP384" => Self::Supported(kx_group::SECP384R1),
@@ -143,7 +144,7 @@ impl FromStr for Curve {
             "SecP256r1MLKEM768" => Self::Supported(kx_group::SECP256R1MLKEM768),
             "CurveP521" => Self::Unsupported("CurveP521"),
             "SecP384r1MLKEM1024" => Self::Unsupported("SecP384r1MLKEM1024"),
-            _ => return Err(Invalid::of::<Self>("is not a curve")),
+            _ => return Err(ValueError::of::<Self>("is not a curve")),
         })
     }
 }

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// At 18 one guess takes many seconds of a core; from there on each step doubles it.
-const HIGHEST_COST: u32 = 18;
-pub(super) const ALLOWED: &str =
+/// NodePath 18 one guess takes many seconds of a core; from there on each step doubles it.
+const MAX_COST: u32 = 18;
+pub(super) const EXPECTED: &str =
     "a bcrypt hash of 60 characters, such as $2y$10$…, with a cost of 4 to 18";
 
 /// A bcrypt hash that can be checked. Prints as `***`.
@@ -29,7 +29,7 @@ impl FromStr for PasswordHash {
             .map_err(|_| "is not a bcrypt hash".to_owned())?;
         match parts.get_cost() {
             cost @ 0..=3 => Err(format!("has a cost of {cost}, which is too low for bcrypt")),
-            4..=HIGHEST_COST => Ok(Self(text.to_owned())),
+            4..=MAX_COST => Ok(Self(text.to_owned())),
             cost => Err(format!(
                 "has a cost of {cost}, so checking one password would take minutes or hours"
             )),

@@ -1,8 +1,8 @@
 //! Certificates and keys, written in the configuration or in files of their own.
 
 use super::in_directory;
-use crate::config::field::{Fields, Given, Reader};
-use crate::config::yaml::At;
+use crate::config::field::{Field, Reader, Section};
+use crate::config::yaml::NodePath;
 use crate::files::{self, MIB};
 use std::fs::Metadata;
 use std::io;
@@ -69,7 +69,7 @@ pub(super) fn content(
 pub(super) struct Pem {
     pub(super) bytes: Vec<u8>,
     /// The key that gave it.
-    pub(super) at: At,
+    pub(super) at: NodePath,
     /// What a mistake in it is a mistake of: "what `server.crt` holds", or nothing where it stands in the configuration itself.
     pub(super) subject: String,
 }
@@ -78,15 +78,15 @@ impl Reader {
     /// What `inline` or `file` give; at most one of them. Absent if both are.
     pub(super) fn pem(
         &mut self,
-        fields: &Fields<'_>,
+        fields: &Section<'_>,
         [inline, file]: [&str; 2],
         directory: &Path,
         files: &mut Vec<ReadFile>,
-    ) -> Given<Pem> {
-        let (text, name) = (self.written(fields, inline), self.written(fields, file));
+    ) -> Field<Pem> {
+        let (text, name) = (self.string_go(fields, inline), self.string_go(fields, file));
         match (text, name) {
-            (Given::Absent, Given::Absent) => Given::Absent,
-            (Given::Right(text, at), Given::Absent) => Given::Right(
+            (Field::Absent, Field::Absent) => Field::Absent,
+            (Field::Valid(text, at), Field::Absent) => Field::Valid(
                 Pem {
                     bytes: text.into_bytes(),
                     at: at.clone(),
@@ -94,29 +94,29 @@ impl Reader {
                 },
                 at,
             ),
-            (Given::Absent, Given::Right(name, at)) => {
+            (Field::Absent, Field::Valid(name, at)) => {
                 match content(&in_directory(directory, &name), MAX_PEM_BYTES, files) {
-                    Ok(bytes) => Given::Right(
+                    Ok(bytes) => Field::Valid(
                         Pem {
                             bytes,
                             at: at.clone(),
-                            subject: format!("the file {} ", self.shown(&name)),
+                            subject: format!("the file {} ", self.quote(&name)),
                         },
                         at,
                     ),
                     Err(error) => {
-                        let text = format!("{} cannot be read: {error}", self.shown(&name));
+                        let text = format!("{} cannot be read: {error}", self.quote(&name));
                         self.error(&at, text);
-                        Given::Wrong
+                        Field::Invalid
                     }
                 }
             }
-            (Given::Right(..), Given::Right(_, at)) => {
+            (Field::Valid(..), Field::Valid(_, at)) => {
                 let text = format!("`{inline}` is set too; allowed: only one of the two");
                 self.error(&at, text);
-                Given::Wrong
+                Field::Invalid
             }
-            (Given::Wrong, _) | (_, Given::Wrong) => Given::Wrong,
+            (Field::Invalid, _) | (_, Field::Invalid) => Field::Invalid,
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use super::names::{GoName, TLS13_SUITES, Version};
 use super::pem::{Pem, ReadFile};
-use crate::config::field::{Fields, Given, Listed, Reader};
-use crate::config::value::Value;
-use crate::config::yaml::{At, Node};
+use crate::config::field::{Field, List, Reader, Section};
+use crate::config::value::Checked;
+use crate::config::yaml::{Node, NodePath};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -18,7 +18,7 @@ use x509_cert::der::Decode;
 use x509_cert::der::asn1::Uint;
 use x509_cert::der::oid::db::rfc5912::RSA_ENCRYPTION;
 
-const TLS: &[&str] = &[
+const TLS_KEYS: &[&str] = &[
     "cert",
     "cert_file",
     "key",
@@ -43,14 +43,14 @@ impl Reader {
     /// None without the section, or if every value in it is empty; and if it has mistakes, which are noted.
     pub(super) fn tls(
         &mut self,
-        top: &Fields<'_>,
+        top: &Section<'_>,
         http2: bool,
         directory: &Path,
         files: &mut Vec<ReadFile>,
         notes: &mut Vec<String>,
     ) -> Option<Arc<ServerConfig>> {
-        let fields = self.section(top, "tls_server_config", TLS)?;
-        let says_something = TLS.iter().any(|key| {
+        let fields = self.section_go(top, "tls_server_config", TLS_KEYS)?;
+        let says_something = TLS_KEYS.iter().any(|key| {
             fields
                 .get(key)
                 .is_some_and(|(node, _)| *node != Node::Null && *node != Node::Text(String::new()))
@@ -65,7 +65,7 @@ impl Reader {
         let versions = self.versions(&fields, notes);
         let suites = self.suites(&fields, notes);
         let groups = self.supported(&fields, "curve_preferences", notes);
-        let prefer = self.switch(&fields, "prefer_server_cipher_suites");
+        let prefer = self.bool_go(&fields, "prefer_server_cipher_suites");
 
         let mut provider = aws_lc_rs::default_provider();
         if let Some(suites) = suites {
@@ -108,7 +108,7 @@ impl Reader {
                 return None;
             }
         };
-        config.ignore_client_order = prefer.right().unwrap_or(true);
+        config.ignore_client_order = prefer.valid().unwrap_or(true);
         // Scrapers do not resume sessions, and a session that is resumed would be let in by a certificate that was checked long ago.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
@@ -121,11 +121,11 @@ impl Reader {
 
     fn chain(
         &mut self,
-        fields: &Fields<'_>,
-        certificate: Given<Pem>,
+        fields: &Section<'_>,
+        certificate: Field<Pem>,
     ) -> Option<Vec<CertificateDer<'static>>> {
         match certificate {
-            Given::Right(pem, at) => {
+            Field::Valid(pem, at) => {
                 let chain = self.certificates(&pem)?;
                 // What cannot be read here, rustls tells better.
                 let first = chain.first().map(|first| Certificate::from_der(first));
@@ -142,11 +142,11 @@ impl Reader {
                 }
                 Some(chain)
             }
-            Given::Absent => {
+            Field::Absent => {
                 self.error(&fields.at, "`cert` or `cert_file` is missing");
                 None
             }
-            Given::Wrong => None,
+            Field::Invalid => None,
         }
     }
 
@@ -163,11 +163,11 @@ impl Reader {
 
     fn private_key(
         &mut self,
-        fields: &Fields<'_>,
-        key: Given<Pem>,
-    ) -> Option<(PrivateKeyDer<'static>, String, At)> {
+        fields: &Section<'_>,
+        key: Field<Pem>,
+    ) -> Option<(PrivateKeyDer<'static>, String, NodePath)> {
         match key {
-            Given::Right(pem, at) => match PrivateKeyDer::from_pem_slice(&pem.bytes) {
+            Field::Valid(pem, at) => match PrivateKeyDer::from_pem_slice(&pem.bytes) {
                 Ok(key) => Some((key, pem.subject, at)),
                 Err(_) => {
                     let wrong = "contains no unencrypted PEM private key";
@@ -175,37 +175,37 @@ impl Reader {
                     None
                 }
             },
-            Given::Absent => {
+            Field::Absent => {
                 self.error(&fields.at, "`key` or `key_file` is missing");
                 None
             }
-            Given::Wrong => None,
+            Field::Invalid => None,
         }
     }
 
     /// None if something is wrong.
-    fn versions(&mut self, fields: &Fields<'_>, notes: &mut Vec<String>) -> Option<Versions> {
-        let lowest = self.named::<Version>(fields, "min_version");
-        let highest = self.named::<Version>(fields, "max_version");
-        if let Given::Right(highest @ (Version::Tls10 | Version::Tls11), at) = &highest {
+    fn versions(&mut self, fields: &Section<'_>, notes: &mut Vec<String>) -> Option<Versions> {
+        let lowest = self.value_go::<Version>(fields, "min_version");
+        let highest = self.value_go::<Version>(fields, "max_version");
+        if let Field::Valid(highest @ (Version::Tls10 | Version::Tls11), at) = &highest {
             let text =
                 format!("`{highest}` is insecure and not supported; allowed: TLS12 or TLS13");
             self.error(at, text);
             return None;
         }
-        if let Given::Right(lowest @ (Version::Tls10 | Version::Tls11), _) = &lowest {
+        if let Field::Valid(lowest @ (Version::Tls10 | Version::Tls11), _) = &lowest {
             notes.push(format!(
                 "tls_server_config.min_version: {lowest} is not supported; using TLS 1.2 as the minimum"
             ));
         }
-        if matches!(lowest, Given::Wrong) || matches!(highest, Given::Wrong) {
+        if matches!(lowest, Field::Invalid) || matches!(highest, Field::Invalid) {
             return None;
         }
-        let low = lowest.as_right().copied().unwrap_or(Version::Tls12);
-        let high = highest.as_right().copied().unwrap_or(Version::Tls13);
+        let low = lowest.as_valid().copied().unwrap_or(Version::Tls12);
+        let high = highest.as_valid().copied().unwrap_or(Version::Tls13);
         match (low, high) {
             (Version::Tls13, Version::Tls12) => {
-                if let Given::Right(_, at) = highest {
+                if let Field::Valid(_, at) = highest {
                     let text = "`TLS12` is below `min_version`, so no version is left";
                     self.error(&at, text);
                 }
@@ -220,7 +220,7 @@ impl Reader {
     /// Those of the list and all of TLS 1.3; none without a list.
     fn suites(
         &mut self,
-        fields: &Fields<'_>,
+        fields: &Section<'_>,
         notes: &mut Vec<String>,
     ) -> Option<Vec<SupportedCipherSuite>> {
         let mut suites = self.supported::<SupportedCipherSuite>(fields, "cipher_suites", notes)?;
@@ -232,14 +232,14 @@ impl Reader {
     /// Those of the list that rustls has; a note names the others. None without a list, or if something in it is wrong.
     fn supported<T>(
         &mut self,
-        fields: &Fields<'_>,
+        fields: &Section<'_>,
         key: &str,
         notes: &mut Vec<String>,
     ) -> Option<Vec<T>>
     where
-        GoName<T>: Value,
+        GoName<T>: Checked,
     {
-        let listed = self.listed::<GoName<T>>(fields, key);
+        let listed = self.list_go::<GoName<T>>(fields, key);
         let at = listed.at.clone()?;
         if listed.items.is_empty() || !listed.complete {
             return None;
@@ -255,7 +255,7 @@ impl Reader {
         if supported.is_empty() {
             let text = format!(
                 "no entry is supported: {unsupported}; allowed: {}",
-                GoName::<T>::ALLOWED
+                GoName::<T>::EXPECTED
             );
             self.error(&at, text);
         } else if !unsupported.is_empty() {
@@ -268,18 +268,18 @@ impl Reader {
     }
 
     /// Absent without a value.
-    pub(super) fn named<T: Value>(&mut self, fields: &Fields<'_>, key: &str) -> Given<T> {
+    pub(super) fn value_go<T: Checked>(&mut self, fields: &Section<'_>, key: &str) -> Field<T> {
         match fields.get(key) {
-            None | Some((Node::Null, _)) => Given::Absent,
-            Some((Node::Text(text), _)) if text.is_empty() => Given::Absent,
+            None | Some((Node::Null, _)) => Field::Absent,
+            Some((Node::Text(text), _)) if text.is_empty() => Field::Absent,
             Some(_) => self.value(fields, key),
         }
     }
 
     /// Empty without a value.
-    pub(super) fn listed<T: Value>(&mut self, fields: &Fields<'_>, key: &str) -> Listed<T> {
+    pub(super) fn list_go<T: Checked>(&mut self, fields: &Section<'_>, key: &str) -> List<T> {
         match fields.get(key) {
-            None | Some((Node::Null, _)) => Listed::default(),
+            None | Some((Node::Null, _)) => List::default(),
             Some(_) => self.list(fields, key),
         }
     }
