@@ -189,14 +189,14 @@ impl Config {
     }
 
     /// The scopes that only the SDK's default region can give a region: neither `regions` nor an ARN names one.
-    pub fn without_region(&self) -> impl Iterator<Item = &Scope> {
+    pub fn scopes_without_region(&self) -> impl Iterator<Item = &Scope> {
         self.scopes
             .iter()
             .filter(|scope| scope.named_regions().is_empty())
     }
 
     /// What is to be polled: scopes as written, in each the regions as written, or else in the order in which its ARNs
-    /// first name them. `default_region` is asked for the scopes of [`Config::without_region`] only; those that it knows
+    /// first name them. `default_region` is asked for the scopes of [`Config::scopes_without_region`] only; those that it knows
     /// no region for are the mistakes, with the reason that it gives.
     pub fn watches(
         &self,
@@ -211,7 +211,7 @@ impl Config {
                     Ok(region) => regions.push(region),
                     Err(why) => errors.push(ConfigError {
                         path: format!("scopes[{i}]"),
-                        ..ConfigError::of_file(match why {
+                        ..ConfigError::whole_file(match why {
                             Some(why) => format!("scope `{}` has no region: {why}", scope.name),
                             None => format!(
                                 "scope `{}` has no region; set `regions`, or the environment variable AWS_REGION or AWS_DEFAULT_REGION",
@@ -229,7 +229,7 @@ impl Config {
             {
                 errors.push(ConfigError {
                     path: format!("scopes[{i}].role_arn"),
-                    ..ConfigError::of_file(format!(
+                    ..ConfigError::whole_file(format!(
                         "`{}` {mismatch} (the region is the SDK's default region)",
                         role.arn
                     ))
@@ -237,13 +237,13 @@ impl Config {
             }
             watches.extend(regions.into_iter().map(|region| scope.watch(region)));
         }
-        ConfigErrors::or(errors, None, watches)
+        ConfigErrors::into_result(errors, None, watches)
     }
 }
 
 /// One mistake of the file at `path` as a whole.
 pub fn file_error(path: &Path, text: &str) -> ConfigErrors {
-    ConfigErrors::one(path, ConfigError::of_file(text))
+    ConfigErrors::one(path, ConfigError::whole_file(text))
 }
 
 /// The text of the file at `path`, of which `read` is the outcome of reading it.
@@ -256,7 +256,7 @@ fn decode(read: io::Result<Vec<u8>>, path: &Path) -> Result<String, ConfigErrors
             path,
             ConfigError {
                 location: Some(place),
-                ..ConfigError::of_file("is not valid UTF-8 from here on")
+                ..ConfigError::whole_file("is not valid UTF-8 from here on")
             },
         )
     })

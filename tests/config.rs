@@ -314,7 +314,10 @@ fn aliases_and_byte_order_mark_are_accepted() {
 #[test]
 fn scope_without_region_is_rejected() {
     let config = parse("scopes: [name: a, {name: b, regions: [eu-west-1]}]").unwrap();
-    let without: Vec<&str> = config.without_region().map(|s| s.name.as_str()).collect();
+    let without: Vec<&str> = config
+        .scopes_without_region()
+        .map(|s| s.name.as_str())
+        .collect();
     assert_eq!(without, ["a"]);
     assert_eq!(
         config.watches(|_| Err(None)).unwrap_err().to_string(),

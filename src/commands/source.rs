@@ -56,7 +56,7 @@ impl Source {
             total_targets: watches.len(),
             watches: watches
                 .into_iter()
-                .filter_map(|watch| watch.on(shard))
+                .filter_map(|watch| watch.for_shard(shard))
                 .collect(),
             storage_path: config.storage_path,
             requests_per_second: config.requests_per_second,
@@ -75,7 +75,7 @@ impl Source {
         let profiles = loaded.watches.iter();
         let profiles = profiles.map(|watch| watch.credentials.profile.clone());
         let loaded = Network::load(profiles.collect()).await;
-        loaded.or_else(|found| ConfigErrors::of_environment(found).map(|()| Network::default()))
+        loaded.or_else(|found| ConfigErrors::from_environment(found).map(|()| Network::default()))
     }
 }
 
@@ -135,7 +135,7 @@ fn clients(watches: &[Watch]) -> HashSet<(&Credentials, &RegionName)> {
 /// If there is no region to be found for a scope.
 async fn watches(config: &Config) -> Result<Vec<Watch>, ConfigErrors> {
     let mut regions: BTreeMap<Option<String>, Result<RegionName, Option<String>>> = BTreeMap::new();
-    for scope in config.without_region() {
+    for scope in config.scopes_without_region() {
         if let Entry::Vacant(entry) = regions.entry(scope.credentials.profile.clone()) {
             let found = default_region(entry.key().as_deref()).await;
             entry.insert(found.and_then(|region| {

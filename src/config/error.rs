@@ -23,7 +23,7 @@ pub(super) struct ConfigError {
 
 impl ConfigError {
     /// A mistake of the whole file.
-    pub(super) fn of_file(text: impl Into<String>) -> Self {
+    pub(super) fn whole_file(text: impl Into<String>) -> Self {
         ConfigError {
             location: None,
             path: String::new(),
@@ -54,7 +54,7 @@ impl ConfigErrors {
     }
 
     /// `result`, if nothing is wrong; the mistakes, sorted, if anything is. A `file` of `None` is not named.
-    pub(super) fn or<T>(
+    pub(super) fn into_result<T>(
         mut list: Vec<ConfigError>,
         file: Option<&Path>,
         result: T,
@@ -75,9 +75,9 @@ impl ConfigErrors {
     ///
     /// # Errors
     /// If anything is.
-    pub fn of_environment(found: Vec<String>) -> Result<(), ConfigErrors> {
-        Self::or(
-            found.into_iter().map(ConfigError::of_file).collect(),
+    pub fn from_environment(found: Vec<String>) -> Result<(), ConfigErrors> {
+        Self::into_result(
+            found.into_iter().map(ConfigError::whole_file).collect(),
             None,
             (),
         )
@@ -110,7 +110,7 @@ impl ConfigErrors {
             })
             .collect();
         if left > 0 {
-            list.push(ConfigError::of_file(format!(
+            list.push(ConfigError::whole_file(format!(
                 "{left} more errors are not shown"
             )));
         }

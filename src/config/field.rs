@@ -122,7 +122,7 @@ impl Reader {
 
     /// In backquotes, on one line and not too long; `***` for a secret.
     pub(super) fn quote(&self, text: &str) -> String {
-        if self.secrets.has(text) {
+        if self.secrets.contains(text) {
             return "`***`".to_owned();
         }
         let mut shown = String::from("`");
@@ -251,7 +251,7 @@ impl Reader {
             (Ok(value), Node::Text(_)) => return Some(value),
             (Ok(_), _) => format!("is {}, not text; put it in quotes", node.kind()),
             // Why a secret is wrong could tell a part of it.
-            (Err(_), _) if self.secrets.has(&text) => {
+            (Err(_), _) if self.secrets.contains(&text) => {
                 format!("is not valid; allowed: {}", T::EXPECTED)
             }
             (Err(e), _) => e.to_string(),

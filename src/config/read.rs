@@ -57,12 +57,12 @@ pub(super) fn read(text: &str, file: &Path) -> Result<Config, ConfigErrors> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let root = yaml::parse(text).map_err(|error| ConfigErrors::one(file, error))?;
     let directory = file.parent().unwrap_or(Path::new(""));
-    let mut reader = Reader::new(secret::in_tree(&root, secret::SECRET_KEYS));
+    let mut reader = Reader::new(secret::find_secrets(&root, secret::SECRET_KEYS));
     let config = reader.config(&root, directory);
     let errors = ConfigErrors::locate_all(reader.found, |at| {
         (yaml::location(text, at), at.path.clone())
     });
-    ConfigErrors::or(errors, Some(file), config)
+    ConfigErrors::into_result(errors, Some(file), config)
 }
 
 impl Reader {
@@ -314,7 +314,7 @@ impl Reader {
             );
         }
         let from_file = match file {
-            Field::Valid(name, at) => match secret::in_file(&directory.join(name)) {
+            Field::Valid(name, at) => match secret::read_external_id(&directory.join(name)) {
                 Ok(id) => Some(id),
                 Err(text) => {
                     self.error(&at, text);

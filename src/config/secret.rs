@@ -14,7 +14,7 @@ pub(super) const SECRET_KEYS: &[&str] = &["external_id"];
 const MAX_EXTERNAL_ID_FILE_BYTES: u64 = 4 * KIB;
 
 /// All that is written anywhere below one of `keys`, of whatever type: an alias may bring it to other places.
-pub(super) fn in_tree(root: &Node, keys: &'static [&'static str]) -> Secrets {
+pub(super) fn find_secrets(root: &Node, keys: &'static [&'static str]) -> Secrets {
     let mut texts = HashSet::new();
     collect(root, false, keys, &mut texts);
     Secrets { texts, keys }
@@ -52,7 +52,7 @@ pub(super) struct Secrets {
 
 impl Secrets {
     /// Also true of a text that has swallowed the key: `profile: a` and below it, further in, `external_id:b`.
-    pub(super) fn has(&self, text: &str) -> bool {
+    pub(super) fn contains(&self, text: &str) -> bool {
         let swallowed = |key: &&str| text.contains(&format!("{key}:"));
         self.texts.contains(text) || self.keys.iter().any(swallowed)
     }
@@ -60,7 +60,7 @@ impl Secrets {
 
 /// The external id that is all there is in this file, but for line ends after it.
 /// Errors name the file and never what is in it.
-pub(super) fn in_file(path: &Path) -> Result<ExternalId, String> {
+pub(super) fn read_external_id(path: &Path) -> Result<ExternalId, String> {
     let bytes = files::read(path, MAX_EXTERNAL_ID_FILE_BYTES)
         .map_err(|e| format!("`{}` cannot be read: {e}", path.display()))?;
     let invalid = |why: &dyn std::fmt::Display| format!("the file `{}` {why}", path.display());

@@ -41,7 +41,7 @@ pub struct Candidate<'a> {
 
 impl Selection {
     /// Whether it is watched, whatever its name is. What AWS did not send hides nothing: a pager had better hear of one too many.
-    pub fn admits(&self, candidate: Candidate<'_>) -> bool {
+    pub fn matches(&self, candidate: Candidate<'_>) -> bool {
         self.include.verdict(candidate).all(|matches| matches)
             && !self.exclude.verdict(candidate).any(|matches| matches)
             && self.shard.is_none_or(|shard| shard.owns(&[candidate.arn]))
@@ -54,7 +54,7 @@ impl Selection {
 
     /// Whether one of this name is watched. A listing does not tell the name: it comes later, or never, and is empty until then, which hides
     /// nothing either.
-    pub fn admits_name(&self, name: &str) -> bool {
+    pub fn matches_name(&self, name: &str) -> bool {
         let say = |patterns: &Patterns| verdict(&patterns.name, name);
         say(&self.include).unwrap_or(true) && !say(&self.exclude).unwrap_or(false)
     }

@@ -37,7 +37,7 @@ impl FromStr for ShardBy {
 
 impl Watch {
     /// What of this is the shard's, if anything is.
-    pub fn on(self, shard: Shard) -> Option<Watch> {
+    pub fn for_shard(self, shard: Shard) -> Option<Watch> {
         if shard == Shard::SINGLE {
             return Some(self);
         }

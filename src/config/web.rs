@@ -72,12 +72,12 @@ pub struct RateLimit {
 
 /// What came of reading a web configuration: the file itself and those that it names, as they were read, whatever they held.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct WebConfigRead {
     pub config: Result<WebConfig, ConfigErrors>,
     pub files: Vec<ReadFile>,
 }
 
-impl Loaded {
+impl WebConfigRead {
     /// The file at `path` could not be read.
     pub fn failed(path: &Path, error: &io::Error) -> Self {
         Self {
@@ -89,11 +89,11 @@ impl Loaded {
 
 impl WebConfig {
     /// Reads the file at `path` (1 MiB at most) and the files that it names, each relative to its directory.
-    pub fn load(path: &Path) -> Loaded {
+    pub fn load(path: &Path) -> WebConfigRead {
         let mut files = Vec::new();
         let bytes = pem::content(path, MAX_CONFIG_BYTES, &mut files);
         let config = decode(bytes, path).and_then(|text| read(&text, path, &mut files));
-        Loaded { config, files }
+        WebConfigRead { config, files }
     }
 }
 
@@ -128,12 +128,12 @@ fn read(text: &str, file: &Path, files: &mut Vec<ReadFile>) -> Result<WebConfig,
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let root = yaml::parse(text).map_err(|error| ConfigErrors::one(file, error))?;
     let directory = file.parent().unwrap_or(Path::new(""));
-    let mut reader = Reader::new(secret::in_tree(&root, SECRET_KEYS));
+    let mut reader = Reader::new(secret::find_secrets(&root, SECRET_KEYS));
     let config = reader.web_config(&root, directory, files);
     let errors = ConfigErrors::locate_all(reader.found, |at| {
         (yaml::location(text, at), at.path.clone())
     });
-    ConfigErrors::or(errors, Some(file), config)
+    ConfigErrors::into_result(errors, Some(file), config)
 }
 
 impl Reader {

@@ -102,7 +102,7 @@ pub(super) fn parse(text: &str) -> Result<Node, ConfigError> {
     if let Some((at, forbidden)) = text.char_indices().find(|(_, c)| unprintable(*c)) {
         return Err(ConfigError {
             location: Some(location_of_byte(text, at)),
-            ..ConfigError::of_file(format!(
+            ..ConfigError::whole_file(format!(
                 "the character U+{:04X} is not allowed in YAML",
                 u32::from(forbidden)
             ))
@@ -111,7 +111,7 @@ pub(super) fn parse(text: &str) -> Result<Node, ConfigError> {
     if let Some((at, wrong)) = too_slow(text) {
         return Err(ConfigError {
             location: Some(location_of_byte(text, at)),
-            ..ConfigError::of_file(wrong)
+            ..ConfigError::whole_file(wrong)
         });
     }
     let mut documents = serde_yaml::Deserializer::from_str(text);
@@ -129,7 +129,7 @@ pub(super) fn parse(text: &str) -> Result<Node, ConfigError> {
                 .deserialize(second)
                 .err()
                 .and_then(|e| location_of(&e)),
-            ..ConfigError::of_file(
+            ..ConfigError::whole_file(
                 "a second YAML document begins here; allowed: one document per file",
             )
         }),
@@ -205,7 +205,7 @@ fn failure(error: &serde_yaml::Error, document: &str) -> ConfigError {
     }
     ConfigError {
         location,
-        ..ConfigError::of_file(text)
+        ..ConfigError::whole_file(text)
     }
 }
 

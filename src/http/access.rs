@@ -3,7 +3,7 @@
 
 use super::basic_auth::{AuthResult, BasicAuth};
 use super::rate::Bucket;
-use crate::config::web::{FileIdentity, Loaded, ReadFile, WebConfig};
+use crate::config::web::{FileIdentity, ReadFile, WebConfig, WebConfigRead};
 use crate::config::{ConfigErrors, file_error};
 use crate::files::FileWorker;
 use aws_lc_rs::error::Unspecified;
@@ -141,7 +141,7 @@ impl AccessControl {
         let mut files = self.files.lock().await;
         let path = self.file.clone();
         let read = self.worker.run(move || WebConfig::load(&path)).await;
-        let loaded = read.unwrap_or_else(|error| Loaded::failed(&self.file, &error));
+        let loaded = read.unwrap_or_else(|error| WebConfigRead::failed(&self.file, &error));
         if !loaded.files.is_empty() {
             *files = loaded.files;
         }
