@@ -272,10 +272,10 @@ impl Scope {
         if !self.regions.is_empty() {
             return self.regions.clone();
         }
-        let of_integrations = self.integration_arns.iter().map(IntegrationArn::region);
-        let of_targets = self.target_arns.iter().filter_map(TargetArn::region);
+        let integration_regions = self.integration_arns.iter().map(IntegrationArn::region);
+        let target_regions = self.target_arns.iter().filter_map(TargetArn::region);
         let mut regions: Vec<RegionName> = Vec::new();
-        for region in of_integrations.chain(of_targets) {
+        for region in integration_regions.chain(target_regions) {
             if !regions.contains(region) {
                 regions.push(region.clone());
             }

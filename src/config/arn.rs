@@ -1,11 +1,11 @@
-//! The ARNs that a configuration may name. Each error says which part of the ARN is wrong.
+//! The ARNs of a configuration. Each error says which part of the ARN is invalid.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::value::{Checked, RegionName, ValueError, check_characters, check_length};
 
-/// The ARN of a zero-ETL integration. It names its region and its account.
+/// The ARN of a zero-ETL integration, which contains the region and the account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IntegrationArn {
     text: String,
@@ -13,17 +13,17 @@ pub struct IntegrationArn {
 }
 
 impl IntegrationArn {
-    /// As the configuration has it.
+    /// Returns the ARN as written in the configuration.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The region that it is to be asked for in.
+    /// Returns the region to poll it in.
     pub fn region(&self) -> &RegionName {
         &self.region
     }
 
-    /// The one spelling for both that are accepted (`integration:ID`, `integration/ID`), to be compared by.
+    /// Returns the spelling `integration:ID`, for comparisons; `integration/ID` is accepted too.
     pub(super) fn canonical(&self) -> String {
         self.text.replace('/', ":")
     }
@@ -78,7 +78,7 @@ impl fmt::Display for IntegrationArn {
     }
 }
 
-/// The ARN of what an integration writes into, of whatever service.
+/// The ARN of a resource of any service that an integration writes into.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetArn {
     text: String,
@@ -86,17 +86,17 @@ pub struct TargetArn {
 }
 
 impl TargetArn {
-    /// As the configuration has it.
+    /// Returns the ARN as written in the configuration.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// `aws`, `aws-cn` and the like.
+    /// Returns the partition, such as `aws` or `aws-cn`.
     pub fn partition(&self) -> &str {
         self.text.split(':').nth(1).unwrap_or_default()
     }
 
-    /// The region that it is to be asked for in; some services' ARNs name none (S3 buckets).
+    /// Returns the region to poll it in; the ARNs of some services have none (S3 buckets).
     pub fn region(&self) -> Option<&RegionName> {
         self.region.as_ref()
     }
@@ -124,27 +124,27 @@ impl fmt::Display for TargetArn {
     }
 }
 
-/// The ARN of the role that a scope is watched with.
+/// The ARN of a role that a scope assumes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoleArn(String);
 
 impl RoleArn {
-    /// As the configuration has it.
+    /// Returns the ARN as written in the configuration.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// `aws`, `aws-cn` and the like.
+    /// Returns the partition, such as `aws` or `aws-cn`.
     pub fn partition(&self) -> &str {
         self.part(1)
     }
 
-    /// Its 12 digits.
+    /// Returns the account ID, which has 12 digits.
     pub fn account(&self) -> &str {
         self.part(4)
     }
 
-    /// The path, which begins and ends with a slash, and the name after it.
+    /// Returns the path, which begins and ends with a slash, and the name after it.
     pub fn path_and_name(&self) -> (&str, &str) {
         let resource = self.part(5);
         let path = resource.strip_prefix("role").unwrap_or(resource);
@@ -193,30 +193,30 @@ impl fmt::Display for RoleArn {
     }
 }
 
-/// Between the six parts.
+/// Number of `:` between the six parts of an ARN.
 pub(super) const SEPARATORS: usize = 5;
 
-/// Of any service, as a whole.
-pub(super) fn check_whole<V: Checked>(text: &str) -> Result<(), ValueError> {
+/// Checks a complete ARN of any service.
+pub(super) fn check_arn<V: Checked>(text: &str) -> Result<(), ValueError> {
     Arn::parse::<V>(text, usize::MAX)?.region::<V>().map(drop)
 }
 
-/// Whether an ARN may begin so. The last part may go on, so that nothing is said of it but for the first two, which have few forms.
-pub(super) fn check_beginning<V: Checked>(text: &str) -> Result<(), ValueError> {
+/// Checks the beginning of an ARN. The last part may be incomplete, so it is checked only if it is the first or the second part.
+pub(super) fn check_prefix<V: Checked>(text: &str) -> Result<(), ValueError> {
     let mut parts: Vec<&str> = text.splitn(SEPARATORS + 1, ':').collect();
-    let open = parts.pop().unwrap_or_default();
+    let last = parts.pop().unwrap_or_default();
     match parts.len() {
-        0 if !"arn".starts_with(open) => parts.push(open),
-        1 if !"aws".starts_with(open) && !open.starts_with("aws") => parts.push(open),
+        0 if !"arn".starts_with(last) => parts.push(last),
+        1 if !"aws".starts_with(last) && !last.starts_with("aws") => parts.push(last),
         _ => {}
     }
-    // Where nothing is known, what is right.
+    // Fill up with valid parts.
     let rest = ["arn", "aws", "x", "", "", "x"];
     parts.extend(rest.iter().skip(parts.len()));
-    check_whole::<V>(&parts.join(":"))
+    check_arn::<V>(&parts.join(":"))
 }
 
-/// The six parts, with what holds for every ARN checked.
+/// The parts of an ARN, after the checks that apply to every ARN.
 struct Arn<'a> {
     partition: &'a str,
     service: &'a str,
@@ -274,7 +274,7 @@ impl<'a> Arn<'a> {
         })
     }
 
-    /// The region, which must lie in the partition.
+    /// Returns the region, which must be in the partition.
     fn region<V: Checked>(&self) -> Result<Option<RegionName>, ValueError> {
         if self.region.is_empty() {
             return Ok(None);

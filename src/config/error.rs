@@ -1,19 +1,19 @@
-//! What is wrong with a configuration, in the words that its author reads.
+//! The errors of a configuration file, as its author reads them.
 
 use std::fmt;
 use std::path::Path;
 
-/// More than this many would hide the first ones, and each place costs one more pass over the file.
+/// Finding each location parses the file once more, and nobody reads more errors at once.
 const MAX_SHOWN_ERRORS: usize = 100;
 
-/// Where in a file: both count from 1, columns in characters.
+/// A position in a file. Lines and columns count from 1; columns count characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Location {
     pub(super) line: usize,
     pub(super) column: usize,
 }
 
-/// One mistake. What is unknown or of no use (a place, a path) is left out of its text.
+/// One error. The message omits an unknown location and an empty path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ConfigError {
     pub(super) location: Option<Location>,
@@ -22,7 +22,7 @@ pub(super) struct ConfigError {
 }
 
 impl ConfigError {
-    /// A mistake of the whole file.
+    /// Returns an error of the file as a whole.
     pub(super) fn whole_file(text: impl Into<String>) -> Self {
         ConfigError {
             location: None,
@@ -32,10 +32,10 @@ impl ConfigError {
     }
 }
 
-/// Everything that is wrong with a configuration: one mistake or more, in the order of their lines.
+/// All errors of a configuration, at least one, in the order of their lines.
 ///
-/// Its text has one line for each: `file:line:column: path: what was found; allowed: …`.
-/// It never holds a secret: neither an `external_id`, nor a private key, nor the hash of a password.
+/// The message has one line for each error: `file:line:column: path: what was found; allowed: …`.
+/// It never contains a secret: an `external_id`, a private key or the hash of a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors {
     file: Option<String>,
@@ -44,7 +44,7 @@ pub struct ConfigErrors {
 }
 
 impl ConfigErrors {
-    /// The one mistake of a file that could not be read as a configuration at all.
+    /// Returns the single error of a file that cannot be parsed.
     pub(super) fn one(file: &Path, error: ConfigError) -> Self {
         ConfigErrors {
             file: Some(file.display().to_string()),
@@ -53,7 +53,7 @@ impl ConfigErrors {
         }
     }
 
-    /// `result`, if nothing is wrong; the mistakes, sorted, if anything is. A `file` of `None` is not named.
+    /// Returns `result` if `list` is empty, otherwise the sorted errors. Messages omit a `file` of `None`.
     pub(super) fn into_result<T>(
         mut list: Vec<ConfigError>,
         file: Option<&Path>,
@@ -71,10 +71,10 @@ impl ConfigErrors {
         }
     }
 
-    /// Errors outside the file: in the environment, or in a file that it names.
+    /// Returns the errors outside of the file: in the environment, or in files that the configuration names.
     ///
     /// # Errors
-    /// If anything is.
+    /// If `found` is not empty.
     pub fn from_environment(found: Vec<String>) -> Result<(), ConfigErrors> {
         Self::into_result(
             found.into_iter().map(ConfigError::whole_file).collect(),
@@ -83,7 +83,7 @@ impl ConfigErrors {
         )
     }
 
-    /// The same mistakes, with the file named that they are in.
+    /// Adds the name of the file to the messages.
     pub fn in_file(self, file: &Path) -> Self {
         ConfigErrors {
             file: Some(file.display().to_string()),
@@ -91,7 +91,7 @@ impl ConfigErrors {
         }
     }
 
-    /// Finds out the places of the first mistakes; says how many are left over, if there are more.
+    /// Finds the locations of the first errors, and counts the others in a last message.
     pub(super) fn locate_all<P>(
         found: Vec<(P, String)>,
         locate: impl Fn(&P) -> (Option<Location>, String),

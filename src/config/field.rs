@@ -36,9 +36,9 @@ impl<T> Field<T> {
     }
 
     /// This, or what is given above if this is absent.
-    pub(super) fn or_inherited<'a>(&'a self, above: &'a Field<T>) -> &'a Field<T> {
+    pub(super) fn or_inherited<'a>(&'a self, parent: &'a Field<T>) -> &'a Field<T> {
         match self {
-            Field::Absent => above,
+            Field::Absent => parent,
             Field::Invalid | Field::Valid(..) => self,
         }
     }

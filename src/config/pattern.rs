@@ -1,4 +1,4 @@
-//! Patterns in which `*` and `?` stand for what is not written out, as in the ARNs of IAM's own policies.
+//! Glob patterns with `*` and `?`, as in the ARNs of IAM policies.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,33 +6,33 @@ use std::str::FromStr;
 use super::arn;
 use super::value::{Checked, ValueError, check_length};
 
-/// As long as a source's or a target's ARN may be (AWS's own bound).
+/// AWS's limit for the ARN of a source or a target.
 const MAX_ARN_CHARACTERS: usize = 512;
-/// As long as the name of an integration may be (AWS's own bound).
+/// AWS's limit for the name of an integration.
 const MAX_NAME_CHARACTERS: usize = 128;
 
-/// What a text is compared with, as a whole and with regard to case: `*` is any run of characters, also an empty one and one with `/`
-/// and `:` in it, `?` is any one character, everything else is itself.
+/// A glob pattern that must match a whole text and is case-sensitive. `*` matches any number of characters, including `/` and `:`;
+/// `?` matches one character; every other character matches itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern(String);
 
 impl Pattern {
-    /// As the configuration has it.
+    /// Returns the pattern as written in the configuration.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether the whole of `text` is like this.
+    /// Returns whether the pattern matches the whole of `text`.
     pub fn matches(&self, text: &str) -> bool {
         glob_matches(text, &self.0)
     }
 
-    /// Whether it was probably meant as a regular expression, which matches nothing as a pattern.
+    /// Returns whether this is probably a regular expression, which would match nothing.
     pub(super) fn looks_like_regex(&self) -> bool {
         [".*", ".+", "|"].iter().any(|part| self.0.contains(part)) || self.0.ends_with('$')
     }
 
-    /// Whether there is nothing that is not like this.
+    /// Returns whether the pattern matches every text.
     pub(super) fn matches_everything(&self) -> bool {
         self.0.chars().all(|c| c == '*')
     }
@@ -44,7 +44,7 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// A pattern of ARNs.
+/// A pattern for ARNs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArnPattern(Pattern);
 
@@ -63,9 +63,9 @@ impl FromStr for ArnPattern {
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
         check_length::<Self>(text, 1, MAX_ARN_CHARACTERS)?;
-        // What other programs' patterns give a meaning to would be taken as it is here, match nothing and hide what it was to show.
-        let no_part = |c: &char| c.is_whitespace() || c.is_control() || r"[]{}\".contains(*c);
-        if let Some(c) = text.chars().find(no_part) {
+        // Characters of other pattern languages would match only themselves, so the pattern would hide everything.
+        let is_invalid = |c: &char| c.is_whitespace() || c.is_control() || r"[]{}\".contains(*c);
+        if let Some(c) = text.chars().find(is_invalid) {
             return Err(ValueError::of::<Self>(format!(
                 "contains the invalid character `{}`",
                 c.escape_debug()
@@ -73,9 +73,9 @@ impl FromStr for ArnPattern {
         }
         let literal = text.split(['*', '?']).next().unwrap_or_default();
         if literal.len() == text.len() {
-            arn::check_whole::<Self>(text)?;
+            arn::check_arn::<Self>(text)?;
         } else {
-            arn::check_beginning::<Self>(literal)?;
+            arn::check_prefix::<Self>(literal)?;
         }
         let separators = text.chars().filter(|c| ":?".contains(*c)).count();
         if !text.contains('*') && separators < arn::SEPARATORS {
@@ -87,7 +87,7 @@ impl FromStr for ArnPattern {
     }
 }
 
-/// A pattern of the names of integrations. AWS bounds their length and says nothing of their characters.
+/// A pattern for names of integrations. AWS limits the length of names and does not document their characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamePattern(Pattern);
 
@@ -109,9 +109,9 @@ impl FromStr for NamePattern {
         if text.trim() != text {
             return Err(ValueError::of::<Self>("begins or ends with a space"));
         }
-        // Taken as it is, what was meant as a regular expression or a shell's pattern would hide what it was to show.
-        let other_language = |c: &char| c.is_control() || r"[]{}\^$|".contains(*c);
-        if let Some(c) = text.chars().find(other_language) {
+        // Characters of regular expressions and shell patterns would match only themselves, so the pattern would hide everything.
+        let is_invalid = |c: &char| c.is_control() || r"[]{}\^$|".contains(*c);
+        if let Some(c) = text.chars().find(is_invalid) {
             return Err(ValueError::of::<Self>(format!(
                 "contains the invalid character `{}`",
                 c.escape_debug()
@@ -121,11 +121,10 @@ impl FromStr for NamePattern {
     }
 }
 
-/// Only the last `*` is ever tried anew: what the ones before it took first leaves the most for the rest. So it takes at most the product
-/// of both lengths, whatever the pattern.
+/// Backtracks only to the last `*`, so matching is O(text × pattern).
 fn glob_matches(text: &str, pattern: &str) -> bool {
     let (mut text, mut pattern) = (text.chars(), pattern.chars());
-    // What comes behind the last `*`, and where it was last tried.
+    // The pattern after the last `*`, and the position in the text where it was last tried.
     let mut retry = None;
     loop {
         let here = text.clone();

@@ -1,4 +1,4 @@
-//! Which of the integrations that a listing brings are watched: `include` and `exclude` of a scope, and the shard.
+//! Filters for listed integrations: `include` and `exclude` of a scope, and the shard.
 
 use super::field::{Field, List, Reader, Section};
 use super::pattern::{ArnPattern, NamePattern, Pattern};
@@ -7,17 +7,17 @@ use super::{IntegrationArn, TargetArn};
 use crate::shard::Shard;
 
 const PATTERN_KEYS: &[&str] = &["source_arn", "target_arn", "name"];
-/// Each integration of a listing is compared with each of them.
+/// Limits the cost of a poll, which compares each listed integration with each pattern.
 const MAX_PATTERNS: usize = 100;
 
-/// Which of the integrations that a listing brings are watched. Those that a configuration names are not subject to it.
+/// Decides which listed integrations are watched. It does not apply to `integration_arns`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// One of each list that is not empty must match.
+    /// At least one pattern of each list that is not empty must match.
     pub include: Patterns,
-    /// None may match.
+    /// No pattern may match.
     pub exclude: Patterns,
-    /// The shard whose it must be, in a scope of which each has a part.
+    /// The shard that must own the integration, with `shard_by: integration`.
     pub shard: Option<Shard>,
 }
 
@@ -26,11 +26,11 @@ pub struct Selection {
 pub struct Patterns {
     pub source_arn: Vec<Pattern>,
     pub target_arn: Vec<Pattern>,
-    /// Only of a scope that asks for names.
+    /// Empty unless the scope fetches names.
     pub name: Vec<Pattern>,
 }
 
-/// An integration, as far as a selection looks at it in a listing. What is not known of it is empty.
+/// The fields of a listed integration that a selection compares. Unknown fields are empty.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
     /// In the spelling `integration:ID`.
@@ -40,28 +40,29 @@ pub struct Candidate<'a> {
 }
 
 impl Selection {
-    /// Whether it is watched, whatever its name is. What AWS did not send hides nothing: a pager had better hear of one too many.
+    /// Returns whether the integration is watched, without regard to its name. Patterns for an ARN that AWS did not send are
+    /// ignored, because an alert too many is better than a missed one.
     pub fn matches(&self, candidate: Candidate<'_>) -> bool {
-        self.include.verdict(candidate).all(|matches| matches)
-            && !self.exclude.verdict(candidate).any(|matches| matches)
+        self.include.verdicts(candidate).all(|matches| matches)
+            && !self.exclude.verdicts(candidate).any(|matches| matches)
             && self.shard.is_none_or(|shard| shard.owns(&[candidate.arn]))
     }
 
-    /// Whether names have a say in it.
+    /// Returns whether any pattern is for names.
     pub fn uses_names(&self) -> bool {
         !self.include.name.is_empty() || !self.exclude.name.is_empty()
     }
 
-    /// Whether one of this name is watched. A listing does not tell the name: it comes later, or never, and is empty until then, which hides
-    /// nothing either.
+    /// Returns whether an integration with this name is watched. The name is fetched after the listing and is empty until then; an
+    /// empty name always matches.
     pub fn matches_name(&self, name: &str) -> bool {
-        let say = |patterns: &Patterns| verdict(&patterns.name, name);
-        say(&self.include).unwrap_or(true) && !say(&self.exclude).unwrap_or(false)
+        let name_verdict = |patterns: &Patterns| verdict(&patterns.name, name);
+        name_verdict(&self.include).unwrap_or(true) && !name_verdict(&self.exclude).unwrap_or(false)
     }
 }
 
 impl Patterns {
-    /// Each list with its key.
+    /// Returns each list with its key.
     pub fn by_key(&self) -> [(&'static str, &[Pattern]); 3] {
         [
             ("source_arn", &self.source_arn),
@@ -70,8 +71,8 @@ impl Patterns {
         ]
     }
 
-    /// Whether one of its patterns matches, for each list about what a listing tells.
-    fn verdict(&self, candidate: Candidate<'_>) -> impl Iterator<Item = bool> {
+    /// Returns the verdicts of the lists that apply to a listing.
+    fn verdicts(&self, candidate: Candidate<'_>) -> impl Iterator<Item = bool> {
         [
             verdict(&self.source_arn, candidate.source_arn),
             verdict(&self.target_arn, candidate.target_arn),
@@ -81,13 +82,13 @@ impl Patterns {
     }
 }
 
-/// Whether one of the patterns matches; none if there are none, or what they are about is not known.
+/// Returns whether one of the patterns matches; `None` if there are no patterns or the value is unknown.
 fn verdict(patterns: &[Pattern], value: &str) -> Option<bool> {
-    let says = !patterns.is_empty() && !value.is_empty();
-    says.then(|| patterns.iter().any(|pattern| pattern.matches(value)))
+    let applies = !patterns.is_empty() && !value.is_empty();
+    applies.then(|| patterns.iter().any(|pattern| pattern.matches(value)))
 }
 
-/// What is given under `include` or `exclude`.
+/// The lists under `include` or `exclude`, with their locations.
 struct Lists {
     source_arn: List<Pattern>,
     target_arn: List<Pattern>,
@@ -151,7 +152,7 @@ impl Reader {
         }
     }
 
-    /// The lists under `key`.
+    /// Reads the lists under `key`.
     fn lists(&mut self, fields: &Section<'_>, key: &str) -> Lists {
         let given = fields.get(key).and_then(|(node, at)| {
             let own = self.section(node, &at, PATTERN_KEYS)?;
@@ -199,7 +200,7 @@ impl Reader {
         listed
     }
 
-    /// What would never be shown although it is asked for.
+    /// Reports patterns and targets for which no integration would be left.
     fn reject_empty_selection(
         &mut self,
         include: &Lists,
@@ -224,7 +225,7 @@ impl Reader {
         let (included, excluded) = (&include.target_arn, &exclude.target_arn);
         for (target, at) in &targets.items {
             let matches = |(pattern, _): &(Pattern, _)| pattern.matches(target.as_str());
-            let in_vain = if excluded.items.iter().any(matches) {
+            let reason = if excluded.items.iter().any(matches) {
                 "excluded by exclude.target_arn"
             } else if included.complete
                 && !included.items.is_empty()
@@ -237,7 +238,7 @@ impl Reader {
             let target = self.quote(target.as_str());
             self.error(
                 at,
-                format!("{target} is {in_vain}; no integration that writes into it would be shown"),
+                format!("{target} is {reason}; no integration that writes into it would be shown"),
             );
         }
     }

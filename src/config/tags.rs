@@ -1,4 +1,4 @@
-//! `tag_labels`: which tags of integrations become labels, and what these are called.
+//! `tag_labels`: tags of integrations that become labels, and the names of these labels.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,10 +10,10 @@ use super::yaml::{Node, NodePath};
 
 const TAG_LABEL_KEYS: &[&str] = &["tag", "label"];
 
-/// More than one resource can have at AWS.
+/// AWS allows at most 50 tags per resource.
 const MAX_TAGS: usize = 50;
 
-/// The labels that `aws_glue_integration_info` has anyway.
+/// The labels that `aws_glue_integration_info` always has.
 const EXPORTER_LABELS: [&str; 8] = [
     "aws_account_id",
     "aws_region",
@@ -25,7 +25,7 @@ const EXPORTER_LABELS: [&str; 8] = [
     "target_service",
 ];
 
-/// The labels that Prometheus gives to each target: it would rename ours, or with `honor_labels` take ours for the target's.
+/// The labels that Prometheus sets on each target. It would rename ours, or replace the target's with `honor_labels`.
 const TARGET_LABELS: [&str; 2] = ["job", "instance"];
 
 /// A tag that becomes a label.
@@ -35,18 +35,17 @@ pub struct TagLabel {
     pub label: LabelName,
 }
 
-/// The key of a tag. AWS tells upper from lower case in it.
+/// The key of a tag, which is case-sensitive.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TagKey(String);
 
 impl TagKey {
-    /// As AWS spells it.
+    /// Returns the key as AWS spells it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// AWS's own bounds.
 impl Checked for TagKey {
     const EXPECTED: &'static str = "a tag key, 1 to 128 characters";
 }
@@ -74,13 +73,13 @@ impl fmt::Display for TagKey {
 pub struct LabelName(String);
 
 impl LabelName {
-    /// As it stands on the page.
+    /// Returns the name as it appears in the exposition.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What a tag is called where the configuration does not say it. Prometheus knows no other characters in the name of a label.
-    fn of(tag: &TagKey) -> Self {
+    /// Returns the default label of a tag. Label names cannot contain other characters.
+    fn default_for(tag: &TagKey) -> Self {
         let valid = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
         Self(format!(
             "tag_{}",
@@ -119,7 +118,7 @@ impl fmt::Display for LabelName {
 }
 
 impl Reader {
-    /// The entries of `tag_labels`, in their order.
+    /// Reads the entries of `tag_labels` in their order.
     pub(super) fn tag_labels(&mut self, top: &Section<'_>) -> Vec<TagLabel> {
         let Some((node, at)) = top.get("tag_labels") else {
             return Vec::new();
@@ -173,7 +172,7 @@ impl Reader {
         }
         let (label, label_at) = match label {
             Field::Valid(label, at) => (label, at),
-            Field::Absent => (LabelName::of(&tag), tag_at),
+            Field::Absent => (LabelName::default_for(&tag), tag_at),
             Field::Invalid => return None,
         };
         let shown = self.quote(label.as_str());

@@ -1,5 +1,4 @@
-//! How often and how patiently: the keys that `polling` and each scope have in common, their defaults, and what
-//! holds between them.
+//! The keys that `polling` and scopes share: intervals, timeouts, their defaults and the rules between them.
 
 use std::time::Duration;
 
@@ -7,15 +6,15 @@ use super::field::{Field, Reader, Section};
 use super::value::{ConfigDuration, Interval};
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
-/// Enough for some pages and retries, and the poll still ends before the next.
+/// Enough for several pages and retries, and shorter than the default interval.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45);
 const MIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// Long: to resolve a page because we are blind is worse than old data that says that it is old.
+/// Long, because an alert that resolves only because data is missing is worse than data that is marked as old.
 const DEFAULT_STALE_AFTER: Duration = Duration::from_secs(3600);
-/// 100 years. The clock ends somewhere beyond, and adding to it would panic.
+/// 100 years. Adding much more to a point in time overflows and panics.
 const MAX_STALE_AFTER: Duration = Duration::from_secs(36_500 * 86_400);
 
-/// How a scope, or `polling` for all of them, is polled, as far as it says so.
+/// The shared keys as set in `polling` or in one scope.
 #[derive(Default)]
 pub(super) struct Polling {
     interval: Field<Interval>,
@@ -25,7 +24,7 @@ pub(super) struct Polling {
     pub(super) page_size: Field<u16>,
 }
 
-/// What holds for one scope.
+/// The effective timing of one scope.
 pub(super) struct Timing {
     pub(super) interval: Duration,
     pub(super) timeout: Duration,
@@ -43,17 +42,17 @@ impl Reader {
         }
     }
 
-    /// What holds for `own`, which takes from `above` what it does not say, and defaults that fit its own interval.
-    /// A value of `above` is a mistake only of a scope that has an interval of its own; else it was told at `above`.
-    /// None if a value that is needed is wrong in itself.
-    pub(super) fn timing(&mut self, own: &Polling, above: &Polling) -> Option<Timing> {
-        let interval = match own.interval.or_inherited(&above.interval) {
+    /// Returns the timing of `own`, which inherits from `parent`; defaults depend on the effective interval.
+    /// Reports an inherited value only if the scope sets its own interval, because otherwise it is reported for `parent`.
+    /// Returns `None` if a value is invalid.
+    pub(super) fn timing(&mut self, own: &Polling, parent: &Polling) -> Option<Timing> {
+        let interval = match own.interval.or_inherited(&parent.interval) {
             Field::Valid(interval, _) => (*interval).into(),
             Field::Absent => DEFAULT_INTERVAL,
             Field::Invalid => return None,
         };
-        let timeout = self.timeout(interval, own, above);
-        let stale_after = self.stale_after(interval, own, above);
+        let timeout = self.timeout(interval, own, parent);
+        let stale_after = self.stale_after(interval, own, parent);
         Some(Timing {
             interval,
             timeout: timeout?,
@@ -61,8 +60,8 @@ impl Reader {
         })
     }
 
-    fn timeout(&mut self, interval: Duration, own: &Polling, above: &Polling) -> Option<Duration> {
-        let (given, timeout_at) = match own.timeout.or_inherited(&above.timeout) {
+    fn timeout(&mut self, interval: Duration, own: &Polling, parent: &Polling) -> Option<Duration> {
+        let (given, timeout_at) = match own.timeout.or_inherited(&parent.timeout) {
             Field::Valid(timeout, at) => (*timeout, at),
             Field::Absent => return Some(DEFAULT_TIMEOUT.min(interval * 3 / 4)),
             Field::Invalid => return None,
@@ -99,9 +98,9 @@ impl Reader {
         &mut self,
         interval: Duration,
         own: &Polling,
-        above: &Polling,
+        parent: &Polling,
     ) -> Option<Duration> {
-        let (given, stale_after_at) = match own.stale_after.or_inherited(&above.stale_after) {
+        let (given, stale_after_at) = match own.stale_after.or_inherited(&parent.stale_after) {
             Field::Valid(stale_after, at) => (*stale_after, at),
             Field::Absent => return Some(DEFAULT_STALE_AFTER.max(interval * 6)),
             Field::Invalid => return None,
@@ -109,31 +108,31 @@ impl Reader {
         let stale_after = Duration::from(given);
         if stale_after > MAX_STALE_AFTER {
             if let Field::Valid(..) = own.stale_after {
-                let most = ConfigDuration::from(MAX_STALE_AFTER);
-                let text = format!("{given} is too long; allowed: at most {most}");
+                let max = ConfigDuration::from(MAX_STALE_AFTER);
+                let text = format!("{given} is too long; allowed: at most {max}");
                 self.error(stale_after_at, text);
             }
             return None;
         }
-        let (interval, least) = (
+        let (interval, min) = (
             ConfigDuration::from(interval),
             ConfigDuration::from(interval * 2),
         );
-        if stale_after >= Duration::from(least) {
+        if stale_after >= Duration::from(min) {
             return Some(stale_after);
         }
         match (&own.stale_after, &own.interval) {
             (Field::Valid(..), _) => self.error(
                 stale_after_at,
                 format!(
-                    "{given} is less than twice the interval ({interval}); allowed: at least {least}"
+                    "{given} is less than twice the interval ({interval}); allowed: at least {min}"
                 ),
             ),
             (_, Field::Valid(_, interval_at)) => self.error(
                 interval_at,
                 format!(
                     "{interval} is more than half of polling.stale_after ({given}), which applies to this scope; \
-                     allowed: a shorter interval, or a stale_after in the scope of at least {least}"
+                     allowed: a shorter interval, or a stale_after in the scope of at least {min}"
                 ),
             ),
             _ => {}

@@ -168,11 +168,11 @@ impl Reader {
     /// The map at `key`. Without a value it is as if it were not there, as for every key of this file: Go knows no difference.
     fn section_go<'n>(
         &mut self,
-        above: &Section<'n>,
+        parent: &Section<'n>,
         key: &str,
         allowed: &'static [&'static str],
     ) -> Option<Section<'n>> {
-        let (node, at) = above.get(key).filter(|(node, _)| **node != Node::Null)?;
+        let (node, at) = parent.get(key).filter(|(node, _)| **node != Node::Null)?;
         self.section(node, &at, allowed)
     }
 
