@@ -1,5 +1,4 @@
-//! Takes single values out of the tree, and notes for each that is not what its key takes: where, what was found, what is
-//! allowed. Knows nothing of what the keys mean.
+//! Reads single values from the tree and collects an error for each invalid one: location, value and allowed values.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -9,16 +8,16 @@ use super::secret::Secrets;
 use super::value::{Checked, ValueError};
 use super::yaml::{Node, NodePath};
 
-/// Why the merge key of YAML 1.1, with which a map takes over another's entries, is a mistake.
+/// The error for the merge key of YAML 1.1, which copies the entries of another map.
 pub(super) const MERGE_KEY: &str = "the merge key `<<` is not supported; copy its entries instead";
 
-/// A key that differs by more is not what was meant.
+/// A key with a larger edit distance is not suggested.
 const MAX_SUGGESTION_DISTANCE: usize = 2;
 
-/// More of a value than this helps nobody to find it.
+/// Longer values are cut in messages.
 const MAX_SHOWN_CHARACTERS: usize = 120;
 
-/// What became of a key: not there, there and wrong (which was noted), or a value and where it is.
+/// The value of a key: absent, invalid (the error is already collected), or valid with its location.
 #[derive(Default)]
 pub(super) enum Field<T> {
     #[default]
@@ -35,7 +34,7 @@ impl<T> Field<T> {
         }
     }
 
-    /// This, or what is given above if this is absent.
+    /// Returns this field, or `parent` if it is absent.
     pub(super) fn or_inherited<'a>(&'a self, parent: &'a Field<T>) -> &'a Field<T> {
         match self {
             Field::Absent => parent,
@@ -51,12 +50,12 @@ impl<T> Field<T> {
     }
 }
 
-/// A list of values: those that are right, with their places. Without its key it is empty and complete.
+/// The valid elements of a list, with their locations. If the key is absent, the list is empty and complete.
 pub(super) struct List<T> {
-    /// Where the list is, if its key is there.
+    /// The location of the list, if the key is present.
     pub(super) at: Option<NodePath>,
     pub(super) items: Vec<(T, NodePath)>,
-    /// Nothing in it was wrong.
+    /// Whether every element was valid.
     pub(super) complete: bool,
 }
 
@@ -71,7 +70,7 @@ impl<T> Default for List<T> {
 }
 
 impl<T> List<T> {
-    /// The same list of other values.
+    /// Converts the elements.
     pub(super) fn map<U>(self, value: impl Fn(T) -> U) -> List<U> {
         let items = self.items.into_iter();
         List {
@@ -86,14 +85,14 @@ impl<T> List<T> {
     }
 }
 
-/// The entries of a map whose keys are known, each once.
+/// The entries of a map with known, unique keys.
 pub(super) struct Section<'n> {
     pub(super) at: NodePath,
     entries: Vec<(&'static str, usize, &'n Node)>,
 }
 
 impl<'n> Section<'n> {
-    /// The value of `key` and its place. May be null.
+    /// Returns the value of `key` and its location. The value may be null.
     pub(super) fn get(&self, key: &str) -> Option<(&'n Node, NodePath)> {
         self.entries
             .iter()
@@ -102,7 +101,7 @@ impl<'n> Section<'n> {
     }
 }
 
-/// Reads on whatever it finds, and collects what is wrong.
+/// Reads a whole document and collects all errors.
 pub(super) struct Reader {
     pub(super) found: Vec<(NodePath, String)>,
     secrets: Secrets,
@@ -120,7 +119,7 @@ impl Reader {
         self.found.push((at.clone(), text.into()));
     }
 
-    /// In backquotes, on one line and not too long; `***` for a secret.
+    /// Quotes `text` in backticks, on one line and cut to a maximum length; a secret becomes `***`.
     pub(super) fn quote(&self, text: &str) -> String {
         if self.secrets.contains(text) {
             return "`***`".to_owned();
@@ -138,7 +137,7 @@ impl Reader {
         shown + "`"
     }
 
-    /// The entries of the map at `at`. Unknown keys, and known ones after their first, are noted and left out.
+    /// Returns the entries of the map at `at`. Reports and skips unknown and duplicate keys.
     pub(super) fn section<'n>(
         &mut self,
         node: &'n Node,
@@ -191,7 +190,7 @@ impl Reader {
         )
     }
 
-    /// The elements of the list at `at`, which is to be `what`.
+    /// Returns the elements of the list at `at`; `what` describes the list for the error message.
     pub(super) fn items<'n>(
         &mut self,
         node: &'n Node,
@@ -250,7 +249,7 @@ impl Reader {
         let wrong = match (text.parse::<T>(), node) {
             (Ok(value), Node::Text(_)) => return Some(value),
             (Ok(_), _) => format!("is {}, not text; put it in quotes", node.kind()),
-            // Why a secret is wrong could tell a part of it.
+            // The reason could contain a part of the secret.
             (Err(_), _) if self.secrets.contains(&text) => {
                 format!("is not valid; allowed: {}", T::EXPECTED)
             }
@@ -261,7 +260,7 @@ impl Reader {
         None
     }
 
-    /// A whole number within `range`.
+    /// Returns the whole number at `key`, which must be within `range`.
     pub(super) fn number<N: FromStr + PartialOrd + Display>(
         &mut self,
         fields: &Section<'_>,
@@ -290,7 +289,7 @@ impl Reader {
         Field::Invalid
     }
 
-    /// `true` or `false`.
+    /// Returns the boolean at `key`.
     pub(super) fn boolean(&mut self, fields: &Section<'_>, key: &str) -> Field<bool> {
         match fields.get(key) {
             None => Field::Absent,
@@ -316,7 +315,7 @@ impl Reader {
         self.error(at, text);
     }
 
-    /// A text with something in it, of whatever characters.
+    /// Returns the text at `key`, which must not be empty.
     pub(super) fn non_empty(&mut self, fields: &Section<'_>, key: &str) -> Field<String> {
         match self.value::<NonEmpty>(fields, key) {
             Field::Valid(NonEmpty(text), at) => Field::Valid(text, at),
@@ -339,7 +338,7 @@ impl FromStr for NonEmpty {
         if text.trim().is_empty() {
             return Err(ValueError::of::<Self>("is empty"));
         }
-        // No file name and no profile has one, and the system calls refuse it with less of an explanation.
+        // File names and profiles cannot contain NUL, and the error of the system call is less clear.
         if text.contains('\0') {
             return Err(ValueError::of::<Self>("contains a NUL character"));
         }
@@ -347,7 +346,7 @@ impl FromStr for NonEmpty {
     }
 }
 
-/// The allowed key that differs least from `written`, if that is little.
+/// Returns the allowed key that is most similar to `written`, if it is similar enough.
 fn suggest(written: &str, allowed: &[&'static str]) -> Option<&'static str> {
     if written.len() > 32 {
         return None;
@@ -360,7 +359,7 @@ fn suggest(written: &str, allowed: &[&'static str]) -> Option<&'static str> {
         .map(|(_, name)| name)
 }
 
-/// Levenshtein's: how many characters are to be inserted, removed or replaced.
+/// Returns the Levenshtein distance.
 fn distance(from: &str, to: &str) -> usize {
     let mut row: Vec<usize> = (0..=to.len()).collect();
     for (i, a) in from.chars().enumerate() {

@@ -1,5 +1,5 @@
-//! From the tree to the configuration: which keys there are, what each takes, and what holds across them.
-//! Goes on after a mistake, so that all are told at once. A check that depends on a value that is wrong itself is left out.
+//! Converts the tree to a configuration: the keys, their values and the rules across keys.
+//! Reading continues after an error, to report all errors at once. A check is skipped if it depends on an invalid value.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -47,13 +47,13 @@ const SCOPE_KEYS: &[&str] = &[
 ];
 
 const DEFAULT_CONCURRENCY: usize = 4;
-/// AWS documents no quota of this operation; other describing calls of Glue are known to be throttled from some tens per second on.
-/// This leaves most of that to everyone else, and asks for 200 ARNs within half of the default timeout.
+/// AWS documents no quota for this operation, but throttles similar Glue operations at tens of requests per second. This rate leaves most
+/// of that quota to others, and polls 200 ARNs within half of the default timeout.
 const DEFAULT_REQUESTS_PER_SECOND: u16 = 10;
 
-/// The configuration in `text`. `file` is what mistakes name, and what relative files are relative to.
+/// Parses the configuration in `text`. Errors contain the name of `file`; relative paths are relative to its directory.
 pub(super) fn read(text: &str, file: &Path) -> Result<Config, ConfigErrors> {
-    // The parser would take what follows a byte order mark for a second document.
+    // The parser reads the text after a byte order mark as a second document.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let root = yaml::parse(text).map_err(|error| ConfigErrors::one(file, error))?;
     let directory = file.parent().unwrap_or(Path::new(""));
@@ -66,7 +66,7 @@ pub(super) fn read(text: &str, file: &Path) -> Result<Config, ConfigErrors> {
 }
 
 impl Reader {
-    /// Complete only if no mistake was found.
+    /// Reads the whole file. The result is complete only if there are no errors.
     fn config(&mut self, root: &Node, directory: &Path) -> Config {
         let mut config = Config {
             scopes: Vec::new(),
@@ -243,16 +243,16 @@ impl Reader {
         integrations: &List<IntegrationArn>,
         targets: &List<TargetArn>,
     ) {
-        let of_integrations = integrations
+        let used_integrations = integrations
             .items
             .iter()
             .map(|(arn, at)| (Some(arn.region()), arn.as_str(), at));
-        let of_targets = targets
+        let used_targets = targets
             .items
             .iter()
             .map(|(arn, at)| (arn.region(), arn.as_str(), at));
         let used: Vec<(Option<&RegionName>, &str, &NodePath)> =
-            of_integrations.chain(of_targets).collect();
+            used_integrations.chain(used_targets).collect();
         let Some(regions_at) = &regions.at else {
             for (_, arn, at) in used.iter().filter(|(region, ..)| region.is_none()) {
                 let arn = self.quote(arn);

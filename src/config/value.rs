@@ -1,12 +1,11 @@
-//! Values that exist only if they are valid: each is made by `FromStr` alone, and nobody checks it again.
-//! ARNs are in `arn`, for their number.
+//! Types for checked values. Each is created only by `FromStr`, so every value is valid. ARNs are in `arn`.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Why a text is not a value of its kind, and what would be. Reads on from the text itself: "`5` has no unit; allowed: …".
-/// Quotes at most a part of the text, and nothing of a secret.
+/// The reason why a text is not a valid value, and the allowed values. The message continues the quoted text:
+/// "`5` has no unit; allowed: …". It contains no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValueError {
     why: String,
@@ -14,7 +13,7 @@ pub struct ValueError {
 }
 
 impl ValueError {
-    /// For `V`, whose bounds it names.
+    /// Returns an error with the allowed values of `V`.
     pub(super) fn of<V: Checked>(why: impl Into<String>) -> Self {
         ValueError {
             why: why.into(),
@@ -31,18 +30,18 @@ impl fmt::Display for ValueError {
 
 impl std::error::Error for ValueError {}
 
-/// A kind of value that is written as one text.
+/// A type that is parsed from one text.
 pub trait Checked: FromStr<Err = ValueError> {
-    /// All that is accepted, in words: "1 to 64 of …".
+    /// Describes the allowed values for error messages.
     const EXPECTED: &'static str;
 }
 
-/// A length of time as it is written in the configuration: `90s`, `5m`, `1h30m`. Seconds are its precision when it is
-/// read; one made from a `Duration` shows fractions too (`7.5s`).
+/// A duration as written in the configuration: `90s`, `5m`, `1h30m`. It is parsed in whole seconds; a value from a `Duration` may
+/// have a fraction (`7.5s`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConfigDuration(Duration);
 
-/// Largest first: the order in which they are written.
+/// The units, in the order in which they must be written.
 const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
 
 impl Checked for ConfigDuration {
@@ -82,7 +81,7 @@ fn seconds(text: &str) -> Result<u64, String> {
         if !UNITS.iter().any(|(name, _)| *name == unit) {
             return Err(format!("has the unknown unit `{}`", unit.escape_debug()));
         }
-        // The iterator is never wound back, so a unit that has passed is found no more.
+        // The iterator only moves forward, so it does not find earlier units.
         let Some((_, length)) = units.find(|(name, _)| *name == unit) else {
             return Err(format!("has the unit `{unit}` twice or in the wrong order"));
         };
@@ -97,7 +96,7 @@ fn seconds(text: &str) -> Result<u64, String> {
     Ok(total)
 }
 
-/// What comes before the first such character, and the rest.
+/// Splits `text` before the first character for which `is` returns true.
 fn split_before(text: &str, is: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(is).unwrap_or(text.len()))
 }
@@ -109,8 +108,8 @@ impl From<Duration> for ConfigDuration {
 }
 
 impl From<ConfigDuration> for Duration {
-    fn from(span: ConfigDuration) -> Self {
-        span.0
+    fn from(duration: ConfigDuration) -> Self {
+        duration.0
     }
 }
 
@@ -132,7 +131,7 @@ impl fmt::Display for ConfigDuration {
     }
 }
 
-/// The time from one poll to the next: 10s to 24h.
+/// The poll interval: 10s to 24h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Interval(ConfigDuration);
 
@@ -165,12 +164,12 @@ impl fmt::Display for Interval {
     }
 }
 
-/// The name of an AWS region. Whether there is such a region only AWS knows.
+/// The name of an AWS region. Only the format is checked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RegionName(String);
 
 impl RegionName {
-    /// As AWS writes it.
+    /// Returns the name as AWS writes it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -209,12 +208,12 @@ impl fmt::Display for RegionName {
     }
 }
 
-/// The name that the configuration gives a scope; the label `scope` of the exporter's own metrics.
+/// The name of a scope, which is the label `scope` of the exporter's own metrics.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ScopeName(String);
 
 impl ScopeName {
-    /// As the configuration has it.
+    /// Returns the name as written in the configuration.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -241,13 +240,13 @@ impl fmt::Display for ScopeName {
     }
 }
 
-/// How a scope's `integration_arns` are asked for.
+/// How a scope's `integration_arns` are looked up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lookup {
-    /// Each by a request of its own: the answer, also that there is none, is AWS's word on this one.
+    /// One request for each integration.
     #[default]
     Each,
-    /// By one listing of the region, out of which they are picked; one that is not in it by a request of its own.
+    /// One listing of the region, and one request for each integration that it does not contain.
     List,
 }
 
@@ -268,18 +267,18 @@ impl FromStr for Lookup {
     }
 }
 
-/// The external id of a role: a secret that its owner asks for. Prints as `***`, however it is printed.
+/// The external ID that a role's trust policy requires. It is a secret and prints as `***`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExternalId(String);
 
 impl ExternalId {
-    /// The secret itself, for the call that needs it.
+    /// Returns the secret for the request that needs it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
 
-/// AWS's own bounds (STS, AssumeRole, ExternalId).
+/// The limits of `ExternalId` in the STS operation AssumeRole.
 impl Checked for ExternalId {
     const EXPECTED: &'static str = "2 to 1224 characters of a-z, A-Z, 0-9 and _+=,.@:/-";
 }
@@ -288,7 +287,7 @@ impl FromStr for ExternalId {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        // Not which character: it would be a part of the secret.
+        // The message does not name the character, because it is a part of the secret.
         check_length::<Self>(text, 2, 1224)?;
         check_characters::<Self>(text, "_+=,.@:/-")
             .map_err(|_| ValueError::of::<Self>("contains a character that is not allowed"))?;
@@ -308,7 +307,7 @@ impl fmt::Display for ExternalId {
     }
 }
 
-/// Of so many characters, both bounds included.
+/// Checks that `text` has `min` to `max` characters.
 pub(super) fn check_length<V: Checked>(
     text: &str,
     min: usize,
@@ -324,7 +323,7 @@ pub(super) fn check_length<V: Checked>(
     }
 }
 
-/// Of ASCII letters and digits and `others` only.
+/// Checks that `text` contains only ASCII letters, digits and the characters in `others`.
 pub(super) fn check_characters<V: Checked>(text: &str, others: &str) -> Result<(), ValueError> {
     match text
         .chars()

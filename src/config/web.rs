@@ -1,8 +1,8 @@
-//! What `--web.config.file` says: the format of Prometheus' exporter-toolkit, which its exporters have in common. Whatever exists
-//! here is valid, keys and certificates included: all checks were made while it was read.
+//! The file of `--web.config.file`, in the format of Prometheus' exporter-toolkit. Every value in a [`WebConfig`] is valid, including
+//! keys and certificates, because reading makes all checks.
 //!
-//! Where the toolkit would go on with less protection than the file seems to ask for, it is a mistake here: a list of names without
-//! anybody who must show one, a limit that lets nobody in, both of two keys that exclude each other.
+//! Reading is stricter than the toolkit where the toolkit would give less protection than the file suggests: a list of names although
+//! certificates are optional, a rate limit that rejects every request, or two keys that exclude each other.
 
 mod client_certificate;
 mod clients;
@@ -41,36 +41,36 @@ const HEADER_KEYS: &[&str] = &[
     "X-XSS-Protection",
 ];
 const RATE_LIMIT_KEYS: &[&str] = &["interval", "burst"];
-/// The keys that hold secrets: a private key, and hashes of passwords.
+/// The keys whose values are secrets: a private key and password hashes.
 const SECRET_KEYS: &[&str] = &["key", "basic_auth_users"];
 
-/// A web configuration in which no mistake was found.
+/// A valid web configuration.
 #[derive(Clone, Debug, Default)]
 pub struct WebConfig {
-    /// Spoken on TCP; plain HTTP if `None`.
+    /// TLS for TCP connections; plain HTTP if `None`.
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// For every answer; names as in the file, values without control characters.
+    /// Headers of every response; values contain no control characters.
     pub headers: Vec<(&'static str, String)>,
-    /// None without a limit.
+    /// `None` if there is no limit.
     pub rate_limit: Option<RateLimit>,
-    /// Everybody, if there is nobody.
+    /// The users with access; everybody has access if it is empty.
     pub users: BTreeMap<String, PasswordHash>,
-    /// What holds although the file says otherwise, in words.
+    /// Messages about settings that the exporter ignores or interprets differently.
     pub notes: Vec<String>,
-    /// The file says nothing at all.
+    /// Whether the file is empty.
     pub is_empty: bool,
 }
 
-/// How often somebody may ask.
+/// A limit for the rate of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// So often on average; above zero.
+    /// Average time between two requests; greater than zero.
     pub interval: Duration,
-    /// So many at once; 1 or more.
+    /// Maximum number of requests at once; at least 1.
     pub burst: u32,
 }
 
-/// What came of reading a web configuration: the file itself and those that it names, as they were read, whatever they held.
+/// The result of reading a web configuration, and the identities of all files that were read, valid or not.
 #[derive(Debug)]
 pub struct WebConfigRead {
     pub config: Result<WebConfig, ConfigErrors>,
@@ -78,7 +78,7 @@ pub struct WebConfigRead {
 }
 
 impl WebConfigRead {
-    /// The file at `path` could not be read.
+    /// Returns the result for a file that cannot be read.
     pub fn failed(path: &Path, error: &io::Error) -> Self {
         Self {
             config: Err(file_error(path, &format!("cannot be read: {error}"))),
@@ -88,7 +88,7 @@ impl WebConfigRead {
 }
 
 impl WebConfig {
-    /// Reads the file at `path` (1 MiB at most) and the files that it names, each relative to its directory.
+    /// Reads the file at `path` (at most 1 MiB) and the files that it names, which are relative to its directory.
     pub fn load(path: &Path) -> WebConfigRead {
         let mut files = Vec::new();
         let bytes = pem::content(path, MAX_CONFIG_BYTES, &mut files);
@@ -98,7 +98,7 @@ impl WebConfig {
 }
 
 impl WebConfig {
-    /// What it means, for the person who checks it.
+    /// Describes the configuration for the output of `check`.
     pub fn describe(&self) -> String {
         let tls = if self.tls.is_some() {
             "TLS"
@@ -137,7 +137,7 @@ fn read(text: &str, file: &Path, files: &mut Vec<ReadFile>) -> Result<WebConfig,
 }
 
 impl Reader {
-    /// Complete only if no mistake was found.
+    /// Reads the whole file. The result is complete only if there are no errors.
     fn web_config(
         &mut self,
         root: &Node,
@@ -165,7 +165,7 @@ impl Reader {
         config
     }
 
-    /// The map at `key`. Without a value it is as if it were not there, as for every key of this file: Go knows no difference.
+    /// Returns the map at `key`. A key without a value counts as missing, as in Go.
     fn section_go<'n>(
         &mut self,
         parent: &Section<'n>,
@@ -176,7 +176,7 @@ impl Reader {
         self.section(node, &at, allowed)
     }
 
-    /// A text, absent if it is empty.
+    /// Returns the text at `key`. An empty text counts as missing, as in Go.
     fn string_go(&mut self, fields: &Section<'_>, key: &str) -> Field<String> {
         match fields.get(key) {
             None | Some((Node::Null, _)) => Field::Absent,
@@ -185,7 +185,7 @@ impl Reader {
         }
     }
 
-    /// `true` or `false`, also in the words that the toolkit's YAML 1.1 takes for them.
+    /// Returns the boolean at `key`. Accepts the words of YAML 1.1, which the toolkit uses.
     fn bool_go(&mut self, fields: &Section<'_>, key: &str) -> Field<bool> {
         match fields.get(key) {
             Some((Node::Null, _)) => Field::Absent,
@@ -241,7 +241,7 @@ impl Reader {
                 Field::Valid(GoDuration::default(), at)
             }
             Some((Node::Number(number), at)) => {
-                // To Go it would be nanoseconds, which nobody means.
+                // Go reads a number without a unit as nanoseconds, which is never intended.
                 let text = format!("{} has no unit", self.quote(number));
                 self.error(&at, format!("{text}; allowed: {}", duration::EXPECTED));
                 Field::Invalid
@@ -292,7 +292,7 @@ impl Reader {
                     continue;
                 }
                 Node::Text(name) => name,
-                // As Go takes it. Of others it is not known how they were written: `1.10` is the number 1.1.
+                // Go accepts numbers as names. Only integers keep their spelling: `1.10` becomes the number 1.1.
                 Node::Number(name) if name.bytes().all(|byte| byte.is_ascii_digit()) => name,
                 _ => {
                     let text =
@@ -327,7 +327,7 @@ impl Reader {
     }
 }
 
-/// `name`, relative to `directory`.
+/// Resolves `name` relative to `directory`.
 fn in_directory(directory: &Path, name: &str) -> PathBuf {
     directory.join(name)
 }

@@ -1,5 +1,4 @@
-//! A YAML document as a tree that keeps what a mistake needs: duplicate keys stay, wrong types arrive as they are,
-//! and the location of each node can be asked for. Knows nothing of what a configuration means.
+//! Parses a YAML document to a tree for error messages: it keeps duplicate keys and wrong types, and can find the location of each node.
 
 use std::cell::Cell;
 use std::fmt;
@@ -11,13 +10,13 @@ use serde::de::{
 
 use super::error::{ConfigError, Location};
 
-/// Aliases of aliases grow without bound from a few lines; a file of 1 MiB of distinct ARNs has a fiftieth of this.
+/// Limits aliases of aliases, which grow exponentially. A file of 1 MiB with distinct ARNs has a fiftieth of these nodes.
 const MAX_NODES: usize = 1_000_000;
 
-/// The parser looks at each open bracket for each token, so that the time for nested ones is quadratic. A configuration nests 4 deep.
+/// The time of the parser is quadratic in the depth of brackets. A configuration has a depth of 4.
 const MAX_BRACKET_DEPTH: usize = 128;
 
-/// One value of the document.
+/// A value of the document.
 #[derive(Debug, PartialEq)]
 pub(super) enum Node {
     Null,
@@ -26,14 +25,14 @@ pub(super) enum Node {
     Number(String),
     Text(String),
     List(Vec<Node>),
-    /// All entries in their order, those with the same key included.
+    /// All entries in their order, including duplicate keys.
     Map(Vec<(Node, Node)>),
-    /// A value with a tag of its own (`!name`); no key of ours takes one.
+    /// A value with a custom tag (`!name`), which is not valid for any key.
     Tagged,
 }
 
 impl Node {
-    /// What a user calls this kind of value.
+    /// Returns the name of this kind of value for messages.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Node::Null => "null",
@@ -46,7 +45,7 @@ impl Node {
         }
     }
 
-    /// What is written there, if it is one value rather than a list or a map.
+    /// Returns the text of a boolean, number or text.
     pub(super) fn scalar(&self) -> Option<String> {
         match self {
             Node::Bool(value) => Some(value.to_string()),
@@ -56,28 +55,28 @@ impl Node {
     }
 }
 
-/// Which node of the document: the way down to it, and how a user writes that way.
+/// The path to a node of the document.
 #[derive(Clone, Debug, Default)]
 pub(super) struct NodePath {
-    /// As in `scopes[2].regions[0]`; empty for the root.
+    /// The path for messages, such as `scopes[2].regions[0]`; empty for the root.
     pub(super) path: String,
     steps: Vec<usize>,
     key: bool,
 }
 
 impl NodePath {
-    /// The n-th element of this list.
+    /// Returns the path to the n-th element of this list.
     pub(super) fn item(&self, n: usize) -> NodePath {
         self.down(n, format!("{}[{n}]", self.path))
     }
 
-    /// The value of this map's n-th entry, which has the key `key`.
+    /// Returns the path to the value of this map's n-th entry, which has the key `key`.
     pub(super) fn entry(&self, n: usize, key: &str) -> NodePath {
         let dot = if self.path.is_empty() { "" } else { "." };
         self.down(n, format!("{}{dot}{key}", self.path))
     }
 
-    /// The key of this map's n-th entry. It goes by the path of the map, since the key itself is what is wrong.
+    /// Returns the path to the key of this map's n-th entry. Messages show the path of the map, because the key itself is invalid.
     pub(super) fn key(&self, n: usize) -> NodePath {
         NodePath {
             key: true,
@@ -96,8 +95,10 @@ impl NodePath {
     }
 }
 
-/// The tree of the one document in `text`; an empty text is `Null`.
-/// Fails on what is not YAML, on a second document and on endless aliases.
+/// Parses the single document in `text`; an empty text is `Null`.
+///
+/// # Errors
+/// If the text is not YAML, has a second document, or expands to too many nodes.
 pub(super) fn parse(text: &str) -> Result<Node, ConfigError> {
     if let Some((at, forbidden)) = text.char_indices().find(|(_, c)| unprintable(*c)) {
         return Err(ConfigError {
@@ -125,7 +126,7 @@ pub(super) fn parse(text: &str) -> Result<Node, ConfigError> {
     match documents.next() {
         None => Ok(root),
         Some(second) => Err(ConfigError {
-            location: Refuse(&NodePath::default(), 0)
+            location: FailAt(&NodePath::default(), 0)
                 .deserialize(second)
                 .err()
                 .and_then(|e| location_of(&e)),
@@ -136,14 +137,14 @@ pub(super) fn parse(text: &str) -> Result<Node, ConfigError> {
     }
 }
 
-/// Where `at` is in `text`, which must have been parsed before. What stands behind an alias is where its anchor is.
+/// Returns the location of `at` in `text`, which must be valid. A node behind an alias has the location of its anchor.
 pub(super) fn location(text: &str, at: &NodePath) -> Option<Location> {
-    // The parser tells where it was when a visitor refused a value. So one is sent down to refuse this one.
+    // The parser reports the location where a visitor fails, so this visitor fails at the node.
     let document = serde_yaml::Deserializer::from_str(text);
-    location_of(&Refuse(at, 0).deserialize(document).err()?)
+    location_of(&FailAt(at, 0).deserialize(document).err()?)
 }
 
-/// The location of the byte at `index` (or the end).
+/// Returns the location of the byte at `index`, or of the end.
 pub(super) fn location_of_byte(text: &str, index: usize) -> Location {
     let before = text.get(..index).unwrap_or(text);
     let line = before.rsplit('\n').next().unwrap_or(before);
@@ -160,13 +161,14 @@ fn location_of(error: &serde_yaml::Error) -> Option<Location> {
     })
 }
 
-/// YAML's own rule. The parser has it too, but tells the byte rather than the line.
+/// Returns whether YAML forbids the character. The parser checks it too, but reports a byte offset instead of a line.
 fn unprintable(c: char) -> bool {
     (c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}'))
         || matches!(c, '\u{FFFE}' | '\u{FFFF}')
 }
 
-/// What the parser would take quadratic time for, and where. Counts brackets in quotes and comments too, since only a parser knows them.
+/// Finds constructs for which the parser needs quadratic time. Counts brackets in quotes and comments too, because only a parser can
+/// recognize them.
 fn too_slow(text: &str) -> Option<(usize, String)> {
     let mut depth = 0_usize;
     for (at, byte) in text.bytes().enumerate() {
@@ -196,7 +198,7 @@ fn failure(error: &serde_yaml::Error, document: &str) -> ConfigError {
         Some(line.chars().nth(location.column.saturating_sub(1))? == '\t')
     };
     if text.contains("invalid value: ") || text.contains("invalid type: ") {
-        // Said of `!!int x` and the like. The parser would print the x, which may be a secret.
+        // The parser prints the value for `!!int value`, which may be a secret.
         text = "a value does not match its YAML tag (`!!…`); remove the tag".to_owned();
     } else if location.and_then(is_tab) == Some(true) {
         text = "a tab is not allowed here; indent with spaces".to_owned();
@@ -209,7 +211,7 @@ fn failure(error: &serde_yaml::Error, document: &str) -> ConfigError {
     }
 }
 
-/// Makes a `Node`. Counts down over the whole document.
+/// Builds a `Node`, and counts down the nodes of the whole document.
 #[derive(Clone, Copy)]
 struct Tree<'a> {
     left: &'a Cell<usize>,
@@ -297,20 +299,20 @@ impl<'de> Visitor<'de> for Tree<'_> {
     }
 }
 
-/// Goes down to a node, of whose way so many steps are done, and refuses it there, whatever it is.
-struct Refuse<'a>(&'a NodePath, usize);
+/// Follows a path, of which a number of steps is done, and fails at its end.
+struct FailAt<'a>(&'a NodePath, usize);
 
-impl Refuse<'_> {
+impl FailAt<'_> {
     fn next(&self) -> Option<usize> {
         self.0.steps.get(self.1).copied()
     }
 
     fn further(&self) -> Self {
-        Refuse(self.0, self.1 + 1)
+        FailAt(self.0, self.1 + 1)
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Refuse<'_> {
+impl<'de> DeserializeSeed<'de> for FailAt<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -318,8 +320,8 @@ impl<'de> DeserializeSeed<'de> for Refuse<'_> {
     }
 }
 
-/// Scalars are refused by the methods that are not here: a way can end at one, never lead through it.
-impl<'de> Visitor<'de> for Refuse<'_> {
+/// The default methods fail for scalars, which can only be the end of a path.
+impl<'de> Visitor<'de> for FailAt<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

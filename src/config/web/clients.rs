@@ -1,4 +1,4 @@
-//! The part of `tls_server_config` that says which clients are let in.
+//! The keys of `tls_server_config` for client certificates.
 
 use super::client_certificate::{ClientCertificates, Issuers};
 use super::pem::{Pem, ReadFile};
@@ -14,7 +14,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Whether clients are asked for a certificate, in Go's names.
+/// Go's `tls.ClientAuthType`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum ClientAuth {
     #[default]
@@ -36,7 +36,7 @@ impl FromStr for ClientAuth {
         match text {
             "NoClientCert" => Ok(Self::No),
             "RequestClientCert" => Ok(Self::Request),
-            // The toolkit's own name, from before it had Go's.
+            // The old name in the toolkit.
             "RequireAnyClientCert" | "RequireClientCert" => Ok(Self::RequireAny),
             "VerifyClientCertIfGiven" => Ok(Self::VerifyIfGiven),
             "RequireAndVerifyClientCert" => Ok(Self::RequireAndVerify),
@@ -47,7 +47,7 @@ impl FromStr for ClientAuth {
     }
 }
 
-/// A text that a client's certificate may have as an alternative name.
+/// An alternative name that a client certificate may contain.
 struct AllowedName(String);
 
 impl Checked for AllowedName {
@@ -66,7 +66,7 @@ impl FromStr for AllowedName {
 }
 
 impl Reader {
-    /// None if clients are not asked for certificates.
+    /// Returns the verifier of client certificates; `None` if they are not requested.
     pub(super) fn clients(
         &mut self,
         fields: &Section<'_>,
@@ -135,7 +135,7 @@ impl Reader {
         })
     }
 
-    /// The certificates of the configuration.
+    /// Returns a verifier with the CA certificates in `pem`.
     fn issuers(
         &mut self,
         pem: &Pem,
@@ -175,7 +175,8 @@ impl Reader {
     }
 }
 
-/// As Go does without `ClientCAs`. Clients are not told whose certificates are accepted: the list would be long.
+/// Returns a verifier with the system's CA certificates, as Go does without `ClientCAs`. It sends no list of accepted CAs to clients,
+/// because the list would be long.
 fn system_issuers(provider: &Arc<CryptoProvider>) -> Issuers {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

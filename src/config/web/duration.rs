@@ -1,4 +1,4 @@
-//! A length of time as Go writes it.
+//! Durations in the format of Go.
 
 use crate::config::value::{Checked, ValueError};
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 pub(super) const EXPECTED: &str = "0, or a duration with the units ns, us, ms, s, m, h, such as 1s, 500ms, 1m30s; at most 290 years";
 
-/// Whole nanoseconds, as many as fit into 63 bits.
+/// A duration of whole nanoseconds that fits into 63 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct GoDuration(pub(super) Duration);
 
@@ -59,20 +59,20 @@ impl FromStr for GoDuration {
     }
 }
 
-/// So many units of `nanos`, rounded down; `None` if that is more than can be counted.
+/// Returns `whole.fraction` units of `nanos` nanoseconds, rounded down; `None` on overflow.
 fn part(whole: &str, fraction: &str, nanos: u128) -> Option<u128> {
     let whole: u128 = if whole.is_empty() {
         0
     } else {
         whole.parse().ok()?
     };
-    // A nanosecond is the 13th place behind the point of an hour; what comes later changes nothing.
-    let mut place = nanos;
-    let mut behind = 0;
+    // One nanosecond is the 13th decimal place of an hour, so 14 digits are enough.
+    let mut scale = nanos;
+    let mut decimals = 0;
     for digit in fraction.bytes().take(14) {
-        place *= 10;
-        behind = behind * 10 + u128::from(digit - b'0');
+        scale *= 10;
+        decimals = decimals * 10 + u128::from(digit - b'0');
     }
-    let behind = behind * nanos / (place / nanos);
-    whole.checked_mul(nanos)?.checked_add(behind)
+    let decimals = decimals * nanos / (scale / nanos);
+    whole.checked_mul(nanos)?.checked_add(decimals)
 }

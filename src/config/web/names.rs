@@ -1,4 +1,4 @@
-//! What Go calls the versions, cipher suites and curves of TLS, and which of them rustls has.
+//! Go's names for TLS versions, cipher suites and curves, and the ones that rustls supports.
 
 use crate::config::value::{Checked, ValueError};
 use rustls::SupportedCipherSuite;
@@ -7,7 +7,7 @@ use rustls::crypto::aws_lc_rs::{cipher_suite as suite, kx_group};
 use std::fmt;
 use std::str::FromStr;
 
-/// A version of TLS that Go knows.
+/// A TLS version that Go supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Version {
     Tls10,
@@ -46,24 +46,24 @@ impl fmt::Display for Version {
     }
 }
 
-/// A cipher suite or curve that Go knows.
+/// A cipher suite or curve that Go supports.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum GoName<T> {
     Supported(T),
-    /// rustls does not have it.
+    /// rustls does not support it.
     Unsupported(&'static str),
 }
 
 pub(super) type Cipher = GoName<SupportedCipherSuite>;
 
-/// Those of TLS 1.3 are always there, as in Go, where the list is about the versions before it.
+/// The cipher suites of TLS 1.3. They are always enabled, as in Go, where the list applies only to older versions.
 pub(super) const TLS13_SUITES: [SupportedCipherSuite; 3] = [
     suite::TLS13_AES_256_GCM_SHA384,
     suite::TLS13_AES_128_GCM_SHA256,
     suite::TLS13_CHACHA20_POLY1305_SHA256,
 ];
 
-/// Go's other suites: with CBC, without forward secrecy, or with broken ciphers.
+/// Go's cipher suites that rustls does not support: CBC, no forward secrecy, or broken ciphers.
 const UNSUPPORTED_SUITES: &[&str] = &[
     "TLS_RSA_WITH_RC4_128_SHA",
     "TLS_RSA_WITH_3DES_EDE_CBC_SHA",
@@ -103,7 +103,7 @@ impl FromStr for Cipher {
             "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384" => {
                 suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
             }
-            // Go had the name without its hash first, and knows both.
+            // Go accepts the older name without the hash too.
             "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"
             | "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305" => {
                 suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
@@ -124,7 +124,7 @@ impl FromStr for Cipher {
     }
 }
 
-/// A curve, or another group of a key exchange.
+/// A curve or another key exchange group.
 pub(super) type Curve = GoName<&'static dyn SupportedKxGroup>;
 
 impl Checked for Curve {

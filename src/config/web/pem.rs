@@ -1,4 +1,4 @@
-//! Certificates and keys, written in the configuration or in files of their own.
+//! Certificates and keys, inline or in separate files.
 
 use super::in_directory;
 use crate::config::field::{Field, Reader, Section};
@@ -9,10 +9,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A bundle of all public authorities has a quarter of this.
+/// A bundle of all public CA certificates has a quarter of this size.
 pub const MAX_PEM_BYTES: u64 = MIB;
 
-/// Which file it is, in which state.
+/// The identity of a file and its state, to detect changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileIdentity {
     device: u64,
@@ -35,20 +35,20 @@ impl From<Metadata> for FileIdentity {
 }
 
 impl FileIdentity {
-    /// Of the file at `path`, if there is one.
+    /// Returns the identity of the file at `path`, if it exists.
     pub fn of(path: &Path) -> Option<Self> {
         std::fs::metadata(path).ok().map(Self::from)
     }
 }
 
-/// A file as it was when it was opened; `None` if it could not be.
+/// A file that was read, with its identity when it was opened; `None` if it cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadFile {
     pub path: PathBuf,
     pub identity: Option<FileIdentity>,
 }
 
-/// Reads the regular file at `path`, and notes in `files` which one it was.
+/// Reads the regular file at `path` and adds its identity to `files`.
 pub(super) fn content(
     path: &Path,
     max_bytes: u64,
@@ -65,17 +65,17 @@ pub(super) fn content(
     files::read_to_end(opened?, max_bytes)
 }
 
-/// PEM, and where it is from.
+/// PEM data and its source.
 pub(super) struct Pem {
     pub(super) bytes: Vec<u8>,
-    /// The key that gave it.
+    /// The location of the key in the configuration.
     pub(super) at: NodePath,
-    /// What a mistake in it is a mistake of: "what `server.crt` holds", or nothing where it stands in the configuration itself.
+    /// The subject of error messages: "the file `server.crt` ", or empty for inline data.
     pub(super) subject: String,
 }
 
 impl Reader {
-    /// What `inline` or `file` give; at most one of them. Absent if both are.
+    /// Reads the PEM data from the key `inline` or from the file in the key `file`. Only one of them may be set.
     pub(super) fn pem(
         &mut self,
         fields: &Section<'_>,

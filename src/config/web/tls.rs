@@ -1,4 +1,4 @@
-//! `tls_server_config`, as what rustls serves with.
+//! Converts `tls_server_config` to a configuration for rustls.
 
 use super::names::{GoName, TLS13_SUITES, Version};
 use super::pem::{Pem, ReadFile};
@@ -40,7 +40,7 @@ const ONLY_13: Versions = &[&TLS13];
 const BOTH: Versions = &[&TLS13, &TLS12];
 
 impl Reader {
-    /// None without the section, or if every value in it is empty; and if it has mistakes, which are noted.
+    /// Returns `None` if the section is missing, contains only empty values, or has errors.
     pub(super) fn tls(
         &mut self,
         top: &Section<'_>,
@@ -50,12 +50,12 @@ impl Reader {
         notes: &mut Vec<String>,
     ) -> Option<Arc<ServerConfig>> {
         let fields = self.section_go(top, "tls_server_config", TLS_KEYS)?;
-        let says_something = TLS_KEYS.iter().any(|key| {
+        let has_values = TLS_KEYS.iter().any(|key| {
             fields
                 .get(key)
                 .is_some_and(|(node, _)| *node != Node::Null && *node != Node::Text(String::new()))
         });
-        if !says_something {
+        if !has_values {
             return None;
         }
         let certificate = self.pem(&fields, ["cert", "cert_file"], directory, files);
@@ -109,7 +109,7 @@ impl Reader {
             }
         };
         config.ignore_client_order = prefer.valid().unwrap_or(true);
-        // Scrapers do not resume sessions, and a session that is resumed would be let in by a certificate that was checked long ago.
+        // A resumed session skips the verification of the client certificate, which may have expired. Scrapers do not resume sessions.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         if http2 {
@@ -127,7 +127,7 @@ impl Reader {
         match certificate {
             Field::Valid(pem, at) => {
                 let chain = self.certificates(&pem)?;
-                // What cannot be read here, rustls tells better.
+                // rustls reports certificates that cannot be parsed here.
                 let first = chain.first().map(|first| Certificate::from_der(first));
                 if let Some(Ok(first)) = first
                     && first.tbs_certificate().version() != x509_cert::Version::V3
@@ -183,7 +183,7 @@ impl Reader {
         }
     }
 
-    /// None if something is wrong.
+    /// Returns the enabled TLS versions; `None` on errors.
     fn versions(&mut self, fields: &Section<'_>, notes: &mut Vec<String>) -> Option<Versions> {
         let lowest = self.value_go::<Version>(fields, "min_version");
         let highest = self.value_go::<Version>(fields, "max_version");
@@ -217,7 +217,7 @@ impl Reader {
         }
     }
 
-    /// Those of the list and all of TLS 1.3; none without a list.
+    /// Returns the suites of the list and all suites of TLS 1.3; `None` without a list.
     fn suites(
         &mut self,
         fields: &Section<'_>,
@@ -229,7 +229,7 @@ impl Reader {
         Some(suites)
     }
 
-    /// Those of the list that rustls has; a note names the others. None without a list, or if something in it is wrong.
+    /// Returns the entries that rustls supports, and notes the others. Returns `None` without a list or on errors.
     fn supported<T>(
         &mut self,
         fields: &Section<'_>,
@@ -267,7 +267,7 @@ impl Reader {
         Some(supported)
     }
 
-    /// Absent without a value.
+    /// Returns the value at `key`. A key without a value counts as missing, as in Go.
     pub(super) fn value_go<T: Checked>(&mut self, fields: &Section<'_>, key: &str) -> Field<T> {
         match fields.get(key) {
             None | Some((Node::Null, _)) => Field::Absent,
@@ -276,7 +276,7 @@ impl Reader {
         }
     }
 
-    /// Empty without a value.
+    /// Returns the list at `key`. A key without a value is an empty list, as in Go.
     pub(super) fn list_go<T: Checked>(&mut self, fields: &Section<'_>, key: &str) -> List<T> {
         match fields.get(key) {
             None | Some((Node::Null, _)) => List::default(),
@@ -285,14 +285,14 @@ impl Reader {
     }
 }
 
-/// What is wrong with its RSA key, if it has one that rustls cannot use for its size.
+/// Returns an error if the certificate has an RSA key of a size that rustls does not support.
 pub(super) fn unsupported_rsa_key(certificate: &CertificateDer<'_>) -> Option<String> {
     let certificate = Certificate::from_der(certificate).ok()?;
     let key = certificate.tbs_certificate().subject_public_key_info();
     if key.algorithm.oid != RSA_ENCRYPTION {
         return None;
     }
-    // The modulus and the exponent.
+    // An RSA public key is a sequence of modulus and exponent.
     let numbers = Vec::<Uint>::from_der(key.subject_public_key.raw_bytes()).ok()?;
     let modulus = numbers.first()?.as_bytes();
     let bits = modulus.len() * 8 - modulus.first()?.leading_zeros() as usize;
