@@ -137,7 +137,7 @@ impl Reader {
             Field::Valid(name, at) => {
                 if let Some(first) = names.get(&name) {
                     let name = self.quote(name.as_str());
-                    let text = format!("{name} is already the name of a scope, in {}", first.path);
+                    let text = format!("{name} is already used as {}", first.path);
                     self.error(&at, text);
                 } else {
                     names.insert(name.clone(), at);

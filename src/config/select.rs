@@ -214,7 +214,7 @@ impl Reader {
                     self.error(at, text);
                 } else if let Some((_, first)) = included.items.iter().find(|(p, _)| p == pattern) {
                     let text = format!(
-                        "{} is also included, by {}; nothing would be left",
+                        "{} is also included by {}; nothing that matches it would be shown",
                         self.quote(pattern.as_str()),
                         first.path
                     );
