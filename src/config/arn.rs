@@ -38,31 +38,31 @@ impl FromStr for IntegrationArn {
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
         let arn = Arn::parse::<Self>(text, 128)?;
-        let wrong = |why: String| Err(ValueError::of::<Self>(why));
+        let invalid = |why: String| Err(ValueError::of::<Self>(why));
         if arn.service != "glue" {
-            return wrong(format!(
+            return invalid(format!(
                 "has the service `{}`; an integration ARN has the service `glue`",
                 arn.service
             ));
         }
         let Some(region) = arn.region::<Self>()? else {
-            return wrong("has no region".to_owned());
+            return invalid("has no region".to_owned());
         };
         if arn.account.is_empty() {
-            return wrong("has no account".to_owned());
+            return invalid("has no account".to_owned());
         }
         let (kind, id) = arn
             .resource
             .split_once([':', '/'])
             .unwrap_or((arn.resource, ""));
         if kind != "integration" {
-            return wrong(format!(
+            return invalid(format!(
                 "is the ARN of a Glue `{}`, not of an `integration`",
                 kind.escape_debug()
             ));
         }
         if id.is_empty() {
-            return wrong("has no ID after `integration`".to_owned());
+            return invalid("has no ID after `integration`".to_owned());
         }
         check_characters::<Self>(id, "-")?;
         Ok(IntegrationArn {
@@ -227,43 +227,43 @@ struct Arn<'a> {
 
 impl<'a> Arn<'a> {
     fn parse<V: Checked>(text: &'a str, max: usize) -> Result<Self, ValueError> {
-        let wrong = |why: String| Err(ValueError::of::<V>(why));
+        let invalid = |why: String| Err(ValueError::of::<V>(why));
         check_length::<V>(text, 1, max)?;
         if !text.starts_with("arn:") {
-            return wrong("is not an ARN: it does not begin with `arn:`".to_owned());
+            return invalid("is not an ARN: it does not begin with `arn:`".to_owned());
         }
         if let Some(c) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
-            return wrong(format!(
+            return invalid(format!(
                 "contains the invalid character `{}`",
                 c.escape_debug()
             ));
         }
         let parts: Vec<&str> = text.splitn(6, ':').collect();
         let &[_, partition, service, region, account, resource] = parts.as_slice() else {
-            return wrong(format!(
+            return invalid(format!(
                 "has only {} of the six parts of an ARN",
                 parts.len()
             ));
         };
         if !is_partition(partition) {
-            return wrong(format!(
+            return invalid(format!(
                 "has the partition `{partition}`; a partition is `aws` or begins with `aws-`"
             ));
         }
         let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         if service.is_empty() || !service.bytes().all(lower) {
-            return wrong(format!(
+            return invalid(format!(
                 "has the service `{service}`, which is not a service name"
             ));
         }
         let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
         if !account.is_empty() && !is_account {
-            return wrong(format!(
+            return invalid(format!(
                 "has the account `{account}`; an account ID has 12 digits"
             ));
         }
         if resource.is_empty() {
-            return wrong("has no resource".to_owned());
+            return invalid("has no resource".to_owned());
         }
         Ok(Arn {
             partition,

@@ -103,20 +103,20 @@ impl<'n> Section<'n> {
 
 /// Reads a whole document and collects all errors.
 pub(super) struct Reader {
-    pub(super) found: Vec<(NodePath, String)>,
+    pub(super) errors: Vec<(NodePath, String)>,
     secrets: Secrets,
 }
 
 impl Reader {
     pub(super) fn new(secrets: Secrets) -> Self {
         Reader {
-            found: Vec::new(),
+            errors: Vec::new(),
             secrets,
         }
     }
 
     pub(super) fn error(&mut self, at: &NodePath, text: impl Into<String>) {
-        self.found.push((at.clone(), text.into()));
+        self.errors.push((at.clone(), text.into()));
     }
 
     /// Quotes `text` in backticks, on one line and cut to a maximum length; a secret becomes `***`.
@@ -246,7 +246,7 @@ impl Reader {
             self.wrong_kind(node, at, T::EXPECTED);
             return None;
         };
-        let wrong = match (text.parse::<T>(), node) {
+        let reason = match (text.parse::<T>(), node) {
             (Ok(value), Node::Text(_)) => return Some(value),
             (Ok(_), _) => format!("is {}, not text; put it in quotes", node.kind()),
             // The reason could contain a part of the secret.
@@ -255,7 +255,7 @@ impl Reader {
             }
             (Err(e), _) => e.to_string(),
         };
-        let text = format!("{} {wrong}", self.quote(&text));
+        let text = format!("{} {reason}", self.quote(&text));
         self.error(at, text);
         None
     }
@@ -275,7 +275,7 @@ impl Reader {
             self.wrong_kind(node, &at, &allowed);
             return Field::Invalid;
         };
-        let wrong = match (node, text.parse::<N>()) {
+        let reason = match (node, text.parse::<N>()) {
             (Node::Number(_), Ok(number)) if range.contains(&number) => {
                 return Field::Valid(number, at);
             }
@@ -284,7 +284,7 @@ impl Reader {
             (Node::Text(_), Ok(_)) => "is text, not a number; write it without quotes",
             _ => "is not a number",
         };
-        let text = format!("{} {wrong}; allowed: {allowed}", self.quote(&text));
+        let text = format!("{} {reason}; allowed: {allowed}", self.quote(&text));
         self.error(&at, text);
         Field::Invalid
     }

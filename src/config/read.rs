@@ -59,7 +59,7 @@ pub(super) fn read(text: &str, file: &Path) -> Result<Config, ConfigErrors> {
     let directory = file.parent().unwrap_or(Path::new(""));
     let mut reader = Reader::new(secret::find_secrets(&root, secret::SECRET_KEYS));
     let config = reader.config(&root, directory);
-    let errors = ConfigErrors::locate_all(reader.found, |at| {
+    let errors = ConfigErrors::locate_all(reader.errors, |at| {
         (yaml::location(text, at), at.path.clone())
     });
     ConfigErrors::into_result(errors, Some(file), config)

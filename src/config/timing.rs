@@ -73,13 +73,13 @@ impl Reader {
         }
         match (&own.timeout, &own.interval) {
             (Field::Valid(..), _) => {
-                let wrong = if timeout < MIN_TIMEOUT {
+                let reason = if timeout < MIN_TIMEOUT {
                     "too short".to_owned()
                 } else {
                     format!("not shorter than the interval ({interval})")
                 };
                 let text =
-                    format!("{given} is {wrong}; allowed: at least 1s and shorter than the interval");
+                    format!("{given} is {reason}; allowed: at least 1s and shorter than the interval");
                 self.error(timeout_at, text);
             }
             (_, Field::Valid(_, interval_at)) if timeout >= MIN_TIMEOUT => self.error(

@@ -330,9 +330,9 @@ pub(super) fn check_characters<V: Checked>(text: &str, others: &str) -> Result<(
         .find(|c| !c.is_ascii_alphanumeric() && !others.contains(*c))
     {
         None => Ok(()),
-        Some(wrong) => Err(ValueError::of::<V>(format!(
+        Some(invalid) => Err(ValueError::of::<V>(format!(
             "contains the invalid character `{}`",
-            wrong.escape_debug()
+            invalid.escape_debug()
         ))),
     }
 }

@@ -130,7 +130,7 @@ fn read(text: &str, file: &Path, files: &mut Vec<ReadFile>) -> Result<WebConfig,
     let directory = file.parent().unwrap_or(Path::new(""));
     let mut reader = Reader::new(secret::find_secrets(&root, SECRET_KEYS));
     let config = reader.web_config(&root, directory, files);
-    let errors = ConfigErrors::locate_all(reader.found, |at| {
+    let errors = ConfigErrors::locate_all(reader.errors, |at| {
         (yaml::location(text, at), at.path.clone())
     });
     ConfigErrors::into_result(errors, Some(file), config)
@@ -318,8 +318,8 @@ impl Reader {
                         self.error(&at, "is listed twice");
                     }
                 }
-                Err(wrong) => {
-                    self.error(&at, format!("{wrong}; allowed: {}", password::EXPECTED));
+                Err(reason) => {
+                    self.error(&at, format!("{reason}; allowed: {}", password::EXPECTED));
                 }
             }
         }

@@ -109,10 +109,10 @@ pub(super) fn parse(text: &str) -> Result<Node, ConfigError> {
             ))
         });
     }
-    if let Some((at, wrong)) = too_slow(text) {
+    if let Some((at, reason)) = find_slow_construct(text) {
         return Err(ConfigError {
             location: Some(location_of_byte(text, at)),
-            ..ConfigError::whole_file(wrong)
+            ..ConfigError::whole_file(reason)
         });
     }
     let mut documents = serde_yaml::Deserializer::from_str(text);
@@ -169,7 +169,7 @@ fn unprintable(c: char) -> bool {
 
 /// Finds constructs for which the parser needs quadratic time. Counts brackets in quotes and comments too, because only a parser can
 /// recognize them.
-fn too_slow(text: &str) -> Option<(usize, String)> {
+fn find_slow_construct(text: &str) -> Option<(usize, String)> {
     let mut depth = 0_usize;
     for (at, byte) in text.bytes().enumerate() {
         match byte {
@@ -181,10 +181,10 @@ fn too_slow(text: &str) -> Option<(usize, String)> {
             _ => {}
         }
         if depth > MAX_BRACKET_DEPTH {
-            let wrong = format!(
+            let reason = format!(
                 "brackets are nested too deeply; allowed: {MAX_BRACKET_DEPTH} levels of `[` and `{{`"
             );
-            return Some((at, wrong));
+            return Some((at, reason));
         }
     }
     None

@@ -164,11 +164,11 @@ impl Reader {
                 })
             }
             Err(_) => {
-                let wrong = certificates.iter().find_map(unsupported_rsa_key);
-                let wrong = wrong.unwrap_or_else(|| {
+                let reason = certificates.iter().find_map(unsupported_rsa_key);
+                let reason = reason.unwrap_or_else(|| {
                     "contains no certificate that can be used as a CA".to_owned()
                 });
-                self.error(&pem.at, format!("{}{wrong}", pem.subject));
+                self.error(&pem.at, format!("{}{reason}", pem.subject));
                 None
             }
         }

@@ -76,7 +76,7 @@ impl Reader {
         }
         let provider = Arc::new(provider);
         let clients = self.clients(&fields, &provider, directory, files, notes);
-        if !self.found.is_empty() {
+        if !self.errors.is_empty() {
             return None;
         }
         let (chain, (key, subject, key_at), versions) = (chain?, key?, versions?);
@@ -132,12 +132,12 @@ impl Reader {
                 if let Some(Ok(first)) = first
                     && first.tbs_certificate().version() != x509_cert::Version::V3
                 {
-                    let wrong = "contains an X.509 v1 or v2 certificate, which has no extensions such as alternative names; allowed: X.509 v3";
-                    self.error(&at, format!("{}{wrong}", pem.subject));
+                    let reason = "contains an X.509 v1 or v2 certificate, which has no extensions such as alternative names; allowed: X.509 v3";
+                    self.error(&at, format!("{}{reason}", pem.subject));
                     return None;
                 }
-                if let Some(wrong) = chain.first().and_then(unsupported_rsa_key) {
-                    self.error(&at, format!("{}{wrong}", pem.subject));
+                if let Some(reason) = chain.first().and_then(unsupported_rsa_key) {
+                    self.error(&at, format!("{}{reason}", pem.subject));
                     return None;
                 }
                 Some(chain)
@@ -152,12 +152,12 @@ impl Reader {
 
     pub(super) fn certificates(&mut self, pem: &Pem) -> Option<Vec<CertificateDer<'static>>> {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem.bytes).collect();
-        let wrong = match certificates {
+        let reason = match certificates {
             Ok(certificates) if !certificates.is_empty() => return Some(certificates),
             Ok(_) => "contains no PEM certificate",
             Err(_) => "is not valid PEM",
         };
-        self.error(&pem.at, format!("{}{wrong}", pem.subject));
+        self.error(&pem.at, format!("{}{reason}", pem.subject));
         None
     }
 
@@ -170,8 +170,8 @@ impl Reader {
             Field::Valid(pem, at) => match PrivateKeyDer::from_pem_slice(&pem.bytes) {
                 Ok(key) => Some((key, pem.subject, at)),
                 Err(_) => {
-                    let wrong = "contains no unencrypted PEM private key";
-                    self.error(&at, format!("{}{wrong}", pem.subject));
+                    let reason = "contains no unencrypted PEM private key";
+                    self.error(&at, format!("{}{reason}", pem.subject));
                     None
                 }
             },
