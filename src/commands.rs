@@ -9,7 +9,7 @@ use crate::cli::{
     Cli, Command, ConfigFlags, DEFAULT_TELEMETRY_PATH, DaemonFlags, ShardFlags, WebFlags,
 };
 use crate::clock::Clock;
-use crate::config::web::{Loaded as LoadedWeb, ReadFile, WebConfig};
+use crate::config::web::{ReadFile, WebConfig, WebConfigRead};
 use crate::config::{self, ConfigErrors};
 use crate::escape;
 use crate::exposition::text_format::Format;
@@ -466,10 +466,10 @@ fn write_stdout(text: &[u8], attempted: &str) -> Result<(), Failure> {
 
 async fn read_web_config(file: &Path) -> Result<(WebConfig, Vec<ReadFile>), Failure> {
     let path = file.to_owned();
-    let LoadedWeb { config, files } = FileWorker::default()
+    let WebConfigRead { config, files } = FileWorker::default()
         .run(move || WebConfig::load(&path))
         .await
-        .unwrap_or_else(|error| LoadedWeb::failed(file, &error));
+        .unwrap_or_else(|error| WebConfigRead::failed(file, &error));
     Ok((config?, files))
 }
 

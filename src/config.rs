@@ -1,8 +1,7 @@
-//! What to watch and how often, as its user wrote it down. Whatever exists here is valid: all checks were made while it
-//! was read. Knows nothing of AWS but the names of things.
+//! The configuration: what to watch and how often. Every value in a [`Config`] is valid, because reading makes all checks.
 //!
 //! ```text
-//! text -> yaml (a tree with places) -> read (checks, collects mistakes) -> Config -> watches
+//! text -> yaml (a tree with locations) -> read (checks, collects errors) -> Config -> watches
 //! ```
 
 mod arn;
@@ -29,7 +28,7 @@ use std::time::Duration;
 use crate::files::{self, MIB};
 
 use self::error::ConfigError;
-use self::partition::role_misfit;
+use self::partition::partition_mismatch;
 
 pub use self::arn::{IntegrationArn, RoleArn, TargetArn};
 pub use self::describe::{describe, pattern_warnings};
@@ -39,69 +38,69 @@ pub use self::select::{Candidate, Patterns, Selection};
 pub use self::shard_by::ShardBy;
 pub use self::tags::{LabelName, TagKey, TagLabel};
 pub use self::value::{
-    ConfigDuration, ExternalId, Interval, Invalid, Lookup, RegionName, ScopeName, Value,
+    Checked, ConfigDuration, ExternalId, Interval, Lookup, RegionName, ScopeName, ValueError,
 };
 
-/// Far more than any configuration needs, and little enough to be parsed in a second.
+/// Far more than any configuration needs, and parsed within a second.
 const MAX_CONFIG_BYTES: u64 = MIB;
 
-/// A configuration in which no mistake was found.
+/// A valid configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// One or more, each with a name of its own, in the order of the file.
+    /// One or more scopes with unique names, in the order of the file.
     pub scopes: Vec<Scope>,
-    /// Where the last good data is kept over a restart; nowhere if `None`. As written: it may be relative.
+    /// The state file as written, which may be relative; `None` if nothing is stored.
     pub storage_path: Option<PathBuf>,
-    /// Tags that become labels of every integration, no tag and no label twice.
+    /// Tags that become labels of every integration; tags and labels are unique.
     pub tag_labels: Vec<TagLabel>,
-    /// How many requests may go out with one set of credentials in one region, all scopes together.
+    /// Rate limit of all scopes with the same credentials in the same region.
     pub requests_per_second: u16,
 }
 
-/// One set of credentials and what it watches. Whatever it does not say itself comes from `polling` or the defaults.
+/// One set of credentials and what it watches. Keys that the scope does not set come from `polling` or the defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     /// Unique in the configuration.
     pub name: ScopeName,
-    /// As written, each once; empty if none were given.
+    /// Regions as written, without duplicates; empty if not set.
     pub regions: Vec<RegionName>,
-    /// Each once, and in one of `regions` if there are any.
+    /// Without duplicates; each is in one of `regions`, unless that is empty.
     pub integration_arns: Vec<IntegrationArn>,
-    /// How `integration_arns` are asked for; `List` only if there are any, and all are of one account.
+    /// How to look up `integration_arns`; `List` only if there are any.
     pub lookup: Lookup,
-    /// Each once, and in one of `regions` if there are any and the ARN names one.
+    /// Without duplicates; each ARN with a region is in one of `regions`, unless that is empty.
     pub target_arns: Vec<TargetArn>,
-    /// Of what targets and regions list.
+    /// Filter for the integrations that targets and regions list.
     pub selection: Arc<Selection>,
-    /// How it is shared out, where there are shards.
+    /// How several shards divide the scope.
     pub shard_by: ShardBy,
-    /// What to ask AWS with.
+    /// Credentials for the requests to AWS.
     pub credentials: Credentials,
-    /// From one poll to the next.
+    /// Time between two polls.
     pub interval: Duration,
-    /// For one poll with all its pages and retries; below `interval`.
+    /// Time limit of one poll with all its pages and retries; shorter than `interval`.
     pub timeout: Duration,
-    /// For how long the last good data is served; at least twice `interval`, at most 100 years.
+    /// How long the last good data is served; at least twice `interval`, at most 100 years.
     pub stale_after: Duration,
-    /// AWS requests in flight at once, in each region.
+    /// Maximum number of AWS requests in flight in each region.
     pub concurrency: usize,
-    /// `MaxRecords` of each request; AWS decides if `None`.
+    /// `MaxRecords` of each request; AWS chooses if `None`.
     pub page_size: Option<u16>,
-    /// Ask for names and tags too.
+    /// Whether to fetch names and tags too.
     pub describe: bool,
 }
 
-/// What to ask AWS with: the SDK's default chain, or the profile, and the role that is assumed with it.
+/// The SDK's default credential chain or a profile, and a role to assume with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Credentials {
-    /// A profile of the SDK's own configuration files; never empty.
+    /// A profile of the AWS configuration files; never empty.
     pub profile: Option<String>,
-    /// Assumed with the credentials of the profile or the default chain.
+    /// The role to assume with the credentials of the profile or the default chain.
     pub role: Option<Role>,
 }
 
 impl Credentials {
-    /// What the role is assumed with; without a role the same.
+    /// Returns the credentials that the role is assumed with: these without the role.
     pub fn source(&self) -> Self {
         Self {
             profile: self.profile.clone(),
@@ -113,22 +112,22 @@ impl Credentials {
 /// A role to assume.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Role {
-    /// Of any account.
+    /// The role may be in any account.
     pub arn: RoleArn,
-    /// What its owner asks for.
+    /// The external ID that the role's trust policy requires.
     pub external_id: Option<ExternalId>,
 }
 
-/// What one scope watches in one region: the unit that is polled. The fields are those of its `Scope`.
+/// A scope in one region: the unit that is polled. The fields have the meaning of those in [`Scope`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watch {
     pub scope: ScopeName,
     pub region: RegionName,
-    /// One or more; `All` stands alone.
+    /// One or more queries; `All` is always the only one.
     pub queries: Vec<Query>,
-    /// How those of `queries` that are integrations are asked; there may be none of them in this region.
+    /// How to look up the integrations in `queries`, if there are any.
     pub lookup: Lookup,
-    /// What is watched of that which those of `queries` that list bring.
+    /// Filter for the results of the queries that list integrations.
     pub selection: Arc<Selection>,
     pub shard_by: ShardBy,
     pub credentials: Credentials,
@@ -140,34 +139,33 @@ pub struct Watch {
     pub describe: bool,
 }
 
-/// Names and tags are asked for once in so many polls. They change when a person changes them.
+/// Polls per fetch of names and tags, which change only when a person changes them.
 const POLLS_PER_DESCRIBE: u32 = 10;
-/// But not more often than this, and not less often than that.
-const SHORTEST_DESCRIBE_INTERVAL: Duration = Duration::from_secs(300);
-const LONGEST_DESCRIBE_INTERVAL: Duration = Duration::from_secs(3600);
+const MIN_DESCRIBE_INTERVAL: Duration = Duration::from_secs(300);
+const MAX_DESCRIBE_INTERVAL: Duration = Duration::from_secs(3600);
 
 impl Watch {
-    /// From one question for names and tags to the next; never less than from poll to poll.
+    /// Returns the time between two fetches of names and tags; at least the poll interval.
     pub fn describe_interval(&self) -> Duration {
         (self.interval * POLLS_PER_DESCRIBE)
-            .clamp(SHORTEST_DESCRIBE_INTERVAL, LONGEST_DESCRIBE_INTERVAL)
+            .clamp(MIN_DESCRIBE_INTERVAL, MAX_DESCRIBE_INTERVAL)
             .max(self.interval)
     }
 }
 
-/// What AWS is to answer.
+/// A question to AWS.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Query {
-    /// This integration, or that there is none.
+    /// Whether this integration exists, and its state.
     Integration(IntegrationArn),
-    /// Whatever writes into this resource.
+    /// All integrations that write into this resource.
     Target(TargetArn),
-    /// Every inbound integration of the account and region.
+    /// All inbound integrations of the account and region.
     All,
 }
 
 impl Query {
-    /// Whether it brings what the configuration does not name, so that the scope's selection decides.
+    /// Returns whether the query lists integrations, so that the scope's selection applies.
     pub fn lists(&self) -> bool {
         match self {
             Query::Integration(_) => false,
@@ -177,27 +175,34 @@ impl Query {
 }
 
 impl Config {
-    /// Reads the file at `path` (1 MiB at most) and the `external_id_file`s that it names, each relative to its directory.
-    /// Fails with every mistake in it, or with the one reason why it could not be read.
+    /// Reads the file at `path` (at most 1 MiB) and its `external_id_file`s, which are relative to its directory.
+    ///
+    /// # Errors
+    /// All errors in the file, or the reason why it cannot be read.
     pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-        Config::from_yaml(&text_of(files::read(path, MAX_CONFIG_BYTES), path)?, path)
+        Config::from_yaml(&decode(files::read(path, MAX_CONFIG_BYTES), path)?, path)
     }
 
-    /// Like [`Config::load`], of a text that is in `file` (which is not read).
+    /// Parses `text` as the content of `file`. Reads only the `external_id_file`s.
+    ///
+    /// # Errors
+    /// All errors in the text.
     pub fn from_yaml(text: &str, file: &Path) -> Result<Config, ConfigErrors> {
         read::read(text, file)
     }
 
-    /// The scopes that only the SDK's default region can give a region: neither `regions` nor an ARN names one.
-    pub fn without_region(&self) -> impl Iterator<Item = &Scope> {
+    /// Returns the scopes that need the SDK's default region, because neither `regions` nor an ARN names one.
+    pub fn scopes_without_region(&self) -> impl Iterator<Item = &Scope> {
         self.scopes
             .iter()
             .filter(|scope| scope.named_regions().is_empty())
     }
 
-    /// What is to be polled: scopes as written, in each the regions as written, or else in the order in which its ARNs
-    /// first name them. `default_region` is asked for the scopes of [`Config::without_region`] only; those that it knows
-    /// no region for are the mistakes, with the reason that it gives.
+    /// Returns the scopes and regions to poll. Scopes are in the order of the file, regions in the order of `regions` or of the
+    /// ARNs. `default_region` is called only for [`Config::scopes_without_region`]; its error may hold the reason.
+    ///
+    /// # Errors
+    /// All scopes that get no region, and all roles that are in another partition than the default region.
     pub fn watches(
         &self,
         default_region: impl Fn(&Scope) -> Result<RegionName, Option<String>>,
@@ -211,52 +216,52 @@ impl Config {
                     Ok(region) => regions.push(region),
                     Err(why) => errors.push(ConfigError {
                         path: format!("scopes[{i}]"),
-                        ..ConfigError::of_file(match why {
+                        ..ConfigError::whole_file(match why {
                             Some(why) => format!("scope `{}` has no region: {why}", scope.name),
                             None => format!(
-                                "scope `{}` has no region; give it `regions`, or set AWS_REGION or AWS_DEFAULT_REGION",
+                                "scope `{}` has no region; set `regions`, or the environment variable AWS_REGION or AWS_DEFAULT_REGION",
                                 scope.name
                             ),
                         })
                     }),
                 }
             }
-            // Those that the configuration names were held against it when it was read.
+            // Reading has already compared the role with the regions in the file.
             if let (true, Some(role)) = (scope.named_regions().is_empty(), &scope.credentials.role)
-                && let Some(misfit) = regions
+                && let Some(mismatch) = regions
                     .first()
-                    .and_then(|region| role_misfit(&role.arn, region))
+                    .and_then(|region| partition_mismatch(&role.arn, region))
             {
                 errors.push(ConfigError {
                     path: format!("scopes[{i}].role_arn"),
-                    ..ConfigError::of_file(format!(
-                        "`{}` {misfit} (the region is the SDK's default)",
+                    ..ConfigError::whole_file(format!(
+                        "`{}` {mismatch} (the region is the SDK's default region)",
                         role.arn
                     ))
                 });
             }
             watches.extend(regions.into_iter().map(|region| scope.watch(region)));
         }
-        ConfigErrors::or(errors, None, watches)
+        ConfigErrors::into_result(errors, None, watches)
     }
 }
 
-/// One mistake of the file at `path` as a whole.
-pub fn mistake_of_file(path: &Path, text: &str) -> ConfigErrors {
-    ConfigErrors::one(path, ConfigError::of_file(text))
+/// Returns an error of the file at `path` as a whole.
+pub fn file_error(path: &Path, text: &str) -> ConfigErrors {
+    ConfigErrors::one(path, ConfigError::whole_file(text))
 }
 
-/// The text of the file at `path`, of which `read` is the outcome of reading it.
-fn text_of(read: io::Result<Vec<u8>>, path: &Path) -> Result<String, ConfigErrors> {
-    let bytes = read.map_err(|e| mistake_of_file(path, &format!("cannot be read: {e}")))?;
+/// Decodes the content of the file at `path` as UTF-8; `read` is the result of reading it.
+fn decode(read: io::Result<Vec<u8>>, path: &Path) -> Result<String, ConfigErrors> {
+    let bytes = read.map_err(|e| file_error(path, &format!("cannot be read: {e}")))?;
     String::from_utf8(bytes).map_err(|e| {
         let good = String::from_utf8_lossy(&e.as_bytes()[..e.utf8_error().valid_up_to()]);
-        let place = yaml::place_of_byte(&good, good.len());
+        let place = yaml::location_of_byte(&good, good.len());
         ConfigErrors::one(
             path,
             ConfigError {
-                place: Some(place),
-                ..ConfigError::of_file("is not UTF-8 from here on")
+                location: Some(place),
+                ..ConfigError::whole_file("is not valid UTF-8 from here on")
             },
         )
     })
@@ -267,10 +272,10 @@ impl Scope {
         if !self.regions.is_empty() {
             return self.regions.clone();
         }
-        let of_integrations = self.integration_arns.iter().map(IntegrationArn::region);
-        let of_targets = self.target_arns.iter().filter_map(TargetArn::region);
+        let integration_regions = self.integration_arns.iter().map(IntegrationArn::region);
+        let target_regions = self.target_arns.iter().filter_map(TargetArn::region);
         let mut regions: Vec<RegionName> = Vec::new();
-        for region in of_integrations.chain(of_targets) {
+        for region in integration_regions.chain(target_regions) {
             if !regions.contains(region) {
                 regions.push(region.clone());
             }

@@ -464,7 +464,7 @@ fn canonical_arns<'a>(arns: impl IntoIterator<Item = &'a IntegrationArn>) -> BTr
 
 /// Whether this selection of a listing has this integration.
 pub fn selects(selection: &Selection, integration: &Integration) -> bool {
-    selection.admits(Candidate {
+    selection.matches(Candidate {
         arn: &canonical_arn(&integration.arn),
         source_arn: &integration.source_arn,
         target_arn: &integration.target_arn,

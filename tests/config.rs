@@ -1,5 +1,5 @@
-//! The configuration as its users meet it: files and the exact text that they get for them.
-//! `UPDATE=1` writes the expected texts anew; read the difference before you keep it.
+//! Tests of the configuration: each file in `tests/config` must give exactly the errors or the description beside it.
+//! `UPDATE=1` rewrites the expected texts; review the diff before you commit it.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,7 +9,7 @@
 )]
 
 #[path = "support/property.rs"]
-#[allow(dead_code, reason = "it uses a part of it")]
+#[allow(dead_code, reason = "this test uses only a part")]
 mod property;
 
 use std::fs;
@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use glue_integration_exporter::config::web::WebConfig;
 use glue_integration_exporter::config::{
-    ArnPattern, Config, ConfigDuration, ExternalId, IntegrationArn, Interval, Invalid, NamePattern,
-    Pattern, RegionName, RoleArn, Scope, TargetArn, Watch, describe,
+    ArnPattern, Config, ConfigDuration, ExternalId, IntegrationArn, Interval, NamePattern, Pattern,
+    RegionName, RoleArn, Scope, TargetArn, ValueError, Watch, describe,
 };
 use glue_integration_exporter::snapshot::ArnFields;
 use property::{cases, hostile};
@@ -55,12 +55,12 @@ fn watches(config: &Config) -> Result<Vec<Watch>, String> {
         .map_err(|errors| errors.to_string())
 }
 
-fn from(text: &str) -> Result<Config, String> {
+fn parse(text: &str) -> Result<Config, String> {
     Config::from_yaml(text, Path::new("c.yaml")).map_err(|errors| errors.to_string())
 }
 
 #[test]
-fn mistakes_are_told_as_written() {
+fn bad_files_report_expected_errors() {
     for path in files(".bad.yaml") {
         let errors = Config::load(&path).expect_err(path.to_str().unwrap());
         let text = errors.to_string().replace("tests/config/", "") + "\n";
@@ -73,7 +73,7 @@ fn mistakes_are_told_as_written() {
 }
 
 #[test]
-fn good_files_are_described() {
+fn good_files_have_expected_description() {
     for path in files(".good.yaml") {
         let config = Config::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
         let text = describe(
@@ -91,7 +91,7 @@ fn good_files_are_described() {
     }
 }
 
-/// The example with the settings on that are off in it; of the two that exclude each other, `external_id`.
+/// Returns the example with all settings turned on, except `external_id_file`, which excludes `external_id`.
 fn all_on() -> String {
     EXAMPLE
         .lines()
@@ -109,11 +109,11 @@ fn all_on() -> String {
 }
 
 #[test]
-fn example_states_the_defaults() {
-    let example = from(EXAMPLE).unwrap();
-    assert_eq!(example, from("scopes: [name: default]").unwrap());
+fn example_values_equal_defaults() {
+    let example = parse(EXAMPLE).unwrap();
+    assert_eq!(example, parse("scopes: [name: default]").unwrap());
 
-    let on = &from(&all_on()).unwrap().scopes[0];
+    let on = &parse(&all_on()).unwrap().scopes[0];
     let off: &Scope = &example.scopes[0];
     assert_eq!(
         (on.interval, on.timeout, on.stale_after, on.concurrency),
@@ -126,16 +126,16 @@ fn example_states_the_defaults() {
         .collect::<Vec<_>>()
         .join("\n");
     assert_eq!(
-        from(&format!("{polling_on}\nscopes: [name: default]")).unwrap(),
+        parse(&format!("{polling_on}\nscopes: [name: default]")).unwrap(),
         example
     );
 }
 
 #[test]
-fn example_has_every_key() {
-    let told = from("polling: {x: }\nstorage: {x: }\nscopes: [{x: }]\nx: ").unwrap_err();
+fn example_contains_every_key() {
+    let message = parse("polling: {x: }\nstorage: {x: }\nscopes: [{x: }]\nx: ").unwrap_err();
     let mut keys = 0;
-    for line in told.lines().filter(|line| line.contains("unknown key")) {
+    for line in message.lines().filter(|line| line.contains("unknown key")) {
         let (_, allowed) = line.split_once("allowed: ").unwrap();
         for key in allowed.split(", ") {
             keys += 1;
@@ -150,7 +150,7 @@ fn example_has_every_key() {
 }
 
 #[test]
-fn external_id_of_a_wrong_type_is_not_shown() {
+fn external_id_of_wrong_type_is_not_shown() {
     for value in [
         "987654321",
         "98765.4321",
@@ -173,88 +173,88 @@ fn external_id_of_a_wrong_type_is_not_shown() {
         "\"\\q987654321\"",
     ] {
         let text = format!("scopes:\n- profile: p\n  external_id: {value}\n");
-        let told = from(&text).unwrap_err();
-        // As a key of its own it is no value of external_id.
+        let message = parse(&text).unwrap_err();
+        // Here the text is a key of the scope, not the value of external_id.
         if !value.contains("\n  987654321: 1") {
-            assert!(!told.contains("987654321"), "{value}: {told}");
+            assert!(!message.contains("987654321"), "{value}: {message}");
         }
     }
-    // Without the space after the colon the key and the secret are one text: a part of the name, or a key.
+    // Without a space after the colon, YAML reads key and secret as one text, which becomes a part of the name or a key.
     for text in [
         "scopes:\n- name: a\n  external_id:SECRET/x\n",
         "scopes:\n- {name: a, external_id:SECRET/x}\n",
     ] {
-        let told = from(text).unwrap_err();
-        assert!(!told.contains("SECRET"), "{told}");
+        let message = parse(text).unwrap_err();
+        assert!(!message.contains("SECRET"), "{message}");
     }
     let id: ExternalId = "SECRET".parse().unwrap();
     assert_eq!(format!("{id} {id:?} {}", id.expose()), "*** *** SECRET");
 }
 
 #[test]
-fn what_is_no_configuration_is_told() {
+fn invalid_documents_are_rejected() {
     let dir = tempfile::tempdir().unwrap();
-    let told = |name: &str, bytes: Option<&[u8]>| {
+    let message = |name: &str, bytes: Option<&[u8]>| {
         let path = dir.path().join(name);
         if let Some(bytes) = bytes {
             fs::write(&path, bytes).unwrap();
         }
-        let told = Config::load(&path).unwrap_err().to_string();
-        told.replace(&format!("{}/", dir.path().display()), "")
+        let message = Config::load(&path).unwrap_err().to_string();
+        message.replace(&format!("{}/", dir.path().display()), "")
     };
     assert_eq!(
-        told("none", None),
+        message("none", None),
         "none: cannot be read: No such file or directory (os error 2)"
     );
     assert_eq!(
-        told("latin1", Some(b"scopes:\n- name: \xfcber\n")),
-        "latin1:2:9: is not UTF-8 from here on"
+        message("latin1", Some(b"scopes:\n- name: \xfcber\n")),
+        "latin1:2:9: is not valid UTF-8 from here on"
     );
     assert_eq!(
-        told("large", Some(&vec![b' '; 1024 * 1024 + 1])),
+        message("large", Some(&vec![b' '; 1024 * 1024 + 1])),
         "large: cannot be read: it is too large; allowed: 1 MiB"
     );
     assert_eq!(
-        told("nul", Some(b"scopes:\n- name: a\0b\n")),
+        message("nul", Some(b"scopes:\n- name: a\0b\n")),
         "nul:2:10: the character U+0000 is not allowed in YAML"
     );
     assert_eq!(
-        told("empty", Some(b"")),
+        message("empty", Some(b"")),
         "empty:1:1: the file is empty; it needs `scopes`"
     );
-    // The parser alone would take a quarter of an hour for each of these three.
+    // Without our limit, the YAML parser needs a quarter of an hour for each of these three.
     for (name, unit) in [("lists", "["), ("maps", "{"), ("lines", "-\n [\n")] {
         let deep = unit.repeat(1024 * 1024 / unit.len());
-        let told = told(name, Some(deep.as_bytes()));
+        let message = message(name, Some(deep.as_bytes()));
         assert!(
-            told.contains("brackets are nested too deeply; allowed: 128 levels"),
-            "{told}"
+            message.contains("brackets are nested too deeply; allowed: 128 levels"),
+            "{message}"
         );
     }
     let tags: String = (0..50_000).map(|i| format!("%TAG !{i}! x\n")).collect();
     assert_eq!(
-        told("tags", Some((tags + "--- x").as_bytes())),
+        message("tags", Some((tags + "--- x").as_bytes())),
         "tags:1:1: a `%TAG` directive is not supported"
     );
-    assert!(told("blocks", Some("- ".repeat(10_000).as_bytes())).contains("recursion limit"));
-    let run_checked = format!("scopes: [{}]", "{name: a b},".repeat(200));
-    assert!(told("beside", Some(run_checked.as_bytes())).contains("100 more mistakes"));
+    assert!(message("blocks", Some("- ".repeat(10_000).as_bytes())).contains("recursion limit"));
+    let many_scopes = format!("scopes: [{}]", "{name: a b},".repeat(200));
+    assert!(message("beside", Some(many_scopes.as_bytes())).contains("100 more errors"));
     let laughs: String = (1..20).fold("a0: &a0 [x]\n".to_owned(), |text, i| {
         let alias = format!("*a{},", i - 1);
         format!("{text}a{i}: &a{i} [{}]\n", alias.repeat(10))
     });
-    assert!(told("laughs", Some(laughs.as_bytes())).starts_with("laughs:"));
+    assert!(message("laughs", Some(laughs.as_bytes())).starts_with("laughs:"));
     let wide = format!(
         "a: &a [{}]\nb: [{}]\n",
         "x,".repeat(10_000),
         "*a,".repeat(10_000)
     );
-    assert!(told("wide", Some(wide.as_bytes())).contains("too many values"));
-    assert!(told("endless", Some(b"scopes: &a [*a]")).contains("recursion limit"));
+    assert!(message("wide", Some(wide.as_bytes())).contains("too many values"));
+    assert!(message("endless", Some(b"scopes: &a [*a]")).contains("recursion limit"));
 }
 
 #[test]
-fn special_files_are_refused_in_words() {
+fn special_files_are_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     mkfifo(&path("pipe"));
@@ -269,18 +269,18 @@ fn special_files_are_refused_in_words() {
         (".", "a directory"),
     ] {
         let wrong = format!("cannot be read: it is {kind}; allowed: a regular file");
-        let told = Config::load(&path(name)).unwrap_err().to_string();
-        assert!(told.contains(&wrong), "{told}");
-        let told = WebConfig::load(&path(name)).config.unwrap_err().to_string();
-        assert!(told.contains(&wrong), "{told}");
+        let message = Config::load(&path(name)).unwrap_err().to_string();
+        assert!(message.contains(&wrong), "{message}");
+        let message = WebConfig::load(&path(name)).config.unwrap_err().to_string();
+        assert!(message.contains(&wrong), "{message}");
         let role = format!(
             "scopes: [{{name: a, role_arn: 'arn:aws:iam::111122223333:role/r', external_id_file: {}}}]",
             path(name).display()
         );
-        let told = from(&role).unwrap_err();
-        assert!(told.contains(&wrong), "{told}");
+        let message = parse(&role).unwrap_err();
+        assert!(message.contains(&wrong), "{message}");
     }
-    // As Kubernetes mounts a file.
+    // Kubernetes mounts files as symbolic links.
     fs::write(path("file"), "scopes: [{name: a, regions: [eu-west-1]}]").unwrap();
     symlink("file", path("mounted")).unwrap();
     assert!(Config::load(&path("mounted")).is_ok());
@@ -292,54 +292,60 @@ fn mkfifo(path: &Path) {
 }
 
 #[test]
-fn many_mistakes_are_cut_short() {
-    let told = from(&format!("scopes:\n{}", "- name: a b\n".repeat(150))).unwrap_err();
-    assert_eq!(told.lines().count(), 101);
-    assert!(told.contains("50 more mistakes are not shown"), "{told}");
+fn errors_beyond_100_are_only_counted() {
+    let message = parse(&format!("scopes:\n{}", "- name: a b\n".repeat(150))).unwrap_err();
+    assert_eq!(message.lines().count(), 101);
+    assert!(
+        message.contains("50 more errors are not shown"),
+        "{message}"
+    );
 }
 
 #[test]
-fn aliases_and_a_byte_order_mark_are_read() {
+fn aliases_and_byte_order_mark_are_accepted() {
     let text =
         "\u{feff}scopes:\n- {name: &n a, regions: &r [eu-west-1]}\n- name: b\n  regions: *r\n";
     assert_eq!(
-        from(text).unwrap().scopes[1].regions[0].as_str(),
+        parse(text).unwrap().scopes[1].regions[0].as_str(),
         "eu-west-1"
     );
 }
 
 #[test]
-fn no_region_at_all_is_told() {
-    let config = from("scopes: [name: a, {name: b, regions: [eu-west-1]}]").unwrap();
-    let without: Vec<&str> = config.without_region().map(|s| s.name.as_str()).collect();
+fn scope_without_region_is_rejected() {
+    let config = parse("scopes: [name: a, {name: b, regions: [eu-west-1]}]").unwrap();
+    let without: Vec<&str> = config
+        .scopes_without_region()
+        .map(|s| s.name.as_str())
+        .collect();
     assert_eq!(without, ["a"]);
     assert_eq!(
         config.watches(|_| Err(None)).unwrap_err().to_string(),
-        "scopes[0]: scope `a` has no region; give it `regions`, or set AWS_REGION or AWS_DEFAULT_REGION"
+        "scopes[0]: scope `a` has no region; set `regions`, or the environment variable AWS_REGION or AWS_DEFAULT_REGION"
     );
 }
 
 #[test]
-fn a_default_region_that_is_not_in_the_roles_partition_is_told() {
+fn default_region_in_other_partition_is_rejected() {
     let config =
-        from("scopes: [{name: a, role_arn: 'arn:aws-cn:iam::111122223333:role/r'}]").unwrap();
+        parse("scopes: [{name: a, role_arn: 'arn:aws-cn:iam::111122223333:role/r'}]").unwrap();
     let watches = |region: &str| config.watches(|_| Ok(region.parse().unwrap()));
     assert_eq!(watches("cn-north-1").unwrap().len(), 1);
     assert_eq!(
         watches("eu-west-1").unwrap_err().to_string(),
-        "scopes[0].role_arn: `arn:aws-cn:iam::111122223333:role/r` is of the partition `aws-cn`, and eu-west-1 is not in it; \
-         allowed: a role of `aws` (the region is the SDK's default)"
+        "scopes[0].role_arn: `arn:aws-cn:iam::111122223333:role/r` is in the partition `aws-cn`, but eu-west-1 is not; \
+         allowed: a role in the partition `aws` (the region is the SDK's default region)"
     );
 }
 
 #[test]
-fn short_interval_has_a_short_timeout() {
-    let scope = &from("scopes: [{name: a, interval: 10s}]").unwrap().scopes[0];
+fn short_interval_shortens_default_timeout() {
+    let scope = &parse("scopes: [{name: a, interval: 10s}]").unwrap().scopes[0];
     assert_eq!(scope.timeout, Duration::from_millis(7500));
     assert_eq!(ConfigDuration::from(scope.timeout).to_string(), "7.5s");
 }
 
-/// Of AWS's own kinds of sources and targets.
+/// ARNs of the kinds of sources and targets that AWS documents.
 const ARNS: [&str; 11] = [
     "arn:aws:dynamodb:eu-west-1:111122223333:table/orders",
     "arn:aws:glue:eu-west-1:111122223333:connection/sales/force",
@@ -354,16 +360,16 @@ const ARNS: [&str; 11] = [
     "arn:aws:s3:::lake",
 ];
 
-fn arn_pattern(text: &str) -> Result<Pattern, Invalid> {
+fn arn_pattern(text: &str) -> Result<Pattern, ValueError> {
     text.parse::<ArnPattern>().map(Pattern::from)
 }
 
-fn name_pattern(text: &str) -> Result<Pattern, Invalid> {
+fn name_pattern(text: &str) -> Result<Pattern, ValueError> {
     text.parse::<NamePattern>().map(Pattern::from)
 }
 
 #[test]
-fn a_pattern_matches_as_iams_do() {
+fn arn_pattern_matches_like_iam() {
     for (pattern, which) in [
         ("*", vec![0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
         ("arn:aws:dynamodb:*", vec![0]),
@@ -389,14 +395,14 @@ fn a_pattern_matches_as_iams_do() {
             .collect();
         assert_eq!(matched, which, "{pattern}");
     }
-    // Whatever is an ARN is a pattern of itself.
+    // Every ARN is a pattern that matches itself.
     for arn in ARNS {
         assert!(arn_pattern(arn).unwrap().matches(arn));
     }
 }
 
 #[test]
-fn a_pattern_takes_no_longer_than_both_lengths_multiplied() {
+fn pattern_match_time_is_at_most_quadratic() {
     let pattern = arn_pattern(&("*a".repeat(255) + "*b")).unwrap();
     let begin = tokio::time::Instant::now();
     assert!(!pattern.matches(&"a".repeat(100_000)));
@@ -404,18 +410,18 @@ fn a_pattern_takes_no_longer_than_both_lengths_multiplied() {
     assert!(begin.elapsed() < Duration::from_secs(10));
 }
 
-/// By the meaning of the words, however long it takes.
-fn is_like(text: &[char], pattern: &[char]) -> bool {
+/// Matches by the definition of patterns, without regard to time.
+fn matches_reference(text: &[char], pattern: &[char]) -> bool {
     match pattern {
         [] => text.is_empty(),
-        ['*', rest @ ..] => (0..=text.len()).any(|taken| is_like(&text[taken..], rest)),
-        ['?', rest @ ..] => !text.is_empty() && is_like(&text[1..], rest),
-        [c, rest @ ..] => text.first() == Some(c) && is_like(&text[1..], rest),
+        ['*', rest @ ..] => (0..=text.len()).any(|taken| matches_reference(&text[taken..], rest)),
+        ['?', rest @ ..] => !text.is_empty() && matches_reference(&text[1..], rest),
+        [c, rest @ ..] => text.first() == Some(c) && matches_reference(&text[1..], rest),
     }
 }
 
-/// A partition, and a region in it.
-fn place() -> impl Strategy<Value = (&'static str, String)> {
+/// Generates a partition and a region in it.
+fn partition_and_region() -> impl Strategy<Value = (&'static str, String)> {
     prop_oneof![
         "[a-z]{2}-[a-z]{4,9}-[1-9]"
             .prop_filter("a region of China is in its own partition", |region| {
@@ -430,8 +436,8 @@ fn place() -> impl Strategy<Value = (&'static str, String)> {
     ]
 }
 
-/// What looks like an ARN, more or less.
-fn nearly_arn() -> impl Strategy<Value = String> {
+/// Generates text that resembles an ARN.
+fn arn_like_text() -> impl Strategy<Value = String> {
     let part = prop_oneof![
         6 => prop::sample::select(vec![
             "arn", "aws", "aws-cn", "glue", "iam", "s3", "eu-west-1", "cn-north-1", "111122223333", "integration", "role", "database",
@@ -454,7 +460,7 @@ fn nearly_arn() -> impl Strategy<Value = String> {
     })
 }
 
-/// Wherever a text is an ARN for us, its parts are those that the text has.
+/// Checks that each ARN type that accepts `text` reports the same parts as `ArnFields`.
 fn arns_agree_with(text: &str) -> Result<(), TestCaseError> {
     let fields = ArnFields::of(text);
     if let Ok(arn) = text.parse::<IntegrationArn>() {
@@ -492,20 +498,20 @@ proptest! {
     #![proptest_config(cases(2000))]
 
     #[test]
-    fn a_text_is_no_arn_or_has_its_fields(text in prop_oneof![8 => nearly_arn(), 1 => hostile()]) {
+    fn parsed_arn_agrees_with_its_fields(text in prop_oneof![8 => arn_like_text(), 1 => hostile()]) {
         arns_agree_with(&text)?;
     }
 
     #[test]
-    fn a_pattern_matches_what_its_words_mean(pattern in "[*?]?[ab:/\u{e9}?*]{0,7}\\*", text in "[ab:/*?\u{e9}]{0,9}") {
+    fn pattern_matches_like_reference(pattern in "[*?]?[ab:/\u{e9}?*]{0,7}\\*", text in "[ab:/*?\u{e9}]{0,9}") {
         let chars = |text: &str| text.chars().collect::<Vec<char>>();
         for parsed in [arn_pattern(&pattern), name_pattern(&pattern)].into_iter().flatten() {
-            prop_assert_eq!(parsed.matches(&text), is_like(&chars(&text), &chars(&pattern)));
+            prop_assert_eq!(parsed.matches(&text), matches_reference(&chars(&text), &chars(&pattern)));
         }
     }
 
     #[test]
-    fn an_arn_is_a_pattern_whatever_of_it_is_left_open(text in nearly_arn(), from in 0usize..40, until in 0usize..40, open in "[*]|[?]{0,40}") {
+    fn arn_with_wildcard_matches_itself(text in arn_like_text(), from in 0usize..40, until in 0usize..40, open in "[*]|[?]{0,40}") {
         if let Ok(arn) = text.parse::<TargetArn>() {
             let chars: Vec<char> = text.chars().collect();
             let (from, until) = (from.min(chars.len()), until.min(chars.len()));
@@ -520,7 +526,7 @@ proptest! {
 
     #[test]
     fn arns_round_trip(
-        (partition, region) in place(),
+        (partition, region) in partition_and_region(),
         account in "[0-9]{12}",
         kind in "integration[:/]",
         id in "[0-9a-zA-Z-]{1,40}",
@@ -549,7 +555,7 @@ proptest! {
 
     #[test]
     fn arbitrary_text_does_not_panic(text in any::<String>()) {
-        let _ = from(&text);
+        let _ = parse(&text);
     }
 
     #[test]
@@ -563,22 +569,22 @@ proptest! {
         let at = at.min(text.len());
         let end = (at + cut).min(text.len());
         text.splice(at..end, put.chars());
-        if let Ok(config) = from(&text.iter().collect::<String>()) {
+        if let Ok(config) = parse(&text.iter().collect::<String>()) {
             let _ = watches(&config).map(|watches| describe(&watches, None, 1, &config.tag_labels));
         }
     }
 
     #[test]
-    fn arbitrary_durations_are_refused_or_round_trip(text in prop_oneof!["([0-9]{0,20}[smhdx ]?){0,5}", any::<String>()]) {
-        if let Ok(span) = text.parse::<ConfigDuration>() {
-            prop_assert_eq!(span.to_string().parse::<ConfigDuration>().unwrap(), span);
+    fn arbitrary_durations_fail_or_round_trip(text in prop_oneof!["([0-9]{0,20}[smhdx ]?){0,5}", any::<String>()]) {
+        if let Ok(duration) = text.parse::<ConfigDuration>() {
+            prop_assert_eq!(duration.to_string().parse::<ConfigDuration>().unwrap(), duration);
         }
     }
 
     #[test]
     fn durations_round_trip(seconds in any::<u64>()) {
-        let span = ConfigDuration::from(Duration::from_secs(seconds));
-        prop_assert_eq!(span.to_string().parse::<ConfigDuration>().unwrap(), span);
+        let duration = ConfigDuration::from(Duration::from_secs(seconds));
+        prop_assert_eq!(duration.to_string().parse::<ConfigDuration>().unwrap(), duration);
     }
 
     #[test]

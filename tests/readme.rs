@@ -123,7 +123,7 @@ fn the_figures_of_a_fleet_are_those_of_the_code() {
             .map(|index| {
                 let shard = Shard::from_flags(Some(index), Some(total), || unreachable!()).unwrap();
                 [&fleets[0], &fleets[1]].map(|fleet| {
-                    let its = |watch: &&Watch| Watch::clone(watch).on(shard).is_some();
+                    let its = |watch: &&Watch| Watch::clone(watch).for_shard(shard).is_some();
                     fleet.iter().filter(its).collect()
                 })
             })

@@ -247,7 +247,7 @@ fn configuration() -> impl Strategy<Value = Vec<Watch>> {
 }
 
 fn admits(watch: &Watch, arn: &str) -> bool {
-    watch.selection.admits(Candidate {
+    watch.selection.matches(Candidate {
         arn,
         source_arn: "",
         target_arn: "",
@@ -284,7 +284,7 @@ fn on(watches: &[Watch], shard: Shard) -> Vec<Watch> {
     watches
         .iter()
         .cloned()
-        .filter_map(|watch| watch.on(shard))
+        .filter_map(|watch| watch.for_shard(shard))
         .collect()
 }
 

@@ -1,6 +1,6 @@
-//! The web configuration as its users meet it: files, and the exact text that they get for them. The certificates and keys beside the
-//! files are made by the test.
-//! `UPDATE=1` writes the expected texts anew; read the difference before you keep it.
+//! Tests of the web configuration: each file in `tests/web-config` must give exactly the errors or the description beside it.
+//! The test generates most certificates and keys that the files name.
+//! `UPDATE=1` rewrites the expected texts; review the diff before you commit it.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,10 +10,10 @@
 )]
 
 #[path = "support/certificates.rs"]
-#[allow(dead_code, reason = "it uses a part of it")]
+#[allow(dead_code, reason = "this test uses only a part")]
 mod certificates;
 #[path = "support/property.rs"]
-#[allow(dead_code, reason = "it uses a part of it")]
+#[allow(dead_code, reason = "this test uses only a part")]
 mod property;
 
 use certificates::Authority;
@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A directory with the files that the configurations name.
+/// Creates a directory with the files that the configurations name.
 fn directory() -> TempDir {
     let directory = TempDir::new().unwrap();
     let path = |name: &str| directory.path().join(name);
@@ -48,9 +48,9 @@ fn directory() -> TempDir {
         "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
     )
     .unwrap();
-    for made_before in ["v1.crt", "rsa-1024.crt"] {
-        let from = Path::new("tests/web-config").join(made_before);
-        fs::copy(from, path(made_before)).unwrap();
+    for prepared in ["v1.crt", "rsa-1024.crt"] {
+        let from = Path::new("tests/web-config").join(prepared);
+        fs::copy(from, path(prepared)).unwrap();
     }
     let weak = fs::read_to_string(path("rsa-1024.crt")).unwrap();
     fs::write(path("authorities.pem"), authority.pem() + &weak).unwrap();
@@ -79,7 +79,7 @@ fn expect(actual: &str, path: &Path) {
     assert_eq!(actual, expected, "{}", path.display());
 }
 
-/// Loads this text as the file `web.yml` in `directory`.
+/// Writes `text` to `web.yml` in `directory` and loads it.
 fn load(directory: &TempDir, text: impl AsRef<[u8]>) -> Result<WebConfig, String> {
     let path = directory.path().join("web.yml");
     fs::write(&path, text).unwrap();
@@ -89,7 +89,7 @@ fn load(directory: &TempDir, text: impl AsRef<[u8]>) -> Result<WebConfig, String
 }
 
 #[test]
-fn mistakes_are_told_as_written() {
+fn bad_files_report_expected_errors() {
     let directory = directory();
     for path in files(".bad.yml") {
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -110,7 +110,7 @@ fn mistakes_are_told_as_written() {
 }
 
 #[test]
-fn good_files_are_described() {
+fn good_files_have_expected_description() {
     let directory = directory();
     for path in files(".good.yml") {
         let config = load(&directory, fs::read(&path).unwrap());
@@ -124,7 +124,7 @@ fn good_files_are_described() {
 }
 
 #[test]
-fn the_example_of_the_readme_is_good() {
+fn readme_example_is_valid() {
     let readme = fs::read_to_string("README.md").unwrap();
     let (_, example) = readme.split_once("```yaml\ntls_server_config:").unwrap();
     let (example, _) = example.split_once("```").unwrap();
@@ -134,7 +134,7 @@ fn the_example_of_the_readme_is_good() {
 }
 
 #[test]
-fn certificates_may_stand_in_the_file_itself() {
+fn inline_certificates_are_accepted() {
     let directory = directory();
     let read = |name| fs::read_to_string(directory.path().join(name)).unwrap();
     let indented = |name| read(name).replace('\n', "\n    ");
@@ -148,7 +148,7 @@ fn certificates_may_stand_in_the_file_itself() {
 }
 
 #[test]
-fn intervals_are_read_as_go_reads_them() {
+fn rate_limit_interval_parses_like_go() {
     let directory = directory();
     for (text, nanos) in [
         ("1s", 1_000_000_000),
@@ -206,7 +206,7 @@ proptest! {
     #![proptest_config(cases(64))]
 
     #[test]
-    fn no_text_makes_it_panic(text in hostile()) {
+    fn arbitrary_text_does_not_panic(text in hostile()) {
         let directory = TempDir::new().unwrap();
         let _ = load(&directory, &text);
         let _ = load(&directory, format!("tls_server_config: {{cert: {text:?}, key: {text:?}, client_auth_type: {text:?}}}"));

@@ -122,7 +122,7 @@ impl Names {
     }
 
     fn admits(&self, arn: &str, name: &str) -> bool {
-        self.configured.contains(arn) || self.selection.admits_name(name)
+        self.configured.contains(arn) || self.selection.matches_name(name)
     }
 
     /// What an integration is called; none if that is not known.

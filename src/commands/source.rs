@@ -1,8 +1,7 @@
 //! Loads the configuration and creates the AWS clients, at the start and on each reload: from a file and for AWS, or for the demo.
 
 use crate::config::{
-    Config, ConfigErrors, Credentials, RegionName, TagLabel, Watch, mistake_of_file,
-    pattern_warnings,
+    Config, ConfigErrors, Credentials, RegionName, TagLabel, Watch, file_error, pattern_warnings,
 };
 use crate::files::FileWorker;
 use crate::glue::aws::{Network, Sdk, default_region};
@@ -41,9 +40,8 @@ impl ConfigSource {
             Self::File(file, shard, worker) => {
                 let path = file.clone();
                 let config = worker.run(move || Config::load(&path)).await;
-                let config = config.map_err(|error| {
-                    mistake_of_file(file, &format!("cannot be read: {error}"))
-                })??;
+                let config = config
+                    .map_err(|error| file_error(file, &format!("cannot be read: {error}")))??;
                 (config, file.as_path(), *shard)
             }
             Self::Demo => {
@@ -57,7 +55,7 @@ impl ConfigSource {
             total_targets: watches.len(),
             watches: watches
                 .into_iter()
-                .filter_map(|watch| watch.on(shard))
+                .filter_map(|watch| watch.for_shard(shard))
                 .collect(),
             storage_path: config.storage_path,
             requests_per_second: config.requests_per_second,
@@ -76,7 +74,8 @@ impl ConfigSource {
         let profiles = loaded.watches.iter();
         let profiles = profiles.map(|watch| watch.credentials.profile.clone());
         let network = Network::load(profiles.collect()).await;
-        network.or_else(|errors| ConfigErrors::of_environment(errors).map(|()| Network::default()))
+        network
+            .or_else(|errors| ConfigErrors::from_environment(errors).map(|()| Network::default()))
     }
 }
 
@@ -136,7 +135,7 @@ fn client_keys(watches: &[Watch]) -> HashSet<(&Credentials, &RegionName)> {
 /// If a scope has no region and there is no default region.
 async fn watches(config: &Config) -> Result<Vec<Watch>, ConfigErrors> {
     let mut regions: BTreeMap<Option<String>, Result<RegionName, Option<String>>> = BTreeMap::new();
-    for scope in config.without_region() {
+    for scope in config.scopes_without_region() {
         if let Entry::Vacant(entry) = regions.entry(scope.credentials.profile.clone()) {
             let region = default_region(entry.key().as_deref()).await;
             entry.insert(region.and_then(|region| {

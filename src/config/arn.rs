@@ -1,11 +1,11 @@
-//! The ARNs that a configuration may name. Each error says which part of the ARN is wrong.
+//! The ARNs of a configuration. Each error says which part of the ARN is invalid.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::value::{Invalid, RegionName, Value, check_characters, check_length};
+use super::value::{Checked, RegionName, ValueError, check_characters, check_length};
 
-/// The ARN of a zero-ETL integration. It names its region and its account.
+/// The ARN of a zero-ETL integration, which contains the region and the account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IntegrationArn {
     text: String,
@@ -13,56 +13,56 @@ pub struct IntegrationArn {
 }
 
 impl IntegrationArn {
-    /// As the configuration has it.
+    /// Returns the ARN as written in the configuration.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The region that it is to be asked for in.
+    /// Returns the region to poll it in.
     pub fn region(&self) -> &RegionName {
         &self.region
     }
 
-    /// The one spelling for both that are accepted (`integration:ID`, `integration/ID`), to be compared by.
+    /// Returns the spelling `integration:ID`, for comparisons; `integration/ID` is accepted too.
     pub(super) fn canonical(&self) -> String {
         self.text.replace('/', ":")
     }
 }
 
-impl Value for IntegrationArn {
-    const ALLOWED: &'static str = "arn:PARTITION:glue:REGION:ACCOUNT:integration:ID (or integration/ID), of 128 characters at most";
+impl Checked for IntegrationArn {
+    const EXPECTED: &'static str = "arn:PARTITION:glue:REGION:ACCOUNT:integration:ID (or integration/ID), at most 128 characters";
 }
 
 impl FromStr for IntegrationArn {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         let arn = Arn::parse::<Self>(text, 128)?;
-        let wrong = |why: String| Err(Invalid::of::<Self>(why));
+        let invalid = |why: String| Err(ValueError::of::<Self>(why));
         if arn.service != "glue" {
-            return wrong(format!(
-                "is an ARN of `{}`, an integration's is of `glue`",
+            return invalid(format!(
+                "has the service `{}`; an integration ARN has the service `glue`",
                 arn.service
             ));
         }
         let Some(region) = arn.region::<Self>()? else {
-            return wrong("names no region".to_owned());
+            return invalid("has no region".to_owned());
         };
         if arn.account.is_empty() {
-            return wrong("names no account".to_owned());
+            return invalid("has no account".to_owned());
         }
         let (kind, id) = arn
             .resource
             .split_once([':', '/'])
             .unwrap_or((arn.resource, ""));
         if kind != "integration" {
-            return wrong(format!(
+            return invalid(format!(
                 "is the ARN of a Glue `{}`, not of an `integration`",
                 kind.escape_debug()
             ));
         }
         if id.is_empty() {
-            return wrong("has no id after `integration`".to_owned());
+            return invalid("has no ID after `integration`".to_owned());
         }
         check_characters::<Self>(id, "-")?;
         Ok(IntegrationArn {
@@ -78,7 +78,7 @@ impl fmt::Display for IntegrationArn {
     }
 }
 
-/// The ARN of what an integration writes into, of whatever service.
+/// The ARN of a resource of any service that an integration writes into.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetArn {
     text: String,
@@ -86,30 +86,30 @@ pub struct TargetArn {
 }
 
 impl TargetArn {
-    /// As the configuration has it.
+    /// Returns the ARN as written in the configuration.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// `aws`, `aws-cn` and the like.
+    /// Returns the partition, such as `aws` or `aws-cn`.
     pub fn partition(&self) -> &str {
         self.text.split(':').nth(1).unwrap_or_default()
     }
 
-    /// The region that it is to be asked for in; some services' ARNs name none (S3 buckets).
+    /// Returns the region to poll it in; the ARNs of some services have none (S3 buckets).
     pub fn region(&self) -> Option<&RegionName> {
         self.region.as_ref()
     }
 }
 
-impl Value for TargetArn {
-    const ALLOWED: &'static str = "arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE, of 512 characters at most; REGION and ACCOUNT may be empty";
+impl Checked for TargetArn {
+    const EXPECTED: &'static str = "arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE, at most 512 characters; REGION and ACCOUNT may be empty";
 }
 
 impl FromStr for TargetArn {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         let arn = Arn::parse::<Self>(text, 512)?;
         Ok(TargetArn {
             text: text.to_owned(),
@@ -124,64 +124,66 @@ impl fmt::Display for TargetArn {
     }
 }
 
-/// The ARN of the role that a scope is watched with.
+/// The ARN of a role that a scope assumes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoleArn(String);
 
 impl RoleArn {
-    /// As the configuration has it.
+    /// Returns the ARN as written in the configuration.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// `aws`, `aws-cn` and the like.
+    /// Returns the partition, such as `aws` or `aws-cn`.
     pub fn partition(&self) -> &str {
         self.part(1)
     }
 
-    /// Its 12 digits.
+    /// Returns the account ID, which has 12 digits.
     pub fn account(&self) -> &str {
         self.part(4)
     }
 
-    /// The path, which begins and ends with a slash, and the name after it.
+    /// Returns the path, which begins and ends with a slash, and the name after it.
     pub fn path_and_name(&self) -> (&str, &str) {
         let resource = self.part(5);
         let path = resource.strip_prefix("role").unwrap_or(resource);
         path.split_at(path.rfind('/').map_or(0, |slash| slash + 1))
     }
 
-    fn part(&self, place: usize) -> &str {
-        self.0.splitn(6, ':').nth(place).unwrap_or_default()
+    fn part(&self, index: usize) -> &str {
+        self.0.splitn(6, ':').nth(index).unwrap_or_default()
     }
 }
 
-impl Value for RoleArn {
-    const ALLOWED: &'static str =
-        "arn:PARTITION:iam::ACCOUNT:role/NAME, of 2048 characters at most";
+impl Checked for RoleArn {
+    const EXPECTED: &'static str = "arn:PARTITION:iam::ACCOUNT:role/NAME, at most 2048 characters";
 }
 
 impl FromStr for RoleArn {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         let arn = Arn::parse::<Self>(text, 2048)?;
         let why = match arn.resource.split_once('/') {
             _ if arn.service != "iam" => {
-                format!("is an ARN of `{}`, a role's is of `iam`", arn.service)
+                format!(
+                    "has the service `{}`; a role ARN has the service `iam`",
+                    arn.service
+                )
             }
-            _ if !arn.region.is_empty() => "names a region, a role has none".to_owned(),
-            _ if arn.account.is_empty() => "names no account".to_owned(),
+            _ if !arn.region.is_empty() => "has a region; a role ARN has none".to_owned(),
+            _ if arn.account.is_empty() => "has no account".to_owned(),
             Some(("role", name)) if !name.is_empty() && !name.ends_with('/') => {
                 check_characters::<Self>(name, "_+=,.@/-")?;
                 return Ok(RoleArn(text.to_owned()));
             }
-            Some(("role", _)) | None => "has no role's name".to_owned(),
+            Some(("role", _)) | None => "has no role name".to_owned(),
             Some((kind, _)) => {
                 format!("is the ARN of a `{}`, not of a `role`", kind.escape_debug())
             }
         };
-        Err(Invalid::of::<Self>(why))
+        Err(ValueError::of::<Self>(why))
     }
 }
 
@@ -191,30 +193,30 @@ impl fmt::Display for RoleArn {
     }
 }
 
-/// Between the six parts.
+/// Number of `:` between the six parts of an ARN.
 pub(super) const SEPARATORS: usize = 5;
 
-/// Of any service, as a whole.
-pub(super) fn check_whole<V: Value>(text: &str) -> Result<(), Invalid> {
+/// Checks a complete ARN of any service.
+pub(super) fn check_arn<V: Checked>(text: &str) -> Result<(), ValueError> {
     Arn::parse::<V>(text, usize::MAX)?.region::<V>().map(drop)
 }
 
-/// Whether an ARN may begin so. The last part may go on, so that nothing is said of it but for the first two, which have few forms.
-pub(super) fn check_beginning<V: Value>(text: &str) -> Result<(), Invalid> {
+/// Checks the beginning of an ARN. The last part may be incomplete, so it is checked only if it is the first or the second part.
+pub(super) fn check_prefix<V: Checked>(text: &str) -> Result<(), ValueError> {
     let mut parts: Vec<&str> = text.splitn(SEPARATORS + 1, ':').collect();
-    let open = parts.pop().unwrap_or_default();
+    let last = parts.pop().unwrap_or_default();
     match parts.len() {
-        0 if !"arn".starts_with(open) => parts.push(open),
-        1 if !"aws".starts_with(open) && !open.starts_with("aws") => parts.push(open),
+        0 if !"arn".starts_with(last) => parts.push(last),
+        1 if !"aws".starts_with(last) && !last.starts_with("aws") => parts.push(last),
         _ => {}
     }
-    // Where nothing is known, what is right.
+    // Fill up with valid parts.
     let rest = ["arn", "aws", "x", "", "", "x"];
     parts.extend(rest.iter().skip(parts.len()));
-    check_whole::<V>(&parts.join(":"))
+    check_arn::<V>(&parts.join(":"))
 }
 
-/// The six parts, with what holds for every ARN checked.
+/// The parts of an ARN, after the checks that apply to every ARN.
 struct Arn<'a> {
     partition: &'a str,
     service: &'a str,
@@ -224,38 +226,44 @@ struct Arn<'a> {
 }
 
 impl<'a> Arn<'a> {
-    fn parse<V: Value>(text: &'a str, most: usize) -> Result<Self, Invalid> {
-        let wrong = |why: String| Err(Invalid::of::<V>(why));
-        check_length::<V>(text, 1, most)?;
+    fn parse<V: Checked>(text: &'a str, max: usize) -> Result<Self, ValueError> {
+        let invalid = |why: String| Err(ValueError::of::<V>(why));
+        check_length::<V>(text, 1, max)?;
         if !text.starts_with("arn:") {
-            return wrong("is not an ARN, which begins with `arn:`".to_owned());
+            return invalid("is not an ARN: it does not begin with `arn:`".to_owned());
         }
         if let Some(c) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
-            return wrong(format!("has the character `{}`", c.escape_debug()));
+            return invalid(format!(
+                "contains the invalid character `{}`",
+                c.escape_debug()
+            ));
         }
         let parts: Vec<&str> = text.splitn(6, ':').collect();
         let &[_, partition, service, region, account, resource] = parts.as_slice() else {
-            return wrong(format!("has {} of the six parts of an ARN", parts.len()));
+            return invalid(format!(
+                "has only {} of the six parts of an ARN",
+                parts.len()
+            ));
         };
         if !is_partition(partition) {
-            return wrong(format!(
-                "has the partition `{partition}`; there are `aws` and `aws-…`"
+            return invalid(format!(
+                "has the partition `{partition}`; a partition is `aws` or begins with `aws-`"
             ));
         }
         let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         if service.is_empty() || !service.bytes().all(lower) {
-            return wrong(format!(
-                "has the service `{service}`, which is no name of one"
+            return invalid(format!(
+                "has the service `{service}`, which is not a service name"
             ));
         }
         let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
         if !account.is_empty() && !is_account {
-            return wrong(format!(
-                "has the account `{account}`; an account is 12 digits"
+            return invalid(format!(
+                "has the account `{account}`; an account ID has 12 digits"
             ));
         }
         if resource.is_empty() {
-            return wrong("names no resource".to_owned());
+            return invalid("has no resource".to_owned());
         }
         Ok(Arn {
             partition,
@@ -266,21 +274,21 @@ impl<'a> Arn<'a> {
         })
     }
 
-    /// The region, which must lie in the partition.
-    fn region<V: Value>(&self) -> Result<Option<RegionName>, Invalid> {
+    /// Returns the region, which must be in the partition.
+    fn region<V: Checked>(&self) -> Result<Option<RegionName>, ValueError> {
         if self.region.is_empty() {
             return Ok(None);
         }
         let Ok(region) = self.region.parse::<RegionName>() else {
-            return Err(Invalid::of::<V>(format!(
-                "has the region `{}`, which is no name of one",
+            return Err(ValueError::of::<V>(format!(
+                "has the region `{}`, which is not a region name",
                 self.region
             )));
         };
-        if region.is_in(self.partition) {
+        if region.in_partition(self.partition) {
             return Ok(Some(region));
         }
-        Err(Invalid::of::<V>(format!(
+        Err(ValueError::of::<V>(format!(
             "has the region `{region}`, which is not in the partition `{}`",
             self.partition
         )))

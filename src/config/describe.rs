@@ -1,13 +1,12 @@
-//! What a configuration comes to, in words: what `check` prints. Names no secret.
+//! The description of a configuration that `check` prints. It contains no secrets.
 
 use std::path::Path;
 
 use super::value::ConfigDuration;
 use super::{Credentials, Lookup, Pattern, Query, Selection, TagLabel, Watch};
 
-/// One paragraph for each scope and region: what is asked for, with which credentials, how often. Then how many requests
-/// that comes to (pages and retries come on top), what becomes of tags, what is kept at `storage`, and a warning where
-/// `requests_per_second` are hardly enough. Ends with a line break.
+/// Describes what the exporter does with this configuration: one paragraph for each scope and region, the number of requests
+/// without further pages and retries, the tag labels, the state file and warnings. Ends with a line break.
 pub fn describe(
     watches: &[Watch],
     storage: Option<&Path>,
@@ -16,20 +15,23 @@ pub fn describe(
 ) -> String {
     let mut text = String::new();
     for watch in watches {
-        text += &paragraph(watch);
+        text += &describe_watch(watch);
         text += "\n";
     }
     let total = watches.iter().map(requests_per_hour).sum();
-    text += &format!("Together at least {} API requests per hour.\n", rate(total));
+    text += &format!(
+        "In total at least {} API requests per hour.\n",
+        format_rate(total)
+    );
     for TagLabel { tag, label } in tag_labels {
-        text += &format!("The tag {tag} is the label {label} of aws_glue_integration_info.\n");
+        text += &format!("The tag {tag} becomes the label {label} of aws_glue_integration_info.\n");
     }
     text += &match storage {
         Some(path) => format!(
-            "The last good data is kept in {} over a restart.\n",
+            "The last good data is stored in {} and survives a restart.\n",
             path.display()
         ),
-        None => "Nothing is kept over a restart, since there is no storage.path.\n".to_owned(),
+        None => "No data survives a restart, because storage.path is not set.\n".to_owned(),
     };
     if !tag_labels.is_empty() && !watches.iter().any(|watch| watch.describe) {
         text += "Warning: no scope has `describe: true`, so the labels of `tag_labels` will always be empty.\n";
@@ -41,10 +43,10 @@ pub fn describe(
     text
 }
 
-/// Says which patterns look like regular expressions, once for each scope.
+/// Returns a warning for each pattern that looks like a regular expression, once per scope.
 pub fn pattern_warnings(watches: &[Watch]) -> Vec<String> {
     let mut warnings = Vec::new();
-    // The regions of a scope follow each other.
+    // The regions of a scope are adjacent.
     for watches in watches.chunk_by(|one, next| one.scope == next.scope) {
         let (scope, selection) = (&watches[0].scope, &watches[0].selection);
         let sides = [
@@ -55,8 +57,8 @@ pub fn pattern_warnings(watches: &[Watch]) -> Vec<String> {
             for (key, patterns) in patterns.by_key() {
                 for pattern in patterns.iter().filter(|pattern| pattern.looks_like_regex()) {
                     warnings.push(format!(
-                        "scope {scope}: `{pattern}` in {side}.{key} looks like a regular expression, but it is a glob pattern: `*` stands for any \
-                         characters, `?` for one, and every other character for itself."
+                        "scope {scope}: `{pattern}` in {side}.{key} looks like a regular expression, but patterns are globs: `*` matches any \
+                         characters, `?` matches one character, and every other character matches itself."
                     ));
                 }
             }
@@ -65,52 +67,52 @@ pub fn pattern_warnings(watches: &[Watch]) -> Vec<String> {
     warnings
 }
 
-/// Where the budget is hardly enough: half of the time, and half of the rate, are left to pages, retries and slow answers.
+/// Returns warnings where the rate limit is tight: pages, retries and slow responses need half of the time and of the rate.
 fn warnings(watches: &[Watch], requests_per_second: u16) -> Vec<String> {
-    let rate_of_budget = f64::from(requests_per_second);
+    let limit = f64::from(requests_per_second);
     let mut warnings = Vec::new();
-    let mut together: Vec<(&Watch, f64)> = Vec::new();
+    let mut per_limit: Vec<(&Watch, f64)> = Vec::new();
     for watch in watches {
         let requests = requests_per_poll(watch);
-        let needed = count(requests) / rate_of_budget;
+        let needed = count(requests) / limit;
         if needed > watch.timeout.as_secs_f64() / 2.0 {
             warnings.push(format!(
                 "scope {} in {} needs {needed:.0}s for its {} at {requests_per_second} requests per second, which is more than half of its \
                  timeout of {}; raise polling.requests_per_second or the timeout.",
                 watch.scope,
                 watch.region,
-                counted(requests, "request"),
+                pluralize(requests, "request"),
                 ConfigDuration::from(watch.timeout)
             ));
         }
-        let shares = |(other, _): &&mut (&Watch, f64)| {
+        let same_limit = |(other, _): &&mut (&Watch, f64)| {
             other.region == watch.region && other.credentials == watch.credentials
         };
-        match together.iter_mut().find(shares) {
+        match per_limit.iter_mut().find(same_limit) {
             Some((_, per_hour)) => *per_hour += requests_per_hour(watch),
-            None => together.push((watch, requests_per_hour(watch))),
+            None => per_limit.push((watch, requests_per_hour(watch))),
         }
     }
-    for (watch, per_hour) in together {
-        if per_hour > rate_of_budget * 3600.0 / 2.0 {
+    for (watch, per_hour) in per_limit {
+        if per_hour > limit * 3600.0 / 2.0 {
             warnings.push(format!(
-                "what is asked in {} with {} comes to {} requests per hour, which is more than half of what \
-                 {requests_per_second} requests per second allow; raise polling.requests_per_second or the intervals.",
+                "the scopes in {} with {} need {} requests per hour, which is more than half of the limit of \
+                 {requests_per_second} requests per second; raise polling.requests_per_second or the intervals.",
                 watch.region,
                 credentials(&watch.credentials),
-                rate(per_hour)
+                format_rate(per_hour)
             ));
         }
     }
     warnings
 }
 
-fn paragraph(watch: &Watch) -> String {
+fn describe_watch(watch: &Watch) -> String {
     let mut text = format!("Scope {} in {}:\n", watch.scope, watch.region);
     for query in &watch.queries {
         text += &match query {
             Query::Integration(arn) => format!("  watches the integration {arn}\n"),
-            Query::Target(arn) => format!("  watches whatever writes into {arn}\n"),
+            Query::Target(arn) => format!("  watches every integration that writes into {arn}\n"),
             Query::All => "  watches every inbound integration of the account\n".to_owned(),
         };
     }
@@ -118,32 +120,32 @@ fn paragraph(watch: &Watch) -> String {
         text += &selection(&watch.selection);
     }
     if watch.lookup == Lookup::List && integrations(watch) > 0 {
-        text += "  looks the integrations up in one listing of the region, and asks for one that is not in it by itself\n";
+        text += "  looks the integrations up in one listing of the region, and requests each missing one by its ARN\n";
     }
-    text += &format!("  with {}\n", credentials(&watch.credentials));
+    text += &format!("  uses {}\n", credentials(&watch.credentials));
     text += &format!(
-        "  polls every {}, each poll within {}, {} at once, {}\n",
+        "  polls every {} with a timeout of {}, at most {} in flight, {}\n",
         ConfigDuration::from(watch.interval),
         ConfigDuration::from(watch.timeout),
-        counted(watch.concurrency, "request"),
+        pluralize(watch.concurrency, "request"),
         match watch.page_size {
-            Some(size) => format!("{} a page", counted(size.into(), "integration")),
-            None => "pages as large as AWS likes".to_owned(),
+            Some(size) => format!("{} per page", pluralize(size.into(), "integration")),
+            None => "page size chosen by AWS".to_owned(),
         }
     );
     if watch.describe {
         text += &format!(
-            "  asks for names and tags every {}, which needs glue:DescribeIntegrations too\n",
+            "  fetches names and tags every {}, which also needs glue:DescribeIntegrations\n",
             ConfigDuration::from(watch.describe_interval())
         );
     }
     text += &format!(
-        "  serves the last good data for {} while AWS fails\n",
+        "  serves the last good data for up to {} while AWS requests fail\n",
         ConfigDuration::from(watch.stale_after)
     );
     text += &format!(
         "  makes at least {} API requests per hour\n",
-        rate(requests_per_hour(watch))
+        format_rate(requests_per_hour(watch))
     );
     text
 }
@@ -153,10 +155,10 @@ fn selection(selection: &Selection) -> String {
     for (key, patterns) in selection.include.by_key() {
         if !patterns.is_empty() {
             text += &format!(
-                "  of what is listed, only with a {key} like {}{}\n",
-                or(patterns),
+                "  shows listed integrations only if {key} matches {}{}\n",
+                join_or(patterns),
                 if key == "name" {
-                    ", or with a name that is not known"
+                    ", or if the name is not known"
                 } else {
                     ""
                 }
@@ -166,18 +168,18 @@ fn selection(selection: &Selection) -> String {
     for (key, patterns) in selection.exclude.by_key() {
         if !patterns.is_empty() {
             text += &format!(
-                "  of what is listed, none with a {key} like {}\n",
-                or(patterns)
+                "  hides listed integrations if {key} matches {}\n",
+                join_or(patterns)
             );
         }
     }
     if selection.shard.is_some() {
-        text += "  of what is listed, only this shard's part\n";
+        text += "  shows only this shard's part of the listed integrations\n";
     }
     text
 }
 
-fn or(patterns: &[Pattern]) -> String {
+fn join_or(patterns: &[Pattern]) -> String {
     let patterns: Vec<&str> = patterns.iter().map(Pattern::as_str).collect();
     patterns.join(" or ")
 }
@@ -191,14 +193,14 @@ fn credentials(credentials: &Credentials) -> String {
         return source;
     };
     let id = match role.external_id {
-        Some(_) => " with an external id",
+        Some(_) => " with an external ID",
         None => "",
     };
     format!("the role {}{id}, assumed with {source}", role.arn)
 }
 
-/// The least that a poll can do with. Of a lookup that is the pages that its integrations fill, since each one that is on none of them
-/// is a request more.
+/// Returns the minimum number of requests of one poll. A lookup by listing needs at least the pages that its integrations fill,
+/// and one more request for each integration that the listing does not contain.
 fn requests_per_poll(watch: &Watch) -> usize {
     let integrations = integrations(watch);
     let others = watch.queries.len() - integrations;
@@ -216,12 +218,12 @@ fn integrations(watch: &Watch) -> usize {
 }
 
 fn requests_per_hour(watch: &Watch) -> f64 {
-    let of_names = if watch.describe {
+    let metadata_requests = if watch.describe {
         3600.0 / watch.describe_interval().as_secs_f64()
     } else {
         0.0
     };
-    count(requests_per_poll(watch)) * 3600.0 / watch.interval.as_secs_f64() + of_names
+    count(requests_per_poll(watch)) * 3600.0 / watch.interval.as_secs_f64() + metadata_requests
 }
 
 #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
@@ -229,12 +231,12 @@ fn count(number: usize) -> f64 {
     number as f64
 }
 
-/// Whole where it can be. Two decimals show one request a day as 0.04.
-fn rate(per_hour: f64) -> String {
+/// Formats a rate without trailing zeros. Two decimals show one request per day as 0.04.
+fn format_rate(per_hour: f64) -> String {
     let text = format!("{per_hour:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-fn counted(count: usize, of: &str) -> String {
-    format!("{count} {of}{}", if count == 1 { "" } else { "s" })
+fn pluralize(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }

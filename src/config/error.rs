@@ -1,41 +1,41 @@
-//! What is wrong with a configuration, in the words that its author reads.
+//! The errors of a configuration file, as its author reads them.
 
 use std::fmt;
 use std::path::Path;
 
-/// More than this many would hide the first ones, and each place costs one more pass over the file.
-const SHOWN: usize = 100;
+/// Finding each location parses the file once more, and nobody reads more errors at once.
+const MAX_SHOWN_ERRORS: usize = 100;
 
-/// Where in a file: both count from 1, columns in characters.
+/// A position in a file. Lines and columns count from 1; columns count characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct Location {
     pub(super) line: usize,
     pub(super) column: usize,
 }
 
-/// One mistake. What is unknown or of no use (a place, a path) is left out of its text.
+/// One error. The message omits an unknown location and an empty path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ConfigError {
-    pub(super) place: Option<Place>,
+    pub(super) location: Option<Location>,
     pub(super) path: String,
     pub(super) text: String,
 }
 
 impl ConfigError {
-    /// A mistake of the whole file.
-    pub(super) fn of_file(text: impl Into<String>) -> Self {
+    /// Returns an error of the file as a whole.
+    pub(super) fn whole_file(text: impl Into<String>) -> Self {
         ConfigError {
-            place: None,
+            location: None,
             path: String::new(),
             text: text.into(),
         }
     }
 }
 
-/// Everything that is wrong with a configuration: one mistake or more, in the order of their lines.
+/// All errors of a configuration, at least one, in the order of their lines.
 ///
-/// Its text has one line for each: `file:line:column: path: what was found; allowed: …`.
-/// It never holds a secret: neither an `external_id`, nor a private key, nor the hash of a password.
+/// The message has one line for each error: `file:line:column: path: what was found; allowed: …`.
+/// It never contains a secret: an `external_id`, a private key or the hash of a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors {
     file: Option<String>,
@@ -44,7 +44,7 @@ pub struct ConfigErrors {
 }
 
 impl ConfigErrors {
-    /// The one mistake of a file that could not be read as a configuration at all.
+    /// Returns the single error of a file that cannot be parsed.
     pub(super) fn one(file: &Path, error: ConfigError) -> Self {
         ConfigErrors {
             file: Some(file.display().to_string()),
@@ -53,13 +53,13 @@ impl ConfigErrors {
         }
     }
 
-    /// `result`, if nothing is wrong; the mistakes, sorted, if anything is. A `file` of `None` is not named.
-    pub(super) fn or<T>(
+    /// Returns `result` if `list` is empty, otherwise the sorted errors. Messages omit a `file` of `None`.
+    pub(super) fn into_result<T>(
         mut list: Vec<ConfigError>,
         file: Option<&Path>,
         result: T,
     ) -> Result<T, ConfigErrors> {
-        list.sort_by_key(|error| (error.place.is_none(), error.place));
+        list.sort_by_key(|error| (error.location.is_none(), error.location));
         let mut list = list.into_iter();
         match list.next() {
             None => Ok(result),
@@ -71,19 +71,19 @@ impl ConfigErrors {
         }
     }
 
-    /// Errors outside the file: in the environment, or in a file that it names.
+    /// Returns the errors outside of the file: in the environment, or in files that the configuration names.
     ///
     /// # Errors
-    /// If anything is.
-    pub fn of_environment(found: Vec<String>) -> Result<(), ConfigErrors> {
-        Self::or(
-            found.into_iter().map(ConfigError::of_file).collect(),
+    /// If `found` is not empty.
+    pub fn from_environment(found: Vec<String>) -> Result<(), ConfigErrors> {
+        Self::into_result(
+            found.into_iter().map(ConfigError::whole_file).collect(),
             None,
             (),
         )
     }
 
-    /// The same mistakes, with the file named that they are in.
+    /// Adds the name of the file to the messages.
     pub fn in_file(self, file: &Path) -> Self {
         ConfigErrors {
             file: Some(file.display().to_string()),
@@ -91,23 +91,27 @@ impl ConfigErrors {
         }
     }
 
-    /// Finds out the places of the first mistakes; says how many are left over, if there are more.
-    pub(super) fn located<At>(
-        found: Vec<(At, String)>,
-        place: impl Fn(&At) -> (Option<Place>, String),
+    /// Finds the locations of the first errors, and counts the others in a last message.
+    pub(super) fn locate_all<P>(
+        found: Vec<(P, String)>,
+        locate: impl Fn(&P) -> (Option<Location>, String),
     ) -> Vec<ConfigError> {
-        let left = found.len().saturating_sub(SHOWN);
+        let left = found.len().saturating_sub(MAX_SHOWN_ERRORS);
         let mut list: Vec<ConfigError> = found
             .into_iter()
-            .take(SHOWN)
+            .take(MAX_SHOWN_ERRORS)
             .map(|(at, text)| {
-                let (place, path) = place(&at);
-                ConfigError { place, path, text }
+                let (location, path) = locate(&at);
+                ConfigError {
+                    location,
+                    path,
+                    text,
+                }
             })
             .collect();
         if left > 0 {
-            list.push(ConfigError::of_file(format!(
-                "{left} more mistakes are not shown"
+            list.push(ConfigError::whole_file(format!(
+                "{left} more errors are not shown"
             )));
         }
         list
@@ -122,7 +126,7 @@ impl fmt::Display for ConfigErrors {
             }
             if let Some(file) = &self.file {
                 f.write_str(file)?;
-                if let Some(Place { line, column }) = error.place {
+                if let Some(Location { line, column }) = error.location {
                     write!(f, ":{line}:{column}")?;
                 }
                 f.write_str(": ")?;

@@ -1,68 +1,67 @@
-//! Takes single values out of the tree, and notes for each that is not what its key takes: where, what was found, what is
-//! allowed. Knows nothing of what the keys mean.
+//! Reads single values from the tree and collects an error for each invalid one: location, value and allowed values.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::secret::Secrets;
-use super::value::{Invalid, Value};
-use super::yaml::{At, Node};
+use super::value::{Checked, ValueError};
+use super::yaml::{Node, NodePath};
 
-/// Why the merge key of YAML 1.1, with which a map takes over another's entries, is a mistake.
-pub(super) const MERGE_KEY: &str = "the merge key `<<` is not supported; write its entries out";
+/// The error for the merge key of YAML 1.1, which copies the entries of another map.
+pub(super) const MERGE_KEY: &str = "the merge key `<<` is not supported; copy its entries instead";
 
-/// A key that differs by more is not what was meant.
-const NEAR: usize = 2;
+/// A key with a larger edit distance is not suggested.
+const MAX_SUGGESTION_DISTANCE: usize = 2;
 
-/// More of a value than this helps nobody to find it.
-const SHOWN_CHARACTERS: usize = 120;
+/// Longer values are cut in messages.
+const MAX_SHOWN_CHARACTERS: usize = 120;
 
-/// What became of a key: not there, there and wrong (which was noted), or a value and where it is.
+/// The value of a key: absent, invalid (the error is already collected), or valid with its location.
 #[derive(Default)]
-pub(super) enum Given<T> {
+pub(super) enum Field<T> {
     #[default]
     Absent,
-    Wrong,
-    Right(T, At),
+    Invalid,
+    Valid(T, NodePath),
 }
 
-impl<T> Given<T> {
-    pub(super) fn right(self) -> Option<T> {
+impl<T> Field<T> {
+    pub(super) fn valid(self) -> Option<T> {
         match self {
-            Given::Right(value, _) => Some(value),
-            Given::Absent | Given::Wrong => None,
+            Field::Valid(value, _) => Some(value),
+            Field::Absent | Field::Invalid => None,
         }
     }
 
-    /// This, or what is given above if this is absent.
-    pub(super) fn or_above<'a>(&'a self, above: &'a Given<T>) -> &'a Given<T> {
+    /// Returns this field, or `parent` if it is absent.
+    pub(super) fn or_inherited<'a>(&'a self, parent: &'a Field<T>) -> &'a Field<T> {
         match self {
-            Given::Absent => above,
-            Given::Wrong | Given::Right(..) => self,
+            Field::Absent => parent,
+            Field::Invalid | Field::Valid(..) => self,
         }
     }
 
-    pub(super) fn as_right(&self) -> Option<&T> {
+    pub(super) fn as_valid(&self) -> Option<&T> {
         match self {
-            Given::Right(value, _) => Some(value),
-            Given::Absent | Given::Wrong => None,
+            Field::Valid(value, _) => Some(value),
+            Field::Absent | Field::Invalid => None,
         }
     }
 }
 
-/// A list of values: those that are right, with their places. Without its key it is empty and complete.
-pub(super) struct Listed<T> {
-    /// Where the list is, if its key is there.
-    pub(super) at: Option<At>,
-    pub(super) items: Vec<(T, At)>,
-    /// Nothing in it was wrong.
+/// The valid elements of a list, with their locations. If the key is absent, the list is empty and complete.
+pub(super) struct List<T> {
+    /// The location of the list, if the key is present.
+    pub(super) at: Option<NodePath>,
+    pub(super) items: Vec<(T, NodePath)>,
+    /// Whether every element was valid.
     pub(super) complete: bool,
 }
 
-impl<T> Default for Listed<T> {
+impl<T> Default for List<T> {
     fn default() -> Self {
-        Listed {
+        List {
             at: None,
             items: Vec::new(),
             complete: true,
@@ -70,11 +69,11 @@ impl<T> Default for Listed<T> {
     }
 }
 
-impl<T> Listed<T> {
-    /// The same list of other values.
-    pub(super) fn map<U>(self, value: impl Fn(T) -> U) -> Listed<U> {
+impl<T> List<T> {
+    /// Converts the elements.
+    pub(super) fn map<U>(self, value: impl Fn(T) -> U) -> List<U> {
         let items = self.items.into_iter();
-        Listed {
+        List {
             at: self.at,
             items: items.map(|(old, at)| (value(old), at)).collect(),
             complete: self.complete,
@@ -86,15 +85,15 @@ impl<T> Listed<T> {
     }
 }
 
-/// The entries of a map whose keys are known, each once.
-pub(super) struct Fields<'n> {
-    pub(super) at: At,
+/// The entries of a map with known, unique keys.
+pub(super) struct Section<'n> {
+    pub(super) at: NodePath,
     entries: Vec<(&'static str, usize, &'n Node)>,
 }
 
-impl<'n> Fields<'n> {
-    /// The value of `key` and its place. May be null.
-    pub(super) fn get(&self, key: &str) -> Option<(&'n Node, At)> {
+impl<'n> Section<'n> {
+    /// Returns the value of `key` and its location. The value may be null.
+    pub(super) fn get(&self, key: &str) -> Option<(&'n Node, NodePath)> {
         self.entries
             .iter()
             .find(|(name, _, _)| *name == key)
@@ -102,49 +101,49 @@ impl<'n> Fields<'n> {
     }
 }
 
-/// Reads on whatever it finds, and collects what is wrong.
+/// Reads a whole document and collects all errors.
 pub(super) struct Reader {
-    pub(super) found: Vec<(At, String)>,
+    pub(super) errors: Vec<(NodePath, String)>,
     secrets: Secrets,
 }
 
 impl Reader {
     pub(super) fn new(secrets: Secrets) -> Self {
         Reader {
-            found: Vec::new(),
+            errors: Vec::new(),
             secrets,
         }
     }
 
-    pub(super) fn error(&mut self, at: &At, text: impl Into<String>) {
-        self.found.push((at.clone(), text.into()));
+    pub(super) fn error(&mut self, at: &NodePath, text: impl Into<String>) {
+        self.errors.push((at.clone(), text.into()));
     }
 
-    /// In backquotes, on one line and not too long; `***` for a secret.
-    pub(super) fn shown(&self, text: &str) -> String {
-        if self.secrets.has(text) {
+    /// Quotes `text` in backticks, on one line and cut to a maximum length; a secret becomes `***`.
+    pub(super) fn quote(&self, text: &str) -> String {
+        if self.secrets.contains(text) {
             return "`***`".to_owned();
         }
         let mut shown = String::from("`");
-        for c in text.chars().take(SHOWN_CHARACTERS) {
+        for c in text.chars().take(MAX_SHOWN_CHARACTERS) {
             match c {
                 '"' | '\'' | '\\' => shown.push(c),
                 c => shown.extend(c.escape_debug()),
             }
         }
-        if text.chars().nth(SHOWN_CHARACTERS).is_some() {
+        if text.chars().nth(MAX_SHOWN_CHARACTERS).is_some() {
             shown.push('…');
         }
         shown + "`"
     }
 
-    /// The entries of the map at `at`. Unknown keys, and known ones after their first, are noted and left out.
-    pub(super) fn fields<'n>(
+    /// Returns the entries of the map at `at`. Reports and skips unknown and duplicate keys.
+    pub(super) fn section<'n>(
         &mut self,
         node: &'n Node,
-        at: &At,
+        at: &NodePath,
         allowed: &'static [&'static str],
-    ) -> Option<Fields<'n>> {
+    ) -> Option<Section<'n>> {
         let Node::Map(map) = node else {
             let keys = allowed.join(", ");
             self.wrong_kind(node, at, &format!("a map with the keys {keys}"));
@@ -158,7 +157,7 @@ impl Reader {
             };
             match known {
                 Some(name) if entries.iter().any(|(seen, _, _)| seen == name) => {
-                    self.error(&at.key(n), format!("the key `{name}` is there twice"));
+                    self.error(&at.key(n), format!("the key `{name}` is set twice"));
                 }
                 Some(name) => entries.push((name, n, value)),
                 None => {
@@ -167,7 +166,7 @@ impl Reader {
                 }
             }
         }
-        Some(Fields {
+        Some(Section {
             at: at.clone(),
             entries,
         })
@@ -181,18 +180,23 @@ impl Reader {
         if written == "<<" {
             return MERGE_KEY.to_owned();
         }
-        let meant = match near(&written, allowed) {
+        let meant = match suggest(&written, allowed) {
             Some(name) => format!(", did you mean `{name}`?"),
             None => ";".to_owned(),
         };
         format!(
             "unknown key {}{meant} allowed: {keys}",
-            self.shown(&written)
+            self.quote(&written)
         )
     }
 
-    /// The elements of the list at `at`, which is to be `what`.
-    pub(super) fn items<'n>(&mut self, node: &'n Node, at: &At, what: &str) -> Option<&'n [Node]> {
+    /// Returns the elements of the list at `at`; `what` describes the list for the error message.
+    pub(super) fn items<'n>(
+        &mut self,
+        node: &'n Node,
+        at: &NodePath,
+        what: &str,
+    ) -> Option<&'n [Node]> {
         match node {
             Node::List(items) => Some(items),
             _ => {
@@ -202,15 +206,15 @@ impl Reader {
         }
     }
 
-    pub(super) fn list<T: Value>(&mut self, fields: &Fields<'_>, key: &str) -> Listed<T> {
-        let mut listed = Listed::default();
+    pub(super) fn list<T: Checked>(&mut self, fields: &Section<'_>, key: &str) -> List<T> {
+        let mut listed = List::default();
         let Some((node, at)) = fields.get(key) else {
             return listed;
         };
         match self.items(
             node,
             &at,
-            &format!("a list, `[…]`, each element {}", T::ALLOWED),
+            &format!("a list `[…]`; each element: {}", T::EXPECTED),
         ) {
             None => listed.complete = false,
             Some(nodes) => {
@@ -227,123 +231,123 @@ impl Reader {
         listed
     }
 
-    pub(super) fn value<T: Value>(&mut self, fields: &Fields<'_>, key: &str) -> Given<T> {
+    pub(super) fn value<T: Checked>(&mut self, fields: &Section<'_>, key: &str) -> Field<T> {
         let Some((node, at)) = fields.get(key) else {
-            return Given::Absent;
+            return Field::Absent;
         };
         match self.one(node, &at) {
-            Some(value) => Given::Right(value, at),
-            None => Given::Wrong,
+            Some(value) => Field::Valid(value, at),
+            None => Field::Invalid,
         }
     }
 
-    fn one<T: Value>(&mut self, node: &Node, at: &At) -> Option<T> {
+    fn one<T: Checked>(&mut self, node: &Node, at: &NodePath) -> Option<T> {
         let Some(text) = node.scalar() else {
-            self.wrong_kind(node, at, T::ALLOWED);
+            self.wrong_kind(node, at, T::EXPECTED);
             return None;
         };
-        let wrong = match (text.parse::<T>(), node) {
+        let reason = match (text.parse::<T>(), node) {
             (Ok(value), Node::Text(_)) => return Some(value),
             (Ok(_), _) => format!("is {}, not text; put it in quotes", node.kind()),
-            // Why a secret is wrong could tell a part of it.
-            (Err(_), _) if self.secrets.has(&text) => {
-                format!("is not valid here; allowed: {}", T::ALLOWED)
+            // The reason could contain a part of the secret.
+            (Err(_), _) if self.secrets.contains(&text) => {
+                format!("is not valid; allowed: {}", T::EXPECTED)
             }
             (Err(e), _) => e.to_string(),
         };
-        let text = format!("{} {wrong}", self.shown(&text));
+        let text = format!("{} {reason}", self.quote(&text));
         self.error(at, text);
         None
     }
 
-    /// A whole number within `range`.
+    /// Returns the whole number at `key`, which must be within `range`.
     pub(super) fn number<N: FromStr + PartialOrd + Display>(
         &mut self,
-        fields: &Fields<'_>,
+        fields: &Section<'_>,
         key: &str,
         range: RangeInclusive<N>,
-    ) -> Given<N> {
+    ) -> Field<N> {
         let Some((node, at)) = fields.get(key) else {
-            return Given::Absent;
+            return Field::Absent;
         };
-        let allowed = format!("a whole number, {} to {}", range.start(), range.end());
+        let allowed = format!("a whole number from {} to {}", range.start(), range.end());
         let Some(text) = node.scalar() else {
             self.wrong_kind(node, &at, &allowed);
-            return Given::Wrong;
+            return Field::Invalid;
         };
-        let wrong = match (node, text.parse::<N>()) {
+        let reason = match (node, text.parse::<N>()) {
             (Node::Number(_), Ok(number)) if range.contains(&number) => {
-                return Given::Right(number, at);
+                return Field::Valid(number, at);
             }
             (Node::Number(_), _) if text.contains('.') => "is not a whole number",
-            (Node::Number(_), _) => "is out of bounds",
+            (Node::Number(_), _) => "is out of range",
             (Node::Text(_), Ok(_)) => "is text, not a number; write it without quotes",
             _ => "is not a number",
         };
-        let text = format!("{} {wrong}; allowed: {allowed}", self.shown(&text));
+        let text = format!("{} {reason}; allowed: {allowed}", self.quote(&text));
         self.error(&at, text);
-        Given::Wrong
+        Field::Invalid
     }
 
-    /// `true` or `false`.
-    pub(super) fn flag(&mut self, fields: &Fields<'_>, key: &str) -> Given<bool> {
+    /// Returns the boolean at `key`.
+    pub(super) fn boolean(&mut self, fields: &Section<'_>, key: &str) -> Field<bool> {
         match fields.get(key) {
-            None => Given::Absent,
-            Some((Node::Bool(flag), at)) => Given::Right(*flag, at),
+            None => Field::Absent,
+            Some((Node::Bool(flag), at)) => Field::Valid(*flag, at),
             Some((node, at)) => {
                 self.wrong_kind(node, &at, "true or false");
-                Given::Wrong
+                Field::Invalid
             }
         }
     }
 
-    pub(super) fn wrong_kind(&mut self, node: &Node, at: &At, allowed: &str) {
+    pub(super) fn wrong_kind(&mut self, node: &Node, at: &NodePath, allowed: &str) {
         let text = match node {
-            Node::Null => format!("has no value; leave it out or give {allowed}"),
-            Node::Tagged => format!("has a tag (`!…`); leave the tag out; allowed: {allowed}"),
+            Node::Null => format!("has no value; remove it or set it to {allowed}"),
+            Node::Tagged => format!("has a YAML tag (`!…`); remove the tag; allowed: {allowed}"),
             Node::List(_) | Node::Map(_) => format!("is {}; allowed: {allowed}", node.kind()),
             Node::Bool(_) | Node::Number(_) | Node::Text(_) => format!(
                 "{} is {}; allowed: {allowed}",
-                self.shown(&node.scalar().unwrap_or_default()),
+                self.quote(&node.scalar().unwrap_or_default()),
                 node.kind()
             ),
         };
         self.error(at, text);
     }
 
-    /// A text with something in it, of whatever characters.
-    pub(super) fn filled(&mut self, fields: &Fields<'_>, key: &str) -> Given<String> {
-        match self.value::<Filled>(fields, key) {
-            Given::Right(Filled(text), at) => Given::Right(text, at),
-            Given::Absent => Given::Absent,
-            Given::Wrong => Given::Wrong,
+    /// Returns the text at `key`, which must not be empty.
+    pub(super) fn non_empty(&mut self, fields: &Section<'_>, key: &str) -> Field<String> {
+        match self.value::<NonEmpty>(fields, key) {
+            Field::Valid(NonEmpty(text), at) => Field::Valid(text, at),
+            Field::Absent => Field::Absent,
+            Field::Invalid => Field::Invalid,
         }
     }
 }
 
-struct Filled(String);
+struct NonEmpty(String);
 
-impl Value for Filled {
-    const ALLOWED: &'static str = "a text that is not empty";
+impl Checked for NonEmpty {
+    const EXPECTED: &'static str = "non-empty text";
 }
 
-impl FromStr for Filled {
-    type Err = Invalid;
+impl FromStr for NonEmpty {
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         if text.trim().is_empty() {
-            return Err(Invalid::of::<Self>("is empty"));
+            return Err(ValueError::of::<Self>("is empty"));
         }
-        // No file name and no profile has one, and the system calls refuse it with less of an explanation.
+        // File names and profiles cannot contain NUL, and the error of the system call is less clear.
         if text.contains('\0') {
-            return Err(Invalid::of::<Self>("has a NUL character"));
+            return Err(ValueError::of::<Self>("contains a NUL character"));
         }
-        Ok(Filled(text.to_owned()))
+        Ok(NonEmpty(text.to_owned()))
     }
 }
 
-/// The allowed key that differs least from `written`, if that is little.
-fn near(written: &str, allowed: &[&'static str]) -> Option<&'static str> {
+/// Returns the allowed key that is most similar to `written`, if it is similar enough.
+fn suggest(written: &str, allowed: &[&'static str]) -> Option<&'static str> {
     if written.len() > 32 {
         return None;
     }
@@ -351,6 +355,6 @@ fn near(written: &str, allowed: &[&'static str]) -> Option<&'static str> {
         .iter()
         .map(|name| (strsim::levenshtein(written, name), *name))
         .min()
-        .filter(|(distance, _)| *distance <= NEAR)
+        .filter(|(distance, _)| *distance <= MAX_SUGGESTION_DISTANCE)
         .map(|(_, name)| name)
 }

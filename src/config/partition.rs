@@ -1,12 +1,12 @@
-//! The partitions of AWS, which have nothing in common: no region, no identity, no role of one is good for anything in another.
+//! The partitions of AWS. They are separate: a region, an identity or a role of one partition cannot be used in another.
 
-use super::field::{Fields, Listed, Reader};
+use super::field::{List, Reader, Section};
 use super::{IntegrationArn, RegionName, RoleArn, TargetArn};
 
-/// Those whose regions can be told by their names. New ones come, and are not held up here.
+/// The partitions that are known by the prefix of their region names. Other partitions are accepted too, because AWS adds new ones.
 ///
-/// <https://docs.aws.amazon.com/general/latest/gr/rande.html>, and the SDK's own table of partitions
-const NAMED: [(&str, &str); 7] = [
+/// <https://docs.aws.amazon.com/general/latest/gr/rande.html>, and the SDK's table of partitions
+const PARTITION_PREFIXES: [(&str, &str); 7] = [
     ("cn-", "aws-cn"),
     ("us-gov-", "aws-us-gov"),
     ("us-iso-", "aws-iso"),
@@ -17,55 +17,60 @@ const NAMED: [(&str, &str); 7] = [
 ];
 
 impl RegionName {
-    /// The partition that a region of this name lies in: `aws`, unless the name tells another.
+    /// Returns the partition of the region: `aws`, unless the prefix of the name is that of another partition.
     pub fn partition(&self) -> &'static str {
-        self.named_partition().unwrap_or("aws")
+        self.partition_by_prefix().unwrap_or("aws")
     }
 
-    /// Whether it may lie in this partition.
-    pub fn is_in(&self, partition: &str) -> bool {
-        match self.named_partition() {
+    /// Returns whether the region can be in this partition.
+    pub fn in_partition(&self, partition: &str) -> bool {
+        match self.partition_by_prefix() {
             Some(named) => named == partition,
-            None => NAMED.iter().all(|(_, named)| *named != partition),
+            None => PARTITION_PREFIXES
+                .iter()
+                .all(|(_, named)| *named != partition),
         }
     }
 
-    fn named_partition(&self) -> Option<&'static str> {
-        NAMED
+    fn partition_by_prefix(&self) -> Option<&'static str> {
+        PARTITION_PREFIXES
             .iter()
             .find(|(prefix, _)| self.as_str().starts_with(prefix))
             .map(|(_, partition)| *partition)
     }
 }
 
-/// Why a role cannot be assumed for a region.
-pub(super) fn role_misfit(role: &RoleArn, region: &RegionName) -> Option<String> {
+/// Returns why the role cannot be used in the region, if it cannot.
+pub(super) fn partition_mismatch(role: &RoleArn, region: &RegionName) -> Option<String> {
     let partition = role.partition();
-    (!region.is_in(partition)).then(|| {
+    (!region.in_partition(partition)).then(|| {
         format!(
-            "is of the partition `{partition}`, and {region} is not in it; allowed: a role of `{}`",
+            "is in the partition `{partition}`, but {region} is not; allowed: a role in the partition `{}`",
             region.partition()
         )
     })
 }
 
 impl Reader {
-    /// The ARNs of the scope that name no region against those that do. What names a region was held against its own partition.
-    pub(super) fn partitions_fit(
+    /// Compares the partition of ARNs without a region with the regions of the scope. Parsing has checked ARNs with a region.
+    pub(super) fn check_partitions(
         &mut self,
-        fields: &Fields<'_>,
+        fields: &Section<'_>,
         role: Option<&RoleArn>,
-        regions: &Listed<RegionName>,
-        integrations: &Listed<IntegrationArn>,
-        targets: &Listed<TargetArn>,
+        regions: &List<RegionName>,
+        integrations: &List<IntegrationArn>,
+        targets: &List<TargetArn>,
     ) {
         let listed = regions.items.iter().map(|(region, _)| region);
-        let of_integrations = integrations.items.iter().map(|(arn, _)| arn.region());
-        let of_targets = targets.items.iter().filter_map(|(arn, _)| arn.region());
+        let integration_regions = integrations.items.iter().map(|(arn, _)| arn.region());
+        let target_regions = targets.items.iter().filter_map(|(arn, _)| arn.region());
         if let (Some(role), Some((_, at))) = (role, fields.get("role_arn")) {
-            let mut used = listed.clone().chain(of_integrations).chain(of_targets);
-            if let Some(misfit) = used.find_map(|region| role_misfit(role, region)) {
-                let text = format!("{} {misfit}", self.shown(role.as_str()));
+            let mut used = listed
+                .clone()
+                .chain(integration_regions)
+                .chain(target_regions);
+            if let Some(mismatch) = used.find_map(|region| partition_mismatch(role, region)) {
+                let text = format!("{} {mismatch}", self.quote(role.as_str()));
                 self.error(&at, text);
             }
         }
@@ -75,10 +80,13 @@ impl Reader {
             .filter(|(arn, _)| arn.region().is_none())
         {
             let partition = arn.partition();
-            if let Some(region) = listed.clone().find(|region| !region.is_in(partition)) {
+            if let Some(region) = listed
+                .clone()
+                .find(|region| !region.in_partition(partition))
+            {
                 let text = format!(
-                    "{} is of the partition `{partition}`, and {region} of `regions` is not in it",
-                    self.shown(arn.as_str())
+                    "{} is in the partition `{partition}`, but {region} in `regions` is not",
+                    self.quote(arn.as_str())
                 );
                 self.error(at, text);
             }

@@ -1,4 +1,4 @@
-//! Patterns in which `*` and `?` stand for what is not written out, as in the ARNs of IAM's own policies.
+//! Glob patterns with `*` and `?`, as in the ARNs of IAM policies.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,35 +6,35 @@ use std::str::FromStr;
 use wildmatch::WildMatch;
 
 use super::arn;
-use super::value::{Invalid, Value, check_length};
+use super::value::{Checked, ValueError, check_length};
 
-/// As long as a source's or a target's ARN may be (AWS's own bound).
-const MAX_ARN_BYTES: usize = 512;
-/// As long as the name of an integration may be (AWS's own bound).
-const LONGEST_NAME: usize = 128;
+/// AWS's limit for the ARN of a source or a target.
+const MAX_ARN_CHARACTERS: usize = 512;
+/// AWS's limit for the name of an integration.
+const MAX_NAME_CHARACTERS: usize = 128;
 
-/// What a text is compared with, as a whole and with regard to case: `*` is any run of characters, also an empty one and one with `/`
-/// and `:` in it, `?` is any one character, everything else is itself.
+/// A glob pattern that must match a whole text and is case-sensitive. `*` matches any number of characters, including `/` and `:`;
+/// `?` matches one character; every other character matches itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern(String);
 
 impl Pattern {
-    /// As the configuration has it.
+    /// Returns the pattern as written in the configuration.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether the whole of `text` is like this.
+    /// Returns whether the pattern matches the whole of `text`.
     pub fn matches(&self, text: &str) -> bool {
         WildMatch::new(&self.0).matches(text)
     }
 
-    /// Whether it was probably meant as a regular expression, which matches nothing as a pattern.
+    /// Returns whether this is probably a regular expression, which would match nothing.
     pub(super) fn looks_like_regex(&self) -> bool {
         [".*", ".+", "|"].iter().any(|part| self.0.contains(part)) || self.0.ends_with('$')
     }
 
-    /// Whether there is nothing that is not like this.
+    /// Returns whether the pattern matches every text.
     pub(super) fn matches_everything(&self) -> bool {
         self.0.chars().all(|c| c == '*')
     }
@@ -46,7 +46,7 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// A pattern of ARNs.
+/// A pattern for ARNs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArnPattern(Pattern);
 
@@ -56,32 +56,32 @@ impl From<ArnPattern> for Pattern {
     }
 }
 
-impl Value for ArnPattern {
-    const ALLOWED: &'static str = "what an ARN can be like, of 512 characters at most, with `*` for any characters, `/` and `:` among them, and `?` for one";
+impl Checked for ArnPattern {
+    const EXPECTED: &'static str = "a pattern for an ARN, at most 512 characters; `*` matches any characters including `/` and `:`, `?` matches one character";
 }
 
 impl FromStr for ArnPattern {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        check_length::<Self>(text, 1, MAX_ARN_BYTES)?;
-        // What other programs' patterns give a meaning to would be taken as it is here, match nothing and hide what it was to show.
-        let no_part = |c: &char| c.is_whitespace() || c.is_control() || r"[]{}\".contains(*c);
-        if let Some(c) = text.chars().find(no_part) {
-            return Err(Invalid::of::<Self>(format!(
-                "has the character `{}`",
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        check_length::<Self>(text, 1, MAX_ARN_CHARACTERS)?;
+        // Characters of other pattern languages would match only themselves, so the pattern would hide everything.
+        let is_invalid = |c: &char| c.is_whitespace() || c.is_control() || r"[]{}\".contains(*c);
+        if let Some(c) = text.chars().find(is_invalid) {
+            return Err(ValueError::of::<Self>(format!(
+                "contains the invalid character `{}`",
                 c.escape_debug()
             )));
         }
         let literal = text.split(['*', '?']).next().unwrap_or_default();
         if literal.len() == text.len() {
-            arn::check_whole::<Self>(text)?;
+            arn::check_arn::<Self>(text)?;
         } else {
-            arn::check_beginning::<Self>(literal)?;
+            arn::check_prefix::<Self>(literal)?;
         }
         let separators = text.chars().filter(|c| ":?".contains(*c)).count();
         if !text.contains('*') && separators < arn::SEPARATORS {
-            return Err(Invalid::of::<Self>(
+            return Err(ValueError::of::<Self>(
                 "has no `*` and fewer than the six parts of an ARN",
             ));
         }
@@ -89,7 +89,7 @@ impl FromStr for ArnPattern {
     }
 }
 
-/// A pattern of the names of integrations. AWS bounds their length and says nothing of their characters.
+/// A pattern for names of integrations. AWS limits the length of names and does not document their characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamePattern(Pattern);
 
@@ -99,23 +99,23 @@ impl From<NamePattern> for Pattern {
     }
 }
 
-impl Value for NamePattern {
-    const ALLOWED: &'static str = r"what a name can be like, of 128 characters at most, with `*` for any characters and `?` for one, also for one of []{}\^$|";
+impl Checked for NamePattern {
+    const EXPECTED: &'static str = r"a pattern for a name, at most 128 characters; `*` matches any characters, `?` matches one character; write `?` for each of []{}\^$|";
 }
 
 impl FromStr for NamePattern {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        check_length::<Self>(text, 1, LONGEST_NAME)?;
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        check_length::<Self>(text, 1, MAX_NAME_CHARACTERS)?;
         if text.trim() != text {
-            return Err(Invalid::of::<Self>("begins or ends with a space"));
+            return Err(ValueError::of::<Self>("begins or ends with a space"));
         }
-        // Taken as it is, what was meant as a regular expression or a shell's pattern would hide what it was to show.
-        let other_language = |c: &char| c.is_control() || r"[]{}\^$|".contains(*c);
-        if let Some(c) = text.chars().find(other_language) {
-            return Err(Invalid::of::<Self>(format!(
-                "has the character `{}`",
+        // Characters of regular expressions and shell patterns would match only themselves, so the pattern would hide everything.
+        let is_invalid = |c: &char| c.is_control() || r"[]{}\^$|".contains(*c);
+        if let Some(c) = text.chars().find(is_invalid) {
+            return Err(ValueError::of::<Self>(format!(
+                "contains the invalid character `{}`",
                 c.escape_debug()
             )));
         }

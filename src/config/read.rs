@@ -1,22 +1,22 @@
-//! From the tree to the configuration: which keys there are, what each takes, and what holds across them.
-//! Goes on after a mistake, so that all are told at once. A check that depends on a value that is wrong itself is left out.
+//! Converts the tree to a configuration: the keys, their values and the rules across keys.
+//! Reading continues after an error, to report all errors at once. A check is skipped if it depends on an invalid value.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::ConfigErrors;
-use super::field::{Fields, Given, Listed, Reader};
+use super::field::{Field, List, Reader, Section};
 use super::secret;
 use super::timing::Polling;
-use super::yaml::{self, At, Node};
+use super::yaml::{self, Node, NodePath};
 use super::{
     Config, Credentials, ExternalId, IntegrationArn, Lookup, RegionName, Role, RoleArn, Scope,
     ScopeName, TargetArn,
 };
 
-const TOP: &[&str] = &["polling", "storage", "tag_labels", "scopes"];
-const POLLING: &[&str] = &[
+const TOP_LEVEL_KEYS: &[&str] = &["polling", "storage", "tag_labels", "scopes"];
+const POLLING_KEYS: &[&str] = &[
     "interval",
     "timeout",
     "stale_after",
@@ -24,8 +24,8 @@ const POLLING: &[&str] = &[
     "page_size",
     "requests_per_second",
 ];
-const STORAGE: &[&str] = &["path"];
-const SCOPE: &[&str] = &[
+const STORAGE_KEYS: &[&str] = &["path"];
+const SCOPE_KEYS: &[&str] = &[
     "name",
     "regions",
     "integration_arns",
@@ -47,24 +47,26 @@ const SCOPE: &[&str] = &[
 ];
 
 const DEFAULT_CONCURRENCY: usize = 4;
-/// AWS documents no quota of this operation; other describing calls of Glue are known to be throttled from some tens per second on.
-/// This leaves most of that to everyone else, and asks for 200 ARNs within half of the default timeout.
+/// AWS documents no quota for this operation, but throttles similar Glue operations at tens of requests per second. This rate leaves most
+/// of that quota to others, and polls 200 ARNs within half of the default timeout.
 const DEFAULT_REQUESTS_PER_SECOND: u16 = 10;
 
-/// The configuration in `text`. `file` is what mistakes name, and what relative files are relative to.
+/// Parses the configuration in `text`. Errors contain the name of `file`; relative paths are relative to its directory.
 pub(super) fn read(text: &str, file: &Path) -> Result<Config, ConfigErrors> {
-    // The parser would take what follows a byte order mark for a second document.
+    // The parser reads the text after a byte order mark as a second document.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let root = yaml::parse(text).map_err(|error| ConfigErrors::one(file, error))?;
     let directory = file.parent().unwrap_or(Path::new(""));
-    let mut reader = Reader::new(secret::in_tree(&root, secret::KEYS));
+    let mut reader = Reader::new(secret::find_secrets(&root, secret::SECRET_KEYS));
     let config = reader.config(&root, directory);
-    let errors = ConfigErrors::located(reader.found, |at| (yaml::place(text, at), at.path.clone()));
-    ConfigErrors::or(errors, Some(file), config)
+    let errors = ConfigErrors::locate_all(reader.errors, |at| {
+        (yaml::location(text, at), at.path.clone())
+    });
+    ConfigErrors::into_result(errors, Some(file), config)
 }
 
 impl Reader {
-    /// Complete only if no mistake was found.
+    /// Reads the whole file. The result is complete only if there are no errors.
     fn config(&mut self, root: &Node, directory: &Path) -> Config {
         let mut config = Config {
             scopes: Vec::new(),
@@ -72,19 +74,19 @@ impl Reader {
             tag_labels: Vec::new(),
             requests_per_second: DEFAULT_REQUESTS_PER_SECOND,
         };
-        let at = At::default();
+        let at = NodePath::default();
         if *root == Node::Null {
             self.error(&at, "the file is empty; it needs `scopes`");
             return config;
         }
-        let Some(top) = self.fields(root, &at, TOP) else {
+        let Some(top) = self.section(root, &at, TOP_LEVEL_KEYS) else {
             return config;
         };
         let polling = match top.get("polling") {
-            Some((node, at)) => self.fields(node, &at, POLLING).map(|own| {
+            Some((node, at)) => self.section(node, &at, POLLING_KEYS).map(|own| {
                 let polling = self.polling(&own);
                 let rate = self.number(&own, "requests_per_second", 1..=1_000);
-                if let Some(rate) = rate.right() {
+                if let Some(rate) = rate.valid() {
                     config.requests_per_second = rate;
                 }
                 self.timing(&polling, &Polling::default());
@@ -94,9 +96,9 @@ impl Reader {
         }
         .unwrap_or_default();
         if let Some((node, at)) = top.get("storage")
-            && let Some(storage) = self.fields(node, &at, STORAGE)
+            && let Some(storage) = self.section(node, &at, STORAGE_KEYS)
         {
-            config.storage_path = self.filled(&storage, "path").right().map(PathBuf::from);
+            config.storage_path = self.non_empty(&storage, "path").valid().map(PathBuf::from);
         }
         config.tag_labels = self.tag_labels(&top);
         let Some((node, scopes_at)) = top.get("scopes") else {
@@ -110,10 +112,10 @@ impl Reader {
         let Some(items) = self.items(node, &scopes_at, "a list of scopes") else {
             return config;
         };
-        let mut names: HashMap<ScopeName, At> = HashMap::new();
+        let mut names: HashMap<ScopeName, NodePath> = HashMap::new();
         for (i, item) in items.iter().enumerate() {
             let at = scopes_at.item(i);
-            if let Some(fields) = self.fields(item, &at, SCOPE) {
+            if let Some(fields) = self.section(item, &at, SCOPE_KEYS) {
                 let name = self.scope_name(&fields, &mut names);
                 let scope = self.scope(&fields, name, &polling, directory);
                 config.scopes.extend(scope);
@@ -124,38 +126,38 @@ impl Reader {
 
     fn scope_name(
         &mut self,
-        fields: &Fields<'_>,
-        names: &mut HashMap<ScopeName, At>,
+        fields: &Section<'_>,
+        names: &mut HashMap<ScopeName, NodePath>,
     ) -> Option<ScopeName> {
         if let Some((Node::Null, at)) = fields.get("name") {
-            self.error(&at, "has no value; each scope needs a name of its own");
+            self.error(&at, "has no value; each scope needs a unique name");
             return None;
         }
         match self.value::<ScopeName>(fields, "name") {
-            Given::Right(name, at) => {
+            Field::Valid(name, at) => {
                 if let Some(first) = names.get(&name) {
-                    let name = self.shown(name.as_str());
-                    let text = format!("{name} is a scope already, as {}", first.path);
+                    let name = self.quote(name.as_str());
+                    let text = format!("{name} is already used as {}", first.path);
                     self.error(&at, text);
                 } else {
                     names.insert(name.clone(), at);
                 }
                 Some(name)
             }
-            Given::Absent => {
+            Field::Absent => {
                 self.error(
                     &fields.at,
-                    "`name` is missing; each scope needs one of its own",
+                    "`name` is missing; each scope needs a unique name",
                 );
                 None
             }
-            Given::Wrong => None,
+            Field::Invalid => None,
         }
     }
 
     fn scope(
         &mut self,
-        fields: &Fields<'_>,
+        fields: &Section<'_>,
         name: Option<ScopeName>,
         polling: &Polling,
         directory: &Path,
@@ -167,16 +169,19 @@ impl Reader {
         self.reject_duplicates(&regions, ToString::to_string);
         self.reject_duplicates(&integrations, IntegrationArn::canonical);
         self.reject_duplicates(&targets, ToString::to_string);
-        self.regions_fit(&regions, &integrations, &targets);
-        let describe = self.flag(fields, "describe");
+        self.check_regions(&regions, &integrations, &targets);
+        let describe = self.boolean(fields, "describe");
         let selection = self.selection(fields, &integrations, &targets, &describe);
         let credentials = self.credentials(fields, directory);
         let role = credentials.role.as_ref().map(|role| &role.arn);
-        self.partitions_fit(fields, role, &regions, &integrations, &targets);
+        self.check_partitions(fields, role, &regions, &integrations, &targets);
         let own = self.polling(fields);
         let timing = self.timing(&own, polling);
         let timing = timing?;
-        let concurrency = own.concurrency.or_above(&polling.concurrency).as_right();
+        let concurrency = own
+            .concurrency
+            .or_inherited(&polling.concurrency)
+            .as_valid();
         Some(Scope {
             name: name?,
             regions: regions.values(),
@@ -184,7 +189,7 @@ impl Reader {
             lookup,
             target_arns: targets.values(),
             selection: Arc::new(selection),
-            shard_by: self.value(fields, "shard_by").right().unwrap_or_default(),
+            shard_by: self.value(fields, "shard_by").valid().unwrap_or_default(),
             credentials,
             interval: timing.interval,
             timeout: timing.timeout,
@@ -192,21 +197,21 @@ impl Reader {
             concurrency: concurrency.map_or(DEFAULT_CONCURRENCY, |count| usize::from(*count)),
             page_size: own
                 .page_size
-                .or_above(&polling.page_size)
-                .as_right()
+                .or_inherited(&polling.page_size)
+                .as_valid()
                 .copied(),
-            describe: describe.right().unwrap_or(false),
+            describe: describe.valid().unwrap_or(false),
         })
     }
 
-    fn lookup(&mut self, fields: &Fields<'_>, integrations: &Listed<IntegrationArn>) -> Lookup {
-        let Given::Right(Lookup::List, lookup_at) = self.value(fields, "lookup") else {
+    fn lookup(&mut self, fields: &Section<'_>, integrations: &List<IntegrationArn>) -> Lookup {
+        let Field::Valid(Lookup::List, lookup_at) = self.value(fields, "lookup") else {
             return Lookup::Each;
         };
         if integrations.items.is_empty() && integrations.complete {
             self.error(
                 &lookup_at,
-                "there are no `integration_arns` that `list` would look up; allowed: `each`, or `integration_arns` beside it",
+                "`list` needs `integration_arns`, but the scope has none; allowed: `each`, or `list` with `integration_arns`",
             );
         }
         Lookup::List
@@ -214,15 +219,15 @@ impl Reader {
 
     pub(super) fn reject_duplicates<T: ToString>(
         &mut self,
-        list: &Listed<T>,
+        list: &List<T>,
         same: impl Fn(&T) -> String,
     ) {
-        let mut seen: HashMap<String, &At> = HashMap::new();
+        let mut seen: HashMap<String, &NodePath> = HashMap::new();
         for (value, at) in &list.items {
             if let Some(first) = seen.get(&same(value)) {
                 let text = format!(
-                    "{} is listed already, as {}",
-                    self.shown(&value.to_string()),
+                    "{} is already listed as {}",
+                    self.quote(&value.to_string()),
                     first.path
                 );
                 self.error(at, text);
@@ -232,34 +237,35 @@ impl Reader {
         }
     }
 
-    fn regions_fit(
+    fn check_regions(
         &mut self,
-        regions: &Listed<RegionName>,
-        integrations: &Listed<IntegrationArn>,
-        targets: &Listed<TargetArn>,
+        regions: &List<RegionName>,
+        integrations: &List<IntegrationArn>,
+        targets: &List<TargetArn>,
     ) {
-        let of_integrations = integrations
+        let used_integrations = integrations
             .items
             .iter()
             .map(|(arn, at)| (Some(arn.region()), arn.as_str(), at));
-        let of_targets = targets
+        let used_targets = targets
             .items
             .iter()
             .map(|(arn, at)| (arn.region(), arn.as_str(), at));
-        let used: Vec<(Option<&RegionName>, &str, &At)> =
-            of_integrations.chain(of_targets).collect();
+        let used: Vec<(Option<&RegionName>, &str, &NodePath)> =
+            used_integrations.chain(used_targets).collect();
         let Some(regions_at) = &regions.at else {
             for (_, arn, at) in used.iter().filter(|(region, ..)| region.is_none()) {
-                let arn = self.shown(arn);
+                let arn = self.quote(arn);
                 self.error(
                     at,
-                    format!("{arn} names no region, so the scope needs `regions`"),
+                    format!("{arn} has no region, so the scope needs `regions`"),
                 );
             }
             return;
         };
         if regions.items.is_empty() && regions.complete {
-            let text = "is empty; leave it out to watch the regions of the ARNs, or else the SDK's";
+            let text =
+                "is empty; remove it to use the regions of the ARNs or the SDK's default region";
             self.error(regions_at, text);
             return;
         }
@@ -267,9 +273,9 @@ impl Reader {
             let listed: HashSet<&RegionName> = regions.items.iter().map(|(r, _)| r).collect();
             for (region, arn, at) in &used {
                 if let Some(region) = region.filter(|region| !listed.contains(region)) {
-                    let arn = self.shown(arn);
+                    let arn = self.quote(arn);
                     let text = format!(
-                        "{arn} is in {region}, which is not in `regions`; it would not be asked for"
+                        "{arn} is in {region}, which is not in `regions`; it would never be polled"
                     );
                     self.error(at, text);
                 }
@@ -281,20 +287,22 @@ impl Reader {
         }
         let needed: HashSet<&RegionName> = used.iter().filter_map(|(r, ..)| *r).collect();
         for (region, at) in regions.items.iter().filter(|(r, _)| !needed.contains(r)) {
-            let text =
-                format!("none of the scope's ARNs is in {region}; nothing would be asked there");
+            let text = format!("no ARN of the scope is in {region}; nothing would be polled there");
             self.error(at, text);
         }
     }
 
-    fn credentials(&mut self, fields: &Fields<'_>, directory: &Path) -> Credentials {
-        let profile = self.filled(fields, "profile").right();
+    fn credentials(&mut self, fields: &Section<'_>, directory: &Path) -> Credentials {
+        let profile = self.non_empty(fields, "profile").valid();
         let arn = self.value::<RoleArn>(fields, "role_arn");
         let id = self.value::<ExternalId>(fields, "external_id");
-        let file = self.filled(fields, "external_id_file");
+        let file = self.non_empty(fields, "external_id_file");
         for key in ["external_id", "external_id_file"] {
-            if let (Some((_, at)), Given::Absent) = (fields.get(key), &arn) {
-                self.error(&at, "there is no `role_arn` that it would be for");
+            if let (Some((_, at)), Field::Absent) = (fields.get(key), &arn) {
+                self.error(
+                    &at,
+                    "has no effect without `role_arn`; set `role_arn` or remove it",
+                );
             }
         }
         if let (Some(_), Some((_, at))) =
@@ -302,24 +310,24 @@ impl Reader {
         {
             self.error(
                 &at,
-                "there is an `external_id` too; allowed: one of the two",
+                "`external_id` is set too; allowed: only one of the two",
             );
         }
         let from_file = match file {
-            Given::Right(name, at) => match secret::in_file(&directory.join(name)) {
+            Field::Valid(name, at) => match secret::read_external_id(&directory.join(name)) {
                 Ok(id) => Some(id),
                 Err(text) => {
                     self.error(&at, text);
                     None
                 }
             },
-            Given::Absent | Given::Wrong => None,
+            Field::Absent | Field::Invalid => None,
         };
         Credentials {
             profile,
-            role: arn.right().map(|arn| Role {
+            role: arn.valid().map(|arn| Role {
                 arn,
-                external_id: id.right().or(from_file),
+                external_id: id.valid().or(from_file),
             }),
         }
     }

@@ -1,4 +1,4 @@
-//! Where secrets are found, and how they are kept out of what is printed.
+//! Finds the secrets of a configuration, so that messages do not print them.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -8,13 +8,13 @@ use super::yaml::Node;
 use crate::files::{self, KIB};
 
 /// The keys of the configuration that hold secrets.
-pub(super) const KEYS: &[&str] = &["external_id"];
+pub(super) const SECRET_KEYS: &[&str] = &["external_id"];
 
-/// More than the longest external id with its line ends.
-const MAX_FILE_BYTES: u64 = 4 * KIB;
+/// More than the longest external ID with its line breaks.
+const MAX_EXTERNAL_ID_FILE_BYTES: u64 = 4 * KIB;
 
-/// All that is written anywhere below one of `keys`, of whatever type: an alias may bring it to other places.
-pub(super) fn in_tree(root: &Node, keys: &'static [&'static str]) -> Secrets {
+/// Collects every value below one of `keys`, of any type. An alias may repeat a secret elsewhere, so texts are compared, not locations.
+pub(super) fn find_secrets(root: &Node, keys: &'static [&'static str]) -> Secrets {
     let mut texts = HashSet::new();
     collect(root, false, keys, &mut texts);
     Secrets { texts, keys }
@@ -30,9 +30,9 @@ fn collect(node: &Node, secret: bool, keys: &[&str], texts: &mut HashSet<String>
         Node::Map(entries) => {
             for (key, value) in entries {
                 collect(key, secret, keys, texts);
-                let below =
+                let secret_below =
                     secret || matches!(key, Node::Text(name) if keys.contains(&name.as_str()));
-                collect(value, below, keys, texts);
+                collect(value, secret_below, keys, texts);
             }
         }
         Node::Null | Node::Tagged => {}
@@ -44,27 +44,28 @@ fn collect(node: &Node, secret: bool, keys: &[&str], texts: &mut HashSet<String>
     }
 }
 
-/// What no message may show.
+/// Texts that no message may show.
 pub(super) struct Secrets {
     texts: HashSet<String>,
     keys: &'static [&'static str],
 }
 
 impl Secrets {
-    /// Also true of a text that has swallowed the key: `profile: a` and below it, further in, `external_id:b`.
-    pub(super) fn has(&self, text: &str) -> bool {
+    /// Returns whether `text` is a secret or contains one with its key. YAML joins lines into one text if the space after a colon
+    /// is missing: `profile: a` followed by the indented line `external_id:b`.
+    pub(super) fn contains(&self, text: &str) -> bool {
         let swallowed = |key: &&str| text.contains(&format!("{key}:"));
         self.texts.contains(text) || self.keys.iter().any(swallowed)
     }
 }
 
-/// The external id that is all there is in this file, but for line ends after it.
-/// Errors name the file and never what is in it.
-pub(super) fn in_file(path: &Path) -> Result<ExternalId, String> {
-    let bytes = files::read(path, MAX_FILE_BYTES)
+/// Reads an external ID from a file that contains nothing else except trailing line breaks.
+/// Errors contain the name of the file, never its content.
+pub(super) fn read_external_id(path: &Path) -> Result<ExternalId, String> {
+    let bytes = files::read(path, MAX_EXTERNAL_ID_FILE_BYTES)
         .map_err(|e| format!("`{}` cannot be read: {e}", path.display()))?;
-    let invalid = |why: &dyn std::fmt::Display| format!("what `{}` holds {why}", path.display());
-    let text = std::str::from_utf8(&bytes).map_err(|_| invalid(&"is not UTF-8"))?;
+    let invalid = |why: &dyn std::fmt::Display| format!("the file `{}` {why}", path.display());
+    let text = std::str::from_utf8(&bytes).map_err(|_| invalid(&"is not valid UTF-8"))?;
     text.trim_end_matches(['\r', '\n'])
         .parse()
         .map_err(|e| invalid(&e))

@@ -1,23 +1,23 @@
-//! Which of the integrations that a listing brings are watched: `include` and `exclude` of a scope, and the shard.
+//! Filters for listed integrations: `include` and `exclude` of a scope, and the shard.
 
-use super::field::{Fields, Given, Listed, Reader};
+use super::field::{Field, List, Reader, Section};
 use super::pattern::{ArnPattern, NamePattern, Pattern};
-use super::value::Value;
+use super::value::Checked;
 use super::{IntegrationArn, TargetArn};
 use crate::shard::Shard;
 
-const PATTERNS: &[&str] = &["source_arn", "target_arn", "name"];
-/// Each integration of a listing is compared with each of them.
-const MOST_PATTERNS: usize = 100;
+const PATTERN_KEYS: &[&str] = &["source_arn", "target_arn", "name"];
+/// Limits the cost of a poll, which compares each listed integration with each pattern.
+const MAX_PATTERNS: usize = 100;
 
-/// Which of the integrations that a listing brings are watched. Those that a configuration names are not subject to it.
+/// Decides which listed integrations are watched. It does not apply to `integration_arns`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// One of each list that is not empty must match.
+    /// At least one pattern of each list that is not empty must match.
     pub include: Patterns,
-    /// None may match.
+    /// No pattern may match.
     pub exclude: Patterns,
-    /// The shard whose it must be, in a scope of which each has a part.
+    /// The shard that must own the integration, with `shard_by: integration`.
     pub shard: Option<Shard>,
 }
 
@@ -26,11 +26,11 @@ pub struct Selection {
 pub struct Patterns {
     pub source_arn: Vec<Pattern>,
     pub target_arn: Vec<Pattern>,
-    /// Only of a scope that asks for names.
+    /// Empty unless the scope fetches names.
     pub name: Vec<Pattern>,
 }
 
-/// An integration, as far as a selection looks at it in a listing. What is not known of it is empty.
+/// The fields of a listed integration that a selection compares. Unknown fields are empty.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
     /// In the spelling `integration:ID`.
@@ -40,28 +40,29 @@ pub struct Candidate<'a> {
 }
 
 impl Selection {
-    /// Whether it is watched, whatever its name is. What AWS did not send hides nothing: a pager had better hear of one too many.
-    pub fn admits(&self, candidate: Candidate<'_>) -> bool {
-        self.include.say_of(candidate).all(|matches| matches)
-            && !self.exclude.say_of(candidate).any(|matches| matches)
+    /// Returns whether the integration is watched, without regard to its name. Patterns for an ARN that AWS did not send are
+    /// ignored, because an alert too many is better than a missed one.
+    pub fn matches(&self, candidate: Candidate<'_>) -> bool {
+        self.include.verdicts(candidate).all(|matches| matches)
+            && !self.exclude.verdicts(candidate).any(|matches| matches)
             && self.shard.is_none_or(|shard| shard.owns(&[candidate.arn]))
     }
 
-    /// Whether names have a say in it.
+    /// Returns whether any pattern is for names.
     pub fn uses_names(&self) -> bool {
         !self.include.name.is_empty() || !self.exclude.name.is_empty()
     }
 
-    /// Whether one of this name is watched. A listing does not tell the name: it comes later, or never, and is empty until then, which hides
-    /// nothing either.
-    pub fn admits_name(&self, name: &str) -> bool {
-        let say = |patterns: &Patterns| say_of(&patterns.name, name);
-        say(&self.include).unwrap_or(true) && !say(&self.exclude).unwrap_or(false)
+    /// Returns whether an integration with this name is watched. The name is fetched after the listing and is empty until then; an
+    /// empty name always matches.
+    pub fn matches_name(&self, name: &str) -> bool {
+        let name_verdict = |patterns: &Patterns| verdict(&patterns.name, name);
+        name_verdict(&self.include).unwrap_or(true) && !name_verdict(&self.exclude).unwrap_or(false)
     }
 }
 
 impl Patterns {
-    /// Each list with its key.
+    /// Returns each list with its key.
     pub fn by_key(&self) -> [(&'static str, &[Pattern]); 3] {
         [
             ("source_arn", &self.source_arn),
@@ -70,32 +71,32 @@ impl Patterns {
         ]
     }
 
-    /// Whether one of its patterns matches, for each list about what a listing tells.
-    fn say_of(&self, candidate: Candidate<'_>) -> impl Iterator<Item = bool> {
+    /// Returns the verdicts of the lists that apply to a listing.
+    fn verdicts(&self, candidate: Candidate<'_>) -> impl Iterator<Item = bool> {
         [
-            say_of(&self.source_arn, candidate.source_arn),
-            say_of(&self.target_arn, candidate.target_arn),
+            verdict(&self.source_arn, candidate.source_arn),
+            verdict(&self.target_arn, candidate.target_arn),
         ]
         .into_iter()
         .flatten()
     }
 }
 
-/// Whether one of the patterns matches; none if there are none, or what they are about is not known.
-fn say_of(patterns: &[Pattern], value: &str) -> Option<bool> {
-    let says = !patterns.is_empty() && !value.is_empty();
-    says.then(|| patterns.iter().any(|pattern| pattern.matches(value)))
+/// Returns whether one of the patterns matches; `None` if there are no patterns or the value is unknown.
+fn verdict(patterns: &[Pattern], value: &str) -> Option<bool> {
+    let applies = !patterns.is_empty() && !value.is_empty();
+    applies.then(|| patterns.iter().any(|pattern| pattern.matches(value)))
 }
 
-/// What is given under `include` or `exclude`.
+/// The lists under `include` or `exclude`, with their locations.
 struct Lists {
-    source_arn: Listed<Pattern>,
-    target_arn: Listed<Pattern>,
-    name: Listed<Pattern>,
+    source_arn: List<Pattern>,
+    target_arn: List<Pattern>,
+    name: List<Pattern>,
 }
 
 impl Lists {
-    fn all(&self) -> [&Listed<Pattern>; 3] {
+    fn all(&self) -> [&List<Pattern>; 3] {
         [&self.source_arn, &self.target_arn, &self.name]
     }
 
@@ -111,10 +112,10 @@ impl Lists {
 impl Reader {
     pub(super) fn selection(
         &mut self,
-        fields: &Fields<'_>,
-        integrations: &Listed<IntegrationArn>,
-        targets: &Listed<TargetArn>,
-        describe: &Given<bool>,
+        fields: &Section<'_>,
+        integrations: &List<IntegrationArn>,
+        targets: &List<TargetArn>,
+        describe: &Field<bool>,
     ) -> Selection {
         let include = self.lists(fields, "include");
         let exclude = self.lists(fields, "exclude");
@@ -126,21 +127,21 @@ impl Reader {
             {
                 self.error(
                     at,
-                    "the scope's `integration_arns` are always shown, and it lists no others that this would choose from; \
-                     allowed: beside `target_arns`, or without either",
+                    "has no effect, because the scope's `integration_arns` are always shown; \
+                     allowed: together with `target_arns`, or in a scope without ARNs",
                 );
             }
         }
-        self.nothing_left(&include, &exclude, targets);
-        if let Given::Absent | Given::Right(false, _) = describe {
+        self.reject_empty_selection(&include, &exclude, targets);
+        if let Field::Absent | Field::Valid(false, _) = describe {
             for at in [&include, &exclude]
                 .iter()
                 .filter_map(|l| l.name.at.as_ref())
             {
                 self.error(
                     at,
-                    "the scope does not ask for names, so that none could be left out by its name; \
-                     allowed: with `describe: true` of the scope, which needs the permission for glue:DescribeIntegrations",
+                    "has no effect, because the scope does not fetch names; \
+                     allowed: with `describe: true` in the scope, which needs the permission glue:DescribeIntegrations",
                 );
             }
         }
@@ -151,21 +152,21 @@ impl Reader {
         }
     }
 
-    /// The lists under `key`.
-    fn lists(&mut self, fields: &Fields<'_>, key: &str) -> Lists {
+    /// Reads the lists under `key`.
+    fn lists(&mut self, fields: &Section<'_>, key: &str) -> Lists {
         let given = fields.get(key).and_then(|(node, at)| {
-            let own = self.fields(node, &at, PATTERNS)?;
-            if PATTERNS.iter().all(|name| own.get(name).is_none()) {
-                let keys = PATTERNS.join(", ");
-                self.error(&at, format!("is empty; leave it out or give {keys}"));
+            let own = self.section(node, &at, PATTERN_KEYS)?;
+            if PATTERN_KEYS.iter().all(|name| own.get(name).is_none()) {
+                let keys = PATTERN_KEYS.join(", ");
+                self.error(&at, format!("is empty; remove it or set {keys}"));
             }
             Some(own)
         });
         let Some(own) = given else {
             return Lists {
-                source_arn: Listed::default(),
-                target_arn: Listed::default(),
-                name: Listed::default(),
+                source_arn: List::default(),
+                target_arn: List::default(),
+                name: List::default(),
             };
         };
         Lists {
@@ -175,11 +176,11 @@ impl Reader {
         }
     }
 
-    fn patterns<T: Value + Into<Pattern>>(
+    fn patterns<T: Checked + Into<Pattern>>(
         &mut self,
-        own: &Fields<'_>,
+        own: &Section<'_>,
         key: &str,
-    ) -> Listed<Pattern> {
+    ) -> List<Pattern> {
         let listed = self.list::<T>(own, key).map(Into::into);
         self.reject_duplicates(&listed, ToString::to_string);
         if let Some(at) = &listed.at {
@@ -187,29 +188,34 @@ impl Reader {
             if count == 0 && listed.complete {
                 self.error(
                     at,
-                    format!("is empty; leave it out or give 1 to {MOST_PATTERNS} patterns"),
+                    format!("is empty; remove it or list 1 to {MAX_PATTERNS} patterns"),
                 );
-            } else if count > MOST_PATTERNS {
+            } else if count > MAX_PATTERNS {
                 self.error(
                     at,
-                    format!("has {count} patterns; allowed: 1 to {MOST_PATTERNS}"),
+                    format!("has {count} patterns; allowed: 1 to {MAX_PATTERNS}"),
                 );
             }
         }
         listed
     }
 
-    /// What would never be shown although it is asked for.
-    fn nothing_left(&mut self, include: &Lists, exclude: &Lists, targets: &Listed<TargetArn>) {
+    /// Reports patterns and targets for which no integration would be left.
+    fn reject_empty_selection(
+        &mut self,
+        include: &Lists,
+        exclude: &Lists,
+        targets: &List<TargetArn>,
+    ) {
         for (included, excluded) in include.all().into_iter().zip(exclude.all()) {
             for (pattern, at) in &excluded.items {
                 if pattern.matches_everything() {
-                    let text = format!("{} excludes everything", self.shown(pattern.as_str()));
+                    let text = format!("{} excludes everything", self.quote(pattern.as_str()));
                     self.error(at, text);
                 } else if let Some((_, first)) = included.items.iter().find(|(p, _)| p == pattern) {
                     let text = format!(
-                        "{} is included, as {}; nothing of it would be left",
-                        self.shown(pattern.as_str()),
+                        "{} is also included by {}; nothing that matches it would be shown",
+                        self.quote(pattern.as_str()),
                         first.path
                     );
                     self.error(at, text);
@@ -219,7 +225,7 @@ impl Reader {
         let (included, excluded) = (&include.target_arn, &exclude.target_arn);
         for (target, at) in &targets.items {
             let matches = |(pattern, _): &(Pattern, _)| pattern.matches(target.as_str());
-            let in_vain = if excluded.items.iter().any(matches) {
+            let reason = if excluded.items.iter().any(matches) {
                 "excluded by exclude.target_arn"
             } else if included.complete
                 && !included.items.is_empty()
@@ -229,10 +235,10 @@ impl Reader {
             } else {
                 continue;
             };
-            let target = self.shown(target.as_str());
+            let target = self.quote(target.as_str());
             self.error(
                 at,
-                format!("{target} is {in_vain}; nothing that writes into it would be shown"),
+                format!("{target} is {reason}; no integration that writes into it would be shown"),
             );
         }
     }

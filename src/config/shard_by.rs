@@ -1,43 +1,43 @@
-//! How a scope is shared out among shards: which part of a watch is one shard's.
+//! `shard_by`: how shards divide a scope.
 
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::value::{Invalid, Value};
+use super::value::{Checked, ValueError};
 use super::{Query, Selection, Watch};
 use crate::shard::Shard;
 
-/// What of a scope stays together on one shard.
+/// How shards divide a scope.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ShardBy {
-    /// What is asked in one region with the same credentials, also by other scopes. So one shard alone lists it, keeps to its budget of
-    /// requests and knows what two of these scopes see.
+    /// One shard makes all requests with the same credentials in the same region, also those of other scopes. So only this shard
+    /// uses the rate limit, and it sees the results of all these scopes.
     #[default]
     Scope,
-    /// Each integration by itself. Every shard lists everything and keeps its part.
+    /// Every shard lists all integrations and keeps its part of them.
     Integration,
 }
 
-impl Value for ShardBy {
-    const ALLOWED: &'static str = "scope or integration";
+impl Checked for ShardBy {
+    const EXPECTED: &'static str = "scope or integration";
 }
 
 impl FromStr for ShardBy {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         match text {
             "scope" => Ok(Self::Scope),
             "integration" => Ok(Self::Integration),
-            "" => Err(Invalid::of::<Self>("is empty")),
-            _ => Err(Invalid::of::<Self>("is no way to share a scope out")),
+            "" => Err(ValueError::of::<Self>("is empty")),
+            _ => Err(ValueError::of::<Self>("is not a sharding mode")),
         }
     }
 }
 
 impl Watch {
-    /// What of this is the shard's, if anything is.
-    pub fn on(self, shard: Shard) -> Option<Watch> {
+    /// Returns the part of the watch that the shard owns, or `None` if it owns nothing.
+    pub fn for_shard(self, shard: Shard) -> Option<Watch> {
         if shard == Shard::SINGLE {
             return Some(self);
         }
@@ -45,7 +45,7 @@ impl Watch {
             ShardBy::Scope => {
                 let credentials = &self.credentials;
                 let role = credentials.role.as_ref().map(|role| role.arn.as_str());
-                // Not the external id: a secret is not to be told by where something runs, and may change.
+                // The external ID is left out, because it is a secret and may change.
                 let name = [
                     self.region.as_str(),
                     credentials.profile.as_deref().unwrap_or_default(),
@@ -58,11 +58,11 @@ impl Watch {
                     shard: Some(shard),
                     ..Selection::clone(&self.selection)
                 };
-                let its = |query: &Query| match query {
+                let is_owned = |query: &Query| match query {
                     Query::Integration(arn) => shard.owns(&[&arn.canonical()]),
                     Query::Target(_) | Query::All => true,
                 };
-                let queries: Vec<Query> = self.queries.into_iter().filter(its).collect();
+                let queries: Vec<Query> = self.queries.into_iter().filter(is_owned).collect();
                 (!queries.is_empty()).then(|| Watch {
                     queries,
                     selection: Arc::new(selection),

@@ -1,20 +1,20 @@
-//! `tag_labels`: which tags of integrations become labels, and what these are called.
+//! `tag_labels`: tags of integrations that become labels, and the names of these labels.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
-use super::field::{Fields, Given, Reader};
-use super::value::{Invalid, Value, check_length};
-use super::yaml::{At, Node};
+use super::field::{Field, Reader, Section};
+use super::value::{Checked, ValueError, check_length};
+use super::yaml::{Node, NodePath};
 
-const ENTRY: &[&str] = &["tag", "label"];
+const TAG_LABEL_KEYS: &[&str] = &["tag", "label"];
 
-/// More than one resource can have at AWS.
-const MOST_TAGS: usize = 50;
+/// AWS allows at most 50 tags per resource.
+const MAX_TAGS: usize = 50;
 
-/// The labels that `aws_glue_integration_info` has anyway.
-const TAKEN: [&str; 8] = [
+/// The labels that `aws_glue_integration_info` always has.
+const EXPORTER_LABELS: [&str; 8] = [
     "aws_account_id",
     "aws_region",
     "integration_arn",
@@ -25,8 +25,8 @@ const TAKEN: [&str; 8] = [
     "target_service",
 ];
 
-/// The labels that Prometheus gives to each target: it would rename ours, or with `honor_labels` take ours for the target's.
-const OF_TARGET: [&str; 2] = ["job", "instance"];
+/// The labels that Prometheus sets on each target. It would rename ours, or replace the target's with `honor_labels`.
+const TARGET_LABELS: [&str; 2] = ["job", "instance"];
 
 /// A tag that becomes a label.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,29 +35,28 @@ pub struct TagLabel {
     pub label: LabelName,
 }
 
-/// The key of a tag. AWS tells upper from lower case in it.
+/// The key of a tag, which is case-sensitive.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TagKey(String);
 
 impl TagKey {
-    /// As AWS spells it.
+    /// Returns the key as AWS spells it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// AWS's own bounds.
-impl Value for TagKey {
-    const ALLOWED: &'static str = "the key of a tag, 1 to 128 characters";
+impl Checked for TagKey {
+    const EXPECTED: &'static str = "a tag key, 1 to 128 characters";
 }
 
 impl FromStr for TagKey {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         check_length::<Self>(text, 1, 128)?;
         if text.trim() != text {
-            return Err(Invalid::of::<Self>("begins or ends with a space"));
+            return Err(ValueError::of::<Self>("begins or ends with a space"));
         }
         Ok(Self(text.to_owned()))
     }
@@ -74,13 +73,13 @@ impl fmt::Display for TagKey {
 pub struct LabelName(String);
 
 impl LabelName {
-    /// As it stands on the page.
+    /// Returns the name as it appears in the exposition.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What a tag is called where the configuration does not say it. Prometheus knows no other characters in the name of a label.
-    fn of(tag: &TagKey) -> Self {
+    /// Returns the default label of a tag. Label names cannot contain other characters.
+    fn default_for(tag: &TagKey) -> Self {
         let valid = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
         Self(format!(
             "tag_{}",
@@ -90,22 +89,22 @@ impl LabelName {
 }
 
 /// <https://prometheus.io/docs/concepts/data_model/#metric-names-and-labels>
-impl Value for LabelName {
-    const ALLOWED: &'static str = "1 to 128 letters (a-z, A-Z), digits and underscores, not beginning with a digit or two underscores";
+impl Checked for LabelName {
+    const EXPECTED: &'static str = "1 to 128 letters (a-z, A-Z), digits and underscores, not beginning with a digit or two underscores";
 }
 
 impl FromStr for LabelName {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         check_length::<Self>(text, 1, 128)?;
         super::value::check_characters::<Self>(text, "_")?;
         if text.starts_with(|first: char| first.is_ascii_digit()) {
-            return Err(Invalid::of::<Self>("begins with a digit"));
+            return Err(ValueError::of::<Self>("begins with a digit"));
         }
         if text.starts_with("__") {
-            return Err(Invalid::of::<Self>(
-                "begins with two underscores, which Prometheus keeps for itself",
+            return Err(ValueError::of::<Self>(
+                "begins with two underscores, which Prometheus reserves",
             ));
         }
         Ok(Self(text.to_owned()))
@@ -119,26 +118,26 @@ impl fmt::Display for LabelName {
 }
 
 impl Reader {
-    /// The entries of `tag_labels`, in their order.
-    pub(super) fn tag_labels(&mut self, top: &Fields<'_>) -> Vec<TagLabel> {
+    /// Reads the entries of `tag_labels` in their order.
+    pub(super) fn tag_labels(&mut self, top: &Section<'_>) -> Vec<TagLabel> {
         let Some((node, at)) = top.get("tag_labels") else {
             return Vec::new();
         };
         let Some(items) = self.items(
             node,
             &at,
-            "a list, `[…]`, each element with the keys tag, label",
+            "a list `[…]`; each element: a map with the keys tag, label",
         ) else {
             return Vec::new();
         };
-        if items.len() > MOST_TAGS {
-            let text = format!("has {} entries; allowed: at most {MOST_TAGS}", items.len());
+        if items.len() > MAX_TAGS {
+            let text = format!("has {} entries; allowed: at most {MAX_TAGS}", items.len());
             self.error(&at, text);
             return Vec::new();
         }
         let mut labels = Vec::new();
-        let mut tags: HashMap<TagKey, At> = HashMap::new();
-        let mut names: HashMap<LabelName, At> = HashMap::new();
+        let mut tags: HashMap<TagKey, NodePath> = HashMap::new();
+        let mut names: HashMap<LabelName, NodePath> = HashMap::new();
         for (i, item) in items.iter().enumerate() {
             labels.extend(self.tag_label(item, &at.item(i), &mut tags, &mut names));
         }
@@ -148,54 +147,54 @@ impl Reader {
     fn tag_label(
         &mut self,
         item: &Node,
-        at: &At,
-        tags: &mut HashMap<TagKey, At>,
-        names: &mut HashMap<LabelName, At>,
+        at: &NodePath,
+        tags: &mut HashMap<TagKey, NodePath>,
+        names: &mut HashMap<LabelName, NodePath>,
     ) -> Option<TagLabel> {
-        let fields = self.fields(item, at, ENTRY)?;
+        let fields = self.section(item, at, TAG_LABEL_KEYS)?;
         let tag = self.value::<TagKey>(&fields, "tag");
-        if let Given::Absent = tag {
-            self.error(at, "`tag` is missing; each entry needs one");
+        if let Field::Absent = tag {
+            self.error(at, "`tag` is missing; each entry needs a tag");
         }
         let label = self.value::<LabelName>(&fields, "label");
         let (tag, tag_at) = match tag {
-            Given::Right(tag, at) => (tag, at),
-            Given::Absent | Given::Wrong => return None,
+            Field::Valid(tag, at) => (tag, at),
+            Field::Absent | Field::Invalid => return None,
         };
         if let Some(first) = tags.insert(tag.clone(), tag_at.clone()) {
             let text = format!(
-                "{} is listed already, as {}",
-                self.shown(tag.as_str()),
+                "{} is already listed as {}",
+                self.quote(tag.as_str()),
                 first.path
             );
             self.error(&tag_at, text);
             return None;
         }
         let (label, label_at) = match label {
-            Given::Right(label, at) => (label, at),
-            Given::Absent => (LabelName::of(&tag), tag_at),
-            Given::Wrong => return None,
+            Field::Valid(label, at) => (label, at),
+            Field::Absent => (LabelName::default_for(&tag), tag_at),
+            Field::Invalid => return None,
         };
-        let shown = self.shown(label.as_str());
-        if TAKEN.contains(&label.as_str()) {
+        let shown = self.quote(label.as_str());
+        if EXPORTER_LABELS.contains(&label.as_str()) {
             let text = format!(
-                "the label {shown} is there already, with another meaning; allowed: any but {}",
-                TAKEN.join(", ")
+                "the exporter already sets the label {shown}; allowed: any label except {}",
+                EXPORTER_LABELS.join(", ")
             );
             self.error(&label_at, text);
             return None;
         }
-        if OF_TARGET.contains(&label.as_str()) {
+        if TARGET_LABELS.contains(&label.as_str()) {
             let text = format!(
-                "the label {shown} is one that Prometheus gives to what it scrapes; allowed: any but {}",
-                OF_TARGET.join(", ")
+                "Prometheus sets the label {shown} on every target; allowed: any label except {}",
+                TARGET_LABELS.join(", ")
             );
             self.error(&label_at, text);
             return None;
         }
         if let Some(first) = names.insert(label.clone(), label_at.clone()) {
             let text = format!(
-                "the label {shown} is that of {} already; give one of them another `label`",
+                "the label {shown} is already the label of {}; set another `label` for one of them",
                 first.path
             );
             self.error(&label_at, text);

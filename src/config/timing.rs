@@ -1,31 +1,30 @@
-//! How often and how patiently: the keys that `polling` and each scope have in common, their defaults, and what
-//! holds between them.
+//! The keys that `polling` and scopes share: intervals, timeouts, their defaults and the rules between them.
 
 use std::time::Duration;
 
-use super::field::{Fields, Given, Reader};
+use super::field::{Field, Reader, Section};
 use super::value::{ConfigDuration, Interval};
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
-/// Enough for some pages and retries, and the poll still ends before the next.
+/// Enough for several pages and retries, and shorter than the default interval.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45);
-const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
-/// Long: to resolve a page because we are blind is worse than old data that says that it is old.
+const MIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// Long, because an alert that resolves only because data is missing is worse than data that is marked as old.
 const DEFAULT_STALE_AFTER: Duration = Duration::from_secs(3600);
-/// 100 years. The clock ends somewhere beyond, and adding to it would panic.
-const LONGEST_STALE_AFTER: Duration = Duration::from_secs(36_500 * 86_400);
+/// 100 years. Adding much more to a point in time overflows and panics.
+const MAX_STALE_AFTER: Duration = Duration::from_secs(36_500 * 86_400);
 
-/// How a scope, or `polling` for all of them, is polled, as far as it says so.
+/// The shared keys as set in `polling` or in one scope.
 #[derive(Default)]
 pub(super) struct Polling {
-    interval: Given<Interval>,
-    timeout: Given<ConfigDuration>,
-    stale_after: Given<ConfigDuration>,
-    pub(super) concurrency: Given<u16>,
-    pub(super) page_size: Given<u16>,
+    interval: Field<Interval>,
+    timeout: Field<ConfigDuration>,
+    stale_after: Field<ConfigDuration>,
+    pub(super) concurrency: Field<u16>,
+    pub(super) page_size: Field<u16>,
 }
 
-/// What holds for one scope.
+/// The effective timing of one scope.
 pub(super) struct Timing {
     pub(super) interval: Duration,
     pub(super) timeout: Duration,
@@ -33,7 +32,7 @@ pub(super) struct Timing {
 }
 
 impl Reader {
-    pub(super) fn polling(&mut self, fields: &Fields<'_>) -> Polling {
+    pub(super) fn polling(&mut self, fields: &Section<'_>) -> Polling {
         Polling {
             interval: self.value(fields, "interval"),
             timeout: self.value(fields, "timeout"),
@@ -43,17 +42,17 @@ impl Reader {
         }
     }
 
-    /// What holds for `own`, which takes from `above` what it does not say, and defaults that fit its own interval.
-    /// A value of `above` is a mistake only of a scope that has an interval of its own; else it was told at `above`.
-    /// None if a value that is needed is wrong in itself.
-    pub(super) fn timing(&mut self, own: &Polling, above: &Polling) -> Option<Timing> {
-        let interval = match own.interval.or_above(&above.interval) {
-            Given::Right(interval, _) => (*interval).into(),
-            Given::Absent => DEFAULT_INTERVAL,
-            Given::Wrong => return None,
+    /// Returns the timing of `own`, which inherits from `parent`; defaults depend on the effective interval.
+    /// Reports an inherited value only if the scope sets its own interval, because otherwise it is reported for `parent`.
+    /// Returns `None` if a value is invalid.
+    pub(super) fn timing(&mut self, own: &Polling, parent: &Polling) -> Option<Timing> {
+        let interval = match own.interval.or_inherited(&parent.interval) {
+            Field::Valid(interval, _) => (*interval).into(),
+            Field::Absent => DEFAULT_INTERVAL,
+            Field::Invalid => return None,
         };
-        let timeout = self.timeout(interval, own, above);
-        let stale_after = self.stale_after(interval, own, above);
+        let timeout = self.timeout(interval, own, parent);
+        let stale_after = self.stale_after(interval, own, parent);
         Some(Timing {
             interval,
             timeout: timeout?,
@@ -61,33 +60,33 @@ impl Reader {
         })
     }
 
-    fn timeout(&mut self, interval: Duration, own: &Polling, above: &Polling) -> Option<Duration> {
-        let (given, timeout_at) = match own.timeout.or_above(&above.timeout) {
-            Given::Right(timeout, at) => (*timeout, at),
-            Given::Absent => return Some(DEFAULT_TIMEOUT.min(interval * 3 / 4)),
-            Given::Wrong => return None,
+    fn timeout(&mut self, interval: Duration, own: &Polling, parent: &Polling) -> Option<Duration> {
+        let (given, timeout_at) = match own.timeout.or_inherited(&parent.timeout) {
+            Field::Valid(timeout, at) => (*timeout, at),
+            Field::Absent => return Some(DEFAULT_TIMEOUT.min(interval * 3 / 4)),
+            Field::Invalid => return None,
         };
         let timeout = Duration::from(given);
         let interval = ConfigDuration::from(interval);
-        if timeout >= SHORTEST_TIMEOUT && timeout < Duration::from(interval) {
+        if timeout >= MIN_TIMEOUT && timeout < Duration::from(interval) {
             return Some(timeout);
         }
         match (&own.timeout, &own.interval) {
-            (Given::Right(..), _) => {
-                let wrong = if timeout < SHORTEST_TIMEOUT {
+            (Field::Valid(..), _) => {
+                let reason = if timeout < MIN_TIMEOUT {
                     "too short".to_owned()
                 } else {
-                    format!("not below the interval ({interval})")
+                    format!("not shorter than the interval ({interval})")
                 };
                 let text =
-                    format!("{given} is {wrong}; allowed: at least 1s and below the interval");
+                    format!("{given} is {reason}; allowed: at least 1s and shorter than the interval");
                 self.error(timeout_at, text);
             }
-            (_, Given::Right(_, interval_at)) if timeout >= SHORTEST_TIMEOUT => self.error(
+            (_, Field::Valid(_, interval_at)) if timeout >= MIN_TIMEOUT => self.error(
                 interval_at,
                 format!(
-                    "{interval} is not above polling.timeout ({given}), which holds here too; \
-                     allowed: a longer interval, or a timeout of the scope's own below {interval}"
+                    "{interval} is not longer than polling.timeout ({given}), which applies to this scope; \
+                     allowed: a longer interval, or a timeout in the scope that is shorter than {interval}"
                 ),
             ),
             _ => {}
@@ -99,41 +98,41 @@ impl Reader {
         &mut self,
         interval: Duration,
         own: &Polling,
-        above: &Polling,
+        parent: &Polling,
     ) -> Option<Duration> {
-        let (given, stale_after_at) = match own.stale_after.or_above(&above.stale_after) {
-            Given::Right(stale_after, at) => (*stale_after, at),
-            Given::Absent => return Some(DEFAULT_STALE_AFTER.max(interval * 6)),
-            Given::Wrong => return None,
+        let (given, stale_after_at) = match own.stale_after.or_inherited(&parent.stale_after) {
+            Field::Valid(stale_after, at) => (*stale_after, at),
+            Field::Absent => return Some(DEFAULT_STALE_AFTER.max(interval * 6)),
+            Field::Invalid => return None,
         };
         let stale_after = Duration::from(given);
-        if stale_after > LONGEST_STALE_AFTER {
-            if let Given::Right(..) = own.stale_after {
-                let most = ConfigDuration::from(LONGEST_STALE_AFTER);
-                let text = format!("{given} is too long; allowed: at most {most}");
+        if stale_after > MAX_STALE_AFTER {
+            if let Field::Valid(..) = own.stale_after {
+                let max = ConfigDuration::from(MAX_STALE_AFTER);
+                let text = format!("{given} is too long; allowed: at most {max}");
                 self.error(stale_after_at, text);
             }
             return None;
         }
-        let (interval, least) = (
+        let (interval, min) = (
             ConfigDuration::from(interval),
             ConfigDuration::from(interval * 2),
         );
-        if stale_after >= Duration::from(least) {
+        if stale_after >= Duration::from(min) {
             return Some(stale_after);
         }
         match (&own.stale_after, &own.interval) {
-            (Given::Right(..), _) => self.error(
+            (Field::Valid(..), _) => self.error(
                 stale_after_at,
                 format!(
-                    "{given} is less than twice the interval ({interval}); allowed: at least {least}"
+                    "{given} is less than twice the interval ({interval}); allowed: at least {min}"
                 ),
             ),
-            (_, Given::Right(_, interval_at)) => self.error(
+            (_, Field::Valid(_, interval_at)) => self.error(
                 interval_at,
                 format!(
-                    "{interval} is more than half of polling.stale_after ({given}), which holds here too; \
-                     allowed: a shorter interval, or a stale_after of the scope's own, at least {least}"
+                    "{interval} is more than half of polling.stale_after ({given}), which applies to this scope; \
+                     allowed: a shorter interval, or a stale_after in the scope of at least {min}"
                 ),
             ),
             _ => {}

@@ -1,61 +1,61 @@
-//! Values that exist only if they are valid: each is made by `FromStr` alone, and nobody checks it again.
-//! ARNs are in `arn`, for their number.
+//! Types for checked values. Each is created only by `FromStr`, so every value is valid. ARNs are in `arn`.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Why a text is not a value of its kind, and what would be. Reads on from the text itself: "`5` has no unit; allowed: …".
-/// Quotes at most a part of the text, and nothing of a secret.
+/// The reason why a text is not a valid value, and the allowed values. The message continues the quoted text:
+/// "`5` has no unit; allowed: …". It contains no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Invalid {
+pub struct ValueError {
     why: String,
     allowed: &'static str,
 }
 
-impl Invalid {
-    /// For `V`, whose bounds it names.
-    pub(super) fn of<V: Value>(why: impl Into<String>) -> Self {
-        Invalid {
+impl ValueError {
+    /// Returns an error with the allowed values of `V`.
+    pub(super) fn of<V: Checked>(why: impl Into<String>) -> Self {
+        ValueError {
             why: why.into(),
-            allowed: V::ALLOWED,
+            allowed: V::EXPECTED,
         }
     }
 }
 
-impl fmt::Display for Invalid {
+impl fmt::Display for ValueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; allowed: {}", self.why, self.allowed)
     }
 }
 
-impl std::error::Error for Invalid {}
+impl std::error::Error for ValueError {}
 
-/// A kind of value that is written as one text.
-pub trait Value: FromStr<Err = Invalid> {
-    /// All that is accepted, in words: "1 to 64 of …".
-    const ALLOWED: &'static str;
+/// A type that is parsed from one text.
+pub trait Checked: FromStr<Err = ValueError> {
+    /// Describes the allowed values for error messages.
+    const EXPECTED: &'static str;
 }
 
-/// A length of time as it is written in the configuration: `90s`, `5m`, `1h30m`. Seconds are its precision when it is
-/// read; one made from a `Duration` shows fractions too (`7.5s`).
+/// A duration as written in the configuration: `90s`, `5m`, `1h30m`. It is parsed in whole seconds; a value from a `Duration` may
+/// have a fraction (`7.5s`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConfigDuration(Duration);
 
-/// Largest first: the order in which they are written.
+/// The units, in the order in which they must be written.
 const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
 
-impl Value for ConfigDuration {
-    const ALLOWED: &'static str = "a time in whole d, h, m, s, largest first, as in 90s, 5m, 1h30m";
+impl Checked for ConfigDuration {
+    const EXPECTED: &'static str =
+        "a duration in whole d, h, m, s, largest unit first, such as 90s, 5m, 1h30m";
 }
 
 impl FromStr for ConfigDuration {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         seconds(text)
             .map(|seconds| ConfigDuration(Duration::from_secs(seconds)))
-            .map_err(Invalid::of::<Self>)
+            .map_err(ValueError::of::<Self>)
     }
 }
 
@@ -79,9 +79,9 @@ fn seconds(text: &str) -> Result<u64, String> {
             return Err("has no unit".to_owned());
         }
         if !UNITS.iter().any(|(name, _)| *name == unit) {
-            return Err(format!("has `{}`, which is no unit", unit.escape_debug()));
+            return Err(format!("has the unknown unit `{}`", unit.escape_debug()));
         }
-        // The iterator is never wound back, so a unit that has passed is found no more.
+        // The iterator only moves forward, so it does not find earlier units.
         let Some((_, length)) = units.find(|(name, _)| *name == unit) else {
             return Err(format!("has the unit `{unit}` twice or in the wrong order"));
         };
@@ -90,13 +90,13 @@ fn seconds(text: &str) -> Result<u64, String> {
             .ok()
             .and_then(|number| number.checked_mul(*length))
             .and_then(|part| total.checked_add(part))
-            .ok_or("is too long a time to be counted")?;
+            .ok_or("is too long")?;
         rest = tail;
     }
     Ok(total)
 }
 
-/// What comes before the first such character, and the rest.
+/// Splits `text` before the first character for which `is` returns true.
 fn split_before(text: &str, is: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(is).unwrap_or(text.len()))
 }
@@ -108,8 +108,8 @@ impl From<Duration> for ConfigDuration {
 }
 
 impl From<ConfigDuration> for Duration {
-    fn from(span: ConfigDuration) -> Self {
-        span.0
+    fn from(duration: ConfigDuration) -> Self {
+        duration.0
     }
 }
 
@@ -131,23 +131,23 @@ impl fmt::Display for ConfigDuration {
     }
 }
 
-/// The time from one poll to the next: 10s to 24h.
+/// The poll interval: 10s to 24h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Interval(ConfigDuration);
 
-impl Value for Interval {
-    const ALLOWED: &'static str = "10s to 24h, as in 90s, 5m, 1h30m";
+impl Checked for Interval {
+    const EXPECTED: &'static str = "10s to 24h, such as 90s, 5m, 1h30m";
 }
 
 impl FromStr for Interval {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        let seconds = seconds(text).map_err(Invalid::of::<Self>)?;
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let seconds = seconds(text).map_err(ValueError::of::<Self>)?;
         match seconds {
-            ..10 => Err(Invalid::of::<Self>("is too short")),
+            ..10 => Err(ValueError::of::<Self>("is too short")),
             10..=86_400 => Ok(Interval(ConfigDuration(Duration::from_secs(seconds)))),
-            _ => Err(Invalid::of::<Self>("is too long")),
+            _ => Err(ValueError::of::<Self>("is too long")),
         }
     }
 }
@@ -164,25 +164,25 @@ impl fmt::Display for Interval {
     }
 }
 
-/// The name of an AWS region. Whether there is such a region only AWS knows.
+/// The name of an AWS region. Only the format is checked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RegionName(String);
 
 impl RegionName {
-    /// As AWS writes it.
+    /// Returns the name as AWS writes it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl Value for RegionName {
-    const ALLOWED: &'static str = "the name of an AWS region, as in eu-west-1, us-gov-west-1";
+impl Checked for RegionName {
+    const EXPECTED: &'static str = "the name of an AWS region, such as eu-west-1 or us-gov-west-1";
 }
 
 impl FromStr for RegionName {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         let letters =
             |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
         let parts: Vec<&str> = text.split('-').collect();
@@ -197,7 +197,7 @@ impl FromStr for RegionName {
             {
                 Ok(RegionName(text.to_owned()))
             }
-            _ => Err(Invalid::of::<Self>("is not the name of a region")),
+            _ => Err(ValueError::of::<Self>("is not a region name")),
         }
     }
 }
@@ -208,26 +208,26 @@ impl fmt::Display for RegionName {
     }
 }
 
-/// The name that the configuration gives a scope; the label `scope` of the exporter's own metrics.
+/// The name of a scope, which is the label `scope` of the exporter's own metrics.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ScopeName(String);
 
 impl ScopeName {
-    /// As the configuration has it.
+    /// Returns the name as written in the configuration.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl Value for ScopeName {
-    const ALLOWED: &'static str =
+impl Checked for ScopeName {
+    const EXPECTED: &'static str =
         "1 to 64 letters (a-z, A-Z), digits, underscores, hyphens and dots";
 }
 
 impl FromStr for ScopeName {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         check_length::<Self>(text, 1, 64)?;
         check_characters::<Self>(text, "_-.")?;
         Ok(ScopeName(text.to_owned()))
@@ -240,57 +240,57 @@ impl fmt::Display for ScopeName {
     }
 }
 
-/// How a scope's `integration_arns` are asked for.
+/// How a scope's `integration_arns` are looked up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lookup {
-    /// Each by a request of its own: the answer, also that there is none, is AWS's word on this one.
+    /// One request for each integration.
     #[default]
     Each,
-    /// By one listing of the region, out of which they are picked; one that is not in it by a request of its own.
+    /// One listing of the region, and one request for each integration that it does not contain.
     List,
 }
 
-impl Value for Lookup {
-    const ALLOWED: &'static str = "each or list";
+impl Checked for Lookup {
+    const EXPECTED: &'static str = "each or list";
 }
 
 impl FromStr for Lookup {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         match text {
             "each" => Ok(Self::Each),
             "list" => Ok(Self::List),
-            "" => Err(Invalid::of::<Self>("is empty")),
-            _ => Err(Invalid::of::<Self>("is no way to look integrations up")),
+            "" => Err(ValueError::of::<Self>("is empty")),
+            _ => Err(ValueError::of::<Self>("is not a lookup mode")),
         }
     }
 }
 
-/// The external id of a role: a secret that its owner asks for. Prints as `***`, however it is printed.
+/// The external ID that a role's trust policy requires. It is a secret and prints as `***`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExternalId(String);
 
 impl ExternalId {
-    /// The secret itself, for the call that needs it.
+    /// Returns the secret for the request that needs it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
 
-/// AWS's own bounds (STS, AssumeRole, ExternalId).
-impl Value for ExternalId {
-    const ALLOWED: &'static str = "2 to 1224 of a-z, A-Z, 0-9 and _+=,.@:/-";
+/// The limits of `ExternalId` in the STS operation AssumeRole.
+impl Checked for ExternalId {
+    const EXPECTED: &'static str = "2 to 1224 characters of a-z, A-Z, 0-9 and _+=,.@:/-";
 }
 
 impl FromStr for ExternalId {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        // Not which character: it would be a part of the secret.
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        // The message does not name the character, because it is a part of the secret.
         check_length::<Self>(text, 2, 1224)?;
         check_characters::<Self>(text, "_+=,.@:/-")
-            .map_err(|_| Invalid::of::<Self>("has a character that is not allowed"))?;
+            .map_err(|_| ValueError::of::<Self>("contains a character that is not allowed"))?;
         Ok(ExternalId(text.to_owned()))
     }
 }
@@ -307,28 +307,32 @@ impl fmt::Display for ExternalId {
     }
 }
 
-/// Of so many characters, both bounds included.
-pub(super) fn check_length<V: Value>(text: &str, least: usize, most: usize) -> Result<(), Invalid> {
+/// Checks that `text` has `min` to `max` characters.
+pub(super) fn check_length<V: Checked>(
+    text: &str,
+    min: usize,
+    max: usize,
+) -> Result<(), ValueError> {
     match text.chars().count() {
-        0 => Err(Invalid::of::<V>("is empty")),
-        count if count < least => Err(Invalid::of::<V>("is too short")),
-        count if count > most => Err(Invalid::of::<V>(format!(
+        0 => Err(ValueError::of::<V>("is empty")),
+        count if count < min => Err(ValueError::of::<V>("is too short")),
+        count if count > max => Err(ValueError::of::<V>(format!(
             "is too long ({count} characters)"
         ))),
         _ => Ok(()),
     }
 }
 
-/// Of ASCII letters and digits and `others` only.
-pub(super) fn check_characters<V: Value>(text: &str, others: &str) -> Result<(), Invalid> {
+/// Checks that `text` contains only ASCII letters, digits and the characters in `others`.
+pub(super) fn check_characters<V: Checked>(text: &str, others: &str) -> Result<(), ValueError> {
     match text
         .chars()
         .find(|c| !c.is_ascii_alphanumeric() && !others.contains(*c))
     {
         None => Ok(()),
-        Some(wrong) => Err(Invalid::of::<V>(format!(
-            "has the character `{}`",
-            wrong.escape_debug()
+        Some(invalid) => Err(ValueError::of::<V>(format!(
+            "contains the invalid character `{}`",
+            invalid.escape_debug()
         ))),
     }
 }

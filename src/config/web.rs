@@ -1,8 +1,8 @@
-//! What `--web.config.file` says: the format of Prometheus' exporter-toolkit, which its exporters have in common. Whatever exists
-//! here is valid, keys and certificates included: all checks were made while it was read.
+//! The file of `--web.config.file`, in the format of Prometheus' exporter-toolkit. Every value in a [`WebConfig`] is valid, including
+//! keys and certificates, because reading makes all checks.
 //!
-//! Where the toolkit would go on with less protection than the file seems to ask for, it is a mistake here: a list of names without
-//! anybody who must show one, a limit that lets nobody in, both of two keys that exclude each other.
+//! Reading is stricter than the toolkit where the toolkit would give less protection than the file suggests: a list of names although
+//! certificates are optional, a rate limit that rejects every request, or two keys that exclude each other.
 
 mod client_certificate;
 mod clients;
@@ -13,9 +13,9 @@ mod pem;
 mod tls;
 
 use super::error::ConfigErrors;
-use super::field::{Fields, Given, MERGE_KEY, Reader};
-use super::yaml::{self, At, Node};
-use super::{MAX_CONFIG_BYTES, mistake_of_file, secret, text_of};
+use super::field::{Field, MERGE_KEY, Reader, Section};
+use super::yaml::{self, Node, NodePath};
+use super::{MAX_CONFIG_BYTES, decode, file_error, secret};
 use duration::GoDuration;
 use std::collections::BTreeMap;
 use std::io;
@@ -26,93 +26,95 @@ use std::time::Duration;
 pub use password::PasswordHash;
 pub use pem::{FileIdentity, MAX_PEM_BYTES, ReadFile};
 
-const TOP: &[&str] = &[
+const TOP_LEVEL_KEYS: &[&str] = &[
     "tls_server_config",
     "http_server_config",
     "basic_auth_users",
     "rate_limit",
 ];
-const HTTP: &[&str] = &["http2", "headers"];
-const HEADERS: &[&str] = &[
+const HTTP_KEYS: &[&str] = &["http2", "headers"];
+const HEADER_KEYS: &[&str] = &[
     "Content-Security-Policy",
     "Strict-Transport-Security",
     "X-Content-Type-Options",
     "X-Frame-Options",
     "X-XSS-Protection",
 ];
-const RATE_LIMIT: &[&str] = &["interval", "burst"];
-/// The keys that hold secrets: a private key, and hashes of passwords.
-const SECRETS: &[&str] = &["key", "basic_auth_users"];
+const RATE_LIMIT_KEYS: &[&str] = &["interval", "burst"];
+/// The keys whose values are secrets: a private key and password hashes.
+const SECRET_KEYS: &[&str] = &["key", "basic_auth_users"];
 
-/// A web configuration in which no mistake was found.
+/// A valid web configuration.
 #[derive(Clone, Debug, Default)]
 pub struct WebConfig {
-    /// Spoken on TCP; plain HTTP if `None`.
+    /// TLS for TCP connections; plain HTTP if `None`.
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// For every answer; names as in the file, values without control characters.
+    /// Headers of every response; values contain no control characters.
     pub headers: Vec<(&'static str, String)>,
-    /// None without a limit.
+    /// `None` if there is no limit.
     pub rate_limit: Option<RateLimit>,
-    /// Everybody, if there is nobody.
+    /// The users with access; everybody has access if it is empty.
     pub users: BTreeMap<String, PasswordHash>,
-    /// What holds although the file says otherwise, in words.
+    /// Messages about settings that the exporter ignores or interprets differently.
     pub notes: Vec<String>,
-    /// The file says nothing at all.
+    /// Whether the file is empty.
     pub is_empty: bool,
 }
 
-/// How often somebody may ask.
+/// A limit for the rate of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// So often on average; above zero.
+    /// Average time between two requests; greater than zero.
     pub interval: Duration,
-    /// So many at once; 1 or more.
+    /// Maximum number of requests at once; at least 1.
     pub burst: u32,
 }
 
-/// What came of reading a web configuration: the file itself and those that it names, as they were read, whatever they held.
+/// The result of reading a web configuration, and the identities of all files that were read, valid or not.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct WebConfigRead {
     pub config: Result<WebConfig, ConfigErrors>,
     pub files: Vec<ReadFile>,
 }
 
-impl Loaded {
-    /// The file at `path` could not be read.
+impl WebConfigRead {
+    /// Returns the result for a file that cannot be read.
     pub fn failed(path: &Path, error: &io::Error) -> Self {
         Self {
-            config: Err(mistake_of_file(path, &format!("cannot be read: {error}"))),
+            config: Err(file_error(path, &format!("cannot be read: {error}"))),
             files: Vec::new(),
         }
     }
 }
 
 impl WebConfig {
-    /// Reads the file at `path` (1 MiB at most) and the files that it names, each relative to its directory.
-    pub fn load(path: &Path) -> Loaded {
+    /// Reads the file at `path` (at most 1 MiB) and the files that it names, which are relative to its directory.
+    pub fn load(path: &Path) -> WebConfigRead {
         let mut files = Vec::new();
         let bytes = pem::content(path, MAX_CONFIG_BYTES, &mut files);
-        let config = text_of(bytes, path).and_then(|text| read(&text, path, &mut files));
-        Loaded { config, files }
+        let config = decode(bytes, path).and_then(|text| read(&text, path, &mut files));
+        WebConfigRead { config, files }
     }
 }
 
 impl WebConfig {
-    /// What it means, for the person who checks it.
+    /// Describes the configuration for the output of `check`.
     pub fn describe(&self) -> String {
         let tls = if self.tls.is_some() {
             "TLS"
         } else {
             "plain HTTP"
         };
-        let mut text = format!("Served over {tls}");
+        let mut text = format!("Serves {tls}");
         match self.users.len() {
             0 => text += ", without passwords",
-            1 => text += ", with the password of 1 user",
-            users => text += &format!(", with the passwords of {users} users"),
+            1 => text += ", with a password for 1 user",
+            users => text += &format!(", with passwords for {users} users"),
         }
         if let Some(RateLimit { interval, burst }) = self.rate_limit {
-            text += &format!(", {burst} at most at once and one each {interval:?}");
+            text += &format!(
+                ", rate limit of one request per {interval:?} and bursts of up to {burst}"
+            );
         }
         text += ".\n";
         for note in &self.notes {
@@ -126,14 +128,16 @@ fn read(text: &str, file: &Path, files: &mut Vec<ReadFile>) -> Result<WebConfig,
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let root = yaml::parse(text).map_err(|error| ConfigErrors::one(file, error))?;
     let directory = file.parent().unwrap_or(Path::new(""));
-    let mut reader = Reader::new(secret::in_tree(&root, SECRETS));
+    let mut reader = Reader::new(secret::find_secrets(&root, SECRET_KEYS));
     let config = reader.web_config(&root, directory, files);
-    let errors = ConfigErrors::located(reader.found, |at| (yaml::place(text, at), at.path.clone()));
-    ConfigErrors::or(errors, Some(file), config)
+    let errors = ConfigErrors::locate_all(reader.errors, |at| {
+        (yaml::location(text, at), at.path.clone())
+    });
+    ConfigErrors::into_result(errors, Some(file), config)
 }
 
 impl Reader {
-    /// Complete only if no mistake was found.
+    /// Reads the whole file. The result is complete only if there are no errors.
     fn web_config(
         &mut self,
         root: &Node,
@@ -145,13 +149,13 @@ impl Reader {
             config.is_empty = true;
             return config;
         }
-        let Some(top) = self.fields(root, &At::default(), TOP) else {
+        let Some(top) = self.section(root, &NodePath::default(), TOP_LEVEL_KEYS) else {
             return config;
         };
-        if let Some(http) = self.section(&top, "http_server_config", HTTP) {
+        if let Some(http) = self.section_go(&top, "http_server_config", HTTP_KEYS) {
             // Accepted and without effect: HTTP/2 is not served.
-            self.switch(&http, "http2");
-            if let Some(headers) = self.section(&http, "headers", HEADERS) {
+            self.bool_go(&http, "http2");
+            if let Some(headers) = self.section_go(&http, "headers", HEADER_KEYS) {
                 config.headers = self.headers(&headers);
             }
         }
@@ -161,49 +165,49 @@ impl Reader {
         config
     }
 
-    /// The map at `key`. Without a value it is as if it were not there, as for every key of this file: Go knows no difference.
-    fn section<'n>(
+    /// Returns the map at `key`. A key without a value counts as missing, as in Go.
+    fn section_go<'n>(
         &mut self,
-        above: &Fields<'n>,
+        parent: &Section<'n>,
         key: &str,
         allowed: &'static [&'static str],
-    ) -> Option<Fields<'n>> {
-        let (node, at) = above.get(key).filter(|(node, _)| **node != Node::Null)?;
-        self.fields(node, &at, allowed)
+    ) -> Option<Section<'n>> {
+        let (node, at) = parent.get(key).filter(|(node, _)| **node != Node::Null)?;
+        self.section(node, &at, allowed)
     }
 
-    /// A text, absent if it is empty.
-    fn written(&mut self, fields: &Fields<'_>, key: &str) -> Given<String> {
+    /// Returns the text at `key`. An empty text counts as missing, as in Go.
+    fn string_go(&mut self, fields: &Section<'_>, key: &str) -> Field<String> {
         match fields.get(key) {
-            None | Some((Node::Null, _)) => Given::Absent,
-            Some((Node::Text(text), _)) if text.is_empty() => Given::Absent,
-            Some(_) => self.filled(fields, key),
+            None | Some((Node::Null, _)) => Field::Absent,
+            Some((Node::Text(text), _)) if text.is_empty() => Field::Absent,
+            Some(_) => self.non_empty(fields, key),
         }
     }
 
-    /// `true` or `false`, also in the words that the toolkit's YAML 1.1 takes for them.
-    fn switch(&mut self, fields: &Fields<'_>, key: &str) -> Given<bool> {
+    /// Returns the boolean at `key`. Accepts the words of YAML 1.1, which the toolkit uses.
+    fn bool_go(&mut self, fields: &Section<'_>, key: &str) -> Field<bool> {
         match fields.get(key) {
-            Some((Node::Null, _)) => Given::Absent,
+            Some((Node::Null, _)) => Field::Absent,
             Some((Node::Text(text), at)) => match text.to_ascii_lowercase().as_str() {
-                "yes" | "on" | "y" => Given::Right(true, at),
-                "no" | "off" | "n" => Given::Right(false, at),
-                _ => self.flag(fields, key),
+                "yes" | "on" | "y" => Field::Valid(true, at),
+                "no" | "off" | "n" => Field::Valid(false, at),
+                _ => self.boolean(fields, key),
             },
-            _ => self.flag(fields, key),
+            _ => self.boolean(fields, key),
         }
     }
 
-    fn headers(&mut self, fields: &Fields<'_>) -> Vec<(&'static str, String)> {
+    fn headers(&mut self, fields: &Section<'_>) -> Vec<(&'static str, String)> {
         let mut headers = Vec::new();
-        for &name in HEADERS {
+        for &name in HEADER_KEYS {
             let Some((node, at)) = fields.get(name) else {
                 continue;
             };
             let allowed = match name {
                 "X-Frame-Options" => "deny or sameorigin",
                 "X-Content-Type-Options" => "nosniff",
-                _ => "a text of visible ASCII characters and spaces",
+                _ => "text of visible ASCII characters and spaces",
             };
             let value = match node {
                 Node::Null => continue,
@@ -220,7 +224,7 @@ impl Reader {
                 _ => value.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
             };
             if !right {
-                let text = format!("{} is not valid; allowed: {allowed}", self.shown(value));
+                let text = format!("{} is not valid; allowed: {allowed}", self.quote(value));
                 self.error(&at, text);
             } else if !value.is_empty() {
                 headers.push((name, value.clone()));
@@ -229,47 +233,47 @@ impl Reader {
         headers
     }
 
-    fn rate_limit(&mut self, top: &Fields<'_>) -> Option<RateLimit> {
-        let fields = self.section(top, "rate_limit", RATE_LIMIT)?;
+    fn rate_limit(&mut self, top: &Section<'_>) -> Option<RateLimit> {
+        let fields = self.section_go(top, "rate_limit", RATE_LIMIT_KEYS)?;
         let interval = match fields.get("interval") {
-            Some((Node::Null, _)) => Given::Absent,
+            Some((Node::Null, _)) => Field::Absent,
             Some((Node::Number(zero), at)) if zero == "0" => {
-                Given::Right(GoDuration::default(), at)
+                Field::Valid(GoDuration::default(), at)
             }
             Some((Node::Number(number), at)) => {
-                // To Go it would be nanoseconds, which nobody means.
-                let text = format!("{} has no unit", self.shown(number));
-                self.error(&at, format!("{text}; allowed: {}", duration::ALLOWED));
-                Given::Wrong
+                // Go reads a number without a unit as nanoseconds, which is never intended.
+                let text = format!("{} has no unit", self.quote(number));
+                self.error(&at, format!("{text}; allowed: {}", duration::EXPECTED));
+                Field::Invalid
             }
             _ => self.value::<GoDuration>(&fields, "interval"),
         };
         let burst = match fields.get("burst") {
-            Some((Node::Null, _)) => Given::Absent,
+            Some((Node::Null, _)) => Field::Absent,
             _ => self.number(&fields, "burst", 0..=1_000_000),
         };
-        let Given::Right(GoDuration(interval), at) = interval else {
+        let Field::Valid(GoDuration(interval), at) = interval else {
             return None;
         };
         if interval.is_zero() {
             return None;
         }
         match burst {
-            Given::Right(burst, _) if burst > 0 => Some(RateLimit { interval, burst }),
-            Given::Right(_, at) => {
-                self.error(&at, "`0` would refuse every request; allowed: 1 to 1000000");
+            Field::Valid(burst, _) if burst > 0 => Some(RateLimit { interval, burst }),
+            Field::Valid(_, at) => {
+                self.error(&at, "`0` would reject every request; allowed: 1 to 1000000");
                 None
             }
-            Given::Absent => {
-                let text = "there is no `burst` beside it, so that every request would be refused; allowed: 1 to 1000000";
+            Field::Absent => {
+                let text = "needs a `burst`, because without it every request is rejected; allowed: a `burst` of 1 to 1000000";
                 self.error(&at, text);
                 None
             }
-            Given::Wrong => None,
+            Field::Invalid => None,
         }
     }
 
-    fn users(&mut self, top: &Fields<'_>) -> BTreeMap<String, PasswordHash> {
+    fn users(&mut self, top: &Section<'_>) -> BTreeMap<String, PasswordHash> {
         let mut users = BTreeMap::new();
         let Some((node, at)) = top
             .get("basic_auth_users")
@@ -288,7 +292,7 @@ impl Reader {
                     continue;
                 }
                 Node::Text(name) => name,
-                // As Go takes it. Of others it is not known how they were written: `1.10` is the number 1.1.
+                // Go accepts numbers as names. Only integers keep their spelling: `1.10` becomes the number 1.1.
                 Node::Number(name) if name.bytes().all(|byte| byte.is_ascii_digit()) => name,
                 _ => {
                     let text =
@@ -300,7 +304,8 @@ impl Reader {
             let shown: String = name.chars().flat_map(char::escape_debug).collect();
             let at = at.entry(n, &shown);
             if name.contains(':') || name.chars().any(char::is_control) {
-                let text = "is a user name that no client can send; allowed: any text without colons and control characters";
+                let text =
+                    "is not a valid user name; allowed: text without colons and control characters";
                 self.error(&at, text);
             }
             let hash = match hash {
@@ -310,11 +315,11 @@ impl Reader {
             match hash {
                 Ok(hash) => {
                     if users.insert(name.clone(), hash).is_some() {
-                        self.error(&at, "is there twice");
+                        self.error(&at, "is listed twice");
                     }
                 }
-                Err(wrong) => {
-                    self.error(&at, format!("{wrong}; allowed: {}", password::ALLOWED));
+                Err(reason) => {
+                    self.error(&at, format!("{reason}; allowed: {}", password::EXPECTED));
                 }
             }
         }
@@ -322,7 +327,7 @@ impl Reader {
     }
 }
 
-/// `name`, relative to `directory`.
+/// Resolves `name` relative to `directory`.
 fn in_directory(directory: &Path, name: &str) -> PathBuf {
     directory.join(name)
 }

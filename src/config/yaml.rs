@@ -1,5 +1,4 @@
-//! A YAML document as a tree that keeps what a mistake needs: duplicate keys stay, wrong types arrive as they are,
-//! and the place of each node can be asked for. Knows nothing of what a configuration means.
+//! Parses a YAML document to a tree for error messages: it keeps duplicate keys and wrong types, and can find the location of each node.
 
 use std::cell::Cell;
 use std::fmt;
@@ -9,15 +8,15 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, Location};
 
-/// Aliases of aliases grow without bound from a few lines; a file of 1 MiB of distinct ARNs has a fiftieth of this.
-const MOST_NODES: usize = 1_000_000;
+/// Limits aliases of aliases, which grow exponentially. A file of 1 MiB with distinct ARNs has a fiftieth of these nodes.
+const MAX_NODES: usize = 1_000_000;
 
-/// The parser looks at each open bracket for each token, so that the time for nested ones is quadratic. A configuration nests 4 deep.
+/// The time of the parser is quadratic in the depth of brackets. A configuration has a depth of 4.
 const MAX_BRACKET_DEPTH: usize = 128;
 
-/// One value of the document.
+/// A value of the document.
 #[derive(Debug, PartialEq)]
 pub(super) enum Node {
     Null,
@@ -26,17 +25,17 @@ pub(super) enum Node {
     Number(String),
     Text(String),
     List(Vec<Node>),
-    /// All entries in their order, those with the same key included.
+    /// All entries in their order, including duplicate keys.
     Map(Vec<(Node, Node)>),
-    /// A value with a tag of its own (`!name`); no key of ours takes one.
+    /// A value with a custom tag (`!name`), which is not valid for any key.
     Tagged,
 }
 
 impl Node {
-    /// What a user calls this kind of value.
+    /// Returns the name of this kind of value for messages.
     pub(super) fn kind(&self) -> &'static str {
         match self {
-            Node::Null => "nothing",
+            Node::Null => "null",
             Node::Bool(_) => "a boolean",
             Node::Number(_) => "a number",
             Node::Text(_) => "text",
@@ -46,7 +45,7 @@ impl Node {
         }
     }
 
-    /// What is written there, if it is one value rather than a list or a map.
+    /// Returns the text of a boolean, number or text.
     pub(super) fn scalar(&self) -> Option<String> {
         match self {
             Node::Bool(value) => Some(value.to_string()),
@@ -56,39 +55,39 @@ impl Node {
     }
 }
 
-/// Which node of the document: the way down to it, and how a user writes that way.
+/// The path to a node of the document.
 #[derive(Clone, Debug, Default)]
-pub(super) struct At {
-    /// As in `scopes[2].regions[0]`; empty for the root.
+pub(super) struct NodePath {
+    /// The path for messages, such as `scopes[2].regions[0]`; empty for the root.
     pub(super) path: String,
     steps: Vec<usize>,
     key: bool,
 }
 
-impl At {
-    /// The n-th element of this list.
-    pub(super) fn item(&self, n: usize) -> At {
+impl NodePath {
+    /// Returns the path to the n-th element of this list.
+    pub(super) fn item(&self, n: usize) -> NodePath {
         self.down(n, format!("{}[{n}]", self.path))
     }
 
-    /// The value of this map's n-th entry, which has the key `key`.
-    pub(super) fn entry(&self, n: usize, key: &str) -> At {
+    /// Returns the path to the value of this map's n-th entry, which has the key `key`.
+    pub(super) fn entry(&self, n: usize, key: &str) -> NodePath {
         let dot = if self.path.is_empty() { "" } else { "." };
         self.down(n, format!("{}{dot}{key}", self.path))
     }
 
-    /// The key of this map's n-th entry. It goes by the path of the map, since the key itself is what is wrong.
-    pub(super) fn key(&self, n: usize) -> At {
-        At {
+    /// Returns the path to the key of this map's n-th entry. Messages show the path of the map, because the key itself is invalid.
+    pub(super) fn key(&self, n: usize) -> NodePath {
+        NodePath {
             key: true,
             ..self.down(n, self.path.clone())
         }
     }
 
-    fn down(&self, n: usize, path: String) -> At {
+    fn down(&self, n: usize, path: String) -> NodePath {
         let mut steps = self.steps.clone();
         steps.push(n);
-        At {
+        NodePath {
             path,
             steps,
             key: false,
@@ -96,26 +95,28 @@ impl At {
     }
 }
 
-/// The tree of the one document in `text`; an empty text is `Null`.
-/// Fails on what is not YAML, on a second document and on endless aliases.
+/// Parses the single document in `text`; an empty text is `Null`.
+///
+/// # Errors
+/// If the text is not YAML, has a second document, or expands to too many nodes.
 pub(super) fn parse(text: &str) -> Result<Node, ConfigError> {
     if let Some((at, forbidden)) = text.char_indices().find(|(_, c)| unprintable(*c)) {
         return Err(ConfigError {
-            place: Some(place_of_byte(text, at)),
-            ..ConfigError::of_file(format!(
+            location: Some(location_of_byte(text, at)),
+            ..ConfigError::whole_file(format!(
                 "the character U+{:04X} is not allowed in YAML",
                 u32::from(forbidden)
             ))
         });
     }
-    if let Some((at, wrong)) = too_slow(text) {
+    if let Some((at, reason)) = find_slow_construct(text) {
         return Err(ConfigError {
-            place: Some(place_of_byte(text, at)),
-            ..ConfigError::of_file(wrong)
+            location: Some(location_of_byte(text, at)),
+            ..ConfigError::whole_file(reason)
         });
     }
     let mut documents = serde_yaml::Deserializer::from_str(text);
-    let left = Cell::new(MOST_NODES);
+    let left = Cell::new(MAX_NODES);
     let root = match documents.next() {
         Some(document) => Tree { left: &left }
             .deserialize(document)
@@ -125,47 +126,50 @@ pub(super) fn parse(text: &str) -> Result<Node, ConfigError> {
     match documents.next() {
         None => Ok(root),
         Some(second) => Err(ConfigError {
-            place: Way(&At::default(), 0)
+            location: FailAt(&NodePath::default(), 0)
                 .deserialize(second)
                 .err()
-                .and_then(|e| place_of(&e)),
-            ..ConfigError::of_file("a second YAML document begins; allowed: one in a file")
+                .and_then(|e| location_of(&e)),
+            ..ConfigError::whole_file(
+                "a second YAML document begins here; allowed: one document per file",
+            )
         }),
     }
 }
 
-/// Where `at` is in `text`, which must have been parsed before. What stands behind an alias is where its anchor is.
-pub(super) fn place(text: &str, at: &At) -> Option<Place> {
-    // The parser tells where it was when a visitor refused a value. So one is sent down to refuse this one.
+/// Returns the location of `at` in `text`, which must be valid. A node behind an alias has the location of its anchor.
+pub(super) fn location(text: &str, at: &NodePath) -> Option<Location> {
+    // The parser reports the location where a visitor fails, so this visitor fails at the node.
     let document = serde_yaml::Deserializer::from_str(text);
-    place_of(&Way(at, 0).deserialize(document).err()?)
+    location_of(&FailAt(at, 0).deserialize(document).err()?)
 }
 
-/// The place of the byte at `index` (or the end).
-pub(super) fn place_of_byte(text: &str, index: usize) -> Place {
+/// Returns the location of the byte at `index`, or of the end.
+pub(super) fn location_of_byte(text: &str, index: usize) -> Location {
     let before = text.get(..index).unwrap_or(text);
     let line = before.rsplit('\n').next().unwrap_or(before);
-    Place {
+    Location {
         line: before.matches('\n').count() + 1,
         column: line.chars().count() + 1,
     }
 }
 
-fn place_of(error: &serde_yaml::Error) -> Option<Place> {
-    error.location().map(|location| Place {
+fn location_of(error: &serde_yaml::Error) -> Option<Location> {
+    error.location().map(|location| Location {
         line: location.line(),
         column: location.column(),
     })
 }
 
-/// YAML's own rule. The parser has it too, but tells the byte rather than the line.
+/// Returns whether YAML forbids the character. The parser checks it too, but reports a byte offset instead of a line.
 fn unprintable(c: char) -> bool {
     (c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}'))
         || matches!(c, '\u{FFFE}' | '\u{FFFF}')
 }
 
-/// What the parser would take quadratic time for, and where. Counts brackets in quotes and comments too, since only a parser knows them.
-fn too_slow(text: &str) -> Option<(usize, String)> {
+/// Finds constructs for which the parser needs quadratic time. Counts brackets in quotes and comments too, because only a parser can
+/// recognize them.
+fn find_slow_construct(text: &str) -> Option<(usize, String)> {
     let mut depth = 0_usize;
     for (at, byte) in text.bytes().enumerate() {
         match byte {
@@ -177,37 +181,37 @@ fn too_slow(text: &str) -> Option<(usize, String)> {
             _ => {}
         }
         if depth > MAX_BRACKET_DEPTH {
-            let wrong = format!(
+            let reason = format!(
                 "brackets are nested too deeply; allowed: {MAX_BRACKET_DEPTH} levels of `[` and `{{`"
             );
-            return Some((at, wrong));
+            return Some((at, reason));
         }
     }
     None
 }
 
 fn failure(error: &serde_yaml::Error, document: &str) -> ConfigError {
-    let place = place_of(error);
+    let location = location_of(error);
     let mut text = error.to_string();
-    let is_tab = |place: Place| {
-        let line = document.split('\n').nth(place.line.saturating_sub(1))?;
-        Some(line.chars().nth(place.column.saturating_sub(1))? == '\t')
+    let is_tab = |location: Location| {
+        let line = document.split('\n').nth(location.line.saturating_sub(1))?;
+        Some(line.chars().nth(location.column.saturating_sub(1))? == '\t')
     };
     if text.contains("invalid value: ") || text.contains("invalid type: ") {
-        // Said of `!!int x` and the like. The parser would print the x, which may be a secret.
-        text = "a value does not fit its tag (`!!…`); leave the tag out".to_owned();
-    } else if place.and_then(is_tab) == Some(true) {
+        // The parser prints the value for `!!int value`, which may be a secret.
+        text = "a value does not match its YAML tag (`!!…`); remove the tag".to_owned();
+    } else if location.and_then(is_tab) == Some(true) {
         text = "a tab is not allowed here; indent with spaces".to_owned();
-    } else if let Some(Place { line, column }) = place {
+    } else if let Some(Location { line, column }) = location {
         text = text.replacen(&format!(" at line {line} column {column}"), "", 1);
     }
     ConfigError {
-        place,
-        ..ConfigError::of_file(text)
+        location,
+        ..ConfigError::whole_file(text)
     }
 }
 
-/// Makes a `Node`. Counts down over the whole document.
+/// Builds a `Node`, and counts down the nodes of the whole document.
 #[derive(Clone, Copy)]
 struct Tree<'a> {
     left: &'a Cell<usize>,
@@ -219,7 +223,11 @@ impl<'de> DeserializeSeed<'de> for Tree<'_> {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
         match self.left.get().checked_sub(1) {
             Some(left) => self.left.set(left),
-            None => return Err(D::Error::custom("too many values (aliases of aliases?)")),
+            None => {
+                return Err(D::Error::custom(
+                    "too many values; check for aliases that contain aliases",
+                ));
+            }
         }
         deserializer.deserialize_any(self)
     }
@@ -291,20 +299,20 @@ impl<'de> Visitor<'de> for Tree<'_> {
     }
 }
 
-/// Goes down to a node, of whose way so many steps are done, and refuses it there, whatever it is.
-struct Way<'a>(&'a At, usize);
+/// Follows a path, of which a number of steps is done, and fails at its end.
+struct FailAt<'a>(&'a NodePath, usize);
 
-impl Way<'_> {
+impl FailAt<'_> {
     fn next(&self) -> Option<usize> {
         self.0.steps.get(self.1).copied()
     }
 
     fn further(&self) -> Self {
-        Way(self.0, self.1 + 1)
+        FailAt(self.0, self.1 + 1)
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Way<'_> {
+impl<'de> DeserializeSeed<'de> for FailAt<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -312,8 +320,8 @@ impl<'de> DeserializeSeed<'de> for Way<'_> {
     }
 }
 
-/// Scalars are refused by the methods that are not here: a way can end at one, never lead through it.
-impl<'de> Visitor<'de> for Way<'_> {
+/// The default methods fail for scalars, which can only be the end of a path.
+impl<'de> Visitor<'de> for FailAt<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

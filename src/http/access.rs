@@ -3,8 +3,8 @@
 
 use super::basic_auth::{AuthResult, BasicAuth};
 use super::rate::Bucket;
-use crate::config::web::{FileIdentity, Loaded, ReadFile, WebConfig};
-use crate::config::{ConfigErrors, mistake_of_file};
+use crate::config::web::{FileIdentity, ReadFile, WebConfig, WebConfigRead};
+use crate::config::{ConfigErrors, file_error};
 use crate::files::FileWorker;
 use aws_lc_rs::error::Unspecified;
 use hyper::header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue};
@@ -141,12 +141,12 @@ impl AccessControl {
         let mut files = self.files.lock().await;
         let path = self.file.clone();
         let read = self.worker.run(move || WebConfig::load(&path)).await;
-        let loaded = read.unwrap_or_else(|error| Loaded::failed(&self.file, &error));
+        let loaded = read.unwrap_or_else(|error| WebConfigRead::failed(&self.file, &error));
         if !loaded.files.is_empty() {
             *files = loaded.files;
         }
         let before = self.current();
-        let refused = |why| Err(mistake_of_file(&self.file, why));
+        let refused = |why| Err(file_error(&self.file, why));
         let config = match loaded.config {
             // What an editor leaves for a moment must not open the door.
             Ok(config) if config.is_empty => {

@@ -279,7 +279,7 @@ fn default_region_missing_reports_the_cause() {
     );
     assert!(cause("", none, "[default\n").contains("config on line 1"));
     let invalid = cause("", ("AWS_REGION", "Frankfurt"), sea);
-    assert!(invalid.contains("`Frankfurt` is not the name of a region; allowed: "));
+    assert!(invalid.contains("`Frankfurt` is not a region name; allowed: "));
 }
 
 #[test]

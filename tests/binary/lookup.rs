@@ -28,7 +28,7 @@ fn two_hundred_integrations_are_two_requests_and_the_missing_one_a_third() {
     assert_eq!(each.code, Some(0), "{}", each.stderr);
     assert!(
         each.stdout
-            .contains("Together at least 8.33 API requests per hour"),
+            .contains("In total at least 8.33 API requests per hour"),
         "{}",
         each.stdout
     );
@@ -37,7 +37,7 @@ fn two_hundred_integrations_are_two_requests_and_the_missing_one_a_third() {
     assert_eq!(list.code, Some(0), "{}", list.stderr);
     assert!(
         list.stdout
-            .contains("Together at least 0.08 API requests per hour"),
+            .contains("In total at least 0.08 API requests per hour"),
         "{}",
         list.stdout
     );

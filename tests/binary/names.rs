@@ -188,7 +188,7 @@ fn what_is_left_out_by_its_name_is_never_shown_and_comes_back_when_it_is_renamed
     ]));
     let setup = Setup::new(&sim, BY_NAME);
     let check = setup.run(&["check"]);
-    let told = "of what is listed, none with a name like scratch-*";
+    let told = "hides listed integrations if name matches scratch-*";
     assert!(check.stdout.contains(told), "{}", check.stdout);
     let once = setup.run(&["once"]);
     assert_eq!(once.code, Some(0), "{}", once.stderr);

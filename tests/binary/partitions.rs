@@ -160,7 +160,7 @@ fn check_and_iam_keep_to_the_partition() {
         fs::write(setup.path("config.yaml"), config).unwrap();
         let refused = setup.run(&["check"]);
         assert_eq!(refused.code, Some(2));
-        let told = format!("and {region} is not in it; allowed: a role of `{partition}`");
+        let told = format!("but {region} is not; allowed: a role in the partition `{partition}`");
         assert!(refused.stderr.contains(&told), "{}", refused.stderr);
     }
     assert!(cloud.asked().is_empty());

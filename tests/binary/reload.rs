@@ -109,7 +109,7 @@ fn what_a_reload_leaves_out_of_a_listing_is_gone_and_the_rest_stays_as_it_was() 
     let some = "{name: all, regions: [eu-west-1], exclude: {source_arn: ['*:table/left-*']}}";
     let setup = setup.file("config.yaml", &config(&[some]));
     let check = setup.run(&["check"]).stdout;
-    let told = "  of what is listed, none with a source_arn like *:table/left-*\n";
+    let told = "  hides listed integrations if source_arn matches *:table/left-*\n";
     assert!(check.contains(told), "{check}");
     // No answer of AWS is needed for it.
     sim.handle.push_fault(Fault::new(

@@ -256,7 +256,7 @@ fn check_and_once_do_the_part_of_a_shard() {
         assert!(
             check
                 .stdout
-                .contains("of what is listed, only this shard's part")
+                .contains("shows only this shard's part of the listed integrations")
         );
         for line in check.stdout.lines() {
             if let Some(scope) = line.strip_prefix("Scope ")

@@ -1,4 +1,4 @@
-//! `--web.config.file` with the real binary: what is served to whom, what is refused, how it is read again, and how `health` asks.
+//! Tests of `--web.config.file` with the real binary: who gets a page, invalid files, reloads, and the `health` command.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -17,7 +17,7 @@ use crate::support::{
     Client, Daemon, ONE_SCOPE, SOON, STOP, Setup, Sim, request, simulator, until,
 };
 
-/// Of `secret`.
+/// Returns an entry of `basic_auth_users` with the password `secret`.
 fn user(name: &str) -> String {
     format!("  {name}: {}\n", bcrypt::hash("secret", 4).unwrap())
 }
@@ -27,7 +27,7 @@ const CLIENTS: &str = "  client_auth_type: RequireAndVerifyClientCert\n  client_
 /// `alice:secret`.
 const ALICE: &str = "Authorization: Basic YWxpY2U6c2VjcmV0\r\n";
 
-/// A directory with `web.yml` and the certificates that it names.
+/// Creates a directory with `web.yml` and the certificates that it names.
 fn setup(sim: &Sim, web: &str) -> (Setup, Authority) {
     let setup = Setup::new(sim, ONE_SCOPE).file("web.yml", web);
     let authority = Authority::new("authority");
@@ -70,7 +70,7 @@ fn reload_successful(page: &str) -> &str {
 }
 
 #[test]
-fn tls_with_client_certificate_and_password() {
+fn tls_client_certificate_and_password_get_page() {
     let sim = simulator(Account::generated(1));
     let web = format!("{TLS}{CLIENTS}basic_auth_users:\n{}", user("alice"));
     let (setup, authority) = setup(&sim, &web);
@@ -84,7 +84,7 @@ fn tls_with_client_certificate_and_password() {
     let answer = ask(ALICE);
     assert_eq!(answer.status, 200);
     assert_eq!(reload_successful(&answer.body), "1");
-    // Neither who is turned away nor a secret is in the log.
+    // The log contains no failed handshakes and no password hashes.
     let log = daemon.process.stderr();
     assert!(log.contains("web configuration loaded"), "{log}");
     assert!(!log.contains("handshake") && !log.contains("$2b$"), "{log}");
@@ -93,7 +93,7 @@ fn tls_with_client_certificate_and_password() {
 }
 
 #[test]
-fn a_handshake_that_fails_is_for_debugging() {
+fn failed_handshake_is_logged_at_debug() {
     let sim = simulator(Account::generated(1));
     let (setup, _) = setup(&sim, TLS);
     for (level, logged) in [("info", false), ("debug", true)] {
@@ -107,19 +107,19 @@ fn a_handshake_that_fails_is_for_debugging() {
         until("it is healthy", SOON, || {
             (setup.run(&["health", &health]).code == Some(0)).then_some(())
         });
-        let told = || daemon.process.stderr().contains("a TLS handshake failed");
+        let is_logged = || daemon.process.stderr().contains("a TLS handshake failed");
         if logged {
-            until("it is logged", SOON, || told().then_some(()));
+            until("it is logged", SOON, || is_logged().then_some(()));
         } else {
-            assert!(!told(), "{}", daemon.process.stderr());
+            assert!(!is_logged(), "{}", daemon.process.stderr());
         }
     }
 }
 
-/// True if the page comes.
-fn is_let_in(authority: &Authority, identity: Option<&Identity>, addr: &str) -> bool {
+/// Returns whether a client with this certificate gets the page.
+fn gets_page(authority: &Authority, identity: Option<&Identity>, addr: &str) -> bool {
     let mut stream = tls_stream(authority, identity, addr);
-    // If the client is refused, writing or reading fails, depending on the version of TLS and on time.
+    // If the server rejects the client, the write or the read fails, depending on the TLS version and on timing.
     let _ = stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n");
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);
@@ -127,22 +127,22 @@ fn is_let_in(authority: &Authority, identity: Option<&Identity>, addr: &str) -> 
 }
 
 #[test]
-fn refused_client_certificate_is_logged_once() {
+fn rejected_client_certificate_is_logged_once() {
     let sim = simulator(Account::generated(1));
     let (setup, authority) = setup(&sim, &format!("{TLS}{CLIENTS}"));
     let daemon = setup.daemon(&["--web.config.file=web.yml", "--log.level=debug"]);
     let foreign = Authority::new("foreign").client(vec![]);
     let same_name = Authority::new("authority").client(vec![]);
     for _ in 0..3 {
-        assert!(!is_let_in(&authority, None, &daemon.addr));
-        assert!(!is_let_in(&authority, Some(&same_name), &daemon.addr));
-        assert!(!is_let_in(&authority, Some(&foreign), &daemon.addr));
+        assert!(!gets_page(&authority, None, &daemon.addr));
+        assert!(!gets_page(&authority, Some(&same_name), &daemon.addr));
+        assert!(!gets_page(&authority, Some(&foreign), &daemon.addr));
     }
     let failed = || {
         let log = daemon.process.stderr();
         (log.matches("a TLS handshake failed").count() == 9).then_some(log)
     };
-    let log = until("all are at an end", SOON, failed);
+    let log = until("all handshakes failed", SOON, failed);
     for reason in [
         "the client sent no certificate",
         "issued by an unknown authority",
@@ -153,10 +153,10 @@ fn refused_client_certificate_is_logged_once() {
             panic!("{reason}: {log}");
         };
         assert!(line.contains("level=INFO"), "{line}");
-        let told = "msg=\"client certificate refused\" address=127.0.0.1:";
-        assert!(line.contains(told), "{line}");
+        let message = "msg=\"client certificate refused\" address=127.0.0.1:";
+        assert!(line.contains(message), "{line}");
     }
-    assert!(is_let_in(
+    assert!(gets_page(
         &authority,
         Some(&authority.client(vec![])),
         &daemon.addr
@@ -164,9 +164,9 @@ fn refused_client_certificate_is_logged_once() {
 }
 
 #[test]
-fn system_authorities_verify_without_client_ca() {
+fn missing_client_ca_uses_system_authorities() {
     let sim = simulator(Account::generated(1));
-    for (client_auth, without) in [
+    for (client_auth, without_certificate) in [
         ("VerifyClientCertIfGiven", true),
         ("RequireAndVerifyClientCert", false),
     ] {
@@ -176,35 +176,39 @@ fn system_authorities_verify_without_client_ca() {
         let setup = setup.env("SSL_CERT_FILE", roots.to_str().unwrap());
         let ended = setup.run(&["check", "--web.config.file=web.yml"]);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        let told = "so the system's authorities verify client certificates";
-        assert!(ended.stdout.contains(told), "{}", ended.stdout);
+        let message = "verifying client certificates with the system's CA certificates";
+        assert!(ended.stdout.contains(message), "{}", ended.stdout);
         let daemon = setup.daemon(&["--web.config.file=web.yml"]);
-        assert!(daemon.process.stderr().contains(told));
-        let (telemetry, foreign) = (&authority, &Authority::new("authority"));
+        assert!(daemon.process.stderr().contains(message));
+        let (ours, foreign) = (&authority, &Authority::new("authority"));
         let addr = &daemon.addr;
-        assert_eq!(is_let_in(telemetry, None, addr), without, "{client_auth}");
-        assert!(is_let_in(telemetry, Some(&telemetry.client(vec![])), addr));
-        assert!(!is_let_in(telemetry, Some(&foreign.client(vec![])), addr));
+        assert_eq!(
+            gets_page(ours, None, addr),
+            without_certificate,
+            "{client_auth}"
+        );
+        assert!(gets_page(ours, Some(&ours.client(vec![])), addr));
+        assert!(!gets_page(ours, Some(&foreign.client(vec![])), addr));
     }
 }
 
 #[test]
-fn empty_web_config_flag_means_none() {
+fn empty_web_config_flag_is_ignored() {
     let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let daemon = setup.daemon(&["--web.config.file="]);
     assert_eq!(daemon.get("/metrics").status, 200);
     let ended = setup.run(&["check", "--web.config.file", ""]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(!ended.stdout.contains("Served over"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("Serves "), "{}", ended.stdout);
 }
 
 #[test]
-fn mistakes_exit_with_2() {
+fn invalid_web_config_exits_with_2() {
     let sim = simulator(Account::generated(1));
     let web = "tls_server_config: {cert_file: server.crt}\nbasic_auth_users: {alice: SECRET}\n";
     let (setup, _) = setup(&sim, web);
-    let told = "web.yml:1:20: tls_server_config: there is neither `key` nor `key_file`\n\
+    let message = "web.yml:1:20: tls_server_config: `key` or `key_file` is missing\n\
         web.yml:2:27: basic_auth_users.alice: is not a bcrypt hash; allowed: ";
     for args in [
         &[
@@ -220,17 +224,17 @@ fn mistakes_exit_with_2() {
     ] {
         let ended = setup.run(args);
         assert_eq!(ended.code, Some(2), "{args:?}: {}", ended.stderr);
-        assert!(ended.stderr.contains(told), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(message), "{args:?}: {}", ended.stderr);
         assert!(!ended.stderr.contains("SECRET"), "{}", ended.stderr);
     }
     let ended = setup.run(&["check", "--web.config.file=nowhere.yml"]);
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    let told = "nowhere.yml: cannot be read: No such file";
-    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    let message = "nowhere.yml: cannot be read: No such file";
+    assert!(ended.stderr.contains(message), "{}", ended.stderr);
 }
 
 #[test]
-fn check_says_what_a_good_one_means() {
+fn check_describes_valid_web_config() {
     let sim = simulator(Account::generated(1));
     let web = format!(
         "{TLS}  min_version: TLS11\nbasic_auth_users:\n{}",
@@ -239,34 +243,33 @@ fn check_says_what_a_good_one_means() {
     let (setup, _) = setup(&sim, &web);
     let ended = setup.run(&["check", "--web.config.file=web.yml"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let told =
-        "Served over TLS, with the password of 1 user.\ntls_server_config.min_version: TLS11 ";
-    assert!(ended.stdout.contains(told), "{}", ended.stdout);
+    let message = "Serves TLS, with a password for 1 user.\ntls_server_config.min_version: TLS11 ";
+    assert!(ended.stdout.contains(message), "{}", ended.stdout);
 }
 
-/// Its page, as alice, over plain HTTP.
+/// Fetches the page as alice over plain HTTP.
 fn page(daemon: &Daemon) -> Option<String> {
     let answer = request(&daemon.addr, "GET", "/metrics", ALICE);
     (answer.status == 200).then_some(answer.body)
 }
 
 #[test]
-fn a_broken_file_is_told_once_and_by_the_gauge() {
+fn invalid_reload_is_logged_once_and_in_gauge() {
     let sim = simulator(Account::generated(1));
     let web = format!("basic_auth_users:\n{}", user("alice"));
     let (setup, _) = setup(&sim, &web);
     let daemon = setup.daemon(&["--web.config.file=web.yml", "--web.enable-lifecycle"]);
     assert_eq!(reload_successful(&page(&daemon).unwrap()), "1");
     fs::write(setup.path("web.yml"), "basic_auth_users: {alice: SECRET}").unwrap();
-    until("the gauge tells", SOON, || {
+    until("the gauge changes", SOON, || {
         (reload_successful(&page(&daemon)?) == "0").then_some(())
     });
     let refusals = || {
         let refused = "the new web configuration was refused, the old one goes on";
         daemon.process.stderr().matches(refused).count()
     };
-    until("the log tells", SOON, || (refusals() == 1).then_some(()));
-    // The file of scopes is read well, which does not make the other one good.
+    until("the log has it", SOON, || (refusals() == 1).then_some(()));
+    // The configuration of the scopes is valid, but the web configuration is still invalid.
     let reload = |headers| request(&daemon.addr, "POST", "/-/reload", headers);
     assert_eq!(reload("").status, 401);
     let answer = reload(ALICE);
@@ -280,12 +283,12 @@ fn a_broken_file_is_told_once_and_by_the_gauge() {
     );
     assert!(!answer.body.contains("SECRET"), "{}", answer.body);
     assert_eq!(reload_successful(&page(&daemon).unwrap()), "0");
-    until("the log tells", SOON, || (refusals() == 2).then_some(()));
-    // Whoever was let in is, and no one else.
+    until("the log has it", SOON, || (refusals() == 2).then_some(()));
+    // After the fix, both users have access.
     let web = format!("basic_auth_users:\n{}{}", user("alice"), user("bob"));
     fs::write(setup.path("web.yml"), web).unwrap();
     daemon.process.signal(Signal::HUP);
-    until("the gauge tells", SOON, || {
+    until("the gauge changes", SOON, || {
         (reload_successful(&page(&daemon)?) == "1").then_some(())
     });
     let bob = "Authorization: Basic Ym9iOnNlY3JldA==\r\n";
@@ -294,13 +297,13 @@ fn a_broken_file_is_told_once_and_by_the_gauge() {
 }
 
 #[test]
-fn health_asks_over_tls() {
+fn health_verifies_tls_certificate() {
     let sim = simulator(Account::generated(1));
     let (setup, _) = setup(&sim, TLS);
     let setup = setup.file("other.crt", &Authority::new("authority").pem());
     let daemon = setup.daemon(&["--web.config.file=web.yml"]);
     let port = daemon.addr.rsplit_once(':').unwrap().1;
-    for (host, ca_file, code, told) in [
+    for (host, ca_file, code, message) in [
         ("https://127.0.0.1", None, 0, ""),
         ("https://localhost", None, 0, ""),
         ("https://127.0.0.1", Some("ca.crt"), 0, ""),
@@ -311,7 +314,7 @@ fn health_asks_over_tls() {
             1,
             "the TLS handshake with",
         ),
-        // Not a name of the certificate.
+        // The certificate does not contain this address.
         ("https://127.0.0.2", Some("ca.crt"), 1, "127.0.0.2"),
         (
             "https://127.0.0.1",
@@ -331,7 +334,7 @@ fn health_asks_over_tls() {
             1,
             "no certificate",
         ),
-        // Plain HTTP where TLS is spoken is no health.
+        // Plain HTTP to a TLS port is unhealthy.
         (
             "http://127.0.0.1",
             None,
@@ -348,13 +351,13 @@ fn health_asks_over_tls() {
             .collect();
         let ended = setup.run(&args);
         assert_eq!(ended.code, Some(code), "{args:?}: {}", ended.stderr);
-        assert!(ended.stderr.contains(told), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(message), "{args:?}: {}", ended.stderr);
         assert_eq!(ended.stderr.is_empty(), code == 0, "{}", ended.stderr);
     }
 }
 
 #[test]
-fn health_where_clients_need_certificates_and_passwords() {
+fn health_with_client_auth_and_passwords() {
     let sim = simulator(Account::generated(1));
     let web = format!("{TLS}{CLIENTS}basic_auth_users:\n{}", user("alice"));
     let (setup, _) = setup(&sim, &web);
@@ -375,7 +378,7 @@ fn health_where_clients_need_certificates_and_passwords() {
             "{}",
             ended.stderr
         );
-        // A proxy on this machine speaks plain HTTP, and a probe may.
+        // Unix sockets serve plain HTTP, for example to a proxy on the same machine.
         let ended = setup.run(&["health", &over_socket]);
         assert_eq!(ended.code, Some(code), "{}", ended.stderr);
         assert_eq!(ended.stderr.contains("401"), code == 1, "{}", ended.stderr);

@@ -457,7 +457,7 @@ async fn shards_leave_out_the_same() {
     let mut together = Vec::new();
     for index in 0..3 {
         let shard = Shard::from_flags(Some(index), Some(3), || unreachable!()).unwrap();
-        let part = watch.clone().on(shard).unwrap();
+        let part = watch.clone().for_shard(shard).unwrap();
         let (bench, _) = named(&part, &account).await;
         together.extend(shown(&bench.page()));
     }

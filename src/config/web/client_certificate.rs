@@ -1,4 +1,4 @@
-//! What a client's certificate must be like.
+//! The verification of client certificates.
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -14,25 +14,25 @@ use x509_cert::der::oid::db::rfc5280::{ANY_EXTENDED_KEY_USAGE, ID_KP_CLIENT_AUTH
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{ExtendedKeyUsage, SubjectAltName};
 
-/// Asks clients for certificates.
+/// Requests and verifies the certificates of clients.
 #[derive(Debug)]
 pub(super) struct ClientCertificates {
     pub(super) provider: Arc<CryptoProvider>,
-    /// A client without one is sent away.
+    /// Whether to reject clients without a certificate.
     pub(super) mandatory: bool,
-    /// Who may have issued it; anybody if `None`.
+    /// The accepted issuers; any issuer is accepted if `None`.
     pub(super) issuers: Option<Issuers>,
-    /// It must have one of these alternative names.
+    /// The certificate must contain one of these alternative names.
     pub(super) allowed_names: Option<BTreeSet<String>>,
 }
 
-/// What a client's certificate is verified with.
+/// The certificates that client certificates are verified with.
 #[derive(Debug)]
 pub(super) struct Issuers {
-    /// `None` if there is no authority, which verifies nothing.
+    /// `None` if there is no CA, so that no chain is valid.
     pub(super) chain_verifier: Option<Arc<dyn ClientCertVerifier>>,
-    /// A client may show one of these itself: to Go, what is among the authorities needs no chain. webpki refuses a
-    /// self-signed certificate that may sign others, as `openssl req -x509` makes them.
+    /// Certificates that clients may use directly. Go accepts a certificate from the list of CAs without a chain, but webpki
+    /// rejects a self-signed CA certificate, which is the default of `openssl req -x509`.
     pub(super) trusted: Vec<CertificateDer<'static>>,
 }
 
@@ -54,7 +54,7 @@ impl Issuers {
     }
 }
 
-/// Checks what Go checks of a certificate without its chain: when and for what it may be used.
+/// Checks validity period and key usage, which Go checks even without a chain.
 fn verify_trusted(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
     let bad = |_| Error::from(CertificateError::BadEncoding);
     let certificate = Certificate::from_der(certificate).map_err(bad)?;
@@ -138,7 +138,7 @@ impl ClientCertVerifier for ClientCertificates {
     }
 }
 
-/// Its DNS names, e-mail addresses, IP addresses and URIs, as Go writes them.
+/// Returns the DNS names, e-mail addresses, IP addresses and URIs of the certificate, in the format of Go.
 fn names(certificate: &CertificateDer<'_>) -> Result<Vec<String>, Error> {
     let bad = |_| Error::from(CertificateError::BadEncoding);
     let certificate = Certificate::from_der(certificate).map_err(bad)?;
@@ -149,10 +149,10 @@ fn names(certificate: &CertificateDer<'_>) -> Result<Vec<String>, Error> {
     let Some((_, SubjectAltName(names))) = extension else {
         return Ok(Vec::new());
     };
-    Ok(names.iter().filter_map(written).collect())
+    Ok(names.iter().filter_map(name_text).collect())
 }
 
-fn written(name: &GeneralName) -> Option<String> {
+fn name_text(name: &GeneralName) -> Option<String> {
     match name {
         GeneralName::DnsName(name)
         | GeneralName::Rfc822Name(name)

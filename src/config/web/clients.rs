@@ -1,10 +1,10 @@
-//! The part of `tls_server_config` that says which clients are let in.
+//! The keys of `tls_server_config` for client certificates.
 
 use super::client_certificate::{ClientCertificates, Issuers};
 use super::pem::{Pem, ReadFile};
 use super::tls::unsupported_rsa_key;
-use crate::config::field::{Fields, Given, Reader};
-use crate::config::value::{Invalid, Value};
+use crate::config::field::{Field, Reader, Section};
+use crate::config::value::{Checked, ValueError};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
@@ -14,7 +14,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Whether clients are asked for a certificate, in Go's names.
+/// Go's `tls.ClientAuthType`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum ClientAuth {
     #[default]
@@ -25,65 +25,65 @@ enum ClientAuth {
     RequireAndVerify,
 }
 
-impl Value for ClientAuth {
-    const ALLOWED: &'static str = "NoClientCert, RequestClientCert, RequireAnyClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert";
+impl Checked for ClientAuth {
+    const EXPECTED: &'static str = "NoClientCert, RequestClientCert, RequireAnyClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert";
 }
 
 impl FromStr for ClientAuth {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         match text {
             "NoClientCert" => Ok(Self::No),
             "RequestClientCert" => Ok(Self::Request),
-            // The toolkit's own name, from before it had Go's.
+            // The old name in the toolkit.
             "RequireAnyClientCert" | "RequireClientCert" => Ok(Self::RequireAny),
             "VerifyClientCertIfGiven" => Ok(Self::VerifyIfGiven),
             "RequireAndVerifyClientCert" => Ok(Self::RequireAndVerify),
-            _ => Err(Invalid::of::<Self>(
-                "is no way to ask for client certificates",
+            _ => Err(ValueError::of::<Self>(
+                "is not a client authentication type",
             )),
         }
     }
 }
 
-/// A text that a client's certificate may have as an alternative name.
+/// An alternative name that a client certificate may contain.
 struct AllowedName(String);
 
-impl Value for AllowedName {
-    const ALLOWED: &'static str = "a DNS name, IP address, e-mail address or URI";
+impl Checked for AllowedName {
+    const EXPECTED: &'static str = "a DNS name, IP address, e-mail address or URI";
 }
 
 impl FromStr for AllowedName {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         if text.is_empty() {
-            return Err(Invalid::of::<Self>("is empty"));
+            return Err(ValueError::of::<Self>("is empty"));
         }
         Ok(Self(text.to_owned()))
     }
 }
 
 impl Reader {
-    /// None if clients are not asked for certificates.
+    /// Returns the verifier of client certificates; `None` if they are not requested.
     pub(super) fn clients(
         &mut self,
-        fields: &Fields<'_>,
+        fields: &Section<'_>,
         provider: &Arc<CryptoProvider>,
         directory: &Path,
         files: &mut Vec<ReadFile>,
         notes: &mut Vec<String>,
     ) -> Option<Arc<dyn ClientCertVerifier>> {
-        let given = self.named::<ClientAuth>(fields, "client_auth_type");
+        let given = self.value_go::<ClientAuth>(fields, "client_auth_type");
         let authorities = self.pem(fields, ["client_ca", "client_ca_file"], directory, files);
-        let names = self.listed::<AllowedName>(fields, "client_allowed_sans");
-        if matches!(given, Given::Wrong) {
+        let names = self.list_go::<AllowedName>(fields, "client_allowed_sans");
+        if matches!(given, Field::Invalid) {
             return None;
         }
         let (auth, auth_at) = match given {
-            Given::Right(auth, at) => (auth, at),
-            Given::Absent | Given::Wrong => (ClientAuth::No, fields.at.clone()),
+            Field::Valid(auth, at) => (auth, at),
+            Field::Absent | Field::Invalid => (ClientAuth::No, fields.at.clone()),
         };
         let mandatory = matches!(auth, ClientAuth::RequireAny | ClientAuth::RequireAndVerify);
         let verified = matches!(
@@ -92,33 +92,34 @@ impl Reader {
         );
         if let Some(at) = &names.at {
             if names.items.is_empty() && names.complete {
-                let text = "is empty, so that no client would be let in; leave it out to let in every name";
+                let text =
+                    "is empty, so every client would be rejected; remove it to accept every name";
                 self.error(at, text);
             } else if !mandatory {
-                let text = "does not hold for clients without a certificate; it needs a `client_auth_type` of RequireAndVerifyClientCert";
+                let text = "does not apply to clients without a certificate; set `client_auth_type` to RequireAndVerifyClientCert";
                 self.error(at, text);
             } else if !verified {
                 notes.push(format!(
-                    "{}: anybody can write these names into a certificate, and RequireAnyClientCert does not verify who did; RequireAndVerifyClientCert does",
+                    "{}: RequireAnyClientCert does not verify certificates, so any client can claim these names; use RequireAndVerifyClientCert",
                     at.path
                 ));
             }
         }
         let issuers = match authorities {
-            Given::Right(_, at) if auth == ClientAuth::No => {
-                let text = "clients are not asked for a certificate; it needs a `client_auth_type` other than NoClientCert";
+            Field::Valid(_, at) if auth == ClientAuth::No => {
+                let text = "has no effect, because NoClientCert does not request certificates; set another `client_auth_type`";
                 self.error(&at, text);
                 None
             }
-            Given::Right(pem, _) => self.issuers(&pem, provider, notes),
-            Given::Absent if verified => {
+            Field::Valid(pem, _) => self.issuers(&pem, provider, notes),
+            Field::Absent if verified => {
                 notes.push(format!(
-                    "{}: there is neither `client_ca` nor `client_ca_file`, so the system's authorities verify client certificates",
+                    "{}: neither `client_ca` nor `client_ca_file` is set; verifying client certificates with the system's CA certificates",
                     auth_at.path
                 ));
                 Some(system_issuers(provider))
             }
-            Given::Absent | Given::Wrong => None,
+            Field::Absent | Field::Invalid => None,
         };
         let allowed_names = names.at.is_some().then(|| {
             let names = names.values().into_iter().map(|name| name.0);
@@ -134,7 +135,7 @@ impl Reader {
         })
     }
 
-    /// The certificates of the configuration.
+    /// Returns a verifier with the CA certificates in `pem`.
     fn issuers(
         &mut self,
         pem: &Pem,
@@ -154,7 +155,7 @@ impl Reader {
                 if unusable > 0 {
                     let path = &pem.at.path;
                     notes.push(format!(
-                        "{path}: {unusable} of its certificates cannot be used as an authority"
+                        "{path}: certificates ignored because they cannot be used as a CA: {unusable}"
                     ));
                 }
                 Some(Issuers {
@@ -163,18 +164,19 @@ impl Reader {
                 })
             }
             Err(_) => {
-                let wrong = certificates.iter().find_map(unsupported_rsa_key);
-                let wrong = wrong.unwrap_or_else(|| {
-                    "has no certificate that can be used as an authority".to_owned()
+                let reason = certificates.iter().find_map(unsupported_rsa_key);
+                let reason = reason.unwrap_or_else(|| {
+                    "contains no certificate that can be used as a CA".to_owned()
                 });
-                self.error(&pem.at, format!("{}{wrong}", pem.subject));
+                self.error(&pem.at, format!("{}{reason}", pem.subject));
                 None
             }
         }
     }
 }
 
-/// As Go does without `ClientCAs`. Clients are not told whose certificates are accepted: the list would be long.
+/// Returns a verifier with the system's CA certificates, as Go does without `ClientCAs`. It sends no list of accepted CAs to clients,
+/// because the list would be long.
 fn system_issuers(provider: &Arc<CryptoProvider>) -> Issuers {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

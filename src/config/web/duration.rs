@@ -1,25 +1,24 @@
-//! A length of time as Go writes it.
+//! Durations in the format of Go.
 
-use crate::config::value::{Invalid, Value};
+use crate::config::value::{Checked, ValueError};
 use std::str::FromStr;
 use std::time::Duration;
 
-pub(super) const ALLOWED: &str =
-    "0, or a time with units of ns, us, ms, s, m, h, as in 1s, 500ms, 1m30s; 290 years at most";
+pub(super) const EXPECTED: &str = "0, or a duration with the units ns, us, ms, s, m, h, such as 1s, 500ms, 1m30s; at most 290 years";
 
-/// Whole nanoseconds, as many as fit into 63 bits.
+/// A duration of whole nanoseconds that fits into 63 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct GoDuration(pub(super) Duration);
 
-impl Value for GoDuration {
-    const ALLOWED: &'static str = ALLOWED;
+impl Checked for GoDuration {
+    const EXPECTED: &'static str = EXPECTED;
 }
 
 impl FromStr for GoDuration {
-    type Err = Invalid;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        let invalid = |why: &str| Invalid::of::<Self>(why);
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let invalid = |why: &str| ValueError::of::<Self>(why);
         if text == "0" {
             return Ok(Self::default());
         }
@@ -44,7 +43,7 @@ impl FromStr for GoDuration {
                 "m" => 60 * 1_000_000_000,
                 "h" => 3_600 * 1_000_000_000,
                 "" => return Err(invalid("has no unit")),
-                _ => return Err(invalid("has a unit that there is not")),
+                _ => return Err(invalid("has an unknown unit")),
             };
             let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
             if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
@@ -60,20 +59,20 @@ impl FromStr for GoDuration {
     }
 }
 
-/// So many units of `nanos`, rounded down; `None` if that is more than can be counted.
+/// Returns `whole.fraction` units of `nanos` nanoseconds, rounded down; `None` on overflow.
 fn part(whole: &str, fraction: &str, nanos: u128) -> Option<u128> {
     let whole: u128 = if whole.is_empty() {
         0
     } else {
         whole.parse().ok()?
     };
-    // A nanosecond is the 13th place behind the point of an hour; what comes later changes nothing.
-    let mut place = nanos;
-    let mut behind = 0;
+    // One nanosecond is the 13th decimal place of an hour, so 14 digits are enough.
+    let mut scale = nanos;
+    let mut decimals = 0;
     for digit in fraction.bytes().take(14) {
-        place *= 10;
-        behind = behind * 10 + u128::from(digit - b'0');
+        scale *= 10;
+        decimals = decimals * 10 + u128::from(digit - b'0');
     }
-    let behind = behind * nanos / (place / nanos);
-    whole.checked_mul(nanos)?.checked_add(behind)
+    let decimals = decimals * nanos / (scale / nanos);
+    whole.checked_mul(nanos)?.checked_add(decimals)
 }

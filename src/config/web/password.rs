@@ -1,26 +1,26 @@
-//! Hashes of passwords.
+//! Password hashes.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// At 18 one guess takes many seconds of a core; from there on each step doubles it.
-const HIGHEST_COST: u32 = 18;
-pub(super) const ALLOWED: &str =
-    "a bcrypt hash, 60 characters as in $2y$10$…, of a cost from 4 to 18";
+/// At cost 18, checking one password takes many seconds of CPU time, and each further step doubles it.
+const MAX_COST: u32 = 18;
+pub(super) const EXPECTED: &str =
+    "a bcrypt hash of 60 characters, such as $2y$10$…, with a cost of 4 to 18";
 
-/// A bcrypt hash that can be checked. Prints as `***`.
+/// A valid bcrypt hash. It prints as `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(String);
 
 impl PasswordHash {
-    /// The hash itself, for what compares passwords with it.
+    /// Returns the hash for comparison with a password.
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
 
 impl FromStr for PasswordHash {
-    /// Quotes nothing of it.
+    /// The error does not quote the hash.
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -28,10 +28,10 @@ impl FromStr for PasswordHash {
             .parse()
             .map_err(|_| "is not a bcrypt hash".to_owned())?;
         match parts.get_cost() {
-            cost @ 0..=3 => Err(format!("has a cost of {cost}, which bcrypt does not have")),
-            4..=HIGHEST_COST => Ok(Self(text.to_owned())),
+            cost @ 0..=3 => Err(format!("has a cost of {cost}, which is too low for bcrypt")),
+            4..=MAX_COST => Ok(Self(text.to_owned())),
             cost => Err(format!(
-                "has a cost of {cost}: checking one password would take minutes or hours"
+                "has a cost of {cost}, so checking one password would take minutes or hours"
             )),
         }
     }

@@ -1,18 +1,18 @@
-//! Certificates and keys, written in the configuration or in files of their own.
+//! Certificates and keys, inline or in separate files.
 
 use super::in_directory;
-use crate::config::field::{Fields, Given, Reader};
-use crate::config::yaml::At;
+use crate::config::field::{Field, Reader, Section};
+use crate::config::yaml::NodePath;
 use crate::files::{self, MIB};
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A bundle of all public authorities has a quarter of this.
+/// A bundle of all public CA certificates has a quarter of this size.
 pub const MAX_PEM_BYTES: u64 = MIB;
 
-/// Which file it is, in which state.
+/// The identity of a file and its state, to detect changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileIdentity {
     device: u64,
@@ -35,20 +35,20 @@ impl From<Metadata> for FileIdentity {
 }
 
 impl FileIdentity {
-    /// Of the file at `path`, if there is one.
+    /// Returns the identity of the file at `path`, if it exists.
     pub fn of(path: &Path) -> Option<Self> {
         std::fs::metadata(path).ok().map(Self::from)
     }
 }
 
-/// A file as it was when it was opened; `None` if it could not be.
+/// A file that was read, with its identity when it was opened; `None` if it cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadFile {
     pub path: PathBuf,
     pub identity: Option<FileIdentity>,
 }
 
-/// Reads the regular file at `path`, and notes in `files` which one it was.
+/// Reads the regular file at `path` and adds its identity to `files`.
 pub(super) fn content(
     path: &Path,
     max_bytes: u64,
@@ -65,28 +65,28 @@ pub(super) fn content(
     files::read_to_end(opened?, max_bytes)
 }
 
-/// PEM, and where it is from.
+/// PEM data and its source.
 pub(super) struct Pem {
     pub(super) bytes: Vec<u8>,
-    /// The key that gave it.
-    pub(super) at: At,
-    /// What a mistake in it is a mistake of: "what `server.crt` holds", or nothing where it stands in the configuration itself.
+    /// The location of the key in the configuration.
+    pub(super) at: NodePath,
+    /// The subject of error messages: "the file `server.crt` ", or empty for inline data.
     pub(super) subject: String,
 }
 
 impl Reader {
-    /// What `inline` or `file` give; at most one of them. Absent if both are.
+    /// Reads the PEM data from the key `inline` or from the file in the key `file`. Only one of them may be set.
     pub(super) fn pem(
         &mut self,
-        fields: &Fields<'_>,
+        fields: &Section<'_>,
         [inline, file]: [&str; 2],
         directory: &Path,
         files: &mut Vec<ReadFile>,
-    ) -> Given<Pem> {
-        let (text, name) = (self.written(fields, inline), self.written(fields, file));
+    ) -> Field<Pem> {
+        let (text, name) = (self.string_go(fields, inline), self.string_go(fields, file));
         match (text, name) {
-            (Given::Absent, Given::Absent) => Given::Absent,
-            (Given::Right(text, at), Given::Absent) => Given::Right(
+            (Field::Absent, Field::Absent) => Field::Absent,
+            (Field::Valid(text, at), Field::Absent) => Field::Valid(
                 Pem {
                     bytes: text.into_bytes(),
                     at: at.clone(),
@@ -94,29 +94,29 @@ impl Reader {
                 },
                 at,
             ),
-            (Given::Absent, Given::Right(name, at)) => {
+            (Field::Absent, Field::Valid(name, at)) => {
                 match content(&in_directory(directory, &name), MAX_PEM_BYTES, files) {
-                    Ok(bytes) => Given::Right(
+                    Ok(bytes) => Field::Valid(
                         Pem {
                             bytes,
                             at: at.clone(),
-                            subject: format!("what {} holds ", self.shown(&name)),
+                            subject: format!("the file {} ", self.quote(&name)),
                         },
                         at,
                     ),
                     Err(error) => {
-                        let text = format!("{} cannot be read: {error}", self.shown(&name));
+                        let text = format!("{} cannot be read: {error}", self.quote(&name));
                         self.error(&at, text);
-                        Given::Wrong
+                        Field::Invalid
                     }
                 }
             }
-            (Given::Right(..), Given::Right(_, at)) => {
-                let text = format!("there is a `{inline}` too; allowed: one of the two");
+            (Field::Valid(..), Field::Valid(_, at)) => {
+                let text = format!("`{inline}` is set too; allowed: only one of the two");
                 self.error(&at, text);
-                Given::Wrong
+                Field::Invalid
             }
-            (Given::Wrong, _) | (_, Given::Wrong) => Given::Wrong,
+            (Field::Invalid, _) | (_, Field::Invalid) => Field::Invalid,
         }
     }
 }
