@@ -278,7 +278,7 @@ def start():
     check("the replica will see a failure", control("PATCH", control_path(LIE), {"Status": "FAILED"})[0] == 204)
     with open(f"{WORK}/replica.yaml", "w", encoding="utf-8") as file:
         scopes = [{"name": "discovery", "regions": REGIONS}, {"name": "orders", "integration_arns": [MISSING]}]
-        json.dump({"polling": {"interval": "10s"}, "scopes": scopes}, file)  # JSON is YAML, too
+        json.dump({"polling": {"interval": "10s"}, "scopes": scopes}, file)  # JSON is valid YAML
     replica = Server(
         "dashboard-replica", WORK, [BINARY, f"--config.file={WORK}/replica.yaml"], "--web.listen-address", AWS_ENDPOINT_URL_GLUE=other.url,
     ).start()
@@ -287,12 +287,12 @@ def start():
         json.dump({"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": [job]}, file)
     command = [PROMETHEUS, f"--config.file={WORK}/dashboard.yml", f"--storage.tsdb.path={WORK}/dashboard-tsdb"]
     prometheus = Server("dashboard-prometheus", WORK, command, "--web.listen-address").start()
-    wait_for("Prometheus is ready", lambda: "Server is ready" in prometheus.said())
+    wait_for("Prometheus is ready", lambda: "Server is ready" in prometheus.log_text())
     up = f'glue_integration_exporter_scope_up{{instance="{replica.address}"}}'
     wait_for("the replica has seen all", lambda: value(prometheus.url, f"count({up} == 1)") == 3)
     other.kill()
     wait_for("the replica is blind", lambda: value(prometheus.url, f"count({up} == 0)") == 3)
-    world.SIMULATOR = "http://" + re.search(r"endpoint=([0-9.:]+)", demo.said()).group(1)
+    world.SIMULATOR = "http://" + re.search(r"endpoint=([0-9.:]+)", demo.log_text()).group(1)
     return prometheus
 
 

@@ -18,7 +18,7 @@ import urllib.request
 import world
 from kinds import arn, integration
 from processes import Server
-from world import check, control, control_path, finish, query, replace_world, value, wait_for
+from world import check, control, control_path, finish, query, replace_integrations, value, wait_for
 
 BINARY, PROMETHEUS, WORK = sys.argv[1:4]
 INTERVAL, TIMEOUT = 10, 1  # of polls (the least that is allowed), and of scrapes
@@ -127,7 +127,7 @@ def configure(*regions):
         if name == "stored":
             config["storage"] = {"path": f"{WORK}/state"}
         with open(f"{WORK}/{name}.yaml", "w", encoding="utf-8") as file:
-            json.dump(config, file)  # JSON is YAML, too
+            json.dump(config, file)  # JSON is valid YAML
 
 
 def reload():
@@ -163,7 +163,7 @@ def since(job):
 
 def fill(**statuses):
     names = {"flips": FLIPS, "broken": BROKEN, "quiet": QUIET}
-    replace_world([
+    replace_integrations([
         *({**integration(number, statuses[name]), "IntegrationArn": names[name]} for number, name in enumerate(names, 1)),
         {**integration(4, "NEEDS_ATTENTION", region="us-east-1"), "IntegrationArn": ABROAD},
     ])

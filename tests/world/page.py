@@ -13,7 +13,7 @@ from playwright.sync_api import sync_playwright
 import world
 from kinds import arn, integration
 from processes import Server
-from world import check, control, control_path, finish, replace_world, wait_for
+from world import check, control, control_path, finish, replace_integrations, wait_for
 
 BINARY, WORK = sys.argv[1:3]
 PICTURES = sys.argv[3] if len(sys.argv) > 3 else WORK
@@ -182,7 +182,7 @@ def by_keyboard(browser, url):
 
 
 def refreshing(browser, exporter):
-    replace_world([integration(number, "ACTIVE") for number in range(60)] + [integration(70, "FAILED", Errors=[{"ErrorCode": "Before"}])])
+    replace_integrations([integration(number, "ACTIVE") for number in range(60)] + [integration(70, "FAILED", Errors=[{"ErrorCode": "Before"}])])
     watched = Watched(browser, exporter.url)
     page = watched.page
     wait_for("all are shown", lambda: len(rows(watched.open())) == 61)
@@ -261,7 +261,7 @@ ROW = "arn => [...document.querySelectorAll('.rows > li')].find(row => row.query
 
 def keeping(browser, exporter):
     """Rows come, go, change lists and change places while one is focused and text of another is selected."""
-    replace_world([integration(number, "ACTIVE") for number in range(10)] + [integration(30, "FAILED"), integration(31, "FAILED")])
+    replace_integrations([integration(number, "ACTIVE") for number in range(10)] + [integration(30, "FAILED"), integration(31, "FAILED")])
     watched = Watched(browser, exporter.url)
     page = watched.page
     wait_for("all are shown", lambda: len(rows(watched.open())) == 12)
@@ -333,7 +333,7 @@ def hostile(browser, exporter):
         for number, text in enumerate(ATTACKS)
     ]
     odd_arn = {**integration(50, "FAILED", Errors=errors), "IntegrationArn": "arn:aws:glue:eu-west-1:1:integration:\"><script>hacked=1</script>"}
-    replace_world([*attacks, odd_arn])
+    replace_integrations([*attacks, odd_arn])
     watched = Watched(browser, exporter.url)
 
     def arrived():
@@ -386,7 +386,7 @@ def blind(browser, exporter):
 
 def many(browser, exporter):
     message = "The source rejected the connection. " * 56
-    replace_world([
+    replace_integrations([
         integration(number, "FAILED", Errors=[{"ErrorCode": "Code", "ErrorMessage": message}]) if number < FAILED else integration(number, "ACTIVE")
         for number in range(MANY)
     ])

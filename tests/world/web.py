@@ -139,7 +139,7 @@ for what, expected, seen, arguments in [
     status, head, output = curl(*arguments)
     check(f"curl with {what}", status == expected and (head.startswith(seen) or expected in (35, 56, 60)), (status, output))
 if has_ipv6:
-    six = re.search(r"address=\[::1\]:([0-9]+)", exporter.said()).group(1)
+    six = re.search(r"address=\[::1\]:([0-9]+)", exporter.log_text()).group(1)
     status, head, output = curl(*OWN, *PASSWORD, f"https://[::1]:{six}/metrics")
     check("curl over IPv6", (status, head) == (0, "200 2"), output)
 
@@ -220,7 +220,7 @@ with urllib.request.urlopen(f"{prometheus.url}/api/v1/targets", timeout=30) as r
 for name, told in [("stranger", "tls: "), ("guess", "401 Unauthorized")]:
     target = targets[name]
     check(f"{name} is not let in", target["health"] == "down" and told in target["lastError"], target)
-log = exporter.said()
+log = exporter.log_text()
 check("nothing but readings is in the log", "handshake" not in log and "level=ERROR" not in log and "level=WARN" not in log, log[-2000:])
 for reason in ["the client sent no certificate", "issued by an unknown authority", "none of its names is in client_allowed_sans"]:
     check(f"a refusal is logged with its reason: {reason}", f'reason="{reason}"' in log, log[-2000:])
