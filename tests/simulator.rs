@@ -304,10 +304,16 @@ fn signature_selects_region_and_account() {
 
     let requests = simulator.handle.requests();
     assert_eq!(
-        (requests[1].region.as_str(), requests[3].access_key_id.as_str()),
+        (
+            requests[1].region.as_str(),
+            requests[3].access_key_id.as_str()
+        ),
         ("us-east-1", "AKIDOTHER")
     );
-    assert_eq!(requests[4].integration_arn.as_deref(), Some(other.arn.as_str()));
+    assert_eq!(
+        requests[4].integration_arn.as_deref(),
+        Some(other.arn.as_str())
+    );
 }
 
 #[test]
@@ -754,10 +760,7 @@ fn hanging_request_ends_on_shutdown() {
     stream
         .set_read_timeout(Some(Duration::from_millis(100)))
         .unwrap();
-    assert!(
-        stream.read(&mut [0]).is_err(),
-        "expected a read timeout"
-    );
+    assert!(stream.read(&mut [0]).is_err(), "expected a read timeout");
     // Other requests are served meanwhile.
     assert_eq!(simulator.control("GET", "requests", "").status, 200);
 
