@@ -1,10 +1,9 @@
-//! An AWS Glue endpoint that speaks the real wire protocol, with an account that is simulated: for
-//! `demo`, `simulate` and the tests. Nothing else of the program knows it; to a client it is AWS
-//! behind another address.
+//! A simulated AWS Glue endpoint for `demo`, `simulate` and the tests. It speaks the real wire
+//! protocol, so to a client it is AWS at another address.
 //!
 //! ```text
-//! connection -> / (api: operation, scope, input) -> fault? -> world (the account) -> page -> wire
-//!            -> /simulator/ (control) ---------------^---------^
+//! connection -> / (api: operation, region, input) -> fault? -> account -> page -> wire
+//!            -> /simulator/ (control) ----------------^---------^
 //! ```
 
 mod account;
@@ -37,38 +36,37 @@ use tokio_util::task::TaskTracker;
 pub use account::{Account, DEFAULT_ACCOUNT, Rules};
 pub use fault::{Fault, FaultKind, RequestMatcher};
 pub use integration::{SimulatedConfig, SimulatedError, SimulatedIntegration};
-pub use script::{CYCLE, Script, script_of};
+pub use script::{SCRIPT_DURATION, ScriptedState, scripted_state};
 
-/// How many requests are remembered.
-const MAX_RECORDED: usize = 10_000;
-/// Longest text of a remembered request, in characters: that of the longest ARN. Refused input can
-/// be longer.
-const MAX_RECORDED_TEXT: usize = 512;
-/// How long requests in flight may take once the simulator stops.
-const GRACE: Duration = Duration::from_secs(1);
-/// Pause after a connection could not be accepted, mostly for want of file descriptors: without it
-/// the loop spins.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Maximum number of requests that the simulator keeps for `Handle::requests`.
+const MAX_RECORDED_REQUESTS: usize = 10_000;
+/// Maximum length of a recorded region or access key id, in characters.
+const MAX_RECORDED_CHARS: usize = 512;
+/// How long requests in flight may take after the simulator was stopped.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pause after a failed `accept`. The usual cause is a lack of file descriptors, and without a pause
+/// the loop would spin.
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A request as it was understood.
+/// An API request as the simulator parsed it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordedRequest {
     /// `DescribeInboundIntegrations` or `DescribeIntegrations`.
     pub operation: &'static str,
-    /// Of the signature's credential scope, as is the access key id.
+    /// The region of the signature's credential scope.
     pub region: String,
     pub access_key_id: String,
-    /// For `DescribeIntegrations` its `IntegrationIdentifier`.
+    /// `IntegrationArn`, or `IntegrationIdentifier` of `DescribeIntegrations`.
     pub integration_arn: Option<String>,
     pub target_arn: Option<String>,
     pub marker: Option<String>,
     pub max_records: Option<u32>,
-    /// Number of the page within its listing, from 1; 0 if the marker is unknown.
+    /// Number of the page within its listing, starting at 1; 0 if the marker is unknown.
     pub page: u32,
 }
 
 impl RecordedRequest {
-    /// What was absent in the request is absent here.
+    /// Returns the request as JSON, without the members that the request did not have.
     fn json(&self) -> Value {
         let mut members = Map::new();
         let mut put = |name: &str, value: Value| {
@@ -94,26 +92,26 @@ struct State {
     markers: api::Markers,
     requests: VecDeque<RecordedRequest>,
     counts: BTreeMap<&'static str, u64>,
-    answers: u64,
+    responses: u64,
 }
 
 impl State {
     fn record(&mut self, mut request: RecordedRequest) {
         *self.counts.entry(request.operation).or_default() += 1;
         for text in [&mut request.region, &mut request.access_key_id] {
-            if let Some((end, _)) = text.char_indices().nth(MAX_RECORDED_TEXT) {
+            if let Some((end, _)) = text.char_indices().nth(MAX_RECORDED_CHARS) {
                 text.truncate(end);
             }
         }
-        if self.requests.len() == MAX_RECORDED {
+        if self.requests.len() == MAX_RECORDED_REQUESTS {
             self.requests.pop_front();
         }
         self.requests.push_back(request);
     }
 }
 
-/// Changes the world of a simulator and sees what it was asked, while it serves. Clones are the
-/// same simulator.
+/// Changes the account and the faults of a running simulator, and reads the requests that it got.
+/// All clones refer to the same simulator.
 #[derive(Clone)]
 pub struct Handle {
     state: Arc<Mutex<State>>,
@@ -121,13 +119,13 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Creates or replaces an integration. It no longer follows the story, nor does any that is
-    /// changed below.
+    /// Creates or replaces an integration. An integration that was changed through the handle no
+    /// longer follows the script.
     pub fn put(&self, integration: SimulatedIntegration) {
         self.state().account.put(integration);
     }
 
-    /// Creates or replaces several.
+    /// Creates or replaces several integrations.
     pub fn put_all(&self, integrations: Vec<SimulatedIntegration>) {
         let mut state = self.state();
         integrations
@@ -135,7 +133,7 @@ impl Handle {
             .for_each(|integration| state.account.put(integration));
     }
 
-    /// Leaves nothing but these, and ends the story.
+    /// Replaces all integrations, and ends the script.
     pub fn replace_all(&self, integrations: Vec<SimulatedIntegration>) {
         let mut state = self.state();
         state.account.clear();
@@ -144,16 +142,18 @@ impl Handle {
             .for_each(|integration| state.account.put(integration));
     }
 
-    /// `false` if there is none with this ARN; so it is with `change` and `set_status`.
+    /// Removes an integration. Returns `false` if there is no integration with this ARN.
     pub fn remove(&self, arn: &str) -> bool {
         self.state().account.remove(arn)
     }
 
-    /// Changes one integration in place. Its ARN must stay.
+    /// Changes one integration in place; the ARN must stay the same. Returns `false` if there is no
+    /// integration with this ARN.
     pub fn change(&self, arn: &str, change: impl FnOnce(&mut SimulatedIntegration)) -> bool {
         self.state().account.change(arn, change)
     }
 
+    /// Sets the status of an integration. Returns `false` if there is no integration with this ARN.
     pub fn set_status(&self, arn: &str, status: &str) -> bool {
         self.change(arn, |integration| integration.status = status.to_owned())
     }
@@ -162,13 +162,12 @@ impl Handle {
         self.state().account.rules = rules;
     }
 
-    /// All integrations of all accounts as they are now, by ARN.
+    /// Returns the current integrations of all accounts, ordered by ARN.
     pub fn integrations(&self) -> Vec<SimulatedIntegration> {
         self.state().account.all().cloned().collect()
     }
 
-    /// Adds a fault after those that there are: the first that hits a request is the one that it
-    /// gets.
+    /// Adds a fault at the end of the list. A request gets the first fault that matches it.
     pub fn push_fault(&self, fault: Fault) {
         self.state().faults.push(fault);
     }
@@ -177,39 +176,39 @@ impl Handle {
         self.state().faults.clear();
     }
 
-    /// What was asked, oldest first: the last 10,000 requests whose operation and signature were
-    /// understood.
+    /// Returns the last 10,000 API requests with a valid operation and signature, oldest first.
     pub fn requests(&self) -> Vec<RecordedRequest> {
         self.state().requests.iter().cloned().collect()
     }
 
-    /// How many such requests there were since the start, by operation.
+    /// Returns the number of these requests since the start, by operation.
     pub fn request_counts(&self) -> BTreeMap<&'static str, u64> {
         self.state().counts.clone()
     }
 
-    /// The state, with the story told up to now.
+    /// Locks the state, after advancing the script to the present time.
     fn state(&self) -> MutexGuard<'_, State> {
-        // The world is plain data: what a panicked test thread left in it can still be read.
+        // The state is plain data, so it is still usable after a test thread panicked.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.account.advance();
         state
     }
 
-    /// Returns once the simulator is told to stop.
+    /// Resolves when the simulator stops.
     async fn stopped(&self) {
         self.stop.cancelled().await;
     }
 
-    /// Like a UUID, but counted: the same requests get the same ids.
+    /// Returns a request id in the form of a UUID. The ids are numbered, so a repeated test run gets
+    /// the same ones.
     fn next_request_id(&self) -> String {
         let mut state = self.state();
-        state.answers += 1;
-        format!("00000000-0000-4000-8000-{:012x}", state.answers)
+        state.responses += 1;
+        format!("00000000-0000-4000-8000-{:012x}", state.responses)
     }
 }
 
-/// A simulator that is bound and knows its address, but does not serve yet.
+/// A simulator that is bound to an address but does not serve yet.
 pub struct Simulator {
     listener: TcpListener,
     local_addr: SocketAddr,
@@ -217,7 +216,7 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Port 0 takes a free one.
+    /// Binds to an address. Port 0 selects a free port.
     pub async fn bind(addr: SocketAddr, account: Account) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         let local_addr = listener.local_addr()?;
@@ -227,7 +226,7 @@ impl Simulator {
             markers: api::Markers::default(),
             requests: VecDeque::new(),
             counts: BTreeMap::new(),
-            answers: 0,
+            responses: 0,
         };
         let handle = Handle {
             state: Arc::new(Mutex::new(state)),
@@ -248,11 +247,11 @@ impl Simulator {
         self.handle.clone()
     }
 
-    /// Serves until `stop` resolves. Then requests in flight get a second to finish; those that
-    /// hang are dropped at once.
+    /// Serves until `stop` resolves. Requests in flight then have one second to finish. Requests
+    /// with the fault `Hang` are dropped immediately.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
         let connections = TaskTracker::new();
-        // Also when this future is dropped half-way, no connection outlives it.
+        // Connections end with this future even if it is dropped before `stop` resolves.
         let _stop_connections = self.handle.stop.clone().drop_guard();
         let mut stop = std::pin::pin!(stop);
         loop {
@@ -263,8 +262,8 @@ impl Simulator {
                         connections.spawn(serve_connection(stream, self.handle.clone()));
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "the simulator could not accept a connection");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                        tracing::warn!(%error, "simulator failed to accept a connection, retrying");
+                        tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
                     }
                 },
             }
@@ -277,26 +276,26 @@ impl Simulator {
 }
 
 async fn serve_connection(stream: TcpStream, handle: Handle) {
-    // The address that it arrived at, which is not the bound one where that is 0.0.0.0.
+    // The simulator can be bound to 0.0.0.0, so take the address of this connection.
     let Ok(local) = stream.local_addr().map(|local| local.ip()) else {
         return;
     };
-    // Small answers must not wait for the client's delayed acknowledgement; a refusal here only
+    // Without this, small responses wait for the client's delayed acknowledgement. A failure only
     // makes them slower.
     let _ = stream.set_nodelay(true);
-    let answer_with = handle.clone();
+    let service_handle = handle.clone();
     let service = service_fn(move |request| {
-        let handle = answer_with.clone();
+        let handle = service_handle.clone();
         async move { route(&handle, request, local).await }
     });
     let mut connection =
         std::pin::pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-    // How a connection ends is the client's affair, or a fault's.
+    // Connection errors are ignored: either the client or a fault closed the connection.
     tokio::select! {
         _ = connection.as_mut() => {}
         () = handle.stopped() => {
             connection.as_mut().graceful_shutdown();
-            let _ = tokio::time::timeout(GRACE, connection).await;
+            let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, connection).await;
         }
     }
 }
@@ -305,14 +304,14 @@ async fn route(
     handle: &Handle,
     request: Request<Incoming>,
     local: IpAddr,
-) -> Result<Response<wire::Answer>, wire::Dropped> {
+) -> Result<Response<wire::ResponseBody>, wire::ConnectionDropped> {
     match (request.uri().path(), request.method().as_str()) {
-        ("/", "POST") => api::answer(handle, request).await,
+        ("/", "POST") => api::respond(handle, request).await,
         (path, _) if path.starts_with("/simulator/") => {
-            control::answer(handle, request, local).await
+            control::respond(handle, request, local).await
         }
         _ => {
-            let body = json!({"message": "There are POST / (AWS Glue) and /simulator/ (control)."})
+            let body = json!({"message": "Not found. The simulator serves POST / (AWS Glue API) and /simulator/ (control)."})
                 .to_string();
             Ok(wire::json(
                 StatusCode::NOT_FOUND,

@@ -618,7 +618,7 @@ impl Row {
     }
 
     fn on_page(mut self, page: u32) -> Self {
-        self.fault.on.page = Some(page);
+        self.fault.matcher.page = Some(page);
         self.paged()
     }
 

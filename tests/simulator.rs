@@ -1,5 +1,4 @@
-//! The simulator over real sockets: what goes over the wire, byte by byte where it matters.
-//! The proof against AWS' own client is `world/simulator_boto3.py`.
+//! Tests of the simulator over real sockets. `world/simulator_boto3.py` tests it with boto3.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,40 +15,41 @@ use tokio::time::Instant;
 
 use glue_integration_exporter::simulator::{
     Account, DEFAULT_ACCOUNT, Fault, FaultKind, Handle, RequestMatcher, Rules,
-    SimulatedIntegration, Simulator, script_of,
+    SimulatedIntegration, Simulator, scripted_state,
 };
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 const INBOUND: &str = "AWSGlue.DescribeInboundIntegrations";
 
-/// A simulator that serves in a thread of its own, so that tests can read sockets plainly.
-struct Running {
+/// A simulator that serves in its own thread, so that tests can use blocking sockets.
+struct TestSimulator {
     addr: SocketAddr,
     handle: Handle,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-fn run(world: Account) -> Running {
-    let (stop, stopped) = oneshot::channel::<()>();
-    let (tell, told) = std::sync::mpsc::channel();
+fn start(account: Account) -> TestSimulator {
+    let (stop, stop_rx) = oneshot::channel::<()>();
+    let (started_tx, started_rx) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
         runtime.block_on(async move {
-            let simulator = Simulator::bind(([127, 0, 0, 1], 0).into(), world)
+            let simulator = Simulator::bind(([127, 0, 0, 1], 0).into(), account)
                 .await
                 .unwrap();
-            tell.send((simulator.local_addr(), simulator.handle()))
+            started_tx
+                .send((simulator.local_addr(), simulator.handle()))
                 .unwrap();
-            simulator.serve(async { drop(stopped.await) }).await;
+            simulator.serve(async { drop(stop_rx.await) }).await;
         });
     });
-    let (addr, handle) = told.recv().unwrap();
-    Running {
+    let (addr, handle) = started_rx.recv().unwrap();
+    TestSimulator {
         addr,
         handle,
         stop: Some(stop),
@@ -57,29 +57,29 @@ fn run(world: Account) -> Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for TestSimulator {
     fn drop(&mut self) {
         self.stop.take().map(|stop| stop.send(()));
-        let ended = self.thread.take().map(JoinHandle::join);
+        let joined = self.thread.take().map(JoinHandle::join);
         assert!(
-            ended.is_none_or(|ended| ended.is_ok()),
+            joined.is_none_or(|joined| joined.is_ok()),
             "the simulator panicked"
         );
     }
 }
 
-struct Answer {
+struct Response {
     status: u16,
     head: String,
     body: String,
 }
 
-impl Answer {
+impl Response {
     fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
     }
 
-    /// (status, `__type`).
+    /// Returns the HTTP status and the error code in `__type`.
     fn error(&self) -> (u16, String) {
         (
             self.status,
@@ -96,7 +96,7 @@ impl Answer {
 
     fn arns(&self) -> Vec<String> {
         let body = self.json();
-        let items = body["InboundIntegrations"].as_array().expect("a list");
+        let items = body["InboundIntegrations"].as_array().expect("no list");
         items
             .iter()
             .map(|item| item["IntegrationArn"].as_str().unwrap().to_owned())
@@ -104,34 +104,36 @@ impl Answer {
     }
 }
 
-impl Running {
-    /// All bytes until the simulator closes the connection.
+impl TestSimulator {
+    /// Sends a request and returns all bytes until the simulator closes the connection.
     fn exchange(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
         let mut stream = TcpStream::connect(self.addr).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
         stream
-            .write_all(raw(method, path, headers, body).as_bytes())
+            .write_all(request_text(method, path, headers, body).as_bytes())
             .unwrap();
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).unwrap();
         String::from_utf8(bytes).unwrap()
     }
 
-    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
         let text = self.exchange(method, path, headers, body);
-        let (head, body) = text.split_once("\r\n\r\n").expect("an answer");
+        let (head, body) = text.split_once("\r\n\r\n").expect("no response");
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer {
+        Response {
             status,
             head: head.to_lowercase(),
             body: body.to_owned(),
         }
     }
 
-    fn call_as(&self, key: &str, region: &str, body: &Value) -> Answer {
-        let authorization = signed(&format!("{key}/20261122/{region}/glue/aws4_request"));
+    fn call_as(&self, access_key_id: &str, region: &str, body: &Value) -> Response {
+        let authorization = authorization(&format!(
+            "{access_key_id}/20261122/{region}/glue/aws4_request"
+        ));
         self.send(
             "POST",
             "/",
@@ -140,11 +142,11 @@ impl Running {
         )
     }
 
-    fn call(&self, body: &Value) -> Answer {
+    fn call(&self, body: &Value) -> Response {
         self.call_as("AKIDTEST", "eu-west-1", body)
     }
 
-    fn control(&self, method: &str, path: &str, body: &str) -> Answer {
+    fn control(&self, method: &str, path: &str, body: &str) -> Response {
         self.send(
             method,
             &format!("/simulator/{path}"),
@@ -153,12 +155,12 @@ impl Running {
         )
     }
 
-    fn fault(&self, on: RequestMatcher, what: FaultKind) {
-        self.handle.push_fault(Fault::new(on, what));
+    fn push_fault(&self, matcher: RequestMatcher, kind: FaultKind) {
+        self.handle.push_fault(Fault::new(matcher, kind));
     }
 }
 
-fn raw(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
+fn request_text(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
     let headers: String = headers
         .iter()
         .map(|(name, value)| format!("{name}: {value}\r\n"))
@@ -169,7 +171,7 @@ fn raw(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String
     )
 }
 
-fn signed(scope: &str) -> String {
+fn authorization(scope: &str) -> String {
     format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host;x-amz-date, Signature=0")
 }
 
@@ -187,14 +189,14 @@ fn demo() -> Account {
 }
 
 #[test]
-fn pages_give_every_integration_once_and_in_order() {
-    let simulator = run(Account::generated(250));
+fn pages_return_each_integration_once_in_order() {
+    let simulator = start(Account::generated(250));
     let (mut arns, mut marker, mut sizes) = (Vec::new(), None, Vec::new());
     loop {
-        let answer = simulator.call(&json!({"Marker": marker}));
-        sizes.push(answer.arns().len());
-        arns.extend(answer.arns());
-        marker = answer.marker();
+        let response = simulator.call(&json!({"Marker": marker}));
+        sizes.push(response.arns().len());
+        arns.extend(response.arns());
+        marker = response.marker();
         if marker.is_none() {
             break;
         }
@@ -235,15 +237,15 @@ fn pages_give_every_integration_once_and_in_order() {
 }
 
 #[test]
-fn an_exact_last_page_has_no_marker() {
-    let simulator = run(Account::generated(100));
-    let answer = simulator.call(&json!({}));
-    assert_eq!((answer.arns().len(), answer.marker()), (100, None));
+fn full_last_page_has_no_marker() {
+    let simulator = start(Account::generated(100));
+    let response = simulator.call(&json!({}));
+    assert_eq!((response.arns().len(), response.marker()), (100, None));
 }
 
 #[test]
-fn a_page_goes_on_where_its_predecessor_ended_even_if_that_item_is_gone() {
-    let simulator = run(Account::generated(4));
+fn marker_of_removed_item_continues_listing() {
+    let simulator = start(Account::generated(4));
     let first = simulator.call(&json!({"MaxRecords": 2}));
     assert!(simulator.handle.remove(&first.arns()[1]));
     let second = simulator.call(&json!({"MaxRecords": 2, "Marker": first.marker()}));
@@ -251,14 +253,14 @@ fn a_page_goes_on_where_its_predecessor_ended_even_if_that_item_is_gone() {
 }
 
 #[test]
-fn the_region_is_the_signatures_and_the_account_the_access_keys() {
+fn signature_selects_region_and_account() {
     let other = SimulatedIntegration::new(
         "arn:aws:glue:eu-west-1:111122223333:integration:cross",
         "arn:aws:dynamodb:eu-west-1:111122223333:table/t",
         "arn:aws:glue:eu-west-1:999988887777:database/d",
         "ACTIVE",
     );
-    let simulator = run(demo().with_account("AKIDOTHER", "999988887777"));
+    let simulator = start(demo().with_account("AKIDOTHER", "999988887777"));
     simulator.handle.put(other.clone());
     assert_eq!(simulator.call(&json!({})).arns().len(), 8);
     assert_eq!(
@@ -286,55 +288,67 @@ fn the_region_is_the_signatures_and_the_account_the_access_keys() {
         simulator.call(&body).error(),
         (400, "IntegrationNotFoundFault".to_owned())
     );
-    // The creator's own listing has it all the same, with its name.
-    let authorization = signed("AKIDTEST/20261122/eu-west-1/glue/aws4_request");
+    // `DescribeIntegrations` of the creating account returns it, with its name.
+    let authorization = authorization("AKIDTEST/20261122/eu-west-1/glue/aws4_request");
     let headers = api_headers("AWSGlue.DescribeIntegrations", &authorization);
-    let answer = simulator.send(
+    let response = simulator.send(
         "POST",
         "/",
         &headers,
         &json!({"IntegrationIdentifier": other.arn}).to_string(),
     );
-    assert_eq!(answer.json()["Integrations"][0]["IntegrationName"], "cross");
-
-    let seen = simulator.handle.requests();
     assert_eq!(
-        (seen[1].region.as_str(), seen[3].access_key_id.as_str()),
+        response.json()["Integrations"][0]["IntegrationName"],
+        "cross"
+    );
+
+    let requests = simulator.handle.requests();
+    assert_eq!(
+        (
+            requests[1].region.as_str(),
+            requests[3].access_key_id.as_str()
+        ),
         ("us-east-1", "AKIDOTHER")
     );
-    assert_eq!(seen[4].integration_arn.as_deref(), Some(other.arn.as_str()));
+    assert_eq!(
+        requests[4].integration_arn.as_deref(),
+        Some(other.arn.as_str())
+    );
 }
 
 #[test]
-fn a_bad_head_is_refused_as_aws_does() {
-    let simulator = run(demo());
-    let good = signed("AKIDTEST/20261122/eu-west-1/glue/aws4_request");
-    let refused = |headers: &[(&str, &str)]| simulator.send("POST", "/", headers, "{}").error();
+fn invalid_headers_return_aws_errors() {
+    let simulator = start(demo());
+    let valid = authorization("AKIDTEST/20261122/eu-west-1/glue/aws4_request");
+    let error_for = |headers: &[(&str, &str)]| simulator.send("POST", "/", headers, "{}").error();
     let unknown = (400, "UnknownOperationException".to_owned());
-    assert_eq!(refused(&api_headers("AWSGlue.GetTables", &good)), unknown);
     assert_eq!(
-        refused(&api_headers("DescribeInboundIntegrations", &good)),
+        error_for(&api_headers("AWSGlue.GetTables", &valid)),
         unknown
     );
-    assert_eq!(refused(&api_headers(INBOUND, &good)[..1]), unknown);
-    let mut plain_json = api_headers(INBOUND, &good);
+    assert_eq!(
+        error_for(&api_headers("DescribeInboundIntegrations", &valid)),
+        unknown
+    );
+    assert_eq!(error_for(&api_headers(INBOUND, &valid)[..1]), unknown);
+    let mut plain_json = api_headers(INBOUND, &valid);
     plain_json[1].1 = "application/json";
-    assert_eq!(refused(&plain_json), unknown);
+    assert_eq!(error_for(&plain_json), unknown);
     let missing = (400, "MissingAuthenticationTokenException".to_owned());
-    assert_eq!(refused(&api_headers(INBOUND, &good)[..3]), missing);
+    assert_eq!(error_for(&api_headers(INBOUND, &valid)[..3]), missing);
     let incomplete = (400, "IncompleteSignatureException".to_owned());
     for bad in [
         "",
         "Bearer x",
         "AWS4-HMAC-SHA256 Signature=0",
-        &signed("AKID/glue/aws4_request"),
-        &signed("////"),
+        &authorization("AKID/glue/aws4_request"),
+        &authorization("////"),
     ] {
-        assert_eq!(refused(&api_headers(INBOUND, bad)), incomplete, "{bad}");
+        assert_eq!(error_for(&api_headers(INBOUND, bad)), incomplete, "{bad}");
     }
-    let other = signed("AKIDTEST/20261122/eu-west-1/sts/aws4_request");
+    let other = authorization("AKIDTEST/20261122/eu-west-1/sts/aws4_request");
     assert_eq!(
-        refused(&api_headers(INBOUND, &other)),
+        error_for(&api_headers(INBOUND, &other)),
         (400, "InvalidSignatureException".to_owned())
     );
     assert_eq!(simulator.send("GET", "/", &[], "").status, 404);
@@ -342,9 +356,9 @@ fn a_bad_head_is_refused_as_aws_does() {
 }
 
 #[test]
-fn bad_input_is_refused_and_named() {
-    let simulator = run(demo());
-    let authorization = signed("AKIDTEST/20261122/eu-west-1/glue/aws4_request");
+fn invalid_input_error_names_field() {
+    let simulator = start(demo());
+    let authorization = authorization("AKIDTEST/20261122/eu-west-1/glue/aws4_request");
     let headers = api_headers(INBOUND, &authorization);
     let deep = "[".repeat(50_000);
     for body in [
@@ -359,9 +373,9 @@ fn bad_input_is_refused_and_named() {
         r#"{"Marker":5}"#,
         r#"{"TargetArn":[]}"#,
     ] {
-        let answer = simulator.send("POST", "/", &headers, body);
+        let response = simulator.send("POST", "/", &headers, body);
         assert_eq!(
-            answer.error(),
+            response.error(),
             (400, "SerializationException".to_owned()),
             "{body}"
         );
@@ -375,19 +389,19 @@ fn bad_input_is_refused_and_named() {
         ("MaxRecords", json!(-1)),
         ("MaxRecords", json!(1u64 << 40)),
     ] {
-        let answer = simulator.call(&json!({field: value}));
+        let response = simulator.call(&json!({field: value}));
         assert_eq!(
-            answer.error(),
+            response.error(),
             (400, "ValidationException".to_owned()),
             "{field} {value}"
         );
-        assert!(answer.body.contains(field), "{}", answer.body);
+        assert!(response.body.contains(field), "{}", response.body);
         assert!(
-            answer
+            response
                 .head
                 .contains("x-amzn-errortype: validationexception"),
             "{}",
-            answer.head
+            response.head
         );
     }
     assert_eq!(
@@ -400,23 +414,23 @@ fn bad_input_is_refused_and_named() {
 }
 
 #[test]
-fn an_item_has_the_fields_of_the_api_and_no_nulls() {
-    let simulator = run(demo());
-    let answer = simulator.call_as("AKIDTEST", "us-east-1", &json!({}));
+fn item_has_api_fields_and_no_nulls() {
+    let simulator = start(demo());
+    let response = simulator.call_as("AKIDTEST", "us-east-1", &json!({}));
     assert!(
-        answer
+        response
             .head
             .contains("x-amzn-requestid: 00000000-0000-4000-8000-000000000001"),
         "{}",
-        answer.head
+        response.head
     );
     assert!(
-        answer
+        response
             .head
             .contains("content-type: application/x-amz-json-1.1")
     );
-    assert!(!answer.body.contains("null"), "{}", answer.body);
-    let legacy = &answer.json()["InboundIntegrations"][2];
+    assert!(!response.body.contains("null"), "{}", response.body);
+    let legacy = &response.json()["InboundIntegrations"][2];
     assert_eq!(legacy["Status"], "active");
     let members: Vec<_> = legacy
         .as_object()
@@ -446,8 +460,8 @@ fn an_item_has_the_fields_of_the_api_and_no_nulls() {
 }
 
 #[test]
-fn the_demo_world_has_every_status() {
-    let simulator = run(demo());
+fn demo_account_has_every_status() {
+    let simulator = start(demo());
     let found: std::collections::BTreeSet<_> = simulator
         .handle
         .integrations()
@@ -469,12 +483,12 @@ fn the_demo_world_has_every_status() {
 }
 
 #[test]
-fn the_story_moves_with_the_time_that_it_is_given() {
+fn script_follows_injected_clock() {
     let seconds = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     let clock = seconds.clone();
-    let world = demo()
+    let account = demo()
         .with_elapsed(move || Duration::from_secs(clock.load(std::sync::atomic::Ordering::SeqCst)));
-    let simulator = run(world);
+    let simulator = start(account);
     let orders = simulator.handle.integrations()[0].arn.clone();
     let at = |second: u64| {
         seconds.store(second, std::sync::atomic::Ordering::SeqCst);
@@ -500,23 +514,23 @@ fn the_story_moves_with_the_time_that_it_is_given() {
     assert_eq!(
         at(700).0,
         "DELETING",
-        "who was changed by hand has left the story"
+        "a changed integration must not follow the script"
     );
 
     let salesforce = simulator.handle.integrations()[1].arn.clone();
-    let scene_at = |second| {
-        script_of(&salesforce, Duration::from_secs(second))
-            .map(|now| (now.status, now.errors.len()))
+    let state_at = |second| {
+        scripted_state(&salesforce, Duration::from_secs(second))
+            .map(|state| (state.status, state.errors.len()))
     };
-    assert_eq!(scene_at(120), Some(("ACTIVE", 1)));
-    assert_eq!(scene_at(360), Some(("FAILED", 2)));
-    assert_eq!(scene_at(540), Some(("ACTIVE", 0)));
-    assert_eq!(script_of("arn:unknown", Duration::MAX), None);
+    assert_eq!(state_at(120), Some(("ACTIVE", 1)));
+    assert_eq!(state_at(360), Some(("FAILED", 2)));
+    assert_eq!(state_at(540), Some(("ACTIVE", 0)));
+    assert_eq!(scripted_state("arn:unknown", Duration::MAX), None);
 }
 
 #[test]
-fn unknown_arns_follow_the_rules() {
-    let simulator = run(Account::of(Vec::new()));
+fn unknown_arn_response_follows_rules() {
+    let simulator = start(Account::of(Vec::new()));
     let by_arn = json!({"IntegrationArn": "arn:x"});
     let by_target = json!({"TargetArn": "arn:x"});
     assert_eq!(
@@ -543,35 +557,35 @@ fn unknown_arns_follow_the_rules() {
 }
 
 #[test]
-fn a_fault_hits_whom_it_names_as_often_as_it_says() {
-    let simulator = run(demo());
+fn fault_applies_to_matching_requests() {
+    let simulator = start(demo());
     let arn = simulator.handle.integrations()[1].arn.clone();
     let throttled = || FaultKind::error("ThrottlingException", "Rate exceeded");
     simulator
         .handle
         .push_fault(Fault::new(RequestMatcher::integration(&arn), throttled()).times(2));
-    simulator.fault(
+    simulator.push_fault(
         RequestMatcher::region("us-east-1"),
         FaultKind::error("InternalServiceException", "m"),
     );
-    simulator.fault(
+    simulator.push_fault(
         RequestMatcher::access_key("AKIDBAD"),
         FaultKind::error("AccessDeniedException", "m"),
     );
-    simulator.fault(
+    simulator.push_fault(
         RequestMatcher::page(2),
         FaultKind::error("InternalServerException", "m"),
     );
-    simulator.fault(
+    simulator.push_fault(
         RequestMatcher::target("arn:t"),
         FaultKind::error("TargetResourceNotFound", "m"),
     );
 
     let by_arn = json!({"IntegrationArn": arn});
     for _ in 0..2 {
-        let answer = simulator.call(&by_arn);
-        assert_eq!(answer.error(), (400, "ThrottlingException".to_owned()));
-        assert_eq!(answer.json()["Message"], "Rate exceeded");
+        let response = simulator.call(&by_arn);
+        assert_eq!(response.error(), (400, "ThrottlingException".to_owned()));
+        assert_eq!(response.json()["Message"], "Rate exceeded");
     }
     assert_eq!(simulator.call(&by_arn).status, 200);
     assert_eq!(
@@ -604,8 +618,8 @@ fn a_fault_hits_whom_it_names_as_often_as_it_says() {
 }
 
 #[test]
-fn a_raw_answer_arrives_as_it_is() {
-    let simulator = run(demo());
+fn raw_response_is_sent_unchanged() {
+    let simulator = start(demo());
     simulator.handle.push_fault(
         Fault::new(
             RequestMatcher::any(),
@@ -625,32 +639,32 @@ fn a_raw_answer_arrives_as_it_is() {
     simulator
         .handle
         .push_fault(Fault::new(RequestMatcher::any(), html).times(1));
-    let unsendable = FaultKind::Raw {
+    let invalid_status = FaultKind::Raw {
         status: 99,
         headers: Vec::new(),
         body: "".into(),
     };
     simulator
         .handle
-        .push_fault(Fault::new(RequestMatcher::any(), unsendable).times(1));
-    let lying = vec![("Content-Length".to_owned(), "5".to_owned())];
-    simulator.fault(
+        .push_fault(Fault::new(RequestMatcher::any(), invalid_status).times(1));
+    let wrong_length = vec![("Content-Length".to_owned(), "5".to_owned())];
+    simulator.push_fault(
         RequestMatcher::any(),
         FaultKind::Raw {
             status: 200,
-            headers: lying,
+            headers: wrong_length,
             body: "".into(),
         },
     );
 
-    let answer = simulator.call(&json!({}));
+    let response = simulator.call(&json!({}));
     assert_eq!(
-        (answer.status, answer.body.as_str()),
+        (response.status, response.body.as_str()),
         (200, "{\"InboundIntegr")
     );
-    let answer = simulator.call(&json!({}));
-    assert_eq!((answer.status, answer.body.as_str()), (503, "<html>"));
-    assert!(answer.head.contains("text/html") && answer.head.contains("x-cache: miss"));
+    let response = simulator.call(&json!({}));
+    assert_eq!((response.status, response.body.as_str()), (503, "<html>"));
+    assert!(response.head.contains("text/html") && response.head.contains("x-cache: miss"));
     for _ in 0..2 {
         assert_eq!(
             simulator.call(&json!({})).error(),
@@ -660,16 +674,16 @@ fn a_raw_answer_arrives_as_it_is() {
 }
 
 #[test]
-fn markers_that_repeat_and_markers_without_end() {
-    let simulator = run(Account::generated(3));
-    simulator.fault(RequestMatcher::any(), FaultKind::RepeatMarker);
+fn marker_faults_repeat_or_never_end() {
+    let simulator = start(Account::generated(3));
+    simulator.push_fault(RequestMatcher::any(), FaultKind::RepeatMarker);
     let first = simulator.call(&json!({}));
     let second = simulator.call(&json!({"Marker": first.marker()}));
     assert!(first.marker().is_some());
     assert_eq!(first.marker(), second.marker());
 
     simulator.handle.clear_faults();
-    simulator.fault(RequestMatcher::any(), FaultKind::EndlessMarkers);
+    simulator.push_fault(RequestMatcher::any(), FaultKind::EndlessMarkers);
     let mut seen = std::collections::BTreeSet::new();
     let mut marker = None;
     for _ in 0..20 {
@@ -677,18 +691,18 @@ fn markers_that_repeat_and_markers_without_end() {
             .call(&json!({"Marker": marker, "MaxRecords": 2}))
             .marker();
         assert!(
-            seen.insert(marker.clone().expect("a marker")),
-            "a marker came twice"
+            seen.insert(marker.clone().expect("no marker")),
+            "marker repeated"
         );
     }
 }
 
 #[test]
-fn a_reset_breaks_off_inside_the_body() {
-    let simulator = run(demo());
-    simulator.fault(RequestMatcher::any(), FaultKind::ResetMidBody);
-    let answer = simulator.call(&json!({}));
-    let promised = answer
+fn reset_mid_body_truncates_body() {
+    let simulator = start(demo());
+    simulator.push_fault(RequestMatcher::any(), FaultKind::ResetMidBody);
+    let response = simulator.call(&json!({}));
+    let content_length = response
         .head
         .split("content-length: ")
         .nth(1)
@@ -696,56 +710,58 @@ fn a_reset_breaks_off_inside_the_body() {
         .split('\r')
         .next()
         .unwrap();
-    assert_eq!(answer.body.len(), promised.parse::<usize>().unwrap() / 2);
+    assert_eq!(
+        response.body.len(),
+        content_length.parse::<usize>().unwrap() / 2
+    );
 }
 
 #[test]
-fn slow_answers_are_whole_in_the_end() {
-    let simulator = run(Account::generated(1));
-    let plain = simulator.call(&json!({})).body;
-    let timed = |what| {
+fn slow_responses_are_complete() {
+    let simulator = start(Account::generated(1));
+    let normal = simulator.call(&json!({})).body;
+    let time_call = |kind| {
         simulator
             .handle
-            .push_fault(Fault::new(RequestMatcher::any(), what).times(1));
+            .push_fault(Fault::new(RequestMatcher::any(), kind).times(1));
         let start = Instant::now();
         (simulator.call(&json!({})).body, start.elapsed())
     };
-    let (delayed, took) = timed(FaultKind::Delay(Duration::from_millis(60)));
+    let (delayed, took) = time_call(FaultKind::Delay(Duration::from_millis(60)));
     assert!(
-        delayed == plain && took >= Duration::from_millis(60),
+        delayed == normal && took >= Duration::from_millis(60),
         "{took:?}"
     );
-    let (dripped, took) = timed(FaultKind::Drip {
+    let (dripped, took) = time_call(FaultKind::Drip {
         bytes: 100,
         pause: Duration::from_millis(10),
     });
     assert!(
-        dripped == plain && took >= Duration::from_millis(30),
+        dripped == normal && took >= Duration::from_millis(30),
         "{took:?}"
     );
 }
 
 #[test]
-fn a_hanging_request_ends_with_the_simulator() {
-    let mut simulator = run(demo());
-    simulator.fault(RequestMatcher::any(), FaultKind::Hang);
-    simulator.fault(
+fn hanging_request_ends_on_shutdown() {
+    let mut simulator = start(demo());
+    simulator.push_fault(RequestMatcher::any(), FaultKind::Hang);
+    simulator.push_fault(
         RequestMatcher::any(),
         FaultKind::Delay(Duration::from_secs(3600)),
     );
-    let authorization = signed("AKIDTEST/20261122/eu-west-1/glue/aws4_request");
+    let authorization = authorization("AKIDTEST/20261122/eu-west-1/glue/aws4_request");
     let mut stream = TcpStream::connect(simulator.addr).unwrap();
     stream
-        .write_all(raw("POST", "/", &api_headers(INBOUND, &authorization), "{}").as_bytes())
+        .write_all(
+            request_text("POST", "/", &api_headers(INBOUND, &authorization), "{}").as_bytes(),
+        )
         .unwrap();
     stream
         .set_read_timeout(Some(Duration::from_millis(100)))
         .unwrap();
-    assert!(
-        stream.read(&mut [0]).is_err(),
-        "no answer, and no end either"
-    );
-    // Others are served meanwhile.
+    assert!(stream.read(&mut [0]).is_err(), "expected a read timeout");
+    // Other requests are served meanwhile.
     assert_eq!(simulator.control("GET", "requests", "").status, 200);
 
     let start = Instant::now();
@@ -763,8 +779,8 @@ fn a_hanging_request_ends_with_the_simulator() {
 }
 
 #[test]
-fn the_control_endpoint_changes_the_world() {
-    let simulator = run(demo());
+fn control_endpoint_changes_account() {
+    let simulator = start(demo());
     let arn = "arn:aws:glue:eu-west-1:111122223333:integration/slash";
     let path = "integrations/arn%3Aaws%3Aglue:eu-west-1:111122223333:integration%2fslash";
     let item = json!({
@@ -838,9 +854,9 @@ fn the_control_endpoint_changes_the_world() {
 }
 
 #[test]
-fn the_control_endpoint_names_what_is_wrong() {
-    let simulator = run(demo());
-    for (method, path, body, status, words) in [
+fn control_endpoint_error_names_field() {
+    let simulator = start(demo());
+    for (method, path, body, status, message) in [
         (
             "POST",
             "faults",
@@ -883,7 +899,7 @@ fn the_control_endpoint_names_what_is_wrong() {
             400,
             "On.Page: 0",
         ),
-        ("POST", "faults", "nonsense", 400, "no JSON"),
+        ("POST", "faults", "nonsense", 400, "not valid JSON"),
         ("POST", "integrations", "{}", 400, "a list of objects"),
         (
             "POST",
@@ -913,24 +929,27 @@ fn the_control_endpoint_names_what_is_wrong() {
         ("GET", "integrations/a", "", 405, "PUT, PATCH, DELETE"),
         ("GET", "nothing", "", 404, "/simulator/requests"),
     ] {
-        let answer = simulator.control(method, path, body);
+        let response = simulator.control(method, path, body);
         assert_eq!(
-            answer.status, status,
+            response.status, status,
             "{method} {path} {body}: {}",
-            answer.body
+            response.body
         );
         assert!(
-            answer.json()["message"].as_str().unwrap().contains(words),
-            "{words}: {}",
-            answer.body
+            response.json()["message"]
+                .as_str()
+                .unwrap()
+                .contains(message),
+            "{message}: {}",
+            response.body
         );
     }
     assert_eq!(simulator.handle.integrations().len(), 12);
 }
 
 #[test]
-fn the_control_endpoint_is_not_for_web_pages() {
-    let simulator = run(demo());
+fn control_endpoint_rejects_web_pages() {
+    let simulator = start(demo());
     let status = |headers: &[(&str, &str)]| {
         simulator
             .send("DELETE", "/simulator/integrations", headers, "")
@@ -958,11 +977,11 @@ fn the_control_endpoint_is_not_for_web_pages() {
 }
 
 #[tokio::test]
-async fn the_rust_sdk_reads_it() {
+async fn rust_sdk_parses_responses() {
     use aws_sdk_glue::config::retry::RetryConfig;
     use aws_sdk_glue::config::{BehaviorVersion, Credentials, Region};
 
-    let simulator = run(demo());
+    let simulator = start(demo());
     let config = aws_sdk_glue::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
@@ -989,6 +1008,6 @@ async fn the_rust_sdk_reads_it() {
     assert!(error.is_integration_not_found_fault());
     assert_eq!(error.meta().message(), Some("Integration arn:x not found."));
 
-    simulator.fault(RequestMatcher::any(), FaultKind::ResetMidBody);
+    simulator.push_fault(RequestMatcher::any(), FaultKind::ResetMidBody);
     assert!(client.describe_inbound_integrations().send().await.is_err());
 }

@@ -1,6 +1,5 @@
-//! The simulated account: its integrations, who may see which, and what a listing returns. Knows
-//! nothing of HTTP or of faults. Time comes in: `demo` is given the wall clock, the story the time
-//! since the start.
+//! The simulated account: its integrations, the callers that can see them, and the listings. It is
+//! independent of HTTP and of faults. The caller passes in the time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -12,19 +11,19 @@ use tokio::time::Instant;
 use super::integration::{SimulatedError, SimulatedIntegration};
 use super::{demo, script};
 
-/// The account that access keys of no other account belong to.
+/// The account of every access key that `Account::with_account` did not assign.
 pub const DEFAULT_ACCOUNT: &str = "111122223333";
 
-/// What the simulated service does where AWS documents nothing.
+/// The behaviour of the simulated service where AWS documents none.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// Records of a page when the request has no `MaxRecords`. At least 1.
+    /// Number of records on a page if the request has no `MaxRecords`. At least 1.
     pub page_size: usize,
-    /// A larger `MaxRecords` is taken as this. At least 1.
+    /// Upper limit of `MaxRecords`; larger values are reduced to it. At least 1.
     pub max_page_size: usize,
-    /// The error for an `IntegrationArn` that there is not; `None` answers with an empty list.
+    /// Error code for an `IntegrationArn` that does not exist; `None` returns an empty list.
     pub unknown_integration: Option<String>,
-    /// The error for a `TargetArn` that nothing writes into; `None` answers with an empty list.
+    /// Error code for a `TargetArn` without integrations; `None` returns an empty list.
     pub unknown_target: Option<String>,
 }
 
@@ -39,27 +38,28 @@ impl Default for Rules {
     }
 }
 
-/// Who asks, and from where.
+/// The account and region that a request was signed for.
 pub(super) struct Caller {
     pub account: String,
     pub region: String,
 }
 
-/// All that the simulator has: integrations of any number of accounts and regions, and what it does
-/// with them.
+/// The integrations of any number of AWS accounts and regions, with the script and the rules.
 pub struct Account {
     integrations: BTreeMap<String, SimulatedIntegration>,
-    /// ARNs that still follow the story.
-    in_story: BTreeSet<&'static str>,
-    /// Epoch seconds of the start of the story.
-    began: f64,
+    /// ARNs of the integrations that still follow the script.
+    scripted: BTreeSet<&'static str>,
+    /// Unix time of the start of the script, in seconds.
+    script_start: f64,
     elapsed: Arc<dyn Fn() -> Duration + Send + Sync>,
+    /// Account id by access key id.
     accounts: BTreeMap<String, String>,
     pub rules: Rules,
 }
 
 impl Account {
-    /// A world in which nothing moves by itself. The last of two integrations with one ARN stays.
+    /// Creates an account without a script. Of two integrations with the same ARN, the last one is
+    /// kept.
     pub fn of(integrations: Vec<SimulatedIntegration>) -> Self {
         let start = Instant::now();
         Self {
@@ -67,27 +67,27 @@ impl Account {
                 .into_iter()
                 .map(|integration| (integration.arn.clone(), integration))
                 .collect(),
-            in_story: BTreeSet::new(),
-            began: 0.0,
+            scripted: BTreeSet::new(),
+            script_start: 0.0,
             elapsed: Arc::new(move || start.elapsed()),
             accounts: BTreeMap::new(),
             rules: Rules::default(),
         }
     }
 
-    /// Twelve integrations of the default account in eu-west-1 and us-east-1, in every status;
-    /// three of them follow the story, which starts now. `now` is the wall clock, which the times
-    /// of creation are counted back from, in Unix seconds.
+    /// Creates the demo account: twelve integrations in eu-west-1 and us-east-1, with every status.
+    /// Three of them follow the script, which starts now. `now` is the Unix time in seconds.
     pub fn demo(now: f64) -> Self {
-        let began = now.floor();
+        let script_start = now.floor();
         Self {
-            in_story: script::actors().collect(),
-            began,
-            ..Self::of(demo::integrations(began))
+            scripted: script::actors().collect(),
+            script_start,
+            ..Self::of(demo::integrations(script_start))
         }
     }
 
-    /// `count` ACTIVE integrations of the default account in eu-west-1, the same at each call.
+    /// Creates `count` ACTIVE integrations of the default account in eu-west-1. Every call returns
+    /// the same ones.
     pub fn generated(count: usize) -> Self {
         let integration = |index: usize| {
             let prefix = |service| format!("arn:aws:{service}:eu-west-1:{DEFAULT_ACCOUNT}");
@@ -104,7 +104,7 @@ impl Account {
         Self::of((0..count).map(integration).collect())
     }
 
-    /// The same world, its story told by another clock: `elapsed` returns the time since the start.
+    /// Replaces the clock of the script. `elapsed` returns the time since the start.
     pub fn with_elapsed(self, elapsed: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         Self {
             elapsed: Arc::new(elapsed),
@@ -112,15 +112,14 @@ impl Account {
         }
     }
 
-    /// Requests signed with this access key id are of this account. All other keys are of
-    /// `DEFAULT_ACCOUNT`.
+    /// Assigns an access key id to an account. All other keys belong to `DEFAULT_ACCOUNT`.
     pub fn with_account(mut self, access_key_id: &str, account: &str) -> Self {
         self.accounts
             .insert(access_key_id.to_owned(), account.to_owned());
         self
     }
 
-    /// The same world with other rules.
+    /// Replaces the rules.
     pub fn with_rules(self, rules: Rules) -> Self {
         Self { rules, ..self }
     }
@@ -131,27 +130,27 @@ impl Account {
             .map_or(DEFAULT_ACCOUNT, String::as_str)
     }
 
-    /// Brings the integrations that follow the story to where it is now.
+    /// Updates the integrations that follow the script to their present state.
     pub(super) fn advance(&mut self) {
         let elapsed = (self.elapsed)();
-        for arn in &self.in_story {
-            let (Some(integration), Some(script_of)) = (
+        for arn in &self.scripted {
+            let (Some(integration), Some(state)) = (
                 self.integrations.get_mut(*arn),
-                script::script_of(arn, elapsed),
+                script::scripted_state(arn, elapsed),
             ) else {
                 continue;
             };
             let errors = || {
-                script_of
+                state
                     .errors
                     .iter()
                     .map(|(code, message)| SimulatedError::new(code, message))
                     .collect()
             };
-            integration.status = script_of.status.to_owned();
-            integration.errors = (!script_of.errors.is_empty()).then(errors);
-            if let Some(created) = script_of.created {
-                integration.create_time = self.began + created.as_secs_f64();
+            integration.status = state.status.to_owned();
+            integration.errors = (!state.errors.is_empty()).then(errors);
+            if let Some(created) = state.created {
+                integration.create_time = self.script_start + created.as_secs_f64();
             }
         }
     }
@@ -165,46 +164,48 @@ impl Account {
     }
 
     pub(super) fn put(&mut self, integration: SimulatedIntegration) {
-        self.in_story.remove(integration.arn.as_str());
+        self.scripted.remove(integration.arn.as_str());
         self.integrations
             .insert(integration.arn.clone(), integration);
     }
 
     pub(super) fn remove(&mut self, arn: &str) -> bool {
-        self.in_story.remove(arn);
+        self.scripted.remove(arn);
         self.integrations.remove(arn).is_some()
     }
 
     pub(super) fn clear(&mut self) {
-        self.in_story.clear();
+        self.scripted.clear();
         self.integrations.clear();
     }
 
-    /// Changes one integration, which then no longer follows the story; `false` if there is none.
+    /// Changes one integration, which then no longer follows the script. Returns `false` if there is
+    /// no integration with this ARN.
     pub(super) fn change(
         &mut self,
         arn: &str,
         change: impl FnOnce(&mut SimulatedIntegration),
     ) -> bool {
-        self.in_story.remove(arn);
+        self.scripted.remove(arn);
         self.integrations.get_mut(arn).map(change).is_some()
     }
 
-    /// One integration, if the caller sees it as inbound.
+    /// Returns the integration if it is inbound to the caller's account and region.
     pub(super) fn inbound(&self, caller: &Caller, arn: &str) -> Option<&SimulatedIntegration> {
         self.integrations
             .get(arn)
             .filter(|found| found.account == caller.account && found.region == caller.region)
     }
 
-    /// One integration, if the caller created it.
+    /// Returns the integration if the caller's account created it in this region.
     pub(super) fn created(&self, caller: &Caller, arn: &str) -> Option<&SimulatedIntegration> {
         self.integrations
             .get(arn)
             .filter(|found| found.creator() == caller.account && found.region == caller.region)
     }
 
-    /// What the caller sees as inbound, by ARN, after the ARN `after`; `target_arn` narrows it.
+    /// Returns the caller's inbound integrations with an ARN greater than `after`, ordered by ARN.
+    /// `target_arn` restricts them to one target.
     pub(super) fn inbound_after<'a>(
         &'a self,
         caller: &'a Caller,
@@ -216,7 +217,8 @@ impl Account {
             .filter(move |found| target_arn.is_none_or(|target| found.target_arn == target))
     }
 
-    /// What the caller created, by ARN, after the ARN `after`.
+    /// Returns the integrations that the caller's account created, with an ARN greater than `after`,
+    /// ordered by ARN.
     pub(super) fn created_after<'a>(
         &'a self,
         caller: &'a Caller,

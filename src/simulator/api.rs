@@ -1,5 +1,5 @@
-//! Answers the AWS Glue API: from a request that was understood to a page, an error or a fault.
-//! What a page holds is the world's affair.
+//! The AWS Glue API: reads and records a request, and responds with a page, an error or a fault. The
+//! account selects the integrations of a page.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -12,21 +12,20 @@ use super::account::{Account, Caller};
 use super::fault::{self, FaultKind};
 use super::fields::FieldError;
 use super::input::{self, ApiError, CONTENT_TYPE, INBOUND};
-use super::wire::{self, Answer, Dropped, Unread};
+use super::wire::{self, ConnectionDropped, ReadBodyError, ResponseBody};
 use super::{Handle, RecordedRequest, SimulatedIntegration};
 
-/// Longest body of a request.
-const MAX_BODY: usize = 64 * 1024;
+const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// How many markers stay good. A listing uses only its newest; the bound is for listings that
-/// nobody finishes.
+/// Number of markers that stay valid. A listing uses only its newest marker; the limit bounds the
+/// memory of unfinished listings.
 const MAX_MARKERS: usize = 10_000;
 
-/// Where the markers that were given out lead to.
+/// The issued markers and their positions.
 #[derive(Default)]
 pub(super) struct Markers {
-    /// Marker to the last ARN before the page and the page's number.
-    known: HashMap<String, (String, u32)>,
+    /// The last ARN before the page and the number of the page, by marker.
+    positions: HashMap<String, (String, u32)>,
     oldest_first: VecDeque<String>,
     issued: u64,
 }
@@ -34,119 +33,126 @@ pub(super) struct Markers {
 impl Markers {
     fn issue(&mut self, last_arn: String, page: u32) -> String {
         self.issued = self.issued.wrapping_add(1);
-        // An odd factor maps no two numbers to one: unique, and nobody can count with it.
+        // Multiplying by an odd number keeps markers unique and makes them opaque to clients.
         let marker = format!("{:016x}", self.issued.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         if self.oldest_first.len() >= MAX_MARKERS
             && let Some(oldest) = self.oldest_first.pop_front()
         {
-            self.known.remove(&oldest);
+            self.positions.remove(&oldest);
         }
         self.oldest_first.push_back(marker.clone());
-        self.known.insert(marker.clone(), (last_arn, page));
+        self.positions.insert(marker.clone(), (last_arn, page));
         marker
     }
 }
 
-/// How the marker of an answer departs from the truth.
+/// The fault in the marker of a response.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Marking {
-    True,
+enum MarkerFault {
+    None,
     Repeated,
     Endless,
 }
 
-/// Answers a request of the API; `Err` ends the connection without an answer.
-pub(super) async fn answer(
+/// Handles a request of the API. An error closes the connection without a response.
+pub(super) async fn respond(
     handle: &Handle,
     request: Request<Incoming>,
-) -> Result<Response<Answer>, Dropped> {
-    let (head, body) = request.into_parts();
-    let answered = match read_request(handle, &head.headers, body).await {
-        Ok(request) => respond(handle, &request).await,
-        Err(Refused::Error(error)) => Ok(error.response()),
-        Err(Refused::Dropped) => Err(Dropped),
+) -> Result<Response<ResponseBody>, ConnectionDropped> {
+    let (parts, body) = request.into_parts();
+    let response = match read_request(handle, &parts.headers, body).await {
+        Ok(request) => response_to(handle, &request).await,
+        Err(RequestError::Api(error)) => Ok(error.response()),
+        Err(RequestError::Aborted) => Err(ConnectionDropped),
     };
-    let mut response = answered?;
+    let mut response = response?;
     if let Ok(id) = HeaderValue::from_str(&handle.next_request_id()) {
         response.headers_mut().insert("x-amzn-requestid", id);
     }
     Ok(response)
 }
 
-enum Refused {
-    Error(ApiError),
-    Dropped,
+enum RequestError {
+    Api(ApiError),
+    /// The client closed the connection.
+    Aborted,
 }
 
-impl From<ApiError> for Refused {
+impl From<ApiError> for RequestError {
     fn from(error: ApiError) -> Self {
-        Self::Error(error)
+        Self::Api(error)
     }
 }
 
-/// Reads and records a request. One whose operation and signature were understood is recorded even
-/// if its input is refused.
+/// Reads and records a request. A request with a valid operation and signature is recorded even if
+/// its input is invalid.
 async fn read_request(
     handle: &Handle,
     headers: &HeaderMap,
     body: Incoming,
-) -> Result<RecordedRequest, Refused> {
+) -> Result<RecordedRequest, RequestError> {
     let operation = input::operation(headers)?;
     let (access_key_id, region) = input::credential(headers)?;
-    let body = wire::read_body(body, MAX_BODY)
+    let body = wire::read_body(body, MAX_BODY_BYTES)
         .await
-        .map_err(|unread| match unread {
-            Unread::Broken => Refused::Dropped,
-            Unread::TooLarge => {
-                let message = format!("The request is larger than {MAX_BODY} bytes.");
-                Refused::Error(ApiError {
+        .map_err(|error| match error {
+            ReadBodyError::Aborted => RequestError::Aborted,
+            ReadBodyError::TooLarge => {
+                let message = format!("The request is larger than {MAX_BODY_BYTES} bytes.");
+                RequestError::Api(ApiError {
                     status: 413,
                     ..ApiError::new("RequestEntityTooLargeException", message)
                 })
             }
         })?;
-    let blank = RecordedRequest {
+    let signed = RecordedRequest {
         operation,
         region,
         access_key_id,
         page: 1,
         ..RecordedRequest::default()
     };
-    let read = input::read_input(&blank, &body);
-    Ok(handle.record(read.as_ref().unwrap_or(&blank).clone(), read.err())?)
+    let request = input::read_input(&signed, &body);
+    Ok(handle.record(request.as_ref().unwrap_or(&signed).clone(), request.err())?)
 }
 
 impl Handle {
-    /// Writes the request down, with the number of its page. `refused` is what is wrong with its
+    /// Records the request and returns it with its page number. `input_error` is the error in its
     /// input.
     fn record(
         &self,
         mut request: RecordedRequest,
-        refused: Option<ApiError>,
+        input_error: Option<ApiError>,
     ) -> Result<RecordedRequest, ApiError> {
         let mut state = self.state();
         let page = match &request.marker {
             None => Some(1),
-            Some(marker) => state.markers.known.get(marker).map(|(_, page)| *page),
+            Some(marker) => state.markers.positions.get(marker).map(|(_, page)| *page),
         };
         request.page = page.unwrap_or(0);
         state.record(request.clone());
-        if let Some(refused) = refused {
-            return Err(refused);
+        if let Some(input_error) = input_error {
+            return Err(input_error);
         }
         match page {
             Some(_) => Ok(request),
             None => {
                 let marker = request.marker.map(Value::String);
-                Err(
-                    FieldError::new("Marker", marker.as_ref(), "a Marker of an earlier answer")
-                        .into(),
+                Err(FieldError::new(
+                    "Marker",
+                    marker.as_ref(),
+                    "the Marker of an earlier response",
                 )
+                .into())
             }
         }
     }
 
-    fn page(&self, request: &RecordedRequest, marking: Marking) -> Result<Value, ApiError> {
+    fn page(
+        &self,
+        request: &RecordedRequest,
+        marker_fault: MarkerFault,
+    ) -> Result<Value, ApiError> {
         let mut state = self.state();
         let state = &mut *state;
         let caller = Caller {
@@ -156,9 +162,9 @@ impl Handle {
         let position = request
             .marker
             .as_ref()
-            .and_then(|marker| state.markers.known.get(marker));
+            .and_then(|marker| state.markers.positions.get(marker));
         let after = position.map(|(arn, _)| arn.as_str());
-        let (found, more) = listed(&state.account, &caller, request, after)?;
+        let (found, more) = select_page(&state.account, &caller, request, after)?;
         let inbound = request.operation == INBOUND;
         let items = found
             .iter()
@@ -187,9 +193,9 @@ impl Handle {
             .to_owned(),
             items,
         );
-        let marker = match (marking, &request.marker) {
-            (Marking::Repeated, Some(marker)) => Some(marker.clone()),
-            (Marking::True, _) if !more => None,
+        let marker = match (marker_fault, &request.marker) {
+            (MarkerFault::Repeated, Some(marker)) => Some(marker.clone()),
+            (MarkerFault::None, _) if !more => None,
             _ => Some(state.markers.issue(last, request.page.saturating_add(1))),
         };
         if let Some(marker) = marker {
@@ -199,18 +205,18 @@ impl Handle {
     }
 }
 
-/// One page of what was asked for, and whether there is more.
-fn listed<'a>(
+/// Returns the integrations of one page, and true if there are more pages.
+fn select_page<'a>(
     account: &'a Account,
     caller: &'a Caller,
     request: &'a RecordedRequest,
     after: Option<&'a str>,
 ) -> Result<(Vec<&'a SimulatedIntegration>, bool), ApiError> {
     let rules = &account.rules;
-    let asked = request
+    let requested = request
         .max_records
         .map_or(rules.page_size, |records| records as usize);
-    let size = asked.min(rules.max_page_size).max(1);
+    let size = requested.min(rules.max_page_size).max(1);
     let inbound = request.operation == INBOUND;
     let target = request.target_arn.as_deref();
     let mut found: Vec<&SimulatedIntegration> = match &request.integration_arn {
@@ -223,11 +229,11 @@ fn listed<'a>(
             if let (None, Some(code)) = (one, &rules.unknown_integration) {
                 return Err(ApiError::new(code, format!("Integration {arn} not found.")));
             }
-            // With both filters, what agrees with both. After a marker nothing is left.
-            let agrees =
+            // The target ARN must match as well. There is only one page.
+            let matches_target =
                 |one: &&SimulatedIntegration| target.is_none_or(|target| one.target_arn == target);
             one.into_iter()
-                .filter(agrees)
+                .filter(matches_target)
                 .filter(|_| after.is_none())
                 .collect()
         }
@@ -252,14 +258,17 @@ fn listed<'a>(
     Ok((found, more))
 }
 
-async fn respond(handle: &Handle, request: &RecordedRequest) -> Result<Response<Answer>, Dropped> {
-    let normal = |marking| match handle.page(request, marking) {
+async fn response_to(
+    handle: &Handle,
+    request: &RecordedRequest,
+) -> Result<Response<ResponseBody>, ConnectionDropped> {
+    let normal_response = |marker_fault| match handle.page(request, marker_fault) {
         Ok(body) => wire::json(StatusCode::OK, CONTENT_TYPE, body.to_string().into()),
         Err(error) => error.response(),
     };
     let fault = fault::take_fault(&mut handle.state().faults, request);
     Ok(match fault {
-        None => normal(Marking::True),
+        None => normal_response(MarkerFault::None),
         Some(FaultKind::Error {
             code,
             status,
@@ -274,25 +283,29 @@ async fn respond(handle: &Handle, request: &RecordedRequest) -> Result<Response<
             status,
             headers,
             body,
-        }) => match fault::raw_head(status, &headers) {
-            Ok(head) => Response::from_parts(head, Answer::whole(body)),
-            Err(reason) => {
-                ApiError::new("InternalFailure", format!("A raw answer takes {reason}.")).response()
-            }
+        }) => match fault::raw_response_parts(status, &headers) {
+            Ok(parts) => Response::from_parts(parts, ResponseBody::whole(body)),
+            Err(reason) => ApiError::new(
+                "InternalFailure",
+                format!("Invalid raw response: expected {reason}."),
+            )
+            .response(),
         },
         Some(FaultKind::Hang) => {
             handle.stopped().await;
-            return Err(Dropped);
+            return Err(ConnectionDropped);
         }
-        Some(FaultKind::ResetMidBody) => wire::cut(normal(Marking::True)),
-        Some(FaultKind::RepeatMarker) => normal(Marking::Repeated),
-        Some(FaultKind::EndlessMarkers) => normal(Marking::Endless),
+        Some(FaultKind::ResetMidBody) => wire::truncate(normal_response(MarkerFault::None)),
+        Some(FaultKind::RepeatMarker) => normal_response(MarkerFault::Repeated),
+        Some(FaultKind::EndlessMarkers) => normal_response(MarkerFault::Endless),
         Some(FaultKind::Delay(time)) => {
             tokio::select! {
-                () = tokio::time::sleep(time) => normal(Marking::True),
-                () = handle.stopped() => return Err(Dropped),
+                () = tokio::time::sleep(time) => normal_response(MarkerFault::None),
+                () = handle.stopped() => return Err(ConnectionDropped),
             }
         }
-        Some(FaultKind::Drip { bytes, pause }) => wire::drip(normal(Marking::True), bytes, pause),
+        Some(FaultKind::Drip { bytes, pause }) => {
+            wire::drip(normal_response(MarkerFault::None), bytes, pause)
+        }
     })
 }

@@ -1,19 +1,19 @@
-//! The control endpoint under `/simulator/`: a script changes the account and pushes faults while
-//! the simulator serves. Anyone who reaches the port may use it, hence the check of `Host` and
-//! `Origin`: a web page must not reach it.
+//! The control endpoint under `/simulator/`, which changes the account and the faults while the
+//! simulator serves. It has no authentication. Checking `Host` and `Origin` keeps web pages from
+//! using it.
 //!
 //! | request | does |
 //! |---|---|
-//! | `GET /simulator/integrations` | lists all, in the shape of `InboundIntegrations` |
-//! | `POST /simulator/integrations` | creates or replaces each of a list |
+//! | `GET /simulator/integrations` | lists all, in the form of `InboundIntegrations` |
+//! | `POST /simulator/integrations` | creates or replaces every integration of a list |
 //! | `DELETE /simulator/integrations` | removes all |
 //! | `PUT`, `DELETE /simulator/integrations/ARN` | creates or replaces one, removes one |
-//! | `PATCH /simulator/integrations/ARN` | `{"Status": …, "Errors": […], "IntegrationName": …, "Tags": […]}`, each may be absent |
-//! | `POST /simulator/faults` | adds one fault, see `Fault::read` |
+//! | `PATCH /simulator/integrations/ARN` | changes the members in the body: `Status`, `Errors`, `IntegrationName`, `Tags` |
+//! | `POST /simulator/faults` | adds one fault, see `Fault::from_fields` |
 //! | `DELETE /simulator/faults` | removes all faults |
-//! | `GET /simulator/requests` | lists what the API was asked |
+//! | `GET /simulator/requests` | lists the requests to the API |
 //!
-//! A change answers 204, a refusal `{"message": …}`.
+//! A change returns 204, an error returns `{"message": …}`.
 
 use std::net::IpAddr;
 
@@ -26,22 +26,20 @@ use serde_json::{Value, json};
 use super::fault::Fault;
 use super::fields::{FieldError, Fields, objects};
 use super::integration::{SimulatedConfig, SimulatedError, SimulatedIntegration};
-use super::wire::{self, Answer, Dropped, Unread};
+use super::wire::{self, ConnectionDropped, ReadBodyError, ResponseBody};
 use super::{Handle, RecordedRequest};
 
-/// Longest body of a request.
-const MAX_BODY: usize = 64 * 1024 * 1024;
-/// The bounds of what scripts can pile up.
+const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 const MAX_INTEGRATIONS: usize = 1_000_000;
 const MAX_FAULTS: usize = 1_000;
 
-/// Why a control request was refused.
-struct Refusal {
+/// Error response of the control endpoint.
+struct ControlError {
     status: StatusCode,
     message: String,
 }
 
-impl Refusal {
+impl ControlError {
     fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self {
             status,
@@ -50,37 +48,37 @@ impl Refusal {
     }
 }
 
-impl From<FieldError> for Refusal {
+impl From<FieldError> for ControlError {
     fn from(error: FieldError) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error.to_string())
     }
 }
 
-/// What a control request gets: JSON, or nothing but "done".
-type Outcome = Result<Option<Value>, Refusal>;
+/// The JSON body of a response; `None` stands for 204.
+type ControlResult = Result<Option<Value>, ControlError>;
 
-/// Answers a control request. `local` is the address that the connection arrived at.
-pub(super) async fn answer(
+/// Handles a control request. `local` is the address that the client connected to.
+pub(super) async fn respond(
     handle: &Handle,
     request: Request<Incoming>,
     local: IpAddr,
-) -> Result<Response<Answer>, Dropped> {
-    let (head, body) = request.into_parts();
-    let outcome = match refuse_strangers(&head.headers, local) {
-        Err(refusal) => Err(refusal),
-        Ok(()) => match wire::read_body(body, MAX_BODY).await {
-            Ok(body) => act(handle, &head.method, head.uri.path(), &body),
-            Err(Unread::Broken) => return Err(Dropped),
-            Err(Unread::TooLarge) => {
-                let message = format!("The body is larger than {MAX_BODY} bytes.");
-                Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message))
+) -> Result<Response<ResponseBody>, ConnectionDropped> {
+    let (parts, body) = request.into_parts();
+    let result = match check_origin(&parts.headers, local) {
+        Err(error) => Err(error),
+        Ok(()) => match wire::read_body(body, MAX_BODY_BYTES).await {
+            Ok(body) => dispatch(handle, &parts.method, parts.uri.path(), &body),
+            Err(ReadBodyError::Aborted) => return Err(ConnectionDropped),
+            Err(ReadBodyError::TooLarge) => {
+                let message = format!("The body is larger than {MAX_BODY_BYTES} bytes.");
+                Err(ControlError::new(StatusCode::PAYLOAD_TOO_LARGE, message))
             }
         },
     };
-    let (status, body) = match outcome {
+    let (status, body) = match result {
         Ok(None) => return Ok(no_content()),
         Ok(Some(body)) => (StatusCode::OK, body),
-        Err(refusal) => (refusal.status, json!({"message": refusal.message})),
+        Err(error) => (error.status, json!({"message": error.message})),
     };
     Ok(wire::json(
         status,
@@ -89,19 +87,20 @@ pub(super) async fn answer(
     ))
 }
 
-fn no_content() -> Response<Answer> {
-    let mut response = Response::new(Answer::whole(""));
+fn no_content() -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::whole(""));
     *response.status_mut() = StatusCode::NO_CONTENT;
     response
 }
 
-/// Web pages send an `Origin`; a name that was made to point here (DNS rebinding) comes as a
-/// strange `Host`.
-fn refuse_strangers(headers: &HeaderMap, local: IpAddr) -> Result<(), Refusal> {
-    let forbidden = |message: String| Err(Refusal::new(StatusCode::FORBIDDEN, message));
+/// Rejects requests of web pages. They send an `Origin` header; with DNS rebinding, they send a
+/// foreign `Host`.
+fn check_origin(headers: &HeaderMap, local: IpAddr) -> Result<(), ControlError> {
+    let forbidden = |message: String| Err(ControlError::new(StatusCode::FORBIDDEN, message));
     if headers.contains_key(ORIGIN) {
         return forbidden(
-            "Requests with an Origin header are refused: this is not for web pages.".to_owned(),
+            "Requests with an Origin header are not allowed: web pages must not use this endpoint."
+                .to_owned(),
         );
     }
     let host = headers
@@ -116,8 +115,8 @@ fn refuse_strangers(headers: &HeaderMap, local: IpAddr) -> Result<(), Refusal> {
         .trim_start_matches('[')
         .trim_end_matches(']')
         .parse::<IpAddr>();
-    let known = address.map_or(name == "localhost", |ip| ip.is_loopback() || ip == local);
-    if known {
+    let allowed = address.map_or(name == "localhost", |ip| ip.is_loopback() || ip == local);
+    if allowed {
         return Ok(());
     }
     forbidden(format!(
@@ -125,10 +124,10 @@ fn refuse_strangers(headers: &HeaderMap, local: IpAddr) -> Result<(), Refusal> {
     ))
 }
 
-fn act(handle: &Handle, method: &Method, path: &str, body: &[u8]) -> Outcome {
+fn dispatch(handle: &Handle, method: &Method, path: &str, body: &[u8]) -> ControlResult {
     let path = path.strip_prefix("/simulator/").unwrap_or_default();
     if let Some(arn) = path.strip_prefix("integrations/") {
-        return one_integration(handle, method, &percent_decoded(arn)?, body);
+        return dispatch_integration(handle, method, &percent_decode(arn)?, body);
     }
     match (path, method.as_str()) {
         ("integrations", "GET") => Ok(Some(
@@ -139,10 +138,12 @@ fn act(handle: &Handle, method: &Method, path: &str, body: &[u8]) -> Outcome {
                 .collect(),
         )),
         ("integrations", "POST") => {
-            let list = objects("", &parsed(body)?, |fields| integration(fields, None))?;
+            let list = objects("", &parse_json(body)?, |fields| {
+                parse_integration(fields, None)
+            })?;
             if handle.state().account.len() + list.len() > MAX_INTEGRATIONS {
                 let message = format!("At most {MAX_INTEGRATIONS} integrations are allowed.");
-                return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+                return Err(ControlError::new(StatusCode::BAD_REQUEST, message));
             }
             handle.put_all(list);
             Ok(None)
@@ -152,12 +153,13 @@ fn act(handle: &Handle, method: &Method, path: &str, body: &[u8]) -> Outcome {
             Ok(None)
         }
         ("faults", "POST") => {
-            let value = parsed(body)?;
-            let fault = Fault::read(&Fields::of("", &value)?)?;
+            let value = parse_json(body)?;
+            let fault = Fault::from_fields(&Fields::from_value("", &value)?)?;
             if handle.state().faults.len() >= MAX_FAULTS {
-                let message =
-                    format!("At most {MAX_FAULTS} faults are allowed: delete them first.");
-                return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+                let message = format!(
+                    "At most {MAX_FAULTS} faults are allowed. Delete the existing faults first."
+                );
+                return Err(ControlError::new(StatusCode::BAD_REQUEST, message));
             }
             handle.push_fault(fault);
             Ok(None)
@@ -173,32 +175,32 @@ fn act(handle: &Handle, method: &Method, path: &str, body: &[u8]) -> Outcome {
                 .map(RecordedRequest::json)
                 .collect(),
         )),
-        ("integrations", _) => Err(wrong_method("GET, POST, DELETE")),
-        ("faults", _) => Err(wrong_method("POST, DELETE")),
-        ("requests", _) => Err(wrong_method("GET")),
-        _ => Err(Refusal::new(
+        ("integrations", _) => Err(method_not_allowed("GET, POST, DELETE")),
+        ("faults", _) => Err(method_not_allowed("POST, DELETE")),
+        ("requests", _) => Err(method_not_allowed("GET")),
+        _ => Err(ControlError::new(
             StatusCode::NOT_FOUND,
-            "There are /simulator/integrations, /simulator/integrations/ARN, /simulator/faults and /simulator/requests.",
+            "Not found. The paths are /simulator/integrations, /simulator/integrations/ARN, /simulator/faults and /simulator/requests.",
         )),
     }
 }
 
-fn one_integration(handle: &Handle, method: &Method, arn: &str, body: &[u8]) -> Outcome {
-    let done = match method.as_str() {
+fn dispatch_integration(handle: &Handle, method: &Method, arn: &str, body: &[u8]) -> ControlResult {
+    let found = match method.as_str() {
         "PUT" => {
-            let value = parsed(body)?;
-            let integration = integration(&Fields::of("", &value)?, Some(arn))?;
+            let value = parse_json(body)?;
+            let integration = parse_integration(&Fields::from_value("", &value)?, Some(arn))?;
             handle.put(integration);
             true
         }
         "PATCH" => {
-            let value = parsed(body)?;
-            let fields = Fields::of("", &value)?;
-            fields.only(&["Status", "Errors", "IntegrationName", "Tags"])?;
-            let status = fields.text("Status", 0..=128)?;
-            let errors = fields.objects("Errors", error)?;
-            let name = fields.text("IntegrationName", 1..=128)?;
-            let tags = fields.objects("Tags", tag)?;
+            let value = parse_json(body)?;
+            let fields = Fields::from_value("", &value)?;
+            fields.reject_unknown(&["Status", "Errors", "IntegrationName", "Tags"])?;
+            let status = fields.string("Status", 0..=128)?;
+            let errors = fields.objects("Errors", parse_error)?;
+            let name = fields.string("IntegrationName", 1..=128)?;
+            let tags = fields.objects("Tags", parse_tag)?;
             handle.change(arn, |integration| {
                 if let Some(status) = status {
                     integration.status = status;
@@ -215,43 +217,43 @@ fn one_integration(handle: &Handle, method: &Method, arn: &str, body: &[u8]) -> 
             })
         }
         "DELETE" => handle.remove(arn),
-        _ => return Err(wrong_method("PUT, PATCH, DELETE")),
+        _ => return Err(method_not_allowed("PUT, PATCH, DELETE")),
     };
-    if done {
+    if found {
         Ok(None)
     } else {
-        Err(Refusal::new(
+        Err(ControlError::new(
             StatusCode::NOT_FOUND,
-            format!("There is no integration {arn}."),
+            format!("Integration {arn} does not exist."),
         ))
     }
 }
 
-fn wrong_method(allowed: &str) -> Refusal {
-    Refusal::new(
+fn method_not_allowed(allowed: &str) -> ControlError {
+    ControlError::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        format!("Allowed here: {allowed}."),
+        format!("Method not allowed: expected {allowed}."),
     )
 }
 
-fn parsed(body: &[u8]) -> Result<Value, Refusal> {
-    let no_json = |error| {
-        Refusal::new(
+fn parse_json(body: &[u8]) -> Result<Value, ControlError> {
+    let invalid_json = |error| {
+        ControlError::new(
             StatusCode::BAD_REQUEST,
-            format!("The body is no JSON: {error}"),
+            format!("The body is not valid JSON: {error}"),
         )
     };
-    serde_json::from_slice(body).map_err(no_json)
+    serde_json::from_slice(body).map_err(invalid_json)
 }
 
-/// An integration as the API shows it, and four fields that are optional here: Account and Region
-/// (of the target; by default as in its ARN), IntegrationName and Tags. `path_arn` is the ARN in
-/// the path, which the body may repeat.
-fn integration(
+/// Parses an integration in the form of `InboundIntegrations`, with four more optional members:
+/// Account and Region of the target (default: those of its ARN), IntegrationName and Tags.
+/// `path_arn` is the ARN in the path; an ARN in the body must be equal to it.
+fn parse_integration(
     fields: &Fields,
     path_arn: Option<&str>,
 ) -> Result<SimulatedIntegration, FieldError> {
-    fields.only(&[
+    fields.reject_unknown(&[
         "IntegrationArn",
         "SourceArn",
         "TargetArn",
@@ -264,10 +266,10 @@ fn integration(
         "IntegrationName",
         "Tags",
     ])?;
-    let given = fields.text("IntegrationArn", 1..=128)?;
+    let given = fields.string("IntegrationArn", 1..=128)?;
     let arn = match (given, path_arn) {
         (Some(given), Some(path)) if given != path => {
-            let name = fields.name("IntegrationArn");
+            let name = fields.path_of("IntegrationArn");
             return Err(FieldError::new(
                 name,
                 fields.value("IntegrationArn"),
@@ -276,74 +278,80 @@ fn integration(
         }
         (Some(arn), _) => arn,
         (None, Some(path)) if path.chars().count() <= 128 => path.to_owned(),
-        (None, _) => fields.required_text("IntegrationArn", 1..=128)?,
+        (None, _) => fields.required_string("IntegrationArn", 1..=128)?,
     };
-    let source = fields.required_text("SourceArn", 1..=512)?;
-    let target = fields.required_text("TargetArn", 1..=512)?;
-    // An empty status is allowed: AWS' model has no minimum for it.
-    let status = fields.required_text("Status", 0..=128)?;
-    let by_arn = SimulatedIntegration::new(&arn, &source, &target, &status);
-    let created = fields.epoch_seconds("CreateTime")?;
+    let source = fields.required_string("SourceArn", 1..=512)?;
+    let target = fields.required_string("TargetArn", 1..=512)?;
+    // An empty status is allowed, because AWS' model has no minimum length for it.
+    let status = fields.required_string("Status", 0..=128)?;
+    let defaults = SimulatedIntegration::new(&arn, &source, &target, &status);
+    let create_time = fields.epoch_seconds("CreateTime")?;
     Ok(SimulatedIntegration {
-        create_time: created.ok_or_else(|| {
-            FieldError::new(fields.name("CreateTime"), None, "epoch seconds as a number")
+        create_time: create_time.ok_or_else(|| {
+            FieldError::new(
+                fields.path_of("CreateTime"),
+                None,
+                "epoch seconds as a number",
+            )
         })?,
         config: fields
             .object("IntegrationConfig")?
-            .map(|config| config_of(&config))
+            .map(|config| parse_config(&config))
             .transpose()?,
-        errors: fields.objects("Errors", error)?,
-        account: fields.text("Account", 1..=128)?.unwrap_or(by_arn.account),
-        region: fields.text("Region", 1..=128)?.unwrap_or(by_arn.region),
+        errors: fields.objects("Errors", parse_error)?,
+        account: fields
+            .string("Account", 1..=128)?
+            .unwrap_or(defaults.account),
+        region: fields.string("Region", 1..=128)?.unwrap_or(defaults.region),
         name: fields
-            .text("IntegrationName", 1..=128)?
-            .unwrap_or(by_arn.name),
-        tags: fields.objects("Tags", tag)?.unwrap_or_default(),
-        arn: by_arn.arn,
+            .string("IntegrationName", 1..=128)?
+            .unwrap_or(defaults.name),
+        tags: fields.objects("Tags", parse_tag)?.unwrap_or_default(),
+        arn: defaults.arn,
         source_arn: source,
         target_arn: target,
         status,
     })
 }
 
-fn config_of(fields: &Fields) -> Result<SimulatedConfig, FieldError> {
-    fields.only(&[
+fn parse_config(fields: &Fields) -> Result<SimulatedConfig, FieldError> {
+    fields.reject_unknown(&[
         "RefreshInterval",
         "SourceProperties",
         "ContinuousSync",
         "TargetNamespace",
     ])?;
     Ok(SimulatedConfig {
-        refresh_interval: fields.text("RefreshInterval", 0..=128)?,
+        refresh_interval: fields.string("RefreshInterval", 0..=128)?,
         source_properties: fields
-            .texts("SourceProperties")?
+            .string_map("SourceProperties")?
             .unwrap_or_default()
             .into_iter()
             .collect(),
-        continuous_sync: fields.flag("ContinuousSync")?,
-        target_namespace: fields.text("TargetNamespace", 1..=255)?,
+        continuous_sync: fields.boolean("ContinuousSync")?,
+        target_namespace: fields.string("TargetNamespace", 1..=255)?,
     })
 }
 
-fn error(fields: &Fields) -> Result<SimulatedError, FieldError> {
-    fields.only(&["ErrorCode", "ErrorMessage"])?;
+fn parse_error(fields: &Fields) -> Result<SimulatedError, FieldError> {
+    fields.reject_unknown(&["ErrorCode", "ErrorMessage"])?;
     Ok(SimulatedError {
-        code: fields.text("ErrorCode", 0..=128)?,
-        message: fields.text("ErrorMessage", 0..=2048)?,
+        code: fields.string("ErrorCode", 0..=128)?,
+        message: fields.string("ErrorMessage", 0..=2048)?,
     })
 }
 
-fn tag(fields: &Fields) -> Result<(String, String), FieldError> {
-    fields.only(&["key", "value"])?;
+fn parse_tag(fields: &Fields) -> Result<(String, String), FieldError> {
+    fields.reject_unknown(&["key", "value"])?;
     Ok((
-        fields.required_text("key", 1..=128)?,
-        fields.text("value", 0..=256)?.unwrap_or_default(),
+        fields.required_string("key", 1..=128)?,
+        fields.string("value", 0..=256)?.unwrap_or_default(),
     ))
 }
 
-fn percent_decoded(text: &str) -> Result<String, Refusal> {
-    let bad = || {
-        Refusal::new(
+fn percent_decode(text: &str) -> Result<String, ControlError> {
+    let invalid = || {
+        ControlError::new(
             StatusCode::BAD_REQUEST,
             format!("path: {text:?} is not allowed: expected a percent-encoded ARN"),
         )
@@ -354,7 +362,7 @@ fn percent_decoded(text: &str) -> Result<String, Refusal> {
         let digit = |byte: Option<u8>| {
             byte.and_then(|byte| char::from(byte).to_digit(16))
                 .and_then(|digit| u8::try_from(digit).ok())
-                .ok_or_else(bad)
+                .ok_or_else(invalid)
         };
         decoded.push(match byte {
             b'%' => digit(rest.next())? * 16 + digit(rest.next())?,
@@ -364,5 +372,5 @@ fn percent_decoded(text: &str) -> Result<String, Refusal> {
     String::from_utf8(decoded)
         .ok()
         .filter(|arn| !arn.is_empty())
-        .ok_or_else(bad)
+        .ok_or_else(invalid)
 }

@@ -1,13 +1,13 @@
-//! The integrations that the demo world starts with: one row each. All ARN forms that Glue's guide
-//! shows, all statuses, and the traps: no configuration, a status in lower case, errors without a
-//! code or a message, an integration that another account created, values that must never leak.
+//! The initial integrations of the demo account. They cover all ARN forms of the Glue guide, all
+//! statuses and the special cases: no configuration, a status in lower case, errors without a code
+//! or a message, an integration that another account created, and values that must never leak.
 
 use super::integration::{SimulatedConfig, SimulatedError, SimulatedIntegration};
 use super::script::{CUSTOMERS, ORDERS, SALESFORCE};
 
 const DAY: f64 = 86_400.0;
 
-/// `None` in an error: the member is absent.
+/// The code and the message of an error; `None` if the member is absent.
 type ErrorRow = (Option<&'static str>, Option<&'static str>);
 
 struct Row {
@@ -16,9 +16,9 @@ struct Row {
     source: &'static str,
     target: &'static str,
     status: &'static str,
-    /// Seconds before the start.
+    /// Age at the start, in seconds.
     age: f64,
-    /// Refresh interval in minutes, and whether it syncs continuously.
+    /// The refresh interval in minutes, and `ContinuousSync`.
     config: Option<(Option<&'static str>, bool)>,
     properties: &'static [(&'static str, &'static str)],
     errors: &'static [ErrorRow],
@@ -69,7 +69,7 @@ const ROWS: [Row; 12] = [
         source: "arn:aws:glue:eu-west-1:111122223333:connection/sap/finance",
         target: "arn:aws:glue:eu-west-1:111122223333:catalog/s3tablescatalog/finance-tables",
         status: "ACTIVE",
-        // Epoch seconds with a fraction are normal, too.
+        // AWS can send epoch seconds with a fraction.
         age: 12.5 * DAY + 0.25,
         config: Some((Some("1440"), true)),
         properties: &[("secretArn", SECRET), ("subnetId", "subnet-must-not-leak")],
@@ -184,7 +184,7 @@ const ROWS: [Row; 12] = [
     },
 ];
 
-/// The rows as integrations; `now` is in epoch seconds.
+/// Returns the integrations of the demo account. `now` is the Unix time in seconds.
 pub(super) fn integrations(now: f64) -> Vec<SimulatedIntegration> {
     ROWS.iter().map(|row| integration(row, now)).collect()
 }

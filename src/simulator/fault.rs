@@ -1,5 +1,5 @@
-//! What goes wrong on purpose: which requests a fault hits, how often, and what they get instead of
-//! an answer. Only describes; `api` carries it out.
+//! Injected faults: the requests that a fault matches, how often, and the response to them. `api`
+//! sends the responses.
 
 use std::time::Duration;
 
@@ -11,10 +11,11 @@ use hyper::{HeaderMap, Response, StatusCode};
 use super::RecordedRequest;
 use super::fields::{FieldError, Fields};
 
-/// Longest delay that the control endpoint takes: a day.
+/// Maximum delay in a request to the control endpoint: one day.
 const MAX_MILLISECONDS: u32 = 86_400_000;
 
-/// Which requests a fault hits: those that agree in everything that is set. The default hits all.
+/// The requests that a fault applies to. A request matches if it unset_or_equal every field that is set; the
+/// default matches all requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestMatcher {
     /// `DescribeInboundIntegrations` or `DescribeIntegrations`.
@@ -23,17 +24,17 @@ pub struct RequestMatcher {
     pub target_arn: Option<String>,
     pub region: Option<String>,
     pub access_key_id: Option<String>,
-    /// The n-th page of a listing, from 1.
+    /// Number of a page within its listing, starting at 1.
     pub page: Option<u32>,
 }
 
 impl RequestMatcher {
-    /// Every request.
+    /// Matches every request.
     pub fn any() -> Self {
         Self::default()
     }
 
-    /// Requests with this `IntegrationArn` (or `IntegrationIdentifier`).
+    /// Matches requests with this `IntegrationArn` or `IntegrationIdentifier`.
     pub fn integration(arn: &str) -> Self {
         Self {
             integration_arn: Some(arn.to_owned()),
@@ -41,7 +42,7 @@ impl RequestMatcher {
         }
     }
 
-    /// Requests with this `TargetArn`.
+    /// Matches requests with this `TargetArn`.
     pub fn target(arn: &str) -> Self {
         Self {
             target_arn: Some(arn.to_owned()),
@@ -49,7 +50,7 @@ impl RequestMatcher {
         }
     }
 
-    /// Requests that were signed for this region.
+    /// Matches requests that were signed for this region.
     pub fn region(region: &str) -> Self {
         Self {
             region: Some(region.to_owned()),
@@ -57,7 +58,7 @@ impl RequestMatcher {
         }
     }
 
-    /// Requests that were signed with this access key.
+    /// Matches requests that were signed with this access key.
     pub fn access_key(access_key_id: &str) -> Self {
         Self {
             access_key_id: Some(access_key_id.to_owned()),
@@ -65,7 +66,7 @@ impl RequestMatcher {
         }
     }
 
-    /// Requests for the n-th page of a listing, from 1.
+    /// Matches requests for this page of a listing; the first page is 1.
     pub fn page(page: u32) -> Self {
         Self {
             page: Some(page),
@@ -73,15 +74,15 @@ impl RequestMatcher {
         }
     }
 
-    fn hits(&self, request: &RecordedRequest) -> bool {
-        fn agrees<T: PartialEq>(wanted: &Option<T>, found: &Option<T>) -> bool {
+    fn matches(&self, request: &RecordedRequest) -> bool {
+        fn unset_or_equal<T: PartialEq>(wanted: &Option<T>, found: &Option<T>) -> bool {
             wanted.is_none() || wanted == found
         }
         self.operation
             .as_deref()
             .is_none_or(|operation| operation == request.operation)
-            && agrees(&self.integration_arn, &request.integration_arn)
-            && agrees(&self.target_arn, &request.target_arn)
+            && unset_or_equal(&self.integration_arn, &request.integration_arn)
+            && unset_or_equal(&self.target_arn, &request.target_arn)
             && self
                 .region
                 .as_ref()
@@ -93,8 +94,8 @@ impl RequestMatcher {
             && self.page.is_none_or(|page| page == request.page)
     }
 
-    fn read(fields: &Fields) -> Result<Self, FieldError> {
-        fields.only(&[
+    fn from_fields(fields: &Fields) -> Result<Self, FieldError> {
+        fields.reject_unknown(&[
             "Operation",
             "IntegrationArn",
             "TargetArn",
@@ -103,50 +104,50 @@ impl RequestMatcher {
             "Page",
         ])?;
         Ok(Self {
-            operation: fields.text("Operation", 1..=128)?,
-            integration_arn: fields.text("IntegrationArn", 1..=512)?,
-            target_arn: fields.text("TargetArn", 1..=512)?,
-            region: fields.text("Region", 1..=128)?,
-            access_key_id: fields.text("AccessKeyId", 1..=128)?,
-            page: fields.whole("Page", 1..=u32::MAX)?,
+            operation: fields.string("Operation", 1..=128)?,
+            integration_arn: fields.string("IntegrationArn", 1..=512)?,
+            target_arn: fields.string("TargetArn", 1..=512)?,
+            region: fields.string("Region", 1..=128)?,
+            access_key_id: fields.string("AccessKeyId", 1..=128)?,
+            page: fields.integer("Page", 1..=u32::MAX)?,
         })
     }
 }
 
-/// What a request gets instead of its answer.
+/// The response to a request that a fault matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// An error in the form of the API.
+    /// An error response of the API.
     Error {
         code: String,
         status: u16,
         message: String,
     },
-    /// Any answer at all: truncated JSON, HTML, `{}`, a null list, items with missing fields. Not
-    /// for a wrong `Content-Length` (see `ResetMidBody`): that header and `Transfer-Encoding` may
-    /// not be among `headers`.
+    /// Any response: truncated JSON, HTML, `{}`, a null list, items with missing fields. `headers`
+    /// must not contain `Content-Length` or `Transfer-Encoding`; for a wrong length, see
+    /// `ResetMidBody`.
     Raw {
         status: u16,
         headers: Vec<(String, String)>,
         body: Bytes,
     },
-    /// No answer, until the client closes the connection or the simulator stops.
+    /// No response until the client closes the connection or the simulator stops.
     Hang,
-    /// The headers and half of the body of the normal answer, then the connection closes.
+    /// The headers and half of the body of the normal response, then the connection closes.
     ResetMidBody,
-    /// The normal answer, but with the marker that the request had: a listing that never gets on.
+    /// The normal response with the marker of the request: the listing returns the same page again.
     RepeatMarker,
-    /// The normal answer, but always with a new marker: a listing that never ends. Its pages are
-    /// empty in the end.
+    /// The normal response, but always with a new marker: the listing continues endlessly with empty
+    /// pages.
     EndlessMarkers,
-    /// The normal answer, after this time.
+    /// The normal response after this time.
     Delay(Duration),
-    /// The normal answer, `bytes` of the body at a time with `pause` before each.
+    /// The normal response, slowly: `bytes` of the body at a time, with `pause` before each chunk.
     Drip { bytes: usize, pause: Duration },
 }
 
 impl FaultKind {
-    /// An error with the HTTP status that AWS uses for its code.
+    /// Returns an error with the HTTP status that AWS uses for this code.
     pub fn error(code: &str, message: &str) -> Self {
         Self::Error {
             code: code.to_owned(),
@@ -155,7 +156,7 @@ impl FaultKind {
         }
     }
 
-    /// An answer with this body, of the API's content type.
+    /// Returns a response with this body and the content type of the API.
     pub fn raw(status: u16, body: impl Into<Bytes>) -> Self {
         let headers = vec![(
             "content-type".to_owned(),
@@ -169,26 +170,26 @@ impl FaultKind {
     }
 }
 
-/// A fault: the first one of the list that hits a request is the one that it gets.
+/// A fault. A request gets the first fault of the list that matches it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    pub on: RequestMatcher,
-    /// How many requests it hits; `None`: until it is cleared.
+    pub matcher: RequestMatcher,
+    /// Remaining number of requests; `None` means until the fault is cleared.
     pub times: Option<u32>,
-    pub what: FaultKind,
+    pub kind: FaultKind,
 }
 
 impl Fault {
-    /// A fault that stays until it is cleared.
-    pub fn new(on: RequestMatcher, what: FaultKind) -> Self {
+    /// Creates a fault that stays until it is cleared.
+    pub fn new(matcher: RequestMatcher, kind: FaultKind) -> Self {
         Self {
-            on,
+            matcher,
             times: None,
-            what,
+            kind,
         }
     }
 
-    /// The same fault for this many requests only.
+    /// Limits the fault to this number of requests.
     pub fn times(self, times: u32) -> Self {
         Self {
             times: Some(times),
@@ -196,31 +197,36 @@ impl Fault {
         }
     }
 
-    /// From the control endpoint's JSON: `{"Kind": "Error", "Code": "ThrottlingException", "On":
-    /// {"Region": "eu-west-1"}, "Times": 3}`. `On` (all requests if absent) may have Operation,
-    /// IntegrationArn, TargetArn, Region, AccessKeyId and Page; `Times` is without an end if
-    /// absent. The other fields depend on the kind: Error has Code, Status (AWS' own if absent) and
-    /// Message; Raw has Status (200), Headers (an object) and Body (a text); Delay has
-    /// Milliseconds; Drip has Bytes (1) and Milliseconds (100); Hang, ResetMidBody, RepeatMarker
-    /// and EndlessMarkers have none.
-    pub(super) fn read(fields: &Fields) -> Result<Self, FieldError> {
-        let only = |names: &[&str]| fields.only(&[&["Kind", "On", "Times"], names].concat());
+    /// Parses the JSON of the control endpoint: `{"Kind": "Error", "Code": "ThrottlingException",
+    /// "On": {"Region": "eu-west-1"}, "Times": 3}`.
+    ///
+    /// - `On`: Operation, IntegrationArn, TargetArn, Region, AccessKeyId and Page. Default: all
+    ///   requests.
+    /// - `Times`: default unlimited.
+    /// - Error: Code, Status (default: the status that AWS uses) and Message.
+    /// - Raw: Status (default 200), Headers (an object) and Body (a string).
+    /// - Delay: Milliseconds.
+    /// - Drip: Bytes (default 1) and Milliseconds (default 100).
+    /// - Hang, ResetMidBody, RepeatMarker and EndlessMarkers have no other fields.
+    pub(super) fn from_fields(fields: &Fields) -> Result<Self, FieldError> {
+        let allow_fields =
+            |names: &[&str]| fields.reject_unknown(&[&["Kind", "On", "Times"], names].concat());
         let milliseconds = |default| {
             let found = fields
-                .whole("Milliseconds", 0..=MAX_MILLISECONDS)?
+                .integer("Milliseconds", 0..=MAX_MILLISECONDS)?
                 .or(default);
             let allowed = format!("a whole number from 0 to {MAX_MILLISECONDS}");
-            let found =
-                found.ok_or_else(|| FieldError::new(fields.name("Milliseconds"), None, allowed))?;
+            let found = found
+                .ok_or_else(|| FieldError::new(fields.path_of("Milliseconds"), None, allowed))?;
             Ok(Duration::from_millis(found.into()))
         };
-        let kind = fields.required_text("Kind", 1..=128)?;
-        let what = match kind.as_str() {
+        let name = fields.required_string("Kind", 1..=128)?;
+        let kind = match name.as_str() {
             "Error" => {
-                only(&["Code", "Status", "Message"])?;
-                let code = fields.required_text("Code", 1..=128)?;
+                allow_fields(&["Code", "Status", "Message"])?;
+                let code = fields.required_string("Code", 1..=128)?;
                 let status = http_status(fields)?.unwrap_or_else(|| error_status(&code));
-                let message = fields.text("Message", 0..=2048)?.unwrap_or_default();
+                let message = fields.string("Message", 0..=2048)?.unwrap_or_default();
                 FaultKind::Error {
                     code,
                     status,
@@ -228,16 +234,16 @@ impl Fault {
                 }
             }
             "Raw" => {
-                only(&["Status", "Headers", "Body"])?;
-                let headers = fields.texts("Headers")?.unwrap_or_default();
+                allow_fields(&["Status", "Headers", "Body"])?;
+                let headers = fields.string_map("Headers")?.unwrap_or_default();
                 if let Err(reason) = header_map(&headers) {
                     return Err(FieldError::new(
-                        fields.name("Headers"),
+                        fields.path_of("Headers"),
                         fields.value("Headers"),
                         reason,
                     ));
                 }
-                let body = fields.text("Body", 0..=usize::MAX)?.unwrap_or_default();
+                let body = fields.string("Body", 0..=usize::MAX)?.unwrap_or_default();
                 FaultKind::Raw {
                     status: http_status(fields)?.unwrap_or(200),
                     headers,
@@ -245,19 +251,19 @@ impl Fault {
                 }
             }
             "Delay" => {
-                only(&["Milliseconds"])?;
+                allow_fields(&["Milliseconds"])?;
                 FaultKind::Delay(milliseconds(None)?)
             }
             "Drip" => {
-                only(&["Bytes", "Milliseconds"])?;
-                let bytes = fields.whole("Bytes", 1..=u32::MAX)?.unwrap_or(1);
+                allow_fields(&["Bytes", "Milliseconds"])?;
+                let bytes = fields.integer("Bytes", 1..=u32::MAX)?.unwrap_or(1);
                 FaultKind::Drip {
                     bytes: bytes as usize,
                     pause: milliseconds(Some(100))?,
                 }
             }
-            plain => {
-                let kind = match plain {
+            name => {
+                let kind = match name {
                     "Hang" => FaultKind::Hang,
                     "ResetMidBody" => FaultKind::ResetMidBody,
                     "RepeatMarker" => FaultKind::RepeatMarker,
@@ -265,45 +271,46 @@ impl Fault {
                     _ => {
                         let allowed = "one of Error, Raw, Hang, ResetMidBody, RepeatMarker, EndlessMarkers, Delay, Drip";
                         return Err(FieldError::new(
-                            fields.name("Kind"),
+                            fields.path_of("Kind"),
                             fields.value("Kind"),
                             allowed,
                         ));
                     }
                 };
-                only(&[])?;
+                allow_fields(&[])?;
                 kind
             }
         };
-        let on = fields
+        let matcher = fields
             .object("On")?
-            .map(|on| RequestMatcher::read(&on))
+            .map(|matcher| RequestMatcher::from_fields(&matcher))
             .transpose()?
             .unwrap_or_default();
         Ok(Self {
-            on,
-            times: fields.whole("Times", 1..=u32::MAX)?,
-            what,
+            matcher,
+            times: fields.integer("Times", 1..=u32::MAX)?,
+            kind,
         })
     }
 }
 
-/// The first of `faults` that hits the request; one that has hit often enough is taken off the
-/// list.
+/// Returns the first fault that matches the request, and removes faults that are used up.
 pub(super) fn take_fault(faults: &mut Vec<Fault>, request: &RecordedRequest) -> Option<FaultKind> {
     faults.retain(|fault| fault.times != Some(0));
-    let fault = faults.iter_mut().find(|fault| fault.on.hits(request))?;
+    let fault = faults
+        .iter_mut()
+        .find(|fault| fault.matcher.matches(request))?;
     fault.times = fault.times.map(|times| times.saturating_sub(1));
-    Some(fault.what.clone())
+    Some(fault.kind.clone())
 }
 
 fn http_status(fields: &Fields) -> Result<Option<u16>, FieldError> {
-    // 1xx is not an answer, and from 600 on clients refuse to read.
-    let status = fields.whole("Status", 200..=599)?;
+    // 1xx is not a final response, and clients reject 600 and above.
+    let status = fields.integer("Status", 200..=599)?;
     Ok(status.and_then(|status| u16::try_from(status).ok()))
 }
 
-/// The HTTP status that Glue uses for an error: 400 for nearly all, even for
+/// Returns the HTTP status that Glue uses for an error code: nearly always 400, even for
 /// InternalServerException.
 pub(super) fn error_status(code: &str) -> u16 {
     match code {
@@ -313,37 +320,38 @@ pub(super) fn error_status(code: &str) -> u16 {
     }
 }
 
-/// The headers of a raw answer, or why they cannot be sent.
+/// Returns the headers of a raw response, or the allowed headers as the reason of the error.
 pub(super) fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, String> {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
         let name: HeaderName = name
             .parse()
-            .map_err(|_| format!("names of HTTP headers, which {name:?} is not"))?;
+            .map_err(|_| format!("valid names of HTTP headers, not {name:?}"))?;
         if name == CONTENT_LENGTH || name == TRANSFER_ENCODING {
             return Err(
-                "neither Content-Length nor Transfer-Encoding, which follow from the body"
+                "no Content-Length or Transfer-Encoding, because the body determines them"
                     .to_owned(),
             );
         }
         let value = value
             .parse()
-            .map_err(|_| format!("values without control characters in {name}"))?;
+            .map_err(|_| format!("a value without control characters for {name}"))?;
         map.append(name, value);
     }
     Ok(map)
 }
 
-/// The head of a raw answer, or why it cannot be sent.
-pub(super) fn raw_head(
+/// Returns the status and headers of a raw response, or the allowed values as the reason of the
+/// error.
+pub(super) fn raw_response_parts(
     status: u16,
     headers: &[(String, String)],
 ) -> Result<response::Parts, String> {
-    let (mut head, ()) = Response::new(()).into_parts();
-    head.headers = header_map(headers)?;
-    let sendable = StatusCode::from_u16(status)
+    let (mut parts, ()) = Response::new(()).into_parts();
+    parts.headers = header_map(headers)?;
+    let valid = StatusCode::from_u16(status)
         .ok()
         .filter(|status| (200..=599).contains(&status.as_u16()));
-    head.status = sendable.ok_or_else(|| format!("a status from 200 to 599, not {status}"))?;
-    Ok(head)
+    parts.status = valid.ok_or_else(|| format!("a status from 200 to 599, not {status}"))?;
+    Ok(parts)
 }

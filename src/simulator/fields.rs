@@ -1,19 +1,19 @@
-//! Reads the members of a JSON object and says exactly what is wrong with one: field, value, what
-//! is allowed. Knows neither the wire nor the account. serde's own errors do not name the field.
+//! Reads the members of a JSON object. An error names the field, the value and the allowed values;
+//! serde's own errors do not name the field.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
-/// Longest excerpt of a refused value in a message: the value can be as large as the body.
-const SHOWN_CHARS: usize = 80;
+/// Maximum length of a value in an error message: the value can be as large as the body.
+const MAX_EXCERPT_CHARS: usize = 80;
 
-/// Why a member was refused. Its text names the field, the value and what is allowed.
+/// Error of an invalid member. The message names the field, the value and the allowed values.
 #[derive(Debug)]
 pub(super) struct FieldError {
     pub field: String,
-    /// The JSON type is wrong, not the value: AWS answers these two with different errors.
+    /// True if the JSON type is wrong, not only the value: AWS returns different errors for these.
     pub wrong_type: bool,
     value: String,
     allowed: String,
@@ -30,7 +30,7 @@ impl fmt::Display for FieldError {
 }
 
 impl FieldError {
-    /// `found` is the refused value, `None` when there is none.
+    /// Creates the error. `found` is the invalid value, or `None` if the member is absent.
     pub fn new(
         field: impl Into<String>,
         found: Option<&Value>,
@@ -38,8 +38,12 @@ impl FieldError {
     ) -> Self {
         let value = match found.map(Value::to_string) {
             None => "no value".to_owned(),
-            Some(text) if text.chars().count() <= SHOWN_CHARS => text,
-            Some(text) => text.chars().take(SHOWN_CHARS).chain("…".chars()).collect(),
+            Some(text) if text.chars().count() <= MAX_EXCERPT_CHARS => text,
+            Some(text) => text
+                .chars()
+                .take(MAX_EXCERPT_CHARS)
+                .chain("…".chars())
+                .collect(),
         };
         Self {
             field: field.into(),
@@ -49,7 +53,7 @@ impl FieldError {
         }
     }
 
-    fn of_type(field: String, found: &Value, allowed: &str) -> Self {
+    fn wrong_type(field: String, found: &Value, allowed: &str) -> Self {
         Self {
             wrong_type: true,
             ..Self::new(field, Some(found), allowed)
@@ -57,28 +61,27 @@ impl FieldError {
     }
 }
 
-/// A JSON object being read. A member that is `null` counts as absent, as it does for AWS.
+/// The members of a JSON object. Like AWS, it treats a `null` member as absent.
 pub(super) struct Fields<'a> {
     path: String,
     members: &'a Map<String, Value>,
 }
 
 impl<'a> Fields<'a> {
-    /// `path` is where `value` stands, for messages: empty for a whole body.
-    pub fn of(path: &str, value: &'a Value) -> Result<Self, FieldError> {
+    /// Reads `value` as an object. `path` is its location for error messages, empty for the body.
+    pub fn from_value(path: &str, value: &'a Value) -> Result<Self, FieldError> {
         let name = if path.is_empty() { "body" } else { path };
         match value {
             Value::Object(members) => Ok(Self {
                 path: path.to_owned(),
                 members,
             }),
-            other => Err(FieldError::of_type(name.to_owned(), other, "an object")),
+            other => Err(FieldError::wrong_type(name.to_owned(), other, "an object")),
         }
     }
 
-    /// Refuses any member that is not in `names`: a misspelt one would otherwise do nothing,
-    /// silently.
-    pub fn only(&self, names: &[&str]) -> Result<(), FieldError> {
+    /// Rejects members that are not in `names`, so that a misspelled name is not silently ignored.
+    pub fn reject_unknown(&self, names: &[&str]) -> Result<(), FieldError> {
         match self
             .members
             .iter()
@@ -86,15 +89,15 @@ impl<'a> Fields<'a> {
         {
             None => Ok(()),
             Some((name, value)) => Err(FieldError::new(
-                self.name(name),
+                self.path_of(name),
                 Some(value),
                 format!("only the fields {}", names.join(", ")),
             )),
         }
     }
 
-    /// The member's full name, for messages.
-    pub fn name(&self, name: &str) -> String {
+    /// Returns the path of a member for error messages.
+    pub fn path_of(&self, name: &str) -> String {
         if self.path.is_empty() {
             name.to_owned()
         } else {
@@ -106,15 +109,15 @@ impl<'a> Fields<'a> {
         self.members.get(name).filter(|value| !value.is_null())
     }
 
-    /// A text whose length in characters lies in `length`.
-    pub fn text(
+    /// Reads a string. `length` is the allowed number of characters.
+    pub fn string(
         &self,
         name: &str,
         length: RangeInclusive<usize>,
     ) -> Result<Option<String>, FieldError> {
         let allowed = || {
             format!(
-                "a text of {} to {} characters",
+                "a string of {} to {} characters",
                 length.start(),
                 length.end()
             )
@@ -125,43 +128,55 @@ impl<'a> Fields<'a> {
                 Ok(Some(text.clone()))
             }
             Some(found @ Value::String(_)) => {
-                Err(FieldError::new(self.name(name), Some(found), allowed()))
+                Err(FieldError::new(self.path_of(name), Some(found), allowed()))
             }
-            Some(found) => Err(FieldError::of_type(self.name(name), found, &allowed())),
+            Some(found) => Err(FieldError::wrong_type(
+                self.path_of(name),
+                found,
+                &allowed(),
+            )),
         }
     }
 
-    /// As `text`, but it must be there.
-    pub fn required_text(
+    /// Reads a string like `string`, but the member is required.
+    pub fn required_string(
         &self,
         name: &str,
         length: RangeInclusive<usize>,
     ) -> Result<String, FieldError> {
         let allowed = format!(
-            "a text of {} to {} characters",
+            "a string of {} to {} characters",
             length.start(),
             length.end()
         );
-        self.text(name, length)?
-            .ok_or_else(|| FieldError::new(self.name(name), None, allowed))
+        self.string(name, length)?
+            .ok_or_else(|| FieldError::new(self.path_of(name), None, allowed))
     }
 
-    pub fn flag(&self, name: &str) -> Result<Option<bool>, FieldError> {
+    pub fn boolean(&self, name: &str) -> Result<Option<bool>, FieldError> {
         match self.value(name) {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
-            Some(found) => Err(FieldError::of_type(self.name(name), found, "true or false")),
+            Some(found) => Err(FieldError::wrong_type(
+                self.path_of(name),
+                found,
+                "true or false",
+            )),
         }
     }
 
-    /// A whole number in `range`.
-    pub fn whole(&self, name: &str, range: RangeInclusive<u32>) -> Result<Option<u32>, FieldError> {
+    /// Reads a whole number in `range`.
+    pub fn integer(
+        &self,
+        name: &str,
+        range: RangeInclusive<u32>,
+    ) -> Result<Option<u32>, FieldError> {
         let allowed = format!("a whole number from {} to {}", range.start(), range.end());
         let Some(found) = self.value(name) else {
             return Ok(None);
         };
         if !found.is_i64() && !found.is_u64() {
-            return Err(FieldError::of_type(self.name(name), found, &allowed));
+            return Err(FieldError::wrong_type(self.path_of(name), found, &allowed));
         }
         match found
             .as_u64()
@@ -169,36 +184,41 @@ impl<'a> Fields<'a> {
             .filter(|number| range.contains(number))
         {
             Some(number) => Ok(Some(number)),
-            None => Err(FieldError::new(self.name(name), Some(found), allowed)),
+            None => Err(FieldError::new(self.path_of(name), Some(found), allowed)),
         }
     }
 
-    /// Epoch seconds; a fraction is allowed.
+    /// Reads a Unix time in seconds, possibly with a fraction.
     pub fn epoch_seconds(&self, name: &str) -> Result<Option<f64>, FieldError> {
         match self.value(name).map(|found| (found, found.as_f64())) {
             None => Ok(None),
             Some((_, Some(seconds))) => Ok(Some(seconds)),
-            Some((found, None)) => Err(FieldError::of_type(
-                self.name(name),
+            Some((found, None)) => Err(FieldError::wrong_type(
+                self.path_of(name),
                 found,
                 "epoch seconds as a number",
             )),
         }
     }
 
-    /// A nested object.
+    /// Reads a nested object.
     pub fn object(&self, name: &str) -> Result<Option<Fields<'a>>, FieldError> {
         self.value(name)
-            .map(|value| Fields::of(&self.name(name), value))
+            .map(|value| Fields::from_value(&self.path_of(name), value))
             .transpose()
     }
 
-    /// A nested object of which every member is a text, such as a map of properties.
-    pub fn texts(&self, name: &str) -> Result<Option<Vec<(String, String)>>, FieldError> {
+    /// Reads a nested object with string members only, such as a map of properties.
+    pub fn string_map(&self, name: &str) -> Result<Option<Vec<(String, String)>>, FieldError> {
         let Some(object) = self.object(name)? else {
             return Ok(None);
         };
-        let read = |key: &String| Ok((key.clone(), object.required_text(key, 0..=MAX_MAP_TEXT)?));
+        let read = |key: &String| {
+            Ok((
+                key.clone(),
+                object.required_string(key, 0..=MAX_MAP_VALUE_CHARS)?,
+            ))
+        };
         object
             .members
             .keys()
@@ -207,22 +227,22 @@ impl<'a> Fields<'a> {
             .map(Some)
     }
 
-    /// A list of objects, each given to `read`.
+    /// Reads a list of objects with `read`.
     pub fn objects<T>(
         &self,
         name: &str,
         read: impl Fn(&Fields<'a>) -> Result<T, FieldError>,
     ) -> Result<Option<Vec<T>>, FieldError> {
         self.value(name)
-            .map(|list| objects(&self.name(name), list, read))
+            .map(|list| objects(&self.path_of(name), list, read))
             .transpose()
     }
 }
 
-/// Values of free maps: larger than any property of AWS, smaller than a nuisance.
-const MAX_MAP_TEXT: usize = 65_536;
+/// Maximum length of a value in a map, in characters; larger than any property of AWS.
+const MAX_MAP_VALUE_CHARS: usize = 65_536;
 
-/// Reads a JSON list of objects, each with `read`; `path` is where the list stands, for messages.
+/// Reads a JSON list of objects with `read`. `path` is the location of the list for error messages.
 pub(super) fn objects<'a, T>(
     path: &str,
     list: &'a Value,
@@ -230,7 +250,7 @@ pub(super) fn objects<'a, T>(
 ) -> Result<Vec<T>, FieldError> {
     let name = if path.is_empty() { "body" } else { path };
     let Value::Array(items) = list else {
-        return Err(FieldError::of_type(
+        return Err(FieldError::wrong_type(
             name.to_owned(),
             list,
             "a list of objects",
@@ -239,6 +259,6 @@ pub(super) fn objects<'a, T>(
     items
         .iter()
         .enumerate()
-        .map(|(index, item)| read(&Fields::of(&format!("{path}[{index}]"), item)?))
+        .map(|(index, item)| read(&Fields::from_value(&format!("{path}[{index}]"), item)?))
         .collect()
 }

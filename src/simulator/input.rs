@@ -1,6 +1,5 @@
-//! The head and the input of an API request, and the errors that refuse them. Knows what the wire
-//! format says, not what the account has. The signature itself is not checked: the simulator knows
-//! no secret.
+//! Parses the headers and the input of an API request, and returns the errors that AWS would return.
+//! It does not verify the signature, because the simulator has no secret keys.
 
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE as CONTENT_TYPE_HEADER, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
@@ -9,14 +8,14 @@ use serde_json::{Value, json};
 use super::RecordedRequest;
 use super::fault;
 use super::fields::{FieldError, Fields};
-use super::wire::{self, Answer};
+use super::wire::{self, ResponseBody};
 
 pub(super) const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 
 pub(super) const INBOUND: &str = "DescribeInboundIntegrations";
 const CREATED: &str = "DescribeIntegrations";
 
-/// An error as the API sends it.
+/// An error response of the API.
 #[derive(Debug)]
 pub(super) struct ApiError {
     pub code: String,
@@ -33,9 +32,9 @@ impl ApiError {
         }
     }
 
-    /// `{"__type": …, "Message": …}`: botocore takes the code from `__type`, and Glue's model names
-    /// the text `Message`.
-    pub fn response(self) -> Response<Answer> {
+    /// Returns the response `{"__type": …, "Message": …}`: botocore reads the code from `__type`, and
+    /// Glue's model has the member `Message`.
+    pub fn response(self) -> Response<ResponseBody> {
         let body = json!({"__type": self.code, "Message": self.message}).to_string();
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = wire::json(status, CONTENT_TYPE, body.into());
@@ -58,7 +57,10 @@ impl From<FieldError> for ApiError {
     }
 }
 
-/// The operation that the headers name, if it is one of the two.
+/// Returns the operation in the headers.
+///
+/// # Errors
+/// The content type is wrong, or the operation is not simulated.
 pub(super) fn operation(headers: &HeaderMap) -> Result<&'static str, ApiError> {
     let text = |name| {
         headers
@@ -77,12 +79,12 @@ pub(super) fn operation(headers: &HeaderMap) -> Result<&'static str, ApiError> {
         "AWSGlue.DescribeInboundIntegrations" => Ok(INBOUND),
         "AWSGlue.DescribeIntegrations" => Ok(CREATED),
         other => Err(unknown(format!(
-            "The operation {other:?} is not simulated: only {INBOUND} and {CREATED} are."
+            "The operation {other:?} is not simulated: expected {INBOUND} or {CREATED}."
         ))),
     }
 }
 
-/// The access key id and the region of the credential scope: `AWS4-HMAC-SHA256
+/// Returns the access key id and the region from the `Authorization` header: `AWS4-HMAC-SHA256
 /// Credential=AKID/20261122/eu-west-1/glue/aws4_request, SignedHeaders=…, Signature=…`.
 pub(super) fn credential(headers: &HeaderMap) -> Result<(String, String), ApiError> {
     let Some(authorization) = headers.get(AUTHORIZATION) else {
@@ -104,7 +106,7 @@ pub(super) fn credential(headers: &HeaderMap) -> Result<(String, String), ApiErr
     let scope = parameters
         .split(',')
         .find_map(|parameter| parameter.trim().strip_prefix("Credential="));
-    // An access key id may hold a `/`, the rest of the scope may not.
+    // Split from the right: an access key id may contain `/`, the other parts may not.
     let mut parts = scope.ok_or_else(incomplete)?.rsplitn(5, '/');
     let (Some(end), Some(service), Some(region), Some(_date), Some(key)) = (
         parts.next(),
@@ -125,35 +127,35 @@ pub(super) fn credential(headers: &HeaderMap) -> Result<(String, String), ApiErr
     Ok((key.to_owned(), region.to_owned()))
 }
 
-/// The request `blank` (operation and signature) with what its body says.
+/// Returns the request `signed` (operation and signature) with the input from the body.
 pub(super) fn read_input(
-    blank: &RecordedRequest,
+    signed: &RecordedRequest,
     body: &[u8],
 ) -> Result<RecordedRequest, ApiError> {
     let value: Value = serde_json::from_slice(body).map_err(|error| {
         ApiError::new(
             "SerializationException",
-            format!("The body is no JSON: {error}"),
+            format!("The body is not valid JSON: {error}"),
         )
     })?;
-    let fields = Fields::of("", &value)?;
-    let mut request = blank.clone();
-    if blank.operation == INBOUND {
-        request.integration_arn = fields.text("IntegrationArn", 1..=128)?;
-        request.target_arn = fields.text("TargetArn", 1..=512)?;
+    let fields = Fields::from_value("", &value)?;
+    let mut request = signed.clone();
+    if signed.operation == INBOUND {
+        request.integration_arn = fields.string("IntegrationArn", 1..=128)?;
+        request.target_arn = fields.string("TargetArn", 1..=512)?;
     } else {
-        request.integration_arn = fields.text("IntegrationIdentifier", 1..=128)?;
+        request.integration_arn = fields.string("IntegrationIdentifier", 1..=128)?;
         if let Some(filters) = fields.value("Filters") {
-            // Ignoring it would return what was not asked for.
+            // A listing that ignores its filters would be wrong.
             return Err(FieldError::new(
                 "Filters",
                 Some(filters),
-                "none: filters are not simulated",
+                "no filters, because they are not simulated",
             )
             .into());
         }
     }
-    request.marker = fields.text("Marker", 1..=128)?;
-    request.max_records = fields.whole("MaxRecords", 1..=i32::MAX as u32)?;
+    request.marker = fields.string("Marker", 1..=128)?;
+    request.max_records = fields.integer("MaxRecords", 1..=i32::MAX as u32)?;
     Ok(request)
 }

@@ -1,10 +1,10 @@
-//! One simulated integration, and how the API writes it.
+//! A simulated integration and its JSON forms in the API.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Number, Value, json};
 
-/// An entry of `Errors`. The API's model has both members optional.
+/// An entry of `Errors`. Both members are optional in the API model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SimulatedError {
     pub code: Option<String>,
@@ -20,54 +20,54 @@ impl SimulatedError {
     }
 }
 
-/// `IntegrationConfig`. What is `None` or empty is absent in answers.
+/// `IntegrationConfig`. Responses omit members that are `None` or empty.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SimulatedConfig {
-    /// Minutes, as a bare integer in a text: `"60"`.
+    /// Minutes as an integer in a string: `"60"`.
     pub refresh_interval: Option<String>,
-    /// Can hold secret ARNs and subnets, as it does at AWS.
+    /// Like in AWS, it can contain secret ARNs and subnets.
     pub source_properties: BTreeMap<String, String>,
     pub continuous_sync: Option<bool>,
     /// Only S3 Tables targets have one.
     pub target_namespace: Option<String>,
 }
 
-/// One integration. Any text is taken as it is, so that a test can simulate what AWS should never
-/// send.
+/// One integration. Its strings are not validated, so that a test can simulate invalid responses of
+/// AWS.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SimulatedIntegration {
-    /// Its account is the one that created it, which `DescribeIntegrations` lists it for.
+    /// The account in this ARN created the integration, and `DescribeIntegrations` lists it there.
     pub arn: String,
     pub source_arn: String,
     pub target_arn: String,
     pub status: String,
-    /// Epoch seconds, possibly with a fraction.
+    /// Unix time in seconds, possibly with a fraction.
     pub create_time: f64,
-    /// The target's account, which `DescribeInboundIntegrations` lists it for.
+    /// The account of the target; `DescribeInboundIntegrations` lists the integration there.
     pub account: String,
     pub region: String,
     pub config: Option<SimulatedConfig>,
-    /// `None`: absent in answers; empty: an empty list.
+    /// If it is `None`, responses omit the member.
     pub errors: Option<Vec<SimulatedError>>,
-    /// `IntegrationName` and `Tags` are only in `DescribeIntegrations`.
+    /// Only `DescribeIntegrations` returns the name and the tags.
     pub name: String,
     pub tags: Vec<(String, String)>,
 }
 
 impl SimulatedIntegration {
-    /// An integration created at epoch second 1,700,000,000, syncing continuously each 60 minutes.
-    /// Account and region are the target ARN's, or the integration ARN's where that has none; the
-    /// name is the end of the ARN.
+    /// Creates an integration with continuous sync, a refresh interval of 60 minutes and the creation
+    /// time 1,700,000,000. Account and region come from the target ARN, or from the integration ARN
+    /// if the target ARN has none. The name is the last part of the ARN.
     pub fn new(arn: &str, source_arn: &str, target_arn: &str, status: &str) -> Self {
-        let of_target = |index| arn_field(target_arn, index).or_else(|| arn_field(arn, index));
+        let target_field = |index| arn_field(target_arn, index).or_else(|| arn_field(arn, index));
         Self {
             arn: arn.to_owned(),
             source_arn: source_arn.to_owned(),
             target_arn: target_arn.to_owned(),
             status: status.to_owned(),
             create_time: 1_700_000_000.0,
-            region: of_target(3).unwrap_or_default().to_owned(),
-            account: of_target(4).unwrap_or_default().to_owned(),
+            region: target_field(3).unwrap_or_default().to_owned(),
+            account: target_field(4).unwrap_or_default().to_owned(),
             config: Some(SimulatedConfig {
                 refresh_interval: Some("60".to_owned()),
                 continuous_sync: Some(true),
@@ -79,16 +79,16 @@ impl SimulatedIntegration {
         }
     }
 
-    /// As an item of `InboundIntegrations`. Absent optionals are absent, not null.
+    /// Returns the item of `InboundIntegrations`. It has no null members.
     pub fn inbound_json(&self) -> Value {
         Value::Object(self.common_members())
     }
 
-    /// As an item of `Integrations`, the list of `DescribeIntegrations`.
+    /// Returns the item of `Integrations`, the list of `DescribeIntegrations`.
     pub fn created_json(&self) -> Value {
         let mut members = self.common_members();
         members.insert("IntegrationName".to_owned(), json!(self.name));
-        // The members of a tag are in lower case in the API's model, unlike all others.
+        // Unlike all other members, those of a tag are in lower case in the API model.
         let tags: Vec<_> = self
             .tags
             .iter()
@@ -115,7 +115,7 @@ impl SimulatedIntegration {
         }
         if let Some(errors) = &self.errors {
             let json = |e: &SimulatedError| {
-                present([
+                non_null([
                     ("ErrorCode", json!(e.code)),
                     ("ErrorMessage", json!(e.message)),
                 ])
@@ -125,7 +125,7 @@ impl SimulatedIntegration {
         members
     }
 
-    /// The account that created it.
+    /// Returns the account that created the integration.
     pub(super) fn creator(&self) -> &str {
         arn_field(&self.arn, 4).unwrap_or_default()
     }
@@ -134,7 +134,7 @@ impl SimulatedIntegration {
 impl SimulatedConfig {
     fn json(&self) -> Value {
         let properties = (!self.source_properties.is_empty()).then_some(&self.source_properties);
-        present([
+        non_null([
             ("RefreshInterval", json!(self.refresh_interval)),
             ("SourceProperties", json!(properties)),
             ("ContinuousSync", json!(self.continuous_sync)),
@@ -143,8 +143,8 @@ impl SimulatedConfig {
     }
 }
 
-/// An object of those members that are not null.
-fn present<const N: usize>(members: [(&str, Value); N]) -> Value {
+/// Returns an object with the members that are not null.
+fn non_null<const N: usize>(members: [(&str, Value); N]) -> Value {
     members
         .into_iter()
         .filter(|(_, value)| !value.is_null())
@@ -152,12 +152,13 @@ fn present<const N: usize>(members: [(&str, Value); N]) -> Value {
         .collect()
 }
 
-/// The n-th field of an ARN (3 region, 4 account); `None` if it is empty or not there.
+/// Returns a field of an ARN (3: region, 4: account), or `None` if it is empty or absent.
 fn arn_field(arn: &str, index: usize) -> Option<&str> {
     arn.split(':').nth(index).filter(|field| !field.is_empty())
 }
 
-/// AWS writes whole seconds without a fraction. None for what JSON has no number for.
+/// Returns a time as a JSON number, or `None` if JSON cannot represent it. Like AWS, it writes whole
+/// seconds without a fraction.
 #[allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,

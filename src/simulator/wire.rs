@@ -1,4 +1,4 @@
-//! Bodies as they go over the wire: whole, cut off, or dripping. Knows nothing of Glue.
+//! Response bodies that are sent whole, truncated or slowly, and the reading of request bodies.
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,31 +12,33 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// How long a cut body waits before it breaks off. Without it the first half is still in the
-/// server's buffer and is never sent.
-const FLUSH: Duration = Duration::from_millis(20);
+/// Pause before a truncated body ends the connection. Without it, the first half would stay in the
+/// server's buffer and never be sent.
+const FLUSH_DELAY: Duration = Duration::from_millis(20);
 
-/// Ends the connection instead of an answer.
+/// Error that closes the connection without a complete response.
 #[derive(Debug)]
-pub(super) struct Dropped;
+pub(super) struct ConnectionDropped;
 
-impl fmt::Display for Dropped {
+impl fmt::Display for ConnectionDropped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the simulator drops this connection")
+        f.write_str("the simulator dropped this connection")
     }
 }
 
-impl std::error::Error for Dropped {}
+impl std::error::Error for ConnectionDropped {}
 
-/// The body of an answer.
-pub(super) struct Answer {
+/// The body of a response.
+pub(super) struct ResponseBody {
     rest: Bytes,
-    pace: Deadline,
+    delivery: Delivery,
 }
 
-enum Deadline {
+/// How a body is sent.
+enum Delivery {
     Whole,
-    Cut(Pin<Box<Sleep>>),
+    /// The body ends early; after the pause, the connection closes.
+    Truncated(Pin<Box<Sleep>>),
     Drip {
         bytes: usize,
         pause: Duration,
@@ -44,61 +46,61 @@ enum Deadline {
     },
 }
 
-impl Answer {
+impl ResponseBody {
     pub fn whole(body: impl Into<Bytes>) -> Self {
         Self {
             rest: body.into(),
-            pace: Deadline::Whole,
+            delivery: Delivery::Whole,
         }
     }
 }
 
-impl Body for Answer {
+impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = Dropped;
+    type Error = ConnectionDropped;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Dropped>>> {
-        let Answer { rest, pace } = &mut *self;
+    ) -> Poll<Option<Result<Frame<Bytes>, ConnectionDropped>>> {
+        let ResponseBody { rest, delivery } = &mut *self;
         let length = rest.len();
-        let piece = match pace {
-            Deadline::Cut(wait) if length == 0 => {
+        let chunk_length = match delivery {
+            Delivery::Truncated(wait) if length == 0 => {
                 ready!(wait.as_mut().poll(context));
-                return Poll::Ready(Some(Err(Dropped)));
+                return Poll::Ready(Some(Err(ConnectionDropped)));
             }
             _ if length == 0 => return Poll::Ready(None),
-            Deadline::Whole | Deadline::Cut(_) => length,
-            Deadline::Drip { bytes, pause, next } => {
+            Delivery::Whole | Delivery::Truncated(_) => length,
+            Delivery::Drip { bytes, pause, next } => {
                 ready!(next.as_mut().poll(context));
                 next.as_mut().reset(Instant::now() + *pause);
                 length.min(*bytes)
             }
         };
-        Poll::Ready(Some(Ok(Frame::data(rest.split_to(piece)))))
+        Poll::Ready(Some(Ok(Frame::data(rest.split_to(chunk_length)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && !matches!(self.pace, Deadline::Cut(_))
+        self.rest.is_empty() && !matches!(self.delivery, Delivery::Truncated(_))
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.pace {
-            // Its header promises more than comes: a hint would contradict it.
-            Deadline::Cut(_) => SizeHint::default(),
-            Deadline::Whole | Deadline::Drip { .. } => SizeHint::with_exact(self.rest.len() as u64),
+        match self.delivery {
+            // The Content-Length header is larger than the body, so a hint would contradict it.
+            Delivery::Truncated(_) => SizeHint::default(),
+            Delivery::Whole | Delivery::Drip { .. } => SizeHint::with_exact(self.rest.len() as u64),
         }
     }
 }
 
-/// An answer with a JSON body.
+/// Returns a response with a JSON body.
 pub(super) fn json(
     status: StatusCode,
     content_type: &'static str,
     body: Vec<u8>,
-) -> Response<Answer> {
-    let mut response = Response::new(Answer::whole(body));
+) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::whole(body));
     *response.status_mut() = status;
     response
         .headers_mut()
@@ -106,28 +108,32 @@ pub(super) fn json(
     response
 }
 
-/// The same answer, of which only half arrives before the connection closes.
-pub(super) fn cut(response: Response<Answer>) -> Response<Answer> {
+/// Truncates a response: the connection closes after half of the body.
+pub(super) fn truncate(response: Response<ResponseBody>) -> Response<ResponseBody> {
     let (mut head, body) = response.into_parts();
-    let promised = body.rest.len();
+    let content_length = body.rest.len();
     head.headers
-        .insert(CONTENT_LENGTH, HeaderValue::from(promised));
-    let rest = body.rest.slice(..promised / 2);
+        .insert(CONTENT_LENGTH, HeaderValue::from(content_length));
+    let rest = body.rest.slice(..content_length / 2);
     Response::from_parts(
         head,
-        Answer {
+        ResponseBody {
             rest,
-            pace: Deadline::Cut(Box::pin(sleep(FLUSH))),
+            delivery: Delivery::Truncated(Box::pin(sleep(FLUSH_DELAY))),
         },
     )
 }
 
-/// The same answer, its body a few bytes at a time.
-pub(super) fn drip(response: Response<Answer>, bytes: usize, pause: Duration) -> Response<Answer> {
+/// Slows a response down: the body is sent `bytes` at a time, with `pause` before each chunk.
+pub(super) fn drip(
+    response: Response<ResponseBody>,
+    bytes: usize,
+    pause: Duration,
+) -> Response<ResponseBody> {
     let next = Box::pin(sleep(pause));
-    response.map(|body| Answer {
+    response.map(|body| ResponseBody {
         rest: body.rest,
-        pace: Deadline::Drip {
+        delivery: Delivery::Drip {
             bytes: bytes.max(1),
             pause,
             next,
@@ -135,18 +141,20 @@ pub(super) fn drip(response: Response<Answer>, bytes: usize, pause: Duration) ->
     })
 }
 
-/// Why a request's body was not read.
-pub(super) enum Unread {
+/// The reason why a request body could not be read.
+pub(super) enum ReadBodyError {
     TooLarge,
-    /// The client broke off.
-    Broken,
+    /// The client closed the connection.
+    Aborted,
 }
 
-/// The whole body of a request, if it has at most `limit` bytes.
-pub(super) async fn read_body(body: Incoming, limit: usize) -> Result<Bytes, Unread> {
+/// Reads a request body of at most `limit` bytes.
+pub(super) async fn read_body(body: Incoming, limit: usize) -> Result<Bytes, ReadBodyError> {
     match Limited::new(body, limit).collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Unread::TooLarge),
-        Err(_) => Err(Unread::Broken),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(ReadBodyError::TooLarge)
+        }
+        Err(_) => Err(ReadBodyError::Aborted),
     }
 }

@@ -1,6 +1,6 @@
-"""Lists all inbound integrations for each line that comes, and prints the processor seconds, the pages and the integrations.
+"""Lists all inbound integrations for each input line, and prints the CPU seconds, the number of pages and the number of integrations.
 
-Usage: poll.py URL    (of the simulated AWS Glue; the first line that is printed is boto3's version)
+Usage: poll.py URL    (the URL of the simulated AWS Glue; the first line of the output is the version of boto3)
 """
 
 import sys
@@ -18,7 +18,7 @@ glue = boto3.client(
 
 
 def listing():
-    """Follows Marker by hand: botocore has no paginator for this operation."""
+    """Lists all pages. It follows Marker itself, because botocore has no paginator for this operation."""
     pages, found, marker = 0, [], {}
     while True:
         answer = glue.describe_inbound_integrations(**marker)
@@ -32,5 +32,5 @@ def listing():
 print(boto3.__version__, flush=True)
 for _ in sys.stdin:
     start = time.process_time()
-    counted = listing()
-    print(time.process_time() - start, *counted, flush=True)
+    counts = listing()
+    print(time.process_time() - start, *counts, flush=True)

@@ -1,15 +1,15 @@
-//! What a poll of 10,000 integrations costs in processor time, beside what boto3 takes to list the same pages. Fails if it is more
-//! than a fifth. README.md says how to run it.
+//! Compares the CPU time of a poll of 10,000 integrations with the CPU time that boto3 needs to list the same pages. It fails if the
+//! exporter needs more than a fifth. README.md describes how to run it.
 //!
-//! The exporter's side is a daemon that runs, from a quiet moment before a poll to one after it: the poll with all that it leads to,
-//! up to the new page. boto3's side is the listing alone, its client made beforehand.
+//! For the exporter, it measures a running daemon between two idle moments: the poll and everything after it, up to the new exposition.
+//! For boto3, it measures only the listing, without creating the client.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a benchmark that cannot go on fails by panicking; what it measured is to be read"
+    reason = "a benchmark fails by panicking, and prints its results"
 )]
 
 mod support;
@@ -26,98 +26,103 @@ use support::{median, millis, wait};
 use tokio::time::Instant;
 
 const INTEGRATIONS: usize = 10_000;
-/// The first is not counted: connections are made, code is loaded.
+/// The first round is not counted, because it opens connections and loads code.
 const ROUNDS: usize = 8;
-/// The shortest that there is: each round waits for a poll.
+/// The minimum, because each round waits for a poll.
 const INTERVAL: &str = "10s";
-const SOON: Duration = Duration::from_secs(20);
-/// Of boto3's processor time.
-const LIMIT: f64 = 0.2;
-/// After so long without using the processor, a process has nothing left to do.
-const QUIET: Duration = Duration::from_millis(200);
+const POLL_TIMEOUT: Duration = Duration::from_secs(20);
+/// Maximum ratio of the CPU time of the exporter to that of boto3.
+const MAX_RATIO: f64 = 0.2;
+/// A process that used no CPU for this time is idle.
+const IDLE_TIME: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
     if !env::args().any(|arg| arg == "--bench") {
-        println!("Nothing is measured but by `cargo bench`.");
+        println!("This benchmark only runs with `cargo bench`.");
         return ExitCode::SUCCESS;
     }
-    let account = FakeAccount::of(INTEGRATIONS);
+    let account = FakeAccount::start(INTEGRATIONS);
     let python = env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let Some(mut boto3) = Boto3::start(&python, &account) else {
         eprintln!(
-            "{python} has no boto3; name an interpreter that has it: PYTHON=path cargo bench --bench poll"
+            "{python} has no boto3. Set an interpreter with boto3: PYTHON=path cargo bench --bench poll"
         );
         return ExitCode::FAILURE;
     };
     let exporter = Exporter::polling(&account, INTERVAL);
-    // It waits for the first poll.
-    Client::connect(exporter.address).ask(IDENTITY);
+    // The first scrape waits for the first poll.
+    Client::connect(exporter.address).fetch(IDENTITY);
 
-    let (mut of_exporter, mut of_boto3) = (Vec::new(), Vec::new());
+    let (mut polls, mut listings) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let listing = boto3.list(&account);
-        // What a poll brings is seldom the same as before.
-        account.move_on();
+        // Change an integration, because a poll rarely returns the same data as the one before.
+        account.change();
         let poll = poll(&exporter, &account);
         if round > 0 {
-            of_boto3.push(listing);
-            of_exporter.push(poll);
+            listings.push(listing);
+            polls.push(poll);
         }
     }
-    let (poll, listing) = (median(&of_exporter), median(&of_boto3));
+    let (poll, listing) = (median(&polls), median(&listings));
     let ratio = poll.as_secs_f64() / listing.as_secs_f64();
     println!(
         "| integrations | pages | boto3 {} ms | exporter ms | exporter/boto3 | at most |\n|---|---|---|---|---|---|",
         boto3.version
     );
     println!(
-        "| {INTEGRATIONS} | {} | {:.0} | {:.0} | {ratio:.3} | {LIMIT:.1} |",
+        "| {INTEGRATIONS} | {} | {:.0} | {:.0} | {ratio:.3} | {MAX_RATIO:.1} |",
         account.pages(),
         millis(listing),
         millis(poll),
     );
     let mut limits = Limits::default();
-    let what = format!("processor time of a poll of {INTEGRATIONS} integrations");
-    limits.at_most(&what, ratio, LIMIT, "x boto3");
-    limits.tell()
+    let name = format!("CPU time of a poll of {INTEGRATIONS} integrations");
+    limits.check_max(&name, ratio, MAX_RATIO, "x boto3");
+    limits.report()
 }
 
-/// The processor time of the next poll. With it comes that of waiting for it.
+/// Returns the CPU time of the next poll, including the time of waiting for it.
 fn poll(exporter: &Exporter, account: &FakeAccount) -> Duration {
-    quiet(exporter);
-    let asked = account.asked() + u64::try_from(account.pages()).unwrap();
+    wait_until_idle(exporter);
+    let expected = account.request_count() + u64::try_from(account.pages()).unwrap();
     let before = exporter.process.cpu();
     let start = Instant::now();
-    while account.asked() < asked {
-        assert!(start.elapsed() < SOON, "the exporter does not poll");
+    while account.request_count() < expected {
+        assert!(
+            start.elapsed() < POLL_TIMEOUT,
+            "the exporter did not poll in time"
+        );
         wait(Duration::from_millis(20));
     }
-    quiet(exporter);
+    wait_until_idle(exporter);
     exporter.process.cpu().since(&before)
 }
 
-fn quiet(exporter: &Exporter) {
-    let mut since = Instant::now();
+/// Waits until the exporter is idle.
+fn wait_until_idle(exporter: &Exporter) {
+    let mut idle_since = Instant::now();
     let mut last = exporter.process.cpu();
-    while since.elapsed() < QUIET {
+    while idle_since.elapsed() < IDLE_TIME {
         wait(Duration::from_millis(20));
         let now = exporter.process.cpu();
         if !now.since(&last).is_zero() {
-            since = Instant::now();
+            idle_since = Instant::now();
         }
         last = now;
     }
 }
 
+/// A Python process that lists integrations with boto3.
 struct Boto3 {
     child: Child,
-    ask: ChildStdin,
-    answers: Lines<BufReader<ChildStdout>>,
+    stdin: ChildStdin,
+    stdout_lines: Lines<BufReader<ChildStdout>>,
     version: String,
 }
 
 impl Boto3 {
-    /// None if there is no such interpreter, or it has no boto3.
+    /// Starts the process. Returns `None` if the interpreter does not exist or has no boto3.
     fn start(python: &str, account: &FakeAccount) -> Option<Self> {
         let mut child = Command::new(python)
             .args(["-B", "tests/bench/poll.py"])
@@ -128,27 +133,27 @@ impl Boto3 {
             .stdout(Stdio::piped())
             .spawn()
             .ok()?;
-        let ask = child.stdin.take().unwrap();
-        let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
-        let version = answers.next().transpose().unwrap();
-        let started = version.map(|version| (ask, answers, version));
-        let Some((ask, answers, version)) = started else {
+        let stdin = child.stdin.take().unwrap();
+        let mut stdout_lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let version = stdout_lines.next().transpose().unwrap();
+        let started = version.map(|version| (stdin, stdout_lines, version));
+        let Some((stdin, stdout_lines, version)) = started else {
             let _ = child.wait();
             return None;
         };
         Some(Self {
             child,
-            ask,
-            answers,
+            stdin,
+            stdout_lines,
             version,
         })
     }
 
-    /// The processor time of listing all integrations.
+    /// Lists all integrations and returns the CPU time.
     fn list(&mut self, account: &FakeAccount) -> Duration {
-        self.ask.write_all(b"\n").unwrap();
-        let answer = self.answers.next().unwrap().unwrap();
-        let mut words = answer.split(' ');
+        self.stdin.write_all(b"\n").unwrap();
+        let line = self.stdout_lines.next().unwrap().unwrap();
+        let mut words = line.split(' ');
         let mut word = || words.next().unwrap();
         let took = Duration::from_secs_f64(word().parse().unwrap());
         assert_eq!(word(), account.pages().to_string());

@@ -1,4 +1,4 @@
-//! What it costs to write the page of a snapshot, as it is done after each poll.
+//! Measures the rendering of the exposition of a snapshot, which happens after each poll.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use glue_integration_exporter::exposition::Page;
@@ -19,12 +19,12 @@ fn publish(criterion: &mut Criterion) {
         let before = Page::render(&snapshot, &Page::default());
         let mut changed = snapshot.clone();
         changed.integrations[integrations / 2].status_since += 1.0;
-        for (what, snapshot, before) in [
+        for (name, snapshot, before) in [
             ("all", &snapshot, &Page::default()),
             ("one changed", &changed, &before),
             ("none changed", &snapshot, &before),
         ] {
-            let id = BenchmarkId::new(what, integrations);
+            let id = BenchmarkId::new(name, integrations);
             group.bench_function(id, |bencher| {
                 bencher.iter(|| Page::render(snapshot, before));
             });
@@ -35,12 +35,12 @@ fn publish(criterion: &mut Criterion) {
 
 fn snapshot(integrations: usize) -> Snapshot {
     Snapshot {
-        integrations: (0..integrations).map(shown).collect(),
+        integrations: (0..integrations).map(entry).collect(),
         ..Snapshot::default()
     }
 }
 
-fn shown(index: usize) -> Shown {
+fn entry(index: usize) -> Shown {
     let arn = |service: &str, rest: &str| {
         format!("arn:aws:{service}:eu-west-1:111122223333:{rest}{index:012x}")
     };

@@ -1,12 +1,12 @@
-//! What a scrape costs: the exporter beside nginx that serves the same bytes from a file, and beside a page that is built again for
-//! each scrape with the `prometheus` crate, as other exporters do it. Fails if a limit is not held. README.md says how to run it.
+//! Measures scrapes of the exporter. It compares them with nginx, which serves the same bytes from a file, and with a naive exporter, which
+//! renders the exposition for each scrape with the `prometheus` crate. It fails if a limit is exceeded. README.md describes how to run it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a benchmark that cannot go on fails by panicking; what it measured is to be read"
+    reason = "a benchmark fails by panicking, and prints its results"
 )]
 
 mod scrape {
@@ -24,18 +24,19 @@ use std::env;
 use std::process::ExitCode;
 use support::limits::Limits;
 
-/// Polls of the usual run, and of `-- memory`.
+/// Number of polls in the default run.
 const FEW_POLLS: usize = 60;
+/// Number of polls with `-- memory`.
 const MANY_POLLS: usize = 1_000;
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    if let [naive::COMMAND, page] = args[..] {
-        return naive::serve(page);
+    if let [naive::COMMAND, path] = args[..] {
+        return naive::serve(path);
     }
     if !args.contains(&"--bench") {
-        println!("Nothing is measured but by `cargo bench`.");
+        println!("This benchmark only runs with `cargo bench`.");
         return ExitCode::SUCCESS;
     }
     let chosen: Vec<&str> = args.into_iter().filter(|arg| *arg != "--bench").collect();
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
     match chosen[..] {
         [] => {
             let Some(nginx) = nginx::find() else {
-                eprintln!("nginx was not found; install Debian's package nginx");
+                eprintln!("nginx was not found. Install the Debian package nginx.");
                 return ExitCode::FAILURE;
             };
             one::compare(&nginx, &mut limits);
@@ -54,9 +55,11 @@ fn main() -> ExitCode {
         ["memory"] => memory::over(MANY_POLLS, &mut limits),
         ["idle"] => start::idle(&mut limits),
         _ => {
-            eprintln!("{chosen:?} is not known: cargo bench --bench scrape [-- memory | idle]");
+            eprintln!(
+                "Unknown arguments {chosen:?}. Usage: cargo bench --bench scrape [-- memory | idle]"
+            );
             return ExitCode::from(2);
         }
     }
-    limits.tell()
+    limits.report()
 }

@@ -1,7 +1,8 @@
-"""Becomes one container: mounts its volumes over its root, gives up what it must, and is its program from then on.
+"""Runs a program as a container: mounts the volumes, drops privileges and executes the program.
 
-Usage: contain.py SPECIFICATION, JSON with root, mounts ([source, path, read only]), uid, gid, groups, environment and command. In mount and
-PID namespaces of its own, as root.
+Usage: contain.py SPECIFICATION    (as root, in its own mount and PID namespaces)
+
+The specification is a JSON file with root, mounts ([source, path, read only]), uid, gid, groups, environment and command.
 """
 
 import ctypes
@@ -19,11 +20,11 @@ def mount(*arguments):
 
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
-        of = json.load(file)
-    root = of["root"]
+        spec = json.load(file)
+    root = spec["root"]
     mount("--bind", root, root)
-    for source, path, read_only in of["mounts"]:
-        # As a runtime makes them, before the root is made unwritable.
+    for source, path, read_only in spec["mounts"]:
+        # Like a container runtime, create mount points before the root becomes read-only.
         os.makedirs(root + path, exist_ok=True)
         mount("--bind", source, root + path)
         if read_only:
@@ -34,18 +35,18 @@ def main():
     with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as file:
         capabilities = range(int(file.read()) + 1)
     libc = ctypes.CDLL(None, use_errno=True)
-    # From here on there is no Python to load anything of.
+    # Python cannot import modules after this, because they are outside of the new root.
     os.chroot(root)
     os.chdir("/")
     for capability in capabilities:
         if libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0):
-            raise OSError(ctypes.get_errno(), "dropping a capability")
-    os.setgroups(of["groups"])
-    os.setresgid(*[of["gid"]] * 3)
-    os.setresuid(*[of["uid"]] * 3)
+            raise OSError(ctypes.get_errno(), "failed to drop a capability")
+    os.setgroups(spec["groups"])
+    os.setresgid(*[spec["gid"]] * 3)
+    os.setresuid(*[spec["uid"]] * 3)
     if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "giving up new privileges")
-    os.execve(of["command"][0], of["command"], of["environment"])
+        raise OSError(ctypes.get_errno(), "failed to set no_new_privs")
+    os.execve(spec["command"][0], spec["command"], spec["environment"])
 
 
 main()

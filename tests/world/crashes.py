@@ -1,6 +1,6 @@
-"""What may happen to the state file: a kill at any moment, a full disk, a disk that turns read-only.
+"""Checks the state file when the exporter is killed, the disk is full, or the disk becomes read-only.
 
-Usage: crashes.py BINARY DISK WORK    (a program, a small file system that may be filled, and a directory for files)
+Usage: crashes.py BINARY DISK WORK    (the exporter, a small file system to fill, and a directory for files)
 """
 
 import errno
@@ -17,12 +17,12 @@ import zlib
 import world
 from kinds import arn, integration
 from processes import Server
-from world import check, control, control_path, finish, replace_world, wait_for
+from world import check, control, control_path, finish, replace_integrations, wait_for
 
 BINARY, DISK, WORK = sys.argv[1:4]
 KILLS, MANY, FEW = 20, 2000, 20
-# As the page and as the file name them. None is the one that all begin with; and so many that the next is news also to an exporter that
-# missed one.
+# (status in the API, status in the state file). The initial status ACTIVE is missing, so that every change is visible. There are enough of
+# them that an exporter which missed a change still sees a new status.
 STATUSES = [("FAILED", "Failed"), ("SYNCING", "Syncing"), ("MODIFYING", "Modifying"), ("DELETING", "Deleting"), ("CREATING", "Creating")]
 FLIPS = arn(1)
 FAILED, AGAIN, RESTORED = "data cannot be stored", "data are stored again", "stored data were restored"
@@ -33,7 +33,7 @@ flips = 0
 
 
 def stored(path):
-    """What a state file holds, None if there is none; fails the script if it is damaged."""
+    """Returns the content of a state file, or None if it does not exist. A damaged file fails the script."""
     try:
         with open(path, "rb") as file:
             head, content = file.read().split(b"\n", 1)
@@ -44,11 +44,11 @@ def stored(path):
     return json.loads(content)
 
 
-def made(path):
-    """Tells one file of this name from the next, None if there is none."""
+def file_identity(path):
+    """Returns a value that changes when the file is replaced, or None if it does not exist."""
     try:
-        about = os.stat(path)
-        return about.st_ino, about.st_ctime_ns
+        stat = os.stat(path)
+        return stat.st_ino, stat.st_ctime_ns
     except FileNotFoundError:
         return None
 
@@ -67,18 +67,18 @@ def exporter(name, path):
 
 
 def configure(name, path):
-    # The size of pages is another one each time: a scope that changed is polled at once.
+    # Changing the page size makes the exporter poll immediately after a reload.
     scope = {"name": "lake", "regions": ["eu-west-1"], "page_size": 1000 - flips % 500}
     with open(f"{WORK}/{name}.yaml", "w", encoding="utf-8") as file:
         json.dump({"polling": {"interval": "10s"}, "storage": {"path": path}, "scopes": [scope]}, file)
 
 
 def flip():
-    """Returns the new status."""
+    """Changes the status of one integration. Returns the new status for the API and for the state file."""
     global flips
     flips += 1
     page, file = STATUSES[flips % len(STATUSES)]
-    check("flip", control("PATCH", control_path(FLIPS), {"Status": page})[0] == 204)
+    check("change a status", control("PATCH", control_path(FLIPS), {"Status": page})[0] == 204)
     return page, file
 
 
@@ -89,8 +89,8 @@ def shows(server, status):
     return any(f'status="{status}"' in row and row.endswith(" 1") for row in rows)
 
 
-def poke(server, path):
-    """A status changes, and a poll sees it: there is something to be written. Returns what the file should say of it."""
+def change_and_poll(server, path):
+    """Changes a status and waits for the poll that sees it, so that the exporter writes its state. Returns the status for the state file."""
     page, file = flip()
     configure(server.name, path)
     server.signal(signal.SIGHUP)
@@ -98,57 +98,57 @@ def poke(server, path):
     return file
 
 
-def killed_while_writing():
+def kills_while_writing():
     path = f"{WORK}/killed-state"
     server = exporter("killed", path)
     server.start()
-    wait_for("a first state", lambda: stored(path))
+    wait_for("the first state file is written", lambda: stored(path))
     server.kill()
     half_written = 0
     for _ in range(KILLS):
         flip()
-        left, before = made(path + ".new"), made(path)
+        left, before = file_identity(path + ".new"), file_identity(path)
         server.start()
-        # The first poll sees the flip, and it is written soon after, within milliseconds: none may be slept away.
+        # The exporter writes its state within milliseconds after the poll, so do not sleep here.
         deadline = time.monotonic() + 30
-        while made(path + ".new") in (None, left) and made(path) == before:
+        while file_identity(path + ".new") in (None, left) and file_identity(path) == before:
             if time.monotonic() > deadline:
-                sys.exit("FAILED nothing is written")
-        check("the state of the one killed was restored", RESTORED in server.said(), server.said())
+                sys.exit("FAILED no state file was written")
+        check("the state was restored after the kill", RESTORED in server.log_text(), server.log_text())
         time.sleep(chance.uniform(0, 0.006))
         server.kill()
         half_written += os.path.exists(path + ".new")
-        check("all integrations are stored", len(stored(path)["statuses"]) == MANY)
+        check("the state file has all integrations", len(stored(path)["statuses"]) == MANY)
     server.start()
-    wait_for("the last state was restored", lambda: RESTORED in server.said())
+    wait_for("the last state was restored", lambda: RESTORED in server.log_text())
     _, file = flip()
-    # Of what the last kill left half written nothing may stay.
+    # The incomplete file of the last kill must be removed.
     wait_for("the next poll is stored", lambda: stored_status(path) == file and not os.path.exists(path + ".new"))
     server.stop()
     size = os.path.getsize(path)
-    print(f"  killed {KILLS} times while it wrote {size} bytes, {half_written} times half way (seed {seed}): the file was always whole")
+    print(f"  killed {KILLS} times while writing {size} bytes, {half_written} times with an incomplete file (seed {seed}): the state file was always valid")
 
 
-def cannot_write(server, path, what):
-    """The exporter goes on, says it once, and what was stored stays."""
+def check_write_failure(server, path, what):
+    """Checks that the exporter keeps serving, logs the error once, and keeps the old state file."""
     before = stored(path)
     for _ in range(3):
-        poke(server, path)
-        wait_for("it is said", lambda: FAILED in server.said())
-        # Long enough for the next attempt.
+        change_and_poll(server, path)
+        wait_for("the error is logged", lambda: FAILED in server.log_text())
+        # Wait for the next attempt.
         time.sleep(0.8)
-    said = server.said().count(FAILED)
-    check(f"{what}: said once", said == 1, server.said())
-    check(f"{what}: what was stored is as it was", stored(path) == before)
-    check(f"{what}: nothing is left half written", not os.path.exists(path + ".new"))
-    print(f"  {what}: the page goes on, it is said once, and what was stored stays")
+    count = server.log_text().count(FAILED)
+    check(f"{what}: the error is logged once", count == 1, server.log_text())
+    check(f"{what}: the state file is unchanged", stored(path) == before)
+    check(f"{what}: there is no incomplete file", not os.path.exists(path + ".new"))
+    print(f"  {what}: the exporter keeps serving, logs the error once, and keeps the state file")
 
 
-def can_write(server, path, what):
-    file = poke(server, path)
-    wait_for(f"{what} is over", lambda: AGAIN in server.said())
+def check_recovery(server, path, what):
+    file = change_and_poll(server, path)
+    wait_for(f"the recovery from {what} is logged", lambda: AGAIN in server.log_text())
     wait_for("the last status is stored", lambda: stored_status(path) == file)
-    print(f"  {what} is over: data are stored again")
+    print(f"  after {what}: the state is stored again")
 
 
 def fill_disk():
@@ -167,37 +167,37 @@ def remount(mode):
     subprocess.run([*root, "mount", "-o", f"remount,{mode}", DISK], check=True, timeout=30)
 
 
-def disk_in_trouble():
+def disk_failures():
     path = f"{DISK}/state"
     server = exporter("disk", path)
     server.start()
-    wait_for("a first state", lambda: stored(path))
+    wait_for("the first state file is written", lambda: stored(path))
     fill_disk()
-    cannot_write(server, path, "a full disk")
+    check_write_failure(server, path, "a full disk")
     os.remove(f"{DISK}/filler")
-    can_write(server, path, "a full disk")
-    # Another process, so that its log begins anew.
+    check_recovery(server, path, "a full disk")
+    # A new process, because each process logs the error once.
     server.stop()
     server.start()
     remount("ro")
-    cannot_write(server, path, "a read-only disk")
+    check_write_failure(server, path, "a read-only disk")
     page, _ = flip()
     server.stop()
     server.start()
-    wait_for("a read-only disk is read at the start", lambda: RESTORED in server.said())
-    wait_for("and polls go on", lambda: shows(server, page))
-    wait_for("and it is said", lambda: FAILED in server.said())
+    wait_for("the state is restored from a read-only disk", lambda: RESTORED in server.log_text())
+    wait_for("the exporter polls with a read-only disk", lambda: shows(server, page))
+    wait_for("the error of the read-only disk is logged", lambda: FAILED in server.log_text())
     remount("rw")
-    can_write(server, path, "a read-only disk")
+    check_recovery(server, path, "a read-only disk")
     server.stop()
 
 
 if __name__ == "__main__":
     simulator = Server("crashes-simulator", WORK, [BINARY, "simulate"], "--listen-address").start()
     world.SIMULATOR = simulator.url
-    replace_world([integration(number, "ACTIVE") for number in range(MANY)])
-    killed_while_writing()
-    replace_world([integration(number, "ACTIVE") for number in range(FEW)])
-    disk_in_trouble()
+    replace_integrations([integration(number, "ACTIVE") for number in range(MANY)])
+    kills_while_writing()
+    replace_integrations([integration(number, "ACTIVE") for number in range(FEW)])
+    disk_failures()
     simulator.stop()
     finish()

@@ -1,4 +1,4 @@
-"""What stands for AWS around a pod: who hands out credentials, at the addresses where they do, and an account behind TLS."""
+"""Fake AWS services around a pod: the credential endpoints at their real addresses, and a Glue endpoint with TLS."""
 
 import http.server
 import json
@@ -6,14 +6,14 @@ import subprocess
 import threading
 
 CREDENTIALS = {"AccessKeyId": "AKIAPOD", "SecretAccessKey": "not-a-secret", "Token": "t", "Expiration": "2099-01-01T00:00:00Z", "Code": "Success"}
-# (address, path), or ("sts", form).
-asked = []
+# Received requests: (address, path), or ("sts", form).
+requests = []
 
 
 class Credentials(http.server.BaseHTTPRequestHandler):
-    """EC2's metadata service, EKS Pod Identity, the ECS agent and STS, by the address that was asked."""
+    """The EC2 metadata service, EKS Pod Identity, the ECS agent and STS. The address of the connection selects the service."""
 
-    def answer(self, status, text):
+    def respond(self, status, text):
         body = (text if isinstance(text, str) else json.dumps(text)).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
@@ -22,24 +22,24 @@ class Credentials(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_PUT(self):
-        self.answer(200, "a-token")
+        self.respond(200, "a-token")
 
     def do_GET(self):
-        of = self.connection.getsockname()[0]
-        asked.append((of, self.path))
-        if of == "169.254.170.23":
+        address = self.connection.getsockname()[0]
+        requests.append((address, self.path))
+        if address == "169.254.170.23":
             allowed = self.headers["Authorization"] == "the-pods-token"
-            self.answer(*(200, CREDENTIALS) if allowed else (401, "no token"))
-        elif of == "169.254.169.254" and self.headers["x-aws-ec2-metadata-token"] != "a-token":
-            self.answer(401, "version 1 is off")
+            self.respond(*(200, CREDENTIALS) if allowed else (401, "no token"))
+        elif address == "169.254.169.254" and self.headers["x-aws-ec2-metadata-token"] != "a-token":
+            self.respond(401, "IMDSv1 is disabled")
         else:
-            self.answer(200, "node" if self.path.endswith("security-credentials/") else CREDENTIALS)
+            self.respond(200, "node" if self.path.endswith("security-credentials/") else CREDENTIALS)
 
     def do_POST(self):
-        asked.append(("sts", self.rfile.read(int(self.headers["Content-Length"])).decode()))
+        requests.append(("sts", self.rfile.read(int(self.headers["Content-Length"])).decode()))
         fields = "".join(f"<{key}>{value}</{key}>" for key, value in {
             "AccessKeyId": "AKIAPOD", "SecretAccessKey": "not-a-secret", "SessionToken": "t", "Expiration": "2099-01-01T00:00:00Z"}.items())
-        self.answer(200, '<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult>'
+        self.respond(200, '<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult>'
                          f"<Credentials>{fields}</Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>")
 
     def log_message(self, *_):
@@ -47,7 +47,7 @@ class Credentials(http.server.BaseHTTPRequestHandler):
 
 
 def listen():
-    """The addresses are the real ones, on the loopback interface of a namespace that reaches nothing."""
+    """Listens on the real addresses, on the loopback interface of an isolated network namespace."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     for address in "169.254.169.254", "169.254.170.2", "169.254.170.23":
         subprocess.run(["ip", "address", "add", f"{address}/32", "dev", "lo"], check=True)

@@ -1,8 +1,8 @@
-"""The integrations that `prepare.py` puts into the simulator: each status, each optional absent, and texts that break parsers."""
+"""Test integrations for `prepare.py`: every status, absent optional members, and strings that could break parsers."""
 
 from world import ACCOUNT, REGION
 
-# A quote, a backslash at the end and before an n, line ends, what ends a label or a line, spaces at the ends, several scripts.
+# Quotes, backslashes (one at the end, one before an n), line ends, delimiters of labels and lines, outer spaces, several scripts.
 HOSTILE = ' "quoted" \\n \\" a\nb\r\n{x="y"} 1 # HELP\t=,; é 漢字 🦀 \u202e\u2028\ufeff\x7f\0 \\'
 
 
@@ -22,10 +22,10 @@ def integration(number, status, region=REGION, **members):
     }
 
 
-# Named in the configuration: one is there, one is not. The third is healthy until the check changes it.
+# The configuration contains WATCHED, which exists, and GONE, which does not. QUIET is ACTIVE until the check changes it.
 WATCHED, GONE, QUIET = arn(1), arn(99), arn(2)
 
-WORLD = [
+INTEGRATIONS = [
     integration(1, "NEEDS_ATTENTION", Errors=[{"ErrorCode": "A", "ErrorMessage": "m"}] * 2 + [{"ErrorMessage": "no code"}]),
     integration(2, "ACTIVE", CreateTime=1700000002.25),
     integration(3, "CREATING", Errors=[]),
@@ -33,13 +33,13 @@ WORLD = [
     integration(5, "FAILED", Errors=[{"ErrorCode": HOSTILE}, {"ErrorCode": HOSTILE + "."}, {}]),
     integration(6, "DELETING", IntegrationConfig={}),
     integration(7, "SYNCING", IntegrationConfig={"RefreshInterval": "rate(15 minutes)"}),
-    # What AWS' own pages show beside the model's statuses.
+    # Statuses that AWS documents outside of its API model.
     integration(8, "needs_attention"),
     integration(9, "REPLICATING"),
     integration(10, HOSTILE),
     integration(11, "ACTIVE", SourceArn=f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{HOSTILE}"),
     integration(12, "ACTIVE", TargetArn=f"arn:aws:glue:{REGION}:{ACCOUNT}:database/{HOSTILE}"),
-    # Two that differ by where one label's text ends and the next one's begins.
+    # These two have the same text if adjacent label values are concatenated.
     integration(13, "ACTIVE", SourceArn="arn:aws:s3:::sales", TargetArn=f"arn:aws:glue:{REGION}:{ACCOUNT}:database/_eu"),
     integration(14, "ACTIVE", SourceArn="arn:aws:s3:::sales_", TargetArn=f"arn:aws:glue:{REGION}:{ACCOUNT}:database/eu"),
     integration(15, "ACTIVE", region="us-east-1"),

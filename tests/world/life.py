@@ -1,10 +1,11 @@
-"""An hour of an exporter's life in three minutes, watched by a real Prometheus that alerts on NEEDS_ATTENTION and FAILED.
+"""Runs two exporters through status changes, throttling, an outage, restarts and reloads, with a Prometheus that alerts on NEEDS_ATTENTION and
+FAILED.
 
 Usage: life.py BINARY PROMETHEUS WORK    (two programs, and a directory for files)
 
-Two exporters live through it side by side: `stored` has `storage.path`, `plain` has not. Both are killed in the middle of an outage.
-Afterwards Prometheus is asked for each evaluation of the alert: each flip was seen, nothing was seen that had not happened, and with
-`stored` no alert ended because of a restart. What is another with `plain` is printed.
+The exporter `stored` has `storage.path`, the exporter `plain` has not. Both are killed during the outage. Afterwards, the script checks all
+evaluations of the alert: every change was detected, there was no false alert, and with `stored` no restart interrupted an alert. It prints
+the differences of `plain`.
 """
 
 import json
@@ -18,15 +19,15 @@ import urllib.request
 import world
 from kinds import arn, integration
 from processes import Server
-from world import check, control, control_path, finish, query, replace_world, value, wait_for
+from world import check, control, control_path, finish, query, replace_integrations, value, wait_for
 
 BINARY, PROMETHEUS, WORK = sys.argv[1:4]
-INTERVAL, TIMEOUT = 10, 1  # of polls (the least that is allowed), and of scrapes
-# A poll may have begun just before a change; then it is scraped and evaluated.
-SEEN_WITHIN = 2 * INTERVAL + 10
+INTERVAL, TIMEOUT = 10, 1  # poll interval (the minimum) and scrape timeout, in seconds
+# If a poll starts just before a change, only the next poll sees it. The rest is for scrape and evaluation.
+DETECTION_TIMEOUT = 2 * INTERVAL + 10
 EXPORTERS = ["stored", "plain"]
-FLIPS, BROKEN, QUIET, ABROAD = arn(1), arn(2), arn(3), arn(4, "us-east-1")
-NAMES = {FLIPS: "one that flips", BROKEN: "one that stays broken", QUIET: "a healthy one", ABROAD: "one of another region"}
+CHANGING, BROKEN, HEALTHY, OTHER_REGION = arn(1), arn(2), arn(3), arn(4, "us-east-1")
+NAMES = {CHANGING: "changing", BROKEN: "broken", HEALTHY: "healthy", OTHER_REGION: "other region"}
 
 RULES = """
 groups:
@@ -34,7 +35,7 @@ groups:
     interval: 1s
     rules:
       - alert: GlueIntegrationBroken
-        # The simplest one, for each of the two exporters: it shows what they show, and holds nothing.
+        # This alert has no `for` and no `keep_firing_for`, so it shows exactly the exported statuses of each exporter.
         expr: max by (job, aws_account_id, aws_region, integration_arn, status) (aws_glue_integration_status{status=~"NEEDS_ATTENTION|FAILED"}) == 1
 """
 FIRING = 'ALERTS{alertstate="firing"}'
@@ -44,30 +45,30 @@ episodes = []
 
 
 class Episode:
-    """An integration is in a status that alerts, as AWS has it and as Prometheus confirmed it."""
+    """A period in which an integration has a status that alerts: its times in AWS and in Prometheus."""
 
     def __init__(self, which, status):
-        self.which, self.status, self.begun = which, status, time.time()
+        self.which, self.status, self.started = which, status, time.time()
         self.confirmed = self.ending = self.ended = None
         episodes.append(self)
 
-    def seen(self):
-        wait_for(f"{self} fires", lambda: all((job, self.which, self.status) in firing() for job in EXPORTERS), SEEN_WITHIN)
+    def wait_until_firing(self):
+        wait_for(f"{self} fires", lambda: all((job, self.which, self.status) in firing() for job in EXPORTERS), DETECTION_TIMEOUT)
         self.confirmed = time.time()
-        tell(f"{self} is seen after {self.confirmed - self.begun:.0f} s")
+        report(f"{self} fires after {self.confirmed - self.started:.0f} s")
 
-    def over(self):
+    def end(self):
         self.ending = time.time()
 
-    def unseen(self):
-        wait_for(f"{self} ends", lambda: all((job, self.which, self.status) not in firing() for job in EXPORTERS), SEEN_WITHIN)
+    def wait_until_resolved(self):
+        wait_for(f"{self} ends", lambda: all((job, self.which, self.status) not in firing() for job in EXPORTERS), DETECTION_TIMEOUT)
         self.ended = time.time()
 
     def __str__(self):
         return f"{NAMES[self.which]}: {self.status}"
 
 
-def tell(what):
+def report(what):
     print(f"  {time.monotonic() - began:5.0f} s: {what}")
 
 
@@ -80,21 +81,21 @@ def patch(which, status):
     check(f"{which} becomes {status}", answer[0] == 204, answer)
 
 
-def flip(which, status):
-    """From now on AWS has it so: what alerted before is over, what alerts now is an episode."""
+def change_status(which, status):
+    """Changes a status in AWS. Ends the present episode, and starts a new one if the new status alerts."""
     before = next((episode for episode in episodes if episode.which == which and episode.ending is None), None)
     now = Episode(which, status) if status in ("NEEDS_ATTENTION", "FAILED") else None
     if before:
-        before.over()
+        before.end()
     patch(which, status)
     if now:
-        now.seen()
+        now.wait_until_firing()
     if before:
-        before.unseen()
+        before.wait_until_resolved()
 
 
 def everywhere(expression):
-    """Whether an expression, with `JOB` for its exporter, has a sample for both."""
+    """Returns True if an expression has a sample for both exporters. `JOB` stands for the label matcher of the exporter."""
     return all(query(prometheus.url, expression.replace("JOB", f'job="{job}"')) for job in EXPORTERS)
 
 
@@ -102,22 +103,22 @@ def failures(reason):
     return f'glue_integration_exporter_poll_failures_total{{JOB,scope="lake",reason="{reason}"}}'
 
 
-def fails_anew(reason):
+def wait_for_failures(reason):
     before = {labels["job"]: count for labels, count in query(prometheus.url, failures(reason).replace("JOB,", ""))}
     wait_for(f"polls fail: {reason}", lambda: all(
         value(prometheus.url, failures(reason).replace("JOB", f'job="{job}"')) > before.get(job, 0) for job in EXPORTERS
-    ), SEEN_WITHIN)
-    tell(f"polls fail: {reason}")
+    ), DETECTION_TIMEOUT)
+    report(f"polls fail: {reason}")
 
 
 def up():
-    wait_for("every scope is up", lambda: everywhere('min(glue_integration_exporter_scope_up{JOB}) == 1'), SEEN_WITHIN)
+    wait_for("every scope is up", lambda: everywhere('min(glue_integration_exporter_scope_up{JOB}) == 1'), DETECTION_TIMEOUT)
 
 
 def fault(**members):
     control("DELETE", "faults")
     if members:
-        check("fault", control("POST", "faults", members)[0] == 204)
+        check("add a fault", control("POST", "faults", members)[0] == 204)
 
 
 def configure(*regions):
@@ -127,7 +128,7 @@ def configure(*regions):
         if name == "stored":
             config["storage"] = {"path": f"{WORK}/state"}
         with open(f"{WORK}/{name}.yaml", "w", encoding="utf-8") as file:
-            json.dump(config, file)  # JSON is YAML, too
+            json.dump(config, file)  # JSON is valid YAML
 
 
 def reload():
@@ -137,8 +138,8 @@ def reload():
         check("reload", response.status == 200, response.status)
 
 
-def after_a_scrape(job):
-    """Returns just after a scrape, so that a restart has nearly a second until the next: what is measured is not the luck of the moment."""
+def wait_for_scrape(job):
+    """Returns just after a scrape, so that every restart has the same time until the next scrape."""
     def last():
         with urllib.request.urlopen(prometheus.url + "/api/v1/targets?state=active", timeout=10) as response:
             targets = json.load(response)["data"]["activeTargets"]
@@ -150,11 +151,11 @@ def after_a_scrape(job):
 
 def restart(end):
     for name, exporter in exporters.items():
-        after_a_scrape(name)
-        begun = time.monotonic()
+        wait_for_scrape(name)
+        start = time.monotonic()
         end(exporter)
         exporter.start()
-        tell(f"{name} was started again within {time.monotonic() - begun:.2f} s")
+        report(f"{name} was restarted within {time.monotonic() - start:.2f} s")
 
 
 def since(job):
@@ -162,10 +163,10 @@ def since(job):
 
 
 def fill(**statuses):
-    names = {"flips": FLIPS, "broken": BROKEN, "quiet": QUIET}
-    replace_world([
+    names = {"changing": CHANGING, "broken": BROKEN, "healthy": HEALTHY}
+    replace_integrations([
         *({**integration(number, statuses[name]), "IntegrationArn": names[name]} for number, name in enumerate(names, 1)),
-        {**integration(4, "NEEDS_ATTENTION", region="us-east-1"), "IntegrationArn": ABROAD},
+        {**integration(4, "NEEDS_ATTENTION", region="us-east-1"), "IntegrationArn": OTHER_REGION},
     ])
 
 
@@ -177,79 +178,79 @@ def ready():
         return False
 
 
-def live():
-    # It listens before it answers.
+def run_scenario():
+    # Prometheus listens before it is ready.
     wait_for("Prometheus is ready", ready)
     wait_for("up is 1", lambda: everywhere("up{JOB} == 1"))
     up()
     check("no alert", not firing(), firing())
-    tell("all is well")
+    report("no alert fires")
 
-    flip(BROKEN, "NEEDS_ATTENTION")
-    flip(FLIPS, "FAILED")
-    flip(FLIPS, "NEEDS_ATTENTION")
-    flip(FLIPS, "SYNCING")
+    change_status(BROKEN, "NEEDS_ATTENTION")
+    change_status(CHANGING, "FAILED")
+    change_status(CHANGING, "NEEDS_ATTENTION")
+    change_status(CHANGING, "SYNCING")
     first_seen = {job: since(job) for job in EXPORTERS}
 
     fault(Kind="Error", Code="ThrottlingException")
-    fails_anew("throttled")
-    while_throttled = Episode(FLIPS, "FAILED")
-    patch(FLIPS, "FAILED")
+    wait_for_failures("throttled")
+    while_throttled = Episode(CHANGING, "FAILED")
+    patch(CHANGING, "FAILED")
     fault()
-    while_throttled.seen()
-    flip(FLIPS, "ACTIVE")
+    while_throttled.wait_until_firing()
+    change_status(CHANGING, "ACTIVE")
 
-    tell("an outage begins")
+    report("an outage begins")
     fault(Kind="Hang")
-    fails_anew("timeout")
+    wait_for_failures("timeout")
     fault(Kind="Error", Code="InternalServiceException")
-    fails_anew("server_error")
+    wait_for_failures("server_error")
     simulator.kill()
-    fails_anew("network")
+    wait_for_failures("network")
     restart(Server.kill)
-    # Counters began anew.
-    wait_for("polls fail again", lambda: everywhere(f"{failures('network')} > 0"), SEEN_WITHIN)
+    # The counters were reset by the restart.
+    wait_for("polls fail again", lambda: everywhere(f"{failures('network')} > 0"), DETECTION_TIMEOUT)
     in_outage = firing()
-    check("stored still says what is broken", ("stored", BROKEN, "NEEDS_ATTENTION") in in_outage, in_outage)
-    check("stored keeps since when", since("stored") == first_seen["stored"], since("stored"))
+    check("stored still alerts on the broken integration", ("stored", BROKEN, "NEEDS_ATTENTION") in in_outage, in_outage)
+    check("stored keeps status_since during the outage", since("stored") == first_seen["stored"], since("stored"))
     stale = query(prometheus.url, 'glue_integration_exporter_scope_stale{job="stored"} == 1')
-    check("and says that it is old", len(stale) == 1, stale)
-    # Both poll at the same moment; a new simulator has its own world until it is filled, and that is nobody's business.
-    fails_anew("network")
+    check("stored reports stale data", len(stale) == 1, stale)
+    # A restarted simulator has the demo account until it is filled. So start it just after a poll.
+    wait_for_failures("network")
     simulator.start()
-    # It flipped while nobody could see it.
-    unobserved = Episode(FLIPS, "NEEDS_ATTENTION")
-    fill(flips="NEEDS_ATTENTION", broken="NEEDS_ATTENTION", quiet="ACTIVE")
-    unobserved.seen()
+    # The status changed while no exporter could poll.
+    unobserved = Episode(CHANGING, "NEEDS_ATTENTION")
+    fill(changing="NEEDS_ATTENTION", broken="NEEDS_ATTENTION", healthy="ACTIVE")
+    unobserved.wait_until_firing()
     up()
-    tell("the outage is over")
-    check("stored kept since when", since("stored") == first_seen["stored"], since("stored"))
+    report("the outage is over")
+    check("stored kept status_since over the outage", since("stored") == first_seen["stored"], since("stored"))
 
     before = {job: since(job) for job in EXPORTERS}
     restart(Server.stop)
     up()
-    wait_for("both were scraped", lambda: all(since(job) for job in EXPORTERS))
-    check("stored kept since when over a restart", since("stored") == before["stored"], since("stored"))
-    moved = {job: since(job) - first_seen[job] for job in EXPORTERS}
+    wait_for("both exporters were scraped", lambda: all(since(job) for job in EXPORTERS))
+    check("stored kept status_since over a restart", since("stored") == before["stored"], since("stored"))
+    since_delta = {job: since(job) - first_seen[job] for job in EXPORTERS}
 
     configure("us-east-1")
-    abroad = Episode(ABROAD, "NEEDS_ATTENTION")
+    other_region = Episode(OTHER_REGION, "NEEDS_ATTENTION")
     reload()
-    abroad.seen()
+    other_region.wait_until_firing()
     configure()
-    abroad.over()
+    other_region.end()
     reload()
-    abroad.unseen()
-    tell("a scope came and went by reloads")
-    check("stored kept since when over reloads", since("stored") == first_seen["stored"], since("stored"))
+    other_region.wait_until_resolved()
+    report("a scope was added and removed by reloads")
+    check("stored kept status_since over reloads", since("stored") == first_seen["stored"], since("stored"))
 
-    flip(FLIPS, "ACTIVE")
-    flip(BROKEN, "ACTIVE")
-    return moved
+    change_status(CHANGING, "ACTIVE")
+    change_status(BROKEN, "ACTIVE")
+    return since_delta
 
 
-def judge(moved):
-    """Compares each evaluation of the alert with what happened."""
+def check_evaluations(since_delta):
+    """Compares all evaluations of the alert with the episodes."""
     span = int(time.monotonic() - began) + 5
     url = f"{prometheus.url}/api/v1/query?" + urllib.parse.urlencode({"query": f"{FIRING}[{span}s]"})
     with urllib.request.urlopen(url, timeout=30) as response:
@@ -262,11 +263,11 @@ def judge(moved):
     happened = {(episode.which, episode.status) for episode in episodes}
     for job in EXPORTERS:
         seen = {(which, status) for at, which, status in evaluated if at == job}
-        check(f"{job}: exactly what happened was seen", seen == happened, seen ^ happened)
+        check(f"{job}: the alerts match the episodes", seen == happened, seen ^ happened)
     for (job, which, status), moments in evaluated.items():
-        spans = [(one.begun, one.ended) for one in episodes if (one.which, one.status) == (which, status)]
-        strange = [at for at in moments if not any(begun <= at <= ended + 2 for begun, ended in spans)]
-        check(f"{job}: {NAMES[which]}: {status}: fires only while it is so", not strange, strange)
+        spans = [(one.started, one.ended) for one in episodes if (one.which, one.status) == (which, status)]
+        unexpected = [at for at in moments if not any(start <= at <= end + 2 for start, end in spans)]
+        check(f"{job}: {NAMES[which]}: {status}: fires only during its episodes", not unexpected, unexpected)
 
     longest = {}
     for episode in episodes:
@@ -275,18 +276,18 @@ def judge(moved):
             check(f"{job}: {episode} was evaluated", moments or episode.ending - episode.confirmed < 2)
             gap = max((after - before for before, after in zip(moments, moments[1:])), default=1) - 1
             longest[job] = max(longest.get(job, 0), gap)
-    # The alert is evaluated each second: one evaluation without it is what a scrape in the middle of a restart costs.
-    check("stored: no gap in an alert", longest["stored"] <= TIMEOUT + 0.5, longest)
-    check("plain: an alert ended because of the restart in the outage", longest["plain"] > 2 * TIMEOUT, longest)
+    # The alert is evaluated every second. A scrape during a restart may cost one evaluation.
+    check("stored: the alert has no gap", longest["stored"] <= TIMEOUT + 0.5, longest)
+    check("plain: the restart during the outage interrupted the alert", longest["plain"] > 2 * TIMEOUT, longest)
     print(f"  the longest gap in a firing alert: {longest['stored']:.1f} s with storage.path, {longest['plain']:.1f} s without")
-    print(f"  after both restarts its status is said to be {moved['stored']:.0f} s younger with storage.path, {moved['plain']:.0f} s without")
-    print(f"  {len(episodes)} times an integration broke, {sum(map(len, evaluated.values()))} evaluations fired, each for one of these")
+    print(f"  both restarts moved status_since by {since_delta['stored']:.0f} s with storage.path, by {since_delta['plain']:.0f} s without")
+    print(f"  {len(episodes)} episodes, {sum(map(len, evaluated.values()))} firing evaluations, no false alert")
 
 
 if __name__ == "__main__":
     simulator = Server("life-simulator", WORK, [BINARY, "simulate"], "--listen-address").start()
     world.SIMULATOR = simulator.url
-    fill(flips="ACTIVE", broken="ACTIVE", quiet="ACTIVE")
+    fill(changing="ACTIVE", broken="ACTIVE", healthy="ACTIVE")
     configure()
     exporters = {
         name: Server(
@@ -304,7 +305,7 @@ if __name__ == "__main__":
     command = [PROMETHEUS, f"--config.file={WORK}/life.yml", f"--storage.tsdb.path={WORK}/life-tsdb"]
     prometheus = Server("life-prometheus", WORK, command, "--web.listen-address").start()
 
-    judge(live())
+    check_evaluations(run_scenario())
     for server in [*exporters.values(), prometheus, simulator]:
         server.stop()
         check(f"{server.name} stops", True)

@@ -1,6 +1,6 @@
-"""Name servers that do not answer, which is what most outages of a network look like: the page goes on, and says that it is blind.
+"""Checks the exporter with name servers that do not answer, as in most network outages: it serves /metrics with scope_up 0.
 
-Usage: name_servers.py BINARY WORK    (as root, in a mount namespace of its own: it puts its own resolv.conf over the machine's)
+Usage: name_servers.py BINARY WORK    (as root in its own mount namespace, because it mounts its own resolv.conf)
 """
 
 import os
@@ -28,15 +28,15 @@ def configuration():
 
 
 def scrape():
-    """The page as a scraper gets it that gives up after a second, and the seconds that it took."""
-    asked = time.monotonic()
+    """Scrapes with a scrape timeout of one second. Returns the exposition and the duration in seconds."""
+    start = time.monotonic()
     request = urllib.request.Request(f"{exporter.url}/metrics", headers={"X-Prometheus-Scrape-Timeout-Seconds": "1"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        page = answer.read().decode()
-    return page, time.monotonic() - asked
+    with urllib.request.urlopen(request, timeout=10) as response:
+        page = response.read().decode()
+    return page, time.monotonic() - start
 
 
-def rows(page, name):
+def values(page, name):
     return [float(line.rsplit(" ", 1)[1]) for line in page.splitlines() if line.startswith(name + "{")]
 
 
@@ -52,18 +52,18 @@ exporter = Server("silent", WORK, [BINARY, f"--config.file={WORK}/silent.yaml"],
 slowest = most_threads = 0
 
 
-def all_told():
+def all_scopes_exported():
     global slowest, most_threads
     page, took = scrape()
     slowest = max(slowest, took)
     most_threads = max(most_threads, len(os.listdir(f"/proc/{exporter.process.pid}/task")))
-    return len(rows(page, "glue_integration_exporter_scope_up")) == SCOPES * len(REGIONS) and page
+    return len(values(page, "glue_integration_exporter_scope_up")) == SCOPES * len(REGIONS) and page
 
 
-page = wait_for("each scope is told to be blind", all_told)
-check("no scope is up", not any(rows(page, "glue_integration_exporter_scope_up")))
-# Bounded by how busy the machine is; one that waits for a lookup to end takes longer than the request has.
+page = wait_for("every scope has scope_up", all_scopes_exported)
+check("no scope is up", not any(values(page, "glue_integration_exporter_scope_up")))
+# A scrape that waits for a lookup takes longer than this; the limit allows for a busy machine.
 check("a scrape does not wait for lookups", slowest < 8, slowest)
-check("lookups that hang are few", most_threads < 60, most_threads)
+check("few threads wait for lookups", most_threads < 60, most_threads)
 exporter.stop()
 finish()

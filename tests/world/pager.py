@@ -1,8 +1,7 @@
-"""A pager: a real Prometheus with the rules of deploy/, a real Alertmanager, and a webhook that writes down what arrives.
+"""Prometheus with the rules of deploy/, Alertmanager, and a webhook that records the notifications.
 
-The rules are those that users load, but sooner: each `for` and `keep_firing_for` is a sixtieth, minutes become seconds. Nothing else of
-them is changed, neither an expression nor a text. Intervals of a minute are a second, and the series of a job that was taken out end
-sooner, too.
+Time runs 60 times faster: each `for` and `keep_firing_for` is divided by 60, intervals of a minute are one second, and the lookback is
+shorter. The expressions and texts of the rules are unchanged.
 """
 
 import json
@@ -17,23 +16,23 @@ import yaml
 from processes import Server
 from world import value, wait_for
 
-SOONER = 60
-# Of Prometheus (seconds between two scrapes, and between two evaluations) and of Alertmanager.
+TIME_FACTOR = 60
+# Intervals of Prometheus and Alertmanager, in seconds.
 SCRAPE = EVALUATION = GROUP_WAIT = GROUP_INTERVAL = 1
 LOOKBACK = 15
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def seconds(duration):
-    """A duration of Prometheus, as in 1h30m."""
+    """Returns the seconds of a Prometheus duration such as 1h30m."""
     parts = re.findall(r"(\d+)(ms|[smhd])", str(duration))
     if "".join(number + unit for number, unit in parts) != str(duration):
-        raise SystemExit(f"FAILED {duration!r} is no duration")
+        raise SystemExit(f"FAILED {duration!r} is not a duration")
     return sum(int(number) * UNITS[unit] for number, unit in parts)
 
 
 class Rules:
-    """The alert rules of a file, sooner."""
+    """The alert rules of a file, with shortened durations."""
 
     def __init__(self, file):
         with open(file, encoding="utf-8") as text:
@@ -43,12 +42,12 @@ class Rules:
             for rule in group["rules"]:
                 for key in ("for", "keep_firing_for"):
                     if key in rule:
-                        rule[key] = f"{round(seconds(rule[key]) * 1000 / SOONER)}ms"
+                        rule[key] = f"{round(seconds(rule[key]) * 1000 / TIME_FACTOR)}ms"
                 if "alert" in rule:
                     self.alerts[rule["alert"]] = rule
 
     def wait(self, alert, key):
-        """Seconds of an alert's `for` or `keep_firing_for`; an evaluation more, since they are counted from one evaluation to another."""
+        """Returns the seconds of `for` or `keep_firing_for` of an alert, plus one evaluation because they start at an evaluation."""
         waits = seconds(self.alerts[alert].get(key, "0s"))
         return waits + EVALUATION if waits else 0
 
@@ -58,7 +57,7 @@ class Rules:
 
 
 class Receiver:
-    """A webhook of Alertmanager's. `arrived` has each alert of each notification, with `at`, the moment of its arrival."""
+    """A webhook for Alertmanager. `arrived` has every alert of every notification, with its time of arrival `at`."""
 
     def __init__(self):
         receiver = self
@@ -78,8 +77,8 @@ class Receiver:
         self.url = f"http://127.0.0.1:{server.server_port}/"
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
-    def of(self, name, status=None, **labels):
-        """What arrived of one alert: `status` is `firing` or `resolved`, or either."""
+    def alerts(self, name, status=None, **labels):
+        """Returns the notifications of an alert. `status` is `firing`, `resolved` or None for both."""
         return [
             alert for alert in self.arrived
             if alert["labels"]["alertname"] == name and status in (None, alert["status"]) and labels.items() <= alert["labels"].items()
@@ -87,7 +86,7 @@ class Receiver:
 
 
 class Pager:
-    """Prometheus and Alertmanager, whose programs are in a directory, and the webhook; on free ports or on those that are given."""
+    """Starts Prometheus, Alertmanager and the webhook. Port 0 selects a free port."""
 
     def __init__(self, work, programs, rules, jobs, ports=(0, 0)):
         self.work, self.rules, self.receiver = work, rules, Receiver()
@@ -108,16 +107,16 @@ class Pager:
         ]
         self.prometheus = Server("pager-prometheus", work, command, "--web.listen-address")
         self.prometheus.address = f"127.0.0.1:{ports[0]}"
-        # Its first scrapes are up to 5 seconds late, five minutes of these rules: without any until then.
-        self.scrape(jobs, rules=[])
+        # The first scrapes can be 5 seconds late, which is 5 minutes for these rules. So load the rules after them.
+        self.write_config(jobs, rules=[])
         self.prometheus.start()
-        wait_for("Prometheus is ready", lambda: "Server is ready" in self.prometheus.said())
+        wait_for("Prometheus is ready", lambda: "Server is ready" in self.prometheus.log_text())
         wait_for("all jobs are scraped", lambda: value(self.prometheus.url, "count(up == 1)") == len(jobs))
-        self.scrape(jobs)
+        self.write_config(jobs)
         urllib.request.urlopen(urllib.request.Request(self.prometheus.url + "/-/reload", method="POST"), timeout=10).close()
 
-    def scrape(self, jobs, rules=("rules.yaml",)):
-        """Writes what Prometheus scrapes, from its next start or reload on."""
+    def write_config(self, jobs, rules=("rules.yaml",)):
+        """Writes the configuration of Prometheus, which applies after its next start or reload."""
         self._write("pager.yml", {
             "global": {"scrape_interval": f"{SCRAPE}s", "scrape_timeout": f"{SCRAPE}s", "evaluation_interval": f"{EVALUATION}s"},
             "rule_files": list(rules),
@@ -131,4 +130,4 @@ class Pager:
 
     def _write(self, name, content):
         with open(f"{self.work}/{name}", "w", encoding="utf-8") as file:
-            json.dump(content, file)  # JSON is YAML, too
+            json.dump(content, file)  # JSON is valid YAML

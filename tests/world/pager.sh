@@ -1,54 +1,55 @@
 # shellcheck shell=bash
-# Part of `run`: what is seen of an integration that fails, on a pager and on a dashboard.
+# Part of `run`: the steps for notifications and dashboards.
 
-# From a status to a webhook, by the rules that are shipped.
+# From a changed status to a webhook, with the shipped alert rules.
 end_to_end() {
-  prove end_to_end.py "$binary" "$work/bin" deploy/prometheus/alerts.yaml "$work"
+  run_checks end_to_end.py "$binary" "$work/bin" deploy/prometheus/alerts.yaml "$work"
 }
 
-# With the README's own ports, in a network namespace of its own.
+# Runs in its own network namespace, because it uses the ports of the README.
 fire_drill() {
   local as=(as_root env PYTHONDONTWRITEBYTECODE=1 AWS_EC2_METADATA_DISABLED=true AWS_ACCESS_KEY_ID="$AWS_ACCESS_KEY_ID"
     AWS_SECRET_ACCESS_KEY="$AWS_SECRET_ACCESS_KEY" AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null NO_PROXY=localhost,127.0.0.1
     no_proxy=localhost,127.0.0.1 unshare --net)
   mkdir "$work/drill"
-  prove fire_drill.py "$binary" "$work/bin" deploy/prometheus/alerts.yaml README.md "$work/drill"
+  run_checks fire_drill.py "$binary" "$work/bin" deploy/prometheus/alerts.yaml README.md "$work/drill"
   as_root rm -rf "$work/drill"
 }
 
-# The schemas of the oldest Grafana that it is for, and of the newest that the SDK has.
+# Checks against the schemas of the oldest supported Grafana and of the newest one in the SDK.
 dashboard() {
   local board
   [[ -d $tools/grafana-10.1 ]] || "$python" -m pip install -q --disable-pip-version-check --no-deps --target "$tools/grafana-10.1" \
     'grafana-foundation-sdk==1769699998!10.1.0'
   for board in deploy/grafana/*.json; do
-    prove grafana.py "$board"
-    PYTHONPATH=$tools/grafana-10.1 prove grafana.py "$board"
-    prove dashboard.py "$binary" "$tools/prometheus/usr/bin/prometheus" "$board" "$work"
+    run_checks grafana.py "$board"
+    PYTHONPATH=$tools/grafana-10.1 run_checks grafana.py "$board"
+    run_checks dashboard.py "$binary" "$tools/prometheus/usr/bin/prometheus" "$board" "$work"
   done
 }
 
-# The same by Prometheus 3, whose ranges leave their first moment out, and its Alertmanager.
+# The same checks with Prometheus 3 and its Alertmanager. Its range selectors exclude the first moment of a range.
 prometheus_3() {
   local newer=$work/prometheus-3 board
   [[ -d $tools/prometheus-3 ]] || fetch_prometheus_3
-  programs "$newer/bin" "$tools/prometheus-3" "$tools/prometheus-3"
+  link_programs "$newer/bin" "$tools/prometheus-3" "$tools/prometheus-3"
   "$newer/bin/prometheus" --version 2>&1 | sed -n '1s/^/  /p'
-  prove alerts.py "$binary" "$newer/bin" "$newer"
-  prove end_to_end.py "$binary" "$newer/bin" deploy/prometheus/alerts.yaml "$newer"
+  run_checks alerts.py "$binary" "$newer/bin" "$newer"
+  run_checks end_to_end.py "$binary" "$newer/bin" deploy/prometheus/alerts.yaml "$newer"
   for board in deploy/grafana/*.json; do
-    prove dashboard.py "$binary" "$newer/bin/prometheus" "$board" "$newer"
+    run_checks dashboard.py "$binary" "$newer/bin/prometheus" "$board" "$newer"
   done
-  prove web.py "$binary" "$newer/bin/prometheus" "$newer"
+  run_checks web.py "$binary" "$newer/bin/prometheus" "$newer"
 }
 
-# From the Debian that has it, by the mirror that this one uses; with lists of its own, so that the machine's packages stay what they are.
+# Downloads the packages of a newer Debian release from this machine's mirror. It uses separate package lists, so that the packages of the
+# machine do not change.
 fetch_prometheus_3() {
   local release=forky apt=$work/apt codename mirror package
   codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-  # shellcheck disable=SC2016 # apt-get fills these in.
+  # shellcheck disable=SC2016 # apt-get expands these variables.
   mirror=$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' 'Created-By: Packages' | sed -n "s/^$codename //p" | head -n 1)
-  [[ $mirror ]] || { echo "apt-get does not say where the packages of $codename come from"; return 1; }
+  [[ $mirror ]] || { echo "apt-get reports no mirror for the packages of $codename"; return 1; }
   mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/root"
   printf 'deb %s %s main\n' "$mirror" "$release" >"$apt/sources.list"
   local get=(apt-get -qq -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$apt/lists"

@@ -1,7 +1,7 @@
-"""Runs what is deployed as it is written: the chart's pods, the sidecar's and the ECS task, over the file system of the image, against the
-simulated AWS Glue, with credentials from what stands for EKS and EC2.
+"""Runs the pods of the chart and of the sidecar and the ECS task as they are deployed: with the file system of the image, the simulated AWS
+Glue, and fake credential endpoints of EKS and EC2.
 
-Usage: pods.py IMAGE IMAGE_DESCRIPTION BINARY HELM KUBECTL PROMETHEUS WORK. It goes on as root, in namespaces of its own.
+Usage: pods.py IMAGE IMAGE_DESCRIPTION BINARY HELM KUBECTL PROMETHEUS WORK    (restarts itself as root in its own namespaces)
 """
 
 import glob
@@ -17,7 +17,7 @@ import time
 
 import yaml
 
-from identity import Account, asked, listen
+from identity import Account, listen, requests
 from runtime import Container, Image, Pod, get, image_with
 from world import check, finish, wait_for
 
@@ -27,12 +27,12 @@ GLUE = "http://127.0.0.1:10059"
 EXPORTER = "http://127.0.0.1:10058"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAPOD", "AWS_SECRET_ACCESS_KEY": "not-a-secret", "AWS_EC2_METADATA_DISABLED": "true"}
 SECRETS = {("Secret", "glue-external-ids"): {"lake": "example-7f3a"}}
-# Filled by what the image says.
+# Filled in `main` from the image description.
 IMAGES, HEALTH = {}, []
 
 
 def roots():
-    """The CA roots of the image are those that it trusts: AWS's certificate is taken if its root is in that file, and only then."""
+    """Checks that the exporter trusts exactly the CA roots of the image: it accepts a server certificate only if its root is in that file."""
     key, certificate, bundle = f"{WORK}/key.pem", f"{WORK}/certificate.pem", "/etc/ssl/certs/ca-certificates.crt"
     made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     for more in (
@@ -65,7 +65,7 @@ def roots():
         running = Container(WORK, "roots", image, [*image.entrypoint, "once", "--config.file=/c/config.yaml"],
                             {"AWS_ENDPOINT_URL_GLUE": "https://127.0.0.1", **KEYS}, mounts, image.user)
         code = running.process.wait(60)
-        check(f"a certificate of a root, {what} in the image's file", code == (0 if what == "with it" else 1) and ("UnknownIssuer" in running.said()) == bool(code), running.said())
+        check(f"TLS to AWS with a CA file {what} (the root of the certificate)", code == (0 if what == "with it" else 1) and ("UnknownIssuer" in running.log_text()) == bool(code), running.log_text())
 
 
 def rendered(values):
@@ -78,7 +78,7 @@ def data(found):
 
 
 def workloads(found):
-    """(pod's name, its template's spec) for each pod that a cluster would make."""
+    """Yields (pod name, pod spec) for each pod that a cluster would create."""
     for of in found:
         if of["kind"] in ("Deployment", "StatefulSet"):
             for number in range(of["spec"]["replicas"]):
@@ -93,11 +93,11 @@ def chart_pod(values, environment, **more):
 
 
 def sample(page, name):
-    """The values of a metric, by its labels."""
+    """Returns the values of a metric by series."""
     return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in page.splitlines() if line.startswith((f"{name} ", f"{name}{{"))}
 
 
-def started(what, pod, seconds=30):
+def wait_until_ready(what, pod, seconds=30):
     container = next(iter(pod.containers))
     check(f"{what}: starts", pod.until(container, "startupProbe", seconds))
     check(f"{what}: is ready", pod.until(container, "readinessProbe", seconds))
@@ -114,76 +114,76 @@ def image_health(container):
 def default_pod():
     pod = chart_pod("two-replicas", KEYS)
     exporter = pod.containers["exporter"]
-    page, up = started("the chart's pod", pod)
-    check("the chart's pod: gets all from AWS", list(up.values()) == [1.0], (up, exporter.said()))
+    page, up = wait_until_ready("the chart's pod", pod)
+    check("the chart's pod: every scope is up", list(up.values()) == [1.0], (up, exporter.log_text()))
     since = sample(page, "aws_glue_integration_status_since_timestamp_seconds")
-    check("the chart's pod: shows integrations", since)
+    check("the chart's pod: exports integrations", since)
     check("the chart's pod: its user", exporter.status("Uid") == ["65532"] * 4 and exporter.status("Gid") == ["65532"] * 4, exporter.status("Uid"))
-    check("the chart's pod: no capability is left", {name: int(exporter.status(name)[0], 16) for name in ("CapEff", "CapPrm", "CapBnd")} == {"CapEff": 0, "CapPrm": 0, "CapBnd": 0})
-    check("the chart's pod: it is PID 1", exporter.status("NSpid")[-1] == "1", exporter.status("NSpid"))
+    check("the chart's pod: has no capabilities", {name: int(exporter.status(name)[0], 16) for name in ("CapEff", "CapPrm", "CapBnd")} == {"CapEff": 0, "CapPrm": 0, "CapBnd": 0})
+    check("the chart's pod: the exporter is PID 1", exporter.status("NSpid")[-1] == "1", exporter.status("NSpid"))
     for path in "written", "etc/glue-integration-exporter/config/written":
         try:
             with open(f"/proc/{exporter.pid()}/root/{path}", "w", encoding="ascii"):
-                check(f"the chart's pod: nothing can be written to /{path}", False)
+                check(f"the chart's pod: /{path} is read-only", False)
         except OSError as error:
-            check(f"the chart's pod: /{path} is read only", error.errno == 30, error)
+            check(f"the chart's pod: /{path} is read-only", error.errno == 30, error)
     check("the image's health check: healthy", image_health(exporter) == 0)
-    wait_for("the chart's pod keeps its state", lambda: "state" in os.listdir(pod.volumes["state"]), 30)
+    wait_for("the chart's pod writes its state", lambda: "state" in os.listdir(pod.volumes["state"]), 30)
 
-    # A crash: the container is another, the pod and its emptyDir are the same.
+    # After a crash, the pod and its emptyDir are the same, but the container is new.
     time.sleep(1.1)
     pod.restart("exporter")
-    page, _ = started("after a crash", pod)
-    check("after a crash: the moments of the statuses are the same", sample(page, "aws_glue_integration_status_since_timestamp_seconds") == since)
-    check("it stops as asked", pod.containers["exporter"].stop(pod.spec["terminationGracePeriodSeconds"]) == 0)
-    check("the image's health check: gone", image_health(pod.containers["exporter"]) == 1)
+    page, _ = wait_until_ready("after a crash", pod)
+    check("after a crash: status_since is unchanged", sample(page, "aws_glue_integration_status_since_timestamp_seconds") == since)
+    check("SIGTERM stops the exporter with 0", pod.containers["exporter"].stop(pod.spec["terminationGracePeriodSeconds"]) == 0)
+    check("the image's health check: fails after the stop", image_health(pod.containers["exporter"]) == 1)
     pod.end()
 
-    # What an emptyDir loses.
+    # A replaced pod loses its emptyDir.
     pod = chart_pod("two-replicas", KEYS)
-    page, _ = started("a replaced pod", pod)
-    anew = sample(page, "aws_glue_integration_status_since_timestamp_seconds")
-    check("a replaced pod: the moments begin anew", set(anew) == set(since) and all(anew[key] > since[key] for key in since), (anew, since))
+    page, _ = wait_until_ready("a replaced pod", pod)
+    since_restart = sample(page, "aws_glue_integration_status_since_timestamp_seconds")
+    check("a replaced pod: status_since restarts", set(since_restart) == set(since) and all(since_restart[key] > since[key] for key in since), (since_restart, since))
     pod.end()
 
 
 def persistent_pod():
-    """A volume is kept while its pod is replaced."""
+    """Checks that a replacement pod with the same volume keeps the state."""
     found = rendered(f"{CHART}/ci/persistent-values.yaml")
     name, spec = next(workloads(found))
     volumes, seen = {}, []
     for _ in range(2):
         pod = Pod(WORK, name, spec, IMAGES, data(found), {"AWS_ENDPOINT_URL_GLUE": GLUE, **KEYS}, {key: volumes[key] for key in volumes if key == "state"})
         volumes = pod.volumes
-        page, _ = started("a pod with a volume", pod)
+        page, _ = wait_until_ready("a pod with a volume", pod)
         seen.append(sample(page, "aws_glue_integration_status_since_timestamp_seconds"))
         check("a pod with a volume: stops", pod.containers["exporter"].stop(10) == 0)
         time.sleep(1.1)
-    check("a pod with a volume: the moments are the same in the next one", seen[0] == seen[1] and seen[0], seen)
+    check("a pod with a volume: the next pod keeps status_since", seen[0] == seen[1] and seen[0], seen)
 
 
 def shards():
-    """Each pod knows which shard it is; together they watch everything, and each copy does."""
+    """Checks that each pod knows its shard, and that the pods of each replica watch all integrations together."""
     found = rendered(f"{CHART}/ci/sharded-values.yaml")
     config = yaml.safe_load(data(found)["ConfigMap", "watch-glue-integration-exporter"]["config.yaml"])
-    copies = {}
+    replicas = {}
     for name, spec in workloads(found):
         pod = Pod(WORK, name, spec, IMAGES, data(found), {"AWS_ENDPOINT_URL_GLUE": GLUE, **KEYS})
-        page, _ = started(name, pod)
+        page, _ = wait_until_ready(name, pod)
         shard = list(sample(page, "glue_integration_exporter_shard_info"))
-        check(f"{name}: which it is", shard == [f'glue_integration_exporter_shard_info{{shard_index="{name[-1]}",shard_total="5"}}'], shard)
-        copies.setdefault(name[:-2], []).extend(sample(page, "aws_glue_integration_info"))
+        check(f"{name}: shard_info", shard == [f'glue_integration_exporter_shard_info{{shard_index="{name[-1]}",shard_total="5"}}'], shard)
+        replicas.setdefault(name[:-2], []).extend(sample(page, "aws_glue_integration_info"))
         pod.end()
-    check("two copies of five shards", len(copies) == 2)
-    first, second = copies.values()
-    check("the shards share the integrations out", len(set(first)) == len(first) > 0, first)
-    check("both copies see the same", sorted(first) == sorted(second))
+    check("there are two replicas of five shards", len(replicas) == 2)
+    first, second = replicas.values()
+    check("each integration belongs to one shard", len(set(first)) == len(first) > 0, first)
+    check("both replicas export the same integrations", sorted(first) == sorted(second))
     whole = chart_whole(config)
     check("together they see what one exporter sees", set(first) == set(whole), (sorted(first), sorted(whole)))
 
 
 def chart_whole(config):
-    """What a single exporter shows of a configuration."""
+    """Returns the integrations that an unsharded exporter exports with a configuration."""
     path = f"{WORK}/whole.yaml"
     with open(path, "w", encoding="utf-8") as file:
         yaml.safe_dump({key: value for key, value in config.items() if key != "storage"}, file)
@@ -192,7 +192,7 @@ def chart_whole(config):
 
 
 def checks():
-    """`check`, with everything that each of the chart's pods has, from every values file."""
+    """Runs `check` in each pod of the chart, for every values file."""
     for path in sorted(glob.glob(f"{CHART}/ci/*-values.yaml")):
         found = rendered(path)
         more = {("ConfigMap", "watched"): {"config.yaml": "scopes: [{name: theirs, regions: [eu-west-1], role_arn: arn:aws:iam::444455556666:role/x, "
@@ -204,33 +204,33 @@ def checks():
             spec = {**spec, "containers": [{**container, "args": ["check", *kept]}]}
             pod = Pod(WORK, name, spec, IMAGES, {**data(found), **more}, {"AWS_REGION": "eu-west-1", **KEYS})
             running = pod.containers["exporter"]
-            check(f"{os.path.basename(path)}: the configuration of {name} is good", running.process.wait(30) == 0, running.said())
+            check(f"{os.path.basename(path)}: the configuration of {name} is valid", running.process.wait(30) == 0, running.log_text())
 
 
 def identities():
-    """Credentials from where the README says that they come from, as EKS's webhooks and EC2 hand them out."""
+    """Checks the sources of credentials in the README, with the environment that the webhooks of EKS and EC2 provide."""
     ways = {
         "Pod Identity": ("pod-identity", {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1/credentials", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/tokens/token"}, ("169.254.170.23", "/v1/credentials")),
         "IRSA": ("two-replicas", {"AWS_ROLE_ARN": "arn:aws:iam::111122223333:role/glue-integration-exporter", "AWS_WEB_IDENTITY_TOKEN_FILE": "/tokens/token", "AWS_ENDPOINT_URL_STS": "http://127.0.0.1:8080"}, None),
         "the node": ("two-replicas", {}, ("169.254.169.254", "/latest/meta-data/iam/security-credentials/node")),
     }
     for what, (values, environment, wanted) in ways.items():
-        asked.clear()
+        requests.clear()
         found = rendered(f"{CHART}/ci/{values}-values.yaml")
         name, spec = next(workloads(found))
         container = spec["containers"][0]
         spec = {**spec, "volumes": [*spec["volumes"], {"name": "token", "configMap": {"name": "token"}}],
                 "containers": [{**container, "volumeMounts": [*container["volumeMounts"], {"name": "token", "mountPath": "/tokens", "readOnly": True}]}]}
         pod = Pod(WORK, name, spec, IMAGES, {**data(found), ("ConfigMap", "token"): {"token": "the-pods-token"}}, {"AWS_ENDPOINT_URL_GLUE": GLUE, **environment})
-        _, up = started(what, pod)
-        check(f"{what}: gets all from AWS", list(up.values()) == [1.0], (up, pod.containers["exporter"].said()))
-        said = wanted in asked if wanted else any(of == "sts" and "AssumeRoleWithWebIdentity" in form and "the-pods-token" in form for of, form in asked)
-        check(f"{what}: it was asked", said, asked)
+        _, up = wait_until_ready(what, pod)
+        check(f"{what}: every scope is up", list(up.values()) == [1.0], (up, pod.containers["exporter"].log_text()))
+        requested = wanted in requests if wanted else any(to == "sts" and "AssumeRoleWithWebIdentity" in form and "the-pods-token" in form for to, form in requests)
+        check(f"{what}: the exporter requested credentials", requested, requests)
         pod.end()
 
 
 def client_certificates():
-    """A pod whose clients need certificates, and passwords, gets ready all the same."""
+    """Checks that the probes work although clients need certificates and passwords."""
     directory = f"{WORK}/clients"
     os.mkdir(directory)
     made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
@@ -251,7 +251,7 @@ def client_certificates():
     check("with client certificates: is alive", pod.probe("exporter", "livenessProbe"))
 
     def scrape(certificate):
-        """The status; 0 if the exporter ends the connection."""
+        """Returns the HTTP status, or 0 if the exporter closes the connection."""
         context = ssl.create_default_context(cafile=f"{directory}/ca.crt")
         context.check_hostname = False
         if certificate:
@@ -263,13 +263,13 @@ def client_certificates():
         except OSError:
             return 0
 
-    check("with client certificates: without one nobody scrapes", scrape(False) == 0)
-    check("with client certificates: with one it takes the password too", scrape(True) == 401)
-    # The socket that a killed exporter leaves in the pod's volume.
+    check("with client certificates: a scrape without a certificate fails", scrape(False) == 0)
+    check("with client certificates: a scrape with a certificate also needs the password", scrape(True) == 401)
+    # The killed exporter leaves its socket in the volume of the pod.
     pod.restart("exporter")
     check("with client certificates: is ready after a crash", pod.until("exporter", "readinessProbe", 30))
     pod.end()
-    check("with client certificates: a pod that has ended is not ready", not pod.probe("exporter", "readinessProbe"))
+    check("with client certificates: a stopped pod is not ready", not pod.probe("exporter", "readinessProbe"))
 
 
 def sidecar():
@@ -282,7 +282,7 @@ def sidecar():
     check("the sidecar's Prometheus is not root", pod.containers["prometheus"].status("Uid")[0] == "65534")
     prometheus_has("the sidecar")
     managers = json.loads(get("http://127.0.0.1:9090/api/v1/alertmanagers")[1])["data"]["activeAlertmanagers"]
-    check("the sidecar's Prometheus tells the Alertmanager", managers == [{"url": "http://alertmanager.monitoring.svc:9093/api/v2/alerts"}], managers)
+    check("the sidecar's Prometheus has the Alertmanager", managers == [{"url": "http://alertmanager.monitoring.svc:9093/api/v2/alerts"}], managers)
     with open("deploy/prometheus/alerts.yaml", encoding="utf-8") as file:
         wanted = [rule["alert"] for group in yaml.safe_load(file)["groups"] for rule in group["rules"] if "alert" in rule]
     groups = json.loads(get("http://127.0.0.1:9090/api/v1/rules?type=alert")[1])["data"]["groups"]
@@ -292,27 +292,27 @@ def sidecar():
 
 
 def prometheus_has(what):
-    """Its own scrape of the exporter arrives, within an interval."""
+    """Waits until Prometheus has scraped the exporter."""
 
     def series():
         answer = get("http://127.0.0.1:9090/api/v1/query?query=count(aws_glue_integration_info%7Bjob=%22glue-integration-exporter%22%7D)")
         result = json.loads(answer[1])["data"]["result"] if answer[0] == 200 else []
         return result and float(result[0]["value"][1])
 
-    check(f"{what}: Prometheus has the integrations", wait_for(f"{what}: a scrape", series, 60) > 0)
+    check(f"{what}: Prometheus has integrations", wait_for(f"{what}: a scrape", series, 60) > 0)
 
 
 def task():
-    """The ECS task, in the order that its containers depend on one another in."""
+    """Runs the containers of the ECS task in the order of their dependencies."""
     with open("deploy/ecs/task-definition.json", encoding="utf-8") as file:
         of = json.load(file)
     parameters = {f"arn:aws:ssm:eu-west-1:111122223333:parameter/glue-integration-exporter/{name}": name for name in ("config.yaml", "prometheus.yml")}
     volumes = {volume["name"]: f"{WORK}/task-{volume['name']}" for volume in of["volumes"]}
     for path in volumes.values():
-        # As a runtime makes them: root's.
+        # A container runtime creates volumes that belong to root.
         os.mkdir(path, 0o755)
     running = {}
-    asked.clear()
+    requests.clear()
     agent = {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/credentials/task", "AWS_ENDPOINT_URL_GLUE": GLUE, "AWS_EC2_METADATA_DISABLED": "true"}
     for one in of["containerDefinitions"]:
         image = IMAGES[one["image"].split(":")[0].rsplit("/", 1)[-1]]
@@ -324,26 +324,26 @@ def task():
         for on in one.get("dependsOn", []):
             other = running[on["containerName"]]
             if on["condition"] == "SUCCESS":
-                check(f"ECS: {on['containerName']} ends well", other.process.wait(30) == 0, other.said())
+                check(f"ECS: {on['containerName']} ends well", other.process.wait(30) == 0, other.log_text())
             else:
                 healthy(on["containerName"], other, of)
         running[one["name"]] = Container(WORK, one["name"], image, one.get("entryPoint", image.entrypoint) + one["command"], environment, mounts, one["user"])
     healthy("prometheus", running["prometheus"], of)
     up = sample(get(f"{EXPORTER}/metrics")[1], "glue_integration_exporter_scope_up")
-    check("ECS: the exporter gets all from AWS", list(up.values()) == [1.0], (up, running["exporter"].said()))
-    check("ECS: with the task's role", ("169.254.170.2", "/v2/credentials/task") in asked, asked)
+    check("ECS: the exporter every scope is up", list(up.values()) == [1.0], (up, running["exporter"].log_text()))
+    check("ECS: the exporter requests the credentials of the task role", ("169.254.170.2", "/v2/credentials/task") in requests, requests)
     prometheus_has("ECS")
     exporter = next(one for one in of["containerDefinitions"] if one["name"] == "exporter")
-    check("ECS: the exporter stops as asked", running["exporter"].stop(exporter["stopTimeout"]) == 0)
+    check("ECS: SIGTERM stops the exporter with 0", running["exporter"].stop(exporter["stopTimeout"]) == 0)
     for one in running.values():
         one.kill()
 
 
 def healthy(name, container, of):
-    """Waits for the container's own health check."""
+    """Waits until the health check of a container succeeds."""
     command = next(one for one in of["containerDefinitions"] if one["name"] == name)["healthCheck"]["command"]
-    check(f"ECS: {name}'s check needs no shell", command[0] == "CMD")
-    wait_for(f"ECS: {name} is healthy: {container.said()[-500:]}", lambda: container.run(*command[1:])[0] == 0, 60)
+    check(f"ECS: {name}'s health check needs no shell", command[0] == "CMD")
+    wait_for(f"ECS: {name} is healthy: {container.log_text()[-500:]}", lambda: container.run(*command[1:])[0] == 0, 60)
     check(f"ECS: {name} is healthy", True)
 
 
@@ -355,7 +355,7 @@ def main():
     check("the image's user is a number, and not root", config["User"] == "65532:65532", config["User"])
     tools = [(f"{PROMETHEUS}/{name}", f"/bin/{name}") for name in ("prometheus", "promtool")] + [("/bin/sh", "/bin/sh"), ("/bin/chmod", "/bin/chmod")]
     IMAGES["glue-integration-exporter"] = Image(ROOT, config["Entrypoint"], config["Cmd"], config["User"])
-    # What is used here of prom/prometheus.
+    # The files of prom/prometheus that these checks use.
     IMAGES["prometheus"] = Image(image_with(f"{WORK}/prometheus", *tools), ["/bin/prometheus"])
     listen()
     with open(f"{WORK}/pods-simulator.log", "wb") as log:

@@ -1,4 +1,4 @@
-"""Fills the simulator: `kinds` for one integration of each kind, a number for so many that all look alike.
+"""Creates integrations in the simulator: `kinds` creates those of kinds.py, COUNT creates that number of ACTIVE integrations.
 
 Usage: prepare.py SIMULATOR (kinds | COUNT)
 """
@@ -6,14 +6,14 @@ Usage: prepare.py SIMULATOR (kinds | COUNT)
 import sys
 
 import kinds
-from world import finish, replace_world
+from world import finish, replace_integrations
 
 
 def main():
     if sys.argv[2] == "kinds":
-        replace_world(kinds.WORLD)
+        replace_integrations(kinds.INTEGRATIONS)
     else:
-        replace_world([kinds.integration(number, "ACTIVE") for number in range(int(sys.argv[2]))])
+        replace_integrations([kinds.integration(number, "ACTIVE") for number in range(int(sys.argv[2]))])
     finish()
 
 

@@ -1,4 +1,4 @@
-"""Servers that a check itself starts, kills and starts again."""
+"""Servers that a check script starts, kills and restarts."""
 
 import ctypes
 import os
@@ -12,12 +12,12 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent():
-    """However this script ends, none of its servers outlives it."""
+    """Lets the kernel kill the child process when this script ends, whatever the reason."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Server:
-    """A server. It keeps the address that it got at its first start."""
+    """A server process. It keeps the address of its first start."""
 
     def __init__(self, name, work, command, listen, **env):
         self.name, self.command, self.listen, self.env = name, command, listen, env
@@ -31,9 +31,9 @@ class Server:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **self.env}, preexec_fn=die_with_parent,
             )
         deadline = time.monotonic() + 30
-        while not (found := LISTENING.search(self.said())):
+        while not (found := LISTENING.search(self.log_text())):
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"FAILED {self.name} does not listen:\n{self.said()[-2000:]}")
+                raise SystemExit(f"FAILED {self.name} did not start to listen:\n{self.log_text()[-2000:]}")
             time.sleep(0.01)
         self.address = found.group(1)
         return self
@@ -42,8 +42,8 @@ class Server:
     def url(self):
         return f"http://{self.address}"
 
-    def said(self):
-        """What it logged since its last start."""
+    def log_text(self):
+        """Returns the log since the last start."""
         with open(self.log, encoding="utf-8", errors="replace") as log:
             log.seek(self.mark)
             return log.read()
@@ -59,4 +59,4 @@ class Server:
         self.process.terminate()
         status = self.process.wait(30)
         if status:
-            raise SystemExit(f"FAILED {self.name} ended with {status}")
+            raise SystemExit(f"FAILED {self.name} exited with {status}")

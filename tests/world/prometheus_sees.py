@@ -1,9 +1,9 @@
-"""Proves that Prometheus has of each integration exactly what boto3 lists.
+"""Checks that Prometheus has exactly the integrations that boto3 lists.
 
 Usage: prometheus_sees.py SIMULATOR PROMETHEUS INTERVAL    (INTERVAL: seconds between two polls of the exporter)
 
-The expectation is computed from boto3's answers alone, from what the README says of each metric; nothing of the program is used.
-The simulator has the integrations of `kinds.py` and no other; `prepare.py` put them there.
+The expected samples are computed from the responses of boto3, as the README documents the metrics. The simulator has the integrations of
+`kinds.py`, which `prepare.py` created.
 """
 
 import sys
@@ -14,8 +14,8 @@ from world import REGION, check, control, control_path, finish, listed, query, v
 PROMETHEUS, INTERVAL = sys.argv[2].rstrip("/"), int(sys.argv[3])
 REGIONS = [REGION, "us-east-1"]
 STATUSES = ["CREATING", "ACTIVE", "MODIFYING", "FAILED", "DELETING", "SYNCING", "NEEDS_ATTENTION", "UNKNOWN"]
-# A poll may have begun just before a change, and a scrape just before its end.
-SEEN_WITHIN = 2 * INTERVAL + 10
+# A poll may start just before a change, and a scrape just before the end of the poll.
+DETECTION_TIMEOUT = 2 * INTERVAL + 10
 ATTENTION = 'aws_glue_integration_status{status="NEEDS_ATTENTION"} == 1'
 
 
@@ -24,7 +24,7 @@ def status_of(item):
 
 
 def expected(items):
-    """Every sample of the integrations: {(metric, labels): value}. Of more than 20 error codes knows nothing: there are fewer."""
+    """Returns the samples of the integrations: {(metric, labels): value}. It assumes at most 20 error codes."""
     samples = {}
     for item in items:
         arn, config, errors = item["IntegrationArn"], item.get("IntegrationConfig", {}), item.get("Errors", [])
@@ -51,8 +51,8 @@ def expected(items):
     return samples
 
 
-def seen(metrics):
-    """The same from Prometheus. The operation does not tell names, so boto3 cannot say what `integration_name` should be."""
+def scraped(metrics):
+    """Returns the samples from Prometheus, without `integration_name`: DescribeInboundIntegrations does not return names."""
     names = "|".join(sorted(metrics))
     samples, found = {}, 0
     for labels, sample in query(PROMETHEUS, f'{{__name__=~"{names}"}}'):
@@ -61,19 +61,19 @@ def seen(metrics):
             labels.pop(other, None)
         samples[metric, frozenset(labels.items())] = sample
         found += 1
-    check("one series each", found == len(samples), f"{found} series for {len(samples)}")
+    check("no duplicate series", found == len(samples), f"{found} series for {len(samples)}")
     return samples
 
 
 def compare(when):
     want = expected(listed(*REGIONS))
     metrics = {metric for metric, _ in want}
-    have = seen(metrics)
+    have = scraped(metrics)
     for metric in sorted(metrics):
         differs = {key for key in want.keys() | have.keys() if key[0] == metric and want.get(key) != have.get(key)}
         detail = [(sorted(key[1]), "boto3", want.get(key), "Prometheus", have.get(key)) for key in differs]
         check(f"{when}: {metric}", not differs, detail)
-    print(f"  {when}: {len(want)} samples of {len(metrics)} metrics are what boto3 lists")
+    print(f"  {when}: {len(want)} samples of {len(metrics)} metrics match boto3")
 
 
 def needing_attention():
@@ -89,30 +89,30 @@ def main():
     wait_for("each scope was polled", lambda: value(PROMETHEUS, "count(glue_integration_exporter_scope_up == 1)") == 3)
 
     attention = listed_needing_attention()
-    check("some need attention, others not", 0 < len(attention) < len(listed(*REGIONS)), attention)
+    check("only some integrations have NEEDS_ATTENTION", 0 < len(attention) < len(listed(*REGIONS)), attention)
     check("NEEDS_ATTENTION", needing_attention() == attention, needing_attention() ^ attention)
-    compare("at rest")
+    compare("initially")
 
     present = {labels["integration_arn"]: sample for labels, sample in query(PROMETHEUS, "aws_glue_integration_present")}
     check("present", present == {WATCHED: 1, GONE: 0}, present)
     age = "aws_glue_integration_age_seconds"
     late = query(PROMETHEUS, f"abs(timestamp({age}) - aws_glue_integration_created_timestamp_seconds - {age}) > 2")
-    check("age is that at the scrape", not late, late)
-    check("age of each", value(PROMETHEUS, f"count({age})") == len(listed(*REGIONS)))
-    print("  presence and age are right")
+    check("the age is computed at the scrape", not late, late)
+    check("every integration has an age", value(PROMETHEUS, f"count({age})") == len(listed(*REGIONS)))
+    print("  present and age are correct")
 
     answer = control("PATCH", control_path(QUIET), {"Status": "NEEDS_ATTENTION", "Errors": [{"ErrorCode": "Flipped"}]})
-    check("flip", answer[0] == 204, answer)
-    wait_for(f"{QUIET} needs attention", lambda: QUIET in needing_attention(), SEEN_WITHIN)
-    check("NEEDS_ATTENTION after the flip", needing_attention() == listed_needing_attention() == attention | {QUIET})
-    compare("after the flip")
+    check("change a status", answer[0] == 204, answer)
+    wait_for(f"{QUIET} needs attention", lambda: QUIET in needing_attention(), DETECTION_TIMEOUT)
+    check("NEEDS_ATTENTION after the status change", needing_attention() == listed_needing_attention() == attention | {QUIET})
+    compare("after the status change")
 
     check("DELETE", control("DELETE", control_path(WATCHED))[0] == 204)
     present = f'aws_glue_integration_present{{integration_arn="{WATCHED}"}}'
-    wait_for(f"{WATCHED} is gone", lambda: value(PROMETHEUS, present) == 0, SEEN_WITHIN)
-    # The other scope lists it, too, and polls at another moment.
+    wait_for(f"{WATCHED} is gone", lambda: value(PROMETHEUS, present) == 0, DETECTION_TIMEOUT)
+    # The other scope also lists the integration, and polls at another time.
     gone = f'absent(aws_glue_integration_info{{integration_arn="{WATCHED}"}})'
-    wait_for(f"{WATCHED} is in no listing", lambda: value(PROMETHEUS, gone), SEEN_WITHIN)
+    wait_for(f"{WATCHED} is no longer exported", lambda: value(PROMETHEUS, gone), DETECTION_TIMEOUT)
     compare("after a removal")
     finish()
 

@@ -1,5 +1,5 @@
-"""What runs pods and tasks as they are written, on one machine without a cluster: each container in namespaces of its own over the file
-system of its image, with its volumes, user, arguments and probes. All of a run share one network namespace, as a pod's containers do.
+"""Runs pods and ECS tasks on one machine without a cluster. Each container has its own namespaces, the file system of its image, and its
+volumes, user, arguments and probes. All containers share one network namespace, like the containers of a pod.
 """
 
 import json
@@ -16,14 +16,14 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 class Image:
-    """A directory with the file system, and what the image says of its start."""
+    """An image: a directory with the file system, the entry point, the command and the user."""
 
     def __init__(self, root, entrypoint, command=(), user="65532:65532"):
         self.root, self.entrypoint, self.command, self.user = root, list(entrypoint), list(command), user
 
 
 class Container:
-    """One that runs. `mounts` are [directory, path, read only]."""
+    """A running container. `mounts` are [directory, path, read only]."""
 
     count = 0
 
@@ -37,36 +37,36 @@ class Container:
             file.write("127.0.0.1 localhost\n")
         uid, _, gid = str(user).partition(":")
         self.work = work
-        self.of = {
+        self.specification = {
             "root": self.root, "mounts": mounts, "uid": int(uid), "gid": int(gid or uid), "groups": list(groups),
             "environment": {"PATH": "/usr/bin:/bin", **environment}, "command": command,
         }
         with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(self._started(command), stdout=log, stderr=log)
+            self.process = subprocess.Popen(self._command_line(command), stdout=log, stderr=log)
 
-    def _started(self, command):
+    def _command_line(self, command):
         file = f"{self.work}/{self.name}-{abs(hash(tuple(command)))}.json"
         with open(file, "w", encoding="utf-8") as out:
-            json.dump({**self.of, "command": command}, out)
+            json.dump({**self.specification, "command": command}, out)
         return ["unshare", "--mount", "--pid", "--fork", "--kill-child", sys.executable, f"{HERE}/contain.py", file]
 
     def run(self, *command):
-        """Runs another program with all that this container has, as a health check is: (exit code, what it said)."""
-        done = subprocess.run(self._started(list(command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30)
+        """Runs another program in the environment of this container, like a health check. Returns (exit code, output)."""
+        done = subprocess.run(self._command_line(list(command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30)
         return done.returncode, done.stdout
 
     def pid(self):
-        """The program's, as seen from outside."""
+        """Returns the PID of the program in the PID namespace of this script."""
         with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children", encoding="ascii") as file:
             return int(file.read().split()[0])
 
     def status(self, field):
-        """A field of the program's /proc/PID/status."""
+        """Returns a field of /proc/PID/status of the program."""
         with open(f"/proc/{self.pid()}/status", encoding="ascii") as file:
             return next(line.split(":")[1].split() for line in file if line.startswith(f"{field}:"))
 
     def stop(self, seconds):
-        """Asks it to stop; its exit code, None if it takes longer."""
+        """Sends SIGTERM and returns the exit code, or None after the timeout."""
         os.kill(self.pid(), signal.SIGTERM)
         try:
             return self.process.wait(seconds)
@@ -75,18 +75,18 @@ class Container:
             return None
 
     def kill(self):
-        """All of it: with its first process everything in its PID namespace ends."""
+        """Kills PID 1 of the PID namespace, which ends all processes of the container."""
         if self.process.poll() is None:
             os.kill(self.pid(), signal.SIGKILL)
             self.process.wait()
 
-    def said(self):
+    def log_text(self):
         with open(self.log, encoding="utf-8", errors="replace") as file:
             return file.read()
 
 
 def get(url, timeout=30):
-    """(status, body); 0 while nobody listens."""
+    """Returns (status, body), with status 0 if the connection fails."""
     try:
         with urllib.request.urlopen(url, timeout=timeout) as response:
             return response.status, response.read().decode()
@@ -97,12 +97,12 @@ def get(url, timeout=30):
 
 
 class Pod:
-    """A pod's template, as a kubelet reads it."""
+    """A pod that is started from a pod spec, as a kubelet does it."""
 
     count = 0
 
     def __init__(self, work, name, spec, images, objects, environment, volumes=None):
-        """`objects` has the data of ConfigMaps and Secrets by (kind, name); `volumes` keeps what outlives this pod, by name."""
+        """`objects` is the data of ConfigMaps and Secrets by (kind, name). `volumes` are persistent volumes by name."""
         Pod.count += 1
         self.work, self.name, self.spec, self.images = work, name, spec, images
         self.objects, self.environment = objects, environment
@@ -116,7 +116,7 @@ class Pod:
         path = self.volumes.setdefault(name, f"{self.work}/pod-{Pod.count}-{name}")
         os.makedirs(path, exist_ok=True)
         os.chown(path, 0, self.group)
-        # With a group of the pod's, the kubelet gives it what the owner has.
+        # With an fsGroup, the kubelet gives the group the permissions of the owner.
         os.chmod(path, 0o2775)
         return path
 
@@ -146,7 +146,7 @@ class Pod:
         context = {**self.spec["securityContext"], **of["securityContext"]}
         assert context["readOnlyRootFilesystem"] and context["capabilities"] == {"drop": ["ALL"]}, context
         assert context["runAsNonRoot"] and not context["allowPrivilegeEscalation"], context
-        # A claim's volume comes from the StatefulSet, not from the pod's template.
+        # Volumes of claims are defined in the StatefulSet, not in the pod spec.
         mounts = [[self._mounted(mount["name"]), mount["mountPath"], mount.get("readOnly", False)] for mount in of["volumeMounts"]]
         user = f"{context['runAsUser']}:{context.get('runAsGroup', context['runAsUser'])}"
         return Container(self.work, of["name"], image, image.entrypoint + of.get("args", image.command), environment, mounts, user, [self.group])
@@ -155,16 +155,16 @@ class Pod:
         return self.volumes.get(name) or self._directory(name)
 
     def probe(self, container, which):
-        """Whether a probe succeeds, which runs as the kubelet would run it."""
+        """Runs a probe like the kubelet. Returns True if it succeeds."""
         of = next(of for of in self.spec["containers"] if of["name"] == container)
         if "exec" in of[which]:
             return self.containers[container].run(*of[which]["exec"]["command"])[0] == 0
-        asked = of[which]["httpGet"]
-        port = next(port["containerPort"] for port in of["ports"] if port["name"] == asked["port"])
-        return get(f"{asked.get('scheme', 'HTTP').lower()}://127.0.0.1:{port}{asked['path']}", of[which].get("timeoutSeconds", 1))[0] == 200
+        request = of[which]["httpGet"]
+        port = next(port["containerPort"] for port in of["ports"] if port["name"] == request["port"])
+        return get(f"{request.get('scheme', 'HTTP').lower()}://127.0.0.1:{port}{request['path']}", of[which].get("timeoutSeconds", 1))[0] == 200
 
     def until(self, container, which, seconds):
-        """Waits for a probe; whether it succeeded in time."""
+        """Waits for a probe. Returns False if it did not succeed in time."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self.probe(container, which):
@@ -172,11 +172,11 @@ class Pod:
             if self.containers[container].process.poll() is not None:
                 break
             time.sleep(0.1)
-        print(f"{self.name}: {container} is not {which}:", self.containers[container].said()[-2000:])
+        print(f"{self.name}: {which} of {container} failed:", self.containers[container].log_text()[-2000:])
         return False
 
     def restart(self, container):
-        """As after a crash: the volumes stay, the container's own file system does not."""
+        """Restarts a container like after a crash: it keeps the volumes, but gets a new file system."""
         self.containers[container].kill()
         self.containers[container] = self.start(next(of for of in self.spec["containers"] if of["name"] == container))
 
@@ -186,7 +186,7 @@ class Pod:
 
 
 def image_with(root, *programs):
-    """A file system of these programs and the libraries that they are linked with: [path on this machine, path there]."""
+    """Creates a file system with programs, given as (source path, path in the image), and their shared libraries."""
     shutil.rmtree(root, ignore_errors=True)
     for source, path in programs:
         os.makedirs(os.path.dirname(root + path), exist_ok=True)

@@ -1,8 +1,6 @@
-"""Proves against boto3 that the simulator speaks the wire protocol of AWS Glue.
+"""Checks with boto3, the Python client of AWS, that the simulator speaks the wire protocol of AWS Glue.
 
-Usage: simulator_boto3.py http://127.0.0.1:PORT    (a simulator with any world; it is emptied)
-
-boto3 is AWS' own client for Python: what it reads, AWS' model allows.
+Usage: simulator_boto3.py http://127.0.0.1:PORT    (a simulator; the script deletes its integrations)
 """
 
 import datetime
@@ -14,7 +12,7 @@ from world import ACCOUNT, REGION, check, client, control, control_path, finish,
 COUNT = 23
 PAGE = 5
 
-# The errors of the operation with the HTTP status that Glue sends; the last is not in the operation's model.
+# The errors of the operation and their HTTP status in Glue. The last one is not part of the API model.
 ERRORS = {
     "AccessDeniedException": 400,
     "EntityNotFoundException": 400,
@@ -30,7 +28,7 @@ ERRORS = {
 
 
 def raised(call, **arguments):
-    """The ClientError that the call raises, or None."""
+    """Returns the ClientError of a call, or None."""
     try:
         call(**arguments)
     except ClientError as error:
@@ -71,18 +69,18 @@ def main():
     items = [integration(index) for index in range(COUNT)]
     arns = [item["IntegrationArn"] for item in items]
 
-    # Nothing at all.
+    # No integrations.
     control("DELETE", "faults")
-    check("empty the world", control("DELETE", "integrations")[0] == 204)
+    check("delete all", control("DELETE", "integrations")[0] == 204)
     check("empty listing", inbound()["InboundIntegrations"] == [])
     check("add all", control("POST", "integrations", items)[0] == 204)
 
     # Pages.
     found = pages(inbound, "InboundIntegrations", MaxRecords=PAGE)
     check("page sizes", [len(page) for page in found] == [5, 5, 5, 5, 3], [len(page) for page in found])
-    check("each once, by ARN", [item["IntegrationArn"] for page in found for item in page] == arns)
+    check("each integration once, ordered by ARN", [item["IntegrationArn"] for page in found for item in page] == arns)
     found = pages(created, "Integrations", MaxRecords=PAGE)
-    check("DescribeIntegrations: each once", [item["IntegrationArn"] for page in found for item in page] == arns)
+    check("DescribeIntegrations: each integration once", [item["IntegrationArn"] for page in found for item in page] == arns)
     answer = inbound()
     check("one page by default", len(answer["InboundIntegrations"]) == COUNT and "Marker" not in answer)
     check("request id", len(answer["ResponseMetadata"]["RequestId"]) == 36)
@@ -94,19 +92,19 @@ def main():
     found = pages(inbound, "InboundIntegrations", MaxRecords=PAGE, TargetArn=target)
     found = [item["IntegrationArn"] for page in found for item in page]
     check("TargetArn", found == arns[1::3], found)
-    check("TargetArn of nothing", inbound(TargetArn=target + "x")["InboundIntegrations"] == [])
-    check("both agree", len(inbound(IntegrationArn=arns[1], TargetArn=target)["InboundIntegrations"]) == 1)
-    check("both disagree", inbound(IntegrationArn=arns[0], TargetArn=target)["InboundIntegrations"] == [])
+    check("TargetArn without integrations", inbound(TargetArn=target + "x")["InboundIntegrations"] == [])
+    check("both filters match", len(inbound(IntegrationArn=arns[1], TargetArn=target)["InboundIntegrations"]) == 1)
+    check("only one filter matches", inbound(IntegrationArn=arns[0], TargetArn=target)["InboundIntegrations"] == [])
     answer = created(IntegrationIdentifier=arns[7])
     check("IntegrationIdentifier", [item["IntegrationName"] for item in answer["Integrations"]] == ["name-7"])
     check("Tags", answer["Integrations"][0]["Tags"] == [{"key": "team", "value": "data"}])
 
-    # Fields and their types.
+    # Members and their types.
     item = inbound(IntegrationArn=arns[0])["InboundIntegrations"][0]
     check("CreateTime is a datetime", isinstance(item["CreateTime"], datetime.datetime))
     check("CreateTime", item["CreateTime"].timestamp() == 1700000000.25, item["CreateTime"])
     check("ContinuousSync is a bool", item["IntegrationConfig"]["ContinuousSync"] is True)
-    check("the rest", without(item, "CreateTime") == without(items[0], "CreateTime", "IntegrationName", "Tags"), item)
+    check("other members", without(item, "CreateTime") == without(items[0], "CreateTime", "IntegrationName", "Tags"), item)
     bare = without(items[0], "IntegrationConfig", "Errors")
     path = control_path(arns[0])
     check("PUT", control("PUT", path, bare)[0] == 204)
@@ -116,7 +114,7 @@ def main():
     item = inbound(IntegrationArn=arns[0])["InboundIntegrations"][0]
     check("patched", (item["Status"], item["Errors"]) == ("FAILED", []), item)
 
-    # What the service itself refuses.
+    # Invalid requests.
     error = raised(inbound, IntegrationArn=arns[0] + "x")
     check("unknown IntegrationArn", isinstance(error, glue.exceptions.IntegrationNotFoundFault), error)
     error = raised(inbound, Marker="nonsense")
@@ -131,27 +129,27 @@ def main():
     check("another service", code(error) == "UnknownOperationException", error)
     check("another region", client(region="us-east-1").describe_inbound_integrations()["InboundIntegrations"] == [])
 
-    # Each error of the operation, as a fault that hits one request.
+    # Every error of the operation, as a fault for one request.
     for name, status in ERRORS.items():
         message = f"the message of {name}"
         pushed = control("POST", "faults", {"Kind": "Error", "Code": name, "Message": message, "Times": 1})
-        check(f"{name}: pushed", pushed == (204, None), pushed)
+        check(f"{name}: add the fault", pushed == (204, None), pushed)
         error = raised(inbound)
         check(f"{name}: code", code(error) == name, error)
         response = error.response if error else {"Error": {}, "ResponseMetadata": {}}
         check(f"{name}: message", response["Error"].get("Message") == message, response)
         check(f"{name}: status", response["ResponseMetadata"].get("HTTPStatusCode") == status, response)
         if name != "ThrottlingException":
-            modelled = getattr(glue.exceptions, name)
-            check(f"{name}: class", type(error) is modelled, type(error))
+            error_class = getattr(glue.exceptions, name)
+            check(f"{name}: class", type(error) is error_class, type(error))
             check(f"{name}: member", response.get("Message") == message, response)
         check(f"{name}: once", raised(inbound) is None)
 
     # The control endpoint.
     status, answer = control("POST", "faults", {"Kind": "Delay", "Milliseconds": -1})
-    check("bad fault", status == 400 and all(word in answer["message"] for word in ("Milliseconds", "-1", "86400000")), answer)
+    check("invalid fault", status == 400 and all(word in answer["message"] for word in ("Milliseconds", "-1", "86400000")), answer)
     status, answer = control("PUT", path, {**bare, "Status": 5})
-    check("bad integration", status == 400 and all(word in answer["message"] for word in ("Status", "5")), answer)
+    check("invalid integration", status == 400 and all(word in answer["message"] for word in ("Status", "5")), answer)
     status, answer = control("GET", "requests")
     check("requests", status == 200 and answer[-1]["Operation"] == "DescribeInboundIntegrations", answer[-1])
     check("DELETE", control("DELETE", path)[0] == 204 and len(inbound()["InboundIntegrations"]) == COUNT - 1)

@@ -1,9 +1,9 @@
-"""TLS, client certificates and basic auth as Prometheus, curl and openssl see them.
+"""Checks TLS, client certificates and basic auth with Prometheus, curl and openssl.
 
 Usage: web.py BINARY PROMETHEUS WORK    (two programs, and a directory for files)
 
-A real Prometheus scrapes a demo whose web configuration is of the format that Prometheus' own exporters read, while its certificate
-is replaced again and again: no scrape fails. What must be refused is, with the exit code that scripts go by.
+Prometheus scrapes a demo that uses TLS, while the certificate is replaced several times. No scrape must fail, and invalid clients must be
+rejected.
 """
 
 import json
@@ -43,7 +43,7 @@ def authority(name):
 
 
 def issue(issuer, name, names, usage):
-    """A certificate and its key, in `name`.crt and `name`.key."""
+    """Creates a certificate and its key, `name`.crt and `name`.key."""
     openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
     Path(f"{name}.ext").write_text(f"subjectAltName={names}\nextendedKeyUsage={usage}\n", encoding="utf-8")
     openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{issuer}.crt", "-CAkey", f"{issuer}.key", "-CAcreateserial", "-days", "2",
@@ -58,7 +58,7 @@ issue("ca", "prometheus", "DNS:prometheus.example.com", "clientAuth")
 issue("ca", "stranger", "DNS:stranger.example.com", "clientAuth")
 issue("foreign", "spy", "DNS:prometheus.example.com", "clientAuth")
 
-hashed = bcrypt.hashpw(b"a word of passage", bcrypt.gensalt(10)).decode().replace("$2b$", "$2y$")
+hashed = bcrypt.hashpw(b"correct horse battery", bcrypt.gensalt(10)).decode().replace("$2b$", "$2y$")
 ALL = """
 tls_server_config:
   cert_file: server.crt
@@ -78,8 +78,8 @@ basic_auth_users:
 WITH_NAMES = ALL % "  client_allowed_sans: [prometheus.example.com]\n"
 Path("web.yml").write_text(WITH_NAMES, encoding="utf-8")
 
-# Older than `client_allowed_sans`, so without it; all else the exporters of Prometheus read in the same way.
-for what, text, good in [
+# promtool and the exporter must agree about these files. They do not use `client_allowed_sans`, because promtool is too old for it.
+for what, text, valid in [
     ("all", ALL % "", True),
     ("an empty file", "", True),
     ("the system's authorities", "tls_server_config: {cert_file: server.crt, key_file: server.key, client_auth_type: VerifyClientCertIfGiven}", True),
@@ -96,8 +96,8 @@ for what, text, good in [
     theirs = run(PROMTOOL, "check", "web-config", "other.yml")
     Path("scopes.yaml").write_text("scopes: [{name: a, regions: [eu-west-1]}]", encoding="utf-8")
     ours = run(BINARY, "check", "--config.file=scopes.yaml", "--web.config.file=other.yml")
-    check(f"promtool about {what}", (theirs[0] == 0) == good, theirs)
-    check(f"check about {what}", ours[0] == (0 if good else 2), ours)
+    check(f"promtool checks {what}", (theirs[0] == 0) == valid, theirs)
+    check(f"check validates {what}", ours[0] == (0 if valid else 2), ours)
 
 socket = f"{DIRECTORY}/socket"
 flags = ["--web.config.file=web.yml", f"--web.listen-address=unix:{socket}"]
@@ -109,11 +109,11 @@ port = exporter.address.rsplit(":", 1)[1]
 URL = f"https://localhost:{port}/metrics"
 
 OWN = ["--cacert", "ca.crt", "--cert", "prometheus.crt", "--key", "prometheus.key"]
-PASSWORD = ["--user", "prometheus:a word of passage"]
+PASSWORD = ["--user", "prometheus:correct horse battery"]
 
 
 def curl(*arguments):
-    """The exit code of curl, and the status and the version of HTTP that it saw."""
+    """Returns the exit code of curl, 'STATUS HTTP_VERSION', and the output."""
     done = run("curl", "-sSf", "--max-time", "30", "-o", "/dev/null", "-w", "%{http_code} %{http_version}\n", *arguments)
     return done[0], done[1].splitlines()[0] if done[1] else "", done[1]
 
@@ -133,19 +133,19 @@ for what, expected, seen, arguments in [
     ("a server's certificate", 56, "", [*OWN[:2], *PASSWORD, "--cert", "server.crt", "--key", "server.key", URL]),
     ("no password", 22, "401", [*OWN, URL]),
     ("a wrong password", 22, "401", [*OWN, "--user", "prometheus:guess", URL]),
-    ("an unknown user", 22, "401", [*OWN, "--user", "mallory:a word of passage", URL]),
+    ("an unknown user", 22, "401", [*OWN, "--user", "mallory:correct horse battery", URL]),
     ("plain HTTP", 22, "400", [*PASSWORD, f"http://localhost:{port}/metrics"]),
 ]:
     status, head, output = curl(*arguments)
     check(f"curl with {what}", status == expected and (head.startswith(seen) or expected in (35, 56, 60)), (status, output))
 if has_ipv6:
-    six = re.search(r"address=\[::1\]:([0-9]+)", exporter.said()).group(1)
+    six = re.search(r"address=\[::1\]:([0-9]+)", exporter.log_text()).group(1)
     status, head, output = curl(*OWN, *PASSWORD, f"https://[::1]:{six}/metrics")
     check("curl over IPv6", (status, head) == (0, "200 1.1"), output)
 
 CLIENT = ["openssl", "s_client", "-connect", exporter.address, "-CAfile", "ca.crt", "-verify_return_error", "-brief",
           "-cert", "prometheus.crt", "-key", "prometheus.key"]
-for what, good, arguments in [
+for what, accepted, arguments in [
     ("TLS 1.3", True, ["-tls1_3"]),
     ("TLS 1.2", True, ["-tls1_2"]),
     ("TLS 1.1", False, ["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"]),
@@ -154,9 +154,9 @@ for what, good, arguments in [
     ("a suite without forward secrecy", False, ["-tls1_2", "-cipher", "AES128-GCM-SHA256"]),
 ]:
     status, output = run(*CLIENT, *arguments)
-    check(f"openssl with {what}", (status == 0) == good, (status, output))
+    check(f"openssl with {what}", (status == 0) == accepted, (status, output))
 
-Path("password").write_text("a word of passage", encoding="utf-8")
+Path("password").write_text("correct horse battery", encoding="utf-8")
 
 
 def job(name, certificate="prometheus", password="password_file: password", more=""):
@@ -181,52 +181,52 @@ Path("prometheus.yml").write_text(
 prometheus = Server("prometheus-web", WORK, [PROMETHEUS, f"--config.file={DIRECTORY}/prometheus.yml", f"--storage.tsdb.path={WORK}/tsdb-web"], "--web.listen-address")
 prometheus.start()
 wait_for("both jobs are up", lambda: all(value(prometheus.url, f'up{{job="{job}"}}') == 1 for job in ["http1", "http2"]))
-begun = time.time()
+start = time.time()
 
 
-def served():
-    """The serial number of the certificate that is served."""
+def served_serial():
+    """Returns the serial number of the served certificate."""
     _, output = run("openssl", "s_client", "-connect", exporter.address, text="")
     return run("openssl", "x509", "-noout", "-serial", text=output)[1].strip()
 
 
 failed_connections, connections = [], 0
 for number in range(ROTATIONS):
-    before = served()
+    before = served_serial()
     issue("ca", "next", SERVER_NAMES, "serverAuth")
-    # One after the other, as issuers' tools do it.
+    # Replace certificate and key one after the other, like the tools of issuers.
     os.replace("next.crt", "server.crt")
     time.sleep(0.3)
     os.replace("next.key", "server.key")
     deadline = time.monotonic() + 30
-    while served() == before and time.monotonic() < deadline:
+    while served_serial() == before and time.monotonic() < deadline:
         status, head, output = curl(*OWN, *PASSWORD, URL)
         connections += 1
         if (status, head) != (0, "200 1.1"):
             failed_connections.append(output)
-    check(f"rotation {number}", served() != before)
+    check(f"rotation {number}", served_serial() != before)
 check("no connection fails while certificates are replaced", not failed_connections, failed_connections)
-check("connections were made meanwhile", connections > ROTATIONS, connections)
+check("there were connections during the rotations", connections > ROTATIONS, connections)
 
-passed_seconds = int(time.time() - begun)
+passed_seconds = int(time.time() - start)
 for name in ["http1", "http2"]:
     of = f'{{job="{name}"}}[{passed_seconds}s]'
     check(f"no scrape of {name} fails", value(prometheus.url, f"min_over_time(up{of})") == 1)
     scrapes = value(prometheus.url, f"count_over_time(up{of})")
-    check(f"scrapes of {name} were made", scrapes >= passed_seconds * 0.8, (scrapes, passed_seconds))
-    check(f"{name} has what the page says", value(prometheus.url, f'count(aws_glue_integration_info{{job="{name}"}})') > 1)
+    check(f"{name} was scraped regularly", scrapes >= passed_seconds * 0.8, (scrapes, passed_seconds))
+    check(f"{name} has integrations", value(prometheus.url, f'count(aws_glue_integration_info{{job="{name}"}})') > 1)
 with urllib.request.urlopen(f"{prometheus.url}/api/v1/targets", timeout=30) as response:
     targets = {target["labels"]["job"]: target for target in json.load(response)["data"]["activeTargets"]}
-for name, told in [("stranger", "tls: "), ("guess", "401 Unauthorized")]:
+for name, error in [("stranger", "tls: "), ("guess", "401 Unauthorized")]:
     target = targets[name]
-    check(f"{name} is not let in", target["health"] == "down" and told in target["lastError"], target)
-log = exporter.said()
-check("nothing but readings is in the log", "handshake" not in log and "level=ERROR" not in log and "level=WARN" not in log, log[-2000:])
+    check(f"{name} is rejected", target["health"] == "down" and error in target["lastError"], target)
+log = exporter.log_text()
+check("the log has no warnings or errors", "handshake" not in log and "level=ERROR" not in log and "level=WARN" not in log, log[-2000:])
 for reason in ["the client sent no certificate", "issued by an unknown authority", "none of its names is in client_allowed_sans"]:
-    check(f"a refusal is logged with its reason: {reason}", f'reason="{reason}"' in log, log[-2000:])
-check("each was read", log.count("the web configuration was loaded again") >= ROTATIONS, log[-2000:])
+    check(f"the rejection is logged with its reason: {reason}", f'reason="{reason}"' in log, log[-2000:])
+check("every new certificate was loaded", log.count("the web configuration was loaded again") >= ROTATIONS, log[-2000:])
 prometheus.stop()
 exporter.stop()
-check("the socket is gone", not os.path.exists(socket))
-print(f"  {passed_seconds} s of scrapes over TLS, {connections} connections beside them, {ROTATIONS} certificates")
+check("the socket was removed", not os.path.exists(socket))
+print(f"  {passed_seconds} s of scrapes over TLS, {connections} other connections, {ROTATIONS} certificates")
 finish()

@@ -1,6 +1,6 @@
-"""What the checks of the real world share: the simulator, what boto3 lists there, Prometheus, and counting.
+"""Helpers of the system checks: the simulator, boto3, Prometheus and the counting of checks.
 
-The first argument of each script is the simulator's URL, unless it starts the simulator itself.
+The first argument of each script is the URL of the simulator, unless the script starts the simulator itself.
 """
 
 import json
@@ -20,33 +20,34 @@ SIMULATOR = sys.argv[1].rstrip("/")
 passed = failed = 0
 
 
-def check(what, good, detail=""):
+def check(description, ok, detail=""):
+    """Counts a check, and prints it if it failed."""
     global passed, failed
-    if good:
+    if ok:
         passed += 1
     else:
         failed += 1
-        print(f"FAILED {what} {detail}")
+        print(f"FAILED {description} {detail}")
 
 
 def finish():
-    """Ends the script with its counts, which `run` adds up."""
+    """Prints the counts, which `run` adds up, and exits."""
     print(f"{passed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 
 
-def wait_for(what, probe, seconds=60):
-    """The first answer of `probe` that is true; fails the script if there is none in time."""
+def wait_for(description, probe, seconds=60):
+    """Calls `probe` until it returns a true value, and returns that value. After the timeout, it fails the script."""
     deadline = time.monotonic() + seconds
-    while not (answer := probe()):
+    while not (result := probe()):
         if time.monotonic() > deadline:
-            sys.exit(f"FAILED waited {seconds} s: {what}")
+            sys.exit(f"FAILED timeout after {seconds} s: {description}")
         time.sleep(0.2)
-    return answer
+    return result
 
 
 def control(method, path, body=None):
-    """Steers the simulator; returns (HTTP status, JSON or None)."""
+    """Sends a request to the control endpoint of the simulator. Returns (HTTP status, JSON or None)."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"{SIMULATOR}/simulator/{path}", data=data, method=method)
     try:
@@ -58,15 +59,15 @@ def control(method, path, body=None):
 
 
 def control_path(arn):
-    """Where the control endpoint has one integration."""
+    """Returns the path of an integration at the control endpoint."""
     return "integrations/" + urllib.parse.quote(arn, safe="")
 
 
-def replace_world(integrations):
-    """Puts these in place of all there were; none of them moves by itself."""
-    check("empty the world", control("DELETE", "integrations")[0] == 204)
-    answer = control("POST", "integrations", integrations)
-    check("fill the world", answer[0] == 204, answer)
+def replace_integrations(integrations):
+    """Replaces all integrations of the simulator, and ends its script."""
+    check("delete all integrations", control("DELETE", "integrations")[0] == 204)
+    response = control("POST", "integrations", integrations)
+    check("create the integrations", response[0] == 204, response)
 
 
 def client(service="glue", region=REGION, key="AKIASIMULATOR"):
@@ -81,31 +82,31 @@ def client(service="glue", region=REGION, key="AKIASIMULATOR"):
 
 
 def pages(call, member, **arguments):
-    """All pages, following Marker by hand: botocore has no paginator for these operations."""
+    """Returns all pages of an operation. It follows Marker itself, because botocore has no paginator for these operations."""
     found, marker = [], {}
     while True:
-        answer = call(**arguments, **marker)
-        found.append(answer[member])
-        if "Marker" not in answer:
+        page = call(**arguments, **marker)
+        found.append(page[member])
+        if "Marker" not in page:
             return found
-        marker = {"Marker": answer["Marker"]}
+        marker = {"Marker": page["Marker"]}
 
 
 def listed(*regions):
-    """Every inbound integration of these regions, as boto3 reads it."""
+    """Returns all inbound integrations of the regions, as boto3 parses them."""
     found = [pages(client(region=region).describe_inbound_integrations, "InboundIntegrations") for region in regions]
     return [item for region in found for page in region for item in page]
 
 
 def query(prometheus, expression):
-    """An instant query: a list of (labels, value). Prometheus leaves out labels that are empty."""
+    """Runs an instant query and returns a list of (labels, value). Prometheus omits empty labels."""
     url = f"{prometheus}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
     with urllib.request.urlopen(url, timeout=30) as response:
-        answer = json.load(response)
-    return [(sample["metric"], float(sample["value"][1])) for sample in answer["data"]["result"]]
+        body = json.load(response)
+    return [(sample["metric"], float(sample["value"][1])) for sample in body["data"]["result"]]
 
 
 def value(prometheus, expression):
-    """The one value of an expression, None if it has no sample."""
+    """Returns the first value of an expression, or None if it has no sample."""
     samples = query(prometheus, expression)
     return samples[0][1] if samples else None

@@ -1,4 +1,4 @@
-//! Eight scrapers at once, each with a connection of its own, again and again at the same moment.
+//! Measures eight scrapers that scrape at the same time, each with its own connection.
 
 use super::nginx::Nginx;
 use crate::support::account::FakeAccount;
@@ -13,32 +13,33 @@ use std::time::Duration;
 const INTEGRATIONS: usize = 10_000;
 const SCRAPERS: usize = 8;
 const ROUNDS: usize = 15;
-/// How often as long as with nginx, which sends the same bytes to as many, the slowest scrape of a round may take.
-const TIME_LIMIT: f64 = 1.3;
-/// By so many bodies the memory may grow, for all scrapers together.
-const GROWTH_LIMIT: f64 = 1.0;
+/// Maximum ratio to nginx of the slowest scrape of a round.
+const MAX_TIME_RATIO: f64 = 1.3;
+/// Maximum growth of memory for all scrapers together, in response bodies.
+const MAX_GROWTH_BODIES: f64 = 1.0;
 
-/// What scrapes took: each, and the slowest of each round.
-struct Took {
-    each: Vec<Duration>,
+/// Durations of scrapes.
+struct ScrapeTimes {
+    all: Vec<Duration>,
+    /// The slowest scrape of each round.
     slowest: Vec<Duration>,
 }
 
 pub fn compare(nginx: &Path, limits: &mut Limits) {
-    let account = FakeAccount::of(INTEGRATIONS);
+    let account = FakeAccount::start(INTEGRATIONS);
     let exporter = Exporter::start(&account);
     let mut client = Client::connect(exporter.address);
-    let page = client.ask(IDENTITY).to_vec();
+    let page = client.fetch(IDENTITY).to_vec();
     let nginx = Nginx::serving(nginx, &page);
-    // What one scraper needs is there before; the eight must not need it eight times.
-    client.ask(IDENTITY);
+    // Measure the memory after one scrape, because eight scrapers must not need it eight times.
+    client.fetch(IDENTITY);
     let before = exporter.process.memory().resident;
-    exporter.process.forget_peak();
+    exporter.process.reset_peak();
 
     let barrier = Barrier::new(SCRAPERS);
     let scrape = || {
         let mut clients = [nginx.address, exporter.address].map(Client::connect);
-        // The first round warms up.
+        // The first round is a warm-up and not counted.
         let round = |_| {
             clients.each_mut().map(|client| {
                 barrier.wait();
@@ -47,46 +48,46 @@ pub fn compare(nginx: &Path, limits: &mut Limits) {
         };
         (0..=ROUNDS).map(round).skip(1).collect::<Vec<_>>()
     };
-    let took: Vec<Vec<[Duration; 2]>> = std::thread::scope(|scope| {
+    let times: Vec<Vec<[Duration; 2]>> = std::thread::scope(|scope| {
         let scrapers: Vec<_> = (0..SCRAPERS).map(|_| scope.spawn(scrape)).collect();
-        let took = scrapers.into_iter().map(|scraper| scraper.join().unwrap());
-        took.collect()
+        let times = scrapers.into_iter().map(|scraper| scraper.join().unwrap());
+        times.collect()
     });
     let memory = exporter.process.memory();
 
     println!("\n{SCRAPERS} scrapers at once, {INTEGRATIONS} integrations, identity:\n");
     println!("| server | median ms | median of the slowest ms | worst ms |\n|---|---|---|---|");
     let [nginx, exporter] = [("nginx", 0), ("exporter", 1)].map(|(name, server)| {
-        let took = of_server(&took, server);
-        let slowest = median(&took.slowest);
+        let times = of_server(&times, server);
+        let slowest = median(&times.slowest);
         println!(
             "| {name} | {:.1} | {:.1} | {:.1} |",
-            millis(median(&took.each)),
+            millis(median(&times.all)),
             millis(slowest),
-            millis(took.slowest.iter().copied().max().unwrap_or_default()),
+            millis(times.slowest.iter().copied().max().unwrap_or_default()),
         );
         slowest
     });
     let ratio = exporter.as_secs_f64() / nginx.as_secs_f64();
-    let what = format!("the slowest of {SCRAPERS} scrapes at once");
-    limits.at_most(&what, ratio, TIME_LIMIT, "x nginx");
+    let name = format!("the slowest of {SCRAPERS} scrapes at once");
+    limits.check_max(&name, ratio, MAX_TIME_RATIO, "x nginx");
 
     let body = megabytes(page.len());
     println!(
-        "\nMemory of the exporter, body {body:.1} MB: {:.1} MB before, at most {:.1} MB meanwhile, {:.1} MB after.",
+        "\nMemory of the exporter, body {body:.1} MB: {:.1} MB before, at most {:.1} MB during the scrapes, {:.1} MB after.",
         megabytes(before),
         megabytes(memory.peak),
         megabytes(memory.resident),
     );
     let growth = (megabytes(memory.peak) - megabytes(before)) / body;
-    let what = format!("growth of memory by {SCRAPERS} scrapes at once");
-    limits.at_most(&what, growth, GROWTH_LIMIT, "bodies");
+    let name = format!("memory growth by {SCRAPERS} scrapes at once");
+    limits.check_max(&name, growth, MAX_GROWTH_BODIES, "bodies");
 }
 
-fn of_server(took: &[Vec<[Duration; 2]>], server: usize) -> Took {
-    let of_round = |round: usize| took.iter().map(move |scraper| scraper[round][server]);
-    Took {
-        each: (0..ROUNDS).flat_map(of_round).collect(),
+fn of_server(times: &[Vec<[Duration; 2]>], server: usize) -> ScrapeTimes {
+    let of_round = |round: usize| times.iter().map(move |scraper| scraper[round][server]);
+    ScrapeTimes {
+        all: (0..ROUNDS).flat_map(of_round).collect(),
         slowest: (0..ROUNDS)
             .filter_map(|round| of_round(round).max())
             .collect(),

@@ -1,5 +1,5 @@
-//! How other exporters do it: at each scrape a new registry, a `GaugeVec` for each metric, filled and written by `TextEncoder`, and
-//! compressed after that. It knows the series of the page that it is given; a process of its own.
+//! A naive exporter in its own process. Like other exporters, it creates a registry for each scrape, fills a `GaugeVec` for each metric,
+//! encodes it with `TextEncoder` and compresses the result. It serves the series of a given exposition.
 
 use crate::support::process::Process;
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 use tempfile::NamedTempFile;
 use tokio::net::TcpListener;
 
-/// With the path of a page: this process is the server.
+/// The argument that starts this process as the server, followed by the path of an exposition.
 pub const COMMAND: &str = "naive";
 
 pub struct Naive {
@@ -48,7 +48,7 @@ impl Naive {
     }
 }
 
-/// A metric: its help, the names of its labels, and its samples.
+/// The help text, the label names and the samples of a metric.
 #[derive(Default)]
 struct Family {
     help: String,
@@ -58,8 +58,8 @@ struct Family {
 
 type Families = BTreeMap<String, Family>;
 
-pub fn serve(page: &str) -> ExitCode {
-    let families = Arc::new(read(&fs::read_to_string(page).unwrap()));
+pub fn serve(path: &str) -> ExitCode {
+    let families = Arc::new(parse(&fs::read_to_string(path).unwrap()));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -72,17 +72,17 @@ pub fn serve(page: &str) -> ExitCode {
             stream.set_nodelay(true).unwrap();
             let families = Arc::clone(&families);
             let service = service_fn(move |request| {
-                let answer = answer(&families, &request);
-                async { Ok::<_, Infallible>(answer) }
+                let response = respond(&families, &request);
+                async { Ok::<_, Infallible>(response) }
             });
-            // It ends when the benchmark has asked all.
+            // The task ends when the benchmark closes the connection.
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }
     })
 }
 
-fn answer(families: &Families, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let page = written(families);
+fn respond(families: &Families, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let page = render(families);
     let accepted = request.headers().get(ACCEPT_ENCODING);
     if accepted.is_none_or(|encoding| encoding != "gzip") {
         return Response::new(Full::new(page.into()));
@@ -96,7 +96,7 @@ fn answer(families: &Families, request: &Request<Incoming>) -> Response<Full<Byt
     response
 }
 
-fn written(families: &Families) -> Vec<u8> {
+fn render(families: &Families) -> Vec<u8> {
     let registry = Registry::new();
     for (name, family) in families {
         let labels: Vec<&str> = family.labels.iter().map(String::as_str).collect();
@@ -113,8 +113,8 @@ fn written(families: &Families) -> Vec<u8> {
     page
 }
 
-/// The metrics of a page in the text format. A histogram's rows become metrics of their own.
-fn read(page: &str) -> Families {
+/// Parses an exposition in the text format. Each series name of a histogram becomes a separate metric.
+fn parse(page: &str) -> Families {
     let mut families = Families::new();
     let mut help = "";
     for line in page.lines() {
@@ -128,7 +128,7 @@ fn read(page: &str) -> Families {
             };
             let family = families.entry(name.to_owned()).or_default();
             help.clone_into(&mut family.help);
-            // No generated text has a quote in it.
+            // The generated label values contain no quotes.
             let (names, values) = labels
                 .split("\",")
                 .filter_map(|label| label.split_once("=\""))

@@ -1,4 +1,4 @@
-//! The server that everything is measured by: nginx, which sends a file.
+//! The reference server: nginx, which serves a file.
 
 use crate::support::process::Process;
 use crate::support::wait;
@@ -13,8 +13,8 @@ use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Somebody else may take the port that was free a moment ago.
-const ATTEMPTS: usize = 3;
+/// Number of attempts to start nginx, because another process can take the free port.
+const MAX_ATTEMPTS: usize = 3;
 
 pub struct Nginx {
     pub process: Process,
@@ -22,7 +22,7 @@ pub struct Nginx {
     _dir: TempDir,
 }
 
-/// Debian has it where only root's PATH leads.
+/// Finds nginx. Debian installs it in /usr/sbin, which is only in the PATH of root.
 pub fn find() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
@@ -32,14 +32,14 @@ pub fn find() -> Option<PathBuf> {
 }
 
 impl Nginx {
-    /// Serves `page`, and what it is as gzip at its best, compressed beforehand.
+    /// Serves `page`, and a copy that was compressed with the best gzip level.
     pub fn serving(program: &Path, page: &[u8]) -> Self {
         let dir = TempDir::new().unwrap();
         fs::write(dir.path().join("metrics"), page).unwrap();
         let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
         gzip.write_all(page).unwrap();
         fs::write(dir.path().join("metrics.gz"), gzip.finish().unwrap()).unwrap();
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_ATTEMPTS {
             let address = TcpListener::bind("127.0.0.1:0")
                 .and_then(|free| free.local_addr())
                 .unwrap();
@@ -63,11 +63,11 @@ impl Nginx {
             }
         }
         let log = fs::read_to_string(dir.path().join("error.log")).unwrap_or_default();
-        panic!("nginx does not start:\n{log}");
+        panic!("nginx failed to start:\n{log}");
     }
 }
 
-/// As Debian has it, but for the log of each request; and in one process, which can be measured and ended as one.
+/// Returns the configuration of Debian, but without an access log and with a single process, which is easier to measure and to stop.
 fn config(dir: &Path, address: SocketAddr) -> String {
     let dir = dir.display();
     format!(

@@ -1,4 +1,4 @@
-//! One scraper with one connection: how long it waits, and how much processor time the servers take for it.
+//! Measures the latency and the CPU time of the servers for one scraper with one connection.
 
 use super::naive::Naive;
 use super::nginx::Nginx;
@@ -13,46 +13,46 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Rounds that are not counted: buffers grow, the processor wakes up.
-const WARM_UP: usize = 3;
-/// Rounds, if they fit into the time.
-const LEAST_ROUNDS: usize = 15;
-const MOST_ROUNDS: usize = 300;
-const TIME: Duration = Duration::from_secs(6);
-/// Scrapers come seldom: what was kept ready for the next moment only is of no use to them. Rounds after so long a silence.
-const SILENCE: Duration = Duration::from_millis(1_100);
-const ROUNDS_AFTER_SILENCE: usize = 7;
-/// Processor time, as often as nginx takes it.
-const CPU_LIMIT: f64 = 2.0;
+/// Number of rounds that are not counted, because buffers grow and the CPU wakes up.
+const WARM_UP_ROUNDS: usize = 3;
+const MIN_ROUNDS: usize = 15;
+const MAX_ROUNDS: usize = 300;
+/// After this time, no round starts if there are at least `MIN_ROUNDS`.
+const MAX_DURATION: Duration = Duration::from_secs(6);
+/// Pause before each scrape of the idle measurement. Real scrapes are rare, so data that is only cached for a moment does not help them.
+const IDLE_TIME: Duration = Duration::from_millis(1_100);
+const IDLE_ROUNDS: usize = 7;
+/// Maximum ratio of the CPU time to that of nginx.
+const MAX_CPU_RATIO: f64 = 2.0;
 
-const MOST: usize = 10_000;
+const MAX_INTEGRATIONS: usize = 10_000;
 
 struct Size {
     integrations: usize,
-    /// How often as long as with nginx a scrape may take.
-    identity: f64,
-    gzip: f64,
-    /// The page that is built again takes most of the time: it is asked for in every n-th round only.
+    /// Maximum ratio of the latency to that of nginx.
+    max_identity_ratio: f64,
+    max_gzip_ratio: f64,
+    /// The naive exporter is slow, so it is only scraped in every n-th round.
     naive_every: usize,
 }
 
 const SIZES: [Size; 3] = [
     Size {
         integrations: 100,
-        identity: 2.0,
-        gzip: 2.0,
+        max_identity_ratio: 2.0,
+        max_gzip_ratio: 2.0,
         naive_every: 1,
     },
     Size {
         integrations: 1_000,
-        identity: 1.3,
-        gzip: 4.0,
+        max_identity_ratio: 1.3,
+        max_gzip_ratio: 4.0,
         naive_every: 1,
     },
     Size {
-        integrations: MOST,
-        identity: 1.3,
-        gzip: 10.0,
+        integrations: MAX_INTEGRATIONS,
+        max_identity_ratio: 1.3,
+        max_gzip_ratio: 10.0,
         naive_every: 5,
     },
 ];
@@ -63,8 +63,8 @@ struct Servers {
     naive: Naive,
 }
 
-/// The median scrape, and the processor time of the mean one.
-struct Measured {
+/// The median latency and the mean CPU time of a scrape.
+struct Measurement {
     nginx: Duration,
     exporter: Duration,
     naive: Duration,
@@ -72,63 +72,64 @@ struct Measured {
     exporter_cpu: Duration,
 }
 
-/// One line of the tables.
+/// A line of the tables.
 struct Row {
     integrations: usize,
     encoding: &'static str,
     body: usize,
     limit: f64,
-    measured: Measured,
-    /// nginx and the exporter.
-    after_silence: Option<[Duration; 2]>,
+    measurement: Measurement,
+    /// Latencies of nginx and the exporter after a pause.
+    after_idle: Option<[Duration; 2]>,
 }
 
 pub fn compare(nginx: &Path, limits: &mut Limits) {
     let rows: Vec<Row> = SIZES.iter().flat_map(|size| rows(nginx, size)).collect();
-    tell_scrapes(&rows, limits);
-    tell_silence(&rows, limits);
-    tell_cpu(&rows, limits);
+    report_latency(&rows, limits);
+    report_idle(&rows, limits);
+    report_cpu(&rows, limits);
 }
 
 fn rows(nginx: &Path, size: &Size) -> [Row; 2] {
-    let account = FakeAccount::of(size.integrations);
+    let account = FakeAccount::start(size.integrations);
     let exporter = Exporter::start(&account);
     let mut client = Client::connect(exporter.address);
-    let page = client.ask(IDENTITY).to_vec();
-    let gzip = client.ask(GZIP).to_vec();
+    let page = client.fetch(IDENTITY).to_vec();
+    let gzip = client.fetch(GZIP).to_vec();
     let servers = Servers {
         nginx: Nginx::serving(nginx, &page),
         naive: Naive::serving(&page),
         exporter,
     };
-    same_series(&page, &gzip, &servers.naive);
+    assert_same_series(&page, &gzip, &servers.naive);
     [
-        ("identity", IDENTITY, page.len(), size.identity),
-        ("gzip", GZIP, gzip.len(), size.gzip),
+        ("identity", IDENTITY, page.len(), size.max_identity_ratio),
+        ("gzip", GZIP, gzip.len(), size.max_gzip_ratio),
     ]
     .map(|(encoding, request, body, limit)| Row {
         integrations: size.integrations,
         encoding,
         body,
         limit,
-        measured: servers.measure(request, size.naive_every),
-        after_silence: (size.integrations == MOST).then(|| servers.measure_after_silence(request)),
+        measurement: servers.measure(request, size.naive_every),
+        after_idle: (size.integrations == MAX_INTEGRATIONS)
+            .then(|| servers.measure_after_idle(request)),
     })
 }
 
-fn tell_scrapes(rows: &[Row], limits: &mut Limits) {
+fn report_latency(rows: &[Row], limits: &mut Limits) {
     println!(
         "One scraper, median of a scrape:\n\n\
          | integrations | encoding | body MB | nginx ms | exporter ms | naive ms | exporter/nginx | at most | naive/exporter |\n\
          |---|---|---|---|---|---|---|---|---|"
     );
     for row in rows {
-        let Measured {
+        let Measurement {
             nginx,
             exporter,
             naive,
             ..
-        } = row.measured;
+        } = row.measurement;
         let ratio = exporter.as_secs_f64() / nginx.as_secs_f64();
         println!(
             "| {} | {} | {:.2} | {:.2} | {:.2} | {:.1} | {ratio:.2} | {:.1} | {:.1} |",
@@ -141,18 +142,18 @@ fn tell_scrapes(rows: &[Row], limits: &mut Limits) {
             row.limit,
             naive.as_secs_f64() / exporter.as_secs_f64(),
         );
-        limits.at_most(&row.what("a scrape"), ratio, row.limit, "x nginx");
+        limits.check_max(&row.describe("a scrape"), ratio, row.limit, "x nginx");
     }
 }
 
-fn tell_silence(rows: &[Row], limits: &mut Limits) {
+fn report_idle(rows: &[Row], limits: &mut Limits) {
     println!(
-        "\nThe same with {MOST} integrations, each scrape after {} s without any:\n\n\
+        "\nThe same with {MAX_INTEGRATIONS} integrations, each scrape after a pause of {} s:\n\n\
          | encoding | nginx ms | exporter ms | exporter/nginx | at most |\n|---|---|---|---|---|",
-        SILENCE.as_secs_f64()
+        IDLE_TIME.as_secs_f64()
     );
     for row in rows {
-        let Some([nginx, exporter]) = row.after_silence else {
+        let Some([nginx, exporter]) = row.after_idle else {
             continue;
         };
         let ratio = exporter.as_secs_f64() / nginx.as_secs_f64();
@@ -163,24 +164,24 @@ fn tell_silence(rows: &[Row], limits: &mut Limits) {
             millis(exporter),
             row.limit
         );
-        let what = row.what("a scrape after a silence");
-        limits.at_most(&what, ratio, row.limit, "x nginx");
+        let name = row.describe("a scrape after a pause");
+        limits.check_max(&name, ratio, row.limit, "x nginx");
     }
 }
 
-fn tell_cpu(rows: &[Row], limits: &mut Limits) {
+fn report_cpu(rows: &[Row], limits: &mut Limits) {
     println!(
-        "\nProcessor time of a scrape, in the same rounds:\n\n\
+        "\nCPU time of a scrape, in the same rounds:\n\n\
          | integrations | encoding | nginx ms | exporter ms | exporter/nginx | at most |\n|---|---|---|---|---|---|"
     );
     for row in rows {
-        let (nginx, exporter) = (row.measured.nginx_cpu, row.measured.exporter_cpu);
+        let (nginx, exporter) = (row.measurement.nginx_cpu, row.measurement.exporter_cpu);
         let ratio = exporter.as_secs_f64() / nginx.as_secs_f64();
         let mut limit = "-".to_owned();
         if row.encoding == "identity" {
-            limit = format!("{CPU_LIMIT:.1}");
-            let what = row.what("processor time of a scrape");
-            limits.at_most(&what, ratio, CPU_LIMIT, "x nginx");
+            limit = format!("{MAX_CPU_RATIO:.1}");
+            let name = row.describe("CPU time of a scrape");
+            limits.check_max(&name, ratio, MAX_CPU_RATIO, "x nginx");
         }
         println!(
             "| {} | {} | {:.2} | {:.2} | {ratio:.2} | {limit} |",
@@ -193,81 +194,81 @@ fn tell_cpu(rows: &[Row], limits: &mut Limits) {
 }
 
 impl Row {
-    fn what(&self, measured: &str) -> String {
+    fn describe(&self, measurement: &str) -> String {
         format!(
-            "{measured} of {} integrations, {}",
+            "{measurement} of {} integrations, {}",
             self.integrations, self.encoding
         )
     }
 }
 
 impl Servers {
-    fn measure(&self, request: &str, naive_every: usize) -> Measured {
+    fn measure(&self, request: &str, naive_every: usize) -> Measurement {
         let mut nginx = Client::connect(self.nginx.address);
         let mut exporter = Client::connect(self.exporter.address);
         let mut naive = Client::connect(self.naive.address);
         for client in [&mut nginx, &mut exporter, &mut naive] {
-            for _ in 0..WARM_UP {
-                client.ask(request);
+            for _ in 0..WARM_UP_ROUNDS {
+                client.fetch(request);
             }
         }
-        let (mut of_nginx, mut of_exporter, mut of_naive) = (vec![], vec![], vec![]);
+        let (mut nginx_times, mut exporter_times, mut naive_times) = (vec![], vec![], vec![]);
         let before = (self.nginx.process.cpu(), self.exporter.process.cpu());
         let start = Instant::now();
         let mut rounds = 0;
-        while rounds < LEAST_ROUNDS || rounds < MOST_ROUNDS && start.elapsed() < TIME {
-            // In turns: who comes first finds the caches as the naive page has left them.
+        while rounds < MIN_ROUNDS || rounds < MAX_ROUNDS && start.elapsed() < MAX_DURATION {
+            // Alternate the order, because the first server finds the CPU caches filled by the naive exporter.
             if rounds % 2 == 0 {
-                of_nginx.push(nginx.time(request));
-                of_exporter.push(exporter.time(request));
+                nginx_times.push(nginx.time(request));
+                exporter_times.push(exporter.time(request));
             } else {
-                of_exporter.push(exporter.time(request));
-                of_nginx.push(nginx.time(request));
+                exporter_times.push(exporter.time(request));
+                nginx_times.push(nginx.time(request));
             }
             if rounds % naive_every == 0 {
-                of_naive.push(naive.time(request));
+                naive_times.push(naive.time(request));
             }
             rounds += 1;
         }
         let scrapes = u32::try_from(rounds).unwrap();
-        Measured {
-            nginx: median(&of_nginx),
-            exporter: median(&of_exporter),
-            naive: median(&of_naive),
+        Measurement {
+            nginx: median(&nginx_times),
+            exporter: median(&exporter_times),
+            naive: median(&naive_times),
             nginx_cpu: self.nginx.process.cpu().since(&before.0) / scrapes,
             exporter_cpu: self.exporter.process.cpu().since(&before.1) / scrapes,
         }
     }
 
-    /// The median scrapes of nginx and of the exporter.
-    fn measure_after_silence(&self, request: &str) -> [Duration; 2] {
+    /// Returns the median latencies of nginx and of the exporter.
+    fn measure_after_idle(&self, request: &str) -> [Duration; 2] {
         let servers = [self.nginx.address, self.exporter.address];
         servers.map(|address| {
             let mut client = Client::connect(address);
-            client.ask(request);
+            client.fetch(request);
             let mut time = |_| {
-                wait(SILENCE);
+                wait(IDLE_TIME);
                 client.time(request)
             };
-            median(&(0..ROUNDS_AFTER_SILENCE).map(&mut time).collect::<Vec<_>>())
+            median(&(0..IDLE_ROUNDS).map(&mut time).collect::<Vec<_>>())
         })
     }
 }
 
-/// Who leaves something out is fast.
-fn same_series(page: &[u8], gzip: &[u8], naive: &Naive) {
-    let mut unpacked = Vec::new();
-    GzDecoder::new(gzip).read_to_end(&mut unpacked).unwrap();
+/// Checks that all servers send the same series, because sending fewer would be faster.
+fn assert_same_series(page: &[u8], gzip: &[u8], naive: &Naive) {
+    let mut uncompressed = Vec::new();
+    GzDecoder::new(gzip).read_to_end(&mut uncompressed).unwrap();
     let expected = series(page);
     assert!(
-        series(&unpacked) == expected,
-        "gzip has other series than the plain page"
+        series(&uncompressed) == expected,
+        "the gzip response has different series"
     );
     let mut client = Client::connect(naive.address);
-    assert_eq!(series(client.ask(IDENTITY)).len(), expected.len());
+    assert_eq!(series(client.fetch(IDENTITY)).len(), expected.len());
 }
 
-/// Names and labels of all samples.
+/// Returns the names and labels of all samples.
 fn series(page: &[u8]) -> Vec<&str> {
     str::from_utf8(page)
         .unwrap()

@@ -1,4 +1,4 @@
-//! What the exporter takes when nobody asks, and how soon it answers after a start.
+//! Measures the time from the start to the first scrape, and the CPU time of an idle exporter.
 
 use crate::support::account::FakeAccount;
 use crate::support::client::{Client, IDENTITY};
@@ -9,35 +9,35 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 const STARTS: usize = 11;
-/// In milliseconds, beyond what AWS takes, with so many integrations as `FEW`.
-const START_LIMIT: f64 = 100.0;
+/// Maximum time from the start to the first scrape with `FEW` integrations, in milliseconds, without the time of AWS.
+const MAX_START_MILLIS: f64 = 100.0;
 const FEW: usize = 100;
 const MANY: usize = 10_000;
-/// The default interval, which the time below is a multiple of.
+/// The default interval. `IDLE_TIME` is a multiple of it.
 const INTERVAL: &str = "60s";
-const IDLE: Duration = Duration::from_secs(120);
-/// The first poll and what it leaves to do are over.
-const SETTLE: Duration = Duration::from_secs(5);
-/// In percent of a core.
-const IDLE_LIMIT: f64 = 0.1;
+const IDLE_TIME: Duration = Duration::from_secs(120);
+/// Pause after the start, so that the first poll and its effects are not measured.
+const SETTLE_TIME: Duration = Duration::from_secs(5);
+/// Maximum CPU time of an idle exporter, in percent of a core.
+const MAX_IDLE_PERCENT: f64 = 0.1;
 
-/// From starting the process to the last byte of a scrape that has all integrations.
+/// Measures the time from starting the process to the last byte of a scrape with all integrations.
 pub fn to_first_scrape(limits: &mut Limits) {
-    println!("\nFrom the start to a served first scrape, median of {STARTS}:\n");
+    println!("\nFrom the start to the first scrape, median of {STARTS}:\n");
     println!(
-        "| integrations | first scrape ms | AWS takes ms | difference ms | at most |\n|---|---|---|---|---|"
+        "| integrations | first scrape ms | AWS ms | difference ms | at most |\n|---|---|---|---|---|"
     );
     for integrations in [FEW, MANY] {
-        let account = FakeAccount::of(integrations);
+        let account = FakeAccount::start(integrations);
         let starts: Vec<Duration> = (0..STARTS)
             .map(|_| {
                 let start = Instant::now();
                 let exporter = Exporter::start(&account);
                 let mut client = Client::connect(exporter.address);
-                let page = str::from_utf8(client.ask(IDENTITY)).unwrap();
+                let page = str::from_utf8(client.fetch(IDENTITY)).unwrap();
                 let took = start.elapsed();
-                let shown = page.matches("\naws_glue_integration_info{").count();
-                assert_eq!(shown, integrations, "the scrape did not wait for the poll");
+                let count = page.matches("\naws_glue_integration_info{").count();
+                assert_eq!(count, integrations, "the scrape did not wait for the poll");
                 took
             })
             .collect();
@@ -50,27 +50,27 @@ pub fn to_first_scrape(limits: &mut Limits) {
             if limited { "100" } else { "-" }
         );
         if limited {
-            let what = "from the start to a first scrape, without AWS";
-            limits.at_most(what, difference, START_LIMIT, "ms");
+            let name = "from the start to the first scrape, without AWS";
+            limits.check_max(name, difference, MAX_START_MILLIS, "ms");
         }
     }
 }
 
-/// Polls go on, nobody scrapes.
+/// Measures an exporter that polls, but is not scraped.
 pub fn idle(limits: &mut Limits) {
-    let account = FakeAccount::of(FEW);
+    let account = FakeAccount::start(FEW);
     let exporter = Exporter::polling(&account, INTERVAL);
-    Client::connect(exporter.address).ask(IDENTITY);
-    wait(SETTLE);
-    let (asked, before) = (account.asked(), exporter.process.cpu());
-    wait(IDLE);
+    Client::connect(exporter.address).fetch(IDENTITY);
+    wait(SETTLE_TIME);
+    let (requests, before) = (account.request_count(), exporter.process.cpu());
+    wait(IDLE_TIME);
     let used = exporter.process.cpu().since(&before);
-    let percent = 100.0 * used.as_secs_f64() / IDLE.as_secs_f64();
+    let percent = 100.0 * used.as_secs_f64() / IDLE_TIME.as_secs_f64();
     println!(
-        "\nIdle for {} s with {FEW} integrations and {} polls: {:.1} ms of processor time.",
-        IDLE.as_secs(),
-        account.asked() - asked,
+        "\nIdle for {} s with {FEW} integrations and {} polls: {:.1} ms of CPU time.",
+        IDLE_TIME.as_secs(),
+        account.request_count() - requests,
         millis(used)
     );
-    limits.at_most("idle", percent, IDLE_LIMIT, "% of a core");
+    limits.check_max("idle", percent, MAX_IDLE_PERCENT, "% of a core");
 }

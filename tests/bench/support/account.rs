@@ -1,4 +1,4 @@
-//! An AWS account: the simulated endpoint with as many integrations as wanted, in a thread of the benchmark.
+//! A simulated AWS endpoint with a given number of integrations, in a thread of the benchmark.
 
 use super::client::Client;
 use glue_integration_exporter::simulator::{Account, Handle, Simulator};
@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// Of the simulated service.
-const PAGE: usize = 100;
+/// Number of integrations on a page of the simulator.
+const PAGE_SIZE: usize = 100;
 
 pub struct FakeAccount {
     pub address: SocketAddr,
@@ -20,25 +20,26 @@ pub struct FakeAccount {
 }
 
 impl FakeAccount {
-    pub fn of(integrations: usize) -> Self {
-        let (stop, stopped) = oneshot::channel::<()>();
-        let (tell, told) = std::sync::mpsc::channel();
+    pub fn start(integrations: usize) -> Self {
+        let (stop, stop_rx) = oneshot::channel::<()>();
+        let (started_tx, started_rx) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .unwrap();
             runtime.block_on(async move {
-                let world = Account::generated(integrations);
-                let simulator = Simulator::bind(([127, 0, 0, 1], 0).into(), world)
+                let account = Account::generated(integrations);
+                let simulator = Simulator::bind(([127, 0, 0, 1], 0).into(), account)
                     .await
                     .unwrap();
-                tell.send((simulator.local_addr(), simulator.handle()))
+                started_tx
+                    .send((simulator.local_addr(), simulator.handle()))
                     .unwrap();
-                simulator.serve(async { drop(stopped.await) }).await;
+                simulator.serve(async { drop(stop_rx.await) }).await;
             });
         });
-        let (address, handle) = told.recv().unwrap();
+        let (address, handle) = started_rx.recv().unwrap();
         Self {
             address,
             integrations,
@@ -48,18 +49,18 @@ impl FakeAccount {
         }
     }
 
-    /// How many answers a listing takes.
+    /// Returns the number of pages of a listing.
     pub fn pages(&self) -> usize {
-        self.integrations.div_ceil(PAGE)
+        self.integrations.div_ceil(PAGE_SIZE)
     }
 
-    /// How many requests it has got.
-    pub fn asked(&self) -> u64 {
+    /// Returns the number of received requests.
+    pub fn request_count(&self) -> u64 {
         self.handle.request_counts().values().sum()
     }
 
-    /// Lets something happen, so that a poll brings something new.
-    pub fn move_on(&self) {
+    /// Changes a status, so that the next poll returns different data.
+    pub fn change(&self) {
         let mut first = self.handle.integrations().swap_remove(0);
         first.status = if first.status == "ACTIVE" {
             "SYNCING"
@@ -70,7 +71,7 @@ impl FakeAccount {
         self.handle.put(first);
     }
 
-    /// How long it takes to answer all pages to a client that does nothing with them.
+    /// Returns the time of listing all pages with a client that does not parse them.
     pub fn listing(&self) -> Duration {
         let mut client = Client::connect(self.address);
         let mut marker: Option<String> = None;
@@ -79,7 +80,7 @@ impl FakeAccount {
             let input = marker.map_or("{}".to_owned(), |marker| {
                 format!("{{\"Marker\":\"{marker}\"}}")
             });
-            let page = client.ask(&format!(
+            let page = client.fetch(&format!(
                 "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-amz-json-1.1\r\n\
                  X-Amz-Target: AWSGlue.DescribeInboundIntegrations\r\nAuthorization: AWS4-HMAC-SHA256 \
                  Credential=AKIDEXAMPLE/20261122/eu-west-1/glue/aws4_request, SignedHeaders=host, Signature=0\r\n\
@@ -100,7 +101,7 @@ impl FakeAccount {
 impl Drop for FakeAccount {
     fn drop(&mut self) {
         self.stop.take().map(|stop| stop.send(()));
-        // If it panicked, that has been told.
+        // A panic of the thread was already printed.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }

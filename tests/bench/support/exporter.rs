@@ -1,4 +1,4 @@
-//! The real binary, which watches an account.
+//! Runs the exporter binary against a simulated account.
 
 use super::account::FakeAccount;
 use super::client::Client;
@@ -11,8 +11,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-/// A poll of 10,000 integrations on a machine that is busy.
-const POLL: Duration = Duration::from_secs(40);
+/// Maximum time of a poll of 10,000 integrations on a busy machine.
+const POLL_TIMEOUT: Duration = Duration::from_secs(40);
 const RELOAD: &str = "POST /-/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
 
 pub struct Exporter {
@@ -24,11 +24,12 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// With so long an interval, nothing is polled while scrapes are measured, but at the start.
+    /// Starts the exporter with a long interval, so that it does not poll during the measurement of scrapes.
     pub fn start(account: &FakeAccount) -> Self {
         Self::polling(account, "24h")
     }
 
+    /// Starts the exporter with an interval.
     pub fn polling(account: &FakeAccount, interval: &'static str) -> Self {
         let dir = TempDir::new().unwrap();
         write_config(&dir, interval, 4);
@@ -55,22 +56,28 @@ impl Exporter {
         }
     }
 
-    /// Polls now, and returns when AWS has answered all. A reload polls at once what is watched otherwise than before; this changes
-    /// how many requests may be in flight at once, which a single listing does not make use of.
+    /// Triggers a poll, and returns when AWS has sent all responses. A reload polls a changed scope immediately. This changes the
+    /// concurrency, which has no effect on a single listing.
     pub fn poll(&mut self, account: &FakeAccount) {
-        let (asked, pages) = (account.asked(), u64::try_from(account.pages()).unwrap());
+        let (before, pages) = (
+            account.request_count(),
+            u64::try_from(account.pages()).unwrap(),
+        );
         self.concurrency = 9 - self.concurrency;
         write_config(&self.dir, self.interval, self.concurrency);
-        Client::connect(self.address).ask(RELOAD);
+        Client::connect(self.address).fetch(RELOAD);
         let start = Instant::now();
-        while account.asked() < asked + pages {
-            assert!(start.elapsed() < POLL, "the exporter does not poll");
+        while account.request_count() < before + pages {
+            assert!(
+                start.elapsed() < POLL_TIMEOUT,
+                "the exporter did not poll in time"
+            );
             wait(Duration::from_millis(1));
         }
     }
 }
 
-/// As many requests per second as can be set: the default would spread the pages of one listing over ten seconds.
+/// Writes the configuration with the maximum request rate: the default would spread one listing over ten seconds.
 fn write_config(dir: &TempDir, interval: &str, concurrency: u8) {
     let config = format!(
         "polling: {{interval: {interval}, requests_per_second: 1000, concurrency: {concurrency}}}\n\

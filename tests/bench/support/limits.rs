@@ -1,33 +1,33 @@
-//! What must hold, and whether it did.
+//! The limits of measured values.
 
 use std::process::ExitCode;
 
-/// What was measured against a limit so far.
+/// The results of the limits that were checked so far.
 #[derive(Default)]
 pub struct Limits {
-    told: Vec<String>,
-    broken: bool,
+    lines: Vec<String>,
+    exceeded: bool,
 }
 
 impl Limits {
-    /// `what` was measured as `value`, in `unit`.
-    pub fn at_most(&mut self, what: &str, value: f64, limit: f64, unit: &str) {
-        // What could not be measured holds nothing.
+    /// Checks that a measured value is not above its limit.
+    pub fn check_max(&mut self, name: &str, value: f64, limit: f64, unit: &str) {
+        // This comparison is false for NaN, so an invalid measurement fails.
         let held = value <= limit;
-        let verdict = if held { "limit held" } else { "limit NOT held" };
-        self.told.push(format!(
-            "{verdict}: {what}: {value:.3} {unit}, at most {limit:.2}"
+        let verdict = if held { "limit held" } else { "limit EXCEEDED" };
+        self.lines.push(format!(
+            "{verdict}: {name}: {value:.3} {unit}, at most {limit:.2}"
         ));
-        self.broken |= !held;
+        self.exceeded |= !held;
     }
 
-    /// Tells all, and fails if anything did not hold.
-    pub fn tell(self) -> ExitCode {
+    /// Prints all results, and returns a failure if a limit was exceeded.
+    pub fn report(self) -> ExitCode {
         println!();
-        for line in self.told {
+        for line in self.lines {
             println!("{line}");
         }
-        if self.broken {
+        if self.exceeded {
             ExitCode::FAILURE
         } else {
             ExitCode::SUCCESS

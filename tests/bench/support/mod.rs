@@ -1,4 +1,4 @@
-//! What the benchmarks have in common: who is measured, who asks, and what must hold.
+//! Helpers of the benchmarks: servers, clients and limits.
 #![allow(
     dead_code,
     clippy::unwrap_used,
@@ -6,7 +6,7 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "each benchmark uses a part of it; one that cannot go on fails by panicking; what it measured is to be read"
+    reason = "each benchmark uses only some of the helpers, fails by panicking, and prints its results"
 )]
 
 pub mod account;
@@ -18,7 +18,7 @@ pub mod process;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The middle one.
+/// Returns the median.
 pub fn median(durations: &[Duration]) -> Duration {
     let mut sorted = durations.to_vec();
     sorted.sort_unstable();
@@ -29,12 +29,12 @@ pub fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// In units of 1,000,000 bytes.
+/// Returns the size in units of 1,000,000 bytes.
 pub fn megabytes(bytes: usize) -> f64 {
     f64::from(u32::try_from(bytes).expect("less than 4 GB")) / 1e6
 }
 
-/// Waits so long.
+/// Waits for at least this time.
 pub fn wait(time: Duration) {
     let start = Instant::now();
     // A parked thread may wake up early.

@@ -1,4 +1,4 @@
-//! A process that is measured from outside, by what Linux tells under `/proc`. It does not outlive its benchmark.
+//! A process that is measured through `/proc`. It is killed at the end of its benchmark.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,12 +11,13 @@ pub struct Process {
     child: Child,
 }
 
-/// The processor time of each thread, in nanoseconds.
+/// The CPU time of each thread, in nanoseconds.
 pub struct Cpu(BTreeMap<String, u64>);
 
 pub struct Memory {
-    /// In bytes, as is the peak.
+    /// Resident memory in bytes.
     pub resident: usize,
+    /// Peak of the resident memory in bytes.
     pub peak: usize,
 }
 
@@ -27,20 +28,20 @@ impl Process {
         }
     }
 
-    /// A server whose log says on which address it listens. Warnings and errors of that log are shown.
+    /// Starts a server, and reads its address from its log. Prints the warnings and errors of the log.
     pub fn listening(command: &mut Command) -> (Self, SocketAddr) {
         let mut process = Self::start(command.stderr(Stdio::piped()));
         let mut log = BufReader::new(process.child.stderr.take().unwrap()).lines();
-        let mut before = String::new();
+        let mut output = String::new();
         let address = loop {
             let Some(line) = log.next().transpose().unwrap() else {
-                panic!("{command:?} does not listen:\n{before}");
+                panic!("{command:?} did not start to listen:\n{output}");
             };
             if let Some((_, address)) = line.split_once("listening address=") {
                 break address.parse().unwrap();
             }
-            before.push_str(&line);
-            before.push('\n');
+            output.push_str(&line);
+            output.push('\n');
         };
         std::thread::spawn(move || {
             for line in log.map_while(Result::ok) {
@@ -56,33 +57,34 @@ impl Process {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// A thread that has ended is not counted: the server's spare threads end after seconds in which they did nothing.
+    /// Returns the CPU time of the running threads. It ignores threads that ended, such as idle blocking threads.
     pub fn cpu(&self) -> Cpu {
-        let threads = fs::read_dir(self.proc("task")).expect("benchmarks need Linux");
-        let of_each = threads.filter_map(|thread| {
+        let threads = fs::read_dir(self.proc("task"))
+            .expect("failed to read /proc: the benchmarks need Linux");
+        let times = threads.filter_map(|thread| {
             let thread = thread.ok()?;
             let schedstat = fs::read_to_string(thread.path().join("schedstat")).ok()?;
             let nanos = schedstat.split(' ').next()?.parse().ok()?;
             Some((thread.file_name().into_string().ok()?, nanos))
         });
-        Cpu(of_each.collect())
+        Cpu(times.collect())
     }
 
     pub fn memory(&self) -> Memory {
         let status = fs::read_to_string(self.proc("status")).unwrap();
-        let of = |name: &str| {
+        let bytes_of = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
             kilobytes.parse::<usize>().unwrap() * 1024
         };
         Memory {
-            resident: of("VmRSS:"),
-            peak: of("VmHWM:"),
+            resident: bytes_of("VmRSS:"),
+            peak: bytes_of("VmHWM:"),
         }
     }
 
-    /// From now on the peak is that of what comes.
-    pub fn forget_peak(&self) {
+    /// Resets the peak to the present memory.
+    pub fn reset_peak(&self) {
         fs::write(self.proc("clear_refs"), "5").unwrap();
     }
 
@@ -93,17 +95,17 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // An error means that it has ended.
+        // An error means that the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 impl Cpu {
-    /// What was used from the earlier moment `before` to this one.
+    /// Returns the CPU time that was used since `before`.
     pub fn since(&self, before: &Self) -> Duration {
         let used = self.0.iter().map(|(thread, nanos)| {
-            // A thread that is new began at 0.
+            // A new thread started at 0.
             nanos - before.0.get(thread).copied().unwrap_or_default()
         });
         Duration::from_nanos(used.sum())

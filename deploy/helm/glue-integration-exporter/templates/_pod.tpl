@@ -16,7 +16,7 @@ metadata:
     {{- end }}
 spec:
   serviceAccountName: {{ include "exporter.serviceAccount" . }}
-  # It never asks Kubernetes. What IRSA and Pod Identity mount is theirs.
+  # The exporter does not use the Kubernetes API. IRSA and Pod Identity mount their own tokens.
   automountServiceAccountToken: false
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
@@ -48,7 +48,7 @@ spec:
         - --web.config.file=/etc/glue-integration-exporter/web/web-config.yml
         {{- end }}
         {{- if .Values.web.clientCertificatesRequired }}
-        # The kubelet has no client certificate. Its probes go over this socket, which asks for none.
+        # The kubelet has no client certificate, so its probes use this socket, which needs none.
         - --web.listen-address=:10058
         - --web.listen-address=unix:/run/glue-integration-exporter/probe
         {{- if not (has "--web.probes-without-auth" .Values.extraArgs) }}
