@@ -10,7 +10,7 @@ mod support;
 use glue_integration_exporter::api::{self, NoAnswer};
 use glue_integration_exporter::cache::key;
 use glue_integration_exporter::config::{Config, TagLabel};
-use glue_integration_exporter::exposition::text_format::{Format, Text};
+use glue_integration_exporter::exposition::text_format::{Format, Writer};
 use glue_integration_exporter::glue::Reason;
 use glue_integration_exporter::http::routes::start_counters;
 use glue_integration_exporter::inventory::Problem;
@@ -311,9 +311,9 @@ fn the_file_has_the_paths_the_codes_and_the_words_of_the_server() {
     // Each answer that there can be has its counter from the start.
     let telemetry = Telemetry::new().unwrap();
     start_counters(&telemetry, "/metrics");
-    let mut text = Text::new(Format::Text, 0);
-    telemetry.write(&mut text, &[]);
-    let text = text.into_string();
+    let mut writer = Writer::new(Format::Text, 0);
+    telemetry.write(&mut writer, &[]);
+    let text = writer.into_string();
     for path in &site::PATHS {
         for code in path.codes {
             let row = format!("path=\"{}\",code=\"{code}\"}} 0\n", path.path);

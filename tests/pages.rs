@@ -4,7 +4,7 @@
 mod support;
 
 use flate2::bufread::GzDecoder;
-use glue_integration_exporter::exposition::Page;
+use glue_integration_exporter::exposition::Exposition;
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::snapshot::{MetadataLabels, Presence, Shown, Snapshot, Status};
 use glue_integration_exporter::telemetry::Telemetry;
@@ -52,12 +52,12 @@ fn without_process(text: &[u8]) -> Vec<String> {
     lines.map(str::to_owned).collect()
 }
 
-fn text(page: &Page, format: Format, telemetry: &Telemetry) -> Vec<String> {
+fn text(page: &Exposition, format: Format, telemetry: &Telemetry) -> Vec<String> {
     without_process(&page.text(format, telemetry, START + 60.0).concat())
 }
 
 /// The text of a body that must be one gzip member and nothing behind it; the decoder checks its checksum and length.
-fn gunzip(page: &Page, format: Format, telemetry: &Telemetry) -> Vec<String> {
+fn gunzip(page: &Exposition, format: Format, telemetry: &Telemetry) -> Vec<String> {
     let body = page.gzip(format, telemetry, START + 60.0).concat();
     let mut decoder = GzDecoder::new(&body[..]);
     let mut text = Vec::new();
@@ -70,7 +70,7 @@ fn gunzip(page: &Page, format: Format, telemetry: &Telemetry) -> Vec<String> {
     without_process(&text)
 }
 
-fn pieces(page: &Page, telemetry: &Telemetry) -> Vec<Bytes> {
+fn pieces(page: &Exposition, telemetry: &Telemetry) -> Vec<Bytes> {
     page.text(Format::Text, telemetry, START)
 }
 
@@ -92,7 +92,7 @@ fn length(pieces: &[Bytes]) -> usize {
 fn a_gzip_body_is_one_member_with_the_text_of_the_page() {
     let telemetry = Telemetry::new().unwrap();
     for count in [0, 1, 300, 3_000] {
-        let page = Page::render(&of(&all_well(count)), &Page::default());
+        let page = Exposition::render(&of(&all_well(count)), &Exposition::default());
         for format in Format::ALL {
             assert_eq!(
                 gunzip(&page, format, &telemetry),
@@ -106,7 +106,7 @@ fn a_gzip_body_is_one_member_with_the_text_of_the_page() {
 #[test]
 fn two_scrapes_of_a_page_share_all_but_the_ages_and_what_the_exporter_says_of_itself() {
     let telemetry = Telemetry::new().unwrap();
-    let page = Page::render(&of(&all_well(3_000)), &Page::default());
+    let page = Exposition::render(&of(&all_well(3_000)), &Exposition::default());
     let (first, second) = (pieces(&page, &telemetry), pieces(&page, &telemetry));
     let own_bytes = length(&second) - shared(&first, &second);
     assert!(
@@ -120,12 +120,12 @@ fn two_scrapes_of_a_page_share_all_but_the_ages_and_what_the_exporter_says_of_it
 fn a_page_shares_what_has_not_changed_with_the_one_before() {
     let telemetry = Telemetry::new().unwrap();
     let mut integrations = all_well(3_000);
-    let before = Page::render(&of(&integrations), &Page::default());
-    let same = Page::render(&of(&integrations), &before);
+    let before = Exposition::render(&of(&integrations), &Exposition::default());
+    let same = Exposition::render(&of(&integrations), &before);
     integrations.insert(1_500, false);
-    let changed = Page::render(&of(&integrations), &same);
+    let changed = Exposition::render(&of(&integrations), &same);
     integrations.remove(&700);
-    let removed = Page::render(&of(&integrations), &changed);
+    let removed = Exposition::render(&of(&integrations), &changed);
     let pages = [before, same, changed, removed].map(|page| pieces(&page, &telemetry));
     let of_rows: usize = {
         let scrapes = shared(&pages[0], &pages[1]);
@@ -151,7 +151,7 @@ proptest! {
     ) {
         let telemetry = Telemetry::new().unwrap();
         let mut integrations = all_well(count);
-        let mut page = Page::render(&of(&integrations), &Page::default());
+        let mut page = Exposition::render(&of(&integrations), &Exposition::default());
         for change in changes {
             for (number, is) in change {
                 match is {
@@ -160,8 +160,8 @@ proptest! {
                 };
             }
             let snapshot = of(&integrations);
-            page = Page::render(&snapshot, &page);
-            let alone = Page::render(&snapshot, &Page::default());
+            page = Exposition::render(&snapshot, &page);
+            let alone = Exposition::render(&snapshot, &Exposition::default());
             for format in Format::ALL {
                 prop_assert_eq!(text(&page, format, &telemetry), text(&alone, format, &telemetry));
                 prop_assert_eq!(gunzip(&page, format, &telemetry), text(&alone, format, &telemetry));

@@ -103,7 +103,7 @@ impl Exporter {
                             web.map_err(|errors| errors.to_string())
                         }
                         Err(errors) => {
-                            self.telemetry.config_refused();
+                            self.telemetry.config_rejected();
                             tracing::error!(
                                 error = %errors,
                                 "the new configuration was refused, the old one goes on"
