@@ -24,7 +24,7 @@ use crate::publisher::Publisher;
 use crate::rlimit;
 use crate::shard::{Shard, ShardError};
 use crate::simulator::{Account, Simulator};
-use crate::site::Site;
+use crate::site::Renderer;
 use crate::stderr;
 use crate::storage;
 use crate::systemd::ServiceManager;
@@ -244,7 +244,7 @@ async fn serve(
         clock: clock.clone(),
         scrapes: SharedResponses::default(),
         telemetry_path: web.telemetry_path,
-        site: Site::default(),
+        site: Renderer::default(),
         access: access.clone(),
         reload: web.enable_lifecycle.then_some(signals.ask_reload),
         stop: stop.clone(),
