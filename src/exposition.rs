@@ -101,7 +101,7 @@ impl Exposition {
         self.pending_first_poll == 0
     }
 
-    /// Returns true if a scrape is written about as fast as another thread wakes up for it.
+    /// Returns true if writing a scrape is about as fast as waking up another thread for it.
     pub fn render_inline(&self) -> bool {
         self.samples_per_scrape < MAX_INLINE_SAMPLES
     }

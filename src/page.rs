@@ -62,7 +62,7 @@ struct Html<'a> {
     pending_first_poll: usize,
     scope_count: usize,
     failing: usize,
-    named: Vec<ScopeRow<'a>>,
+    first_failing: Vec<ScopeRow<'a>>,
     old: usize,
     oldest: Option<Timestamp>,
     hidden_problems: usize,
@@ -211,7 +211,7 @@ impl View<'_> {
             pending_first_poll,
             scope_count: snapshot.scopes.len(),
             failing: failing.len(),
-            named: failing
+            first_failing: failing
                 .iter()
                 .take(MAX_NAMED_SCOPES)
                 .map(scope_row)

@@ -57,7 +57,7 @@ const BUILD_INFO: Metric = metric(
     "glue_integration_exporter_build_info",
     MetricType::Gauge,
     &["version", "revision", "rust_version"],
-    "Always 1, labeled with the version of the exporter, the commit and the Rust version that it was built from.",
+    "Always 1, labeled with the version of the exporter, its commit and the Rust version that compiled it.",
 );
 const RELOAD_TIME: Metric = metric(
     "glue_integration_exporter_config_last_reload_success_timestamp_seconds",
