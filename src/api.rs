@@ -1,29 +1,29 @@
-//! What the exporter knows, as JSON for scripts. `api/openapi.yaml` describes it; `tests/api.rs` holds the two together.
+//! The JSON API. `api/openapi.yaml` describes it; `tests/api.rs` compares the two.
 
 use crate::clock::{rfc3339, round_to_millis, seconds};
-use crate::inventory::filter::{Filter, State};
-use crate::inventory::query::{Refused, parameters};
-use crate::inventory::{Entry, Problem, entries};
+use crate::inventory::filter::{Filter, StatusFilter};
+use crate::inventory::query::{InvalidParameter, parse_query};
+use crate::inventory::{Problem, Row, rows};
 use crate::snapshot::{ArnFields, Failed, MAX_ARN_BYTES, ScopeState, Snapshot};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// The description of the API, as it is served.
+/// The OpenAPI description of the API.
 pub const OPENAPI: &str = include_str!("api/openapi.yaml");
 
-/// So many rows are in one answer unless the client says otherwise, and so many at most.
+/// The default and the maximum of the parameter `limit`.
 const DEFAULT_LIMIT: usize = 1000;
-const MOST_ROWS: usize = 10_000;
-/// An answer ends behind the row with which it gets larger than this. AWS's messages can be long, and there is no limit to their number.
-const MOST_BYTES: usize = 8 * 1024 * 1024;
+const MAX_LIMIT: usize = 10_000;
+/// A response ends after the row that makes it larger than this, because AWS's error messages are long and their number is not limited.
+const MAX_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
 
-/// Rows, and where the next ones are.
+/// The body of a list response.
 #[derive(Serialize)]
 struct List<T> {
     as_of: Option<String>,
-    /// How many fit, in this answer or not.
+    /// The number of matching rows in all responses of the list.
     total: usize,
-    /// What to give as `after`; none in the last answer.
+    /// The value of `after` for the next response; `None` in the last one.
     next: Option<String>,
     items: Vec<T>,
 }
@@ -97,56 +97,56 @@ struct FailureRow<'a> {
 }
 
 #[derive(Serialize)]
-struct Refusal<'a> {
-    error: RefusalRow<'a>,
+struct ErrorBody<'a> {
+    error: ErrorDetails<'a>,
 }
 
 #[derive(Serialize)]
-struct RefusalRow<'a> {
+struct ErrorDetails<'a> {
     parameter: &'a str,
     value: &'a str,
     allowed: &'a str,
     message: String,
 }
 
-/// Which part of a list is wanted.
+/// The parameters that select a part of a list.
 #[derive(Default)]
-struct Part {
+struct ListOptions {
     limit: Option<usize>,
     after: Option<String>,
 }
 
-impl Part {
+impl ListOptions {
     const PARAMETERS: [&str; 2] = ["limit", "after"];
 
-    fn take(&mut self, name: &str, value: &str) -> Result<bool, Refused> {
-        let twice = match name {
+    fn set(&mut self, name: &str, value: &str) -> Result<bool, InvalidParameter> {
+        let repeated = match name {
             "limit" => {
                 let digits = value.bytes().all(|byte| byte.is_ascii_digit());
                 let limit = value.parse().ok().filter(|_| digits);
-                let limit = limit.filter(|limit| (1..=MOST_ROWS).contains(limit));
-                let allowed = || format!("a whole number from 1 to {MOST_ROWS}");
-                let limit = limit.ok_or_else(|| Refused::value(name, value, allowed()))?;
+                let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit));
+                let allowed = || format!("a whole number from 1 to {MAX_LIMIT}");
+                let limit = limit.ok_or_else(|| InvalidParameter::new(name, value, allowed()))?;
                 self.limit.replace(limit).is_some()
             }
             "after" => {
                 if !(1..=MAX_ARN_BYTES).contains(&value.chars().count()) {
                     let allowed =
-                        format!("what an answer has as next, of 1 to {MAX_ARN_BYTES} characters");
-                    return Err(Refused::value(name, value, allowed));
+                        format!("the next of a response, from 1 to {MAX_ARN_BYTES} characters");
+                    return Err(InvalidParameter::new(name, value, allowed));
                 }
                 self.after.replace(value.to_owned()).is_some()
             }
             _ => return Ok(false),
         };
-        if twice {
-            return Err(Refused::twice(name, value));
+        if repeated {
+            return Err(InvalidParameter::repeated(name, value));
         }
         Ok(true)
     }
 
-    /// The list of that part of `all`, which is sorted by `key`.
-    fn of<T: Copy, R: Serialize>(
+    /// Returns the JSON of the selected part of `all`, which is sorted by `key`.
+    fn render<T: Copy, R: Serialize>(
         &self,
         all: &[T],
         now: f64,
@@ -155,16 +155,16 @@ impl Part {
     ) -> Result<Vec<u8>, serde_json::Error> {
         let after = self.after.as_deref();
         let first = after.map_or(0, |after| {
-            all.partition_point(|thing| key(*thing).as_str() <= after)
+            all.partition_point(|item| key(*item).as_str() <= after)
         });
         let rest = &all[first..];
         let mut items = Vec::new();
         let mut bytes = 0;
-        for thing in rest.iter().take(self.limit.unwrap_or(DEFAULT_LIMIT)) {
-            let item = serde_json::value::to_raw_value(&row(*thing))?;
-            bytes += item.get().len();
-            items.push(item);
-            if bytes > MOST_BYTES {
+        for item in rest.iter().take(self.limit.unwrap_or(DEFAULT_LIMIT)) {
+            let json = serde_json::value::to_raw_value(&row(*item))?;
+            bytes += json.get().len();
+            items.push(json);
+            if bytes > MAX_RESPONSE_BYTES {
                 break;
             }
         }
@@ -180,115 +180,113 @@ impl Part {
     }
 }
 
-/// Why a request is not answered.
-pub enum NoAnswer {
-    /// The request is wrong; this says why.
-    Refused(Vec<u8>),
-    /// What never happens: it cannot be written as JSON.
-    Failed(serde_json::Error),
+/// The reason for an unsuccessful response.
+pub enum ApiError {
+    /// The request has an invalid parameter; this is the JSON of the response.
+    InvalidParameter(Vec<u8>),
+    /// The rows cannot be written as JSON, which is a bug.
+    Serialization(serde_json::Error),
 }
 
-impl From<Refused> for NoAnswer {
-    fn from(refused: Refused) -> Self {
-        let message = refused.to_string();
-        let Refused {
+impl From<InvalidParameter> for ApiError {
+    fn from(invalid: InvalidParameter) -> Self {
+        let message = invalid.to_string();
+        let InvalidParameter {
             parameter,
             value,
             allowed,
-        } = &refused;
-        let error = RefusalRow {
+        } = &invalid;
+        let error = ErrorDetails {
             parameter,
             value,
             allowed,
             message,
         };
-        serde_json::to_vec(&Refusal { error }).map_or_else(Self::Failed, Self::Refused)
+        serde_json::to_vec(&ErrorBody { error })
+            .map_or_else(Self::Serialization, Self::InvalidParameter)
     }
 }
 
-impl From<serde_json::Error> for NoAnswer {
+impl From<serde_json::Error> for ApiError {
     fn from(error: serde_json::Error) -> Self {
-        Self::Failed(error)
+        Self::Serialization(error)
     }
 }
 
-/// The integrations that `query` asks for, at `now` in Unix seconds.
+/// Returns the JSON of the integrations that `query` selects, at `now` in Unix seconds.
 ///
 /// # Errors
-/// If the query has a parameter or a value that there is not.
-pub fn integrations(snapshot: &Snapshot, now: f64, query: &str) -> Result<Vec<u8>, NoAnswer> {
-    let (mut filter, mut part) = (Filter::default(), Part::default());
-    for (name, value) in parameters(query)? {
-        if !filter.take(&name, &value, snapshot)? && !part.take(&name, &value)? {
-            let known = [&Filter::PARAMETERS[..], &Part::PARAMETERS].concat();
-            return Err(Refused::unknown(&name, &value, &known).into());
+/// If the query has an invalid parameter.
+pub fn integrations(snapshot: &Snapshot, now: f64, query: &str) -> Result<Vec<u8>, ApiError> {
+    let (mut filter, mut options) = (Filter::default(), ListOptions::default());
+    for (name, value) in parse_query(query)? {
+        if !filter.set(&name, &value, snapshot)? && !options.set(&name, &value)? {
+            let known = [&Filter::PARAMETERS[..], &ListOptions::PARAMETERS].concat();
+            return Err(InvalidParameter::unknown(&name, &value, &known).into());
         }
     }
-    let mut entries = entries(snapshot);
-    entries
-        .retain(|entry| filter.fits_state(*entry, now) && filter.fits_elsewhere(*entry, snapshot));
-    let key = |entry: Entry<'_>| entry.arn().to_owned();
-    Ok(part.of(&entries, now, key, |entry| {
-        integration_row(entry, snapshot, now)
-    })?)
+    let mut rows = rows(snapshot);
+    rows.retain(|row| filter.matches_status(*row, now) && filter.matches_location(*row, snapshot));
+    let key = |row: Row<'_>| row.arn().to_owned();
+    Ok(options.render(&rows, now, key, |row| integration_row(row, snapshot, now))?)
 }
 
-/// The scopes that `query` asks for, at `now` in Unix seconds; `next_polls` has one moment for each scope of the snapshot.
+/// Returns the JSON of the scopes that `query` selects, at `now` in Unix seconds. `next_polls` has one time for each scope of the snapshot.
 ///
 /// # Errors
-/// If the query has a parameter or a value that there is not.
+/// If the query has an invalid parameter.
 pub fn scopes(
     snapshot: &Snapshot,
     next_polls: &[Option<f64>],
     now: f64,
     query: &str,
-) -> Result<Vec<u8>, NoAnswer> {
+) -> Result<Vec<u8>, ApiError> {
     const PARAMETERS: [&str; 2] = ["scope", "region"];
-    let (mut filter, mut part) = (Filter::default(), Part::default());
-    for (name, value) in parameters(query)? {
+    let (mut filter, mut options) = (Filter::default(), ListOptions::default());
+    for (name, value) in parse_query(query)? {
         let is_filter = PARAMETERS.contains(&name.as_str());
-        let taken = is_filter && filter.take(&name, &value, snapshot)?;
-        if !taken && !part.take(&name, &value)? {
-            let known = [PARAMETERS, Part::PARAMETERS].concat();
-            return Err(Refused::unknown(&name, &value, &known).into());
+        let is_set = is_filter && filter.set(&name, &value, snapshot)?;
+        if !is_set && !options.set(&name, &value)? {
+            let known = [PARAMETERS, ListOptions::PARAMETERS].concat();
+            return Err(InvalidParameter::unknown(&name, &value, &known).into());
         }
     }
-    let is =
+    let matches =
         |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
-    let mut places: Vec<usize> = (0..snapshot.scopes.len()).collect();
-    places.retain(|place| {
-        let scope = &snapshot.scopes[*place];
-        is(&filter.scope, &scope.scope) && is(&filter.region, &scope.region)
+    let mut indexes: Vec<usize> = (0..snapshot.scopes.len()).collect();
+    indexes.retain(|index| {
+        let scope = &snapshot.scopes[*index];
+        matches(&filter.scope, &scope.scope) && matches(&filter.region, &scope.region)
     });
-    let key = |place: usize| {
-        let scope = &snapshot.scopes[place];
+    let key = |index: usize| {
+        let scope = &snapshot.scopes[index];
         format!("{}/{}", scope.scope, scope.region)
     };
-    // By the key as it is given: a hyphen in a scope's name comes before the slash behind it.
-    places.sort_by_cached_key(|place| key(*place));
-    let row = |place| scope_row(snapshot, place, next_polls, now);
-    Ok(part.of(&places, now, key, row)?)
+    // Sorting by scope and region would differ from the order of the keys: a hyphen in a scope's name sorts before the slash.
+    indexes.sort_by_cached_key(|index| key(*index));
+    let row = |index| scope_row(snapshot, index, next_polls, now);
+    Ok(options.render(&indexes, now, key, row)?)
 }
 
-fn integration_row<'a>(entry: Entry<'a>, snapshot: &'a Snapshot, now: f64) -> IntegrationRow<'a> {
-    let integration = entry.integration();
-    let fields = entry.fields();
+fn integration_row<'a>(row: Row<'a>, snapshot: &'a Snapshot, now: f64) -> IntegrationRow<'a> {
+    let integration = row.integration();
+    let fields = row.arn_fields();
     let text = |text: &'a str| Some(text).filter(|text| !text.is_empty());
     let source = integration.map_or("", |integration| &integration.source_arn);
     let target = integration.map_or("", |integration| &integration.target_arn);
-    let naming = match entry {
-        Entry::Shown(shown, _) => Some(&shown.naming),
-        Entry::Missing(_) => None,
+    let metadata = match row {
+        Row::Shown(shown, _) => Some(&shown.naming),
+        Row::Missing(_) => None,
     };
-    let tags = naming.iter().flat_map(|naming| &naming.tags);
-    let described = integration.filter(|_| naming.is_some());
-    let status_since = match entry {
-        Entry::Shown(shown, _) => Some(shown.status_since).filter(|since| *since > 0.0),
-        Entry::Missing(missing) => missing.since,
+    let tags = metadata.iter().flat_map(|metadata| &metadata.tags);
+    let existing = integration.filter(|_| metadata.is_some());
+    let status_since = match row {
+        Row::Shown(shown, _) => Some(shown.status_since).filter(|since| *since > 0.0),
+        Row::Missing(missing) => missing.since,
     };
     IntegrationRow {
-        arn: entry.arn(),
-        name: text(entry.name()),
+        arn: row.arn(),
+        name: text(row.name()),
         tags: tags
             .filter(|(_, value)| !value.is_empty())
             .map(|(label, value)| (&**label, value.as_str()))
@@ -299,16 +297,16 @@ fn integration_row<'a>(entry: Entry<'a>, snapshot: &'a Snapshot, now: f64) -> In
         target_arn: text(target),
         source_service: text(ArnFields::of(source).service),
         target_service: text(ArnFields::of(target).service),
-        status: State::of(entry).as_str(),
-        status_text: described.and_then(|integration| integration.status_text.as_deref()),
+        status: StatusFilter::of(row).as_str(),
+        status_text: existing.and_then(|integration| integration.status_text.as_deref()),
         status_since: status_since.and_then(rfc3339),
-        problem: entry.problem(now).map(Problem::as_str),
+        problem: row.problem(now).map(Problem::as_str),
         created: integration.and_then(|integration| rfc3339(integration.created?)),
-        refresh_interval_seconds: described
+        refresh_interval_seconds: existing
             .and_then(|integration| Some(integration.refresh_interval?.as_secs())),
-        continuous_sync: described.and_then(|integration| integration.continuous_sync),
-        target_namespace: described.and_then(|integration| integration.target_namespace.as_deref()),
-        errors: entry
+        continuous_sync: existing.and_then(|integration| integration.continuous_sync),
+        target_namespace: existing.and_then(|integration| integration.target_namespace.as_deref()),
+        errors: row
             .errors()
             .iter()
             .map(|error| ErrorRow {
@@ -316,28 +314,28 @@ fn integration_row<'a>(entry: Entry<'a>, snapshot: &'a Snapshot, now: f64) -> In
                 message: error.message.as_deref(),
             })
             .collect(),
-        scopes: entry
+        scopes: row
             .scopes(snapshot)
             .map(|scope| ScopeKey {
                 scope: &scope.scope,
                 region: &scope.region,
             })
             .collect(),
-        seen: rfc3339(entry.seen()),
-        old: entry.is_old(),
+        seen: rfc3339(row.observed_at()),
+        old: row.is_old(),
     }
 }
 
 fn scope_row<'a>(
     snapshot: &'a Snapshot,
-    place: usize,
+    index: usize,
     next_polls: &[Option<f64>],
     now: f64,
 ) -> ScopeRow<'a> {
-    let scope: &ScopeState = &snapshot.scopes[place];
-    let diagnostics = snapshot.diagnostics.scopes.get(place);
+    let scope: &ScopeState = &snapshot.scopes[index];
+    let diagnostics = snapshot.diagnostics.scopes.get(index);
     let polled = scope.polled.as_ref();
-    let next_poll = next_polls.get(place).copied().flatten();
+    let next_poll = next_polls.get(index).copied().flatten();
     let failed = |failed: Option<&'a Failed>| failed.map(failed_row);
     ScopeRow {
         scope: &scope.scope,

@@ -26,7 +26,7 @@ use crate::publisher::Publisher;
 use crate::rlimit;
 use crate::shard::{Shard, ShardError};
 use crate::simulator::{Account, Simulator};
-use crate::site::Site;
+use crate::site::Renderer;
 use crate::stderr;
 use crate::storage;
 use crate::systemd::ServiceManager;
@@ -249,7 +249,7 @@ async fn serve(
         clock: clock.clone(),
         scrapes: SharedResponses::default(),
         telemetry_path: web.telemetry_path,
-        site: Site::default(),
+        site: Renderer::default(),
         access: access.clone(),
         reload: web.enable_lifecycle.then_some(signals.reload_sender),
         stop: stop.clone(),

@@ -1,11 +1,11 @@
-//! The page that a scrape gets, and how it comes about.
+//! The exposition: the response to a scrape, and how it is rendered.
 //!
-//! When a poll publishes, `Page::render` writes everything that changes with polls alone: all rows of integrations but their ages.
-//! It does so off the path of any scrape, in `blocks` of some hundreds of integrations; a block in which nothing has changed is
-//! taken over from the page before. Each part of a block is kept as it is sent, as text and compressed. A scrape writes what
-//! stands before these rows, the ages of that moment, and what stands behind them, the exporter's own metrics; the rows between
-//! are shared by all scrapes and copied by none. With gzip only what the scrape wrote is compressed: `gzip` joins it and the
-//! compressed parts to one member.
+//! When a poll publishes, `Exposition::render` writes every series that only a poll changes: all series of integrations except their
+//! ages. It works in `chunks` of some hundreds of integrations and reuses each unchanged chunk of the previous exposition. Each fragment
+//! of a chunk is kept as text and compressed. All scrapes share these fragments and do not copy them.
+//!
+//! A scrape writes only the current ages, which come first, and the exporter's own metrics, which come last. With gzip it compresses
+//! only these two; `gzip` joins them and the compressed fragments to one member.
 
 pub mod chunks;
 pub(crate) mod counters;
@@ -21,51 +21,58 @@ use bytes::Bytes;
 use chunks::{Chunks, Fragment};
 use families::{AGE, SCOPES, scope_labels};
 use gzip::{Deflated, Deflater};
-use text_format::{Format, Metric, Samples, Text};
+use text_format::{Format, Metric, Samples, Writer};
 
-/// What the exporter says of itself fits, with some scopes.
-const ROOM_FOR_OWN: usize = 32 * 1024;
-/// So many rows are written and compressed in 0.2 ms.
-const INLINE_SAMPLES: usize = 2_000;
-/// Of a scope: its gauges and counters.
-const ROWS_OF_SCOPE: usize = 20;
+/// The initial buffer for the exporter's own metrics: enough for a few scopes.
+const TELEMETRY_BYTES: usize = 32 * 1024;
+/// Writing and compressing this number of samples takes 0.2 ms.
+const MAX_INLINE_SAMPLES: usize = 2_000;
+/// The number of gauges and counters of a scope.
+const SAMPLES_PER_SCOPE: usize = 20;
 
-/// A snapshot, written.
+/// A rendered snapshot.
 #[derive(Debug, Default)]
-pub struct Page {
+pub struct Exposition {
     integrations: Chunks<Shown>,
     presence: Chunks<Presence>,
-    /// The rows of both, in each format.
-    rows: [Rows; Format::ALL.len()],
+    /// The families of `integrations` and `presence` in each format.
+    shared: [SharedFamilies; Format::ALL.len()],
     scopes: Vec<(Metric, Samples)>,
-    /// How many rows a scrape writes, about.
-    changing: usize,
+    /// The approximate number of samples that each scrape writes.
+    samples_per_scrape: usize,
     blocks_scrape: usize,
-    unpolled: usize,
+    pending_first_poll: usize,
 }
 
-/// Families one behind the other, with their headings.
+/// The families that all scrapes share, with their metadata lines.
 #[derive(Debug, Default)]
-struct Rows {
-    pieces: Vec<Bytes>,
+struct SharedFamilies {
+    buffers: Vec<Bytes>,
     deflated: Deflated,
 }
 
-impl Page {
-    /// Writes what does not depend on the moment of the scrape, but for what `before` has of it.
-    pub fn render(snapshot: &Snapshot, before: &Self) -> Self {
+impl Exposition {
+    /// Renders everything that does not depend on the time of the scrape. Reuses the unchanged chunks of `previous`.
+    pub fn render(snapshot: &Snapshot, previous: &Self) -> Self {
         let mut deflater = Deflater::default();
-        let integrations =
-            Chunks::render(&snapshot.integrations, &before.integrations, &mut deflater);
-        let presence = Chunks::render(&snapshot.presence, &before.presence, &mut deflater);
+        let integrations = Chunks::render(
+            &snapshot.integrations,
+            &previous.integrations,
+            &mut deflater,
+        );
+        let presence = Chunks::render(&snapshot.presence, &previous.presence, &mut deflater);
         let mut families: Vec<_> = integrations.families().chain(presence.families()).collect();
         families.sort_by_key(|(metric, _)| metric.name);
-        let rows = Format::ALL.map(|format| Rows::join(format, &families, &mut deflater));
-        let of_scopes: Vec<String> = snapshot.scopes.iter().map(scope_labels).collect();
+        let shared =
+            Format::ALL.map(|format| SharedFamilies::join(format, &families, &mut deflater));
+        let scope_labels: Vec<String> = snapshot.scopes.iter().map(scope_labels).collect();
         let scopes = SCOPES
             .iter()
             .map(|family| {
-                let labelled = of_scopes.iter().map(String::as_str).zip(&snapshot.scopes);
+                let labelled = scope_labels
+                    .iter()
+                    .map(String::as_str)
+                    .zip(&snapshot.scopes);
                 (
                     family.metric,
                     family.samples(labelled.map(|(labels, scope)| (labels, "", scope))),
@@ -75,40 +82,41 @@ impl Page {
         Self {
             integrations,
             presence,
-            rows,
+            shared,
             scopes,
-            changing: snapshot.integrations.len() + ROWS_OF_SCOPE * snapshot.scopes.len(),
+            samples_per_scrape: snapshot.integrations.len()
+                + SAMPLES_PER_SCOPE * snapshot.scopes.len(),
             blocks_scrape: snapshot.blocks_scrape,
-            unpolled: snapshot.unpolled,
+            pending_first_poll: snapshot.unpolled,
         }
     }
 
-    /// Something is known of every scope that was there at the start, so that a scrape need not wait.
+    /// Returns true if a scrape need not wait: there is data for every scope of the start.
     pub fn is_complete(&self) -> bool {
         self.blocks_scrape == 0
     }
 
-    /// Every scope that was there at the start has been polled.
+    /// Returns true if every scope of the start has been polled.
     pub fn is_ready(&self) -> bool {
-        self.unpolled == 0
+        self.pending_first_poll == 0
     }
 
-    /// What a scrape adds is written as fast as another thread could be woken for it.
+    /// Returns true if writing a scrape is about as fast as waking up another thread for it.
     pub fn render_inline(&self) -> bool {
-        self.changing < INLINE_SAMPLES
+        self.samples_per_scrape < MAX_INLINE_SAMPLES
     }
 
-    /// The whole page at `now`, in Unix seconds, in pieces.
+    /// Returns the exposition at `now`, in Unix seconds, as consecutive buffers.
     pub fn text(&self, format: Format, telemetry: &Telemetry, now: f64) -> Vec<Bytes> {
-        let rows = &self.rows[format as usize];
+        let shared = &self.shared[format as usize];
         let ages = self.ages(format, now).map(Bytes::from);
         let telemetry = Bytes::from(self.telemetry(format, telemetry));
-        ages.chain(rows.pieces.iter().cloned())
+        ages.chain(shared.buffers.iter().cloned())
             .chain([telemetry])
             .collect()
     }
 
-    /// The same, compressed.
+    /// Returns the exposition at `now` as one gzip member.
     pub fn gzip(&self, format: Format, telemetry: &Telemetry, now: f64) -> Vec<Bytes> {
         let (ages, telemetry) = Deflater::with(|deflater| {
             for text in self.ages(format, now) {
@@ -119,57 +127,58 @@ impl Page {
                 deflater.deflate(self.telemetry(format, telemetry)),
             )
         });
-        gzip::member(&[&ages, &self.rows[format as usize].deflated, &telemetry])
+        gzip::member(&[&ages, &self.shared[format as usize].deflated, &telemetry])
     }
 
-    /// What stands before the rows: the family of the ages.
+    /// Returns the family of the ages, which precedes the shared families.
     fn ages(&self, format: Format, now: f64) -> impl Iterator<Item = String> {
         let mut ages = self
             .integrations
             .ages(now)
             .filter(|ages| !ages.is_empty())
             .peekable();
-        let mut metadata = Text::new(format, 0);
+        let mut writer = Writer::new(format, 0);
         if ages.peek().is_some() {
-            metadata.metadata(&AGE);
+            writer.metadata(&AGE);
         }
-        std::iter::once(metadata.into_string()).chain(ages)
+        std::iter::once(writer.into_string()).chain(ages)
     }
 
-    /// What stands behind them.
+    /// Returns the exporter's own metrics, which follow the shared families.
     fn telemetry(&self, format: Format, telemetry: &Telemetry) -> String {
-        let mut text = Text::new(format, ROOM_FOR_OWN);
-        telemetry.write(&mut text, &self.scopes);
-        process::write(&mut text);
-        text.end();
-        text.into_string()
+        let mut writer = Writer::new(format, TELEMETRY_BYTES);
+        telemetry.write(&mut writer, &self.scopes);
+        process::write(&mut writer);
+        writer.end();
+        writer.into_string()
     }
 }
 
-impl Rows {
+impl SharedFamilies {
     fn join(
         format: Format,
         families: &[(Metric, Vec<&Fragment>)],
         deflater: &mut Deflater,
     ) -> Self {
-        let headings: Vec<Fragment> = families
+        let metadata: Vec<Fragment> = families
             .iter()
             .map(|(metric, _)| {
-                let mut text = Text::new(format, 0);
-                text.metadata(metric);
-                Fragment::new(text.into_string(), deflater)
+                let mut writer = Writer::new(format, 0);
+                writer.metadata(metric);
+                Fragment::new(writer.into_string(), deflater)
             })
             .collect();
-        let parts: Vec<&Fragment> = headings
+        let fragments: Vec<&Fragment> = metadata
             .iter()
             .zip(families)
-            .flat_map(|(metadata, (_, parts))| {
-                std::iter::once(metadata).chain(parts.iter().copied())
+            .flat_map(|(metadata, (_, samples))| {
+                std::iter::once(metadata).chain(samples.iter().copied())
             })
             .collect();
-        let deflated: Vec<&Deflated> = parts.iter().map(|part| &part.deflated).collect();
+        let texts = fragments.iter().map(|fragment| fragment.text.clone());
+        let deflated: Vec<&Deflated> = fragments.iter().map(|it| &it.deflated).collect();
         Self {
-            pieces: parts.iter().map(|part| part.text.clone()).collect(),
+            buffers: texts.collect(),
             deflated: Deflated::join(&deflated),
         }
     }

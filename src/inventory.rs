@@ -1,5 +1,5 @@
-//! What is listed for people and their scripts, by the page and by the API: integrations, and configured ones of which AWS answers that
-//! there is none. Which of them are wrong, and which of them a request asks for.
+//! The rows that the page and the API list: integrations, and configured integrations that do not exist in AWS. Decides which rows have
+//! a problem and which ones a request selects.
 
 pub mod filter;
 pub mod query;
@@ -10,11 +10,11 @@ use crate::snapshot::{
 };
 use std::time::Duration;
 
-/// After so long in CREATING, MODIFYING or DELETING an integration is called stuck. CREATING usually lasts 15 to 30 minutes
+/// An integration is stuck if it is CREATING, MODIFYING or DELETING for longer. CREATING usually takes 15 to 30 minutes
 /// (<https://docs.aws.amazon.com/glue/latest/dg/zero-etl-using.html>).
 pub const STUCK_AFTER: Duration = Duration::from_secs(3600);
 
-/// What is wrong with an integration, the worst first.
+/// A problem of an integration, the most severe one first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Problem {
     Failed,
@@ -26,7 +26,7 @@ pub enum Problem {
 }
 
 impl Problem {
-    /// Every problem, in this order.
+    /// Every problem, the most severe one first.
     pub const ALL: [Self; 6] = [
         Self::Failed,
         Self::NeedsAttention,
@@ -36,7 +36,7 @@ impl Problem {
         Self::UnknownStatus,
     ];
 
-    /// Its name in the API.
+    /// Returns the name of the problem in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Failed => "failed",
@@ -49,28 +49,28 @@ impl Problem {
     }
 }
 
-/// One row.
+/// A row: an integration or a missing one.
 #[derive(Clone, Copy, Debug)]
-pub enum Entry<'a> {
+pub enum Row<'a> {
     Shown(&'a Shown, &'a Provenance),
     Missing(&'a Missing),
 }
 
-/// All rows of a snapshot, sorted by ARN.
-pub fn entries(snapshot: &Snapshot) -> Vec<Entry<'_>> {
+/// Returns all rows of a snapshot, sorted by ARN.
+pub fn rows(snapshot: &Snapshot) -> Vec<Row<'_>> {
     let diagnostics = &snapshot.diagnostics;
     let shown = snapshot.integrations.iter().zip(&diagnostics.sightings);
-    let mut entries: Vec<Entry<'_>> = shown
-        .map(|(shown, sighting)| Entry::Shown(shown, sighting))
-        .chain(diagnostics.missing.iter().map(Entry::Missing))
+    let mut rows: Vec<Row<'_>> = shown
+        .map(|(shown, sighting)| Row::Shown(shown, sighting))
+        .chain(diagnostics.missing.iter().map(Row::Missing))
         .collect();
     if !diagnostics.missing.is_empty() {
-        entries.sort_by_key(|entry| entry.arn());
+        rows.sort_by_key(|row| row.arn());
     }
-    entries
+    rows
 }
 
-impl<'a> Entry<'a> {
+impl<'a> Row<'a> {
     pub fn arn(self) -> &'a str {
         match self {
             Self::Shown(shown, _) => &shown.integration.arn,
@@ -78,7 +78,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// As AWS describes it; of a missing one as AWS last did, if this exporter saw it.
+    /// Returns the integration as AWS describes it. For a missing one this is the last known description.
     pub fn integration(self) -> Option<&'a Integration> {
         match self {
             Self::Shown(shown, _) => Some(&*shown.integration),
@@ -86,7 +86,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// None if it is missing.
+    /// Returns the status, or `None` if the integration is missing.
     pub fn status(self) -> Option<Status> {
         match self {
             Self::Shown(shown, _) => Some(shown.integration.status),
@@ -94,7 +94,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Empty while it is not known.
+    /// Returns the name, or an empty text if it is unknown.
     pub fn name(self) -> &'a str {
         match self {
             Self::Shown(shown, _) => &shown.naming.name,
@@ -102,15 +102,15 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// When AWS said so, in Unix seconds.
-    pub fn seen(self) -> f64 {
+    /// Returns when AWS last reported this row, in Unix seconds.
+    pub fn observed_at(self) -> f64 {
         match self {
             Self::Shown(_, sighting) => sighting.seen,
             Self::Missing(missing) => missing.seen,
         }
     }
 
-    /// AWS said so in an earlier poll than the last, of the scope that it said it to.
+    /// Returns true if the row is older than the last poll of the scope that it comes from.
     pub fn is_old(self) -> bool {
         match self {
             Self::Shown(_, sighting) => sighting.old,
@@ -118,7 +118,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// What AWS lists now.
+    /// Returns the errors that AWS lists; none for a missing integration.
     pub fn errors(self) -> &'a [IntegrationError] {
         match self {
             Self::Shown(shown, _) => &shown.integration.errors,
@@ -126,34 +126,35 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// The scopes that see it, or of a missing one those that are configured with it.
+    /// Returns the scopes that see the integration. For a missing one these are the scopes that are configured with it.
     pub fn scopes(self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a ScopeState> {
-        let places = match self {
+        let indexes = match self {
             Self::Shown(_, sighting) => snapshot.diagnostics.seers.get(sighting.seers.clone()),
             Self::Missing(missing) => Some(&missing.scopes[..]),
         };
-        let places = places.unwrap_or_default().iter();
-        places.filter_map(|place| snapshot.scopes.get(*place as usize))
+        let indexes = indexes.unwrap_or_default().iter();
+        indexes.filter_map(|index| snapshot.scopes.get(*index as usize))
     }
 
-    /// Since when it is as it is, in Unix seconds, as far as this exporter knows. Nothing is CREATING before it was created, or anything
-    /// else first.
+    /// Returns when the current status began, in Unix seconds, if it is known. CREATING is the first status, so it began at the creation.
     pub fn since(self) -> Option<f64> {
         match self {
             Self::Shown(shown, _) => {
-                let seen = Some(shown.status_since).filter(|since| *since > 0.0);
+                let observed = Some(shown.status_since).filter(|since| *since > 0.0);
                 let created = shown.integration.created;
-                match (shown.integration.status, seen, created) {
-                    (Status::Creating, Some(seen), Some(created)) => Some(seen.min(created)),
+                match (shown.integration.status, observed, created) {
+                    (Status::Creating, Some(observed), Some(created)) => {
+                        Some(observed.min(created))
+                    }
                     (Status::Creating, None, created) => created,
-                    _ => seen,
+                    _ => observed,
                 }
             }
             Self::Missing(missing) => missing.since,
         }
     }
 
-    /// What is wrong at `now`, in Unix seconds; none if nothing is.
+    /// Returns the problem at `now`, in Unix seconds, if there is one.
     pub fn problem(self, now: f64) -> Option<Problem> {
         let Some(status) = self.status() else {
             return Some(Problem::Missing);
@@ -175,8 +176,8 @@ impl<'a> Entry<'a> {
             .is_some_and(|since| now - since > STUCK_AFTER.as_secs_f64())
     }
 
-    /// What its ARN says.
-    pub fn fields(self) -> ArnFields<'a> {
+    /// Returns the account and region of its ARN.
+    pub fn arn_fields(self) -> ArnFields<'a> {
         ArnFields::of(self.arn())
     }
 }

@@ -1,48 +1,50 @@
-//! The page for people: what is wrong first, then the rest, then the scopes. Written on the server from what was last published, by
-//! templates that escape every value. Works without a script; `page.js` only asks for it again and puts in what has changed.
+//! The HTML page: integrations with problems first, then the other ones, then the scopes.
+//!
+//! The server renders it from the published snapshot with a template that escapes every value. The page works without JavaScript;
+//! `page.js` only fetches it again and updates what changed.
 
 mod rows;
 mod view_query;
 
-use crate::inventory::query::Refused;
-use crate::inventory::{Entry, Problem, entries};
+use crate::inventory::query::InvalidParameter;
+use crate::inventory::{Problem, Row, rows};
 use crate::snapshot::{Snapshot, Status};
 use crate::version;
 use askama::Template;
-use rows::{Moment, Row, ScopeRow};
-use view_query::{Chip, LONGEST_SEARCH, ViewQuery};
+use rows::{RowView, ScopeRow, Timestamp};
+use view_query::{Chip, MAX_SEARCH_CHARS, ViewQuery};
 
-/// The style sheet, as it is served.
+/// The style sheet.
 pub const STYLE: &str = include_str!("page/page.css");
-/// The script, as it is served.
+/// The script.
 pub const SCRIPT: &str = include_str!("page/page.js");
 
-/// Nothing but this page's own style, script and data; no frame, no other host. The icon is in the page itself.
-pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
+/// Allows only this page's own style, script and data: no frames and no other hosts. The icon is a `data:` URL.
+pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
     base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// So many integrations are on one page, and so many scopes: what a browser shows at once.
-const ROWS: usize = 100;
-/// So many bytes of AWS's messages are on one page; whatever has more is shown on a page of its own.
-const MOST_TEXT: usize = 1024 * 1024;
-/// So many scopes that fail are named at the top.
-const MOST_NAMED: usize = 5;
+/// The maximum number of integrations, and of scopes, on one page.
+const ROWS_PER_PAGE: usize = 100;
+/// The maximum size of AWS's errors on one page.
+const MAX_ERROR_TEXT_BYTES: usize = 1024 * 1024;
+/// The maximum number of failing scopes that the alert at the top names.
+const MAX_NAMED_SCOPES: usize = 5;
 
-/// What the page shows.
+/// The data of the page.
 pub struct View<'a> {
     pub snapshot: &'a Snapshot,
-    /// When each scope of the snapshot is polled next, in Unix seconds.
+    /// The time of the next poll of each scope of the snapshot, in Unix seconds.
     pub next_polls: &'a [Option<f64>],
-    /// Unix time in seconds.
+    /// The current time in Unix seconds.
     pub now: f64,
     pub telemetry_path: &'a str,
 }
 
-/// A page that was written.
-pub struct Written {
+/// A rendered page.
+pub struct RenderedPage {
     pub html: String,
-    /// The request had a parameter that is not understood; the page says so.
-    pub refused: bool,
+    /// True if the query has an invalid parameter, which the page names.
+    pub is_bad_request: bool,
 }
 
 #[derive(Template)]
@@ -50,220 +52,247 @@ pub struct Written {
 struct Html<'a> {
     title: String,
     version: &'static str,
-    as_of: Moment,
+    as_of: Timestamp,
     telemetry: String,
-    asked: &'a ViewQuery,
-    longest_search: usize,
-    refused: Option<Refused>,
+    query: &'a ViewQuery,
+    max_search_chars: usize,
+    invalid: Option<InvalidParameter>,
     summary: String,
-    all_well: bool,
-    unpolled: usize,
-    scopes_all: usize,
+    is_healthy: bool,
+    pending_first_poll: usize,
+    scope_count: usize,
     failing: usize,
-    named: Vec<ScopeRow<'a>>,
+    first_failing: Vec<ScopeRow<'a>>,
     old: usize,
-    oldest: Option<Moment>,
-    hidden_wrong: usize,
-    chips: Vec<Chip>,
-    states: Vec<Chip>,
-    sections: Vec<Section<'a>>,
-    rows: Pages,
-    scope_rows: Pages,
+    oldest: Option<Timestamp>,
+    hidden_problems: usize,
+    problem_chips: Vec<Chip>,
+    status_chips: Vec<Chip>,
+    sections: Vec<SectionRows<'a>>,
+    rows: Pagination,
+    scope_rows: Pagination,
     scopes: Vec<ScopeRow<'a>>,
 }
 
-/// Rows that belong together, of those on this page.
-struct Section<'a> {
+/// The rows of a section on this page.
+struct SectionRows<'a> {
     id: &'static str,
     title: &'static str,
+    /// The number of rows of the section on all pages.
     total: usize,
-    rows: Vec<Row<'a>>,
+    rows: Vec<RowView<'a>>,
 }
 
-/// Which of many rows are shown.
-struct Pages {
+/// The position of the listed rows, counted from 1, and the links to the other pages.
+struct Pagination {
     first: usize,
     last: usize,
     total: usize,
-    before: Option<String>,
+    previous: Option<String>,
     next: Option<String>,
 }
 
-/// The order of the sections.
+/// The section of a row, in the order of the page.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Part {
-    Wrong(Problem),
-    Moving,
-    Well,
+enum Section {
+    Problem(Problem),
+    InProgress,
+    Healthy,
 }
 
-impl Part {
-    fn of(entry: Entry<'_>, now: f64) -> Self {
-        match (entry.problem(now), entry.status()) {
-            (Some(problem), _) => Self::Wrong(problem),
-            (None, Some(Status::Active)) => Self::Well,
-            (None, _) => Self::Moving,
+impl Section {
+    fn of(row: Row<'_>, now: f64) -> Self {
+        match (row.problem(now), row.status()) {
+            (Some(problem), _) => Self::Problem(problem),
+            (None, Some(Status::Active)) => Self::Healthy,
+            (None, _) => Self::InProgress,
         }
     }
 
-    fn section(self) -> (&'static str, &'static str) {
+    fn id(self) -> &'static str {
         match self {
-            Self::Wrong(_) => ("wrong", "What is wrong"),
-            Self::Moving => ("moving", "Being changed or synchronized"),
-            Self::Well => ("well", "Healthy"),
+            Self::Problem(_) => "wrong",
+            Self::InProgress => "moving",
+            Self::Healthy => "well",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Problem(_) => "Problems",
+            Self::InProgress => "Being changed or synchronized",
+            Self::Healthy => "Healthy",
         }
     }
 }
 
 impl View<'_> {
-    /// The page that `query` asks for.
+    /// Renders the page for the query of its URL.
     ///
     /// # Errors
-    /// If the template fails, which it has no reason to.
-    pub fn write(&self, query: &str) -> Result<Written, askama::Error> {
-        let (asked, refused) = ViewQuery::read(query, self.snapshot);
-        let html = self.html(&asked, refused.clone()).render()?;
-        Ok(Written {
+    /// If the template fails, which is a bug.
+    pub fn render(&self, query: &str) -> Result<RenderedPage, askama::Error> {
+        let (query, invalid) = ViewQuery::read(query, self.snapshot);
+        let is_bad_request = invalid.is_some();
+        let html = self.html(&query, invalid).render()?;
+        Ok(RenderedPage {
             html,
-            refused: refused.is_some(),
+            is_bad_request,
         })
     }
 
-    fn html<'a>(&'a self, asked: &'a ViewQuery, refused: Option<Refused>) -> Html<'a> {
+    fn html<'a>(&'a self, query: &'a ViewQuery, invalid: Option<InvalidParameter>) -> Html<'a> {
         let (snapshot, now) = (self.snapshot, self.now);
-        let all: Vec<(Part, Entry<'_>)> = entries(snapshot)
+        let all: Vec<(Section, Row<'_>)> = rows(snapshot)
             .into_iter()
-            .map(|entry| (Part::of(entry, now), entry))
+            .map(|row| (Section::of(row, now), row))
             .collect();
-        let is_wrong = |part: &Part| matches!(part, Part::Wrong(_));
-        let wrong = all.iter().filter(|(part, _)| is_wrong(part)).count();
-        let of_filter = asked.matching(&all, snapshot);
-        let (chips, states) = asked.chips(&of_filter, now);
-        let mut listed = of_filter;
-        listed.retain(|(_, entry)| asked.filter.fits_state(*entry, now));
-        let wrong_listed = listed.iter().filter(|(part, _)| is_wrong(part)).count();
-        // Each by its name, and those without one by their ARN behind them.
-        listed.sort_by_key(|(part, entry)| (*part, entry.name().is_empty(), entry.name()));
-        let rows = Pages::of("page", asked.page, listed.len(), asked);
+        let has_problem = |section: &Section| matches!(section, Section::Problem(_));
+        let problems = all
+            .iter()
+            .filter(|(section, _)| has_problem(section))
+            .count();
+        let mut listed = query.matching(&all, snapshot);
+        let (problem_chips, status_chips) = query.chips(&listed, now);
+        listed.retain(|(_, row)| query.filter.matches_status(*row, now));
+        let listed_problems = listed
+            .iter()
+            .filter(|(section, _)| has_problem(section))
+            .count();
+        // Within a section rows are sorted by name, and rows without a name follow, sorted by ARN.
+        listed.sort_by_key(|(section, row)| (*section, row.name().is_empty(), row.name()));
+        let rows = Pagination::of("page", query.page, listed.len(), query);
         let sections = self.sections(&listed, &rows);
 
-        let mut places = self.scopes_listed(asked);
-        let scope_rows = Pages::of("scopes", asked.scopes, places.len(), asked);
-        places.truncate(scope_rows.last);
-        let places = places.split_off(scope_rows.first.saturating_sub(1).min(places.len()));
-        let polled = || snapshot.scopes.iter().map(|scope| scope.polled.as_ref());
+        let mut scopes = self.matching_scopes(query);
+        let scope_rows = Pagination::of("scopes", query.scopes, scopes.len(), query);
+        scopes.truncate(scope_rows.last);
+        let scopes = scopes.split_off(scope_rows.first.saturating_sub(1).min(scopes.len()));
         let failing: Vec<usize> = (0..snapshot.scopes.len())
-            .filter(|place| {
-                snapshot.scopes[*place]
-                    .polled
-                    .as_ref()
-                    .is_some_and(|it| !it.up)
+            .filter(|index| {
+                let polled = snapshot.scopes[*index].polled.as_ref();
+                polled.is_some_and(|polled| !polled.up)
             })
             .collect();
-        let unpolled = polled().filter(Option::is_none).count();
-        let old = all.iter().filter(|(_, entry)| entry.is_old());
-        let oldest = old.clone().map(|(_, entry)| entry.seen()).reduce(f64::min);
+        let pending = snapshot
+            .scopes
+            .iter()
+            .filter(|scope| scope.polled.is_none());
+        let pending_first_poll = pending.count();
+        let old = all.iter().filter(|(_, row)| row.is_old());
+        let oldest = old
+            .clone()
+            .map(|(_, row)| row.observed_at())
+            .reduce(f64::min);
         let old = old.count();
-        let all_well = wrong + failing.len() + unpolled + old == 0 && !snapshot.scopes.is_empty();
-        let row = |place: &usize| ScopeRow::of(self, *place);
-        let title = match (wrong, failing.len()) {
+        let is_healthy =
+            problems + failing.len() + pending_first_poll + old == 0 && !snapshot.scopes.is_empty();
+        let scope_row = |index: &usize| ScopeRow::of(self, *index);
+        let title = match (problems, failing.len()) {
             (0, 0) => "glue-integration-exporter".to_owned(),
-            (wrong, 0) => format!("{wrong} wrong · glue-integration-exporter"),
-            (wrong, _) => format!("{wrong} wrong, blind · glue-integration-exporter"),
+            (_, 0) => format!("Problems: {problems} · glue-integration-exporter"),
+            (_, _) => format!("Problems: {problems}, polls failing · glue-integration-exporter"),
         };
-        let integrations = all.len();
+        let integrations = count_integrations(all.len());
         Html {
             title,
             version: version::VERSION,
-            as_of: Moment::at(now, now),
+            as_of: Timestamp::at(now, now),
             telemetry: format!(".{}", self.telemetry_path),
-            asked,
-            longest_search: LONGEST_SEARCH,
-            refused,
-            summary: match wrong {
-                0 => format!(
-                    "Nothing is known to be wrong with {}.",
-                    counted(integrations)
-                ),
-                wrong => format!("{wrong} of {} need a look.", counted(integrations)),
+            query,
+            max_search_chars: MAX_SEARCH_CHARS,
+            invalid,
+            summary: match problems {
+                0 => format!("No known problems in {integrations}."),
+                1 => format!("1 of {integrations} has a problem."),
+                _ => format!("{problems} of {integrations} have problems."),
             },
-            all_well,
-            unpolled,
-            scopes_all: snapshot.scopes.len(),
+            is_healthy,
+            pending_first_poll,
+            scope_count: snapshot.scopes.len(),
             failing: failing.len(),
-            named: failing.iter().take(MOST_NAMED).map(row).collect(),
+            first_failing: failing
+                .iter()
+                .take(MAX_NAMED_SCOPES)
+                .map(scope_row)
+                .collect(),
             old,
-            oldest: oldest.map(|oldest| Moment::at(oldest, now)),
-            hidden_wrong: wrong - wrong_listed,
-            chips,
-            states,
+            oldest: oldest.map(|oldest| Timestamp::at(oldest, now)),
+            hidden_problems: problems - listed_problems,
+            problem_chips,
+            status_chips,
             sections,
             rows,
             scope_rows,
-            scopes: places.iter().map(row).collect(),
+            scopes: scopes.iter().map(scope_row).collect(),
         }
     }
 
-    fn sections<'a>(&'a self, listed: &[(Part, Entry<'a>)], pages: &Pages) -> Vec<Section<'a>> {
-        let mut text = MOST_TEXT;
+    fn sections<'a>(
+        &'a self,
+        listed: &[(Section, Row<'a>)],
+        pages: &Pagination,
+    ) -> Vec<SectionRows<'a>> {
+        let mut error_bytes = MAX_ERROR_TEXT_BYTES;
         let shown = pages.first.saturating_sub(1)..pages.last;
-        let mut sections: Vec<Section<'a>> = Vec::new();
-        for (part, entry) in &listed[shown] {
-            let (id, title) = part.section();
-            if sections.last().is_none_or(|section| section.id != id) {
-                let total = listed.iter().filter(|(part, _)| part.section().0 == id);
-                sections.push(Section {
+        let mut sections: Vec<SectionRows<'a>> = Vec::new();
+        for (section, row) in &listed[shown] {
+            let id = section.id();
+            if sections.last().is_none_or(|last| last.id != id) {
+                let total = listed.iter().filter(|(section, _)| section.id() == id);
+                sections.push(SectionRows {
                     id,
-                    title,
+                    title: section.title(),
                     total: total.count(),
                     rows: Vec::new(),
                 });
             }
-            if let Some(section) = sections.last_mut() {
-                section.rows.push(Row::of(self, *entry, &mut text));
+            if let Some(last) = sections.last_mut() {
+                last.rows.push(RowView::of(self, *row, &mut error_bytes));
             }
         }
         sections
     }
 
-    /// The places of the scopes that fit, those first that do not get everything.
-    fn scopes_listed(&self, asked: &ViewQuery) -> Vec<usize> {
+    /// Returns the indexes of the scopes that match the filter, failing scopes first.
+    fn matching_scopes(&self, query: &ViewQuery) -> Vec<usize> {
         let scopes = &self.snapshot.scopes;
-        let mut places: Vec<usize> = (0..scopes.len())
-            .filter(|place| {
-                let is = |wanted: &Option<String>, value: &str| {
+        let filter = &query.filter;
+        let mut indexes: Vec<usize> = (0..scopes.len())
+            .filter(|index| {
+                let matches = |wanted: &Option<String>, value: &str| {
                     wanted.as_ref().is_none_or(|wanted| wanted == value)
                 };
-                let scope = &scopes[*place];
-                is(&asked.filter.scope, &scope.scope) && is(&asked.filter.region, &scope.region)
+                let scope = &scopes[*index];
+                matches(&filter.scope, &scope.scope) && matches(&filter.region, &scope.region)
             })
             .collect();
-        places.sort_by_key(|place| match &scopes[*place].polled {
+        indexes.sort_by_key(|index| match &scopes[*index].polled {
             Some(polled) if !polled.up => 0,
             None => 1,
             Some(polled) if polled.stale => 2,
             Some(_) => 3,
         });
-        places
+        indexes
     }
 }
 
-impl Pages {
-    fn of(parameter: &'static str, wanted: usize, total: usize, asked: &ViewQuery) -> Self {
-        let pages = total.div_ceil(ROWS).max(1);
+impl Pagination {
+    fn of(parameter: &'static str, wanted: usize, total: usize, query: &ViewQuery) -> Self {
+        let pages = total.div_ceil(ROWS_PER_PAGE).max(1);
         let page = wanted.clamp(1, pages);
-        let link = |page: usize| asked.link(&[(parameter, Some(page.to_string()))]);
+        let link = |page: usize| query.link(&[(parameter, Some(page.to_string()))]);
         Self {
-            first: ((page - 1) * ROWS + 1).min(total),
-            last: (page * ROWS).min(total),
+            first: ((page - 1) * ROWS_PER_PAGE + 1).min(total),
+            last: (page * ROWS_PER_PAGE).min(total),
             total,
-            before: (page > 1).then(|| link(page - 1)),
+            previous: (page > 1).then(|| link(page - 1)),
             next: (page < pages).then(|| link(page + 1)),
         }
     }
 }
 
-fn counted(integrations: usize) -> String {
+fn count_integrations(integrations: usize) -> String {
     match integrations {
         1 => "1 integration".to_owned(),
         many => format!("{many} integrations"),

@@ -6,7 +6,7 @@ mod due_polls;
 use crate::cache::{Applied, IntegrationCache, Key, PollResult, Stored};
 use crate::clock::Clock;
 use crate::config::{TagLabel, Watch};
-use crate::exposition::Page;
+use crate::exposition::Exposition;
 use crate::glue::metadata::{Names, Wanted};
 use crate::snapshot::{ScopeState, Snapshot};
 use crate::watchdog::Ticket;
@@ -31,7 +31,7 @@ pub struct Publisher {
     changed: Notify,
     polls: AtomicU64,
     status_changed: Notify,
-    page: watch::Sender<Arc<Page>>,
+    page: watch::Sender<Arc<Exposition>>,
     /// What the page shows.
     published: Mutex<Arc<Snapshot>>,
     schedule: Schedule,
@@ -48,7 +48,10 @@ impl Publisher {
             changed: Notify::new(),
             polls: AtomicU64::new(0),
             status_changed: Notify::new(),
-            page: watch::Sender::new(Arc::new(Page::render(&snapshot, &Page::default()))),
+            page: watch::Sender::new(Arc::new(Exposition::render(
+                &snapshot,
+                &Exposition::default(),
+            ))),
             published: Mutex::new(Arc::new(snapshot)),
             schedule: Schedule::default(),
             clock,
@@ -119,18 +122,18 @@ impl Publisher {
     }
 
     /// The page as it is now.
-    pub fn page(&self) -> Arc<Page> {
+    pub fn page(&self) -> Arc<Exposition> {
         Arc::clone(&self.page.borrow())
     }
 
     /// Tells when there is another page.
-    pub fn pages(&self) -> watch::Receiver<Arc<Page>> {
+    pub fn pages(&self) -> watch::Receiver<Arc<Exposition>> {
         self.page.subscribe()
     }
 
     /// The page once every scope that was there at the start has been polled, and been asked for its names, well or badly; after `limit`, or when `stop` asks
     /// for it, the page as it is then.
-    pub async fn first_page(&self, limit: Duration, stop: &CancellationToken) -> Arc<Page> {
+    pub async fn first_page(&self, limit: Duration, stop: &CancellationToken) -> Arc<Exposition> {
         let mut pages = self.pages();
         tokio::select! {
             // The sender lives in self, so waiting ends by one of these three.
@@ -187,7 +190,7 @@ impl Publisher {
     /// Publishes what is known now. Returns when the page will change without a poll, because a series ends.
     pub fn publish_now(&self) -> Option<Instant> {
         let (snapshot, next_end) = self.snapshot();
-        let page = Page::render(&snapshot, &self.page());
+        let page = Exposition::render(&snapshot, &self.page());
         *unpoisoned(&self.published) = Arc::new(snapshot);
         self.page.send_replace(Arc::new(page));
         next_end

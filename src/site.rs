@@ -1,40 +1,41 @@
-//! The paths of the page for people and of the API: what is answered there, with which headers. Writing takes a thread of its own, one
-//! at a time, so that however many ask, scrapes and polls keep theirs; a few requests wait for it, more are refused. Files that never
-//! change wait for nobody.
+//! The routes of the page and the API, with their headers.
+//!
+//! Only one response is rendered at a time, on a blocking thread, so that many requests cannot slow down scrapes and polls. A few
+//! requests wait for this thread; further ones are rejected. Static files need no rendering and do not wait.
 
-use crate::api::{self, NoAnswer};
+use crate::api::{self, ApiError};
 use crate::clock::Clock;
 use crate::exposition::gzip::{Deflater, member};
-use crate::page::{self, POLICY, View};
+use crate::page::{self, CONTENT_SECURITY_POLICY, View};
 use crate::publisher::Publisher;
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// A page of 10,000 integrations takes some 0.3 s: the last of them is there before a reader gives up.
+/// The maximum number of waiting requests. Rendering 10,000 integrations takes about 0.3 s, so the last one waits less than 3 s.
 const MAX_WAITING: usize = 8;
 
-/// Where something is.
+/// A route of the page or the API.
 #[derive(Debug)]
-pub struct Path {
+pub struct Route {
     pub path: &'static str,
     pub content_type: &'static str,
     pub headers: &'static [(&'static str, &'static str)],
-    /// Every status code that there can be.
+    /// Every status code that the route can return.
     pub codes: &'static [u16],
-    what: What,
+    resource: Resource,
 }
 
-impl PartialEq for Path {
+impl PartialEq for Route {
     fn eq(&self, other: &Self) -> bool {
         self.path == other.path
     }
 }
 
-impl Eq for Path {}
+impl Eq for Route {}
 
 #[derive(Clone, Copy, Debug)]
-enum What {
+enum Resource {
     Page,
     Style,
     Script,
@@ -43,8 +44,8 @@ enum What {
     OpenApi,
 }
 
-const COMMON: [(&str, &str); 6] = [
-    // What was true a minute ago is not to be shown by a browser that goes back.
+const COMMON_HEADERS: [(&str, &str); 6] = [
+    // A browser must not show an old page when the user goes back.
     ("cache-control", "no-store"),
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
@@ -55,12 +56,11 @@ const COMMON: [(&str, &str); 6] = [
         "camera=(), geolocation=(), microphone=()",
     ),
 ];
-const OF_PAGE: &[(&str, &str)] = &with_policy(POLICY);
-/// Nothing of it is a page.
-const OF_DATA: &[(&str, &str)] = &with_policy("default-src 'none'; frame-ancestors 'none'");
+const PAGE_HEADERS: &[(&str, &str)] = &with_policy(CONTENT_SECURITY_POLICY);
+const DATA_HEADERS: &[(&str, &str)] = &with_policy("default-src 'none'; frame-ancestors 'none'");
 
 const fn with_policy(policy: &'static str) -> [(&'static str, &'static str); 7] {
-    let [cache, sniff, referrer, resources, opener, permissions] = COMMON;
+    let [cache, sniff, referrer, resources, opener, permissions] = COMMON_HEADERS;
     let policy = ("content-security-policy", policy);
     [
         cache,
@@ -75,184 +75,191 @@ const fn with_policy(policy: &'static str) -> [(&'static str, &'static str); 7] 
 
 const JSON: &str = "application/json";
 
-const fn path(
+const fn route(
     path: &'static str,
-    what: What,
+    resource: Resource,
     content_type: &'static str,
     codes: &'static [u16],
-) -> Path {
-    Path {
+) -> Route {
+    Route {
         path,
         content_type,
-        headers: match what {
-            What::Page => OF_PAGE,
-            What::Style | What::Script | What::Integrations | What::Scopes | What::OpenApi => {
-                OF_DATA
-            }
+        headers: match resource {
+            Resource::Page => PAGE_HEADERS,
+            Resource::Style
+            | Resource::Script
+            | Resource::Integrations
+            | Resource::Scopes
+            | Resource::OpenApi => DATA_HEADERS,
         },
         codes,
-        what,
+        resource,
     }
 }
 
-/// Every path.
-pub static PATHS: [Path; 6] = [
-    path(
+/// Every route of the page and the API.
+pub static ROUTES: [Route; 6] = [
+    route(
         "/",
-        What::Page,
+        Resource::Page,
         "text/html; charset=utf-8",
         &[200, 400, 405, 500, 503],
     ),
-    path(
+    route(
         "/page.css",
-        What::Style,
+        Resource::Style,
         "text/css; charset=utf-8",
         &[200, 405],
     ),
-    path(
+    route(
         "/page.js",
-        What::Script,
+        Resource::Script,
         "text/javascript; charset=utf-8",
         &[200, 405],
     ),
-    path(
+    route(
         "/api/v1/integrations",
-        What::Integrations,
+        Resource::Integrations,
         JSON,
         &[200, 400, 405, 500, 503],
     ),
-    path(
+    route(
         "/api/v1/scopes",
-        What::Scopes,
+        Resource::Scopes,
         JSON,
         &[200, 400, 405, 500, 503],
     ),
-    path(
+    route(
         "/api/v1/openapi.yaml",
-        What::OpenApi,
+        Resource::OpenApi,
         "application/yaml",
         &[200, 405],
     ),
 ];
 
-/// What is at `path`.
-pub fn find(path: &str) -> Option<&'static Path> {
-    PATHS.iter().find(|known| known.path == path)
+/// Returns the route with this path.
+pub fn find(path: &str) -> Option<&'static Route> {
+    ROUTES.iter().find(|route| route.path == path)
 }
 
-/// Writes answers.
+/// Renders responses of these routes.
 #[derive(Debug)]
-pub struct Site {
-    writing: Arc<Semaphore>,
+pub struct Renderer {
+    rendering: Arc<Semaphore>,
     waiting: Semaphore,
 }
 
-impl Default for Site {
+impl Default for Renderer {
     fn default() -> Self {
         Self {
-            writing: Arc::new(Semaphore::new(1)),
+            rendering: Arc::new(Semaphore::new(1)),
             waiting: Semaphore::new(MAX_WAITING),
         }
     }
 }
 
-/// A request.
-pub struct Asked {
-    pub path: &'static Path,
-    /// What stands behind the question mark.
+/// A request for one of these routes.
+pub struct Request {
+    pub route: &'static Route,
+    /// The query of the URL.
     pub query: String,
-    /// The client wants it compressed.
+    /// True if the client accepts gzip.
     pub gzip: bool,
     pub telemetry_path: String,
 }
 
-/// What is sent.
-pub struct Answer {
+/// A rendered response.
+pub struct Response {
     pub content: Vec<Bytes>,
-    /// The request had a parameter that is not understood; the answer says so.
-    pub refused: bool,
+    /// True if the request has an invalid parameter, which `content` names.
+    pub is_bad_request: bool,
 }
 
-/// Why there is no answer.
+/// The reason why a response was not rendered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unwritten {
-    /// Too many requests wait for theirs.
+pub enum RenderError {
+    /// Too many requests are waiting.
     Busy,
-    /// The log says why.
+    /// Rendering failed; the log says why.
     Failed,
 }
 
-impl Site {
-    /// Returns what is at that path at this moment.
+impl Renderer {
+    /// Renders the current response to a request.
     ///
     /// # Errors
-    /// If too many requests wait, or if it could not be written.
-    pub async fn answer(
+    /// If too many requests are waiting, or if rendering fails.
+    pub async fn render(
         &self,
         publisher: &Arc<Publisher>,
         clock: &Clock,
-        asked: Asked,
-    ) -> Result<Answer, Unwritten> {
-        let written = match asked.path.what {
-            What::Style | What::Script | What::OpenApi => write(publisher, clock, &asked),
-            What::Page | What::Integrations | What::Scopes => {
+        request: Request,
+    ) -> Result<Response, RenderError> {
+        let rendered = match request.route.resource {
+            Resource::Style | Resource::Script | Resource::OpenApi => {
+                render(publisher, clock, &request)
+            }
+            Resource::Page | Resource::Integrations | Resource::Scopes => {
                 let (publisher, clock) = (Arc::clone(publisher), clock.clone());
-                let waiting = self.waiting.try_acquire().map_err(|_| Unwritten::Busy)?;
-                let place = Arc::clone(&self.writing).acquire_owned().await;
-                let place = place.map_err(|_| Unwritten::Failed)?;
+                let waiting = self.waiting.try_acquire().map_err(|_| RenderError::Busy)?;
+                let permit = Arc::clone(&self.rendering).acquire_owned().await;
+                let permit = permit.map_err(|_| RenderError::Failed)?;
                 drop(waiting);
-                let writing = tokio::task::spawn_blocking(move || {
-                    // Until it is written, also where the client goes meanwhile.
-                    let _place = place;
-                    write(&publisher, &clock, &asked)
+                let rendering = tokio::task::spawn_blocking(move || {
+                    // The thread holds the permit to its end, even if the client disconnects.
+                    let _permit = permit;
+                    render(&publisher, &clock, &request)
                 });
-                // The log has the panic.
-                writing.await.map_err(|_| Unwritten::Failed)?
+                // The panic handler has logged the panic.
+                rendering.await.map_err(|_| RenderError::Failed)?
             }
         };
-        written.map_err(|error| {
-            tracing::error!(error, "an answer could not be written");
-            Unwritten::Failed
+        rendered.map_err(|error| {
+            tracing::error!(error, "failed to render a response");
+            RenderError::Failed
         })
     }
 }
 
-fn write(publisher: &Publisher, clock: &Clock, asked: &Asked) -> Result<Answer, String> {
+fn render(publisher: &Publisher, clock: &Clock, request: &Request) -> Result<Response, String> {
     let snapshot = publisher.published();
     let now = clock.wall();
-    let query = asked.query.as_str();
-    let (text, refused) = match asked.path.what {
-        What::Style => (Bytes::from_static(page::STYLE.as_bytes()), false),
-        What::Script => (Bytes::from_static(page::SCRIPT.as_bytes()), false),
-        What::OpenApi => (Bytes::from_static(api::OPENAPI.as_bytes()), false),
-        What::Page => {
+    let query = request.query.as_str();
+    let (text, is_bad_request) = match request.route.resource {
+        Resource::Style => (Bytes::from_static(page::STYLE.as_bytes()), false),
+        Resource::Script => (Bytes::from_static(page::SCRIPT.as_bytes()), false),
+        Resource::OpenApi => (Bytes::from_static(api::OPENAPI.as_bytes()), false),
+        Resource::Page => {
             let view = View {
                 next_polls: &publisher.next_polls(&snapshot.scopes),
                 snapshot: &snapshot,
                 now,
-                telemetry_path: &asked.telemetry_path,
+                telemetry_path: &request.telemetry_path,
             };
-            let written = view.write(query).map_err(|error| error.to_string())?;
-            (Bytes::from(written.html), written.refused)
+            let page = view.render(query).map_err(|error| error.to_string())?;
+            (Bytes::from(page.html), page.is_bad_request)
         }
-        What::Integrations => json(api::integrations(&snapshot, now, query))?,
-        What::Scopes => {
+        Resource::Integrations => json(api::integrations(&snapshot, now, query))?,
+        Resource::Scopes => {
             let next_polls = publisher.next_polls(&snapshot.scopes);
             json(api::scopes(&snapshot, &next_polls, now, query))?
         }
     };
-    let content = if asked.gzip {
+    let content = if request.gzip {
         Deflater::with(|deflater| member(&[&deflater.deflate(&text)]))
     } else {
         vec![text]
     };
-    Ok(Answer { content, refused })
+    Ok(Response {
+        content,
+        is_bad_request,
+    })
 }
 
-fn json(answer: Result<Vec<u8>, NoAnswer>) -> Result<(Bytes, bool), String> {
-    match answer {
+fn json(result: Result<Vec<u8>, ApiError>) -> Result<(Bytes, bool), String> {
+    match result {
         Ok(json) => Ok((Bytes::from(json), false)),
-        Err(NoAnswer::Refused(json)) => Ok((Bytes::from(json), true)),
-        Err(NoAnswer::Failed(error)) => Err(error.to_string()),
+        Err(ApiError::InvalidParameter(json)) => Ok((Bytes::from(json), true)),
+        Err(ApiError::Serialization(error)) => Err(error.to_string()),
     }
 }

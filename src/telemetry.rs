@@ -1,8 +1,8 @@
-//! The exporter about itself. Only this file and `counters` name the `prometheus` crate. Never integration data (see `families`).
+//! The exporter's own metrics. Only this file and `counters` use the `prometheus` crate. `families` has the metrics of integrations.
 
 use crate::config::{RegionName, ScopeName};
-use crate::exposition::counters::Counters;
-use crate::exposition::text_format::{Metric, MetricType, Samples, Text, count, label};
+use crate::exposition::counters::CounterVec;
+use crate::exposition::text_format::{Metric, MetricType, Samples, Writer, count, label};
 use crate::glue::{Observer, Operation, Reason};
 use crate::shard::Shard;
 use crate::stderr;
@@ -33,91 +33,91 @@ const API_REQUEST_DURATION: Metric = metric(
     "glue_integration_exporter_api_request_duration_seconds",
     MetricType::Histogram,
     &["operation"],
-    "How long an HTTP attempt of an AWS Glue operation took, whatever came of it.",
+    "Duration of HTTP attempts of an AWS Glue operation in seconds, successful or not.",
 );
 const API_REQUEST_FAILURES: Metric = metric(
     "glue_integration_exporter_api_request_failures_total",
     MetricType::Counter,
     &["operation", "reason"],
-    "HTTP attempts of an AWS Glue operation that failed. That a configured integration does not exist is an answer, not a failure.",
+    "Number of failed HTTP attempts of an AWS Glue operation; the answer that a configured integration does not exist is not a failure.",
 );
 const API_REQUEST_WAIT: Metric = metric(
     "glue_integration_exporter_api_request_wait_seconds",
     MetricType::Histogram,
     &["operation"],
-    "How long an HTTP attempt of an AWS Glue operation waited for its turn under polling.requests_per_second.",
+    "Time in seconds that HTTP attempts of an AWS Glue operation waited for the rate limit polling.requests_per_second.",
 );
 const API_REQUESTS: Metric = metric(
     "glue_integration_exporter_api_requests_total",
     MetricType::Counter,
     &["operation"],
-    "HTTP attempts of an AWS Glue operation.",
+    "Number of HTTP attempts of an AWS Glue operation.",
 );
 const BUILD_INFO: Metric = metric(
     "glue_integration_exporter_build_info",
     MetricType::Gauge,
     &["version", "revision", "rust_version"],
-    "The version of the exporter, the commit and the compiler that it was built with; always 1.",
+    "Always 1, labeled with the version of the exporter, its commit and the Rust version that compiled it.",
 );
 const RELOAD_TIME: Metric = metric(
     "glue_integration_exporter_config_last_reload_success_timestamp_seconds",
     MetricType::Gauge,
     &[],
-    "When the configuration was last loaded with success, in Unix time.",
+    "Unix time in seconds at which the configuration was last loaded successfully.",
 );
 const RELOAD_OK: Metric = metric(
     "glue_integration_exporter_config_last_reload_successful",
     MetricType::Gauge,
     &[],
-    "Whether the last attempt to load the configuration was successful (1) or not (0).",
+    "1 if the last attempt to load the configuration and the web configuration succeeded, otherwise 0.",
 );
 const HTTP_REQUESTS: Metric = metric(
     "glue_integration_exporter_http_requests_total",
     MetricType::Counter,
     &["path", "code"],
-    "HTTP requests that the exporter answered, by path (other for the unknown ones) and status code.",
+    "Number of HTTP requests that the exporter answered, by path and status code; unknown paths count as other.",
 );
 const LOG_LINES_DROPPED: Metric = metric(
     "glue_integration_exporter_log_lines_dropped_total",
     MetricType::Counter,
     &[],
-    "Log lines that were lost because stderr was not read or could not be written.",
+    "Number of log lines that were lost because stderr was not read or could not be written.",
 );
 const POLL_FAILURES: Metric = metric(
     "glue_integration_exporter_poll_failures_total",
     MetricType::Counter,
     &["scope", "aws_region", "reason"],
-    "Polls of the scope that did not get everything, once for each different reason among their failures.",
+    "Number of polls of the scope in which a query failed, by reason; a poll counts once for each different reason.",
 );
 const POLLS_SKIPPED: Metric = metric(
     "glue_integration_exporter_polls_skipped_total",
     MetricType::Counter,
     &["scope", "aws_region"],
-    "Polls of the scope that were due and not made: the one before had not ended, or the scope waits longer because AWS throttles it.",
+    "Number of polls of the scope that were due but skipped, because the previous poll was still running or because AWS throttled the scope.",
 );
 const POLLS: Metric = metric(
     "glue_integration_exporter_polls_total",
     MetricType::Counter,
     &["scope", "aws_region"],
-    "Polls of the scope that have ended, well or badly.",
+    "Number of polls of the scope that ended, successful or not.",
 );
 const SHARD_INFO: Metric = metric(
     "glue_integration_exporter_shard_info",
     MetricType::Gauge,
     &["shard_index", "shard_total"],
-    "Which shard this exporter is, counted from 0, and of how many; always 1.",
+    "Always 1, labeled with the index of this shard, counted from 0, and the number of shards.",
 );
 const SHARDS: Metric = metric(
     "glue_integration_exporter_shards",
     MetricType::Gauge,
     &[],
-    "Among how many shards the configuration is shared out, as this exporter was told; 1 if it watches everything.",
+    "Number of shards among which the configuration is divided, as configured for this exporter; 1 if it watches everything.",
 );
 const UNKNOWN_STATUSES: Metric = metric(
     "glue_integration_exporter_unknown_statuses_total",
     MetricType::Counter,
     &[],
-    "Sights of an integration with a status that the exporter does not know, or with none; each one in each poll counts.",
+    "Number of times a poll returned an integration with an unknown or missing status.",
 );
 
 /// Every metric of this file.
@@ -139,73 +139,73 @@ pub const METRICS: &[Metric] = &[
     UNKNOWN_STATUSES,
 ];
 
-/// AWS answers in tens to hundreds of milliseconds; an attempt is given up after 15 s with the default timeout.
+/// Bucket bounds in seconds. AWS responds within tens to hundreds of milliseconds; with the default timeout an attempt ends after 15 s.
 const DURATION_BUCKETS: &[f64] = &[0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0];
 
 /// The exporter's own metrics.
 #[derive(Debug)]
 pub struct Telemetry {
-    api_requests: Counters,
-    api_request_failures: Counters,
-    api_request_duration: Histograms,
-    api_request_wait: Histograms,
-    /// The labels of what was built.
+    api_requests: CounterVec,
+    api_request_failures: CounterVec,
+    api_request_duration: HistogramVec,
+    api_request_wait: HistogramVec,
+    /// The labels of the build information.
     build: String,
     reload_ok: Gauge,
-    web_config_refused: AtomicBool,
+    web_config_rejected: AtomicBool,
     reload_time: Gauge,
-    http_requests: Counters,
-    polls: Counters,
-    polls_skipped: Counters,
-    poll_failures: Counters,
+    http_requests: CounterVec,
+    polls: CounterVec,
+    polls_skipped: CounterVec,
+    poll_failures: CounterVec,
     shard: Shard,
     unknown_statuses: IntCounter,
 }
 
-/// A histogram for each operation of AWS.
+/// A histogram for each AWS operation.
 #[derive(Debug)]
-struct Histograms {
+struct HistogramVec {
     metric: Metric,
-    rows: Vec<OfOperation>,
+    histograms: Vec<OperationHistogram>,
 }
 
 #[derive(Debug)]
-struct OfOperation {
+struct OperationHistogram {
     operation: Operation,
     histogram: Histogram,
     labels: String,
-    /// The same with each bound.
+    /// `labels` with the label `le` of each bucket.
     buckets: Vec<String>,
 }
 
 impl Telemetry {
-    /// Of an exporter that watches everything.
+    /// Creates the metrics of an exporter that watches everything.
     ///
     /// # Errors
-    /// As of `with_shard`.
+    /// As `with_shard`.
     pub fn new() -> prometheus::Result<Self> {
         Self::with_shard(Shard::SINGLE)
     }
 
-    /// Every row of a counter with a closed label is there from the start, at 0: a counter that appears at 1 has an increase that
-    /// Prometheus never sees.
+    /// Creates the metrics of a shard. Every series of a counter with a closed set of label values exists from the start at 0, because
+    /// Prometheus cannot see the increase of a counter that appears at 1.
     ///
     /// # Errors
-    /// If the crate refuses the name of a metric, which a test would find.
+    /// If the `prometheus` crate rejects the name of a metric.
     pub fn with_shard(shard: Shard) -> prometheus::Result<Self> {
         let telemetry = Self {
-            api_requests: Counters::new(API_REQUESTS),
-            api_request_failures: Counters::new(API_REQUEST_FAILURES),
-            api_request_duration: Histograms::new(API_REQUEST_DURATION)?,
-            api_request_wait: Histograms::new(API_REQUEST_WAIT)?,
-            build: build(),
+            api_requests: CounterVec::new(API_REQUESTS),
+            api_request_failures: CounterVec::new(API_REQUEST_FAILURES),
+            api_request_duration: HistogramVec::new(API_REQUEST_DURATION)?,
+            api_request_wait: HistogramVec::new(API_REQUEST_WAIT)?,
+            build: build_labels(),
             reload_ok: Gauge::new(RELOAD_OK.name, RELOAD_OK.help)?,
-            web_config_refused: AtomicBool::new(false),
+            web_config_rejected: AtomicBool::new(false),
             reload_time: Gauge::new(RELOAD_TIME.name, RELOAD_TIME.help)?,
-            http_requests: Counters::new(HTTP_REQUESTS),
-            polls: Counters::new(POLLS),
-            polls_skipped: Counters::new(POLLS_SKIPPED),
-            poll_failures: Counters::new(POLL_FAILURES),
+            http_requests: CounterVec::new(HTTP_REQUESTS),
+            polls: CounterVec::new(POLLS),
+            polls_skipped: CounterVec::new(POLLS_SKIPPED),
+            poll_failures: CounterVec::new(POLL_FAILURES),
             shard,
             unknown_statuses: IntCounter::new(UNKNOWN_STATUSES.name, UNKNOWN_STATUSES.help)?,
         };
@@ -220,7 +220,7 @@ impl Telemetry {
         Ok(telemetry)
     }
 
-    /// Starts the counters of a scope.
+    /// Creates the counters of a scope.
     pub fn add_scope(&self, scope: &ScopeName, region: &RegionName) {
         let (scope, region) = (scope.as_str(), region.as_str());
         self.polls.add(&[scope, region], 0);
@@ -230,7 +230,7 @@ impl Telemetry {
         }
     }
 
-    /// Ends the counters of a scope that is not watched any more.
+    /// Removes the counters of a scope.
     pub fn remove_scope(&self, scope: &ScopeName, region: &RegionName) {
         let (scope, region) = (scope.as_str(), region.as_str());
         self.polls.remove(&[scope, region]);
@@ -240,7 +240,7 @@ impl Telemetry {
         }
     }
 
-    /// A poll ended, failing for these reasons.
+    /// Counts a poll that ended, and each reason for which it failed.
     pub fn poll_ended(&self, scope: &ScopeName, region: &RegionName, reasons: &BTreeSet<Reason>) {
         let (scope, region) = (scope.as_str(), region.as_str());
         self.polls.add(&[scope, region], 1);
@@ -249,78 +249,78 @@ impl Telemetry {
         }
     }
 
-    /// So many polls were due and not made.
+    /// Counts polls that were due but skipped.
     pub fn polls_skipped(&self, scope: &ScopeName, region: &RegionName, polls: u64) {
         self.polls_skipped
             .add(&[scope.as_str(), region.as_str()], polls);
     }
 
-    /// AWS sent a status that is not among the known ones.
+    /// Counts an integration with an unknown or missing status.
     pub fn unknown_status(&self) {
         self.unknown_statuses.inc();
     }
 
-    /// The configuration was loaded at `now`, in Unix seconds.
+    /// Records that the configuration was loaded successfully at `now`, in Unix seconds.
     pub fn config_loaded(&self, now: f64) {
         self.reload_ok.set(1.0);
         self.reload_time.set(now);
     }
 
-    /// A new configuration was refused.
-    pub fn config_refused(&self) {
+    /// Records that a new configuration was rejected.
+    pub fn config_rejected(&self) {
         self.reload_ok.set(0.0);
     }
 
-    /// A new web configuration was loaded, or refused. The gauge of the configuration is about both files.
-    pub fn web_config_reread(&self, well: bool) {
-        self.web_config_refused.store(!well, Ordering::Relaxed);
+    /// Records whether a new web configuration was accepted. `config_last_reload_successful` covers both files.
+    pub fn web_config_reread(&self, accepted: bool) {
+        self.web_config_rejected.store(!accepted, Ordering::Relaxed);
     }
 
-    /// Starts the counter of a path with a status code that it can be answered with.
+    /// Creates the counter of a path and a status code that it can return.
     pub fn add_path(&self, path: &str, code: u16) {
         self.http_requests.add(&[path, &code.to_string()], 0);
     }
 
-    /// A request was answered.
+    /// Counts an answered request.
     pub fn http_request(&self, path: &str, code: u16) {
         self.http_requests.add(&[path, &code.to_string()], 1);
     }
 
-    /// Writes all of it in the order of the names, with the families of scopes, written elsewhere, in their place.
-    pub fn write(&self, text: &mut Text, scopes: &[(Metric, Samples)]) {
-        self.api_request_duration.write(text);
-        self.api_request_failures.write(text);
-        self.api_request_wait.write(text);
-        self.api_requests.write(text);
-        text.sample(&BUILD_INFO, &self.build, 1.0);
-        text.sample(&RELOAD_TIME, "", self.reload_time.get());
-        let reload_ok = if self.web_config_refused.load(Ordering::Relaxed) {
+    /// Writes all metrics sorted by name. The families of `scopes` are written in their place.
+    pub fn write(&self, writer: &mut Writer, scopes: &[(Metric, Samples)]) {
+        self.api_request_duration.write(writer);
+        self.api_request_failures.write(writer);
+        self.api_request_wait.write(writer);
+        self.api_requests.write(writer);
+        writer.sample(&BUILD_INFO, &self.build, 1.0);
+        writer.sample(&RELOAD_TIME, "", self.reload_time.get());
+        let reload_ok = if self.web_config_rejected.load(Ordering::Relaxed) {
             0.0
         } else {
             self.reload_ok.get()
         };
-        text.sample(&RELOAD_OK, "", reload_ok);
-        self.http_requests.write(text);
-        text.sample(&LOG_LINES_DROPPED, "", count(stderr::dropped()));
-        self.poll_failures.write(text);
-        self.polls_skipped.write(text);
-        self.polls.write(text);
+        writer.sample(&RELOAD_OK, "", reload_ok);
+        self.http_requests.write(writer);
+        writer.sample(&LOG_LINES_DROPPED, "", count(stderr::dropped()));
+        self.poll_failures.write(writer);
+        self.polls_skipped.write(writer);
+        self.polls.write(writer);
         for (metric, samples) in scopes {
-            text.family(metric, samples);
+            writer.family(metric, samples);
         }
         let (index, total) = (self.shard.index(), self.shard.total());
-        let mut which = String::new();
+        let mut labels = String::new();
         for (name, value) in SHARD_INFO.labels.iter().zip([index, total]) {
-            label(&mut which, name, &value.to_string());
+            label(&mut labels, name, &value.to_string());
         }
-        text.sample(&SHARD_INFO, &which, 1.0);
-        text.sample(&SHARDS, "", f64::from(total));
+        writer.sample(&SHARD_INFO, &labels, 1.0);
+        writer.sample(&SHARDS, "", f64::from(total));
         let unknown = self.unknown_statuses.get();
-        text.sample(&UNKNOWN_STATUSES, "", count(unknown));
+        writer.sample(&UNKNOWN_STATUSES, "", count(unknown));
     }
 }
 
-fn build() -> String {
+fn build_labels() -> String {
     let mut labels = String::new();
     let rust = version::rust_version();
     let values = [version::VERSION, version::REVISION, &rust];
@@ -348,48 +348,52 @@ impl Observer for Telemetry {
     }
 }
 
-impl Histograms {
+impl HistogramVec {
     fn new(metric: Metric) -> prometheus::Result<Self> {
-        let rows = Operation::ALL
+        let histograms = Operation::ALL
             .into_iter()
-            .map(|operation| OfOperation::new(operation, &metric))
+            .map(|operation| OperationHistogram::new(operation, &metric))
             .collect::<prometheus::Result<_>>()?;
-        Ok(Self { metric, rows })
+        Ok(Self { metric, histograms })
     }
 
     fn observe(&self, operation: Operation, duration: Duration) {
-        for row in self.rows.iter().filter(|row| row.operation == operation) {
-            row.histogram.observe(duration.as_secs_f64());
+        let mut histograms = self.histograms.iter();
+        if let Some(found) = histograms.find(|candidate| candidate.operation == operation) {
+            found.histogram.observe(duration.as_secs_f64());
         }
     }
 
-    fn write(&self, text: &mut Text) {
+    fn write(&self, writer: &mut Writer) {
         let mut samples = Samples::default();
-        let part = |suffix| format!("{}_{suffix}", self.metric.name);
-        let (bucket, sum, observed) = (part("bucket"), part("sum"), part("count"));
-        for row in &self.rows {
-            let histogram = row.histogram.metric();
-            let histogram = histogram.get_histogram();
-            let all = histogram.get_sample_count();
-            let below = histogram.get_bucket().iter();
-            let below = below.map(Bucket::cumulative_count).chain([all]);
-            for (labels, number) in row.buckets.iter().zip(below) {
-                samples.add(&bucket, labels, count(number));
+        let with_suffix = |suffix| format!("{}_{suffix}", self.metric.name);
+        let (bucket_name, sum_name, count_name) = (
+            with_suffix("bucket"),
+            with_suffix("sum"),
+            with_suffix("count"),
+        );
+        for operation in &self.histograms {
+            let proto = operation.histogram.metric();
+            let proto = proto.get_histogram();
+            let total = proto.get_sample_count();
+            let counts = proto.get_bucket().iter().map(Bucket::cumulative_count);
+            for (labels, number) in operation.buckets.iter().zip(counts.chain([total])) {
+                samples.add(&bucket_name, labels, count(number));
             }
-            samples.add(&sum, &row.labels, histogram.get_sample_sum());
-            samples.add(&observed, &row.labels, count(all));
+            samples.add(&sum_name, &operation.labels, proto.get_sample_sum());
+            samples.add(&count_name, &operation.labels, count(total));
         }
-        text.family(&self.metric, &samples);
+        writer.family(&self.metric, &samples);
     }
 }
 
-impl OfOperation {
-    /// Not with the crate's own encoder: it prints the bounds as `le="1"` where OpenMetrics has `le="1.0"`, so a series would change
-    /// its identity with the format.
+impl OperationHistogram {
+    /// Creates the histogram of an operation and the labels of its series. The encoder of the `prometheus` crate is not used: it writes
+    /// `le="1"` where OpenMetrics requires `le="1.0"`, so that the identity of a series would depend on the format.
     fn new(operation: Operation, metric: &Metric) -> prometheus::Result<Self> {
         let mut labels = String::new();
         label(&mut labels, "operation", operation.as_str());
-        // Debug writes a whole number as 1.0.
+        // `Debug` writes a whole number as 1.0.
         let bounds = DURATION_BUCKETS.iter().map(|bound| format!("{bound:?}"));
         let buckets = bounds.chain(["+Inf".to_owned()]).map(|bound| {
             let mut labels = labels.clone();

@@ -1,4 +1,4 @@
-//! The API, and that its OpenAPI file says what the server does: the paths, their parameters, the fields of real answers.
+//! The JSON API, compared with its OpenAPI file: paths, parameters and the fields of real responses.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -7,14 +7,14 @@
 
 mod support;
 
-use glue_integration_exporter::api::{self, NoAnswer};
+use glue_integration_exporter::api::{self, ApiError};
 use glue_integration_exporter::cache::key;
 use glue_integration_exporter::config::{Config, TagLabel};
-use glue_integration_exporter::exposition::text_format::{Format, Text};
+use glue_integration_exporter::exposition::text_format::{Format, Writer};
 use glue_integration_exporter::glue::Reason;
 use glue_integration_exporter::http::routes::start_counters;
 use glue_integration_exporter::inventory::Problem;
-use glue_integration_exporter::inventory::filter::State;
+use glue_integration_exporter::inventory::filter::StatusFilter;
 use glue_integration_exporter::site;
 use glue_integration_exporter::snapshot::{
     Integration, IntegrationError, MAX_ARN_BYTES, SourceProperties, Status,
@@ -34,8 +34,8 @@ fn openapi() -> Value {
     serde_yaml::from_str(api::OPENAPI).unwrap()
 }
 
-/// What is answered at a path of the API: whether it was refused, and the JSON.
-fn ask(bench: &Bench, path: &str, query: &str) -> (bool, Value) {
+/// Requests a path of the API. Returns whether the request was invalid, and the JSON.
+fn request(bench: &Bench, path: &str, query: &str) -> (bool, Value) {
     bench.publisher.publish_now();
     let snapshot = bench.publisher.published();
     let now = bench.clock.wall();
@@ -45,17 +45,17 @@ fn ask(bench: &Bench, path: &str, query: &str) -> (bool, Value) {
             let next_polls = bench.publisher.next_polls(&snapshot.scopes);
             api::scopes(&snapshot, &next_polls, now, query)
         }
-        _ => panic!("{path} is not asked by this test"),
+        _ => panic!("unexpected path {path}"),
     };
     match answer {
         Ok(json) => (false, serde_json::from_slice(&json).unwrap()),
-        Err(NoAnswer::Refused(json)) => (true, serde_json::from_slice(&json).unwrap()),
-        Err(NoAnswer::Failed(error)) => panic!("{error}"),
+        Err(ApiError::InvalidParameter(json)) => (true, serde_json::from_slice(&json).unwrap()),
+        Err(ApiError::Serialization(error)) => panic!("{error}"),
     }
 }
 
 fn list(bench: &Bench, path: &str, query: &str) -> Value {
-    let (refused, answer) = ask(bench, path, query);
+    let (refused, answer) = request(bench, path, query);
     assert!(!refused, "{query}: {answer}");
     answer
 }
@@ -65,7 +65,7 @@ fn arns(answer: &Value) -> Vec<&str> {
     items.map(|item| item["arn"].as_str().unwrap()).collect()
 }
 
-/// Whether a value is what a schema of the file says: those keywords that the file uses, and no other.
+/// A JSON Schema validator for the keywords that the OpenAPI file uses.
 struct Schemas(Value);
 
 impl Schemas {
@@ -124,25 +124,22 @@ impl Schemas {
                     }
                     true
                 }
-                // Each is null or a reference.
+                // Each `oneOf` is null or a reference.
                 "oneOf" => {
                     if !value.is_null() {
                         self.check(&argument[1], value, at);
                     }
                     true
                 }
-                // A format that is written in one place, and told by the pattern beside it.
+                // Annotations, and the format of times, are not checked.
                 "description" | "examples" | "format" | "pattern" => true,
                 other => panic!("the keyword {other}"),
             };
-            assert!(
-                fits,
-                "{at} is {value}, which is not of {keyword} {argument}"
-            );
+            assert!(fits, "{at} is {value}, which violates {keyword} {argument}");
         }
     }
 
-    /// Every property of the file that was not null in any of these values would be one that nothing has shown.
+    /// Collects the paths of all properties that are not null.
     fn seen(value: &Value, at: &str, seen: &mut BTreeSet<String>) {
         match value {
             Value::Object(members) => {
@@ -166,7 +163,7 @@ fn tag_labels() -> Vec<TagLabel> {
         .tag_labels
 }
 
-/// Two scopes: one that sees everything there can be, and one that fails.
+/// Creates two scopes: one sees integrations with every property, the other fails.
 async fn full() -> (Bench, Arc<FakeAccount>) {
     let yaml = format!(
         "scopes: [{{name: lake, regions: [eu-west-1], describe: true, stale_after: 1d, target_arns: ['{}'], integration_arns: ['{}']}}, {{name: sea, regions: [eu-west-1], describe: true}}]",
@@ -220,7 +217,7 @@ async fn full() -> (Bench, Arc<FakeAccount>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_are_what_the_file_says_and_every_field_of_it_is_there() {
+async fn responses_match_schemas_and_cover_every_field() {
     let (bench, _account) = full().await;
     let schemas = Schemas(openapi());
     let mut seen = BTreeSet::new();
@@ -233,7 +230,7 @@ async fn answers_are_what_the_file_says_and_every_field_of_it_is_there() {
         let all = list(&bench, path, "");
         schemas.check(schema, &all, path);
         Schemas::seen(&all, path, &mut seen);
-        let (refused, bad) = ask(&bench, path, "scope=nobody");
+        let (refused, bad) = request(&bench, path, "scope=nobody");
         assert!(refused);
         let schema = &schemas.0["components"]["responses"]["Refused"]["content"]["application/json"]
             ["schema"];
@@ -250,11 +247,11 @@ async fn answers_are_what_the_file_says_and_every_field_of_it_is_there() {
         ("/api/v1/scopes", "Scope"),
     ] {
         for property in described(name) {
-            // A request that failed has an id, which this account has not; tests/world shows it.
+            // This account sends no request IDs; tests/world covers them.
             let at = format!("{path}.items.{property}");
             assert!(
                 seen.iter().any(|seen| seen.starts_with(&at)),
-                "nothing shows {at}"
+                "no response has {at}"
             );
         }
     }
@@ -262,7 +259,7 @@ async fn answers_are_what_the_file_says_and_every_field_of_it_is_there() {
 }
 
 #[test]
-fn the_file_has_the_paths_the_codes_and_the_words_of_the_server() {
+fn openapi_file_matches_routes_and_enums() {
     let openapi = openapi();
     let described: BTreeMap<&str, BTreeSet<u16>> = openapi["paths"]
         .as_object()
@@ -272,7 +269,7 @@ fn the_file_has_the_paths_the_codes_and_the_words_of_the_server() {
             assert_eq!(
                 methods.as_object().unwrap().len(),
                 1,
-                "GET alone, and HEAD, which it implies"
+                "only GET, which implies HEAD"
             );
             let responses = methods["get"]["responses"].as_object().unwrap();
             (
@@ -281,11 +278,11 @@ fn the_file_has_the_paths_the_codes_and_the_words_of_the_server() {
             )
         })
         .collect();
-    let served: BTreeMap<&str, BTreeSet<u16>> = site::PATHS
+    let served: BTreeMap<&str, BTreeSet<u16>> = site::ROUTES
         .iter()
         .filter(|path| path.path.starts_with("/api/"))
         .map(|path| {
-            // Those of HTTP itself, and of a fault of the program.
+            // The file omits method errors and internal errors.
             let codes = path
                 .codes
                 .iter()
@@ -298,7 +295,7 @@ fn the_file_has_the_paths_the_codes_and_the_words_of_the_server() {
     let after = &openapi["components"]["parameters"]["After"]["schema"];
     assert_eq!(after["maxLength"], json!(MAX_ARN_BYTES));
     let schemas = &openapi["components"]["schemas"];
-    let states: Vec<&str> = State::all().map(State::as_str).collect();
+    let states: Vec<&str> = StatusFilter::all().map(StatusFilter::as_str).collect();
     assert_eq!(schemas["Status"]["enum"], json!(states));
     let mut problems: Vec<Option<&str>> =
         Problem::ALL.map(|problem| Some(problem.as_str())).to_vec();
@@ -308,13 +305,13 @@ fn the_file_has_the_paths_the_codes_and_the_words_of_the_server() {
         schemas["Reason"]["enum"],
         json!(Reason::ALL.map(Reason::as_str))
     );
-    // Each answer that there can be has its counter from the start.
+    // Each status code of each route has a counter from the start.
     let telemetry = Telemetry::new().unwrap();
     start_counters(&telemetry, "/metrics");
-    let mut text = Text::new(Format::Text, 0);
-    telemetry.write(&mut text, &[]);
-    let text = text.into_string();
-    for path in &site::PATHS {
+    let mut writer = Writer::new(Format::Text, 0);
+    telemetry.write(&mut writer, &[]);
+    let text = writer.into_string();
+    for path in &site::ROUTES {
         for code in path.codes {
             let row = format!("path=\"{}\",code=\"{code}\"}} 0\n", path.path);
             assert!(text.contains(&row), "{row}");
@@ -323,7 +320,7 @@ fn the_file_has_the_paths_the_codes_and_the_words_of_the_server() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_parameters_are_those_of_the_file() {
+async fn parameters_match_openapi_file() {
     let (bench, _account) = full().await;
     let openapi = openapi();
     let good = BTreeMap::from([
@@ -349,7 +346,7 @@ async fn the_parameters_are_those_of_the_file() {
         for name in &names {
             list(&bench, path, &format!("{name}={}", good[name]));
         }
-        let (refused, answer) = ask(&bench, path, "colour=red");
+        let (refused, answer) = request(&bench, path, "colour=red");
         assert!(refused);
         let error = json!({
             "parameter": "colour",
@@ -359,11 +356,11 @@ async fn the_parameters_are_those_of_the_file() {
         });
         assert_eq!(answer["error"], error);
     }
-    assert!(ask(&bench, "/api/v1/scopes", "status=FAILED").0);
+    assert!(request(&bench, "/api/v1/scopes", "status=FAILED").0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_value_that_there_is_not_is_refused_with_what_there_is() {
+async fn invalid_value_reports_allowed_values() {
     let (bench, _account) = full().await;
     for (query, allowed) in [
         (
@@ -376,7 +373,7 @@ async fn a_value_that_there_is_not_is_refused_with_what_there_is() {
         ),
         ("scope=lak", "lake, sea"),
         ("scope=", "lake, sea"),
-        ("scope=lake&scope=sea", "this parameter once"),
+        ("scope=lake&scope=sea", "this parameter only once"),
         ("region=eu-west-2", "eu-west-1"),
         ("account=11112222333", "12 digits"),
         ("account=11112222333x", "12 digits"),
@@ -387,10 +384,10 @@ async fn a_value_that_there_is_not_is_refused_with_what_there_is() {
             "limit=99999999999999999999999",
             "a whole number from 1 to 10000",
         ),
-        ("limit=1&limit=1", "this parameter once"),
+        ("limit=1&limit=1", "this parameter only once"),
         (
             "after=",
-            "what an answer has as next, of 1 to 1024 characters",
+            "the next of a response, from 1 to 1024 characters",
         ),
         ("%ff=1", "percent-encoded UTF-8"),
         (
@@ -398,17 +395,17 @@ async fn a_value_that_there_is_not_is_refused_with_what_there_is() {
             "the parameters status, scope, account, region, limit, after",
         ),
     ] {
-        let (refused, answer) = ask(&bench, "/api/v1/integrations", query);
+        let (refused, answer) = request(&bench, "/api/v1/integrations", query);
         assert!(refused, "{query}");
         assert_eq!(answer["error"]["allowed"], allowed, "{query}");
     }
     let long = format!("status={}", "€".repeat(5_000));
-    let (_, answer) = ask(&bench, "/api/v1/integrations", &long);
+    let (_, answer) = request(&bench, "/api/v1/integrations", &long);
     assert!(answer.to_string().len() < 1_000);
 }
 
 #[tokio::test(start_paused = true)]
-async fn filters_by_status_scope_account_and_region() {
+async fn list_filters_by_each_parameter() {
     let (bench, _account) = full().await;
     let other = "arn:aws:glue:us-east-1:444455556666:integration:3";
     let (one, two, gone) = (arn(1), arn(2), arn(9));
@@ -434,7 +431,7 @@ async fn filters_by_status_scope_account_and_region() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_has_its_values_with_their_types_and_no_property_of_the_source() {
+async fn rows_have_typed_values_and_no_secrets() {
     let (bench, _account) = full().await;
     advance(Duration::from_secs(1)).await;
     let answer = list(&bench, "/api/v1/integrations", "");
@@ -491,7 +488,7 @@ async fn a_row_has_its_values_with_their_types_and_no_property_of_the_source() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_missing_is_as_old_as_the_answer_of_aws() {
+async fn missing_row_has_time_of_last_answer() {
     let yaml = format!(
         "scopes: [{{name: lake, regions: [eu-west-1], stale_after: 1d, integration_arns: ['{}']}}]",
         arn(9)
@@ -520,7 +517,7 @@ async fn what_is_missing_is_as_old_as_the_answer_of_aws() {
     );
 }
 
-/// Follows `next` to the end.
+/// Returns all responses of a list by following `next`.
 fn pages(bench: &Bench, path: &str, limit: usize) -> Vec<Value> {
     let mut pages = vec![list(bench, path, &format!("limit={limit}"))];
     while let Some(next) = pages.last().unwrap()["next"].as_str() {
@@ -532,7 +529,7 @@ fn pages(bench: &Bench, path: &str, limit: usize) -> Vec<Value> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_longest_arn_that_is_shown_can_be_given_as_after() {
+async fn after_accepts_longest_arn() {
     let watches = watches("scopes: [{name: lake, regions: [eu-west-1]}]");
     let account = FakeAccount::new();
     let all: Vec<String> = (0..3)
@@ -546,11 +543,11 @@ async fn the_longest_arn_that_is_shown_can_be_given_as_after() {
     let pages = pages(&bench, "/api/v1/integrations", 1);
     assert_eq!(pages.iter().flat_map(arns).collect::<Vec<_>>(), all);
     let longer = format!("after={}a", all[0]);
-    assert!(ask(&bench, "/api/v1/integrations", &longer).0);
+    assert!(request(&bench, "/api/v1/integrations", &longer).0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn long_lists_come_in_parts_that_are_bounded() {
+async fn long_lists_are_split_into_bounded_responses() {
     let account = FakeAccount::new();
     let message = "m".repeat(2048);
     let long = IntegrationError {

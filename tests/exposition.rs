@@ -1,4 +1,4 @@
-//! What is on the page: each value where it should be, whatever it is made of.
+//! The text of the exposition: every series, value and label, also for hostile texts.
 #![allow(
     clippy::cast_precision_loss,
     clippy::unwrap_used,
@@ -9,7 +9,7 @@
 
 mod support;
 
-use glue_integration_exporter::exposition::Page;
+use glue_integration_exporter::exposition::Exposition;
 use glue_integration_exporter::exposition::table;
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::exposition::text_format::{MetricType, Samples};
@@ -25,7 +25,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use support::account::{START, arn, integration};
-use support::page::Page as Read;
+use support::page::Page as ParsedPage;
 use support::property::{cases, hostile};
 
 fn scrape(snapshot: &Snapshot, now: f64) -> String {
@@ -37,11 +37,11 @@ fn scrape(snapshot: &Snapshot, now: f64) -> String {
     )
 }
 
-fn page(snapshot: &Snapshot) -> Page {
-    Page::render(snapshot, &Page::default())
+fn page(snapshot: &Snapshot) -> Exposition {
+    Exposition::render(snapshot, &Exposition::default())
 }
 
-fn text(page: &Page, format: Format, telemetry: &Telemetry, now: f64) -> String {
+fn text(page: &Exposition, format: Format, telemetry: &Telemetry, now: f64) -> String {
     String::from_utf8(page.text(format, telemetry, now).concat()).unwrap()
 }
 
@@ -63,7 +63,7 @@ fn shown(arn: &str, status: Status) -> Shown {
     }
 }
 
-/// A name, and the values of two tags.
+/// Returns a name and the values of two tags.
 fn named(name: &str, cost_center: &str, team: &str) -> Arc<MetadataLabels> {
     let tags = [("tag_cost_center", cost_center), ("team", team)];
     Arc::new(MetadataLabels {
@@ -145,7 +145,7 @@ fn example() -> Snapshot {
 }
 
 #[test]
-fn the_page_is_as_it_was() {
+fn exposition_matches_golden_files() {
     for (format, file) in [
         (Format::Text, "tests/exposition/page.txt"),
         (Format::OpenMetrics, "tests/exposition/page.openmetrics"),
@@ -154,7 +154,7 @@ fn the_page_is_as_it_was() {
         let page = text(&page(&example()), format, &telemetry, START + 10.0);
         let page: String = page
             .lines()
-            // The build and the process are other ones each time.
+            // The build and process metrics differ in each run.
             .filter(|line| !line.contains("process_") && !line.contains("build_info{"))
             .map(|line| format!("{line}\n"))
             .collect();
@@ -167,14 +167,14 @@ fn the_page_is_as_it_was() {
             assert_eq!(
                 is,
                 expected,
-                "line {} of {file}; UPDATE=1 writes it anew",
+                "line {} of {file}; UPDATE=1 rewrites the file",
                 line + 1
             );
         }
         assert_eq!(
             page.lines().count(),
             expected.lines().count(),
-            "UPDATE=1 writes it anew"
+            "UPDATE=1 rewrites the file"
         );
     }
 }
@@ -184,8 +184,8 @@ fn both_formats_have_the_same_series() {
     let page = page(&example());
     let telemetry = Telemetry::new().unwrap();
     let read = |format| {
-        let page = Read::read(&text(&page, format, &telemetry, START));
-        // What the process uses changes from one page to the next.
+        let page = ParsedPage::read(&text(&page, format, &telemetry, START));
+        // The process metrics change between scrapes.
         let samples = page.samples.into_iter();
         samples
             .filter(|sample| !sample.name.starts_with("process_"))
@@ -195,11 +195,11 @@ fn both_formats_have_the_same_series() {
 }
 
 #[test]
-fn ages_are_those_of_the_scrape_and_never_below_zero() {
+fn age_follows_scrape_time_and_is_never_negative() {
     let page = page(&of(vec![shown(&arn(1), Status::Active)]));
     let telemetry = Telemetry::new().unwrap();
     let age = |now| {
-        Read::read(&text(&page, Format::Text, &telemetry, now))
+        ParsedPage::read(&text(&page, Format::Text, &telemetry, now))
             .value("aws_glue_integration_age_seconds", &[])
     };
     assert_eq!(age(START), Some(86_400.0));
@@ -208,14 +208,14 @@ fn ages_are_those_of_the_scrape_and_never_below_zero() {
 }
 
 #[test]
-fn error_codes_beyond_the_first_twenty_are_counted_together() {
+fn error_codes_beyond_twenty_count_as_other() {
     let codes: Vec<String> = (0..25).map(|n| format!("Code{n:02}")).collect();
     let mut all: Vec<Option<&str>> = codes.iter().map(|code| Some(code.as_str())).collect();
-    // AWS's own "other" and "none" share the rows that we name so.
+    // AWS codes named "other" and "none" share the exporter's series of that name.
     all.extend([Some("Code03"), Some("other"), Some("none"), None, None]);
     let mut integration = integration(&arn(1), Status::Active);
     integration.errors = errors(&all);
-    let page = Read::read(&scrape(
+    let page = ParsedPage::read(&scrape(
         &of(vec![Shown {
             integration: Arc::new(integration),
             naming: named("", "", ""),
@@ -242,12 +242,12 @@ fn error_codes_beyond_the_first_twenty_are_counted_together() {
 }
 
 #[test]
-fn the_metrics_keep_to_the_conventions() {
+fn metrics_follow_naming_conventions() {
     let metrics = table::metrics();
     let mut names = BTreeSet::new();
     for (metric, labels) in &metrics {
         let name = metric.name;
-        assert!(names.insert(name), "{name} is there twice");
+        assert!(names.insert(name), "duplicate metric {name}");
         assert!(
             [
                 "aws_glue_integration_",
@@ -269,7 +269,7 @@ fn the_metrics_keep_to_the_conventions() {
         );
         let first = metric.help.chars().next().unwrap();
         assert!(
-            first.is_uppercase() && metric.help.ends_with('.'),
+            (first.is_uppercase() || first == '1') && metric.help.ends_with('.'),
             "{name}: {}",
             metric.help
         );
@@ -279,7 +279,7 @@ fn the_metrics_keep_to_the_conventions() {
                     "region", "cluster", "env", "service", "job", "instance", "le"
                 ]
                 .contains(label),
-                "{name}: {label} clashes with what a target has"
+                "{name}: {label} conflicts with a target label"
             );
         }
     }
@@ -289,8 +289,8 @@ fn the_metrics_keep_to_the_conventions() {
 }
 
 #[test]
-fn every_series_of_the_page_is_in_the_table_with_its_labels() {
-    let page = Read::read(&scrape(&example(), START));
+fn exposition_matches_metric_table() {
+    let page = ParsedPage::read(&scrape(&example(), START));
     let rows: BTreeMap<&str, (MetricType, BTreeSet<&str>)> = table::metrics()
         .into_iter()
         .map(|(metric, mut labels)| {
@@ -321,18 +321,18 @@ fn every_series_of_the_page_is_in_the_table_with_its_labels() {
             .collect();
         assert_eq!(rows[family].1, labels, "{}", sample.name);
     }
-    // What has no sample here has one once a scope is polled: its counters come with the poller.
-    let of_scopes = [
+    // These counters appear with a poller or a server.
+    let later = [
         "polls_total",
         "polls_skipped_total",
         "poll_failures_total",
         "http_requests_total",
     ];
     for name in rows.keys() {
-        let comes_later = of_scopes.iter().any(|suffix| name.ends_with(suffix));
+        let comes_later = later.iter().any(|suffix| name.ends_with(suffix));
         assert!(
             comes_later || page.types.contains_key(*name),
-            "{name} is never shown"
+            "{name} has no samples"
         );
     }
     let names: Vec<&String> = page.types.keys().collect();
@@ -340,10 +340,7 @@ fn every_series_of_the_page_is_in_the_table_with_its_labels() {
         .lines()
         .filter_map(|line| Some(line.strip_prefix("# TYPE ")?.split(' ').next()?.to_owned()))
         .collect();
-    assert!(
-        on_page.iter().eq(names),
-        "families are in the order of their names"
-    );
+    assert!(on_page.iter().eq(names), "families are sorted by name");
 }
 
 fn hostile_integration() -> impl Strategy<Value = Shown> {
@@ -375,7 +372,7 @@ proptest! {
     #![proptest_config(cases(2000))]
 
     #[test]
-    fn a_value_is_written_as_short_as_can_be(
+    fn value_is_written_in_shortest_form(
         value in prop_oneof![any::<f64>(), (0..u64::MAX).prop_map(|millis| millis as f64 / 1000.0), (0..1u64 << 44).prop_map(|millis| millis as f64 / 1000.0)],
     ) {
         let mut samples = Samples::default();
@@ -393,19 +390,19 @@ proptest! {
     #![proptest_config(cases(64))]
 
     #[test]
-    fn what_is_printed_is_read_back_as_what_was_meant(
+    fn hostile_values_survive_a_round_trip(
         shown in prop::collection::vec(hostile_integration(), 0..6),
     ) {
-        // One of each ARN, in their order, as every snapshot has them.
+        // A snapshot has each ARN once, sorted.
         let by_arn: BTreeMap<String, Shown> = shown
             .into_iter()
             .map(|shown| (shown.integration.arn.clone(), shown))
             .collect();
         let snapshot = of(by_arn.values().cloned().collect());
-        let page = Read::read(&scrape(&snapshot, START));
+        let page = ParsedPage::read(&scrape(&snapshot, START));
         let mut series = BTreeSet::new();
         for sample in &page.samples {
-            prop_assert!(series.insert((&sample.name, &sample.labels)), "a series twice: {sample:?}");
+            prop_assert!(series.insert((&sample.name, &sample.labels)), "duplicate series: {sample:?}");
         }
         prop_assert_eq!(page.find("aws_glue_integration_info", &[]).len(), by_arn.len());
         for (arn, Shown { integration, naming, .. }) in &by_arn {

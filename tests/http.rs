@@ -13,7 +13,7 @@ use glue_integration_exporter::http::listen::Address;
 use glue_integration_exporter::http::routes::{Routes, start_counters};
 use glue_integration_exporter::http::shared_responses::SharedResponses;
 use glue_integration_exporter::http::{self, Limits};
-use glue_integration_exporter::site::Site;
+use glue_integration_exporter::site::Renderer;
 use glue_integration_exporter::snapshot::Status;
 use glue_integration_exporter::watchdog::Watchdog;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -85,7 +85,7 @@ impl Server {
             clock: bench.clock.clone(),
             scrapes,
             telemetry_path: "/metrics".to_owned(),
-            site: Site::default(),
+            site: Renderer::default(),
             access: None,
             reload: None,
             stop: bench.stop.clone(),

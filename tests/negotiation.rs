@@ -1,4 +1,4 @@
-//! Which representation of the page a client gets, and that every one says the same.
+//! Negotiation of the exposition format and the content encoding.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,7 +10,7 @@ use glue_integration_exporter::http::negotiate::Representation;
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use proptest::prelude::*;
 
-fn of(headers: &[(hyper::header::HeaderName, &str)]) -> Representation {
+fn negotiate(headers: &[(hyper::header::HeaderName, &str)]) -> Representation {
     let headers: HeaderMap = headers
         .iter()
         .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()))
@@ -19,7 +19,7 @@ fn of(headers: &[(hyper::header::HeaderName, &str)]) -> Representation {
 }
 
 #[test]
-fn the_format_is_the_one_that_is_most_welcome() {
+fn format_follows_accept_header() {
     let table: &[(&str, Format)] = &[
         ("", Text),
         ("*/*", Text),
@@ -52,7 +52,7 @@ fn the_format_is_the_one_that_is_most_welcome() {
             "text/plain;version=1.0.0,application/openmetrics-text;q=0.1",
             OpenMetrics,
         ),
-        // Prometheus 2 and 3 as they are.
+        // The headers of Prometheus 2 and 3.
         (
             "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
              text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
@@ -64,22 +64,22 @@ fn the_format_is_the_one_that_is_most_welcome() {
              text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
             OpenMetrics,
         ),
-        // One that is told to take text alone.
+        // Prometheus configured for the text format only.
         ("text/plain;version=0.0.4;q=0.6,*/*;q=0.5", Text),
-        // Nonsense.
+        // Invalid headers.
         (";;;,,,q=1;", Text),
         ("application/openmetrics-text;q=2", Text),
         ("application/openmetrics-text;q=0.1234", Text),
         ("application/openmetrics-text;q=-1", Text),
     ];
     for (accept, format) in table {
-        assert_eq!(of(&[(ACCEPT, accept)]).format, *format, "{accept}");
+        assert_eq!(negotiate(&[(ACCEPT, accept)]).format, *format, "{accept}");
     }
-    assert_eq!(of(&[]).format, Text);
+    assert_eq!(negotiate(&[]).format, Text);
 }
 
 #[test]
-fn gzip_is_sent_to_who_asks_for_it() {
+fn gzip_follows_accept_encoding_header() {
     let table: &[(&str, bool)] = &[
         ("", false),
         ("gzip", true),
@@ -99,14 +99,18 @@ fn gzip_is_sent_to_who_asks_for_it() {
         ("gzip;q=nonsense", false),
     ];
     for (accept, gzip) in table {
-        assert_eq!(of(&[(ACCEPT_ENCODING, accept)]).gzip, *gzip, "{accept}");
+        assert_eq!(
+            negotiate(&[(ACCEPT_ENCODING, accept)]).gzip,
+            *gzip,
+            "{accept}"
+        );
     }
 }
 
 proptest! {
     #[test]
-    fn no_header_panics(accept in "[ -~]{0,80}", encoding in "[ -~]{0,80}") {
-        let representation = of(&[(ACCEPT, &accept), (ACCEPT_ENCODING, &encoding)]);
+    fn arbitrary_headers_do_not_panic(accept in "[ -~]{0,80}", encoding in "[ -~]{0,80}") {
+        let representation = negotiate(&[(ACCEPT, &accept), (ACCEPT_ENCODING, &encoding)]);
         prop_assert!(representation.index() < Representation::COUNT);
     }
 }

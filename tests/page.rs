@@ -1,4 +1,4 @@
-//! The page for people, written from what polls brought: what stands where, what is escaped, what it costs.
+//! The HTML page: its order, its texts, escaping and cost.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -9,7 +9,7 @@ mod support;
 
 use glue_integration_exporter::cache::{PollResult, key};
 use glue_integration_exporter::glue::{Answer, GlueError, Reason};
-use glue_integration_exporter::page::{View, Written};
+use glue_integration_exporter::page::{RenderedPage, View};
 use glue_integration_exporter::snapshot::{
     Integration, IntegrationError, MAX_ARN_BYTES, Snapshot, Status,
 };
@@ -21,18 +21,21 @@ use tokio::time::{Instant, advance};
 
 const ONE: &str = "scopes: [{name: lake, regions: [eu-west-1], stale_after: 1d}]";
 
-/// What is read of a page.
+/// A rendered page.
 struct Page(String);
 
 impl Page {
-    /// At `query`, with nothing wrong in it.
+    /// Renders the page for a valid query.
     fn of(bench: &Bench, query: &str) -> Self {
-        let Written { html, refused } = written(bench, query);
-        assert!(!refused, "{query} is refused");
+        let RenderedPage {
+            html,
+            is_bad_request,
+        } = render(bench, query);
+        assert!(!is_bad_request, "{query}");
         Self(html)
     }
 
-    /// The text between the tags that begin with `from` and with `to`.
+    /// Returns the text from `from` to the next `to`.
     fn part(&self, from: &str, to: &str) -> &str {
         let rest = &self.0[self
             .0
@@ -41,7 +44,7 @@ impl Page {
         &rest[..rest.find(to).unwrap_or(rest.len())]
     }
 
-    /// What stands in a section, if there is one.
+    /// Returns the content of a section, or an empty text if there is no such section.
     fn section(&self, id: &str) -> &str {
         let from = format!("<section id=\"{id}\"");
         if self.0.contains(&from) {
@@ -61,7 +64,7 @@ impl Page {
         &rest[..rest.find("</li>").unwrap()]
     }
 
-    /// The count that a filter shows.
+    /// Returns the count in a chip.
     fn count(&self, state: &str) -> usize {
         let chip = self.part(&format!("<a id=\"c-{state}\""), "</a>");
         let number = chip
@@ -74,14 +77,14 @@ impl Page {
         number.parse().unwrap()
     }
 
-    /// The order in which names stand on it.
+    /// Returns the names in their order.
     fn names(&self) -> Vec<&str> {
         let parts = self.0.split("class=\"name\">").skip(1);
         parts.map(|part| part.split_once('<').unwrap().0).collect()
     }
 }
 
-fn written(bench: &Bench, query: &str) -> Written {
+fn render(bench: &Bench, query: &str) -> RenderedPage {
     bench.publisher.publish_now();
     let snapshot = bench.publisher.published();
     let view = View {
@@ -90,7 +93,7 @@ fn written(bench: &Bench, query: &str) -> Written {
         now: bench.clock.wall(),
         telemetry_path: "/metrics",
     };
-    view.write(query).unwrap()
+    view.render(query).unwrap()
 }
 
 fn error(code: &str, message: &str) -> IntegrationError {
@@ -100,7 +103,7 @@ fn error(code: &str, message: &str) -> IntegrationError {
     }
 }
 
-/// One scope that has polled an account once.
+/// Polls each scope once.
 async fn polled(yaml: &str, integrations: Vec<Integration>) -> (Bench, Arc<FakeAccount>) {
     let account = FakeAccount::new();
     for integration in integrations {
@@ -115,7 +118,7 @@ async fn polled(yaml: &str, integrations: Vec<Integration>) -> (Bench, Arc<FakeA
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_wrong_comes_first_and_the_worst_before_the_rest() {
+async fn page_lists_most_severe_problems_first() {
     let with_error = Integration {
         errors: vec![error("Throttled", "slow")],
         ..integration(&arn(2), Status::Active)
@@ -140,7 +143,7 @@ async fn what_is_wrong_comes_first_and_the_worst_before_the_rest() {
     .await;
     let expected = [6, 5, 99, 2, 3, 4, 7, 1].map(arn);
     assert_eq!(Page::of(&bench, "").names(), expected);
-    // An hour later the one that is being modified is stuck, and is not a second before.
+    // The modified integration is stuck after one hour, not before.
     advance(Duration::from_secs(3600)).await;
     let page = Page::of(&bench, "");
     assert!(page.section("moving").contains(&arn(4)));
@@ -165,11 +168,11 @@ async fn what_is_wrong_comes_first_and_the_worst_before_the_rest() {
     ] {
         assert_eq!(page.count(state), count, "{state}");
     }
-    assert!(page.0.contains("6 of 8 integrations need a look."));
+    assert!(page.0.contains("6 of 8 integrations have problems."));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_says_all_there_is_to_say() {
+async fn row_shows_all_details() {
     let message = "x".repeat(2048);
     let failed = Integration {
         errors: vec![
@@ -203,7 +206,7 @@ async fn a_row_says_all_there_is_to_say() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_missing_keeps_its_name_and_what_it_was_over_a_restart_too() {
+async fn missing_integration_keeps_details_on_restart() {
     let yaml = format!(
         "scopes: [{{name: lake, describe: true, integration_arns: ['{}']}}]",
         arn(1)
@@ -222,7 +225,7 @@ async fn what_is_missing_keeps_its_name_and_what_it_was_over_a_restart_too() {
     advance(Duration::from_secs(60)).await;
     poller.poll().await;
     poller.describe().await;
-    let says = |page: &Page| {
+    let check = |page: &Page| {
         let row = page.row("orders");
         for text in [
             "MISSING",
@@ -233,15 +236,15 @@ async fn what_is_missing_keeps_its_name_and_what_it_was_over_a_restart_too() {
         ] {
             assert!(row.contains(text), "{text} in {row}");
         }
-        row.part_of("<dt>Seen since</dt>").to_owned()
+        row.fact("<dt>Status since</dt>").to_owned()
     };
-    let before = says(&Page::of(&bench, ""));
+    let before = check(&Page::of(&bench, ""));
     assert!(before.contains("(1 min ago)"), "{before}");
     let stored = bench.publisher.stored();
     let later = Bench::with_clock(&watches, bench.clock.clone());
     later.publisher.restore(stored);
-    assert_eq!(says(&Page::of(&later, "")), before);
-    // Once it is there again it is not missing, and when it goes again that is another time.
+    assert_eq!(check(&Page::of(&later, "")), before);
+    // After it returned, a second deletion has its own time.
     account.put(&arn(1), Status::Active);
     poller.poll().await;
     poller.describe().await;
@@ -252,12 +255,12 @@ async fn what_is_missing_keeps_its_name_and_what_it_was_over_a_restart_too() {
     assert!(Page::of(&bench, "").row("orders").contains("(0 s ago)"));
 }
 
-trait PartOf {
-    fn part_of(&self, from: &str) -> &str;
+trait Fact {
+    fn fact(&self, from: &str) -> &str;
 }
 
-impl PartOf for str {
-    fn part_of(&self, from: &str) -> &str {
+impl Fact for str {
+    fn fact(&self, from: &str) -> &str {
         self.split_once(from)
             .unwrap()
             .1
@@ -268,7 +271,7 @@ impl PartOf for str {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_takes_old_data_for_new() {
+async fn page_marks_old_data() {
     let yaml = "scopes: [{name: lake, regions: [eu-west-1]}, {name: sea, regions: [eu-west-1]}]";
     let watches = watches(yaml);
     let account = FakeAccount::new();
@@ -277,7 +280,7 @@ async fn nobody_takes_old_data_for_new() {
     assert!(page.0.contains("2 of 2 scopes have not been polled yet"));
     assert!(
         !page.0.contains("class=\"well\" role=\"status\""),
-        "all is well, and nothing is known"
+        "a page without data is not healthy"
     );
     account.put(&arn(1), Status::Active);
     let mut pollers: Vec<_> = watches
@@ -294,7 +297,7 @@ async fn nobody_takes_old_data_for_new() {
         "no alert"
     );
     assert!(page.0.contains("class=\"well\" role=\"status\""));
-    // One of two that see it goes on seeing it: blind in part, and nothing is old.
+    // One of two scopes still sees it, so its data is not old.
     account.set(Behaviour::Fail(Reason::AccessDenied));
     advance(Duration::from_secs(600)).await;
     pollers[0].poll().await;
@@ -303,13 +306,13 @@ async fn nobody_takes_old_data_for_new() {
     let page = Page::of(&bench, "");
     let blind = page.part("id=\"blind\"", "</div>");
     assert!(
-        blind.contains("blind in 1 of 2 scopes") && blind.contains("access_denied"),
+        blind.contains("last poll failed in 1 of 2 scopes") && blind.contains("access_denied"),
         "{blind}"
     );
     assert!(blind.contains("(10 min ago)"), "{blind}");
     assert!(!page.0.contains("id=\"old\""));
     assert!(!page.0.contains("class=\"well\" role=\"status\""));
-    // Both blind: what is shown is of then, and says so.
+    // Both scopes fail: the data is old and marked.
     account.set(Behaviour::Fail(Reason::Throttled));
     advance(Duration::from_secs(600)).await;
     for poller in &mut pollers {
@@ -320,14 +323,14 @@ async fn nobody_takes_old_data_for_new() {
     assert!(page.row(&arn(1)).contains("old data"));
     let scope = page.part("id=\"s-lake/eu-west-1\"", "</tr>");
     for text in [
-        "failing, shows old data",
+        "failing, serving old data",
         "the account was told to fail",
         "throttled",
         "(20 min ago)",
     ] {
         assert!(scope.contains(text), "{text} in {scope}");
     }
-    // Over: the last error stays, and is said to be over.
+    // After the recovery the last error stays, marked as recovered.
     account.set(Behaviour::Answer);
     for poller in &mut pollers {
         poller.poll().await;
@@ -335,18 +338,18 @@ async fn nobody_takes_old_data_for_new() {
     let page = Page::of(&bench, "");
     let scope = page.part("id=\"s-lake/eu-west-1\"", "</tr>");
     assert!(
-        scope.contains("gets everything") && scope.contains("over since"),
+        scope.contains("healthy") && scope.contains("recovered since"),
         "{scope}"
     );
     assert_eq!(
         page.0.matches("class=\"alert").count(),
         1,
-        "an alert but for the hidden one"
+        "only the hidden alert"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_takes_an_old_answer_that_there_is_none_for_a_new_one() {
+async fn page_marks_old_missing_integration() {
     let gone = arn(1);
     let of_scope = |name: &str| {
         format!(
@@ -367,9 +370,9 @@ async fn nobody_takes_an_old_answer_that_there_is_none_for_a_new_one() {
             !row.contains("old data") && !page.0.contains("id=\"old\""),
             "{row}"
         );
-        let answered = row.part_of("<dt>Configured in</dt>");
+        let answered = row.fact("<dt>Configured in</dt>");
         assert!(
-            answered.contains("sea in eu-west-1; AWS answered <time"),
+            answered.contains("sea in eu-west-1; AWS last answered <time"),
             "{row}"
         );
         assert!(answered.contains(ago), "{ago} in {answered}");
@@ -378,39 +381,39 @@ async fn nobody_takes_an_old_answer_that_there_is_none_for_a_new_one() {
         poller.poll().await;
     }
     fresh(&Page::of(&bench, ""), "(0 s ago)");
-    // One of two is answered anew: that is what counts.
+    // The newer answer of the two scopes counts.
     advance(Duration::from_secs(600)).await;
     pollers[1].poll().await;
     account.set(Behaviour::Fail(Reason::AccessDenied));
     advance(Duration::from_secs(60)).await;
     pollers[0].poll().await;
     fresh(&Page::of(&bench, ""), "(1 min ago)");
-    // None is: the answer is of then, and says so.
+    // Both scopes fail: the answer is old and marked.
     advance(Duration::from_secs(60)).await;
     pollers[1].poll().await;
-    let says_so = |page: &Page, ago: &str| {
+    let is_marked_old = |page: &Page, ago: &str| {
         let old = page.part("id=\"old\"", "</div>");
         assert!(
-            old.contains("What is shown of 1 integration is old.") && old.contains(ago),
+            old.contains("The data of 1 integration is old.") && old.contains(ago),
             "{old}"
         );
         let row = page.row(&gone);
         assert!(
-            row.contains("old data") && row.part_of("<dt>Configured in</dt>").contains(ago),
+            row.contains("old data") && row.fact("<dt>Configured in</dt>").contains(ago),
             "{row}"
         );
     };
     let page = Page::of(&bench, "");
-    says_so(&page, "(2 min ago)");
+    is_marked_old(&page, "(2 min ago)");
     for scope in ["lake", "sea"] {
         let scope = page.part(&format!("id=\"s-{scope}/eu-west-1\""), "</tr>");
-        assert!(scope.contains("failing, shows old data"), "{scope}");
+        assert!(scope.contains("failing, serving old data"), "{scope}");
     }
-    // A process that has not polled knows it from the one before.
+    // A restarted process restores the mark.
     let later = Bench::with_clock(&watches, bench.clock.clone());
     later.publisher.restore(bench.publisher.stored());
-    says_so(&Page::of(&later, ""), "(2 min ago)");
-    // Once it is too old to be shown there is nothing to be marked.
+    is_marked_old(&Page::of(&later, ""), "(2 min ago)");
+    // After stale_after the row and its mark are gone.
     advance(Duration::from_secs(3600)).await;
     for poller in &mut pollers {
         poller.poll().await;
@@ -422,7 +425,7 @@ async fn nobody_takes_an_old_answer_that_there_is_none_for_a_new_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_scope_says_when_it_is_polled_next() {
+async fn scope_row_shows_next_poll() {
     let yaml = "polling: {interval: 60s}\nscopes: [{name: lake, regions: [eu-west-1]}]";
     let watches = watches(yaml);
     let account = FakeAccount::new();
@@ -439,8 +442,8 @@ async fn a_scope_says_when_it_is_polled_next() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     let page = Page::of(&bench, "");
     let scope = page.part("id=\"s-lake/eu-west-1\"", "</tr>");
-    assert!(scope.contains("under way"), "{scope}");
-    // A reload that ends the scope ends its place in the schedule too.
+    assert!(scope.contains("in progress"), "{scope}");
+    // A reload that removes the scope also removes its next poll.
     bench.publisher.reconfigure(&[]);
     assert_eq!(bench.publisher.next_polls(&[]), Vec::<Option<f64>>::new());
     let page = Page::of(&bench, "");
@@ -448,7 +451,7 @@ async fn a_scope_says_when_it_is_polled_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_error_is_shown_in_part_and_several_reasons_each() {
+async fn scope_row_truncates_errors_and_groups_reasons() {
     let watches = watches(ONE);
     let bench = Bench::new(&watches);
     let answers = vec![
@@ -478,7 +481,7 @@ async fn a_long_error_is_shown_in_part_and_several_reasons_each() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn filters_say_what_they_leave_out() {
+async fn filter_reports_hidden_problems() {
     let (bench, _account) = polled(
         ONE,
         vec![
@@ -513,33 +516,33 @@ async fn filters_say_what_they_leave_out() {
     let page = Page::of(&bench, "q=%22quoted%22&status=FAILED&refresh=off");
     assert!(
         page.0
-            .contains("1 of what is wrong is not in the list below")
+            .contains("The filter hides 1 integration with problems.")
     );
     assert!(
         page.0.contains("value=\"&#34;quoted&#34;\""),
-        "what was typed stays"
+        "the search field keeps its text"
     );
     assert!(
         page.0
             .contains("<input type=\"hidden\" name=\"status\" value=\"FAILED\">")
     );
     assert!(!page.0.contains("http-equiv=\"refresh\""));
-    assert_eq!(page.count("ALL"), 1, "the counts are those of the words");
+    assert_eq!(page.count("ALL"), 1, "the search applies to the counts");
     assert!(
         page.part("id=\"c-ACTIVE\"", ">")
             .contains("q=%22quoted%22&#38;refresh=off&#38;status=ACTIVE")
     );
     let nothing = Page::of(&bench, "q=nothing");
-    assert!(nothing.0.contains("Nothing fits the filter."));
+    assert!(nothing.0.contains("No integration matches the filter."));
     assert!(
         nothing
             .0
-            .contains("2 of what is wrong is not in the list below")
+            .contains("The filter hides 2 integrations with problems and matches nothing.")
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_states_can_be_searched_for_as_the_page_calls_them() {
+async fn search_finds_every_status_word() {
     let yaml = format!(
         "scopes: [{{name: lake, regions: [eu-west-1], stale_after: 1d, integration_arns: ['{}'], target_arns: ['{}']}}]",
         arn(99),
@@ -563,7 +566,7 @@ async fn the_states_can_be_searched_for_as_the_page_calls_them() {
     }
     assert_eq!(names("q=needs+attention"), [arn(6)]);
     assert_eq!(names("q=missing"), [arn(99)]);
-    assert_eq!(names("q=paused"), [arn(7)], "what AWS sent");
+    assert_eq!(names("q=paused"), [arn(7)], "the status that AWS sent");
     assert_eq!(names("q=stuck"), [arn(0)], "created a day ago");
     advance(Duration::from_secs(3601)).await;
     assert_eq!(names("q=stuck"), [0, 2, 4].map(arn));
@@ -571,7 +574,7 @@ async fn the_states_can_be_searched_for_as_the_page_calls_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_link_to_a_row_alone_holds_the_longest_arn() {
+async fn row_link_holds_longest_arn() {
     let all: Vec<String> = (0..2)
         .map(|number| format!("{}{number}", "a".repeat(MAX_ARN_BYTES - 1)))
         .collect();
@@ -592,13 +595,13 @@ async fn the_link_to_a_row_alone_holds_the_longest_arn() {
         "{input}"
     );
     let longer = format!("q={}", "a".repeat(MAX_ARN_BYTES + 1));
-    assert!(written(&bench, &longer).refused);
+    assert!(render(&bench, &longer).is_bad_request);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mistake_in_the_address_is_told_and_hides_nothing() {
+async fn invalid_parameter_is_reported_and_ignored() {
     let (bench, _account) = polled(ONE, vec![integration(&arn(1), Status::Failed)]).await;
-    for (query, told) in [
+    for (query, message) in [
         (
             "status=FAILD",
             "status=FAILD</bdi></code> is not allowed; allowed: CREATING, ACTIVE",
@@ -609,9 +612,12 @@ async fn a_mistake_in_the_address_is_told_and_hides_nothing() {
         ),
         ("region=eu-west-9", "allowed: eu-west-1."),
         ("account=1", "allowed: 12 digits."),
-        ("scope=lake&scope=lake", "allowed: this parameter once."),
-        ("page=0", "allowed: a number from 1 on."),
-        ("refresh=on", "allowed: off, or no such parameter."),
+        (
+            "scope=lake&scope=lake",
+            "allowed: this parameter only once.",
+        ),
+        ("page=0", "allowed: a number from 1."),
+        ("refresh=on", "allowed: off."),
         (
             "colour=red",
             "colour=red</bdi></code> is not allowed; allowed: the parameters q, status, scope, account, region, page, scopes, refresh.",
@@ -622,18 +628,21 @@ async fn a_mistake_in_the_address_is_told_and_hides_nothing() {
             "status=&#60;b&#62;</bdi></code>",
         ),
     ] {
-        let Written { html, refused } = written(&bench, query);
-        assert!(refused, "{query}");
-        assert!(html.contains(told), "{told} in {html}");
-        assert!(html.contains(&arn(1)), "{query} hides what is wrong");
+        let RenderedPage {
+            html,
+            is_bad_request,
+        } = render(&bench, query);
+        assert!(is_bad_request, "{query}");
+        assert!(html.contains(message), "{message} in {html}");
+        assert!(html.contains(&arn(1)), "{query} hides the problem");
     }
-    // As a form sends it.
+    // A form sends empty fields.
     Page::of(&bench, "q=&status=&scope=");
     Page::of(&bench, &format!("page={}&scopes=7", usize::MAX));
 }
 
 #[tokio::test(start_paused = true)]
-async fn links_stay_below_the_address_of_the_page() {
+async fn links_are_relative_to_the_page() {
     let (bench, _account) = polled(ONE, vec![integration(&arn(1), Status::Failed)]).await;
     let page = Page::of(&bench, "");
     for attribute in ["href=\"", "src=\"", "action=\""] {
@@ -649,17 +658,13 @@ async fn links_stay_below_the_address_of_the_page() {
     assert!(page.0.contains("href=\"./metrics\""));
     assert!(
         !page.0.contains("style=\"") && !page.0.contains("<style"),
-        "the policy forbids it"
+        "the content security policy forbids inline styles"
     );
-    assert_eq!(
-        page.0.matches("<script").count(),
-        1,
-        "no script in the page"
-    );
+    assert_eq!(page.0.matches("<script").count(), 1, "only page.js");
 }
 
 #[tokio::test]
-async fn however_much_there_is_a_page_stays_small_and_quick() {
+async fn large_page_is_bounded_in_size_and_time() {
     let long = IntegrationError {
         code: Some("Code".to_owned()),
         message: Some("<".repeat(2048)),
@@ -686,28 +691,28 @@ async fn however_much_there_is_a_page_stays_small_and_quick() {
     let started = Instant::now();
     let page = Page::of(&bench, "");
     let took = started.elapsed();
-    // The build of tests is ten times slower than the one that is shipped.
+    // A debug build is ten times slower than a release build.
     assert!(took < Duration::from_secs(2), "{took:?}");
     assert_eq!(page.names().len(), 100);
     assert!(page.0.len() < 6_000_000, "{}", page.0.len());
     assert!(page.0.contains("1 to 100 of 5000"));
     assert!(
         page.0
-            .contains("<h2 id=\"h-wrong\">What is wrong <span class=\"count\">1000</span>")
+            .contains("<h2 id=\"h-wrong\">Problems <span class=\"count\">1000</span>")
     );
     assert_eq!((page.count("FAILED"), page.count("ACTIVE")), (1_000, 4_000));
     let last = Page::of(&bench, "page=50");
     assert!(last.0.contains("4901 to 5000 of 5000"));
     assert!(!last.0.contains("rel=\"next\""));
 
-    // Each page has others, and together they have all.
+    // The pages are disjoint and together complete.
     let some = (0..250).map(|n| integration(&arn(n), Status::Active));
     let (bench, _account) = polled(ONE, some.collect()).await;
     let pages = ["page=1", "page=2", "page=3"].map(|query| Page::of(&bench, query));
     let all: Vec<&str> = pages.iter().flat_map(Page::names).collect();
     assert_eq!(all, (0..250).map(arn).collect::<Vec<_>>());
 
-    // More errors than a page holds: it says so, and links to where they are.
+    // If the errors exceed the limit of a page, the row links to a page with the remaining ones.
     let (bench, _account) = polled(
         ONE,
         vec![
@@ -733,7 +738,7 @@ async fn however_much_there_is_a_page_stays_small_and_quick() {
     assert!(alone.row(&arn(2)).contains("not on this page"));
 }
 
-/// A snapshot of one integration, all of whose texts are `text`.
+/// Returns a snapshot of one integration in which `text` is the value of every text.
 fn all_texts(text: &str) -> Snapshot {
     use glue_integration_exporter::snapshot::{
         Diagnostics, MetadataLabels, Provenance, ScopeDiagnostics, ScopeState, Shown,
@@ -779,13 +784,13 @@ fn all_texts(text: &str) -> Snapshot {
 proptest! {
     #![proptest_config(support::property::cases(200))]
 
-    /// A tag or an attribute that AWS's texts opened would be one more than with a plain text.
+    /// An unescaped text would change the number of tags and quotes.
     #[test]
-    fn no_text_of_aws_becomes_markup(text in "[<>&\"'`=/ a-z\u{0}-\u{1f}\u{202e}\u{2066}]{1,60}", query in "[<>&\"' a-z%+=]{0,30}") {
+    fn hostile_text_is_escaped(text in "[<>&\"'`=/ a-z\u{0}-\u{1f}\u{202e}\u{2066}]{1,60}", query in "[<>&\"' a-z%+=]{0,30}") {
         let marks = |text: &str, query: &str| {
             let snapshot = all_texts(text);
             let view = View { snapshot: &snapshot, next_polls: &[None], now: START, telemetry_path: "/metrics" };
-            let html = view.write(query).unwrap().html;
+            let html = view.render(query).unwrap().html;
             ["<", ">", "\"", "'", "<script", "<bdi"].map(|mark| html.matches(mark).count())
         };
         prop_assert_eq!(marks(&text, ""), marks("plain", ""));
@@ -796,9 +801,9 @@ proptest! {
     }
 }
 
-/// Publishing is what each poll does.
+/// Each poll publishes.
 #[tokio::test]
-async fn publishing_what_did_not_change_stays_cheap() {
+async fn publishing_unchanged_data_is_fast() {
     let many: Vec<Integration> = (0..10_000)
         .map(|n| integration(&arn(n), Status::Active))
         .collect();

@@ -1,10 +1,10 @@
-//! One page after another: what they share, and that sharing and compressing change nothing that is read.
+//! Consecutive expositions share unchanged parts. Sharing and compression do not change the text.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
 use flate2::bufread::GzDecoder;
-use glue_integration_exporter::exposition::Page;
+use glue_integration_exporter::exposition::Exposition;
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::snapshot::{MetadataLabels, Presence, Shown, Snapshot, Status};
 use glue_integration_exporter::telemetry::Telemetry;
@@ -16,8 +16,8 @@ use std::sync::Arc;
 use support::account::{START, arn, integration};
 use support::property::cases;
 
-/// The integrations with these numbers, and whether each is well.
-fn of(integrations: &BTreeMap<usize, bool>) -> Snapshot {
+/// Returns a snapshot of integrations by number; false makes an integration fail.
+fn snapshot(integrations: &BTreeMap<usize, bool>) -> Snapshot {
     let shown = |(number, well): (&usize, &bool)| Shown {
         integration: Arc::new(integration(
             &arn(*number),
@@ -45,36 +45,32 @@ fn all_well(count: usize) -> BTreeMap<usize, bool> {
     (0..count).map(|number| (number, true)).collect()
 }
 
-/// What the process uses changes from one scrape to the next.
+/// Removes the process metrics, which change between scrapes.
 fn without_process(text: &[u8]) -> Vec<String> {
     let text = String::from_utf8(text.to_vec()).unwrap();
     let lines = text.lines().filter(|line| !line.starts_with("process_"));
     lines.map(str::to_owned).collect()
 }
 
-fn text(page: &Page, format: Format, telemetry: &Telemetry) -> Vec<String> {
+fn text(page: &Exposition, format: Format, telemetry: &Telemetry) -> Vec<String> {
     without_process(&page.text(format, telemetry, START + 60.0).concat())
 }
 
-/// The text of a body that must be one gzip member and nothing behind it; the decoder checks its checksum and length.
-fn gunzip(page: &Page, format: Format, telemetry: &Telemetry) -> Vec<String> {
+/// Decompresses a body that must be exactly one gzip member. The decoder checks the checksum and the length.
+fn gunzip(page: &Exposition, format: Format, telemetry: &Telemetry) -> Vec<String> {
     let body = page.gzip(format, telemetry, START + 60.0).concat();
     let mut decoder = GzDecoder::new(&body[..]);
     let mut text = Vec::new();
     decoder.read_to_end(&mut text).unwrap();
-    assert_eq!(
-        decoder.into_inner().len(),
-        0,
-        "something is behind the member"
-    );
+    assert_eq!(decoder.into_inner().len(), 0, "bytes after the member");
     without_process(&text)
 }
 
-fn pieces(page: &Page, telemetry: &Telemetry) -> Vec<Bytes> {
+fn pieces(page: &Exposition, telemetry: &Telemetry) -> Vec<Bytes> {
     page.text(Format::Text, telemetry, START)
 }
 
-/// How many bytes of the second page are those of the first, at the same place in memory.
+/// Returns how many bytes of the second exposition are in the memory of the first one.
 fn shared(first: &[Bytes], second: &[Bytes]) -> usize {
     let first: BTreeSet<_> = first.iter().map(|piece| piece.as_ptr()).collect();
     second
@@ -89,10 +85,10 @@ fn length(pieces: &[Bytes]) -> usize {
 }
 
 #[test]
-fn a_gzip_body_is_one_member_with_the_text_of_the_page() {
+fn gzip_body_is_one_member_with_the_same_text() {
     let telemetry = Telemetry::new().unwrap();
     for count in [0, 1, 300, 3_000] {
-        let page = Page::render(&of(&all_well(count)), &Page::default());
+        let page = Exposition::render(&snapshot(&all_well(count)), &Exposition::default());
         for format in Format::ALL {
             assert_eq!(
                 gunzip(&page, format, &telemetry),
@@ -104,9 +100,9 @@ fn a_gzip_body_is_one_member_with_the_text_of_the_page() {
 }
 
 #[test]
-fn two_scrapes_of_a_page_share_all_but_the_ages_and_what_the_exporter_says_of_itself() {
+fn scrapes_share_all_but_ages_and_own_metrics() {
     let telemetry = Telemetry::new().unwrap();
-    let page = Page::render(&of(&all_well(3_000)), &Page::default());
+    let page = Exposition::render(&snapshot(&all_well(3_000)), &Exposition::default());
     let (first, second) = (pieces(&page, &telemetry), pieces(&page, &telemetry));
     let own_bytes = length(&second) - shared(&first, &second);
     assert!(
@@ -117,15 +113,15 @@ fn two_scrapes_of_a_page_share_all_but_the_ages_and_what_the_exporter_says_of_it
 }
 
 #[test]
-fn a_page_shares_what_has_not_changed_with_the_one_before() {
+fn expositions_share_unchanged_chunks() {
     let telemetry = Telemetry::new().unwrap();
     let mut integrations = all_well(3_000);
-    let before = Page::render(&of(&integrations), &Page::default());
-    let same = Page::render(&of(&integrations), &before);
+    let before = Exposition::render(&snapshot(&integrations), &Exposition::default());
+    let same = Exposition::render(&snapshot(&integrations), &before);
     integrations.insert(1_500, false);
-    let changed = Page::render(&of(&integrations), &same);
+    let changed = Exposition::render(&snapshot(&integrations), &same);
     integrations.remove(&700);
-    let removed = Page::render(&of(&integrations), &changed);
+    let removed = Exposition::render(&snapshot(&integrations), &changed);
     let pages = [before, same, changed, removed].map(|page| pieces(&page, &telemetry));
     let of_rows: usize = {
         let scrapes = shared(&pages[0], &pages[1]);
@@ -145,13 +141,13 @@ proptest! {
     #![proptest_config(cases(24))]
 
     #[test]
-    fn a_page_that_follows_another_is_as_if_it_were_the_first(
+    fn incremental_render_equals_full_render(
         count in 1..1500usize,
         changes in prop::collection::vec(prop::collection::vec((0..1500usize, prop::option::of(any::<bool>())), 0..20), 1..5),
     ) {
         let telemetry = Telemetry::new().unwrap();
         let mut integrations = all_well(count);
-        let mut page = Page::render(&of(&integrations), &Page::default());
+        let mut page = Exposition::render(&snapshot(&integrations), &Exposition::default());
         for change in changes {
             for (number, is) in change {
                 match is {
@@ -159,9 +155,9 @@ proptest! {
                     None => integrations.remove(&number),
                 };
             }
-            let snapshot = of(&integrations);
-            page = Page::render(&snapshot, &page);
-            let alone = Page::render(&snapshot, &Page::default());
+            let snapshot = snapshot(&integrations);
+            page = Exposition::render(&snapshot, &page);
+            let alone = Exposition::render(&snapshot, &Exposition::default());
             for format in Format::ALL {
                 prop_assert_eq!(text(&page, format, &telemetry), text(&alone, format, &telemetry));
                 prop_assert_eq!(gunzip(&page, format, &telemetry), text(&alone, format, &telemetry));

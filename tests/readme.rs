@@ -1,4 +1,4 @@
-//! The README says what the program does: its tables are made from the code.
+//! Generates the tables of the README from the code. `UPDATE=1 cargo test --test readme` rewrites them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,32 +16,33 @@ use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 
-/// Two tests may write the file.
+/// Serializes the tests, which write the same file.
 static README: Mutex<()> = Mutex::new(());
 
-fn stands_in_the_readme(what: &str, made: &str) {
-    let _one_at_a_time = README.lock();
+/// Checks that the block `name` of the README is `expected`.
+fn check_block(name: &str, expected: &str) {
+    let _guard = README.lock();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let readme = fs::read_to_string(&path).unwrap();
-    let begin = format!("<!-- {what}: written by the tests -->\n");
-    let end = format!("<!-- end of {what} -->");
-    let (before, rest) = readme.split_once(&begin).expect("where it begins");
-    let (stands, after) = rest.split_once(&end).expect("where it ends");
+    let begin = format!("<!-- {name}: written by the tests -->\n");
+    let end = format!("<!-- end of {name} -->");
+    let (before, rest) = readme.split_once(&begin).expect("the start of the block");
+    let (current, after) = rest.split_once(&end).expect("the end of the block");
     if std::env::var_os("UPDATE").is_some() {
-        fs::write(&path, format!("{before}{begin}{made}{end}{after}")).unwrap();
+        fs::write(&path, format!("{before}{begin}{expected}{end}{after}")).unwrap();
     } else {
-        assert_eq!(stands, made, "UPDATE=1 writes it anew");
+        assert_eq!(current, expected, "UPDATE=1 rewrites the block");
     }
 }
 
 #[test]
-fn the_metrics_are_those_of_the_code() {
-    stands_in_the_readme("metrics", &table::markdown());
+fn metrics_block_matches_code() {
+    check_block("metrics", &table::markdown());
 }
 
-/// When each fires is what its runbook begins with; tests/prometheus holds the runbooks to the rules.
+/// The first sentence of each runbook says when its alert fires. tests/prometheus compares the runbooks with the rules.
 #[test]
-fn the_alerts_are_those_of_the_rules() {
+fn alerts_block_matches_rules_and_runbooks() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus");
     let rules = fs::read_to_string(directory.join("alerts.yaml")).unwrap();
     let rules: serde_yaml::Value = serde_yaml::from_str(&rules).unwrap();
@@ -64,11 +65,11 @@ fn the_alerts_are_those_of_the_rules() {
                 .replace('\n', " ")
         ));
     }
-    stands_in_the_readme("alerts", &table);
+    check_block("alerts", &table);
 }
 
 #[test]
-fn the_flags_are_those_of_the_code() {
+fn flags_block_matches_code() {
     let mut table = String::from("| flag | default | meaning |\n|---|---|---|\n");
     for flag in Cli::command().get_arguments() {
         let Some(name) = flag.get_long() else {
@@ -86,10 +87,10 @@ fn the_flags_are_those_of_the_code() {
             flag.get_help().map(ToString::to_string).unwrap_or_default()
         ));
     }
-    stands_in_the_readme("flags", &table);
+    check_block("flags", &table);
 }
 
-/// 1,000 accounts, each a role, in 17 regions.
+/// Returns a fleet of 1,000 accounts, each with a role, in 17 regions.
 fn fleet(interval: &str) -> Vec<Watch> {
     let regions: Vec<String> = (1..=17).map(|n| format!("eu-fleet-{n}")).collect();
     let regions = regions.join(", ");
@@ -104,7 +105,7 @@ fn fleet(interval: &str) -> Vec<Watch> {
     config.watches(|_| Err(None)).unwrap()
 }
 
-/// With the page of each pair that there is at least.
+/// Returns the calls per second if each poll of a scope in a region needs one page.
 fn calls_per_second(watches: &[&Watch]) -> f64 {
     let calls = watches
         .iter()
@@ -113,7 +114,7 @@ fn calls_per_second(watches: &[&Watch]) -> f64 {
 }
 
 #[test]
-fn the_figures_of_a_fleet_are_those_of_the_code() {
+fn fleet_block_matches_sharding() {
     let mut table = String::from(
         "| shards | pairs on the one with the fewest | on the one with the most | its calls per second at 60s | at 5m |\n|---|---|---|---|---|\n",
     );
@@ -141,11 +142,11 @@ fn the_figures_of_a_fleet_are_those_of_the_code() {
             calls_per_second(rare)
         ));
     }
-    stands_in_the_readme("fleet", &table);
+    check_block("fleet", &table);
 }
 
 #[test]
-fn the_permissions_of_a_role_are_those_of_the_code() {
+fn iam_block_matches_command() {
     let config = Config::load(Path::new("tests/iam/role.yaml")).unwrap();
     let watches = config.watches(|_| Err(None)).unwrap();
     let printed = iam::write(&watches, iam::Format::Json, false).unwrap();
@@ -153,30 +154,30 @@ fn the_permissions_of_a_role_are_those_of_the_code() {
     let text = format!(
         "\n```yaml\n{configured}```\n\n```console\n$ glue-integration-exporter iam\n{printed}```\n\n"
     );
-    stands_in_the_readme("iam", &text);
+    check_block("iam", &text);
 }
 
-/// That this is what it prints is shown by tests/binary/online.rs.
+/// tests/binary/online.rs compares the file with the output of the binary.
 #[test]
-fn the_findings_of_check_online_are_those_of_the_binary() {
+fn check_online_block_matches_file() {
     let configured = fs::read_to_string("tests/online/refused.yaml").unwrap();
     let printed = fs::read_to_string("tests/online/refused.txt").unwrap();
     let text = format!(
         "\n```yaml\n{configured}```\n\n```console\n$ glue-integration-exporter check --online\n{printed}```\n\n"
     );
-    stands_in_the_readme("check --online", &text);
+    check_block("check --online", &text);
 }
 
-/// That they are asked is shown by tests/binary/partitions.rs.
+/// tests/binary/partitions.rs compares the file with the hosts that the binary connects to.
 #[test]
-fn the_hosts_are_those_that_the_binary_asks() {
+fn hosts_block_matches_file() {
     let table = fs::read_to_string("tests/partitions/hosts.md").unwrap();
-    stands_in_the_readme("hosts", &table);
+    check_block("hosts", &table);
 }
 
 #[test]
-fn the_policy_is_the_one_that_is_shipped() {
-    let _one_at_a_time = README.lock();
+fn policy_matches_shipped_file() {
+    let _guard = README.lock();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = fs::read_to_string(root.join("README.md")).unwrap();
     let policy = fs::read_to_string(root.join("deploy/iam/policy.json")).unwrap();
@@ -185,7 +186,7 @@ fn the_policy_is_the_one_that_is_shipped() {
     let policy: serde_json::Value = serde_json::from_str(&policy).unwrap();
     let actions = &policy["Statement"][0]["Action"];
     let called = Operation::ALL.map(|operation| format!("glue:{}", operation.as_str()));
-    let [of_polls, of_names] = &called;
-    assert_eq!(actions, &serde_json::json!(of_polls));
-    assert!(readme.contains(&format!("\"Action\": \"{of_names}\"")));
+    let [list, describe] = &called;
+    assert_eq!(actions, &serde_json::json!(list));
+    assert!(readme.contains(&format!("\"Action\": \"{describe}\"")));
 }

@@ -511,7 +511,7 @@ fn a_hundred_thousand_polls_show_what_aws_said_and_leave_nothing_behind() {
     let (seed, polls) = (setting("SOAK_SEED", 1), setting("SOAK_POLLS", 100_000));
     eprintln!("SOAK_SEED={seed} SOAK_POLLS={polls}");
     // The files of the kernel's that the first scrape opens stay open.
-    exposition::Page::default().text(Format::Text, &Telemetry::new().unwrap(), 0.0);
+    exposition::Exposition::default().text(Format::Text, &Telemetry::new().unwrap(), 0.0);
     let (files, threads) = (open_files(), 2);
     let soaks: Vec<_> = (0..threads)
         .map(|thread| std::thread::spawn(move || soak(seed + 1000 * thread, polls / threads)))

@@ -103,7 +103,7 @@ impl Pollers {
                             web.map_err(|errors| errors.to_string())
                         }
                         Err(errors) => {
-                            self.telemetry.config_refused();
+                            self.telemetry.config_rejected();
                             tracing::error!(
                                 error = %errors,
                                 "invalid configuration, keeping the previous one"

@@ -1,5 +1,5 @@
-//! The rows that change with a poll alone. They stand in blocks of some hundreds of integrations, and a block in which nothing has
-//! changed is taken over from the page before: publishing costs what has changed, and two pages share what they have in common.
+//! The series that only a poll changes, rendered in chunks of some hundreds of integrations. An exposition reuses each unchanged chunk
+//! of the previous one. Publishing therefore costs only the changes, and two expositions share the memory of what they have in common.
 
 use super::families::{AGE, Family, identity};
 use super::gzip::{Deflated, Deflater};
@@ -9,27 +9,28 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// One ARN in so many is the last one of its block, by its checksum: an integration that comes or goes moves no other block's ends.
-const USUAL_LENGTH: u32 = 256;
-/// However the ARNs are chosen, no block is longer.
-const MOST_LENGTH: usize = 1024;
+/// The mean number of items in a chunk. The checksum of an ARN decides whether its item ends a chunk, so that a new or deleted
+/// integration does not move the boundaries of other chunks.
+const MEAN_CHUNK_ITEMS: u32 = 256;
+/// Limits the length of a chunk for every choice of ARNs.
+const MAX_CHUNK_ITEMS: usize = 1024;
 
-/// What has rows on the page.
+/// An item with series in the exposition.
 pub trait Exported: Clone + PartialEq + 'static {
-    /// Its rows, but for the age.
+    /// Its metrics, except the age.
     const FAMILIES: &'static [Family<Self>];
 
-    /// What it is sorted by.
+    /// Returns the ARN, which is the sort key.
     fn arn(&self) -> &str;
 
-    /// Its age is counted from here, in Unix seconds; without it there is none.
+    /// Returns the creation time in Unix seconds. An item without one has no age.
     fn created(&self) -> Option<f64>;
 
-    /// The labels of its tags, as they stand in the braces.
+    /// Returns the labels of its tags as text between braces.
     fn tags(&self) -> String;
 }
 
-/// Things in the order of their ARNs, and their rows.
+/// Items sorted by ARN, with their rendered series.
 #[derive(Debug)]
 pub struct Chunks<T>(Vec<Arc<Chunk<T>>>);
 
@@ -37,14 +38,14 @@ pub struct Chunks<T>(Vec<Arc<Chunk<T>>>);
 struct Chunk<T> {
     items: Vec<T>,
     /// One for each family.
-    parts: Vec<Fragment>,
-    /// The rows of the ages without their values, one behind the other.
+    fragments: Vec<Fragment>,
+    /// The concatenated samples of the age, without their values.
     ages: String,
-    /// For each of them where it ends, and when its integration was created.
+    /// For each of these samples its end in `ages` and the creation time of its integration.
     created: Vec<(usize, f64)>,
 }
 
-/// Rows of one family, as they are sent.
+/// Text of one family, plain and compressed.
 #[derive(Clone, Debug)]
 pub struct Fragment {
     pub text: Bytes,
@@ -58,72 +59,74 @@ impl<T> Default for Chunks<T> {
 }
 
 impl<T: Exported> Chunks<T> {
-    /// Writes the rows of `items`, but for those that `before` has.
-    pub fn render(items: &[T], before: &Self, deflater: &mut Deflater) -> Self {
-        let before: HashMap<&str, &Arc<Chunk<T>>> = before
+    /// Renders the series of `items`. Reuses the chunks of `previous` that did not change.
+    pub fn render(items: &[T], previous: &Self, deflater: &mut Deflater) -> Self {
+        let previous: HashMap<&str, &Arc<Chunk<T>>> = previous
             .0
             .iter()
-            .filter_map(|block| Some((block.items.first()?.arn(), block)))
+            .filter_map(|chunk| Some((chunk.items.first()?.arn(), chunk)))
             .collect();
-        let block = |items: &[T]| {
-            let same = before
+        let chunk = |items: &[T]| {
+            let unchanged = previous
                 .get(items.first()?.arn())
-                .filter(|block| block.items == items);
-            Some(same.map_or_else(
+                .filter(|chunk| chunk.items == items);
+            Some(unchanged.map_or_else(
                 || Arc::new(Chunk::render(items, deflater)),
-                |same| Arc::clone(same),
+                |unchanged| Arc::clone(unchanged),
             ))
         };
-        Self(split(items).filter_map(block).collect())
+        Self(split(items).filter_map(chunk).collect())
     }
 
-    /// Each family that has rows, with these rows.
+    /// Returns each family that has samples, with the fragments that contain them.
     pub fn families(&self) -> impl Iterator<Item = (Metric, Vec<&Fragment>)> {
         T::FAMILIES
             .iter()
             .enumerate()
             .map(|(index, family)| {
-                let parts = self.0.iter().map(|block| &block.parts[index]);
-                let parts: Vec<_> = parts.filter(|part| !part.text.is_empty()).collect();
-                (family.metric, parts)
+                let fragments = self.0.iter().map(|chunk| &chunk.fragments[index]);
+                let fragments: Vec<_> = fragments
+                    .filter(|fragment| !fragment.text.is_empty())
+                    .collect();
+                (family.metric, fragments)
             })
-            .filter(|(_, parts)| !parts.is_empty())
+            .filter(|(_, fragments)| !fragments.is_empty())
     }
 
-    /// The rows of the ages at `now`, in Unix seconds: those of one block after another.
+    /// Returns the age samples of each chunk at `now`, in Unix seconds.
     pub fn ages(&self, now: f64) -> impl Iterator<Item = String> {
-        self.0.iter().map(move |block| block.ages(now))
+        self.0.iter().map(move |chunk| chunk.ages(now))
     }
 }
 
 fn split<T: Exported>(items: &[T]) -> impl Iterator<Item = &[T]> {
     let mut rest = items;
     std::iter::from_fn(move || {
-        let is_last =
-            |thing: &T| crc32fast::hash(thing.arn().as_bytes()).is_multiple_of(USUAL_LENGTH);
-        let last = rest.iter().take(MOST_LENGTH).position(is_last);
-        let length = last.map_or(rest.len().min(MOST_LENGTH), |last| last + 1);
-        let (block, others) = rest.split_at(length);
-        rest = others;
-        (!block.is_empty()).then_some(block)
+        let ends_chunk =
+            |item: &T| crc32fast::hash(item.arn().as_bytes()).is_multiple_of(MEAN_CHUNK_ITEMS);
+        let last = rest.iter().take(MAX_CHUNK_ITEMS).position(ends_chunk);
+        let length = last.map_or(rest.len().min(MAX_CHUNK_ITEMS), |last| last + 1);
+        let (chunk, remaining) = rest.split_at(length);
+        rest = remaining;
+        (!chunk.is_empty()).then_some(chunk)
     })
 }
 
 impl<T: Exported> Chunk<T> {
     fn render(items: &[T], deflater: &mut Deflater) -> Self {
-        let labels: Vec<String> = items.iter().map(|thing| identity(thing.arn())).collect();
+        let labels: Vec<String> = items.iter().map(|item| identity(item.arn())).collect();
         let tags: Vec<String> = items.iter().map(T::tags).collect();
-        let parts = T::FAMILIES.iter().map(|family| {
+        let fragments = T::FAMILIES.iter().map(|family| {
             let labelled = labels.iter().zip(&tags).zip(items);
             let labelled =
-                labelled.map(|((labels, tags), thing)| (labels.as_str(), tags.as_str(), thing));
+                labelled.map(|((labels, tags), item)| (labels.as_str(), tags.as_str(), item));
             Fragment::new(family.samples(labelled).into_string(), deflater)
         });
-        let parts = parts.collect();
+        let fragments = fragments.collect();
         let mut ages = String::new();
         let mut created = Vec::new();
-        for (thing, labels) in items.iter().zip(&labels) {
-            if let Some(at) = thing.created() {
+        for (item, labels) in items.iter().zip(&labels) {
+            if let Some(at) = item.created() {
                 ages.extend([AGE.name, "{", labels, "} "]);
                 created.push((ages.len(), at));
             }
@@ -132,16 +135,16 @@ impl<T: Exported> Chunk<T> {
         created.shrink_to_fit();
         Self {
             items: items.to_vec(),
-            parts,
+            fragments,
             ages,
             created,
         }
     }
 
     fn ages(&self, now: f64) -> String {
-        /// An age of 30 years with its decimals, and the end of the row.
-        const VALUE: usize = 14;
-        let mut text = String::with_capacity(self.ages.len() + self.created.len() * VALUE);
+        /// Enough for an age of 30 years with decimals and the line feed.
+        const VALUE_BYTES: usize = 14;
+        let mut text = String::with_capacity(self.ages.len() + self.created.len() * VALUE_BYTES);
         let mut start = 0;
         for (end, created) in &self.created {
             text.push_str(&self.ages[start..*end]);
@@ -154,11 +157,11 @@ impl<T: Exported> Chunk<T> {
 }
 
 impl Fragment {
-    /// Compresses these rows.
+    /// Compresses `text` and keeps both.
     pub fn new(text: String, deflater: &mut Deflater) -> Self {
         Self {
             deflated: deflater.deflate(&text),
-            // A vector that has room to spare would keep it.
+            // A boxed slice has no spare capacity.
             text: Bytes::from(text.into_bytes().into_boxed_slice()),
         }
     }

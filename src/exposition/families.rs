@@ -1,6 +1,7 @@
-//! One row per metric of integrations and scopes: name, help, labels, and how its samples follow from the snapshot. The README's
-//! table is made from these rows. They are written from the immutable snapshot; none passes through a registry of vectors, where
-//! label values are compared by a hash alone.
+//! One row per metric of integrations and scopes: its name, help, labels, and the function that generates its samples from the
+//! snapshot. The README's table is generated from these rows.
+//!
+//! The samples do not pass through a `prometheus` registry, whose vectors compare label values only by hash.
 
 use super::chunks::Exported;
 use super::text_format::{Metric, MetricType, Samples, count, label};
@@ -8,24 +9,24 @@ use crate::clock::{round_to_millis, seconds};
 use crate::snapshot::{ArnFields, MetadataLabels, Presence, ScopeState, Shown, Status};
 use std::collections::BTreeMap;
 
-/// How many different error codes of one integration have a row of their own.
-const MOST_ERROR_CODES: usize = 20;
+/// The maximum number of error codes of one integration that have their own series.
+const MAX_ERROR_CODES: usize = 20;
 
-/// The labels that each series of an integration begins with.
+/// The first labels of each series of an integration.
 pub const IDENTITY: &[&str] = &["aws_account_id", "aws_region", "integration_arn"];
-/// The labels that each series of a scope begins with.
+/// The first labels of each series of a scope.
 pub const SCOPE: &[&str] = &["scope", "aws_region"];
 
-/// A metric of integrations, configured ARNs or scopes, and how one of these becomes samples.
+/// A metric of integrations, configured ARNs or scopes, and its sample generator.
 pub struct Family<T> {
-    /// Its labels are those behind the ones that identify the thing.
+    /// Its labels do not include the first labels, which identify the item.
     pub metric: Metric,
-    /// Calls back for each sample with the values of these labels, and the sample's value.
-    of: fn(&T, Row<'_>),
+    /// Generates the samples of an item: calls back with the label values and the value of each sample.
+    generate: fn(&T, Emit<'_>),
 }
 
-/// Writes one sample.
-type Row<'a> = &'a mut dyn FnMut(&[&str], f64);
+/// Adds one sample with these label values.
+type Emit<'a> = &'a mut dyn FnMut(&[&str], f64);
 
 const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
     Metric {
@@ -37,14 +38,14 @@ const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'stat
     }
 }
 
-/// The age is the one value that changes between two polls: its row is filled in by each scrape.
+/// The age of an integration. It changes between polls, so each scrape writes it.
 pub const AGE: Metric = gauge(
     "aws_glue_integration_age_seconds",
     &[],
-    "Time since the integration was created, at the moment of the scrape; never below 0.",
+    "Age of the integration in seconds at the time of the scrape; never below 0.",
 );
 
-/// What people know an integration by: other metrics are joined with it.
+/// The metric with which queries join the others to get names and ARNs.
 const INFO: Metric = Metric {
     tagged: true,
     ..gauge(
@@ -56,21 +57,21 @@ const INFO: Metric = Metric {
             "source_service",
             "target_service",
         ],
-        "What the integration connects, as of the last good poll, and its name and tags where they are asked for; always 1.",
+        "Always 1, labeled with the source and target of the integration as of its last good poll, and with its name and tags if the scope fetches them.",
     )
 };
 
-/// The metrics of an integration, but for its age.
+/// The metrics of an integration, except its age.
 pub const INTEGRATION: &[Family<Shown>] = &[
     Family {
         metric: gauge(
             "aws_glue_integration_continuous_sync",
             &[],
-            "Whether the integration syncs continuously (1) or is a one-time snapshot (0), as of the last good poll; absent when AWS does not say.",
+            "1 if the integration syncs continuously, 0 if it is a one-time snapshot, as of its last good poll; absent if AWS does not report it.",
         ),
-        of: |shown, row| {
+        generate: |shown, emit| {
             if let Some(continuous) = shown.integration.continuous_sync {
-                row(&[], f64::from(u8::from(continuous)));
+                emit(&[], f64::from(u8::from(continuous)));
             }
         },
     },
@@ -78,11 +79,11 @@ pub const INTEGRATION: &[Family<Shown>] = &[
         metric: gauge(
             "aws_glue_integration_created_timestamp_seconds",
             &[],
-            "When the integration was created, in Unix time, as of the last good poll; absent when AWS does not say.",
+            "Unix time in seconds at which the integration was created, as of its last good poll; absent if AWS does not report it.",
         ),
-        of: |shown, row| {
+        generate: |shown, emit| {
             if let Some(created) = shown.integration.created {
-                row(&[], created);
+                emit(&[], created);
             }
         },
     },
@@ -90,23 +91,23 @@ pub const INTEGRATION: &[Family<Shown>] = &[
         metric: gauge(
             "aws_glue_integration_errors",
             &[],
-            "How many errors AWS lists for the integration, as of the last good poll.",
+            "Number of errors that AWS lists for the integration, as of its last good poll.",
         ),
-        of: |shown, row| row(&[], count(shown.integration.errors.len() as u64)),
+        generate: |shown, emit| emit(&[], count(shown.integration.errors.len() as u64)),
     },
     Family {
         metric: gauge(
             "aws_glue_integration_errors_by_code",
             &["error_code"],
-            "How many errors with this code AWS lists for the integration, as of the last good poll: the first 20 codes in alphabetical order, the rest as other, those without a code as none.",
+            "Number of errors with this code that AWS lists for the integration, as of its last good poll; codes after the first 20 in alphabetical order count as other, errors without a code as none.",
         ),
-        of: errors_by_code,
+        generate: errors_by_code,
     },
     Family {
         metric: INFO,
-        of: |shown, row| {
+        generate: |shown, emit| {
             let integration = &shown.integration;
-            row(
+            emit(
                 &[
                     &shown.naming.name,
                     &integration.source_arn,
@@ -122,11 +123,11 @@ pub const INTEGRATION: &[Family<Shown>] = &[
         metric: gauge(
             "aws_glue_integration_refresh_interval_seconds",
             &[],
-            "How often the integration pulls changes, as of the last good poll; absent when AWS does not say.",
+            "Interval in seconds at which the integration pulls changes, as of its last good poll; absent if AWS does not report it.",
         ),
-        of: |shown, row| {
+        generate: |shown, emit| {
             if let Some(interval) = shown.integration.refresh_interval {
-                row(&[], seconds(interval));
+                emit(&[], seconds(interval));
             }
         },
     },
@@ -134,12 +135,12 @@ pub const INTEGRATION: &[Family<Shown>] = &[
         metric: gauge(
             "aws_glue_integration_status",
             &["status"],
-            "Whether the integration has this status (1) or another (0), as of the last good poll; a status that is not among the known ones is UNKNOWN.",
+            "1 for the current status of the integration, 0 for every other status, as of its last good poll; a status that the exporter does not know is UNKNOWN.",
         ),
-        of: |shown, row| {
+        generate: |shown, emit| {
             for status in Status::ALL {
                 let is = shown.integration.status == status;
-                row(&[status.as_str()], f64::from(u8::from(is)));
+                emit(&[status.as_str()], f64::from(u8::from(is)));
             }
         },
     },
@@ -147,9 +148,9 @@ pub const INTEGRATION: &[Family<Shown>] = &[
         metric: gauge(
             "aws_glue_integration_status_since_timestamp_seconds",
             &[],
-            "When this exporter first saw the present status of the integration, in Unix time.",
+            "Unix time in seconds at which this exporter first saw the current status of the integration.",
         ),
-        of: |shown, row| row(&[], round_to_millis(shown.status_since)),
+        generate: |shown, emit| emit(&[], round_to_millis(shown.status_since)),
     },
 ];
 
@@ -158,9 +159,9 @@ pub const PRESENCE: &[Family<Presence>] = &[Family {
     metric: gauge(
         "aws_glue_integration_present",
         &[],
-        "Whether the configured integration exists (1) or AWS answered that it does not (0), as of the last good poll.",
+        "1 if the configured integration exists, 0 if AWS answered that it does not, as of its last good poll.",
     ),
-    of: |presence, row| row(&[], f64::from(u8::from(presence.present))),
+    generate: |presence, emit| emit(&[], f64::from(u8::from(presence.present))),
 }];
 
 /// The gauges of a scope in a region.
@@ -169,11 +170,11 @@ pub const SCOPES: &[Family<ScopeState>] = &[
         metric: gauge(
             "glue_integration_exporter_scope_integrations",
             &[],
-            "How many integrations of the scope are shown.",
+            "Number of integrations of the scope that are exported.",
         ),
-        of: |scope, row| {
+        generate: |scope, emit| {
             if let Some(polled) = &scope.polled {
-                row(&[], count(polled.integrations as u64));
+                emit(&[], count(polled.integrations as u64));
             }
         },
     },
@@ -181,19 +182,19 @@ pub const SCOPES: &[Family<ScopeState>] = &[
         metric: gauge(
             "glue_integration_exporter_scope_interval_seconds",
             &[],
-            "The configured time between two polls of the scope.",
+            "Configured interval between polls of the scope in seconds.",
         ),
-        of: |scope, row| row(&[], seconds(scope.interval)),
+        generate: |scope, emit| emit(&[], seconds(scope.interval)),
     },
     Family {
         metric: gauge(
             "glue_integration_exporter_scope_last_poll_duration_seconds",
             &[],
-            "How long the last poll of the scope took.",
+            "Duration of the last poll of the scope in seconds.",
         ),
-        of: |scope, row| {
+        generate: |scope, emit| {
             if let Some(polled) = &scope.polled {
-                row(&[], seconds(polled.duration));
+                emit(&[], seconds(polled.duration));
             }
         },
     },
@@ -201,11 +202,11 @@ pub const SCOPES: &[Family<ScopeState>] = &[
         metric: gauge(
             "glue_integration_exporter_scope_last_success_timestamp_seconds",
             &[],
-            "When the last poll of the scope that got everything ended, in Unix time; 0 if there was none.",
+            "Unix time in seconds at which the last poll of the scope that succeeded for every query ended; 0 if there was none.",
         ),
-        of: |scope, row| {
+        generate: |scope, emit| {
             if let Some(polled) = &scope.polled {
-                row(&[], polled.last_success.map_or(0.0, round_to_millis));
+                emit(&[], polled.last_success.map_or(0.0, round_to_millis));
             }
         },
     },
@@ -213,11 +214,11 @@ pub const SCOPES: &[Family<ScopeState>] = &[
         metric: gauge(
             "glue_integration_exporter_scope_names_up",
             &[],
-            "Whether names and tags were had when AWS was last asked for them (1) or not (0); absent where the scope does not ask, and until it has.",
+            "1 if the last fetch of names and tags for the scope succeeded, otherwise 0; absent before the first fetch and for scopes that do not fetch them.",
         ),
-        of: |scope, row| {
+        generate: |scope, emit| {
             if let Some(up) = scope.names_up {
-                row(&[], f64::from(u8::from(up)));
+                emit(&[], f64::from(u8::from(up)));
             }
         },
     },
@@ -225,11 +226,11 @@ pub const SCOPES: &[Family<ScopeState>] = &[
         metric: gauge(
             "glue_integration_exporter_scope_stale",
             &[],
-            "Whether anything of the scope is, or would be but for stale_after, from an earlier poll than the last (1), or nothing is (0).",
+            "1 if any data of the scope is older than its last poll, otherwise 0; data that ended after stale_after still counts.",
         ),
-        of: |scope, row| {
+        generate: |scope, emit| {
             if let Some(polled) = &scope.polled {
-                row(&[], f64::from(u8::from(polled.stale)));
+                emit(&[], f64::from(u8::from(polled.stale)));
             }
         },
     },
@@ -237,43 +238,43 @@ pub const SCOPES: &[Family<ScopeState>] = &[
         metric: gauge(
             "glue_integration_exporter_scope_up",
             &[],
-            "Whether the last poll of the scope got everything (1) or not (0).",
+            "1 if the last poll of the scope succeeded for every query, otherwise 0.",
         ),
-        of: |scope, row| {
+        generate: |scope, emit| {
             if let Some(polled) = &scope.polled {
-                row(&[], f64::from(u8::from(polled.up)));
+                emit(&[], f64::from(u8::from(polled.up)));
             }
         },
     },
 ];
 
-fn errors_by_code(shown: &Shown, row: Row<'_>) {
-    const WITHOUT: &str = "none";
-    const REST: &str = "other";
+fn errors_by_code(shown: &Shown, emit: Emit<'_>) {
+    const NO_CODE: &str = "none";
+    const OTHER: &str = "other";
     let mut by_code: BTreeMap<&str, usize> = BTreeMap::new();
     for error in &shown.integration.errors {
         *by_code
-            .entry(error.code.as_deref().unwrap_or(WITHOUT))
+            .entry(error.code.as_deref().unwrap_or(NO_CODE))
             .or_default() += 1;
     }
-    // A code of AWS that is spelled like one of these two shares its row: two rows would be one series with two values.
-    let without = by_code.remove(WITHOUT).unwrap_or(0);
-    let mut rest = by_code.remove(REST).unwrap_or(0);
-    for (place, (code, errors)) in by_code.into_iter().enumerate() {
-        if place < MOST_ERROR_CODES {
-            row(&[code], count(errors as u64));
+    // An AWS code named "none" or "other" shares that series: a second one would be a duplicate.
+    let no_code = by_code.remove(NO_CODE).unwrap_or(0);
+    let mut other = by_code.remove(OTHER).unwrap_or(0);
+    for (index, (code, errors)) in by_code.into_iter().enumerate() {
+        if index < MAX_ERROR_CODES {
+            emit(&[code], count(errors as u64));
         } else {
-            rest += errors;
+            other += errors;
         }
     }
-    for (code, errors) in [(WITHOUT, without), (REST, rest)] {
+    for (code, errors) in [(NO_CODE, no_code), (OTHER, other)] {
         if errors > 0 {
-            row(&[code], count(errors as u64));
+            emit(&[code], count(errors as u64));
         }
     }
 }
 
-/// The identity labels of an integration, as they stand in the braces.
+/// Returns the identity labels of an integration as text between braces.
 pub fn identity(arn: &str) -> String {
     let fields = ArnFields::of(arn);
     let mut labels = String::with_capacity(arn.len() + 96);
@@ -283,7 +284,7 @@ pub fn identity(arn: &str) -> String {
     labels
 }
 
-/// The labels that the configuration adds, as they stand behind others in the braces.
+/// Returns the labels of `tag_labels` as text between braces.
 pub fn tag_labels(naming: &MetadataLabels) -> String {
     let mut labels = String::new();
     for (name, value) in &naming.tags {
@@ -292,7 +293,7 @@ pub fn tag_labels(naming: &MetadataLabels) -> String {
     labels
 }
 
-/// The labels of a scope, as they stand in the braces.
+/// Returns the labels of a scope as text between braces.
 pub fn scope_labels(scope: &ScopeState) -> String {
     let mut labels = String::new();
     label(&mut labels, SCOPE[0], &scope.scope);
@@ -333,15 +334,15 @@ impl Exported for Presence {
 }
 
 impl<T> Family<T> {
-    /// The samples of `items`, which come with their identifying labels and those of their tags.
+    /// Returns the samples of `items`. Each item comes with its identity labels and its tag labels.
     pub fn samples<'a>(&self, items: impl Iterator<Item = (&'a str, &'a str, &'a T)>) -> Samples
     where
         T: 'a,
     {
         let mut samples = Samples::default();
         let mut labels = String::new();
-        for (identity, tags, thing) in items {
-            (self.of)(thing, &mut |values, value| {
+        for (identity, tags, item) in items {
+            (self.generate)(item, &mut |values, value| {
                 if values.is_empty() {
                     samples.add(self.metric.name, identity, value);
                 } else {

@@ -1,6 +1,7 @@
-//! A gzip member (RFC 1952) of parts that were compressed each by itself, so that what has not changed is not compressed again.
-//! Each part ends at a byte, by a flush (RFC 1951, section 3.2.4), and refers to nothing before it: one behind the other they are
-//! one DEFLATE stream, which an empty last block ends. The checksum of the whole follows from those of the parts.
+//! Joins parts that were compressed separately to one gzip member (RFC 1952), so that unchanged parts are compressed only once.
+//!
+//! Each part is flushed to a byte boundary (RFC 1951, section 3.2.4) and contains no reference to an earlier part. The concatenated
+//! parts are therefore one DEFLATE stream, which an empty last block ends. The checksums of the parts combine to that of the member.
 
 use bytes::Bytes;
 use crc32fast::Hasher;
@@ -10,33 +11,34 @@ use std::cell::Cell;
 use std::io::Write;
 use std::mem;
 
-/// No name, no time, an unknown system (RFC 1952, section 2.3).
+/// A gzip header without file name and time, for an unknown operating system (RFC 1952, section 2.3).
 const HEADER: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
-/// A last block with nothing in it, in the fixed code.
+/// An empty last block with fixed Huffman codes.
 const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
 
-/// Compresses parts, one after the other.
+/// Compresses parts one after another.
 #[derive(Debug)]
 pub struct Deflater {
     encoder: DeflateEncoder<Vec<u8>>,
-    /// The part before has left something to be referred to.
-    used: bool,
-    /// Of the part under way.
-    sum: Hasher,
+    /// True if the encoder has compressed a part and must be reset, so that the next part does not refer to it.
+    needs_reset: bool,
+    /// The checksum of the current part.
+    crc: Hasher,
+    /// The uncompressed length of the current part in bytes.
     length: usize,
 }
 
 thread_local! {
-    /// Making one takes half as long as compressing a small scrape with it.
+    /// One per thread: creating a compressor takes half as long as compressing a small scrape.
     static DEFLATER: Cell<Option<Deflater>> = const { Cell::new(None) };
 }
 
-/// A part of a text, compressed.
+/// A compressed part of a text.
 #[derive(Clone, Debug, Default)]
 pub struct Deflated {
     bytes: Bytes,
-    sum: Hasher,
-    /// Of the text, in bytes.
+    crc: Hasher,
+    /// The uncompressed length in bytes.
     length: usize,
 }
 
@@ -44,46 +46,46 @@ impl Default for Deflater {
     fn default() -> Self {
         Self {
             encoder: DeflateEncoder::new(Vec::new(), Compression::fast()),
-            used: false,
-            sum: Hasher::new(),
+            needs_reset: false,
+            crc: Hasher::new(),
             length: 0,
         }
     }
 }
 
 impl Deflater {
-    /// Does something with this thread's own. One that panicked over its work is not used again.
+    /// Runs `work` with the compressor of this thread. If `work` panics, that compressor is dropped.
     pub fn with<T>(work: impl FnOnce(&mut Self) -> T) -> T {
         let mut deflater = DEFLATER.take().unwrap_or_default();
-        let done = work(&mut deflater);
+        let result = work(&mut deflater);
         DEFLATER.set(Some(deflater));
-        done
+        result
     }
 
-    /// Adds to the part under way.
+    /// Adds text to the current part.
     pub fn add(&mut self, text: impl AsRef<[u8]>) {
         let text = text.as_ref();
         // Writing to memory does not fail.
-        if mem::take(&mut self.used) {
+        if mem::take(&mut self.needs_reset) {
             let _ = self.encoder.reset(Vec::new());
         }
         let _ = self.encoder.write_all(text);
-        self.sum.update(text);
+        self.crc.update(text);
         self.length += text.len();
     }
 
-    /// Ends the part; what is added from now on is the next one.
+    /// Ends the current part and starts the next one.
     pub fn end(&mut self) -> Deflated {
         let _ = self.encoder.flush();
-        self.used = true;
+        self.needs_reset = true;
         Deflated {
             bytes: Bytes::from(mem::take(self.encoder.get_mut()).into_boxed_slice()),
-            sum: mem::take(&mut self.sum),
+            crc: mem::take(&mut self.crc),
             length: mem::take(&mut self.length),
         }
     }
 
-    /// Compresses a part.
+    /// Compresses a whole part.
     pub fn deflate(&mut self, text: impl AsRef<[u8]>) -> Deflated {
         self.add(text);
         self.end()
@@ -91,36 +93,36 @@ impl Deflater {
 }
 
 impl Deflated {
-    /// These parts as one.
+    /// Joins parts to one part.
     pub fn join(parts: &[&Self]) -> Self {
         let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.bytes.len()).sum());
-        let mut sum = Hasher::new();
+        let mut crc = Hasher::new();
         for part in parts {
             bytes.extend_from_slice(&part.bytes);
-            sum.combine(&part.sum);
+            crc.combine(&part.crc);
         }
         Self {
             bytes: Bytes::from(bytes),
-            sum,
+            crc,
             length: parts.iter().map(|part| part.length).sum(),
         }
     }
 }
 
-/// A member whose text is that of the parts, one behind the other.
+/// Returns a gzip member with the concatenated text of the parts.
 pub fn member(parts: &[&Deflated]) -> Vec<Bytes> {
-    let mut pieces = vec![Bytes::from_static(HEADER)];
-    let mut sum = Hasher::new();
+    let mut buffers = vec![Bytes::from_static(HEADER)];
+    let mut crc = Hasher::new();
     let mut length = 0_usize;
     for part in parts {
-        pieces.push(part.bytes.clone());
-        sum.combine(&part.sum);
+        buffers.push(part.bytes.clone());
+        crc.combine(&part.crc);
         length += part.length;
     }
     let mut trailer = LAST_BLOCK.to_vec();
-    trailer.extend(sum.finalize().to_le_bytes());
-    // Of a longer text the field holds what is left of 2^32.
+    trailer.extend(crc.finalize().to_le_bytes());
+    // The length field is modulo 2^32.
     trailer.extend((length as u64).to_le_bytes().iter().take(4));
-    pieces.push(Bytes::from(trailer));
-    pieces
+    buffers.push(Bytes::from(trailer));
+    buffers
 }

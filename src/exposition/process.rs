@@ -1,7 +1,9 @@
-//! `process_*`, under the names of Prometheus' Go client. Not the `prometheus` crate's collector: that one knows whole CPU seconds
-//! alone, and shows a start time of 0 where `/proc/stat` is hidden. What cannot be read is absent.
+//! The `process_*` metrics, named as in Prometheus' Go client. A value that cannot be read is absent.
+//!
+//! The collector of the `prometheus` crate is not used: it rounds CPU time to whole seconds and reports a start time of 0 if
+//! `/proc/stat` is hidden.
 
-use super::text_format::{Metric, MetricType, Text};
+use super::text_format::{Metric, MetricType, Writer};
 
 const fn metric(name: &'static str, kind: MetricType, help: &'static str) -> Metric {
     Metric {
@@ -13,60 +15,60 @@ const fn metric(name: &'static str, kind: MetricType, help: &'static str) -> Met
     }
 }
 
-/// Every metric of this file, in the order of its name.
+/// Every metric of this file, sorted by name.
 pub const METRICS: &[Metric] = &[
     metric(
         "process_cpu_seconds_total",
         MetricType::Counter,
-        "Processor time that the process has used, in user and system mode.",
+        "Total user and system CPU time spent in seconds.",
     ),
     metric(
         "process_max_fds",
         MetricType::Gauge,
-        "How many file descriptors the process may have open.",
+        "Maximum number of open file descriptors.",
     ),
     metric(
         "process_network_receive_bytes_total",
         MetricType::Counter,
-        "Bytes that the network namespace of the process has received.",
+        "Number of bytes received by the network namespace of the process.",
     ),
     metric(
         "process_network_transmit_bytes_total",
         MetricType::Counter,
-        "Bytes that the network namespace of the process has sent.",
+        "Number of bytes sent by the network namespace of the process.",
     ),
     metric(
         "process_open_fds",
         MetricType::Gauge,
-        "How many file descriptors the process has open.",
+        "Number of open file descriptors.",
     ),
     metric(
         "process_resident_memory_bytes",
         MetricType::Gauge,
-        "Memory of the process that is in RAM.",
+        "Resident memory size in bytes.",
     ),
     metric(
         "process_start_time_seconds",
         MetricType::Gauge,
-        "When the process started, in Unix time.",
+        "Unix time in seconds at which the process started.",
     ),
     metric(
         "process_virtual_memory_bytes",
         MetricType::Gauge,
-        "Address space of the process.",
+        "Virtual memory size in bytes.",
     ),
     metric(
         "process_virtual_memory_max_bytes",
         MetricType::Gauge,
-        "Address space that the process may have; 2^64 if there is no limit.",
+        "Maximum amount of virtual memory in bytes; 2^64 if there is no limit.",
     ),
 ];
 
-/// Writes what can be read now.
-pub fn write(text: &mut Text) {
+/// Writes the current values.
+pub fn write(writer: &mut Writer) {
     for (metric, value) in METRICS.iter().zip(read::values()) {
         if let Some(value) = value {
-            text.sample(metric, "", value);
+            writer.sample(metric, "", value);
         }
     }
 }
@@ -85,15 +87,15 @@ mod read {
     use std::sync::LazyLock;
     use std::time::Duration;
 
-    // What does not change is read once, and files stay open: reading all of it anew took half of the time of a small scrape.
+    // Constant values are read once and files stay open: reading everything again took half of the time of a small scrape.
     static PROCESS: LazyLock<Option<Process>> = LazyLock::new(|| Process::myself().ok());
-    static STARTED: LazyLock<Option<f64>> = LazyLock::new(started);
+    static START_TIME: LazyLock<Option<f64>> = LazyLock::new(start_time);
     static MEMORY: LazyLock<io::Result<File>> = LazyLock::new(|| File::open("/proc/self/statm"));
     static NETWORK: LazyLock<io::Result<File>> = LazyLock::new(|| File::open("/proc/self/net/dev"));
 
-    /// In the order of `METRICS`.
+    /// Returns the values in the order of `METRICS`.
     pub fn values() -> [Option<f64>; 9] {
-        let processor = Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).ok();
+        let cpu_time = Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).ok();
         let network = read(&NETWORK)
             .and_then(|text| InterfaceDeviceStatus::from_buf_read(text.as_slice()).ok());
         let network = network.map(|InterfaceDeviceStatus(devices)| devices);
@@ -102,29 +104,29 @@ mod read {
         let memory = read(&MEMORY).and_then(|text| StatM::from_read(text.as_slice()).ok());
         let bytes = |pages| count(pages * procfs::page_size());
         [
-            processor.map(|time| time.as_secs_f64()),
+            cpu_time.map(|time| time.as_secs_f64()),
             Some(limit(Resource::Nofile)),
             network.map(|devices| count(devices.values().map(|device| device.recv_bytes).sum())),
             network.map(|devices| count(devices.values().map(|device| device.sent_bytes).sum())),
             files.map(|files| count(files as u64)),
             memory.as_ref().map(|memory| bytes(memory.resident)),
-            *STARTED,
+            *START_TIME,
             memory.as_ref().map(|memory| bytes(memory.size)),
             Some(limit(Resource::As)),
         ]
     }
 
-    fn started() -> Option<f64> {
+    fn start_time() -> Option<f64> {
         let since_boot = PROCESS.as_ref()?.stat().ok()?.starttime;
         let boot = KernelStats::current().ok()?.btime;
         Some(count(boot) + count(since_boot) / count(ticks_per_second()))
     }
 
-    /// The whole of a file of the kernel's as it is now.
+    /// Reads the current content of an open `/proc` file.
     fn read(file: &LazyLock<io::Result<File>>) -> Option<Vec<u8>> {
-        const ROOM: usize = 2048;
+        const READ_BYTES: usize = 2048;
         let file = LazyLock::force(file).as_ref().ok()?;
-        let mut text = vec![0; ROOM];
+        let mut text = vec![0; READ_BYTES];
         let mut length = 0;
         loop {
             let read = file.read_at(&mut text[length..], length as u64).ok()?;
@@ -133,11 +135,11 @@ mod read {
                 return Some(text);
             }
             length += read;
-            text.resize(length + ROOM, 0);
+            text.resize(length + READ_BYTES, 0);
         }
     }
 
-    /// Without a limit, as the Go client shows it: the largest number of the system's type.
+    /// Returns a resource limit. As in the Go client, no limit is the largest value of the system's type.
     fn limit(resource: Resource) -> f64 {
         count(getrlimit(resource).current.unwrap_or(u64::MAX))
     }
@@ -145,7 +147,7 @@ mod read {
 
 #[cfg(not(target_os = "linux"))]
 mod read {
-    /// There is no `/proc` to read.
+    /// Returns no values: only Linux has the `/proc` files.
     pub fn values() -> [Option<f64>; 9] {
         [None; 9]
     }

@@ -1,11 +1,11 @@
-//! The metrics as a table for people: the README's is made here.
+//! The table of all metrics in the README.
 
 use super::families::{AGE, IDENTITY, INTEGRATION, PRESENCE, SCOPE, SCOPES};
 use super::process;
 use super::text_format::Metric;
 use crate::telemetry;
 
-/// Every metric with all of its labels, in the order of the names.
+/// Returns every metric with all of its labels, sorted by name.
 pub fn metrics() -> Vec<(Metric, Vec<&'static str>)> {
     let with = |first: &[&'static str], metric: Metric| (metric, [first, metric.labels].concat());
     let integrations = INTEGRATION.iter().map(|family| family.metric);
@@ -22,13 +22,13 @@ pub fn metrics() -> Vec<(Metric, Vec<&'static str>)> {
     all
 }
 
-/// The rows in Markdown.
+/// Returns the table in Markdown.
 pub fn markdown() -> String {
     let mut table = String::from("| metric | type | labels | meaning |\n|---|---|---|---|\n");
     for (metric, labels) in metrics() {
         let mut labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
         if metric.tagged {
-            labels.push("those of `tag_labels`".to_owned());
+            labels.push("the labels of `tag_labels`".to_owned());
         }
         table.push_str(&format!(
             "| `{}` | {} | {} | {} |\n",

@@ -1,11 +1,11 @@
-//! The two formats of a page: text 0.0.4 (<https://prometheus.io/docs/instrumenting/exposition_formats/>) and OpenMetrics 1.0.0
-//! (<https://prometheus.io/docs/specs/om/open_metrics_spec/>). Samples are written alike in both, so that a series keeps its identity
-//! whichever was negotiated; only what stands above and below them differs.
+//! The two exposition formats: text 0.0.4 (<https://prometheus.io/docs/instrumenting/exposition_formats/>) and OpenMetrics 1.0.0
+//! (<https://prometheus.io/docs/specs/om/open_metrics_spec/>). Samples are identical in both, so that a series keeps its identity
+//! in either format. Only the metadata lines and the end marker differ.
 
 use memchr::memchr3_iter;
 use std::fmt::Write;
 
-/// The format of a page.
+/// The format of an exposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Text,
@@ -13,10 +13,10 @@ pub enum Format {
 }
 
 impl Format {
-    /// Both, each at its own index.
+    /// Both formats; each is at the index of its discriminant.
     pub const ALL: [Self; 2] = [Self::Text, Self::OpenMetrics];
 
-    /// The media type.
+    /// Returns the value of the `Content-Type` header.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
@@ -25,7 +25,7 @@ impl Format {
     }
 }
 
-/// What a metric is: its `# TYPE`.
+/// The type of a metric, as in its `# TYPE` line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricType {
     Counter,
@@ -34,7 +34,7 @@ pub enum MetricType {
 }
 
 impl MetricType {
-    /// The word of the `# TYPE` line.
+    /// Returns the type as the `# TYPE` line spells it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Counter => "counter",
@@ -44,52 +44,51 @@ impl MetricType {
     }
 }
 
-/// What can be said of a metric before it has a value: a row of the README's table.
+/// The description of a metric: a row of the README's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metric {
     pub name: &'static str,
     pub kind: MetricType,
-    /// The labels of each sample, in the order of their values.
     pub labels: &'static [&'static str],
-    /// Behind them come the labels of the configuration's `tag_labels`.
+    /// True if the labels of the configuration's `tag_labels` follow `labels`.
     pub tagged: bool,
-    /// A full sentence.
+    /// The text of the `# HELP` line: one sentence.
     pub help: &'static str,
 }
 
-/// A page, or a part of one, that is being written.
+/// Writes an exposition, or a part of one, as text.
 #[derive(Debug)]
-pub struct Text {
+pub struct Writer {
     format: Format,
     text: String,
 }
 
-/// The samples of a family: the part of a page that is the same in both formats.
+/// The sample lines of a family, which are the same in both formats.
 #[derive(Debug, Default)]
 pub struct Samples(String);
 
-impl Text {
-    /// An empty page with room for `bytes`.
-    pub fn new(format: Format, bytes: usize) -> Self {
+impl Writer {
+    /// Creates a writer with an initial buffer of `capacity` bytes.
+    pub fn new(format: Format, capacity: usize) -> Self {
         Self {
             format,
-            text: String::with_capacity(bytes),
+            text: String::with_capacity(capacity),
         }
     }
 
-    /// A family; nothing if it has no sample.
+    /// Writes a family, or nothing if it has no samples.
     pub fn family(&mut self, metric: &Metric, samples: &Samples) {
         if !samples.0.is_empty() {
             self.metadata(metric).push_str(&samples.0);
         }
     }
 
-    /// A family of one sample.
+    /// Writes a family of one sample.
     pub fn sample(&mut self, metric: &Metric, labels: &str, value: f64) {
         sample(self.metadata(metric), metric.name, labels, value);
     }
 
-    /// Writes what stands above the samples of a family; returns where they are to be added.
+    /// Writes the metadata lines of a family. Returns the buffer to which the caller adds the samples.
     pub fn metadata(&mut self, metric: &Metric) -> &mut String {
         let family = match (self.format, metric.kind) {
             (Format::OpenMetrics, MetricType::Counter) => {
@@ -120,12 +119,12 @@ impl Text {
         self.text.extend(parts.iter().copied());
     }
 
-    /// What was written.
+    /// Returns the written text.
     pub fn into_string(self) -> String {
         self.text
     }
 
-    /// Ends the page.
+    /// Ends the exposition.
     pub fn end(&mut self) {
         if self.format == Format::OpenMetrics {
             self.text.push_str("# EOF\n");
@@ -134,18 +133,18 @@ impl Text {
 }
 
 impl Samples {
-    /// One sample. `labels` is what `label()` wrote, possibly nothing.
+    /// Adds one sample. `labels` is the output of `label()`, or empty.
     pub fn add(&mut self, name: &str, labels: &str, value: f64) {
         sample(&mut self.0, name, labels, value);
     }
 
-    /// They, as they stand on the page.
+    /// Returns the sample lines.
     pub fn into_string(self) -> String {
         self.0
     }
 }
 
-/// Adds `name="value"` to a list of labels, the value escaped.
+/// Appends `name="value"` to a list of labels and escapes the value.
 pub fn label(labels: &mut String, name: &str, value: &str) {
     if !labels.is_empty() {
         labels.push(',');
@@ -156,7 +155,7 @@ pub fn label(labels: &mut String, name: &str, value: &str) {
     labels.push('"');
 }
 
-/// Quotes stand for themselves in the help of the text format.
+/// Appends `value` escaped. The text format does not escape quotes in `# HELP` lines.
 fn escape(text: &mut String, value: &str, quotes: bool) {
     let mut start = 0;
     for at in memchr3_iter(b'\\', b'\n', b'"', value.as_bytes()) {
@@ -182,7 +181,7 @@ fn sample(text: &mut String, name: &str, labels: &str, value: f64) {
     text.push('\n');
 }
 
-/// A value as Go's strconv reads it: as short as can be, as `Display` writes it.
+/// Appends a value in its shortest form, as Go's `strconv` parses it.
 pub fn number(text: &mut String, value: f64) {
     if value == f64::INFINITY {
         text.push_str("+Inf");
@@ -202,8 +201,8 @@ pub fn number(text: &mut String, value: f64) {
     }
 }
 
-/// A value as so many thousandths: counts, times and ages are, and an integer is written much faster. None where that is not
-/// the same number, or has more than the 15 digits that no other number has.
+/// Converts a value to thousandths, because an integer is written much faster. Returns `None` if the value is not a whole number of
+/// thousandths, or if it has more than the 15 digits that a float represents exactly.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
@@ -216,7 +215,7 @@ fn thousandths(value: f64) -> Option<u64> {
     exact.then_some(thousandths as u64)
 }
 
-/// A count as a sample's value.
+/// Converts a count to a sample value.
 #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
 pub fn count(number: u64) -> f64 {
     number as f64

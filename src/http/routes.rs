@@ -7,7 +7,7 @@ use super::shared_responses::{Content, SharedResponses};
 use crate::clock::Clock;
 use crate::escape;
 use crate::publisher::Publisher;
-use crate::site::{self, Site, Unwritten};
+use crate::site::{self, RenderError, Renderer};
 use crate::telemetry::Telemetry;
 use hyper::body::Incoming;
 use hyper::header::{
@@ -36,7 +36,7 @@ pub struct Routes {
     pub clock: Clock,
     pub scrapes: SharedResponses,
     pub telemetry_path: String,
-    pub site: Site,
+    pub site: Renderer,
     /// What requests must pass first; all of them do without `--web.config.file`.
     pub access: Option<Arc<AccessControl>>,
     /// Where a reload is asked for; none without `--web.enable-lifecycle`.
@@ -51,7 +51,7 @@ enum Route {
     Healthy,
     Ready,
     Reload,
-    Site(&'static site::Path),
+    Site(&'static site::Route),
     Unknown,
 }
 
@@ -69,7 +69,7 @@ pub fn start_counters(telemetry: &Telemetry, telemetry_path: &str) {
         ("other", &[404]),
     ]
     .into_iter()
-    .chain(site::PATHS.iter().map(|path| (path.path, path.codes)))
+    .chain(site::ROUTES.iter().map(|route| (route.path, route.codes)))
     {
         for code in codes {
             telemetry.add_path(path, *code);
@@ -82,7 +82,7 @@ pub fn start_refusal_counters(telemetry: &Telemetry, telemetry_path: &str) {
     let own_paths = [telemetry_path, HEALTHY, READY, RELOAD, "other"];
     for path in own_paths
         .into_iter()
-        .chain(site::PATHS.iter().map(|path| path.path))
+        .chain(site::ROUTES.iter().map(|route| route.path))
     {
         for code in [401, 429, 503] {
             telemetry.add_path(path, code);
@@ -98,7 +98,7 @@ impl Routes {
             READY => (Route::Ready, READY),
             RELOAD => (Route::Reload, RELOAD),
             path => match site::find(path) {
-                Some(path) => (Route::Site(path), path.path),
+                Some(route) => (Route::Site(route), route.path),
                 None => (Route::Unknown, "other"),
             },
         }
@@ -145,7 +145,7 @@ impl Routes {
                 "glue-integration-exporter is not ready: not every scope has been polled yet.\n",
             ),
             Route::Reload => self.reload().await,
-            Route::Site(path) => self.site(path, request).await,
+            Route::Site(route) => self.site(route, request).await,
             Route::Unknown => plain(StatusCode::NOT_FOUND, "Not found.\n"),
         }
     }
@@ -180,34 +180,38 @@ impl Routes {
     /// The page for people, and what belongs to it.
     async fn site(
         &self,
-        path: &'static site::Path,
+        route: &'static site::Route,
         request: &Request<Incoming>,
     ) -> Response<Content> {
         let query = request.uri().query().unwrap_or_default().to_owned();
         let gzip = Representation::of(request.headers()).gzip;
-        let asked = site::Asked {
-            path,
+        let request = site::Request {
+            route,
             query,
             gzip,
             telemetry_path: self.telemetry_path.clone(),
         };
-        let answer = match self.site.answer(&self.publisher, &self.clock, asked).await {
-            Ok(answer) => answer,
-            Err(Unwritten::Busy) => return busy("Too many pages wait to be written.\n"),
-            Err(Unwritten::Failed) => {
+        let rendered = match self
+            .site
+            .render(&self.publisher, &self.clock, request)
+            .await
+        {
+            Ok(rendered) => rendered,
+            Err(RenderError::Busy) => return busy("Too many pages wait to be written.\n"),
+            Err(RenderError::Failed) => {
                 return plain(
                     StatusCode::INTERNAL_SERVER_ERROR,
                     "The page could not be written; the log says why.\n",
                 );
             }
         };
-        let content = self.scrapes.admitted(answer.content);
-        let mut response = response(StatusCode::OK, path.content_type, content);
-        if answer.refused {
+        let content = self.scrapes.admitted(rendered.content);
+        let mut response = response(StatusCode::OK, route.content_type, content);
+        if rendered.is_bad_request {
             *response.status_mut() = StatusCode::BAD_REQUEST;
         }
         let headers = response.headers_mut();
-        for (name, value) in path.headers {
+        for (name, value) in route.headers {
             headers.insert(
                 HeaderName::from_static(name),
                 HeaderValue::from_static(value),

@@ -1,28 +1,28 @@
-//! Which rows a request asks for.
+//! The filter that selects the rows of a request.
 
-use super::query::{Refused, any_of};
-use super::{Entry, Problem};
+use super::query::{InvalidParameter, list_values};
+use super::{Problem, Row};
 use crate::config::ScopeName;
 use crate::snapshot::{Snapshot, Status};
 use std::collections::BTreeSet;
 
-/// What a row can be asked for by its state.
+/// A value of the filter `status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
+pub enum StatusFilter {
     Status(Status),
     Missing,
 }
 
-impl State {
-    /// Every state.
+impl StatusFilter {
+    /// Returns every value.
     pub fn all() -> impl Iterator<Item = Self> {
         let statuses = Status::ALL.into_iter().map(Self::Status);
         statuses.chain([Self::Missing])
     }
 
-    /// Of a row.
-    pub fn of(entry: Entry<'_>) -> Self {
-        entry.status().map_or(Self::Missing, Self::Status)
+    /// Returns the value that selects `row`.
+    pub fn of(row: Row<'_>) -> Self {
+        row.status().map_or(Self::Missing, Self::Status)
     }
 
     pub fn as_str(self) -> &'static str {
@@ -33,61 +33,67 @@ impl State {
     }
 }
 
-/// What a row of the page can be asked for besides: what is wrong with it.
+/// A value of the filter `status` that selects rows by their problem. Only the page has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Trouble {
-    /// Anything.
-    Wrong,
+pub enum ProblemFilter {
+    /// Any problem.
+    Any,
     Stuck,
     Errors,
 }
 
-impl Trouble {
-    pub const ALL: [Self; 3] = [Self::Wrong, Self::Stuck, Self::Errors];
+impl ProblemFilter {
+    pub const ALL: [Self; 3] = [Self::Any, Self::Stuck, Self::Errors];
 
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Wrong => "WRONG",
+            Self::Any => "WRONG",
             Self::Stuck => "STUCK",
             Self::Errors => "ERRORS",
         }
     }
 
-    fn is(self, problem: Option<Problem>) -> bool {
+    fn matches(self, problem: Option<Problem>) -> bool {
         match self {
-            Self::Wrong => problem.is_some(),
+            Self::Any => problem.is_some(),
             Self::Stuck => problem == Some(Problem::Stuck),
             Self::Errors => problem == Some(Problem::Errors),
         }
     }
 }
 
-/// A row is asked for if it fits to everything that is given.
+/// A filter. It selects a row that matches every parameter that is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// One of them; any if none is given.
-    pub states: BTreeSet<State>,
-    pub troubles: BTreeSet<Trouble>,
+    /// A row must match one of `statuses` and `problems`; both empty selects all.
+    pub statuses: BTreeSet<StatusFilter>,
+    pub problems: BTreeSet<ProblemFilter>,
     pub scope: Option<String>,
     pub account: Option<String>,
     pub region: Option<String>,
 }
 
 impl Filter {
-    /// The parameters that it takes.
+    /// The names of its parameters.
     pub const PARAMETERS: [&str; 4] = ["status", "scope", "account", "region"];
 
-    /// Takes a parameter. Returns whether it is one of a filter.
+    /// Sets a parameter. Returns false if the filter has no such parameter.
     ///
     /// # Errors
-    /// If it has a value that there is not: a filter that fits to nothing would look as if all were well.
-    pub fn take(&mut self, name: &str, value: &str, snapshot: &Snapshot) -> Result<bool, Refused> {
-        let only_one = match name {
+    /// If the value does not exist. A filter that cannot match would look as if there were no problems.
+    pub fn set(
+        &mut self,
+        name: &str,
+        value: &str,
+        snapshot: &Snapshot,
+    ) -> Result<bool, InvalidParameter> {
+        let single = match name {
             "status" => {
-                let state = State::all().find(|state| state.as_str() == value);
-                let states = State::all().map(State::as_str);
-                let state = state.ok_or_else(|| Refused::value(name, value, any_of(states)))?;
-                self.states.insert(state);
+                let status = StatusFilter::all().find(|status| status.as_str() == value);
+                let allowed = StatusFilter::all().map(StatusFilter::as_str);
+                let status = status
+                    .ok_or_else(|| InvalidParameter::new(name, value, list_values(allowed)))?;
+                self.statuses.insert(status);
                 return Ok(true);
             }
             "scope" => {
@@ -97,13 +103,13 @@ impl Filter {
                     .map(|scope| scope.scope.as_str())
                     .collect();
                 if value.parse::<ScopeName>().is_err() || !scopes.contains(value) {
-                    return Err(Refused::value(name, value, any_of(scopes)));
+                    return Err(InvalidParameter::new(name, value, list_values(scopes)));
                 }
                 &mut self.scope
             }
             "account" => {
                 if value.len() != 12 || !value.bytes().all(|byte| byte.is_ascii_digit()) {
-                    return Err(Refused::value(name, value, "12 digits"));
+                    return Err(InvalidParameter::new(name, value, "12 digits"));
                 }
                 &mut self.account
             }
@@ -114,40 +120,40 @@ impl Filter {
                     .map(|scope| scope.region.as_str())
                     .collect();
                 if !regions.contains(value) {
-                    return Err(Refused::value(name, value, any_of(regions)));
+                    return Err(InvalidParameter::new(name, value, list_values(regions)));
                 }
                 &mut self.region
             }
             _ => return Ok(false),
         };
-        if only_one.replace(value.to_owned()).is_some() {
-            return Err(Refused::twice(name, value));
+        if single.replace(value.to_owned()).is_some() {
+            return Err(InvalidParameter::repeated(name, value));
         }
         Ok(true)
     }
 
-    /// Whether a row fits but for its state.
-    pub fn fits_elsewhere(&self, entry: Entry<'_>, snapshot: &Snapshot) -> bool {
-        let fields = entry.fields();
-        let is = |wanted: &Option<String>, value: &str| {
+    /// Returns true if the scope, account and region of a row match.
+    pub fn matches_location(&self, row: Row<'_>, snapshot: &Snapshot) -> bool {
+        let fields = row.arn_fields();
+        let matches = |wanted: &Option<String>, value: &str| {
             wanted.as_ref().is_none_or(|wanted| wanted == value)
         };
-        is(&self.account, fields.account)
-            && is(&self.region, fields.region)
+        matches(&self.account, fields.account)
+            && matches(&self.region, fields.region)
             && self.scope.as_ref().is_none_or(|wanted| {
-                let mut scopes = entry.scopes(snapshot);
+                let mut scopes = row.scopes(snapshot);
                 scopes.any(|scope| scope.scope == *wanted)
             })
     }
 
-    /// Whether the state of a row fits, at `now` in Unix seconds.
-    pub fn fits_state(&self, entry: Entry<'_>, now: f64) -> bool {
-        if self.states.is_empty() && self.troubles.is_empty() {
+    /// Returns true if the status or the problem of a row at `now`, in Unix seconds, matches.
+    pub fn matches_status(&self, row: Row<'_>, now: f64) -> bool {
+        if self.statuses.is_empty() && self.problems.is_empty() {
             return true;
         }
-        self.states.contains(&State::of(entry)) || {
-            let problem = entry.problem(now);
-            self.troubles.iter().any(|trouble| trouble.is(problem))
+        self.statuses.contains(&StatusFilter::of(row)) || {
+            let problem = row.problem(now);
+            self.problems.iter().any(|wanted| wanted.matches(problem))
         }
     }
 }

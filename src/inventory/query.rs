@@ -1,45 +1,44 @@
-//! The parameters of a request, read from the part of its URL behind the question mark.
+//! The query parameters of a request.
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::fmt;
 
-/// So many bytes of a value are repeated in a refusal.
-const MOST_TOLD: usize = 200;
-/// So many allowed values are named in one.
-const MOST_ALLOWED: usize = 20;
+/// The maximum length of a name or value in an error message.
+const MAX_VALUE_BYTES: usize = 200;
+/// The maximum number of allowed values in an error message.
+const MAX_LISTED_VALUES: usize = 20;
 
-/// A parameter that is not understood.
+/// An unknown parameter, or a value that is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct InvalidParameter {
     pub parameter: String,
     pub value: String,
-    /// What would have been.
     pub allowed: String,
 }
 
-impl Refused {
-    /// Of a parameter that there is, with another value than what is `allowed`.
-    pub fn value(parameter: &str, value: &str, allowed: impl Into<String>) -> Self {
+impl InvalidParameter {
+    /// Creates the error for a value that is not `allowed`.
+    pub fn new(parameter: &str, value: &str, allowed: impl Into<String>) -> Self {
         Self {
-            parameter: told(parameter),
-            value: told(value),
+            parameter: truncate(parameter),
+            value: truncate(value),
             allowed: allowed.into(),
         }
     }
 
-    /// Of a parameter that there is not.
+    /// Creates the error for an unknown parameter.
     pub fn unknown(parameter: &str, value: &str, known: &[&str]) -> Self {
         let allowed = format!("the parameters {}", known.join(", "));
-        Self::value(parameter, value, allowed)
+        Self::new(parameter, value, allowed)
     }
 
-    /// Of a parameter that came twice.
-    pub fn twice(parameter: &str, value: &str) -> Self {
-        Self::value(parameter, value, "this parameter once")
+    /// Creates the error for a repeated parameter.
+    pub fn repeated(parameter: &str, value: &str) -> Self {
+        Self::new(parameter, value, "this parameter only once")
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for InvalidParameter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             parameter,
@@ -53,51 +52,51 @@ impl fmt::Display for Refused {
     }
 }
 
-fn told(text: &str) -> String {
-    if text.len() <= MOST_TOLD {
+fn truncate(text: &str) -> String {
+    if text.len() <= MAX_VALUE_BYTES {
         return text.to_owned();
     }
-    format!("{}…", &text[..text.floor_char_boundary(MOST_TOLD)])
+    format!("{}…", &text[..text.floor_char_boundary(MAX_VALUE_BYTES)])
 }
 
-/// These values as a list to choose from, or its beginning.
-pub fn any_of<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
+/// Returns the allowed values as a list. Truncates a long list.
+pub fn list_values<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
     let values: Vec<&str> = values.into_iter().collect();
-    match values.get(..MOST_ALLOWED) {
-        Some(first) if values.len() > MOST_ALLOWED => {
+    match values.get(..MAX_LISTED_VALUES) {
+        Some(first) if values.len() > MAX_LISTED_VALUES => {
             let others = values.len() - first.len();
             format!("{} and {others} others", first.join(", "))
         }
-        _ if values.is_empty() => "none, there is nothing to choose from".to_owned(),
+        _ if values.is_empty() => "no value, because none exists".to_owned(),
         _ => values.join(", "),
     }
 }
 
-/// Names and values, as a form sends them: `+` and `%20` are a space.
+/// Parses names and values as a form encodes them: `+` and `%20` are a space.
 ///
 /// # Errors
-/// If one of them is not UTF-8.
-pub fn parameters(query: &str) -> Result<Vec<(String, String)>, Refused> {
+/// If a name or value is not UTF-8.
+pub fn parse_query(query: &str) -> Result<Vec<(String, String)>, InvalidParameter> {
     query
         .split('&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match (decoded(name), decoded(value)) {
+            match (decode(name), decode(value)) {
                 (Some(name), Some(value)) => Ok((name, value)),
-                _ => Err(Refused::value(name, value, "percent-encoded UTF-8")),
+                _ => Err(InvalidParameter::new(name, value, "percent-encoded UTF-8")),
             }
         })
         .collect()
 }
 
-fn decoded(text: &str) -> Option<String> {
+fn decode(text: &str) -> Option<String> {
     let spaced = text.replace('+', " ");
     let decoded = percent_decode_str(&spaced).decode_utf8().ok()?;
     Some(decoded.into_owned())
 }
 
-/// The opposite: a reference to the same page with these parameters.
+/// Returns a relative URL of the page with these parameters.
 pub fn link<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let encoded = |text: &'a str| utf8_percent_encode(text, NON_ALPHANUMERIC);
     let pairs = parameters.into_iter();

@@ -1,103 +1,102 @@
-// Asks for the page again now and then, and as something is typed, and puts in what has changed: nothing flickers, and what is open,
-// focused, selected or scrolled to stays. Without it the page works by links and its form.
+// Fetches the page again at an interval and while the user types, and updates only what changed. Open details, focus, selection and
+// scroll position stay. Without this script the page works with links and a form.
 "use strict";
 (() => {
-  // Of a request; a page that is late is as good as none.
-  const PATIENCE = 10_000;
-  const TYPING = 250;
+  const REQUEST_TIMEOUT_MS = 10_000;
+  const TYPING_DELAY_MS = 250;
 
-  // `gone` has what one list has lost and another may want.
-  const state = { asking: null, timer: null, answered: document.querySelector("#as-of time").textContent, gone: new DocumentFragment() };
+  // `removed` holds elements that left a list; they may move to another list.
+  const state = { request: null, timer: null, asOf: document.querySelector("#as-of time").textContent, removed: new DocumentFragment() };
 
-  const seconds = () => Number(document.documentElement.dataset.refresh || 0);
+  const refreshSeconds = () => Number(document.documentElement.dataset.refresh || 0);
 
-  /** Puts in what has changed. Whatever had to be moved for it is focused and selected again if it was. */
-  function renew(page) {
+  /** Updates the document to `page`. Restores the focus and the selection if moving an element lost them. */
+  function update(page) {
     const focused = document.activeElement;
     const selection = getSelection();
     const { anchorNode, anchorOffset, focusNode, focusOffset, isCollapsed } = selection;
-    const within = (node, offset) => Math.min(offset, (node.data ?? node.childNodes).length);
-    state.gone.replaceChildren();
-    for (const part of ["#as-of", "#main", "footer"]) change(document.querySelector(part), page.querySelector(part));
+    const clamp = (node, offset) => Math.min(offset, (node.data ?? node.childNodes).length);
+    state.removed.replaceChildren();
+    for (const part of ["#as-of", "#main", "footer"]) morph(document.querySelector(part), page.querySelector(part));
     if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
     const lost = selection.anchorNode !== anchorNode || selection.focusNode !== focusNode;
     if (!isCollapsed && lost && anchorNode.isConnected && focusNode.isConnected)
-      selection.setBaseAndExtent(anchorNode, within(anchorNode, anchorOffset), focusNode, within(focusNode, focusOffset));
+      selection.setBaseAndExtent(anchorNode, clamp(anchorNode, anchorOffset), focusNode, clamp(focusNode, focusOffset));
   }
 
-  /** Makes `before` like `after`, element by element, those with an id by their ids. */
-  function change(before, after) {
-    if (before.isEqualNode(after)) return;
-    attributes(before, after);
-    const places = new Map([...after.children].map((child, place) => [child.id, place]).filter(([id]) => id));
-    const known = new Map();
-    for (const child of [...before.children].filter((child) => child.id)) {
-      if (places.has(child.id)) {
-        known.set(child.id, child);
+  /** Changes `current` to equal `target`, element by element. Matches elements with an id by their id. */
+  function morph(current, target) {
+    if (current.isEqualNode(target)) return;
+    copyAttributes(current, target);
+    const positions = new Map([...target.children].map((child, position) => [child.id, position]).filter(([id]) => id));
+    const kept = new Map();
+    for (const child of [...current.children].filter((child) => child.id)) {
+      if (positions.has(child.id)) {
+        kept.set(child.id, child);
       } else {
-        // Out of the way of those behind it: they need not move. It may be wanted in another list.
-        state.gone.append(child);
+        // Removed first, so that the following elements need not move. Another list may take it.
+        state.removed.append(child);
       }
     }
-    const still = unmoved([...known.values()], places);
-    let here = before.firstChild;
-    for (const wanted of [...after.childNodes]) {
-      const same = wanted.id ? (known.get(wanted.id) ?? elsewhere(wanted)) : fits(here, wanted) ? here : null;
+    const unmoved = longestOrdered([...kept.values()], positions);
+    let next = current.firstChild;
+    for (const wanted of [...target.childNodes]) {
+      const same = wanted.id ? (kept.get(wanted.id) ?? fromOtherList(wanted)) : isReusable(next, wanted) ? next : null;
       if (!same) {
-        const made = before.insertBefore(document.importNode(wanted), here);
-        if (made.nodeType === Node.ELEMENT_NODE) change(made, wanted);
+        const created = current.insertBefore(document.importNode(wanted), next);
+        if (created.nodeType === Node.ELEMENT_NODE) morph(created, wanted);
         continue;
       }
-      // What has an id and stands before it moves when it is its turn.
-      while (still.has(same) && here !== same) {
-        const next = here.nextSibling;
-        if (!here.id) here.remove();
-        here = next;
+      // Elements with an id before `same` are moved later, in their own iteration.
+      while (unmoved.has(same) && next !== same) {
+        const following = next.nextSibling;
+        if (!next.id) next.remove();
+        next = following;
       }
-      if (same === here) here = here.nextSibling;
-      else before.insertBefore(same, here);
-      if (wanted.nodeType === Node.ELEMENT_NODE) change(same, wanted);
+      if (same === next) next = next.nextSibling;
+      else current.insertBefore(same, next);
+      if (wanted.nodeType === Node.ELEMENT_NODE) morph(same, wanted);
       else if (same.nodeValue !== wanted.nodeValue) same.nodeValue = wanted.nodeValue;
     }
-    while (here) {
-      const next = here.nextSibling;
-      here.remove();
-      here = next;
+    while (next) {
+      const following = next.nextSibling;
+      next.remove();
+      next = following;
     }
   }
 
-  /** The most of `children` that stand in the order of `places` already: what is moved loses focus and selection. */
-  function unmoved(children, places) {
+  /** Returns the longest subsequence of `children` in the order of `positions`. It need not move: moving loses focus and selection. */
+  function longestOrdered(children, positions) {
     const runs = [];
     for (const child of children) {
-      let before = [];
-      for (const run of runs) if (run.length > before.length && places.get(run.at(-1).id) < places.get(child.id)) before = run;
-      runs.push([...before, child]);
+      let best = [];
+      for (const run of runs) if (run.length > best.length && positions.get(run.at(-1).id) < positions.get(child.id)) best = run;
+      runs.push([...best, child]);
     }
     return new Set(runs.reduce((longest, run) => (run.length > longest.length ? run : longest), []));
   }
 
-  /** A row that was in another list. */
-  function elsewhere(wanted) {
-    const found = state.gone.getElementById(wanted.id) ?? document.getElementById(wanted.id);
+  /** Returns the element with this id if it was in another list. */
+  function fromOtherList(wanted) {
+    const found = state.removed.getElementById(wanted.id) ?? document.getElementById(wanted.id);
     return found?.nodeName === wanted.nodeName ? found : null;
   }
 
-  function fits(here, wanted) {
-    return here !== null && here.nodeName === wanted.nodeName && !here.id && !wanted.id;
+  function isReusable(node, wanted) {
+    return node !== null && node.nodeName === wanted.nodeName && !node.id && !wanted.id;
   }
 
-  function attributes(before, after) {
-    // What the reader has opened and typed is the reader's.
-    const kept = before.nodeName === "DETAILS" ? "open" : before.id === "q" ? "value" : null;
-    for (const { name } of [...before.attributes])
-      if (name !== kept && !after.hasAttribute(name)) before.removeAttribute(name);
-    for (const { name, value } of after.attributes)
-      if (name !== kept && before.getAttribute(name) !== value) before.setAttribute(name, value);
+  function copyAttributes(current, target) {
+    // The user controls which details are open and what the search field contains.
+    const kept = current.nodeName === "DETAILS" ? "open" : current.id === "q" ? "value" : null;
+    for (const { name } of [...current.attributes])
+      if (name !== kept && !target.hasAttribute(name)) current.removeAttribute(name);
+    for (const { name, value } of target.attributes)
+      if (name !== kept && current.getAttribute(name) !== value) current.setAttribute(name, value);
   }
 
-  /** The page that the form asks for; `first` goes back to the first rows. */
-  function wanted(first) {
+  /** Returns the URL for the content of the form. `first` selects the first page of each list. */
+  function formUrl(first) {
     const url = new URL(location.href);
     const words = document.querySelector("#q").value;
     url.hash = "";
@@ -109,14 +108,14 @@
 
   async function refresh(first = false) {
     clearTimeout(state.timer);
-    state.asking?.abort();
-    const asking = (state.asking = new AbortController());
-    const patience = setTimeout(() => asking.abort("late"), PATIENCE);
+    state.request?.abort();
+    const request = (state.request = new AbortController());
+    const timeout = setTimeout(() => request.abort("timeout"), REQUEST_TIMEOUT_MS);
     try {
-      const url = wanted(first);
-      const response = await fetch(url, { signal: asking.signal, credentials: "same-origin" });
+      const url = formUrl(first);
+      const response = await fetch(url, { signal: request.signal, credentials: "same-origin" });
       const html = await response.text();
-      // A mistake in the address is told by the page itself.
+      // A response with status 400 is a page that names the invalid parameter.
       if (!response.ok && response.status !== 400) throw new Error(`status ${response.status}`);
       const page = new DOMParser().parseFromString(html, "text/html");
       if (!page.querySelector("#as-of time")) throw new Error("not this page");
@@ -126,40 +125,40 @@
       }
       if (url.search !== location.search) history.replaceState(null, "", url.search || "./");
       document.title = page.title;
-      attributes(document.documentElement, page.documentElement);
+      copyAttributes(document.documentElement, page.documentElement);
       document.querySelector("link[rel=icon]").href = page.querySelector("link[rel=icon]").getAttribute("href");
-      renew(page);
-      state.answered = page.querySelector("#as-of time").textContent;
+      update(page);
+      state.asOf = page.querySelector("#as-of time").textContent;
       document.querySelector("#lost").hidden = true;
     } catch (error) {
-      // Another request has taken its place.
-      if (state.asking !== asking) return;
-      document.querySelector("#lost-since").textContent = state.answered;
+      // A newer request replaced this one.
+      if (state.request !== request) return;
+      document.querySelector("#lost-since").textContent = state.asOf;
       document.querySelector("#lost").hidden = false;
     } finally {
-      clearTimeout(patience);
-      if (state.asking === asking) {
-        state.asking = null;
-        plan();
+      clearTimeout(timeout);
+      if (state.request === request) {
+        state.request = null;
+        schedule();
       }
     }
   }
 
-  function plan() {
+  function schedule() {
     clearTimeout(state.timer);
-    if (seconds() && !document.hidden) state.timer = setTimeout(refresh, seconds() * 1000);
+    if (refreshSeconds() && !document.hidden) state.timer = setTimeout(refresh, refreshSeconds() * 1000);
   }
 
   document.addEventListener("visibilitychange", () => {
-    // Whoever comes back sees what is, not what was.
-    if (!document.hidden && seconds()) refresh();
+    // A page that becomes visible again must not show old data.
+    if (!document.hidden && refreshSeconds()) refresh();
     else clearTimeout(state.timer);
   });
   let typing = null;
   document.addEventListener("input", (event) => {
     if (event.target.id !== "q") return;
     clearTimeout(typing);
-    typing = setTimeout(() => refresh(true), TYPING);
+    typing = setTimeout(() => refresh(true), TYPING_DELAY_MS);
   });
   document.addEventListener("submit", (event) => {
     if (event.target.id !== "filter") return;
@@ -167,5 +166,5 @@
     clearTimeout(typing);
     refresh(true);
   });
-  plan();
+  schedule();
 })();

@@ -1,36 +1,37 @@
-//! What a reader has chosen to see, as the URL of the page says it, and links to something else.
+//! The query of the page's URL: filters, search and page numbers, and the links that change them.
 
-use super::Part;
-use crate::inventory::filter::{Filter, State, Trouble};
-use crate::inventory::query::{Refused, any_of, link, parameters};
-use crate::inventory::{Entry, Problem};
+use super::Section;
+use crate::inventory::filter::{Filter, ProblemFilter, StatusFilter};
+use crate::inventory::query::{InvalidParameter, link, list_values, parse_query};
+use crate::inventory::{Problem, Row};
 use crate::snapshot::{MAX_ARN_BYTES, Snapshot, Status};
 use memchr::memmem::Finder;
 use std::collections::BTreeSet;
 
-/// So many characters can be searched for: each row has a link that does so for its ARN.
-pub(super) const LONGEST_SEARCH: usize = MAX_ARN_BYTES;
+/// The maximum length of a search. A row can link to a search for its ARN, so this is the maximum length of an ARN.
+pub(super) const MAX_SEARCH_CHARS: usize = MAX_ARN_BYTES;
 
-/// Of the URL.
+/// The parsed query of the page's URL.
 #[derive(Debug)]
 pub struct ViewQuery {
     pub filter: Filter,
-    /// Words that all must occur.
+    /// Words that a row must contain.
     pub search: String,
-    /// Counted from 1.
+    /// The page of integrations, counted from 1.
     pub page: usize,
+    /// The page of scopes, counted from 1.
     pub scopes: usize,
-    /// The page asks for itself again now and then.
+    /// True if the page refreshes automatically.
     pub refresh: bool,
 }
 
-/// A count that is a link to what it counts.
+/// A count of rows that links to the list of these rows.
 pub struct Chip {
     pub label: &'static str,
     pub title: &'static str,
     pub count: usize,
     pub link: String,
-    /// It is what is listed.
+    /// True if these rows are listed now.
     pub current: bool,
 }
 
@@ -39,8 +40,8 @@ impl ViewQuery {
         "q", "status", "scope", "account", "region", "page", "scopes", "refresh",
     ];
 
-    /// What `query` asks for, and what of it is not understood: then everything is shown, with the reason.
-    pub fn read(query: &str, snapshot: &Snapshot) -> (Self, Option<Refused>) {
+    /// Parses `query`. If a parameter is invalid, returns a query that selects everything, and the error.
+    pub fn read(query: &str, snapshot: &Snapshot) -> (Self, Option<InvalidParameter>) {
         let everything = || Self {
             filter: Filter::default(),
             search: String::new(),
@@ -49,78 +50,87 @@ impl ViewQuery {
             refresh: true,
         };
         let mut view = everything();
-        let taken = parameters(query).and_then(|parameters| {
+        let parsed = parse_query(query).and_then(|parameters| {
             parameters
                 .iter()
                 // A form sends its empty fields too.
                 .filter(|(_, value)| !value.is_empty())
-                .try_for_each(|(name, value)| view.take(name, value, snapshot))
+                .try_for_each(|(name, value)| view.set(name, value, snapshot))
         });
-        match taken {
+        match parsed {
             Ok(()) => (view, None),
-            Err(refused) => (everything(), Some(refused)),
+            Err(invalid) => (everything(), Some(invalid)),
         }
     }
 
-    fn take(&mut self, name: &str, value: &str, snapshot: &Snapshot) -> Result<(), Refused> {
+    fn set(
+        &mut self,
+        name: &str,
+        value: &str,
+        snapshot: &Snapshot,
+    ) -> Result<(), InvalidParameter> {
         let number = || {
             let number = value.parse().ok().filter(|number| *number > 0);
-            number.ok_or_else(|| Refused::value(name, value, "a number from 1 on"))
+            number.ok_or_else(|| InvalidParameter::new(name, value, "a number from 1"))
         };
         match name {
-            "q" if value.chars().count() <= LONGEST_SEARCH => value.clone_into(&mut self.search),
+            "q" if value.chars().count() <= MAX_SEARCH_CHARS => value.clone_into(&mut self.search),
             "q" => {
-                let allowed = format!("up to {LONGEST_SEARCH} characters");
-                return Err(Refused::value(name, value, allowed));
+                let allowed = format!("up to {MAX_SEARCH_CHARS} characters");
+                return Err(InvalidParameter::new(name, value, allowed));
             }
             "page" => self.page = number()?,
             "scopes" => self.scopes = number()?,
             "refresh" if value == "off" => self.refresh = false,
-            "refresh" => return Err(Refused::value(name, value, "off, or no such parameter")),
+            "refresh" => return Err(InvalidParameter::new(name, value, "off")),
             "status" => {
-                let trouble = Trouble::ALL.into_iter().find(|it| it.as_str() == value);
-                if let Some(trouble) = trouble {
-                    self.filter.troubles.insert(trouble);
-                } else if self.filter.take(name, value, snapshot).is_err() {
-                    let troubles = Trouble::ALL.map(Trouble::as_str);
-                    let states = State::all().map(State::as_str).chain(troubles);
-                    return Err(Refused::value(name, value, any_of(states)));
+                let problem = ProblemFilter::ALL
+                    .into_iter()
+                    .find(|it| it.as_str() == value);
+                if let Some(problem) = problem {
+                    self.filter.problems.insert(problem);
+                } else if self.filter.set(name, value, snapshot).is_err() {
+                    let problems = ProblemFilter::ALL.map(ProblemFilter::as_str);
+                    let states = StatusFilter::all()
+                        .map(StatusFilter::as_str)
+                        .chain(problems);
+                    return Err(InvalidParameter::new(name, value, list_values(states)));
                 }
             }
             _ => {
-                if !self.filter.take(name, value, snapshot)? {
-                    return Err(Refused::unknown(name, value, &Self::PARAMETERS));
+                if !self.filter.set(name, value, snapshot)? {
+                    return Err(InvalidParameter::unknown(name, value, &Self::PARAMETERS));
                 }
             }
         }
         Ok(())
     }
 
-    /// The rows that fit but for their state.
+    /// Returns the rows that match the search and every filter except `status`.
     pub fn matching<'a>(
         &self,
-        all: &[(Part, Entry<'a>)],
+        all: &[(Section, Row<'a>)],
         snapshot: &Snapshot,
-    ) -> Vec<(Part, Entry<'a>)> {
-        let words = folded(&self.search);
-        // Each once: a row is searched for every word.
+    ) -> Vec<(Section, Row<'a>)> {
+        let words = self.search.to_lowercase();
+        // A set, because each row is searched for every word.
         let words: BTreeSet<&str> = words.split_whitespace().collect();
         let words: Vec<Finder<'_>> = words.into_iter().map(Finder::new).collect();
         let mut text = String::new();
-        let has_words = |part: Part, entry: Entry<'_>, text: &mut String| {
-            searched(part, entry, text);
+        let has_words = |section: Section, row: Row<'_>, text: &mut String| {
+            write_search_text(section, row, text);
             words
                 .iter()
                 .all(|word| word.find(text.as_bytes()).is_some())
         };
         all.iter()
-            .filter(|(_, entry)| self.filter.fits_elsewhere(*entry, snapshot))
-            .filter(|(part, entry)| words.is_empty() || has_words(*part, *entry, &mut text))
+            .filter(|(_, row)| self.filter.matches_location(*row, snapshot))
+            .filter(|(section, row)| words.is_empty() || has_words(*section, *row, &mut text))
             .copied()
             .collect()
     }
 
-    /// The page as it is, but for these parameters.
+    /// Returns the URL of this page with these parameters changed.
     pub fn link(&self, changes: &[(&str, Option<String>)]) -> String {
         let mut pairs: Vec<(&str, String)> = self.pairs();
         for (name, value) in changes {
@@ -130,19 +140,19 @@ impl ViewQuery {
         link(pairs.iter().map(|(name, value)| (*name, value.as_str())))
     }
 
-    /// What a form keeps besides its own field.
+    /// Returns the parameters that the search form keeps in hidden fields.
     pub fn hidden_fields(&self) -> Vec<(&'static str, String)> {
         let mut pairs = self.pairs();
         pairs.retain(|(name, _)| *name != "q" && *name != "page" && *name != "scopes");
         pairs
     }
 
-    /// Something is left out.
+    /// Returns true if a search or a filter is set.
     pub fn is_filtered(&self) -> bool {
         !self.search.is_empty() || self.filter != Filter::default()
     }
 
-    /// Filters other than by state and words, for people.
+    /// Returns the filters by scope, account and region: name, value and the URL without this filter.
     pub fn active_filters(&self) -> Vec<(&'static str, &str, String)> {
         let filter = &self.filter;
         [
@@ -159,10 +169,10 @@ impl ViewQuery {
     }
 
     fn pairs(&self) -> Vec<(&'static str, String)> {
-        let states = self.filter.states.iter().map(|state| state.as_str());
-        let troubles = self.filter.troubles.iter().map(|trouble| trouble.as_str());
+        let states = self.filter.statuses.iter().map(|state| state.as_str());
+        let problems = self.filter.problems.iter().map(|problem| problem.as_str());
         let states = states
-            .chain(troubles)
+            .chain(problems)
             .map(|state| ("status", state.to_owned()));
         let filter = &self.filter;
         let number = |number: usize| (number > 1).then(|| number.to_string());
@@ -184,20 +194,20 @@ impl ViewQuery {
         others.chain(states).collect()
     }
 
-    /// The counts of what is wrong, and of the other states.
-    pub fn chips(&self, rows: &[(Part, Entry<'_>)], now: f64) -> (Vec<Chip>, Vec<Chip>) {
+    /// Returns the chips of problems and those of the other statuses.
+    pub fn chips(&self, rows: &[(Section, Row<'_>)], now: f64) -> (Vec<Chip>, Vec<Chip>) {
         let chip = |label: &'static str, title: &'static str, filter: &Filter| Chip {
             label,
             title,
             count: rows
                 .iter()
-                .filter(|(_, entry)| filter.fits_state(*entry, now))
+                .filter(|(_, row)| filter.matches_status(*row, now))
                 .count(),
             link: {
                 let mut pairs = self.pairs();
                 pairs.retain(|(name, _)| *name != "status" && *name != "page");
-                let states = filter.states.iter().map(|state| state.as_str());
-                let states = states.chain(filter.troubles.iter().map(|it| it.as_str()));
+                let states = filter.statuses.iter().map(|state| state.as_str());
+                let states = states.chain(filter.problems.iter().map(|it| it.as_str()));
                 let states = states.map(|state| ("status", state));
                 link(
                     pairs
@@ -206,89 +216,93 @@ impl ViewQuery {
                         .chain(states),
                 )
             },
-            current: filter.states == self.filter.states && filter.troubles == self.filter.troubles,
+            current: filter.statuses == self.filter.statuses
+                && filter.problems == self.filter.problems,
         };
-        let state = |state: State, title: &'static str| {
+        let by_status = |status: StatusFilter, title: &'static str| {
             let filter = Filter {
-                states: [state].into(),
+                statuses: [status].into(),
                 ..Filter::default()
             };
-            chip(state.as_str(), title, &filter)
+            chip(status.as_str(), title, &filter)
         };
-        let status =
-            |status: Status| state(State::Status(status), "Whatever else is wrong with it");
-        let trouble = |trouble: Trouble, title: &'static str| {
+        let plain_status = |status: Status| {
+            by_status(
+                StatusFilter::Status(status),
+                "With or without other problems",
+            )
+        };
+        let by_problem = |problem: ProblemFilter, title: &'static str| {
             let filter = Filter {
-                troubles: [trouble].into(),
+                problems: [problem].into(),
                 ..Filter::default()
             };
-            chip(trouble.as_str(), title, &filter)
+            chip(problem.as_str(), title, &filter)
         };
-        let wrong = vec![
-            trouble(Trouble::Wrong, "All that is wrong"),
-            state(
-                State::Status(Status::Failed),
-                "Cannot be recovered: delete it and create it anew",
+        let problems = vec![
+            by_problem(ProblemFilter::Any, "All integrations with problems"),
+            by_status(
+                StatusFilter::Status(Status::Failed),
+                "Cannot recover: delete and recreate the integration",
             ),
-            state(State::Status(Status::NeedsAttention), "Somebody must act"),
-            trouble(
-                Trouble::Stuck,
+            by_status(
+                StatusFilter::Status(Status::NeedsAttention),
+                "Requires manual action",
+            ),
+            by_problem(
+                ProblemFilter::Stuck,
                 "CREATING, MODIFYING or DELETING for more than an hour",
             ),
-            state(
-                State::Missing,
-                "Configured, and AWS answers that there is none",
+            by_status(
+                StatusFilter::Missing,
+                "Configured, but does not exist in AWS",
             ),
-            trouble(Trouble::Errors, "Any other state, with errors"),
-            state(
-                State::Status(Status::Unknown),
-                "A status that this exporter does not know",
+            by_problem(ProblemFilter::Errors, "Any other status, with errors"),
+            by_status(
+                StatusFilter::Status(Status::Unknown),
+                "A status that the exporter does not know",
             ),
         ];
-        let states = vec![
-            chip("ALL", "Everything", &Filter::default()),
-            status(Status::Active),
-            status(Status::Creating),
-            status(Status::Modifying),
-            status(Status::Syncing),
-            status(Status::Deleting),
+        let statuses = vec![
+            chip("ALL", "All integrations", &Filter::default()),
+            plain_status(Status::Active),
+            plain_status(Status::Creating),
+            plain_status(Status::Modifying),
+            plain_status(Status::Syncing),
+            plain_status(Status::Deleting),
         ];
-        (wrong, states)
+        (problems, statuses)
     }
 }
 
-/// What is searched of a row: what it shows.
-fn searched(part: Part, entry: Entry<'_>, text: &mut String) {
+/// Writes the lower-case text in which the search looks for its words.
+fn write_search_text(section: Section, row: Row<'_>, text: &mut String) {
     text.clear();
-    let mut add = |part: &str| {
-        text.push_str(part);
+    let mut add = |value: &str| {
+        text.push_str(value);
         text.push('\n');
     };
-    add(entry.arn());
-    add(entry.name());
-    add(State::of(entry).as_str());
-    if part == Part::Wrong(Problem::Stuck) {
-        add(Trouble::Stuck.as_str());
+    add(row.arn());
+    add(row.name());
+    add(StatusFilter::of(row).as_str());
+    if section == Section::Problem(Problem::Stuck) {
+        add(ProblemFilter::Stuck.as_str());
     }
-    if let Some(integration) = entry.integration() {
+    if let Some(integration) = row.integration() {
         add(&integration.source_arn);
         add(&integration.target_arn);
     }
-    if let Entry::Shown(shown, _) = entry {
+    if let Row::Shown(shown, _) = row {
         let unknown = shown.integration.status_text.as_deref();
         add(unknown.unwrap_or_default());
     }
-    for error in entry.errors() {
+    for error in row.errors() {
         add(error.code.as_deref().unwrap_or_default());
         add(error.message.as_deref().unwrap_or_default());
     }
     if text.is_ascii() {
         text.make_ascii_lowercase();
     } else {
-        *text = folded(text);
+        *text = text.to_lowercase();
     }
-}
-
-fn folded(text: &str) -> String {
-    text.to_lowercase()
 }

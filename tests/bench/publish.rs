@@ -1,7 +1,7 @@
 //! Measures the rendering of the exposition of a snapshot, which happens after each poll.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use glue_integration_exporter::exposition::Page;
+use glue_integration_exporter::exposition::Exposition;
 use glue_integration_exporter::snapshot::{
     Integration, MetadataLabels, Shown, Snapshot, SourceProperties, Status,
 };
@@ -16,17 +16,17 @@ fn publish(criterion: &mut Criterion) {
     group.sample_size(20);
     for integrations in [100, 1_000, 10_000] {
         let snapshot = snapshot(integrations);
-        let before = Page::render(&snapshot, &Page::default());
+        let before = Exposition::render(&snapshot, &Exposition::default());
         let mut changed = snapshot.clone();
         changed.integrations[integrations / 2].status_since += 1.0;
         for (name, snapshot, before) in [
-            ("all", &snapshot, &Page::default()),
+            ("all", &snapshot, &Exposition::default()),
             ("one changed", &changed, &before),
             ("none changed", &snapshot, &before),
         ] {
             let id = BenchmarkId::new(name, integrations);
             group.bench_function(id, |bencher| {
-                bencher.iter(|| Page::render(snapshot, before));
+                bencher.iter(|| Exposition::render(snapshot, before));
             });
         }
     }

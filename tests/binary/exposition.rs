@@ -1,4 +1,4 @@
-//! A reader of the text format.
+//! A parser of the text format.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,9 +11,9 @@ pub struct Scrape {
 }
 
 impl Scrape {
-    /// Panics at what is not the text format, and at a series that is there twice.
+    /// Parses `text`. Panics if it violates the text format or has a duplicate series.
     pub fn of(text: &str) -> Self {
-        assert!(text.ends_with('\n'), "the last line does not end");
+        assert!(text.ends_with('\n'), "the last line has no line feed");
         let mut samples = BTreeMap::new();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let end = line.find(['{', ' ']).unwrap_or_else(|| panic!("{line}"));
@@ -37,13 +37,13 @@ impl Scrape {
                 rest = &rest[1..];
             }
             let value = rest.trim_start().parse().unwrap();
-            let double = samples.insert((name.to_owned(), labels), value);
-            assert!(double.is_none(), "twice: {line}");
+            let duplicate = samples.insert((name.to_owned(), labels), value);
+            assert!(duplicate.is_none(), "duplicate series: {line}");
         }
         Self { samples }
     }
 
-    /// The series, without values.
+    /// Returns all series.
     pub fn series(&self) -> BTreeSet<&(String, Labels)> {
         self.samples.keys().collect()
     }
@@ -55,7 +55,7 @@ impl Scrape {
         names
     }
 
-    /// The rows of a metric that have these labels, perhaps among others.
+    /// Returns the samples of a metric whose labels include `labels`.
     pub fn rows(&self, name: &str, labels: &[(&str, &str)]) -> Vec<(&Labels, f64)> {
         self.samples
             .iter()
@@ -69,14 +69,14 @@ impl Scrape {
             .collect()
     }
 
-    /// The value of the one row with these labels; none if there is no such row.
+    /// Returns the value of the only sample with these labels, or `None` if there is none.
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let rows = self.rows(name, labels);
         assert!(rows.len() < 2, "{name} {labels:?}: {rows:?}");
         rows.first().map(|(_, value)| *value)
     }
 
-    /// Of an integration.
+    /// Returns the value of a metric of an integration.
     pub fn of_arn(&self, name: &str, arn: &str) -> Option<f64> {
         self.value(
             &format!("aws_glue_integration_{name}"),
@@ -84,7 +84,7 @@ impl Scrape {
         )
     }
 
-    /// Of a scope.
+    /// Returns the value of a metric of a scope.
     pub fn of_scope(&self, name: &str, scope: &str) -> Option<f64> {
         self.value(
             &format!("glue_integration_exporter_{name}"),
@@ -92,7 +92,7 @@ impl Scrape {
         )
     }
 
-    /// The status of an integration: the one row that is 1, of exactly eight.
+    /// Returns the status of an integration: the only one of exactly eight samples that is 1.
     pub fn status(&self, arn: &str) -> Option<&str> {
         let rows = self.rows("aws_glue_integration_status", &[("integration_arn", arn)]);
         if rows.is_empty() {

@@ -1,4 +1,4 @@
-//! The page for people and the API of the real binary: headers, methods, compression, and that no secret is in them.
+//! The page and the API of the real binary: headers, methods, compression and secrets.
 
 use glue_integration_exporter::simulator::{
     Account, Fault, FaultKind, RequestMatcher, SimulatedIntegration,
@@ -9,7 +9,7 @@ use crate::support::{
     Daemon, ONE_SCOPE, SOON, Setup, connect, integration, request, simulator, until,
 };
 
-/// Each path, what it is, and what a browser may do with it.
+/// Each path with its content type and content security policy.
 const PATHS: [(&str, &str, &str); 6] = [
     ("/", "text/html; charset=utf-8", PAGE_POLICY),
     ("/page.css", "text/css; charset=utf-8", DATA_POLICY),
@@ -43,7 +43,7 @@ fn json(daemon: &Daemon, path: &str) -> Value {
 }
 
 #[test]
-fn every_path_has_its_headers_for_get_and_head_and_refuses_the_rest() {
+fn paths_have_headers_and_reject_other_methods() {
     let daemon = demo();
     let mut client = connect(&daemon.addr);
     for (path, content_type, policy) in PATHS {
@@ -82,7 +82,7 @@ fn every_path_has_its_headers_for_get_and_head_and_refuses_the_rest() {
 }
 
 #[test]
-fn what_a_client_can_unpack_is_compressed() {
+fn responses_are_compressed_if_accepted() {
     let daemon = demo();
     for (path, _, _) in PATHS {
         let plain = daemon.get(path);
@@ -94,7 +94,7 @@ fn what_a_client_can_unpack_is_compressed() {
 }
 
 #[test]
-fn the_page_and_the_api_of_the_demo_tell_the_same_and_no_secret() {
+fn page_and_api_agree_and_hide_secrets() {
     let daemon = demo();
     let page = daemon.get("/").body;
     let answer = json(&daemon, "/api/v1/integrations");
@@ -124,9 +124,9 @@ fn the_page_and_the_api_of_the_demo_tell_the_same_and_no_secret() {
 }
 
 #[test]
-fn a_parameter_that_is_not_understood_is_answered_with_400() {
+fn invalid_parameter_gets_400() {
     let daemon = demo();
-    for (path, says) in [
+    for (path, message) in [
         ("/?status=FAILD", "is not allowed; allowed: CREATING"),
         (
             "/api/v1/integrations?status=FAILD",
@@ -139,14 +139,14 @@ fn a_parameter_that_is_not_understood_is_answered_with_400() {
     ] {
         let answer = daemon.get(path);
         assert_eq!(answer.status, 400, "{path}");
-        assert!(answer.body.contains(says), "{}", answer.body);
+        assert!(answer.body.contains(message), "{}", answer.body);
     }
-    // What has no parameters takes whatever stands there.
+    // Paths without parameters ignore the query.
     assert_eq!(daemon.get("/page.css?v=1").status, 200);
 }
 
 #[test]
-fn the_page_says_why_aws_does_not_answer_and_never_a_secret() {
+fn page_shows_failure_reason_without_secrets() {
     let gone = SimulatedIntegration {
         status: "FAILED".to_owned(),
         ..integration("eu-west-1", "a", "FAILED")

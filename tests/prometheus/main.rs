@@ -1,5 +1,5 @@
-//! The alert rules, their runbooks and tests, and the dashboards: every metric and label that they ask for exists, and nothing of them
-//! lacks its counterpart. What the rules fire for is tested by promtool: tests/world/alerts.
+//! Checks that the alert rules, runbooks and dashboards use only metrics and labels that exist, and that each alert has a runbook and
+//! tests. The tests of promtool in tests/world/alerts check when the rules fire.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,10 +19,10 @@ use std::fs;
 use std::path::Path;
 
 const RUNBOOKS: &str = "deploy/prometheus/runbooks.md";
-/// What everything about an integration is first aggregated to.
+/// The labels to which alerts about integrations aggregate.
 const IDENTITY: [&str; 3] = ["aws_account_id", "aws_region", "integration_arn"];
 
-/// The labels of an alert.
+/// Returns the labels of an alert.
 fn labels(alert: &Rule, series: &Series) -> Labels {
     let labels = series.check(&alert.expr);
     let mut labels = labels.unwrap_or_else(|wrong| panic!("{}: {wrong}", alert.name()));
@@ -31,7 +31,7 @@ fn labels(alert: &Rule, series: &Series) -> Labels {
 }
 
 #[test]
-fn the_rules_ask_for_what_exists() {
+fn rules_use_existing_metrics() {
     let series = Series::known();
     for rule in rules::all() {
         let labels = labels(&rule, &series);
@@ -45,9 +45,9 @@ fn the_rules_ask_for_what_exists() {
     }
 }
 
-/// A group is evaluated from its beginning to its end: what is recorded later is that of the time before.
+/// Prometheus evaluates a group in order. A rule that reads a later recording rule gets the value of the previous evaluation.
 #[test]
-fn what_is_recorded_is_known_and_read_after_it_is_written() {
+fn rules_read_recorded_series_after_recording() {
     let series = Series::known();
     let known: BTreeSet<&str> = series.recorded().into_iter().collect();
     let rules = rules::all();
@@ -63,7 +63,7 @@ fn what_is_recorded_is_known_and_read_after_it_is_written() {
 }
 
 #[test]
-fn a_name_that_does_not_exist_is_found() {
+fn check_reports_unknown_metric_or_label() {
     let series = Series::known();
     let wrong = |query: &str, complaint: &str| {
         let found = series.check(query).expect_err(query);
@@ -97,7 +97,7 @@ fn a_name_that_does_not_exist_is_found() {
         "aws_glue_integration_errors * on (integration_arn) group_left (arn) aws_glue_integration_info",
         arn,
     );
-    // A label that was there and is aggregated away.
+    // The inner aggregation removes the label.
     wrong(
         "max by (status) (max by (integration_arn) (aws_glue_integration_status))",
         "has no label status",
@@ -120,7 +120,7 @@ fn a_name_that_does_not_exist_is_found() {
 }
 
 #[test]
-fn a_wrong_template_is_found() {
+fn check_reports_invalid_template() {
     let series = Series::known();
     let labels: Labels = ["integration_arn".to_owned()].into();
     let wrong = |template: &str, complaint: &str| {
@@ -147,7 +147,7 @@ fn a_wrong_template_is_found() {
     wrong("{{ with $value }}", "an end is missing");
 }
 
-/// `1h30m` in minutes.
+/// Parses a duration with one unit, such as `15m`, into minutes.
 fn minutes(duration: &str) -> u32 {
     let (number, unit) = duration.split_at(duration.len() - 1);
     let number: u32 = number.parse().unwrap();
@@ -160,7 +160,7 @@ fn minutes(duration: &str) -> u32 {
 }
 
 #[test]
-fn each_alert_says_how_bad_it_is_what_it_is_about_and_what_to_do() {
+fn alerts_have_severity_identity_and_runbook() {
     let series = Series::known();
     for alert in rules::alerts() {
         let name = alert.name();
@@ -170,7 +170,7 @@ fn each_alert_says_how_bad_it_is_what_it_is_about_and_what_to_do() {
         );
         assert_eq!(alert.labels.len(), 1, "{name}");
         assert!(alert.pending.is_some(), "{name}");
-        // A pod is replaced in less.
+        // Replacing a pod takes less than 5 minutes.
         assert!(
             minutes(alert.keep_firing_for.as_deref().expect(name)) >= 5,
             "{name}"
@@ -192,7 +192,7 @@ fn each_alert_says_how_bad_it_is_what_it_is_about_and_what_to_do() {
             if name == "GlueIntegrationStuck" {
                 identity.insert("status".to_owned());
             }
-            // Neither a name nor who says so: both may change while it goes on.
+            // The name and the instance may change while the alert fires, so they are not labels.
             assert_eq!(labels, identity, "{name}");
             let by = IDENTITY.join(", ");
             assert!(alert.expr.contains(&format!("max by ({by}")), "{name}");
@@ -208,7 +208,7 @@ fn each_alert_says_how_bad_it_is_what_it_is_about_and_what_to_do() {
     }
 }
 
-/// The sections of the runbook, each with its text.
+/// Returns the titles and texts of the sections of the runbooks.
 fn runbooks() -> Vec<(String, String)> {
     let text = fs::read_to_string(rules::path(RUNBOOKS)).unwrap();
     let sections = text.split("\n### ").skip(1);
@@ -221,7 +221,7 @@ fn runbooks() -> Vec<(String, String)> {
 }
 
 #[test]
-fn each_alert_has_a_runbook_and_each_runbook_an_alert() {
+fn alerts_and_runbooks_correspond() {
     let alerts: Vec<String> = rules::alerts()
         .iter()
         .map(|alert| alert.name().to_owned())
@@ -236,16 +236,15 @@ fn each_alert_has_a_runbook_and_each_runbook_an_alert() {
             "**Do.**",
             "**Silence**",
         ] {
-            assert!(text.contains(part), "{title} lacks {part}");
+            assert!(text.contains(part), "{title} has no {part}");
         }
     }
 }
 
-/// What people are told to ask Prometheus must be answered.
 #[test]
-fn the_queries_of_the_runbooks_ask_for_what_exists() {
+fn runbook_queries_use_existing_metrics() {
     let series = Series::known();
-    let mut asked = 0;
+    let mut queries = 0;
     for (title, text) in runbooks() {
         for block in text.split("```promql\n").skip(1) {
             let (block, _) = block.split_once("```").unwrap();
@@ -256,15 +255,15 @@ fn the_queries_of_the_runbooks_ask_for_what_exists() {
                 series
                     .check(query)
                     .unwrap_or_else(|wrong| panic!("{title}: {query}: {wrong}"));
-                asked += 1;
+                queries += 1;
             }
         }
     }
-    assert!(asked > 0);
+    assert!(queries > 0);
 }
 
 #[test]
-fn each_alert_is_tested_to_fire_and_not_to_fire() {
+fn alerts_have_positive_and_negative_tests() {
     let mut fires: BTreeMap<String, BTreeSet<bool>> = BTreeMap::new();
     for file in fs::read_dir(rules::path("tests/world/alerts")).unwrap() {
         let text = fs::read_to_string(file.unwrap().path()).unwrap();
@@ -284,8 +283,8 @@ fn each_alert_is_tested_to_fire_and_not_to_fire() {
     assert_eq!(fires, both.collect());
 }
 
-/// A query of a dashboard, with what Grafana puts in for its variables.
-fn filled_in(query: &str) -> String {
+/// Replaces the Grafana variables of a query by values.
+fn interpolate(query: &str) -> String {
     let mut query = query.to_owned();
     for interval in ["$__rate_interval", "$__interval", "$__range"] {
         query = query.replace(interval, "5m");
@@ -293,8 +292,8 @@ fn filled_in(query: &str) -> String {
     query
 }
 
-/// Each query of a dashboard, with the legend that goes with it, and each `label_values` of a variable.
-fn queries_of<'a>(json: &'a Value, found: &mut Vec<(&'a str, &'a str)>) {
+/// Collects each query of a dashboard with its legend, and each `label_values` of a variable.
+fn collect_queries<'a>(json: &'a Value, found: &mut Vec<(&'a str, &'a str)>) {
     match json {
         Value::Object(members) => {
             if let Some(query) = members.get("expr").and_then(Value::as_str) {
@@ -310,14 +309,14 @@ fn queries_of<'a>(json: &'a Value, found: &mut Vec<(&'a str, &'a str)>) {
             }
             members
                 .values()
-                .for_each(|member| queries_of(member, found));
+                .for_each(|member| collect_queries(member, found));
         }
-        Value::Array(items) => items.iter().for_each(|item| queries_of(item, found)),
+        Value::Array(items) => items.iter().for_each(|item| collect_queries(item, found)),
         _ => {}
     }
 }
 
-fn check_of_dashboard(query: &str, legend: &str, series: &Series) -> Result<(), String> {
+fn check_dashboard_query(query: &str, legend: &str, series: &Series) -> Result<(), String> {
     let values = query.strip_prefix("label_values(");
     let (query, labels) = match values.and_then(|rest| rest.strip_suffix(')')?.rsplit_once(',')) {
         Some((query, label)) => (query, vec![label.trim()]),
@@ -327,13 +326,13 @@ fn check_of_dashboard(query: &str, legend: &str, series: &Series) -> Result<(), 
             (query, labels.map(|(label, _)| label.trim()).collect())
         }
     };
-    let result = series.check(&filled_in(query))?;
+    let result = series.check(&interpolate(query))?;
     let mut labels = labels.into_iter();
     labels.try_for_each(|label| queries::has(&result, label, "the result"))
 }
 
 #[test]
-fn the_dashboards_ask_for_what_exists() {
+fn dashboards_use_existing_metrics() {
     let series = Series::known();
     let directory = rules::path("deploy/grafana");
     let files = fs::read_dir(&directory).into_iter().flatten();
@@ -344,18 +343,18 @@ fn the_dashboards_ask_for_what_exists() {
     for path in dashboards {
         let json: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         let mut found = Vec::new();
-        queries_of(&json, &mut found);
-        assert!(!found.is_empty(), "{} asks for nothing", path.display());
+        collect_queries(&json, &mut found);
+        assert!(!found.is_empty(), "{} has no queries", path.display());
         let name = path.file_name().map(Path::new).unwrap().display();
         for (query, legend) in found {
-            check_of_dashboard(query, legend, &series)
+            check_dashboard_query(query, legend, &series)
                 .unwrap_or_else(|wrong| panic!("{name}: {query}: {wrong}"));
         }
     }
 }
 
 #[test]
-fn a_wrong_query_of_a_dashboard_is_found() {
+fn check_reports_invalid_dashboard_query() {
     let series = Series::known();
     let json = serde_json::json!({"panels": [
         {"targets": [{"expr": "sum by (reason) (rate(glue_integration_exporter_poll_failures_total{job=~\"$job\"}[$__rate_interval]))", "legendFormat": "{{reason}}"}]},
@@ -368,10 +367,10 @@ fn a_wrong_query_of_a_dashboard_is_found() {
         {"definition": "label_values(glue_integration_exporter_build_info, scope)"},
     ]}});
     let mut found = Vec::new();
-    queries_of(&json, &mut found);
+    collect_queries(&json, &mut found);
     let complaints = found
         .into_iter()
-        .filter_map(|(query, legend)| check_of_dashboard(query, legend, &series).err());
+        .filter_map(|(query, legend)| check_dashboard_query(query, legend, &series).err());
     let complaints: Vec<String> = complaints.collect();
     assert_eq!(complaints.len(), 4, "{complaints:#?}");
     assert!(complaints[0].contains("no label scope"));

@@ -1,4 +1,4 @@
-//! What a PromQL query asks for, held against what the exporter exports: each metric, each label that is matched, grouped by or joined on.
+//! Checks that every metric of a PromQL query exists and has each label that the query matches, groups by or joins on.
 
 use glue_integration_exporter::exposition::table;
 use glue_integration_exporter::exposition::text_format::MetricType;
@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub type Labels = BTreeSet<String>;
 
-/// What Prometheus adds to each series that it scrapes.
+/// The labels that Prometheus adds to each series.
 const TARGET: &[&str] = &["job", "instance"];
 const INTEGRATION: &[&str] = &["aws_account_id", "aws_region", "integration_arn"];
 const SHARD: &[&str] = &["scope", "aws_region", "shard_index"];
-/// What Prometheus makes itself, and what the recording rules make.
+/// The series of Prometheus itself and those of the recording rules.
 const OTHERS: &[(&str, &[&[&str]])] = &[
     ("up", &[TARGET]),
     ("scrape_duration_seconds", &[TARGET]),
@@ -95,7 +95,7 @@ const OTHERS: &[(&str, &[&[&str]])] = &[
     ("shard:glue_integration_exporter_scope_up:max", &[SHARD]),
 ];
 
-/// Every series that a query may name, with its labels.
+/// Every series that a query may use, with its labels.
 pub struct Series(BTreeMap<String, Labels>);
 
 impl Series {
@@ -121,26 +121,26 @@ impl Series {
         Self(known)
     }
 
-    /// The labels of a series, if there is such a one.
+    /// Returns the labels of a series.
     pub fn labels(&self, name: &str) -> Result<&Labels, String> {
         let labels = self.0.get(name);
         labels.ok_or_else(|| format!("there is no metric {name}"))
     }
 
-    /// The names of the series that recording rules make.
+    /// Returns the names of the series of recording rules.
     pub fn recorded(&self) -> Vec<&str> {
         let names = self.0.keys().map(String::as_str);
         names.filter(|name| name.contains(':')).collect()
     }
 
-    /// The labels that the result of a query may have, or what is wrong with it.
+    /// Returns the labels that the result of a query may have, or the error in the query.
     pub fn check(&self, query: &str) -> Result<Labels, String> {
         let parsed = parser::parse(query)?;
         let labels = self.of(&parsed)?;
         Ok(labels.unwrap_or_default())
     }
 
-    /// None of a number or a text, which have no labels.
+    /// Returns `None` for a number or a text, which have no labels.
     fn of(&self, expr: &Expr) -> Result<Option<Labels>, String> {
         match expr {
             Expr::NumberLiteral(_) | Expr::StringLiteral(_) => Ok(None),
@@ -152,7 +152,7 @@ impl Series {
             Expr::Call(call) => self.called(call),
             Expr::Aggregate(aggregate) => self.aggregated(aggregate).map(Some),
             Expr::Binary(binary) => self.combined(binary),
-            Expr::Extension(_) => Err("no extension is known".to_owned()),
+            Expr::Extension(_) => Err("extensions are not supported".to_owned()),
         }
     }
 
@@ -189,14 +189,12 @@ impl Series {
                 let mut labels = labels.unwrap_or_default();
                 let source = text(call, 3)?;
                 if !source.is_empty() {
-                    has(&labels, source, "what label_replace is given")?;
+                    has(&labels, source, "the argument of label_replace")?;
                 }
                 labels.insert(text(call, 1)?.to_owned());
                 Ok(Some(labels))
             }
-            "label_join" => {
-                Err("label_join makes labels that this test does not follow".to_owned())
-            }
+            "label_join" => Err("label_join is not supported".to_owned()),
             _ => Ok(labels),
         }
     }
@@ -208,27 +206,27 @@ impl Series {
             Some(LabelModifier::Include(by)) => {
                 let by: Labels = by.labels.iter().cloned().collect();
                 for label in &by {
-                    has(&inner, label, "what is aggregated")?;
+                    has(&inner, label, "the aggregated expression")?;
                 }
                 by
             }
             Some(LabelModifier::Exclude(without)) => {
                 let mut left = inner.clone();
                 for label in &without.labels {
-                    has(&inner, label, "what is aggregated")?;
+                    has(&inner, label, "the aggregated expression")?;
                     left.remove(label);
                 }
                 left
             }
         };
-        // These choose among the series and leave them as they are.
-        let chooses = [
+        // These operators select series and keep their labels.
+        let selecting = [
             token::T_TOPK,
             token::T_BOTTOMK,
             token::T_LIMITK,
             token::T_LIMIT_RATIO,
         ];
-        Ok(if chooses.contains(&aggregate.op.id()) {
+        Ok(if selecting.contains(&aggregate.op.id()) {
             inner
         } else {
             grouped
@@ -254,9 +252,9 @@ impl Series {
                 has(&both, label, "either side")?;
             }
         }
-        let joined = |many: Labels, one: &Labels, brought: &[String]| {
+        let joined = |many: Labels, one: &Labels, included: &[String]| {
             let mut labels = many;
-            for label in brought {
+            for label in included {
                 has(one, label, "the side of the one")?;
                 labels.insert(label.clone());
             }
@@ -274,7 +272,7 @@ impl Series {
             }
             (VectorMatchCardinality::ManyToMany, _) => Ok(Some(left)),
             (VectorMatchCardinality::OneToOne, None) => {
-                // Without `on` all labels must be alike, or nothing is ever matched.
+                // Without `on` both sides must have the same labels, or nothing matches.
                 if left != right {
                     return Err(format!("{left:?} are matched with {right:?}"));
                 }
@@ -294,7 +292,7 @@ impl Series {
     }
 }
 
-/// An argument that is a text.
+/// Returns a text argument.
 fn text(call: &Call, position: usize) -> Result<&str, String> {
     match call.args.args.get(position).map(AsRef::as_ref) {
         Some(Expr::StringLiteral(text)) => Ok(&text.val),
@@ -305,8 +303,10 @@ fn text(call: &Call, position: usize) -> Result<&str, String> {
     }
 }
 
+/// Checks that `labels` contains `label`.
+///
 /// # Errors
-/// If the label is not among them.
+/// If it does not.
 pub fn has(labels: &Labels, label: &str, of: &str) -> Result<(), String> {
     if labels.contains(label) {
         return Ok(());

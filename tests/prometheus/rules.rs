@@ -1,4 +1,4 @@
-//! The file of rules, as Prometheus reads it.
+//! The rules file in the format of Prometheus.
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ struct Group {
     rules: Vec<Rule>,
 }
 
-/// One that records or one that alerts.
+/// A recording rule or an alert.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
@@ -45,7 +45,7 @@ pub fn path(file: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file)
 }
 
-/// The rules in their order. They stand in one group, which is evaluated from its beginning to its end.
+/// Returns the rules in evaluation order. They form one group.
 pub fn all() -> Vec<Rule> {
     let text = fs::read_to_string(path("deploy/prometheus/alerts.yaml")).unwrap();
     let file: File = serde_yaml::from_str(&text).unwrap();

@@ -1,13 +1,13 @@
-//! What the template of an annotation asks for: the labels of the alert, and queries with the labels of their results.
+//! Checks the labels and queries of annotation templates.
 
 use crate::queries::{Labels, Series, has};
 
 /// Checks a template of an alert with `labels`.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If the template uses a label or metric that does not exist, or is malformed.
 pub fn check(template: &str, labels: &Labels, series: &Series) -> Result<(), String> {
-    // Of each action that is open, the labels that `.Labels` has in it.
+    // For each open action the labels that `.Labels` has in it.
     let mut open: Vec<Labels> = Vec::new();
     let mut rest = template;
     while let Some((_, action_and_rest)) = rest.split_once("{{") {
@@ -20,7 +20,7 @@ pub fn check(template: &str, labels: &Labels, series: &Series) -> Result<(), Str
         let mut result = open.last().cloned().unwrap_or_default();
         let mut texts = texts.iter();
         if words.contains(&"query") {
-            let query = texts.next().ok_or("a query must be spelled out")?;
+            let query = texts.next().ok_or("a query must be a literal")?;
             result = series.check(&query.replace("%q", "\"\""))?;
         }
         if words.contains(&"sortByLabel") {
@@ -50,7 +50,7 @@ pub fn check(template: &str, labels: &Labels, series: &Series) -> Result<(), Str
     }
 }
 
-/// The words of an action, and the texts between quotation marks.
+/// Splits an action into its words and its quoted texts.
 fn split(action: &str) -> Result<(String, Vec<String>), String> {
     let (mut words, mut texts) = (String::new(), Vec::new());
     let mut chars = action.chars();
