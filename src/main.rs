@@ -36,7 +36,7 @@ fn main() -> ExitCode {
             let outcome = runtime.block_on(commands::run(cli));
             // What is still under way has been given its time.
             runtime.shutdown_background();
-            glue::aws::end_credential_processes();
+            glue::aws::kill_credential_processes();
             outcome
         });
     match outcome {

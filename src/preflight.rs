@@ -252,7 +252,7 @@ impl Check {
                         deadline: &*self.patience,
                     },
                 };
-                match self.glue.names(request).await {
+                match self.glue.metadata_page(request).await {
                     Ok(_) => Outcome::Well(None),
                     Err(error) => {
                         Outcome::failed(error).with_grant(Grant::of_operation(operation, caller))

@@ -17,11 +17,11 @@ use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, IntegrationArn, Query, Watch};
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::glue::aws::Sdk;
-use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest, NamesFuture};
+use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest};
 use glue_integration_exporter::glue::rate_limit::RateLimiter;
 use glue_integration_exporter::glue::{
-    Deadline, Glue, GlueError, Listing, Observer, Page as GluePage, PageFuture, PageRequest,
-    Reason, RequestContext,
+    BoxFuture, Deadline, Glue, GlueError, Listing, Observer, Page as GluePage, PageRequest, Reason,
+    RequestContext,
 };
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::publisher::Publisher;
@@ -377,7 +377,7 @@ async fn answers_that_never_end_are_given_up() {
     for (on_each_page, reason, pages, shown) in [
         (
             0,
-            "the listing was given up after 10000 pages",
+            "the listing has more than 10000 pages",
             10_000..=10_000,
             0..=0,
         ),
@@ -426,11 +426,11 @@ async fn an_answer_that_never_ends_is_given_up_when_few_are_looked_up_in_it() {
     let clock = Clock::from_wall(|| 0.0);
     listing.follow(&endless, &clock, context).await;
     assert_eq!(endless.asked.load(Ordering::Relaxed), 10_000);
-    assert!(listing.picked(&wanted).is_some());
+    assert!(listing.find(&wanted).is_some());
     let answer = listing.into_answer(Reason::Timeout);
     assert_eq!(answer.integrations.len(), 1);
     let error = answer.outcome.unwrap_err();
-    assert!(error.message.contains("after 10000 pages"), "{error}");
+    assert!(error.message.contains("more than 10000 pages"), "{error}");
 }
 
 /// All the time in the world.
@@ -494,7 +494,7 @@ struct Endless {
 }
 
 impl Glue for Endless {
-    fn page<'a>(&'a self, _request: PageRequest<'a>) -> PageFuture<'a> {
+    fn page<'a>(&'a self, _request: PageRequest<'a>) -> BoxFuture<'a, Result<GluePage, GlueError>> {
         let page = self.asked.fetch_add(1, Ordering::Relaxed);
         let integration = |index| Integration {
             arn: arn(EU, &format!("{page:09}-{index}{}", self.padding)),
@@ -520,7 +520,10 @@ impl Glue for Endless {
         Box::pin(async move { Ok::<_, GlueError>(answer) })
     }
 
-    fn names<'a>(&'a self, _request: MetadataRequest<'a>) -> NamesFuture<'a> {
+    fn metadata_page<'a>(
+        &'a self,
+        _request: MetadataRequest<'a>,
+    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
         Box::pin(std::future::ready(Ok(MetadataPage::default())))
     }
 }

@@ -13,10 +13,10 @@ mod wire;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, TagLabel, Watch};
 use glue_integration_exporter::glue::metadata::{
-    MetadataPage, MetadataRequest, Names, NamesFuture, Wanted,
+    Metadata, MetadataFilter, MetadataPage, MetadataRequest,
 };
 use glue_integration_exporter::glue::{
-    Deadline, Glue, PageFuture, PageRequest, Reason, RequestContext,
+    BoxFuture, Deadline, Glue, GlueError, Page as GluePage, PageRequest, Reason, RequestContext,
 };
 use glue_integration_exporter::snapshot::{Description, Status};
 use glue_integration_exporter::storage;
@@ -397,11 +397,14 @@ struct Endless {
 }
 
 impl Glue for Endless {
-    fn page<'a>(&'a self, _request: PageRequest<'a>) -> PageFuture<'a> {
+    fn page<'a>(&'a self, _request: PageRequest<'a>) -> BoxFuture<'a, Result<GluePage, GlueError>> {
         Box::pin(std::future::pending())
     }
 
-    fn names<'a>(&'a self, _request: MetadataRequest<'a>) -> NamesFuture<'a> {
+    fn metadata_page<'a>(
+        &'a self,
+        _request: MetadataRequest<'a>,
+    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
         let page = self.pages.fetch_add(1, Ordering::Relaxed);
         let described = Description {
             name: "n".to_owned(),
@@ -437,14 +440,14 @@ impl Deadline for Unhurried {
 #[tokio::test]
 async fn names_without_an_end_are_given_up() {
     for (wanted, bytes, why, found) in [
-        (1, 0, "after 10000 pages", 0..=0),
+        (1, 0, "more than 10000 pages", 0..=0),
         (20_000, 10_000, "takes more than", 1_000..=2_000),
     ] {
         let endless = Endless {
             bytes,
             pages: AtomicUsize::new(0),
         };
-        let wanted = Wanted {
+        let wanted = MetadataFilter {
             // One of them never comes.
             arns: (0..wanted - 1).chain([usize::MAX]).map(arn).collect(),
             tags: ["team".to_owned()].into(),
@@ -453,7 +456,7 @@ async fn names_without_an_end_are_given_up() {
             scope: "lake",
             deadline: &Unhurried,
         };
-        let names = Names::ask(&endless, &wanted, None, context).await;
+        let names = Metadata::fetch(&endless, &wanted, None, context).await;
         let error = names.outcome.unwrap_err();
         assert_eq!(error.reason, Reason::InvalidResponse);
         assert!(error.message.contains(why), "{error}");
@@ -473,12 +476,15 @@ async fn the_log_has_a_line_for_each_change() {
             poller.describe().await;
         }
     }
-    assert_eq!(lines.with("names and tags cannot be had"), 2);
-    assert_eq!(lines.with("allow the action glue:DescribeIntegrations"), 1);
+    assert_eq!(lines.with("failed to fetch names and tags, polls"), 2);
+    assert_eq!(
+        lines.with("allow these credentials the action glue:DescribeIntegrations"),
+        1
+    );
     account.set_for("names", Behaviour::Answer);
     for _ in 0..5 {
         poller.describe().await;
     }
-    assert_eq!(lines.with("can be had again"), 1);
+    assert_eq!(lines.with("fetched names and tags again"), 1);
     assert_eq!(lines.with("secret"), 0);
 }

@@ -10,8 +10,10 @@ mod support;
 
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::exposition::text_format::Format;
-use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest, NamesFuture};
-use glue_integration_exporter::glue::{Glue, Page as Listed, PageFuture, PageRequest, Reason};
+use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest};
+use glue_integration_exporter::glue::{
+    BoxFuture, Glue, GlueError, Page as Listed, PageRequest, Reason,
+};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::snapshot::Status;
 use std::collections::BTreeMap;
@@ -707,7 +709,7 @@ async fn a_machine_that_slept_polls_once_and_not_for_each_poll_that_it_missed() 
 struct AnswersOfAnother;
 
 impl Glue for AnswersOfAnother {
-    fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a> {
+    fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Listed, GlueError>> {
         let mut page = Listed::default();
         if request.marker.is_none() {
             page.integrations = vec![integration(&arn(2), Status::Active)];
@@ -716,7 +718,10 @@ impl Glue for AnswersOfAnother {
         Box::pin(std::future::ready(Ok(page)))
     }
 
-    fn names<'a>(&'a self, _request: MetadataRequest<'a>) -> NamesFuture<'a> {
+    fn metadata_page<'a>(
+        &'a self,
+        _request: MetadataRequest<'a>,
+    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
         Box::pin(std::future::ready(Ok(MetadataPage::default())))
     }
 }

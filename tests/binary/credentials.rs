@@ -72,7 +72,7 @@ fn profile_of_environment_missing_is_named() {
     case.fails_with(&[
         "`analytics` does not exist",
         "no credentials found",
-        "AWS_PROFILE to one that exists",
+        "AWS_PROFILE to an existing profile",
     ]);
     case.write(".aws/credentials", &keys("analytics", "AKIDANALYTICS"));
     case.recovers_with("AKIDANALYTICS");
@@ -149,7 +149,7 @@ fn login_session_says_what_to_use_instead() {
         "[profile console]\nlogin_session = arn:aws:iam::111122223333:user/admin\n",
     );
     let line = case.fails_with(&[
-        "`login_session`, of `aws login`",
+        "`login_session` (`aws login`)",
         "does not support",
         "credential_process",
     ]);

@@ -79,7 +79,7 @@ fn a_missing_permission_costs_the_names_alone_and_a_restart_keeps_them() {
     assert_eq!(scrape.of_scope("scope_names_up", "all"), Some(0.0));
     assert_eq!(scrape.of_scope("scope_up", "all"), Some(1.0));
     let log = stop(daemon);
-    let told = log.matches("names and tags cannot be had").count();
+    let told = log.matches("failed to fetch names and tags, polls").count();
     assert_eq!(told, 1, "{log}");
     assert!(log.contains("glue:DescribeIntegrations"), "{log}");
 

@@ -7,8 +7,8 @@ use crate::support::page::Page;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::Watch;
 use glue_integration_exporter::exposition::text_format::Format;
-use glue_integration_exporter::glue::metadata::{MetadataRequest, NamesFuture};
-use glue_integration_exporter::glue::{self, Glue, GlueError, PageFuture, PageRequest, Reason};
+use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest};
+use glue_integration_exporter::glue::{self, BoxFuture, Glue, GlueError, PageRequest, Reason};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::shard::Shard;
 use glue_integration_exporter::snapshot::{Integration, Status};
@@ -472,7 +472,10 @@ struct TwoPages {
 }
 
 impl Glue for TwoPages {
-    fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a> {
+    fn page<'a>(
+        &'a self,
+        request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<glue::Page, GlueError>> {
         let page = |n, marker| {
             Ok(glue::Page {
                 integrations: vec![from(n, TABLE, Status::Active)],
@@ -490,8 +493,11 @@ impl Glue for TwoPages {
         Box::pin(std::future::ready(answer))
     }
 
-    fn names<'a>(&'a self, request: MetadataRequest<'a>) -> NamesFuture<'a> {
-        self.account.names(request)
+    fn metadata_page<'a>(
+        &'a self,
+        request: MetadataRequest<'a>,
+    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
+        self.account.metadata_page(request)
     }
 }
 

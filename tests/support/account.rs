@@ -3,8 +3,8 @@
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, Query, Watch};
 use glue_integration_exporter::exposition::text_format::Format;
-use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest, NamesFuture};
-use glue_integration_exporter::glue::{Glue, GlueError, Page, PageFuture, PageRequest, Reason};
+use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest};
+use glue_integration_exporter::glue::{BoxFuture, Glue, GlueError, Page, PageRequest, Reason};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::publisher::Publisher;
 use glue_integration_exporter::snapshot::{Description, Integration, SourceProperties, Status};
@@ -180,7 +180,7 @@ impl FakeAccount {
 }
 
 impl Glue for FakeAccount {
-    fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a> {
+    fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, GlueError>> {
         Box::pin(async move {
             let _in_flight = InFlight::new(self);
             tokio::time::timeout(
@@ -192,7 +192,10 @@ impl Glue for FakeAccount {
         })
     }
 
-    fn names<'a>(&'a self, request: MetadataRequest<'a>) -> NamesFuture<'a> {
+    fn metadata_page<'a>(
+        &'a self,
+        request: MetadataRequest<'a>,
+    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
         Box::pin(async move {
             tokio::time::timeout(request.context.deadline.per_request(), self.name(request))
                 .await

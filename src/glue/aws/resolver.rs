@@ -1,6 +1,5 @@
-//! Names of hosts are looked up once for all who ask for the same one at the same time. The system's lookup takes a thread that nobody can
-//! stop: when name servers hang, which they do for all names at once, every try of every scope would leave one behind, until none were left
-//! to publish the page that says so.
+//! DNS lookups that share one running lookup for each host name. A system lookup blocks a thread that cannot be cancelled. When name
+//! servers hang, each retry of each scope would block another thread until the thread pool is exhausted.
 
 use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
 use std::collections::HashMap;
@@ -10,62 +9,59 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
-/// What a lookup brought: an error's text, since it goes to several.
+/// The result of a lookup. The error is a string, because several callers receive it.
 type Outcome = Result<Vec<IpAddr>, String>;
 type Lookup = fn(String) -> io::Result<Vec<IpAddr>>;
 
-/// Looks names up as the system does.
+/// Resolves host names with the system's resolver.
 #[derive(Clone)]
 pub struct Resolver {
-    under_way: Arc<Mutex<HashMap<String, watch::Receiver<Option<Outcome>>>>>,
+    running: Arc<Mutex<HashMap<String, watch::Receiver<Option<Outcome>>>>>,
     lookup: Lookup,
 }
 
 impl Resolver {
-    /// Nothing is kept of an answer: how long it may be is not known here.
+    /// Creates a resolver without a cache, because the system's resolver does not return a TTL.
     pub fn of_system() -> Self {
         Self::new(system)
     }
 
     fn new(lookup: Lookup) -> Self {
         Self {
-            under_way: Arc::default(),
+            running: Arc::default(),
             lookup,
         }
     }
 
     async fn addresses(&self, name: &str) -> Outcome {
         let mut outcome = self.join(name);
-        let known = outcome.wait_for(Option::is_some).await;
-        match known.as_deref() {
+        let result = outcome.wait_for(Option::is_some).await;
+        match result.as_deref() {
             Ok(Some(outcome)) => outcome.clone(),
-            Ok(None) | Err(_) => Err("the lookup broke off".to_owned()),
+            Ok(None) | Err(_) => Err("the lookup failed".to_owned()),
         }
     }
 
-    /// The lookup of a name: the one that is under way, or else a new one.
+    /// Joins the running lookup of a name, or starts a new one.
     fn join(&self, name: &str) -> watch::Receiver<Option<Outcome>> {
-        let mut under_way = self.lock();
-        if let Some(outcome) = under_way.get(name) {
+        let mut running = self.lock();
+        if let Some(outcome) = running.get(name) {
             return outcome.clone();
         }
-        let (told, outcome) = watch::channel(None);
-        under_way.insert(name.to_owned(), outcome.clone());
+        let (sender, outcome) = watch::channel(None);
+        running.insert(name.to_owned(), outcome.clone());
         let (resolver, name) = (self.clone(), name.to_owned());
         tokio::task::spawn_blocking(move || {
             let found = (resolver.lookup)(name.clone()).map_err(|error| error.to_string());
-            // Whoever asks from now on gets a lookup of their own.
+            // Later callers start a new lookup.
             resolver.lock().remove(&name);
-            told.send_replace(Some(found));
+            sender.send_replace(Some(found));
         });
         outcome
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, watch::Receiver<Option<Outcome>>>> {
-        // Each change of it is one step.
-        self.under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -96,7 +92,7 @@ mod tests {
     static LOOKUPS: AtomicUsize = AtomicUsize::new(0);
     static ANSWER: Barrier = Barrier::new(2);
 
-    #[allow(clippy::needless_pass_by_value, reason = "a lookup is given it")]
+    #[allow(clippy::needless_pass_by_value, reason = "the signature of a lookup")]
     fn slow(name: String) -> io::Result<Vec<IpAddr>> {
         LOOKUPS.fetch_add(1, Ordering::SeqCst);
         ANSWER.wait();
@@ -107,30 +103,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_hangs_is_looked_up_once() {
+    async fn resolver_hanging_name_is_looked_up_once() {
         let resolver = Resolver::new(slow);
         for _ in 0..1_000 {
-            // Given up, as a try is after its time.
+            // Cancelled, like a request after its timeout.
             let mut waits = Box::pin(resolver.addresses("there"));
-            assert!(still_waits(&mut waits).await);
+            assert!(is_pending(&mut waits).await);
         }
         let waits = [resolver.addresses("there"), resolver.addresses("there")];
         let [mut first, mut second] = waits.map(Box::pin);
-        assert!(still_waits(&mut first).await && still_waits(&mut second).await);
+        assert!(is_pending(&mut first).await && is_pending(&mut second).await);
         ANSWER.wait();
         assert_eq!(first.await, Ok(vec![Ipv4Addr::LOCALHOST.into()]));
         assert_eq!(second.await, Ok(vec![Ipv4Addr::LOCALHOST.into()]));
         assert_eq!(LOOKUPS.load(Ordering::SeqCst), 1);
 
         let mut later = Box::pin(resolver.addresses("not there"));
-        assert!(still_waits(&mut later).await);
+        assert!(is_pending(&mut later).await);
         ANSWER.wait();
         assert_eq!(later.await, Err("no such host".to_owned()));
         assert_eq!(LOOKUPS.load(Ordering::SeqCst), 2);
     }
 
-    /// Whether it still waits.
-    async fn still_waits(wait: &mut (impl Future + Unpin)) -> bool {
+    /// Returns true if the future is still pending.
+    async fn is_pending(wait: &mut (impl Future + Unpin)) -> bool {
         std::future::poll_fn(|context| {
             std::task::Poll::Ready(std::pin::Pin::new(&mut *wait).poll(context).is_pending())
         })
