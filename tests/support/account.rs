@@ -41,8 +41,8 @@ struct State {
     /// By what is asked for: an ARN, `all` or `names`.
     behaviours: BTreeMap<String, Behaviour>,
     behaviour: Behaviour,
-    /// When what was asked.
-    asked: Vec<(Instant, String)>,
+    /// The time and name of each request.
+    requests: Vec<(Instant, String)>,
     in_flight: usize,
     most_in_flight: usize,
 }
@@ -55,7 +55,7 @@ impl FakeAccount {
                 described: BTreeMap::new(),
                 behaviours: BTreeMap::new(),
                 behaviour: Behaviour::Answer,
-                asked: Vec::new(),
+                requests: Vec::new(),
                 in_flight: 0,
                 most_in_flight: 0,
             }),
@@ -108,9 +108,9 @@ impl FakeAccount {
             .insert(arn.to_owned(), behaviour);
     }
 
-    /// Takes out what was asked so far.
-    pub fn asked(&self) -> Vec<(Instant, String)> {
-        std::mem::take(&mut self.state.lock().unwrap().asked)
+    /// Takes the requests since the last call.
+    pub fn take_requests(&self) -> Vec<(Instant, String)> {
+        std::mem::take(&mut self.state.lock().unwrap().requests)
     }
 
     pub fn most_in_flight(&self) -> usize {
@@ -146,7 +146,7 @@ impl FakeAccount {
     async fn behave(&self, name: &str) -> Result<(), GlueError> {
         let behaviour = {
             let mut state = self.state.lock().unwrap();
-            state.asked.push((Instant::now(), name.to_owned()));
+            state.requests.push((Instant::now(), name.to_owned()));
             state
                 .behaviours
                 .get(name)
