@@ -105,9 +105,8 @@ fn poll(by_profile: bool, case: (&'static str, &str, &[&str])) -> [Arc<Request>;
 /// The README includes this table.
 #[test]
 fn partition_and_switches_select_hosts() {
-    let mut table = String::from(
-        "| region | switches | Glue is request at | and STS at |\n|---|---|---|---|\n",
-    );
+    let mut table =
+        String::from("| region | switches | Glue endpoint | STS endpoint |\n|---|---|---|---|\n");
     for case in CASES {
         let [sts, glue] = poll(false, *case);
         let (_, region, switches) = case;
