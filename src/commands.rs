@@ -14,7 +14,7 @@ use crate::config::{self, ConfigErrors};
 use crate::escape;
 use crate::exposition::text_format::Format;
 use crate::files::FileWorker;
-use crate::glue::aws::{Sdk, mistake_of_profile};
+use crate::glue::aws::{Sdk, profile_error};
 use crate::http::access::AccessControl;
 use crate::http::listen::{self, Address, Listener};
 use crate::http::routes::{Routes, start_counters, start_refusal_counters};
@@ -442,7 +442,7 @@ async fn profile_errors(loaded: &LoadedConfig) -> BTreeSet<String> {
         .collect();
     let mut errors = BTreeSet::new();
     for profile in profiles {
-        errors.extend(mistake_of_profile(profile).await);
+        errors.extend(profile_error(profile).await);
     }
     errors
 }

@@ -1,5 +1,5 @@
-//! The seam to AWS Glue, in our own words: one question, one page of an answer, one closed list of reasons for a failure.
-//! What follows pages is here; what speaks to AWS is in `aws`.
+//! The interface to AWS Glue, independent of the SDK: requests, pages and the reasons for failures. Follows the pages of a listing. The
+//! implementation with the AWS SDK is in `aws`.
 
 pub mod aws;
 pub mod metadata;
@@ -8,7 +8,7 @@ pub mod rate_limit;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Candidate, IntegrationArn, Query, Selection};
 use crate::snapshot::Integration;
-use metadata::{MetadataRequest, NamesFuture};
+use metadata::{MetadataPage, MetadataRequest};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::error::Error;
@@ -36,7 +36,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Every reason, so that each has its row from the start.
+    /// Every reason, so that each has a series from the start.
     pub const ALL: [Self; 11] = [
         Self::Throttled,
         Self::AccessDenied,
@@ -51,7 +51,7 @@ impl Reason {
         Self::Other,
     ];
 
-    /// The value of the label `reason`.
+    /// Returns the value of the label `reason`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Throttled => "throttled",
@@ -69,16 +69,16 @@ impl Reason {
     }
 }
 
-/// A question to AWS that was not answered, or not wholly.
+/// A query that failed, completely or partly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GlueError {
     pub reason: Reason,
-    /// What was wrong, with its causes, the outermost first.
+    /// The error and its causes, the outermost first.
     pub message: String,
-    /// AWS's id of the failed request, for a support case.
+    /// The AWS request ID, for a support case.
     pub request_id: Option<String>,
-    /// A request was made. It was not where the time of the poll was used up before.
-    pub asked: bool,
+    /// False if the poll ran out of time before a request was sent.
+    pub request_sent: bool,
 }
 
 impl GlueError {
@@ -87,17 +87,17 @@ impl GlueError {
             reason,
             message: message.into(),
             request_id: None,
-            asked: true,
+            request_sent: true,
         }
     }
 
-    /// The failure of a query for which the poll had no time left, since other requests of it failed for `reason`.
-    pub fn not_asked(reason: Reason) -> Self {
+    /// Creates the error of a query for which the poll had no time left because of `reason`.
+    pub fn not_sent(reason: Reason) -> Self {
         Self {
-            asked: false,
+            request_sent: false,
             ..Self::new(
                 reason,
-                "AWS was not asked: the time of this poll was used up by the requests before",
+                "no request was sent: earlier requests used up the poll's timeout",
             )
         }
     }
@@ -119,13 +119,13 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Every operation, so that each has its rows from the start.
+    /// Every operation, so that each has its series from the start.
     pub const ALL: [Self; 2] = [
         Self::DescribeInboundIntegrations,
         Self::DescribeIntegrations,
     ];
 
-    /// The value of the label `operation`.
+    /// Returns the value of the label `operation`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::DescribeInboundIntegrations => "DescribeInboundIntegrations",
@@ -134,111 +134,112 @@ impl Operation {
     }
 }
 
-/// Is told of every HTTP attempt.
+/// Receives the events of every HTTP request attempt.
 pub trait Observer: Send + Sync {
-    /// A request waited so long for the budget.
+    /// A request waited this long for the rate limiter.
     fn waited(&self, operation: Operation, duration: Duration);
-    /// A request leaves for AWS.
+    /// A request is sent to AWS.
     fn sent(&self, operation: Operation);
-    /// The attempt ended after `duration`; without a reason it brought an answer.
+    /// The attempt ended after `duration`. It succeeded if `failure` is None.
     fn ended(&self, operation: Operation, duration: Duration, failure: Option<Reason>);
 }
 
-/// How the time of a poll is shared out among its requests.
+/// The time limits of a poll's requests.
 pub trait Deadline: Send + Sync {
-    /// No request, and no waiting for one, goes on beyond it.
+    /// Returns the time at which every request, and every wait for one, must end.
     fn end(&self) -> Instant;
-    /// How long a request that begins now may take, its retries included.
+    /// Returns how long a request that starts now may take, including retries.
     fn per_request(&self) -> Duration;
-    /// A request has waited so long for the budget.
+    /// Records that a request waited this long for the rate limiter.
     fn waited(&self, duration: Duration);
-    /// Most of the time has gone into waiting for the budget.
+    /// Returns true if requests spent most of the time waiting for the rate limiter.
     fn starved_by_rate_limit(&self) -> bool;
-    /// Takes one of the retries. Returns false if none is left.
+    /// Uses one of the poll's retries. Returns false if none are left.
     fn take_retry(&self) -> bool {
         true
     }
 }
 
-/// On whose behalf requests are made, and how long they may take.
+/// The scope that sends a request, and its time limits.
 #[derive(Clone, Copy)]
 pub struct RequestContext<'a> {
-    /// Requests that wait for the budget are served scope by scope.
+    /// The rate limiter serves the scopes in turn.
     pub scope: &'a str,
     pub deadline: &'a dyn Deadline,
 }
 
-/// One request for one page.
+/// A request for one page of `DescribeInboundIntegrations`.
 #[derive(Clone, Copy)]
 pub struct PageRequest<'a> {
     pub query: &'a Query,
-    /// `Marker` of the page before, none for the first.
+    /// `Marker` of the previous page, None for the first page.
     pub marker: Option<&'a str>,
-    /// `MaxRecords`; AWS decides if absent.
+    /// `MaxRecords`. AWS decides if it is None.
     pub page_size: Option<u16>,
-    /// The request answers or fails within its share.
     pub context: RequestContext<'a>,
 }
 
-/// One page of an answer.
+/// One page of `DescribeInboundIntegrations`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
     pub integrations: Vec<Integration>,
-    /// Items that had no ARN, or none that can be one: they cannot be shown, so the listing lacks something.
+    /// Number of items without a valid ARN. They cannot be exported, so the listing is incomplete.
     pub without_arn: usize,
-    /// Where the next page begins; none on the last page.
+    /// `Marker` of the next page, None on the last page.
     pub marker: Option<String>,
 }
 
-/// What a request will have brought.
-pub type PageFuture<'a> = Pin<Box<dyn Future<Output = Result<Page, GlueError>> + Send + 'a>>;
+/// A boxed future, as in the `futures` crate.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// AWS Glue as one set of credentials sees it in one region.
 pub trait Glue: Send + Sync {
-    /// How many requests one scope may have under way here at once, so that no other has to wait for them.
+    /// Returns how many requests one scope may have in flight without blocking other scopes.
     fn max_concurrent_requests(&self) -> usize {
         usize::MAX
     }
 
-    /// Asks for one page of `DescribeInboundIntegrations`. That a configured integration does not exist is an answer: an empty page.
-    fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a>;
+    /// Requests one page of `DescribeInboundIntegrations`. Returns an empty page if a configured integration does not exist.
+    fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, GlueError>>;
 
-    /// Asks for one page of `DescribeIntegrations`: what the caller's own account has created.
-    fn names<'a>(&'a self, request: MetadataRequest<'a>) -> NamesFuture<'a>;
+    /// Requests one page of `DescribeIntegrations`, which lists the integrations that the caller's account created.
+    fn metadata_page<'a>(
+        &'a self,
+        request: MetadataRequest<'a>,
+    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>>;
 }
 
-/// A listing of 10,000 pages is 100 times what the largest known account needs; more is an answer that never ends.
+/// Stops a listing that never ends. The largest known account needs a hundredth of this.
 const MAX_PAGES: usize = 10_000;
-/// In bytes, with what the page has of them: 100,000 integrations with an error each take about 450 million. It bounds what an answer
-/// without an end can take.
+/// Bounds the memory of a listing that never ends. 100,000 integrations with one error each, and their series, take about 450 million bytes.
 pub const MAX_LISTING_BYTES: usize = 512 << 20;
 
-/// The answer to one query while its pages are followed, and what it came to. A listing that was given up goes on where it stopped.
+/// A query and the pages received so far. A listing that timed out can resume at the page where it stopped.
 #[derive(Debug)]
 pub struct Listing {
     query: Query,
-    wanted: Filter,
+    filter: Filter,
     page_size: Option<u16>,
-    /// By the one spelling of the ARN, each with the moment of its page: when one comes twice, the later page is right.
+    /// By canonical ARN, with the time of the page. If an integration appears twice, the later page wins.
     integrations: BTreeMap<String, (Arc<Integration>, Timestamp)>,
-    /// About how much memory they and their rows on the page take, in bytes.
+    /// Approximate memory of the integrations and their series.
     approx_bytes: usize,
     without_arn: usize,
-    /// AWS sent an integration that is not wanted.
+    /// AWS sent an integration that was not requested.
     foreign_items: bool,
     cursor: Cursor,
     state: State,
 }
 
-/// What is kept of a page; the others are dropped with it.
+/// Selects the integrations of a page that are kept.
 #[derive(Debug)]
 enum Filter {
-    /// Those with these ARNs, in the one spelling.
+    /// Integrations with these canonical ARNs.
     Named(BTreeSet<String>),
     Selected(Arc<Selection>),
 }
 
-/// Where the pages of a listing lead. No listing is followed in a circle, or for ever.
+/// The position in a listing. Detects loops and listings that never end.
 #[derive(Debug, Default)]
 struct Cursor {
     next: Option<String>,
@@ -246,18 +247,18 @@ struct Cursor {
 }
 
 impl Cursor {
-    /// Goes on to the page that begins here.
+    /// Advances to the page at `marker`.
     fn advance(&mut self, marker: String) -> Result<(), GlueError> {
         if self.seen.contains(&marker) {
             return Err(GlueError::new(
                 Reason::InvalidResponse,
-                "AWS sent a page's marker a second time: following it would never end",
+                "AWS sent the same page marker twice, so the listing would never end",
             ));
         }
         if self.seen.len() + 1 >= MAX_PAGES {
             return Err(GlueError::new(
                 Reason::InvalidResponse,
-                format!("the listing was given up after {MAX_PAGES} pages, each naming a next one"),
+                format!("the listing has more than {MAX_PAGES} pages"),
             ));
         }
         self.seen.insert(marker.clone());
@@ -273,16 +274,16 @@ enum State {
     Failed(GlueError),
 }
 
-/// What one query brought in one poll.
+/// The answer to one query in one poll.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub integrations: Vec<(Arc<Integration>, Timestamp)>,
-    /// The moment of the last page if the listing is complete, else why it is not.
+    /// The time of the last page if the listing is complete, otherwise the error.
     pub outcome: Result<Timestamp, GlueError>,
 }
 
 impl Answer {
-    /// The answer to a query that brought nothing.
+    /// Creates the answer to a query that failed without any integrations.
     pub fn failed(error: GlueError) -> Self {
         Self {
             integrations: Vec::new(),
@@ -290,38 +291,38 @@ impl Answer {
         }
     }
 
-    /// The answer to a query that was lost by a fault of this program.
-    pub fn lost() -> Self {
+    /// Creates the answer to a query whose task panicked.
+    pub fn panicked() -> Self {
         Self::failed(GlueError::new(
             Reason::Other,
-            "the task that asked AWS ended without an answer",
+            "the task that sends the requests panicked",
         ))
     }
 }
 
 impl Listing {
-    /// A listing of which nothing was asked yet. If it may bring what nobody named, `selection` is kept of it.
+    /// Creates a listing for `query`. `selection` applies unless the query names a single integration.
     pub fn new(query: Query, selection: &Arc<Selection>, page_size: Option<u16>) -> Self {
-        // AWS is asked for one ARN; an answer about another one says nothing about what the configuration names.
-        let wanted = match &query {
+        // A response about another ARN says nothing about the configured integration.
+        let filter = match &query {
             Query::Integration(arn) => Filter::Named(canonical_arns([arn])),
             Query::Target(_) | Query::All => Filter::Selected(Arc::clone(selection)),
         };
-        Self::of(query, wanted, page_size)
+        Self::with_filter(query, filter, page_size)
     }
 
-    /// A listing of everything, of which only these are kept.
+    /// Creates a listing of all integrations that keeps only the given ARNs.
     pub fn lookup<'a>(
         arns: impl IntoIterator<Item = &'a IntegrationArn>,
         page_size: Option<u16>,
     ) -> Self {
-        Self::of(Query::All, Filter::Named(canonical_arns(arns)), page_size)
+        Self::with_filter(Query::All, Filter::Named(canonical_arns(arns)), page_size)
     }
 
-    fn of(query: Query, wanted: Filter, page_size: Option<u16>) -> Self {
+    fn with_filter(query: Query, filter: Filter, page_size: Option<u16>) -> Self {
         Self {
             query,
-            wanted,
+            filter,
             page_size,
             integrations: BTreeMap::new(),
             approx_bytes: 0,
@@ -332,12 +333,12 @@ impl Listing {
         }
     }
 
-    /// What AWS is asked.
+    /// Returns the query.
     pub fn query(&self) -> &Query {
         &self.query
     }
 
-    /// Follows the pages to the end or to the first failure.
+    /// Requests the remaining pages, up to the first failure.
     pub async fn follow(&mut self, glue: &dyn Glue, clock: &Clock, context: RequestContext<'_>) {
         self.state = State::Open;
         while let State::Open = self.state {
@@ -360,13 +361,13 @@ impl Listing {
         self.without_arn += page.without_arn;
         for integration in page.integrations {
             let arn = canonical_arn(&integration.arn).into_owned();
-            match &self.wanted {
+            match &self.filter {
                 Filter::Named(arns) if !arns.contains(&arn) => {
                     self.foreign_items = true;
                     continue;
                 }
-                Filter::Selected(selection) if !selects(selection, &integration) => {
-                    // An earlier page may have said something else of it.
+                Filter::Selected(selection) if !is_selected(selection, &integration) => {
+                    // An earlier page may have contained a version that was selected.
                     if let Some((earlier, _)) = self.integrations.remove(&arn) {
                         self.approx_bytes -= earlier.approx_bytes();
                     }
@@ -379,7 +380,7 @@ impl Listing {
             {
                 self.approx_bytes -= earlier.approx_bytes();
             }
-            // Not after the page: one alone may be too much.
+            // Checked within the page, because one page alone may exceed the limit.
             if self.approx_bytes > MAX_LISTING_BYTES {
                 break;
             }
@@ -388,7 +389,7 @@ impl Listing {
         if self.approx_bytes > MAX_LISTING_BYTES {
             self.state = State::Failed(GlueError::new(
                 Reason::InvalidResponse,
-                format!("the listing was given up: it takes more than {MAX_LISTING_BYTES} bytes"),
+                format!("the listing takes more than {MAX_LISTING_BYTES} bytes"),
             ));
             return;
         }
@@ -399,7 +400,7 @@ impl Listing {
         {
             self.state = State::Failed(GlueError::new(
                 Reason::InvalidResponse,
-                format!("AWS was asked for {arn} and answered with other integrations alone"),
+                format!("AWS returned only other integrations for a request for {arn}"),
             ));
             return;
         }
@@ -408,7 +409,7 @@ impl Listing {
                 self.state = State::Failed(GlueError::new(
                     Reason::InvalidResponse,
                     format!(
-                        "AWS listed {} integrations without an ARN",
+                        "AWS listed {} integrations without a valid ARN",
                         self.without_arn
                     ),
                 ));
@@ -422,12 +423,12 @@ impl Listing {
         }
     }
 
-    /// Whether asking on may bring the rest: the request took too long, and the poll may have time left.
+    /// Returns true if a request timed out, so that the listing can be resumed if the poll has time left.
     pub fn timed_out(&self) -> bool {
         matches!(&self.state, State::Failed(error) if error.reason == Reason::Timeout)
     }
 
-    /// What was had. A query that was not asked at all fails for `reason`.
+    /// Returns the integrations received so far. If no request was sent, the outcome is an error with `reason`.
     pub fn into_answer(self, reason: Reason) -> Answer {
         Answer {
             outcome: self.outcome(reason),
@@ -435,17 +436,17 @@ impl Listing {
         }
     }
 
-    /// The moment of the last page if the listing is complete, else why it is not: `reason` if it was not asked for at all.
+    /// Returns the time of the last page if the listing is complete. If no request was sent, the outcome is an error with `reason`.
     pub fn outcome(&self, reason: Reason) -> Result<Timestamp, GlueError> {
         match &self.state {
             State::Complete(at) => Ok(*at),
             State::Failed(error) => Err(error.clone()),
-            State::Open => Err(GlueError::not_asked(reason)),
+            State::Open => Err(GlueError::not_sent(reason)),
         }
     }
 
-    /// What was had of one that is looked up: an answer about it, whatever became of the rest of the listing.
-    pub fn picked(&self, arn: &IntegrationArn) -> Option<Answer> {
+    /// Returns the answer for one integration if the pages so far contain it, even if the listing failed later.
+    pub fn find(&self, arn: &IntegrationArn) -> Option<Answer> {
         let (integration, at) = self
             .integrations
             .get(canonical_arn(arn.as_str()).as_ref())?;
@@ -462,8 +463,8 @@ fn canonical_arns<'a>(arns: impl IntoIterator<Item = &'a IntegrationArn>) -> BTr
         .collect()
 }
 
-/// Whether this selection of a listing has this integration.
-pub fn selects(selection: &Selection, integration: &Integration) -> bool {
+/// Returns true if `selection` selects the integration.
+pub fn is_selected(selection: &Selection, integration: &Integration) -> bool {
     selection.matches(Candidate {
         arn: &canonical_arn(&integration.arn),
         source_arn: &integration.source_arn,
@@ -471,9 +472,9 @@ pub fn selects(selection: &Selection, integration: &Integration) -> bool {
     })
 }
 
-/// AWS writes `integration:ID`, and in one sample `integration/ID`: an ARN in the one spelling by which the two compare as equal.
+/// Returns the canonical form of an integration ARN. AWS writes `integration:ID`, but one of its examples has `integration/ID`.
 pub fn canonical_arn(arn: &str) -> Cow<'_, str> {
-    // Most have no slash at all, which is found out faster.
+    // Most ARNs have no slash, which is faster to check.
     if arn.contains('/') && arn.contains(":integration/") {
         Cow::Owned(arn.replacen(":integration/", ":integration:", 1))
     } else {
@@ -481,7 +482,7 @@ pub fn canonical_arn(arn: &str) -> Cow<'_, str> {
     }
 }
 
-/// The time left until `deadline`.
+/// Returns the time left until `deadline`.
 pub fn time_left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
             let outcome = runtime.block_on(commands::run(cli));
             // Tasks that still run have had their time to finish.
             runtime.shutdown_background();
-            glue::aws::end_credential_processes();
+            glue::aws::kill_credential_processes();
             outcome
         });
     match outcome {

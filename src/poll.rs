@@ -1,5 +1,4 @@
-//! The schedule: when each scope and region is polled, and how one poll spends its time. Each runs on its own and none waits
-//! for another. Knows nothing of the SDK and nothing of pages.
+//! Polls each scope and region on its own schedule. A slow or failing scope delays no other scope.
 
 mod deadline;
 mod failure_log;
@@ -26,9 +25,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// A throttled scope waits at most so many intervals for its next poll.
+/// Maximum time between two polls of a throttled scope, in intervals.
 const MAX_BACKOFF_INTERVALS: u32 = 4;
-/// A poll that is to renew data ends so long before they do.
+/// A throttled scope's poll must end at least this long before its data expires.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(1);
 
 /// Polls one scope in one region.
@@ -42,16 +41,16 @@ pub struct Poller {
     failures: FailureLog,
     schedule: Schedule,
     throttled_polls: u32,
-    /// When the oldest data of this scope that are shown will end.
-    next_end: Option<Instant>,
-    /// A poll has ended.
+    /// When the oldest exported data of this scope expires.
+    next_expiry: Option<Instant>,
+    /// Notified after each poll.
     polled: Arc<Notify>,
-    /// Only where names and tags are asked for.
+    /// Present only if the scope has `describe: true`.
     metadata_poller: Option<MetadataPoller>,
 }
 
 impl Poller {
-    /// A poller that has not polled yet; what it brings goes to `publisher`.
+    /// Creates a poller that sends its results to `publisher`.
     pub fn new(
         watch: Watch,
         glue: Arc<dyn Glue>,
@@ -80,12 +79,12 @@ impl Poller {
             clock,
             previous_poll: PreviousPoll::default(),
             throttled_polls: 0,
-            next_end: None,
+            next_expiry: None,
         }
     }
 
-    /// Polls at once, then at every interval, until `stop`; a poll that is under way then is dropped. Beside it AWS is asked for names and
-    /// tags, where they are asked for.
+    /// Polls at once and then at every interval until `stop` is cancelled, which aborts a running poll. Fetches names and tags
+    /// concurrently if the scope has `describe: true`.
     pub async fn run(mut self, stop: CancellationToken) {
         let metadata_poller = self.metadata_poller.take();
         let polled = Arc::clone(&self.polled);
@@ -117,9 +116,9 @@ impl Poller {
         }
     }
 
-    /// Polls once. Returns whether the poll got everything.
+    /// Polls once. Returns true if every query succeeded.
     pub async fn poll(&mut self) -> bool {
-        let result = self.ask().await;
+        let result = self.run_queries().await;
         let (scope, region) = (&self.watch.scope, &self.watch.region);
         let mut reasons: BTreeSet<Reason> = BTreeSet::new();
         for answer in &result.answers {
@@ -138,9 +137,9 @@ impl Poller {
             self.telemetry.unknown_status();
             self.failures.log_unknown_status(integration);
         }
-        // Not before: who sees it counted finds on the page what it brought, or a moment later.
+        // After `apply`, so that the data of a poll is available once its counter has increased.
         self.telemetry.poll_ended(scope, region, &reasons);
-        self.next_end = applied.next_end;
+        self.next_expiry = applied.next_end;
         self.polled.notify_one();
         for change in applied.changes {
             tracing::info!(
@@ -155,31 +154,31 @@ impl Poller {
         reasons.is_empty()
     }
 
-    /// Asks AWS once for names and tags, if they are asked for.
+    /// Fetches names and tags once if the scope has `describe: true`.
     pub async fn describe(&mut self) {
         if let Some(metadata_poller) = &mut self.metadata_poller {
             metadata_poller.describe().await;
         }
     }
 
-    /// When a scope that was throttled in the poll of `due` polls again, if not at its next tick: after a wait that doubles with each
-    /// throttled poll, but none so long that data would end before the poll that could renew them has ended.
+    /// Returns the earliest time of the next poll if the poll at `due` was throttled. The wait doubles with each throttled poll, but the
+    /// next poll always has time to end before the scope's data expires.
     fn backoff(&self, due: Instant) -> Option<Instant> {
         if self.throttled_polls == 0 {
             return None;
         }
         let intervals = (1u32 << self.throttled_polls.min(8)).min(MAX_BACKOFF_INTERVALS);
         let longest = self.watch.interval * intervals;
-        // Up to a quarter less, so that scopes which were throttled together do not come back together.
+        // Up to a quarter less, so that scopes that were throttled together do not poll together again.
         let wanted = due + longest - longest / 4 * self.schedule.jitter(self.throttled_polls) / 100;
         let latest = self
-            .next_end
-            .and_then(|end| end.checked_sub(self.watch.timeout + EXPIRY_MARGIN));
+            .next_expiry
+            .and_then(|expiry| expiry.checked_sub(self.watch.timeout + EXPIRY_MARGIN));
         Some(latest.map_or(wanted, |latest| wanted.min(latest)))
     }
 
-    /// Asks every query, as many at once as the watch allows, and ends by the watch's timeout.
-    async fn ask(&mut self) -> PollResult {
+    /// Runs all queries, up to `concurrency` at a time, and ends within the scope's timeout.
+    async fn run_queries(&mut self) -> PollResult {
         let started = self.clock.now();
         let timeout = self.watch.timeout;
         let concurrency = self
@@ -188,12 +187,12 @@ impl Poller {
             .min(self.glue.max_concurrent_requests());
         let deadline = Arc::new(PollDeadline::new(started.at, timeout, concurrency));
         let mut queue = QueryQueue::new(&self.watch, &self.previous_poll);
-        let mut under_way: JoinSet<PendingQuery> = JoinSet::new();
+        let mut running: JoinSet<PendingQuery> = JoinSet::new();
         loop {
-            while under_way.len() < concurrency
+            while running.len() < concurrency
                 && let Some(pending) = queue.next()
             {
-                deadline.wait(queue.waiting());
+                deadline.set_waiting(queue.waiting());
                 if time_left(deadline.end()).is_zero() {
                     let reason = if deadline.starved_by_rate_limit() {
                         Reason::Throttled
@@ -203,8 +202,8 @@ impl Poller {
                     queue.end(pending, reason);
                     continue;
                 }
-                deadline.in_flight(under_way.len() + 1);
-                under_way.spawn(run_query(
+                deadline.set_in_flight(running.len() + 1);
+                running.spawn(run_query(
                     pending,
                     self.watch.scope.clone(),
                     Arc::clone(&self.glue),
@@ -212,16 +211,16 @@ impl Poller {
                     Arc::clone(&deadline),
                 ));
             }
-            // A turn that ended may have changed how many are to come.
-            deadline.wait(queue.waiting());
-            match under_way.join_next().await {
+            // A lookup that ended may have added queries.
+            deadline.set_waiting(queue.waiting());
+            match running.join_next().await {
                 Some(Ok(pending))
                     if pending.can_resume() && !time_left(deadline.end()).is_zero() =>
                 {
                     queue.requeue(pending);
                 }
                 Some(Ok(pending)) => queue.end(pending, Reason::Timeout),
-                // A task that panicked.
+                // The task panicked.
                 Some(Err(_)) => {}
                 None => break,
             }
@@ -236,7 +235,7 @@ impl Poller {
     }
 }
 
-/// Asks AWS, as long as the pace allows.
+/// Requests the pages of one query within the deadline.
 async fn run_query(
     mut pending: PendingQuery,
     scope: ScopeName,

@@ -256,7 +256,7 @@ impl Check {
                         deadline: &*self.deadline,
                     },
                 };
-                match self.glue.names(request).await {
+                match self.glue.metadata_page(request).await {
                     Ok(_) => Status::Passed(None),
                     Err(error) => {
                         Status::failed(error).with_grant(Grant::of_operation(operation, caller))

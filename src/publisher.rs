@@ -7,7 +7,7 @@ use crate::cache::{Applied, IntegrationCache, Key, PollResult, Stored};
 use crate::clock::Clock;
 use crate::config::{TagLabel, Watch};
 use crate::exposition::Exposition;
-use crate::glue::metadata::{Names, Wanted};
+use crate::glue::metadata::{Metadata, MetadataFilter};
 use crate::snapshot::{ScopeState, Snapshot};
 use crate::watchdog::Ticket;
 use due_polls::Schedule;
@@ -70,7 +70,7 @@ impl Publisher {
     }
 
     /// Takes the names and tags that AWS was asked for.
-    pub fn apply_metadata(&self, key: &Key, asked: Wanted, answer: Names) {
+    pub fn apply_metadata(&self, key: &Key, asked: MetadataFilter, answer: Metadata) {
         let now = self.clock.now();
         self.lock().apply_metadata(key, asked, answer, now);
         self.polls.fetch_add(1, Ordering::Relaxed);
@@ -83,7 +83,7 @@ impl Publisher {
     }
 
     /// The names and tags that a scope lacks or may have to renew; none where they are not asked for.
-    pub fn metadata_wanted(&self, key: &Key) -> Option<Wanted> {
+    pub fn metadata_wanted(&self, key: &Key) -> Option<MetadataFilter> {
         self.lock().metadata_wanted(key)
     }
 

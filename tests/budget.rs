@@ -1,4 +1,4 @@
-//! The request budget: on a paused clock by itself, and over the wire with the SDK's retries.
+//! The rate limiter: alone on a paused clock, and with real requests and retries.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -25,60 +25,61 @@ use tokio_util::sync::CancellationToken;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Notes when the turns of a scope came.
-fn ask(
+/// Waits for permits of a scope and records when they were granted.
+fn acquire(
     rate_limiter: &RateLimiter,
     scope: &'static str,
     times: usize,
-    turns: &Arc<Mutex<Vec<(Instant, &'static str)>>>,
+    permits: &Arc<Mutex<Vec<(Instant, &'static str)>>>,
 ) {
     for _ in 0..times {
-        let (rate_limiter, turns) = (rate_limiter.clone(), Arc::clone(turns));
+        let (rate_limiter, permits) = (rate_limiter.clone(), Arc::clone(permits));
         tokio::spawn(async move {
             rate_limiter.acquire(scope).await;
-            turns.lock().unwrap().push((Instant::now(), scope));
+            permits.lock().unwrap().push((Instant::now(), scope));
         });
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_second_sees_more_requests_than_it_may() {
+async fn rate_limit_is_never_exceeded() {
     for rate in [1, 5, 10, 1000] {
         let rate_limiter = RateLimiter::new(rate);
-        let turns = Arc::default();
-        ask(&rate_limiter, "lake", usize::from(rate) * 5, &turns);
-        // The burst, and then as many as there are seconds.
+        let permits = Arc::default();
+        acquire(&rate_limiter, "lake", usize::from(rate) * 5, &permits);
+        // The burst, and then the rate for each second.
         tokio::time::sleep(SECOND * 3 + SECOND / 2000).await;
-        let had = turns.lock().unwrap().len();
-        assert_eq!(had, usize::from(rate) * 4, "at {rate} per second");
+        let granted = permits.lock().unwrap().len();
+        assert_eq!(granted, usize::from(rate) * 4, "at {rate} per second");
         tokio::time::sleep(SECOND * 2).await;
-        assert_eq!(turns.lock().unwrap().len(), usize::from(rate) * 5);
+        assert_eq!(permits.lock().unwrap().len(), usize::from(rate) * 5);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_wait_takes_no_turn_of_others_and_goes_out_when_the_burst_is_whole() {
+async fn idle_permits_wait_for_full_burst() {
     let rate_limiter = RateLimiter::new(10);
-    let turns = Arc::default();
+    let permits = Arc::default();
     let begun = Instant::now();
-    ask(&rate_limiter, "polls", 25, &turns);
+    acquire(&rate_limiter, "polls", 25, &permits);
     tokio::task::yield_now().await;
-    let (spare, at) = (rate_limiter.clone(), Arc::new(Mutex::new(Vec::new())));
-    let had = Arc::clone(&at);
+    let (idle, at) = (rate_limiter.clone(), Arc::new(Mutex::new(Vec::new())));
+    let granted = Arc::clone(&at);
     tokio::spawn(async move {
         for _ in 0..3 {
-            spare.acquire_idle().await;
-            had.lock()
+            idle.acquire_idle().await;
+            granted
+                .lock()
                 .unwrap()
                 .push((Instant::now() - begun).as_millis());
         }
     });
     tokio::time::sleep(SECOND * 2).await;
-    let of_polls = turns.lock().unwrap().iter().map(|(at, _)| *at).max();
-    assert_eq!(turns.lock().unwrap().len(), 25);
-    assert!(of_polls.unwrap() - begun <= SECOND * 2, "{of_polls:?}");
+    let last_poll = permits.lock().unwrap().iter().map(|(at, _)| *at).max();
+    assert_eq!(permits.lock().unwrap().len(), 25);
+    assert!(last_poll.unwrap() - begun <= SECOND * 2, "{last_poll:?}");
     assert!(at.lock().unwrap().is_empty());
-    // 25 requests are 2.5 seconds' worth, after which there is a whole burst again.
+    // 25 requests take 2.5 seconds at this rate. Then the full burst is available again.
     tokio::time::sleep(SECOND * 2).await;
     let at = at.lock().unwrap();
     assert!((2_500..2_510).contains(&at[0]), "{at:?}");
@@ -86,52 +87,52 @@ async fn what_can_wait_takes_no_turn_of_others_and_goes_out_when_the_burst_is_wh
 }
 
 #[tokio::test(start_paused = true)]
-async fn scopes_that_wait_are_served_in_turn() {
+async fn waiting_scopes_are_served_in_turn() {
     let rate_limiter = RateLimiter::new(10);
-    let turns = Arc::default();
-    ask(&rate_limiter, "hundreds", 200, &turns);
+    let permits = Arc::default();
+    acquire(&rate_limiter, "hundreds", 200, &permits);
     tokio::time::sleep(SECOND).await;
-    turns.lock().unwrap().clear();
-    let asked = Instant::now();
-    ask(&rate_limiter, "one", 1, &turns);
-    ask(&rate_limiter, "three", 3, &turns);
+    permits.lock().unwrap().clear();
+    let started = Instant::now();
+    acquire(&rate_limiter, "one", 1, &permits);
+    acquire(&rate_limiter, "three", 3, &permits);
     tokio::time::sleep(SECOND).await;
-    let turns = turns.lock().unwrap();
-    let last = |scope| turns.iter().rfind(|(_, of)| *of == scope).unwrap().0 - asked;
+    let permits = permits.lock().unwrap();
+    let last = |scope| permits.iter().rfind(|(_, of)| *of == scope).unwrap().0 - started;
     assert!(last("one") <= SECOND / 5, "{:?}", last("one"));
     assert!(last("three") <= SECOND * 9 / 10, "{:?}", last("three"));
     assert!(
-        turns.iter().any(|(_, scope)| *scope == "hundreds"),
-        "nor do they keep it out"
+        permits.iter().any(|(_, scope)| *scope == "hundreds"),
+        "the large scope is still served"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_gives_up_holds_no_place() {
+async fn cancelled_wait_frees_its_place() {
     let rate_limiter = RateLimiter::new(1);
     rate_limiter.acquire("lake").await;
     let waiting: Vec<_> = (0..100).map(|_| rate_limiter.clone()).collect();
     for rate_limiter in &waiting {
-        let given_up = tokio::time::timeout(SECOND / 1000, rate_limiter.acquire("given up"));
-        assert!(given_up.await.is_err());
+        let cancelled = tokio::time::timeout(SECOND / 1000, rate_limiter.acquire("cancelled"));
+        assert!(cancelled.await.is_err());
     }
-    let asked = Instant::now();
+    let started = Instant::now();
     rate_limiter.acquire("lake").await;
-    assert!(asked.elapsed() <= SECOND, "{:?}", asked.elapsed());
+    assert!(started.elapsed() <= SECOND, "{:?}", started.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_rate_holds_from_the_next_turn_on() {
+async fn rate_change_applies_to_waiting_requests() {
     let rate_limiter = RateLimiter::new(1);
-    let turns = Arc::default();
-    ask(&rate_limiter, "lake", 100, &turns);
+    let permits = Arc::default();
+    acquire(&rate_limiter, "lake", 100, &permits);
     tokio::time::sleep(SECOND * 2).await;
     rate_limiter.set(100);
     tokio::time::sleep(SECOND * 3).await;
-    assert_eq!(turns.lock().unwrap().len(), 100);
+    assert_eq!(permits.lock().unwrap().len(), 100);
 }
 
-/// One poll over the wire. Returns the page, and how many requests arrived.
+/// Polls once over a real connection. Returns the metrics and the number of requests.
 async fn poll(
     yaml: &str,
     per_second: u16,
@@ -185,9 +186,9 @@ async fn poll(
 }
 
 #[tokio::test]
-async fn a_poll_that_ends_for_lack_of_budget_is_throttled() {
+async fn poll_starved_by_rate_limit_is_throttled() {
     let arns: Vec<String> = (0..40).map(arn).collect();
-    // There are none, so that each is asked for by itself, after an empty listing too.
+    // The account is empty, so each ARN is requested individually, after an empty listing too.
     for (lookup, listings) in [("each", 0), ("list", 1)] {
         let yaml = format!(
             "scopes: [{{name: lake, lookup: {lookup}, integration_arns: [{}]}}]",
@@ -210,16 +211,16 @@ async fn a_poll_that_ends_for_lack_of_budget_is_throttled() {
             "the burst and two seconds: {requests}"
         );
         let present = page.find("aws_glue_integration_present", &[]).len();
-        // The last one may have gone out too late for an answer.
+        // The last request may have been sent too late for a response.
         assert!(
             present + listings + 1 >= requests,
-            "what could be had is shown: {present} of {requests}"
+            "answered requests are exported: {present} of {requests}"
         );
     }
 }
 
 #[tokio::test]
-async fn requests_that_are_tried_again_wait_again() {
+async fn retries_wait_for_rate_limit() {
     let fault = Fault::new(
         RequestMatcher::any(),
         FaultKind::error("InternalServiceException", "try again"),
@@ -232,7 +233,7 @@ async fn requests_that_are_tried_again_wait_again() {
     let begun = Instant::now();
     let (page, requests) = poll(&yaml, 3, SECOND * 30, Some(fault)).await;
     assert_eq!(requests, 12, "each is tried three times");
-    // Three at once, and three more in each second.
+    // Three at once, and then three per second.
     assert!(begun.elapsed() >= SECOND * 3, "{:?}", begun.elapsed());
     let waited = "glue_integration_exporter_api_request_wait_seconds";
     let of_polls = [("operation", "DescribeInboundIntegrations")];

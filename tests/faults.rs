@@ -1,5 +1,5 @@
-//! Every error of the API and every broken answer, through AWS's own SDK over real sockets: what the page says while it lasts and
-//! afterwards. `Row`s are the table; `play` is what happens in each of them.
+//! API errors and invalid responses, sent through the AWS SDK over real sockets. Checks the metrics during and after each fault. Each
+//! `Case` of the table is one fault; `run` polls before, during and after it.
 
 #![allow(
     clippy::unwrap_used,
@@ -33,7 +33,7 @@ use serde_json::{Value, json};
 use tokio::task::{JoinHandle, JoinSet};
 
 const EU: &str = "eu-west-1";
-/// What the scope `hit` sees, which the faults are for.
+/// The integrations of the scope `hit`, which gets the faults.
 const ARNS: [&str; 3] = [
     "arn:aws:glue:eu-west-1:111122223333:integration:00000001-0000-4000-8000-000000000001",
     "arn:aws:glue:eu-west-1:111122223333:integration:00000002-0000-4000-8000-000000000002",
@@ -41,49 +41,49 @@ const ARNS: [&str; 3] = [
 ];
 const TARGET: &str = "arn:aws:glue:eu-west-1:111122223333:database/sales";
 const SOURCE: &str = "arn:aws:dynamodb:eu-west-1:111122223333:table/orders";
-/// What the scope `well` sees, in another region.
+/// The integration of the scope `well`, in another region.
 const ELSEWHERE: &str =
     "arn:aws:glue:us-east-1:111122223333:integration:00000004-0000-4000-8000-000000000004";
 const TARGET_ELSEWHERE: &str = "arn:aws:glue:us-east-1:111122223333:database/sales";
 /// Unix time of the first poll; each later one is a minute after the one before.
 const START: u32 = 1_800_000_000;
-/// The timeout of polls that are to end before it.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// For polls that must not time out.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
 // ---------------------------------------------------------------------------------------------------------------- the table
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_failure_of_aws_has_its_reason_and_harms_nothing_else() {
+async fn failure_of_aws_has_reason_and_stays_isolated() {
     let table = [
         errors(),
-        broken_answers(),
-        answers(),
+        invalid_responses(),
+        valid_responses(),
         odd_integrations(),
         lost_connections(),
     ];
-    // Those that run against the clock come first, so that they need not share the machine with all others.
-    let (timed, others): (Vec<Row>, Vec<Row>) = table
+    // Cases with a short timeout run first, so that the other cases do not slow them down.
+    let (timed, others): (Vec<Case>, Vec<Case>) = table
         .into_iter()
         .flatten()
-        .partition(|row| row.timeout < PATIENCE);
-    let rows = timed.len() + others.len();
+        .partition(|case| case.timeout < DEFAULT_TIMEOUT);
+    let cases = timed.len() + others.len();
     let names: BTreeSet<&str> = timed
         .iter()
         .chain(&others)
-        .map(|row| row.name.as_str())
+        .map(|case| case.name.as_str())
         .collect();
-    assert_eq!(names.len(), rows, "each row has a name of its own");
+    assert_eq!(names.len(), cases, "case names are unique");
     let mut wrong = Vec::new();
-    for rows in [timed, others] {
-        let rows: JoinSet<Vec<String>> = rows.into_iter().map(play).collect();
-        wrong.extend(rows.join_all().await.into_iter().flatten());
+    for cases in [timed, others] {
+        let cases: JoinSet<Vec<String>> = cases.into_iter().map(run).collect();
+        wrong.extend(cases.join_all().await.into_iter().flatten());
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// Errors in the form of the API.
-fn errors() -> Vec<Row> {
-    let mut rows = Vec::new();
+/// Errors in the format of the API.
+fn errors() -> Vec<Case> {
+    let mut cases = Vec::new();
     for (code, reason) in [
         ("AccessDeniedException", "access_denied"),
         ("TargetResourceNotFound", "not_found"),
@@ -96,14 +96,18 @@ fn errors() -> Vec<Row> {
         ("NobodyExpectsThisException", "other"),
     ] {
         for watching in [Watching::All, Watching::Target, Watching::Named] {
-            rows.push(row(code, watching, error(code)).fails(reason));
+            cases.push(case(code, watching, error(code)).fails(reason));
         }
     }
     for code in ["EntityNotFoundException", "IntegrationNotFoundFault"] {
         for watching in [Watching::All, Watching::Target] {
-            rows.push(row(code, watching, error(code)).fails("not_found"));
+            cases.push(case(code, watching, error(code)).fails("not_found"));
         }
-        rows.push(row(code, Watching::Named, error(code)).shows([Observation::Gone, FRESH, FRESH]));
+        cases.push(case(code, Watching::Named, error(code)).shows([
+            Observation::Gone,
+            FRESH,
+            FRESH,
+        ]));
     }
     for (code, reason) in [
         ("InternalServerException", "server_error"),
@@ -111,15 +115,15 @@ fn errors() -> Vec<Row> {
         ("ThrottlingException", "throttled"),
     ] {
         for watching in [Watching::All, Watching::Target, Watching::Named] {
-            rows.push(
-                row(code, watching, error(code))
+            cases.push(
+                case(code, watching, error(code))
                     .fails(reason)
-                    .tried_thrice(),
+                    .retried_twice(),
             );
         }
     }
-    rows.push(
-        row(
+    cases.push(
+        case(
             "an internal error, then an answer",
             Watching::All,
             error("InternalServiceException"),
@@ -127,8 +131,8 @@ fn errors() -> Vec<Row> {
         .times(2)
         .attempts(3, 2, "server_error"),
     );
-    rows.push(
-        row(
+    cases.push(
+        case(
             "an error on the second page",
             Watching::All,
             error("AccessDeniedException"),
@@ -138,11 +142,11 @@ fn errors() -> Vec<Row> {
         .attempts(2, 1, "access_denied")
         .shows([FRESH, Observation::Last, Observation::Last]),
     );
-    rows
+    cases
 }
 
-/// Answers that are none.
-fn broken_answers() -> Vec<Row> {
+/// Invalid responses.
+fn invalid_responses() -> Vec<Case> {
     let html = |status| FaultKind::Raw {
         status,
         headers: vec![("content-type".to_owned(), "text/html".to_owned())],
@@ -151,33 +155,33 @@ fn broken_answers() -> Vec<Row> {
     let throttled = r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#;
     let whole = listing(|_| ());
     let half = &whole.as_bytes()[..whole.len() / 2];
-    let mut rows = Vec::new();
+    let mut cases = Vec::new();
     for watching in [Watching::All, Watching::Named] {
-        let row = |name: &str, what| row(name, watching, what);
-        rows.extend([
-            row("HTML with 503", html(503))
+        let case = |name: &str, what| case(name, watching, what);
+        cases.extend([
+            case("HTML with 503", html(503))
                 .fails("server_error")
-                .tried_thrice(),
-            row(
+                .retried_twice(),
+            case(
                 "a throttling error with 503",
                 FaultKind::raw(503, throttled),
             )
             .fails("server_error")
-            .tried_thrice(),
-            row("HTML with 403", html(403)).fails("access_denied"),
-            row("429 without a body", FaultKind::raw(429, ""))
+            .retried_twice(),
+            case("HTML with 403", html(403)).fails("access_denied"),
+            case("429 without a body", FaultKind::raw(429, ""))
                 .fails("throttled")
-                .tried_thrice(),
-            row("HTML with 200", html(200)).fails("invalid_response"),
-            row("half an answer", FaultKind::raw(200, half.to_vec())).fails("invalid_response"),
-            row("an empty body", FaultKind::raw(200, "")).fails("invalid_response"),
-            row("white space", FaultKind::raw(200, " \n")).fails("invalid_response"),
-            row(
+                .retried_twice(),
+            case("HTML with 200", html(200)).fails("invalid_response"),
+            case("half an answer", FaultKind::raw(200, half.to_vec())).fails("invalid_response"),
+            case("an empty body", FaultKind::raw(200, "")).fails("invalid_response"),
+            case("white space", FaultKind::raw(200, " \n")).fails("invalid_response"),
+            case(
                 "an error with 200",
                 FaultKind::raw(200, r#"{"__type":"InternalServiceException","message":"no"}"#),
             )
             .fails("invalid_response"),
-            row(
+            case(
                 "an error of another service with 200",
                 FaultKind::raw(
                     200,
@@ -185,12 +189,12 @@ fn broken_answers() -> Vec<Row> {
                 ),
             )
             .fails("invalid_response"),
-            row(
-                "a proxy's word with 200",
+            case(
+                "a proxy's error page with 200",
                 FaultKind::raw(200, r#"{"error":"blocked by policy"}"#),
             )
             .fails("invalid_response"),
-            row(
+            case(
                 "an error's code in a header with 200",
                 FaultKind::Raw {
                     status: 200,
@@ -202,10 +206,10 @@ fn broken_answers() -> Vec<Row> {
                 },
             )
             .fails("invalid_response"),
-            row("HTML with 302", html(302)).fails("invalid_response"),
-            row("HTML with 404", html(404)).fails("invalid_response"),
-            row("HTML with 401", html(401)).fails("access_denied"),
-            row(
+            case("HTML with 302", html(302)).fails("invalid_response"),
+            case("HTML with 404", html(404)).fails("invalid_response"),
+            case("HTML with 401", html(401)).fails("access_denied"),
+            case(
                 "an error's code in a header alone",
                 FaultKind::Raw {
                     status: 403,
@@ -217,7 +221,7 @@ fn broken_answers() -> Vec<Row> {
                 },
             )
             .fails("credentials"),
-            row(
+            case(
                 "an error's code with its namespace",
                 FaultKind::raw(
                     400,
@@ -225,17 +229,17 @@ fn broken_answers() -> Vec<Row> {
                 ),
             )
             .fails("invalid_request"),
-            row("null", FaultKind::raw(200, "null")).fails("invalid_response"),
-            row("a bare list", FaultKind::raw(200, "[]")).fails("invalid_response"),
-            row(
+            case("null", FaultKind::raw(200, "null")).fails("invalid_response"),
+            case("a bare list", FaultKind::raw(200, "[]")).fails("invalid_response"),
+            case(
                 "a text in the place of the list",
                 FaultKind::raw(200, r#"{"InboundIntegrations":"none"}"#),
             )
             .fails("invalid_response"),
         ]);
     }
-    rows.extend([
-        row(
+    cases.extend([
+        case(
             "a page's marker a second time",
             Watching::All,
             FaultKind::RepeatMarker,
@@ -244,7 +248,7 @@ fn broken_answers() -> Vec<Row> {
         .fails("invalid_response")
         .attempts(2, 0, "")
         .shows([FRESH, FRESH, Observation::Last]),
-        row(
+        case(
             "an item without an ARN",
             Watching::All,
             listed(|items| {
@@ -254,7 +258,7 @@ fn broken_answers() -> Vec<Row> {
         .fails("invalid_response")
         .attempts(1, 0, "")
         .shows([Observation::Last, FRESH, FRESH]),
-        row(
+        case(
             "an item with an empty ARN",
             Watching::Target,
             listed(|items| {
@@ -264,7 +268,7 @@ fn broken_answers() -> Vec<Row> {
         .fails("invalid_response")
         .attempts(1, 0, "")
         .shows([Observation::Last, FRESH, FRESH]),
-        row(
+        case(
             "an item with null for its ARN",
             Watching::All,
             listed(|items| {
@@ -274,7 +278,7 @@ fn broken_answers() -> Vec<Row> {
         .fails("invalid_response")
         .attempts(1, 0, "")
         .shows([Observation::Last, FRESH, FRESH]),
-        row(
+        case(
             "an item without an ARN beside all others",
             Watching::All,
             listed(|items| items.push(serde_json::Map::new())),
@@ -282,7 +286,7 @@ fn broken_answers() -> Vec<Row> {
         .fails("invalid_response")
         .attempts(1, 0, "")
         .shows([FRESH; 3]),
-        row(
+        case(
             "a configured integration without its ARN",
             Watching::Named,
             listed(|items| {
@@ -293,8 +297,8 @@ fn broken_answers() -> Vec<Row> {
         .fails("invalid_response")
         .attempts(3, 0, "")
         .shows([Observation::Last, FRESH, FRESH]),
-        row(
-            "another integration than the one asked for",
+        case(
+            "another integration than the requested one",
             Watching::Named,
             listed(|items| {
                 items.truncate(1);
@@ -305,12 +309,12 @@ fn broken_answers() -> Vec<Row> {
         .attempts(3, 0, "")
         .shows([Observation::Last, FRESH, FRESH]),
     ]);
-    rows
+    cases
 }
 
-/// Answers that there are none.
-fn answers() -> Vec<Row> {
-    let mut rows = Vec::new();
+/// Empty or slow responses that are valid.
+fn valid_responses() -> Vec<Case> {
+    let mut cases = Vec::new();
     for body in [
         "{}",
         r#"{"InboundIntegrations":null}"#,
@@ -318,24 +322,24 @@ fn answers() -> Vec<Row> {
         r#"{"InboundIntegrations":[],"Marker":null}"#,
         r#"{"Marker":""}"#,
     ] {
-        let row = |watching| row(body, watching, FaultKind::raw(200, body));
-        rows.push(row(Watching::All).shows([Observation::Gone; 3]));
-        rows.push(row(Watching::Target).shows([Observation::Gone; 3]));
-        rows.push(row(Watching::Named).shows([Observation::Gone, FRESH, FRESH]));
+        let case = |watching| case(body, watching, FaultKind::raw(200, body));
+        cases.push(case(Watching::All).shows([Observation::Gone; 3]));
+        cases.push(case(Watching::Target).shows([Observation::Gone; 3]));
+        cases.push(case(Watching::Named).shows([Observation::Gone, FRESH, FRESH]));
     }
-    rows.push(
-        row(
+    cases.push(
+        case(
             "a slow answer",
             Watching::All,
             FaultKind::Delay(Duration::from_millis(100)),
         )
         .shows([FRESH; 3]),
     );
-    rows
+    cases
 }
 
-/// Answers about integrations that are not as the API describes them.
-fn odd_integrations() -> Vec<Row> {
+/// Responses with unusual or missing fields.
+fn odd_integrations() -> Vec<Case> {
     let without = |field: &'static str| {
         listed(move |items| {
             items[0].remove(field).unwrap();
@@ -352,7 +356,7 @@ fn odd_integrations() -> Vec<Row> {
             json!({"RefreshInterval": text, "ContinuousSync": false}),
         )
     };
-    let all = |name: &str, what| row(name, Watching::All, what);
+    let all = |name: &str, what| case(name, Watching::All, what);
     const UNKNOWN: Observation = Observation::As(&[
         ("status{status=\"UNKNOWN\"}", Some("1")),
         ("status{status=\"SYNCING\"}", Some("0")),
@@ -367,7 +371,7 @@ fn odd_integrations() -> Vec<Row> {
         ("continuous_sync", Some("0")),
         ("status{status=\"SYNCING\"}", Some("1")),
     ]);
-    let mut rows = vec![
+    let mut cases = vec![
         all("no status", without("Status")).first(UNKNOWN).unknown(),
         all("an empty status", with("Status", json!("")))
             .first(UNKNOWN)
@@ -430,17 +434,17 @@ fn odd_integrations() -> Vec<Row> {
         ])),
     ];
     for text in ["abc", "", "0", "-5", "rate(1 hour)", "1.5"] {
-        rows.push(all(&format!("RefreshInterval {text:?}"), refreshed(text)).first(NO_INTERVAL));
+        cases.push(all(&format!("RefreshInterval {text:?}"), refreshed(text)).first(NO_INTERVAL));
     }
-    rows
+    cases
 }
 
-/// Connections that end, or bring nothing.
-fn lost_connections() -> Vec<Row> {
+/// Connections that are closed or hang.
+fn lost_connections() -> Vec<Case> {
     // A second for each of three integrations.
     let limit = Duration::from_secs(3);
-    let all = |name, what| row(name, Watching::All, what);
-    let named = |name, what| row(name, Watching::Named, what);
+    let all = |name, what| case(name, Watching::All, what);
+    let named = |name, what| case(name, Watching::Named, what);
     let drip = FaultKind::Drip {
         bytes: 1,
         pause: Duration::from_millis(50),
@@ -448,14 +452,14 @@ fn lost_connections() -> Vec<Row> {
     vec![
         all("a reset within the body", FaultKind::ResetMidBody)
             .fails("network")
-            .tried_thrice(),
+            .retried_twice(),
         named("a reset within the body", FaultKind::ResetMidBody)
             .fails("network")
-            .tried_thrice(),
+            .retried_twice(),
         all("a refused connection", FaultKind::Hang)
             .closed()
             .fails("network")
-            .tried_thrice(),
+            .retried_twice(),
         all("no answer", FaultKind::Hang)
             .within(limit)
             .fails("timeout"),
@@ -473,7 +477,7 @@ fn lost_connections() -> Vec<Row> {
             .fails("timeout")
             .counts(Counts::Open)
             .shows([FRESH; 3]),
-        // Given up for the sake of the others, and asked a second time after them.
+        // It times out to leave time for the others and runs again after them.
         named("no answer about one of three", FaultKind::Hang)
             .within(limit)
             .one_at_a_time()
@@ -481,20 +485,20 @@ fn lost_connections() -> Vec<Row> {
     ]
 }
 
-/// One row of the table: a fault, and what is expected of the page while it lasts.
-struct Row {
+/// A fault and the expected metrics during it.
+struct Case {
     name: String,
     watching: Watching,
     fault: Fault,
-    /// Instead of the fault: the endpoint is not there at all.
+    /// The endpoint is closed, instead of the fault.
     closed: bool,
     timeout: Duration,
     concurrency: usize,
     page_size: Option<u16>,
-    /// Of the failed poll; none if it is to succeed.
+    /// Reason of the failed poll, None if the poll succeeds.
     reason: Option<&'static str>,
     observations: [Observation; 3],
-    /// HTTP attempts of the scope, how many of these failed, and why.
+    /// HTTP attempts of the scope, the number of failed ones, and their reason.
     attempts: u32,
     failed: u32,
     failed_as: &'static str,
@@ -502,34 +506,34 @@ struct Row {
     unknown_statuses: u32,
 }
 
-/// What the scope `hit` asks for.
+/// The queries of the scope `hit`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Watching {
     All,
     Target,
-    /// Each of the three; the fault is about the first.
+    /// All three ARNs. The fault applies to the first one.
     Named,
 }
 
-/// How exactly the attempts of a row are known.
+/// How exactly the number of attempts is known.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Counts {
     Exact,
-    /// How often a request is tried again within the time is chance. What was answered is not.
+    /// The number of retries depends on timing. The number of answered requests does not.
     MoreFailures,
     Open,
 }
 
-/// How an integration is shown.
+/// The expected series of an integration.
 #[derive(Clone, Copy, Debug)]
 enum Observation {
-    /// As it was before the fault, in every value.
+    /// The same values as before the fault.
     Last,
-    /// As it is now.
+    /// The current values.
     Fresh,
-    /// Not at all; as not present if it is configured.
+    /// No series, except `present` 0 if it is configured.
     Gone,
-    /// As it is now, with these values among the others.
+    /// The current values, including these.
     As(&'static [(&'static str, Option<&'static str>)]),
 }
 
@@ -539,18 +543,18 @@ fn error(code: &str) -> FaultKind {
     FaultKind::error(code, "simulated")
 }
 
-fn row(name: &str, watching: Watching, what: FaultKind) -> Row {
+fn case(name: &str, watching: Watching, what: FaultKind) -> Case {
     let on = match watching {
         Watching::All => RequestMatcher::region(EU),
         Watching::Target => RequestMatcher::target(TARGET),
         Watching::Named => RequestMatcher::integration(ARNS[0]),
     };
-    Row {
+    Case {
         name: format!("{name} ({watching:?})"),
         watching,
         fault: Fault::new(on, what),
         closed: false,
-        timeout: PATIENCE,
+        timeout: DEFAULT_TIMEOUT,
         concurrency: 4,
         page_size: None,
         reason: None,
@@ -563,7 +567,7 @@ fn row(name: &str, watching: Watching, what: FaultKind) -> Row {
     }
 }
 
-impl Row {
+impl Case {
     fn fails(mut self, reason: &'static str) -> Self {
         self.reason = Some(reason);
         self.observations = match self.watching {
@@ -575,7 +579,7 @@ impl Row {
         self
     }
 
-    fn tried_thrice(mut self) -> Self {
+    fn retried_twice(mut self) -> Self {
         self.attempts += 2;
         self.failed += 2;
         self
@@ -651,26 +655,26 @@ impl Row {
     }
 }
 
-/// A good poll, one with the fault and one without it, of the scope that is hit and of one that is not. Returns what was wrong.
-async fn play(row: Row) -> Vec<String> {
-    let mut check = Check::new(&row.name);
+/// Polls both scopes before, during and after the fault. Returns all differences to the expected metrics.
+async fn run(case: Case) -> Vec<String> {
+    let mut check = Check::new(&case.name);
     let mut hit_at = Serving::start(world(), free()).await;
-    // A closed endpoint is nobody's: the other scope has one of its own then.
-    let well_at = if row.closed {
+    // If the endpoint is closed, the other scope needs its own.
+    let well_at = if case.closed {
         Some(Serving::start(world(), free()).await)
     } else {
         None
     };
-    let mut bench = Bench::new(&[row.watch(), watch("well", "us-east-1", "")]);
+    let mut bench = Bench::new(&[case.watch(), watch("well", "us-east-1", "")]);
     let glue = bench.glue("hit", hit_at.addr);
-    let mut hit = bench.poller_of(&row.watch(), &glue);
+    let mut hit = bench.poller_of(&case.watch(), &glue);
     let mut well = bench.poller("well", well_at.as_ref().unwrap_or(&hit_at).addr);
 
-    // The first poll connects, which has all the time that it wants.
+    // The first poll opens the connection and must not time out.
     let mut first = bench.poller_of(
         &Watch {
-            timeout: PATIENCE,
-            ..row.watch()
+            timeout: DEFAULT_TIMEOUT,
+            ..case.watch()
         },
         &glue,
     );
@@ -682,15 +686,15 @@ async fn play(row: Row) -> Vec<String> {
     if let Some(well_at) = &well_at {
         well_at.handle.put_all(integrations("SYNCING"));
     }
-    if row.closed {
+    if case.closed {
         hit_at.close().await;
     } else {
-        hit_at.handle.push_fault(row.fault.clone());
+        hit_at.handle.push_fault(case.fault.clone());
     }
     let during = bench.round(&mut [&mut hit, &mut well]).await;
-    check.during(&row, &before, &during, bench.now());
+    check.during(&case, &before, &during, bench.now());
 
-    if row.closed {
+    if case.closed {
         let world = Account::of(integrations("SYNCING"));
         hit_at = Serving::start(world, hit_at.addr).await;
     }
@@ -710,7 +714,7 @@ async fn play(row: Row) -> Vec<String> {
 
 // ---------------------------------------------------------------------------------------------------------------- the checks
 
-/// Compares, and keeps what differs.
+/// Collects differences instead of panicking at the first one.
 struct Check {
     name: String,
     wrong: Vec<String>,
@@ -761,78 +765,78 @@ impl Check {
         }
     }
 
-    fn during(&mut self, row: &Row, before: &Page, during: &Page, now: u32) {
+    fn during(&mut self, case: &Case, before: &Page, during: &Page, now: u32) {
         let when = "during the fault";
         let any = |wanted: fn(&Observation) -> bool| {
-            row.observations.iter().filter(|s| wanted(s)).count()
+            case.observations.iter().filter(|s| wanted(s)).count()
         };
         let last = any(|observation| matches!(observation, Observation::Last));
         let gone = any(|observation| matches!(observation, Observation::Gone));
-        self.scope(when, during, "hit", row.reason.is_none(), last > 0);
+        self.scope(when, during, "hit", case.reason.is_none(), last > 0);
         self.scope(when, during, "well", true, false);
-        let reasons: Vec<_> = row
+        let reasons: Vec<_> = case
             .reason
             .iter()
             .map(|reason| failure("hit", reason))
             .collect();
         self.same("reasons of failed polls", during.failures(), reasons);
-        self.attempts(row, before, during);
+        self.attempts(case, before, during);
         self.same(
             "unknown statuses",
             during.get("glue_integration_exporter_unknown_statuses_total"),
-            Some(row.unknown_statuses.to_string().as_str()),
+            Some(case.unknown_statuses.to_string().as_str()),
         );
         let shown = during.of_scope("scope_integrations", "hit");
         self.same("integrations", shown, Some((3 - gone).to_string()));
-        let success = now - if row.reason.is_some() { 60 } else { 0 };
+        let success = now - if case.reason.is_some() { 60 } else { 0 };
         for (scope, success) in [("hit", success), ("well", now)] {
             let found = during.of_scope("scope_last_success_timestamp_seconds", scope);
             let what = format!("last success of {scope}");
             self.same(&what, found, Some(success.to_string()));
         }
-        for (arn, observation) in ARNS.into_iter().zip(row.observations) {
-            self.observation(row, arn, observation, before, during, now);
+        for (arn, observation) in ARNS.into_iter().zip(case.observations) {
+            self.observation(case, arn, observation, before, during, now);
         }
-        self.observation(row, ELSEWHERE, FRESH, before, during, now);
+        self.observation(case, ELSEWHERE, FRESH, before, during, now);
     }
 
-    fn attempts(&mut self, row: &Row, before: &Page, during: &Page) {
-        // The other scope asks once.
+    fn attempts(&mut self, case: &Case, before: &Page, during: &Page) {
+        // The other scope sends one request.
         let attempts = during.requests() - before.requests() - 1;
         let failures = during.failed_requests();
         let failed: u32 = failures.values().sum();
-        let answered = row.attempts - row.failed;
-        match row.counts {
+        let answered = case.attempts - case.failed;
+        match case.counts {
             Counts::Exact => {
-                self.same("requests to AWS", attempts, row.attempts);
-                self.same("failed requests", failed, row.failed);
+                self.same("requests to AWS", attempts, case.attempts);
+                self.same("failed requests", failed, case.failed);
             }
             Counts::MoreFailures => {
                 self.same("answered requests", attempts - failed, answered);
-                self.same("some failed", failed >= row.failed, true);
+                self.same("some failed", failed >= case.failed, true);
             }
             Counts::Open => {}
         }
-        let other = failures.keys().find(|reason| *reason != row.failed_as);
+        let other = failures.keys().find(|reason| *reason != case.failed_as);
         self.same("another reason of requests", other, None);
     }
 
     fn observation(
         &mut self,
-        row: &Row,
+        case: &Case,
         arn: &str,
         observation: Observation,
         before: &Page,
         during: &Page,
         now: u32,
     ) {
-        let what = format!("{arn} is to be {observation:?}");
+        let what = format!("{arn} should be {observation:?}");
         let found = during.of(arn);
         match observation {
             Observation::Last => {
                 let mut expected = before.of(arn);
                 self.same(&what, expected.contains_key("age_seconds"), true);
-                // It grows on, as far as the clock went.
+                // The age follows the clock.
                 expected.insert("age_seconds".to_owned(), (now - 1_700_000_000).to_string());
                 self.same(&what, found, expected);
             }
@@ -842,7 +846,7 @@ impl Check {
             }
             Observation::Gone => {
                 let mut expected = BTreeMap::new();
-                if row.watching == Watching::Named {
+                if case.watching == Watching::Named {
                     expected.insert("present".to_owned(), "0".to_owned());
                 }
                 self.same(&what, found, expected);
@@ -872,10 +876,10 @@ fn failure(scope: &str, reason: &str) -> (String, String, String) {
     (scope.to_owned(), reason.to_owned(), "1".to_owned())
 }
 
-// ------------------------------------------------------------------------------------------------------- what is not a table
+// ------------------------------------------------------------------------------------------------------- other tests
 
 #[tokio::test]
-async fn five_thousand_integrations_on_fifty_pages() {
+async fn listing_of_5000_integrations_is_complete() {
     let serving = Serving::start(Account::generated(5_000), free()).await;
     let mut bench = Bench::new(&[watch("hit", EU, "")]);
     let mut hit = bench.poller("hit", serving.addr);
@@ -884,12 +888,12 @@ async fn five_thousand_integrations_on_fifty_pages() {
         .handle
         .requests()
         .iter()
-        .map(|asked| asked.page)
+        .map(|request| request.page)
         .collect();
     assert_eq!(
         pages,
         (1..=50).collect::<Vec<u32>>(),
-        "each page is asked for once"
+        "each page is requested once"
     );
     let all: BTreeSet<String> = serving
         .handle
@@ -897,7 +901,7 @@ async fn five_thousand_integrations_on_fifty_pages() {
         .into_iter()
         .map(|integration| integration.arn)
         .collect();
-    // That no series comes twice is seen whenever a page is read.
+    // `Page::read` panics if a series appears twice.
     for metric in [
         "info",
         "errors",
@@ -942,13 +946,13 @@ async fn five_thousand_integrations_on_fifty_pages() {
             ("status{status=\"FAILED\"}".to_owned(), "1".to_owned()),
         ]
         .into(),
-        "exactly that one changed"
+        "only that integration changed"
     );
     assert_eq!(after.0.len(), before.0.len());
 }
 
 #[tokio::test]
-async fn a_scope_that_hangs_delays_no_other() {
+async fn hanging_scope_delays_no_other_scope() {
     let serving = Serving::start(world(), free()).await;
     let mut bench = Bench::new(&[watch("hit", EU, ""), watch("well", "us-east-1", "")]);
     let mut hit = bench.poller("hit", serving.addr);
@@ -976,11 +980,11 @@ async fn a_scope_that_hangs_delays_no_other() {
     assert!(check.wrong.is_empty(), "\n{}", check.wrong.join("\n"));
 }
 
-/// A poll succeeds, without a request more than it needs, as long as its answers fit into its time.
+/// A poll succeeds without extra requests if the responses arrive within its timeout.
 #[tokio::test]
 async fn slow_answers_within_timeout_succeed() {
     let seconds = Duration::from_secs_f64;
-    // Name, integrations, whether each is configured by its ARN, page size, concurrency, time of an answer, requests.
+    // Name, integrations, configured by ARN, page size, concurrency, response time in seconds, requests.
     let cases = [
         (
             "a listing at 90 % of the timeout",
@@ -1034,7 +1038,7 @@ async fn slow_answers_within_timeout_succeed() {
     polls.join_all().await;
 }
 
-/// An ARN whose request hangs is asked again after the others, with the time that they left.
+/// A request that hangs is retried after the others, in the remaining time.
 #[tokio::test]
 async fn hanging_request_is_retried_after_others() {
     let serving = Serving::start(world(), free()).await;
@@ -1050,9 +1054,9 @@ async fn hanging_request_is_retried_after_others() {
     assert_eq!(serving.handle.requests().len(), 4);
 }
 
-/// Each of many requests has another limit of time: that is no reason for another connection, with memory of its own.
+/// Requests with different timeouts must not open separate connections, because each one takes memory.
 #[tokio::test]
-async fn requests_share_a_connection_whatever_time_they_have() {
+async fn requests_with_any_timeout_share_connection() {
     let serving = Serving::start(Account::generated(40), free()).await;
     let arns: Vec<String> = serving
         .handle
@@ -1063,20 +1067,20 @@ async fn requests_share_a_connection_whatever_time_they_have() {
     let mut all = watch("hit", EU, &format!("integration_arns: {arns:?}"));
     all.concurrency = 1;
     let mut bench = Bench::new(&[all]);
-    let counted = Counted::before(serving.addr);
-    let mut hit = bench.poller("hit", counted.addr);
+    let proxy = CountingProxy::to(serving.addr);
+    let mut hit = bench.poller("hit", proxy.addr);
     for _ in 0..2 {
         let page = bench.round(&mut [&mut hit]).await;
         assert_eq!(page.of_scope("scope_up", "hit").as_deref(), Some("1"));
     }
     assert_eq!(serving.handle.requests().len(), 80);
-    // On a busy machine one is not back in the pool yet when the next request wants it.
-    let connections = counted.connections.load(Ordering::Relaxed);
+    // On a busy machine, a connection may not be back in the pool when the next request starts.
+    let connections = proxy.connections.load(Ordering::Relaxed);
     assert!((1..=4).contains(&connections), "{connections}");
 }
 
 #[tokio::test]
-async fn of_two_sights_of_an_integration_the_later_is_right() {
+async fn integration_in_several_scopes_latest_poll_wins() {
     let serving = Serving::start(world(), free()).await;
     let target = format!("target_arns: [{TARGET:?}]");
     let named = format!("integration_arns: [{:?}]", ARNS[0]);
@@ -1089,7 +1093,7 @@ async fn of_two_sights_of_an_integration_the_later_is_right() {
         .into_iter()
         .map(|scope| bench.poller(scope, serving.addr))
         .collect();
-    // Each scope sees another status. The last one is first again, so that each is once the earlier and once the later sight.
+    // Each scope gets another status, and each scope is once the earlier and once the later one.
     for (place, status) in [
         (0, "ACTIVE"),
         (1, "SYNCING"),
@@ -1113,13 +1117,13 @@ async fn of_two_sights_of_an_integration_the_later_is_right() {
         assert_eq!(
             infos.iter().filter(|arn| **arn == ARNS[0]).count(),
             1,
-            "an integration that several scopes see appears once"
+            "an integration of several scopes is exported once"
         );
     }
 }
 
 #[tokio::test]
-async fn gone_from_a_scope_that_had_seen_it_it_is_shown_nowhere() {
+async fn integration_deleted_in_one_scope_is_removed() {
     let serving = Serving::start(world(), free()).await;
     let target = format!("target_arns: [{TARGET:?}]");
     let another = "target_arns: [\"arn:aws:glue:eu-west-1:111122223333:database/another\"]";
@@ -1139,14 +1143,17 @@ async fn gone_from_a_scope_that_had_seen_it_it_is_shown_nowhere() {
     let page = bench.round(&mut [&mut of_another]).await;
     assert!(
         !page.of(ARNS[0]).is_empty(),
-        "a scope that never saw it does not say that it is gone"
+        "a scope without this integration does not remove it"
     );
     serving.handle.push_fault(Fault::new(
         RequestMatcher::region(EU),
         error("AccessDeniedException"),
     ));
     let page = bench.round(&mut [&mut discovery]).await;
-    assert!(!page.of(ARNS[0]).is_empty(), "nor does a failure");
+    assert!(
+        !page.of(ARNS[0]).is_empty(),
+        "a failed poll does not remove it"
+    );
     serving.handle.clear_faults();
     let page = bench.round(&mut [&mut discovery]).await;
     assert_eq!(page.of(ARNS[0]), BTreeMap::new());
@@ -1164,13 +1171,13 @@ async fn gone_from_a_scope_that_had_seen_it_it_is_shown_nowhere() {
     assert_eq!(
         page.of(ARNS[0])["status_since_timestamp_seconds"],
         bench.now().to_string(),
-        "once it is back, its status is a new one"
+        "after it is created again, its status is new"
     );
 }
 
 // ------------------------------------------------------------------------------------------------------------------ the bench
 
-/// The exporter without its schedule: what polls and what is shown, on a clock that goes on by a minute before each poll.
+/// The pollers and the publisher without the schedule. The clock advances by a minute before each round of polls.
 struct Bench {
     watches: Vec<Watch>,
     publisher: Arc<Publisher>,
@@ -1214,7 +1221,7 @@ impl Bench {
             observer,
             format!("http://{addr}"),
             region,
-            // So many that none waits.
+            // No request waits.
             RateLimiter::new(u16::MAX),
         ))
     }
@@ -1224,7 +1231,7 @@ impl Bench {
         watches.find(|watch| watch.scope.as_str() == scope).unwrap()
     }
 
-    /// A minute later these poll, at the same time. Returns the page that follows.
+    /// Advances the clock by a minute and lets these pollers poll at the same time. Returns the metrics.
     async fn round(&mut self, pollers: &mut [&mut Poller]) -> Page {
         self.now.fetch_add(60, Ordering::Relaxed);
         match pollers {
@@ -1237,7 +1244,7 @@ impl Bench {
             [one, two, three] => {
                 tokio::join!(one.poll(), two.poll(), three.poll());
             }
-            _ => unreachable!("one to three poll"),
+            _ => unreachable!("one to three pollers"),
         }
         self.publisher.publish_now();
         Page::read(
@@ -1256,7 +1263,7 @@ impl Bench {
     }
 }
 
-/// What there is to be polled of one scope in one region.
+/// A scope in one region.
 fn watch(scope: &str, region: &str, what: &str) -> Watch {
     let yaml = format!("scopes:\n  - name: {scope}\n    regions: [{region}]\n    {what}\n");
     let config = Config::from_yaml(&yaml, Path::new("config.yaml")).unwrap();
@@ -1292,35 +1299,35 @@ impl Drop for Serving {
     }
 }
 
-/// Stands before an address, and counts the connections that go to it.
-struct Counted {
+/// A TCP proxy that counts connections.
+struct CountingProxy {
     addr: SocketAddr,
     connections: Arc<AtomicU32>,
 }
 
-impl Counted {
-    fn before(there: SocketAddr) -> Self {
+impl CountingProxy {
+    fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind(free()).unwrap();
-        let counted = Self {
+        let proxy = Self {
             addr: listener.local_addr().unwrap(),
             connections: Arc::default(),
         };
-        let connections = Arc::clone(&counted.connections);
+        let connections = Arc::clone(&proxy.connections);
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 connections.fetch_add(1, Ordering::Relaxed);
-                let (client, server) = (client.unwrap(), TcpStream::connect(there).unwrap());
+                let (client, server) = (client.unwrap(), TcpStream::connect(target).unwrap());
                 let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                std::thread::spawn(move || pass_on(from, to));
-                std::thread::spawn(move || pass_on(server, client));
+                std::thread::spawn(move || copy(from, to));
+                std::thread::spawn(move || copy(server, client));
             }
         });
-        counted
+        proxy
     }
 }
 
-fn pass_on(mut from: TcpStream, mut to: TcpStream) {
-    // An end of either side is the end of both.
+fn copy(mut from: TcpStream, mut to: TcpStream) {
+    // If one side closes, close the other side too.
     let _ = std::io::copy(&mut from, &mut to);
     let _ = to.shutdown(Shutdown::Both);
 }
@@ -1334,7 +1341,7 @@ fn world() -> Account {
     Account::of(integrations("ACTIVE"))
 }
 
-/// All with this status, and with an error unless it is ACTIVE.
+/// All four integrations with this status, and with an error unless it is ACTIVE.
 fn integrations(status: &str) -> Vec<SimulatedIntegration> {
     ARNS.into_iter()
         .map(|arn| (arn, TARGET))
@@ -1349,7 +1356,7 @@ fn integrations(status: &str) -> Vec<SimulatedIntegration> {
         .collect()
 }
 
-/// The answer that lists what there is during the fault, with a change.
+/// A response that lists the current integrations, after `change`.
 fn listing(change: impl Fn(&mut Vec<serde_json::Map<String, Value>>)) -> String {
     let mut items = integrations("SYNCING")
         .iter()
@@ -1364,7 +1371,7 @@ fn listed(change: impl Fn(&mut Vec<serde_json::Map<String, Value>>)) -> FaultKin
     FaultKind::raw(200, listing(change))
 }
 
-/// A page as Prometheus reads it: series and their values.
+/// The parsed metrics: series and their values.
 struct Page(BTreeMap<String, String>);
 
 impl Page {
@@ -1373,7 +1380,7 @@ impl Page {
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let (series, value) = line.rsplit_once(' ').unwrap();
             let twice = page.insert(series.to_owned(), value.to_owned());
-            assert!(twice.is_none(), "{series} is there twice");
+            assert!(twice.is_none(), "{series} appears twice");
         }
         Self(page)
     }
@@ -1382,7 +1389,7 @@ impl Page {
         self.0.get(series).map(String::as_str)
     }
 
-    /// Every series of an integration, without the labels that identify it: `status{status="ACTIVE"}`, `errors`.
+    /// Returns the series of an integration without its identity labels: `status{status="ACTIVE"}`, `errors`.
     fn of(&self, arn: &str) -> BTreeMap<String, String> {
         let identity = format!("integration_arn=\"{arn}\"");
         self.0
@@ -1400,7 +1407,7 @@ impl Page {
             .collect()
     }
 
-    /// The ARN of each series with this name.
+    /// Returns the ARN of each series of this metric.
     fn arns_of(&self, metric: &str) -> Vec<&str> {
         self.named(metric)
             .map(|(series, _)| label(series, "integration_arn"))
@@ -1419,7 +1426,7 @@ impl Page {
             .sum()
     }
 
-    /// Number by reason, where that is not 0.
+    /// Returns the number of failed requests by reason, if not 0.
     fn failed_requests(&self) -> BTreeMap<String, u32> {
         self.named("glue_integration_exporter_api_request_failures_total")
             .map(|(series, value)| (label(series, "reason").to_owned(), value.parse().unwrap()))
@@ -1427,7 +1434,7 @@ impl Page {
             .collect()
     }
 
-    /// Scope, reason and number of failed polls, where that is not 0.
+    /// Returns the scope, reason and number of failed polls, if not 0.
     fn failures(&self) -> Vec<(String, String, String)> {
         self.named("glue_integration_exporter_poll_failures_total")
             .filter(|(_, value)| *value != "0")
@@ -1447,7 +1454,7 @@ impl Page {
     }
 }
 
-/// The value of a label of a series.
+/// Returns the value of a label of a series.
 fn label<'a>(series: &'a str, name: &str) -> &'a str {
     let (_, labels) = series.split_once('{').unwrap();
     labels

@@ -1,5 +1,5 @@
-//! Answers that AWS should never give, through its own SDK over real sockets: for each, what the page says of the scope that got it,
-//! and that another scope goes on. What fails in the ways that services do fail is in `faults.rs`.
+//! Malformed and oversized responses that AWS should never send, through the AWS SDK over real sockets. Each must affect only the scope
+//! that received it. Ordinary failures of AWS are in `faults.rs`.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,11 +17,11 @@ use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, IntegrationArn, Query, Watch};
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::glue::aws::Sdk;
-use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest, NamesFuture};
+use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest};
 use glue_integration_exporter::glue::rate_limit::RateLimiter;
 use glue_integration_exporter::glue::{
-    Deadline, Glue, GlueError, Listing, Observer, Page as GluePage, PageFuture, PageRequest,
-    Reason, RequestContext,
+    BoxFuture, Deadline, Glue, GlueError, Listing, Observer, Page as GluePage, PageRequest, Reason,
+    RequestContext,
 };
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::publisher::Publisher;
@@ -38,30 +38,30 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 const EU: &str = "eu-west-1";
-/// What the scope `hit` sees; `well` sees one in another region.
+/// The integrations of the scope `hit`. The scope `well` has one in another region.
 const NAMES: [&str; 3] = ["a", "b", "c"];
 /// Unix time of the first poll; each later one is a minute after the one before.
 const START: u64 = 1_800_000_000;
 
 // ----------------------------------------------------------------------------------------------------------------- the table
 
-/// One row: an answer, and the rows of the page that follow from it.
-struct Row {
+/// A response and the expected series.
+struct Case {
     name: &'static str,
     answer: FaultKind,
     on_page: Option<u32>,
     page_size: Option<u16>,
     timeout: Duration,
-    /// Of the failed poll; none if it is to succeed.
+    /// Reason of the failed poll, None if the poll succeeds.
     reason: Option<&'static str>,
-    /// Something is as it was before.
+    /// Some data is from the previous poll.
     stale: bool,
-    /// What integrations show: the end of the ARN, the metric with its further labels, the value if it is there at all.
+    /// The end of the ARN, the metric with its other labels, and the value, or None if the series must not exist.
     shows: Vec<(&'static str, &'static str, Option<&'static str>)>,
 }
 
-fn row(name: &'static str, answer: FaultKind) -> Row {
-    Row {
+fn case(name: &'static str, answer: FaultKind) -> Case {
+    Case {
         name,
         answer,
         on_page: None,
@@ -73,15 +73,15 @@ fn row(name: &'static str, answer: FaultKind) -> Row {
     }
 }
 
-impl Row {
-    /// Fails, and what it does not bring is as it was: ACTIVE.
+impl Case {
+    /// The poll fails, and missing integrations keep their last status, ACTIVE.
     fn fails(mut self, reason: &'static str) -> Self {
         self.reason = Some(reason);
         self.stale = true;
         self
     }
 
-    /// Fails, and brings everything nevertheless.
+    /// The poll fails although the response contains all integrations.
     fn fails_with_all(mut self, reason: &'static str) -> Self {
         self.reason = Some(reason);
         self
@@ -97,7 +97,7 @@ impl Row {
         self
     }
 
-    /// One integration on each page, and this one has the answer.
+    /// Lists one integration per page and sends the malformed response on this page.
     fn on_page(mut self, page: u32) -> Self {
         self.on_page = Some(page);
         self.page_size = Some(1);
@@ -115,17 +115,17 @@ const FAILED: &str = "status{status=\"FAILED\"}";
 const CREATED: &str = "created_timestamp_seconds";
 const AGE: &str = "age_seconds";
 
-fn table() -> Vec<Row> {
+fn table() -> Vec<Case> {
     let created = |time: Value| listed(move |items| items[0]["CreateTime"] = time.clone());
     let cut_code = format!("errors_by_code{{error_code=\"{}…\"}}", "é".repeat(2_048)).leak();
-    let mut rows = vec![
-        row("a page of 50 MB", fifty_megabytes())
+    let mut cases = vec![
+        case("a page of 50 MB", fifty_megabytes())
             .fails("invalid_response")
             .shows("a", ACTIVE, "1"),
-        row("half a million items of three bytes", many_items())
+        case("half a million items of three bytes", many_items())
             .fails("invalid_response")
             .shows("a", ACTIVE, "1"),
-        row(
+        case(
             "a body that drips a byte a second",
             FaultKind::Drip {
                 bytes: 1,
@@ -135,14 +135,14 @@ fn table() -> Vec<Row> {
         .within(Duration::from_secs(3))
         .fails("timeout")
         .shows("a", ACTIVE, "1"),
-        row(
-            "new markers for ever, until the time is over",
+        case(
+            "endless markers until the timeout",
             FaultKind::EndlessMarkers,
         )
         .within(Duration::from_secs(2))
         .fails_with_all("timeout")
         .shows("a", FAILED, "1"),
-        row(
+        case(
             "1,000 errors of 1,000 codes with messages of 10 KB",
             listed(|items| items[0]["Errors"] = errors(1_000, 10_000)),
         )
@@ -152,14 +152,14 @@ fn table() -> Vec<Row> {
         .lacks("a", "errors_by_code{error_code=\"CODE0020\"}")
         .shows("a", "errors_by_code{error_code=\"other\"}", "980")
         .shows("b", FAILED, "1"),
-        row(
+        case(
             "an ARN of 3,000 characters",
             listed(|items| items[0]["IntegrationArn"] = json!("a".repeat(3_000))),
         )
         .fails("invalid_response")
         .shows("a", ACTIVE, "1")
         .shows("b", FAILED, "1"),
-        row(
+        case(
             "texts of 1 MB",
             listed(|items| {
                 let long = "é".repeat(500_000);
@@ -172,26 +172,26 @@ fn table() -> Vec<Row> {
         .shows("a", "status{status=\"UNKNOWN\"}", "1")
         .shows("a", cut_code, "1")
         .shows("b", FAILED, "1"),
-        row("CreateTime in 1970", created(json!(1)))
+        case("CreateTime in 1970", created(json!(1)))
             .shows("a", CREATED, "1")
             .shows("a", AGE, "1800000059"),
-        row("CreateTime before 1970", created(json!(-86_400)))
+        case("CreateTime before 1970", created(json!(-86_400)))
             .shows("a", CREATED, "-86400")
             .shows("a", AGE, "1800086460"),
-        row("CreateTime in a year", created(json!(1_831_536_000)))
+        case("CreateTime in a year", created(json!(1_831_536_000)))
             .shows("a", CREATED, "1831536000")
             .shows("a", AGE, "0"),
-        row(
+        case(
             "CreateTime in the year 9999",
             created(json!(253_402_300_799_u64)),
         )
         .shows("a", CREATED, "253402300799")
         .shows("a", AGE, "0"),
-        row("CreateTime beyond all years", created(json!(1e300)))
+        case("CreateTime beyond all years", created(json!(1e300)))
             .lacks("a", CREATED)
             .lacks("a", AGE)
             .shows("a", FAILED, "1"),
-        row(
+        case(
             "the same integration twice with two statuses on two pages",
             listed(|items| {
                 items.truncate(1);
@@ -217,39 +217,39 @@ fn table() -> Vec<Row> {
         ("\u{0}\n\"\\", "status{status=\"UNKNOWN\"}"),
     ] {
         let status = listed(move |items| items[0]["Status"] = json!(sent));
-        rows.push(row(sent, status).shows("a", shown, "1"));
+        cases.push(case(sent, status).shows("a", shown, "1"));
     }
-    rows
+    cases
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_hostile_answer_has_its_result_and_harms_nothing_else() {
-    let rows: JoinSet<()> = table().into_iter().map(play).collect();
-    rows.join_all().await;
+async fn malformed_response_stays_isolated() {
+    let cases: JoinSet<()> = table().into_iter().map(run).collect();
+    cases.join_all().await;
 }
 
-async fn play(row: Row) {
+async fn run(case: Case) {
     let (addr, sim) = serve(Account::of(integrations("ACTIVE"))).await;
     let mut watch = watch(EU);
-    watch.timeout = row.timeout;
-    watch.page_size = row.page_size;
+    watch.timeout = case.timeout;
+    watch.page_size = case.page_size;
     let mut bench = Bench::new(&addr, watch);
     let before = bench.round().await;
-    before.scopes(row.name, true, false);
+    before.scopes(case.name, true, false);
 
     sim.put_all(integrations("FAILED"));
     let mut on = RequestMatcher::region(EU);
-    on.page = row.on_page;
-    sim.push_fault(Fault::new(on, row.answer));
+    on.page = case.on_page;
+    sim.push_fault(Fault::new(on, case.answer));
     let during = bench.round().await;
-    let name = row.name;
-    during.scopes(name, row.reason.is_none(), row.stale);
+    let name = case.name;
+    during.scopes(name, case.reason.is_none(), case.stale);
     assert_eq!(
         during.failures(),
-        row.reason.map(|reason| (reason.to_owned(), 1)),
+        case.reason.map(|reason| (reason.to_owned(), 1)),
         "{name}"
     );
-    for (integration, series, value) in row.shows {
+    for (integration, series, value) in case.shows {
         let shown = during.of(&arn(EU, integration), series);
         assert_eq!(shown, value, "{name}: {integration} {series}");
     }
@@ -267,10 +267,10 @@ async fn play(row: Row) {
     }
 }
 
-// ------------------------------------------------------------------------------------------------------- what is not a table
+// ------------------------------------------------------------------------------------------------------- other tests
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_thousand_integrations_in_one_scope() {
+async fn scope_with_100000_integrations_is_exported() {
     let mut world = Account::generated(100_000).with_rules(Rules {
         max_page_size: 10_000,
         ..Rules::default()
@@ -292,9 +292,9 @@ async fn a_hundred_thousand_integrations_in_one_scope() {
     assert_eq!(shown, Some("100000"));
 }
 
-/// A page may be asked for after what stood on the one before has gone: it is shown until the next poll, which does not find it.
+/// An integration that is deleted after its page was sent is exported until the next poll.
 #[tokio::test]
-async fn integrations_that_vanish_between_pages() {
+async fn integration_deleted_between_pages_is_removed() {
     let (addr, sim) = serve(Account::of(integrations("ACTIVE"))).await;
     let mut watch = watch(EU);
     watch.page_size = Some(1);
@@ -307,11 +307,11 @@ async fn integrations_that_vanish_between_pages() {
     };
     sim.push_fault(Fault::new(second, slow));
     let vanish = async {
-        // Once the second page is asked for, before it is made.
+        // After the second page was requested and before it is sent.
         while sim
             .requests()
             .iter()
-            .filter(|asked| asked.page == 2)
+            .filter(|request| request.page == 2)
             .count()
             < 2
         {
@@ -330,13 +330,13 @@ async fn integrations_that_vanish_between_pages() {
 }
 
 #[tokio::test]
-async fn a_clock_that_jumps() {
+async fn clock_jump_ends_no_series() {
     let (addr, sim) = serve(Account::of(integrations("ACTIVE"))).await;
     let mut bench = Bench::new(&addr, watch(EU));
     let since = "status_since_timestamp_seconds";
     let a = arn(EU, "a");
     bench.round().await;
-    // Back to 2001, before the integration was created, and on to 2096: nothing ends, and no age is below 0.
+    // Back to 2001, before the integration was created, and forward to 2096. No series ends and no age is negative.
     for (jumped_to, age) in [(1_000_000_000, "0"), (4_000_000_000, "2300000060")] {
         bench.now.store(jumped_to, Ordering::Relaxed);
         let page = bench.round().await;
@@ -356,42 +356,42 @@ async fn a_clock_that_jumps() {
         assert_eq!(
             failed.of(&a, ACTIVE),
             Some("1"),
-            "what is known does not end by it"
+            "cached data does not expire"
         );
         sim.clear_faults();
     }
     sim.put_all(integrations("FAILED"));
     bench.now.store(1_000_000_000, Ordering::Relaxed);
     let page = bench.round().await;
-    assert_eq!(page.of(&a, FAILED), Some("1"), "the later sight is right");
+    assert_eq!(page.of(&a, FAILED), Some("1"), "the later poll wins");
     assert_eq!(
         page.of(&a, since),
         Some("1000000060"),
-        "by the clock that there is"
+        "uses the current clock"
     );
 }
 
-/// Over the wire these take minutes: the pages come from a double of our own seam.
+/// Uses a fake implementation of `Glue`, because sending the pages over a socket takes minutes.
 #[tokio::test]
-async fn answers_that_never_end_are_given_up() {
+async fn endless_listing_fails() {
     for (on_each_page, reason, pages, shown) in [
         (
             0,
-            "the listing was given up after 10000 pages",
+            "the listing has more than 10000 pages",
             10_000..=10_000,
             0..=0,
         ),
         (1_000, "takes more than", 50..=300, 50_000..=300_000),
     ] {
         let endless = Endless {
-            asked: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
             on_each_page,
             padding: String::new(),
         };
         let mut listing = Listing::new(Query::All, &Arc::default(), None);
         let context = RequestContext {
             scope: "hit",
-            deadline: &Unhurried,
+            deadline: &NoDeadline,
         };
         let clock = Clock::from_wall(|| 0.0);
         listing.follow(&endless, &clock, context).await;
@@ -399,8 +399,8 @@ async fn answers_that_never_end_are_given_up() {
         let error = answer.outcome.unwrap_err();
         assert_eq!(error.reason, Reason::InvalidResponse);
         assert!(error.message.contains(reason), "{error}");
-        let asked = endless.asked.load(Ordering::Relaxed);
-        assert!(pages.contains(&asked), "{asked} pages");
+        let requests = endless.requests.load(Ordering::Relaxed);
+        assert!(pages.contains(&requests), "{requests} pages");
         assert!(
             shown.contains(&answer.integrations.len()),
             "{}",
@@ -409,11 +409,11 @@ async fn answers_that_never_end_are_given_up() {
     }
 }
 
-/// What nobody looks for takes no memory, so that it is the pages that are too many.
+/// Integrations that are not looked up take no memory, so the limit of pages applies.
 #[tokio::test]
-async fn an_answer_that_never_ends_is_given_up_when_few_are_looked_up_in_it() {
+async fn endless_lookup_listing_fails() {
     let endless = Endless {
-        asked: AtomicU64::new(0),
+        requests: AtomicU64::new(0),
         on_each_page: 20,
         padding: String::new(),
     };
@@ -421,22 +421,22 @@ async fn an_answer_that_never_ends_is_given_up_when_few_are_looked_up_in_it() {
     let mut listing = Listing::lookup([&wanted], None);
     let context = RequestContext {
         scope: "hit",
-        deadline: &Unhurried,
+        deadline: &NoDeadline,
     };
     let clock = Clock::from_wall(|| 0.0);
     listing.follow(&endless, &clock, context).await;
-    assert_eq!(endless.asked.load(Ordering::Relaxed), 10_000);
-    assert!(listing.picked(&wanted).is_some());
+    assert_eq!(endless.requests.load(Ordering::Relaxed), 10_000);
+    assert!(listing.find(&wanted).is_some());
     let answer = listing.into_answer(Reason::Timeout);
     assert_eq!(answer.integrations.len(), 1);
     let error = answer.outcome.unwrap_err();
-    assert!(error.message.contains("after 10000 pages"), "{error}");
+    assert!(error.message.contains("more than 10000 pages"), "{error}");
 }
 
-/// All the time in the world.
-struct Unhurried;
+/// A deadline that is never reached.
+struct NoDeadline;
 
-impl Deadline for Unhurried {
+impl Deadline for NoDeadline {
     fn end(&self) -> Instant {
         Instant::now() + self.per_request()
     }
@@ -452,13 +452,12 @@ impl Deadline for Unhurried {
     }
 }
 
-/// Nor does what several of them bring pile up: the integrations seen last are kept, of no more weight than a listing may have and a
-/// quarter.
+/// Repeated endless listings do not accumulate. The latest integrations are kept, with at most 1.25 times the size of a listing.
 #[tokio::test]
-async fn what_answers_without_an_end_bring_does_not_pile_up() {
-    // Long ARNs weigh most by the rows that they would have on the page, which is not made here.
+async fn endless_listing_keeps_memory_bounded() {
+    // The size of long ARNs includes their series, which are not rendered here.
     let endless = Arc::new(Endless {
-        asked: AtomicU64::new(0),
+        requests: AtomicU64::new(0),
         on_each_page: 1_000,
         padding: "x".repeat(1_900),
     });
@@ -474,9 +473,9 @@ async fn what_answers_without_an_end_bring_does_not_pile_up() {
         let kept = stored["scopes"][0]["queries"][0]["sights"]
             .as_array()
             .unwrap();
-        // Each weighs some 39,000 bytes.
+        // Each takes about 39,000 bytes.
         assert!((10_000..=17_500).contains(&kept.len()), "{}", kept.len());
-        let last = endless.asked.load(Ordering::Relaxed) - 2;
+        let last = endless.requests.load(Ordering::Relaxed) - 2;
         let last = arn(EU, &format!("{last:09}-0{}", endless.padding));
         assert!(
             kept.iter()
@@ -485,17 +484,17 @@ async fn what_answers_without_an_end_bring_does_not_pile_up() {
     }
 }
 
-/// Each page has a new marker and new integrations.
+/// Sends a new marker and new integrations on each page.
 struct Endless {
-    asked: AtomicU64,
+    requests: AtomicU64,
     on_each_page: u64,
-    /// Stands in each ARN.
+    /// Part of each ARN.
     padding: String,
 }
 
 impl Glue for Endless {
-    fn page<'a>(&'a self, _request: PageRequest<'a>) -> PageFuture<'a> {
-        let page = self.asked.fetch_add(1, Ordering::Relaxed);
+    fn page<'a>(&'a self, _request: PageRequest<'a>) -> BoxFuture<'a, Result<GluePage, GlueError>> {
+        let page = self.requests.fetch_add(1, Ordering::Relaxed);
         let integration = |index| Integration {
             arn: arn(EU, &format!("{page:09}-{index}{}", self.padding)),
             source_arn: String::new(),
@@ -520,14 +519,17 @@ impl Glue for Endless {
         Box::pin(async move { Ok::<_, GlueError>(answer) })
     }
 
-    fn names<'a>(&'a self, _request: MetadataRequest<'a>) -> NamesFuture<'a> {
+    fn metadata_page<'a>(
+        &'a self,
+        _request: MetadataRequest<'a>,
+    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
         Box::pin(std::future::ready(Ok(MetadataPage::default())))
     }
 }
 
 // ------------------------------------------------------------------------------------------------------------------ the bench
 
-/// The scopes `hit` and `well`, on a clock that goes on by a minute before each poll.
+/// The scopes `hit` and `well`. The clock advances by a minute before each round of polls.
 struct Bench {
     pollers: [Poller; 2],
     publisher: Arc<Publisher>,
@@ -551,7 +553,7 @@ impl Bench {
                 Arc::<Telemetry>::clone(&telemetry) as Arc<dyn Observer>,
                 endpoint.to_owned(),
                 &watch.region,
-                // So many that none waits.
+                // No request waits.
                 RateLimiter::new(60_000),
             );
             let (publisher, telemetry) = (Arc::clone(&publisher), Arc::clone(&telemetry));
@@ -566,7 +568,7 @@ impl Bench {
         }
     }
 
-    /// A minute later both poll. Returns the page that follows.
+    /// Advances the clock by a minute and lets both scopes poll. Returns the metrics.
     async fn round(&mut self) -> Page {
         self.now.fetch_add(60, Ordering::Relaxed);
         let [hit, well] = &mut self.pollers;
@@ -584,7 +586,7 @@ impl Bench {
     }
 }
 
-/// Everything that there is in a region.
+/// A scope that watches everything in one region.
 fn watch(region: &str) -> Watch {
     let scope = if region == EU { "hit" } else { "well" };
     let yaml = format!("scopes: [{{name: {scope}, regions: [{region}]}}]\n");
@@ -625,7 +627,7 @@ fn integrations(status: &str) -> Vec<SimulatedIntegration> {
     all
 }
 
-/// The list of what there is while the fault lasts, with a change.
+/// A response that lists the current integrations, after `change`.
 fn listed(change: impl Fn(&mut Vec<Value>)) -> FaultKind {
     let mut items = integrations("FAILED")[..NAMES.len()]
         .iter()
@@ -655,7 +657,7 @@ fn scope_series(metric: &str, scope: &str, region: &str) -> String {
     format!("glue_integration_exporter_{metric}{{scope=\"{scope}\",aws_region=\"{region}\"}}")
 }
 
-/// A page, as text: with 100,000 integrations it is too long to be taken apart.
+/// The metrics as text. With 100,000 integrations, parsing them takes too long.
 struct Page(String);
 
 impl Page {
@@ -668,7 +670,7 @@ impl Page {
         Some(value)
     }
 
-    /// Of an integration: `errors`, or with further labels `status{status="ACTIVE"}`.
+    /// Returns the value of a series of an integration: `errors`, or with other labels `status{status="ACTIVE"}`.
     fn of(&self, arn: &str, series: &str) -> Option<&str> {
         let region = arn.split(':').nth(3)?;
         let (metric, labels) = series.split_once('{').unwrap_or((series, "}"));
@@ -679,7 +681,7 @@ impl Page {
         ))
     }
 
-    /// The scope `hit` is so, and `well` is well.
+    /// Checks `scope_up` and `scope_stale` of `hit`, and that `well` is up.
     fn scopes(&self, name: &str, up: bool, stale: bool) {
         let is = |truth| Some(if truth { "1" } else { "0" });
         for (scope, region, up, stale) in
@@ -695,7 +697,7 @@ impl Page {
         }
     }
 
-    /// The one reason for which polls failed, and how many did.
+    /// Returns the only reason of failed polls and their number.
     fn failures(&self) -> Option<(String, u32)> {
         let rows = self.0.lines().filter_map(|line| {
             let labels = line.strip_prefix("glue_integration_exporter_poll_failures_total{")?;

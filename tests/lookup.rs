@@ -1,4 +1,4 @@
-//! `lookup: list` over the wire: configured integrations are picked out of one listing, and what it lacks is asked for by itself. The
+//! `lookup: list` with real requests: finds the configured integrations in one listing and requests the missing ones individually. The
 //! simulated endpoint counts the requests.
 #![allow(
     clippy::unwrap_used,
@@ -34,7 +34,7 @@ fn integration(arn: &str, status: &str) -> SimulatedIntegration {
     SimulatedIntegration::new(arn, source, TARGET, status)
 }
 
-/// So many integrations of an account, all with this status.
+/// An account with this many integrations, all with this status.
 fn account(integrations: usize, status: &str) -> Account {
     Account::of(
         (0..integrations)
@@ -53,7 +53,7 @@ fn first(integrations: usize) -> Vec<String> {
     (0..integrations).map(arn).collect()
 }
 
-/// An exporter of one scope, and what it asks.
+/// An exporter with one scope and a simulated endpoint.
 struct Exporter {
     bench: Bench,
     client: Arc<AwsGlue>,
@@ -86,7 +86,7 @@ impl Exporter {
         }
     }
 
-    /// Another configuration from now on, as a reload brings it.
+    /// Applies a new configuration, like a reload.
     fn reload(&mut self, watch: &Watch) {
         self.bench
             .publisher
@@ -94,12 +94,12 @@ impl Exporter {
         self.poller = poller(&self.bench, watch, &self.client);
     }
 
-    /// Polls once. Returns the page, and what was asked: an ARN, or the number of the listing's page.
+    /// Polls once. Returns the metrics and the requests: an ARN or a page number of the listing.
     async fn poll(&mut self) -> (Page, Vec<String>) {
         let before = self.simulated.requests().len();
         self.poller.poll().await;
-        let asked = self.simulated.requests().split_off(before);
-        let asked = asked
+        let requests = self.simulated.requests().split_off(before);
+        let requests = requests
             .into_iter()
             .map(|request| {
                 request
@@ -108,7 +108,7 @@ impl Exporter {
                     .unwrap_or_else(|| format!("page {}", request.page))
             })
             .collect();
-        (self.bench.page(), asked)
+        (self.bench.page(), requests)
     }
 }
 
@@ -138,38 +138,38 @@ fn present(page: &Page, arn: &str) -> Option<f64> {
     page.value("aws_glue_integration_present", &[("integration_arn", arn)])
 }
 
-/// What is said of integrations, but for what depends on the moment.
-fn said(page: &Page) -> Vec<&Sample> {
-    let of_a_moment = ["aws_glue_integration_age_seconds", SINCE];
+/// Returns the samples of integrations, except those that depend on the time.
+fn samples(page: &Page) -> Vec<&Sample> {
+    let time_dependent = ["aws_glue_integration_age_seconds", SINCE];
     page.samples
         .iter()
         .filter(|sample| sample.name.starts_with("aws_glue_"))
-        .filter(|sample| !of_a_moment.contains(&sample.name.as_str()))
+        .filter(|sample| !time_dependent.contains(&sample.name.as_str()))
         .collect()
 }
 
-/// An answer with these items.
+/// A response with these items.
 fn listing(items: &[Value]) -> FaultKind {
     FaultKind::raw(200, json!({"InboundIntegrations": items}).to_string())
 }
 
 #[tokio::test]
-async fn two_hundred_are_two_requests_and_show_the_same_as_each_for_itself() {
+async fn lookup_list_equals_individual_requests() {
     let arns = first(200);
     let mut each = Exporter::start(account(200, "ACTIVE"), &scope("each", &arns)).await;
-    let (one_by_one, asked) = each.poll().await;
-    assert_eq!(asked.len(), 200);
+    let (one_by_one, requests) = each.poll().await;
+    assert_eq!(requests.len(), 200);
     let mut list = Exporter::start(account(200, "ACTIVE"), &scope("list", &arns)).await;
     for _ in 0..2 {
-        let (listed, asked) = list.poll().await;
-        assert_eq!(asked, ["page 1", "page 2"]);
-        assert_eq!(said(&listed), said(&one_by_one));
+        let (listed, requests) = list.poll().await;
+        assert_eq!(requests, ["page 1", "page 2"]);
+        assert_eq!(samples(&listed), samples(&one_by_one));
         assert_eq!(up_and_stale(&listed), (Some(1.0), Some(0.0)));
     }
-    // One that is not there costs a request more, and only its answer says that it is not there.
+    // A missing integration takes one more request, whose answer shows that it does not exist.
     list.simulated.remove(&arn(7));
-    let (page, asked) = list.poll().await;
-    assert_eq!(asked, ["page 1", "page 2", &arn(7)]);
+    let (page, requests) = list.poll().await;
+    assert_eq!(requests, ["page 1", "page 2", &arn(7)]);
     assert_eq!(present(&page, &arn(7)), Some(0.0));
     assert_eq!(page.status(&arn(7)), None);
     assert_eq!(page.find("aws_glue_integration_info", &[]).len(), 199);
@@ -177,17 +177,17 @@ async fn two_hundred_are_two_requests_and_show_the_same_as_each_for_itself() {
 }
 
 #[tokio::test]
-async fn what_a_complete_listing_lacks_is_not_absent_by_that() {
+async fn lookup_missing_arn_is_requested_individually() {
     let arns = first(3);
     let mut exporter = Exporter::start(account(3, "ACTIVE"), &scope("list", &arns)).await;
     let (page, _) = exporter.poll().await;
     let since = page.value(SINCE, &[("integration_arn", &arn(1))]);
-    // As if a call without an ARN did not list everything.
+    // As if a call without an ARN did not list all integrations.
     let others = [0, 2].map(|n| integration(&arn(n), "FAILED").inbound_json());
     let lacking = || Fault::new(RequestMatcher::page(1), listing(&others)).times(1);
     exporter.simulated.push_fault(lacking());
-    let (page, asked) = exporter.poll().await;
-    assert_eq!(asked, ["page 1", &arn(1)]);
+    let (page, requests) = exporter.poll().await;
+    assert_eq!(requests, ["page 1", &arn(1)]);
     let statuses = arns.iter().map(|arn| page.status(arn).unwrap());
     let statuses: Vec<String> = statuses.collect();
     assert_eq!(statuses, ["FAILED", "ACTIVE", "FAILED"]);
@@ -195,13 +195,13 @@ async fn what_a_complete_listing_lacks_is_not_absent_by_that() {
     assert_eq!(page.value(SINCE, &[("integration_arn", &arn(1))]), since);
     assert_eq!(up_and_stale(&page), (Some(1.0), Some(0.0)));
 
-    // Its own request fails: that is its failure alone, and it is shown as it was.
+    // If its own request fails, only this integration keeps its last data.
     exporter.simulated.push_fault(lacking());
     let denied = FaultKind::error("AccessDeniedException", "no");
     let fault = Fault::new(RequestMatcher::integration(&arn(1)), denied);
     exporter.simulated.push_fault(fault);
-    let (page, asked) = exporter.poll().await;
-    assert_eq!(asked, ["page 1", &arn(1)]);
+    let (page, requests) = exporter.poll().await;
+    assert_eq!(requests, ["page 1", &arn(1)]);
     assert_eq!(page.status(&arn(1)).as_deref(), Some("ACTIVE"));
     assert_eq!(present(&page, &arn(1)), Some(1.0));
     assert_eq!(up_and_stale(&page), (Some(0.0), Some(1.0)));
@@ -209,20 +209,20 @@ async fn what_a_complete_listing_lacks_is_not_absent_by_that() {
 }
 
 #[tokio::test]
-async fn an_account_whose_listing_is_empty_is_asked_for_each() {
+async fn lookup_empty_listing_requests_each_arn() {
     let arns = first(5);
     let mut exporter = Exporter::start(account(5, "ACTIVE"), &scope("list", &arns)).await;
     let fault = Fault::new(RequestMatcher::page(1), FaultKind::raw(200, "{}")).times(1);
     exporter.simulated.push_fault(fault);
-    let (page, mut asked) = exporter.poll().await;
-    assert_eq!(asked.remove(0), "page 1");
-    asked.sort_unstable();
-    assert_eq!(asked, arns);
+    let (page, mut requests) = exporter.poll().await;
+    assert_eq!(requests.remove(0), "page 1");
+    requests.sort_unstable();
+    assert_eq!(requests, arns);
     assert_eq!(page.find("aws_glue_integration_info", &[]).len(), 5);
 }
 
 #[tokio::test]
-async fn what_is_not_configured_is_ignored() {
+async fn lookup_ignores_other_integrations() {
     let world = account(250, "PAUSED");
     let arns = [3, 120, 249].map(arn);
     let watch = &scope("list", &arns);
@@ -230,8 +230,8 @@ async fn what_is_not_configured_is_ignored() {
     for arn in &arns {
         exporter.simulated.set_status(arn, "ACTIVE");
     }
-    let (page, asked) = exporter.poll().await;
-    assert_eq!(asked, ["page 1", "page 2", "page 3"]);
+    let (page, requests) = exporter.poll().await;
+    assert_eq!(requests, ["page 1", "page 2", "page 3"]);
     assert_eq!(page.find("aws_glue_integration_info", &[]).len(), 3);
     assert_eq!(page.find("aws_glue_integration_present", &[]).len(), 3);
     let integrations = gauge(&page, "glue_integration_exporter_scope_integrations");
@@ -241,7 +241,7 @@ async fn what_is_not_configured_is_ignored() {
 }
 
 #[tokio::test]
-async fn both_spellings_and_the_later_page_are_right() {
+async fn lookup_matches_both_arn_forms_and_later_page() {
     let slash = |n| arn(n).replace(":integration:", ":integration/");
     let world = Account::of(vec![
         integration(&arn(0), "ACTIVE"),
@@ -253,14 +253,14 @@ async fn both_spellings_and_the_later_page_are_right() {
         page_size: 1,
         ..Rules::default()
     });
-    let (page, asked) = exporter.poll().await;
-    assert_eq!(asked, ["page 1", "page 2"]);
+    let (page, requests) = exporter.poll().await;
+    assert_eq!(requests, ["page 1", "page 2"]);
     assert_eq!(page.status(&arn(0)).as_deref(), Some("ACTIVE"));
     assert_eq!(page.status(&slash(1)).as_deref(), Some("SYNCING"));
     assert_eq!(
         (present(&page, &arn(0)), present(&page, &slash(1))),
         (Some(1.0), Some(1.0)),
-        "as AWS spells them"
+        "with the ARNs that AWS sent"
     );
     let again = [
         integration(&arn(0), "FAILED"),
@@ -276,7 +276,7 @@ async fn both_spellings_and_the_later_page_are_right() {
 }
 
 #[tokio::test]
-async fn what_an_incomplete_listing_brings_is_shown_and_the_rest_fails_with_it() {
+async fn lookup_incomplete_listing_keeps_found_items() {
     let arns = first(3);
     let mut exporter = Exporter::start(account(3, "ACTIVE"), &scope("list", &arns)).await;
     exporter.poll().await;
@@ -286,8 +286,8 @@ async fn what_an_incomplete_listing_brings_is_shown_and_the_rest_fails_with_it()
     let items = [&found[..], &[nameless.clone()]].concat();
     let fault = Fault::new(RequestMatcher::page(1), listing(&items)).times(1);
     exporter.simulated.push_fault(fault);
-    let (page, asked) = exporter.poll().await;
-    assert_eq!(asked, ["page 1"]);
+    let (page, requests) = exporter.poll().await;
+    assert_eq!(requests, ["page 1"]);
     assert_eq!(page.status(&arn(0)).as_deref(), Some("FAILED"));
     assert_eq!(page.status(&arn(1)).as_deref(), Some("FAILED"));
     assert_eq!(page.status(&arn(2)).as_deref(), Some("ACTIVE"));
@@ -295,7 +295,7 @@ async fn what_an_incomplete_listing_brings_is_shown_and_the_rest_fails_with_it()
     assert_eq!(up_and_stale(&page), (Some(0.0), Some(1.0)));
     assert_eq!(failures(&page, "invalid_response"), Some(1.0));
 
-    // One that is none of those that are configured takes nothing from them.
+    // An unnamed item does not matter if all configured integrations were found.
     let items: Vec<Value> = (0..3)
         .map(|n| integration(&arn(n), "ACTIVE").inbound_json())
         .chain([nameless])
@@ -303,14 +303,14 @@ async fn what_an_incomplete_listing_brings_is_shown_and_the_rest_fails_with_it()
     exporter
         .simulated
         .push_fault(Fault::new(RequestMatcher::page(1), listing(&items)));
-    let (page, asked) = exporter.poll().await;
-    assert_eq!(asked, ["page 1"]);
+    let (page, requests) = exporter.poll().await;
+    assert_eq!(requests, ["page 1"]);
     assert_eq!(page.status(&arn(2)).as_deref(), Some("ACTIVE"));
     assert_eq!(up_and_stale(&page), (Some(1.0), Some(0.0)));
 }
 
 #[tokio::test]
-async fn a_listing_that_fails_halfway_keeps_what_it_did_not_reach() {
+async fn lookup_failure_on_page_two_keeps_old_data() {
     let arns = first(150);
     let mut exporter = Exporter::start(account(150, "ACTIVE"), &scope("list", &arns)).await;
     exporter.poll().await;
@@ -324,12 +324,12 @@ async fn a_listing_that_fails_halfway_keeps_what_it_did_not_reach() {
     ] {
         let fault = Fault::new(RequestMatcher::page(2), FaultKind::error(code, "no"));
         exporter.simulated.push_fault(fault);
-        let (page, asked) = exporter.poll().await;
-        assert_eq!(asked[0], "page 1");
+        let (page, requests) = exporter.poll().await;
+        assert_eq!(requests[0], "page 1");
         assert_eq!(
-            asked[1..],
+            requests[1..],
             vec!["page 2"; tries],
-            "nor is any asked for alone"
+            "no ARN is requested individually"
         );
         assert_eq!(page.status(&arn(99)).as_deref(), Some("FAILED"));
         assert_eq!(page.status(&arn(100)).as_deref(), Some("ACTIVE"));
@@ -338,15 +338,15 @@ async fn a_listing_that_fails_halfway_keeps_what_it_did_not_reach() {
         assert_eq!(failures(&page, reason), Some(1.0));
         exporter.simulated.clear_faults();
     }
-    let (page, asked) = exporter.poll().await;
-    assert_eq!(asked, ["page 1", "page 2", &arn(149)]);
+    let (page, requests) = exporter.poll().await;
+    assert_eq!(requests, ["page 1", "page 2", &arn(149)]);
     assert_eq!(page.status(&arn(100)).as_deref(), Some("FAILED"));
     assert_eq!(present(&page, &arn(149)), Some(0.0));
     assert_eq!(up_and_stale(&page), (Some(1.0), Some(0.0)));
 }
 
 #[tokio::test]
-async fn targets_are_asked_for_beside_the_listing() {
+async fn lookup_list_requests_targets_too() {
     let yaml = format!(
         "scopes: [{{name: lake, lookup: list, integration_arns: [{}, {}], target_arns: ['{TARGET}']}}]",
         arn(0),
@@ -357,9 +357,9 @@ async fn targets_are_asked_for_beside_the_listing() {
     exporter
         .simulated
         .push_fault(Fault::new(RequestMatcher::target(TARGET), denied.clone()));
-    let (page, mut asked) = exporter.poll().await;
-    asked.sort_unstable();
-    assert_eq!(asked, [TARGET, "page 1"]);
+    let (page, mut requests) = exporter.poll().await;
+    requests.sort_unstable();
+    assert_eq!(requests, [TARGET, "page 1"]);
     assert_eq!(page.find("aws_glue_integration_info", &[]).len(), 2);
     assert_eq!(gauge(&page, UP), Some(0.0));
     exporter.simulated.clear_faults();
@@ -370,7 +370,7 @@ async fn targets_are_asked_for_beside_the_listing() {
 }
 
 #[tokio::test]
-async fn a_reload_that_changes_the_lookup_loses_nothing() {
+async fn reload_changing_lookup_keeps_data() {
     let arns = first(4);
     let mut exporter = Exporter::start(account(3, "ACTIVE"), &scope("each", &arns)).await;
     let (first_page, _) = exporter.poll().await;
@@ -379,23 +379,23 @@ async fn a_reload_that_changes_the_lookup_loses_nothing() {
         since.into_iter().cloned().collect::<Vec<Sample>>()
     };
     for lookup in ["list", "each"] {
-        // While nothing can be asked, what was had before is shown on.
+        // While requests fail, the last data is served.
         let broken = FaultKind::error("AccessDeniedException", "no");
         exporter
             .simulated
             .push_fault(Fault::new(RequestMatcher::any(), broken));
         exporter.reload(&scope(lookup, &arns));
-        assert_eq!(said(&exporter.bench.page()), said(&first_page));
+        assert_eq!(samples(&exporter.bench.page()), samples(&first_page));
         let (page, _) = exporter.poll().await;
-        assert_eq!(said(&page), said(&first_page), "{lookup}");
+        assert_eq!(samples(&page), samples(&first_page), "{lookup}");
         assert_eq!(up_and_stale(&page), (Some(0.0), Some(1.0)));
         exporter.simulated.clear_faults();
         let (page, _) = exporter.poll().await;
-        assert_eq!(said(&page), said(&first_page), "{lookup}");
+        assert_eq!(samples(&page), samples(&first_page), "{lookup}");
         assert_eq!(since(&page), since(&first_page), "{lookup}");
         assert_eq!(up_and_stale(&page), (Some(1.0), Some(0.0)));
         let stored = serde_json::to_value(exporter.bench.publisher.stored()).unwrap();
         let queries = &stored["scopes"][0]["queries"];
-        assert_eq!(queries.as_array().unwrap().len(), 4, "as for each");
+        assert_eq!(queries.as_array().unwrap().len(), 4, "one for each ARN");
     }
 }

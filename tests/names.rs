@@ -1,4 +1,4 @@
-//! Names and tags on a paused clock: when AWS is asked for them, what is kept of the answer, and that polls do not notice.
+//! Names and tags on a paused clock: when they are fetched, what is kept, and that polls are not affected.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,10 +13,10 @@ mod wire;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, TagLabel, Watch};
 use glue_integration_exporter::glue::metadata::{
-    MetadataPage, MetadataRequest, Names, NamesFuture, Wanted,
+    Metadata, MetadataFilter, MetadataPage, MetadataRequest,
 };
 use glue_integration_exporter::glue::{
-    Deadline, Glue, PageFuture, PageRequest, Reason, RequestContext,
+    BoxFuture, Deadline, Glue, GlueError, Page as GluePage, PageRequest, Reason, RequestContext,
 };
 use glue_integration_exporter::snapshot::{Description, Status};
 use glue_integration_exporter::storage;
@@ -48,7 +48,7 @@ fn tag_labels(list: &str) -> Vec<TagLabel> {
         .tag_labels
 }
 
-/// One scope whose account has two integrations that it created.
+/// One scope, with an account that created two integrations.
 fn lake(yaml: &str) -> (Bench, Vec<Watch>, Arc<FakeAccount>) {
     let watches = watches(yaml);
     let bench = Bench::new(&watches);
@@ -65,7 +65,7 @@ fn lake(yaml: &str) -> (Bench, Vec<Watch>, Arc<FakeAccount>) {
 
 fn label(page: &Page, number: usize, label: &str) -> Option<String> {
     let found = page.find(INFO, &[("integration_arn", &arn(number))]);
-    assert!(found.len() < 2, "{number} is not one series");
+    assert!(found.len() < 2, "{number} has several series");
     found.first()?.labels.get(label).cloned()
 }
 
@@ -77,17 +77,17 @@ fn gauge(page: &Page, name: &str) -> Option<f64> {
     page.value(name, &[("scope", "lake")])
 }
 
-/// When names were asked for, in seconds since then.
-fn asked(account: &FakeAccount, since: Instant) -> Vec<u64> {
-    let asked = account.asked().into_iter();
-    asked
+/// Returns the times of the name requests, in seconds after `since`.
+fn name_requests(account: &FakeAccount, since: Instant) -> Vec<u64> {
+    let requests = account.take_requests().into_iter();
+    requests
         .filter(|(_, what)| what == "names")
         .map(|(at, _)| (at - since).as_secs())
         .collect()
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_and_the_configured_tags_come_after_the_first_poll() {
+async fn names_and_tags_follow_first_poll() {
     let (bench, watches, account) = lake(NAMED);
     account.put(&arn(3), Status::Active);
     bench.run(&watches[0], &account);
@@ -107,39 +107,42 @@ async fn names_and_the_configured_tags_come_after_the_first_poll() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_are_asked_for_at_an_interval_of_their_own() {
+async fn names_have_their_own_interval() {
     let (bench, watches, account) = lake(NAMED);
-    // Of another account: it is not asked for again and again.
+    // Another account created it, so its name is unknown. This must not cause extra requests.
     account.put(&arn(3), Status::Active);
     let begun = Instant::now();
     bench.run(&watches[0], &account);
     sleep(HOUR * 2).await;
-    let asked = asked(&account, begun);
-    assert!((12..=13).contains(&asked.len()), "{asked:?}");
-    assert_eq!(asked[0], 0);
-    for pair in asked[1..].windows(2) {
-        assert_eq!(pair[1] - pair[0], 600, "{asked:?}");
+    let times = name_requests(&account, begun);
+    assert!((12..=13).contains(&times.len()), "{times:?}");
+    assert_eq!(times[0], 0);
+    for pair in times[1..].windows(2) {
+        assert_eq!(pair[1] - pair[0], 600, "{times:?}");
     }
     assert!(gauge(&bench.page(), POLLS) >= Some(120.0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_integration_that_is_new_has_its_name_after_the_poll_that_saw_it() {
+async fn new_integration_gets_name_after_poll() {
     let (bench, watches, account) = lake(NAMED);
     let begun = Instant::now();
     bench.run(&watches[0], &account);
-    // Its first time within the interval of names, which may be soon after the start.
+    // The first tick of the name interval may be soon after the start.
     sleep(MINUTE * 11).await;
-    let before = asked(&account, begun).len();
+    let before = name_requests(&account, begun).len();
     account.put(&arn(7), Status::Creating);
     account.describe(&arn(7), "new", &[]);
     sleep(MINUTE + SECOND).await;
     assert_eq!(name(&bench.page(), 7).as_deref(), Some("new"));
-    assert!((1..=2).contains(&asked(&account, begun).len()), "{before}");
+    assert!(
+        (1..=2).contains(&name_requests(&account, begun).len()),
+        "{before}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_that_hang_delay_no_poll_and_freeze_nothing() {
+async fn hanging_name_request_delays_no_poll() {
     let (bench, watches, account) = lake(NAMED);
     account.set_for("names", Behaviour::Hang);
     let begun = Instant::now();
@@ -156,7 +159,7 @@ async fn names_that_hang_delay_no_poll_and_freeze_nothing() {
     let page = bench.page();
     assert_eq!(page.status(&arn(1)).as_deref(), Some("FAILED"));
     let polls: Vec<u128> = account
-        .asked()
+        .take_requests()
         .into_iter()
         .filter(|(_, what)| what == "all")
         .map(|(at, _)| (at - begun).as_millis())
@@ -168,20 +171,20 @@ async fn names_that_hang_delay_no_poll_and_freeze_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_failure_aws_is_asked_less_and_less_often_whatever_comes() {
+async fn failed_name_request_backs_off() {
     let (bench, watches, account) = lake(NAMED);
     account.set_for("names", Behaviour::Fail(Reason::AccessDenied));
     let begun = Instant::now();
     bench.run(&watches[0], &account);
     for n in 10..130 {
-        // Each poll sees a new one.
+        // Each poll finds a new integration.
         account.put(&arn(n), Status::Active);
         sleep(MINUTE).await;
     }
-    let asked_at = asked(&account, begun);
-    assert_eq!(asked_at[..5], [0, 60, 180, 420, 900], "{asked_at:?}");
-    for pair in asked_at[5..].windows(2) {
-        assert_eq!(pair[1] - pair[0], 600, "{asked_at:?}");
+    let times = name_requests(&account, begun);
+    assert_eq!(times[..5], [0, 60, 180, 420, 900], "{times:?}");
+    for pair in times[5..].windows(2) {
+        assert_eq!(pair[1] - pair[0], 600, "{times:?}");
     }
     let page = bench.page();
     assert_eq!(gauge(&page, NAMES_UP), Some(0.0));
@@ -199,7 +202,7 @@ async fn after_a_failure_aws_is_asked_less_and_less_often_whatever_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_keep_their_last_good_value_and_follow_what_aws_says() {
+async fn failed_name_request_keeps_last_names() {
     let (bench, watches, account) = lake(NAMED);
     let mut poller = bench.poller(&watches[0], &account);
     poller.poll().await;
@@ -217,11 +220,11 @@ async fn names_keep_their_last_good_value_and_follow_what_aws_says() {
     assert_eq!(name(&page, 1).as_deref(), Some("orders-v2"));
     assert_eq!(label(&page, 1, "tag_team").as_deref(), Some(""));
     assert_eq!(label(&page, 1, "tag_Cost_Center").as_deref(), Some("4711"));
-    // An answer that has no name says nothing about it.
+    // An empty name does not replace the last name.
     account.describe(&arn(1), "", &[]);
     poller.describe().await;
     assert_eq!(name(&bench.page(), 1).as_deref(), Some("orders-v2"));
-    // Gone, it is not kept for whoever comes next.
+    // After a deletion, the name is forgotten.
     account.remove(&arn(1));
     poller.poll().await;
     poller.describe().await;
@@ -231,7 +234,7 @@ async fn names_keep_their_last_good_value_and_follow_what_aws_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn either_spelling_of_an_arn_has_its_name() {
+async fn name_matches_both_arn_forms() {
     let (bench, watches, account) = lake(NAMED);
     let slash = arn(5).replace(":integration:", ":integration/");
     account.put(&slash, Status::Active);
@@ -252,25 +255,25 @@ async fn either_spelling_of_an_arn_has_its_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_integration_that_two_scopes_see_has_its_name_if_one_asks() {
+async fn name_from_one_scope_is_exported() {
     let (bench, watches, account) = lake(
-        "scopes:\n- {name: asks, regions: [eu-west-1], describe: true}\n- {name: other, regions: [eu-west-1]}",
+        "scopes:\n- {name: describes, regions: [eu-west-1], describe: true}\n- {name: other, regions: [eu-west-1]}",
     );
-    let mut asks = bench.poller(&watches[0], &account);
+    let mut describes = bench.poller(&watches[0], &account);
     let mut other = bench.poller(&watches[1], &account);
-    asks.poll().await;
-    asks.describe().await;
+    describes.poll().await;
+    describes.describe().await;
     sleep(MINUTE).await;
     other.poll().await;
     other.describe().await;
     let page = bench.page();
     assert_eq!(name(&page, 1).as_deref(), Some("orders"));
-    assert_eq!(page.value(NAMES_UP, &[("scope", "asks")]), Some(1.0));
+    assert_eq!(page.value(NAMES_UP, &[("scope", "describes")]), Some(1.0));
     assert_eq!(page.value(NAMES_UP, &[("scope", "other")]), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_scrape_waits_for_the_first_names_or_for_their_failure() {
+async fn first_scrape_waits_for_names_or_failure() {
     for behaviour in [Behaviour::Answer, Behaviour::Fail(Reason::AccessDenied)] {
         let (bench, watches, account) = lake(NAMED);
         account.set_for("names", behaviour);
@@ -281,13 +284,16 @@ async fn a_scrape_waits_for_the_first_names_or_for_their_failure() {
         let mut poller = bench.poller(&watches[0], &account);
         poller.poll().await;
         assert!(!complete());
-        assert!(bench.publisher.page().is_ready(), "it has been polled");
+        assert!(
+            bench.publisher.page().is_ready(),
+            "ready after the first poll"
+        );
         poller.describe().await;
         assert!(complete());
     }
 }
 
-/// Another process, a minute later.
+/// Restores the state in a new process, a minute later.
 async fn restarted(before: &Bench, watches: &[Watch], labels: &str, path: &Path) -> Bench {
     let (start, wall) = (Instant::now(), before.clock.wall() + 60.0);
     let clock = Clock::from_wall(move || wall + start.elapsed().as_secs_f64());
@@ -298,7 +304,7 @@ async fn restarted(before: &Bench, watches: &[Watch], labels: &str, path: &Path)
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_and_tags_outlive_a_restart() {
+async fn names_and_tags_survive_restart() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
     let (bench, named, account) = lake(NAMED);
@@ -307,13 +313,13 @@ async fn names_and_tags_outlive_a_restart() {
     poller.describe().await;
     storage::write(&path, &bench.publisher.stored()).unwrap();
     let again = restarted(&bench, &named, "[{tag: team, label: squad}]", &path).await;
-    assert!(again.publisher.page().is_complete(), "nothing waits");
+    assert!(again.publisher.page().is_complete(), "no scrape waits");
     let page = again.page();
     assert_eq!(name(&page, 1).as_deref(), Some("orders"));
     assert_eq!(label(&page, 1, "squad").as_deref(), Some("lake"));
     assert_eq!(label(&page, 1, "tag_team"), None);
     assert_eq!(gauge(&page, NAMES_UP), Some(1.0));
-    // It is asked for all the same.
+    // Names are fetched after a restart too.
     account.describe(&arn(1), "renamed", &[]);
     again.run(&named[0], &account);
     sleep(SECOND).await;
@@ -327,9 +333,9 @@ async fn names_and_tags_outlive_a_restart() {
     assert_eq!(gauge(&page, NAMES_UP), None);
 }
 
-/// As a version wrote it that knew no names: with an empty one in each integration, and no list of them.
+/// A state file of a version without names: each integration has an empty name, and there is no list of names.
 #[tokio::test(start_paused = true)]
-async fn a_state_file_from_before_there_were_names_is_read() {
+async fn old_state_file_without_names_is_read() {
     let content = r#"{"scopes":[{"scope":"lake","region":"eu-west-1","polled":{"ended":1795300000.0,"up":true,
 "duration":{"secs":0,"nanos":1000}},"last_success":1795300000.0,"queries":[{"query":"All","complete":1795300000.0,"sights":
 [{"integration":{"arn":"ARN","name":"","source_arn":"s","target_arn":"t","status":"Failed","status_text":"FAILED","created":null,
@@ -342,7 +348,7 @@ async fn a_state_file_from_before_there_were_names_is_read() {
     std::fs::write(&path, file).unwrap();
     let (bench, watches, _) = lake(NAMED);
     storage::restore(&path, &bench.publisher).await;
-    assert!(bench.publisher.page().is_complete(), "nothing waits");
+    assert!(bench.publisher.page().is_complete(), "no scrape waits");
     let page = bench.page();
     assert_eq!(page.status(&arn(1)).as_deref(), Some("FAILED"));
     assert_eq!(name(&page, 1).as_deref(), Some(""));
@@ -351,7 +357,7 @@ async fn a_state_file_from_before_there_were_names_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reload_switches_names_on_and_off() {
+async fn reload_enables_and_disables_names() {
     let (bench, named, account) = lake(NAMED);
     let nameless = watches(NAMELESS);
     let mut poller = bench.poller(&named[0], &account);
@@ -365,13 +371,13 @@ async fn a_reload_switches_names_on_and_off() {
     assert_eq!(gauge(&page, NAMES_UP), None);
     bench.publisher.reconfigure(&named);
     bench.publisher.publish_now();
-    assert!(bench.publisher.page().is_complete(), "nobody waits");
+    assert!(bench.publisher.page().is_complete(), "no scrape waits");
     bench.poller(&named[0], &account).describe().await;
     assert_eq!(name(&bench.page(), 1).as_deref(), Some("orders"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reload_with_other_tag_labels_keeps_values_and_asks_for_new_tags_after_the_next_poll() {
+async fn reload_new_tag_labels_keep_values() {
     let (bench, watches, account) = lake(NAMED);
     account.describe(&arn(1), "orders", &[("team", "lake"), ("tier", "gold")]);
     bench.run(&watches[0], &account);
@@ -390,18 +396,21 @@ async fn a_reload_with_other_tag_labels_keeps_values_and_asks_for_new_tags_after
     assert_eq!(label(&bench.page(), 1, "tag_tier").as_deref(), Some("gold"));
 }
 
-/// Each page has other integrations on it, with this many bytes of a tag, and names a next one.
+/// Sends a new integration with a tag of this many bytes and a new marker on each page.
 struct Endless {
     bytes: usize,
     pages: AtomicUsize,
 }
 
 impl Glue for Endless {
-    fn page<'a>(&'a self, _request: PageRequest<'a>) -> PageFuture<'a> {
+    fn page<'a>(&'a self, _request: PageRequest<'a>) -> BoxFuture<'a, Result<GluePage, GlueError>> {
         Box::pin(std::future::pending())
     }
 
-    fn names<'a>(&'a self, _request: MetadataRequest<'a>) -> NamesFuture<'a> {
+    fn metadata_page<'a>(
+        &'a self,
+        _request: MetadataRequest<'a>,
+    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
         let page = self.pages.fetch_add(1, Ordering::Relaxed);
         let described = Description {
             name: "n".to_owned(),
@@ -415,10 +424,10 @@ impl Glue for Endless {
     }
 }
 
-/// An hour, of which nothing is used up.
-struct Unhurried;
+/// A deadline that is never reached.
+struct NoDeadline;
 
-impl Deadline for Unhurried {
+impl Deadline for NoDeadline {
     fn end(&self) -> Instant {
         Instant::now() + HOUR
     }
@@ -435,25 +444,25 @@ impl Deadline for Unhurried {
 }
 
 #[tokio::test]
-async fn names_without_an_end_are_given_up() {
+async fn endless_name_listing_fails() {
     for (wanted, bytes, why, found) in [
-        (1, 0, "after 10000 pages", 0..=0),
+        (1, 0, "more than 10000 pages", 0..=0),
         (20_000, 10_000, "takes more than", 1_000..=2_000),
     ] {
         let endless = Endless {
             bytes,
             pages: AtomicUsize::new(0),
         };
-        let wanted = Wanted {
-            // One of them never comes.
+        let filter = MetadataFilter {
+            // The last one does not exist.
             arns: (0..wanted - 1).chain([usize::MAX]).map(arn).collect(),
             tags: ["team".to_owned()].into(),
         };
         let context = RequestContext {
             scope: "lake",
-            deadline: &Unhurried,
+            deadline: &NoDeadline,
         };
-        let names = Names::ask(&endless, &wanted, None, context).await;
+        let names = Metadata::fetch(&endless, &filter, None, context).await;
         let error = names.outcome.unwrap_err();
         assert_eq!(error.reason, Reason::InvalidResponse);
         assert!(error.message.contains(why), "{error}");
@@ -462,7 +471,7 @@ async fn names_without_an_end_are_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_log_has_a_line_for_each_change() {
+async fn name_failures_are_logged_once_each() {
     let (lines, _logging) = Lines::begin();
     let (bench, watches, account) = lake(NAMED);
     let mut poller = bench.poller(&watches[0], &account);
@@ -473,12 +482,15 @@ async fn the_log_has_a_line_for_each_change() {
             poller.describe().await;
         }
     }
-    assert_eq!(lines.with("names and tags cannot be had"), 2);
-    assert_eq!(lines.with("allow the action glue:DescribeIntegrations"), 1);
+    assert_eq!(lines.with("failed to fetch names and tags, polls"), 2);
+    assert_eq!(
+        lines.with("allow these credentials the action glue:DescribeIntegrations"),
+        1
+    );
     account.set_for("names", Behaviour::Answer);
     for _ in 0..5 {
         poller.describe().await;
     }
-    assert_eq!(lines.with("can be had again"), 1);
+    assert_eq!(lines.with("fetched names and tags again"), 1);
     assert_eq!(lines.with("secret"), 0);
 }

@@ -1,4 +1,4 @@
-//! Polling on a paused clock: the schedule, what a poll does with its time, and what is shown while AWS fails.
+//! Polling on a paused clock: the schedule, the time limits of a poll, and the metrics while AWS fails.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,8 +10,10 @@ mod support;
 
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::exposition::text_format::Format;
-use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest, NamesFuture};
-use glue_integration_exporter::glue::{Glue, Page as Listed, PageFuture, PageRequest, Reason};
+use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest};
+use glue_integration_exporter::glue::{
+    BoxFuture, Glue, GlueError, Page as Listed, PageRequest, Reason,
+};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::snapshot::Status;
 use std::collections::BTreeMap;
@@ -46,7 +48,7 @@ fn gauge(page: &Page, name: &str) -> Option<f64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn polls_keep_their_phase_over_a_restart_and_a_slow_poll() {
+async fn schedule_restart_and_slow_poll_keep_phase() {
     let watch = &watches(DISCOVERY)[0];
     let mut phases = Vec::new();
     for started_after in [0.0, 17.25] {
@@ -62,23 +64,23 @@ async fn polls_keep_their_phase_over_a_restart_and_a_slow_poll() {
         sleep(MINUTE * 5).await;
         account.set(Behaviour::Slow(Duration::from_secs(40)));
         sleep(MINUTE * 5).await;
-        let asked: Vec<f64> = account
-            .asked()
+        let requests: Vec<f64> = account
+            .take_requests()
             .into_iter()
             .map(|(at, _)| (at - begun).as_secs_f64())
             .collect();
-        assert_eq!(asked[0], 0.0, "the first poll starts at once");
-        for pair in asked[1..].windows(2) {
-            assert!((pair[1] - pair[0] - 60.0).abs() < 0.01, "{asked:?}");
+        assert_eq!(requests[0], 0.0, "the first poll starts at once");
+        for pair in requests[1..].windows(2) {
+            assert!((pair[1] - pair[0] - 60.0).abs() < 0.01, "{requests:?}");
         }
-        assert!((10..=11).contains(&asked.len()), "{asked:?}");
-        phases.push((START + started_after + asked[1]).rem_euclid(60.0));
+        assert!((10..=11).contains(&requests.len()), "{requests:?}");
+        phases.push((START + started_after + requests[1]).rem_euclid(60.0));
     }
     assert!((phases[0] - phases[1]).abs() < 0.01, "{phases:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn scopes_are_spread_over_the_interval() {
+async fn schedule_spreads_scopes_over_interval() {
     let scopes: Vec<String> = (0..60)
         .map(|n| format!("{{name: scope-{n}, regions: [eu-west-1]}}"))
         .collect();
@@ -91,13 +93,13 @@ async fn scopes_are_spread_over_the_interval() {
     }
     sleep(MINUTE).await;
     let mut by_sixth = [0; 6];
-    for (at, _) in account.asked().into_iter().skip(60) {
+    for (at, _) in account.take_requests().into_iter().skip(60) {
         by_sixth[((at - begun).as_secs() / 10).min(5) as usize] += 1;
     }
     assert_eq!(
         by_sixth.iter().sum::<i32>(),
         60,
-        "each polled once more within the interval"
+        "each scope polled once more within the interval"
     );
     assert!(
         by_sixth.iter().all(|polls| (3..=20).contains(polls)),
@@ -105,9 +107,9 @@ async fn scopes_are_spread_over_the_interval() {
     );
 }
 
-/// 25 polls in each bucket would be even; by chance nearly all are between 10 and 40.
+/// An even distribution has 25 polls per bucket. Random deviation keeps nearly all buckets between 10 and 40.
 #[tokio::test(start_paused = true)]
-async fn a_fleet_of_300_pairs_is_spread_over_the_interval() {
+async fn schedule_spreads_300_pairs_over_interval() {
     let regions = [
         "ap-northeast-1, ap-northeast-2, ap-south-1, ap-southeast-1, ap-southeast-2",
         "ca-central-1, eu-central-1, eu-north-1, eu-west-1, eu-west-2",
@@ -130,7 +132,7 @@ async fn a_fleet_of_300_pairs_is_spread_over_the_interval() {
     }
     sleep(MINUTE).await;
     let mut buckets = [0; 12];
-    for (at, _) in account.asked().into_iter().skip(300) {
+    for (at, _) in account.take_requests().into_iter().skip(300) {
         buckets[((at - begun).as_secs() / 5).min(11) as usize] += 1;
     }
     assert_eq!(buckets.iter().sum::<i32>(), 300);
@@ -141,7 +143,7 @@ async fn a_fleet_of_300_pairs_is_spread_over_the_interval() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn scopes_that_hang_or_are_throttled_change_no_others_timing() {
+async fn schedule_failing_scopes_delay_no_others() {
     let scopes: Vec<String> = (0..50)
         .map(|n| format!("{{name: scope-{n}, regions: [eu-west-1]}}"))
         .collect();
@@ -158,14 +160,18 @@ async fn scopes_that_hang_or_are_throttled_change_no_others_timing() {
     }
     sleep(MINUTE * 20).await;
     for (n, account) in accounts.iter().enumerate().skip(20) {
-        let asked = account.asked();
-        for pair in asked[1..].windows(2) {
+        let requests = account.take_requests();
+        for pair in requests[1..].windows(2) {
             assert!(
                 (pair[1].0 - pair[0].0).abs_diff(MINUTE) < Duration::from_millis(10),
                 "scope-{n}"
             );
         }
-        assert!(asked.len() >= 20, "scope-{n} polled {} times", asked.len());
+        assert!(
+            requests.len() >= 20,
+            "scope-{n} polled {} times",
+            requests.len()
+        );
     }
     let page = bench.page();
     for n in 0..50 {
@@ -176,7 +182,7 @@ async fn scopes_that_hang_or_are_throttled_change_no_others_timing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wall_clock_that_jumps_moves_no_poll_and_no_age_below_zero() {
+async fn clock_jump_moves_no_poll_and_no_negative_age() {
     let watch = &watches(DISCOVERY)[0];
     let jump = Arc::new(AtomicI64::new(0));
     let (start, jumped) = (Instant::now(), Arc::clone(&jump));
@@ -189,13 +195,13 @@ async fn a_wall_clock_that_jumps_moves_no_poll_and_no_age_below_zero() {
     account.put(&arn(1), Status::Active);
     bench.run(watch, &account);
     sleep(MINUTE * 3).await;
-    let before = account.asked();
+    let before = account.take_requests();
     for days in [-400, 400] {
         jump.store(days * 86_400, Ordering::Relaxed);
         sleep(MINUTE * 3).await;
-        let asked = account.asked();
-        assert_eq!(asked.len(), 3, "no burst and no pause");
-        assert!((asked[0].0 - before[0].0).as_millis() > 0);
+        let requests = account.take_requests();
+        assert_eq!(requests.len(), 3, "no burst and no pause");
+        assert!((requests[0].0 - before[0].0).as_millis() > 0);
         let page = bench.page();
         assert_eq!(
             page.status(&arn(1)).as_deref(),
@@ -208,7 +214,7 @@ async fn a_wall_clock_that_jumps_moves_no_poll_and_no_age_below_zero() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_poll_keeps_to_its_concurrency_and_ends_at_its_deadline() {
+async fn poll_respects_concurrency_and_timeout() {
     let yaml = configured(30, ", concurrency: 3");
     let watch = &watches(&yaml)[0];
     let bench = Bench::new(std::slice::from_ref(watch));
@@ -229,7 +235,7 @@ async fn a_poll_keeps_to_its_concurrency_and_ends_at_its_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn arns_that_hang_leave_time_for_the_others_and_are_asked_last_next_time() {
+async fn hanging_arns_run_last_in_next_poll() {
     let yaml = configured(200, "");
     let watch = &watches(&yaml)[0];
     let bench = Bench::new(std::slice::from_ref(watch));
@@ -238,7 +244,7 @@ async fn arns_that_hang_leave_time_for_the_others_and_are_asked_last_next_time()
         account.put(&arn(n), Status::Active);
         account.set_for(&arn(n), Behaviour::Slow(Duration::from_millis(200)));
     }
-    // The first ones hang, so that they would hold every place if they were let.
+    // The first ones hang and would block all others without a time limit.
     for n in 0..20 {
         account.set_for(&arn(n), Behaviour::Hang);
     }
@@ -246,13 +252,17 @@ async fn arns_that_hang_leave_time_for_the_others_and_are_asked_last_next_time()
     assert!(!poller.poll().await);
     let page = bench.page();
     assert_eq!(page.find("aws_glue_integration_info", &[]).len(), 180);
-    account.asked();
+    account.take_requests();
     assert!(!poller.poll().await);
-    let asked: Vec<String> = account.asked().into_iter().map(|(_, arn)| arn).collect();
+    let requests: Vec<String> = account
+        .take_requests()
+        .into_iter()
+        .map(|(_, arn)| arn)
+        .collect();
     let hanging: Vec<String> = (0..20).map(arn).collect();
     assert!(
-        asked[..180].iter().all(|arn| !hanging.contains(arn)),
-        "the others come first"
+        requests[..180].iter().all(|arn| !hanging.contains(arn)),
+        "the others run first"
     );
     for n in 0..20 {
         account.set_for(&arn(n), Behaviour::Answer);
@@ -265,17 +275,17 @@ async fn arns_that_hang_leave_time_for_the_others_and_are_asked_last_next_time()
 }
 
 #[tokio::test(start_paused = true)]
-async fn arns_that_one_poll_has_no_time_for_are_asked_first_by_the_next() {
+async fn skipped_arns_run_first_in_next_poll() {
     let watch = &watches(&configured(240, ""))[0];
     let bench = Bench::new(std::slice::from_ref(watch));
     let account = FakeAccount::new();
     for n in 0..240 {
         account.put(&arn(n), Status::Active);
     }
-    // 4 at once and 45 s: for less than 190 of them.
+    // With 4 at a time, 45 s are enough for fewer than 190 of them.
     account.set(Behaviour::Slow(Duration::from_millis(950)));
     let mut poller = bench.poller(watch, &account);
-    // Those that were under way at the deadline count as failed: last in the second poll, and then first.
+    // Requests in flight at the deadline count as failed. They run last in the second poll and first in the third.
     for _ in 0..3 {
         assert!(!poller.poll().await);
     }
@@ -283,9 +293,13 @@ async fn arns_that_one_poll_has_no_time_for_are_asked_first_by_the_next() {
     assert_eq!(shown, 240);
 }
 
-/// The names of what was asked since the last time.
-fn names(account: &FakeAccount) -> Vec<String> {
-    account.asked().into_iter().map(|(_, name)| name).collect()
+/// Returns the names of the requests since the last call.
+fn requested(account: &FakeAccount) -> Vec<String> {
+    account
+        .take_requests()
+        .into_iter()
+        .map(|(_, name)| name)
+        .collect()
 }
 
 const LISTED: &str = ", lookup: list, concurrency: 1";
@@ -305,7 +319,7 @@ fn looked_up(arns: usize) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listing_that_hangs_leaves_time_for_targets_and_for_what_it_will_lack() {
+async fn hanging_lookup_leaves_time_for_other_queries() {
     let watch = &watches(&looked_up(20))[0];
     let bench = Bench::new(std::slice::from_ref(watch));
     let account = FakeAccount::new();
@@ -319,15 +333,15 @@ async fn a_listing_that_hangs_leaves_time_for_targets_and_for_what_it_will_lack(
     assert!(!poller.poll().await);
     assert!(begun.elapsed() <= watch.timeout, "{:?}", begun.elapsed());
     assert_eq!(
-        names(&account),
+        requested(&account),
         ["all", TARGETS[0], TARGETS[1], "all"],
-        "nor is any asked for alone"
+        "no ARN is requested individually"
     );
     let page = bench.page();
     assert_eq!(page.value(FAILURES, &[("reason", "timeout")]), Some(1.0));
     assert!(page.find("aws_glue_integration_present", &[]).is_empty());
 
-    // What failed comes last; and when it answers at its second turn there is time for what it lacks.
+    // The failed listing runs last. If its second run succeeds, there is time for the missing ARNs.
     let slow = Arc::clone(&account);
     tokio::spawn(async move {
         sleep(Duration::from_secs(20)).await;
@@ -336,9 +350,9 @@ async fn a_listing_that_hangs_leaves_time_for_targets_and_for_what_it_will_lack(
     let begun = Instant::now();
     assert!(poller.poll().await);
     assert!(begun.elapsed() <= watch.timeout, "{:?}", begun.elapsed());
-    let asked = names(&account);
-    assert_eq!(asked[..4], [TARGETS[0], TARGETS[1], "all", "all"]);
-    assert_eq!(asked[4..], (10..20).map(arn).collect::<Vec<String>>());
+    let requests = requested(&account);
+    assert_eq!(requests[..4], [TARGETS[0], TARGETS[1], "all", "all"]);
+    assert_eq!(requests[4..], (10..20).map(arn).collect::<Vec<String>>());
     let present = |value: f64| {
         let page = bench.page();
         let rows = page.find("aws_glue_integration_present", &[]);
@@ -348,7 +362,7 @@ async fn a_listing_that_hangs_leaves_time_for_targets_and_for_what_it_will_lack(
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_what_a_listing_lacks_what_failed_last_time_is_asked_after_the_others() {
+async fn lookup_missing_arns_failed_ones_run_last() {
     let watch = &watches(&looked_up(4))[0];
     let bench = Bench::new(std::slice::from_ref(watch));
     let account = FakeAccount::new();
@@ -367,7 +381,7 @@ async fn of_what_a_listing_lacks_what_failed_last_time_is_asked_after_the_others
         TARGETS[0],
         &arn(1),
     ];
-    assert_eq!(names(&account), first);
+    assert_eq!(requested(&account), first);
     assert!(!poller.poll().await);
     let second = [
         "all",
@@ -379,24 +393,24 @@ async fn of_what_a_listing_lacks_what_failed_last_time_is_asked_after_the_others
         TARGETS[0],
         &arn(1),
     ];
-    assert_eq!(names(&account), second);
+    assert_eq!(requested(&account), second);
     let present = bench.page().find("aws_glue_integration_present", &[]).len();
-    assert_eq!(present, 3, "all but the one that hangs");
+    assert_eq!(present, 3, "all except the ARN that hangs");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_listing_lacks_is_asked_as_many_at_once_as_the_scope_may() {
+async fn lookup_missing_arns_respect_concurrency() {
     let watch = &watches(&configured(40, ", lookup: list, concurrency: 3"))[0];
     let bench = Bench::new(std::slice::from_ref(watch));
     let account = FakeAccount::new();
     account.set(Behaviour::Slow(Duration::from_secs(1)));
     assert!(bench.poller(watch, &account).poll().await);
-    assert_eq!(names(&account).len(), 41);
+    assert_eq!(requested(&account).len(), 41);
     assert_eq!(account.most_in_flight(), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_throttled_listing_is_one_request_and_backs_off() {
+async fn lookup_throttled_sends_one_request() {
     let watch = &watches(&configured(200, ", lookup: list"))[0];
     let bench = Bench::new(std::slice::from_ref(watch));
     let account = FakeAccount::new();
@@ -406,11 +420,11 @@ async fn a_throttled_listing_is_one_request_and_backs_off() {
     bench.run(watch, &account);
     sleep(MINUTE * 2).await;
     account.set(Behaviour::Fail(Reason::Throttled));
-    account.asked();
+    account.take_requests();
     sleep(MINUTE * 40).await;
-    let asked = account.asked();
-    assert!((10..=16).contains(&asked.len()), "{}", asked.len());
-    assert!(asked.iter().all(|(_, name)| name == "all"));
+    let requests = account.take_requests();
+    assert!((10..=16).contains(&requests.len()), "{}", requests.len());
+    assert!(requests.iter().all(|(_, name)| name == "all"));
     let page = bench.page();
     assert_eq!(page.find("aws_glue_integration_info", &[]).len(), 200);
     assert_eq!(
@@ -420,7 +434,7 @@ async fn a_throttled_listing_is_one_request_and_backs_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_failed_keeps_its_last_good_data_until_it_is_too_old() {
+async fn failed_query_serves_last_data_until_stale_after() {
     let yaml = configured(2, ", stale_after: 10m");
     let watch = &watches(&yaml)[0];
     let bench = Bench::new(std::slice::from_ref(watch));
@@ -447,7 +461,7 @@ async fn what_failed_keeps_its_last_good_data_until_it_is_too_old() {
     );
     let since = page.value("aws_glue_integration_status_since_timestamp_seconds", &[]);
 
-    // One ARN fails: it is shown as it was, the other as it is now.
+    // One ARN fails and keeps its last data. The other one is updated.
     account.set_for(&arn(0), Behaviour::Fail(Reason::ServerError));
     account.put(&arn(1), Status::Active);
     advance(MINUTE).await;
@@ -464,7 +478,7 @@ async fn what_failed_keeps_its_last_good_data_until_it_is_too_old() {
         (Some(1.0), Some(1.0))
     );
 
-    // Its series end by themselves, to the moment; the other's go on; the scope still says that it is stale.
+    // The series of the failed ARN end at `stale_after`. The others continue, and the scope is still stale.
     let text = |bench: &Bench| {
         let page = bench.publisher.page();
         let pieces = page.text(Format::Text, &bench.telemetry, bench.clock.wall());
@@ -488,7 +502,7 @@ async fn what_failed_keeps_its_last_good_data_until_it_is_too_old() {
         (Some(0.0), Some(1.0))
     );
 
-    // When AWS answers again the moment of the status is still the first one.
+    // When AWS answers again, the status has kept its timestamp.
     account.set_for(&arn(0), Behaviour::Answer);
     assert!(poller.poll().await);
     let page = bench.page();
@@ -511,7 +525,7 @@ async fn what_failed_keeps_its_last_good_data_until_it_is_too_old() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_moment_of_a_status_is_anew_only_after_aws_said_that_the_integration_is_gone() {
+async fn status_since_resets_only_after_deletion() {
     let watch = &watches(DISCOVERY)[0];
     let bench = Bench::new(std::slice::from_ref(watch));
     let account = FakeAccount::new();
@@ -543,7 +557,7 @@ async fn the_moment_of_a_status_is_anew_only_after_aws_said_that_the_integration
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_throttled_scope_waits_longer_but_never_lets_its_data_end() {
+async fn throttled_scope_backs_off_before_data_expires() {
     for stale_after in ["1h", "4m"] {
         let yaml =
             format!("scopes: [{{name: lake, regions: [eu-west-1], stale_after: {stale_after}}}]");
@@ -553,11 +567,15 @@ async fn a_throttled_scope_waits_longer_but_never_lets_its_data_end() {
         account.put(&arn(1), Status::Active);
         bench.run(watch, &account);
         sleep(MINUTE * 3).await;
-        let good = account.asked().last().unwrap().0;
+        let good = account.take_requests().last().unwrap().0;
         account.set(Behaviour::Fail(Reason::Throttled));
         sleep(MINUTE * 80).await;
-        let asked: Vec<Instant> = account.asked().into_iter().map(|(at, _)| at).collect();
-        let waits: Vec<Duration> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let requests: Vec<Instant> = account
+            .take_requests()
+            .into_iter()
+            .map(|(at, _)| at)
+            .collect();
+        let waits: Vec<Duration> = requests.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(
             waits
                 .iter()
@@ -566,10 +584,10 @@ async fn a_throttled_scope_waits_longer_but_never_lets_its_data_end() {
         );
         let longest = waits.iter().max().unwrap().as_secs_f64() / 60.0;
         assert!(longest > 3.0, "{waits:?}");
-        // A last poll that could have renewed the data ended before the data did.
+        // The last poll that could renew the data ended before the data expired.
         let end = good + watch.stale_after;
         assert!(
-            asked
+            requests
                 .iter()
                 .any(|at| *at + watch.timeout <= end && *at + MINUTE * 2 > end),
             "{stale_after}: {waits:?}"
@@ -577,7 +595,7 @@ async fn a_throttled_scope_waits_longer_but_never_lets_its_data_end() {
         account.set(Behaviour::Answer);
         sleep(MINUTE * 10).await;
         let waits: Vec<Duration> = account
-            .asked()
+            .take_requests()
             .windows(2)
             .map(|pair| pair[1].0 - pair[0].0)
             .collect();
@@ -594,7 +612,7 @@ async fn a_throttled_scope_waits_longer_but_never_lets_its_data_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_waits_for_the_first_polls_as_long_as_it_is_told_to() {
+async fn first_scrape_waits_for_polls_until_timeout() {
     let yaml = "scopes: [{name: lake, regions: [eu-west-1]}, {name: other, regions: [us-east-1]}]";
     let watches = watches(yaml);
     let bench = Bench::new(&watches);
@@ -609,12 +627,16 @@ async fn a_page_waits_for_the_first_polls_as_long_as_it_is_told_to() {
         .publisher
         .first_page(Duration::from_secs(5), &bench.stop)
         .await;
-    assert_eq!(begun.elapsed().as_secs(), 5, "not longer");
+    assert_eq!(begun.elapsed().as_secs(), 5, "no longer than the timeout");
     assert!(!page.is_ready());
     let page = bench.publisher.first_page(MINUTE, &bench.stop).await;
-    assert_eq!(begun.elapsed().as_secs(), 7, "not longer than it takes");
+    assert_eq!(
+        begun.elapsed().as_secs(),
+        7,
+        "no longer than the slowest poll"
+    );
     assert!(page.is_ready());
-    // A scope that a reload adds makes nobody wait.
+    // A scope that a reload adds does not delay scrapes.
     let mut more = watches.clone();
     more.extend(support::account::watches(
         "scopes: [{name: new, regions: [eu-west-1]}]",
@@ -627,7 +649,7 @@ async fn a_page_waits_for_the_first_polls_as_long_as_it_is_told_to() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_scopes_that_see_the_same_integration_show_it_once_as_it_was_seen_last() {
+async fn integration_in_two_scopes_is_exported_once() {
     let yaml = "scopes:\n- {name: first, regions: [eu-west-1], stale_after: 2m}\n- {name: second, regions: [eu-west-1], stale_after: 4h}";
     let watches = watches(yaml);
     let bench = Bench::new(&watches);
@@ -644,12 +666,12 @@ async fn two_scopes_that_see_the_same_integration_show_it_once_as_it_was_seen_la
     assert_eq!(
         bench.page().status(&arn(1)).as_deref(),
         Some("FAILED"),
-        "the later poll is right"
+        "the later poll wins"
     );
-    // The later sight may not be shown any more by its own scope: what it said is still the truth.
+    // The later data has expired in its own scope, but it is still newer than the data of the other scope.
     advance(MINUTE * 10).await;
     assert_eq!(bench.page().status(&arn(1)).as_deref(), Some("FAILED"));
-    // AWS says that it is gone: the older sight of the other scope does not bring it back.
+    // After AWS reports the deletion, the older data of the other scope is not exported.
     accounts[0].remove(&arn(1));
     accounts[1].set(Behaviour::Fail(Reason::Network));
     assert!(pollers.get_mut(&0).unwrap().poll().await);
@@ -660,7 +682,7 @@ async fn two_scopes_that_see_the_same_integration_show_it_once_as_it_was_seen_la
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_scope_that_never_saw_an_integration_does_not_hide_it() {
+async fn integration_unknown_to_other_scope_stays() {
     let yaml = format!(
         "scopes:\n- {{name: all, regions: [eu-west-1]}}\n- {{name: named, integration_arns: [{}]}}",
         arn(1)
@@ -671,12 +693,12 @@ async fn a_scope_that_never_saw_an_integration_does_not_hide_it() {
     right.put(&arn(1), Status::Active);
     assert!(bench.poller(&watches[0], &right).poll().await);
     advance(MINUTE).await;
-    // Its credentials are those of another account.
+    // This scope has the credentials of another account.
     assert!(bench.poller(&watches[1], &wrong).poll().await);
     let page = bench.page();
     assert_eq!(page.status(&arn(1)).as_deref(), Some("ACTIVE"));
     assert_eq!(page.value("aws_glue_integration_present", &[]), Some(1.0));
-    // Nor does it make the moment of the status anew, when a reload has just given the other scope another name.
+    // It does not reset the status timestamp either, even if a reload has just renamed the other scope.
     let since = page.value(SINCE, &[]);
     let watches = support::account::watches(&yaml.replace("name: all", "name: everything"));
     bench.publisher.reconfigure(&watches);
@@ -686,28 +708,28 @@ async fn a_scope_that_never_saw_an_integration_does_not_hide_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_machine_that_slept_polls_once_and_not_for_each_poll_that_it_missed() {
+async fn schedule_after_suspend_polls_once() {
     let watch = &watches(DISCOVERY)[0];
     let bench = Bench::new(std::slice::from_ref(watch));
     let account = FakeAccount::new();
     bench.run(watch, &account);
     sleep(MINUTE * 2).await;
-    account.asked();
-    // All at once, as if the process had not run meanwhile.
+    account.take_requests();
+    // As if the process had been suspended.
     advance(MINUTE * 30).await;
     sleep(Duration::from_millis(1)).await;
-    assert_eq!(account.asked().len(), 1);
+    assert_eq!(account.take_requests().len(), 1);
     let skipped = gauge(&bench.page(), SKIPPED).unwrap();
     assert!((28.0..=30.0).contains(&skipped), "{skipped}");
     sleep(MINUTE * 2).await;
-    assert_eq!(account.asked().len(), 2, "and then on schedule again");
+    assert_eq!(account.take_requests().len(), 2, "then on schedule again");
 }
 
-/// Answers whatever it is asked with another integration on the first page and none on the last.
-struct AnswersOfAnother;
+/// Answers every request with another integration on the first page and an empty last page.
+struct OtherIntegrations;
 
-impl Glue for AnswersOfAnother {
-    fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a> {
+impl Glue for OtherIntegrations {
+    fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Listed, GlueError>> {
         let mut page = Listed::default();
         if request.marker.is_none() {
             page.integrations = vec![integration(&arn(2), Status::Active)];
@@ -716,13 +738,16 @@ impl Glue for AnswersOfAnother {
         Box::pin(std::future::ready(Ok(page)))
     }
 
-    fn names<'a>(&'a self, _request: MetadataRequest<'a>) -> NamesFuture<'a> {
+    fn metadata_page<'a>(
+        &'a self,
+        _request: MetadataRequest<'a>,
+    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
         Box::pin(std::future::ready(Ok(MetadataPage::default())))
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_about_other_integrations_do_not_say_that_one_is_gone() {
+async fn response_with_other_arns_deletes_nothing() {
     let watch = &watches(&configured(1, ""))[0];
     let bench = Bench::new(std::slice::from_ref(watch));
     let account = FakeAccount::new();
@@ -730,7 +755,7 @@ async fn pages_about_other_integrations_do_not_say_that_one_is_gone() {
     assert!(bench.poller(watch, &account).poll().await);
     let mut poller = Poller::new(
         watch.clone(),
-        Arc::new(AnswersOfAnother),
+        Arc::new(OtherIntegrations),
         Arc::clone(&bench.publisher),
         Arc::clone(&bench.telemetry),
         bench.clock.clone(),
@@ -746,7 +771,7 @@ async fn pages_about_other_integrations_do_not_say_that_one_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reload_that_drops_the_scope_of_the_later_sight_does_not_bring_back_the_earlier_one() {
+async fn reload_removing_scope_keeps_latest_data() {
     let yaml =
         "scopes: [{name: first, regions: [eu-west-1]}, {name: second, regions: [eu-west-1]}]";
     let watches = watches(yaml);
@@ -762,7 +787,7 @@ async fn a_reload_that_drops_the_scope_of_the_later_sight_does_not_bring_back_th
 }
 
 #[tokio::test(start_paused = true)]
-async fn both_spellings_of_an_arn_are_one_integration_as_aws_spells_it() {
+async fn arn_with_slash_and_colon_is_one_integration() {
     let slash = arn(1).replace(":integration:", ":integration/");
     let yaml = format!(
         "scopes:\n- {{name: colon, integration_arns: [{}]}}\n- {{name: slash, integration_arns: [{slash}]}}",

@@ -1,4 +1,4 @@
-//! `include` and `exclude`: what they leave out of a listing is as if it were not there, and nothing else is touched by that.
+//! `include` and `exclude`: excluded integrations are treated as if they did not exist, and others are not affected.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -38,7 +38,7 @@ fn from(n: usize, source: &str, status: Status) -> Integration {
 const TABLE: &str = "arn:aws:dynamodb:eu-west-1:111122223333:table/prod/orders";
 const CLUSTER: &str = "arn:aws:rds:eu-west-1:111122223333:cluster:orders";
 
-/// 0 comes from a table, 1 from a cluster.
+/// The source of integration 0 is a table, the source of 1 is a cluster.
 fn account() -> Arc<FakeAccount> {
     let account = FakeAccount::new();
     account.insert(from(0, TABLE, Status::Active));
@@ -62,7 +62,7 @@ fn since(page: &Page, n: usize) -> Option<f64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_left_out_is_as_if_it_were_not_there() {
+async fn excluded_integration_is_not_exported() {
     let watch = discovers("some", TABLES);
     let account = account();
     account.insert(Integration {
@@ -84,7 +84,7 @@ async fn what_is_left_out_is_as_if_it_were_not_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_pattern_of_each_list_must_match_and_none_that_excludes() {
+async fn include_and_exclude_patterns_combine() {
     for (selection, which) in [
         (
             "include: {source_arn: ['*:table/*', '*:cluster:*']}",
@@ -116,7 +116,7 @@ async fn one_pattern_of_each_list_must_match_and_none_that_excludes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_aws_did_not_send_hides_nothing() {
+async fn missing_source_arn_excludes_nothing() {
     let account = FakeAccount::new();
     account.insert(from(0, "", Status::Failed));
     for selection in [TABLES, "exclude: {source_arn: ['arn:*']}"] {
@@ -128,7 +128,7 @@ async fn what_aws_did_not_send_hides_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn configured_integrations_are_shown_whatever_a_target_lists() {
+async fn configured_integration_ignores_patterns() {
     let watch = watches(&format!(
         "scopes: [{{name: some, integration_arns: ['{}'], target_arns: ['{}'], {TABLES}}}]",
         arn(1),
@@ -145,7 +145,7 @@ async fn configured_integrations_are_shown_whatever_a_target_lists() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reload_takes_away_at_once_what_is_left_out_and_nothing_else() {
+async fn reload_excludes_at_once() {
     let (wide, narrow) = (discovers("some", ""), discovers("some", TABLES));
     let other = discovers("other", "");
     let account = account();
@@ -156,7 +156,7 @@ async fn a_reload_takes_away_at_once_what_is_left_out_and_nothing_else() {
     let before = bench.page();
     assert_eq!(shown(&before), [0, 1]);
 
-    // Another scope, which saw it earlier and cannot see it again now, goes on showing it.
+    // Another scope, whose polls fail now, still exports its earlier data.
     account.set(Behaviour::Fail(
         glue_integration_exporter::glue::Reason::Network,
     ));
@@ -169,7 +169,7 @@ async fn a_reload_takes_away_at_once_what_is_left_out_and_nothing_else() {
     account.set(Behaviour::Answer);
     assert!(bench.poller(&narrow, &account).poll().await);
     let page = bench.page();
-    assert_eq!(shown(&page), [0, 1], "no poll takes it for gone");
+    assert_eq!(shown(&page), [0, 1], "no poll treats it as deleted");
     assert_eq!(since(&page, 1), since(&before, 1));
 
     bench.publisher.reconfigure(std::slice::from_ref(&narrow));
@@ -183,12 +183,16 @@ async fn a_reload_takes_away_at_once_what_is_left_out_and_nothing_else() {
     bench.poller(&wide, &account).poll().await;
     let page = bench.page();
     for n in [0, 1] {
-        assert_eq!(since(&page, n), since(&before, n), "its status is the same");
+        assert_eq!(
+            since(&page, n),
+            since(&before, n),
+            "its status has not changed"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_restores_only_what_is_watched() {
+async fn restart_restores_only_selected() {
     let (wide, narrow) = (discovers("some", ""), discovers("some", TABLES));
     let before = Bench::new(std::slice::from_ref(&wide));
     before.poller(&wide, &account()).poll().await;

@@ -5,7 +5,7 @@ use super::scope::{Observation, Polled, QueryState, Scope};
 use super::stored::StoredScope;
 use crate::clock::Timestamp;
 use crate::config::{Credentials, Query, Selection};
-use crate::glue::{canonical_arn, selects};
+use crate::glue::{canonical_arn, is_selected};
 use crate::snapshot::Integration;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -188,7 +188,7 @@ impl QueryState {
     /// another scope sees it. Returns what was dropped.
     fn drop_all_but(&mut self, selection: &Selection, query: &Query) -> Self {
         let is_left_out = |_: &String, observation: &mut Observation| {
-            query.lists() && !selects(selection, &observation.integration)
+            query.lists() && !is_selected(selection, &observation.integration)
         };
         Self {
             observations: self.observations.extract_if(.., is_left_out).collect(),
@@ -208,5 +208,5 @@ pub(super) fn credentials_key(credentials: &Credentials) -> String {
 fn lists(query: &Query, selection: &Selection, integration: &Integration) -> bool {
     let is_of_target =
         |arn: &str| !matches!(query, Query::Target(target) if target.as_str() != arn);
-    query.lists() && is_of_target(&integration.target_arn) && selects(selection, integration)
+    query.lists() && is_of_target(&integration.target_arn) && is_selected(selection, integration)
 }

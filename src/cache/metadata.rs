@@ -7,7 +7,7 @@ use super::{IntegrationCache, Key};
 use crate::clock::Timestamp;
 use crate::config::{Query, Selection, TagLabel, Watch};
 use crate::glue::canonical_arn;
-use crate::glue::metadata::{MAX_METADATA_BYTES, Names as Answer, Wanted};
+use crate::glue::metadata::{MAX_METADATA_BYTES, Metadata as Answer, MetadataFilter};
 use crate::snapshot::{Description, Failed, MetadataLabels};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -132,8 +132,12 @@ impl Names {
     }
 
     /// What AWS is to be asked for, where the scope sees these integrations.
-    pub fn wanted<'a>(&self, arns: impl Iterator<Item = &'a str>, labels: &TagLabels) -> Wanted {
-        Wanted {
+    pub fn wanted<'a>(
+        &self,
+        arns: impl Iterator<Item = &'a str>,
+        labels: &TagLabels,
+    ) -> MetadataFilter {
+        MetadataFilter {
             arns: arns.map(|arn| canonical_arn(arn).into_owned()).collect(),
             tags: labels.tags(),
         }
@@ -154,7 +158,7 @@ impl Names {
     /// Takes over what AWS answered at `now`; the scope sees the integrations `arns` now.
     pub fn apply<'a>(
         &mut self,
-        asked: Wanted,
+        asked: MetadataFilter,
         answer: Answer,
         arns: impl Iterator<Item = &'a str>,
         now: Timestamp,
@@ -280,14 +284,20 @@ impl IntegrationCache {
     }
 
     /// The names and tags that a scope lacks or may have to renew; none where they are not asked for.
-    pub fn metadata_wanted(&self, key: &Key) -> Option<Wanted> {
+    pub fn metadata_wanted(&self, key: &Key) -> Option<MetadataFilter> {
         let scope = self.scopes.get(key)?;
         let names = scope.names.as_ref()?;
         Some(names.wanted(scope.arns(), &self.tag_labels))
     }
 
     /// Takes over the names and tags that AWS answered with at `now`.
-    pub fn apply_metadata(&mut self, key: &Key, asked: Wanted, answer: Answer, now: Timestamp) {
+    pub fn apply_metadata(
+        &mut self,
+        key: &Key,
+        asked: MetadataFilter,
+        answer: Answer,
+        now: Timestamp,
+    ) {
         if let Some(scope) = self.scopes.get_mut(key)
             && let Some(mut names) = scope.names.take()
         {

@@ -1,4 +1,4 @@
-//! AWS Glue through its SDK. Only the files of this module name `aws_*`; nothing of the SDK's types leaves them.
+//! The implementation of `Glue` with the AWS SDK. Only this module uses the `aws_*` crates.
 
 mod call;
 mod classify;
@@ -17,9 +17,9 @@ mod proxy;
 mod resolver;
 mod response;
 
-use super::metadata::{MetadataPage, MetadataRequest, NamesFuture};
+use super::metadata::{MetadataPage, MetadataRequest};
 use super::rate_limit::RateLimiter;
-use super::{Glue, GlueError, Observer, Operation, Page, PageFuture, PageRequest};
+use super::{BoxFuture, Glue, GlueError, Observer, Operation, Page, PageRequest};
 use crate::config::{Credentials, Query, RegionName};
 use crate::rlimit::OpenFiles;
 use aws_config::default_provider::region::DefaultRegionChain;
@@ -43,30 +43,29 @@ use tokio::time::Instant;
 
 pub use identity::IdentityError;
 pub use network::Network;
-pub use profiles::mistake_with_endpoints as mistake_of_profile;
+pub use profiles::profile_or_endpoint_error as profile_error;
 
-/// The SDK's own default, said here because it is the only timeout that it sets.
+/// The default of the SDK. It is repeated here because it is the only timeout that the SDK sets.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
-/// Credentials that Glue refused are loaded again for the next request, but not more often than this: hundreds of requests of one
-/// poll are refused alike.
+/// Minimum time between two loads of credentials that Glue rejected. One poll can have hundreds of rejected requests.
 const MIN_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
-/// Credentials that do not say when they expire are loaded again after this time, which is the shortest life of temporary ones.
+/// How long credentials without an expiry time are used: the shortest lifetime of temporary credentials.
 const DEFAULT_CREDENTIALS_TTL: Duration = Duration::from_mins(15);
-/// Credentials are not used within so long before they expire: a request may be on its way for some time.
+/// Credentials are not used this long before they expire, because a request may take some time to arrive.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
 
-/// Makes the clients. One for each account and region, kept: each has connections, credentials and retries of its own.
+/// Creates the clients, which share HTTP connections and loaded credentials.
 #[derive(Clone)]
 pub struct Sdk {
     http: HttpClients,
     observer: Arc<dyn Observer>,
     connection_limiter: ConnectionLimiter,
-    /// One for each set of credentials that a client uses.
+    /// The cache of each set of credentials in use.
     credential_caches: Arc<Mutex<HashMap<Credentials, Weak<CredentialCache>>>>,
 }
 
 impl Sdk {
-    /// Clients that reach AWS over `network`.
+    /// Creates an `Sdk` whose clients reach AWS over `network`.
     pub fn new(network: Network, observer: Arc<dyn Observer>) -> Self {
         let descriptors = OpenFiles::of_process();
         Self {
@@ -77,8 +76,8 @@ impl Sdk {
         }
     }
 
-    /// Returns a client with `credentials` for `region`. It reads endpoints from the environment and the profile as every AWS tool does, and
-    /// loads credentials, with its first request: whatever goes wrong there is that request's failure.
+    /// Returns a client with `credentials` for `region`. The first request reads the endpoints and loads the credentials, so errors there are
+    /// errors of that request.
     pub fn connect(
         &self,
         credentials: &Credentials,
@@ -98,12 +97,12 @@ impl Sdk {
         )
     }
 
-    /// So many pairs of scope and region may make requests at the same time, or listings of names.
-    pub fn set_clients(&self, pairs: usize) {
-        self.connection_limiter.set_clients(pairs);
+    /// Sets the number of clients that share the connections.
+    pub fn set_clients(&self, clients: usize) {
+        self.connection_limiter.set_clients(clients);
     }
 
-    /// Trusts the authorities that `network` names from now on, in the clients that there are too.
+    /// Trusts the CA bundles of `network` from now on, in existing clients too.
     pub fn trust(&self, network: Network) {
         self.http.trust(network.bundles);
     }
@@ -146,7 +145,7 @@ impl Sdk {
         })
     }
 
-    /// Returns a client of a simulated endpoint on this machine: the environment's credentials, endpoints and proxies do not matter to it.
+    /// Returns a client of a simulated endpoint. It ignores the credentials, endpoints and proxies of the environment.
     pub fn connect_simulated(
         observer: Arc<dyn Observer>,
         endpoint: String,
@@ -183,30 +182,30 @@ impl Sdk {
     }
 }
 
-/// Ends what was started to load credentials and has not ended: called when nobody waits for it any more.
-pub fn end_credential_processes() {
+/// Kills all running `credential_process` commands. Called when no load waits for them any more.
+pub fn kill_credential_processes() {
     credential_process::kill_older_than(Duration::ZERO);
 }
 
-/// The region that every AWS tool would use here: of the environment, the profile, or the instance's metadata service.
+/// Returns the default region of the SDK, from the environment, the profile or the instance metadata service.
 ///
 /// # Errors
-/// If there is none: what is wrong with the profile, if that is why.
+/// If there is no default region. Contains the error of the profile, if there is one.
 pub async fn default_region(profile: Option<&str>) -> Result<String, Option<String>> {
     let mut chain = DefaultRegionChain::builder();
     if let Some(profile) = profile {
         chain = chain.profile_name(profile);
     }
-    if let Some(mistake) = profiles::pipe() {
-        return Err(Some(mistake));
+    if let Some(error) = profiles::pipe_error() {
+        return Err(Some(error));
     }
     let chain = chain.build();
-    // A task of its own: should the SDK panic, there is no region.
+    // In its own task, so that a panic of the SDK means that there is no region.
     let region = tokio::spawn(async move { chain.region().await });
     let region = region.await.ok().flatten();
     match region {
         Some(region) => Ok(region.as_ref().to_owned()),
-        None => Err(profiles::mistake(profile).await),
+        None => Err(profiles::profile_error(profile).await),
     }
 }
 
@@ -233,7 +232,7 @@ struct Identity {
     credentials: aws_credential_types::Credentials,
     loaded: Instant,
     usable_until: Instant,
-    /// Glue rejected them. They would be used until they expire otherwise.
+    /// Glue rejected them, so they must be loaded again before they expire.
     rejected: bool,
 }
 
@@ -242,11 +241,14 @@ impl Glue for AwsGlue {
         self.connection_limiter.per_client()
     }
 
-    fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a> {
+    fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, GlueError>> {
         Box::pin(self.inbound_integrations(request))
     }
 
-    fn names<'a>(&'a self, request: MetadataRequest<'a>) -> NamesFuture<'a> {
+    fn metadata_page<'a>(
+        &'a self,
+        request: MetadataRequest<'a>,
+    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
         Box::pin(self.created_integrations(request))
     }
 }
@@ -260,12 +262,12 @@ impl AwsGlue {
             attempted: match query {
                 Query::Integration(arn) => format!("asking AWS Glue in {region} for {arn}"),
                 Query::Target(arn) => {
-                    format!("asking AWS Glue in {region} for what writes into {arn}")
+                    format!("asking AWS Glue in {region} for the integrations that write to {arn}")
                 }
                 Query::All => format!("asking AWS Glue in {region} for all inbound integrations"),
             },
             context: request.context,
-            absence_is_answer: matches!(query, Query::Integration(_)),
+            not_found_is_answer: matches!(query, Query::Integration(_)),
         };
         let answer = self.call(call, classify::is_not_found, |client, settings| {
             let call = client
@@ -290,7 +292,7 @@ impl AwsGlue {
             operation: Operation::DescribeIntegrations,
             attempted: format!("asking AWS Glue in {} for names and tags", self.region),
             context: request.context,
-            absence_is_answer: false,
+            not_found_is_answer: false,
         };
         let answer = self.call(
             call,
@@ -305,7 +307,7 @@ impl AwsGlue {
         );
         let page = answer
             .await?
-            .map(|output| convert::names(output, request.tags));
+            .map(|output| convert::metadata_page(output, request.tags));
         Ok(page.unwrap_or_default())
     }
 
@@ -335,7 +337,7 @@ impl AwsGlue {
         client.await.clone()
     }
 
-    /// Returns the credentials in use, loaded if there are none that are usable.
+    /// Returns the credentials in use, or loads new ones if they are not usable.
     async fn current_credentials(&self) -> provider::Result {
         let provider = match &self.backend {
             Backend::Aws(provider) => provider,
@@ -352,7 +354,7 @@ impl AwsGlue {
         let mut identity = self.identity.lock().await;
         if let Some(held) = &*identity {
             if held.rejected && held.loaded.elapsed() >= MIN_RELOAD_INTERVAL {
-                provider.refused();
+                provider.discard();
             } else if Instant::now() < held.usable_until {
                 return Ok(held.credentials.clone());
             }

@@ -1,74 +1,68 @@
-//! Names and tags: what `DescribeIntegrations` says, page by page. It lists what the account of the credentials has created, so that an
-//! integration which another account created is not in it.
+//! Names and tags of integrations, from the pages of `DescribeIntegrations`. It lists only the integrations that the account of the
+//! credentials created.
 
 use super::{Cursor, Glue, GlueError, Reason, RequestContext, canonical_arn};
 use crate::snapshot::Description;
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
-use std::pin::Pin;
 
-/// In bytes: the names of 100,000 integrations with some tags each take half of it. It bounds what an answer without an end can take.
+/// Bounds the memory of a listing that never ends. Names and some tags of 100,000 integrations take half of it.
 pub const MAX_METADATA_BYTES: usize = 64 << 20;
 
-/// What is wanted of the answer. The rest of it is kept nowhere: a tag can be private.
+/// Selects the integrations and tags that are kept. All others are dropped, because tags can be private.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// In the one spelling.
+pub struct MetadataFilter {
+    /// Canonical ARNs.
     pub arns: BTreeSet<String>,
-    /// Keys of tags, as AWS spells them.
+    /// Tag keys, case-sensitive.
     pub tags: BTreeSet<String>,
 }
 
-/// One request for one page.
+/// A request for one page of `DescribeIntegrations`.
 #[derive(Clone, Copy)]
 pub struct MetadataRequest<'a> {
     pub tags: &'a BTreeSet<String>,
-    /// `Marker` of the page before, none for the first.
+    /// `Marker` of the previous page, None for the first page.
     pub marker: Option<&'a str>,
-    /// `MaxRecords`; AWS decides if absent.
+    /// `MaxRecords`. AWS decides if it is None.
     pub page_size: Option<u16>,
-    /// The request answers or fails within its share.
     pub context: RequestContext<'a>,
 }
 
-/// One page of an answer.
+/// One page of `DescribeIntegrations`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MetadataPage {
-    /// By the ARN as AWS spells it.
+    /// Each description with the ARN as AWS sent it.
     pub described: Vec<(String, Description)>,
-    /// Items that had no ARN, or none that can be one.
+    /// Number of items without a valid ARN.
     pub without_arn: usize,
-    /// Where the next page begins; none on the last page.
+    /// `Marker` of the next page, None on the last page.
     pub marker: Option<String>,
 }
 
-/// What a request will have brought.
-pub type NamesFuture<'a> =
-    Pin<Box<dyn Future<Output = Result<MetadataPage, GlueError>> + Send + 'a>>;
-
-/// What was found of what is wanted, by the one spelling of the ARN.
+/// The names and tags that were found.
 #[derive(Clone, Debug)]
-pub struct Names {
+pub struct Metadata {
+    /// By canonical ARN.
     pub found: BTreeMap<String, Description>,
-    /// Why there may be more.
+    /// An error if the listing is incomplete.
     pub outcome: Result<(), GlueError>,
 }
 
-impl Names {
-    /// Follows the pages until all that is wanted has been found, to the end, or to the first failure. At least one page is asked for: it
-    /// shows whether that is allowed.
-    pub async fn ask(
+impl Metadata {
+    /// Requests pages until all ARNs of the filter are found, the listing ends or a request fails. Requests at least one page, to check
+    /// that the credentials allow it.
+    pub async fn fetch(
         glue: &dyn Glue,
-        wanted: &Wanted,
+        filter: &MetadataFilter,
         page_size: Option<u16>,
         context: RequestContext<'_>,
     ) -> Self {
         let mut found = BTreeMap::new();
-        let outcome = follow(glue, wanted, page_size, context, &mut found).await;
+        let outcome = follow(glue, filter, page_size, context, &mut found).await;
         Self { found, outcome }
     }
 
-    /// The answer that brought nothing.
+    /// Creates the result of a fetch that failed without any names.
     pub fn failed(error: GlueError) -> Self {
         Self {
             found: BTreeMap::new(),
@@ -79,7 +73,7 @@ impl Names {
 
 async fn follow(
     glue: &dyn Glue,
-    wanted: &Wanted,
+    filter: &MetadataFilter,
     page_size: Option<u16>,
     context: RequestContext<'_>,
     found: &mut BTreeMap<String, Description>,
@@ -89,17 +83,17 @@ async fn follow(
     let mut without_arn = 0;
     loop {
         let request = MetadataRequest {
-            tags: &wanted.tags,
+            tags: &filter.tags,
             marker: cursor.next.as_deref(),
             page_size,
             context,
         };
-        let page = glue.names(request).await?;
+        let page = glue.metadata_page(request).await?;
         without_arn += page.without_arn;
         approx_bytes += page.marker.as_ref().map_or(0, String::len);
         for (arn, described) in page.described {
             let arn = canonical_arn(&arn);
-            if !wanted.arns.contains(arn.as_ref()) {
+            if !filter.arns.contains(arn.as_ref()) {
                 continue;
             }
             approx_bytes += described.approx_bytes();
@@ -110,12 +104,10 @@ async fn follow(
         if approx_bytes > MAX_METADATA_BYTES {
             return Err(GlueError::new(
                 Reason::InvalidResponse,
-                format!(
-                    "the listing of names was given up: it takes more than {MAX_METADATA_BYTES} bytes"
-                ),
+                format!("the listing of names and tags takes more than {MAX_METADATA_BYTES} bytes"),
             ));
         }
-        if found.len() == wanted.arns.len() {
+        if found.len() == filter.arns.len() {
             return Ok(());
         }
         match page.marker {
@@ -123,7 +115,7 @@ async fn follow(
             None if without_arn > 0 => {
                 return Err(GlueError::new(
                     Reason::InvalidResponse,
-                    format!("AWS named {without_arn} integrations without an ARN"),
+                    format!("AWS described {without_arn} integrations without a valid ARN"),
                 ));
             }
             None => return Ok(()),

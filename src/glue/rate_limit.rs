@@ -1,8 +1,8 @@
-//! How many requests per second may go out with one set of credentials in one region. AWS throttles per account and region, and what
-//! the exporter takes of that quota is missing elsewhere.
+//! Limits the requests per second of one set of credentials in one region. AWS throttles per account and region, so the exporter's
+//! requests reduce the quota of other programs.
 //!
-//! Who waits is served in turn, scope by scope, so that a scope with hundreds of ARNs does not hold up one with a single listing. A
-//! request takes its share at the moment at which it goes out: one that hangs holds no place, and one that is tried again waits again.
+//! The scopes are served in turn, so that a scope with hundreds of ARNs does not delay a scope with a single listing. Each attempt takes
+//! one permit when it is sent: a request that hangs blocks no other, and a retry waits again.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,20 +10,20 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// After a pause so much may go out at once: one second's requests.
+/// After a pause, the requests of this time may be sent at once.
 const BURST: Duration = Duration::from_secs(1);
 
-/// A budget. A clone is the same one.
+/// A rate limiter (GCRA). Clones share their state.
 #[derive(Clone, Debug)]
 pub struct RateLimiter(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    /// From one request to the next.
+    /// Time between two requests.
     period: Duration,
-    /// When the whole burst may go out again: it moves by a period with each request.
+    /// When a full burst is available again. Each request moves it by one period.
     theoretical_arrival: Instant,
-    /// The scopes that wait, the next to be served first.
+    /// The waiting scopes. The first one is served next.
     waiting: VecDeque<Waiting>,
     serving: bool,
 }
@@ -31,11 +31,11 @@ struct State {
 #[derive(Debug)]
 struct Waiting {
     scope: String,
-    turns: VecDeque<oneshot::Sender<()>>,
+    senders: VecDeque<oneshot::Sender<()>>,
 }
 
 impl RateLimiter {
-    /// A budget of so many requests per second, at least one.
+    /// Creates a limiter for this many requests per second, at least one.
     pub fn new(per_second: u16) -> Self {
         Self(Arc::new(Mutex::new(State {
             period: period(per_second),
@@ -45,32 +45,32 @@ impl RateLimiter {
         })))
     }
 
-    /// Another rate from now on.
+    /// Changes the rate.
     pub fn set(&self, per_second: u16) {
         self.lock().period = period(per_second);
     }
 
-    /// Returns when a request of `scope` may go out. Dropping the future gives up the place.
+    /// Waits until a request of `scope` may be sent. Dropping the future leaves the queue.
     pub async fn acquire(&self, scope: &str) {
-        let acquire = {
+        let permit = {
             let mut state = self.lock();
             if state.waiting.is_empty() && state.try_take(Instant::now()).is_ok() {
                 return;
             }
-            let (sender, acquire) = oneshot::channel();
+            let (sender, permit) = oneshot::channel();
             state.enqueue(scope, sender);
             if !state.serving {
                 state.serving = true;
                 tokio::spawn(self.clone().serve());
             }
-            acquire
+            permit
         };
-        // The sender is dropped unused only with the runtime.
-        let _ = acquire.await;
+        // The sender is dropped without sending only when the runtime ends.
+        let _ = permit.await;
     }
 
-    /// Returns when a request may go out that can wait: when none waits for its turn, and as much may go out at once as ever may. So it
-    /// takes the place of no other, and at most one period from those that come after it.
+    /// Waits until a request of low priority may be sent: until no other request waits and the full burst is available. It delays later
+    /// requests by at most one period.
     pub async fn acquire_idle(&self) {
         loop {
             let next = {
@@ -100,9 +100,9 @@ impl RateLimiter {
                 }
                 match state.try_take(Instant::now()) {
                     Ok(()) => {
-                        if let Some(acquire) = state.dequeue() {
-                            // Who gives up at this very moment has used the turn.
-                            let _ = acquire.send(());
+                        if let Some(sender) = state.dequeue() {
+                            // If the receiver was dropped just now, the permit is lost.
+                            let _ = sender.send(());
                         }
                         continue;
                     }
@@ -119,10 +119,10 @@ impl RateLimiter {
 }
 
 impl State {
-    /// Takes one request's share, or says when there will be one.
+    /// Takes a permit, or returns when one will be available.
     fn try_take(&mut self, now: Instant) -> Result<(), Instant> {
         let theoretical_arrival = self.theoretical_arrival.max(now) + self.period;
-        // A budget of one per second has no burst beyond that one.
+        // With one request per second, the burst is a single request.
         let earliest = theoretical_arrival - BURST.max(self.period);
         if earliest > now {
             return Err(earliest);
@@ -131,31 +131,31 @@ impl State {
         Ok(())
     }
 
-    fn enqueue(&mut self, scope: &str, acquire: oneshot::Sender<()>) {
-        match self.waiting.iter_mut().find(|line| line.scope == scope) {
-            Some(line) => line.turns.push_back(acquire),
+    fn enqueue(&mut self, scope: &str, sender: oneshot::Sender<()>) {
+        match self.waiting.iter_mut().find(|entry| entry.scope == scope) {
+            Some(entry) => entry.senders.push_back(sender),
             None => self.waiting.push_back(Waiting {
                 scope: scope.to_owned(),
-                turns: VecDeque::from([acquire]),
+                senders: VecDeque::from([sender]),
             }),
         }
     }
 
-    /// The next turn of the scope that was served longest ago.
+    /// Takes the next sender of the scope that was served longest ago.
     fn dequeue(&mut self) -> Option<oneshot::Sender<()>> {
-        let mut line = self.waiting.pop_front()?;
-        let acquire = line.turns.pop_front();
-        if !line.turns.is_empty() {
-            self.waiting.push_back(line);
+        let mut entry = self.waiting.pop_front()?;
+        let sender = entry.senders.pop_front();
+        if !entry.senders.is_empty() {
+            self.waiting.push_back(entry);
         }
-        acquire
+        sender
     }
 
     fn drop_abandoned(&mut self) {
-        for line in &mut self.waiting {
-            line.turns.retain(|acquire| !acquire.is_closed());
+        for entry in &mut self.waiting {
+            entry.senders.retain(|sender| !sender.is_closed());
         }
-        self.waiting.retain(|line| !line.turns.is_empty());
+        self.waiting.retain(|entry| !entry.senders.is_empty());
     }
 }
 

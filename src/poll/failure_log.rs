@@ -1,5 +1,5 @@
-//! What the log says of polls that fail: the first time in full, then once an hour, and when it is over. A failure that repeats
-//! each minute would otherwise bury every other line.
+//! Logs failed polls: the first failure, then a reminder every hour, then the recovery. Otherwise a failure that repeats every minute
+//! would flood the log.
 
 use crate::cache::PollResult;
 use crate::clock::seconds;
@@ -10,20 +10,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often a failure that goes on is logged again.
+/// How often an ongoing failure is logged again.
 const REMINDER_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// How many different unknown statuses are told; a list without an end is no news.
+/// Maximum number of different unknown statuses that are logged.
 const MAX_UNKNOWN_STATUSES: usize = 20;
 
-/// The failures of one scope in one region that are going on, by reason.
+/// Logs the failures of one scope in one region.
 #[derive(Debug)]
 pub struct FailureLog {
     scope: ScopeName,
     region: RegionName,
-    going_on: BTreeMap<Reason, Ongoing>,
-    /// The unknown statuses that have been told.
-    unknown: BTreeSet<String>,
+    ongoing: BTreeMap<Reason, Ongoing>,
+    logged_statuses: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -34,31 +33,30 @@ struct Ongoing {
 }
 
 impl FailureLog {
-    /// No failure yet.
+    /// Creates a log without failures.
     pub fn new(scope: &ScopeName, region: &RegionName) -> Self {
         Self {
             scope: scope.clone(),
             region: region.clone(),
-            going_on: BTreeMap::new(),
-            unknown: BTreeSet::new(),
+            ongoing: BTreeMap::new(),
+            logged_statuses: BTreeSet::new(),
         }
     }
 
-    /// Logs a status that the exporter does not know, the first time that it sees it.
+    /// Logs an unknown status when it occurs for the first time.
     pub fn log_unknown_status(&mut self, integration: &Integration) {
-        let status = integration
-            .status_text
-            .as_deref()
-            .unwrap_or("(AWS sent none)");
-        if self.unknown.len() < MAX_UNKNOWN_STATUSES && self.unknown.insert(status.to_owned()) {
+        let status = integration.status_text.as_deref().unwrap_or("(not set)");
+        if self.logged_statuses.len() < MAX_UNKNOWN_STATUSES
+            && self.logged_statuses.insert(status.to_owned())
+        {
             tracing::warn!(
                 scope = %self.scope, region = %self.region, integration = integration.arn, status,
-                "an integration has a status that is not known, it is shown as UNKNOWN"
+                "integration has an unknown status, exporting it as UNKNOWN"
             );
         }
     }
 
-    /// Logs what is new in the result of a poll.
+    /// Logs new failures, reminders and recoveries.
     pub fn log(&mut self, result: &PollResult) {
         let mut failed: BTreeMap<Reason, (&GlueError, usize)> = BTreeMap::new();
         for error in result
@@ -72,25 +70,25 @@ impl FailureLog {
         let took = seconds(result.ended.at - result.started.at);
         let (scope, region) = (&self.scope, &self.region);
         for (reason, (error, queries)) in &failed {
-            let going_on = self.going_on.entry(*reason).or_insert(Ongoing {
+            let ongoing = self.ongoing.entry(*reason).or_insert(Ongoing {
                 since: now,
                 polls: 0,
                 logged: now,
             });
-            going_on.polls += 1;
-            let (polls, since) = (going_on.polls, seconds(now - going_on.since));
+            ongoing.polls += 1;
+            let (polls, since) = (ongoing.polls, seconds(now - ongoing.since));
             let request_id = error.request_id.as_deref();
             let reason = reason.as_str();
-            if going_on.polls == 1 {
+            if ongoing.polls == 1 {
                 tracing::warn!(
                     %scope, %region, reason, queries, seconds = took, request_id, error = %error,
                     "poll failed"
                 );
-            } else if now - going_on.logged >= REMINDER_INTERVAL {
-                going_on.logged = now;
+            } else if now - ongoing.logged >= REMINDER_INTERVAL {
+                ongoing.logged = now;
                 tracing::warn!(
                     %scope, %region, reason, queries, polls, since_seconds = since, request_id, error = %error,
-                    "polls still fail"
+                    "polls are still failing"
                 );
             } else {
                 tracing::debug!(
@@ -99,16 +97,16 @@ impl FailureLog {
                 );
             }
         }
-        self.going_on.retain(|reason, over| {
-            let goes_on = failed.contains_key(reason);
-            if !goes_on {
+        self.ongoing.retain(|reason, failure| {
+            let continues = failed.contains_key(reason);
+            if !continues {
                 tracing::info!(
-                    %scope, %region, reason = reason.as_str(), polls = over.polls,
-                    seconds = seconds(now - over.since),
+                    %scope, %region, reason = reason.as_str(), polls = failure.polls,
+                    seconds = seconds(now - failure.since),
                     "polls no longer fail for this reason"
                 );
             }
-            goes_on
+            continues
         });
         let integrations: usize = result
             .answers

@@ -1,12 +1,12 @@
-//! When AWS is asked for the names and tags of a scope's integrations: after its first poll, then at an interval of their own. Beside the
-//! polls, which neither wait for it nor fail with it.
+//! Fetches the names and tags of a scope's integrations after its first poll and then at an interval of its own. Polls neither wait for
+//! these requests nor fail with them.
 
 use super::deadline::PollDeadline;
 use super::schedule::Schedule;
 use crate::cache::{Key, key};
 use crate::clock::Clock;
 use crate::config::Watch;
-use crate::glue::metadata::{Names, Wanted};
+use crate::glue::metadata::{Metadata, MetadataFilter};
 use crate::glue::{Glue, GlueError, Reason, RequestContext};
 use crate::publisher::Publisher;
 use std::sync::Arc;
@@ -16,22 +16,22 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// After a failure AWS is asked again no sooner than this.
+/// Minimum wait after a failure.
 const MIN_BACKOFF: Duration = Duration::from_secs(60);
 
-/// Asks for the names and tags of one scope in one region.
+/// Fetches the names and tags of one scope in one region.
 pub struct MetadataPoller {
     watch: Watch,
     key: Key,
     glue: Arc<dyn Glue>,
     publisher: Arc<Publisher>,
     schedule: Schedule,
-    /// How often it failed since it last did not, and why the last time.
+    /// The number of consecutive failures and the reason of the last one.
     failing: Option<(u32, Reason)>,
 }
 
 impl MetadataPoller {
-    /// One that has not asked yet.
+    /// Creates a poller that has not fetched anything yet.
     pub fn new(
         watch: Watch,
         glue: Arc<dyn Glue>,
@@ -49,9 +49,9 @@ impl MetadataPoller {
         }
     }
 
-    /// Asks after the first poll, then at every interval, and after a poll that saw a new integration, until `stop`.
+    /// Fetches after the first poll, at every interval and after a poll that found a new integration, until `stop` is cancelled.
     pub async fn run(&mut self, polled: &Notify, stop: &CancellationToken) {
-        // Before the first poll there is nothing to be named.
+        // Before the first poll no integrations are known.
         let mut due: Option<Instant> = None;
         loop {
             let timer = async {
@@ -62,7 +62,7 @@ impl MetadataPoller {
             };
             tokio::select! {
                 () = timer => {}
-                // Whatever comes while AWS fails waits for the next try.
+                // After a failure, new integrations wait for the next retry.
                 () = polled.notified(), if self.failing.is_none() => {
                     if due.is_some() && !self.publisher.metadata_due(&self.key) {
                         continue;
@@ -78,27 +78,27 @@ impl MetadataPoller {
         }
     }
 
-    /// Asks once, with as much time as a poll has.
+    /// Fetches once, within the timeout of a poll.
     pub async fn describe(&mut self) {
-        let Some(wanted) = self.publisher.metadata_wanted(&self.key) else {
+        let Some(filter) = self.publisher.metadata_wanted(&self.key) else {
             return;
         };
-        let asking = ask(self.watch.clone(), Arc::clone(&self.glue), wanted.clone());
-        // A task of its own: reading a large answer holds up no poll.
+        let request = fetch(self.watch.clone(), Arc::clone(&self.glue), filter.clone());
+        // In its own task, so that parsing a large response does not delay a poll.
         let mut task = JoinSet::new();
-        task.spawn(asking);
-        let answer = match task.join_next().await {
-            Some(Ok(answer)) => answer,
-            Some(Err(_)) | None => Names::failed(GlueError::new(
+        task.spawn(request);
+        let metadata = match task.join_next().await {
+            Some(Ok(metadata)) => metadata,
+            Some(Err(_)) | None => Metadata::failed(GlueError::new(
                 Reason::Other,
-                "the task that asked AWS for names ended without an answer",
+                "the task that fetches names and tags panicked",
             )),
         };
-        self.log(&answer);
-        self.publisher.apply_metadata(&self.key, wanted, answer);
+        self.log(&metadata);
+        self.publisher.apply_metadata(&self.key, filter, metadata);
     }
 
-    /// After a success at the next tick. After failures sooner, since a name may be lacking: after a wait that doubles with each.
+    /// Returns the time of the next fetch: the next tick, or an earlier retry after a failure. The wait doubles with each failure.
     fn next(&self, now: Instant) -> Instant {
         let (tick, _) = self.schedule.next(now, now, None);
         let Some((failures, _)) = self.failing else {
@@ -113,36 +113,36 @@ impl MetadataPoller {
         }
     }
 
-    /// Says what is new: that names cannot be had, for which reason, and that it is over.
-    fn log(&mut self, answer: &Names) {
+    /// Logs a new failure, a failure with another reason, and the recovery.
+    fn log(&mut self, metadata: &Metadata) {
         let (scope, region) = (&self.watch.scope, &self.watch.region);
-        let (times, before) = self.failing.unzip();
-        match &answer.outcome {
+        let (times, previous_reason) = self.failing.unzip();
+        match &metadata.outcome {
             Err(error) => {
                 let reason = error.reason;
                 let request_id = error.request_id.as_deref();
-                if before == Some(reason) {
+                if previous_reason == Some(reason) {
                     tracing::debug!(
                         %scope, %region, reason = reason.as_str(), request_id, %error,
-                        "names and tags could again not be had"
+                        "failed to fetch names and tags again"
                     );
                 } else {
-                    let what_to_do = match reason {
+                    let hint = match reason {
                         Reason::AccessDenied => {
-                            "allow the action glue:DescribeIntegrations on * to these credentials, or leave `describe` out"
+                            "allow these credentials the action glue:DescribeIntegrations on *, or remove `describe`"
                         }
-                        _ => "they are asked for again",
+                        _ => "the exporter retries",
                     };
                     tracing::warn!(
-                        %scope, %region, reason = reason.as_str(), request_id, %error, what_to_do,
-                        "names and tags cannot be had, everything else goes on"
+                        %scope, %region, reason = reason.as_str(), request_id, %error, hint,
+                        "failed to fetch names and tags, polls are not affected"
                     );
                 }
                 self.failing = Some((times.unwrap_or_default().saturating_add(1), reason));
             }
             Ok(()) => {
-                if before.is_some() {
-                    tracing::info!(%scope, %region, times, "names and tags can be had again");
+                if previous_reason.is_some() {
+                    tracing::info!(%scope, %region, times, "fetched names and tags again");
                 }
                 self.failing = None;
             }
@@ -150,12 +150,12 @@ impl MetadataPoller {
     }
 }
 
-async fn ask(watch: Watch, glue: Arc<dyn Glue>, wanted: Wanted) -> Names {
+async fn fetch(watch: Watch, glue: Arc<dyn Glue>, filter: MetadataFilter) -> Metadata {
     let deadline = PollDeadline::new(Instant::now(), watch.timeout, 1);
-    deadline.in_flight(1);
+    deadline.set_in_flight(1);
     let context = RequestContext {
         scope: watch.scope.as_str(),
         deadline: &deadline,
     };
-    Names::ask(&*glue, &wanted, watch.page_size, context).await
+    Metadata::fetch(&*glue, &filter, watch.page_size, context).await
 }

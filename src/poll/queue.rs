@@ -1,75 +1,74 @@
-//! Whose turn it is within one poll: in which order AWS is asked, by which requests, and what that answers. Knows nothing of time
-//! but that a poll can run out of it.
+//! The queries of one poll: their order and their answers.
 
 use crate::config::{IntegrationArn, Lookup, Query, Watch};
 use crate::glue::{Answer, GlueError, Listing, Reason};
 use std::collections::{BTreeSet, VecDeque};
 
-/// What the last poll says for the order of the next.
+/// Outcomes of the previous poll that determine the order of the next one.
 #[derive(Debug, Default)]
 pub struct PreviousPoll {
-    /// What was asked and failed: it is asked after the others.
+    /// These queries failed. They run last.
     failed: BTreeSet<Query>,
-    /// What had no turn: it is asked before the others, or it would have none again and again.
-    not_asked: BTreeSet<Query>,
+    /// These queries did not run because the poll ran out of time. They run first, so that they are not skipped in every poll.
+    not_run: BTreeSet<Query>,
 }
 
 impl PreviousPoll {
-    /// The place in the line; the least comes first.
+    /// Returns the sort key of a query. The lowest key runs first.
     fn rank(&self, query: &Query) -> (bool, bool) {
-        (!self.not_asked.contains(query), self.failed.contains(query))
+        (!self.not_run.contains(query), self.failed.contains(query))
     }
 
-    fn note(&mut self, query: &Query, error: &GlueError) {
-        let queries = if error.asked {
+    fn record_failure(&mut self, query: &Query, error: &GlueError) {
+        let queries = if error.request_sent {
             &mut self.failed
         } else {
-            &mut self.not_asked
+            &mut self.not_run
         };
         queries.insert(query.clone());
     }
 }
 
-/// One turn: a query of the watch, or the listing in which those at these places are looked up. One that is given up for the sake of
-/// the others gets a second turn after them.
+/// A query of the scope, or one listing that looks up many configured integrations. A query that timed out to leave time for the others
+/// runs a second time after them.
 #[derive(Debug)]
 pub struct PendingQuery {
-    /// What is asked, as far as it was answered.
+    /// The query and the pages received so far.
     pub listing: Listing,
     answers: Answers,
-    second: bool,
+    second_run: bool,
 }
 
 #[derive(Debug)]
 enum Answers {
-    /// The query at this place of the watch.
+    /// The query at this index of the scope's queries.
     One(usize),
-    /// The integrations at these places.
+    /// The integrations at these indexes.
     Lookup(Vec<(usize, IntegrationArn)>),
 }
 
 impl PendingQuery {
-    /// Whether it is to have another turn: asking on may bring the rest.
+    /// Returns true if the query may run a second time to get its remaining pages.
     pub fn can_resume(&self) -> bool {
-        !self.second && self.listing.timed_out()
+        !self.second_run && self.listing.timed_out()
     }
 }
 
-/// The turns of one poll, and what they have brought.
+/// The waiting queries of one poll and the answers so far.
 #[derive(Debug)]
 pub struct QueryQueue<'a> {
     watch: &'a Watch,
     previous_poll: &'a PreviousPoll,
     this_poll: PreviousPoll,
     waiting: VecDeque<PendingQuery>,
-    /// A listing in which integrations are looked up has not ended: requests for what it lacks may follow.
+    /// The lookup listing has not ended. Requests for the ARNs that it does not contain may follow.
     looking_up: bool,
-    /// By the place of the query in the watch.
+    /// In the order of the scope's queries.
     answers: Vec<Option<Answer>>,
 }
 
 impl<'a> QueryQueue<'a> {
-    /// Nothing was asked yet.
+    /// Creates the queue of a poll that has not sent a request yet.
     pub fn new(watch: &'a Watch, previous_poll: &'a PreviousPoll) -> Self {
         let mut queue = Self {
             watch,
@@ -80,11 +79,11 @@ impl<'a> QueryQueue<'a> {
             answers: watch.queries.iter().map(|_| None).collect(),
         };
         let mut looked_up: Vec<(usize, IntegrationArn)> = Vec::new();
-        let mut alone: Vec<usize> = Vec::new();
-        for (place, query) in watch.queries.iter().enumerate() {
+        let mut individual: Vec<usize> = Vec::new();
+        for (index, query) in watch.queries.iter().enumerate() {
             match (watch.lookup, query) {
-                (Lookup::List, Query::Integration(arn)) => looked_up.push((place, arn.clone())),
-                _ => alone.push(place),
+                (Lookup::List, Query::Integration(arn)) => looked_up.push((index, arn.clone())),
+                _ => individual.push(index),
             }
         }
         if !looked_up.is_empty() {
@@ -92,33 +91,36 @@ impl<'a> QueryQueue<'a> {
             queue.waiting.push_back(PendingQuery {
                 listing: Listing::lookup(looked_up.iter().map(|(_, arn)| arn), watch.page_size),
                 answers: Answers::Lookup(looked_up),
-                second: false,
+                second_run: false,
             });
         }
-        queue.enqueue(alone);
+        queue.enqueue(individual);
         queue
     }
 
-    /// These are asked each on its own. Of those that wait for their first turn the order is that of the last time's failures.
-    fn enqueue(&mut self, places: Vec<usize>) {
+    /// Adds the queries at these indexes and sorts the queue by the outcomes of the previous poll.
+    fn enqueue(&mut self, indexes: Vec<usize>) {
         let (watch, previous_poll) = (self.watch, self.previous_poll);
         self.waiting
-            .extend(places.into_iter().map(|place| PendingQuery {
+            .extend(indexes.into_iter().map(|index| PendingQuery {
                 listing: Listing::new(
-                    watch.queries[place].clone(),
+                    watch.queries[index].clone(),
                     &watch.selection,
                     watch.page_size,
                 ),
-                answers: Answers::One(place),
-                second: false,
+                answers: Answers::One(index),
+                second_run: false,
             }));
-        self.waiting
-            .make_contiguous()
-            .sort_by_key(|pending| (pending.second, previous_poll.rank(pending.listing.query())));
+        self.waiting.make_contiguous().sort_by_key(|pending| {
+            (
+                pending.second_run,
+                previous_poll.rank(pending.listing.query()),
+            )
+        });
     }
 
-    /// How many are to have their turn yet. What a lookup's listing will lack is not known before its end: time for as many as are asked
-    /// at once is left to them, so that a listing that hangs does not take it all.
+    /// Returns the number of queries that have not started yet. While a lookup runs, one more round of requests is added for the ARNs that
+    /// the listing may not contain, so that a listing that hangs does not use up the poll's time.
     pub fn waiting(&self) -> usize {
         let may_follow = if self.looking_up {
             self.watch.concurrency
@@ -128,60 +130,61 @@ impl<'a> QueryQueue<'a> {
         self.waiting.len() + may_follow
     }
 
-    /// The next turn.
+    /// Takes the next query.
     pub fn next(&mut self) -> Option<PendingQuery> {
         self.waiting.pop_front()
     }
 
-    /// A second turn, after the first turns of all others.
+    /// Lets a query run a second time, after all queries that wait for their first run.
     pub fn requeue(&mut self, pending: PendingQuery) {
         self.waiting.push_back(PendingQuery {
-            second: true,
+            second_run: true,
             ..pending
         });
     }
 
-    /// Takes what a turn brought; what was not asked at all fails for `reason`.
+    /// Records the answer of a query. A query for which no request was sent fails with `reason`.
     pub fn end(&mut self, pending: PendingQuery, reason: Reason) {
         let outcome = pending.listing.outcome(reason);
         if let Err(error) = &outcome {
-            self.this_poll.note(pending.listing.query(), error);
+            self.this_poll
+                .record_failure(pending.listing.query(), error);
         }
         let looked_up = match pending.answers {
-            Answers::One(place) => {
-                self.answers[place] = Some(pending.listing.into_answer(reason));
+            Answers::One(index) => {
+                self.answers[index] = Some(pending.listing.into_answer(reason));
                 return;
             }
             Answers::Lookup(looked_up) => looked_up,
         };
         self.looking_up = false;
-        let mut lacking = Vec::new();
-        for (place, arn) in looked_up {
-            match (pending.listing.picked(&arn), &outcome) {
-                (Some(answer), _) => self.answers[place] = Some(answer),
-                // That a call without an ARN lists everything is documented nowhere, and what another account has it never lists: only an
-                // answer about this one can say that there is none.
-                (None, Ok(_)) => lacking.push(place),
-                // Asking for each would only add to what AWS fails under.
-                (None, Err(error)) => self.answers[place] = Some(Answer::failed(error.clone())),
+        let mut missing = Vec::new();
+        for (index, arn) in looked_up {
+            match (pending.listing.find(&arn), &outcome) {
+                (Some(answer), _) => self.answers[index] = Some(answer),
+                // AWS does not document that a call without an ARN lists everything, and it does not list integrations of other accounts.
+                // Only a request for this ARN shows whether the integration exists.
+                (None, Ok(_)) => missing.push(index),
+                // More requests would only add load while AWS fails.
+                (None, Err(error)) => self.answers[index] = Some(Answer::failed(error.clone())),
             }
         }
-        if !lacking.is_empty() {
+        if !missing.is_empty() {
             tracing::debug!(
-                scope = %self.watch.scope, region = %self.watch.region, integrations = lacking.len(),
-                "the listing lacks configured integrations, each is asked for by itself"
+                scope = %self.watch.scope, region = %self.watch.region, integrations = missing.len(),
+                "listing does not contain all configured integrations, requesting the missing ones individually"
             );
         }
-        self.enqueue(lacking);
+        self.enqueue(missing);
     }
 
-    /// All answers, one for each query of the watch in its order, and what they say for the next poll.
+    /// Returns one answer for each query of the scope, in the same order, and the outcomes for the next poll.
     pub fn into_answers(self) -> (Vec<Answer>, PreviousPoll) {
         let answers = self
             .answers
             .into_iter()
-            // A task that panicked leaves its queries without an answer.
-            .map(|answer| answer.unwrap_or_else(Answer::lost))
+            // A query whose task panicked has no answer.
+            .map(|answer| answer.unwrap_or_else(Answer::panicked))
             .collect();
         (answers, self.this_poll)
     }

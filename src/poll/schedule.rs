@@ -1,5 +1,5 @@
-//! When a scope's polls are due: at a phase within the interval that follows from its name and region, so that scopes are spread
-//! over the interval and a restart does not bunch them.
+//! Decides when a scope polls. A hash of its name and region gives the offset within the interval, so that scopes are spread over the
+//! interval and keep their times after a restart.
 
 use crate::clock::Timestamp;
 use crate::config::Watch;
@@ -7,7 +7,7 @@ use crate::hash::fnv1a;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The ticks of one scope in one region. The wall clock is read once, to find the phase: a jump of it moves no tick.
+/// The ticks of one scope in one region. The wall clock is read once, for the offset. A later clock change does not move the ticks.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
     seed: u64,
@@ -16,24 +16,24 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The ticks from `now` on of what `watch` does at this interval.
+    /// Creates the schedule of `watch` with this interval, starting at `now`.
     pub fn new(watch: &Watch, interval: Duration, now: Timestamp) -> Self {
         let shard = watch.selection.shard.map(|shard| shard.index().to_string());
         let mut name = vec![watch.scope.as_str(), watch.region.as_str()];
-        // Those that all list the same do not ask at the same moment.
+        // Shards of one scope list the same integrations. They must not poll at the same time.
         name.extend(shard.as_deref());
         let interval_millis = u64::try_from(interval.as_millis())
             .unwrap_or(u64::MAX)
             .max(1);
         let seed = mix(fnv1a(&name));
-        let schedule = seed % interval_millis;
+        let offset = seed % interval_millis;
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "Unix milliseconds: positive, and far below 2^63"
         )]
         let wall_millis = (now.wall.max(0.0) * 1000.0) as u64;
-        let wait = (schedule + interval_millis - wall_millis % interval_millis) % interval_millis;
+        let wait = (offset + interval_millis - wall_millis % interval_millis) % interval_millis;
         Self {
             seed,
             first: now.at + Duration::from_millis(wait),
@@ -41,9 +41,8 @@ impl Schedule {
         }
     }
 
-    /// When to poll after `now`: at the next tick, or at `backoff` if that is later. And how many ticks after `last`, when the scope
-    /// polled last, are passed over for it. Before its first tick a scope polls once, at the start; that tick is then none that was
-    /// missed.
+    /// Returns the time of the next poll and the number of skipped ticks since the poll at `last`. The next poll is at the first tick after
+    /// `now`, or at `backoff` if that is later. The first poll is at the start, before the first tick, so the first tick is not skipped.
     pub fn next(&self, last: Instant, now: Instant, backoff: Option<Instant>) -> (Instant, u64) {
         let tick = self.first + self.interval.saturating_mul(self.ticks_until(now));
         let next = backoff.map_or(tick, |backoff| backoff.max(tick));
@@ -52,18 +51,18 @@ impl Schedule {
         } else {
             self.ticks_until(last)
         };
-        // The tick that is polled at is not passed over.
+        // The tick of the next poll is not skipped.
         let before_next = self.ticks_until(next) - u32::from(next == tick);
         (next, u64::from(before_next.saturating_sub(polled_until)))
     }
 
-    /// A number below 100, another one for each scope and `time`.
-    pub fn jitter(&self, time: u32) -> u32 {
-        let mixed = mix(self.seed.wrapping_add(u64::from(time)));
+    /// Returns a number below 100 that depends on the scope and on `attempt`.
+    pub fn jitter(&self, attempt: u32) -> u32 {
+        let mixed = mix(self.seed.wrapping_add(u64::from(attempt)));
         u32::try_from(mixed % 100).unwrap_or_default()
     }
 
-    /// How many ticks there have been until `moment`, one at that very moment included.
+    /// Returns the number of ticks up to and including `moment`.
     fn ticks_until(&self, moment: Instant) -> u32 {
         if moment < self.first {
             return 0;
@@ -73,7 +72,7 @@ impl Schedule {
     }
 }
 
-/// A last mix, so that names which differ in their last letter fall far apart.
+/// Mixes the bits of a hash, so that names that differ only in the last letter get different offsets.
 fn mix(mut hash: u64) -> u64 {
     hash ^= hash >> 33;
     hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);

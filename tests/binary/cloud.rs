@@ -1,5 +1,5 @@
-//! All of AWS on this machine: a proxy that plays whatever host is behind it, over TLS as well, so that the program asks for the names
-//! that it would ask for anywhere, and metadata services that are asked directly. Certificates are its own.
+//! Fake AWS endpoints: a proxy that answers for every host name, over TLS too, so that the exporter uses the real host names. It also
+//! serves as a metadata service without a proxy. It issues its own certificates.
 
 mod asked;
 
@@ -17,13 +17,13 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::support::Setup;
 
-pub use asked::Asked;
+pub use asked::Request;
 use asked::read;
 
-/// Longer than the program keeps a connection that it does not use.
+/// Longer than the exporter keeps an idle connection.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Seconds from now, as AWS writes it.
+/// Returns the time this many seconds from now, in AWS's format.
 pub fn in_seconds(seconds: f64) -> String {
     DateTime::from_secs_f64((Clock::system().wall() + seconds).floor())
         .fmt(Format::DateTime)
@@ -33,7 +33,7 @@ pub fn in_seconds(seconds: f64) -> String {
 pub struct Answer {
     pub status: u16,
     pub media_type: &'static str,
-    /// Further header lines.
+    /// Additional header lines.
     pub headers: &'static str,
     pub body: String,
 }
@@ -57,7 +57,7 @@ impl Answer {
         }
     }
 
-    /// A page of Glue's with these integrations, all of them ACTIVE.
+    /// A page of Glue with these integrations, all ACTIVE.
     pub fn integrations(arns: &[String]) -> Self {
         let items: Vec<String> = arns
             .iter()
@@ -73,7 +73,7 @@ impl Answer {
         Self::json(format!("{{\"InboundIntegrations\":[{}]}}", items.join(",")))
     }
 
-    /// An error as Glue says it.
+    /// An error in the format of Glue.
     pub fn glue_error(code: &str, message: &str) -> Self {
         Self {
             status: 400,
@@ -95,9 +95,9 @@ impl From<crate::double::Answer> for Answer {
     }
 }
 
-type Answering = dyn Fn(&Asked) -> Answer + Send + Sync;
+type Answering = dyn Fn(&Request) -> Answer + Send + Sync;
 
-/// All that AWS is.
+/// The fake endpoints.
 pub struct Cloud {
     addr: SocketAddr,
     shared: Arc<Shared>,
@@ -105,20 +105,20 @@ pub struct Cloud {
 
 struct Shared {
     answering: Box<Answering>,
-    asked: Mutex<Vec<Arc<Asked>>>,
+    requests: Mutex<Vec<Arc<Request>>>,
     issuer: CertifiedIssuer<'static, KeyPair>,
-    /// For each host.
+    /// The TLS configuration of each host.
     tls: Mutex<HashMap<String, Arc<ServerConfig>>>,
 }
 
 impl Cloud {
-    pub fn start(answering: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+    pub fn start(answering: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
         let mut authority = CertificateParams::default();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
         let shared = Arc::new(Shared {
             answering: Box::new(answering),
-            asked: Mutex::default(),
+            requests: Mutex::default(),
             issuer,
             tls: Mutex::default(),
         });
@@ -128,14 +128,14 @@ impl Cloud {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (stream, serving) = (stream.unwrap(), Arc::clone(&serving));
-                // One that goes away has had its answer.
+                // An error means that the client has closed the connection.
                 std::thread::spawn(move || serving.serve(stream));
             }
         });
         Self { addr, shared }
     }
 
-    /// Everything that is asked for by the environment's means is asked for here.
+    /// Sets the environment so that all requests are sent to these endpoints.
     pub fn around(&self, setup: Setup) -> Setup {
         let setup = setup.file("authority.pem", &self.authority());
         let path = setup.path("authority.pem").display().to_string();
@@ -144,25 +144,27 @@ impl Cloud {
             .env("HTTPS_PROXY", &self.url())
     }
 
-    /// Who its certificates are issued by, as PEM.
+    /// Returns the CA certificate as PEM.
     pub fn authority(&self) -> String {
         self.shared.issuer.pem()
     }
 
-    /// For what is asked without a proxy, or as one.
+    /// Returns the URL, for use as an endpoint or a proxy.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    /// All requests that were answered, in the order in which they came.
-    pub fn asked(&self) -> Vec<Arc<Asked>> {
-        self.asked_of("")
+    /// Returns all answered requests in the order of their arrival.
+    pub fn requests(&self) -> Vec<Arc<Request>> {
+        self.requests_to("")
     }
 
-    /// What was asked of hosts whose names begin so.
-    pub fn asked_of(&self, host: &str) -> Vec<Arc<Asked>> {
-        let asked = self.shared.asked.lock().unwrap();
-        let of_host = asked.iter().filter(|asked| asked.host.starts_with(host));
+    /// Returns the requests to hosts with this prefix.
+    pub fn requests_to(&self, host: &str) -> Vec<Arc<Request>> {
+        let requests = self.shared.requests.lock().unwrap();
+        let of_host = requests
+            .iter()
+            .filter(|request| request.host.starts_with(host));
         of_host.cloned().collect()
     }
 }
@@ -182,8 +184,8 @@ impl Shared {
         stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
         let tls = ServerConnection::new(self.tls(&host)).unwrap();
         let mut inside = BufReader::new(StreamOwned::new(tls, stream));
-        while let Some(asked) = read(&mut inside, &host)? {
-            let answer = self.answer(asked);
+        while let Some(request) = read(&mut inside, &host)? {
+            let answer = self.answer(request);
             inside.get_mut().write_all(answer.as_bytes())?;
         }
         Ok(())
@@ -193,18 +195,18 @@ impl Shared {
         &self,
         reader: &mut impl BufRead,
         writer: &mut impl Write,
-        mut next: Option<Asked>,
+        mut next: Option<Request>,
     ) -> std::io::Result<()> {
-        while let Some(asked) = next {
-            writer.write_all(self.answer(asked).as_bytes())?;
+        while let Some(request) = next {
+            writer.write_all(self.answer(request).as_bytes())?;
             next = read(reader, "")?;
         }
         Ok(())
     }
 
-    fn answer(&self, asked: Asked) -> String {
-        let answer = (self.answering)(&asked);
-        self.asked.lock().unwrap().push(Arc::new(asked));
+    fn answer(&self, request: Request) -> String {
+        let answer = (self.answering)(&request);
+        self.requests.lock().unwrap().push(Arc::new(request));
         let Answer {
             status,
             media_type,

@@ -1,5 +1,5 @@
-//! Credentials that are missing, end, are refused, hang and come back. Each time the reason is `credentials`, the log says in words
-//! what is wrong and what to do, tells no secret, and the next poll after they are back gets everything, without a restart.
+//! Credentials that are missing, expired, rejected or hang, and recover. The failure reason is `credentials`, the log has a hint and no
+//! secret, and the first poll after the recovery succeeds without a restart.
 
 use std::fs;
 use std::net::TcpListener;
@@ -19,7 +19,7 @@ use crate::support::{
 };
 
 const REGION: &str = "eu-west-1";
-/// No log line has any of these.
+/// No log line may contain these.
 const SECRETS: [&str; 8] = [
     SECRET_KEY,
     "session-token-value",
@@ -34,7 +34,7 @@ const SECRETS: [&str; 8] = [
 // ------------------------------------------------------------------------------------------------------------------ the cases
 
 #[test]
-fn none_at_all() {
+fn credentials_missing_is_reported() {
     let mut case = Case::new("", |setup| setup);
     case.fails_with(&[
         "no credentials found",
@@ -48,16 +48,16 @@ fn none_at_all() {
 }
 
 #[test]
-fn a_profile_that_does_not_exist() {
+fn profile_missing_is_reported() {
     let mut case = Case::new("profile: analytics", |setup| setup);
     case.fails_with(&["(profile analytics)", "`profile`"]);
-    // Nor when there are others.
+    // The same with other profiles.
     case.write(".aws/credentials", &keys("default", "AKIDEXAMPLE"));
     case.fails_with(&[
         "`analytics` does not exist",
         ".aws/config",
         ".aws/credentials",
-        "(profiles there: default)",
+        "(existing profiles: default)",
         "(profile analytics)",
         "Add the profile",
     ]);
@@ -66,20 +66,20 @@ fn a_profile_that_does_not_exist() {
 }
 
 #[test]
-fn profile_of_environment_missing_is_named() {
+fn profile_of_environment_missing_is_reported() {
     let mut case = Case::new("", |setup| setup.env("AWS_PROFILE", "analytics"));
     case.write(".aws/credentials", &keys("default", "AKIDEXAMPLE"));
     case.fails_with(&[
         "`analytics` does not exist",
         "no credentials found",
-        "AWS_PROFILE to one that exists",
+        "AWS_PROFILE to an existing profile",
     ]);
     case.write(".aws/credentials", &keys("analytics", "AKIDANALYTICS"));
     case.recovers_with("AKIDANALYTICS");
 }
 
 #[test]
-fn profile_with_unreadable_name_is_explained() {
+fn profile_with_invalid_name_is_reported() {
     let quoted = |name: &str| {
         format!(
             "[profile \"{name}\"]\n{}",
@@ -99,7 +99,7 @@ fn profile_with_unreadable_name_is_explained() {
 }
 
 #[test]
-fn profile_without_credentials_is_named() {
+fn profile_without_credentials_is_reported() {
     let mut case = Case::new("profile: analytics", |setup| setup);
     case.write(".aws/config", "[profile analytics]\nregion = eu-west-1\n");
     case.fails_with(&[
@@ -109,7 +109,7 @@ fn profile_without_credentials_is_named() {
 }
 
 #[test]
-fn broken_credentials_file_is_named_with_its_line() {
+fn credentials_file_error_has_line_number() {
     for scope in ["", "profile: analytics"] {
         let mut case = Case::new(scope, |setup| setup);
         case.write(".aws/config", "[profile analytics]\nregion = eu-west-1\n");
@@ -120,18 +120,18 @@ fn broken_credentials_file_is_named_with_its_line() {
             "Correct the file",
         ]);
         fs::write(case.setup.path(".aws/credentials"), b"[default]\n\xff").unwrap();
-        // Of the default chain, others may have credentials too.
-        let remedy = if scope.is_empty() {
+        // Other providers of the default chain may have credentials.
+        let hint = if scope.is_empty() {
             "files readable"
         } else {
             "Correct the file"
         };
-        case.fails_with(&[".aws/credentials cannot be read", "UTF-8", remedy]);
+        case.fails_with(&[".aws/credentials cannot be read", "UTF-8", hint]);
     }
 }
 
 #[test]
-fn sso_session_missing_is_not_a_login() {
+fn sso_session_missing_suggests_no_login() {
     let mut case = Case::new("profile: corp", |setup| setup);
     case.write(
         ".aws/config",
@@ -142,14 +142,14 @@ fn sso_session_missing_is_not_a_login() {
 }
 
 #[test]
-fn login_session_says_what_to_use_instead() {
+fn login_session_error_suggests_alternative() {
     let mut case = Case::new("profile: console", |setup| setup);
     case.write(
         ".aws/config",
         "[profile console]\nlogin_session = arn:aws:iam::111122223333:user/admin\n",
     );
     let line = case.fails_with(&[
-        "`login_session`, of `aws login`",
+        "`login_session` (`aws login`)",
         "does not support",
         "credential_process",
     ]);
@@ -158,7 +158,7 @@ fn login_session_says_what_to_use_instead() {
 }
 
 #[test]
-fn wrong_clock_is_not_an_expired_login() {
+fn wrong_clock_suggests_no_login() {
     let sts = Double::sts(|_| Err(("SignatureDoesNotMatch", SKEWED)));
     let mut case = Case::new(&format!("role_arn: '{ROLE}'"), |setup| {
         with_keys(setup).env("AWS_ENDPOINT_URL_STS", &sts.url())
@@ -180,11 +180,11 @@ fn wrong_clock_is_not_an_expired_login() {
     }
 }
 
-/// What AWS says of a clock that is hours late.
+/// AWS's message if the clock is hours late.
 const SKEWED: &str = "Signature expired: 20261127T000000Z is now earlier than 20261127T092000Z (20261127T092500Z - 5 min.)";
 
 #[test]
-fn unusable_endpoint_of_profile_hides_the_request() {
+fn profile_endpoint_error_hides_request() {
     let role = format!("profile: analytics, role_arn: '{ROLE}', external_id: 'external-id,value'");
     let mut case = Case::new(&role, |setup| setup);
     case.write(
@@ -203,7 +203,7 @@ fn unusable_endpoint_of_profile_hides_the_request() {
 }
 
 #[test]
-fn a_profile_is_not_overruled_by_the_environment() {
+fn profile_takes_precedence_over_environment() {
     let mut case = Case::new("profile: analytics", with_keys);
     case.fails_with(&["(profile analytics)", "`profile`"]);
     case.write(".aws/credentials", &keys("analytics", "AKIDANALYTICS"));
@@ -211,7 +211,7 @@ fn a_profile_is_not_overruled_by_the_environment() {
 }
 
 #[test]
-fn a_session_that_has_expired() {
+fn expired_session_recovers_with_new_keys() {
     let mut case = Case::new("", |setup| setup);
     case.write(".aws/credentials", &keys("default", "ASIAOLD"));
     let expired = FaultKind::error(
@@ -227,9 +227,9 @@ fn a_session_that_has_expired() {
 }
 
 #[test]
-fn a_role_that_sts_denies() {
-    let sts = Double::sts(|asked| {
-        assert_eq!(asked["RoleArn"], ROLE);
+fn denied_role_recovers_once_allowed() {
+    let sts = Double::sts(|request| {
+        assert_eq!(request["RoleArn"], ROLE);
         Err(("AccessDenied", "not authorized to perform: sts:AssumeRole"))
     });
     let mut case = Case::new(&format!("role_arn: '{ROLE}'"), |setup| {
@@ -246,9 +246,9 @@ fn a_role_that_sts_denies() {
 }
 
 #[test]
-fn a_wrong_external_id() {
-    // STS denies a wrong id; one that its pattern does not allow it repeats.
-    let sts = Double::sts(|asked| match asked["ExternalId"].as_str() {
+fn wrong_external_id_is_never_logged() {
+    // STS denies a wrong ID. It repeats an ID with invalid characters in its message.
+    let sts = Double::sts(|request| match request["ExternalId"].as_str() {
         "external-id-value" => Err(("AccessDenied", "not authorized to perform: sts:AssumeRole")),
         _ => Ok("3000-01-01T00:00:00Z"),
     });
@@ -264,7 +264,7 @@ fn a_wrong_external_id() {
         ))
     });
     case.fails_again();
-    sts.now_does(|asked| match asked["ExternalId"].as_str() {
+    sts.now_does(|request| match request["ExternalId"].as_str() {
         "the-right-one" => Ok("3000-01-01T00:00:00Z"),
         _ => Err(("AccessDenied", "not with external-id-value")),
     });
@@ -274,7 +274,7 @@ fn a_wrong_external_id() {
 }
 
 #[test]
-fn keys_that_sts_says_have_expired() {
+fn expired_source_keys_are_reported() {
     let sts = Double::sts(|_| Err(("ExpiredToken", "The security token is expired")));
     let mut case = Case::new(&format!("role_arn: '{ROLE}'"), |setup| {
         setup.env("AWS_ENDPOINT_URL_STS", &sts.url())
@@ -286,7 +286,7 @@ fn keys_that_sts_says_have_expired() {
 }
 
 #[test]
-fn an_sts_that_is_not_there() {
+fn unreachable_sts_recovers_once_reachable() {
     let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -299,14 +299,14 @@ fn an_sts_that_is_not_there() {
         "(role arn:aws:iam::",
         "could not be reached",
     ]);
-    let _sts = Double::at(closed, |asked| {
-        sts_answer(asked, Ok("3000-01-01T00:00:00Z"))
+    let _sts = Double::at(closed, |request| {
+        sts_answer(request, Ok("3000-01-01T00:00:00Z"))
     });
     case.recovers_with("ASIAASSUMED");
 }
 
 #[test]
-fn a_role_is_assumed_once_for_all_regions_and_scopes() {
+fn role_is_assumed_once_for_all_regions() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let sts = Double::sts(move |_| {
@@ -322,22 +322,22 @@ fn a_role_is_assumed_once_for_all_regions_and_scopes() {
     });
     for polls in 1..=2 {
         case.poll();
-        // Every region of both scopes has been asked with the role's credentials.
+        // Every region of both scopes got a request with the role's credentials.
         until("all have polled", SOON, || {
-            let asked = case.sim.handle.requests();
-            let with_role = asked
+            let requests = case.sim.handle.requests();
+            let with_role = requests
                 .iter()
-                .filter(|asked| asked.access_key_id == "ASIAASSUMED");
-            (with_role.count() == asked.len() && asked.len() == 6 * polls).then_some(())
+                .filter(|request| request.access_key_id == "ASIAASSUMED");
+            (with_role.count() == requests.len() && requests.len() == 6 * polls).then_some(())
         });
         assert_eq!(calls.load(Ordering::SeqCst), 1);
     }
 }
 
-/// Whichever region comes first hangs; the other one has what it needs before that is given up.
+/// The load of the first region hangs. The other region loads credentials before that load times out.
 #[test]
-fn a_load_that_hangs_in_one_region_holds_up_no_other() {
-    let sts = Double::hanging_once(|asked| sts_answer(asked, Ok("3000-01-01T00:00:00Z")));
+fn hanging_load_blocks_no_other_region() {
+    let sts = Double::hanging_once(|request| sts_answer(request, Ok("3000-01-01T00:00:00Z")));
     let sim = simulator(Account::of(vec![integration("eu-west-1", "a", "ACTIVE")]));
     let config = format!(
         "polling: {{interval: 1h}}\nscopes: [{{name: all, regions: [eu-west-1, us-east-1], role_arn: '{ROLE}'}}]\n"
@@ -346,14 +346,14 @@ fn a_load_that_hangs_in_one_region_holds_up_no_other() {
     let _daemon = setup.daemon(&[]);
     let others = Duration::from_secs(10);
     until("the other region is polled", others, || {
-        let asked = sim.handle.requests();
-        (!asked.is_empty()).then_some(())
+        let requests = sim.handle.requests();
+        (!requests.is_empty()).then_some(())
     });
 }
 
-/// Twelve regions want them. What the first of them brings late serves the others, and only one more has tried by then.
+/// Twelve regions need credentials. The slow first load serves all, and at most a few other regions start their own.
 #[test]
-fn a_slow_sts_is_not_asked_by_every_region() {
+fn slow_sts_gets_few_requests() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let sts = Double::sts(move |_| {
@@ -376,9 +376,9 @@ fn a_slow_sts_is_not_asked_by_every_region() {
 }
 
 #[test]
-fn a_token_file_that_rotates() {
-    let sts = Double::sts(|asked| match asked["WebIdentityToken"].as_str() {
-        // Credentials that are at their end are asked for again at each poll.
+fn rotated_token_file_is_read_again() {
+    let sts = Double::sts(|request| match request["WebIdentityToken"].as_str() {
+        // Expired credentials are loaded again at each poll.
         "web-token-one" => Ok("2020-01-01T00:00:00Z"),
         _ => Err(("InvalidIdentityToken", "unexpected")),
     });
@@ -391,7 +391,7 @@ fn a_token_file_that_rotates() {
     case.fails_with(&["No such file", "AWS_WEB_IDENTITY_TOKEN_FILE"]);
     case.write("token", "web-token-one");
     case.recovers_with("ASIAASSUMED");
-    sts.now_does(|asked| match asked["WebIdentityToken"].as_str() {
+    sts.now_does(|request| match request["WebIdentityToken"].as_str() {
         "web-token-two" => Ok("2020-01-01T00:00:00Z"),
         _ => Err(("ExpiredTokenException", "Token expired")),
     });
@@ -401,7 +401,7 @@ fn a_token_file_that_rotates() {
 }
 
 #[test]
-fn an_sso_session_that_has_ended() {
+fn expired_sso_session_recovers_after_login() {
     let portal = Double::start(|_| {
         let keys = format!(
             "{{\"roleCredentials\":{{\"accessKeyId\":\"ASIASSO\",\"secretAccessKey\":\"{SECRET_KEY}\",\
@@ -425,7 +425,7 @@ fn an_sso_session_that_has_ended() {
 }
 
 #[test]
-fn a_credential_process_that_fails() {
+fn credential_process_failure_is_reported() {
     let mut case = Case::new("", |setup| setup);
     case.write(
         ".aws/config",
@@ -448,7 +448,7 @@ fn a_credential_process_that_fails() {
 }
 
 #[test]
-fn sso_without_end_is_bounded() {
+fn sso_response_size_is_limited() {
     let portal = Double::start(|_| {
         let keys = format!(
             "{{\"roleCredentials\":{{\"accessKeyId\":\"ASIASSO\",\"secretAccessKey\":\"{SECRET_KEY}\",\
@@ -469,7 +469,7 @@ fn sso_without_end_is_bounded() {
     assert!(peak_memory(case.daemon().process.pid()) < 64 << 10);
 }
 
-/// As PID 1 the exporter inherits what a `credential_process` leaves behind.
+/// As PID 1, the exporter inherits the orphans of a `credential_process`.
 #[test]
 fn credential_process_orphan_leaves_no_zombie() {
     let contained = [
@@ -480,18 +480,18 @@ fn credential_process_orphan_leaves_no_zombie() {
         "--kill-child",
     ];
     let mut case = Case::new("", |setup| setup);
-    let tried = case
+    let unshare = case
         .setup
         .command("unshare", &[&contained[..], &["true"]].concat());
-    if !{ tried }.status().is_ok_and(|status| status.success()) {
-        // Not every machine allows it.
+    if !{ unshare }.status().is_ok_and(|status| status.success()) {
+        // Not every machine allows user namespaces.
         return;
     }
     case.write(
         ".aws/config",
         "[default]\ncredential_process = sh process.sh\n",
     );
-    // At their end, so that each poll loads them.
+    // They expire soon, so that each poll loads them.
     let keys = printing("AKIDPROCESS").replace(
         "}'",
         &format!(", \"Expiration\": \"{}\"}}'", in_seconds(5.0)),
@@ -535,9 +535,9 @@ fn credential_process_orphan_leaves_no_zombie() {
     assert_eq!(children().len(), 0, "{:?}", children());
 }
 
-/// One load at a time: what hangs is not started again beside itself, and what it brings in the end is used.
+/// A process that hangs is not started a second time, and its late result is used.
 #[test]
-fn a_credential_process_that_hangs() {
+fn credential_process_hanging_is_not_started_twice() {
     let mut case = Case::new("", |setup| setup);
     case.timeout = 2;
     case.write(
@@ -560,9 +560,9 @@ fn a_credential_process_that_hangs() {
     case.recovers_with("AKIDPROCESS");
 }
 
-/// What never ends is ended, with all that it started: neither processes nor zombies pile up.
+/// A process that never ends is killed with all its descendants. Neither processes nor zombies accumulate.
 #[test]
-fn a_credential_process_that_never_ends() {
+fn credential_process_endless_is_killed() {
     let mut case = Case::new("", |setup| setup);
     case.timeout = 12;
     case.write(
@@ -575,7 +575,7 @@ fn a_credential_process_that_never_ends() {
     let first = descendants(pid);
     assert!(first.iter().any(|stat| stat.comm == "sleep"), "{first:?}");
     case.write("process.sh", &printing("AKIDPROCESS"));
-    until("the load is given up", Duration::from_secs(60), || {
+    until("the load times out", Duration::from_secs(60), || {
         let alive = descendants(pid);
         assert!(alive.len() <= first.len(), "{alive:?}");
         alive.is_empty().then_some(())
@@ -591,11 +591,11 @@ fn a_credential_process_that_never_ends() {
 }
 
 #[test]
-fn nothing_that_was_started_outlives_the_exporter() {
+fn credential_processes_end_with_exporter() {
     for command in ["once", "daemon"] {
         let mut case = Case::new("", |setup| setup);
         case.timeout = 2;
-        // A duration that no other process has: what is left of it could not be a child any more.
+        // A unique duration, to find processes that are no longer children.
         let seconds = format!("{}.{}", 9_000 + command.len(), std::process::id());
         case.write(
             ".aws/config",
@@ -614,7 +614,7 @@ fn nothing_that_was_started_outlives_the_exporter() {
             daemon.process.signal(Signal::TERM);
             assert_eq!(daemon.process.ended(STOP).code, Some(0));
         }
-        until("all that was started has ended", STOP, || {
+        until("all started processes have ended", STOP, || {
             let left = all_processes().unwrap().filter_map(|process| {
                 let line = process.ok()?.cmdline().ok()?;
                 line.contains(&seconds).then_some(line)
@@ -626,11 +626,11 @@ fn nothing_that_was_started_outlives_the_exporter() {
 
 // ------------------------------------------------------------------------------------------------------------------- the bench
 
-/// One scope of the real binary, whose polls come when the test wants them: at a reload that changes its timeout.
+/// One scope of the real binary. A test triggers a poll with a reload that changes the timeout.
 struct Case {
     sim: Sim,
     setup: Setup,
-    /// What the scope says besides its name and region.
+    /// Settings of the scope besides its name and region.
     scope: String,
     timeout: u32,
     polls: u32,
@@ -657,7 +657,7 @@ impl Case {
     }
 
     fn write(&self, name: &str, text: &str) {
-        // Whole or not at all, as every tool that renews credentials does it.
+        // Written atomically, as tools that renew credentials do.
         let written = self.setup.path("written");
         fs::write(&written, text).unwrap();
         fs::rename(written, self.setup.path(name)).unwrap();
@@ -680,9 +680,9 @@ impl Case {
         self.write("config.yaml", &config);
     }
 
-    /// The page after another poll.
+    /// Triggers a poll and returns the metrics after it.
     fn poll(&mut self) -> Scrape {
-        // Alone with its new timeout a poller polls at once. The client is the one that there was.
+        // A poller with a new timeout polls at once and keeps its client.
         self.timeout = if self.timeout.is_multiple_of(2) {
             self.timeout + 1
         } else {
@@ -702,11 +702,11 @@ impl Case {
         })
     }
 
-    /// A poll fails, and the log has these words in the one line that says so.
+    /// Checks that a poll fails and that its log line contains these words.
     fn fails_with(&mut self, words: &[&str]) -> String {
         self.fails_again();
         let process = &self.daemon().process;
-        // The counter is there a little before the line.
+        // The counter increases shortly before the line is logged.
         let ended = format!("poll ended\" scope=all region={REGION}");
         let polls = self.polls;
         let line = until("the poll is logged", SOON, || {
@@ -725,8 +725,8 @@ impl Case {
 
     fn fails_again(&mut self) {
         self.poll();
-        // The page is there a little after the counter.
-        let scrape = until("the page says so", SOON, || {
+        // The metrics are published shortly after the counter increases.
+        let scrape = until("the metrics show it", SOON, || {
             let scrape = self.daemon().scrape();
             (scrape.of_scope("scope_up", "all") == Some(0.0)).then_some(scrape)
         });
@@ -734,30 +734,30 @@ impl Case {
         assert_eq!(failures(&scrape)[0].0, "credentials");
     }
 
-    /// Polls get everything, with this access key.
+    /// Checks that polls succeed again with this access key.
     fn recovers_with(&mut self, access_key_id: &str) {
-        until("polls get everything again", SOON, || {
+        until("polls succeed again", SOON, || {
             let scrape = self.poll();
             assert_eq!(failures(&scrape).len(), 1, "{:?}", failures(&scrape));
             (scrape.of_scope("scope_up", "all") == Some(1.0)).then_some(())
         });
-        let asked = self.sim.handle.requests();
-        assert_eq!(asked.last().unwrap().access_key_id, access_key_id);
+        let requests = self.sim.handle.requests();
+        assert_eq!(requests.last().unwrap().access_key_id, access_key_id);
     }
 }
 
 impl Drop for Case {
     fn drop(&mut self) {
         if let (Some(daemon), false) = (&self.daemon, std::thread::panicking()) {
-            let told = daemon.process.stderr() + &daemon.get("/metrics").body;
+            let output = daemon.process.stderr() + &daemon.get("/metrics").body;
             for secret in SECRETS {
-                assert!(!told.contains(secret), "{secret} in:\n{told}");
+                assert!(!output.contains(secret), "{secret} in:\n{output}");
             }
         }
     }
 }
 
-/// The reasons for which polls failed, and how many did.
+/// Returns the reasons of failed polls and their number.
 fn failures(scrape: &Scrape) -> Vec<(String, f64)> {
     let rows = scrape.rows("glue_integration_exporter_poll_failures_total", &[]);
     rows.into_iter()
@@ -766,13 +766,13 @@ fn failures(scrape: &Scrape) -> Vec<(String, f64)> {
         .collect()
 }
 
-/// In KiB.
+/// Returns the peak memory of a process in KiB.
 pub fn peak_memory(pid: u32) -> u64 {
     let process = procfs::process::Process::new(i32::try_from(pid).unwrap()).unwrap();
     process.status().unwrap().vmhwm.unwrap()
 }
 
-/// Below this process, whether alive or zombies.
+/// Returns the descendants of a process, including zombies.
 fn descendants(pid: u32) -> Vec<Stat> {
     let all: Vec<Stat> = all_processes()
         .unwrap()
@@ -802,14 +802,14 @@ fn keys(profile: &str, access_key_id: &str) -> String {
     )
 }
 
-/// What a `credential_process` does that works.
+/// A `credential_process` that prints valid credentials.
 fn printing(access_key_id: &str) -> String {
     format!(
         "echo '{{\"Version\": 1, \"AccessKeyId\": \"{access_key_id}\", \"SecretAccessKey\": \"{SECRET_KEY}\"}}'"
     )
 }
 
-/// Named after the SHA-1 of the session's name.
+/// The name is the SHA-1 of the session name.
 const TOKEN_FILE: &str = ".aws/sso/cache/ee0bfd2552fbd840c02cc48b6e823320543c450f.json";
 
 fn sso_token(expires_at: &str) -> String {

@@ -1,4 +1,4 @@
-//! Few file descriptors, and AWS hanging everywhere: those who scrape and those scopes that AWS answers must not notice.
+//! Few file descriptors while AWS hangs: scrapes and the scopes that AWS answers must not be affected.
 
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
@@ -27,12 +27,12 @@ const REGIONS: [&str; 15] = [
     "ap-northeast-1",
     "sa-east-1",
 ];
-/// What every process may have open on most systems, if it asks for no more.
+/// The default soft limit of open files on most systems.
 const LIMIT: &str = "ulimit -n 1024; exec \"$0\" \"$@\"";
 const UP: &str = "glue_integration_exporter_scope_up";
 const POLLS: &str = "glue_integration_exporter_polls_total";
 
-/// Accepts connections, as many as come, and never answers.
+/// Accepts all connections and never answers.
 fn hangs() -> SocketAddr {
     let limit = getrlimit(Resource::Nofile);
     let most = Rlimit {
@@ -51,7 +51,7 @@ fn hangs() -> SocketAddr {
     addr
 }
 
-/// Four integrations in each of 300 pairs of scope and region, and one scope more whose endpoint is another.
+/// Four integrations in each of 300 pairs of scope and region, and one more scope with another endpoint.
 fn config() -> String {
     let mut config = "polling: {interval: 10s, requests_per_second: 100}\nscopes:\n  - {name: well, profile: well, regions: [eu-west-1]}\n".to_owned();
     for scope in 0..SCOPES {
@@ -84,7 +84,7 @@ fn profiles(well: SocketAddr, hangs: SocketAddr) -> String {
 }
 
 #[test]
-fn three_hundred_pairs_that_hang_leave_descriptors_for_scrapes_and_for_others() {
+fn hanging_pairs_leave_descriptors_for_scrapes() {
     let sim = simulator(Account::generated(3));
     let setup = Setup::bare()
         .file("config.yaml", &config())
@@ -101,7 +101,7 @@ fn three_hundred_pairs_that_hang_leave_descriptors_for_scrapes_and_for_others() 
 
     let mut most_open = 0.0_f64;
     let scrape = until(
-        "each has been polled, and the one that is well again",
+        "each scope has polled, and the healthy one twice",
         Duration::from_secs(60),
         || {
             let scrape = daemon.scrape();
@@ -128,12 +128,12 @@ fn three_hundred_pairs_that_hang_leave_descriptors_for_scrapes_and_for_others() 
     assert!(most_open > 300.0, "{most_open} were open at most");
     assert!(most_open < 1_000.0, "{most_open} were open at most");
     assert_eq!(scrape.value(UP, &[("scope", "well")]), Some(1.0));
-    // With one connection for each pair its four integrations still had their turns, one after the other.
-    let asked = scrape.value(
+    // With one connection per pair, its four integrations are requested one after the other.
+    let requests = scrape.value(
         "glue_integration_exporter_api_requests_total",
         &[("operation", "DescribeInboundIntegrations")],
     );
-    assert!(asked > Some(1_000.0), "{asked:?} requests were made");
+    assert!(requests > Some(1_000.0), "{requests:?} requests were sent");
     let failures = scrape.rows("glue_integration_exporter_poll_failures_total", &[]);
     let wrong: Vec<_> = failures
         .iter()
@@ -150,7 +150,7 @@ fn three_hundred_pairs_that_hang_leave_descriptors_for_scrapes_and_for_others() 
 }
 
 #[test]
-fn too_few_for_what_is_watched_is_told() {
+fn descriptor_limit_too_low_is_reported() {
     let setup = Setup::bare().file("config.yaml", &config());
     let check = |limit: &str| {
         let exporter = env!("CARGO_BIN_EXE_glue-integration-exporter");
@@ -160,13 +160,13 @@ fn too_few_for_what_is_watched_is_told() {
         checked.stderr
     };
     assert_eq!(check(LIMIT), "");
-    let told = check("ulimit -n 512; exec \"$0\" \"$@\"");
+    let output = check("ulimit -n 512; exec \"$0\" \"$@\"");
     for words in [
         "the hard limit of open files (LimitNOFILE, ulimit -n) is too low",
         "limit=512",
         "needed=1024",
         "requests=301",
     ] {
-        assert!(told.contains(words), "{told}");
+        assert!(output.contains(words), "{output}");
     }
 }

@@ -1,4 +1,4 @@
-//! Whatever the environment and the AWS configuration files say: nothing panics, and what cannot be used is said in words.
+//! Arbitrary values in the environment and the AWS configuration files cause no panic, and invalid values are reported.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use crate::exposition::Scrape;
 use crate::support::{SECRET_KEY, SOON, Setup, Sim, integration, simulator, until};
 
-/// Every variable that the SDK reads, and those that other AWS tools read.
+/// All variables that the SDK or other AWS tools read.
 const VARIABLES: [&str; 41] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_ACCOUNT_ID",
@@ -55,7 +55,7 @@ const VARIABLES: [&str; 41] = [
     "AWS_USE_FIPS_ENDPOINT",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
 ];
-/// Every key of a profile that the SDK reads.
+/// All profile keys that the SDK reads.
 const KEYS: [&str; 36] = [
     "account_id_endpoint_mode",
     "auth_scheme_preference",
@@ -130,7 +130,7 @@ fn once(setup: &Setup, variables: &[(&str, OsString)]) -> Output {
         .unwrap()
 }
 
-/// It ends by itself, with an exit code of the contract, and says what was wrong if anything was.
+/// Checks that the command exits with a documented code and prints a message if it fails.
 fn assert_no_panic(name: &str, output: &Output) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     let code = output.status.code();
@@ -139,7 +139,7 @@ fn assert_no_panic(name: &str, output: &Output) {
     assert!(code == Some(0) || !stderr.is_empty(), "{name}: no message");
 }
 
-/// Runs each on one of four threads.
+/// Runs the cases on four threads.
 fn in_parallel<T: Send>(cases: Vec<T>, run: impl Fn(T) + Sync) {
     let cases = Mutex::new(cases);
     let next = || cases.lock().unwrap().pop();
@@ -165,7 +165,7 @@ fn environment_with_any_value_never_panics() {
     in_parallel(cases, |(name, kind, value)| {
         let output = once(&setup, &[(name, OsString::from_vec(value))]);
         assert_no_panic(&format!("{name} is {kind}"), &output);
-        // What is not for the exporter is ignored, and what is empty is not set.
+        // The exporter ignores these variables, and an empty variable counts as not set.
         let ignored = ["AWS_RETRY_MODE", "AWS_MAX_ATTEMPTS"].contains(&name);
         let needed = [
             "AWS_ACCESS_KEY_ID",
@@ -206,7 +206,7 @@ fn profile_with_any_value_never_panics() {
         profile.extend(format!("{key} = ").into_bytes());
         profile.extend(value);
         std::fs::write(setup.path("profiles"), profile).unwrap();
-        // Nobody answers at the endpoint of STS.
+        // No server listens on the endpoint of STS.
         let output = once(
             &setup,
             &[
@@ -222,7 +222,7 @@ fn profile_with_any_value_never_panics() {
     });
 }
 
-/// A Kubernetes Secret that was made with `echo` has a line break at its end.
+/// A Kubernetes Secret that was created with `echo` ends with a line break.
 #[test]
 fn key_with_line_break_is_a_credentials_failure() {
     let sim = sim();
@@ -234,7 +234,7 @@ fn key_with_line_break_is_a_credentials_failure() {
             "AKIDEXAMPLE\n",
             "secret access key",
         ),
-        // The SDK takes off what ends a session token.
+        // The SDK trims a session token.
         ("AWS_SESSION_TOKEN", "AKID\nEXAMPLE", "session token"),
     ] {
         let output = once(&setup, &[(name, value.into())]);
@@ -252,9 +252,9 @@ fn key_with_line_break_is_a_credentials_failure() {
     }
 }
 
-/// A reload that brings a scope with a broken profile leaves the others as they are.
+/// A reload that adds a scope with a broken profile does not affect other scopes.
 #[test]
-fn reload_with_broken_profile_keeps_process() {
+fn reload_with_broken_profile_keeps_running() {
     let sim = sim();
     let setup = setup(&sim, "").file(
         "profiles",
@@ -283,9 +283,9 @@ fn reload_with_broken_profile_keeps_process() {
     assert_eq!(scope("swept"), Some(1.0));
 }
 
-/// The SDK would wait for the pipe's other end on a thread of everybody.
+/// The SDK would block a shared thread until the pipe is written.
 #[test]
-fn aws_config_file_that_is_a_pipe_fails_in_words() {
+fn aws_config_file_pipe_is_reported() {
     let sim = sim();
     let setup = setup(&sim, "");
     let made = setup.command("/bin/sh", &["-c", "PATH=/usr/bin:/bin mkfifo fifo"]);

@@ -1,5 +1,5 @@
-//! A fleet in one process: 20 accounts, each with a role of its own, in 15 regions. What AWS is here hands out other credentials for each
-//! role, and takes a request only with those of its account, signed for the host that it came to.
+//! 20 accounts, each with its own role, in 15 regions. The fake AWS issues separate credentials for each role and accepts a request only
+//! with the credentials of its account and a signature for its host.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::time::Instant;
 
-use crate::cloud::{Answer, Asked, Cloud, in_seconds};
+use crate::cloud::{Answer, Cloud, Request, in_seconds};
 use crate::double::sts_error;
 use crate::exposition::Scrape;
 use crate::support::{Daemon, SECRET_KEY, Setup, until};
@@ -33,11 +33,11 @@ const REGIONS: [&str; 15] = [
     "us-east-2",
     "us-west-2",
 ];
-/// Accounts after those, whose roles make trouble, in the region that they are watched in.
-const TROUBLE: [(&str, usize); 3] = [("refused", 20), ("throttled", 21), ("ending", 22)];
-const TROUBLED_REGION: &str = "eu-west-1";
+/// Additional accounts with failing roles.
+const FAILING: [(&str, usize); 3] = [("refused", 20), ("throttled", 21), ("ending", 22)];
+const FAILING_REGION: &str = "eu-west-1";
 const BASE_KEY: &str = "AKIDBASE";
-/// In seconds: those of the role whose credentials end soon, too short for the second poll after them.
+/// Lifetime in seconds of the credentials of the role `ending`. They expire before the second poll.
 const ENDING: f64 = 12.0;
 const SLOW: Duration = Duration::from_secs(60);
 
@@ -49,12 +49,12 @@ fn role(n: usize) -> String {
     format!("arn:aws:iam::{}:role/glue", account(n))
 }
 
-/// That every third role asks for.
+/// Every third role requires an external ID.
 fn external_id(n: usize) -> Option<String> {
     n.is_multiple_of(3).then(|| format!("id-of-{n}"))
 }
 
-/// One or two in each account and region.
+/// Returns one or two integrations for each account and region.
 fn integrations(account: &str, region: &str) -> Vec<String> {
     let digits = account.bytes().chain(region.bytes()).map(usize::from);
     let count = 1 + digits.sum::<usize>() % 2;
@@ -67,9 +67,9 @@ fn config(interval: &str) -> String {
     let with_id = |n| external_id(n).map_or_else(String::new, |id| format!(", external_id: {id}"));
     let regions = REGIONS.join(", ");
     let well = (0..ACCOUNTS).map(|n| (format!("account-{n}"), n, regions.as_str()));
-    let trouble = TROUBLE.map(|(name, n)| (name.to_owned(), n, TROUBLED_REGION));
+    let failing = FAILING.map(|(name, n)| (name.to_owned(), n, FAILING_REGION));
     let scopes: String = well
-        .chain(trouble)
+        .chain(failing)
         .map(|(name, n, regions)| {
             let role = role(n);
             format!(
@@ -79,7 +79,7 @@ fn config(interval: &str) -> String {
         })
         .collect();
     format!(
-        "polling: {{interval: {interval}}}\nscopes:\n{scopes}- {{name: stranger, profile: stranger, regions: [{TROUBLED_REGION}]}}\n"
+        "polling: {{interval: {interval}}}\nscopes:\n{scopes}- {{name: stranger, profile: stranger, regions: [{FAILING_REGION}]}}\n"
     )
 }
 
@@ -88,14 +88,14 @@ struct Session {
     ends: Instant,
 }
 
-/// AWS as a whole.
+/// The fake AWS.
 #[derive(Default)]
 struct Aws {
-    /// By access key id.
+    /// By access key ID.
     sessions: Mutex<HashMap<String, Session>>,
-    /// Whether the roles that make trouble do so no more.
+    /// True once the failing roles work.
     is_well: AtomicBool,
-    /// What was signed wrongly.
+    /// Requests with invalid signatures.
     wrong: Mutex<Vec<String>>,
 }
 
@@ -108,39 +108,39 @@ fn token_of(key: &str) -> String {
 }
 
 impl Aws {
-    fn answer(&self, asked: &Asked) -> Answer {
-        let (signed, host) = (asked.signed(), &asked.host);
+    fn answer(&self, request: &Request) -> Answer {
+        let (signed, host) = (request.signed(), &request.host);
         if *host != format!("{}.{}.amazonaws.com", signed.service, signed.region) {
             return self.wrong(format!("{signed:?} at {host}"));
         }
         match signed.service.as_str() {
-            "sts" => self.sts(asked),
-            "glue" => self.glue(asked),
+            "sts" => self.sts(request),
+            "glue" => self.glue(request),
             _ => self.wrong(format!("{signed:?}")),
         }
     }
 
     fn wrong(&self, what: String) -> Answer {
-        let answer = Answer::glue_error("InvalidSignatureException", "It is not signed so.");
+        let answer = Answer::glue_error("InvalidSignatureException", "The signature is invalid.");
         self.wrong.lock().unwrap().push(what);
         answer
     }
 
-    fn sts(&self, asked: &Asked) -> Answer {
-        let signed = asked.signed();
-        if signed.access_key_id != BASE_KEY || !asked.is_signed_with(SECRET_KEY) {
+    fn sts(&self, request: &Request) -> Answer {
+        let signed = request.signed();
+        if signed.access_key_id != BASE_KEY || !request.is_signed_with(SECRET_KEY) {
             return self.wrong(format!("{signed:?}"));
         }
-        assert_eq!(asked.field("Action"), "AssumeRole");
-        let arn = asked.field("RoleArn");
-        let known = (0..ACCOUNTS + TROUBLE.len()).find(|n| role(*n) == arn);
+        assert_eq!(request.field("Action"), "AssumeRole");
+        let arn = request.field("RoleArn");
+        let known = (0..ACCOUNTS + FAILING.len()).find(|n| role(*n) == arn);
         let Some(n) =
-            known.filter(|n| asked.field("ExternalId") == external_id(*n).unwrap_or_default())
+            known.filter(|n| request.field("ExternalId") == external_id(*n).unwrap_or_default())
         else {
             return sts_error("AccessDenied", "not with this id").into();
         };
-        let trouble = TROUBLE.iter().find(|(_, number)| *number == n);
-        let live_for = match trouble.map(|(name, _)| *name) {
+        let failing = FAILING.iter().find(|(_, number)| *number == n);
+        let live_for = match failing.map(|(name, _)| *name) {
             Some("ending") => ENDING,
             Some(_) if self.is_well.load(Ordering::SeqCst) => 3600.0,
             Some("refused") => return sts_error("AccessDenied", "not you").into(),
@@ -164,28 +164,28 @@ impl Aws {
         )
     }
 
-    fn glue(&self, asked: &Asked) -> Answer {
-        let signed = asked.signed();
+    fn glue(&self, request: &Request) -> Answer {
+        let signed = request.signed();
         let key = &signed.access_key_id;
         let sessions = self.sessions.lock().unwrap();
         let Some(session) = sessions.get(key) else {
-            return self.wrong(format!("{signed:?}: nobody's key"));
+            return self.wrong(format!("{signed:?}: unknown key"));
         };
-        if signed.session_token != token_of(key) || !asked.is_signed_with(&secret_of(key)) {
-            return self.wrong(format!("{signed:?}: its secret or token is another"));
+        if signed.session_token != token_of(key) || !request.is_signed_with(&secret_of(key)) {
+            return self.wrong(format!("{signed:?}: wrong secret or token"));
         }
         if Instant::now() > session.ends {
-            return self.wrong(format!("{signed:?}: it has expired"));
+            return self.wrong(format!("{signed:?}: expired"));
         }
         Answer::integrations(&integrations(&session.account, &signed.region))
     }
 }
 
-/// How often each role was assumed.
+/// Returns how often each role was assumed.
 fn assumed(cloud: &Cloud) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
-    for asked in cloud.asked_of("sts.") {
-        *counts.entry(asked.field("RoleArn")).or_default() += 1;
+    for request in cloud.requests_to("sts.") {
+        *counts.entry(request.field("RoleArn")).or_default() += 1;
     }
     counts
 }
@@ -197,13 +197,13 @@ fn up(scrape: &Scrape) -> BTreeMap<(String, String), f64> {
         .collect()
 }
 
-/// Which scopes are down.
+/// Returns the scopes with `scope_up` 0.
 fn down(scrape: &Scrape) -> BTreeSet<String> {
     let down = up(scrape).into_iter().filter(|(_, up)| *up == 0.0);
     down.map(|((scope, _), _)| scope).collect()
 }
 
-/// For what a scope's polls failed.
+/// Returns the reasons of a scope's failed polls.
 fn reasons(scrape: &Scrape, scope: &str) -> Vec<String> {
     let name = "glue_integration_exporter_poll_failures_total";
     let failures = scrape.rows(name, &[("scope", scope)]).into_iter();
@@ -211,11 +211,11 @@ fn reasons(scrape: &Scrape, scope: &str) -> Vec<String> {
     failed.map(|(labels, _)| labels["reason"].clone()).collect()
 }
 
-/// Whose polls asked Glue, and where.
-fn pair(asked: &Asked) -> (String, String) {
-    let key = asked.signed().access_key_id;
+/// Returns the role and the host of a request to Glue.
+fn pair(request: &Request) -> (String, String) {
+    let key = request.signed().access_key_id;
     let (of_role, _session) = key.split_once('N').unwrap_or((&key, ""));
-    (of_role.to_owned(), asked.host.clone())
+    (of_role.to_owned(), request.host.clone())
 }
 
 fn start(cloud: &Cloud) -> (Setup, Daemon) {
@@ -235,29 +235,29 @@ fn start(cloud: &Cloud) -> (Setup, Daemon) {
 }
 
 #[test]
-fn every_account_and_region_is_watched_with_its_own_credentials() {
+fn fleet_uses_credentials_of_each_account() {
     let aws = Arc::new(Aws::default());
     let answering = Arc::clone(&aws);
-    let cloud = Cloud::start(move |asked| answering.answer(asked));
+    let cloud = Cloud::start(move |request| answering.answer(request));
     let (setup, daemon) = start(&cloud);
     let pairs = ACCOUNTS * REGIONS.len();
-    let all = pairs + TROUBLE.len() + 1;
+    let all = pairs + FAILING.len() + 1;
     let broken = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    let troubled = ["refused", "throttled", "stranger"];
+    let failing_scopes = ["refused", "throttled", "stranger"];
     let page = until("everything has been polled", SLOW, || {
         let ready = daemon.get("/-/ready").status == 200;
         let page = ready.then(|| daemon.scrape())?;
-        (up(&page).len() == all && down(&page) == broken(&troubled)).then_some(page)
+        (up(&page).len() == all && down(&page) == broken(&failing_scopes)).then_some(page)
     });
-    for scope in troubled {
+    for scope in failing_scopes {
         assert_eq!(reasons(&page, scope), ["credentials"], "{scope}");
     }
 
-    // Every integration once, with the labels of where it is.
+    // Every integration appears once, with the labels of its account and region.
     let mut expected = BTreeSet::new();
     for n in (0..ACCOUNTS).chain([22]) {
         for region in REGIONS {
-            if n < ACCOUNTS || region == TROUBLED_REGION {
+            if n < ACCOUNTS || region == FAILING_REGION {
                 let arns = integrations(&account(n), region).into_iter();
                 expected.extend(arns.map(|arn| (account(n), region.to_owned(), arn)));
             }
@@ -278,27 +278,26 @@ fn every_account_and_region_is_watched_with_its_own_credentials() {
     assert_eq!(shown, expected);
     assert_eq!(infos.len(), expected.len());
 
-    // Each role is assumed once, in whichever region. Where the machine has so much else to do that a load takes seconds, some are tried
-    // in other regions too.
+    // Each role is assumed once, in any region. On a busy machine, where a load takes seconds, other regions start their own load.
     let at_start = assumed(&cloud);
     let counts: Vec<usize> = (0..ACCOUNTS).map(|n| at_start[&role(n)]).collect();
     let once = counts.iter().filter(|count| **count == 1).count();
     assert!(once >= ACCOUNTS / 2, "{counts:?}");
     assert!(counts.iter().sum::<usize>() <= pairs / 2, "{counts:?}");
-    let asked = cloud.asked_of("glue.");
-    let asked: BTreeSet<_> = asked.iter().map(|asked| pair(asked)).collect();
+    let requests = cloud.requests_to("glue.");
+    let requests: BTreeSet<_> = requests.iter().map(|request| pair(request)).collect();
     assert_eq!(
-        asked.len(),
+        requests.len(),
         pairs + 2,
-        "each pair, the stranger and the role whose credentials end"
+        "each pair, the stranger and the role with expiring credentials"
     );
 
-    // Nothing has to be started again, and nobody is asked again who was asked.
+    // No restart is needed, and no role is assumed again.
     aws.is_well.store(true, Ordering::SeqCst);
     fs::write(setup.path("config.yaml"), config("10s")).unwrap();
     daemon.process.signal(Signal::HUP);
     until("all have polled again", SLOW, || {
-        let polls = cloud.asked_of("glue.").len();
+        let polls = cloud.requests_to("glue.").len();
         (polls >= 2 * pairs && down(&daemon.scrape()) == broken(&["stranger"])).then_some(())
     });
     let (from, interval) = (Instant::now(), Duration::from_secs(10));
@@ -309,11 +308,11 @@ fn every_account_and_region_is_watched_with_its_own_credentials() {
     assert_eq!(down(&page), broken(&["stranger"]));
     let by_now = assumed(&cloud);
     for n in 0..ACCOUNTS {
-        assert_eq!(by_now[&role(n)], at_start[&role(n)], "asked again");
+        assert_eq!(by_now[&role(n)], at_start[&role(n)], "assumed again");
     }
     assert!(by_now[&role(22)] >= 2, "{by_now:?}");
     let wrong = aws.wrong.lock().unwrap().clone();
-    assert!(!wrong.is_empty(), "the stranger's");
+    assert!(!wrong.is_empty(), "the requests of the stranger");
     for what in wrong {
         assert!(
             what.contains("\"AKIDBASE\"") && what.contains("\"glue\""),
@@ -321,21 +320,21 @@ fn every_account_and_region_is_watched_with_its_own_credentials() {
         );
     }
 
-    // The polls of one interval, by the second within it, and by pair.
+    // The polls of one interval, by second and by pair.
     let mut by_second = [0; 10];
     let mut by_pair: BTreeMap<(String, String), usize> = BTreeMap::new();
-    for asked in cloud.asked_of("glue.") {
-        let since = asked.at.checked_duration_since(from);
+    for request in cloud.requests_to("glue.") {
+        let since = request.at.checked_duration_since(from);
         let second = since.and_then(|since| usize::try_from(since.as_secs()).ok());
         if let Some(polls) = second.and_then(|second| by_second.get_mut(second)) {
             *polls += 1;
-            *by_pair.entry(pair(&asked)).or_default() += 1;
+            *by_pair.entry(pair(&request)).or_default() += 1;
         }
     }
     let polls: usize = by_second.iter().sum();
     assert!(polls.abs_diff(all) < all / 4, "{polls}");
     assert!(by_pair.values().all(|polls| *polls <= 2), "{by_pair:?}");
-    // A tenth of the pairs would be even.
+    // An even distribution has a tenth of the pairs in each second.
     assert!(
         by_second.iter().all(|polls| *polls < all / 3),
         "{by_second:?}"

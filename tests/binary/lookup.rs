@@ -1,4 +1,4 @@
-//! Configured integrations that are looked up in one listing.
+//! Looks up configured integrations in one listing.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::support::{Setup, arn, integration, simulator};
 
 const REGION: &str = "eu-west-1";
 
-/// 200 integrations, of which the last does not exist.
+/// 200 integrations. The last one does not exist.
 fn config(lookup: &str) -> String {
     let arns: Vec<String> = (0..200).map(|n| arn(REGION, &format!("i{n}"))).collect();
     let arns = arns.join("', '");
@@ -18,10 +18,10 @@ fn config(lookup: &str) -> String {
 }
 
 #[test]
-fn two_hundred_integrations_are_two_requests_and_the_missing_one_a_third() {
-    let there = (0..199).map(|n| integration(REGION, &format!("i{n}"), "ACTIVE"));
-    let of_nobody = integration(REGION, "zzz", "PAUSED");
-    let sim = simulator(Account::of(there.chain([of_nobody]).collect()));
+fn lookup_list_of_200_sends_three_requests() {
+    let existing = (0..199).map(|n| integration(REGION, &format!("i{n}"), "ACTIVE"));
+    let unconfigured = integration(REGION, "zzz", "PAUSED");
+    let sim = simulator(Account::of(existing.chain([unconfigured]).collect()));
     let setup = Setup::new(&sim, &config(""));
 
     let each = setup.run(&["check"]);
@@ -56,12 +56,12 @@ fn two_hundred_integrations_are_two_requests_and_the_missing_one_a_third() {
         &[("operation", "DescribeInboundIntegrations")],
     );
     let arrived = sim.handle.requests();
-    let asked: Vec<Option<String>> = arrived
+    let requested: Vec<Option<String>> = arrived
         .iter()
         .map(|request| request.integration_arn.clone())
         .collect();
     let missing = arn(REGION, "i199");
-    assert_eq!(asked, [None, None, Some(missing.clone())]);
+    assert_eq!(requested, [None, None, Some(missing.clone())]);
     assert_eq!(requests, Some(3.0));
     assert_eq!(scrape.of_arn("present", &missing), Some(0.0));
     assert_eq!(scrape.of_arn("present", &arn(REGION, "i198")), Some(1.0));

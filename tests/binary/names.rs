@@ -1,4 +1,4 @@
-//! Names and tags: asked for beside the polls, kept over a restart, and missed by nobody but their readers.
+//! Names and tags: fetched beside the polls, kept over a restart, and not required by polls.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn sim() -> Sim {
     simulator(Account::of(vec![orders]))
 }
 
-fn refuse(sim: &Sim, kind: FaultKind) {
+fn push_fault(sim: &Sim, kind: FaultKind) {
     let on = RequestMatcher {
         operation: Some("DescribeIntegrations".to_owned()),
         ..RequestMatcher::any()
@@ -42,7 +42,7 @@ fn denied() -> FaultKind {
     FaultKind::error("AccessDeniedException", "not authorized")
 }
 
-/// Name, cost center and team.
+/// Returns the name, the cost center and the team.
 fn labels(scrape: &Scrape) -> [String; 3] {
     let rows = scrape.rows(INFO, &[("integration_arn", &arn(REGION, "a"))]);
     let (labels, _) = rows[0];
@@ -58,7 +58,7 @@ fn stop(daemon: Daemon) -> String {
 }
 
 #[test]
-fn a_missing_permission_costs_the_names_alone_and_a_restart_keeps_them() {
+fn names_denied_affect_no_poll_and_survive_restart() {
     let sim = sim();
     let setup = Setup::new(&sim, CONFIG);
     let check = setup.run(&["check"]);
@@ -68,7 +68,7 @@ fn a_missing_permission_costs_the_names_alone_and_a_restart_keeps_them() {
         check.stdout
     );
 
-    refuse(&sim, denied());
+    push_fault(&sim, denied());
     let once = setup.run(&["once"]);
     assert_eq!(once.code, Some(0), "{}", once.stderr);
     assert_eq!(labels(&Scrape::of(&once.stdout)), ["", "", ""]);
@@ -79,8 +79,8 @@ fn a_missing_permission_costs_the_names_alone_and_a_restart_keeps_them() {
     assert_eq!(scrape.of_scope("scope_names_up", "all"), Some(0.0));
     assert_eq!(scrape.of_scope("scope_up", "all"), Some(1.0));
     let log = stop(daemon);
-    let told = log.matches("names and tags cannot be had").count();
-    assert_eq!(told, 1, "{log}");
+    let warnings = log.matches("failed to fetch names and tags, polls").count();
+    assert_eq!(warnings, 1, "{log}");
     assert!(log.contains("glue:DescribeIntegrations"), "{log}");
 
     sim.handle.clear_faults();
@@ -93,9 +93,9 @@ fn a_missing_permission_costs_the_names_alone_and_a_restart_keeps_them() {
     assert_eq!(labels(&scrape), ["orders", "4711", ""]);
     stop(daemon);
 
-    refuse(&sim, denied());
+    push_fault(&sim, denied());
     let daemon = setup.daemon(&[]);
-    let scrape = until("the refusal", SOON, || {
+    let scrape = until("the request for names fails", SOON, || {
         let scrape = daemon.scrape();
         assert_eq!(labels(&scrape), ["orders", "4711", ""]);
         (scrape.of_scope("scope_names_up", "all") == Some(0.0)).then_some(scrape)
@@ -105,16 +105,16 @@ fn a_missing_permission_costs_the_names_alone_and_a_restart_keeps_them() {
 }
 
 #[test]
-fn a_scrape_waits_for_the_first_names_as_long_as_its_scraper_does() {
+fn first_scrape_waits_for_names_until_timeout() {
     let sim = sim();
-    refuse(&sim, FaultKind::Delay(Duration::from_secs(2)));
+    push_fault(&sim, FaultKind::Delay(Duration::from_secs(2)));
     let setup = Setup::new(&sim, CONFIG);
     let daemon = setup.daemon(&[]);
     let scrape = |seconds| {
         let header = format!("X-Prometheus-Scrape-Timeout-Seconds: {seconds}\r\n");
         Scrape::of(&request(&daemon.addr, "GET", "/metrics", &header).body)
     };
-    // It has the rest of the page all the same.
+    // The other metrics are complete.
     let early = scrape(1);
     assert_eq!(early.status(&arn(REGION, "a")), Some("FAILED"));
     assert_eq!(labels(&early), ["", "", ""]);
@@ -123,7 +123,7 @@ fn a_scrape_waits_for_the_first_names_as_long_as_its_scraper_does() {
 }
 
 #[test]
-fn a_reload_switches_names_off_and_labels_tags_anew() {
+fn reload_disables_names_and_renames_labels() {
     let sim = sim();
     let setup = Setup::new(&sim, CONFIG);
     let daemon = setup.daemon(&["--web.enable-lifecycle"]);
@@ -140,7 +140,7 @@ fn a_reload_switches_names_off_and_labels_tags_anew() {
         let rows = scrape.rows(INFO, &[("integration_name", "orders"), ("cost", "4711")]);
         assert_eq!(scrape.rows(INFO, &[]).len(), 1);
         let now = scrape.of_scope("polls_total", "all");
-        assert!(now <= polls.map(|polls| polls + 1.0), "the poller goes on");
+        assert!(now <= polls.map(|polls| polls + 1.0), "the poller is kept");
         (!rows.is_empty()).then_some(())
     });
     reload(&CONFIG.replace("describe: true", "describe: false"));
@@ -177,7 +177,7 @@ fn shown(scrape: &Scrape) -> Vec<&str> {
 }
 
 #[test]
-fn what_is_left_out_by_its_name_is_never_shown_and_comes_back_when_it_is_renamed() {
+fn excluded_name_is_hidden_until_renamed() {
     let named = |id: &str, name: &str, status: &str| SimulatedIntegration {
         name: name.to_owned(),
         ..integration(REGION, id, status)
@@ -194,8 +194,8 @@ fn what_is_left_out_by_its_name_is_never_shown_and_comes_back_when_it_is_renamed
     assert_eq!(once.code, Some(0), "{}", once.stderr);
     assert_eq!(shown(&Scrape::of(&once.stdout)), ["a"]);
 
-    // Not even the first scrape shows it, which waits for the names.
-    refuse(&sim, FaultKind::Delay(Duration::from_secs(1)));
+    // The first scrape waits for the names, so it does not show the excluded integration either.
+    push_fault(&sim, FaultKind::Delay(Duration::from_secs(1)));
     let daemon = setup.daemon(&[]);
     let first = daemon.scrape();
     assert_eq!(shown(&first), ["a"]);
@@ -203,11 +203,11 @@ fn what_is_left_out_by_its_name_is_never_shown_and_comes_back_when_it_is_renamed
     let log = stop(daemon);
     assert!(!log.contains(&arn(REGION, "b")), "{log}");
 
-    // The state file has the names for as long as they cannot be had.
+    // While the request for names fails, the names of the state file apply.
     sim.handle.clear_faults();
-    refuse(&sim, denied());
+    push_fault(&sim, denied());
     let daemon = setup.daemon(&["--web.enable-lifecycle"]);
-    until("the refusal", SOON, || {
+    until("the request for names fails", SOON, || {
         let scrape = daemon.scrape();
         assert_eq!(shown(&scrape), ["a"]);
         (scrape.of_scope("scope_names_up", "all") == Some(0.0)).then_some(())
@@ -231,7 +231,7 @@ fn what_is_left_out_by_its_name_is_never_shown_and_comes_back_when_it_is_renamed
         .scrape()
         .value("process_start_time_seconds", &[])
         .unwrap();
-    assert!(before < started, "of the process before: {before}");
+    assert!(before < started, "from before the restart: {before}");
     reload(BY_NAME, &["a"]);
     sim.handle.clear_faults();
     sim.handle

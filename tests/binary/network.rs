@@ -1,10 +1,10 @@
-//! The way to AWS: CA bundles and proxies, as AWS's other tools take them.
+//! CA bundles and proxies, which work as in other AWS tools.
 
 use std::fs;
 
 use rustix::process::Signal;
 
-use crate::cloud::{Answer, Asked, Cloud, in_seconds};
+use crate::cloud::{Answer, Cloud, Request, in_seconds};
 use crate::exposition::Scrape;
 use crate::support::{SECRET_KEY, SOON, Setup, until};
 
@@ -12,8 +12,8 @@ const ROLE: &str = "arn:aws:iam::111122223333:role/reader";
 const CONFIG: &str = "polling: {interval: 1h}\nscopes: [{name: all, regions: [eu-west-1]}]\n";
 
 /// STS issues credentials for a web identity, and Glue lists an integration.
-fn answer(asked: &Asked) -> Answer {
-    if asked.field("Action").is_empty() {
+fn answer(request: &Request) -> Answer {
+    if request.field("Action").is_empty() {
         return Answer::integrations(&[
             "arn:aws:glue:eu-west-1:111122223333:integration:a".to_owned()
         ]);
@@ -30,7 +30,7 @@ fn answer(asked: &Asked) -> Answer {
     )
 }
 
-/// Everything is asked through the proxy over TLS, the credentials too.
+/// Sends all requests, also for credentials, through the proxy over TLS.
 fn proxied(cloud: &Cloud) -> Setup {
     let setup = Setup::bare()
         .file("config.yaml", CONFIG)
@@ -44,18 +44,18 @@ fn proxied(cloud: &Cloud) -> Setup {
         .env("AWS_ROLE_ARN", ROLE)
 }
 
-/// Keys, and an endpoint that is asked with plain HTTP.
+/// Uses keys and an endpoint with plain HTTP.
 fn plain(cloud: &Cloud) -> Setup {
     Setup::bare()
         .file("config.yaml", CONFIG)
         .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
         .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
         .env("AWS_ENDPOINT_URL_GLUE", &cloud.url())
-        // There is none.
+        // This proxy does not exist.
         .env("HTTP_PROXY", "http://127.0.0.1:9")
 }
 
-/// Why the polls of this scope failed; empty if they got everything.
+/// Returns the failure reason of the scope, or an empty string if its poll succeeded.
 fn failure(setup: &Setup, scope: &str) -> String {
     let ended = setup.run(&["once"]);
     let scrape = Scrape::of(&ended.stdout);
@@ -70,9 +70,9 @@ fn failure(setup: &Setup, scope: &str) -> String {
     reason.unwrap_or_default()
 }
 
-/// Neither `check` nor the daemon nor `once` starts. Returns what they say.
-fn refusal(setup: &Setup) -> String {
-    let said = [
+/// Checks that `check`, `once` and the daemon fail with the same error. Returns the error.
+fn start_error(setup: &Setup) -> String {
+    let errors = [
         &["check"][..],
         &["once"],
         &["--web.listen-address=127.0.0.1:0"],
@@ -81,16 +81,16 @@ fn refusal(setup: &Setup) -> String {
         let ended = setup.run(args);
         assert_eq!(ended.code, Some(2), "{args:?}: {}", ended.stderr);
         assert_eq!(ended.stdout, "");
-        // The log lines of a daemon are before it.
+        // The daemon logs lines before the error.
         let lines = ended
             .stderr
             .lines()
             .filter(|line| !line.starts_with("time="));
         lines.collect::<Vec<_>>().join("\n")
     });
-    assert_eq!(said[0], said[1]);
-    assert_eq!(said[0], said[2]);
-    said[0].clone()
+    assert_eq!(errors[0], errors[1]);
+    assert_eq!(errors[0], errors[2]);
+    errors[0].clone()
 }
 
 #[test]
@@ -102,19 +102,19 @@ fn ca_bundle_variable_replaces_system_store() {
     };
     let setup = bundle(proxied(&cloud), "AWS_CA_BUNDLE", "authority.pem");
     assert_eq!(failure(&setup, "all"), "");
-    assert_eq!(cloud.asked_of("sts.").len(), 1);
-    assert_eq!(cloud.asked_of("glue.").len(), 1);
-    // What the system trusts is not trusted beside it.
+    assert_eq!(cloud.requests_to("sts.").len(), 1);
+    assert_eq!(cloud.requests_to("glue.").len(), 1);
+    // The bundle replaces the system's CA certificates.
     let system = || bundle(proxied(&cloud), "SSL_CERT_FILE", "authority.pem");
     assert_eq!(failure(&system(), "all"), "");
     let setup = bundle(system(), "AWS_CA_BUNDLE", "other.pem");
     assert_eq!(failure(&setup, "all"), "credentials");
-    // Empty is not set.
+    // An empty variable counts as not set.
     assert_eq!(failure(&system().env("AWS_CA_BUNDLE", ""), "all"), "");
 }
 
 #[test]
-fn ca_bundle_of_profile_holds_for_its_scope() {
+fn ca_bundle_of_profile_applies_to_its_scope() {
     let cloud = Cloud::start(answer);
     let setup = proxied(&cloud);
     let keys = format!("aws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = {SECRET_KEY}\n");
@@ -133,7 +133,7 @@ fn ca_bundle_of_profile_holds_for_its_scope() {
     assert_eq!(failure(&setup, "a"), "");
     assert_eq!(failure(&setup, "b"), "network");
     assert_eq!(failure(&setup, "c"), "network");
-    // The variable wins.
+    // The variable takes precedence.
     let path = setup.path("authority.pem").display().to_string();
     let setup = setup.env("AWS_CA_BUNDLE", &path);
     assert_eq!(failure(&setup, "b"), "");
@@ -141,7 +141,7 @@ fn ca_bundle_of_profile_holds_for_its_scope() {
 }
 
 #[test]
-fn ca_bundle_change_is_taken_by_reload() {
+fn ca_bundle_change_is_applied_by_reload() {
     let cloud = Cloud::start(answer);
     let setup = proxied(&cloud);
     let path = setup.path("bundle.pem").display().to_string();
@@ -158,7 +158,7 @@ fn ca_bundle_change_is_taken_by_reload() {
     up(0.0);
     fs::write(setup.path("bundle.pem"), "no certificate").unwrap();
     daemon.process.signal(Signal::HUP);
-    until("the reload is refused", SOON, || {
+    until("the reload fails", SOON, || {
         let log = daemon.process.stderr();
         log.contains("AWS_CA_BUNDLE: ").then_some(())
     });
@@ -168,7 +168,7 @@ fn ca_bundle_change_is_taken_by_reload() {
 }
 
 #[test]
-fn ca_bundle_that_cannot_be_used_is_named() {
+fn ca_bundle_invalid_is_reported() {
     let cloud = Cloud::start(answer);
     for (file, why) in [
         ("missing.pem", "No such file"),
@@ -185,20 +185,20 @@ fn ca_bundle_that_cannot_be_used_is_named() {
         let by_profile = setup
             .file(".aws/config", &profile)
             .file("config.yaml", "scopes: [{name: a, profile: lake, regions: [eu-west-1]}, {name: b, regions: [eu-west-1]}]\n");
-        let said = refusal(&by_profile);
+        let errors = start_error(&by_profile);
         assert!(
-            said.starts_with("ca_bundle of the profile lake: "),
-            "{said}"
+            errors.starts_with("ca_bundle of the profile lake: "),
+            "{errors}"
         );
-        assert!(said.contains(why) && said.contains(&path), "{said}");
-        let said = refusal(&by_profile.env("AWS_CA_BUNDLE", &path));
-        assert!(said.starts_with("AWS_CA_BUNDLE: "), "{said}");
-        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(errors.contains(why) && errors.contains(&path), "{errors}");
+        let errors = start_error(&by_profile.env("AWS_CA_BUNDLE", &path));
+        assert!(errors.starts_with("AWS_CA_BUNDLE: "), "{errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
     }
 }
 
 #[test]
-fn no_proxy_holds_for_addresses_and_ports() {
+fn no_proxy_applies_to_addresses_and_ports() {
     let cloud = Cloud::start(answer);
     let address = cloud.url().replace("http://", "");
     for list in [
@@ -218,7 +218,7 @@ fn no_proxy_holds_for_addresses_and_ports() {
 }
 
 #[test]
-fn proxy_that_cannot_be_read_is_named() {
+fn proxy_invalid_url_is_reported() {
     let cloud = Cloud::start(answer);
     for (name, value) in [
         ("HTTPS_PROXY", "http://user:p^sswort@127.0.0.1:9"),
@@ -227,26 +227,26 @@ fn proxy_that_cannot_be_read_is_named() {
         ("HTTPS_PROXY", "\"http://127.0.0.1:9\""),
         ("HTTPS_PROXY", "http://user:p^sswort@127.0.0.1:9 "),
     ] {
-        let said = refusal(&plain(&cloud).env(name, value));
+        let errors = start_error(&plain(&cloud).env(name, value));
         assert!(
-            said.starts_with(&format!("{name} is not the URL of a proxy")),
-            "{said}"
+            errors.starts_with(&format!("{name} is not a valid proxy URL")),
+            "{errors}"
         );
-        assert!(said.contains("allowed: http://host:port"), "{said}");
-        assert!(!said.contains("sswort"), "{said}");
+        assert!(errors.contains("allowed: http://host:port"), "{errors}");
+        assert!(!errors.contains("sswort"), "{errors}");
     }
-    // No request could take it.
+    // `NO_PROXY=*` disables the proxy, so its value does not matter.
     let unused = plain(&cloud)
         .env("HTTPS_PROXY", "http//a")
         .env("NO_PROXY", "*");
     assert_eq!(failure(&unused, "all"), "");
     assert_eq!(unused.run(&["check"]).code, Some(0));
-    // Nor is it of use to a command that asks AWS nothing.
+    // `iam` sends no requests, so the value does not matter.
     let iam = plain(&cloud).env("HTTPS_PROXY", "http//a").run(&["iam"]);
     assert_eq!(iam.code, Some(0), "{}", iam.stderr);
 }
 
-/// The password is what the URL's encoding stands for.
+/// The password in the URL is percent-encoded.
 #[test]
 fn proxy_password_is_decoded() {
     let cloud = Cloud::start(answer);
@@ -255,11 +255,11 @@ fn proxy_password_is_decoded() {
         .env("AWS_ENDPOINT_URL_GLUE", "http://glue.example")
         .env("HTTP_PROXY", &proxy);
     assert_eq!(failure(&setup, "all"), "");
-    let asked = cloud.asked();
-    assert_eq!(asked.len(), 1);
-    assert_eq!(asked[0].host, "glue.example");
+    let requests = cloud.requests();
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].host, "glue.example");
     assert_eq!(
-        asked[0].header("proxy-authorization"),
+        requests[0].header("proxy-authorization"),
         "Basic dXNlcjpwXkBzcw=="
     );
 }

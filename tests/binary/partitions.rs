@@ -1,11 +1,11 @@
-//! Which hosts are asked: in each partition, and with the SDK's own switches for FIPS and dual-stack endpoints. Glue and STS alike.
+//! The hosts of Glue and STS in each partition, with the SDK's switches for FIPS and dual-stack endpoints.
 
 use std::fs;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::cloud::{Answer, Asked, Cloud};
+use crate::cloud::{Answer, Cloud, Request};
 use crate::double::{ASSUMED_KEY, sts_answer};
 use crate::exposition::Scrape;
 use crate::support::{SECRET_KEY, Setup};
@@ -13,7 +13,7 @@ use crate::support::{SECRET_KEY, Setup};
 const FIPS: &str = "AWS_USE_FIPS_ENDPOINT=true";
 const DUAL_STACK: &str = "AWS_USE_DUALSTACK_ENDPOINT=true";
 
-/// Partition, region, and the switches: of the environment in upper case, of the profile in lower case.
+/// Partition, region and switches. Upper case switches are environment variables, lower case ones are profile keys.
 const CASES: &[(&str, &str, &[&str])] = &[
     ("aws", "eu-west-1", &[]),
     ("aws", "us-east-1", &[FIPS]),
@@ -27,16 +27,16 @@ const CASES: &[(&str, &str, &[&str])] = &[
     ("aws-us-gov", "us-gov-west-1", &[FIPS]),
 ];
 
-/// The role, and one integration in the region that the request is signed for.
-fn plays(partition: &str, asked: &Asked) -> Answer {
-    if !asked.is_signed_with(SECRET_KEY) {
-        return Answer::glue_error("InvalidSignatureException", "not signed so");
+/// Answers with the role's credentials, or with one integration in the region of the signature.
+fn respond(partition: &str, request: &Request) -> Answer {
+    if !request.is_signed_with(SECRET_KEY) {
+        return Answer::glue_error("InvalidSignatureException", "invalid signature");
     }
-    if asked.host.starts_with("sts") {
-        assert_eq!(asked.field("RoleArn"), role(partition));
-        return sts_answer(&asked.form(), Ok("3000-01-01T00:00:00Z")).into();
+    if request.host.starts_with("sts") {
+        assert_eq!(request.field("RoleArn"), role(partition));
+        return sts_answer(&request.form(), Ok("3000-01-01T00:00:00Z")).into();
     }
-    Answer::integrations(&[integration(partition, &asked.signed().region)])
+    Answer::integrations(&[integration(partition, &request.signed().region)])
 }
 
 fn role(partition: &str) -> String {
@@ -47,7 +47,7 @@ fn integration(partition: &str, region: &str) -> String {
     format!("arn:{partition}:glue:{region}:111122223333:integration:a")
 }
 
-/// A scope that assumes the role, itself or by its profile.
+/// A scope that assumes a role, directly or through its profile.
 fn setup(
     cloud: &Cloud,
     by_profile: bool,
@@ -82,33 +82,33 @@ fn setup(
     cloud.around(setup.env("AWS_CONFIG_FILE", &path))
 }
 
-/// What STS and then Glue are asked by one poll.
-fn asked(by_profile: bool, case: (&'static str, &str, &[&str])) -> [Arc<Asked>; 2] {
+/// Polls once. Returns the request to STS and the request to Glue.
+fn poll(by_profile: bool, case: (&'static str, &str, &[&str])) -> [Arc<Request>; 2] {
     let (partition, region, _) = case;
-    let cloud = Cloud::start(move |asked| plays(partition, asked));
+    let cloud = Cloud::start(move |request| respond(partition, request));
     let ended = setup(&cloud, by_profile, case).run(&["once"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let page = Scrape::of(&ended.stdout);
     assert_eq!(page.status(&integration(partition, region)), Some("ACTIVE"));
-    let [sts, glue] = <[Arc<Asked>; 2]>::try_from(cloud.asked()).unwrap();
-    for (asked, service, key) in [(&sts, "sts", "AKIDEXAMPLE"), (&glue, "glue", ASSUMED_KEY)] {
-        let signed = asked.signed();
+    let [sts, glue] = <[Arc<Request>; 2]>::try_from(cloud.requests()).unwrap();
+    for (request, service, key) in [(&sts, "sts", "AKIDEXAMPLE"), (&glue, "glue", ASSUMED_KEY)] {
+        let signed = request.signed();
         assert_eq!(
             (&*signed.access_key_id, &*signed.region, &*signed.service),
             (key, region, service)
         );
-        assert_eq!(asked.header("host"), asked.host);
+        assert_eq!(request.header("host"), request.host);
     }
     [sts, glue]
 }
 
-/// The README shows them.
+/// The README includes this table.
 #[test]
-fn the_hosts_of_each_partition_and_switch_are_asked() {
+fn partition_and_switches_select_hosts() {
     let mut table =
-        String::from("| region | switches | Glue is asked at | and STS at |\n|---|---|---|---|\n");
+        String::from("| region | switches | Glue endpoint | STS endpoint |\n|---|---|---|---|\n");
     for case in CASES {
-        let [sts, glue] = asked(false, *case);
+        let [sts, glue] = poll(false, *case);
         let (_, region, switches) = case;
         let switches: Vec<String> = switches
             .iter()
@@ -120,8 +120,8 @@ fn the_hosts_of_each_partition_and_switch_are_asked() {
             glue.host,
             sts.host
         );
-        // Whoever assumes the role.
-        let by_profile = asked(true, *case).map(|asked| asked.host.clone());
+        // The same hosts if the profile assumes the role.
+        let by_profile = poll(true, *case).map(|request| request.host.clone());
         assert_eq!(by_profile, [&*sts.host, &*glue.host], "{case:?}");
     }
     if std::env::var_os("UPDATE").is_some() {
@@ -132,7 +132,7 @@ fn the_hosts_of_each_partition_and_switch_are_asked() {
 }
 
 #[test]
-fn check_and_iam_keep_to_the_partition() {
+fn check_and_iam_use_the_partition() {
     let cloud = Cloud::start(|_| Answer::text(500, ""));
     for (partition, region) in [
         ("aws", "eu-west-1"),
@@ -154,7 +154,7 @@ fn check_and_iam_keep_to_the_partition() {
             "{}",
             iam.stdout
         );
-        // A role of another partition can be assumed with nobody's credentials.
+        // A role of another partition cannot be assumed.
         let config = fs::read_to_string(setup.path("config.yaml")).unwrap();
         let config = config.replace(&role(partition), &role("aws-iso"));
         fs::write(setup.path("config.yaml"), config).unwrap();
@@ -163,5 +163,5 @@ fn check_and_iam_keep_to_the_partition() {
         let told = format!("but {region} is not; allowed: a role in the partition `{partition}`");
         assert!(refused.stderr.contains(&told), "{}", refused.stderr);
     }
-    assert!(cloud.asked().is_empty());
+    assert!(cloud.requests().is_empty());
 }

@@ -1,4 +1,4 @@
-//! Names and tags through AWS's own SDK, from the simulated endpoint.
+//! Names and tags through the AWS SDK, from the simulated endpoint.
 
 use super::{INFO, NAMED, NAMES_UP, SECOND, UP, gauge, label, name, tag_labels};
 use glue_integration_exporter::clock::Clock;
@@ -26,7 +26,7 @@ struct Exporter {
 }
 
 impl Exporter {
-    /// Of `integrations` with names and tags, in pages of two.
+    /// Starts an exporter of an account with this many integrations with names and tags, in pages of two.
     async fn start(integrations: usize, per_second: u16) -> Self {
         let integration = |n| SimulatedIntegration {
             name: format!("name-{n}"),
@@ -76,14 +76,14 @@ impl Exporter {
         }
     }
 
-    /// Polls, which gets everything, and asks for names. Returns the page, and the pages of names that were asked for.
+    /// Polls successfully and fetches names. Returns the metrics and the numbers of the requested pages of names.
     async fn round(&mut self) -> (Page, Vec<u32>) {
         assert!(self.poller.poll().await);
         let before = self.simulated.requests().len();
         self.poller.describe().await;
-        let asked = self.simulated.requests().split_off(before);
-        assert!(asked.iter().all(|request| request.operation == NAMES));
-        let pages = asked.iter().map(|request| request.page).collect();
+        let requests = self.simulated.requests().split_off(before);
+        assert!(requests.iter().all(|request| request.operation == NAMES));
+        let pages = requests.iter().map(|request| request.page).collect();
         (self.bench.page(), pages)
     }
 
@@ -109,7 +109,7 @@ fn requests(page: &Page) -> Option<f64> {
     page.value(requests, &[("operation", NAMES)])
 }
 
-/// Of all integrations, in the order of their ARNs.
+/// Returns the names of all integrations, ordered by ARN.
 fn names(page: &Page) -> Vec<&str> {
     let rows = page.find(INFO, &[]).into_iter();
     rows.map(|row| row.labels["integration_name"].as_str())
@@ -117,7 +117,7 @@ fn names(page: &Page) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn names_are_on_all_pages_and_no_other_tag_is_kept() {
+async fn names_from_all_pages_without_other_tags() {
     let mut exporter = Exporter::start(5, u16::MAX).await;
     exporter
         .simulated
@@ -147,7 +147,7 @@ async fn names_are_on_all_pages_and_no_other_tag_is_kept() {
 }
 
 #[tokio::test]
-async fn a_refusal_or_failure_costs_the_names_alone() {
+async fn name_request_failure_affects_no_poll() {
     let mut exporter = Exporter::start(4, u16::MAX).await;
     let (page, _) = exporter.round().await;
     let mut before = requests(&page).unwrap();
@@ -161,8 +161,8 @@ async fn a_refusal_or_failure_costs_the_names_alone() {
     ] {
         exporter.fail(RequestMatcher::any(), FaultKind::error(code, "no"));
         let (page, _) = exporter.round().await;
-        let had = (gauge(&page, NAMES_UP), gauge(&page, UP));
-        assert_eq!(had, (Some(0.0), Some(1.0)), "{code}");
+        let state = (gauge(&page, NAMES_UP), gauge(&page, UP));
+        assert_eq!(state, (Some(0.0), Some(1.0)), "{code}");
         assert_eq!(failures(&page, reason), Some(attempts), "{code}");
         assert_eq!(requests(&page), Some(before + attempts), "{code}");
         assert_eq!(names(&page), ["name-0", "name-1", "name-2", "name-3"]);
@@ -174,7 +174,7 @@ async fn a_refusal_or_failure_costs_the_names_alone() {
 }
 
 #[tokio::test]
-async fn what_a_broken_listing_brought_is_kept() {
+async fn incomplete_name_listing_keeps_found_names() {
     let mut exporter = Exporter::start(5, u16::MAX).await;
     exporter.fail(
         RequestMatcher::page(2),
@@ -190,7 +190,7 @@ async fn what_a_broken_listing_brought_is_kept() {
     }
     exporter.fail(RequestMatcher::page(2), FaultKind::RepeatMarker);
     let (page, pages) = exporter.round().await;
-    assert_eq!(pages, [1, 2], "and not in a circle");
+    assert_eq!(pages, [1, 2], "the loop is detected");
     assert_eq!(
         names(&page),
         ["name-0-v2", "name-1-v2", "name-2-v2", "name-3-v2", ""]
@@ -217,7 +217,7 @@ async fn what_a_broken_listing_brought_is_kept() {
 }
 
 #[tokio::test]
-async fn texts_that_are_too_long_are_cut_and_strange_ones_are_labels_all_the_same() {
+async fn long_names_are_truncated_in_labels() {
     let mut exporter = Exporter::start(1, u16::MAX).await;
     exporter.simulated.change(&arn(0), |zero| {
         zero.name = "é".repeat(100_000);
@@ -230,7 +230,7 @@ async fn texts_that_are_too_long_are_cut_and_strange_ones_are_labels_all_the_sam
 }
 
 #[tokio::test]
-async fn names_that_hang_end_with_their_time_and_polls_go_on_meanwhile() {
+async fn hanging_name_request_times_out() {
     let mut exporter = Exporter::start(1, u16::MAX).await;
     exporter.fail(RequestMatcher::any(), FaultKind::Hang);
     let begun = Instant::now();
@@ -243,12 +243,11 @@ async fn names_that_hang_end_with_their_time_and_polls_go_on_meanwhile() {
     assert!(failures(&page, "timeout") >= Some(1.0));
 }
 
-/// Nothing is left for names, which polls do not notice.
 #[tokio::test]
-async fn names_wait_for_a_budget_that_polls_use_up() {
+async fn name_requests_wait_for_rate_limit() {
     let mut exporter = Exporter::start(2, 1).await;
     assert!(exporter.poller.poll().await);
-    // The one request of this second is used up.
+    // The poll used the only request of this second.
     let begun = Instant::now();
     exporter.poller.describe().await;
     assert!(begun.elapsed() >= SECOND / 2, "{:?}", begun.elapsed());

@@ -1,4 +1,4 @@
-//! `name` under `include` and `exclude`: names come later than listings, may be lacking, and change.
+//! `name` under `include` and `exclude`: names arrive later than listings, can be missing, and can change.
 
 use super::{CLUSTER, TABLE, discovers, from, of_scope, shown, since};
 use crate::support::account::{Behaviour, Bench, FakeAccount, START, arn, watches};
@@ -7,8 +7,8 @@ use crate::support::page::Page;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::Watch;
 use glue_integration_exporter::exposition::text_format::Format;
-use glue_integration_exporter::glue::metadata::{MetadataRequest, NamesFuture};
-use glue_integration_exporter::glue::{self, Glue, GlueError, PageFuture, PageRequest, Reason};
+use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest};
+use glue_integration_exporter::glue::{self, BoxFuture, Glue, GlueError, PageRequest, Reason};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::shard::Shard;
 use glue_integration_exporter::snapshot::{Integration, Status};
@@ -26,7 +26,7 @@ const UNKNOWN: &str = "glue_integration_exporter_unknown_statuses_total";
 const PRESENT: &str = "aws_glue_integration_present";
 const INFO: &str = "aws_glue_integration_info";
 
-/// 0 is called orders-1, 1 scratch-1, and 2 was created by another account.
+/// Integration 0 is named orders-1 and 1 is named scratch-1. Another account created 2.
 fn account() -> Arc<FakeAccount> {
     let account = FakeAccount::new();
     account.insert(from(0, TABLE, Status::Active));
@@ -37,13 +37,13 @@ fn account() -> Arc<FakeAccount> {
     account
 }
 
-/// Polls and asks for names.
+/// Polls and fetches names.
 async fn round(poller: &mut Poller) {
     assert!(poller.poll().await);
     poller.describe().await;
 }
 
-/// A bench with one scope that has been polled and knows the names.
+/// A bench with one scope after a poll and a fetch of names.
 async fn named(watch: &Watch, account: &Arc<FakeAccount>) -> (Bench, Poller) {
     let bench = Bench::new(std::slice::from_ref(watch));
     let mut poller = bench.poller(watch, account);
@@ -51,7 +51,7 @@ async fn named(watch: &Watch, account: &Arc<FakeAccount>) -> (Bench, Poller) {
     (bench, poller)
 }
 
-/// What a scrape gets of what was published.
+/// Returns the published metrics, like a scrape.
 fn published(bench: &Bench) -> Page {
     let page = bench.publisher.page();
     let text = page.text(Format::Text, &bench.telemetry, bench.clock.wall());
@@ -59,7 +59,7 @@ fn published(bench: &Bench) -> Page {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_scrape_after_the_start_waits_until_it_is_left_out() {
+async fn first_scrape_waits_for_exclusion_by_name() {
     let watch = discovers("some", NO_SCRATCH);
     let account = account();
     account.set_for("names", Behaviour::Slow(SECOND * 3));
@@ -77,7 +77,7 @@ async fn a_scrape_after_the_start_waits_until_it_is_left_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_is_not_known_hides_nothing_and_its_coming_ends_the_series() {
+async fn unknown_name_excludes_nothing() {
     for selection in [
         NO_SCRATCH,
         "describe: true, include: {name: ['orders-*']}",
@@ -91,7 +91,7 @@ async fn a_name_that_is_not_known_hides_nothing_and_its_coming_ends_the_series()
         bench.run(&watch, &account);
         sleep(SECOND).await;
         assert_eq!(shown(&published(&bench)), [0, 1, 2], "{selection}");
-        // The next try, a minute later, whatever polls do.
+        // The retry after a minute does not depend on polls.
         account.set_for("names", Behaviour::Answer);
         account.set_for("all", Behaviour::Hang);
         sleep(MINUTE).await;
@@ -105,7 +105,7 @@ async fn a_name_that_is_not_known_hides_nothing_and_its_coming_ends_the_series()
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_and_arns_decide_together_as_iams_patterns_do() {
+async fn name_and_arn_patterns_combine() {
     for (selection, which) in [
         ("include: {name: ['orders-*', 'scratch-?']}", vec![0, 1, 2]),
         ("include: {name: ['orders']}", vec![2]),
@@ -127,7 +127,7 @@ async fn names_and_arns_decide_together_as_iams_patterns_do() {
     ] {
         let watch = discovers("some", &format!("describe: true, {selection}"));
         let account = account();
-        // That it has no name says as little as that AWS does not list it.
+        // An empty name counts as unknown, like the name of an integration that AWS does not list.
         account.describe(&arn(2), "", &[]);
         let (bench, _) = named(&watch, &account).await;
         assert_eq!(shown(&bench.page()), which, "{selection}");
@@ -135,7 +135,7 @@ async fn names_and_arns_decide_together_as_iams_patterns_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_renamed_comes_and_goes_and_keeps_the_moment_of_its_status() {
+async fn renamed_integration_keeps_status_since() {
     let watch = discovers("some", NO_SCRATCH);
     let account = account();
     let (bench, mut poller) = named(&watch, &account).await;
@@ -168,7 +168,7 @@ async fn whoever_is_renamed_comes_and_goes_and_keeps_the_moment_of_its_status() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn aws_saying_that_it_is_gone_is_what_ends_the_moment_of_its_status() {
+async fn deletion_resets_status_since_of_excluded() {
     let watch = discovers("some", NO_SCRATCH);
     let account = account();
     let (bench, mut poller) = named(&watch, &account).await;
@@ -180,14 +180,14 @@ async fn aws_saying_that_it_is_gone_is_what_ends_the_moment_of_its_status() {
     account.insert(from(1, CLUSTER, Status::Failed));
     poller.poll().await;
     let page = bench.page();
-    assert_eq!(shown(&page), [0, 1, 2], "its name is not known any more");
+    assert_eq!(shown(&page), [0, 1, 2], "its name is forgotten");
     assert!(since(&page, 1) >= Some(START + 60.0));
     poller.describe().await;
     assert_eq!(shown(&bench.page()), [0, 2]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_left_out_is_neither_counted_nor_logged() {
+async fn excluded_integration_is_not_counted_or_logged() {
     let (lines, _logging) = Lines::begin();
     let watch = discovers("some", NO_SCRATCH);
     let account = account();
@@ -204,7 +204,7 @@ async fn what_is_left_out_is_neither_counted_nor_logged() {
     let changes = "integration status changed";
     assert_eq!((lines.with(changes), lines.with(&arn(1))), (1, 0));
 
-    // Where another scope shows it, the change is news, whichever sees it first.
+    // If another scope exports it, the change is logged, whichever scope polls first.
     let other = discovers("other", "");
     bench.publisher.reconfigure(&[watch.clone(), other.clone()]);
     bench.poller(&other, &account).poll().await;
@@ -215,7 +215,7 @@ async fn what_is_left_out_is_neither_counted_nor_logged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reload_applies_its_patterns_at_once_to_the_names_that_are_known() {
+async fn reload_applies_patterns_to_known_names() {
     let (wide, narrow) = (
         discovers("some", "describe: true"),
         discovers("some", NO_SCRATCH),
@@ -230,7 +230,7 @@ async fn a_reload_applies_its_patterns_at_once_to_the_names_that_are_known() {
     let other = discovers("some", "describe: true, include: {name: ['scratch-*']}");
     bench.publisher.reconfigure(std::slice::from_ref(&other));
     assert_eq!(shown(&bench.page()), [1, 2]);
-    // Without names nothing is known of them any more.
+    // Without `describe`, the names are forgotten.
     bench
         .publisher
         .reconfigure(std::slice::from_ref(&discovers("some", "")));
@@ -245,7 +245,7 @@ async fn a_reload_applies_its_patterns_at_once_to_the_names_that_are_known() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_left_out_comes_back_from_a_reload_with_what_was_seen_meanwhile() {
+async fn reload_including_again_shows_latest_data() {
     let (wide, narrow) = (
         discovers("some", "describe: true"),
         discovers("some", NO_SCRATCH),
@@ -265,12 +265,12 @@ async fn what_was_left_out_comes_back_from_a_reload_with_what_was_seen_meanwhile
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_names_fail_the_last_good_ones_go_on_deciding() {
+async fn failed_name_request_keeps_exclusions() {
     let watch = discovers("some", NO_SCRATCH);
     let account = account();
     let (bench, mut poller) = named(&watch, &account).await;
     account.set_for("names", Behaviour::Fail(Reason::AccessDenied));
-    // New, and nobody can say what it is called.
+    // The name of the new integration is unknown.
     account.insert(from(3, TABLE, Status::Failed));
     account.describe(&arn(3), "scratch-3", &[]);
     for _ in 0..3 {
@@ -279,13 +279,13 @@ async fn when_names_fail_the_last_good_ones_go_on_deciding() {
         assert_eq!(shown(&bench.page()), [0, 2, 3]);
     }
     account.set_for("names", Behaviour::Answer);
-    // An answer without a name says nothing about it.
+    // An empty name does not replace the last name.
     account.describe(&arn(1), "", &[]);
     round(&mut poller).await;
     assert_eq!(shown(&bench.page()), [0, 2]);
 }
 
-/// Another process, a minute later.
+/// Restores the state in a new process, a minute later.
 fn restarted(before: &Bench, watch: &Watch) -> Bench {
     let (start, wall) = (Instant::now(), before.clock.wall() + 60.0);
     let clock = Clock::from_wall(move || wall + start.elapsed().as_secs_f64());
@@ -296,12 +296,12 @@ fn restarted(before: &Bench, watch: &Watch) -> Bench {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_leaves_out_at_once_and_keeps_the_moment_of_what_is_left_out() {
+async fn restart_keeps_exclusions_and_status_since() {
     let watch = discovers("some", NO_SCRATCH);
     let account = account();
     let (before, _) = named(&watch, &account).await;
     let after = restarted(&before, &watch);
-    assert!(after.publisher.page().is_complete(), "nothing waits");
+    assert!(after.publisher.page().is_complete(), "no scrape waits");
     let page = published(&after);
     assert_eq!(shown(&page), [0, 2]);
     assert_eq!(of_scope(&page, "scope_integrations", "some"), Some(2.0));
@@ -316,7 +316,7 @@ async fn a_restart_leaves_out_at_once_and_keeps_the_moment_of_what_is_left_out()
     assert_eq!(shown(&page), [0, 1, 2]);
     assert!(since(&page, 1).unwrap() < START + 1.0, "as before the stop");
 
-    // With other patterns than the process before.
+    // With patterns other than those before the restart.
     let other = discovers("some", "describe: true, include: {name: ['scratch-*']}");
     assert_eq!(shown(&restarted(&before, &other).page()), [1, 2]);
     let without = discovers("some", "");
@@ -324,7 +324,7 @@ async fn a_restart_leaves_out_at_once_and_keeps_the_moment_of_what_is_left_out()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_another_scope_watches_is_shown_with_the_latest_sight() {
+async fn excluded_in_one_scope_is_shown_by_other() {
     let watches = watches(
         "scopes:\n- {name: some, regions: [eu-west-1], describe: true, exclude: {name: ['scratch-*']}}\n\
          - {name: other, regions: [eu-west-1]}",
@@ -342,7 +342,7 @@ async fn what_another_scope_watches_is_shown_with_the_latest_sight() {
     let info = first.find(INFO, &[("integration_arn", &arn(1))]);
     assert_eq!(info[0].labels["integration_name"], "scratch-1");
 
-    // The scope that leaves it out sees it later, and is right.
+    // The scope that excludes it polls later, and its data wins.
     advance(MINUTE).await;
     account.put(&arn(1), Status::Syncing);
     round(&mut some).await;
@@ -350,7 +350,7 @@ async fn what_another_scope_watches_is_shown_with_the_latest_sight() {
     assert_eq!(page.status(&arn(1)).as_deref(), Some("SYNCING"));
     assert!(since(&page, 1) >= Some(START + 60.0));
 
-    // It is shown for as long as the other scope's own data last, however often this one sees it.
+    // It is exported until the data of the other scope expires, however often this scope polls.
     account.set_for("names", Behaviour::Fail(Reason::Network));
     for _ in 0..58 {
         advance(MINUTE).await;
@@ -363,7 +363,7 @@ async fn what_another_scope_watches_is_shown_with_the_latest_sight() {
     round(&mut other).await;
     assert_eq!(shown(&bench.page()), [0, 1, 2]);
 
-    // Without the other scope nobody shows it; its status goes on.
+    // Without the other scope it is not exported, but its status timestamp is kept.
     bench.publisher.reconfigure(&watches[..1]);
     let page = bench.page();
     assert_eq!(shown(&page), [0, 2]);
@@ -376,7 +376,7 @@ async fn what_another_scope_watches_is_shown_with_the_latest_sight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_scope_goes_by_the_names_that_it_was_told_itself() {
+async fn scope_uses_only_its_own_names() {
     let watches = watches(
         "scopes:\n- {name: some, regions: [eu-west-1], describe: true, exclude: {name: ['scratch-*']}}\n\
          - {name: other, regions: [eu-west-1], describe: true, exclude: {name: ['scratch-*']}}",
@@ -397,7 +397,7 @@ async fn each_scope_goes_by_the_names_that_it_was_told_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn configured_integrations_are_shown_whatever_their_names() {
+async fn configured_integration_ignores_name_patterns() {
     for lookup in ["each", "list"] {
         let watch = watches(&format!(
             "scopes: [{{name: some, integration_arns: ['{}'], target_arns: ['{}'], lookup: {lookup}, {NO_SCRATCH}}}]",
@@ -412,7 +412,11 @@ async fn configured_integrations_are_shown_whatever_their_names() {
         let page = bench.page();
         assert_eq!(shown(&page), [0, 1, 2], "{lookup}");
         assert_eq!(of_scope(&page, "scope_integrations", "some"), Some(3.0));
-        assert_eq!(page.value(PRESENT, &[]), Some(1.0), "of the one");
+        assert_eq!(
+            page.value(PRESENT, &[]),
+            Some(1.0),
+            "of the configured integration"
+        );
         account.remove(&arn(1));
         round(&mut poller).await;
         let page = bench.page();
@@ -422,7 +426,7 @@ async fn configured_integrations_are_shown_whatever_their_names() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_configured_integration_that_only_a_target_brings_is_shown_too() {
+async fn configured_arn_from_target_listing_is_shown() {
     let of = |selection: &str| {
         let target = from(1, CLUSTER, Status::Failed).target_arn;
         watches(&format!(
@@ -446,7 +450,7 @@ async fn a_configured_integration_that_only_a_target_brings_is_shown_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shards_leave_out_the_same() {
+async fn shards_exclude_the_same_integrations() {
     let account = FakeAccount::new();
     for n in 0..10 {
         account.insert(from(n, TABLE, Status::Active));
@@ -465,14 +469,17 @@ async fn shards_leave_out_the_same() {
     assert_eq!(together, [0, 2, 4, 6, 8]);
 }
 
-/// 0 is on the first page of a listing and 1 on the second, which can fail.
+/// A listing with integration 0 on the first page and 1 on the second page, which can fail.
 struct TwoPages {
     account: Arc<FakeAccount>,
     fails: AtomicBool,
 }
 
 impl Glue for TwoPages {
-    fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a> {
+    fn page<'a>(
+        &'a self,
+        request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<glue::Page, GlueError>> {
         let page = |n, marker| {
             Ok(glue::Page {
                 integrations: vec![from(n, TABLE, Status::Active)],
@@ -490,13 +497,16 @@ impl Glue for TwoPages {
         Box::pin(std::future::ready(answer))
     }
 
-    fn names<'a>(&'a self, request: MetadataRequest<'a>) -> NamesFuture<'a> {
-        self.account.names(request)
+    fn metadata_page<'a>(
+        &'a self,
+        request: MetadataRequest<'a>,
+    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
+        self.account.metadata_page(request)
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_is_shown_makes_a_scope_stale() {
+async fn excluded_integration_makes_no_scope_stale() {
     let watch = discovers("some", NO_SCRATCH);
     let bench = Bench::new(std::slice::from_ref(&watch));
     let account = account();
@@ -531,7 +541,7 @@ async fn only_what_is_shown_makes_a_scope_stale() {
     bench.publisher.reconfigure(std::slice::from_ref(&wide));
     assert_eq!(state(), (vec![0, 1], Some(0.0), Some(1.0)));
 
-    // That there is nothing is from an earlier poll too, if this one brought nothing but what is left out.
+    // An empty result is stale too if the failed poll returned only excluded integrations.
     bench.publisher.reconfigure(std::slice::from_ref(&watch));
     account.describe(&arn(0), "scratch-0", &[]);
     poller.describe().await;

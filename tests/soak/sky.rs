@@ -2,8 +2,8 @@
 
 use glue_integration_exporter::clock::{Clock, Timestamp};
 use glue_integration_exporter::config::Query;
-use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest, NamesFuture};
-use glue_integration_exporter::glue::{Glue, GlueError, Page, PageFuture, PageRequest, Reason};
+use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest};
+use glue_integration_exporter::glue::{BoxFuture, Glue, GlueError, Page, PageRequest, Reason};
 use glue_integration_exporter::snapshot::{Integration, Status};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -326,7 +326,7 @@ impl View {
 }
 
 impl Glue for View {
-    fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a> {
+    fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, GlueError>> {
         Box::pin(async move {
             tokio::time::timeout(request.context.deadline.per_request(), self.answer(request))
                 .await
@@ -334,7 +334,10 @@ impl Glue for View {
         })
     }
 
-    fn names<'a>(&'a self, _request: MetadataRequest<'a>) -> NamesFuture<'a> {
+    fn metadata_page<'a>(
+        &'a self,
+        _request: MetadataRequest<'a>,
+    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
         Box::pin(std::future::ready(Ok(MetadataPage::default())))
     }
 }

@@ -3,8 +3,8 @@
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, Query, Watch};
 use glue_integration_exporter::exposition::text_format::Format;
-use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest, NamesFuture};
-use glue_integration_exporter::glue::{Glue, GlueError, Page, PageFuture, PageRequest, Reason};
+use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest};
+use glue_integration_exporter::glue::{BoxFuture, Glue, GlueError, Page, PageRequest, Reason};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::publisher::Publisher;
 use glue_integration_exporter::snapshot::{Description, Integration, SourceProperties, Status};
@@ -41,8 +41,8 @@ struct State {
     /// By what is asked for: an ARN, `all` or `names`.
     behaviours: BTreeMap<String, Behaviour>,
     behaviour: Behaviour,
-    /// When what was asked.
-    asked: Vec<(Instant, String)>,
+    /// The time and name of each request.
+    requests: Vec<(Instant, String)>,
     in_flight: usize,
     most_in_flight: usize,
 }
@@ -55,7 +55,7 @@ impl FakeAccount {
                 described: BTreeMap::new(),
                 behaviours: BTreeMap::new(),
                 behaviour: Behaviour::Answer,
-                asked: Vec::new(),
+                requests: Vec::new(),
                 in_flight: 0,
                 most_in_flight: 0,
             }),
@@ -108,9 +108,9 @@ impl FakeAccount {
             .insert(arn.to_owned(), behaviour);
     }
 
-    /// Takes out what was asked so far.
-    pub fn asked(&self) -> Vec<(Instant, String)> {
-        std::mem::take(&mut self.state.lock().unwrap().asked)
+    /// Takes the requests since the last call.
+    pub fn take_requests(&self) -> Vec<(Instant, String)> {
+        std::mem::take(&mut self.state.lock().unwrap().requests)
     }
 
     pub fn most_in_flight(&self) -> usize {
@@ -146,7 +146,7 @@ impl FakeAccount {
     async fn behave(&self, name: &str) -> Result<(), GlueError> {
         let behaviour = {
             let mut state = self.state.lock().unwrap();
-            state.asked.push((Instant::now(), name.to_owned()));
+            state.requests.push((Instant::now(), name.to_owned()));
             state
                 .behaviours
                 .get(name)
@@ -180,7 +180,7 @@ impl FakeAccount {
 }
 
 impl Glue for FakeAccount {
-    fn page<'a>(&'a self, request: PageRequest<'a>) -> PageFuture<'a> {
+    fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, GlueError>> {
         Box::pin(async move {
             let _in_flight = InFlight::new(self);
             tokio::time::timeout(
@@ -192,7 +192,10 @@ impl Glue for FakeAccount {
         })
     }
 
-    fn names<'a>(&'a self, request: MetadataRequest<'a>) -> NamesFuture<'a> {
+    fn metadata_page<'a>(
+        &'a self,
+        request: MetadataRequest<'a>,
+    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
         Box::pin(async move {
             tokio::time::timeout(request.context.deadline.per_request(), self.name(request))
                 .await

@@ -1,5 +1,5 @@
-//! One call of an operation: up to three attempts in a loop, each with credentials, a place under the rate limit and what is left of
-//! the call's time. The SDK itself never retries.
+//! Calls an API operation with up to three attempts. Each attempt gets credentials, a permit of the rate limiter and the remaining time
+//! of the call. The retries of the SDK are off.
 
 use super::{AwsGlue, classify, message};
 use crate::glue::{GlueError, Operation, Reason, RequestContext, time_left};
@@ -16,26 +16,26 @@ use tokio::time::{Instant, timeout_at};
 
 /// One request and two retries, as in the SDK's standard mode.
 pub(super) const MAX_ATTEMPTS: u32 = 3;
-/// The longest wait before the first retry; it doubles for the second. The wait is a random part of it, so that clients which failed
-/// together do not return together.
+/// Maximum wait before the first retry. It doubles for the second retry. The wait is a random part of it, so that clients that failed
+/// together do not retry together.
 const MAX_FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
-/// A call to make.
+/// An API call.
 pub struct Call<'a> {
     pub operation: Operation,
-    /// For the error message: "asking AWS Glue in … for …".
+    /// Start of the error message: "asking AWS Glue in … for …".
     pub attempted: String,
     pub context: RequestContext<'a>,
-    /// AWS's error that the integration does not exist is an answer to this call.
-    pub absence_is_answer: bool,
+    /// An error that the integration does not exist counts as a successful, empty answer.
+    pub not_found_is_answer: bool,
 }
 
 impl AwsGlue {
-    /// Makes the call. `send` gets a client and the settings of one attempt. Returns None if AWS's error is the answer that there is
-    /// nothing, which `is_not_found` recognises.
+    /// Makes the call. `send` gets a client and the settings of one attempt. Returns None if the call accepts a not-found error as an answer
+    /// and `is_not_found` recognises it.
     ///
     /// # Errors
-    /// The failure of the last attempt, or of waiting for one.
+    /// The error of the last attempt, or of the wait for credentials or a permit.
     pub(super) async fn call<T, E, F>(
         &self,
         call: Call<'_>,
@@ -48,23 +48,23 @@ impl AwsGlue {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
         let deadline = call.context.deadline;
-        // The time of the call starts with its first request: neither credentials nor the rate limit take any of it.
+        // The time of the call starts with its first request, after the waits for credentials and the rate limiter.
         let mut end: Option<Instant> = None;
         let mut attempt = 1;
         loop {
             let credentials = self.credentials(&call, end).await?;
             let client = self.client().await;
             let _permit = self.permit(&call, end).await?;
-            let share = deadline.per_request();
-            if share.is_zero() {
-                return Err(GlueError::not_asked(if deadline.starved_by_rate_limit() {
+            let timeout = deadline.per_request();
+            if timeout.is_zero() {
+                return Err(GlueError::not_sent(if deadline.starved_by_rate_limit() {
                     Reason::Throttled
                 } else {
                     Reason::Timeout
                 }));
             }
             let started = Instant::now();
-            let end = *end.get_or_insert(started + share);
+            let end = *end.get_or_insert(started + timeout);
             self.observer.sent(call.operation);
             let settings = Builder::new().credentials_provider(credentials.clone());
             let outcome = timeout_at(end, send(client, settings)).await;
@@ -78,7 +78,7 @@ impl AwsGlue {
                     return Ok(Some(output));
                 }
                 Ok(Err(error))
-                    if call.absence_is_answer
+                    if call.not_found_is_answer
                         && error.as_service_error().is_some_and(&is_not_found) =>
                 {
                     ended(None);
@@ -99,7 +99,7 @@ impl AwsGlue {
                         GlueError::new(
                             Reason::Timeout,
                             format!(
-                                "{} was given up after {:.1} s: AWS did not answer",
+                                "{} timed out: AWS did not answer within {:.1} s",
                                 call.attempted,
                                 started.elapsed().as_secs_f64()
                             ),
@@ -121,8 +121,8 @@ impl AwsGlue {
         }
     }
 
-    /// Returns the credentials for an attempt, which has to wait for them if they are not loaded yet. The first attempt may wait for half of
-    /// the poll: none of its other requests could go out without them either.
+    /// Returns the credentials for an attempt and loads them if necessary. The first attempt may wait half of the poll's time, because the
+    /// other requests need the credentials too.
     async fn credentials(
         &self,
         call: &Call<'_>,
@@ -137,24 +137,24 @@ impl AwsGlue {
             Ok(Err(error)) => message::describe_load_error(&error, &self.credentials),
             Err(_elapsed) => message::TIMED_OUT.to_owned(),
         };
-        let what_to_do = message::hint(&why, &self.credentials);
+        let hint = message::hint(&why, &self.credentials);
         Err(GlueError::new(
             Reason::Credentials,
-            format!("{} failed: {why}{what_to_do}", call.attempted),
+            format!("{} failed: {why}{hint}", call.attempted),
         ))
     }
 
-    /// Waits until the rate limit, and then the limit of connections, lets an attempt go out.
+    /// Waits for a permit of the rate limiter and then for one of the connection limiter.
     async fn permit(
         &self,
         call: &Call<'_>,
         end: Option<Instant>,
     ) -> Result<Option<SemaphorePermit<'_>>, GlueError> {
         let deadline = call.context.deadline;
-        let asked = end.is_some();
+        let request_sent = end.is_some();
         let end = end.unwrap_or_else(|| deadline.end());
         let since = Instant::now();
-        let turn = async {
+        let permit = async {
             match call.operation {
                 Operation::DescribeInboundIntegrations => {
                     self.rate_limiter.acquire(call.context.scope).await;
@@ -162,11 +162,11 @@ impl AwsGlue {
                 Operation::DescribeIntegrations => self.rate_limiter.acquire_idle().await,
             }
         };
-        let in_time = timeout_at(end, turn).await.is_ok();
+        let in_time = timeout_at(end, permit).await.is_ok();
         deadline.waited(since.elapsed());
         if !in_time {
             return Err(GlueError {
-                asked,
+                request_sent,
                 ..starved_by_rate_limit(call)
             });
         }
@@ -174,12 +174,11 @@ impl AwsGlue {
         timeout_at(end, self.connection_limiter.for_request())
             .await
             .map_err(|_elapsed| GlueError {
-                asked,
+                request_sent,
                 ..GlueError::new(
                     Reason::Timeout,
                     format!(
-                        "{} had to wait for other requests until the poll's time was used up: the process's limit of open files is too low \
-                         for what is watched",
+                        "{} failed: it waited for other requests until the poll's timeout. Raise the process's limit of open files",
                         call.attempted
                     ),
                 )
@@ -197,22 +196,19 @@ impl AwsGlue {
         SdkError<E, HttpResponse>: RequestId,
     {
         let why = message::describe_error(error, &self.credentials);
-        let what_to_do = if reason == Reason::Credentials {
+        let hint = if reason == Reason::Credentials {
             message::hint(&why, &self.credentials)
         } else {
             String::new()
         };
         GlueError {
             request_id: error.request_id().map(str::to_owned),
-            ..GlueError::new(
-                reason,
-                format!("{} failed: {why}{what_to_do}", call.attempted),
-            )
+            ..GlueError::new(reason, format!("{} failed: {why}{hint}", call.attempted))
         }
     }
 }
 
-/// Returns whether another attempt may succeed at once.
+/// Returns true if an immediate retry may succeed.
 fn may_retry(reason: Reason) -> bool {
     matches!(
         reason,
@@ -224,7 +220,7 @@ fn starved_by_rate_limit(call: &Call<'_>) -> GlueError {
     GlueError::new(
         Reason::Throttled,
         format!(
-            "{} had to wait for other requests until the poll's time was used up: polling.requests_per_second is too low for what is watched",
+            "{} failed: it waited for other requests until the poll's timeout. Raise polling.requests_per_second or polling.interval",
             call.attempted
         ),
     )

@@ -1,4 +1,4 @@
-//! Why a request failed: from what the SDK knows of it to the closed list of reasons.
+//! Maps the errors of the SDK to the reasons of a failure.
 
 use crate::glue::Reason;
 use aws_credential_types::provider::error::CredentialsError;
@@ -8,7 +8,7 @@ use aws_sdk_glue::operation::describe_inbound_integrations::DescribeInboundInteg
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use std::error::Error;
 
-/// Returns the reason for which a request failed.
+/// Returns the reason of a failed request.
 pub fn classify<E>(error: &SdkError<E, HttpResponse>) -> Reason
 where
     E: Error + ProvideErrorMetadata + 'static,
@@ -24,9 +24,9 @@ where
         SdkError::DispatchFailure(failure) if failure.is_timeout() => Reason::Timeout,
         SdkError::DispatchFailure(failure) if failure.is_user() => Reason::Other,
         SdkError::DispatchFailure(_) => Reason::Network,
-        // Whatever the body says: a proxy's or a load balancer's 503 is a server error, its page of HTML is not an answer.
+        // Regardless of the body: a 503 with an HTML page of a proxy or load balancer is a server error too.
         _ if status.is_some_and(|status| status >= 500) => Reason::ServerError,
-        SdkError::ServiceError(answer) => of_answer(answer.err().code(), status),
+        SdkError::ServiceError(response) => reason_for_code(response.err().code(), status),
         SdkError::ResponseError(_)
             if has_cause::<hyper::Error>(error) || has_cause::<std::io::Error>(error) =>
         {
@@ -37,25 +37,26 @@ where
     }
 }
 
-/// Whether STS said that a role may not be assumed.
-pub fn says_role_refused(error: &CredentialsError) -> bool {
+/// Returns true if STS denied assuming the role.
+pub fn is_role_denied(error: &CredentialsError) -> bool {
     assume_role_code(error) == Some("AccessDenied")
 }
 
-/// Whether STS did not take the credentials that a role was to be assumed with.
-pub fn says_source_refused(error: &CredentialsError) -> bool {
-    assume_role_code(error).is_some_and(|code| of_answer(Some(code), None) == Reason::Credentials)
+/// Returns true if STS rejected the credentials with which the role should be assumed.
+pub fn is_source_rejected(error: &CredentialsError) -> bool {
+    assume_role_code(error)
+        .is_some_and(|code| reason_for_code(Some(code), None) == Reason::Credentials)
 }
 
 fn assume_role_code(error: &CredentialsError) -> Option<&str> {
     cause::<AssumeRoleError>(error).and_then(ProvideErrorMetadata::code)
 }
 
-/// The errors of both operations, of Glue and those common to all AWS services.
+/// Returns the reason for an error code of either operation or one common to all AWS services.
 ///
 /// <https://docs.aws.amazon.com/glue/latest/webapi/API_DescribeInboundIntegrations.html>,
 /// <https://docs.aws.amazon.com/glue/latest/webapi/CommonErrors.html>
-fn of_answer(code: Option<&str>, status: Option<u16>) -> Reason {
+fn reason_for_code(code: Option<&str>, status: Option<u16>) -> Reason {
     match code.unwrap_or_default() {
         "ThrottlingException"
         | "Throttling"
@@ -113,7 +114,7 @@ fn of_answer(code: Option<&str>, status: Option<u16>) -> Reason {
         "OperationNotSupportedException" | "UnknownOperationException" | "InvalidAction" => {
             Reason::Unsupported
         }
-        // No code: whoever answered is not Glue, or what it said could not be decoded.
+        // No code: the response is not from Glue, or it could not be decoded.
         "" => match status {
             Some(429) => Reason::Throttled,
             Some(401 | 403) => Reason::AccessDenied,
@@ -124,7 +125,7 @@ fn of_answer(code: Option<&str>, status: Option<u16>) -> Reason {
     }
 }
 
-/// Whether the error says that the configured integration which was asked for does not exist.
+/// Returns true if the error says that the requested integration does not exist.
 pub fn is_not_found(error: &ApiError) -> bool {
     matches!(
         error,

@@ -1,4 +1,4 @@
-//! Compares this machine's clock with the `Date` of AWS's answers, and says in the log when it is wrong.
+//! Compares the system clock with the `Date` header of AWS responses and logs a warning if it is wrong.
 
 use crate::clock::{Clock, rfc3339};
 use aws_sdk_glue::config::{ConfigBag, Intercept, RuntimeComponents};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 const MAX_SKEW_SECONDS: f64 = 3600.0;
 
-/// There is one clock, and it is told of once until it is right again.
+/// Shared by all clients, so that the warning is logged once until the clock is right again.
 static IS_WRONG: AtomicBool = AtomicBool::new(false);
 
 #[derive(Debug)]
@@ -37,9 +37,9 @@ impl Intercept for ClockCheck {
             (false, true) => tracing::warn!(
                 clock = rfc3339(clock),
                 aws = rfc3339(aws),
-                "the clock of this machine is wrong by more than an hour: timestamps and ages in the metrics are wrong, and AWS may reject requests"
+                "system clock is wrong by more than an hour: timestamps and ages in the metrics are wrong, and AWS may reject requests; synchronise the clock (NTP)"
             ),
-            (true, false) => tracing::info!("the clock of this machine is right again"),
+            (true, false) => tracing::info!("system clock is right again"),
             (false, false) | (true, true) => {}
         }
         Ok(())

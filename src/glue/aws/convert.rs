@@ -1,5 +1,5 @@
-//! From the SDK's shapes to ours. The SDK fills required fields that AWS did not send with values of its own; each is recognised
-//! here, so that none is ever shown as AWS's.
+//! Converts the types of the SDK. The SDK fills required fields that AWS did not send with placeholder values. They are detected here, so
+//! that they are never exported.
 
 use crate::glue::Page;
 use crate::glue::metadata::MetadataPage;
@@ -13,18 +13,17 @@ use aws_sdk_glue::types::{InboundIntegration, Tag};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// What the SDK puts where AWS sent no status (`inbound_integration_correct_errors` in aws-sdk-glue).
-const NO_STATUS: &str = "no value was set";
+/// The SDK's placeholder for a missing status (`inbound_integration_correct_errors` in aws-sdk-glue).
+const STATUS_PLACEHOLDER: &str = "no value was set";
 
-/// In Unix seconds: AWS writes no time of this year or later.
+/// In Unix seconds. AWS never sends a time of this year or later.
 const YEAR_10_000: f64 = 253_402_300_800.0;
-/// In characters: what AWS allows for the value of a tag, and twice what it allows for a name. More is cut off, since each is a label.
+/// Maximum length of a name or tag value, which become labels. AWS allows 256 characters for a tag value and 128 for a name.
 const MAX_LABEL_CHARS: usize = 256;
-/// Of every other text of an integration: the longest that AWS's model allows, an error's message, has as many. More would be a label, a log
-/// line and a row of the page of any length.
+/// Maximum length of every other string of an integration. It is the longest that AWS's model allows, for an error message.
 const MAX_TEXT_CHARS: usize = 2_048;
 
-/// One page of the operation's answer. A list that is absent, null or empty says that there are none.
+/// Converts one page of integrations. A list that is absent, null or empty means that there are no integrations.
 pub fn page(output: DescribeInboundIntegrationsOutput) -> Page {
     let mut page = Page {
         marker: output.marker.filter(|marker| !marker.is_empty()),
@@ -40,8 +39,8 @@ pub fn page(output: DescribeInboundIntegrationsOutput) -> Page {
     page
 }
 
-/// One page of names, with those of the tags that are asked for.
-pub fn names(output: DescribeIntegrationsOutput, tags: &BTreeSet<String>) -> MetadataPage {
+/// Converts one page of names, with the requested tags.
+pub fn metadata_page(output: DescribeIntegrationsOutput, tags: &BTreeSet<String>) -> MetadataPage {
     let mut page = MetadataPage {
         marker: output.marker.filter(|marker| !marker.is_empty()),
         ..MetadataPage::default()
@@ -49,8 +48,8 @@ pub fn names(output: DescribeIntegrationsOutput, tags: &BTreeSet<String>) -> Met
     for item in output.integrations.unwrap_or_default() {
         if is_arn(&item.integration_arn) {
             let described = Description {
-                name: cut(item.integration_name, MAX_LABEL_CHARS),
-                tags: wanted_tags(item.tags.unwrap_or_default(), tags),
+                name: truncate(item.integration_name, MAX_LABEL_CHARS),
+                tags: select_tags(item.tags.unwrap_or_default(), tags),
             };
             page.described.push((item.integration_arn, described));
         } else {
@@ -60,20 +59,20 @@ pub fn names(output: DescribeIntegrationsOutput, tags: &BTreeSet<String>) -> Met
     page
 }
 
-fn wanted_tags(sent: Vec<Tag>, wanted: &BTreeSet<String>) -> BTreeMap<String, String> {
-    sent.into_iter()
+fn select_tags(tags: Vec<Tag>, keys: &BTreeSet<String>) -> BTreeMap<String, String> {
+    tags.into_iter()
         .filter_map(|tag| {
             Some((
                 tag.key?,
-                cut(tag.value.unwrap_or_default(), MAX_LABEL_CHARS),
+                truncate(tag.value.unwrap_or_default(), MAX_LABEL_CHARS),
             ))
         })
-        .filter(|(key, _)| wanted.contains(key))
+        .filter(|(key, _)| keys.contains(key))
         .collect()
 }
 
-/// Returns the first `max` characters of a text that is longer, with a mark.
-fn cut(mut text: String, max: usize) -> String {
+/// Truncates a string to `max` characters and appends `…` if it was longer.
+fn truncate(mut text: String, max: usize) -> String {
     if let Some((end, _)) = text.char_indices().nth(max) {
         text.truncate(end);
         text.push('…');
@@ -86,13 +85,13 @@ fn is_arn(text: &str) -> bool {
 }
 
 fn bounded(text: String) -> String {
-    cut(text, MAX_TEXT_CHARS)
+    truncate(text, MAX_TEXT_CHARS)
 }
 
 fn integration(item: InboundIntegration) -> Integration {
     let text = item.status.as_str();
     let status = Status::read(text);
-    let is_told = status == Status::Unknown && text != NO_STATUS;
+    let is_unknown = status == Status::Unknown && text != STATUS_PLACEHOLDER;
     let config = item.integration_config;
     let (refresh_interval, continuous_sync, source_properties, target_namespace) = config
         .map_or_else(Default::default, |config| {
@@ -111,7 +110,7 @@ fn integration(item: InboundIntegration) -> Integration {
         source_arn: bounded(item.source_arn),
         target_arn: bounded(item.target_arn),
         status,
-        status_text: is_told.then(|| bounded(text.to_owned())),
+        status_text: is_unknown.then(|| bounded(text.to_owned())),
         created: created(&item.create_time),
         refresh_interval,
         continuous_sync,
@@ -132,12 +131,12 @@ fn integration(item: InboundIntegration) -> Integration {
     }
 }
 
-/// The epoch itself is what the SDK puts where AWS sent no time, and a number that is no time becomes the last one that it can hold.
+/// Returns the creation time. The SDK replaces a missing time with the epoch and an invalid number with its maximum time.
 fn created(time: &DateTime) -> Option<f64> {
     Some(time.as_secs_f64()).filter(|seconds| *seconds != 0.0 && *seconds < YEAR_10_000)
 }
 
-/// `RefreshInterval` is a whole number of minutes in a string (`"60"`); anything else cannot be read.
+/// Parses a `RefreshInterval`, a whole number of minutes as a string (`"60"`).
 fn refresh_interval(text: &str) -> Option<Duration> {
     let minutes: u64 = text.trim().parse().ok()?;
     let seconds = minutes.checked_mul(60).filter(|seconds| *seconds > 0)?;

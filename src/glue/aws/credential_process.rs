@@ -1,27 +1,26 @@
-//! Ends processes that this one started and does not wait for any more. The only ones that it ever starts are those that a profile
-//! names as `credential_process`. Children from before the first of them are not its own: an entry point's script may have started
-//! them before it became this program.
+//! Kills `credential_process` commands that the exporter started and no longer waits for. It starts no other processes. Children that are
+//! older than the first load are left alone: an entry point script may have started them before it executed this program.
 
 use tokio::sync::{RwLock, RwLockReadGuard};
 
 #[cfg(target_os = "linux")]
 pub use linux::kill_older_than;
 
-/// Held by every load of credentials, which may be waiting for a process that it started.
+/// Held during each load of credentials, which may wait for a process that it started.
 static LOADS: RwLock<()> = RwLock::const_new(());
 
-/// From now on children are this program's own. As long as the guard is held, the caller may wait for one of them.
+/// Notes that later children belong to the exporter. The caller holds the guard while it may wait for one of them.
 pub async fn note_start() -> RwLockReadGuard<'static, ()> {
     #[cfg(target_os = "linux")]
     linux::note_first();
     LOADS.read().await
 }
 
-/// Reaps the processes that a `credential_process` left behind. A PID 1 inherits them, and they stay zombies otherwise. Does nothing while
-/// a load may be waiting for its own process: the last load to end reaps them.
+/// Reaps the processes that a `credential_process` left behind. As PID 1, the exporter inherits them, and otherwise they stay zombies. Does
+/// nothing while a load may wait for its own process: the last load to end reaps them.
 pub fn reap_orphans() {
     #[cfg(target_os = "linux")]
-    if let Ok(_nobody_waits) = LOADS.try_write() {
+    if let Ok(_no_load_waits) = LOADS.try_write() {
         linux::reap_orphans();
     }
 }
@@ -34,7 +33,7 @@ mod linux {
     use std::sync::OnceLock;
     use std::time::Duration;
 
-    /// When the first child may have been started, since the system's start.
+    /// Uptime of the system at the first load.
     static FIRST: OnceLock<Duration> = OnceLock::new();
 
     pub fn reap_orphans() {
@@ -49,7 +48,7 @@ mod linux {
         }
     }
 
-    /// Ends the children that started so long ago, each with all its descendants: a shell's child outlives the shell.
+    /// Kills the children that are older than `age`, with all their descendants, because a child of a shell outlives the shell.
     pub fn kill_older_than(age: Duration) {
         let (Some(first), Ok(uptime)) = (FIRST.get(), Uptime::current()) else {
             return;
@@ -60,30 +59,30 @@ mod linux {
         let stats: Vec<_> = processes
             .filter_map(|process| process.ok()?.stat().ok())
             .collect();
-        let started = *first..=uptime.uptime_duration().saturating_sub(age);
+        let start_times = *first..=uptime.uptime_duration().saturating_sub(age);
         let own = getpid().as_raw_nonzero().get();
-        let mut ending: Vec<i32> = stats
+        let mut to_kill: Vec<i32> = stats
             .iter()
             .filter(|stat| stat.ppid == own)
             .filter(|stat| {
                 let at = stat.starttime.saturating_mul(1_000) / ticks_per_second();
-                started.contains(&Duration::from_millis(at))
+                start_times.contains(&Duration::from_millis(at))
             })
             .map(|stat| stat.pid)
             .collect();
-        let mut place = 0;
-        while let Some(parent) = ending.get(place).copied() {
-            let credential_process = stats.iter().filter(|stat| stat.ppid == parent);
-            ending.extend(credential_process.map(|stat| stat.pid));
-            place += 1;
+        let mut index = 0;
+        while let Some(parent) = to_kill.get(index).copied() {
+            let children = stats.iter().filter(|stat| stat.ppid == parent);
+            to_kill.extend(children.map(|stat| stat.pid));
+            index += 1;
         }
-        for pid in ending.into_iter().filter_map(Pid::from_raw) {
-            // One that has ended meanwhile is what is wanted.
+        for pid in to_kill.into_iter().filter_map(Pid::from_raw) {
+            // An error means that the process has already ended.
             let _ = kill_process(pid, Signal::KILL);
         }
     }
 }
 
-/// There is no `/proc` to find them in.
+/// Does nothing: finding the processes needs `/proc`.
 #[cfg(not(target_os = "linux"))]
 pub fn kill_older_than(_age: std::time::Duration) {}

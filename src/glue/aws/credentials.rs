@@ -1,8 +1,7 @@
-//! How credentials are loaded: in a task of their own, one load at a time, from files that are read anew, and not for ever.
+//! Loads credentials in a separate task, one load at a time and with a timeout.
 //!
-//! The SDK parses the profile files once in a provider's life, so each load makes a provider of its own. A request that is given up
-//! does not end the load: one that takes longer than a request may is there for the next, and a process that hangs is not started a
-//! second time beside itself.
+//! A provider of the SDK parses the profile files only once, so each load creates a new provider. A request that times out does not cancel
+//! the load: the next request uses its result, and a `credential_process` that hangs is not started twice.
 
 use super::connection_limit::ConnectionLimiter;
 use super::{classify, credential_process, endpoint, message, profiles};
@@ -25,43 +24,41 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// Enough for a slow STS with its retries, and for a process that asks a slow service.
+/// Enough for a slow STS with its retries, or for a `credential_process` that calls a slow service.
 pub const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// What a load brought that nobody fetched is not used later than this: credentials live for 15 minutes at the least.
+/// How long the result of a load that no request waited for can be used. Credentials are valid for at least 15 minutes.
 const RESULT_TTL: Duration = Duration::from_secs(300);
-/// Before they expire credentials are loaded again: the SDK asks for new ones 10 s before at the latest.
+/// Cached credentials that expire within this time are not shared. A client requests new ones 10 s before they expire.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
-/// A security token service answers in less.
+/// How long a load blocks the loads of other regions. STS usually answers within this time.
 const SINGLE_FLIGHT_WINDOW: Duration = Duration::from_secs(2);
-/// No region waits longer for what others load: where it is slow everywhere, a second region has tried by then, and not all of them.
+/// How long a region waits for another region's load before it starts its own.
 const MAX_WAIT: Duration = Duration::from_secs(4);
-/// Credentials that do not say when they expire serve other regions for so long: those that start together.
+/// How long credentials without an expiry time are shared with other regions. Regions that start together share one load.
 const SHARE_TTL: Duration = Duration::from_secs(30);
-/// Seen in CloudTrail and in the assumed role's ARN: a fixed name lets a policy or a person recognise the exporter.
+/// Appears in CloudTrail and in the ARN of the assumed role, so that a policy or a person can recognise the exporter.
 const SESSION_NAME: &str = "glue-integration-exporter";
 
-/// Where credentials come from.
+/// Loads one set of credentials in one region.
 pub struct CredentialSource {
     pub http: SharedHttpClient,
     pub credentials: Credentials,
     pub region: Region,
-    /// What the role is assumed with, if there is one: all roles share what it loads, so that a fleet of them does not have its own
-    /// identity's credentials issued once for each.
+    /// The credentials with which the role is assumed. All roles share them, so that they are not loaded once for each role.
     pub source: Option<Arc<Provider>>,
 }
 
 impl CredentialSource {
-    /// What the environment and the profile files say now. Loads no credentials.
+    /// Reads the environment and the profile files. Does not load credentials.
     pub async fn sdk_config(&self) -> SdkConfig {
-        let mut credential_cache = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            // Given, or the start would wait for the instance metadata service.
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            // Without it, the start would wait for the instance metadata service.
             .region(self.region.clone())
             .http_client(self.http.clone())
-            // What AWS_RETRY_MODE, AWS_MAX_ATTEMPTS and the profile say of retries is not for this program, and a wrong value there makes
-            // the SDK panic.
+            // Overrides AWS_RETRY_MODE, AWS_MAX_ATTEMPTS and the profile, because an invalid value there makes the SDK panic.
             .retry_config(RetryConfig::standard());
         if let Some(profile) = &self.credentials.profile {
-            // By itself the SDK would prefer the environment's keys to a profile that was asked for, which may be another account's.
+            // The SDK's default chain prefers the keys of the environment, which may belong to another account, to the profile.
             let provider = ProfileFileCredentialsProvider::builder()
                 .profile_name(profile)
                 .configure(
@@ -70,20 +67,18 @@ impl CredentialSource {
                         .with_http_client(self.http.clone()),
                 )
                 .build();
-            credential_cache = credential_cache
-                .profile_name(profile)
-                .credentials_provider(provider);
+            loader = loader.profile_name(profile).credentials_provider(provider);
         }
-        credential_cache.load().await
+        loader.load().await
     }
 
     async fn load(&self) -> provider::Result {
-        if let Some(mistake) = profiles::pipe() {
-            return Err(CredentialsError::invalid_configuration(mistake));
+        if let Some(error) = profiles::pipe_error() {
+            return Err(CredentialsError::invalid_configuration(error));
         }
         let sdk = self.sdk_config().await;
-        if let Some(mistake) = endpoint::unusable(&sdk) {
-            return Err(CredentialsError::invalid_configuration(mistake));
+        if let Some(error) = endpoint::configuration_error(&sdk) {
+            return Err(CredentialsError::invalid_configuration(error));
         }
         if let (Some(role), Some(source)) = (&self.credentials.role, &self.source) {
             let shared: Arc<dyn ProvideCredentials> = Arc::<Provider>::clone(source);
@@ -100,26 +95,26 @@ impl CredentialSource {
             }
             let assumed = provider.build().await.provide_credentials().await;
             if let Err(error) = &assumed
-                && (classify::says_source_refused(error)
-                    // Those of another role would be refused too, but may have been put right by now. Seldom, since a role of a fleet
-                    // that is refused must not have them loaded again for all others.
-                    || classify::says_role_refused(error) && source.age() >= SHARE_TTL)
+                && (classify::is_source_rejected(error)
+                    // New source credentials may be allowed to assume the role. At most once per `SHARE_TTL`, because one denied role
+                    // must not reload the source credentials of all roles.
+                    || classify::is_role_denied(error) && source.age() >= SHARE_TTL)
             {
-                source.refused();
+                source.discard();
             }
             return assumed;
         }
         match sdk.credentials_provider() {
             Some(provider) => match provider.provide_credentials().await {
                 Ok(credentials) => Ok(credentials),
-                Err(error) => Err(self.explained(error).await),
+                Err(error) => Err(self.explain(error).await),
             },
             None => Err(CredentialsError::not_loaded_no_source()),
         }
     }
 
-    /// Returns the error with what is wrong with the profile, which the SDK leaves out.
-    async fn explained(&self, error: CredentialsError) -> CredentialsError {
+    /// Adds the error of the profile, which the SDK omits.
+    async fn explain(&self, error: CredentialsError) -> CredentialsError {
         if !matches!(
             error,
             CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)
@@ -127,11 +122,13 @@ impl CredentialSource {
             return error;
         }
         let profile = self.credentials.profile.as_deref();
-        match (profiles::mistake(profile).await, profile) {
-            (Some(mistake), Some(_)) => CredentialsError::invalid_configuration(mistake),
-            // The other members of the default chain have no credentials either.
-            (Some(mistake), None) => CredentialsError::invalid_configuration(format!(
-                "{mistake}; {}",
+        match (profiles::profile_error(profile).await, profile) {
+            (Some(profile_error), Some(_)) => {
+                CredentialsError::invalid_configuration(profile_error)
+            }
+            // The other providers of the default chain have no credentials either.
+            (Some(profile_error), None) => CredentialsError::invalid_configuration(format!(
+                "{profile_error}; {}",
                 message::chain(&error)
             )),
             (None, Some(profile)) if error.source().is_none() => {
@@ -141,12 +138,12 @@ impl CredentialSource {
         }
     }
 
-    async fn load_in_time(self: Arc<Self>) -> provider::Result {
-        let starting = credential_process::note_start().await;
+    async fn load_with_timeout(self: Arc<Self>) -> provider::Result {
+        let start_guard = credential_process::note_start().await;
         let loaded = tokio::time::timeout(LOAD_TIMEOUT, self.load()).await;
-        drop(starting);
+        drop(start_guard);
         let loaded = loaded.unwrap_or_else(|_elapsed| {
-            // The SDK leaves a `credential_process` running that it does not wait for any more.
+            // After the timeout the SDK leaves a `credential_process` running.
             credential_process::kill_older_than(
                 LOAD_TIMEOUT.saturating_sub(Duration::from_secs(1)),
             );
@@ -161,7 +158,7 @@ impl CredentialSource {
     }
 }
 
-/// Returns why credentials cannot be sent in the headers of a request: the SDK panics on some of them.
+/// Returns why credentials cannot be sent in the headers of a request. The SDK panics on some invalid characters.
 fn unusable(credentials: &aws_credential_types::Credentials) -> Option<String> {
     let parts = [
         ("access key ID", credentials.access_key_id()),
@@ -179,7 +176,7 @@ fn unusable(credentials: &aws_credential_types::Credentials) -> Option<String> {
     ))
 }
 
-/// Returns how long credentials are valid, by this machine's clock. None if they do not say it.
+/// Returns how long credentials are valid, by the system clock. None if they have no expiry time.
 pub fn valid_for(credentials: &aws_credential_types::Credentials) -> Option<Duration> {
     let now = UNIX_EPOCH + Duration::from_secs_f64(Clock::system().wall());
     Some(
@@ -190,16 +187,16 @@ pub fn valid_for(credentials: &aws_credential_types::Credentials) -> Option<Dura
     )
 }
 
-/// What one set of credentials has brought, for all regions. Each region loads with an origin and in a task of its own, so that a
-/// security token service that fails or hangs in one region costs that region alone, and what any of them has loaded serves all.
+/// Shares one set of credentials between all regions. Each region loads in its own task and with its own endpoint, so that an STS that
+/// fails or hangs in one region affects only that region.
 #[derive(Default)]
 pub struct CredentialCache {
-    /// Held by the region that loads, for a while.
+    /// Held by the region that loads, for `SINGLE_FLIGHT_WINDOW` at most.
     single_flight: Mutex<()>,
-    kept: std::sync::Mutex<Option<Loaded>>,
+    cached: std::sync::Mutex<Option<Loaded>>,
 }
 
-/// What a load brought.
+/// The result of a load.
 #[derive(Clone)]
 struct Loaded {
     credentials: aws_credential_types::Credentials,
@@ -208,27 +205,27 @@ struct Loaded {
 
 impl CredentialCache {
     fn fresh(&self) -> Option<Loaded> {
-        self.kept().clone().filter(Loaded::is_fresh)
+        self.cached().clone().filter(Loaded::is_fresh)
     }
 
-    fn keep(&self, credentials: aws_credential_types::Credentials) -> Loaded {
+    fn store(&self, credentials: aws_credential_types::Credentials) -> Loaded {
         let at = Instant::now();
         let loaded = Loaded { credentials, at };
-        *self.kept() = Some(loaded.clone());
+        *self.cached() = Some(loaded.clone());
         loaded
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Option<Loaded>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cached(&self) -> std::sync::MutexGuard<'_, Option<Loaded>> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Loaded {
-    /// Good for another region too.
+    /// Returns true if another region may use the credentials.
     fn is_fresh(&self) -> bool {
         match valid_for(&self.credentials) {
             Some(left) => left > EXPIRY_MARGIN,
-            // A file or an environment that may say something else by now.
+            // The file or the environment may have changed.
             None => self.at.elapsed() < SHARE_TTL,
         }
     }
@@ -238,15 +235,15 @@ impl Loaded {
 pub struct Provider {
     credential_cache: Arc<CredentialCache>,
     credential_source: Arc<CredentialSource>,
-    /// None where its loads are part of another one's.
+    /// None if another provider's load, which has its own permit, calls this provider.
     connection_limiter: Option<ConnectionLimiter>,
-    under_way: Mutex<Option<(Instant, JoinHandle<provider::Result>)>>,
-    /// When what it handed out last was loaded.
-    handed_out: std::sync::Mutex<Option<Instant>>,
+    running: Mutex<Option<(Instant, JoinHandle<provider::Result>)>>,
+    /// When the credentials that it returned last were loaded.
+    returned: std::sync::Mutex<Option<Instant>>,
 }
 
 impl Provider {
-    /// Loads nothing yet.
+    /// Creates a provider that has not loaded anything yet.
     pub fn new(
         credential_cache: Arc<CredentialCache>,
         credential_source: Arc<CredentialSource>,
@@ -256,60 +253,60 @@ impl Provider {
             credential_cache,
             credential_source,
             connection_limiter,
-            under_way: Mutex::new(None),
-            handed_out: std::sync::Mutex::default(),
+            running: Mutex::new(None),
+            returned: std::sync::Mutex::default(),
         }
     }
 
-    /// What it handed out last was refused: no region is given it again.
-    pub fn refused(&self) {
-        let handed_out = *self.handed_out();
-        let mut kept = self.credential_cache.kept();
-        if kept.as_ref().map(|kept| kept.at) == handed_out {
-            *kept = None;
+    /// Removes the credentials that it returned last from the cache, because they were rejected.
+    pub fn discard(&self) {
+        let returned = *self.returned();
+        let mut cached = self.credential_cache.cached();
+        if cached.as_ref().map(|loaded| loaded.at) == returned {
+            *cached = None;
         }
     }
 
-    /// Of what it handed out last.
+    /// Returns the age of the credentials that it returned last.
     fn age(&self) -> Duration {
-        self.handed_out().map_or(Duration::ZERO, |at| at.elapsed())
+        self.returned().map_or(Duration::ZERO, |at| at.elapsed())
     }
 
-    /// What the environment and the profile files say now. Loads no credentials.
+    /// Reads the environment and the profile files. Does not load credentials.
     pub async fn sdk_config(&self) -> SdkConfig {
         self.credential_source.sdk_config().await
     }
 
-    /// Returns credentials: those that another region has loaded and that are still good, or else new ones.
+    /// Returns the cached credentials of any region if they are fresh, or loads new ones.
     ///
     /// # Errors
-    /// If they could not be loaded, or could not be sent to AWS.
+    /// If they cannot be loaded, or contain characters that cannot be sent to AWS.
     pub async fn load(&self) -> provider::Result {
         let loaded = match self.credential_cache.fresh() {
-            Some(kept) => kept,
+            Some(loaded) => loaded,
             None => {
-                // Another region may be about to have them.
+                // Another region may be loading them.
                 let single_flight =
                     tokio::time::timeout(MAX_WAIT, self.credential_cache.single_flight.lock())
                         .await;
                 match self.credential_cache.fresh() {
-                    Some(kept) => kept,
+                    Some(loaded) => loaded,
                     None => self
                         .credential_cache
-                        .keep(self.load_single_flight(single_flight.ok()).await?),
+                        .store(self.load_single_flight(single_flight.ok()).await?),
                 }
             }
         };
-        *self.handed_out() = Some(loaded.at);
+        *self.returned() = Some(loaded.at);
         Ok(loaded.credentials)
     }
 
-    /// A load that takes too long goes on without its turn, and the next region tries its own.
+    /// Loads credentials. If this takes longer than `SINGLE_FLIGHT_WINDOW`, the next region may start its own load.
     async fn load_single_flight(
         &self,
         single_flight: Option<MutexGuard<'_, ()>>,
     ) -> provider::Result {
-        let mut load = pin!(self.load_anew());
+        let mut load = pin!(self.load_uncached());
         if let Ok(loaded) = tokio::time::timeout(SINGLE_FLIGHT_WINDOW, &mut load).await {
             return loaded;
         }
@@ -317,44 +314,42 @@ impl Provider {
         load.await
     }
 
-    async fn load_anew(&self) -> provider::Result {
-        let mut under_way = self.under_way.lock().await;
-        if let Some((started, load)) = &mut *under_way
+    async fn load_uncached(&self) -> provider::Result {
+        let mut running = self.running.lock().await;
+        if let Some((started, load)) = &mut *running
             && load.is_finished()
         {
             let fresh = started.elapsed() <= RESULT_TTL;
             let loaded = load.await;
-            *under_way = None;
-            // That it failed was then; the credentials may be back.
+            *running = None;
+            // An old failure is ignored, because a new load may succeed.
             if let Ok(Ok(credentials)) = loaded
                 && fresh
             {
                 return Ok(credentials);
             }
         }
-        let (_, load) = under_way.get_or_insert_with(|| {
+        let (_, load) = running.get_or_insert_with(|| {
             let (credential_source, connection_limiter) = (
                 Arc::clone(&self.credential_source),
                 self.connection_limiter.clone(),
             );
             let load = tokio::spawn(async move {
-                let _socket = match &connection_limiter {
+                let _permit = match &connection_limiter {
                     Some(connection_limiter) => connection_limiter.for_load().await,
                     None => None,
                 };
-                credential_source.load_in_time().await
+                credential_source.load_with_timeout().await
             });
             (Instant::now(), load)
         });
         let loaded = load.await;
-        *under_way = None;
+        *running = None;
         loaded.unwrap_or_else(|panicked| Err(CredentialsError::unhandled(panicked)))
     }
 
-    fn handed_out(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.handed_out
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn returned(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.returned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

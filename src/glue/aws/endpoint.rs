@@ -1,4 +1,4 @@
-//! Addresses that the environment or a profile names instead of AWS's own.
+//! Checks the custom endpoints of the environment and the profiles.
 
 use aws_config::SdkConfig;
 use aws_types::service_config::ServiceConfigKey;
@@ -13,15 +13,15 @@ const VARIABLES: [&str; 5] = [
     "AWS_ENDPOINT_URL_SSO",
     "AWS_ENDPOINT_URL_SSO_OIDC",
 ];
-/// The same services, as the SDK calls them.
+/// The same services with their names in the SDK.
 pub const SERVICES: [&str; 4] = ["Glue", "STS", "SSO", "SSO OIDC"];
-/// Says where an endpoint comes from.
+/// Names the places where an endpoint can be configured. Part of the error message.
 pub const SOURCES: &str =
     " (from `endpoint_url` in the profile or in its `services` section, or from AWS_ENDPOINT_URL)";
 const IGNORE: &str = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS";
 
-/// Returns what is wrong with the endpoint variables of the environment, and what is allowed.
-pub fn mistakes_of_environment() -> Vec<String> {
+/// Returns an error message for each endpoint variable of the environment that cannot be used.
+pub fn environment_errors() -> Vec<String> {
     if env::var(IGNORE).is_ok_and(|value| value.eq_ignore_ascii_case("true")) {
         return Vec::new();
     }
@@ -29,15 +29,16 @@ pub fn mistakes_of_environment() -> Vec<String> {
         .iter()
         .filter_map(|name| {
             let url = env::var_os(name)?;
-            // A variable that is set and empty is not set.
+            // An empty variable counts as not set.
             let url = url.to_string_lossy();
-            (!url.is_empty() && !is_usable(&url)).then(|| format!("{name}: {}", mistake(&url)))
+            (!url.is_empty() && !is_usable(&url))
+                .then(|| format!("{name}: {}", error_message(&url)))
         })
         .collect()
 }
 
-/// Returns which configured endpoint cannot be used. The SDK panics on an empty one.
-pub fn unusable(sdk: &SdkConfig) -> Option<String> {
+/// Returns an error message for the first configured endpoint that cannot be used. The SDK panics on an empty one.
+pub fn configuration_error(sdk: &SdkConfig) -> Option<String> {
     let configured = sdk.service_config()?;
     SERVICES.iter().find_map(|service| {
         let key = ServiceConfigKey::builder()
@@ -47,19 +48,19 @@ pub fn unusable(sdk: &SdkConfig) -> Option<String> {
             .build()
             .ok()?;
         let url = configured.load_config(key)?;
-        (!is_usable(&url)).then(|| format!("{service}: {}{SOURCES}", mistake(&url)))
+        (!is_usable(&url)).then(|| format!("{service}: {}{SOURCES}", error_message(&url)))
     })
 }
 
-/// Says that `url` cannot be used, and what can.
-pub fn mistake(url: &str) -> String {
-    // What stands before the host can be a password.
+/// Returns the error message for a `url` that cannot be used.
+pub fn error_message(url: &str) -> String {
+    // The part before the host can contain a password.
     let shown = match url.rsplit_once('@') {
         Some((_, host)) => format!("***@{host}"),
         None => url.to_owned(),
     };
     format!(
-        "the endpoint `{}` is not a URL of http or https; allowed: http://HOST[:PORT] or https://HOST[:PORT], as in http://localhost:4566",
+        "the endpoint `{}` is not an http or https URL; allowed: http://HOST[:PORT] or https://HOST[:PORT], such as http://localhost:4566",
         shown.escape_debug()
     )
 }
@@ -72,14 +73,14 @@ pub fn is_usable(url: &str) -> bool {
     let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return false;
     };
-    // A port beyond 65535 would be taken for none.
+    // `Uri` reports no port if it is larger than 65535.
     !authority.host().is_empty()
         && (authority.port().is_some() || authority.as_str().ends_with(authority.host()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{is_usable, mistake};
+    use super::{error_message, is_usable};
 
     #[test]
     fn endpoint_with_scheme_and_host_is_usable() {
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoint_mistake_hides_a_password() {
-        assert!(!mistake("user:secret@host:1").contains("secret"));
+    fn endpoint_error_hides_password() {
+        assert!(!error_message("user:secret@host:1").contains("secret"));
     }
 }

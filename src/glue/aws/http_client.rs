@@ -1,4 +1,4 @@
-//! The HTTP clients for all requests to AWS: choose the proxy and the trusted CA certificates, and bound the answers with credentials.
+//! The HTTP clients for all requests to AWS: choose the proxy and the trusted CA certificates, and limit the size of responses with credentials.
 
 use super::network::{CaBundle, Network};
 use super::proxy::{Proxies, Route};
@@ -18,9 +18,9 @@ use std::error::Error;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-/// Shorter than the idle time after which a load balancer may drop a connection silently, so that no request dies on a dead one.
+/// Shorter than the idle time after which a load balancer may drop a connection silently, so that no request uses a dead connection.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Credentials are some thousand bytes long.
+/// Maximum size of a response with credentials. They are a few thousand bytes long.
 pub const MAX_CREDENTIALS_BYTES: usize = 1 << 20;
 
 /// The HTTP clients, one for each CA bundle. Scopes with the same CA bundle share connections.
@@ -151,7 +151,7 @@ fn http_client(
         trusted = TrustStore::empty().with_pem_certificate(bundle.pem());
     }
     let tls = TlsContext::builder().with_trust_store(trusted).build();
-    // The builder has no way to fail.
+    // The builder cannot fail.
     let tls = tls.unwrap_or_default();
     aws_smithy_http_client::Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector = Connector::builder()
@@ -187,7 +187,7 @@ impl HttpConnector for RoutingConnector {
     }
 }
 
-/// Wraps the client for requests that return credentials: an answer beyond `MAX_CREDENTIALS_BYTES` is an error.
+/// Wraps the client for requests that return credentials. A response of more than `MAX_CREDENTIALS_BYTES` is an error.
 pub fn for_credentials(client: SharedHttpClient) -> SharedHttpClient {
     SharedHttpClient::new(BoundedClient(client))
 }
@@ -212,19 +212,19 @@ struct BoundedConnector(SharedHttpConnector);
 
 impl HttpConnector for BoundedConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let answered = self.0.call(request);
+        let response = self.0.call(request);
         HttpConnectorFuture::new(async move {
-            Ok(answered.await?.map(|body| {
+            Ok(response.await?.map(|body| {
                 let bounded = Limited::new(body, MAX_CREDENTIALS_BYTES);
-                SdkBody::from_body_1_x(bounded.map_err(named))
+                SdkBody::from_body_1_x(bounded.map_err(describe_body_error))
             }))
         })
     }
 }
 
-fn named(error: Box<dyn Error + Send + Sync>) -> Box<dyn Error + Send + Sync> {
+fn describe_body_error(error: Box<dyn Error + Send + Sync>) -> Box<dyn Error + Send + Sync> {
     if error.is::<LengthLimitError>() {
-        "the answer is larger than 1 MiB, which no credentials are".into()
+        "the response is larger than 1 MiB, the limit for a response with credentials".into()
     } else {
         error
     }

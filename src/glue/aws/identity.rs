@@ -1,5 +1,4 @@
-//! Whom credentials belong to: AWS STS says it to everybody, whatever they may do. What assumes the role on the way is what assumes it
-//! for the polls.
+//! Returns the identity of credentials from AWS STS, which needs no permission. Assumes the role in the same way as the polls.
 
 use super::call::MAX_ATTEMPTS;
 use super::credentials::Provider;
@@ -12,11 +11,11 @@ use aws_smithy_types::retry::RetryConfig;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Why it is not known whom credentials belong to.
+/// Why the identity of credentials is unknown.
 #[derive(Clone, Debug)]
 pub struct IdentityError {
     pub error: GlueError,
-    /// STS said that the role may not be assumed.
+    /// STS denied assuming the role.
     pub role_refused: bool,
 }
 
@@ -30,22 +29,22 @@ impl From<GlueError> for IdentityError {
 }
 
 impl Sdk {
-    /// The ARN that AWS knows the owner of `credentials` by, of a role that of the session. Answers within `limit`.
+    /// Returns the ARN of the identity that `credentials` belong to. For a role, it is the ARN of the session. Returns within `timeout`.
     ///
     /// # Errors
-    /// If the credentials could not be loaded, the role not be assumed or STS not be asked.
+    /// If the credentials cannot be loaded, the role cannot be assumed or the request to STS fails.
     pub async fn caller_identity(
         &self,
         credentials: &Credentials,
         region: &RegionName,
-        limit: Duration,
+        timeout: Duration,
     ) -> Result<String, IdentityError> {
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + timeout;
         let credential_source = self.credential_source(credentials, region);
         let sdk = credential_source.sdk_config().await;
-        let unloaded = |why: &str| {
-            let what_to_do = message::hint(why, credentials);
-            GlueError::new(Reason::Credentials, format!("{why}{what_to_do}"))
+        let load_failed = |why: &str| {
+            let hint = message::hint(why, credentials);
+            GlueError::new(Reason::Credentials, format!("{why}{hint}"))
         };
         let provider = Provider::new(
             self.credential_cache(credentials),
@@ -54,10 +53,10 @@ impl Sdk {
         );
         let loaded = tokio::time::timeout_at(deadline, provider.provide_credentials())
             .await
-            .map_err(|_elapsed| unloaded(message::TIMED_OUT))?
+            .map_err(|_elapsed| load_failed(message::TIMED_OUT))?
             .map_err(|error| IdentityError {
-                role_refused: classify::says_role_refused(&error),
-                error: unloaded(&message::describe_load_error(&error, credentials)),
+                role_refused: classify::is_role_denied(&error),
+                error: load_failed(&message::describe_load_error(&error, credentials)),
             })?;
         let config = aws_sdk_sts::config::Builder::from(&sdk)
             .credentials_provider(loaded)
@@ -66,32 +65,32 @@ impl Sdk {
         let call = aws_sdk_sts::Client::from_conf(config)
             .get_caller_identity()
             .send();
-        let attempted = format!("asking AWS STS in {region} whom the credentials belong to");
+        let attempted = format!("asking AWS STS in {region} for the identity of the credentials");
         let answer = tokio::time::timeout_at(deadline, call)
             .await
             .map_err(|_elapsed| {
-                let why = format!("{attempted} was given up: STS did not answer");
+                let why = format!("{attempted} timed out: STS did not answer");
                 GlueError::new(Reason::Timeout, why)
             })?
             .map_err(|error| {
                 let reason = classify::classify(&error);
                 let why = message::describe_error(&error, credentials);
-                let what_to_do = match reason {
+                let hint = match reason {
                     Reason::Credentials => message::hint(&why, credentials),
                     _ => String::new(),
                 };
                 GlueError {
                     request_id: error.request_id().map(str::to_owned),
-                    ..GlueError::new(reason, format!("{attempted} failed: {why}{what_to_do}"))
+                    ..GlueError::new(reason, format!("{attempted} failed: {why}{hint}"))
                 }
             })?;
-        let nameless = || {
-            let why = format!("{attempted} failed: the answer has no ARN");
+        let no_arn = || {
+            let why = format!("{attempted} failed: the response has no ARN");
             GlueError::new(Reason::InvalidResponse, why)
         };
         Ok(answer
             .arn
             .filter(|arn| !arn.is_empty())
-            .ok_or_else(nameless)?)
+            .ok_or_else(no_arn)?)
     }
 }

@@ -1,4 +1,4 @@
-//! What is said of a failed call: what happened, with its causes, without any secret, and of credentials what to do about it.
+//! Error messages of failed calls: the error and its causes without secrets, and a hint if the credentials failed.
 
 use super::endpoint;
 use crate::config::{Credentials, Role};
@@ -7,91 +7,91 @@ use aws_sdk_glue::config::http::HttpResponse;
 use aws_sdk_glue::error::{ErrorMetadata, ProvideErrorMetadata, SdkError};
 use std::error::Error;
 
-/// A log line is for reading: what AWS says in more than this is cut.
+/// Longer messages are truncated, to keep log lines readable.
 const MAX_MESSAGE_CHARS: usize = 1_000;
 
-/// What is said where credentials did not come in time.
+/// The error message if loading the credentials timed out.
 pub const TIMED_OUT: &str = "the credentials could not be loaded in time";
 
-/// What stands before words that are not AWS's: what a `credential_process` printed, which can be the credentials themselves.
+/// Text before the output of a `credential_process`, which can contain the credentials.
 const BEFORE_OUTPUT: [&str; 2] = [". Stderr:", "could not parse response:"];
-/// Where the SDK's texts go on with Rust's own print of a value: of a request, an answer, a part of a JSON document.
-const BEFORE_PRINT: [&str; 3] = ["` to request `Request {", ". Response {", ", found: "];
-/// What the SDK says of an error that it does not know, before the code.
+/// Text before Rust's debug output of a request, a response or a JSON value in the SDK's errors.
+const BEFORE_DEBUG_OUTPUT: [&str; 3] = ["` to request `Request {", ". Response {", ", found: "];
+/// Text of the SDK before the code of an unknown error.
 const BEFORE_CODE: &str = "unhandled error (";
-/// Texts of the SDK and of its HTTP client that do not say what they mean, and what they mean.
-const PLAIN: [(&str, &str); 5] = [
-    ("unhandled error", "the answer has no error code of AWS"),
+/// Unclear texts of the SDK and its HTTP client, and their replacements.
+const REPLACEMENTS: [(&str, &str); 5] = [
+    ("unhandled error", "the response has no AWS error code"),
     (
         "This behavior requires following cargo feature(s) enabled: credentials-login. In order to use an active login session, the \
          `credentials-login` feature must be enabled.",
-        "the profile has a `login_session`, of `aws login`, which the exporter does not support",
+        "the profile has a `login_session` (`aws login`), which the exporter does not support",
     ),
-    // Of a profile that is there.
+    // The profile exists.
     ("was not defined: `", "is incomplete: `"),
     (
         "tunnel error: unsuccessful",
-        "the proxy refused to connect to the endpoint: it answered CONNECT with an error, such as 403 Forbidden",
+        "the proxy refused to connect to the endpoint: it answered CONNECT with an error status, such as 403 Forbidden",
     ),
     (
         "tunnel error: proxy authorization required",
-        "the proxy asks for a user and a password (407 Proxy Authentication Required)",
+        "the proxy requires a user and a password (407 Proxy Authentication Required)",
     ),
 ];
-/// Where AWS, to whom a signature is wrong, begins to repeat the request that it should have been made of: with the session's token.
+/// Text before the canonical request, which AWS repeats if a signature is wrong. It contains the session token.
 const BEFORE_REQUEST: &str = "The Canonical String";
-/// What STS says of a value that it does not take, before the value: in this form it repeats an external id.
+/// Text of STS before an invalid value, which can be an external ID.
 const BEFORE_VALUE: &str = "validation error detected:";
 
-/// The chain of causes in one line, the outermost first; of an error that AWS named, its name and message.
+/// Returns the code and message of an AWS error, or else the chain of causes in one line, the outermost first.
 pub fn describe_error<E>(error: &SdkError<E, HttpResponse>, credentials: &Credentials) -> String
 where
     E: Error + ProvideErrorMetadata + 'static,
 {
-    let mut words = String::new();
+    let mut description = String::new();
     if let Some(service) = error.as_service_error()
         && let Some(code) = service.code()
     {
-        words.push_str(code);
+        description.push_str(code);
         if let Some(message) = service.message() {
-            words.push_str(": ");
-            words.push_str(message);
+            description.push_str(": ");
+            description.push_str(message);
         }
     } else {
-        words = chain(error);
+        description = chain(error);
         if let Some(response) = error.raw_response() {
-            words.push_str(&format!(" (HTTP status {})", response.status().as_u16()));
+            description.push_str(&format!(" (HTTP status {})", response.status().as_u16()));
         }
     }
-    presentable(words, credentials)
+    sanitize(description, credentials)
 }
 
-/// The same of credentials that could not be loaded.
+/// Returns the same for credentials that could not be loaded.
 pub fn describe_load_error(error: &CredentialsError, credentials: &Credentials) -> String {
-    presentable(chain(error), credentials)
+    sanitize(chain(error), credentials)
 }
 
-/// The chain of causes in one line, the outermost first.
+/// Returns the chain of causes in one line, the outermost first.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut words = String::new();
+    let mut message = String::new();
     let mut cause = Some(error);
     while let Some(error) = cause {
         cause = error.source();
         let text = match error.downcast_ref::<ErrorMetadata>() {
             Some(metadata) => code_and_message(metadata),
-            // The code is in the source too.
+            // The source contains the code too.
             None if error.to_string().starts_with(BEFORE_CODE) => continue,
-            None => plain(&without_output(error.to_string())),
+            None => clarify(&without_output(error.to_string())),
         };
         // Some of the SDK's errors repeat their source.
-        if !words.ends_with(&text) {
-            if !words.is_empty() {
-                words.push_str(": ");
+        if !message.ends_with(&text) {
+            if !message.is_empty() {
+                message.push_str(": ");
             }
-            words.push_str(&text);
+            message.push_str(&text);
         }
     }
-    words
+    message
 }
 
 fn code_and_message(metadata: &ErrorMetadata) -> String {
@@ -99,43 +99,44 @@ fn code_and_message(metadata: &ErrorMetadata) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(": ")
 }
 
-fn plain(text: &str) -> String {
-    let print = BEFORE_PRINT
+/// Removes debug output and replaces unclear texts.
+fn clarify(text: &str) -> String {
+    let debug_output = BEFORE_DEBUG_OUTPUT
         .iter()
-        .filter_map(|print| text.find(print))
+        .filter_map(|before| text.find(before))
         .min();
-    let mut text = text[..print.unwrap_or(text.len())].to_owned();
+    let mut text = text[..debug_output.unwrap_or(text.len())].to_owned();
     if let Some((before, status)) = text.split_once("StatusCode(") {
         text = format!("{before}HTTP status {}", status.trim_end_matches(')'));
     }
-    for (sdk, words) in PLAIN {
-        text = text.replace(sdk, words);
+    for (unclear, clear) in REPLACEMENTS {
+        text = text.replace(unclear, clear);
     }
     text
 }
 
-/// Without secrets, in one line and not too long.
-fn presentable(mut words: String, credentials: &Credentials) -> String {
+/// Removes secrets, joins the lines and truncates the message.
+fn sanitize(mut message: String, credentials: &Credentials) -> String {
     if let Some(Role {
         external_id: Some(secret),
         ..
     }) = &credentials.role
     {
-        words = words.replace(secret.expose(), "***");
+        message = message.replace(secret.expose(), "***");
     }
-    // The SDK lists what it tried, a line for each.
-    words = words.replace(":\n  ", ": ").replace("\n  ", "; ");
-    if let Some(request) = words.find(BEFORE_REQUEST) {
-        words.truncate(request);
-        words.push('…');
+    // The SDK lists the providers that it tried on separate lines.
+    message = message.replace(":\n  ", ": ").replace("\n  ", "; ");
+    if let Some(request) = message.find(BEFORE_REQUEST) {
+        message.truncate(request);
+        message.push('…');
     }
-    // More may follow it.
-    words.truncate(words.trim_end_matches(['.', ' ']).len());
-    if let Some((end, _)) = words.char_indices().nth(MAX_MESSAGE_CHARS) {
-        words.truncate(end);
-        words.push('…');
+    // A hint may follow.
+    message.truncate(message.trim_end_matches(['.', ' ']).len());
+    if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE_CHARS) {
+        message.truncate(end);
+        message.push('…');
     }
-    words
+    message
 }
 
 fn without_output(mut text: String) -> String {
@@ -150,8 +151,8 @@ fn without_output(mut text: String) -> String {
     text
 }
 
-/// What a person can do, by what the words have in them. The first that fits, from the particular to the general: what AWS says in a message
-/// (a role's name, a certificate's end) must not be taken for the cause.
+/// Texts of error messages and the hint for them. The first match wins, so specific texts come before general ones: a role's name or a
+/// certificate's expiry in a message must not be taken for the cause.
 const HINTS: [(&[&str], &str); 33] = [
     (
         &[
@@ -161,18 +162,18 @@ const HINTS: [(&[&str], &str); 33] = [
             "Skewed",
             "InTheFuture",
         ],
-        "This machine's clock is wrong: AWS accepts a request for some minutes before and after the time that it is signed with. Set the clock \
+        "The system clock is wrong: AWS rejects a request that was signed more than some minutes ago or ahead. Synchronise the clock \
          (NTP, chrony)",
     ),
     (
         &["invalid peer certificate"],
-        "The certificate of what issues the credentials (STS, SSO) or of the proxy before it was not accepted: look at the CA certificates \
-         (SSL_CERT_FILE), at the proxy and at this machine's clock",
+        "The certificate of the service that issues the credentials (STS, SSO), or of a proxy, is not trusted: check the CA certificates \
+         (SSL_CERT_FILE), the proxy and the system clock",
     ),
     (&[endpoint::SOURCES], "Correct the endpoint"),
     (
         &["no credentials found", "MissingAuthenticationToken"],
-        "There are no credentials: set the scope's `profile` or AWS_PROFILE to one that exists and has some, make the AWS configuration files \
+        "There are no credentials: set the scope's `profile` or AWS_PROFILE to an existing profile with credentials, make the AWS configuration files \
          readable, or give the machine or container a role",
     ),
     (
@@ -181,7 +182,7 @@ const HINTS: [(&[&str], &str); 33] = [
     ),
     (
         &["cannot find the profile"],
-        "Rename the profile, in the file and where it is named",
+        "Rename the profile in the file and in the setting that names it",
     ),
     (
         &["does not exist: neither [", "could not find source profile"],
@@ -220,15 +221,15 @@ const HINTS: [(&[&str], &str); 33] = [
     ),
     (
         &["external process: No such file"],
-        "A credential_process is started by `sh`, which is not on the PATH: an image without a shell cannot have one",
+        "The SDK starts a credential_process with `sh`, which is not on the PATH: an image without a shell cannot use one",
     ),
     (
         &["external process"],
-        "Run the profile's credential_process by hand as this user: it must print credentials and exit with 0",
+        "Run the profile's credential_process by hand as this user: it must print credentials and exit with status 0",
     ),
     (
         &["explicit deny"],
-        "A policy denies it explicitly, which no grant overrules: look for the deny that the message names",
+        "A policy denies it explicitly, and no other policy can override that: look for the deny that the message names",
     ),
     (
         &[
@@ -238,7 +239,7 @@ const HINTS: [(&[&str], &str); 33] = [
             "no permissions boundary",
             "no session policy",
         ],
-        "The policy that the message names must allow it too: a grant to the identity alone does not help",
+        "The policy that the message names must allow it too: a policy of the identity alone is not enough",
     ),
     (
         &["AssumeRoleWithWebIdentity"],
@@ -248,7 +249,7 @@ const HINTS: [(&[&str], &str); 33] = [
     (
         &["AccessDenied"],
         "STS refused the role: it must exist, the credentials must be allowed sts:AssumeRole on it, its trust policy must allow these \
-         credentials, and `external_id` must be the one that it asks for",
+         credentials, and `external_id` must be the one that it requires",
     ),
     (
         &["RegionDisabled"],
@@ -256,7 +257,7 @@ const HINTS: [(&[&str], &str); 33] = [
     ),
     (
         &["Throttl", "Rate exceeded", "TooManyRequests", "SlowDown"],
-        "AWS throttles what issues the credentials (STS, SSO, metadata); nothing is wrong with the credentials",
+        "AWS throttles the service that issues the credentials (STS, SSO, metadata); nothing is wrong with the credentials",
     ),
     (
         &[
@@ -264,20 +265,20 @@ const HINTS: [(&[&str], &str); 33] = [
             "InternalServerError",
             "ServiceUnavailable",
         ],
-        "What issues the credentials (STS, SSO) fails at AWS; nothing is wrong with the credentials",
+        "The service that issues the credentials (STS, SSO) fails; nothing is wrong with the credentials",
     ),
     (
-        &["no error code of AWS"],
-        "What answered may not be AWS: look at the proxy, the firewall and the endpoint variables",
+        &["no AWS error code"],
+        "The response may not come from AWS: check the proxy, the firewall and the endpoint variables",
     ),
     (
         &["ForbiddenException"],
-        "IAM Identity Center does not let this user have the role: look at `sso_account_id` and `sso_role_name`, and at the assignment of the \
+        "IAM Identity Center does not allow this user to use the role: check `sso_account_id`, `sso_role_name` and the assignment of the \
          permission set",
     ),
     (
         &["SSO token", "sso/cache", "UnauthorizedException"],
-        "The SSO session has ended or there never was one: log in again with `aws sso login`",
+        "The SSO session has expired or does not exist: log in again with `aws sso login`",
     ),
     (
         &[
@@ -286,12 +287,12 @@ const HINTS: [(&[&str], &str); 33] = [
             "IDPRejectedClaim",
             "WebIdentityToken",
         ],
-        "Look at the token file that AWS_WEB_IDENTITY_TOKEN_FILE or the profile names, and at the identity provider in IAM",
+        "Check the token file that AWS_WEB_IDENTITY_TOKEN_FILE or the profile names, and the identity provider in IAM",
     ),
     (
         &["(os error 2)", "(os error 13)"],
-        "Look at the token file that AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE or the profile names: it must exist, and \
-         this user must be allowed to read it",
+        "Check the token file that AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE or the profile names: it must exist, and \
+         the exporter's user must be allowed to read it",
     ),
     (
         &[
@@ -300,23 +301,22 @@ const HINTS: [(&[&str], &str); 33] = [
             "for ECS provider",
             "the auth token could",
         ],
-        "The container's endpoint (AWS_CONTAINER_CREDENTIALS_FULL_URI or _RELATIVE_URI) issued nothing: look at its token \
-         (AWS_CONTAINER_AUTHORIZATION_TOKEN or _TOKEN_FILE) and at the role of the task or the association of the pod",
+        "The container's endpoint (AWS_CONTAINER_CREDENTIALS_FULL_URI or _RELATIVE_URI) issued no credentials: check its token \
+         (AWS_CONTAINER_AUTHORIZATION_TOKEN or _TOKEN_FILE) and the role of the task or the association of the pod",
     ),
     (
         &["IMDS"],
-        "The instance metadata service issued no credentials: look at its answer, at the instance's role and at the role's trust in \
+        "The instance metadata service issued no credentials: check its response, the role of the instance and the role's trust in \
          ec2.amazonaws.com",
     ),
     (
         &[TIMED_OUT, "timed out", "failure: timeout"],
-        "A credential_process that hangs, or an STS, SSO or metadata service that does not answer: look at what the profile names, \
-         and at the network",
+        "A credential_process hangs, or an STS, SSO or metadata service does not answer: check the profile and the network",
     ),
     (
         &["ExpiredToken", "expired", "TokenRefreshRequired"],
-        "The session or token has expired: log in again, or renew the keys or the token (AWS_WEB_IDENTITY_TOKEN_FILE) where they come from; \
-         environment variables need a restart",
+        "The session or token has expired: log in again, or renew the keys or the token (AWS_WEB_IDENTITY_TOKEN_FILE) at their source; \
+         changed environment variables need a restart",
     ),
     (
         &[
@@ -324,41 +324,42 @@ const HINTS: [(&[&str], &str); 33] = [
             "UnrecognizedClient",
             "security token included in the request is invalid",
         ],
-        "AWS does not know the access key: it was deleted or deactivated, AWS_SESSION_TOKEN is missing, it is of another partition, or the \
+        "AWS does not know the access key: it was deleted or deactivated, AWS_SESSION_TOKEN is missing, it belongs to another partition, or the \
          account has not enabled this region",
     ),
     (
         &["IncompleteSignature"],
-        "The access key id or the session token has a character that does not belong there, such as a space or a line break",
+        "The access key ID or the session token contains an invalid character, such as a space or a line break",
     ),
     (
         &["SignatureDoesNotMatch", "InvalidSignature", "AuthFailure"],
-        "The secret access key does not belong to the access key id, or a proxy changes requests",
+        "The secret access key does not belong to the access key ID, or a proxy changes requests",
     ),
     (
         &["dispatch failure: io error"],
-        "What issues the credentials (STS, SSO, the container's endpoint) could not be reached: look at the network, the proxy and the CA certificates",
+        "The service that issues the credentials (STS, SSO, the container's endpoint) could not be reached: check the network, the proxy and the CA \
+         certificates",
     ),
 ];
 
-/// Whose credentials failed so, and what a person can do about it.
-pub fn hint(words: &str, credentials: &Credentials) -> String {
+/// Returns the profile and role of the credentials that failed, and a hint how to fix the error.
+pub fn hint(message: &str, credentials: &Credentials) -> String {
     let profile = credentials.profile.as_deref();
     let role = credentials.role.as_ref().map(|role| role.arn.as_str());
-    let whose = match (profile, role) {
+    let owner = match (profile, role) {
         (Some(profile), Some(role)) => format!(" (profile {profile}, role {role})"),
         (Some(profile), None) => format!(" (profile {profile})"),
         (None, Some(role)) => format!(" (role {role})"),
         (None, None) => String::new(),
     };
-    let remedy = HINTS
+    let hint = HINTS
         .iter()
-        .find(|(signs, _)| signs.iter().any(|sign| words.contains(sign)))
+        .find(|(texts, _)| texts.iter().any(|text| message.contains(text)))
         .map_or(
-            "Look at the scope's profile and role, and at where its credentials come from",
-            |(_, remedy)| remedy,
+            "Check the scope's profile and role, and the source of its credentials",
+            |(_, hint)| hint,
         );
-    format!("{whose}. {remedy}")
+    format!("{owner}. {hint}")
 }
 
 #[cfg(test)]
@@ -368,13 +369,13 @@ mod tests {
     use aws_credential_types::provider::error::CredentialsError;
     use aws_sdk_glue::error::ErrorMetadata;
 
-    fn remedy(words: &str) -> String {
-        hint(words, &Credentials::default())
+    fn hint_for(message: &str) -> String {
+        hint(message, &Credentials::default())
     }
 
     #[test]
-    fn remedy_fits_the_cause_and_not_a_name_in_it() {
-        for (words, part) in [
+    fn hint_matches_cause_and_not_a_name() {
+        for (message, part) in [
             (
                 "InvalidSignatureException: Signature expired: 20261127T000000Z is now earlier than 20261127T092000Z",
                 "clock",
@@ -459,14 +460,15 @@ mod tests {
                 "an error occurred while loading credentials: dispatch failure: io error: x",
                 "could not be reached",
             ),
-            ("something else", "Look at the scope's profile"),
+            ("something else", "Check the scope's profile"),
         ] {
-            assert!(remedy(words).contains(part), "{words}: {}", remedy(words));
+            let hint = hint_for(message);
+            assert!(hint.contains(part), "{message}: {hint}");
         }
     }
 
     #[test]
-    fn chain_has_no_debug_print() {
+    fn chain_has_no_debug_output() {
         let metadata = ErrorMetadata::builder()
             .code("AccessDenied")
             .message("not you.")
@@ -490,20 +492,20 @@ mod tests {
                 "expected object key",
             ),
         ] {
-            let told = chain(&CredentialsError::unhandled(sdk));
+            let text = chain(&CredentialsError::unhandled(sdk));
             assert!(
-                told.starts_with(&format!("unexpected credentials error: {plain}")),
-                "{told}"
+                text.starts_with(&format!("unexpected credentials error: {plain}")),
+                "{text}"
             );
-            assert!(!told.contains('{') && !told.contains("(Ok"), "{told}");
+            assert!(!text.contains('{') && !text.contains("(Ok"), "{text}");
         }
     }
 
     #[test]
-    fn message_does_not_end_in_two_full_stops() {
+    fn message_has_no_double_full_stop() {
         let credentials = Credentials::default();
-        let words = describe_load_error(&CredentialsError::unhandled("It ends. "), &credentials);
-        let message = format!("{words}{}", hint(&words, &credentials));
-        assert!(message.contains("It ends. Look"), "{message}");
+        let error = describe_load_error(&CredentialsError::unhandled("It ends. "), &credentials);
+        let message = format!("{error}{}", hint(&error, &credentials));
+        assert!(message.contains("It ends. Check"), "{message}");
     }
 }

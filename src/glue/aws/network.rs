@@ -28,9 +28,9 @@ impl Network {
     /// # Errors
     /// One message for each variable and profile whose value cannot be used.
     pub async fn load(profiles: BTreeSet<Option<String>>) -> Result<Self, Vec<String>> {
-        let mut mistakes = endpoint::mistakes_of_environment();
+        let mut errors = endpoint::environment_errors();
         let proxies = Proxies::from_env(|name| std::env::var_os(name)).unwrap_or_else(|found| {
-            mistakes.extend(found);
+            errors.extend(found);
             Proxies::default()
         });
         let mut bundles = HashMap::new();
@@ -52,14 +52,14 @@ impl Network {
             match read {
                 Ok(Some(bundle)) => drop(bundles.insert(profile, bundle)),
                 Ok(None) => {}
-                Err(mistake) if mistakes.contains(&mistake) => {}
-                Err(mistake) => mistakes.push(mistake),
+                Err(error) if errors.contains(&error) => {}
+                Err(error) => errors.push(error),
             }
         }
-        if mistakes.is_empty() {
+        if errors.is_empty() {
             Ok(Self { proxies, bundles })
         } else {
-            Err(mistakes)
+            Err(errors)
         }
     }
 }
@@ -117,19 +117,20 @@ mod tests {
     }
 
     #[test]
-    fn ca_bundle_keeps_what_can_be_trusted() {
+    fn ca_bundle_keeps_valid_certificates() {
         let (one, two) = (certificate(), certificate());
         let text = format!("# two authorities\n{one}{}{two}\n", broken());
         let bundle = CaBundle::parse(text.as_bytes()).unwrap();
         let kept: Vec<_> = CertificateDer::pem_slice_iter(bundle.pem())
             .map(|certificate| certificate.unwrap())
             .collect();
-        let given = [&one, &two].map(|pem| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap());
-        assert_eq!(kept, given);
+        let expected =
+            [&one, &two].map(|pem| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap());
+        assert_eq!(kept, expected);
     }
 
     #[test]
-    fn ca_bundle_without_certificate_is_refused() {
+    fn ca_bundle_without_certificate_is_rejected() {
         let cut = certificate().replace("-----END", "");
         for text in ["", "no PEM", &broken(), &cut] {
             assert!(CaBundle::parse(text.as_bytes()).is_err(), "{text}");

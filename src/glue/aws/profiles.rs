@@ -1,5 +1,5 @@
-//! What is wrong with the AWS configuration files. The SDK itself goes on without a file that it cannot read, and names neither the file
-//! nor the profiles that it does find.
+//! Finds errors in the AWS configuration files. The SDK silently ignores a file that it cannot read, and its errors name neither the file
+//! nor the existing profiles.
 
 use super::endpoint;
 use aws_config::profile;
@@ -14,24 +14,24 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
-/// Characters of a profile's name beside letters and digits. The SDK skips a section with any other, and quotes are others to it.
+/// Allowed characters of a profile name besides letters and digits. The SDK skips sections with other characters, such as quotes.
 const NAME_CHARACTERS: &str = "_-/.%@:+";
-/// As many profiles as a message names.
+/// Maximum number of profiles in an error message.
 const MAX_NAMES: usize = 10;
 
-/// Returns why the SDK can load nothing from the profile, or from that of the environment.
-pub async fn mistake(profile: Option<&str>) -> Option<String> {
+/// Returns why the SDK cannot use `profile`, or else the profile of the environment.
+pub async fn profile_error(profile: Option<&str>) -> Option<String> {
     match sections(profile).await {
         Ok(sections) => missing(profile, &sections),
-        Err(unusable) => Some(unusable),
+        Err(error) => Some(error),
     }
 }
 
 /// Returns the same, or else which endpoint of the profile cannot be used.
-pub async fn mistake_with_endpoints(profile: Option<&str>) -> Option<String> {
+pub async fn profile_or_endpoint_error(profile: Option<&str>) -> Option<String> {
     let sections = match sections(profile).await {
         Ok(sections) => sections,
-        Err(unusable) => return Some(unusable),
+        Err(error) => return Some(error),
     };
     missing(profile, &sections).or_else(|| {
         let environment = Env::from_slice(&[]);
@@ -44,24 +44,24 @@ pub async fn mistake_with_endpoints(profile: Option<&str>) -> Option<String> {
                 format!(
                     "endpoint_url for {service} of the profile `{}`: {}",
                     sections.selected_profile(),
-                    endpoint::mistake(&url)
+                    endpoint::error_message(&url)
                 )
             })
         })
     })
 }
 
-/// Returns the name and the `ca_bundle` of the profile, or of that of the environment. The SDK does not read this key.
+/// Returns the name and the `ca_bundle` of `profile`, or else of the profile of the environment. The SDK does not read this key.
 pub async fn ca_bundle(profile: Option<&str>) -> Option<(String, String)> {
     let sections = sections(profile).await.ok()?;
     let path = sections.get("ca_bundle").filter(|path| !path.is_empty())?;
     Some((sections.selected_profile().to_owned(), path.to_owned()))
 }
 
-/// The AWS configuration files as they are now, or why they cannot be used.
+/// Reads the AWS configuration files, or returns why they cannot be used.
 async fn sections(profile: Option<&str>) -> Result<EnvConfigSections, String> {
-    if let Some(mistake) = pipe() {
-        return Err(mistake);
+    if let Some(error) = pipe_error() {
+        return Err(error);
     }
     for (path, is_named) in files() {
         if let Err(error) = fs::read_to_string(&path)
@@ -85,12 +85,12 @@ async fn sections(profile: Option<&str>) -> Result<EnvConfigSections, String> {
         let cause = error
             .source()
             .map_or_else(|| error.to_string(), ToString::to_string);
-        format!("an AWS configuration file is broken: {cause}").replace(":\n  ", ": ")
+        format!("an AWS configuration file is invalid: {cause}").replace(":\n  ", ": ")
     })
 }
 
-/// Returns which of the files is a pipe. The SDK would wait for its other end, and nothing could end that.
-pub fn pipe() -> Option<String> {
+/// Returns an error message if one of the files is a pipe. The SDK would block on it without a timeout.
+pub fn pipe_error() -> Option<String> {
     files().into_iter().find_map(|(path, _)| {
         let is_pipe = fs::metadata(&path).is_ok_and(|file| file.file_type().is_fifo());
         is_pipe.then(|| {
@@ -102,17 +102,17 @@ pub fn pipe() -> Option<String> {
     })
 }
 
-/// Returns that the files have no profile of the name that is asked for, if one is.
+/// Returns an error message if a profile was requested and the files do not contain it.
 fn missing(profile: Option<&str>, sections: &EnvConfigSections) -> Option<String> {
     let name = sections.selected_profile();
-    let is_asked_for = profile.is_some() || env::var_os("AWS_PROFILE").is_some();
-    if !is_asked_for || name.is_empty() || sections.get_profile(name).is_some() {
+    let is_requested = profile.is_some() || env::var_os("AWS_PROFILE").is_some();
+    if !is_requested || name.is_empty() || sections.get_profile(name).is_some() {
         return None;
     }
-    let is_readable = |c: char| c.is_ascii_alphanumeric() || NAME_CHARACTERS.contains(c);
-    if !name.chars().all(is_readable) {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || NAME_CHARACTERS.contains(c);
+    if !name.chars().all(is_allowed) {
         return Some(format!(
-            "the AWS SDK cannot find the profile `{}`: allowed in a profile's name are letters, digits and {NAME_CHARACTERS}",
+            "the AWS SDK cannot find the profile `{}`: a profile name may contain letters, digits and {NAME_CHARACTERS}",
             name.escape_debug()
         ));
     }
@@ -122,7 +122,7 @@ fn missing(profile: Option<&str>, sections: &EnvConfigSections) -> Option<String
     names.truncate(MAX_NAMES);
     let others = match names.as_slice() {
         [] => String::new(),
-        names => format!(" (profiles there: {}{more})", names.join(", ")),
+        names => format!(" (existing profiles: {}{more})", names.join(", ")),
     };
     let [(config, _), (credentials, _)] = files();
     Some(format!(
@@ -139,7 +139,7 @@ fn files() -> [(PathBuf, bool); 2] {
     ]
 }
 
-/// Returns where a file is, and whether the environment says so.
+/// Returns the path of a file, and true if the environment sets it.
 fn file(variable: &str, default: &str) -> (PathBuf, bool) {
     let home = PathBuf::from(env::var_os("HOME").unwrap_or_else(|| "~".into()));
     match env::var(variable).ok().filter(|path| !path.is_empty()) {

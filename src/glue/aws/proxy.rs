@@ -6,8 +6,8 @@ use hyper::Uri;
 use std::ffi::OsString;
 use std::fmt;
 
-const ALLOWED: &str = "allowed: http://host:port or https://host:port, with user:password@ before the host where the proxy wants it; \
-                       write special characters of the password as %XX, @ as %40";
+const ALLOWED: &str = "allowed: http://host:port or https://host:port, with user:password@ before the host if the proxy requires it; \
+                       write special characters of the password as %XX, such as %40 for @";
 
 /// The proxies of the environment, and the hosts that bypass them. Upper case names take precedence over lower case names.
 #[derive(Clone, Default)]
@@ -45,23 +45,23 @@ impl Proxies {
         if no_proxy.split(',').any(|entry| entry.trim() == "*") {
             return Ok(Self::default());
         }
-        let mut mistakes = Vec::new();
+        let mut errors = Vec::new();
         let mut proxy = |names: &[&'static str]| {
             let (name, value) = first(names)?;
             let uri = value.to_str().and_then(proxy_uri);
             if uri.is_none() {
-                // Not the value: it may hold a password.
-                mistakes.push(format!(
-                    "{name} is not the URL of a proxy (its value is not shown); {ALLOWED}"
+                // Without the value, because it may contain a password.
+                errors.push(format!(
+                    "{name} is not a valid proxy URL (its value is not shown); {ALLOWED}"
                 ));
             }
             uri
         };
         let http = proxy(&["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]);
         let https = proxy(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]);
-        if !mistakes.is_empty() {
-            mistakes.dedup();
-            return Err(mistakes);
+        if !errors.is_empty() {
+            errors.dedup();
+            return Err(errors);
         }
         Ok(Self {
             http: http
@@ -111,10 +111,10 @@ fn proxy_uri(value: &str) -> Option<Uri> {
         None => (None, authority.as_str()),
     };
     // A password with /, ? or # ends the authority too early, and the SDK splits at the first @.
-    let whole = value.matches('@').count() == usize::from(user.is_some());
-    let port_is_right =
+    let has_one_at_sign = value.matches('@').count() == usize::from(user.is_some());
+    let port_is_valid =
         host_and_port == authority.host() || authority.port_u16().is_some_and(|port| port > 0);
-    if !whole || !port_is_right || authority.host().is_empty() {
+    if !has_one_at_sign || !port_is_valid || authority.host().is_empty() {
         return None;
     }
     Uri::builder()
@@ -141,7 +141,7 @@ fn host_and_port(entry: &str) -> Option<(String, u16)> {
 mod tests {
     use super::*;
 
-    fn of(variables: &[(&str, &str)]) -> Result<Proxies, Vec<String>> {
+    fn from_variables(variables: &[(&str, &str)]) -> Result<Proxies, Vec<String>> {
         Proxies::from_env(|name| {
             let found = variables.iter().find(|(key, _)| *key == name);
             found.map(|(_, value)| value.into())
@@ -150,11 +150,11 @@ mod tests {
 
     fn route(no_proxy: &str, uri: &str) -> Route {
         let variables = [("ALL_PROXY", "http://proxy:3128"), ("no_proxy", no_proxy)];
-        of(&variables).unwrap().route(uri)
+        from_variables(&variables).unwrap().route(uri)
     }
 
     #[test]
-    fn proxy_url_is_read() {
+    fn proxy_valid_url_is_accepted() {
         for value in [
             "proxy",
             "proxy:3128",
@@ -167,12 +167,17 @@ mod tests {
             "http://user@proxy",
             "http://[::1]:3128",
         ] {
-            assert!(of(&[("HTTPS_PROXY", value)]).unwrap().https.is_some());
+            assert!(
+                from_variables(&[("HTTPS_PROXY", value)])
+                    .unwrap()
+                    .https
+                    .is_some()
+            );
         }
     }
 
     #[test]
-    fn proxy_url_that_cannot_be_read_is_named() {
+    fn proxy_invalid_url_is_reported_without_value() {
         for value in [
             "http://user:p^sswort@proxy:3128",
             "http://user:p@sswort@proxy:3128",
@@ -198,19 +203,19 @@ mod tests {
             "http://proxy\n",
         ] {
             for name in ["HTTPS_PROXY", "https_proxy", "all_proxy"] {
-                let mistakes = of(&[(name, value)]).unwrap_err();
-                assert_eq!(mistakes.len(), 1, "{value}: {mistakes:?}");
-                assert!(mistakes[0].starts_with(&format!("{name} ")), "{mistakes:?}");
-                assert!(!mistakes[0].contains("sswort"), "{mistakes:?}");
+                let errors = from_variables(&[(name, value)]).unwrap_err();
+                assert_eq!(errors.len(), 1, "{value}: {errors:?}");
+                assert!(errors[0].starts_with(&format!("{name} ")), "{errors:?}");
+                assert!(!errors[0].contains("sswort"), "{errors:?}");
             }
         }
     }
 
     #[test]
-    fn empty_variable_is_not_set() {
+    fn proxy_empty_variable_counts_as_not_set() {
         let set = [("HTTPS_PROXY", ""), ("https_proxy", "http://proxy")];
-        assert!(of(&set).unwrap().https.is_some());
-        let none = of(&[("HTTPS_PROXY", ""), ("NO_PROXY", "")]).unwrap();
+        assert!(from_variables(&set).unwrap().https.is_some());
+        let none = from_variables(&[("HTTPS_PROXY", ""), ("NO_PROXY", "")]).unwrap();
         assert!(none.https.is_none() && none.http.is_none());
     }
 

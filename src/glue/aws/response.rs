@@ -1,4 +1,4 @@
-//! What is accepted as an answer of Glue: a body of limited size that has Glue's list in it.
+//! Validates responses of Glue: the body must have a limited size and contain the list of the operation.
 
 use aws_sdk_glue::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_glue::error::BoxError;
@@ -16,19 +16,19 @@ use std::error::Error;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// A page of 100 integrations with 100 errors each, every message as long as it may be, has 21 million bytes.
+/// A page of 100 integrations with 100 errors each and messages of maximum length has 21 million bytes.
 const MAX_BODY_BYTES: usize = 32 << 20;
-/// An object of three bytes takes 300 when it is read. A page of 100,000 integrations with an error each has 300,000.
+/// Bounds memory: an object of three bytes takes 300 bytes once parsed. 100,000 integrations with one error each have 300,000 objects.
 const MAX_OBJECTS: usize = 500_000;
 
-/// The lists of the two operations, quoted as in JSON.
+/// The lists of the two operations, with JSON quotes.
 const LISTS: [&str; 2] = ["\"InboundIntegrations\"", "\"Integrations\""];
-/// The only other member of an answer.
+/// The only other member of a response.
 const MARKER: &str = "Marker";
-/// Only errors have this header.
+/// Present only on errors.
 const ERROR_TYPE: &str = "x-amzn-errortype";
 
-/// Rejects responses that the SDK would read as "there are no integrations" although Glue did not say so, and ends bodies that are too large.
+/// Rejects responses that the SDK would parse as an empty list although they are not from Glue, and bodies that are too large.
 #[derive(Debug)]
 pub struct ResponseCheck;
 
@@ -61,15 +61,15 @@ impl Intercept for ResponseCheck {
         if response.headers().get(ERROR_TYPE).is_some()
             || response.body().bytes().is_some_and(has_no_list)
         {
-            return Err("the body is not an answer of Glue".into());
+            return Err("the body is not a response of Glue".into());
         }
         Ok(())
     }
 }
 
-/// Returns true for everything but a JSON object with a list, or with nothing beside the marker: an empty body, an error sent with status 200.
+/// Returns true unless the body is a JSON object that contains a list or nothing but the marker. Catches empty bodies and errors with status 200.
 fn has_no_list(body: &[u8]) -> bool {
-    // Nearly all answers have a list; they need not be parsed twice.
+    // Nearly all responses have a list, so this avoids parsing them twice.
     if LISTS
         .iter()
         .any(|list| memmem::find(body, list.as_bytes()).is_some())
@@ -82,7 +82,7 @@ fn has_no_list(body: &[u8]) -> bool {
     }
 }
 
-/// A body that fails when it is too large to be kept.
+/// A body that returns an error if it is too large.
 struct BodyLimit {
     body: Limited<SdkBody>,
     objects: usize,
@@ -109,10 +109,10 @@ impl Body for BodyLimit {
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
-            // Braces within a text count too: nearly no text has any.
+            // Braces within strings count too, but they are rare.
             self.objects += data.iter().filter(|byte| **byte == b'{').count();
             if self.objects > MAX_OBJECTS {
-                let why = format!("the answer has more than {MAX_OBJECTS} objects");
+                let why = format!("the response has more than {MAX_OBJECTS} objects");
                 return Poll::Ready(Some(Err(why.into())));
             }
         }

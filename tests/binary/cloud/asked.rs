@@ -1,4 +1,4 @@
-//! A request, as it arrived, and what it is signed with.
+//! A received request and its signature.
 
 use std::collections::BTreeMap;
 use std::io::BufRead;
@@ -12,33 +12,33 @@ use tokio::time::Instant;
 
 /// One request.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct Request {
     pub at: Instant,
-    /// That a connection was asked for through the proxy, or that stands in the request.
+    /// The host of the CONNECT request to the proxy, or else of the request itself.
     pub host: String,
     pub method: String,
     pub path: String,
-    /// Names in lower case.
+    /// Header names in lower case.
     pub headers: BTreeMap<String, String>,
     pub body: String,
 }
 
-/// What a request is signed with. Empty if it is not signed.
+/// The signature of a request. Empty if it is not signed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Signed {
     pub access_key_id: String,
     pub region: String,
     pub service: String,
-    /// Empty for keys that last.
+    /// Empty for long-term keys.
     pub session_token: String,
 }
 
-impl Asked {
+impl Request {
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
 
-    /// The fields of a form.
+    /// Returns the fields of a form.
     pub fn form(&self) -> BTreeMap<String, String> {
         let pairs = self.body.split('&').filter_map(|pair| pair.split_once('='));
         pairs
@@ -49,7 +49,7 @@ impl Asked {
             .collect()
     }
 
-    /// A field of the form; empty if there is none.
+    /// Returns a field of the form, or an empty string.
     pub fn field(&self, name: &str) -> String {
         self.form().remove(name).unwrap_or_default()
     }
@@ -73,7 +73,7 @@ impl Asked {
         }
     }
 
-    /// Whether it is signed with this secret key, as it arrived: host, path, body and session token too.
+    /// Returns true if the signature of the received request is valid for this secret key.
     pub fn is_signed_with(&self, secret_key: &str) -> bool {
         let signed = self.signed();
         let authorization = self.header("authorization");
@@ -87,12 +87,12 @@ impl Asked {
             .identity(&keys)
             .region(&signed.region)
             .name(&signed.service)
-            .time(when(self.header("x-amz-date")))
+            .time(parse_time(self.header("x-amz-date")))
             .settings(SigningSettings::default())
             .build()
             .unwrap()
             .into();
-        // The others are added by signing.
+        // Signing adds the other headers.
         let headers = part("SignedHeaders=")
             .split(';')
             .filter(|name| !["host", "x-amz-date", "x-amz-security-token"].contains(name))
@@ -104,8 +104,8 @@ impl Asked {
     }
 }
 
-/// Of `20150830T123600Z`.
-fn when(basic: &str) -> SystemTime {
+/// Parses a time such as `20150830T123600Z`.
+fn parse_time(basic: &str) -> SystemTime {
     let digits = |range| basic.get(range).unwrap_or_default();
     let text = format!(
         "{}-{}-{}T{}:{}:{}Z",
@@ -123,8 +123,8 @@ fn when(basic: &str) -> SystemTime {
         .unwrap_or(UNIX_EPOCH)
 }
 
-/// The next request on a connection to `host`; none if there comes none.
-pub(super) fn read(reader: &mut impl BufRead, host: &str) -> std::io::Result<Option<Asked>> {
+/// Reads the next request on a connection to `host`. Returns None at its end.
+pub(super) fn read(reader: &mut impl BufRead, host: &str) -> std::io::Result<Option<Request>> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let mut words = line.split(' ');
@@ -146,13 +146,13 @@ pub(super) fn read(reader: &mut impl BufRead, host: &str) -> std::io::Result<Opt
     let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
     reader.read_exact(&mut body)?;
     if let Some(rest) = path.strip_prefix("http://") {
-        // As a proxy is asked.
+        // The request is for a proxy.
         let (name, rest) = rest.split_once('/').unwrap();
         (host, path) = (name.to_owned(), format!("/{rest}"));
     } else if host.is_empty() && method != "CONNECT" {
         host = headers.get("host").cloned().unwrap_or_default();
     }
-    Ok(Some(Asked {
+    Ok(Some(Request {
         at: Instant::now(),
         host,
         method,
