@@ -329,16 +329,16 @@ fn health_asks_over_tls() {
             "https://127.0.0.1",
             Some("config.yaml"),
             1,
-            "no certificate",
+            "no CA certificate found",
         ),
         // Plain HTTP where TLS is spoken is no health.
         (
             "http://127.0.0.1",
             None,
             1,
-            "the answer was 400 Bad Request",
+            "the server responded with 400 Bad Request",
         ),
-        ("ftp://127.0.0.1", None, 1, "cannot be asked"),
+        ("ftp://127.0.0.1", None, 1, "is not a supported URL"),
     ] {
         let url = format!("--url={host}:{port}/-/healthy");
         let ca_file = ca_file.map(|file| format!("--ca-file={file}"));
