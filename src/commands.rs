@@ -242,7 +242,7 @@ async fn serve(
         publisher: Arc::clone(&publisher),
         telemetry: Arc::clone(&telemetry),
         clock: clock.clone(),
-        scrapes: SharedResponses::default(),
+        shared_responses: SharedResponses::default(),
         telemetry_path: web.telemetry_path,
         site: Site::default(),
         access: access.clone(),

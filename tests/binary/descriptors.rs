@@ -144,7 +144,7 @@ fn three_hundred_pairs_that_hang_leave_descriptors_for_scrapes_and_for_others() 
     assert!(wrong.is_empty(), "{wrong:?}");
     let log = daemon.process.stderr();
     assert!(
-        !log.contains("accepting connections fails") && !log.contains("limit of open files"),
+        !log.contains("failed to accept a connection") && !log.contains("limit of open files"),
         "{log}"
     );
 }
