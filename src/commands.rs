@@ -247,7 +247,7 @@ async fn serve(
         publisher: Arc::clone(&publisher),
         telemetry: Arc::clone(&telemetry),
         clock: clock.clone(),
-        scrapes: SharedResponses::default(),
+        shared_responses: SharedResponses::default(),
         telemetry_path: web.telemetry_path,
         site: Renderer::default(),
         access: access.clone(),

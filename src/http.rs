@@ -1,7 +1,7 @@
-//! The server: bind, serve, drain. Knows neither AWS nor what a page says.
+//! The HTTP server: binds, serves and drains. It knows nothing of AWS and nothing of the content of responses.
 //!
-//! Whatever clients do, `Limits` says what it costs: how many connections, how long each may take for its part, how much memory
-//! big answers take together. Of what a client does wrong only a refused certificate is logged, once a minute for each reason.
+//! `Limits` bounds the cost of clients: the number of connections, the time for each step of a request, and the memory for large
+//! responses. The server logs only one kind of client error, a rejected certificate, at most once a minute for each reason.
 
 pub mod access;
 mod basic_auth;
@@ -37,80 +37,80 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use timeouts::{ConnectionTimeouts, Timed};
+use timeouts::{ConnectionTimeouts, TimedSocket};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Room for the head of a request; what is longer is refused with 431. Browsers send 2 KiB, cookies included.
+/// A longer request head gets 431. Browsers send about 2 KiB, cookies included.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
-/// Scrapes that are under way at a stop have so long to end: the whole stop has 5 s.
-const DRAIN: Duration = Duration::from_secs(4);
-/// Out of file descriptors, most likely: trying again at once would spin. Where a connection was closed to make room, that takes
-/// a moment only.
-const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
-const PAUSE_FOR_ROOM: Duration = Duration::from_millis(1);
-/// A lack of descriptors can last; one line a minute tells it as well as ten a second.
-const WARN_EVERY: Duration = Duration::from_secs(60);
+/// Time for scrapes in flight to finish when the server stops. The process must exit within 5 s.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
+/// Accepting usually fails for lack of file descriptors, so an immediate retry would spin.
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// Evicting a connection frees a descriptor almost at once.
+const EVICTION_RETRY_INTERVAL: Duration = Duration::from_millis(1);
+/// A lack of file descriptors can last; one line a minute is enough.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What clients may take.
+/// Limits on the resources that clients use.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections at a time.
+    /// The maximum number of open connections.
     pub connections: usize,
-    /// From a connection's start to the end of its first head; from the first byte of each later head to its end.
+    /// The timeout for a request head. It starts when the connection opens, and for later requests at their first byte.
     pub head: Duration,
-    /// For a client that had just connected when a stop was asked for, to be answered: most have sent their request by then.
-    pub arrival: Duration,
-    /// From an answer to the next request's first byte.
+    /// How long a new connection stays open after it was accepted, even if the server stops, so that its first request arrives.
+    pub accept_grace: Duration,
+    /// The timeout between a response and the first byte of the next request.
     pub idle: Duration,
-    /// Without the client taking anything of an answer that is there.
-    pub stuck: Duration,
-    /// From an answer's start until the client has taken it all.
-    pub answer: Duration,
-    /// For a client that is still sending what nobody reads, to read the answer.
-    pub closing: Duration,
+    /// The timeout for a response that the client does not read.
+    pub write_stall: Duration,
+    /// The timeout for the client to read a whole response.
+    pub response: Duration,
+    /// How long the server discards the input of a client that is still sending, so that the client can read the response.
+    pub linger: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: OpenFiles::of_process().http_connections,
-            // A head is one packet.
+            // A request head usually fits into one packet.
             head: Duration::from_secs(10),
-            // Twice around the earth; nobody notices it at a stop.
-            arrival: Duration::from_millis(250),
-            // Longer than any usual scrape interval, so that a scraper keeps its connection.
+            // Longer than a round trip on earth, and too short to delay a stop noticeably.
+            accept_grace: Duration::from_millis(250),
+            // Longer than usual scrape intervals, so that a scraper keeps its connection.
             idle: Duration::from_secs(300),
-            // No link that works is silent for so long.
-            stuck: Duration::from_secs(30),
-            // The longest that a scraper could wait in earnest. A page of 20 MB comes through at 0.5 Mbit/s.
-            answer: Duration::from_secs(300),
-            // As in Go's server, and a margin.
-            closing: Duration::from_secs(1),
+            // A working link is never silent for this long.
+            write_stall: Duration::from_secs(30),
+            // Enough for a page of 20 MB at 0.5 Mbit/s.
+            response: Duration::from_secs(300),
+            // Go's server waits 500 ms.
+            linger: Duration::from_secs(1),
         }
     }
 }
 
-/// Answers a request.
+/// Handles the requests of a server.
 pub trait Handler: Send + Sync + 'static {
-    /// The answer, whatever the request, to a client at `peer`; none over a Unix socket.
+    /// Returns the response to a request from `peer`, which is `None` for a Unix socket.
     fn handle(
         &self,
         request: Request<Incoming>,
         peer: Option<IpAddr>,
     ) -> impl Future<Output = Response<Content>> + Send;
 
-    /// What connections over TCP that come from now on speak; plain HTTP if `None`.
+    /// Returns the TLS configuration for new TCP connections, or `None` for plain HTTP.
     fn tls(&self) -> Option<Arc<ServerConfig>> {
         None
     }
 }
 
-/// Serves on all `listeners` until `stop`, then lets the requests under way end. What accepts connections joins `watchdog`.
+/// Serves on all `listeners` until `stop`, then drains: requests in flight may finish. Registers its accept loops with `watchdog`.
 pub async fn serve(
     listeners: Vec<Listener>,
     handler: Arc<impl Handler>,
@@ -123,35 +123,35 @@ pub async fn serve(
         connections: Arc::new(Connections::new(limits.connections)),
         limits: Arc::new(limits),
         tasks: TaskTracker::new(),
-        refusals: tls::RefusalLog::default(),
+        rejections: tls::RejectionLog::default(),
         stop: stop.clone(),
     });
     for listener in listeners {
-        let ticket = watchdog.register(format!("accepting on {}", listener.address()));
+        let ticket = watchdog.register(format!("accept loop on {}", listener.address()));
         server
             .tasks
             .spawn(accept(listener, ticket, Arc::clone(&server)));
     }
     server.tasks.close();
     stop.cancelled().await;
-    if tokio::time::timeout(DRAIN, server.tasks.wait())
+    if tokio::time::timeout(DRAIN_TIMEOUT, server.tasks.wait())
         .await
         .is_err()
     {
         tracing::warn!(
-            seconds = DRAIN.as_secs(),
-            "connections were cut: they did not end in time"
+            seconds = DRAIN_TIMEOUT.as_secs(),
+            "drain timeout reached, closing the remaining connections"
         );
     }
 }
 
-/// What all connections share.
+/// The state that all connections share.
 struct Server<H> {
     handler: Arc<H>,
     connections: Arc<Connections>,
     limits: Arc<Limits>,
     tasks: TaskTracker,
-    refusals: tls::RefusalLog,
+    rejections: tls::RejectionLog,
     stop: CancellationToken,
 }
 
@@ -164,64 +164,64 @@ async fn accept(listener: Listener, mut ticket: Ticket, server: Arc<Server<impl 
             () = server.stop.cancelled() => break,
         };
         match socket {
-            Ok(socket) => admit(socket, &server),
-            // The client went before its turn came.
+            Ok(socket) => spawn_connection(socket, &server),
+            // The client closed the connection before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                if warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+                if warned.is_none_or(|at| at.elapsed() >= WARN_INTERVAL) {
                     warned = Some(Instant::now());
-                    tracing::warn!(%error, "accepting connections fails");
+                    tracing::warn!(%error, "failed to accept a connection");
                 }
-                let pause = if server.connections.evict_one() {
-                    PAUSE_FOR_ROOM
+                let retry_in = if server.connections.evict_oldest() {
+                    EVICTION_RETRY_INTERVAL
                 } else {
-                    PAUSE_AFTER_FAILURE
+                    ACCEPT_RETRY_INTERVAL
                 };
-                tokio::time::sleep(pause).await;
+                tokio::time::sleep(retry_in).await;
             }
         }
     }
-    // To the system they are connected, and would be cut.
+    // Clients in the accept queue are already connected; closing the listener would reset their connections.
     for _ in 0..server.limits.connections {
-        match listener.accept_last() {
-            Ok(socket) => admit(socket, &server),
+        match listener.accept_queued() {
+            Ok(socket) => spawn_connection(socket, &server),
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(_) => return,
         }
     }
 }
 
-fn admit(socket: Socket, server: &Arc<Server<impl Handler>>) {
+fn spawn_connection(socket: Socket, server: &Arc<Server<impl Handler>>) {
     let slot = server.connections.admit();
     server
         .tasks
-        .spawn(connection(socket, slot, Arc::clone(server)));
+        .spawn(run_connection(socket, slot, Arc::clone(server)));
 }
 
-async fn connection(socket: Socket, slot: Slot, server: Arc<Server<impl Handler>>) {
-    let arrived = Instant::now() + server.limits.arrival;
+async fn run_connection(socket: Socket, slot: Slot, server: Arc<Server<impl Handler>>) {
+    let grace_end = Instant::now() + server.limits.accept_grace;
     let stop = async {
         server.stop.cancelled().await;
-        tokio::time::sleep_until(arrived).await;
+        tokio::time::sleep_until(grace_end).await;
     };
     let slot = Arc::new(slot);
     let timeouts = ConnectionTimeouts::new(Arc::clone(&slot), Arc::clone(&server.limits));
-    // Who is behind a Unix socket is a proxy on this machine, which speaks TLS itself.
+    // The client of a Unix socket is a proxy on this machine, which terminates TLS itself.
     let tls = server.handler.tls().filter(|_| !socket.is_unix());
     let peer = socket.peer().map(|peer| peer.ip());
-    let socket = Timed::new(socket, Arc::clone(&timeouts));
+    let socket = TimedSocket::new(socket, Arc::clone(&timeouts));
     tokio::select! {
         biased;
-        // Whatever a client does wrong ends its own connection and is nobody else's concern.
+        // A client error ends only the connection of that client.
         () = serve_connection(socket, tls, Arc::clone(&timeouts), &server, peer, stop) => {}
-        // A client that keeps the connection busy must not use up what tokio lets a task do in one go: both would never be looked at.
+        // A busy connection may use up the cooperative budget of the task. Without `unconstrained` the next two would never complete.
         () = unconstrained(timeouts.timed_out()) => {}
         () = unconstrained(slot.evicted()) => {}
     }
 }
 
 async fn serve_connection(
-    socket: Timed,
+    socket: TimedSocket,
     tls: Option<Arc<ServerConfig>>,
     timeouts: Arc<ConnectionTimeouts>,
     server: &Server<impl Handler>,
@@ -234,7 +234,7 @@ async fn serve_connection(
         return serve_http1(socket, timeouts, handler, peer, stop).await;
     };
     let accepted = tokio::select! {
-        accepted = tls::accept(socket, tls, &server.refusals) => accepted,
+        accepted = tls::accept(socket, tls, &server.rejections) => accepted,
         () = &mut stop => None,
     };
     if let Some(stream) = accepted {
@@ -242,7 +242,7 @@ async fn serve_connection(
     }
 }
 
-/// Serves requests until the connection ends. At a stop the request under way is answered, and no further one.
+/// Serves requests until the connection ends. On `stop`, finishes the request in flight and handles no further one.
 async fn serve_http1(
     io: impl AsyncRead + AsyncWrite + Unpin,
     timeouts: Arc<ConnectionTimeouts>,
@@ -252,9 +252,9 @@ async fn serve_http1(
 ) {
     let service = service_fn(|request: Request<Incoming>| {
         let is_valid = has_valid_host(&request);
-        // The bytes behind a rejected request are not read either.
-        let unread = !is_valid || !request.body().is_end_stream();
-        timeouts.request(unread);
+        // The server reads no request bodies, and nothing that follows a rejected request.
+        let unread_input = !is_valid || !request.body().is_end_stream();
+        timeouts.start_request(unread_input);
         let (handler, timeouts) = (Arc::clone(handler), Arc::clone(&timeouts));
         async move {
             let mut response = if is_valid {
@@ -262,17 +262,17 @@ async fn serve_http1(
             } else {
                 bad_host()
             };
-            if unread {
+            if unread_input {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
-            Ok::<_, Infallible>(response.map(|content| timeouts.answer(content)))
+            Ok::<_, Infallible>(response.map(|content| timeouts.start_response(content)))
         }
     });
     let connection = http1::Builder::new()
-        // Some clients close their side after the request, and wait for the response.
+        // Some clients close their side of the connection after the request and then wait for the response.
         .half_close(true)
-        // `ConnectionTimeouts` limits more than the head.
+        // `ConnectionTimeouts` has a timeout for the head.
         .header_read_timeout(None)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_BYTES)
@@ -283,14 +283,15 @@ async fn serve_http1(
         _ = connection.as_mut() => return,
         () = unconstrained(stop) => {}
     }
-    if timeouts.is_answering() {
+    if timeouts.is_responding() {
         connection.as_mut().graceful_shutdown();
-        // An error of the connection concerns its client alone.
+        // A connection error affects only its own client.
         let _ = connection.await;
     }
 }
 
-/// As RFC 9112 (section 3.2) asks of HTTP/1.1: exactly one, which may be empty. Go's servers take these characters.
+/// Returns true if the request has exactly one Host header, which may be empty (RFC 9112, section 3.2). HTTP/1.0
+/// requests may omit it. Go's servers accept the same characters.
 fn has_valid_host(request: &Request<Incoming>) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -304,7 +305,7 @@ fn has_valid_host(request: &Request<Incoming>) -> bool {
 }
 
 fn bad_host() -> Response<Content> {
-    let text = "Bad request: exactly one valid Host header is needed.\n";
+    let text = "Bad request: the request must have exactly one valid Host header.\n";
     let mut response = Response::new(Content::from(text.to_owned()));
     *response.status_mut() = StatusCode::BAD_REQUEST;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");

@@ -15,7 +15,7 @@ fn negotiate(headers: &[(hyper::header::HeaderName, &str)]) -> Representation {
         .iter()
         .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()))
         .collect();
-    Representation::of(&headers)
+    Representation::from_headers(&headers)
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! What connections and requests must pass before they are answered, as `--web.config.file` says now. The file, its certificates
-//! and keys are looked at once a second and read again when they have changed; what cannot be used is told once and changes nothing.
+//! Applies `--web.config.file`: TLS, basic auth, the rate limit and response headers. The file, its certificates and its keys are
+//! checked for changes every second and reread after a change. An invalid configuration is logged once and changes nothing.
 
 use super::basic_auth::{AuthResult, BasicAuth};
-use super::rate::Bucket;
+use super::rate::TokenBucket;
 use crate::config::web::{FileIdentity, ReadFile, WebConfig, WebConfigRead};
 use crate::config::{ConfigErrors, file_error};
 use crate::files::FileWorker;
@@ -14,18 +14,18 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// A file that changed is read when two looks in a row saw the same: who writes it is done by then, and with those beside it.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A changed file is reread when two checks in a row found the same state, so that its writer has probably finished.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The door.
+/// Checks requests against the web configuration.
 #[derive(Debug)]
 pub struct AccessControl {
     file: PathBuf,
-    /// `/-/healthy` and `/-/ready` are answered to everybody.
+    /// If true, `/-/healthy` and `/-/ready` need no password and do not count towards the rate limit.
     probes_exempt: bool,
     current: RwLock<Arc<ActiveConfig>>,
-    passwords: BasicAuth,
-    /// As they were read last, whether that went well or not.
+    basic_auth: BasicAuth,
+    /// The files of the last read, successful or not.
     files: tokio::sync::Mutex<Vec<ReadFile>>,
     worker: FileWorker,
 }
@@ -34,33 +34,34 @@ pub struct AccessControl {
 struct ActiveConfig {
     config: WebConfig,
     headers: Vec<(HeaderName, HeaderValue)>,
-    bucket: Option<Arc<Bucket>>,
+    bucket: Option<Arc<TokenBucket>>,
 }
 
-/// Why a request is not answered.
+/// The reason for refusing a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Beyond the rate limit.
-    TooMany,
-    /// Not by one of the users.
+    /// The request exceeds the rate limit.
+    RateLimited,
+    /// The request has no valid user and password.
     Unauthorized,
-    /// Too many passwords wait to be checked.
+    /// Too many passwords are waiting to be checked.
     Busy,
 }
 
 impl ActiveConfig {
-    fn new(config: WebConfig, before: Option<&Self>) -> Self {
+    fn new(config: WebConfig, previous: Option<&Self>) -> Self {
         let headers = config.headers.iter().filter_map(|(name, value)| {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
             Some((name, HeaderValue::from_str(value).ok()?))
         });
-        let kept = before.and_then(|before| before.bucket.clone());
+        let previous_bucket = previous.and_then(|previous| previous.bucket.clone());
         Self {
             headers: headers.collect(),
-            // Tokens that were used stay used where the limit is the same.
+            // A reload with the same limit must not refill the bucket.
             bucket: config.rate_limit.map(|limit| {
-                kept.filter(|bucket| bucket.limit() == limit)
-                    .unwrap_or_else(|| Arc::new(Bucket::new(limit)))
+                previous_bucket
+                    .filter(|bucket| bucket.limit() == limit)
+                    .unwrap_or_else(|| Arc::new(TokenBucket::new(limit)))
             }),
             config,
         }
@@ -68,10 +69,10 @@ impl ActiveConfig {
 }
 
 impl AccessControl {
-    /// As the file at `path` said, which was read before.
+    /// Starts with `config`, which was loaded from the file at `path`.
     ///
     /// # Errors
-    /// Without a source of random numbers.
+    /// Returns an error if the system provides no random numbers.
     pub fn new(
         path: &Path,
         config: WebConfig,
@@ -85,18 +86,18 @@ impl AccessControl {
             file: path.to_owned(),
             probes_exempt,
             current: RwLock::new(Arc::new(ActiveConfig::new(config, None))),
-            passwords: BasicAuth::new()?,
+            basic_auth: BasicAuth::new()?,
             files: tokio::sync::Mutex::new(files),
             worker: FileWorker::default(),
         })
     }
 
-    /// What TCP connections speak from now on; plain HTTP if `None`.
+    /// Returns the TLS configuration for new TCP connections, or `None` for plain HTTP.
     pub fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
         self.current().config.tls.clone()
     }
 
-    /// Why a request with these headers from `peer` is not to be answered, if it is not.
+    /// Checks a request from `peer`. Returns the reason if the request must be refused.
     pub async fn check(
         &self,
         headers: &HeaderMap,
@@ -108,23 +109,23 @@ impl AccessControl {
         }
         let current = self.current();
         if current.bucket.as_ref().is_some_and(|bucket| !bucket.take()) {
-            return Some(Refusal::TooMany);
+            return Some(Refusal::RateLimited);
         }
         let users = &current.config.users;
         if users.is_empty() {
             return None;
         }
-        match self.passwords.check(users, headers, peer).await {
-            AuthResult::Known => None,
-            AuthResult::Unknown => Some(Refusal::Unauthorized),
+        match self.basic_auth.check(users, headers, peer).await {
+            AuthResult::Authenticated => None,
+            AuthResult::Unauthenticated => Some(Refusal::Unauthorized),
             AuthResult::Busy => Some(Refusal::Busy),
         }
     }
 
-    /// Adds what every answer is to have. What it has of its own it keeps, as with the toolkit, which adds before it answers.
+    /// Adds the configured headers to a response. Headers that the response already has stay, as in Prometheus' exporter-toolkit.
     pub fn add_headers(&self, headers: &mut HeaderMap) {
         for (name, value) in &self.current().headers {
-            // Browsers keep all policies that there are.
+            // Browsers enforce all policies of a response.
             if name == CONTENT_SECURITY_POLICY {
                 headers.append(name, value.clone());
             } else {
@@ -133,10 +134,10 @@ impl AccessControl {
         }
     }
 
-    /// Reads the file and what it names again. The log says how that went.
+    /// Rereads the web configuration file and the files that it names, and logs the outcome.
     ///
     /// # Errors
-    /// Says what is wrong with it; the old one goes on.
+    /// Returns the errors of the configuration. The previous configuration stays active.
     pub async fn reread(&self) -> Result<(), ConfigErrors> {
         let mut files = self.files.lock().await;
         let path = self.file.clone();
@@ -145,18 +146,18 @@ impl AccessControl {
         if !loaded.files.is_empty() {
             *files = loaded.files;
         }
-        let before = self.current();
-        let refused = |why| Err(file_error(&self.file, why));
+        let previous = self.current();
+        let invalid = |message| Err(file_error(&self.file, message));
         let config = match loaded.config {
-            // What an editor leaves for a moment must not open the door.
+            // An editor may leave the file empty for a moment, which must not turn off access control.
             Ok(config) if config.is_empty => {
-                refused("is empty, which counts only when the exporter starts")
+                invalid("is empty; an empty file is accepted only at startup")
             }
-            Ok(config) if config.tls.is_none() && before.config.tls.is_some() => {
-                refused("has no `tls_server_config` any more; TLS ends only with a restart")
+            Ok(config) if config.tls.is_none() && previous.config.tls.is_some() => {
+                invalid("no longer has a `tls_server_config`; restart the exporter to turn off TLS")
             }
-            Ok(config) if config.users.is_empty() && !before.config.users.is_empty() => refused(
-                "names none of the `basic_auth_users` any more; passwords end only with a restart",
+            Ok(config) if config.users.is_empty() && !previous.config.users.is_empty() => invalid(
+                "no longer has any `basic_auth_users`; restart the exporter to turn off basic auth",
             ),
             other => other,
         };
@@ -165,48 +166,49 @@ impl AccessControl {
                 for note in &config.notes {
                     tracing::warn!(file = %self.file.display(), "{note}");
                 }
-                let new = Arc::new(ActiveConfig::new(config, Some(&before)));
+                let new = Arc::new(ActiveConfig::new(config, Some(&previous)));
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
-                tracing::info!(file = %self.file.display(), "the web configuration was loaded again");
+                tracing::info!(file = %self.file.display(), "reloaded the web configuration");
                 Ok(())
             }
             Err(errors) => {
                 tracing::error!(
                     error = %errors,
-                    "the new web configuration was refused, the old one goes on"
+                    "invalid web configuration, keeping the previous one"
                 );
                 Err(errors)
             }
         }
     }
 
-    /// Reads again what has changed, until `stop`; tells `outcome` whether that went well.
-    pub async fn watch(&self, outcome: impl Fn(bool), stop: CancellationToken) {
-        let mut seen_before = None;
+    /// Rereads changed files until `stop`. Calls `on_reread` after each attempt with true if it succeeded.
+    pub async fn watch(&self, on_reread: impl Fn(bool), stop: CancellationToken) {
+        // The change that the last check found.
+        let mut pending = None;
         while stop
-            .run_until_cancelled(tokio::time::sleep(LOOK_EVERY))
+            .run_until_cancelled(tokio::time::sleep(CHECK_INTERVAL))
             .await
             .is_some()
         {
             let read = self.files.lock().await.clone();
             let paths: Vec<PathBuf> = read.iter().map(|file| file.path.clone()).collect();
-            let look = self.worker.run(|| {
+            let check = self.worker.run(|| {
                 let file = |path| ReadFile {
                     identity: FileIdentity::of(&path as &Path),
                     path,
                 };
                 paths.into_iter().map(|path: PathBuf| file(path)).collect()
             });
-            let Ok(seen): Result<Vec<ReadFile>, _> = look.await else {
+            let Ok(found): Result<Vec<ReadFile>, _> = check.await else {
                 continue;
             };
-            if seen == read {
-                seen_before = None;
-            } else if seen_before.as_ref() == Some(&seen) {
-                seen_before = None;
-                outcome(self.reread().await.is_ok());
+            if found == read {
+                pending = None;
+            } else if pending.as_ref() == Some(&found) {
+                pending = None;
+                on_reread(self.reread().await.is_ok());
             } else {
-                seen_before = Some(seen);
+                pending = Some(found);
             }
         }
     }

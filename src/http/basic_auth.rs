@@ -1,5 +1,5 @@
-//! Who a request is from, by its password. Checking one takes a tenth of a second of a core or more, on purpose: so one is checked
-//! at a time, beside everything else and fairly between clients, and those that were right are remembered.
+//! Basic auth. A bcrypt check takes 100 ms of CPU time or more by design. So passwords are checked one at a time on a blocking
+//! thread, in an order that is fair between clients, and correct passwords are remembered.
 
 use super::hash_queue::HashQueue;
 use crate::config::web::PasswordHash;
@@ -12,24 +12,24 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A user has one password, but bcrypt takes whatever is alike in the first 72 bytes.
-const MOST_ACCEPTED: usize = 1_000;
+/// A user can have many accepted passwords, because bcrypt compares only the first 72 bytes.
+const MAX_VERIFIED: usize = 1_000;
 
-/// Passwords that are checked, and those that were right.
+/// Checks passwords and remembers the correct ones.
 #[derive(Debug)]
 pub struct BasicAuth {
-    /// Of this process alone, so that nobody can tell what is remembered.
+    /// A random key of this process. It keeps passwords out of memory, and clients cannot predict the choice of the dummy hash.
     key: hmac::Key,
     verified: Arc<Mutex<VecDeque<Vec<u8>>>>,
     queue: Arc<HashQueue>,
 }
 
-/// What is known of who asks.
+/// The result of checking the credentials of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthResult {
-    Known,
-    Unknown,
-    /// Too many passwords wait to be checked.
+    Authenticated,
+    Unauthenticated,
+    /// Too many passwords are waiting to be checked.
     Busy,
 }
 
@@ -39,10 +39,10 @@ struct Credentials {
 }
 
 impl BasicAuth {
-    /// None is remembered yet.
+    /// Starts without remembered passwords.
     ///
     /// # Errors
-    /// Without a source of random numbers.
+    /// Returns an error if the system provides no random numbers.
     pub fn new() -> Result<Self, Unspecified> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new())?;
         Ok(Self {
@@ -52,7 +52,7 @@ impl BasicAuth {
         })
     }
 
-    /// Who asks with these headers, from `peer`, is one of `users`, of whom there are some.
+    /// Checks whether a request from `peer` has the credentials of one of `users`, which must not be empty.
     pub async fn check(
         &self,
         users: &BTreeMap<String, PasswordHash>,
@@ -60,48 +60,49 @@ impl BasicAuth {
         peer: Option<IpAddr>,
     ) -> AuthResult {
         let Some(Credentials { user, password }) = credentials(headers) else {
-            return AuthResult::Unknown;
+            return AuthResult::Unauthenticated;
         };
-        let known = std::str::from_utf8(&user)
+        let known_hash = std::str::from_utf8(&user)
             .ok()
             .and_then(|user| users.get(user));
-        // An unknown user costs as much as one of those that there are, always the same one: nobody can tell by the time which
-        // names there are, whatever the costs of their hashes.
-        let Some(hash) = known.or_else(|| self.dummy_hash(users, &user)) else {
-            return AuthResult::Unknown;
+        // For an unknown user the hash of a known user is checked, always the same one for the same name. So the response time does
+        // not reveal which users exist, even if their hashes have different costs.
+        let Some(hash) = known_hash.or_else(|| self.dummy_hash(users, &user)) else {
+            return AuthResult::Unauthenticated;
         };
         let key = self.sign(&[&user, hash.expose().as_bytes(), &password]);
-        if known.is_some() && lock(&self.verified).contains(&key) {
-            return AuthResult::Known;
+        if known_hash.is_some() && lock(&self.verified).contains(&key) {
+            return AuthResult::Authenticated;
         }
-        let Some(turn) = self.queue.turn(peer).await else {
+        let Some(permit) = self.queue.acquire(peer).await else {
             return AuthResult::Busy;
         };
-        let (hash, is_known) = (hash.clone(), known.is_some());
+        let (hash, is_known) = (hash.clone(), known_hash.is_some());
         let verified = Arc::clone(&self.verified);
-        // It ends, and is remembered, even where the client has gone: a password that takes longer than a scraper waits is
-        // known by its next scrape.
+        // The check finishes even if the client has disconnected. So if a check takes longer than the scrape timeout, the next
+        // scrape finds the password remembered.
         let checked = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            let right = bcrypt::verify(&password, hash.expose()).unwrap_or(false);
-            if right && is_known {
+            let _permit = permit;
+            let is_correct = bcrypt::verify(&password, hash.expose()).unwrap_or(false);
+            if is_correct && is_known {
                 remember(&verified, key);
             }
-            right && is_known
+            is_correct && is_known
         });
         match checked.await {
-            Ok(true) => AuthResult::Known,
-            _ => AuthResult::Unknown,
+            Ok(true) => AuthResult::Authenticated,
+            _ => AuthResult::Unauthenticated,
         }
     }
 
+    /// Returns a hash to check for an unknown user. The name of the user decides which one.
     fn dummy_hash<'a>(
         &self,
         users: &'a BTreeMap<String, PasswordHash>,
         user: &[u8],
     ) -> Option<&'a PasswordHash> {
-        let signed = self.sign(&[user]);
-        let first = signed.iter().take(size_of::<usize>());
+        let signature = self.sign(&[user]);
+        let first = signature.iter().take(size_of::<usize>());
         let number = first.fold(0, |number: usize, byte| (number << 8) | usize::from(*byte));
         users.values().nth(number.checked_rem(users.len())?)
     }
@@ -121,13 +122,13 @@ fn remember(verified: &Mutex<VecDeque<Vec<u8>>>, key: Vec<u8>) {
     if verified.contains(&key) {
         return;
     }
-    if verified.len() >= MOST_ACCEPTED {
+    if verified.len() >= MAX_VERIFIED {
         verified.pop_front();
     }
     verified.push_back(key);
 }
 
-/// Of the first `Authorization`, if it is for basic auth: read as Go does.
+/// Parses the first `Authorization` header, if it is for basic auth, with the rules of Go's net/http.
 fn credentials(headers: &HeaderMap) -> Option<Credentials> {
     let value = headers.get(AUTHORIZATION)?.as_bytes();
     let (scheme, encoded) = value.split_at_checked("Basic ".len())?;

@@ -1,44 +1,44 @@
-//! Bytes in several places that are sent as if they were in one.
+//! A list of buffers that reads like one buffer.
 
 use hyper::body::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-/// Pieces, one behind the other. None is empty.
+/// Several buffers in sequence; no buffer is empty.
 #[derive(Debug, Default)]
 pub struct BufList {
-    pieces: VecDeque<Bytes>,
+    buffers: VecDeque<Bytes>,
     remaining: usize,
 }
 
 impl From<Vec<Bytes>> for BufList {
-    fn from(pieces: Vec<Bytes>) -> Self {
-        let mut all = Self::default();
-        for piece in pieces {
-            all.push(piece);
+    fn from(buffers: Vec<Bytes>) -> Self {
+        let mut list = Self::default();
+        for buffer in buffers {
+            list.push(buffer);
         }
-        all
+        list
     }
 }
 
 impl BufList {
-    fn push(&mut self, piece: Bytes) {
-        self.remaining += piece.len();
-        if !piece.is_empty() {
-            self.pieces.push_back(piece);
+    fn push(&mut self, buffer: Bytes) {
+        self.remaining += buffer.len();
+        if !buffer.is_empty() {
+            self.buffers.push_back(buffer);
         }
     }
 
-    /// Takes the first `length` bytes, or all if there are fewer.
+    /// Removes and returns the first `length` bytes, or all bytes if there are fewer.
     pub fn split_to(&mut self, length: usize) -> Self {
         let mut taken = Self::default();
         while taken.remaining < length
-            && let Some(mut piece) = self.pieces.pop_front()
+            && let Some(mut buffer) = self.buffers.pop_front()
         {
-            let wanted = piece.len().min(length - taken.remaining);
-            taken.push(piece.split_to(wanted));
-            if !piece.is_empty() {
-                self.pieces.push_front(piece);
+            let wanted = buffer.len().min(length - taken.remaining);
+            taken.push(buffer.split_to(wanted));
+            if !buffer.is_empty() {
+                self.buffers.push_front(buffer);
             }
         }
         self.remaining -= taken.remaining;
@@ -52,19 +52,19 @@ impl Buf for BufList {
     }
 
     fn chunk(&self) -> &[u8] {
-        self.pieces.front().map_or(&[], Bytes::as_ref)
+        self.buffers.front().map_or(&[], Bytes::as_ref)
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let pieces = self.pieces.iter();
-        let filled = slices.iter_mut().zip(pieces);
+        let buffers = self.buffers.iter();
+        let filled = slices.iter_mut().zip(buffers);
         filled
-            .map(|(slice, piece)| *slice = IoSlice::new(piece))
+            .map(|(slice, buffer)| *slice = IoSlice::new(buffer))
             .count()
     }
 
     fn advance(&mut self, length: usize) {
-        // As every buffer: to go beyond the end is the caller's mistake, and it goes no further.
+        // The trait requires `length <= remaining()`; a larger value empties the list.
         self.split_to(length);
     }
 }

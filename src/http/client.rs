@@ -1,4 +1,4 @@
-//! The one request that this program makes itself: of a health check, in images without a shell or curl.
+//! The HTTP client of `health`: a health check for images without a shell or curl.
 
 use crate::config::web::MAX_PEM_BYTES;
 use crate::files::{self, FileWorker};
@@ -26,20 +26,21 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
-/// A health check that takes longer has failed, whatever would have come.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The path that is requested over a Unix socket if the URL names none.
-const HEALTHY: &str = "/-/healthy";
+/// A health check that takes longer has failed.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// The default path for a Unix socket.
+const DEFAULT_PATH: &str = "/-/healthy";
 
 /// Why a health check failed.
 #[derive(Debug)]
 pub enum HealthError {
-    /// The URL cannot be asked.
+    /// The URL is not supported.
     Url(String),
-    /// There is nothing to know the server's certificate by.
-    Authorities(String),
-    /// Nobody answered.
-    NoAnswer(String),
+    /// The trusted certificates cannot be loaded.
+    TrustStore(String),
+    /// The server sent no response.
+    NoResponse(String),
+    /// The status is not a success.
     Status(StatusCode),
 }
 
@@ -48,53 +49,53 @@ impl fmt::Display for HealthError {
         match self {
             Self::Url(url) => write!(
                 f,
-                "`{url}` cannot be asked; allowed: http://host:port/path, https://host:port/path, unix:/socket or unix:/socket:/path; \
-                before the host may stand user:password@, percent-encoded"
+                "`{url}` is not a supported URL; allowed: http://host:port/path, https://host:port/path, unix:/socket or \
+                unix:/socket:/path, with a percent-encoded user:password@ before the host if needed"
             ),
-            Self::Authorities(why) => f.write_str(why),
-            Self::NoAnswer(why) => write!(f, "no answer: {why}"),
-            Self::Status(status) => write!(f, "the answer was {status}"),
+            Self::TrustStore(message) => f.write_str(message),
+            Self::NoResponse(message) => write!(f, "no response: {message}"),
+            Self::Status(status) => write!(f, "the server responded with {status}"),
         }
     }
 }
 
 impl std::error::Error for HealthError {}
 
-/// Whom to ask.
+/// The server to connect to.
 enum Target {
     Plain(String),
     Tls(String, ServerName<'static>, Arc<ClientConfig>),
     Unix(PathBuf),
 }
 
-/// Asks `url` once; any status of success is healthy. With `https` the certificate must be issued by one of the authorities in
-/// `ca_file`, or else by one that the system trusts. On a loopback address any certificate will do without a `ca_file`: nothing
-/// secret is asked, and nobody is in between.
+/// Requests `url` once and expects a success status. With `https` the certificate must be issued by an authority in `ca_file`, or by
+/// default by one that the system trusts. For a loopback address without a `ca_file` every certificate is accepted, because nobody
+/// can intercept the connection.
 ///
 /// # Errors
-/// Says why it is not.
+/// Returns the reason if the server is not healthy.
 pub async fn check(url: &str, ca_file: Option<&Path>) -> Result<(), HealthError> {
-    let bad = || HealthError::Url(redacted(url));
+    let invalid_url = || HealthError::Url(redacted(url));
     let (target, host, path, userinfo) = if let Some(socket) = url.strip_prefix("unix:") {
         if !socket.starts_with('/') {
-            return Err(bad());
+            return Err(invalid_url());
         }
-        // As nginx writes it: the socket, a colon and the path.
+        // The syntax of nginx: the socket, a colon and the path.
         let (socket, path) = match socket.split_once(":/") {
             Some((socket, path)) => (socket, format!("/{path}")),
-            None => (socket, HEALTHY.to_owned()),
+            None => (socket, DEFAULT_PATH.to_owned()),
         };
         let target = Target::Unix(PathBuf::from(socket));
         (target, "localhost".to_owned(), path, None)
     } else {
-        let uri: Uri = url.parse().map_err(|_| bad())?;
+        let uri: Uri = url.parse().map_err(|_| invalid_url())?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(bad());
+            return Err(invalid_url());
         };
         let (userinfo, host_and_port) = match authority.as_str().rsplit_once('@') {
             Some((userinfo, host)) => (Some(userinfo.to_owned()), host),
-            // A password with a slash, for one, ends the host too early.
-            None if url.contains('@') => return Err(bad()),
+            // For example, a slash in the password ends the authority too early.
+            None if url.contains('@') => return Err(invalid_url()),
             None => (None, authority.as_str()),
         };
         let host = authority.host();
@@ -103,29 +104,30 @@ pub async fn check(url: &str, ca_file: Option<&Path>) -> Result<(), HealthError>
             "http" => Target::Plain(address(80)),
             "https" => {
                 let name = host.trim_start_matches('[').trim_end_matches(']');
-                let server = ServerName::try_from(name.to_owned()).map_err(|_| bad())?;
+                let server = ServerName::try_from(name.to_owned()).map_err(|_| invalid_url())?;
                 let (name, ca_file) = (name.to_owned(), ca_file.map(Path::to_owned));
-                let trust = FileWorker::default()
-                    .run(move || trust(&name, ca_file.as_deref()))
+                let config = FileWorker::default()
+                    .run(move || tls_config(&name, ca_file.as_deref()))
                     .await
-                    .map_err(|error| HealthError::Authorities(error.to_string()))?;
-                let trust = Arc::new(trust?);
-                Target::Tls(address(443), server, trust)
+                    .map_err(|error| HealthError::TrustStore(error.to_string()))?;
+                Target::Tls(address(443), server, Arc::new(config?))
             }
-            _ => return Err(bad()),
+            _ => return Err(invalid_url()),
         };
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         (target, host_and_port.to_owned(), path.to_owned(), userinfo)
     };
     let mut request = Request::get(path).header(HOST, host);
     if let Some(userinfo) = userinfo {
-        request = request.header(AUTHORIZATION, basic(&userinfo).ok_or_else(bad)?);
+        request = request.header(AUTHORIZATION, basic(&userinfo).ok_or_else(invalid_url)?);
     }
-    let request = request.body(Empty::<Bytes>::new()).map_err(|_| bad())?;
-    let status = tokio::time::timeout(PATIENCE, target.ask(request))
+    let request = request
+        .body(Empty::<Bytes>::new())
+        .map_err(|_| invalid_url())?;
+    let status = tokio::time::timeout(HEALTH_TIMEOUT, target.request(request))
         .await
-        .unwrap_or_else(|_| Err(format!("it took longer than {} s", PATIENCE.as_secs())))
-        .map_err(HealthError::NoAnswer)?;
+        .unwrap_or_else(|_| Err(format!("timed out after {} s", HEALTH_TIMEOUT.as_secs())))
+        .map_err(HealthError::NoResponse)?;
     if status.is_success() {
         Ok(())
     } else {
@@ -133,7 +135,7 @@ pub async fn check(url: &str, ca_file: Option<&Path>) -> Result<(), HealthError>
     }
 }
 
-/// The URL without a user and a password, whatever is wrong with it.
+/// Returns the URL without its user and password, even if the URL is invalid.
 pub fn redacted(url: &str) -> String {
     match url.rsplit_once('@') {
         Some((before, host)) if !url.starts_with("unix:") => match before.split_once("://") {
@@ -157,22 +159,22 @@ fn basic(userinfo: &str) -> Option<HeaderValue> {
 }
 
 impl Target {
-    async fn ask(self, request: Request<Empty<Bytes>>) -> Result<StatusCode, String> {
+    async fn request(self, request: Request<Empty<Bytes>>) -> Result<StatusCode, String> {
         match self {
-            Self::Plain(address) => ask(tcp(&address).await?, request).await,
-            Self::Tls(address, server, trust) => {
-                let connector = TlsConnector::from(trust);
+            Self::Plain(address) => send_request(tcp(&address).await?, request).await,
+            Self::Tls(address, server, config) => {
+                let connector = TlsConnector::from(config);
                 let stream = connector
                     .connect(server, tcp(&address).await?)
                     .await
                     .map_err(|error| format!("the TLS handshake with {address}: {error}"))?;
-                ask(stream, request).await
+                send_request(stream, request).await
             }
             Self::Unix(path) => {
                 let socket = UnixStream::connect(&path).await.map_err(|error| {
                     format!("connecting to the socket {}: {error}", path.display())
                 })?;
-                ask(socket, request).await
+                send_request(socket, request).await
             }
         }
     }
@@ -184,71 +186,72 @@ async fn tcp(address: &str) -> Result<TcpStream, String> {
         .map_err(|error| format!("connecting to {address}: {error}"))
 }
 
-async fn ask(
+async fn send_request(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Empty<Bytes>>,
 ) -> Result<StatusCode, String> {
-    let talking = |error: hyper::Error| {
-        // At its end is what happened: that the server wants a certificate, for one.
-        let mut why = format!("talking to it: {error}");
+    let describe = |error: hyper::Error| {
+        // The sources have the cause, for example that the server requires a client certificate.
+        let mut message = format!("sending the request: {error}");
         let mut source = std::error::Error::source(&error);
         while let Some(error) = source {
-            why += &format!(": {error}");
+            message += &format!(": {error}");
             source = error.source();
         }
-        why
+        message
     };
-    let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(talking)?;
-    let mut asked = pin!(sender.send_request(request));
+    let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(describe)?;
+    let mut response = pin!(sender.send_request(request));
     let response = tokio::select! {
         biased;
-        // It knows best why there is no answer.
+        // If both fail, the error of the connection has the cause.
         ended = connection => match ended {
-            Ok(()) => asked.await,
+            Ok(()) => response.await,
             Err(error) => Err(error),
         },
-        response = asked.as_mut() => response,
+        response = response.as_mut() => response,
     };
-    Ok(response.map_err(talking)?.status())
+    Ok(response.map_err(describe)?.status())
 }
 
-fn trust(host: &str, ca_file: Option<&Path>) -> Result<ClientConfig, HealthError> {
+fn tls_config(host: &str, ca_file: Option<&Path>) -> Result<ClientConfig, HealthError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let unusable = |why: String| HealthError::Authorities(why);
+    let trust_error = |message: String| HealthError::TrustStore(message);
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| unusable(error.to_string()))?;
+        .map_err(|error| trust_error(error.to_string()))?;
     let is_loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
     if is_loopback && ca_file.is_none() {
-        let anybody = Arc::new(NoVerification(provider));
+        let verifier = Arc::new(NoVerification(provider));
         return Ok(builder
             .dangerous()
-            .with_custom_certificate_verifier(anybody)
+            .with_custom_certificate_verifier(verifier)
             .with_no_client_auth());
     }
     let certificates = match ca_file {
         Some(file) => {
-            let failed =
-                |error: &dyn fmt::Display| unusable(format!("reading {}: {error}", file.display()));
-            let bytes = files::read(file, MAX_PEM_BYTES).map_err(|error| failed(&error))?;
+            let read_error = |error: &dyn fmt::Display| {
+                trust_error(format!("reading {}: {error}", file.display()))
+            };
+            let bytes = files::read(file, MAX_PEM_BYTES).map_err(|error| read_error(&error))?;
             CertificateDer::pem_slice_iter(&bytes)
                 .collect::<Result<Vec<_>, _>>()
-                .map_err(|error| failed(&error))?
+                .map_err(|error| read_error(&error))?
         }
         None => rustls_native_certs::load_native_certs().certs,
     };
     let mut roots = RootCertStore::empty();
     if roots.add_parsable_certificates(certificates).0 == 0 {
         let from = ca_file.map_or_else(
-            || "the system's authorities".to_owned(),
+            || "the system's trust store".to_owned(),
             |file| file.display().to_string(),
         );
-        return Err(unusable(format!("{from}: no certificate of an authority")));
+        return Err(trust_error(format!("{from}: no CA certificate found")));
     }
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// Takes any certificate, whose owner must have its key all the same.
+/// Accepts every certificate, but the server must prove that it has the private key.
 #[derive(Debug)]
 struct NoVerification(Arc<CryptoProvider>);
 

@@ -1,28 +1,28 @@
-//! How many connections there may be. When all places are taken the one that has got nowhere for longest is closed, so that idle
-//! connections, clients that do not read, and scrapes that wait, however many, never keep a scraper out. Nobody is preferred:
-//! were it those that wait, a client that has just come would have to go before it could ask.
+//! Limits the number of connections. When all slots are taken, the connection with the oldest activity is closed, so idle clients,
+//! slow readers and waiting scrapes never keep a scraper out. Waiting requests get no preference: then a new client would be
+//! evicted before it could send its request.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
-/// The connections that are open.
+/// The open connections.
 #[derive(Debug)]
 pub struct Connections {
     open: Mutex<Vec<Arc<State>>>,
-    most: usize,
-    /// A count of everything that happens, as a clock without time.
+    max: usize,
+    /// A logical clock: the number of events so far.
     events: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// The last event at which it got on: it came, a request came, a part of an answer went out.
-    progress: AtomicU64,
+    /// The last event of this connection: it opened, a request arrived, or a part of a response was written.
+    last_activity: AtomicU64,
     evicted: CancellationToken,
 }
 
-/// A connection's place. Dropping it frees it.
+/// The slot of a connection. Dropping it frees the slot.
 #[derive(Debug)]
 pub struct Slot {
     connections: Arc<Connections>,
@@ -30,22 +30,24 @@ pub struct Slot {
 }
 
 impl Connections {
-    /// Room for `most` connections.
-    pub fn new(most: usize) -> Self {
+    /// Allows `max` open connections.
+    pub fn new(max: usize) -> Self {
         Self {
             open: Mutex::default(),
-            most,
+            max,
             events: AtomicU64::default(),
         }
     }
 
-    /// A place for a new connection, if need be another's.
+    /// Returns a slot for a new connection. Evicts another connection if all slots are taken.
     pub fn admit(self: &Arc<Self>) -> Slot {
         let state = Arc::new(State::default());
-        state.progress.store(self.next_event(), Ordering::Relaxed);
+        state
+            .last_activity
+            .store(self.next_event(), Ordering::Relaxed);
         let mut open = self.lock();
-        if open.len() >= self.most {
-            evict_one(&mut open);
+        if open.len() >= self.max {
+            evict_oldest(&mut open);
         }
         open.push(Arc::clone(&state));
         drop(open);
@@ -55,9 +57,9 @@ impl Connections {
         }
     }
 
-    /// Closes the connection that has got nowhere for longest. False if there is none.
-    pub fn evict_one(&self) -> bool {
-        evict_one(&mut self.lock())
+    /// Closes the connection with the oldest activity. Returns false if no connection is open.
+    pub fn evict_oldest(&self) -> bool {
+        evict_oldest(&mut self.lock())
     }
 
     fn next_event(&self) -> u64 {
@@ -69,12 +71,12 @@ impl Connections {
     }
 }
 
-fn evict_one(open: &mut Vec<Arc<State>>) -> bool {
-    let slowest = open
+fn evict_oldest(open: &mut Vec<Arc<State>>) -> bool {
+    let oldest = open
         .iter()
         .enumerate()
-        .min_by_key(|(_, state)| state.progress.load(Ordering::Relaxed));
-    let Some((index, _)) = slowest else {
+        .min_by_key(|(_, state)| state.last_activity.load(Ordering::Relaxed));
+    let Some((index, _)) = oldest else {
         return false;
     };
     open.swap_remove(index).evicted.cancel();
@@ -82,15 +84,15 @@ fn evict_one(open: &mut Vec<Arc<State>>) -> bool {
 }
 
 impl Slot {
-    /// Notes that the connection got on.
-    pub fn progress(&self) {
+    /// Records activity on the connection.
+    pub fn touch(&self) {
         let now = self.connections.next_event();
-        self.state.progress.store(now, Ordering::Relaxed);
+        self.state.last_activity.store(now, Ordering::Relaxed);
     }
 
-    /// The event at which it last got on.
-    pub fn last_progress(&self) -> u64 {
-        self.state.progress.load(Ordering::Relaxed)
+    /// Returns the number of the last event of this connection.
+    pub fn last_activity(&self) -> u64 {
+        self.state.last_activity.load(Ordering::Relaxed)
     }
 
     /// Closes the connection.
@@ -98,7 +100,7 @@ impl Slot {
         self.state.evicted.cancel();
     }
 
-    /// Ends when the connection is to be closed for the sake of others.
+    /// Waits until the connection is evicted.
     pub async fn evicted(&self) {
         self.state.evicted.cancelled().await;
     }

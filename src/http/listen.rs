@@ -1,4 +1,4 @@
-//! Sockets to listen on: addresses as Prometheus' exporters spell them, Unix sockets, and those that systemd hands over.
+//! Listening sockets: addresses in the syntax of Prometheus' exporters, Unix sockets, and sockets from systemd.
 
 use super::unix::{self, OwnedPath};
 use listenfd::ListenFd;
@@ -13,68 +13,68 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-/// As many connections as Go's servers let wait to be accepted on a usual machine.
+/// The length of the accept queue: the usual value of Go's servers on Linux (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
-/// What the system may hold of an answer that the client has not read yet (Linux doubles the number): by itself it would take
-/// 4 MB for each connection. Enough for some MB a second over the longest way on earth.
+/// The kernel's buffer for unread response data of one connection (Linux doubles the value). The default may grow to 4 MB for each
+/// connection. This is enough for some MB/s over the longest distance on earth.
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// On every address of the machine.
+    /// Every address of the machine.
     Port(u16),
     Ip(SocketAddr),
-    /// A name or an IPv6 address with a zone, which is looked up when the socket is bound, and a port.
+    /// A host name, or an IPv6 address with a zone, and a port. The name is resolved when the socket is bound.
     Name(String, u16),
     Unix(PathBuf),
 }
 
-/// An address that is none.
+/// The error for an address that cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadAddress {
+pub struct AddressError {
     address: String,
-    why: &'static str,
+    problem: &'static str,
 }
 
-impl fmt::Display for BadAddress {
+impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "`{}` {}; allowed: :port, host:port, [v6]:port or unix:/path",
-            self.address, self.why
+            self.address, self.problem
         )
     }
 }
 
-impl std::error::Error for BadAddress {}
+impl std::error::Error for AddressError {}
 
 impl FromStr for Address {
-    type Err = BadAddress;
+    type Err = AddressError;
 
-    fn from_str(address: &str) -> Result<Self, BadAddress> {
-        let bad = |why| BadAddress {
+    fn from_str(address: &str) -> Result<Self, AddressError> {
+        let error = |problem| AddressError {
             address: address.to_owned(),
-            why,
+            problem,
         };
         if let Some(path) = address.strip_prefix("unix:") {
             return if path.starts_with('/') {
                 Ok(Self::Unix(PathBuf::from(path)))
             } else {
-                Err(bad("names no absolute path"))
+                Err(error("has no absolute path"))
             };
         }
         if let Some((scheme, _)) = address.split_once("://") {
-            return Err(bad(if scheme == "vsock" {
+            return Err(error(if scheme == "vsock" {
                 "is a vsock address, which is not supported"
             } else {
-                "is a URL, and an address has no scheme"
+                "is a URL; remove the scheme"
             }));
         }
-        let (host, port) = address.rsplit_once(':').ok_or(bad("has no port"))?;
+        let (host, port) = address.rsplit_once(':').ok_or(error("has no port"))?;
         let port = port
             .parse()
-            .map_err(|_| bad("has no port from 0 to 65535 behind its last colon"))?;
+            .map_err(|_| error("has no port from 0 to 65535 after the last colon"))?;
         let in_brackets = host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'));
@@ -84,22 +84,22 @@ impl FromStr for Address {
                 .map_or((v6, None), |(ip, zone)| (ip, Some(zone)));
             let ip: Ipv6Addr = ip
                 .parse()
-                .map_err(|_| bad("has no IPv6 address in its brackets"))?;
+                .map_err(|_| error("has no valid IPv6 address in the brackets"))?;
             return Ok(match zone {
-                // The system finds out which interface that is.
+                // The resolver of the system maps the zone to an interface.
                 Some(_) if ip.is_unicast_link_local() => Self::Name(v6.to_owned(), port),
-                // To every other address a zone means nothing.
+                // A zone has no meaning for other addresses.
                 _ => Self::Ip((ip, port).into()),
             });
         }
-        // As Go reads them, brackets may stand around any host.
+        // Go accepts brackets around any host.
         let host = in_brackets.unwrap_or(host);
         if host.is_empty() {
             return Ok(Self::Port(port));
         }
         if host.contains(':') {
-            return Err(bad(
-                "has more than one colon, and an IPv6 address must stand in brackets",
+            return Err(error(
+                "has more than one colon; put an IPv6 address in brackets",
             ));
         }
         if let Ok(v4) = host.parse::<Ipv4Addr>() {
@@ -109,7 +109,7 @@ impl FromStr for Address {
             .chars()
             .all(|character| character.is_ascii_alphanumeric() || "-._".contains(character));
         if !is_name {
-            return Err(bad("has no host name before its port"));
+            return Err(error("has no valid host name before the port"));
         }
         Ok(Self::Name(host.to_owned(), port))
     }
@@ -130,11 +130,11 @@ impl fmt::Display for Address {
 /// A bound socket.
 #[derive(Debug)]
 pub struct Listener {
-    /// The file goes before the socket: what another process makes at its path in between is not ours.
+    /// Dropped before the socket, so that the file of another process that binds the path later is not removed.
     _file: Option<OwnedPath>,
     socket: Bound,
-    /// It stays when this process ends: who waits to be accepted, the next one takes.
-    outlives: bool,
+    /// systemd keeps the socket open after this process exits, so the next process accepts the connections in its queue.
+    is_from_systemd: bool,
 }
 
 #[derive(Debug)]
@@ -143,7 +143,7 @@ enum Bound {
     Unix(UnixListener),
 }
 
-/// A connection that was accepted.
+/// An accepted connection.
 #[derive(Debug)]
 pub enum Socket {
     Tcp(TcpStream),
@@ -154,18 +154,18 @@ impl Address {
     /// Binds the address.
     ///
     /// # Errors
-    /// If it cannot be had, with the system's reason.
+    /// Returns the system's error if it cannot bind the address.
     pub async fn bind(&self) -> io::Result<Listener> {
         let tcp = match self {
             Self::Port(port) => Self::any(*port)?,
-            // As Go's servers do: `[::]` is every address, those of IPv4 too.
+            // As in Go's servers, `[::]` includes all IPv4 addresses.
             Self::Ip(address) => tcp(*address, address.ip().is_unspecified())?,
             Self::Name(host, port) => {
                 let mut addresses: Vec<SocketAddr> =
                     tokio::net::lookup_host((host.as_str(), *port))
                         .await?
                         .collect();
-                // As Go's servers do: of several the IPv4 one.
+                // Go's servers prefer IPv4 if a name has several addresses.
                 addresses.sort_by_key(SocketAddr::is_ipv6);
                 let address = addresses.first().ok_or_else(|| {
                     io::Error::new(ErrorKind::NotFound, format!("{host} has no address"))
@@ -177,18 +177,18 @@ impl Address {
                 return Ok(Listener {
                     _file: Some(file),
                     socket: Bound::Unix(listener),
-                    outlives: false,
+                    is_from_systemd: false,
                 });
             }
         };
         Ok(Listener {
             _file: None,
             socket: Bound::Tcp(TcpListener::from_std(tcp)?),
-            outlives: false,
+            is_from_systemd: false,
         })
     }
 
-    /// Both protocols in one socket, or IPv4 alone where the machine has no IPv6.
+    /// Binds a dual-stack socket, or an IPv4 socket if the machine has no IPv6.
     fn any(port: u16) -> io::Result<std::net::TcpListener> {
         tcp((Ipv6Addr::UNSPECIFIED, port).into(), true).or_else(|error| {
             if error.kind() == ErrorKind::AddrInUse || error.kind() == ErrorKind::PermissionDenied {
@@ -200,16 +200,16 @@ impl Address {
     }
 }
 
-fn tcp(address: SocketAddr, both: bool) -> io::Result<std::net::TcpListener> {
+fn tcp(address: SocketAddr, dual_stack: bool) -> io::Result<std::net::TcpListener> {
     let domain = match address.ip() {
         IpAddr::V4(_) => Domain::IPV4,
         IpAddr::V6(_) => Domain::IPV6,
     };
     let socket = RawSocket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
-        socket.set_only_v6(!both)?;
+        socket.set_only_v6(!dual_stack)?;
     }
-    // A restart need not wait for the connections of the process before it.
+    // Without this, connections of the previous process in TIME_WAIT would block a restart.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::from(address))?;
@@ -217,10 +217,10 @@ fn tcp(address: SocketAddr, both: bool) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// The sockets that systemd hands over (`sd_listen_fds(3)`).
+/// Returns the sockets that systemd passed (`sd_listen_fds(3)`).
 ///
 /// # Errors
-/// If there is none, or one is of another kind than TCP or a Unix stream.
+/// Returns an error if systemd passed no socket or a socket that is neither TCP nor a Unix stream socket.
 pub fn from_systemd() -> io::Result<Vec<Listener>> {
     let mut passed = ListenFd::from_env();
     let mut listeners = Vec::new();
@@ -237,7 +237,7 @@ pub fn from_systemd() -> io::Result<Vec<Listener>> {
         listeners.push(Listener {
             _file: None,
             socket,
-            outlives: true,
+            is_from_systemd: true,
         });
     }
     if listeners.is_empty() {
@@ -258,15 +258,15 @@ impl Listener {
         }
     }
 
-    /// A connection that would be lost with this socket; none is waited for.
+    /// Accepts a connection from the queue without waiting, before the listener closes.
     ///
     /// # Errors
-    /// Above all if there is none.
-    pub fn accept_last(&self) -> io::Result<Socket> {
-        if self.outlives {
+    /// Returns `WouldBlock` if the queue is empty or if the next process will accept its connections.
+    pub fn accept_queued(&self) -> io::Result<Socket> {
+        if self.is_from_systemd {
             return Err(ErrorKind::WouldBlock.into());
         }
-        // What tokio knows of the socket may be older.
+        // This asks the system directly, because the readiness that tokio knows may be outdated.
         let accept = |listener: SockRef<'_>| {
             let (socket, _) = listener.accept()?;
             socket.set_nonblocking(true)?;
@@ -284,7 +284,7 @@ impl Listener {
         }
     }
 
-    /// The address that is really bound.
+    /// Returns the address that is bound.
     pub fn address(&self) -> String {
         match &self.socket {
             Bound::Tcp(listener) => listener
@@ -301,45 +301,44 @@ impl Listener {
 
 impl Socket {
     fn tcp(socket: TcpStream) -> Self {
-        // An error means that the client has gone, which is found out later as well.
+        // An error means that the client has disconnected; a later read or write reports that too.
         let _ = SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER_BYTES);
-        // A page's last segment should not wait for an acknowledgement.
+        // The last segment of a page must not wait for an acknowledgement.
         let _ = socket.set_nodelay(true);
         Self::Tcp(socket)
     }
 
-    /// Whoever is at the other end is on this machine, and was let in by the file system.
+    /// Returns true for a Unix socket. Its client is on this machine, and the file permissions allow it to connect.
     pub fn is_unix(&self) -> bool {
         matches!(self, Self::Unix(_))
     }
 
-    /// The client's address. None for a Unix socket, or if the client has gone.
+    /// Returns the address of the client, or `None` for a Unix socket or a disconnected client.
     pub fn peer(&self) -> Option<SocketAddr> {
         let Self::Tcp(socket) = self else {
             return None;
         };
         let peer = socket.peer_addr().ok()?;
-        // On a socket of both protocols IPv4 addresses are written as those of IPv6.
+        // A dual-stack socket reports IPv4 clients with IPv4-mapped IPv6 addresses.
         Some(SocketAddr::new(peer.ip().to_canonical(), peer.port()))
     }
 
-    /// The first byte that comes, which stays there to be read. Only TCP has that.
+    /// Waits for the first byte and returns it without consuming it. Unix sockets do not support this.
     pub async fn peek(&self) -> io::Result<u8> {
         let mut first = [0];
-        let there = match self {
+        let length = match self {
             Self::Tcp(socket) => socket.peek(&mut first).await?,
             Self::Unix(_) => return Err(ErrorKind::Unsupported.into()),
         };
-        if there == 0 {
+        if length == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         Ok(first[0])
     }
 
-    /// Closing it will throw away what the client has not taken yet.
+    /// Makes closing the socket discard the data that the client has not read.
     pub fn abort(&self) {
         if let Self::Tcp(socket) = self {
-            // Without it the system keeps the rest for a while.
             let _ = socket.set_zero_linger();
         }
     }

@@ -1,9 +1,9 @@
-//! Which representation of a page a client gets: by its `Accept` and `Accept-Encoding` (RFC 9110, sections 12.5.1 and 12.5.3).
+//! Chooses the representation of a page by `Accept` and `Accept-Encoding` (RFC 9110, sections 12.5.1 and 12.5.3).
 
 use crate::exposition::text_format::Format;
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderName};
 
-/// A page as it is sent.
+/// The format and encoding of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Representation {
     pub format: Format,
@@ -11,19 +11,19 @@ pub struct Representation {
 }
 
 impl Representation {
-    /// How many there are.
+    /// The number of representations.
     pub const COUNT: usize = 4;
 
-    /// What these headers ask for. Who accepts nothing that there is gets text, as from Prometheus' own exporters: a person who looks
-    /// for an error is better served by a page than by a refusal.
-    pub fn of(headers: &HeaderMap) -> Self {
+    /// Chooses the representation that these headers prefer. A client that accepts no available format gets text instead of 406, as
+    /// from Prometheus' own exporters: for a person who debugs, a page is more useful than an error.
+    pub fn from_headers(headers: &HeaderMap) -> Self {
         Self {
             format: format(headers),
             gzip: gzip(headers),
         }
     }
 
-    /// A number below `COUNT`.
+    /// Returns a number below `COUNT`.
     pub fn index(self) -> usize {
         let format = match self.format {
             Format::Text => 0,
@@ -35,12 +35,12 @@ impl Representation {
 
 fn format(headers: &HeaderMap) -> Format {
     let quality = |kind: &str, subtype: &str, version: &str| {
-        // Of the ranges that fit, the most specific says how welcome it is.
+        // The most specific matching range decides.
         items(headers, &ACCEPT)
             .filter_map(|item| {
                 let (range, subrange) = item.value.split_once('/')?;
                 let (range, subrange) = (range.trim(), subrange.trim());
-                let specific =
+                let specificity =
                     if range.eq_ignore_ascii_case(kind) && subrange.eq_ignore_ascii_case(subtype) {
                         match item.parameter("version") {
                             Some(wanted) if wanted == version => 3,
@@ -54,13 +54,13 @@ fn format(headers: &HeaderMap) -> Format {
                     } else {
                         return None;
                     };
-                Some((specific, item.quality()))
+                Some((specificity, item.quality()))
             })
-            .max_by_key(|(specific, _)| *specific)
+            .max_by_key(|(specificity, _)| *specificity)
             .map_or(0, |(_, quality)| quality)
     };
     let open_metrics = quality("application", "openmetrics-text", "1.0.0");
-    // Who does not mind gets text: a person with curl.
+    // Without a preference the format is text, because the client may be a person with curl.
     if open_metrics > quality("text", "plain", "0.0.4") {
         Format::OpenMetrics
     } else {
@@ -75,12 +75,12 @@ fn gzip(headers: &HeaderMap) -> bool {
             .map(|item| item.quality())
     };
     let gzip = quality("gzip").or(quality("x-gzip")).or(quality("*"));
-    // Identity is welcome unless it is said not to be, but less than what is named.
+    // Identity is acceptable unless excluded, but any coding that the client names is preferred.
     let identity = quality("identity").unwrap_or(1);
     gzip.is_some_and(|gzip| gzip > 0 && gzip >= identity)
 }
 
-/// One of the values of a header that is a list.
+/// An element of a header that is a list.
 struct Item<'a> {
     value: &'a str,
     parameters: &'a str,
@@ -90,7 +90,7 @@ fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = 
     headers
         .get_all(name)
         .into_iter()
-        // What is not text asks for nothing that there is.
+        // A value that is not text matches no representation.
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .map(|item| {
@@ -112,7 +112,7 @@ impl<'a> Item<'a> {
         })
     }
 
-    /// Its `q` in thousandths, 1000 if it has none, 0 if that is none.
+    /// Returns `q` in thousandths: 1000 if it is absent, 0 if it is invalid.
     fn quality(&self) -> u16 {
         let Some(text) = self.parameter("q") else {
             return 1000;

@@ -1,12 +1,12 @@
-//! A token bucket, as Go's `x/time/rate` has it: full at first, a token more each interval, never more than the burst.
+//! A token bucket as in Go's `x/time/rate`: it starts full and gets one token per interval, up to the burst.
 
 use crate::config::web::RateLimit;
 use std::sync::{Mutex, PoisonError};
 use tokio::time::Instant;
 
-/// Lets in so many requests, all clients together.
+/// Limits the rate of requests of all clients together.
 #[derive(Debug)]
-pub struct Bucket {
+pub struct TokenBucket {
     limit: RateLimit,
     state: Mutex<State>,
 }
@@ -14,41 +14,41 @@ pub struct Bucket {
 #[derive(Debug)]
 struct State {
     tokens: u32,
-    /// When the last of them came, or all of them were there.
-    at: Instant,
+    /// When the last token was added, or when the bucket was last seen full.
+    refilled_at: Instant,
 }
 
-impl Bucket {
-    /// A full one.
+impl TokenBucket {
+    /// Returns a full bucket.
     pub fn new(limit: RateLimit) -> Self {
         Self {
             limit,
             state: Mutex::new(State {
                 tokens: limit.burst,
-                at: Instant::now(),
+                refilled_at: Instant::now(),
             }),
         }
     }
 
-    /// What it was made of.
+    /// Returns the limit of the bucket.
     pub fn limit(&self) -> RateLimit {
         self.limit
     }
 
-    /// Takes a token, if there is one.
+    /// Takes a token. Returns false if the bucket is empty.
     pub fn take(&self) -> bool {
         let now = Instant::now();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let interval = self.limit.interval.as_nanos().max(1);
-        let passed = now.saturating_duration_since(state.at).as_nanos();
+        let passed = now.saturating_duration_since(state.refilled_at).as_nanos();
         let missing = self.limit.burst - state.tokens;
-        let come = u32::try_from(passed / interval).unwrap_or(u32::MAX);
-        if come >= missing {
+        let added = u32::try_from(passed / interval).unwrap_or(u32::MAX);
+        if added >= missing {
             state.tokens = self.limit.burst;
-            state.at = now;
+            state.refilled_at = now;
         } else {
-            state.tokens += come;
-            state.at += self.limit.interval * come;
+            state.tokens += added;
+            state.refilled_at += self.limit.interval * added;
         }
         match state.tokens.checked_sub(1) {
             Some(left) => {

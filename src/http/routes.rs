@@ -1,4 +1,4 @@
-//! What is answered at which path.
+//! The routes of the HTTP server.
 
 use super::Handler;
 use super::access::{AccessControl, Refusal};
@@ -22,26 +22,26 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// How long a scrape without a readable timeout waits for the first polls.
+/// How long a scrape waits for the first polls if it announces no valid timeout.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
-/// What is left of the scraper's timeout for writing and sending the page: this much, or a tenth where that is less.
-const MARGIN: Duration = Duration::from_millis(500);
-/// No scrape waits longer, whatever its scraper says: it may have gone long since.
-const LONGEST_WAIT: Duration = Duration::from_secs(900);
+/// The part of the scrape timeout that is reserved for rendering and sending the page; at most a tenth of the timeout.
+const MAX_SCRAPE_MARGIN: Duration = Duration::from_millis(500);
+/// The maximum wait for the first polls. A scraper that announces more may have disconnected long ago.
+const MAX_WAIT: Duration = Duration::from_secs(900);
 
-/// The routes, and what they answer from.
+/// The handler of all routes, with the data that they serve.
 pub struct Routes {
     pub publisher: Arc<Publisher>,
     pub telemetry: Arc<Telemetry>,
     pub clock: Clock,
-    pub scrapes: SharedResponses,
+    pub shared_responses: SharedResponses,
     pub telemetry_path: String,
     pub site: Renderer,
-    /// What requests must pass first; all of them do without `--web.config.file`.
+    /// The access control of `--web.config.file`, or `None` without that flag.
     pub access: Option<Arc<AccessControl>>,
-    /// Where a reload is asked for; none without `--web.enable-lifecycle`.
+    /// Requests a reload; `None` without `--web.enable-lifecycle`.
     pub reload: Option<mpsc::Sender<oneshot::Sender<Result<(), String>>>>,
-    /// Stops the waiting for the first polls.
+    /// Ends the wait for the first polls when the exporter stops.
     pub stop: CancellationToken,
 }
 
@@ -59,7 +59,7 @@ const HEALTHY: &str = "/-/healthy";
 const READY: &str = "/-/ready";
 const RELOAD: &str = "/-/reload";
 
-/// Starts the counter of every answer that there can be.
+/// Starts the request counters of every path and code at 0.
 pub fn start_counters(telemetry: &Telemetry, telemetry_path: &str) {
     for (path, codes) in [
         (telemetry_path, &[200, 405, 500][..]),
@@ -77,7 +77,7 @@ pub fn start_counters(telemetry: &Telemetry, telemetry_path: &str) {
     }
 }
 
-/// Starts the counters of what `--web.config.file` refuses.
+/// Starts the counters of the codes for requests that `--web.config.file` refuses.
 pub fn start_refusal_counters(telemetry: &Telemetry, telemetry_path: &str) {
     let own_paths = [telemetry_path, HEALTHY, READY, RELOAD, "other"];
     for path in own_paths
@@ -104,12 +104,12 @@ impl Routes {
         }
     }
 
-    async fn answer(&self, route: Route, request: &Request<Incoming>) -> Response<Content> {
+    async fn respond(&self, route: Route, request: &Request<Incoming>) -> Response<Content> {
         let allowed = match route {
             Route::Unknown => {
                 return plain(
                     StatusCode::NOT_FOUND,
-                    "Not found. The metrics are at the path that / names.\n",
+                    "Not found. The page at / shows the path of the metrics.\n",
                 );
             }
             Route::Reload => &[Method::POST][..],
@@ -132,9 +132,10 @@ impl Routes {
         match route {
             Route::Metrics => {
                 self.publisher
-                    .first_page(patience(request.headers()), &self.stop)
+                    .first_page(max_wait(request.headers()), &self.stop)
                     .await;
-                self.page(Representation::of(request.headers())).await
+                self.metrics(Representation::from_headers(request.headers()))
+                    .await
             }
             Route::Healthy => plain(StatusCode::OK, "glue-integration-exporter is healthy.\n"),
             Route::Ready if self.publisher.page().is_ready() => {
@@ -150,7 +151,7 @@ impl Routes {
         }
     }
 
-    async fn page(&self, representation: Representation) -> Response<Content> {
+    async fn metrics(&self, representation: Representation) -> Response<Content> {
         let (publisher, telemetry) = (Arc::clone(&self.publisher), Arc::clone(&self.telemetry));
         let (clock, format) = (self.clock.clone(), representation.format);
         let render = move || {
@@ -161,14 +162,18 @@ impl Routes {
                 page.text(format, &telemetry, clock.wall())
             }
         };
-        let quick = self.publisher.page().render_inline();
-        let Ok(scraped) = self.scrapes.get(representation, quick, render).await else {
+        let inline = self.publisher.page().render_inline();
+        let Ok(body) = self
+            .shared_responses
+            .get(representation, inline, render)
+            .await
+        else {
             return plain(
                 StatusCode::INTERNAL_SERVER_ERROR,
-                "The page could not be rendered; the log says why.\n",
+                "Failed to render the metrics. The log of the exporter has the reason.\n",
             );
         };
-        let mut response = response(StatusCode::OK, format.content_type(), scraped);
+        let mut response = response(StatusCode::OK, format.content_type(), body);
         let headers = response.headers_mut();
         headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
         if representation.gzip {
@@ -177,14 +182,14 @@ impl Routes {
         response
     }
 
-    /// The page for people, and what belongs to it.
+    /// Serves the page for people, its files, and the API.
     async fn site(
         &self,
         route: &'static site::Route,
         request: &Request<Incoming>,
     ) -> Response<Content> {
         let query = request.uri().query().unwrap_or_default().to_owned();
-        let gzip = Representation::of(request.headers()).gzip;
+        let gzip = Representation::from_headers(request.headers()).gzip;
         let request = site::Request {
             route,
             query,
@@ -197,15 +202,17 @@ impl Routes {
             .await
         {
             Ok(rendered) => rendered,
-            Err(RenderError::Busy) => return busy("Too many pages wait to be written.\n"),
+            Err(RenderError::Busy) => {
+                return busy("Too many requests are waiting for pages. Try again later.\n");
+            }
             Err(RenderError::Failed) => {
                 return plain(
                     StatusCode::INTERNAL_SERVER_ERROR,
-                    "The page could not be written; the log says why.\n",
+                    "Failed to render the page. The log of the exporter has the reason.\n",
                 );
             }
         };
-        let content = self.scrapes.admitted(rendered.content);
+        let content = self.shared_responses.tracked(rendered.content);
         let mut response = response(StatusCode::OK, route.content_type, content);
         if rendered.is_bad_request {
             *response.status_mut() = StatusCode::BAD_REQUEST;
@@ -231,23 +238,23 @@ impl Routes {
                 "The lifecycle API is not enabled: start with --web.enable-lifecycle.\n",
             );
         };
-        let (answer, outcome) = oneshot::channel();
-        let refused = match reload.send(answer).await {
+        let (sender, outcome) = oneshot::channel();
+        let result = match reload.send(sender).await {
             Ok(()) => outcome.await,
             Err(_) => Ok(Err("the exporter is stopping".to_owned())),
         };
-        match refused {
-            Ok(Ok(())) => plain(StatusCode::OK, "The configuration was loaded again.\n"),
-            Ok(Err(why)) => plain(
+        match result {
+            Ok(Ok(())) => plain(StatusCode::OK, "Reloaded the configuration.\n"),
+            Ok(Err(message)) => plain(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 &format!(
-                    "The new configuration was refused, the old one goes on:\n{}\n",
-                    escape::lines(&why)
+                    "Invalid configuration, keeping the previous one:\n{}\n",
+                    escape::lines(&message)
                 ),
             ),
             Err(_) => plain(
                 StatusCode::INTERNAL_SERVER_ERROR,
-                "The configuration was not loaded: the exporter is stopping.\n",
+                "Did not reload the configuration: the exporter is stopping.\n",
             ),
         }
     }
@@ -265,7 +272,7 @@ impl Handler for Routes {
         };
         let mut response = match refusal {
             Some(refusal) => refused(refusal),
-            None => self.answer(route, &request).await,
+            None => self.respond(route, &request).await,
         };
         if let Some(access) = &self.access {
             access.add_headers(response.headers_mut());
@@ -282,24 +289,26 @@ impl Handler for Routes {
 
 fn refused(refusal: Refusal) -> Response<Content> {
     match refusal {
-        Refusal::TooMany => plain(
+        Refusal::RateLimited => plain(
             StatusCode::TOO_MANY_REQUESTS,
-            "Too many requests: the rate limit of the web configuration is reached.\n",
+            "Too many requests: the rate limit of the web configuration is exceeded.\n",
         ),
         Refusal::Unauthorized => {
             let mut response = plain(
                 StatusCode::UNAUTHORIZED,
-                "Unauthorized: a user and a password of the web configuration are needed.\n",
+                "Unauthorized: send a user and a password of the web configuration.\n",
             );
             let basic = HeaderValue::from_static("Basic");
             response.headers_mut().insert(WWW_AUTHENTICATE, basic);
             response
         }
-        Refusal::Busy => busy("Too many passwords wait to be checked.\n"),
+        Refusal::Busy => busy(
+            "Too many requests are waiting for their passwords to be checked. Try again later.\n",
+        ),
     }
 }
 
-/// A queue is full, which is over in a moment.
+/// Returns 503 for a full queue, which is usually free again within a second.
 fn busy(text: &str) -> Response<Content> {
     let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, text);
     let seconds = HeaderValue::from_static("1");
@@ -307,21 +316,23 @@ fn busy(text: &str) -> Response<Content> {
     response
 }
 
-/// How long a scrape may wait for the first polls, by what the scraper says of its own patience.
-fn patience(headers: &HeaderMap) -> Duration {
+/// Returns how long a scrape may wait for the first polls, based on the timeout that the scraper announces.
+fn max_wait(headers: &HeaderMap) -> Duration {
     headers
         .get("X-Prometheus-Scrape-Timeout-Seconds")
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
         .and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok())
-        .map_or(DEFAULT_WAIT, |timeout| timeout - MARGIN.min(timeout / 10))
-        .min(LONGEST_WAIT)
+        .map_or(DEFAULT_WAIT, |timeout| {
+            timeout - MAX_SCRAPE_MARGIN.min(timeout / 10)
+        })
+        .min(MAX_WAIT)
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<Content> {
     response(status, "text/plain; charset=utf-8", text.to_owned())
 }
 
-/// An answer with its length, so that HEAD has the header too: the server leaves out the body of an answer to HEAD by itself.
+/// Returns a response with its length, so that a response to HEAD has the header too. hyper omits the body of a response to HEAD.
 fn response(
     status: StatusCode,
     content_type: &'static str,

@@ -1,7 +1,7 @@
-//! What answers are made of, and how much memory the big ones may take. A page is put together once for all scrapes of the same
-//! representation that came while the one before was being put together, and is shared by them. Most of its pieces are shared by all
-//! pages until the next poll. All pieces that are still being sent may take 128 MiB together; beyond, the page whose readers have
-//! got nowhere for longest is given up, and they are cut.
+//! The content of responses, and a limit for the memory of large ones. Scrapes that arrive while a page is rendered share the next
+//! rendering of the same representation. Pages also share most of their buffers until the next poll. All buffers that are still
+//! being sent may take 128 MiB together. Beyond that the page with the oldest activity of its readers is dropped, and their
+//! connections are closed.
 
 use super::connections::Slot;
 use super::negotiate::Representation;
@@ -11,47 +11,47 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::task::JoinError;
 
-/// Four pages of 10,000 integrations each that have nothing in common; a usual page has some 100 kB.
-const MOST_BYTES: usize = 128 * 1024 * 1024;
+/// Enough for four pages of 10,000 integrations that share no buffers; a usual page has about 100 kB.
+const MAX_UNSENT_BYTES: usize = 128 * 1024 * 1024;
 
-/// The content of an answer.
+/// The content of a response.
 #[derive(Debug, Default)]
 pub struct Content {
-    pub pieces: Vec<Bytes>,
-    /// Whom they are shared with.
+    pub buffers: Vec<Bytes>,
+    /// The shared body that the buffers belong to, if it is tracked.
     pub shared: Option<Arc<SharedBody>>,
 }
 
-/// A page, and who is reading it.
+/// A rendered page and the connections that are reading it.
 #[derive(Debug)]
 pub struct SharedBody {
-    pieces: Vec<Bytes>,
+    buffers: Vec<Bytes>,
     number: u64,
     readers: Mutex<Vec<Arc<Slot>>>,
 }
 
-/// A connection reads a page until this is dropped.
+/// Registers a connection as a reader of a page until it is dropped.
 #[derive(Debug)]
 pub struct ReadGuard {
     body: Arc<SharedBody>,
     slot: Arc<Slot>,
 }
 
-/// Renders one page of each representation at a time.
+/// Renders at most one page of each representation at a time, and tracks the pages that are being sent.
 #[derive(Debug)]
 pub struct SharedResponses {
-    /// Whoever holds one may render. The lock is fair: a scrape waits for the rendering under way and for one more at most.
+    /// The lock is held while a page is rendered. It is fair, so a scrape waits at most for the current rendering and the next one.
     last: [tokio::sync::Mutex<Weak<SharedBody>>; Representation::COUNT],
-    /// How many renderings have begun.
-    begun: AtomicU64,
+    /// The number of renderings that have started.
+    started: AtomicU64,
     unsent: Mutex<Vec<Weak<SharedBody>>>,
-    most_bytes: usize,
+    max_bytes: usize,
 }
 
 impl From<String> for Content {
     fn from(text: String) -> Self {
         Self {
-            pieces: vec![Bytes::from(text)],
+            buffers: vec![Bytes::from(text)],
             shared: None,
         }
     }
@@ -60,54 +60,54 @@ impl From<String> for Content {
 impl From<Arc<SharedBody>> for Content {
     fn from(body: Arc<SharedBody>) -> Self {
         Self {
-            pieces: body.pieces.clone(),
+            buffers: body.buffers.clone(),
             shared: Some(body),
         }
     }
 }
 
 impl Content {
-    /// How many bytes it has.
+    /// Returns the number of bytes.
     pub fn length(&self) -> usize {
-        self.pieces.iter().map(Bytes::len).sum()
+        self.buffers.iter().map(Bytes::len).sum()
     }
 }
 
 impl Default for SharedResponses {
     fn default() -> Self {
-        Self::new(MOST_BYTES)
+        Self::new(MAX_UNSENT_BYTES)
     }
 }
 
 impl SharedResponses {
-    /// Room for so many bytes of pages that are being sent, or for one page that is bigger.
-    pub fn new(most_bytes: usize) -> Self {
+    /// Allows `max_bytes` of pages that are being sent, or one page that is larger.
+    pub fn new(max_bytes: usize) -> Self {
         Self {
             last: Default::default(),
-            begun: AtomicU64::default(),
+            started: AtomicU64::default(),
             unsent: Mutex::default(),
-            most_bytes,
+            max_bytes,
         }
     }
 
-    /// A page whose rendering began after this call. It is rendered where it holds up nobody else: here, if that is `quick`.
+    /// Returns a page whose rendering started after this call. Renders it on a blocking thread, or inline if `inline` is true.
     ///
     /// # Errors
     /// If rendering panicked.
     pub async fn get(
         &self,
         representation: Representation,
-        quick: bool,
+        inline: bool,
         render: impl FnOnce() -> Vec<Bytes> + Send + 'static,
     ) -> Result<Arc<SharedBody>, JoinError> {
-        let before = self.begun.load(Ordering::SeqCst);
+        let before = self.started.load(Ordering::SeqCst);
         let mut last = self.last[representation.index()].lock().await;
         if let Some(shared) = last.upgrade().filter(|last| last.number > before) {
             return Ok(shared);
         }
-        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let number = self.started.fetch_add(1, Ordering::SeqCst) + 1;
         let body = Arc::new(SharedBody {
-            pieces: if quick {
+            buffers: if inline {
                 render()
             } else {
                 tokio::task::spawn_blocking(render).await?
@@ -116,62 +116,64 @@ impl SharedResponses {
             readers: Mutex::default(),
         });
         *last = Arc::downgrade(&body);
-        self.admit(&body);
+        self.track(&body);
         Ok(body)
     }
 
-    /// An answer that nobody shares, which takes its part of the memory for answers that are being sent.
-    pub fn admitted(&self, pieces: Vec<Bytes>) -> Arc<SharedBody> {
+    /// Returns a body that no other response shares. It counts towards the memory of pages that are being sent.
+    pub fn tracked(&self, buffers: Vec<Bytes>) -> Arc<SharedBody> {
         let body = Arc::new(SharedBody {
-            pieces,
-            number: self.begun.fetch_add(1, Ordering::SeqCst) + 1,
+            buffers,
+            number: self.started.fetch_add(1, Ordering::SeqCst) + 1,
             readers: Mutex::default(),
         });
-        self.admit(&body);
+        self.track(&body);
         body
     }
 
-    fn admit(&self, body: &Arc<SharedBody>) {
+    fn track(&self, body: &Arc<SharedBody>) {
         let mut unsent = lock(&self.unsent);
         let mut all: Vec<_> = unsent.iter().filter_map(Weak::upgrade).collect();
         all.push(Arc::clone(body));
-        while memory(&all) > self.most_bytes && all.len() > 1 {
-            // The one that has just come is the last.
+        while memory(&all) > self.max_bytes && all.len() > 1 {
+            // The last page is the new one, which must stay.
             let others = all[..all.len() - 1].iter();
-            let last_progress = others.map(|other| other.last_progress());
-            let Some((slowest, _)) = last_progress.enumerate().min_by_key(|(_, at)| *at) else {
+            let last_activity = others.map(|other| other.last_activity());
+            let Some((oldest, _)) = last_activity.enumerate().min_by_key(|(_, at)| *at) else {
                 break;
             };
-            all.swap_remove(slowest).cut();
+            all.swap_remove(oldest).evict_readers();
         }
         *unsent = all.iter().map(Arc::downgrade).collect();
     }
 }
 
-/// How many bytes these pages take: what several have in common counts once.
+/// Returns the number of bytes in these pages. A buffer that several pages share counts once.
 fn memory(pages: &[Arc<SharedBody>]) -> usize {
-    let pieces = pages.iter().flat_map(|page| &page.pieces);
-    let different: BTreeMap<_, _> = pieces.map(|piece| (piece.as_ptr(), piece.len())).collect();
-    different.values().sum()
+    let buffers = pages.iter().flat_map(|page| &page.buffers);
+    let distinct: BTreeMap<_, _> = buffers
+        .map(|buffer| (buffer.as_ptr(), buffer.len()))
+        .collect();
+    distinct.values().sum()
 }
 
 impl SharedBody {
-    /// Notes that a connection reads it.
+    /// Registers a connection as a reader.
     pub fn read_by(self: Arc<Self>, slot: Arc<Slot>) -> ReadGuard {
         lock(&self.readers).push(Arc::clone(&slot));
         ReadGuard { body: self, slot }
     }
 
-    /// The event at which one of its readers last got on; without readers it is about to be sent.
-    fn last_progress(&self) -> u64 {
+    /// Returns the last event of any reader. A page without readers is about to be sent and counts as the newest.
+    fn last_activity(&self) -> u64 {
         lock(&self.readers)
             .iter()
-            .map(|slot| slot.last_progress())
+            .map(|slot| slot.last_activity())
             .max()
             .unwrap_or(u64::MAX)
     }
 
-    fn cut(&self) {
+    fn evict_readers(&self) {
         for slot in lock(&self.readers).iter() {
             slot.evict();
         }

@@ -1,5 +1,5 @@
-//! How long a client may take for its part: for sending a head, for reading an answer, between two requests. `ConnectionTimeouts` knows what
-//! the connection is about and when that must end; `Timed` is its socket, which tells it what happens.
+//! The timeouts of a connection: for a request head, for the client to read a response, and between two requests.
+//! `ConnectionTimeouts` tracks the phase of the connection and its deadline; `TimedSocket` reports reads and writes to it.
 
 use super::Limits;
 use super::buf_list::BufList;
@@ -17,10 +17,10 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
-/// The server takes an answer in frames of this size: where it copies them (as it must to encrypt them), it copies no more.
-pub const FRAME: usize = 128 * 1024;
+/// hyper takes a response body in frames of this size, so it never copies more than this at once (it must copy to encrypt).
+const FRAME_BYTES: usize = 128 * 1024;
 
-/// What a connection is about, and when that must end.
+/// The phase of a connection and its deadline.
 #[derive(Debug)]
 pub struct ConnectionTimeouts {
     phase: Mutex<ConnectionPhase>,
@@ -30,169 +30,174 @@ pub struct ConnectionTimeouts {
 
 #[derive(Debug)]
 enum ConnectionPhase {
-    /// The next head is awaited, or a part of it has come.
-    Head { until: Instant, begun: bool },
-    /// A request is with the handler, which has limits of its own.
-    Handling { unread: bool },
-    /// An answer is being written.
+    /// The connection waits for a request head, or has read a part of one (`started`).
+    Head { deadline: Instant, started: bool },
+    /// The handler processes a request; it has timeouts of its own.
+    Handling { unread_input: bool },
+    /// The server writes a response.
     Writing {
-        until: Instant,
-        /// When the client last made room for more, if it makes none now.
-        stuck: Option<Instant>,
-        /// The server has taken all of it.
-        taken: bool,
-        /// The request has a body, which nobody reads.
-        unread: bool,
-        /// Keeps a shared text's account.
-        _reading: Option<ReadGuard>,
+        deadline: Instant,
+        /// When the socket stopped accepting bytes because the client does not read; `None` while it accepts them.
+        stalled_since: Option<Instant>,
+        /// hyper has taken the whole body.
+        body_taken: bool,
+        /// The server will not read the rest of the client's input, for example a request body.
+        unread_input: bool,
+        /// Registers the connection as a reader of a shared body.
+        _guard: Option<ReadGuard>,
     },
-    /// All is said; what the client still sends is thrown away.
-    Closing { until: Instant },
+    /// The response is written; further input is discarded so that the client can read the response.
+    Lingering { deadline: Instant },
 }
 
 impl ConnectionTimeouts {
-    /// The pace of a connection that was just accepted.
+    /// Returns the timeouts of a connection that was just accepted.
     pub fn new(slot: Arc<Slot>, limits: Arc<Limits>) -> Arc<Self> {
-        let until = Instant::now() + limits.head;
+        let deadline = Instant::now() + limits.head;
         Arc::new(Self {
             phase: Mutex::new(ConnectionPhase::Head {
-                until,
-                begun: false,
+                deadline,
+                started: false,
             }),
             slot,
             limits,
         })
     }
 
-    /// A request has come. `unread`: it has a body, which nobody will read.
-    pub fn request(&self, unread: bool) {
-        *self.phase() = ConnectionPhase::Handling { unread };
-        self.slot.progress();
+    /// Records that a request arrived. `unread_input` is true if the client may send more that the server will not read.
+    pub fn start_request(&self, unread_input: bool) {
+        *self.phase() = ConnectionPhase::Handling { unread_input };
+        self.slot.touch();
     }
 
-    /// The answer that the handler gave, as the server is to send it.
-    pub fn answer(self: &Arc<Self>, content: Content) -> Answer {
+    /// Starts the response and returns its body for hyper.
+    pub fn start_response(self: &Arc<Self>, content: Content) -> ResponseBody {
         let mut phase = self.phase();
-        let reading = content
+        let guard = content
             .shared
-            .map(|scraped| scraped.read_by(Arc::clone(&self.slot)));
+            .map(|body| body.read_by(Arc::clone(&self.slot)));
         *phase = ConnectionPhase::Writing {
-            until: Instant::now() + self.limits.answer,
-            stuck: None,
-            taken: false,
-            unread: matches!(*phase, ConnectionPhase::Handling { unread: true }),
-            _reading: reading,
+            deadline: Instant::now() + self.limits.response,
+            stalled_since: None,
+            body_taken: false,
+            unread_input: matches!(*phase, ConnectionPhase::Handling { unread_input: true }),
+            _guard: guard,
         };
         drop(phase);
-        self.slot.progress();
-        Answer {
-            rest: BufList::from(content.pieces),
+        self.slot.touch();
+        ResponseBody {
+            rest: BufList::from(content.buffers),
             timeouts: Arc::clone(self),
         }
     }
 
     /// Returns true while a request is handled or its response is being written.
-    pub fn is_answering(&self) -> bool {
+    pub fn is_responding(&self) -> bool {
         matches!(
             *self.phase(),
             ConnectionPhase::Handling { .. } | ConnectionPhase::Writing { .. }
         )
     }
 
-    /// Ends when the client has taken too long. To be polled after the connection, in the same task.
+    /// Waits until a deadline of the connection has passed. The same task must poll the connection first: the deadline changes
+    /// without waking this future.
     pub async fn timed_out(&self) {
-        let mut alarm = pin!(sleep_until(Instant::now()));
+        let mut timer = pin!(sleep_until(Instant::now()));
         poll_fn(|context| {
-            let Some(until) = self.until() else {
+            let Some(deadline) = self.deadline() else {
                 return Poll::Pending;
             };
-            // A timer that is set to this moment rings at the next, when the moment to end would be another again.
-            if until <= Instant::now() {
+            // A timer for a past deadline fires one tick later, and the deadline could have moved by then.
+            if deadline <= Instant::now() {
                 return Poll::Ready(());
             }
-            if alarm.deadline() != until {
-                alarm.as_mut().reset(until);
+            if timer.deadline() != deadline {
+                timer.as_mut().reset(deadline);
             }
-            alarm.as_mut().poll(context)
+            timer.as_mut().poll(context)
         })
         .await;
     }
 
-    fn until(&self) -> Option<Instant> {
+    fn deadline(&self) -> Option<Instant> {
         match &*self.phase() {
             ConnectionPhase::Handling { .. } => None,
-            ConnectionPhase::Head { until, .. } | ConnectionPhase::Closing { until } => {
-                Some(*until)
+            ConnectionPhase::Head { deadline, .. } | ConnectionPhase::Lingering { deadline } => {
+                Some(*deadline)
             }
-            ConnectionPhase::Writing { until, stuck, .. } => {
-                Some(stuck.map_or(*until, |since| *until.min(&(since + self.limits.stuck))))
+            ConnectionPhase::Writing {
+                deadline,
+                stalled_since,
+                ..
+            } => {
+                let stall_deadline = stalled_since.map(|since| since + self.limits.write_stall);
+                Some(stall_deadline.map_or(*deadline, |stall| stall.min(*deadline)))
             }
         }
     }
 
-    fn has_read(&self) {
-        if let ConnectionPhase::Head { until, begun } = &mut *self.phase()
-            && !*begun
+    fn on_read(&self) {
+        if let ConnectionPhase::Head { deadline, started } = &mut *self.phase()
+            && !*started
         {
-            *begun = true;
-            *until = (*until).min(Instant::now() + self.limits.head);
+            *started = true;
+            *deadline = (*deadline).min(Instant::now() + self.limits.head);
         }
     }
 
-    fn has_written(&self, written: bool) {
+    fn on_write(&self, accepted: bool) {
         match &mut *self.phase() {
-            ConnectionPhase::Writing { stuck, .. } if written => {
-                *stuck = None;
-                self.slot.progress();
+            ConnectionPhase::Writing { stalled_since, .. } if accepted => {
+                *stalled_since = None;
+                self.slot.touch();
             }
-            ConnectionPhase::Writing { stuck, .. } => {
-                stuck.get_or_insert_with(Instant::now);
+            ConnectionPhase::Writing { stalled_since, .. } => {
+                stalled_since.get_or_insert_with(Instant::now);
             }
             ConnectionPhase::Head { .. }
             | ConnectionPhase::Handling { .. }
-            | ConnectionPhase::Closing { .. } => {}
+            | ConnectionPhase::Lingering { .. } => {}
         }
     }
 
-    fn taken(&self) {
-        if let ConnectionPhase::Writing { taken, .. } = &mut *self.phase() {
-            *taken = true;
+    fn on_body_taken(&self) {
+        if let ConnectionPhase::Writing { body_taken, .. } = &mut *self.phase() {
+            *body_taken = true;
         }
     }
 
-    /// The server holds nothing back any more.
-    fn flushed(&self) {
+    /// Ends a response that is completely written.
+    fn on_flush(&self) {
         let mut phase = self.phase();
         if let ConnectionPhase::Writing {
-            taken: true,
-            unread: false,
+            body_taken: true,
+            unread_input: false,
             ..
         } = *phase
         {
             *phase = ConnectionPhase::Head {
-                until: Instant::now() + self.limits.idle,
-                begun: false,
+                deadline: Instant::now() + self.limits.idle,
+                started: false,
             };
         }
     }
 
-    /// The connection ends in good order. True if the client may still be sending: closing the socket then would make the
-    /// system throw away what the client has not read of the answer.
-    fn closing(&self) -> bool {
+    /// Returns true if the server must discard further input before it closes the socket. If it closed the socket while the client
+    /// is still sending, the system would drop the part of the response that the client has not read.
+    fn must_linger(&self) -> bool {
         let mut phase = self.phase();
-        let sends = match *phase {
-            ConnectionPhase::Head { begun, .. } => begun,
-            ConnectionPhase::Handling { unread } | ConnectionPhase::Writing { unread, .. } => {
-                unread
-            }
-            ConnectionPhase::Closing { .. } => return true,
+        let is_sending = match *phase {
+            ConnectionPhase::Head { started, .. } => started,
+            ConnectionPhase::Handling { unread_input }
+            | ConnectionPhase::Writing { unread_input, .. } => unread_input,
+            ConnectionPhase::Lingering { .. } => return true,
         };
-        if sends {
-            *phase = ConnectionPhase::Closing {
-                until: Instant::now() + self.limits.closing,
+        if is_sending {
+            *phase = ConnectionPhase::Lingering {
+                deadline: Instant::now() + self.limits.linger,
             };
         }
-        sends
+        is_sending
     }
 
     fn phase(&self) -> MutexGuard<'_, ConnectionPhase> {
@@ -200,14 +205,14 @@ impl ConnectionTimeouts {
     }
 }
 
-/// An answer on its way.
+/// The body of a response, as hyper reads it.
 #[derive(Debug)]
-pub struct Answer {
+pub struct ResponseBody {
     rest: BufList,
     timeouts: Arc<ConnectionTimeouts>,
 }
 
-impl Body for Answer {
+impl Body for ResponseBody {
     type Data = BufList;
     type Error = Infallible;
 
@@ -215,7 +220,7 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         _context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<BufList>, Infallible>>> {
-        let next = self.rest.split_to(FRAME);
+        let next = self.rest.split_to(FRAME_BYTES);
         Poll::Ready(next.has_remaining().then(|| Ok(Frame::data(next))))
     }
 
@@ -228,34 +233,34 @@ impl Body for Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for ResponseBody {
     fn drop(&mut self) {
-        self.timeouts.taken();
+        self.timeouts.on_body_taken();
     }
 }
 
-/// A connection's socket.
+/// The socket of a connection, which reports reads and writes to its timeouts.
 #[derive(Debug)]
-pub struct Timed {
+pub struct TimedSocket {
     socket: Socket,
     timeouts: Arc<ConnectionTimeouts>,
 }
 
-impl Timed {
-    /// Tells `timeouts` what happens on `socket`.
+impl TimedSocket {
+    /// Wraps `socket` and reports its reads and writes to `timeouts`.
     pub fn new(socket: Socket, timeouts: Arc<ConnectionTimeouts>) -> Self {
         Self { socket, timeouts }
     }
 
-    /// The client's address, if it is known.
+    /// Returns the address of the client, if known.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.socket.peer()
     }
 
-    /// The first byte that comes, which stays there to be read.
+    /// Waits for the first byte and returns it without consuming it.
     pub async fn peek(&self) -> io::Result<u8> {
         let first = self.socket.peek().await;
-        self.timeouts.has_read();
+        self.timeouts.on_read();
         first
     }
 
@@ -264,7 +269,7 @@ impl Timed {
     }
 }
 
-impl AsyncRead for Timed {
+impl AsyncRead for TimedSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -273,20 +278,20 @@ impl AsyncRead for Timed {
         let before = buffer.filled().len();
         let read = self.as_mut().socket().poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.timeouts.has_read();
+            self.timeouts.on_read();
         }
         read
     }
 }
 
-impl AsyncWrite for Timed {
+impl AsyncWrite for TimedSocket {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = self.as_mut().socket().poll_write(context, bytes);
-        self.timeouts.has_written(written.is_ready());
+        self.timeouts.on_write(written.is_ready());
         written
     }
 
@@ -296,7 +301,7 @@ impl AsyncWrite for Timed {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = self.as_mut().socket().poll_write_vectored(context, slices);
-        self.timeouts.has_written(written.is_ready());
+        self.timeouts.on_write(written.is_ready());
         written
     }
 
@@ -306,18 +311,18 @@ impl AsyncWrite for Timed {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.as_mut().socket().poll_flush(context))?;
-        self.timeouts.flushed();
+        self.timeouts.on_flush();
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.as_mut().socket().poll_shutdown(context))?;
-        if !self.timeouts.closing() {
+        if !self.timeouts.must_linger() {
             return Poll::Ready(Ok(()));
         }
-        let mut thrown_away = [0; 4096];
+        let mut discarded = [0; 4096];
         loop {
-            let mut buffer = ReadBuf::new(&mut thrown_away);
+            let mut buffer = ReadBuf::new(&mut discarded);
             ready!(self.as_mut().socket().poll_read(context, &mut buffer))?;
             if buffer.filled().is_empty() {
                 return Poll::Ready(Ok(()));
@@ -326,17 +331,16 @@ impl AsyncWrite for Timed {
     }
 }
 
-impl Drop for Timed {
-    /// A client that was given up while it had an answer to read does not get the rest: without this the system would go on
-    /// offering it for minutes, from memory of its own.
+impl Drop for TimedSocket {
+    /// Resets a connection whose client did not read its response. Otherwise the system would keep the rest in memory for minutes.
     fn drop(&mut self) {
-        let has_more = match &*self.timeouts.phase() {
-            ConnectionPhase::Writing { unread, .. } => !unread,
+        let has_unread_response = match &*self.timeouts.phase() {
+            ConnectionPhase::Writing { unread_input, .. } => !unread_input,
             ConnectionPhase::Head { .. }
             | ConnectionPhase::Handling { .. }
-            | ConnectionPhase::Closing { .. } => false,
+            | ConnectionPhase::Lingering { .. } => false,
         };
-        if has_more {
+        if has_unread_response {
             self.socket.abort();
         }
     }

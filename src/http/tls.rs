@@ -1,6 +1,6 @@
-//! From a TCP connection to one that is encrypted.
+//! The TLS handshake of an accepted connection, and the log of rejected client certificates.
 
-use super::timeouts::Timed;
+use super::timeouts::TimedSocket;
 use rustls::{CertificateError, Error, ServerConfig};
 use std::collections::BTreeMap;
 use std::io;
@@ -12,31 +12,31 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// To who speaks plain HTTP: a person with a browser, or a scraper whose `scheme` is missing.
-const NOT_TLS: &[u8] =
+/// The response to plain HTTP, for example from a browser or from a scraper without `scheme: https`.
+const PLAIN_HTTP_RESPONSE: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n\
-    This port speaks HTTPS: ask for https:// instead of http://.\n";
+    This port speaks HTTPS. Use https:// instead of http://.\n";
 
-/// A scraper that is refused tries again with each scrape.
+/// A rejected scraper tries again with each scrape.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// When client certificates were last logged as refused, for each reason.
+/// The time of the last log line about a rejected client certificate, for each reason.
 #[derive(Debug, Default)]
-pub struct RefusalLog(Mutex<BTreeMap<&'static str, Instant>>);
+pub struct RejectionLog(Mutex<BTreeMap<&'static str, Instant>>);
 
-impl RefusalLog {
-    fn refused(&self, peer: Option<SocketAddr>, reason: &'static str) {
+impl RejectionLog {
+    fn log(&self, peer: Option<SocketAddr>, reason: &'static str) {
         if self.is_due(reason) {
             let address = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
-            tracing::info!(address, reason, "client certificate refused");
+            tracing::info!(address, reason, "rejected client certificate");
         }
     }
 
     fn is_due(&self, reason: &'static str) -> bool {
         let now = Instant::now();
         let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = logged.get(reason);
-        let due = before.is_none_or(|at| now.duration_since(*at) >= LOG_INTERVAL);
+        let previous = logged.get(reason);
+        let due = previous.is_none_or(|at| now.duration_since(*at) >= LOG_INTERVAL);
         if due {
             logged.insert(reason, now);
         }
@@ -44,9 +44,9 @@ impl RefusalLog {
     }
 }
 
-/// Why the client's certificate was refused, if that is why the handshake failed. The texts are fixed, so that clients cannot
-/// write into the log and there are only so many reasons.
-fn refusal(error: &io::Error) -> Option<&'static str> {
+/// Returns the reason if the handshake failed because of the client certificate. The texts are fixed, so clients cannot inject text
+/// into the log, and the number of reasons is bounded.
+fn rejection_reason(error: &io::Error) -> Option<&'static str> {
     let certificate = match error.get_ref()?.downcast_ref()? {
         Error::NoCertificatesPresented => return Some("the client sent no certificate"),
         Error::InvalidCertificate(certificate) => certificate,
@@ -62,35 +62,36 @@ fn refusal(error: &io::Error) -> Option<&'static str> {
             "its extended key usage does not allow client authentication"
         }
         CertificateError::ApplicationVerificationFailure => {
-            "none of its names is in client_allowed_sans"
+            "no name of the certificate is in client_allowed_sans"
         }
         CertificateError::BadSignature
         | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            "a signature does not match (another authority of the same name?), or its algorithm or key size is not supported"
+            "a signature is invalid (possibly by another authority of the same name), or its algorithm or key size is not supported"
         }
         _ => {
-            "not an end-entity certificate of X.509 v3 (client_ca_file must list a self-signed one that may sign others)"
+            "not an X.509 v3 end-entity certificate (to accept a self-signed CA certificate, list it in client_ca_file)"
         }
     })
 }
 
-/// The handshake. None if it failed, which the client knows best, or if the client did not begin one.
+/// Performs the handshake. Returns `None` if it failed or if the client speaks plain HTTP. A rejected client
+/// certificate is logged at info level, other failures at debug level.
 pub async fn accept(
-    mut socket: Timed,
+    mut socket: TimedSocket,
     config: Arc<ServerConfig>,
-    log: &RefusalLog,
-) -> Option<TlsStream<Timed>> {
+    log: &RejectionLog,
+) -> Option<TlsStream<TimedSocket>> {
     let peer = socket.peer();
     let first = match socket.peek().await {
         Ok(first) => first,
         Err(error) => {
-            failed(&error);
+            log_failure(&error);
             return None;
         }
     };
     if first.is_ascii_uppercase() {
-        tell(&mut socket).await.ok();
+        reject_plain_http(&mut socket).await.ok();
         return None;
     }
     match TlsAcceptor::from(config)
@@ -100,23 +101,23 @@ pub async fn accept(
     {
         Ok(stream) => Some(stream),
         Err((error, mut socket)) => {
-            if let Some(reason) = refusal(&error) {
-                log.refused(peer, reason);
+            if let Some(reason) = rejection_reason(&error) {
+                log.log(peer, reason);
             }
-            failed(&error);
-            // What it was told, it would not get to read if it were still sending.
+            log_failure(&error);
+            // Without a lingering shutdown, a client that is still sending could not read the TLS alert.
             socket.shutdown().await.ok();
             None
         }
     }
 }
 
-fn failed(error: &io::Error) {
-    tracing::debug!(%error, "a TLS handshake failed");
+fn log_failure(error: &io::Error) {
+    tracing::debug!(%error, "TLS handshake failed");
 }
 
-async fn tell(socket: &mut Timed) -> io::Result<()> {
-    socket.write_all(NOT_TLS).await?;
+async fn reject_plain_http(socket: &mut TimedSocket) -> io::Result<()> {
+    socket.write_all(PLAIN_HTTP_RESPONSE).await?;
     socket.shutdown().await
 }
 
@@ -125,8 +126,8 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn refusal_log_repeats_a_reason_after_a_minute() {
-        let log = RefusalLog::default();
+    async fn rejection_log_repeats_reason_after_a_minute() {
+        let log = RejectionLog::default();
         assert!(log.is_due("expired"));
         assert!(!log.is_due("expired"));
         assert!(log.is_due("not valid yet"));

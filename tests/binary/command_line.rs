@@ -97,11 +97,14 @@ fn wrong_usage_exits_with_2() {
         (&["--web.listen-address=unix:"], "unix:"),
         (&["--web.listen-address=unix:relative"], "unix:relative"),
         (&["--web.listen-address=unix:@abstract"], "unix:@abstract"),
-        (&["--web.listen-address=::1:0"], "must stand in brackets"),
+        (
+            &["--web.listen-address=::1:0"],
+            "put an IPv6 address in brackets",
+        ),
         (&["--web.listen-address=[::1"], "[::1"),
         (&["--web.listen-address=[::1]"], "[::1]"),
-        (&["--web.listen-address=[:]:0"], "no IPv6 address"),
-        (&["--web.listen-address=[a b]:0"], "no host name"),
+        (&["--web.listen-address=[:]:0"], "no valid IPv6 address"),
+        (&["--web.listen-address=[a b]:0"], "no valid host name"),
         (&["--web.listen-address=http://127.0.0.1:0"], "is a URL"),
         (&["--web.listen-address=https://localhost"], "is a URL"),
         (

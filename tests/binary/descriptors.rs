@@ -144,7 +144,7 @@ fn hanging_pairs_leave_descriptors_for_scrapes() {
     assert!(wrong.is_empty(), "{wrong:?}");
     let log = daemon.process.stderr();
     assert!(
-        !log.contains("accepting connections fails") && !log.contains("limit of open files"),
+        !log.contains("failed to accept a connection") && !log.contains("limit of open files"),
         "{log}"
     );
 }

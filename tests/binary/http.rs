@@ -1,4 +1,4 @@
-//! The HTTP surface: paths, methods, headers, and clients that behave badly.
+//! The HTTP routes: paths, methods, headers and counters, and clients that behave badly.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ use crate::support::{
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The simulator and the directory live as long as the daemon.
+/// Starts a daemon. The simulator and the directory must live as long as it.
 fn daemon(flags: &[&str]) -> (Daemon, Setup, Sim) {
     let sim = simulator(Account::generated(3));
     let setup = Setup::new(&sim, ONE_SCOPE);
@@ -22,8 +22,8 @@ fn daemon(flags: &[&str]) -> (Daemon, Setup, Sim) {
     (daemon, setup, sim)
 }
 
-/// The names of the headers.
-fn names(answer: &Answer) -> Vec<&str> {
+/// Returns the sorted names of the headers.
+fn header_names(answer: &Answer) -> Vec<&str> {
     let mut names: Vec<&str> = answer
         .headers
         .iter()
@@ -39,16 +39,16 @@ fn get_and_head_have_the_same_headers() {
     let mut client = connect(&daemon.addr);
     for path in ["/metrics", "/-/healthy", "/-/ready", "/", "/missing"] {
         let get = client.ask("GET", path, "");
-        // If a body followed, the next answer on this connection would not be one.
+        // A body here would break the next response on this connection.
         let head = client.ask("HEAD", path, "");
         assert_eq!(get.status, head.status, "{path}");
-        assert_eq!(names(&get), names(&head), "{path}");
+        assert_eq!(header_names(&get), header_names(&head), "{path}");
         assert_eq!(get.header("content-type"), head.header("content-type"));
         let length = |answer: &Answer| -> usize {
             answer.header("content-length").unwrap().parse().unwrap()
         };
         assert_eq!(length(&get), get.body.len());
-        // Values of metrics grow by a digit now and then.
+        // The values of metrics change between the two requests.
         assert!(length(&head).abs_diff(length(&get)) < 200, "{path}");
     }
     let scrape = client.ask("GET", "/metrics", "");
@@ -57,7 +57,7 @@ fn get_and_head_have_the_same_headers() {
 }
 
 #[test]
-fn pages_and_errors() {
+fn paths_and_methods_get_expected_status() {
     let (daemon, _setup, _sim) = daemon(&[]);
     assert_eq!(daemon.get("/metrics").status, 200);
     assert_eq!(daemon.get("/metrics?name=x").status, 200);
@@ -99,7 +99,7 @@ fn pages_and_errors() {
 }
 
 #[test]
-fn a_proxy_may_send_the_whole_url() {
+fn absolute_url_selects_route_by_path() {
     let (daemon, _setup, _sim) = daemon(&[]);
     let url = format!("http://{}/metrics", daemon.addr);
     assert_eq!(daemon.get(&url).status, 200);
@@ -109,7 +109,7 @@ fn a_proxy_may_send_the_whole_url() {
 }
 
 #[test]
-fn connections_are_kept_and_requests_may_be_pipelined() {
+fn connections_are_kept_alive_and_pipelined() {
     let (daemon, _setup, _sim) = daemon(&[]);
     let mut client = connect(&daemon.addr);
     for _ in 0..3 {
@@ -121,7 +121,7 @@ fn connections_are_kept_and_requests_may_be_pipelined() {
     assert_eq!(statuses, [200, 404, 200, 200]);
     assert_eq!(client.ask("GET", "/", "Connection: close\r\n").status, 200);
     assert!(client.is_closed());
-    // A client of the old days.
+    // HTTP/1.0 closes the connection.
     let mut client = connect(&daemon.addr);
     client.send("GET /metrics HTTP/1.0\r\n\r\n");
     assert_eq!(client.answer().status, 200);
@@ -129,13 +129,13 @@ fn connections_are_kept_and_requests_may_be_pipelined() {
 }
 
 #[test]
-fn what_is_no_request_is_refused_and_hurts_nobody() {
+fn invalid_request_affects_no_other_client() {
     let (daemon, _setup, _sim) = daemon(&[]);
     daemon.scrape();
     let log_before = daemon.process.stderr();
     let fill = "a".repeat(64 * 1024);
     let many: String = (0..2_000).map(|n| format!("X-{n}: {n}\r\n")).collect();
-    for bad in [
+    for invalid in [
         format!("GET /metrics HTTP/1.1\r\nHost: a\r\nX-Fill: {fill}\r\n\r\n"),
         format!("GET /{fill} HTTP/1.1\r\nHost: a\r\n\r\n"),
         format!("GET /metrics HTTP/1.1\r\nHost: a\r\n{many}\r\n"),
@@ -146,17 +146,17 @@ fn what_is_no_request_is_refused_and_hurts_nobody() {
     ] {
         let mut stream = TcpStream::connect(&daemon.addr).unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
-        // It may be refused before it is all sent.
-        let _ = stream.write_all(bad.as_bytes());
+        // The server may close the connection before all bytes are sent.
+        let _ = stream.write_all(invalid.as_bytes());
         let mut answer = [0; 12];
-        let start: String = bad.chars().take(40).collect();
+        let start: String = invalid.chars().take(40).collect();
         if stream.read_exact(&mut answer).is_ok() {
             let answer = String::from_utf8_lossy(&answer).into_owned();
             assert!(answer.starts_with("HTTP/1.1 4"), "{start}: {answer}");
         }
         assert_eq!(daemon.get("/-/healthy").status, 200, "{start}");
     }
-    // Bodies that nobody asked for.
+    // The server ignores request bodies.
     let answer = request(
         &daemon.addr,
         "POST",
@@ -164,19 +164,19 @@ fn what_is_no_request_is_refused_and_hurts_nobody() {
         "Content-Length: 1000000000\r\n",
     );
     assert_eq!(answer.status, 405);
-    // Not a word of all that.
+    // Nothing of this is logged.
     assert_eq!(daemon.process.stderr(), log_before);
 }
 
 #[test]
-fn idle_connections_do_not_keep_a_scrape_out() {
+fn idle_connections_do_not_block_a_scrape() {
     let (daemon, _setup, _sim) = daemon(&[]);
     daemon.scrape();
     let idle: Vec<TcpStream> = (0..600)
         .map(|n| {
             let mut stream = TcpStream::connect(&daemon.addr).unwrap();
             if n % 2 == 0 {
-                // Some have begun a request.
+                // Half of the clients have sent a part of a request.
                 stream.write_all(b"GET /metrics HTTP/1.1\r\nHo").unwrap();
             }
             stream
@@ -186,14 +186,14 @@ fn idle_connections_do_not_keep_a_scrape_out() {
     drop(idle);
 }
 
-/// A value of a page that is too big to be parsed here.
+/// Returns a value from a page that is too large to parse as a whole.
 fn value(page: &str, name: &str) -> f64 {
     let line = page.lines().find(|line| line.starts_with(name)).unwrap();
     line.rsplit_once(' ').unwrap().1.parse().unwrap()
 }
 
 #[test]
-fn pages_that_nobody_reads_take_a_bounded_memory() {
+fn unread_pages_take_bounded_memory() {
     let sim = simulator(Account::generated(8_000));
     let daemon = Setup::new(&sim, "scopes: [{name: all, regions: [eu-west-1]}]").daemon(&[]);
     let scrape = || {
@@ -204,7 +204,7 @@ fn pages_that_nobody_reads_take_a_bounded_memory() {
     };
     scrape();
     let (before, _) = scrape();
-    // One after the other, so that each page is another: 2.7 GB.
+    // Sequential scrapes get different pages: 2.7 GB without sharing.
     let unread: Vec<TcpStream> = (0..120)
         .map(|_| {
             let mut stream = TcpStream::connect(&daemon.addr).unwrap();
@@ -216,14 +216,14 @@ fn pages_that_nobody_reads_take_a_bounded_memory() {
         })
         .collect();
     let (after, took) = scrape();
-    // Twice 128 MiB and more, since the allocator keeps what one thread freed and another could use.
+    // More than twice the limit of 128 MiB, since the allocator keeps freed memory of each thread.
     assert!(after < before + 500.0, "{before} MB became {after} MB");
     assert!(took < Duration::from_secs(1), "a scrape took {took:?}");
     drop(unread);
 }
 
 #[test]
-fn a_lack_of_file_descriptors_is_told_once_and_passes() {
+fn lack_of_descriptors_is_logged_once_and_passes() {
     let sim = simulator(Account::generated(3));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let binary = env!("CARGO_BIN_EXE_glue-integration-exporter");
@@ -240,44 +240,44 @@ fn a_lack_of_file_descriptors_is_told_once_and_passes() {
     until("the first poll is over", SOON, || {
         (daemon.get("/-/ready").status == 200).then_some(())
     });
-    let told = |log: &str| log.matches("accepting connections fails").count();
+    let warnings = |log: &str| log.matches("failed to accept a connection").count();
     let idle: Vec<TcpStream> = (0..200)
         .map(|_| TcpStream::connect(&daemon.addr).unwrap())
         .collect();
     for _ in 0..5 {
         assert_eq!(daemon.get("/metrics").status, 200);
     }
-    until("it is told", SOON, || {
-        (told(&daemon.process.stderr()) > 0).then_some(())
+    until("a warning is logged", SOON, || {
+        (warnings(&daemon.process.stderr()) > 0).then_some(())
     });
     drop(idle);
-    let before = until("there are descriptors again", SOON, cpu);
+    let before = until("descriptors are free again", SOON, cpu);
     let start = Instant::now();
     for _ in 0..5 {
         assert_eq!(daemon.get("/metrics").status, 200);
     }
     let log = daemon.process.stderr();
-    assert_eq!(told(&log), 1, "{log}");
+    assert_eq!(warnings(&log), 1, "{log}");
     assert!(!log.contains("panicked"), "{log}");
-    let used = until("there are descriptors still", SOON, cpu) - before;
+    let used = until("descriptors are still free", SOON, cpu) - before;
     assert!(used < 1.0, "{used} s of CPU in {:?}", start.elapsed());
 }
 
 #[test]
-fn the_metrics_may_have_another_path() {
+fn telemetry_path_flag_moves_the_metrics() {
     let (daemon, _setup, _sim) = daemon(&["--web.telemetry-path=/m"]);
     let scrape = Scrape::of(&daemon.get("/m").body);
     assert!(!scrape.names_with("aws_glue_").is_empty());
     assert_eq!(daemon.get("/metrics").status, 404);
     assert!(daemon.get("/").body.contains("href=\"./m\""));
     let scrape = Scrape::of(&daemon.get("/m").body);
-    let count = |path, code| requests(&scrape, path, code);
+    let count = |path, code| request_count(&scrape, path, code);
     assert_eq!(count("/m", "200"), Some(1.0));
     assert_eq!(count("other", "404"), Some(1.0));
     assert_eq!(count("/metrics", "404"), None);
 }
 
-fn requests(scrape: &Scrape, path: &str, code: &str) -> Option<f64> {
+fn request_count(scrape: &Scrape, path: &str, code: &str) -> Option<f64> {
     scrape.value(
         "glue_integration_exporter_http_requests_total",
         &[("path", path), ("code", code)],
@@ -306,7 +306,11 @@ fn requests_are_counted_by_path_and_code() {
         ("/", "405"),
         ("other", "404"),
     ] {
-        assert_eq!(requests(&first, path, code), Some(0.0), "{path} {code}");
+        assert_eq!(
+            request_count(&first, path, code),
+            Some(0.0),
+            "{path} {code}"
+        );
     }
     let hits = [
         ("GET", "/", "/", "200"),
@@ -320,10 +324,10 @@ fn requests_are_counted_by_path_and_code() {
     for (method, target, _, _) in hits {
         request(&daemon.addr, method, target, "");
     }
-    // The first scrape is counted, and then the one before.
+    // A scrape is counted after its page is rendered, so the count includes only earlier scrapes.
     let seen = until("the scrapes are counted", SOON, || {
         let scrape = daemon.scrape();
-        (requests(&scrape, "/metrics", "200") >= Some(2.0)).then_some(scrape)
+        (request_count(&scrape, "/metrics", "200") >= Some(2.0)).then_some(scrape)
     });
     for (_, _, path, code) in hits {
         let times = hits
@@ -331,12 +335,12 @@ fn requests_are_counted_by_path_and_code() {
             .filter(|hit| (hit.2, hit.3) == (path, code))
             .count();
         assert_eq!(
-            requests(&seen, path, code).map(|count| count.to_string()),
+            request_count(&seen, path, code).map(|count| count.to_string()),
             Some(times.to_string()),
             "{path} {code}"
         );
     }
-    // No client makes series.
+    // Unknown paths create no series.
     let rows = seen.rows("glue_integration_exporter_http_requests_total", &[]);
     assert!(
         rows.iter()
@@ -346,7 +350,7 @@ fn requests_are_counted_by_path_and_code() {
 }
 
 #[test]
-fn the_soft_limit_of_open_files_is_raised_to_the_hard_one() {
+fn soft_limit_of_open_files_is_raised() {
     let sim = simulator(Account::generated(1));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let start = "ulimit -S -n 200; ulimit -H -n 1000; exec \"$0\" --web.listen-address=127.0.0.1:0";

@@ -1,9 +1,8 @@
-//! Who is let in, and what is spoken.
+//! TLS handshakes: client certificates, versions, cipher suites and curves, and clients that do not complete a handshake.
 
 use crate::certificates::{Authority, Identity};
-use crate::server::{Client, SOON, Server, TLS, is_closed, patient};
+use crate::server::{Client, Server, TIMEOUT, TLS, is_closed, without_timeouts};
 use glue_integration_exporter::http::Limits;
-use glue_integration_exporter::http::shared_responses::SharedResponses;
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
     date_time_ymd,
@@ -30,15 +29,15 @@ fn dns(name: &str) -> SanType {
     SanType::DnsName(name.try_into().unwrap())
 }
 
-/// The status of a scrape; none if the handshake failed.
+/// Returns the status of a scrape, or `None` if the handshake failed.
 fn status(server: &Server, client: &Client) -> Option<u16> {
-    let answer = client.get(&server.addr, "/metrics", "");
-    answer.ok().map(|answer| answer.status)
+    let response = client.get(&server.addr, "/metrics", "");
+    response.ok().map(|response| response.status)
 }
 
 #[test]
-fn clients_are_let_in_by_their_certificate() {
-    // In order: without one, with one of the authority, with one of another.
+fn client_auth_type_decides_on_certificate() {
+    // Whether a client is accepted without a certificate, with one of the authority, with one of another authority.
     let types = [
         ("NoClientCert", "", [true, true, true]),
         ("RequestClientCert", "", [true, true, true]),
@@ -48,19 +47,20 @@ fn clients_are_let_in_by_their_certificate() {
         ("VerifyClientCertIfGiven", "ca.crt", [true, true, false]),
         ("RequireAndVerifyClientCert", "ca.crt", [false, true, false]),
     ];
-    for (name, ca, let_in) in types {
+    for (name, ca, accepted) in types {
         let web = format!("  client_auth_type: {name}\n  client_ca_file: \"{ca}\"\n");
         let server = Server::start(&with_tls(&web));
-        let telemetry = server.authority.client(vec![dns("prometheus")]);
+        let trusted = server.authority.client(vec![dns("prometheus")]);
         let foreign = Authority::new("authority").client(vec![dns("prometheus")]);
         for versions in [ONLY_12, ONLY_13] {
-            for (identity, let_in) in [None, Some(&telemetry), Some(&foreign)].iter().zip(let_in) {
+            for (identity, accepted) in [None, Some(&trusted), Some(&foreign)].iter().zip(accepted)
+            {
                 let client = Client {
                     identity: identity.cloned(),
                     versions,
                     ..server.client()
                 };
-                let expected = let_in.then_some(200);
+                let expected = accepted.then_some(200);
                 assert_eq!(status(&server, &client), expected, "{name} {versions:?}");
             }
         }
@@ -68,11 +68,11 @@ fn clients_are_let_in_by_their_certificate() {
 }
 
 #[test]
-fn who_is_turned_away_is_told_why() {
+fn rejected_client_gets_tls_alert() {
     let web = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
     let server = Server::start(&with_tls(web));
     for _ in 0..20 {
-        // The request is on its way before the server has seen that there is no certificate.
+        // With TLS 1.3 the client can send the request before the server rejects it.
         let mut stream = server.client().connect(&server.addr).unwrap();
         stream
             .write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -84,7 +84,7 @@ fn who_is_turned_away_is_told_why() {
 }
 
 #[test]
-fn a_server_certificate_does_not_let_a_client_in() {
+fn server_certificate_is_no_client_certificate() {
     let web = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
     let server = Server::start(&with_tls(web));
     let client = Client {
@@ -94,10 +94,10 @@ fn a_server_certificate_does_not_let_a_client_in() {
     assert_eq!(status(&server, &client), None);
 }
 
-/// A certificate that its own key has signed.
+/// Returns a self-signed certificate.
 fn self_signed(usage: &[ExtendedKeyUsagePurpose], change: fn(&mut CertificateParams)) -> Identity {
     let mut params = CertificateParams::new(["prometheus".to_owned()]).unwrap();
-    // As `openssl req -x509` makes it.
+    // `openssl req -x509` creates a CA certificate too.
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.extended_key_usages = usage.to_vec();
     change(&mut params);
@@ -134,12 +134,12 @@ fn self_signed_client_is_accepted_if_listed() {
     let bundle = bundle.replace('\n', "\n    ");
     for client_auth in ["RequireAndVerifyClientCert", "VerifyClientCertIfGiven"] {
         let mut web = format!("  client_auth_type: {client_auth}\n  client_ca: |\n    {bundle}\n");
-        let names = client_auth == "RequireAndVerifyClientCert";
-        if names {
+        let checks_names = client_auth == "RequireAndVerifyClientCert";
+        if checks_names {
             web += "  client_allowed_sans: [prometheus]\n";
         }
         let server = Server::start(&with_tls(&web));
-        for (what, identity, let_in) in [
+        for (name, identity, accepted) in [
             ("plain", &plain, true),
             ("not a CA", &not_ca, true),
             ("for clients", &for_clients, true),
@@ -147,7 +147,7 @@ fn self_signed_client_is_accepted_if_listed() {
             ("for servers", &for_servers, false),
             ("expired", &expired, false),
             ("not valid yet", &early, false),
-            ("another name", &other_name, !names),
+            ("another name", &other_name, !checks_names),
             ("not listed", &unlisted, false),
         ] {
             for versions in [ONLY_12, ONLY_13] {
@@ -156,12 +156,12 @@ fn self_signed_client_is_accepted_if_listed() {
                     versions,
                     ..server.client()
                 };
-                let expected = let_in.then_some(200);
-                assert_eq!(status(&server, &client), expected, "{client_auth} {what}");
+                let expected = accepted.then_some(200);
+                assert_eq!(status(&server, &client), expected, "{client_auth} {name}");
             }
         }
-        // A listed certificate is public; only who has its key is let in.
-        for (key, let_in) in [(&plain, true), (&unlisted, false)] {
+        // A listed certificate is public, so the client must also have its key.
+        for (key, accepted) in [(&plain, true), (&unlisted, false)] {
             for versions in [ONLY_12, ONLY_13] {
                 let client = Client {
                     versions,
@@ -172,26 +172,30 @@ fn self_signed_client_is_accepted_if_listed() {
                 let name = "localhost".try_into().unwrap();
                 let connection = ClientConnection::new(Arc::new(config), name).unwrap();
                 let mut stream = StreamOwned::new(connection, server.socket());
-                // An error shows in the answer.
+                // An error leads to an empty response.
                 let _ = stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n");
-                let mut answer = String::new();
-                let _ = stream.read_to_string(&mut answer);
-                assert_eq!(answer.starts_with("HTTP/1.0 200 "), let_in, "{answer}");
+                let mut response = String::new();
+                let _ = stream.read_to_string(&mut response);
+                assert_eq!(
+                    response.starts_with("HTTP/1.0 200 "),
+                    accepted,
+                    "{response}"
+                );
             }
         }
     }
 }
 
-/// Shows the certificate of one and signs with the key of another.
-fn with_key(shown: &Identity, signs: &Identity) -> Arc<SingleCertAndKey> {
-    let certificate = CertificateDer::from_pem_slice(shown.certificate.as_bytes()).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(signs.key.as_bytes()).unwrap();
+/// Presents the certificate of one identity and signs with the key of another.
+fn with_key(presented: &Identity, signer: &Identity) -> Arc<SingleCertAndKey> {
+    let certificate = CertificateDer::from_pem_slice(presented.certificate.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(signer.key.as_bytes()).unwrap();
     let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
     Arc::new(CertifiedKey::new(vec![certificate], key).into())
 }
 
 #[test]
-fn names_let_in_exactly_as_they_are_written() {
+fn allowed_sans_match_exactly() {
     for client_auth in ["RequireAndVerifyClientCert", "RequireAnyClientCert"] {
         let web = format!(
             "  client_auth_type: {client_auth}\n  client_ca_file: ca.crt\n  client_allowed_sans: \
@@ -201,7 +205,7 @@ fn names_let_in_exactly_as_they_are_written() {
         let ip = |text: &str| SanType::IpAddress(text.parse().unwrap());
         let uri = |text: &str| SanType::URI(text.try_into().unwrap());
         let mail = |text: &str| SanType::Rfc822Name(text.try_into().unwrap());
-        for (names, let_in) in [
+        for (names, accepted) in [
             (vec![dns("prometheus.example.com")], true),
             (vec![dns("x"), dns("prometheus.example.com")], true),
             (vec![ip("192.0.2.7")], true),
@@ -220,7 +224,7 @@ fn names_let_in_exactly_as_they_are_written() {
                 identity: Some(server.authority.client(names.clone())),
                 ..server.client()
             };
-            let expected = let_in.then_some(200);
+            let expected = accepted.then_some(200);
             assert_eq!(
                 status(&server, &client),
                 expected,
@@ -231,7 +235,7 @@ fn names_let_in_exactly_as_they_are_written() {
 }
 
 #[test]
-fn versions_suites_and_curves_are_those_of_the_file() {
+fn versions_suites_and_curves_follow_config() {
     type Change = fn(&mut Client);
     let tls12: Change = |client| client.versions = ONLY_12;
     let tls13: Change = |client| client.versions = ONLY_13;
@@ -242,9 +246,10 @@ fn versions_suites_and_curves_are_those_of_the_file() {
     let p256: Change = |client| client.provider.kx_groups = vec![kx_group::SECP256R1];
     let x25519: Change = |client| client.provider.kx_groups = vec![kx_group::X25519];
     let aes256_only = "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]\n";
-    let some_unsupported = "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, TLS_RSA_WITH_AES_128_CBC_SHA]\n  curve_preferences: [CurveP521, X25519]\n";
+    let some_unsupported = "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, TLS_RSA_WITH_AES_128_CBC_SHA]\n  \
+        curve_preferences: [CurveP521, X25519]\n";
     let only_tls13_names = "  cipher_suites: [TLS_AES_128_GCM_SHA256]\n";
-    for (web, change, let_in) in [
+    for (web, change, accepted) in [
         ("", tls12, true),
         ("", tls13, true),
         ("", p256, true),
@@ -256,7 +261,7 @@ fn versions_suites_and_curves_are_those_of_the_file() {
         ("  min_version: TLS10\n", tls12, true),
         (aes256_only, tls12, true),
         (aes256_only, aes128, false),
-        // Go's list is about the versions before 1.3.
+        // As in Go, the list does not apply to TLS 1.3.
         (aes256_only, tls13, true),
         (only_tls13_names, tls12, false),
         (only_tls13_names, tls13, true),
@@ -270,7 +275,7 @@ fn versions_suites_and_curves_are_those_of_the_file() {
         let server = Server::start(&with_tls(web));
         let mut client = server.client();
         change(&mut client);
-        assert_eq!(status(&server, &client), let_in.then_some(200), "{web}");
+        assert_eq!(status(&server, &client), accepted.then_some(200), "{web}");
     }
 }
 
@@ -281,7 +286,7 @@ fn tls_clients_negotiate_http1() {
         ("", vec!["http/1.1"], Some(Some("http/1.1"))),
         ("", vec![], Some(None)),
         ("", vec!["h2"], None),
-        // Accepted, as exporter-toolkit's files have it, and without effect.
+        // `http2` is accepted, as in exporter-toolkit, and has no effect.
         (
             "http_server_config: {http2: true}",
             vec!["h2", "http/1.1"],
@@ -304,20 +309,20 @@ fn tls_clients_negotiate_http1() {
 }
 
 #[test]
-fn who_speaks_plain_http_is_told() {
+fn plain_http_gets_400() {
     let server = Server::start(TLS);
     let mut socket = server.socket();
     socket
         .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         .unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.0 400 "), "{answer}");
-    assert!(answer.contains("https://"), "{answer}");
+    let mut response = String::new();
+    socket.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.0 400 "), "{response}");
+    assert!(response.contains("https://"), "{response}");
 }
 
 #[test]
-fn what_is_no_handshake_ends_the_connection() {
+fn invalid_handshake_closes_connection() {
     let server = Server::start(TLS);
     for bytes in [
         &b"\x16\x03\x01\xff\xff"[..],
@@ -330,32 +335,32 @@ fn what_is_no_handshake_ends_the_connection() {
         socket.shutdown(std::net::Shutdown::Write).unwrap();
         assert!(is_closed(&mut socket), "{bytes:?}");
     }
-    server.serves_well("after broken handshakes");
+    server.assert_serves("after broken handshakes");
 }
 
 #[test]
-fn a_handshake_must_end_in_time() {
+fn slow_handshake_closes_connection() {
     let limits = Limits {
         head: Duration::from_millis(500),
-        ..patient()
+        ..without_timeouts()
     };
-    let server = Server::with(TLS, limits, SharedResponses::default(), 1);
+    let server = Server::with(TLS, limits, 1);
     let start = Instant::now();
     let silent = server.socket();
     let mut half = server.socket();
     half.write_all(b"\x16\x03\x01\x01\x00").unwrap();
-    // Whole records that bring nothing further, one after the other.
+    // This client sends single bytes that never complete the handshake.
     let mut slow = server.socket();
     slow.set_read_timeout(Some(Duration::from_millis(50)))
         .unwrap();
     slow.write_all(b"\x16\x03\x01\x01\x00").unwrap();
     while !is_closed(&mut slow) {
-        assert!(start.elapsed() < SOON);
+        assert!(start.elapsed() < TIMEOUT);
         if slow.write_all(b"\x00").is_err() {
             break;
         }
     }
-    // The handshake is over, the request is not.
+    // This client completes the handshake, but not the request.
     let mut late = server.client().connect(&server.addr).unwrap();
     late.write_all(b"GET /metrics HTTP/1.1\r\n").unwrap();
     late.flush().unwrap();
@@ -363,26 +368,26 @@ fn a_handshake_must_end_in_time() {
     for mut socket in [silent, half] {
         assert!(is_closed(&mut socket));
     }
-    assert!(start.elapsed() < SOON);
-    server.serves_well("after slow handshakes");
+    assert!(start.elapsed() < TIMEOUT);
+    server.assert_serves("after slow handshakes");
 }
 
 #[test]
-fn handshakes_that_do_not_end_keep_nobody_out() {
+fn incomplete_handshakes_allow_scrapes() {
     let limits = Limits {
         connections: 4,
-        ..patient()
+        ..without_timeouts()
     };
-    let server = Server::with(TLS, limits, SharedResponses::default(), 1);
+    let server = Server::with(TLS, limits, 1);
     let mut sockets = Vec::new();
     for _ in 0..64 {
         let mut socket = server.socket();
         socket.write_all(b"\x16\x03\x01\x01\x00").unwrap();
         sockets.push(socket);
     }
-    server.serves_well("while handshakes do not end");
+    server.assert_serves("while handshakes are incomplete");
     let closed = sockets.iter_mut().take(60).all(is_closed);
-    assert!(closed, "those that got nowhere for longest were not closed");
+    assert!(closed, "the oldest connections were not closed");
 }
 
 #[test]
@@ -403,9 +408,9 @@ fn sessions_are_not_resumed() {
             stream
                 .write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
                 .unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).unwrap();
-            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            let mut response = String::new();
+            stream.read_to_string(&mut response).unwrap();
+            assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
             let kind = stream.conn.handshake_kind();
             assert_ne!(kind, Some(rustls::HandshakeKind::Resumed));
         }

@@ -1,5 +1,5 @@
-//! The server behind a web configuration: TLS, client certificates, passwords, rate limit, and files that change. Server and
-//! clients are in this process, with certificates of their own.
+//! The server with a web configuration: TLS, client certificates, passwords, the rate limit, and changes of its files. Server and
+//! clients are in this process and use generated certificates.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,6 +1,6 @@
 //! Basic auth, headers and the rate limit.
 
-use crate::server::{Client, Server, TLS, WELL, is_closed, until};
+use crate::server::{MAX_SCRAPE_TIME, Server, TLS, is_closed, wait_until};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use socket2::{Domain, Socket, Type};
@@ -30,18 +30,18 @@ fn basic(credentials: impl AsRef<[u8]>) -> String {
     )
 }
 
-/// A request over plain HTTP: its status and its whole answer.
+/// Sends a request over plain HTTP and returns the status and the whole response.
 fn get(server: &Server, path: &str, headers: &str) -> (u16, String) {
     let mut socket = server.socket();
     let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n");
     socket.write_all(head.as_bytes()).unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
-    (answer[9..12].parse().unwrap(), answer)
+    let mut response = String::new();
+    socket.read_to_string(&mut response).unwrap();
+    (response[9..12].parse().unwrap(), response)
 }
 
 #[test]
-fn users_are_known_by_their_passwords() {
+fn basic_auth_accepts_valid_credentials() {
     let all = users(&[
         ("alice", "pass:word", 4),
         ("bob", "", 4),
@@ -50,8 +50,8 @@ fn users_are_known_by_their_passwords() {
     ]);
     let server = Server::start(&all);
     let long = "a".repeat(80);
-    for (what, headers, status) in [
-        ("nothing", String::new(), 401),
+    for (name, headers, status) in [
+        ("no header", String::new(), 401),
         ("a colon in the password", basic("alice:pass:word"), 200),
         ("a wrong password", basic("alice:pass"), 401),
         ("no password", basic("alice:"), 401),
@@ -63,7 +63,7 @@ fn users_are_known_by_their_passwords() {
         ("letters beyond ASCII", basic("zoë:ü"), 200),
         ("no UTF-8", basic(b"zo\xeb:\xfc"), 401),
         ("no colon", basic("alice"), 401),
-        ("zero bytes", basic("alice:pass:word\0"), 401),
+        ("a zero byte at the end", basic("alice:pass:word\0"), 401),
         ("a long password", basic(format!("alice:{long}")), 401),
         ("no base64", "Authorization: Basic %%%\r\n".to_owned(), 401),
         (
@@ -87,7 +87,7 @@ fn users_are_known_by_their_passwords() {
             200,
         ),
         (
-            "two, of which the first counts",
+            "two headers; the first one is used",
             "Authorization: Basic Ym9iOg==\r\nAuthorization: Basic x\r\n".to_owned(),
             200,
         ),
@@ -105,12 +105,12 @@ fn users_are_known_by_their_passwords() {
                 (200, "/-/reload") => 405,
                 (status, _) => status,
             };
-            let (found, answer) = get(&server, path, &headers);
-            assert_eq!(found, expected, "{what} {path}");
-            let asks = answer
+            let (found, response) = get(&server, path, &headers);
+            assert_eq!(found, expected, "{name} {path}");
+            let has_challenge = response
                 .to_lowercase()
                 .contains("www-authenticate: basic\r\n");
-            assert_eq!(asks, expected == 401, "{answer}");
+            assert_eq!(has_challenge, expected == 401, "{response}");
         }
     }
     let page = get(&server, "/metrics", &basic("bob:")).1;
@@ -123,22 +123,22 @@ fn users_are_known_by_their_passwords() {
 }
 
 #[test]
-fn an_unknown_user_costs_what_a_wrong_password_costs() {
+fn unknown_user_takes_as_long_as_wrong_password() {
     let server = Server::start(&users(&[("alice", "secret", 10)]));
-    let took = |credentials: String| {
+    let time_of = |credentials: String| {
         let start = Instant::now();
         assert_eq!(get(&server, "/metrics", &basic(credentials)).0, 401);
         start.elapsed()
     };
-    // In turns, and the least of each: the machine is busy with other tests.
+    // Alternating requests and minimums, because other tests keep the machine busy.
     let (mut wrong, mut unknown) = (Duration::MAX, Duration::MAX);
     for n in 0..10 {
-        wrong = wrong.min(took(format!("alice:{n}")));
-        unknown = unknown.min(took(format!("mallory{n}:secret")));
+        wrong = wrong.min(time_of(format!("alice:{n}")));
+        unknown = unknown.min(time_of(format!("mallory{n}:secret")));
     }
     let ratio = unknown.as_secs_f64() / wrong.as_secs_f64();
     assert!((0.5..2.0).contains(&ratio), "{unknown:?} and {wrong:?}");
-    // A password that was right is not checked again.
+    // A correct password is not hashed again.
     assert_eq!(get(&server, "/metrics", &basic("alice:secret")).0, 200);
     let start = Instant::now();
     assert_eq!(get(&server, "/metrics", &basic("alice:secret")).0, 200);
@@ -146,7 +146,7 @@ fn an_unknown_user_costs_what_a_wrong_password_costs() {
 }
 
 #[test]
-fn passwords_that_are_checked_hold_up_nobody_who_is_known() {
+fn guesses_do_not_delay_verified_user() {
     let server = Server::start(&users(&[("alice", "secret", 11)]));
     assert_eq!(get(&server, "/metrics", &basic("alice:secret")).0, 200);
     let guesses: Vec<TcpStream> = (0..400)
@@ -162,10 +162,10 @@ fn passwords_that_are_checked_hold_up_nobody_who_is_known() {
         let start = Instant::now();
         assert_eq!(get(&server, "/metrics", &basic("alice:secret")).0, 200);
         let took = start.elapsed();
-        assert!(took < WELL, "a scrape took {took:?}");
+        assert!(took < MAX_SCRAPE_TIME, "a scrape took {took:?}");
     }
-    // Beyond those that may wait they are sent away at once.
-    until("guesses are sent away", || {
+    // Guesses beyond the queue are refused at once.
+    wait_until("guesses are refused", || {
         let page = get(&server, "/metrics", &basic("alice:secret")).1;
         let row = "http_requests_total{path=\"/metrics\",code=\"503\"} ";
         let (_, count) = page.split_once(row).unwrap();
@@ -175,8 +175,8 @@ fn passwords_that_are_checked_hold_up_nobody_who_is_known() {
     drop(guesses);
 }
 
-/// A client at `address` that tries one password after the other, on a connection each, until it is told to stop.
-fn guesser(
+/// Starts a client at `address` that tries one password after the other, each on a new connection, until the flag in `shared` is set.
+fn start_guessing(
     server: &Server,
     address: Ipv4Addr,
     shared: &Arc<(AtomicBool, AtomicUsize)>,
@@ -186,7 +186,7 @@ fn guesser(
         Arc::clone(shared),
     );
     std::thread::spawn(move || {
-        let (is_over, answered) = &*shared;
+        let (is_stopped, responses) = &*shared;
         let guess = |number: usize| -> io::Result<()> {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
             socket.bind(&SocketAddr::from((address, 0)).into())?;
@@ -199,55 +199,55 @@ fn guesser(
             socket.read_to_end(&mut Vec::new()).map(drop)
         };
         let mut number = 0;
-        while !is_over.load(Ordering::SeqCst) {
+        while !is_stopped.load(Ordering::SeqCst) {
             number += 1;
             if guess(number).is_ok() {
-                answered.fetch_add(1, Ordering::SeqCst);
+                responses.fetch_add(1, Ordering::SeqCst);
             }
         }
     })
 }
 
 #[test]
-fn guesses_of_100_clients_keep_no_scraper_out() {
-    for (what, first, step) in [
-        ("of one address", [127, 0, 1, 1], 0),
-        ("of 100 addresses", [127, 0, 2, 1], 1),
-        ("of the scraper's address", [127, 0, 0, 1], 0),
+fn guesses_of_100_clients_delay_no_scraper() {
+    for (source, first, step) in [
+        ("from one address", [127, 0, 1, 1], 0),
+        ("from 100 addresses", [127, 0, 2, 1], 1),
+        ("from the scraper's address", [127, 0, 0, 1], 0),
     ] {
         let server = Server::start(&users(&[("alice", "secret", 6)]));
         let shared: Arc<(AtomicBool, AtomicUsize)> = Arc::default();
         let guessers: Vec<_> = (0..100)
             .map(|number| {
                 let address = Ipv4Addr::from_bits(Ipv4Addr::from(first).to_bits() + step * number);
-                guesser(&server, address, &shared)
+                start_guessing(&server, address, &shared)
             })
             .collect();
-        until("guesses are answered", || {
+        wait_until("guesses get responses", || {
             shared.1.load(Ordering::SeqCst) > 20
         });
         let start = Instant::now();
         let status = get(&server, "/metrics", &basic("alice:secret")).0;
         let took = start.elapsed();
         shared.0.store(true, Ordering::SeqCst);
-        // That closes their connections.
+        // Dropping the server closes the connections of the guessing clients.
         drop(server);
         for guesser in guessers {
             guesser.join().unwrap();
         }
-        assert_eq!(status, 200, "guesses {what}");
-        assert!(took < Duration::from_secs(10), "guesses {what}: {took:?}");
+        assert_eq!(status, 200, "guesses {source}");
+        assert!(took < Duration::from_secs(10), "guesses {source}: {took:?}");
     }
 }
 
 #[test]
-fn probes_pass_where_they_are_let() {
+fn exempt_probes_need_no_password() {
     let web = users(&[("alice", "secret", 4)]) + "rate_limit: {interval: 1h, burst: 1}\n";
-    for (web, passes) in [(web.clone() + "# probes pass", true), (web, false)] {
+    for (web, exempt) in [(web.clone() + "# probes exempt", true), (web, false)] {
         let server = Server::start(&web);
         assert_eq!(get(&server, "/metrics", &basic("alice:secret")).0, 200);
         for path in ["/-/healthy", "/-/ready"] {
-            assert_eq!(get(&server, path, "").0 == 200, passes, "{path}");
+            assert_eq!(get(&server, path, "").0 == 200, exempt, "{path}");
         }
         for path in ["/metrics", "/", "/-/reload", "/-/healthy/"] {
             assert_eq!(get(&server, path, &basic("alice:secret")).0, 429, "{path}");
@@ -256,73 +256,70 @@ fn probes_pass_where_they_are_let() {
 }
 
 #[test]
-fn the_rate_limit_is_a_bucket_of_tokens() {
+fn rate_limit_is_a_token_bucket() {
     let server = Server::start("rate_limit: {interval: 1h, burst: 3}");
     let statuses: Vec<u16> = (0..5).map(|_| get(&server, "/metrics", "").0).collect();
     assert_eq!(statuses, [200, 200, 200, 429, 429]);
-    // A token comes each interval.
+    // The bucket gets one token per interval.
     let server = Server::start("rate_limit: {interval: 300ms, burst: 2}");
-    let mut let_in = 0;
+    let mut accepted = 0;
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(3) {
-        let_in += u32::from(get(&server, "/-/healthy", "").0 == 200);
+        accepted += u32::from(get(&server, "/-/healthy", "").0 == 200);
     }
-    assert!((8..=13).contains(&let_in), "{let_in}");
+    assert!((8..=13).contains(&accepted), "{accepted}");
 }
 
 #[test]
-fn headers_are_those_of_the_file() {
+fn responses_have_configured_headers() {
     let web = "http_server_config:\n  headers:\n    X-Frame-Options: deny\n    X-XSS-Protection: 0\n    \
         Strict-Transport-Security: max-age=1; includeSubDomains\nrate_limit: {interval: 1h, burst: 2}\n";
     let server = Server::start(&(TLS.to_owned() + web));
-    let client = Client {
-        protocols: vec![],
-        ..server.client()
-    };
+    let client = server.client();
     for status in [200, 404, 429] {
         let path = if status == 404 {
             "/nowhere"
         } else {
             "/metrics"
         };
-        let answer = client.get(&server.addr, path, "").unwrap();
-        assert_eq!(answer.status, status);
+        let response = client.get(&server.addr, path, "").unwrap();
+        assert_eq!(response.status, status);
         for header in [
             "x-frame-options: deny\r\n",
             "x-xss-protection: 0\r\n",
             "strict-transport-security: max-age=1; includesubdomains\r\n",
         ] {
             assert!(
-                (answer.head.clone() + "\r\n").contains(header),
+                (response.head.clone() + "\r\n").contains(header),
                 "{}",
-                answer.head
+                response.head
             );
         }
-        assert!(!answer.head.contains("content-security-policy"));
+        assert!(!response.head.contains("content-security-policy"));
     }
 }
 
 #[test]
-fn headers_of_the_file_do_not_take_the_place_of_the_page_s_own() {
+fn configured_headers_keep_own_headers() {
     let web = "http_server_config:\n  headers:\n    X-Content-Type-Options: nosniff\n    X-Frame-Options: sameorigin\n    \
         Content-Security-Policy: frame-ancestors 'self'\n";
     let server = Server::start(&(TLS.to_owned() + web));
-    for (path, telemetry) in [
+    for (path, own) in [
         ("/", &["default-src 'none'; script-src 'self'"][..]),
         ("/api/v1/scopes", &["default-src 'none'; frame-ancestors"]),
         ("/metrics", &[]),
     ] {
-        let answer = server.client().get(&server.addr, path, "").unwrap();
-        assert_eq!(answer.status, 200, "{path}");
+        let response = server.client().get(&server.addr, path, "").unwrap();
+        assert_eq!(response.status, 200, "{path}");
         let values = |name: &str| -> Vec<&str> {
-            let lines = answer.head.lines();
+            let lines = response.head.lines();
             lines.filter_map(|line| line.strip_prefix(name)).collect()
         };
-        // Browsers keep every one of them.
+        // Browsers enforce all policies of a response.
         let policies = values("content-security-policy: ");
-        assert_eq!(policies.len(), telemetry.len() + 1, "{path}: {policies:?}");
-        for (policy, telemetry) in policies.iter().zip(telemetry) {
-            assert!(policy.starts_with(telemetry), "{path}: {policies:?}");
+        assert_eq!(policies.len(), own.len() + 1, "{path}: {policies:?}");
+        for (policy, own) in policies.iter().zip(own) {
+            assert!(policy.starts_with(own), "{path}: {policies:?}");
         }
         assert_eq!(policies.last(), Some(&"frame-ancestors 'self'"));
         assert_eq!(values("x-content-type-options: "), ["nosniff"], "{path}");
@@ -331,7 +328,7 @@ fn headers_of_the_file_do_not_take_the_place_of_the_page_s_own() {
 }
 
 #[test]
-fn a_client_that_goes_leaves_nothing_behind() {
+fn disconnected_clients_leave_the_queue() {
     let server = Server::start(&users(&[("alice", "secret", 6)]));
     for n in 0..100 {
         let mut socket = server.socket();
@@ -343,7 +340,7 @@ fn a_client_that_goes_leaves_nothing_behind() {
         socket.shutdown(std::net::Shutdown::Both).unwrap();
         assert!(is_closed(&mut socket));
     }
-    until("the queue is empty", || {
+    wait_until("the queue is empty", || {
         get(&server, "/metrics", &basic("alice:secret")).0 == 200
     });
 }

@@ -1,4 +1,4 @@
-//! A server behind a web configuration, and clients that speak TLS with it.
+//! A server with a web configuration, and TLS clients for it.
 
 use crate::certificates::{self, Authority, Identity};
 use crate::support::account::{Bench, FakeAccount, arn, watches};
@@ -20,7 +20,6 @@ use rustls::{
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -28,23 +27,23 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
-/// Within this a client that behaves well is answered, whatever others do.
-pub const WELL: Duration = Duration::from_secs(1);
-/// For what a limit of some hundred milliseconds ends, on a machine that is busy.
-pub const SOON: Duration = Duration::from_secs(15);
-pub const NEVER: Duration = Duration::from_secs(3600);
+/// A normal scrape must be served within this time, whatever other clients do.
+pub const MAX_SCRAPE_TIME: Duration = Duration::from_secs(1);
+/// The timeout for events that a server limit of some hundred milliseconds causes, on a busy machine.
+pub const TIMEOUT: Duration = Duration::from_secs(15);
+pub const NO_TIMEOUT: Duration = Duration::from_secs(3600);
 pub const TLS: &str = "tls_server_config: {cert_file: server.crt, key_file: server.key}\n";
 
-/// No limit in time is ever reached.
-pub fn patient() -> Limits {
+/// Returns limits with timeouts that no test reaches.
+pub fn without_timeouts() -> Limits {
     Limits {
         connections: 512,
-        head: NEVER,
-        arrival: Duration::ZERO,
-        idle: NEVER,
-        stuck: NEVER,
-        answer: NEVER,
-        closing: Duration::from_millis(500),
+        head: NO_TIMEOUT,
+        accept_grace: Duration::ZERO,
+        idle: NO_TIMEOUT,
+        write_stall: NO_TIMEOUT,
+        response: NO_TIMEOUT,
+        linger: Duration::from_millis(500),
     }
 }
 
@@ -53,19 +52,19 @@ pub struct Server {
     pub bench: Bench,
     pub authority: Authority,
     pub access: Arc<AccessControl>,
-    /// How often the door was told to have read its files well, and badly.
-    pub outcomes: Arc<[AtomicUsize; 2]>,
+    /// The number of successful and of failed rereads of the web configuration.
+    pub rereads: Arc<[AtomicUsize; 2]>,
     directory: TempDir,
     runtime: Option<Runtime>,
 }
 
 impl Server {
     pub fn start(web: &str) -> Self {
-        Self::with(web, patient(), SharedResponses::default(), 1)
+        Self::with(web, without_timeouts(), 1)
     }
 
-    /// Serves a page with so many integrations.
-    pub fn with(web: &str, limits: Limits, scrapes: SharedResponses, integrations: usize) -> Self {
+    /// Serves a page with this many integrations.
+    pub fn with(web: &str, limits: Limits, integrations: usize) -> Self {
         let directory = TempDir::new().unwrap();
         let authority = Authority::new("authority");
         certificates::write(directory.path(), &authority);
@@ -73,7 +72,8 @@ impl Server {
         fs::write(&file, web).unwrap();
         let loaded = WebConfig::load(&file);
         let config = loaded.config.unwrap_or_else(|wrong| panic!("{wrong}"));
-        let access = AccessControl::new(&file, config, loaded.files, web.contains("# probes pass"));
+        let access =
+            AccessControl::new(&file, config, loaded.files, web.contains("# probes exempt"));
         let access = Arc::new(access.unwrap());
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -92,7 +92,7 @@ impl Server {
             publisher: Arc::clone(&bench.publisher),
             telemetry: Arc::clone(&bench.telemetry),
             clock: bench.clock.clone(),
-            scrapes,
+            shared_responses: SharedResponses::default(),
             telemetry_path: "/metrics".to_owned(),
             site: Renderer::default(),
             access: Some(Arc::clone(&access)),
@@ -107,15 +107,15 @@ impl Server {
             Watchdog::none(),
             stop,
         ));
-        let outcomes: Arc<[AtomicUsize; 2]> = Arc::default();
+        let rereads: Arc<[AtomicUsize; 2]> = Arc::default();
         let (watching, counted, stop) = (
             Arc::clone(&access),
-            Arc::clone(&outcomes),
+            Arc::clone(&rereads),
             bench.stop.clone(),
         );
         runtime.spawn(async move {
-            let count = |well: bool| {
-                counted[usize::from(!well)].fetch_add(1, Ordering::SeqCst);
+            let count = |succeeded: bool| {
+                counted[usize::from(!succeeded)].fetch_add(1, Ordering::SeqCst);
             };
             watching.watch(count, stop).await;
         });
@@ -124,20 +124,18 @@ impl Server {
             bench,
             authority,
             access,
-            outcomes,
+            rereads,
             directory,
             runtime: Some(runtime),
         };
-        if integrations > 0 {
-            server.poll(0..integrations);
-        }
+        server.poll(integrations);
         server
     }
 
-    /// A poll brings those with these numbers.
-    pub fn poll(&self, numbers: Range<usize>) {
+    /// Runs a poll that returns this many integrations.
+    fn poll(&self, integrations: usize) {
         let account = FakeAccount::new();
-        for number in numbers {
+        for number in 0..integrations {
             account.put(&arn(number), Status::Active);
         }
         let watch = &watches("scopes: [{name: lake, regions: [eu-west-1]}]")[0];
@@ -152,7 +150,7 @@ impl Server {
         self.runtime.as_ref().unwrap()
     }
 
-    /// Writes a file as most programs do: beside it, and then in its place.
+    /// Replaces a file atomically, as most programs do.
     pub fn write(&self, name: &str, text: &str) {
         let new = self.directory.path().join("new");
         fs::write(&new, text).unwrap();
@@ -165,13 +163,13 @@ impl Server {
 
     pub fn socket(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.addr).unwrap();
-        stream.set_read_timeout(Some(SOON)).unwrap();
-        stream.set_write_timeout(Some(SOON)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        stream.set_write_timeout(Some(TIMEOUT)).unwrap();
         stream.set_nodelay(true).unwrap();
         stream
     }
 
-    /// A client that trusts the server's authority.
+    /// Returns a client that trusts the authority of the server.
     pub fn client(&self) -> Client {
         Client {
             provider: aws_lc_rs::default_provider(),
@@ -182,13 +180,13 @@ impl Server {
         }
     }
 
-    /// A client that behaves well gets the page in time.
-    pub fn serves_well(&self, during: &str) {
+    /// Asserts that a normal scrape gets the page in time.
+    pub fn assert_serves(&self, during: &str) {
         let start = Instant::now();
-        let answer = self.client().get(&self.addr, "/metrics", "").unwrap();
+        let response = self.client().get(&self.addr, "/metrics", "").unwrap();
         let took = start.elapsed();
-        assert_eq!(answer.status, 200, "{during}");
-        assert!(took < WELL, "{during}: a scrape took {took:?}");
+        assert_eq!(response.status, 200, "{during}");
+        assert!(took < MAX_SCRAPE_TIME, "{during}: a scrape took {took:?}");
     }
 }
 
@@ -212,7 +210,7 @@ pub struct Client {
 }
 
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     pub head: String,
 }
@@ -241,7 +239,7 @@ impl Client {
         config
     }
 
-    /// A connection whose handshake is over, on this side at least.
+    /// Connects and completes the handshake, at least on the client side.
     pub fn connect(&self, addr: &str) -> io::Result<Stream> {
         self.connect_over(TcpStream::connect(addr)?)
     }
@@ -249,8 +247,8 @@ impl Client {
     pub fn connect_over(&self, mut socket: TcpStream) -> io::Result<Stream> {
         let name = "localhost".try_into().unwrap();
         let mut connection = ClientConnection::new(Arc::new(self.config()), name).unwrap();
-        socket.set_read_timeout(Some(SOON))?;
-        socket.set_write_timeout(Some(SOON))?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
+        socket.set_write_timeout(Some(TIMEOUT))?;
         socket.set_nodelay(true)?;
         while connection.is_handshaking() {
             connection.complete_io(&mut socket)?;
@@ -258,21 +256,21 @@ impl Client {
         Ok(StreamOwned::new(connection, socket))
     }
 
-    /// One request of HTTP/1.1 on a connection of its own.
-    pub fn get(&self, addr: &str, path: &str, headers: &str) -> io::Result<Answer> {
+    /// Sends one request on a new connection.
+    pub fn get(&self, addr: &str, path: &str, headers: &str) -> io::Result<Response> {
         let mut stream = self.connect(addr)?;
         write!(
             stream,
             "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n"
         )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(Answer::of(&answer))
+        let mut response = String::new();
+        stream.read_to_string(&mut response)?;
+        Ok(Response::parse(&response))
     }
 }
 
-impl Answer {
-    pub fn of(text: &str) -> Self {
+impl Response {
+    pub fn parse(text: &str) -> Self {
         let (head, _) = text.split_once("\r\n\r\n").unwrap();
         Self {
             status: head.split(' ').nth(1).unwrap().parse().unwrap(),
@@ -281,7 +279,7 @@ impl Answer {
     }
 }
 
-/// True if the other side closed the connection before a read timed out.
+/// Returns true if the server closes the connection before a read times out.
 pub fn is_closed(stream: &mut impl Read) -> bool {
     let mut bytes = [0; 4096];
     loop {
@@ -296,10 +294,10 @@ pub fn is_closed(stream: &mut impl Read) -> bool {
     }
 }
 
-pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
     let start = Instant::now();
     while !happened() {
-        assert!(start.elapsed() < SOON, "not within {SOON:?}: {what}");
+        assert!(start.elapsed() < TIMEOUT, "not within {TIMEOUT:?}: {what}");
         std::thread::park_timeout(Duration::from_millis(10));
     }
 }

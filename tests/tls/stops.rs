@@ -1,15 +1,14 @@
-//! What clients of TLS see of a stop.
+//! TLS connections when the server stops.
 
-use crate::server::{Server, TLS, patient};
-use glue_integration_exporter::http::shared_responses::SharedResponses;
+use crate::server::{Server, TLS, without_timeouts};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 
-/// The end of a response waits in the server, in TLS or in the system, depending on its size.
+/// Depending on its size, the end of a response waits in hyper, in rustls or in the system.
 #[test]
-fn stop_lets_unread_responses_end() {
-    let server = Server::with(TLS, patient(), SharedResponses::default(), 1_000);
+fn stop_completes_unread_responses() {
+    let server = Server::with(TLS, without_timeouts(), 1_000);
     let mut streams: Vec<_> = (40..=100)
         .map(|size| {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -28,13 +27,13 @@ fn stop_lets_unread_responses_end() {
             stream
         })
         .collect();
-    server.serves_well("beside clients that read nothing");
+    server.assert_serves("with clients that read nothing");
     server.bench.stop.cancel();
     for (number, stream) in streams.iter_mut().enumerate() {
         let mut rest = Vec::new();
         match stream.read_to_end(&mut rest) {
             Ok(_) => {}
-            // A connection whose response has left the process is idle, and is closed without an alert.
+            // After the response has left the process the connection is idle, and it is closed without an alert.
             Err(error) => assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{number}"),
         }
         let rest = String::from_utf8(rest).unwrap();
