@@ -3,7 +3,6 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +62,9 @@ impl Status {
 /// integration by its ARN takes as many characters, which fit into the head of a request however they are encoded.
 pub const MAX_ARN_BYTES: usize = 1_024;
 
-/// One inbound integration, with every field of the API's answer. What AWS did not send is `None` or empty, never a made-up value.
+/// One inbound integration as the API returns it. A field that AWS did not send is `None` or empty.
+///
+/// `SourceProperties` of the API is left out: nothing shows it, and it can hold ARNs of secrets and names of subnets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Integration {
     /// Never empty, and no longer than [`MAX_ARN_BYTES`].
@@ -77,9 +78,6 @@ pub struct Integration {
     pub created: Option<f64>,
     pub refresh_interval: Option<Duration>,
     pub continuous_sync: Option<bool>,
-    /// Not kept in any file either.
-    #[serde(skip)]
-    pub source_properties: SourceProperties,
     pub target_namespace: Option<String>,
     pub errors: Vec<IntegrationError>,
 }
@@ -119,13 +117,7 @@ impl Integration {
                     + texts.into_iter().flatten().map(String::len).sum::<usize>()
             })
             .sum::<usize>();
-        let properties = self
-            .source_properties
-            .0
-            .iter()
-            .map(|(name, value)| name.len() + value.len() + 2 * size_of::<String>())
-            .sum::<usize>();
-        size_of::<Self>() + texts + optional + errors + properties + rows * row
+        size_of::<Self>() + texts + optional + errors + rows * row
     }
 }
 
@@ -166,16 +158,6 @@ pub struct IntegrationError {
     pub code: Option<String>,
     /// Free text of up to 2,048 characters: never a label.
     pub message: Option<String>,
-}
-
-/// Can hold ARNs of secrets and names of subnets, so it has no way into a log line: `Debug` tells only how many there are.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct SourceProperties(pub BTreeMap<String, String>);
-
-impl fmt::Debug for SourceProperties {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SourceProperties({} not shown)", self.0.len())
-    }
 }
 
 /// The fields of `arn:partition:service:region:account:resource` that labels need; each is empty where the ARN has none or is no ARN.

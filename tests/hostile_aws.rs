@@ -29,9 +29,7 @@ use glue_integration_exporter::simulator::{
     Account, Fault, FaultKind, Handle, RequestMatcher, Rules, SimulatedError, SimulatedIntegration,
     Simulator,
 };
-use glue_integration_exporter::snapshot::{
-    Integration, IntegrationError, SourceProperties, Status,
-};
+use glue_integration_exporter::snapshot::{Integration, IntegrationError, Status};
 use glue_integration_exporter::telemetry::Telemetry;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -505,7 +503,6 @@ impl Glue for Endless {
             created: None,
             refresh_interval: None,
             continuous_sync: None,
-            source_properties: SourceProperties::default(),
             target_namespace: None,
             errors: vec![IntegrationError {
                 code: Some("C".to_owned()),

@@ -12,9 +12,7 @@ use glue_integration_exporter::cache::{IntegrationCache, PollResult, key};
 use glue_integration_exporter::clock::{Clock, Timestamp};
 use glue_integration_exporter::config::Watch;
 use glue_integration_exporter::glue::{Answer, GlueError, Reason};
-use glue_integration_exporter::snapshot::{
-    Integration, IntegrationError, PolledScope, SourceProperties, Status,
-};
+use glue_integration_exporter::snapshot::{Integration, IntegrationError, PolledScope, Status};
 use glue_integration_exporter::storage;
 use proptest::prelude::*;
 use std::fs;
@@ -402,7 +400,7 @@ async fn a_clock_that_was_set_back_makes_nothing_older_than_it_is() {
     assert_eq!(bench.page().status(&arn(1)).as_deref(), Some("ACTIVE"));
 }
 
-/// Whatever AWS may send, in all its fields. (The properties of a source are not stored.)
+/// Whatever AWS may send, in all its fields.
 fn hostile_integration() -> impl Strategy<Value = Integration> {
     let maybe = || prop::option::of(hostile());
     let errors = prop::collection::vec((maybe(), maybe()), 0..4);
@@ -428,7 +426,6 @@ fn hostile_integration() -> impl Strategy<Value = Integration> {
                 created,
                 refresh_interval: minutes.map(|minutes| Duration::from_secs(60) * minutes),
                 continuous_sync,
-                source_properties: SourceProperties::default(),
                 target_namespace: texts.4,
                 errors: errors
                     .into_iter()

@@ -2,9 +2,7 @@
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use glue_integration_exporter::exposition::Page;
-use glue_integration_exporter::snapshot::{
-    Integration, MetadataLabels, Shown, Snapshot, SourceProperties, Status,
-};
+use glue_integration_exporter::snapshot::{Integration, MetadataLabels, Shown, Snapshot, Status};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,7 +52,6 @@ fn shown(index: usize) -> Shown {
             created: Some(1_700_000_000.0),
             refresh_interval: Some(Duration::from_secs(3_600)),
             continuous_sync: Some(true),
-            source_properties: SourceProperties::default(),
             target_namespace: None,
             errors: Vec::new(),
         }),

@@ -7,7 +7,7 @@ use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest, N
 use glue_integration_exporter::glue::{Glue, GlueError, Page, PageFuture, PageRequest, Reason};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::publisher::Publisher;
-use glue_integration_exporter::snapshot::{Description, Integration, SourceProperties, Status};
+use glue_integration_exporter::snapshot::{Description, Integration, Status};
 use glue_integration_exporter::telemetry::Telemetry;
 use glue_integration_exporter::watchdog::Watchdog;
 use std::collections::BTreeMap;
@@ -236,7 +236,6 @@ pub fn integration(arn: &str, status: Status) -> Integration {
         created: Some(START - 86_400.0),
         refresh_interval: Some(Duration::from_secs(3600)),
         continuous_sync: Some(true),
-        source_properties: SourceProperties::default(),
         target_namespace: None,
         errors: Vec::new(),
     }
