@@ -277,7 +277,7 @@ fn integration_row<'a>(entry: Entry<'a>, snapshot: &'a Snapshot, now: f64) -> In
     let source = integration.map_or("", |integration| &integration.source_arn);
     let target = integration.map_or("", |integration| &integration.target_arn);
     let naming = match entry {
-        Entry::Shown(shown, _) => Some(&shown.naming),
+        Entry::Shown(shown, _) => Some(&shown.labels),
         Entry::Missing(_) => None,
     };
     let tags = naming.iter().flat_map(|naming| &naming.tags);
@@ -356,7 +356,7 @@ fn scope_row<'a>(
         ),
         names_up: scope.names_up,
         names_failure: failed(
-            diagnostics.and_then(|diagnostics| diagnostics.failed_names.as_deref()),
+            diagnostics.and_then(|diagnostics| diagnostics.failed_metadata.as_deref()),
         ),
     }
 }

@@ -13,7 +13,9 @@ pub mod stored;
 use crate::clock::Timestamp;
 use crate::config::{Query, RegionName, ScopeName, Watch};
 use crate::glue::{Answer, canonical_arn};
-use crate::snapshot::{Integration, PolledScope, Presence, ScopeState, Shown, Snapshot, Status};
+use crate::snapshot::{
+    ExportedIntegration, Integration, PolledScope, Presence, ScopeState, Snapshot, Status,
+};
 use metadata::TagLabels;
 use scope::{Observation, QueryState, Scope};
 use std::borrow::Cow;
@@ -26,7 +28,7 @@ use tokio::time::Instant;
 pub use stored::Stored;
 
 /// How many integrations that no scope shows keep the moment of their status. Those seen last are kept.
-const MAX_REMEMBERED: usize = 100_000;
+const MAX_REMEMBERED_STATUSES: usize = 100_000;
 
 /// A scope in a region.
 pub type Key = (ScopeName, RegionName);
@@ -42,7 +44,7 @@ pub struct PollResult {
 
 /// A status that changed from one sight of an integration to the next, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct StatusChange {
     pub arn: String,
     pub from: Status,
     pub to: Status,
@@ -52,9 +54,9 @@ pub struct Change {
 #[derive(Clone, Debug, Default)]
 pub struct Applied {
     /// Of what is shown, or would be but for `stale_after`.
-    pub changes: Vec<Change>,
+    pub changes: Vec<StatusChange>,
     /// What the poll brought with a status that is not known, once for each answer that it is in.
-    pub unknown: Vec<Arc<Integration>>,
+    pub unknown_statuses: Vec<Arc<Integration>>,
     /// A status changed, or an integration came or went: the moment of a status that is lost cannot be had again.
     pub statuses_changed: bool,
     /// When the oldest data of the scope that are shown will end.
@@ -68,7 +70,7 @@ pub struct IntegrationCache {
     /// By integration ARN. Outlives the data it came from: only AWS's word that an integration is gone ends it.
     statuses: HashMap<String, StatusSince>,
     /// When AWS last answered that an integration is gone, for as long as a poll may be under way that saw it before that.
-    gone: BTreeMap<String, Instant>,
+    deleted: BTreeMap<String, Instant>,
     tag_labels: TagLabels,
 }
 
@@ -78,7 +80,7 @@ struct StatusSince {
     /// Unix time in seconds.
     since: f64,
     /// The last sight of the integration: an answer that is older says nothing about the present status.
-    seen: Instant,
+    observed_at: Instant,
 }
 
 impl IntegrationCache {
@@ -90,7 +92,7 @@ impl IntegrationCache {
                 .map(|watch| (key(watch), Scope::new(watch)))
                 .collect(),
             statuses: HashMap::new(),
-            gone: BTreeMap::new(),
+            deleted: BTreeMap::new(),
             tag_labels: TagLabels::default(),
         }
     }
@@ -104,8 +106,8 @@ impl IntegrationCache {
             let key = key(watch);
             let mut scope = Scope::new(watch);
             scope.blocks_scrape = false;
-            scope.unpolled = false;
-            if let Some(names) = &mut scope.names {
+            scope.pending_first_poll = false;
+            if let Some(names) = &mut scope.metadata {
                 names.blocks_scrape = false;
             }
             if let Some(before) = before.remove(&key) {
@@ -129,7 +131,7 @@ impl IntegrationCache {
             let entry = latest
                 .entry(&observation.integration.arn)
                 .or_insert(observation);
-            if observation.seen > entry.seen {
+            if observation.observed_at > entry.observed_at {
                 *entry = observation;
             }
         }
@@ -142,7 +144,7 @@ impl IntegrationCache {
             .flat_map(|scope| &mut scope.queries);
         for observation in queries.flat_map(|(_, known)| known.observations.values_mut()) {
             if let Some(later) = latest.get(observation.integration.arn.as_str())
-                && observation.seen < later.seen
+                && observation.observed_at < later.observed_at
             {
                 observation.integration = Arc::clone(&later.integration);
             }
@@ -151,7 +153,7 @@ impl IntegrationCache {
 
     /// What is to be kept over a restart, at `now`.
     pub fn stored(&self, now: Timestamp) -> Stored {
-        let wall = |at: Instant| now.wall - (now.at - at).as_secs_f64();
+        let wall = |at: Instant| now.unix - (now.instant - at).as_secs_f64();
         Stored {
             scopes: self
                 .scopes
@@ -171,7 +173,7 @@ impl IntegrationCache {
                         .iter()
                         .map(|(query, known)| known.stored(query, wall))
                         .collect(),
-                    names: known.names.as_ref().map(|names| names.stored(wall)),
+                    names: known.metadata.as_ref().map(|names| names.stored(wall)),
                 })
                 .collect(),
             statuses: self
@@ -181,7 +183,7 @@ impl IntegrationCache {
                     arn: arn.clone(),
                     status: since.status,
                     since: since.since,
-                    seen: wall(since.seen),
+                    seen: wall(since.observed_at),
                 })
                 .collect(),
         }
@@ -192,8 +194,8 @@ impl IntegrationCache {
     pub fn restore(&mut self, stored: Stored, now: Timestamp) {
         // A clock that was set back since makes data younger, never older than the exporter itself could have seen it.
         let at = |wall: f64| {
-            let age = Duration::try_from_secs_f64((now.wall - wall).max(0.0)).ok()?;
-            now.at.checked_sub(age)
+            let age = Duration::try_from_secs_f64((now.unix - wall).max(0.0)).ok()?;
+            now.instant.checked_sub(age)
         };
         let mut scopes: HashMap<(String, String), &mut Scope> = self
             .scopes
@@ -203,7 +205,7 @@ impl IntegrationCache {
         for before in stored.scopes {
             let key = (before.scope.clone(), before.region.clone());
             if let Some(scope) = scopes.get_mut(&key) {
-                scope.restore(before, now.at, at, &self.tag_labels);
+                scope.restore(before, now.instant, at, &self.tag_labels);
             }
         }
         for before in stored.statuses {
@@ -213,7 +215,7 @@ impl IntegrationCache {
                     StatusSince {
                         status: before.status,
                         since: before.since,
-                        seen,
+                        observed_at: seen,
                     },
                 );
             }
@@ -223,24 +225,24 @@ impl IntegrationCache {
     /// Takes over what a poll brought.
     pub fn apply(&mut self, key: &Key, mut poll: PollResult) -> Applied {
         // Another poll, which ended before this one, may have been answered later.
-        if !self.gone.is_empty() {
+        if !self.deleted.is_empty() {
             for answer in &mut poll.answers {
                 answer.integrations.retain(|(integration, moment)| {
-                    let gone = self.gone.get(&integration.arn);
-                    gone.is_none_or(|gone| *gone <= moment.at)
+                    let gone = self.deleted.get(&integration.arn);
+                    gone.is_none_or(|gone| *gone <= moment.instant)
                 });
             }
         }
         let Some(scope) = self.scopes.get_mut(key) else {
             return Applied::default();
         };
-        let now = poll.ended.at;
+        let now = poll.ended.instant;
         // Of an integration that came twice in this poll only the later sight counts: an earlier page's status was never shown.
         let mut seen: HashMap<&str, (Status, Timestamp)> = HashMap::new();
         for (integration, moment) in poll.answers.iter().flat_map(|answer| &answer.integrations) {
             let observation = (integration.status, *moment);
             let latest = seen.entry(&integration.arn).or_insert(observation);
-            if moment.at >= latest.1.at {
+            if moment.instant >= latest.1.instant {
                 *latest = observation;
             }
         }
@@ -266,30 +268,30 @@ impl IntegrationCache {
         Applied {
             statuses_changed: came || forgotten || changed,
             changes,
-            unknown,
+            unknown_statuses: unknown,
             next_end,
         }
     }
 
-    fn note_statuses(&mut self, seen: &HashMap<&str, (Status, Timestamp)>) -> Vec<Change> {
+    fn note_statuses(&mut self, seen: &HashMap<&str, (Status, Timestamp)>) -> Vec<StatusChange> {
         let mut changes = Vec::new();
         for (arn, (status, moment)) in seen {
             let now = StatusSince {
                 status: *status,
-                since: moment.wall,
-                seen: moment.at,
+                since: moment.unix,
+                observed_at: moment.instant,
             };
             match self.statuses.get_mut(*arn) {
                 None => {
                     self.statuses.insert((*arn).to_owned(), now);
                 }
-                Some(known) if now.seen >= known.seen => {
+                Some(known) if now.observed_at >= known.observed_at => {
                     let before = known.status;
                     if before == *status {
-                        known.seen = now.seen;
+                        known.observed_at = now.observed_at;
                     } else {
                         *known = now;
-                        changes.push(Change {
+                        changes.push(StatusChange {
                             arn: (*arn).to_owned(),
                             from: before,
                             to: *status,
@@ -326,12 +328,12 @@ impl IntegrationCache {
 
     fn remember_deleted(&mut self, gone: BTreeMap<String, Instant>, now: Instant) {
         for (arn, at) in gone {
-            let latest = self.gone.entry(arn).or_insert(at);
+            let latest = self.deleted.entry(arn).or_insert(at);
             *latest = at.max(*latest);
         }
         // No poll lasts longer than its scope's interval.
         let longest = self.scopes.values().map(|scope| scope.interval).max();
-        self.gone
+        self.deleted
             .retain(|_, at| *at + longest.unwrap_or_default() > now);
     }
 
@@ -346,11 +348,16 @@ impl IntegrationCache {
             .flat_map(|scope| &scope.queries)
             .map(|(_, known)| known.observations.len())
             .sum();
-        if self.statuses.len() > kept + MAX_REMEMBERED {
-            let mut seen: Vec<Instant> = self.statuses.values().map(|since| since.seen).collect();
+        if self.statuses.len() > kept + MAX_REMEMBERED_STATUSES {
+            let mut seen: Vec<Instant> = self
+                .statuses
+                .values()
+                .map(|since| since.observed_at)
+                .collect();
             seen.sort_unstable();
-            let oldest_kept = seen[seen.len() - kept - MAX_REMEMBERED / 2];
-            self.statuses.retain(|_, since| since.seen >= oldest_kept);
+            let oldest_kept = seen[seen.len() - kept - MAX_REMEMBERED_STATUSES / 2];
+            self.statuses
+                .retain(|_, since| since.observed_at >= oldest_kept);
         }
     }
 
@@ -374,14 +381,15 @@ impl IntegrationCache {
             let first = observations.len();
             for (query, known) in &scope.queries {
                 for (arn, observation) in &known.observations {
-                    let shown = !scope.excludes(arn) && lasts(observation.seen + scope.stale_after);
+                    let shown =
+                        !scope.excludes(arn) && lasts(observation.observed_at + scope.stale_after);
                     observations.push((arn, observation, shown, place));
                 }
                 if let Query::Integration(arn) = query {
                     let absent = known.observations.is_empty()
                         && known
-                            .complete
-                            .is_some_and(|complete| lasts(complete.at + scope.stale_after));
+                            .last_complete
+                            .is_some_and(|complete| lasts(complete.instant + scope.stale_after));
                     *configured.entry(canonical_arn(arn.as_str())).or_default() |= absent;
                 }
             }
@@ -395,7 +403,7 @@ impl IntegrationCache {
                 scope: name.to_string(),
                 region: region.to_string(),
                 interval: scope.interval,
-                names_up: scope.names.as_ref().and_then(|names| names.up),
+                names_up: scope.metadata.as_ref().and_then(|names| names.up),
                 polled: scope.polled.map(|polled| PolledScope {
                     up: polled.up,
                     stale: polled.stale,
@@ -409,18 +417,18 @@ impl IntegrationCache {
         let names = self.names();
         let naming = |arn: &str| {
             let name = names.get(canonical_arn(arn).as_ref());
-            name.map_or(self.tag_labels.empty(), |name| &name.naming)
+            name.map_or(self.tag_labels.empty(), |name| &name.labels)
         };
         let of_one: Vec<&[Seen<'_>]> = observations
             .chunk_by(|one, other| one.0 == other.0)
             .filter(|observations| observations.iter().any(|(_, _, shown, _)| *shown))
             .collect();
-        let integrations: Vec<Shown> = of_one
+        let integrations: Vec<ExportedIntegration> = of_one
             .iter()
             .filter_map(|observations| latest(observations))
-            .map(|(arn, observation, ..)| Shown {
+            .map(|(arn, observation, ..)| ExportedIntegration {
                 integration: Arc::clone(&observation.integration),
-                naming: Arc::clone(naming(arn)),
+                labels: Arc::clone(naming(arn)),
                 status_since: self.statuses.get(*arn).map_or(0.0, |since| since.since),
             })
             .collect();
@@ -446,11 +454,11 @@ impl IntegrationCache {
             blocks_scrape: self.count(|scope| {
                 scope.blocks_scrape
                     || scope
-                        .names
+                        .metadata
                         .as_ref()
                         .is_some_and(|names| names.blocks_scrape)
             }),
-            unpolled: self.count(|scope| scope.unpolled),
+            pending_first_poll: self.count(|scope| scope.pending_first_poll),
             presence,
             integrations,
             scopes,
@@ -466,7 +474,7 @@ type Seen<'a> = (&'a str, &'a Observation, bool, usize);
 fn latest<'a, 's>(observations: &'s [Seen<'a>]) -> Option<&'s Seen<'a>> {
     observations
         .iter()
-        .max_by_key(|(_, observation, ..)| observation.seen)
+        .max_by_key(|(_, observation, ..)| observation.observed_at)
 }
 
 /// The key of a watch.

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Timestamp {
     /// For order, deadlines and ages of data.
-    pub at: Instant,
+    pub instant: Instant,
     /// Unix time in seconds, for what is shown to people and Prometheus.
-    pub wall: f64,
+    pub unix: f64,
 }
 
 /// Reads the time; tests put their own wall clock in.
@@ -43,13 +43,13 @@ impl Clock {
     /// This moment.
     pub fn now(&self) -> Timestamp {
         Timestamp {
-            at: Instant::now(),
-            wall: (self.0)(),
+            instant: Instant::now(),
+            unix: (self.0)(),
         }
     }
 
     /// The wall time alone: Unix seconds, rounded to milliseconds so that a page does not show digits that mean nothing.
-    pub fn wall(&self) -> f64 {
+    pub fn unix_now(&self) -> f64 {
         round_to_millis((self.0)())
     }
 }

@@ -15,7 +15,7 @@ pub mod process;
 pub mod table;
 pub mod text_format;
 
-use crate::snapshot::{Presence, Shown, Snapshot};
+use crate::snapshot::{ExportedIntegration, Presence, Snapshot};
 use crate::telemetry::Telemetry;
 use bytes::Bytes;
 use chunks::{Chunks, Fragment};
@@ -33,7 +33,7 @@ const ROWS_OF_SCOPE: usize = 20;
 /// A snapshot, written.
 #[derive(Debug, Default)]
 pub struct Page {
-    integrations: Chunks<Shown>,
+    integrations: Chunks<ExportedIntegration>,
     presence: Chunks<Presence>,
     /// The rows of both, in each format.
     rows: [Rows; Format::ALL.len()],
@@ -79,7 +79,7 @@ impl Page {
             scopes,
             changing: snapshot.integrations.len() + ROWS_OF_SCOPE * snapshot.scopes.len(),
             blocks_scrape: snapshot.blocks_scrape,
-            unpolled: snapshot.unpolled,
+            unpolled: snapshot.pending_first_poll,
         }
     }
 

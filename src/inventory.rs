@@ -5,8 +5,8 @@ pub mod filter;
 pub mod query;
 
 use crate::snapshot::{
-    ArnFields, Integration, IntegrationError, Missing, Provenance, ScopeState, Shown, Snapshot,
-    Status,
+    ArnFields, ExportedIntegration, Integration, IntegrationError, Missing, Provenance, ScopeState,
+    Snapshot, Status,
 };
 use std::time::Duration;
 
@@ -52,14 +52,14 @@ impl Problem {
 /// One row.
 #[derive(Clone, Copy, Debug)]
 pub enum Entry<'a> {
-    Shown(&'a Shown, &'a Provenance),
+    Shown(&'a ExportedIntegration, &'a Provenance),
     Missing(&'a Missing),
 }
 
 /// All rows of a snapshot, sorted by ARN.
 pub fn entries(snapshot: &Snapshot) -> Vec<Entry<'_>> {
     let diagnostics = &snapshot.diagnostics;
-    let shown = snapshot.integrations.iter().zip(&diagnostics.sightings);
+    let shown = snapshot.integrations.iter().zip(&diagnostics.provenance);
     let mut entries: Vec<Entry<'_>> = shown
         .map(|(shown, sighting)| Entry::Shown(shown, sighting))
         .chain(diagnostics.missing.iter().map(Entry::Missing))
@@ -97,7 +97,7 @@ impl<'a> Entry<'a> {
     /// Empty while it is not known.
     pub fn name(self) -> &'a str {
         match self {
-            Self::Shown(shown, _) => &shown.naming.name,
+            Self::Shown(shown, _) => &shown.labels.name,
             Self::Missing(missing) => &missing.name,
         }
     }
@@ -105,16 +105,16 @@ impl<'a> Entry<'a> {
     /// When AWS said so, in Unix seconds.
     pub fn seen(self) -> f64 {
         match self {
-            Self::Shown(_, sighting) => sighting.seen,
-            Self::Missing(missing) => missing.seen,
+            Self::Shown(_, sighting) => sighting.observed_at,
+            Self::Missing(missing) => missing.answered_at,
         }
     }
 
     /// AWS said so in an earlier poll than the last, of the scope that it said it to.
     pub fn is_old(self) -> bool {
         match self {
-            Self::Shown(_, sighting) => sighting.old,
-            Self::Missing(missing) => missing.old,
+            Self::Shown(_, sighting) => sighting.stale,
+            Self::Missing(missing) => missing.stale,
         }
     }
 
@@ -129,7 +129,7 @@ impl<'a> Entry<'a> {
     /// The scopes that see it, or of a missing one those that are configured with it.
     pub fn scopes(self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a ScopeState> {
         let places = match self {
-            Self::Shown(_, sighting) => snapshot.diagnostics.seers.get(sighting.seers.clone()),
+            Self::Shown(_, sighting) => snapshot.diagnostics.seen_by.get(sighting.seen_by.clone()),
             Self::Missing(missing) => Some(&missing.scopes[..]),
         };
         let places = places.unwrap_or_default().iter();

@@ -101,7 +101,7 @@ impl Poller {
         let mut due = Instant::now();
         let key = key(&self.watch);
         loop {
-            self.publisher.poll_due(&key, due);
+            self.publisher.set_next_poll(&key, due);
             tokio::select! {
                 () = tokio::time::sleep_until(due) => {}
                 () = stop.cancelled() => return,
@@ -134,7 +134,7 @@ impl Poller {
             0
         };
         let applied = self.publisher.apply(&key(&self.watch), result);
-        for integration in &applied.unknown {
+        for integration in &applied.unknown_statuses {
             self.telemetry.unknown_status();
             self.failures.log_unknown_status(integration);
         }
@@ -186,7 +186,7 @@ impl Poller {
             .watch
             .concurrency
             .min(self.glue.max_concurrent_requests());
-        let deadline = Arc::new(PollDeadline::new(started.at, timeout, concurrency));
+        let deadline = Arc::new(PollDeadline::new(started.instant, timeout, concurrency));
         let mut queue = QueryQueue::new(&self.watch, &self.previous_poll);
         let mut under_way: JoinSet<PendingQuery> = JoinSet::new();
         loop {

@@ -27,9 +27,9 @@ const OWED: Duration = Duration::from_millis(500);
 
 /// Everything known, and the page that shows it.
 pub struct Publisher {
-    known: Mutex<IntegrationCache>,
+    cache: Mutex<IntegrationCache>,
     changed: Notify,
-    polls: AtomicU64,
+    updates: AtomicU64,
     status_changed: Notify,
     page: watch::Sender<Arc<Page>>,
     /// What the page shows.
@@ -41,12 +41,12 @@ pub struct Publisher {
 impl Publisher {
     /// A board on which nothing of `watches` is known yet.
     pub fn new(watches: &[Watch], clock: Clock) -> Self {
-        let known = IntegrationCache::new(watches);
-        let (snapshot, _) = known.snapshot(clock.now().at);
+        let cache = IntegrationCache::new(watches);
+        let (snapshot, _) = cache.snapshot(clock.now().instant);
         Self {
-            known: Mutex::new(known),
+            cache: Mutex::new(cache),
             changed: Notify::new(),
-            polls: AtomicU64::new(0),
+            updates: AtomicU64::new(0),
             status_changed: Notify::new(),
             page: watch::Sender::new(Arc::new(Page::render(&snapshot, &Page::default()))),
             published: Mutex::new(Arc::new(snapshot)),
@@ -58,7 +58,7 @@ impl Publisher {
     /// Takes what a poll brought; it is on the page as soon as the next one is rendered.
     pub fn apply(&self, key: &Key, poll: PollResult) -> Applied {
         let applied = self.lock().apply(key, poll);
-        self.polls.fetch_add(1, Ordering::Relaxed);
+        self.updates.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_one();
         if applied.statuses_changed {
             self.status_changed.notify_one();
@@ -70,7 +70,7 @@ impl Publisher {
     pub fn apply_metadata(&self, key: &Key, asked: Wanted, answer: Names) {
         let now = self.clock.now();
         self.lock().apply_metadata(key, asked, answer, now);
-        self.polls.fetch_add(1, Ordering::Relaxed);
+        self.updates.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_one();
     }
 
@@ -85,8 +85,8 @@ impl Publisher {
     }
 
     /// These tags are labels from now on.
-    pub fn label_tags(&self, tag_labels: &[TagLabel]) {
-        self.lock().label_tags(tag_labels);
+    pub fn set_tag_labels(&self, tag_labels: &[TagLabel]) {
+        self.lock().set_tag_labels(tag_labels);
         self.changed.notify_one();
     }
 
@@ -109,8 +109,8 @@ impl Publisher {
     }
 
     /// How many polls have been taken over, and answers about names: if there were none, there is nothing new to be kept.
-    pub fn polls(&self) -> u64 {
-        self.polls.load(Ordering::Relaxed)
+    pub fn updates(&self) -> u64 {
+        self.updates.load(Ordering::Relaxed)
     }
 
     /// Waits until a status has been seen to change, or an integration to come or go.
@@ -124,14 +124,14 @@ impl Publisher {
     }
 
     /// Tells when there is another page.
-    pub fn pages(&self) -> watch::Receiver<Arc<Page>> {
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Page>> {
         self.page.subscribe()
     }
 
     /// The page once every scope that was there at the start has been polled, and been asked for its names, well or badly; after `limit`, or when `stop` asks
     /// for it, the page as it is then.
     pub async fn first_page(&self, limit: Duration, stop: &CancellationToken) -> Arc<Page> {
-        let mut pages = self.pages();
+        let mut pages = self.subscribe();
         tokio::select! {
             // The sender lives in self, so waiting ends by one of these three.
             _ = pages.wait_for(|page| page.is_complete()) => {}
@@ -199,7 +199,7 @@ impl Publisher {
     }
 
     /// The next poll of a scope is due then; what is due and has not ended is under way.
-    pub fn poll_due(&self, key: &Key, due: Instant) {
+    pub fn set_next_poll(&self, key: &Key, due: Instant) {
         self.schedule.set(key, due);
     }
 
@@ -211,12 +211,12 @@ impl Publisher {
 
     /// What is to be shown now, and when that will next change without a poll.
     pub fn snapshot(&self) -> (Snapshot, Option<Instant>) {
-        let now = self.clock.now().at;
+        let now = self.clock.now().instant;
         self.lock().snapshot(now)
     }
 
     fn lock(&self) -> MutexGuard<'_, IntegrationCache> {
-        unpoisoned(&self.known)
+        unpoisoned(&self.cache)
     }
 }
 

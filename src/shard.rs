@@ -9,7 +9,7 @@ use std::fmt;
 pub use ordinal::PodName;
 
 /// The most shards that there may be. Whose a thing is takes a number for each of them.
-pub const MOST: u16 = 1_000;
+pub const MAX_SHARDS: u16 = 1_000;
 
 /// Which part of everything this exporter watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +53,9 @@ impl Shard {
                 ))),
             };
         };
-        if !(1..=MOST).contains(&total) {
+        if !(1..=MAX_SHARDS).contains(&total) {
             return Err(ShardError(format!(
-                "--shard.total={total} is out of bounds; allowed: 1 to {MOST}"
+                "--shard.total={total} is out of bounds; allowed: 1 to {MAX_SHARDS}"
             )));
         }
         let (index, origin) = match index {

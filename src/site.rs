@@ -219,7 +219,7 @@ impl Site {
 
 fn write(publisher: &Publisher, clock: &Clock, asked: &Asked) -> Result<Answer, String> {
     let snapshot = publisher.published();
-    let now = clock.wall();
+    let now = clock.unix_now();
     let query = asked.query.as_str();
     let (text, refused) = match asked.path.what {
         What::Style => (Bytes::from_static(page::STYLE.as_bytes()), false),

@@ -50,7 +50,7 @@ impl Status {
     }
 
     /// Reads AWS's text without regard to case: AWS's own pages show statuses in lower case.
-    pub fn read(text: &str) -> Self {
+    pub fn parse(text: &str) -> Self {
         Self::ALL
             .into_iter()
             .find(|status| status.as_str().eq_ignore_ascii_case(text))
@@ -192,21 +192,21 @@ impl<'a> ArnFields<'a> {
 
 /// An integration as it is shown.
 #[derive(Clone, Debug)]
-pub struct Shown {
+pub struct ExportedIntegration {
     pub integration: Arc<Integration>,
-    pub naming: Arc<MetadataLabels>,
+    pub labels: Arc<MetadataLabels>,
     /// When this exporter first saw the present status: Unix time in seconds.
     pub status_since: f64,
 }
 
-impl PartialEq for Shown {
+impl PartialEq for ExportedIntegration {
     fn eq(&self, other: &Self) -> bool {
         // Mostly they are the same ones, which need not be compared word by word.
         fn same<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
             Arc::ptr_eq(one, other) || one == other
         }
         same(&self.integration, &other.integration)
-            && same(&self.naming, &other.naming)
+            && same(&self.labels, &other.labels)
             && self.status_since == other.status_since
     }
 }
@@ -248,7 +248,7 @@ pub struct PolledScope {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     /// Sorted by ARN, each ARN once.
-    pub integrations: Vec<Shown>,
+    pub integrations: Vec<ExportedIntegration>,
     /// Sorted by ARN, each ARN once.
     pub presence: Vec<Presence>,
     /// Sorted by scope and region, each pair once.
@@ -256,7 +256,7 @@ pub struct Snapshot {
     /// For how many scopes a scrape waits: those of the start of which nothing is known yet, or not the names that are asked for.
     pub blocks_scrape: usize,
     /// How many scopes that were there at the start have not been polled yet.
-    pub unpolled: usize,
+    pub pending_first_poll: usize,
     pub diagnostics: Diagnostics,
 }
 
@@ -264,9 +264,9 @@ pub struct Snapshot {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Diagnostics {
     /// One for each integration, in the same order.
-    pub sightings: Vec<Provenance>,
+    pub provenance: Vec<Provenance>,
     /// The places in `Snapshot::scopes` that sightings name.
-    pub seers: Vec<u32>,
+    pub seen_by: Vec<u32>,
     /// Sorted by ARN: those of `Snapshot::presence` that are not present.
     pub missing: Vec<Missing>,
     /// One for each scope, in the same order.
@@ -277,11 +277,11 @@ pub struct Diagnostics {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Provenance {
     /// When AWS said so: Unix time in seconds.
-    pub seen: f64,
+    pub observed_at: f64,
     /// Not in the last poll of the scope that saw it, but in an earlier one.
-    pub old: bool,
+    pub stale: bool,
     /// The scopes that may show it: which of `Diagnostics::seers`.
-    pub seers: Range<usize>,
+    pub seen_by: Range<usize>,
 }
 
 /// A configured integration of which AWS answered that there is none.
@@ -291,9 +291,9 @@ pub struct Missing {
     /// When this exporter first got that answer, in Unix seconds; none if another scope's answer is all that there is.
     pub since: Option<f64>,
     /// When AWS last answered so: Unix time in seconds.
-    pub seen: f64,
+    pub answered_at: f64,
     /// Not in the last poll of the scope that AWS answered so, but in an earlier one.
-    pub old: bool,
+    pub stale: bool,
     /// What it was before, if this exporter saw it.
     pub last: Option<Arc<Integration>>,
     /// What it was called; empty if that is not known.
@@ -308,7 +308,7 @@ pub struct ScopeDiagnostics {
     /// The last poll that did not get everything, over or not; none if there was none since the start.
     pub failed_poll: Option<Arc<Failed>>,
     /// Why names and tags could not be had; none where they could, or are not asked for.
-    pub failed_names: Option<Arc<Failed>>,
+    pub failed_metadata: Option<Arc<Failed>>,
 }
 
 /// Why AWS did not answer, or not wholly.

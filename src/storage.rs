@@ -17,26 +17,26 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// The first word of the file.
-const NAME: &str = "glue-integration-exporter-state";
+const FORMAT_NAME: &str = "glue-integration-exporter-state";
 /// The same with the version of what follows.
-const MAGIC: &str = "glue-integration-exporter-state 1";
+const FORMAT_HEADER: &str = "glue-integration-exporter-state 1";
 /// Room for some 250,000 integrations.
 const MAX_STATE_BYTES: u64 = 512 * MIB;
 /// The bits of a file's mode that let its group, and everybody, write.
-const GROUP_WRITES: u32 = 0o020;
-const OTHERS_WRITE: u32 = 0o002;
+const MODE_GROUP_WRITE: u32 = 0o020;
+const MODE_OTHERS_WRITE: u32 = 0o002;
 /// New sights alone are written this often: after a kill, data are that much older than they could be. What changes a status is written
 /// at once, though not more often than a disk should be bothered.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
+const MIN_WRITE_INTERVAL: Duration = Duration::from_millis(500);
 const WRITE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Why a file could not be used.
 #[derive(Debug)]
 pub enum StorageError {
     Io(&'static str, io::Error),
-    Foreign,
+    UnknownFormat,
     /// There is a file of somebody else at the path.
-    NotOurs,
+    NotReplaceable,
     /// Another user may have written what it says.
     Untrusted(String),
     Checksum,
@@ -47,8 +47,8 @@ impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(attempted, error) => write!(f, "{attempted}: {error}"),
-            Self::Foreign => f.write_str("it is not a state file of this version"),
-            Self::NotOurs => f.write_str(
+            Self::UnknownFormat => f.write_str("it is not a state file of this version"),
+            Self::NotReplaceable => f.write_str(
                 "there is something else at this path, which is not written over: remove it or choose another path",
             ),
             Self::Untrusted(why) => write!(
@@ -74,13 +74,13 @@ pub fn read(path: &Path) -> Result<Option<Stored>, StorageError> {
     };
     let look = || Ok((file.metadata()?, fs::metadata(directory(path))?));
     let (about, directory) = look().map_err(|error| StorageError::Io("looking at it", error))?;
-    if let Some(why) = distrust(&about, &directory) {
+    if let Some(why) = untrusted_reason(&about, &directory) {
         return Err(StorageError::Untrusted(why));
     }
     let reading = |error| StorageError::Io("reading it", error);
     // A large file of something else must not take the memory.
-    if first_bytes(&file).map_err(reading)? != NAME.as_bytes() {
-        return Err(StorageError::Foreign);
+    if first_bytes(&file).map_err(reading)? != FORMAT_NAME.as_bytes() {
+        return Err(StorageError::UnknownFormat);
     }
     let bytes = files::read_to_end(file, MAX_STATE_BYTES).map_err(reading)?;
     decode(&bytes).map(Some)
@@ -88,22 +88,22 @@ pub fn read(path: &Path) -> Result<Option<Stored>, StorageError> {
 
 /// Says why another user may have written a file, if that may be. A group of the process may write: Kubernetes lets the fsGroup do so.
 /// The owner of the directory, if nobody else writes there, is who an NFS server writes every file as.
-fn distrust(file: &Metadata, directory: &Metadata) -> Option<String> {
+fn untrusted_reason(file: &Metadata, directory: &Metadata) -> Option<String> {
     let (user, owner) = (rustix::process::geteuid().as_raw(), file.uid());
-    let is_server = owner == directory.uid() && directory.mode() & OTHERS_WRITE == 0;
+    let is_server = owner == directory.uid() && directory.mode() & MODE_OTHERS_WRITE == 0;
     if owner != user && owner != 0 && !is_server {
         return Some(format!(
             "it belongs to user {owner} and the exporter runs as user {user}"
         ));
     }
-    if file.mode() & OTHERS_WRITE != 0 {
+    if file.mode() & MODE_OTHERS_WRITE != 0 {
         return Some("every user may write to it".to_owned());
     }
     let group = file.gid();
     let is_own_group = rustix::process::getegid().as_raw() == group
         || rustix::process::getgroups()
-            .is_ok_and(|groups| groups.iter().any(|telemetry| telemetry.as_raw() == group));
-    (file.mode() & GROUP_WRITES != 0 && !is_own_group)
+            .is_ok_and(|groups| groups.iter().any(|member| member.as_raw() == group));
+    (file.mode() & MODE_GROUP_WRITE != 0 && !is_own_group)
         .then(|| format!("the group {group} may write to it, in which the exporter is not"))
 }
 
@@ -114,14 +114,14 @@ fn distrust(file: &Metadata, directory: &Metadata) -> Option<String> {
 pub fn decode(bytes: &[u8]) -> Result<Stored, StorageError> {
     let end = bytes
         .iter()
-        .take(MAGIC.len() + 16)
+        .take(FORMAT_HEADER.len() + 16)
         .position(|byte| *byte == b'\n')
-        .ok_or(StorageError::Foreign)?;
+        .ok_or(StorageError::UnknownFormat)?;
     let (head, content) = (&bytes[..end], &bytes[end + 1..]);
     let checksum = std::str::from_utf8(head)
         .ok()
-        .and_then(|head| head.strip_prefix(MAGIC)?.strip_prefix(' '))
-        .ok_or(StorageError::Foreign)?;
+        .and_then(|head| head.strip_prefix(FORMAT_HEADER)?.strip_prefix(' '))
+        .ok_or(StorageError::UnknownFormat)?;
     if checksum != format!("{:08x}", crc32fast::hash(content)) {
         return Err(StorageError::Checksum);
     }
@@ -134,7 +134,7 @@ pub fn decode(bytes: &[u8]) -> Result<Stored, StorageError> {
 /// If JSON has no way to write it, which a test would find.
 pub fn encode(stored: &Stored) -> Result<Vec<u8>, StorageError> {
     let content = serde_json::to_vec(stored).map_err(StorageError::Content)?;
-    let mut bytes = format!("{MAGIC} {:08x}\n", crc32fast::hash(&content)).into_bytes();
+    let mut bytes = format!("{FORMAT_HEADER} {:08x}\n", crc32fast::hash(&content)).into_bytes();
     bytes.extend(content);
     Ok(bytes)
 }
@@ -144,15 +144,15 @@ pub fn encode(stored: &Stored) -> Result<Vec<u8>, StorageError> {
 /// # Errors
 /// If it could not be written; the old one is still there then. A file with the content of somebody else is never replaced.
 pub fn write(path: &Path, stored: &Stored) -> Result<(), StorageError> {
-    if !is_ours(path).map_err(|error| StorageError::Io("looking at the old one", error))? {
-        return Err(StorageError::NotOurs);
+    if !is_replaceable(path).map_err(|error| StorageError::Io("looking at the old one", error))? {
+        return Err(StorageError::NotReplaceable);
     }
     let bytes = encode(stored)?;
     if bytes.len() as u64 > MAX_STATE_BYTES {
         let wrong = format!("it is larger than {} MiB", MAX_STATE_BYTES / MIB);
         return Err(StorageError::Io("writing it", io::Error::other(wrong)));
     }
-    let new = run_checked(path);
+    let new = temporary_path(path);
     let written = write_new(&new, &bytes).and_then(|()| {
         fs::rename(&new, path).map_err(|error| StorageError::Io("putting it in place", error))?;
         // Without this the rename may not survive a loss of power.
@@ -169,12 +169,12 @@ pub fn write(path: &Path, stored: &Stored) -> Result<(), StorageError> {
 
 /// Why nothing can be kept at a path, as far as that can be seen now.
 pub fn obstacle(path: &Path) -> Option<String> {
-    match is_ours(path) {
+    match is_replaceable(path) {
         Ok(true) => {
             let directory = directory(path);
             (!directory.is_dir()).then(|| format!("there is no directory {}", directory.display()))
         }
-        Ok(false) => Some(StorageError::NotOurs.to_string()),
+        Ok(false) => Some(StorageError::NotReplaceable.to_string()),
         Err(error) => Some(format!("looking at it: {error}")),
     }
 }
@@ -183,7 +183,7 @@ pub fn obstacle(path: &Path) -> Option<String> {
 pub fn shared_directory(path: &Path) -> Option<&Path> {
     let directory = directory(path);
     let about = fs::metadata(directory).ok()?;
-    (about.mode() & OTHERS_WRITE != 0).then_some(directory)
+    (about.mode() & MODE_OTHERS_WRITE != 0).then_some(directory)
 }
 
 fn directory(path: &Path) -> &Path {
@@ -194,7 +194,7 @@ fn directory(path: &Path) -> &Path {
 }
 
 /// Whether what is at the path may be replaced: nothing, an empty file, or a state file, also a damaged one or one of another version.
-fn is_ours(path: &Path) -> io::Result<bool> {
+fn is_replaceable(path: &Path) -> io::Result<bool> {
     let about = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         about => about?,
@@ -202,15 +202,16 @@ fn is_ours(path: &Path) -> io::Result<bool> {
     if !about.is_file() {
         return Ok(false);
     }
-    Ok(NAME
+    Ok(FORMAT_NAME
         .as_bytes()
         .starts_with(&first_bytes(&files::open(path)?)?))
 }
 
-/// As many bytes as `NAME` has, or all of a shorter file.
+/// As many bytes as `FORMAT_NAME` has, or all of a shorter file.
 fn first_bytes(mut file: &File) -> io::Result<Vec<u8>> {
     let mut first = Vec::new();
-    file.take(NAME.len() as u64).read_to_end(&mut first)?;
+    file.take(FORMAT_NAME.len() as u64)
+        .read_to_end(&mut first)?;
     file.rewind()?;
     Ok(first)
 }
@@ -232,7 +233,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
         .map_err(|error| StorageError::Io("writing a new one beside it", error))
 }
 
-fn run_checked(path: &Path) -> PathBuf {
+fn temporary_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     path.with_file_name(name)
@@ -261,7 +262,7 @@ pub async fn restore(path: &Path, publisher: &Publisher) {
 }
 
 /// Keeps what is known in the file that `path` names at the moment, if it names one, until `stop`, and then once more.
-pub async fn keep(
+pub async fn persist(
     publisher: Arc<Publisher>,
     mut path: watch::Receiver<Option<PathBuf>>,
     stop: CancellationToken,
@@ -272,7 +273,7 @@ pub async fn keep(
     loop {
         let last = tokio::select! {
             () = async {
-                tokio::time::sleep(SHORTEST_PAUSE).await;
+                tokio::time::sleep(MIN_WRITE_INTERVAL).await;
                 tokio::select! {
                     () = tokio::time::sleep(WRITE_INTERVAL) => {}
                     () = publisher.status_changed() => {}
@@ -281,7 +282,7 @@ pub async fn keep(
             () = stop.cancelled() => true,
         };
         let target = path.borrow_and_update().clone();
-        let state = (publisher.polls(), target.clone());
+        let state = (publisher.updates(), target.clone());
         if let Some(path) = target
             && written.as_ref() != Some(&state)
         {

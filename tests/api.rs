@@ -34,7 +34,7 @@ fn openapi() -> Value {
 fn ask(bench: &Bench, path: &str, query: &str) -> (bool, Value) {
     bench.publisher.publish_now();
     let snapshot = bench.publisher.published();
-    let now = bench.clock.wall();
+    let now = bench.clock.unix_now();
     let answer = match path {
         "/api/v1/integrations" => api::integrations(&snapshot, now, query),
         "/api/v1/scopes" => {
@@ -199,7 +199,7 @@ async fn full() -> (Bench, Arc<FakeAccount>) {
     );
     account.describe(&arn(1), "orders", &[("team", "data")]);
     let bench = Bench::new(&watches);
-    bench.publisher.label_tags(&tag_labels());
+    bench.publisher.set_tag_labels(&tag_labels());
     let mut lake = bench.poller(&watches[0], &account);
     lake.poll().await;
     lake.describe().await;
@@ -207,7 +207,7 @@ async fn full() -> (Bench, Arc<FakeAccount>) {
     account.set(Behaviour::Fail(Reason::AccessDenied));
     sea.poll().await;
     sea.describe().await;
-    bench.publisher.poll_due(
+    bench.publisher.set_next_poll(
         &key(&watches[0]),
         Instant::now() + Duration::from_millis(1_500),
     );

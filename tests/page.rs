@@ -87,7 +87,7 @@ fn written(bench: &Bench, query: &str) -> Written {
     let view = View {
         next_polls: &bench.publisher.next_polls(&snapshot.scopes),
         snapshot: &snapshot,
-        now: bench.clock.wall(),
+        now: bench.clock.unix_now(),
         telemetry_path: "/metrics",
     };
     view.write(query).unwrap()
@@ -736,10 +736,10 @@ async fn however_much_there_is_a_page_stays_small_and_quick() {
 /// A snapshot of one integration, all of whose texts are `text`.
 fn all_texts(text: &str) -> Snapshot {
     use glue_integration_exporter::snapshot::{
-        Diagnostics, MetadataLabels, Provenance, ScopeDiagnostics, ScopeState, Shown,
+        Diagnostics, ExportedIntegration, MetadataLabels, Provenance, ScopeDiagnostics, ScopeState,
     };
     Snapshot {
-        integrations: vec![Shown {
+        integrations: vec![ExportedIntegration {
             integration: Arc::new(Integration {
                 arn: format!("arn:aws:glue:{text}:{text}:{text}"),
                 source_arn: text.to_owned(),
@@ -749,7 +749,7 @@ fn all_texts(text: &str) -> Snapshot {
                 errors: vec![error(text, text)],
                 ..integration(&arn(1), Status::Unknown)
             }),
-            naming: Arc::new(MetadataLabels {
+            labels: Arc::new(MetadataLabels {
                 name: text.to_owned(),
                 tags: vec![(Arc::from("tag_team"), text.to_owned())],
             }),
@@ -763,12 +763,12 @@ fn all_texts(text: &str) -> Snapshot {
             polled: None,
         }],
         diagnostics: Diagnostics {
-            sightings: vec![Provenance {
-                seen: START,
-                old: false,
-                seers: 0..1,
+            provenance: vec![Provenance {
+                observed_at: START,
+                stale: false,
+                seen_by: 0..1,
             }],
-            seers: vec![0],
+            seen_by: vec![0],
             scopes: vec![ScopeDiagnostics::default()],
             ..Diagnostics::default()
         },

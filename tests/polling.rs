@@ -467,7 +467,7 @@ async fn what_failed_keeps_its_last_good_data_until_it_is_too_old() {
     // Its series end by themselves, to the moment; the other's go on; the scope still says that it is stale.
     let text = |bench: &Bench| {
         let page = bench.publisher.page();
-        let pieces = page.text(Format::Text, &bench.telemetry, bench.clock.wall());
+        let pieces = page.text(Format::Text, &bench.telemetry, bench.clock.unix_now());
         String::from_utf8(pieces.concat()).unwrap()
     };
     tokio::time::sleep_until(seen + MINUTE * 10 - Duration::from_millis(2)).await;

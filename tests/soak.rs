@@ -58,12 +58,12 @@ const REMEMBERED: usize = 20;
 /// What people are shown besides the metrics fits to them.
 fn agree(shown: &Snapshot) {
     let diagnostics = &shown.diagnostics;
-    assert_eq!(diagnostics.sightings.len(), shown.integrations.len());
+    assert_eq!(diagnostics.provenance.len(), shown.integrations.len());
     assert_eq!(diagnostics.scopes.len(), shown.scopes.len());
     let mut seen = vec![0; shown.scopes.len()];
-    for sighting in &diagnostics.sightings {
-        assert!(!sighting.seers.is_empty(), "shown, and no scope sees it");
-        for scope in &diagnostics.seers[sighting.seers.clone()] {
+    for sighting in &diagnostics.provenance {
+        assert!(!sighting.seen_by.is_empty(), "shown, and no scope sees it");
+        for scope in &diagnostics.seen_by[sighting.seen_by.clone()] {
             seen[*scope as usize] += 1;
         }
     }
@@ -75,7 +75,7 @@ fn agree(shown: &Snapshot) {
         // After a restart it is not known why the last poll of the process before failed.
         assert!(polled.up || polled.stale || of_scope.failed_poll.is_some());
     }
-    let old = diagnostics.sightings.iter().any(|sighting| sighting.old);
+    let old = diagnostics.provenance.iter().any(|sighting| sighting.stale);
     let stale = |polled: &PolledScope| polled.stale;
     let mut polled = shown
         .scopes

@@ -45,7 +45,10 @@ async fn polled(watches: &[Watch], account: &Arc<FakeAccount>) -> Bench {
 
 /// Another process, so much later, that finds the file.
 async fn restarted(watches: &[Watch], before: &Bench, later: Duration, path: &Path) -> Bench {
-    let (start, wall) = (Instant::now(), before.clock.wall() + later.as_secs_f64());
+    let (start, wall) = (
+        Instant::now(),
+        before.clock.unix_now() + later.as_secs_f64(),
+    );
     let clock = Clock::from_wall(move || wall + start.elapsed().as_secs_f64());
     let bench = Bench::with_clock(watches, clock);
     storage::restore(path, &bench.publisher).await;
@@ -222,7 +225,7 @@ async fn what_comes_while_the_file_is_written_is_in_it_after_a_stop() {
     };
     let stop = CancellationToken::new();
     let sender = watch::Sender::new(Some(path.clone()));
-    let keeping = tokio::spawn(storage::keep(
+    let keeping = tokio::spawn(storage::persist(
         Arc::clone(&bench.publisher),
         sender.subscribe(),
         stop.clone(),
@@ -446,10 +449,10 @@ proptest! {
         wall in 0.0..4e9f64,
     ) {
         let watches = two_scopes();
-        let now = Timestamp { at: Instant::now() + HOUR, wall };
+        let now = Timestamp { instant: Instant::now() + HOUR, unix: wall };
         let ago = |micros| {
             let age = Duration::from_micros(micros);
-            Timestamp { at: now.at - age, wall: wall - age.as_secs_f64() }
+            Timestamp { instant: now.instant - age, unix: wall - age.as_secs_f64() }
         };
         let mut known = IntegrationCache::new(&watches);
         let ended = ago(0);
@@ -466,7 +469,7 @@ proptest! {
         prop_assert_eq!(&read, &stored);
         let mut restored = IntegrationCache::new(&watches);
         restored.restore(read, now);
-        let ((is, _), (was, _)) = (restored.snapshot(now.at), known.snapshot(now.at));
+        let ((is, _), (was, _)) = (restored.snapshot(now.instant), known.snapshot(now.instant));
         prop_assert_eq!(is.integrations, was.integrations);
         let polled = was.scopes[1].polled.clone().map(|polled| PolledScope { stale: true, ..polled });
         prop_assert_eq!(&is.scopes[1].polled, &polled);

@@ -1,6 +1,6 @@
 //! What people want to know besides the metrics: where what is shown comes from, since when something is missing, why polls failed.
 
-use super::metadata::Names;
+use super::metadata::Metadata;
 use super::scope::QueryState;
 use super::{IntegrationCache, PollResult, Seen, latest};
 use crate::config::Query;
@@ -20,7 +20,7 @@ const MAX_REQUEST_ID_CHARS: usize = 128;
 
 /// AWS answered that there is no such integration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Absent {
+pub(super) struct NotFound {
     /// The first such answer, in Unix seconds.
     pub since: f64,
     /// What it was before.
@@ -31,17 +31,17 @@ pub(super) struct Absent {
 
 impl QueryState {
     /// Notes whether a complete answer is that there is none. Called before the answer is taken over.
-    pub fn note_not_found(&mut self, query: &Query, answer: &Answer, names: Option<&Names>) {
+    pub fn note_not_found(&mut self, query: &Query, answer: &Answer, names: Option<&Metadata>) {
         let (Query::Integration(arn), Ok(at)) = (query, &answer.outcome) else {
             return;
         };
         if !answer.integrations.is_empty() {
-            self.absent = None;
-        } else if self.absent.is_none() {
+            self.not_found = None;
+        } else if self.not_found.is_none() {
             let before = self.observations.values().next();
             let name = names.and_then(|names| names.name(arn.as_str()));
-            self.absent = Some(Absent {
-                since: at.wall,
+            self.not_found = Some(NotFound {
+                since: at.unix,
                 last: before.map(|observation| Arc::clone(&observation.integration)),
                 name: name.unwrap_or_default().to_owned(),
             });
@@ -75,22 +75,25 @@ impl IntegrationCache {
                 }
                 let (_, observation, _, scope) = latest(observations)?;
                 Some(Provenance {
-                    seen: observation.seen_at,
-                    old: started[*scope].is_none_or(|started| observation.seen < started),
-                    seers: first..seers.len(),
+                    observed_at: observation.observed_at_unix,
+                    stale: started[*scope].is_none_or(|started| observation.observed_at < started),
+                    seen_by: first..seers.len(),
                 })
             })
             .collect();
         Diagnostics {
-            sightings,
-            seers,
+            provenance: sightings,
+            seen_by: seers,
             missing: self.missing(presence, &started),
             scopes: self
                 .scopes
                 .values()
                 .map(|scope| ScopeDiagnostics {
                     failed_poll: scope.failed_poll.clone(),
-                    failed_names: scope.names.as_ref().and_then(|names| names.failed.clone()),
+                    failed_metadata: scope
+                        .metadata
+                        .as_ref()
+                        .and_then(|names| names.failure.clone()),
                 })
                 .collect(),
         }
@@ -105,8 +108,8 @@ impl IntegrationCache {
                 let missing = Missing {
                     arn: presence.arn.clone(),
                     since: None,
-                    seen: 0.0,
-                    old: true,
+                    answered_at: 0.0,
+                    stale: true,
                     last: None,
                     name: String::new(),
                     scopes: Vec::new(),
@@ -127,14 +130,16 @@ impl IntegrationCache {
                     continue;
                 };
                 missing.scopes.push(place);
-                if let Some(answered) = known.complete.filter(|_| known.observations.is_empty())
-                    && latest.is_none_or(|latest| answered.at > latest)
+                if let Some(answered) = known
+                    .last_complete
+                    .filter(|_| known.observations.is_empty())
+                    && latest.is_none_or(|latest| answered.instant > latest)
                 {
-                    *latest = Some(answered.at);
-                    missing.seen = answered.wall;
-                    missing.old = started.is_none_or(|started| answered.at < started);
+                    *latest = Some(answered.instant);
+                    missing.answered_at = answered.unix;
+                    missing.stale = started.is_none_or(|started| answered.instant < started);
                 }
-                let Some(absent) = &known.absent else {
+                let Some(absent) = &known.not_found else {
                     continue;
                 };
                 let since = missing
@@ -165,7 +170,7 @@ pub(super) fn failed_poll(poll: &PollResult) -> Failed {
         entry.or_insert_with(|| failure(error)).queries += 1;
     }
     Failed {
-        at: poll.ended.wall,
+        at: poll.ended.unix,
         failures: failures.into_values().collect(),
     }
 }

@@ -21,7 +21,7 @@ impl Scope {
         labels: &TagLabels,
     ) {
         let names_up = before.names.as_ref().and_then(|names| names.up);
-        if let (Some(names), Some(stored)) = (&mut self.names, before.names) {
+        if let (Some(names), Some(stored)) = (&mut self.metadata, before.names) {
             names.restore(stored, &at, labels);
         }
         // A file that does not say who asked is of before that was kept.
@@ -42,8 +42,8 @@ impl Scope {
                     arn,
                     Observation {
                         integration: observation.integration,
-                        seen,
-                        seen_at: observation.seen,
+                        observed_at: seen,
+                        observed_at_unix: observation.seen,
                         confirmed: same_credentials && !observation.inherited,
                     },
                 ))
@@ -55,13 +55,13 @@ impl Scope {
             if let Some((query, known)) = same {
                 fresh.remove(query);
                 known.observations = observations.collect();
-                known.complete = stored.complete.and_then(|wall| {
+                known.last_complete = stored.complete.and_then(|wall| {
                     Some(Timestamp {
-                        at: at(wall)?,
-                        wall,
+                        instant: at(wall)?,
+                        unix: wall,
                     })
                 });
-                known.absent = stored.absent;
+                known.not_found = stored.absent;
                 known.drop_all_but(&self.selection, query);
             } else {
                 dropped.push(QueryState {
@@ -79,14 +79,14 @@ impl Scope {
         {
             self.polled = Some(Polled {
                 up: poll.up,
-                older: true,
+                older_regardless: true,
                 stale: true,
                 started: None,
                 at: ended,
                 duration: poll.duration,
             });
             self.blocks_scrape = false;
-            if let Some(names) = &mut self.names {
+            if let Some(names) = &mut self.metadata {
                 names.up = names_up;
                 names.blocks_scrape = false;
             }
@@ -114,7 +114,7 @@ impl Scope {
         }
         let dropped: Vec<QueryState> = known.into_values().collect();
         self.inherit_from(&fresh, &dropped);
-        if let (Some(names), Some(before)) = (&mut self.names, before.names) {
+        if let (Some(names), Some(before)) = (&mut self.metadata, before.metadata) {
             names.inherit(before);
         }
         self.polled = before.polled;
@@ -123,7 +123,7 @@ impl Scope {
             .observations()
             .any(|(_, observation)| !observation.confirmed);
         if let Some(polled) = &mut self.polled {
-            polled.older |= has_others;
+            polled.older_regardless |= has_others;
             polled.stale |= has_others;
         }
         if uses_names {
@@ -132,7 +132,7 @@ impl Scope {
         self.last_success = before.last_success;
         self.failed_poll = before.failed_poll;
         self.blocks_scrape = before.blocks_scrape;
-        self.unpolled = before.unpolled;
+        self.pending_first_poll = before.pending_first_poll;
         dropped.into_iter().chain(left_out).collect()
     }
 
@@ -174,7 +174,7 @@ impl QueryState {
         if self
             .observations
             .get(arn)
-            .is_none_or(|other| other.seen < observation.seen)
+            .is_none_or(|other| other.observed_at < observation.observed_at)
         {
             let inherited = Observation {
                 confirmed: false,

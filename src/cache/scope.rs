@@ -1,9 +1,9 @@
 //! One scope in one region: what each of its queries has brought, and what a poll changes about that.
 
 use super::PollResult;
-use super::diagnostics::{Absent, failed_poll};
+use super::diagnostics::{NotFound, failed_poll};
 use super::inherit::credentials_key;
-use super::metadata::Names;
+use super::metadata::Metadata;
 use super::stored::{StoredObservation, StoredQuery, StoredQueryState};
 use crate::clock::Timestamp;
 use crate::config::{Query, Selection, Watch};
@@ -34,18 +34,18 @@ pub(super) struct Scope {
     /// The last poll that did not get everything.
     pub failed_poll: Option<Arc<Failed>>,
     /// Only where they are asked for.
-    pub names: Option<Names>,
+    pub metadata: Option<Metadata>,
     /// A scrape waits for its first poll.
     pub blocks_scrape: bool,
     /// It has not been polled since the start, and was there then.
-    pub unpolled: bool,
+    pub pending_first_poll: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Polled {
     pub up: bool,
     /// Something is from an earlier poll whatever else is: that there was nothing, or all that a process before this one kept.
-    pub older: bool,
+    pub older_regardless: bool,
     pub stale: bool,
     /// What was seen before is older than the last poll; none if all of it is, from before this process.
     pub started: Option<Instant>,
@@ -58,17 +58,17 @@ pub(super) struct Polled {
 pub(super) struct QueryState {
     pub observations: BTreeMap<String, Observation>,
     /// When AWS last answered in full.
-    pub complete: Option<Timestamp>,
+    pub last_complete: Option<Timestamp>,
     /// Of a query for one integration: AWS answers that there is none.
-    pub absent: Option<Absent>,
+    pub not_found: Option<NotFound>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Observation {
     pub integration: Arc<Integration>,
-    pub seen: Instant,
+    pub observed_at: Instant,
     /// The same moment in Unix seconds, for people.
-    pub seen_at: f64,
+    pub observed_at_unix: f64,
     /// An answer to this query had it, to the credentials that the scope has now. Only then an answer without it says that it is gone:
     /// others may not see it, in another account for one.
     pub confirmed: bool,
@@ -89,9 +89,9 @@ impl Scope {
             polled: None,
             last_success: None,
             failed_poll: None,
-            names: watch.describe.then(|| Names::new(watch)),
+            metadata: watch.describe.then(|| Metadata::new(watch)),
             blocks_scrape: true,
-            unpolled: true,
+            pending_first_poll: true,
         }
     }
 
@@ -115,30 +115,30 @@ impl Scope {
             .collect();
         let mut up = true;
         let mut brought_nothing = Vec::with_capacity(self.queries.len());
-        let names = self.names.as_ref();
+        let names = self.metadata.as_ref();
         for ((query, known), answer) in self.queries.iter_mut().zip(&poll.answers) {
             let mut shown = answer.integrations.iter();
             let nothing = shown.all(|(integration, _)| is_excluded_by(names, &integration.arn));
             brought_nothing.push(answer.outcome.is_err() && nothing);
             match &answer.outcome {
                 Ok(at) => {
-                    known.note_not_found(query, answer, self.names.as_ref());
+                    known.note_not_found(query, answer, self.metadata.as_ref());
                     let not_listed = known.observe_all(&answer.integrations);
-                    known.complete = Some(*at);
+                    known.last_complete = Some(*at);
                     if let Query::Integration(arn) = query
                         && seen_before.contains(arn.as_str())
                     {
-                        gone.insert(arn.to_string(), at.at);
+                        gone.insert(arn.to_string(), at.instant);
                     }
-                    gone.extend(not_listed.into_iter().map(|arn| (arn, at.at)));
+                    gone.extend(not_listed.into_iter().map(|arn| (arn, at.instant)));
                 }
                 Err(_) => {
                     up = false;
                     if !answer.integrations.is_empty() {
-                        known.absent = None;
+                        known.not_found = None;
                     }
                     known.observe(&answer.integrations);
-                    known.bound(self.stale_after, poll.ended.at);
+                    known.bound(self.stale_after, poll.ended.instant);
                 }
             }
         }
@@ -150,27 +150,27 @@ impl Scope {
         }
         let older_sight = self
             .watched()
-            .any(|(_, observation)| observation.seen < poll.started.at);
+            .any(|(_, observation)| observation.observed_at < poll.started.instant);
         // That there was nothing is older data too.
         let older_emptiness = self
             .queries
             .iter()
             .zip(brought_nothing)
-            .any(|((_, known), nothing)| nothing && known.complete.is_some());
+            .any(|((_, known), nothing)| nothing && known.last_complete.is_some());
         if up {
-            self.last_success = Some(poll.ended.wall);
+            self.last_success = Some(poll.ended.unix);
         } else {
             self.failed_poll = Some(Arc::new(failed_poll(poll)));
         }
         self.blocks_scrape = false;
-        self.unpolled = false;
+        self.pending_first_poll = false;
         self.polled = Some(Polled {
             up,
-            older: older_emptiness,
+            older_regardless: older_emptiness,
             stale: older_emptiness || older_sight,
-            started: Some(poll.started.at),
-            at: poll.ended.at,
-            duration: poll.ended.at - poll.started.at,
+            started: Some(poll.started.instant),
+            at: poll.ended.instant,
+            duration: poll.ended.instant - poll.started.instant,
         });
         gone
     }
@@ -194,16 +194,16 @@ impl Scope {
             let is_older = |(_, observation): (&String, &Observation)| {
                 polled
                     .started
-                    .is_none_or(|started| observation.seen < started)
+                    .is_none_or(|started| observation.observed_at < started)
             };
-            polled.stale = polled.older || self.watched().any(is_older);
+            polled.stale = polled.older_regardless || self.watched().any(is_older);
             self.polled = Some(polled);
         }
     }
 
     /// Whether an integration is not to be shown for its name.
     pub fn excludes(&self, arn: &str) -> bool {
-        is_excluded_by(self.names.as_ref(), arn)
+        is_excluded_by(self.metadata.as_ref(), arn)
     }
 
     /// All that it sees, or has seen and AWS did not say to be gone, but for what is left out for its name.
@@ -233,15 +233,18 @@ impl Scope {
         self.queries
             .iter()
             .filter(|(_, known)| known.observations.is_empty())
-            .flat_map(|(_, known)| known.complete.map(|complete| complete.at))
-            .chain(self.watched().map(|(_, observation)| observation.seen))
+            .flat_map(|(_, known)| known.last_complete.map(|complete| complete.instant))
+            .chain(
+                self.watched()
+                    .map(|(_, observation)| observation.observed_at),
+            )
             .map(|seen| seen + self.stale_after)
             .filter(|end| *end > now)
             .min()
     }
 }
 
-fn is_excluded_by(names: Option<&Names>, arn: &str) -> bool {
+fn is_excluded_by(names: Option<&Metadata>, arn: &str) -> bool {
     names.is_some_and(|names| names.is_excluded_by(arn))
 }
 
@@ -251,13 +254,13 @@ impl QueryState {
         let Some(observation) = self.observations.get(arn) else {
             return false;
         };
-        if observation.seen >= at {
+        if observation.observed_at >= at {
             return true;
         }
         self.observations.remove(arn);
         // Who asks for it by its ARN has not been answered yet that there is none.
         if matches!(query, Query::Integration(_)) {
-            self.complete = None;
+            self.last_complete = None;
         }
         false
     }
@@ -265,14 +268,14 @@ impl QueryState {
     pub fn stored(&self, query: &Query, wall: impl Fn(Instant) -> f64) -> StoredQueryState {
         StoredQueryState {
             query: StoredQuery::of(query),
-            complete: self.complete.map(|complete| wall(complete.at)),
-            absent: self.absent.clone(),
+            complete: self.last_complete.map(|complete| wall(complete.instant)),
+            absent: self.not_found.clone(),
             observations: self
                 .observations
                 .values()
                 .map(|observation| StoredObservation {
                     integration: Arc::clone(&observation.integration),
-                    seen: wall(observation.seen),
+                    seen: wall(observation.observed_at),
                     inherited: !observation.confirmed,
                 })
                 .collect(),
@@ -284,15 +287,15 @@ impl QueryState {
         for (integration, moment) in integrations {
             match self.observations.get_mut(&integration.arn) {
                 Some(observation) if observation.integration == *integration => {
-                    observation.seen = moment.at;
-                    observation.seen_at = moment.wall;
+                    observation.observed_at = moment.instant;
+                    observation.observed_at_unix = moment.unix;
                     observation.confirmed = true;
                 }
                 _ => {
                     let observation = Observation {
                         integration: Arc::clone(integration),
-                        seen: moment.at,
-                        seen_at: moment.wall,
+                        observed_at: moment.instant,
+                        observed_at_unix: moment.unix,
                         confirmed: true,
                     };
                     self.observations
@@ -327,19 +330,24 @@ impl QueryState {
         let mut ended: Vec<Instant> = self
             .observations
             .values()
-            .map(|observation| observation.seen)
+            .map(|observation| observation.observed_at)
             .filter(|seen| *seen + stale_after <= now)
             .collect();
         if ended.len() > MAX_ENDED {
             ended.sort_unstable();
             let oldest_kept = ended[ended.len() - MAX_ENDED / 2];
             self.observations
-                .retain(|_, observation| observation.seen >= oldest_kept);
+                .retain(|_, observation| observation.observed_at >= oldest_kept);
         }
         let mut weights: Vec<(Instant, usize)> = self
             .observations
             .values()
-            .map(|observation| (observation.seen, observation.integration.approx_bytes()))
+            .map(|observation| {
+                (
+                    observation.observed_at,
+                    observation.integration.approx_bytes(),
+                )
+            })
             .collect();
         weights.sort_unstable_by_key(|(seen, _)| Reverse(*seen));
         let mut approx_bytes = 0;
@@ -349,7 +357,7 @@ impl QueryState {
         });
         if let Some((latest_dropped, _)) = too_much {
             self.observations
-                .retain(|_, observation| observation.seen > latest_dropped);
+                .retain(|_, observation| observation.observed_at > latest_dropped);
         }
     }
 }

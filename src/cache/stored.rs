@@ -1,7 +1,7 @@
 //! What is known, in the shape in which it is kept over a restart. Moments are Unix times in seconds here: a monotonic clock does not
 //! survive its process.
 
-use super::diagnostics::Absent;
+use super::diagnostics::NotFound;
 use crate::config::Query;
 use crate::snapshot::{Description, Integration, Status};
 use serde::{Deserialize, Serialize};
@@ -58,7 +58,7 @@ pub(super) struct StoredQueryState {
     pub complete: Option<f64>,
     /// A file of before the page for people has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub absent: Option<Absent>,
+    pub absent: Option<NotFound>,
     pub observations: Vec<StoredObservation>,
 }
 

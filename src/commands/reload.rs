@@ -70,7 +70,7 @@ impl Exporter {
         });
         let storage_path = watch::Sender::new(loaded.storage_path);
         let stored = CancellationToken::new();
-        let storing = tokio::spawn(storage::keep(
+        let storing = tokio::spawn(storage::persist(
             Arc::clone(&self.publisher),
             storage_path.subscribe(),
             stored.clone(),
@@ -98,7 +98,7 @@ impl Exporter {
                             ticket
                                 .run_checked(self.swap(loaded, network, &mut running, &mut tasks, &stop))
                                 .await?;
-                            self.telemetry.config_loaded(self.clock.wall());
+                            self.telemetry.config_loaded(self.clock.unix_now());
                             tracing::info!("the configuration was loaded again");
                             web.map_err(|errors| errors.to_string())
                         }
@@ -210,7 +210,7 @@ impl Exporter {
             }
         }
         self.publisher.reconfigure(&watches);
-        self.publisher.label_tags(&loaded.tag_labels);
+        self.publisher.set_tag_labels(&loaded.tag_labels);
         self.clients
             .reconfigure(&watches, loaded.requests_per_second, network);
         self.start(watches, running, tasks, stop);

@@ -63,7 +63,7 @@ impl StatusReporter {
         if !self.supervisor.is_there() {
             return;
         }
-        let mut pages = publisher.pages();
+        let mut pages = publisher.subscribe();
         let keeping = async {
             let mut said = String::new();
             // The sender lives as long as the board.

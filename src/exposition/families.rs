@@ -5,7 +5,9 @@
 use super::chunks::Exported;
 use super::text_format::{Metric, MetricType, Samples, count, label};
 use crate::clock::{round_to_millis, seconds};
-use crate::snapshot::{ArnFields, MetadataLabels, Presence, ScopeState, Shown, Status};
+use crate::snapshot::{
+    ArnFields, ExportedIntegration, MetadataLabels, Presence, ScopeState, Status,
+};
 use std::collections::BTreeMap;
 
 /// How many different error codes of one integration have a row of their own.
@@ -61,7 +63,7 @@ const INFO: Metric = Metric {
 };
 
 /// The metrics of an integration, but for its age.
-pub const INTEGRATION: &[Family<Shown>] = &[
+pub const INTEGRATION: &[Family<ExportedIntegration>] = &[
     Family {
         metric: gauge(
             "aws_glue_integration_continuous_sync",
@@ -108,7 +110,7 @@ pub const INTEGRATION: &[Family<Shown>] = &[
             let integration = &shown.integration;
             row(
                 &[
-                    &shown.naming.name,
+                    &shown.labels.name,
                     &integration.source_arn,
                     &integration.target_arn,
                     ArnFields::of(&integration.source_arn).service,
@@ -247,7 +249,7 @@ pub const SCOPES: &[Family<ScopeState>] = &[
     },
 ];
 
-fn errors_by_code(shown: &Shown, row: Row<'_>) {
+fn errors_by_code(shown: &ExportedIntegration, row: Row<'_>) {
     const WITHOUT: &str = "none";
     const REST: &str = "other";
     let mut by_code: BTreeMap<&str, usize> = BTreeMap::new();
@@ -300,7 +302,7 @@ pub fn scope_labels(scope: &ScopeState) -> String {
     labels
 }
 
-impl Exported for Shown {
+impl Exported for ExportedIntegration {
     const FAMILIES: &'static [Family<Self>] = INTEGRATION;
 
     fn arn(&self) -> &str {
@@ -312,7 +314,7 @@ impl Exported for Shown {
     }
 
     fn tags(&self) -> String {
-        tag_labels(&self.naming)
+        tag_labels(&self.labels)
     }
 }
 

@@ -107,7 +107,7 @@ impl<'a> Row<'a> {
             None => ("moving", "◌"),
         };
         let tags = match entry {
-            Entry::Shown(shown, _) => &shown.naming.tags[..],
+            Entry::Shown(shown, _) => &shown.labels.tags[..],
             Entry::Missing(_) => &[],
         };
         Self {
@@ -214,7 +214,7 @@ impl<'a> ScopeRow<'a> {
         let shows_old = |polled: &PolledScope| {
             let mut missing = view.snapshot.diagnostics.missing.iter();
             polled.integrations > 0
-                || polled.stale && missing.any(|missing| missing.old && is_here(missing))
+                || polled.stale && missing.any(|missing| missing.stale && is_here(missing))
         };
         let (kind, sign, state) = match polled {
             None => ("look", "◌", "not polled yet"),
@@ -247,7 +247,8 @@ impl<'a> ScopeRow<'a> {
                 Some(false) => "cannot be had",
                 None => "not asked for",
             },
-            failed_names: diagnostics.and_then(|diagnostics| diagnostics.failed_names.as_deref()),
+            failed_names: diagnostics
+                .and_then(|diagnostics| diagnostics.failed_metadata.as_deref()),
             reasons: if reasons.is_empty() {
                 "before this start of the exporter".to_owned()
             } else {

@@ -36,8 +36,8 @@ impl Schedule {
     pub fn of(&self, scopes: &[ScopeState], now: Timestamp) -> Vec<Option<f64>> {
         let known = unpoisoned(&self.0);
         let wall = |due: Instant| {
-            let ahead = due.saturating_duration_since(now.at).as_secs_f64();
-            now.wall + ahead - now.at.saturating_duration_since(due).as_secs_f64()
+            let ahead = due.saturating_duration_since(now.instant).as_secs_f64();
+            now.unix + ahead - now.instant.saturating_duration_since(due).as_secs_f64()
         };
         let due = |scope: &ScopeState| known.get(&scope.scope)?.get(&scope.region).copied();
         scopes.iter().map(|scope| due(scope).map(wall)).collect()

@@ -2,7 +2,9 @@
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use glue_integration_exporter::exposition::Page;
-use glue_integration_exporter::snapshot::{Integration, MetadataLabels, Shown, Snapshot, Status};
+use glue_integration_exporter::snapshot::{
+    ExportedIntegration, Integration, MetadataLabels, Snapshot, Status,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,11 +40,11 @@ fn snapshot(integrations: usize) -> Snapshot {
     }
 }
 
-fn shown(index: usize) -> Shown {
+fn shown(index: usize) -> ExportedIntegration {
     let arn = |service: &str, rest: &str| {
         format!("arn:aws:{service}:eu-west-1:111122223333:{rest}{index:012x}")
     };
-    Shown {
+    ExportedIntegration {
         integration: Arc::new(Integration {
             arn: arn("glue", "integration:a1b2c3d4-5678-90ab-cdef-"),
             source_arn: arn("dynamodb", "table/orders-"),
@@ -55,7 +57,7 @@ fn shown(index: usize) -> Shown {
             target_namespace: None,
             errors: Vec::new(),
         }),
-        naming: Arc::new(MetadataLabels::default()),
+        labels: Arc::new(MetadataLabels::default()),
         status_since: 1_795_300_000.0,
     }
 }

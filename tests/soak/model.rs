@@ -5,8 +5,8 @@ use glue_integration_exporter::cache::{Key, key};
 use glue_integration_exporter::clock::Timestamp;
 use glue_integration_exporter::config::{Lookup, Query, Watch};
 use glue_integration_exporter::snapshot::{
-    Diagnostics, Integration, MetadataLabels, PolledScope, Presence, ScopeState, Shown, Snapshot,
-    Status,
+    Diagnostics, ExportedIntegration, Integration, MetadataLabels, PolledScope, Presence,
+    ScopeState, Snapshot, Status,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -32,7 +32,7 @@ impl fmt::Display for Polled {
         write!(
             f,
             "  {scope} polled from {:?} to {:?}, up {}",
-            self.started.at, self.ended.at, self.up
+            self.started.instant, self.ended.instant, self.up
         )?;
         self.replies.iter().try_for_each(|reply| reply.fmt(f))
     }
@@ -133,12 +133,12 @@ fn asked_for(query: &Query, replies: &[Reply]) -> Brought {
     let full = of_query
         .last()
         .filter(|last| last.last && !of_query.iter().any(|reply| reply.lacks))
-        .map(|last| last.at.at);
+        .map(|last| last.at.instant);
     let observations = of_query
         .iter()
         .flat_map(|reply| {
             let integrations = reply.integrations.iter().cloned();
-            integrations.map(|integration| (integration, reply.at.at))
+            integrations.map(|integration| (integration, reply.at.instant))
         })
         .collect();
     (observations, full)
@@ -338,7 +338,7 @@ impl Model {
                 asked.observations.insert(arn, (integration, at));
             }
             if let Some(at) = full {
-                asked.full = Some((started.at, at));
+                asked.full = Some((started.instant, at));
                 if let Query::Integration(arn) = query
                     && had.contains(arn.as_str())
                 {
@@ -361,7 +361,7 @@ impl Model {
             let denies = |(arn, _, at): (&String, _, Instant)| {
                 // An answer of this very poll has been given.
                 let unanswered =
-                    *of != key || asked.full.is_none_or(|(began, _)| began < started.at);
+                    *of != key || asked.full.is_none_or(|(began, _)| began < started.instant);
                 is(query, arn) && unanswered && gone.get(arn).is_some_and(|gone| at < *gone)
             };
             if asked.standing(&self.denied).any(denies) {
@@ -378,20 +378,20 @@ impl Model {
                 .unwrap();
             let older = asked
                 .standing(&self.denied)
-                .any(|(_, _, at)| at < started.at);
+                .any(|(_, _, at)| at < started.instant);
             older || (!brought && asked.full.is_some())
         });
         if all {
-            scope.last_success = Some(ended.wall);
+            scope.last_success = Some(ended.unix);
         }
         scope.polled = Some(PolledScope {
             up: all,
             stale,
             last_success: scope.last_success,
             integrations: 0,
-            duration: ended.at - started.at,
+            duration: ended.instant - started.instant,
         });
-        scope.ended = Some(ended.at);
+        scope.ended = Some(ended.instant);
         scope.blocks_scrape = false;
         scope.unpolled = false;
 
@@ -399,20 +399,20 @@ impl Model {
             if self
                 .denied
                 .get(arn)
-                .is_some_and(|denied| moment.at < *denied)
+                .is_some_and(|denied| moment.instant < *denied)
             {
                 continue;
             }
             let since = self.moments.entry(arn.clone()).or_insert(Since {
                 status,
-                wall: moment.wall,
-                seen: moment.at,
+                wall: moment.unix,
+                seen: moment.instant,
             });
-            if moment.at >= since.seen {
-                since.seen = moment.at;
+            if moment.instant >= since.seen {
+                since.seen = moment.instant;
                 if since.status != status {
                     since.status = status;
-                    since.wall = moment.wall;
+                    since.wall = moment.unix;
                 }
             }
         }
@@ -424,7 +424,7 @@ impl Model {
                 self.moments.remove(arn);
             }
         }
-        self.prune(ended.at);
+        self.prune(ended.instant);
     }
 
     /// Forgets what no longer says anything.
@@ -491,9 +491,9 @@ impl Model {
             integrations: latest
                 .into_iter()
                 .filter(|(arn, _)| fresh.contains(arn))
-                .map(|(arn, (integration, _))| Shown {
+                .map(|(arn, (integration, _))| ExportedIntegration {
                     integration: Arc::clone(integration),
-                    naming: Arc::new(MetadataLabels::default()),
+                    labels: Arc::new(MetadataLabels::default()),
                     status_since: self.moments.get(arn).map_or(0.0, |since| since.wall),
                 })
                 .collect(),
@@ -511,7 +511,7 @@ impl Model {
                 .values()
                 .filter(|scope| scope.blocks_scrape)
                 .count(),
-            unpolled: self.scopes.values().filter(|scope| scope.unpolled).count(),
+            pending_first_poll: self.scopes.values().filter(|scope| scope.unpolled).count(),
         }
     }
 }

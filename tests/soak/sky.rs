@@ -198,7 +198,7 @@ impl fmt::Display for Reply {
         write!(
             f,
             "\n    at {:?}: ..{}:",
-            self.at.at,
+            self.at.instant,
             &query[query.len().saturating_sub(4)..]
         )?;
         for integration in &self.integrations {

@@ -301,10 +301,10 @@ impl Bench {
     /// What a scrape gets now.
     pub fn page(&self) -> super::page::Page {
         self.publisher.publish_now();
-        let pieces = self
-            .publisher
-            .page()
-            .text(Format::Text, &self.telemetry, self.clock.wall());
+        let pieces =
+            self.publisher
+                .page()
+                .text(Format::Text, &self.telemetry, self.clock.unix_now());
         super::page::Page::read(&String::from_utf8(pieces.concat()).unwrap())
     }
 }

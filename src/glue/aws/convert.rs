@@ -89,7 +89,7 @@ fn bounded(text: String) -> String {
 
 fn integration(item: InboundIntegration) -> Integration {
     let text = item.status.as_str();
-    let status = Status::read(text);
+    let status = Status::parse(text);
     let is_told = status == Status::Unknown && text != NO_STATUS;
     let config = item.integration_config;
     let (refresh_interval, continuous_sync, target_namespace) =

@@ -181,7 +181,7 @@ fn unusable(credentials: &aws_credential_types::Credentials) -> Option<String> {
 
 /// Returns how long credentials are valid, by this machine's clock. None if they do not say it.
 pub fn valid_for(credentials: &aws_credential_types::Credentials) -> Option<Duration> {
-    let now = UNIX_EPOCH + Duration::from_secs_f64(Clock::system().wall());
+    let now = UNIX_EPOCH + Duration::from_secs_f64(Clock::system().unix_now());
     Some(
         credentials
             .expiry()?
