@@ -116,31 +116,31 @@ fn the_flags_or_the_pods_name_say_which_it_is() {
             Some(0),
             None,
             &two,
-            "--shard.index=0 is of no use without --shard.total",
+            "--shard.index=0 has no effect without --shard.total",
         ),
         (
             Some(0),
             Some(0),
             &two,
-            "--shard.total=0 is out of bounds; allowed: 1 to 1000",
+            "--shard.total=0 is out of range; allowed: 1 to 1000",
         ),
         (
             None,
             Some(1001),
             &two,
-            "--shard.total=1001 is out of bounds; allowed: 1 to 1000",
+            "--shard.total=1001 is out of range; allowed: 1 to 1000",
         ),
         (
             Some(3),
             Some(3),
             &two,
-            "--shard.index=3 is not below --shard.total=3; shards are counted from 0",
+            "--shard.index=3 is not below --shard.total=3; indexes start at 0",
         ),
         (
             None,
             Some(2),
             &two,
-            "POD_NAME `exporter-2`, which is the shard 2, is not below --shard.total=2; shards are counted from 0",
+            "shard index 2 of POD_NAME `exporter-2` is not below --shard.total=2; indexes start at 0",
         ),
     ] {
         assert_eq!(of(index, total, name), Err(told.to_owned()));
@@ -164,7 +164,7 @@ fn the_flags_or_the_pods_name_say_which_it_is() {
         ),
         (
             pod("exporter-01"),
-            "POD_NAME `exporter-01` ends in a number that begins with 0, which no ordinal does",
+            "POD_NAME `exporter-01` ends in a number with a leading 0, which is not an ordinal",
         ),
         (
             pod("exporter-99999"),
@@ -176,7 +176,7 @@ fn the_flags_or_the_pods_name_say_which_it_is() {
         ),
         (
             host("ip-10-0-0-2.ec2.internal"),
-            "the host name `ip-10-0-0-2.ec2.internal` ends in two numbers, as a node's name with its address does",
+            "the host name `ip-10-0-0-2.ec2.internal` ends in two numbers, so it looks like a node name with an IP address",
         ),
         (
             host(""),
@@ -184,7 +184,7 @@ fn the_flags_or_the_pods_name_say_which_it_is() {
         ),
     ] {
         let told = format!(
-            "--shard.total=3 without --shard.index: {why}; give --shard.index, or the name of a StatefulSet's pod in POD_NAME"
+            "--shard.total=3 needs a shard index, but {why}; set --shard.index, or set POD_NAME to the name of a StatefulSet pod"
         );
         assert_eq!(of(None, Some(3), &name), Err(told));
     }
