@@ -316,7 +316,7 @@ async fn a_file_that_another_user_may_have_written_is_not_restored() {
     mode(&path, 0o666);
     assert_eq!(
         told().unwrap(),
-        "another user may have written it, since every user may write to it: choose a directory that only the exporter can write into"
+        "another user may have written the file, because every user may write to it: choose a directory that only the exporter can write to"
     );
     let bench = restarted(&watches, &before, Duration::ZERO, &path).await;
     assert_eq!(bench.page().status(&arn(1)), None);
@@ -338,7 +338,7 @@ async fn a_file_that_another_user_may_have_written_is_not_restored() {
     assert!(
         told()
             .unwrap()
-            .contains("it belongs to user 12345 and the exporter runs as user 0")
+            .contains("it belongs to user 12345, but the exporter runs as user 0")
     );
     // An NFS server writes everything as one user.
     chown(directory.path(), others, None).unwrap();
@@ -348,7 +348,7 @@ async fn a_file_that_another_user_may_have_written_is_not_restored() {
     chown(&path, None, others).unwrap();
     assert_eq!(told(), None);
     mode(&path, 0o660);
-    assert!(told().unwrap().contains("the group 12345 may write to it"));
+    assert!(told().unwrap().contains("group 12345 may write to it"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -356,10 +356,10 @@ async fn a_file_of_something_else_is_not_read_to_its_end() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
     for (beginning, told) in [
-        ("", "it is not a state file of this version"),
+        ("", "the file is not a state file of this version"),
         (
             "glue-integration-exporter-state 1 00000000\n",
-            "reading it: it is too large; allowed: 512 MiB",
+            "failed to read the file: it is too large; allowed: 512 MiB",
         ),
     ] {
         fs::write(&path, beginning).unwrap();

@@ -323,9 +323,9 @@ fn pipe_as_storage_path_is_refused_in_words() {
     polled(&daemon, "all", 1.0);
     until("the log says why", SOON, || {
         let log = daemon.process.stderr();
-        let read = log.contains("starting without them") && log.contains("it is a pipe");
-        let written = log.contains("data cannot be stored")
-            && log.contains("there is something else at this path");
+        let read = log.contains("starting without stored data") && log.contains("it is a pipe");
+        let written = log.contains("failed to write the state file")
+            && log.contains("the file at this path is not a state file");
         (read && written).then_some(())
     });
     daemon.process.signal(Signal::TERM);
