@@ -62,7 +62,7 @@ pub struct Applied {
     /// tell later when a status began.
     pub statuses_changed: bool,
     /// When the oldest exported data of the scope will expire.
-    pub next_end: Option<Instant>,
+    pub next_expiry: Option<Instant>,
 }
 
 /// The last good data of all scopes.
@@ -252,7 +252,7 @@ impl IntegrationCache {
             }
         }
         let deleted = scope.apply(&poll, &observed);
-        let next_end = scope.next_end(now);
+        let next_expiry = scope.next_expiry(now);
         let returned = poll.answers.iter().flat_map(|answer| &answer.integrations);
         let unknown = returned
             .map(|(integration, _)| integration)
@@ -276,7 +276,7 @@ impl IntegrationCache {
             statuses_changed: added || dropped || changed,
             changes,
             unknown_statuses: unknown,
-            next_end,
+            next_expiry,
         }
     }
 
@@ -375,11 +375,11 @@ impl IntegrationCache {
 
     /// Returns the snapshot at `now`, and when the next series expires, which changes the snapshot without a poll.
     pub fn snapshot(&self, now: Instant) -> (Snapshot, Option<Instant>) {
-        let mut next_end: Option<Instant> = None;
+        let mut next_expiry: Option<Instant> = None;
         let mut is_fresh = |end: Instant| {
             let is_fresh = end > now;
             if is_fresh {
-                next_end = Some(next_end.map_or(end, |next| next.min(end)));
+                next_expiry = Some(next_expiry.map_or(end, |next| next.min(end)));
             }
             is_fresh
         };
@@ -482,7 +482,7 @@ impl IntegrationCache {
             integrations,
             scopes,
         };
-        (snapshot, next_end)
+        (snapshot, next_expiry)
     }
 }
 

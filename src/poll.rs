@@ -43,7 +43,7 @@ pub struct Poller {
     schedule: Schedule,
     throttled_polls: u32,
     /// When the oldest data of this scope that are shown will end.
-    next_end: Option<Instant>,
+    next_expiry: Option<Instant>,
     /// A poll has ended.
     polled: Arc<Notify>,
     /// Only where names and tags are asked for.
@@ -80,7 +80,7 @@ impl Poller {
             clock,
             previous_poll: PreviousPoll::default(),
             throttled_polls: 0,
-            next_end: None,
+            next_expiry: None,
         }
     }
 
@@ -140,7 +140,7 @@ impl Poller {
         }
         // Not before: who sees it counted finds on the page what it brought, or a moment later.
         self.telemetry.poll_ended(scope, region, &reasons);
-        self.next_end = applied.next_end;
+        self.next_expiry = applied.next_expiry;
         self.polled.notify_one();
         for change in applied.changes {
             tracing::info!(
@@ -173,7 +173,7 @@ impl Poller {
         // Up to a quarter less, so that scopes which were throttled together do not come back together.
         let wanted = due + longest - longest / 4 * self.schedule.jitter(self.throttled_polls) / 100;
         let latest = self
-            .next_end
+            .next_expiry
             .and_then(|end| end.checked_sub(self.watch.timeout + EXPIRY_MARGIN));
         Some(latest.map_or(wanted, |latest| wanted.min(latest)))
     }

@@ -154,16 +154,16 @@ impl Publisher {
             let started = Instant::now();
             // On a blocking thread, so that rendering delays no scrape and no poll.
             let publisher = Arc::clone(&self);
-            let next_end = match tokio::task::spawn_blocking(move || publisher.publish_now()).await
-            {
-                Ok(next_end) => next_end,
-                Err(error) => match error.try_into_panic() {
-                    Ok(panic) => resume_unwind(panic),
-                    Err(_) => return,
-                },
-            };
+            let next_expiry =
+                match tokio::task::spawn_blocking(move || publisher.publish_now()).await {
+                    Ok(next_expiry) => next_expiry,
+                    Err(error) => match error.try_into_panic() {
+                        Ok(panic) => resume_unwind(panic),
+                        Err(_) => return,
+                    },
+                };
             let end = async {
-                match next_end {
+                match next_expiry {
                     Some(end) => tokio::time::sleep_until(end).await,
                     None => std::future::pending().await,
                 }
@@ -189,11 +189,11 @@ impl Publisher {
 
     /// Publishes the current data. Returns when the next series expires, which changes the exposition without a poll.
     pub fn publish_now(&self) -> Option<Instant> {
-        let (snapshot, next_end) = self.snapshot();
+        let (snapshot, next_expiry) = self.snapshot();
         let page = Page::render(&snapshot, &self.page());
         *unpoisoned(&self.published) = Arc::new(snapshot);
         self.page.send_replace(Arc::new(page));
-        next_end
+        next_expiry
     }
 
     /// Returns the published snapshot.

@@ -222,7 +222,7 @@ async fn a_poll_keeps_to_its_concurrency_and_ends_at_its_deadline() {
         took <= Duration::from_secs(45) && took > Duration::from_secs(40),
         "{took:?}"
     );
-    assert_eq!(account.most_in_flight(), 3);
+    assert_eq!(account.max_in_flight(), 3);
     let page = bench.page();
     assert_eq!(page.value(FAILURES, &[("reason", "timeout")]), Some(1.0));
     assert_eq!(gauge(&page, POLLS), Some(1.0));
@@ -392,7 +392,7 @@ async fn what_a_listing_lacks_is_asked_as_many_at_once_as_the_scope_may() {
     account.set(Behaviour::Slow(Duration::from_secs(1)));
     assert!(bench.poller(watch, &account).poll().await);
     assert_eq!(names(&account).len(), 41);
-    assert_eq!(account.most_in_flight(), 3);
+    assert_eq!(account.max_in_flight(), 3);
 }
 
 #[tokio::test(start_paused = true)]

@@ -421,7 +421,7 @@ impl Soak {
             return;
         }
         let now = Instant::now();
-        let (mut shown, next_end) = self.bench.publisher.snapshot();
+        let (mut shown, next_expiry) = self.bench.publisher.snapshot();
         agree(&shown);
         // The model knows nothing of them, and with each poll they change.
         shown.diagnostics = Diagnostics::default();
@@ -445,7 +445,7 @@ impl Soak {
         if self.dice.one_in(500) {
             self.compare_page(&shown);
         }
-        self.shown = Some((shown, next_end));
+        self.shown = Some((shown, next_expiry));
     }
 
     fn tell(&self, shown: &Snapshot, expected: &Snapshot) -> ! {

@@ -232,7 +232,7 @@ impl Scope {
         self.observations().map(|(arn, _)| arn.as_str())
     }
 
-    pub fn next_end(&self, now: Instant) -> Option<Instant> {
+    pub fn next_expiry(&self, now: Instant) -> Option<Instant> {
         self.queries
             .iter()
             .filter(|(_, state)| state.observations.is_empty())
