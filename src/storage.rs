@@ -259,7 +259,7 @@ pub async fn restore(path: &Path, publisher: &Publisher) {
         .unwrap_or_else(|error| Err(StorageError::Io("failed to read the file", error)));
     match read {
         Ok(None) => {
-            tracing::info!(path = %path.display(), "no state file yet, starting without stored data")
+            tracing::info!(path = %path.display(), "no state file yet, starting without stored data");
         }
         Ok(Some(stored)) => {
             publisher.restore(stored);
