@@ -474,7 +474,7 @@ async fn a_row_has_its_values_with_their_types_and_no_property_of_the_source() {
     assert_eq!(scopes["items"][0], lake);
     let failed = json!({
         "at": "2026-11-21T22:26:40.000Z",
-        "failures": [{"reason": "access_denied", "message": "the account was told to fail", "request_id": null, "queries": 1}],
+        "failures": [{"reason": "access_denied", "message": "the account was configured to fail", "request_id": null, "queries": 1}],
     });
     let sea = &scopes["items"][1];
     assert_eq!((&sea["up"], &sea["last_failure"]), (&json!(false), &failed));

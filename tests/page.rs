@@ -321,7 +321,7 @@ async fn nobody_takes_old_data_for_new() {
     let scope = page.part("id=\"s-lake/eu-west-1\"", "</tr>");
     for text in [
         "failing, shows old data",
-        "the account was told to fail",
+        "the account was configured to fail",
         "throttled",
         "(20 min ago)",
     ] {
