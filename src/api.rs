@@ -275,7 +275,7 @@ fn integration_row<'a>(row: Row<'a>, snapshot: &'a Snapshot, now: f64) -> Integr
     let source = integration.map_or("", |integration| &integration.source_arn);
     let target = integration.map_or("", |integration| &integration.target_arn);
     let metadata = match row {
-        Row::Shown(shown, _) => Some(&shown.naming),
+        Row::Shown(shown, _) => Some(&shown.labels),
         Row::Missing(_) => None,
     };
     let tags = metadata.iter().flat_map(|metadata| &metadata.tags);
@@ -354,7 +354,7 @@ fn scope_row<'a>(
         ),
         names_up: scope.names_up,
         names_failure: failed(
-            diagnostics.and_then(|diagnostics| diagnostics.failed_names.as_deref()),
+            diagnostics.and_then(|diagnostics| diagnostics.failed_metadata.as_deref()),
         ),
     }
 }

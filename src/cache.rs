@@ -1,8 +1,9 @@
-//! What is known: the last good data of each scope and region, and what a poll changes about it. Pure: time comes in as a
-//! parameter, nothing here waits, asks or writes a page.
+//! The cache of the last good data of each scope and region (stale-if-error, RFC 5861).
 //!
-//! The rules are those of a pager. A failure removes nothing and changes no value; only an answer of AWS does. A later sight of an
-//! integration is right wherever an earlier one is kept, also when the earlier one would outlive it.
+//! Pure: time comes in as a parameter, and nothing here waits, sends requests or renders the exposition.
+//!
+//! A failed poll removes nothing and changes no value; only an answer from AWS does. If several scopes observed the same integration,
+//! the latest observation is right for all of them, even after its own scope stopped serving it.
 
 mod diagnostics;
 mod inherit;
@@ -13,7 +14,9 @@ pub mod stored;
 use crate::clock::Timestamp;
 use crate::config::{Query, RegionName, ScopeName, Watch};
 use crate::glue::{Answer, canonical_arn};
-use crate::snapshot::{Integration, PolledScope, Presence, ScopeState, Shown, Snapshot, Status};
+use crate::snapshot::{
+    ExportedIntegration, Integration, PolledScope, Presence, ScopeState, Snapshot, Status,
+};
 use metadata::TagLabels;
 use scope::{Observation, QueryState, Scope};
 use std::borrow::Cow;
@@ -25,50 +28,51 @@ use tokio::time::Instant;
 
 pub use stored::Stored;
 
-/// How many integrations that no scope shows keep the moment of their status. Those seen last are kept.
-const MAX_REMEMBERED: usize = 100_000;
+/// Number of statuses kept for integrations that no scope observes any more. The latest observed ones are kept.
+const MAX_REMEMBERED_STATUSES: usize = 100_000;
 
 /// A scope in a region.
 pub type Key = (ScopeName, RegionName);
 
-/// What one poll of a scope in a region brought.
+/// The result of one poll of a scope in a region.
 #[derive(Clone, Debug)]
 pub struct PollResult {
     pub started: Timestamp,
     pub ended: Timestamp,
-    /// One for each query of the watch, in its order.
+    /// One answer for each query of the watch, in the same order.
     pub answers: Vec<Answer>,
 }
 
-/// A status that changed from one sight of an integration to the next, for the log.
+/// A status change between two observations of an integration, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct StatusChange {
     pub arn: String,
     pub from: Status,
     pub to: Status,
 }
 
-/// What a poll changed.
+/// The effects of a poll on the cache.
 #[derive(Clone, Debug, Default)]
 pub struct Applied {
-    /// Of what is shown, or would be but for `stale_after`.
-    pub changes: Vec<Change>,
-    /// What the poll brought with a status that is not known, once for each answer that it is in.
-    pub unknown: Vec<Arc<Integration>>,
-    /// A status changed, or an integration came or went: the moment of a status that is lost cannot be had again.
+    /// Status changes of the integrations that are exported, or were until `stale_after` passed.
+    pub changes: Vec<StatusChange>,
+    /// The integrations with an unknown status, once for each answer that contains them.
+    pub unknown_statuses: Vec<Arc<Integration>>,
+    /// True if a status changed, or an integration appeared or disappeared. The caller should store the cache soon, because AWS cannot
+    /// tell later when a status began.
     pub statuses_changed: bool,
-    /// When the oldest data of the scope that are shown will end.
-    pub next_end: Option<Instant>,
+    /// When the oldest exported data of the scope will expire.
+    pub next_expiry: Option<Instant>,
 }
 
-/// Everything that is known of all scopes.
+/// The last good data of all scopes.
 #[derive(Debug, Default)]
 pub struct IntegrationCache {
     scopes: BTreeMap<Key, Scope>,
-    /// By integration ARN. Outlives the data it came from: only AWS's word that an integration is gone ends it.
+    /// By integration ARN. Kept after the data expire, until AWS answers that the integration is deleted.
     statuses: HashMap<String, StatusSince>,
-    /// When AWS last answered that an integration is gone, for as long as a poll may be under way that saw it before that.
-    gone: BTreeMap<String, Instant>,
+    /// When AWS last answered that an integration is deleted. Kept as long as a poll that observed it earlier may still be running.
+    deleted: BTreeMap<String, Instant>,
     tag_labels: TagLabels,
 }
 
@@ -77,12 +81,12 @@ struct StatusSince {
     status: Status,
     /// Unix time in seconds.
     since: f64,
-    /// The last sight of the integration: an answer that is older says nothing about the present status.
-    seen: Instant,
+    /// The latest observation of the integration. Older answers do not change the status.
+    observed_at: Instant,
 }
 
 impl IntegrationCache {
-    /// Starts with nothing known of `watches`.
+    /// Returns an empty cache for `watches`.
     pub fn new<'a>(watches: impl IntoIterator<Item = &'a Watch>) -> Self {
         Self {
             scopes: watches
@@ -90,13 +94,13 @@ impl IntegrationCache {
                 .map(|watch| (key(watch), Scope::new(watch)))
                 .collect(),
             statuses: HashMap::new(),
-            gone: BTreeMap::new(),
+            deleted: BTreeMap::new(),
             tag_labels: TagLabels::default(),
         }
     }
 
-    /// Watches something else from now on. Of a scope that goes on, the queries that go on keep what they brought, whatever else
-    /// changed about it; the moment of each status is kept in any case. A scope that is new makes nobody wait for it.
+    /// Replaces the watches. Queries that a scope keeps also keep their data, whatever else changed about the scope. The start times of
+    /// all statuses are kept. No scrape waits for a new scope.
     pub fn reconfigure<'a>(&mut self, watches: impl IntoIterator<Item = &'a Watch>) {
         let mut before = std::mem::take(&mut self.scopes);
         let mut dropped: Vec<QueryState> = Vec::new();
@@ -104,9 +108,9 @@ impl IntegrationCache {
             let key = key(watch);
             let mut scope = Scope::new(watch);
             scope.blocks_scrape = false;
-            scope.unpolled = false;
-            if let Some(names) = &mut scope.names {
-                names.blocks_scrape = false;
+            scope.pending_first_poll = false;
+            if let Some(metadata) = &mut scope.metadata {
+                metadata.blocks_scrape = false;
             }
             if let Some(before) = before.remove(&key) {
                 dropped.extend(scope.inherit(before));
@@ -117,19 +121,19 @@ impl IntegrationCache {
             before
                 .into_values()
                 .flat_map(|scope| scope.queries)
-                .map(|(_, known)| known),
+                .map(|(_, state)| state),
         );
-        self.correct(dropped.iter().flat_map(|known| known.observations.values()));
+        self.correct(dropped.iter().flat_map(|state| state.observations.values()));
     }
 
-    /// The scopes of these sights do not watch them any more. Where another has seen the integration earlier, the later sight is right still.
+    /// Copies dropped observations into older observations of the same integrations by other scopes, because the later one is still right.
     fn correct<'a>(&mut self, dropped: impl Iterator<Item = &'a Observation>) {
         let mut latest: HashMap<&str, &Observation> = HashMap::new();
         for observation in dropped {
             let entry = latest
                 .entry(&observation.integration.arn)
                 .or_insert(observation);
-            if observation.seen > entry.seen {
+            if observation.observed_at > entry.observed_at {
                 *entry = observation;
             }
         }
@@ -140,38 +144,41 @@ impl IntegrationCache {
             .scopes
             .values_mut()
             .flat_map(|scope| &mut scope.queries);
-        for observation in queries.flat_map(|(_, known)| known.observations.values_mut()) {
+        for observation in queries.flat_map(|(_, state)| state.observations.values_mut()) {
             if let Some(later) = latest.get(observation.integration.arn.as_str())
-                && observation.seen < later.seen
+                && observation.observed_at < later.observed_at
             {
                 observation.integration = Arc::clone(&later.integration);
             }
         }
     }
 
-    /// What is to be kept over a restart, at `now`.
+    /// Returns the data to keep over a restart, at `now`.
     pub fn stored(&self, now: Timestamp) -> Stored {
-        let wall = |at: Instant| now.wall - (now.at - at).as_secs_f64();
+        let unix = |at: Instant| now.unix - (now.instant - at).as_secs_f64();
         Stored {
             scopes: self
                 .scopes
                 .iter()
-                .map(|((scope, region), known)| StoredScope {
-                    scope: scope.to_string(),
+                .map(|((name, region), scope)| StoredScope {
+                    scope: name.to_string(),
                     region: region.to_string(),
-                    polled: known.polled.map(|polled| StoredPoll {
-                        ended: wall(polled.at),
+                    polled: scope.polled.map(|polled| StoredPoll {
+                        ended: unix(polled.at),
                         up: polled.up,
                         duration: polled.duration,
                     }),
-                    last_success: known.last_success,
-                    credentials_key: Some(known.credentials_key.clone()),
-                    queries: known
+                    last_success: scope.last_success,
+                    credentials_key: Some(scope.credentials_key.clone()),
+                    queries: scope
                         .queries
                         .iter()
-                        .map(|(query, known)| known.stored(query, wall))
+                        .map(|(query, state)| state.stored(query, unix))
                         .collect(),
-                    names: known.names.as_ref().map(|names| names.stored(wall)),
+                    names: scope
+                        .metadata
+                        .as_ref()
+                        .map(|metadata| metadata.stored(unix)),
                 })
                 .collect(),
             statuses: self
@@ -181,19 +188,19 @@ impl IntegrationCache {
                     arn: arn.clone(),
                     status: since.status,
                     since: since.since,
-                    seen: wall(since.seen),
+                    seen: unix(since.observed_at),
                 })
                 .collect(),
         }
     }
 
-    /// Takes over what was kept by the process before: the data of those queries that are still asked, and the moment of each
-    /// status. Data that are too old to be shown too: what an older sight elsewhere says is not right again after a restart.
+    /// Restores the data of the previous process: those of the queries that are still configured, and the start times of the statuses.
+    /// Expired data are restored too, because they still correct older observations by other scopes.
     pub fn restore(&mut self, stored: Stored, now: Timestamp) {
-        // A clock that was set back since makes data younger, never older than the exporter itself could have seen it.
-        let at = |wall: f64| {
-            let age = Duration::try_from_secs_f64((now.wall - wall).max(0.0)).ok()?;
-            now.at.checked_sub(age)
+        // If the clock was set back since, the age would be negative: treat the data as current.
+        let at = |unix: f64| {
+            let age = Duration::try_from_secs_f64((now.unix - unix).max(0.0)).ok()?;
+            now.instant.checked_sub(age)
         };
         let mut scopes: HashMap<(String, String), &mut Scope> = self
             .scopes
@@ -203,7 +210,7 @@ impl IntegrationCache {
         for before in stored.scopes {
             let key = (before.scope.clone(), before.region.clone());
             if let Some(scope) = scopes.get_mut(&key) {
-                scope.restore(before, now.at, at, &self.tag_labels);
+                scope.restore(before, now.instant, at, &self.tag_labels);
             }
         }
         for before in stored.statuses {
@@ -213,83 +220,88 @@ impl IntegrationCache {
                     StatusSince {
                         status: before.status,
                         since: before.since,
-                        seen,
+                        observed_at: seen,
                     },
                 );
             }
         }
     }
 
-    /// Takes over what a poll brought.
+    /// Applies the result of a poll.
     pub fn apply(&mut self, key: &Key, mut poll: PollResult) -> Applied {
-        // Another poll, which ended before this one, may have been answered later.
-        if !self.gone.is_empty() {
+        // A poll that ended earlier may have got a later answer that the integration is deleted.
+        if !self.deleted.is_empty() {
             for answer in &mut poll.answers {
                 answer.integrations.retain(|(integration, moment)| {
-                    let gone = self.gone.get(&integration.arn);
-                    gone.is_none_or(|gone| *gone <= moment.at)
+                    let deleted = self.deleted.get(&integration.arn);
+                    deleted.is_none_or(|deleted| *deleted <= moment.instant)
                 });
             }
         }
         let Some(scope) = self.scopes.get_mut(key) else {
             return Applied::default();
         };
-        let now = poll.ended.at;
-        // Of an integration that came twice in this poll only the later sight counts: an earlier page's status was never shown.
-        let mut seen: HashMap<&str, (Status, Timestamp)> = HashMap::new();
+        let now = poll.ended.instant;
+        // If the poll returned an integration twice, the later observation counts: the earlier status was never exported.
+        let mut observed: HashMap<&str, (Status, Timestamp)> = HashMap::new();
         for (integration, moment) in poll.answers.iter().flat_map(|answer| &answer.integrations) {
             let observation = (integration.status, *moment);
-            let latest = seen.entry(&integration.arn).or_insert(observation);
-            if moment.at >= latest.1.at {
+            let latest = observed.entry(&integration.arn).or_insert(observation);
+            if moment.instant >= latest.1.instant {
                 *latest = observation;
             }
         }
-        let gone = scope.apply(&poll, &seen);
-        let next_end = scope.next_end(now);
-        let brought = poll.answers.iter().flat_map(|answer| &answer.integrations);
-        let unknown = brought
+        let deleted = scope.apply(&poll, &observed);
+        let next_expiry = scope.next_expiry(now);
+        let returned = poll.answers.iter().flat_map(|answer| &answer.integrations);
+        let unknown = returned
             .map(|(integration, _)| integration)
-            .filter(|one| one.status == Status::Unknown && !scope.excludes(&one.arn))
+            .filter(|integration| {
+                integration.status == Status::Unknown && !scope.excludes(&integration.arn)
+            })
             .map(Arc::clone)
             .collect();
-        let known = self.statuses.len();
-        let mut changes = self.note_statuses(&seen);
+        let known_before = self.statuses.len();
+        let mut changes = self.note_statuses(&observed);
         let changed = !changes.is_empty();
         changes.retain(|change| {
             let mut scopes = self.scopes.get(key).into_iter().chain(self.scopes.values());
-            scopes.any(|scope| scope.watches(&change.arn))
+            scopes.any(|scope| scope.includes(&change.arn))
         });
-        let came = self.statuses.len() > known;
-        let forgotten = self.drop_deleted(&gone);
-        self.remember_deleted(gone, now);
+        let added = self.statuses.len() > known_before;
+        let dropped = self.drop_deleted(&deleted);
+        self.remember_deleted(deleted, now);
         self.bound_statuses();
         Applied {
-            statuses_changed: came || forgotten || changed,
+            statuses_changed: added || dropped || changed,
             changes,
-            unknown,
-            next_end,
+            unknown_statuses: unknown,
+            next_expiry,
         }
     }
 
-    fn note_statuses(&mut self, seen: &HashMap<&str, (Status, Timestamp)>) -> Vec<Change> {
+    fn note_statuses(
+        &mut self,
+        observed: &HashMap<&str, (Status, Timestamp)>,
+    ) -> Vec<StatusChange> {
         let mut changes = Vec::new();
-        for (arn, (status, moment)) in seen {
+        for (arn, (status, moment)) in observed {
             let now = StatusSince {
                 status: *status,
-                since: moment.wall,
-                seen: moment.at,
+                since: moment.unix,
+                observed_at: moment.instant,
             };
             match self.statuses.get_mut(*arn) {
                 None => {
                     self.statuses.insert((*arn).to_owned(), now);
                 }
-                Some(known) if now.seen >= known.seen => {
-                    let before = known.status;
+                Some(state) if now.observed_at >= state.observed_at => {
+                    let before = state.status;
                     if before == *status {
-                        known.seen = now.seen;
+                        state.observed_at = now.observed_at;
                     } else {
-                        *known = now;
-                        changes.push(Change {
+                        *state = now;
+                        changes.push(StatusChange {
                             arn: (*arn).to_owned(),
                             from: before,
                             to: *status,
@@ -299,23 +311,22 @@ impl IntegrationCache {
                 Some(_) => {}
             }
         }
-        // For people who read the log.
+        // The log gets a stable order.
         changes.sort_by(|one, other| one.arn.cmp(&other.arn));
         changes
     }
 
-    /// AWS answered that these, which the scope that asked had seen, are gone. An older sight of one elsewhere is not shown any more.
-    /// Returns whether the moment of a status was forgotten.
-    fn drop_deleted(&mut self, gone: &BTreeMap<String, Instant>) -> bool {
+    /// Removes older observations of deleted integrations from all scopes. Returns whether the start time of a status was dropped.
+    fn drop_deleted(&mut self, deleted: &BTreeMap<String, Instant>) -> bool {
         let before = self.statuses.len();
-        for (arn, at) in gone {
+        for (arn, at) in deleted {
             let mut seen_elsewhere = false;
-            for (query, known) in self
+            for (query, state) in self
                 .scopes
                 .values_mut()
                 .flat_map(|scope| &mut scope.queries)
             {
-                seen_elsewhere |= known.remove_if_older(query, arn, *at);
+                seen_elsewhere |= state.remove_if_older(query, arn, *at);
             }
             if !seen_elsewhere {
                 self.statuses.remove(arn);
@@ -324,19 +335,22 @@ impl IntegrationCache {
         self.statuses.len() < before
     }
 
-    fn remember_deleted(&mut self, gone: BTreeMap<String, Instant>, now: Instant) {
-        for (arn, at) in gone {
-            let latest = self.gone.entry(arn).or_insert(at);
+    fn remember_deleted(&mut self, deleted: BTreeMap<String, Instant>, now: Instant) {
+        for (arn, at) in deleted {
+            let latest = self.deleted.entry(arn).or_insert(at);
             *latest = at.max(*latest);
         }
         // No poll lasts longer than its scope's interval.
         let longest = self.scopes.values().map(|scope| scope.interval).max();
-        self.gone
+        self.deleted
             .retain(|_, at| *at + longest.unwrap_or_default() > now);
     }
 
-    fn count(&self, which: impl Fn(&Scope) -> bool) -> usize {
-        self.scopes.values().filter(|scope| which(scope)).count()
+    fn count(&self, condition: impl Fn(&Scope) -> bool) -> usize {
+        self.scopes
+            .values()
+            .filter(|scope| condition(scope))
+            .count()
     }
 
     fn bound_statuses(&mut self) {
@@ -344,58 +358,68 @@ impl IntegrationCache {
             .scopes
             .values()
             .flat_map(|scope| &scope.queries)
-            .map(|(_, known)| known.observations.len())
+            .map(|(_, state)| state.observations.len())
             .sum();
-        if self.statuses.len() > kept + MAX_REMEMBERED {
-            let mut seen: Vec<Instant> = self.statuses.values().map(|since| since.seen).collect();
+        if self.statuses.len() > kept + MAX_REMEMBERED_STATUSES {
+            let mut seen: Vec<Instant> = self
+                .statuses
+                .values()
+                .map(|since| since.observed_at)
+                .collect();
             seen.sort_unstable();
-            let oldest_kept = seen[seen.len() - kept - MAX_REMEMBERED / 2];
-            self.statuses.retain(|_, since| since.seen >= oldest_kept);
+            let oldest_kept = seen[seen.len() - kept - MAX_REMEMBERED_STATUSES / 2];
+            self.statuses
+                .retain(|_, since| since.observed_at >= oldest_kept);
         }
     }
 
-    /// What is to be shown at `now`, and when that will next change without a poll: the moment at which a series ends.
+    /// Returns the snapshot at `now`, and when the next series expires, which changes the snapshot without a poll.
     pub fn snapshot(&self, now: Instant) -> (Snapshot, Option<Instant>) {
-        let mut next_end: Option<Instant> = None;
-        let mut lasts = |end: Instant| {
-            let lasts = end > now;
-            if lasts {
-                next_end = Some(next_end.map_or(end, |next| next.min(end)));
+        let mut next_expiry: Option<Instant> = None;
+        let mut is_fresh = |end: Instant| {
+            let is_fresh = end > now;
+            if is_fresh {
+                next_expiry = Some(next_expiry.map_or(end, |next| next.min(end)));
             }
-            lasts
+            is_fresh
         };
-        // Each with whether its scope may show it. The latest sight says what an integration is; it is shown for as long as any scope
-        // may show its own sight of it.
-        let mut observations: Vec<Seen<'_>> = Vec::new();
-        // By the one spelling of the ARN: whether some query that asks for it was answered that there is none.
+        // The latest observation describes an integration. It is exported as long as any scope has a fresh observation of it.
+        let mut observations: Vec<ScopeObservation<'_>> = Vec::new();
+        // By canonical ARN: true if AWS answered a query for it with "does not exist".
         let mut configured: BTreeMap<Cow<'_, str>, bool> = BTreeMap::new();
         let mut scopes = Vec::with_capacity(self.scopes.len());
-        for (place, ((name, region), scope)) in self.scopes.iter().enumerate() {
+        for (index, ((name, region), scope)) in self.scopes.iter().enumerate() {
             let first = observations.len();
-            for (query, known) in &scope.queries {
-                for (arn, observation) in &known.observations {
-                    let shown = !scope.excludes(arn) && lasts(observation.seen + scope.stale_after);
-                    observations.push((arn, observation, shown, place));
+            for (query, state) in &scope.queries {
+                for (arn, observation) in &state.observations {
+                    let exported = !scope.excludes(arn)
+                        && is_fresh(observation.observed_at + scope.stale_after);
+                    observations.push(ScopeObservation {
+                        arn,
+                        observation,
+                        exported,
+                        scope: index,
+                    });
                 }
                 if let Query::Integration(arn) = query {
-                    let absent = known.observations.is_empty()
-                        && known
-                            .complete
-                            .is_some_and(|complete| lasts(complete.at + scope.stale_after));
-                    *configured.entry(canonical_arn(arn.as_str())).or_default() |= absent;
+                    let not_found = state.observations.is_empty()
+                        && state
+                            .last_complete
+                            .is_some_and(|complete| is_fresh(complete.instant + scope.stale_after));
+                    *configured.entry(canonical_arn(arn.as_str())).or_default() |= not_found;
                 }
             }
             let of_scope = &mut observations[first..];
-            of_scope.sort_by_key(|(arn, ..)| *arn);
+            of_scope.sort_by_key(|entry| entry.arn);
             let integrations = of_scope
-                .chunk_by(|one, other| one.0 == other.0)
-                .filter(|observations| observations.iter().any(|(_, _, shown, _)| *shown))
+                .chunk_by(|one, other| one.arn == other.arn)
+                .filter(|observations| observations.iter().any(|entry| entry.exported))
                 .count();
             scopes.push(ScopeState {
                 scope: name.to_string(),
                 region: region.to_string(),
                 interval: scope.interval,
-                names_up: scope.names.as_ref().and_then(|names| names.up),
+                names_up: scope.metadata.as_ref().and_then(|metadata| metadata.up),
                 polled: scope.polled.map(|polled| PolledScope {
                     up: polled.up,
                     stale: polled.stale,
@@ -405,26 +429,29 @@ impl IntegrationCache {
                 }),
             });
         }
-        observations.sort_by_key(|(arn, ..)| *arn);
-        let names = self.names();
-        let naming = |arn: &str| {
-            let name = names.get(canonical_arn(arn).as_ref());
-            name.map_or(self.tag_labels.empty(), |name| &name.naming)
+        observations.sort_by_key(|entry| entry.arn);
+        let metadata = self.metadata();
+        let labels = |arn: &str| {
+            let entry = metadata.get(canonical_arn(arn).as_ref());
+            entry.map_or(self.tag_labels.empty(), |entry| &entry.labels)
         };
-        let of_one: Vec<&[Seen<'_>]> = observations
-            .chunk_by(|one, other| one.0 == other.0)
-            .filter(|observations| observations.iter().any(|(_, _, shown, _)| *shown))
+        let exported: Vec<&[ScopeObservation<'_>]> = observations
+            .chunk_by(|one, other| one.arn == other.arn)
+            .filter(|observations| observations.iter().any(|entry| entry.exported))
             .collect();
-        let integrations: Vec<Shown> = of_one
+        let integrations: Vec<ExportedIntegration> = exported
             .iter()
             .filter_map(|observations| latest(observations))
-            .map(|(arn, observation, ..)| Shown {
-                integration: Arc::clone(&observation.integration),
-                naming: Arc::clone(naming(arn)),
-                status_since: self.statuses.get(*arn).map_or(0.0, |since| since.since),
+            .map(|latest| ExportedIntegration {
+                integration: Arc::clone(&latest.observation.integration),
+                labels: Arc::clone(labels(latest.arn)),
+                status_since: self
+                    .statuses
+                    .get(latest.arn)
+                    .map_or(0.0, |since| since.since),
             })
             .collect();
-        // A scope that only lists has none to be looked up.
+        // Without configured ARNs nothing is looked up in this map.
         let looked_up = integrations.iter().filter(|_| !configured.is_empty());
         let shown: HashMap<Cow<'_, str>, &str> = looked_up
             .map(|shown| shown.integration.arn.as_str())
@@ -432,44 +459,51 @@ impl IntegrationCache {
             .collect();
         let presence: Vec<Presence> = configured
             .into_iter()
-            .filter_map(|(arn, absent)| {
-                // As AWS spells it, so that it is the same integration in every metric.
+            .filter_map(|(arn, not_found)| {
+                // The spelling of AWS, so that all metrics have the same label.
                 let present = shown.get(&arn);
-                (present.is_some() || absent).then(|| Presence {
+                (present.is_some() || not_found).then(|| Presence {
                     arn: present.map_or_else(|| arn.into_owned(), ToString::to_string),
                     present: present.is_some(),
                 })
             })
             .collect();
         let snapshot = Snapshot {
-            diagnostics: self.diagnostics(&of_one, &presence),
+            diagnostics: self.diagnostics(&exported, &presence),
             blocks_scrape: self.count(|scope| {
                 scope.blocks_scrape
                     || scope
-                        .names
+                        .metadata
                         .as_ref()
-                        .is_some_and(|names| names.blocks_scrape)
+                        .is_some_and(|metadata| metadata.blocks_scrape)
             }),
-            unpolled: self.count(|scope| scope.unpolled),
+            pending_first_poll: self.count(|scope| scope.pending_first_poll),
             presence,
             integrations,
             scopes,
         };
-        (snapshot, next_end)
+        (snapshot, next_expiry)
     }
 }
 
-/// A sight of an integration: its ARN, whether its scope may show it, and which of the scopes that is.
-type Seen<'a> = (&'a str, &'a Observation, bool, usize);
-
-/// What says what an integration is.
-fn latest<'a, 's>(observations: &'s [Seen<'a>]) -> Option<&'s Seen<'a>> {
-    observations
-        .iter()
-        .max_by_key(|(_, observation, ..)| observation.seen)
+/// An observation of an integration by a scope.
+struct ScopeObservation<'a> {
+    arn: &'a str,
+    observation: &'a Observation,
+    /// Whether the scope may export it: it is fresh, and not excluded.
+    exported: bool,
+    /// The index of the scope.
+    scope: usize,
 }
 
-/// The key of a watch.
+/// Returns the latest observation, which describes the integration.
+fn latest<'a, 's>(observations: &'s [ScopeObservation<'a>]) -> Option<&'s ScopeObservation<'a>> {
+    observations
+        .iter()
+        .max_by_key(|entry| entry.observation.observed_at)
+}
+
+/// Returns the key of a watch.
 pub fn key(watch: &Watch) -> Key {
     (watch.scope.clone(), watch.region.clone())
 }

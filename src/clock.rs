@@ -1,5 +1,5 @@
-//! Time comes in here: the one reader of the wall clock. Everything that waits or compares uses the monotonic side, so a wall
-//! clock that jumps moves no timer and ends no series.
+//! The only place that reads the wall clock. Timers and comparisons use the monotonic clock, so a wall clock that jumps does not move a
+//! timer or expire a series.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,21 +7,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-/// One moment on both clocks.
+/// A point in time on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Timestamp {
-    /// For order, deadlines and ages of data.
-    pub at: Instant,
-    /// Unix time in seconds, for what is shown to people and Prometheus.
-    pub wall: f64,
+    /// The monotonic clock, for order, deadlines and ages of data.
+    pub instant: Instant,
+    /// The wall clock, in Unix seconds, for the web page and the metrics.
+    pub unix: f64,
 }
 
-/// Reads the time; tests put their own wall clock in.
+/// Reads the time. Tests supply their own wall clock.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> f64 + Send + Sync>);
 
 impl Clock {
-    /// The system's clocks.
+    /// Returns the clock of the system.
     pub fn system() -> Self {
         Self::from_wall(|| {
             #[allow(
@@ -30,26 +30,26 @@ impl Clock {
             )]
             SystemTime::now()
                 .duration_since(UNIX_EPOCH)
-                // A clock before 1970 is wrong by decades whichever value stands for it.
+                // A clock before 1970 is wrong by decades, so 0 is as good as any value.
                 .map_or(0.0, |since| since.as_secs_f64())
         })
     }
 
-    /// A clock whose wall time, in Unix seconds, is what `wall` returns.
+    /// Returns a clock with the wall time of `wall`, in Unix seconds.
     pub fn from_wall(wall: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
         Self(Arc::new(wall))
     }
 
-    /// This moment.
+    /// Returns the current time.
     pub fn now(&self) -> Timestamp {
         Timestamp {
-            at: Instant::now(),
-            wall: (self.0)(),
+            instant: Instant::now(),
+            unix: (self.0)(),
         }
     }
 
-    /// The wall time alone: Unix seconds, rounded to milliseconds so that a page does not show digits that mean nothing.
-    pub fn wall(&self) -> f64 {
+    /// Returns the wall time in Unix seconds, rounded to milliseconds to keep meaningless digits out of the output.
+    pub fn unix_now(&self) -> f64 {
         round_to_millis((self.0)())
     }
 }
@@ -60,12 +60,12 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// Seconds with at most three decimals.
+/// Rounds seconds to three decimals.
 pub fn round_to_millis(seconds: f64) -> f64 {
     (seconds * 1000.0).round() / 1000.0
 }
 
-/// A moment as a calendar has it: `2026-11-22T03:12:07.250Z`. None if it is before the year 0 or after 9999.
+/// Formats a Unix time as `2026-11-22T03:12:07.250Z`. Returns `None` before the year 0 and after 9999.
 pub fn rfc3339(unix_seconds: f64) -> Option<String> {
     let utc = utc(unix_seconds)?;
     let (date, time) = (utc.date(), utc.time());
@@ -81,9 +81,9 @@ pub fn rfc3339(unix_seconds: f64) -> Option<String> {
     ))
 }
 
-/// The same in UTC, to the millisecond.
+/// Converts a Unix time to UTC, rounded to milliseconds.
 fn utc(unix_seconds: f64) -> Option<OffsetDateTime> {
-    /// Of the first second that a calendar of four digits does not have.
+    /// The first second of a year with five digits.
     const YEAR_10000: f64 = 253_402_300_800.0;
     const YEAR_0: f64 = -62_167_219_200.0;
     if !(YEAR_0..YEAR_10000 - 0.0005).contains(&unix_seconds) {
@@ -97,7 +97,7 @@ fn utc(unix_seconds: f64) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok()
 }
 
-/// A duration in seconds with at most three decimals.
+/// Returns a duration in seconds, rounded to three decimals.
 pub fn seconds(duration: Duration) -> f64 {
     round_to_millis(duration.as_secs_f64())
 }

@@ -188,7 +188,7 @@ async fn demo(web: WebFlags) -> Result<(), Failure> {
     let telemetry = new_telemetry(Shard::SINGLE)?;
     let loaded = ConfigSource::Demo.load().await?;
     let address = (Ipv4Addr::LOCALHOST, 0).into();
-    let simulator = Simulator::bind(address, Account::demo(Clock::system().wall()))
+    let simulator = Simulator::bind(address, Account::demo(Clock::system().unix_now()))
         .await
         .map_err(|error| Failure::run("binding the simulated endpoint", error))?;
     let address = simulator.local_addr();
@@ -224,7 +224,7 @@ async fn serve(
     };
     let listeners = bind(&web).await?;
     let clock = Clock::system();
-    telemetry.config_loaded(clock.wall());
+    telemetry.config_loaded(clock.unix_now());
     start_counters(&telemetry, &web.telemetry_path);
     if let Some(access) = &access {
         start_refusal_counters(&telemetry, &web.telemetry_path);
@@ -236,7 +236,7 @@ async fn serve(
         });
     }
     let publisher = Arc::new(Publisher::new(&loaded.watches, clock.clone()));
-    publisher.label_tags(&loaded.tag_labels);
+    publisher.set_tag_labels(&loaded.tag_labels);
     if let Some(path) = &loaded.storage_path {
         let restoring = storage::restore(path, &publisher);
         if stop.run_until_cancelled(restoring).await.is_none() {
@@ -298,7 +298,7 @@ async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
     let loaded = source.load().await?;
     let network = source.network(&loaded).await?;
     let clock = Clock::system();
-    telemetry.config_loaded(clock.wall());
+    telemetry.config_loaded(clock.unix_now());
     // So that `once` prints the same series as the daemon.
     start_counters(&telemetry, DEFAULT_TELEMETRY_PATH);
     let publisher = Arc::new(Publisher::new(&loaded.watches, clock.clone()));
@@ -312,11 +312,11 @@ async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
         watchdog: Watchdog::none(),
         access: None,
     };
-    publisher.label_tags(&loaded.tag_labels);
+    publisher.set_tag_labels(&loaded.tag_labels);
     let all_up = pollers.once(loaded.watches).await;
     let page = publisher
         .page()
-        .text(Format::Text, &telemetry, clock.wall());
+        .text(Format::Text, &telemetry, clock.unix_now());
     // Not escaped, so that it equals the daemon's response.
     write_stdout(&page.concat(), "printing the metrics")?;
     if all_up {
@@ -424,7 +424,7 @@ async fn print_permissions(
 
 async fn simulate(address: SocketAddr) -> Result<(), Failure> {
     let signals = Signals::handle()?;
-    let simulator = Simulator::bind(address, Account::demo(Clock::system().wall()))
+    let simulator = Simulator::bind(address, Account::demo(Clock::system().unix_now()))
         .await
         .map_err(|error| Failure::run(format!("listening on {address}"), error))?;
     tracing::info!(address = %simulator.local_addr(), "listening");

@@ -15,7 +15,7 @@ pub mod process;
 pub mod table;
 pub mod text_format;
 
-use crate::snapshot::{Presence, Shown, Snapshot};
+use crate::snapshot::{ExportedIntegration, Presence, Snapshot};
 use crate::telemetry::Telemetry;
 use bytes::Bytes;
 use chunks::{Chunks, Fragment};
@@ -33,7 +33,7 @@ const SAMPLES_PER_SCOPE: usize = 20;
 /// A rendered snapshot.
 #[derive(Debug, Default)]
 pub struct Exposition {
-    integrations: Chunks<Shown>,
+    integrations: Chunks<ExportedIntegration>,
     presence: Chunks<Presence>,
     /// The families of `integrations` and `presence` in each format.
     shared: [SharedFamilies; Format::ALL.len()],
@@ -87,7 +87,7 @@ impl Exposition {
             samples_per_scrape: snapshot.integrations.len()
                 + SAMPLES_PER_SCOPE * snapshot.scopes.len(),
             blocks_scrape: snapshot.blocks_scrape,
-            pending_first_poll: snapshot.unpolled,
+            pending_first_poll: snapshot.pending_first_poll,
         }
     }
 

@@ -1,7 +1,7 @@
-//! A hash that is the same in every version and on every machine. Not the standard library's, which may change with the compiler: when a
-//! scope is polled and which shard watches it would change with it.
+//! A hash that is the same in every version and on every machine. It decides when a scope is polled and which shard watches it. The hash
+//! of the standard library may change with the compiler.
 
-/// FNV-1a of 64 bits, over the fields with a zero byte between them.
+/// Returns the 64-bit FNV-1a hash of the fields, with a zero byte between them.
 pub fn fnv1a(fields: &[&str]) -> u64 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let mut add = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
@@ -14,7 +14,7 @@ pub fn fnv1a(fields: &[&str]) -> u64 {
     hash
 }
 
-/// The n-th number, counted from 0, of the generator SplitMix64 that starts from `seed`.
+/// Returns the n-th number, counted from 0, of the SplitMix64 generator with this seed.
 pub fn split_mix(seed: u64, n: u64) -> u64 {
     let step = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut mixed = seed.wrapping_add(step);

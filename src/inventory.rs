@@ -5,8 +5,8 @@ pub mod filter;
 pub mod query;
 
 use crate::snapshot::{
-    ArnFields, Integration, IntegrationError, Missing, Provenance, ScopeState, Shown, Snapshot,
-    Status,
+    ArnFields, ExportedIntegration, Integration, IntegrationError, Missing, Provenance, ScopeState,
+    Snapshot, Status,
 };
 use std::time::Duration;
 
@@ -52,14 +52,14 @@ impl Problem {
 /// A row: an integration or a missing one.
 #[derive(Clone, Copy, Debug)]
 pub enum Row<'a> {
-    Shown(&'a Shown, &'a Provenance),
+    Shown(&'a ExportedIntegration, &'a Provenance),
     Missing(&'a Missing),
 }
 
 /// Returns all rows of a snapshot, sorted by ARN.
 pub fn rows(snapshot: &Snapshot) -> Vec<Row<'_>> {
     let diagnostics = &snapshot.diagnostics;
-    let shown = snapshot.integrations.iter().zip(&diagnostics.sightings);
+    let shown = snapshot.integrations.iter().zip(&diagnostics.provenance);
     let mut rows: Vec<Row<'_>> = shown
         .map(|(shown, sighting)| Row::Shown(shown, sighting))
         .chain(diagnostics.missing.iter().map(Row::Missing))
@@ -97,7 +97,7 @@ impl<'a> Row<'a> {
     /// Returns the name, or an empty text if it is unknown.
     pub fn name(self) -> &'a str {
         match self {
-            Self::Shown(shown, _) => &shown.naming.name,
+            Self::Shown(shown, _) => &shown.labels.name,
             Self::Missing(missing) => &missing.name,
         }
     }
@@ -105,16 +105,16 @@ impl<'a> Row<'a> {
     /// Returns when AWS last reported this row, in Unix seconds.
     pub fn observed_at(self) -> f64 {
         match self {
-            Self::Shown(_, sighting) => sighting.seen,
-            Self::Missing(missing) => missing.seen,
+            Self::Shown(_, sighting) => sighting.observed_at,
+            Self::Missing(missing) => missing.answered_at,
         }
     }
 
     /// Returns true if the row is older than the last poll of the scope that it comes from.
     pub fn is_old(self) -> bool {
         match self {
-            Self::Shown(_, sighting) => sighting.old,
-            Self::Missing(missing) => missing.old,
+            Self::Shown(_, sighting) => sighting.stale,
+            Self::Missing(missing) => missing.stale,
         }
     }
 
@@ -129,7 +129,7 @@ impl<'a> Row<'a> {
     /// Returns the scopes that see the integration. For a missing one these are the scopes that are configured with it.
     pub fn scopes(self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a ScopeState> {
         let indexes = match self {
-            Self::Shown(_, sighting) => snapshot.diagnostics.seers.get(sighting.seers.clone()),
+            Self::Shown(_, sighting) => snapshot.diagnostics.seen_by.get(sighting.seen_by.clone()),
             Self::Missing(missing) => Some(&missing.scopes[..]),
         };
         let indexes = indexes.unwrap_or_default().iter();

@@ -1,13 +1,14 @@
-//! The exporter, in the order in which data flow through it:
+//! The exporter. The modules, in the order of the data flow:
 //!
 //! ```text
-//! config -> shard -> poll (schedule) -> glue (AWS) -> last_good -> snapshot -> exposition -> http
-//!                                                     '--------- board ---------'
+//! config -> shard -> poll (schedule) -> glue (AWS) -> cache -> snapshot -> exposition -> http
+//!                                                     '------ publisher ------'
 //! ```
 //!
-//! A poll asks AWS and hands what it got to the board. The board keeps the last good data, and after each poll publishes an immutable
-//! snapshot as a written page. A scrape reads that page through one pointer and adds what depends on its own moment. `page` shows the same
-//! snapshot to people, `api` to scripts; `listing` is what both have in common.
+//! A poll sends requests to AWS and passes the result to the publisher. The publisher keeps the last good data in the cache. After each
+//! poll it makes an immutable snapshot, renders the exposition and replaces the published one. A scrape reads the published exposition
+//! through one pointer and adds the values that depend on the time of the scrape. `page` shows the same snapshot as HTML and `api` as
+//! JSON; both use `inventory`.
 
 #![forbid(unsafe_code)]
 

@@ -100,7 +100,7 @@ impl Poller {
         let mut due = Instant::now();
         let key = key(&self.watch);
         loop {
-            self.publisher.poll_due(&key, due);
+            self.publisher.set_next_poll(&key, due);
             tokio::select! {
                 () = tokio::time::sleep_until(due) => {}
                 () = stop.cancelled() => return,
@@ -133,13 +133,13 @@ impl Poller {
             0
         };
         let applied = self.publisher.apply(&key(&self.watch), result);
-        for integration in &applied.unknown {
+        for integration in &applied.unknown_statuses {
             self.telemetry.unknown_status();
             self.failures.log_unknown_status(integration);
         }
         // After `apply`, so that the data of a poll is available once its counter has increased.
         self.telemetry.poll_ended(scope, region, &reasons);
-        self.next_expiry = applied.next_end;
+        self.next_expiry = applied.next_expiry;
         self.polled.notify_one();
         for change in applied.changes {
             tracing::info!(
@@ -185,7 +185,7 @@ impl Poller {
             .watch
             .concurrency
             .min(self.glue.max_concurrent_requests());
-        let deadline = Arc::new(PollDeadline::new(started.at, timeout, concurrency));
+        let deadline = Arc::new(PollDeadline::new(started.instant, timeout, concurrency));
         let mut queue = QueryQueue::new(&self.watch, &self.previous_poll);
         let mut running: JoinSet<PendingQuery> = JoinSet::new();
         loop {

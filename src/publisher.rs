@@ -1,5 +1,5 @@
-//! Where polls meet scrapes. Polls hand in what they brought; one task makes an immutable snapshot of it, renders the page and
-//! swaps it in; scrapes read one pointer. Neither side ever waits for the other.
+//! Publishes the results of polls for scrapes. Polls update the cache. One task makes an immutable snapshot of the cache, renders the
+//! exposition and replaces the published one. Scrapes read one pointer, so polls and scrapes never wait for each other.
 
 mod due_polls;
 
@@ -10,7 +10,7 @@ use crate::exposition::Exposition;
 use crate::glue::metadata::{Metadata, MetadataFilter};
 use crate::snapshot::{ScopeState, Snapshot};
 use crate::watchdog::Ticket;
-use due_polls::Schedule;
+use due_polls::NextPolls;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,49 +19,49 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How many times as long as publishing takes there is nothing published. With a hundred polls a second, a page after each would take a
-/// whole core to be read by one scrape in fifteen seconds.
-const PAUSES: u32 = 3;
-/// So much of these pauses may be owed: polls that end now and then are published at once.
-const OWED: Duration = Duration::from_millis(500);
+/// Publishing takes at most one part in this many of the time. With a hundred polls per second, rendering after each poll would use a
+/// whole core, although a scrape comes only every fifteen seconds.
+const MAX_DUTY_DIVISOR: u32 = 4;
+/// How far publishing may run ahead of that rate, so that the results of occasional polls are published at once.
+const MAX_BURST: Duration = Duration::from_millis(500);
 
-/// Everything known, and the page that shows it.
+/// The cache, and the exposition rendered from it.
 pub struct Publisher {
-    known: Mutex<IntegrationCache>,
+    cache: Mutex<IntegrationCache>,
     changed: Notify,
-    polls: AtomicU64,
+    updates: AtomicU64,
     status_changed: Notify,
     page: watch::Sender<Arc<Exposition>>,
-    /// What the page shows.
+    /// The snapshot of the published exposition.
     published: Mutex<Arc<Snapshot>>,
-    schedule: Schedule,
+    next_polls: NextPolls,
     clock: Clock,
 }
 
 impl Publisher {
-    /// A board on which nothing of `watches` is known yet.
+    /// Returns a publisher with an empty cache for `watches`.
     pub fn new(watches: &[Watch], clock: Clock) -> Self {
-        let known = IntegrationCache::new(watches);
-        let (snapshot, _) = known.snapshot(clock.now().at);
+        let cache = IntegrationCache::new(watches);
+        let (snapshot, _) = cache.snapshot(clock.now().instant);
         Self {
-            known: Mutex::new(known),
+            cache: Mutex::new(cache),
             changed: Notify::new(),
-            polls: AtomicU64::new(0),
+            updates: AtomicU64::new(0),
             status_changed: Notify::new(),
             page: watch::Sender::new(Arc::new(Exposition::render(
                 &snapshot,
                 &Exposition::default(),
             ))),
             published: Mutex::new(Arc::new(snapshot)),
-            schedule: Schedule::default(),
+            next_polls: NextPolls::default(),
             clock,
         }
     }
 
-    /// Takes what a poll brought; it is on the page as soon as the next one is rendered.
+    /// Applies the result of a poll. It is published with the next exposition.
     pub fn apply(&self, key: &Key, poll: PollResult) -> Applied {
         let applied = self.lock().apply(key, poll);
-        self.polls.fetch_add(1, Ordering::Relaxed);
+        self.updates.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_one();
         if applied.statuses_changed {
             self.status_changed.notify_one();
@@ -69,74 +69,74 @@ impl Publisher {
         applied
     }
 
-    /// Takes the names and tags that AWS was asked for.
-    pub fn apply_metadata(&self, key: &Key, asked: MetadataFilter, answer: Metadata) {
+    /// Applies names and tags. `request` is the request that AWS answered.
+    pub fn apply_metadata(&self, key: &Key, request: MetadataFilter, answer: Metadata) {
         let now = self.clock.now();
-        self.lock().apply_metadata(key, asked, answer, now);
-        self.polls.fetch_add(1, Ordering::Relaxed);
+        self.lock().apply_metadata(key, request, answer, now);
+        self.updates.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_one();
     }
 
-    /// Whether AWS should be asked for the names and tags of a scope before it is time to.
+    /// Returns true if the names and tags of a scope should be requested now, before their schedule.
     pub fn metadata_due(&self, key: &Key) -> bool {
         self.lock().metadata_due(key)
     }
 
-    /// The names and tags that a scope lacks or may have to renew; none where they are not asked for.
+    /// Returns the next request for names and tags of a scope, `None` if the scope does not need them.
     pub fn metadata_wanted(&self, key: &Key) -> Option<MetadataFilter> {
         self.lock().metadata_wanted(key)
     }
 
-    /// These tags are labels from now on.
-    pub fn label_tags(&self, tag_labels: &[TagLabel]) {
-        self.lock().label_tags(tag_labels);
+    /// Sets the tags that become labels.
+    pub fn set_tag_labels(&self, tag_labels: &[TagLabel]) {
+        self.lock().set_tag_labels(tag_labels);
         self.changed.notify_one();
     }
 
-    /// Watches something else from now on: keeps what is known of the queries that go on, drops the rest.
+    /// Replaces the watches. Queries that a scope keeps also keep their data.
     pub fn reconfigure(&self, watches: &[Watch]) {
         self.lock().reconfigure(watches);
-        self.schedule.keep(watches);
+        self.next_polls.retain(watches);
         self.changed.notify_one();
     }
 
-    /// What is to be kept over a restart.
+    /// Returns the data to keep over a restart.
     pub fn stored(&self) -> Stored {
         self.lock().stored(self.clock.now())
     }
 
-    /// Takes over what a process before this one kept. It is served at once.
+    /// Restores the data of the previous process and publishes them at once.
     pub fn restore(&self, stored: Stored) {
         self.lock().restore(stored, self.clock.now());
         self.publish_now();
     }
 
-    /// How many polls have been taken over, and answers about names: if there were none, there is nothing new to be kept.
-    pub fn polls(&self) -> u64 {
-        self.polls.load(Ordering::Relaxed)
+    /// Returns the number of updates by polls and metadata requests. If it has not changed, there is nothing new to store.
+    pub fn updates(&self) -> u64 {
+        self.updates.load(Ordering::Relaxed)
     }
 
-    /// Waits until a status has been seen to change, or an integration to come or go.
+    /// Waits until a status changes, or an integration appears or disappears.
     pub async fn status_changed(&self) {
         self.status_changed.notified().await;
     }
 
-    /// The page as it is now.
+    /// Returns the published exposition.
     pub fn page(&self) -> Arc<Exposition> {
         Arc::clone(&self.page.borrow())
     }
 
-    /// Tells when there is another page.
-    pub fn pages(&self) -> watch::Receiver<Arc<Exposition>> {
+    /// Returns a receiver that gets each new exposition.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Exposition>> {
         self.page.subscribe()
     }
 
-    /// The page once every scope that was there at the start has been polled, and been asked for its names, well or badly; after `limit`, or when `stop` asks
-    /// for it, the page as it is then.
+    /// Waits until every scope of the start has been polled and its names have been requested, successfully or not, then returns the
+    /// exposition. Returns the current one after `limit` or when `stop` is cancelled.
     pub async fn first_page(&self, limit: Duration, stop: &CancellationToken) -> Arc<Exposition> {
-        let mut pages = self.pages();
+        let mut pages = self.subscribe();
         tokio::select! {
-            // The sender lives in self, so waiting ends by one of these three.
+            // The sender lives in self, so `wait_for` cannot fail.
             _ = pages.wait_for(|page| page.is_complete()) => {}
             () = tokio::time::sleep(limit) => {}
             () = stop.cancelled() => {}
@@ -144,34 +144,37 @@ impl Publisher {
         self.page()
     }
 
-    /// Publishes a page after each poll, those that end at nearly the same time together, and whenever data have become too old to be shown. Runs until `stop`.
-    /// `ticket` is not answered while a page is made: one that never ends would leave old values on the page for good.
+    /// Publishes after polls and whenever a series expires, until `stop` is cancelled. Polls that end at nearly the same time are published
+    /// together.
+    ///
+    /// The watchdog `ticket` is not checked in while rendering, so the watchdog detects rendering that never ends.
     ///
     /// # Panics
-    /// If rendering does.
+    /// If rendering panics.
     pub async fn publish(self: Arc<Self>, mut ticket: Ticket, stop: CancellationToken) {
-        let mut paid = Instant::now();
+        let mut allowed_at = Instant::now();
         loop {
             let started = Instant::now();
-            // No scrape and no poll waits behind it.
+            // On a blocking thread, so that rendering delays no scrape and no poll.
             let publisher = Arc::clone(&self);
-            let next_end = match tokio::task::spawn_blocking(move || publisher.publish_now()).await
-            {
-                Ok(next_end) => next_end,
-                Err(error) => match error.try_into_panic() {
-                    Ok(panic) => resume_unwind(panic),
-                    Err(_) => return,
-                },
-            };
+            let next_expiry =
+                match tokio::task::spawn_blocking(move || publisher.publish_now()).await {
+                    Ok(next_expiry) => next_expiry,
+                    Err(error) => match error.try_into_panic() {
+                        Ok(panic) => resume_unwind(panic),
+                        Err(_) => return,
+                    },
+                };
             let end = async {
-                match next_end {
+                match next_expiry {
                     Some(end) => tokio::time::sleep_until(end).await,
                     None => std::future::pending().await,
                 }
             };
-            paid = paid.max(started) + started.elapsed() * (1 + PAUSES);
+            allowed_at = allowed_at.max(started) + started.elapsed() * MAX_DUTY_DIVISOR;
             let changed = async {
-                tokio::time::sleep_until(paid.checked_sub(OWED).unwrap_or(started)).await;
+                tokio::time::sleep_until(allowed_at.checked_sub(MAX_BURST).unwrap_or(started))
+                    .await;
                 self.changed.notified().await;
             };
             let next = async {
@@ -187,43 +190,44 @@ impl Publisher {
         }
     }
 
-    /// Publishes what is known now. Returns when the page will change without a poll, because a series ends.
+    /// Publishes the current data. Returns when the next series expires, which changes the exposition without a poll.
     pub fn publish_now(&self) -> Option<Instant> {
-        let (snapshot, next_end) = self.snapshot();
+        let (snapshot, next_expiry) = self.snapshot();
         let page = Exposition::render(&snapshot, &self.page());
         *unpoisoned(&self.published) = Arc::new(snapshot);
         self.page.send_replace(Arc::new(page));
-        next_end
+        next_expiry
     }
 
-    /// What was last published.
+    /// Returns the published snapshot.
     pub fn published(&self) -> Arc<Snapshot> {
         Arc::clone(&unpoisoned(&self.published))
     }
 
-    /// The next poll of a scope is due then; what is due and has not ended is under way.
-    pub fn poll_due(&self, key: &Key, due: Instant) {
-        self.schedule.set(key, due);
+    /// Sets the time of the next poll of a scope. A time in the past means that the poll is running.
+    pub fn set_next_poll(&self, key: &Key, due: Instant) {
+        self.next_polls.set(key, due);
     }
 
-    /// When each of `scopes` is polled next, in Unix seconds; none where that is not known. A moment that has come is that of the poll
-    /// that is under way.
+    /// Returns the time of the next poll of each scope in Unix seconds, `None` if it is unknown. A time in the past is the start of a
+    /// running poll.
     pub fn next_polls(&self, scopes: &[ScopeState]) -> Vec<Option<f64>> {
-        self.schedule.of(scopes, self.clock.now())
+        self.next_polls.unix_times(scopes, self.clock.now())
     }
 
-    /// What is to be shown now, and when that will next change without a poll.
+    /// Returns a snapshot of the current data, and when the next series expires.
     pub fn snapshot(&self) -> (Snapshot, Option<Instant>) {
-        let now = self.clock.now().at;
+        let now = self.clock.now().instant;
         self.lock().snapshot(now)
     }
 
     fn lock(&self) -> MutexGuard<'_, IntegrationCache> {
-        unpoisoned(&self.known)
+        unpoisoned(&self.cache)
     }
 }
 
-/// Going on with what is there beats a scrape that fails for good: no value is written in two steps.
+/// Locks a mutex, even if a thread panicked while holding it. That is safe because no value is written in two steps, and better than
+/// scrapes that fail from then on.
 fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

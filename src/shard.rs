@@ -1,5 +1,6 @@
-//! One of several exporters with one configuration, of which each watches its part: together everything, no two the same. Knows nothing
-//! of what is watched but the texts that name it.
+//! Sharding: several exporters with the same configuration, each watching a part of it. Each item belongs to exactly one shard.
+//!
+//! An item is identified by strings only, so this module is independent of the configuration.
 
 mod ordinal;
 
@@ -8,10 +9,10 @@ use std::fmt;
 
 pub use ordinal::PodName;
 
-/// The most shards that there may be. Whose a thing is takes a number for each of them.
-pub const MOST: u16 = 1_000;
+/// Maximum number of shards. Finding the owner of an item computes one hash for each shard.
+pub const MAX_SHARDS: u16 = 1_000;
 
-/// Which part of everything this exporter watches.
+/// The index of this exporter and the number of shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
     /// Below `total`.
@@ -20,7 +21,7 @@ pub struct Shard {
     total: u16,
 }
 
-/// Why the flags do not say which shard this is.
+/// The error if the flags do not define a shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardError(String);
 
@@ -33,13 +34,14 @@ impl fmt::Display for ShardError {
 impl std::error::Error for ShardError {}
 
 impl Shard {
-    /// The only one: everything is its.
+    /// The only shard, which owns everything.
     pub const SINGLE: Self = Self { index: 0, total: 1 };
 
-    /// What the flags say; without an index the ordinal of the pod's name says it. Without `total` there is one shard, whatever the name.
+    /// Returns the shard that the flags define. Without an index, the ordinal of the pod name is the index. Without `total` there is one
+    /// shard, whatever the pod name.
     ///
     /// # Errors
-    /// If they do not say which one it is, or contradict themselves.
+    /// If the index is missing, or a value is out of range.
     pub fn from_flags(
         index: Option<u16>,
         total: Option<u16>,
@@ -49,13 +51,13 @@ impl Shard {
             return match index {
                 None => Ok(Self::SINGLE),
                 Some(index) => Err(ShardError(format!(
-                    "--shard.index={index} is of no use without --shard.total"
+                    "--shard.index={index} has no effect without --shard.total"
                 ))),
             };
         };
-        if !(1..=MOST).contains(&total) {
+        if !(1..=MAX_SHARDS).contains(&total) {
             return Err(ShardError(format!(
-                "--shard.total={total} is out of bounds; allowed: 1 to {MOST}"
+                "--shard.total={total} is out of range; allowed: 1 to {MAX_SHARDS}"
             )));
         }
         let (index, origin) = match index {
@@ -64,15 +66,15 @@ impl Shard {
                 let pod = pod();
                 let ordinal = pod.ordinal().map_err(|why| {
                     ShardError(format!(
-                        "--shard.total={total} without --shard.index: {why}; give --shard.index, or the name of a StatefulSet's pod in POD_NAME"
+                        "--shard.total={total} needs a shard index, but {why}; set --shard.index, or set POD_NAME to the name of a StatefulSet pod"
                     ))
                 })?;
-                (ordinal, format!("{pod}, which is the shard {ordinal},"))
+                (ordinal, format!("shard index {ordinal} of {pod}"))
             }
         };
         if index >= total {
             return Err(ShardError(format!(
-                "{origin} is not below --shard.total={total}; shards are counted from 0"
+                "{origin} is not below --shard.total={total}; indexes start at 0"
             )));
         }
         Ok(Self { index, total })
@@ -86,15 +88,17 @@ impl Shard {
         self.total
     }
 
-    /// Whether what has this name is its. Each name is exactly one shard's: the one whose number is the largest (rendezvous hashing, by
-    /// Thaler and Ravishankar). So with one shard more, only what becomes the new one's moves, which is its share of everything.
+    /// Returns true if this shard owns the item with this name.
+    ///
+    /// The owner is the shard with the largest hash (rendezvous hashing, Thaler and Ravishankar). If a shard is added, items move only to
+    /// the new shard.
     pub fn owns(self, name: &[&str]) -> bool {
         let seed = fnv1a(name);
-        let number = |index: u16| split_mix(seed, u64::from(index));
-        let own = number(self.index);
-        // Of two with the same number, the first.
+        let score = |index: u16| split_mix(seed, u64::from(index));
+        let own = score(self.index);
+        // If two scores are equal, the lower index wins.
         (0..self.total).all(|other| {
-            let theirs = number(other);
+            let theirs = score(other);
             theirs < own || (theirs == own && other >= self.index)
         })
     }

@@ -223,7 +223,7 @@ impl Renderer {
 
 fn render(publisher: &Publisher, clock: &Clock, request: &Request) -> Result<Response, String> {
     let snapshot = publisher.published();
-    let now = clock.wall();
+    let now = clock.unix_now();
     let query = request.query.as_str();
     let (text, is_bad_request) = match request.route.resource {
         Resource::Style => (Bytes::from_static(page::STYLE.as_bytes()), false),

@@ -1,14 +1,13 @@
-//! Plain data: an integration as AWS describes it, and the immutable picture of all of them that one publication makes.
-//! Knows nothing of AWS's SDK, of time's passing or of how a page is written.
+//! Plain data: integrations as AWS describes them, and the immutable snapshot of all of them that is published after a poll.
+//! Independent of the AWS SDK, of clocks and of the exposition formats.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The state of an integration: those of the API's model, and `Unknown` for whatever else AWS sends.
+/// The status of an integration: the values of the API, and `Unknown` for any other text.
 ///
 /// <https://docs.aws.amazon.com/glue/latest/webapi/API_InboundIntegration.html>
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -24,7 +23,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// Every status, in the order in which the page shows them.
+    /// All statuses, in the order of the exposition.
     pub const ALL: [Self; 8] = [
         Self::Creating,
         Self::Active,
@@ -36,7 +35,7 @@ impl Status {
         Self::Unknown,
     ];
 
-    /// The value of the label `status`.
+    /// Returns the value of the label `status`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Creating => "CREATING",
@@ -50,8 +49,8 @@ impl Status {
         }
     }
 
-    /// Reads AWS's text without regard to case: AWS's own pages show statuses in lower case.
-    pub fn read(text: &str) -> Self {
+    /// Parses the status ignoring case, because AWS documentation shows statuses in lower case too.
+    pub fn parse(text: &str) -> Self {
         Self::ALL
             .into_iter()
             .find(|status| status.as_str().eq_ignore_ascii_case(text))
@@ -59,11 +58,13 @@ impl Status {
     }
 }
 
-/// In bytes. Eight times what the API's model allows: the ARN is repeated in each row of the page, and remembered. Whatever asks for an
-/// integration by its ARN takes as many characters, which fit into the head of a request however they are encoded.
+/// Maximum length of an integration ARN, eight times the limit of the API. Each sample repeats the ARN and the cache keeps it, so it must
+/// be bounded. Query parameters accept ARNs of the same length.
 pub const MAX_ARN_BYTES: usize = 1_024;
 
-/// One inbound integration, with every field of the API's answer. What AWS did not send is `None` or empty, never a made-up value.
+/// One inbound integration as the API returns it. A field that AWS did not send is `None` or empty.
+///
+/// `SourceProperties` of the API is left out: nothing shows it, and it can hold ARNs of secrets and names of subnets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Integration {
     /// Never empty, and no longer than [`MAX_ARN_BYTES`].
@@ -71,29 +72,27 @@ pub struct Integration {
     pub source_arn: String,
     pub target_arn: String,
     pub status: Status,
-    /// What AWS sent as a status that is unknown; none of one that is known, or if it sent none.
+    /// The text that AWS sent as an unknown status. `None` if the status is known or missing.
     pub status_text: Option<String>,
     /// Unix time in seconds.
     pub created: Option<f64>,
     pub refresh_interval: Option<Duration>,
     pub continuous_sync: Option<bool>,
-    /// Not kept in any file either.
-    #[serde(skip)]
-    pub source_properties: SourceProperties,
     pub target_namespace: Option<String>,
     pub errors: Vec<IntegrationError>,
 }
 
 impl Integration {
-    /// About how many bytes of memory it takes, and its rows on the page.
+    /// Estimates the bytes of memory of the integration and its samples.
     pub fn approx_bytes(&self) -> usize {
-        /// Each row repeats the ARN; these have a code of an error besides, at most 22 of them.
-        const ROWS: usize = 15;
-        const MOST_ROWS_OF_ERRORS: usize = 22;
-        /// The name of the metric, those of the labels, account, region and value.
-        const REST_OF_A_ROW: usize = 150;
-        let row = REST_OF_A_ROW + self.arn.len();
-        let rows = ROWS + self.errors.len().min(MOST_ROWS_OF_ERRORS);
+        /// Samples without an error code.
+        const SAMPLES: usize = 15;
+        /// Samples with an error code.
+        const MAX_ERROR_SAMPLES: usize = 22;
+        /// The names of the metric and its labels, the account, the region and the value. Each sample has the ARN besides.
+        const SAMPLE_BYTES: usize = 150;
+        let sample = SAMPLE_BYTES + self.arn.len();
+        let samples = SAMPLES + self.errors.len().min(MAX_ERROR_SAMPLES);
         let texts = [
             &self.arn,
             &self.arn,
@@ -119,29 +118,23 @@ impl Integration {
                     + texts.into_iter().flatten().map(String::len).sum::<usize>()
             })
             .sum::<usize>();
-        let properties = self
-            .source_properties
-            .0
-            .iter()
-            .map(|(name, value)| name.len() + value.len() + 2 * size_of::<String>())
-            .sum::<usize>();
-        size_of::<Self>() + texts + optional + errors + properties + rows * row
+        size_of::<Self>() + texts + optional + errors + samples * sample
     }
 }
 
-/// What AWS says of an integration in the listing of those that an account created, and in that listing alone.
+/// The name and tags of an integration. AWS returns them only to the account that created the integration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
-    /// Empty where AWS sent none.
+    /// Empty if AWS sent none.
     pub name: String,
-    /// Those tags that were asked for and are there, by their keys.
+    /// The requested tags that the integration has, by key.
     pub tags: BTreeMap<String, String>,
 }
 
 impl Description {
-    /// About how many bytes of memory it takes, and what it adds to a row on the page.
+    /// Estimates the bytes of memory of the description and of its labels in the exposition.
     pub fn approx_bytes(&self) -> usize {
-        /// It is kept as AWS said it, as labels, and on the page in both formats.
+        /// The description, the labels, and the exposition in two formats.
         const COPIES: usize = 4;
         let tags = self.tags.iter();
         let tags: usize = tags
@@ -151,34 +144,25 @@ impl Description {
     }
 }
 
-/// What people call an integration, as labels.
+/// The labels made of the name and tags of an integration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MetadataLabels {
-    /// Empty while it is not known.
+    /// Empty if the name is unknown.
     pub name: String,
-    /// Each configured label with its value, empty where the tag is absent or not known: alike in all namings of a snapshot.
+    /// Each configured label with its value, which is empty if the tag is absent or unknown. All integrations of a snapshot have the same
+    /// labels.
     pub tags: Vec<(Arc<str>, String)>,
 }
 
-/// An error that AWS lists for an integration; both parts are optional in the API.
+/// An error that AWS lists for an integration. Both fields are optional in the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IntegrationError {
     pub code: Option<String>,
-    /// Free text of up to 2,048 characters: never a label.
+    /// Free text of up to 2,048 characters, too long for a label.
     pub message: Option<String>,
 }
 
-/// Can hold ARNs of secrets and names of subnets, so it has no way into a log line: `Debug` tells only how many there are.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct SourceProperties(pub BTreeMap<String, String>);
-
-impl fmt::Debug for SourceProperties {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SourceProperties({} not shown)", self.0.len())
-    }
-}
-
-/// The fields of `arn:partition:service:region:account:resource` that labels need; each is empty where the ARN has none or is no ARN.
+/// The fields of `arn:partition:service:region:account:resource` that labels need. A field is empty if the ARN lacks it or is invalid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ArnFields<'a> {
     pub service: &'a str,
@@ -187,6 +171,8 @@ pub struct ArnFields<'a> {
 }
 
 impl<'a> ArnFields<'a> {
+    /// Parses an ARN.
+    ///
     /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>
     pub fn of(arn: &'a str) -> Self {
         let mut fields = arn.splitn(6, ':');
@@ -208,145 +194,145 @@ impl<'a> ArnFields<'a> {
     }
 }
 
-/// An integration as it is shown.
+/// An integration as it is exported.
 #[derive(Clone, Debug)]
-pub struct Shown {
+pub struct ExportedIntegration {
     pub integration: Arc<Integration>,
-    pub naming: Arc<MetadataLabels>,
-    /// When this exporter first saw the present status: Unix time in seconds.
+    pub labels: Arc<MetadataLabels>,
+    /// When this exporter first observed the current status, in Unix seconds.
     pub status_since: f64,
 }
 
-impl PartialEq for Shown {
+impl PartialEq for ExportedIntegration {
     fn eq(&self, other: &Self) -> bool {
-        // Mostly they are the same ones, which need not be compared word by word.
+        // Usually the pointers are equal, and the content need not be compared.
         fn same<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
             Arc::ptr_eq(one, other) || one == other
         }
         same(&self.integration, &other.integration)
-            && same(&self.naming, &other.naming)
+            && same(&self.labels, &other.labels)
             && self.status_since == other.status_since
     }
 }
 
-/// A configured integration ARN of which AWS has said whether it exists.
+/// A configured integration ARN, if AWS has answered whether it exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presence {
     pub arn: String,
     pub present: bool,
 }
 
-/// A scope in one region.
+/// The state of a scope in one region.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScopeState {
     pub scope: String,
     pub region: String,
     pub interval: Duration,
-    /// Whether names and tags were had when AWS was last asked for them; none until it was asked, and where they are not asked for.
+    /// True if the last request for names and tags succeeded. `None` before the first one, and if the scope does not request them.
     pub names_up: Option<bool>,
-    /// None until the first poll has ended.
+    /// `None` until the first poll has ended.
     pub polled: Option<PolledScope>,
 }
 
-/// What is known of a scope in one region since its last poll.
+/// The result of the last poll of a scope in one region.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolledScope {
-    /// The last poll got everything.
+    /// True if the last poll succeeded for every query.
     pub up: bool,
-    /// Something is, or would be but for `stale_after`, from an earlier poll than the last.
+    /// True if any data are from an earlier poll than the last, even if they have expired.
     pub stale: bool,
-    /// Unix time in seconds of the end of the last poll that got everything.
+    /// End of the last successful poll, in Unix seconds.
     pub last_success: Option<f64>,
-    /// How many integrations of this scope are shown.
+    /// Number of exported integrations of this scope.
     pub integrations: usize,
     pub duration: Duration,
 }
 
-/// Everything that is shown, at one moment. Immutable: the next poll makes another.
+/// All exported data at one point in time. Immutable: the next poll makes a new snapshot.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     /// Sorted by ARN, each ARN once.
-    pub integrations: Vec<Shown>,
+    pub integrations: Vec<ExportedIntegration>,
     /// Sorted by ARN, each ARN once.
     pub presence: Vec<Presence>,
     /// Sorted by scope and region, each pair once.
     pub scopes: Vec<ScopeState>,
-    /// For how many scopes a scrape waits: those of the start of which nothing is known yet, or not the names that are asked for.
+    /// Number of scopes that a scrape waits for, because their first poll or their first request for names has not ended.
     pub blocks_scrape: usize,
-    /// How many scopes that were there at the start have not been polled yet.
-    pub unpolled: usize,
+    /// Number of scopes that existed at the start and have not been polled yet.
+    pub pending_first_poll: usize,
     pub diagnostics: Diagnostics,
 }
 
-/// What people want to know besides. No metric shows any of it.
+/// Data for the web page and the API that no metric exports.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Diagnostics {
-    /// One for each integration, in the same order.
-    pub sightings: Vec<Provenance>,
-    /// The places in `Snapshot::scopes` that sightings name.
-    pub seers: Vec<u32>,
-    /// Sorted by ARN: those of `Snapshot::presence` that are not present.
+    /// One entry for each integration, in the same order.
+    pub provenance: Vec<Provenance>,
+    /// Indexes of `Snapshot::scopes`. Each [`Provenance`] refers to a range of them.
+    pub seen_by: Vec<u32>,
+    /// The integrations of `Snapshot::presence` that are not present, sorted by ARN.
     pub missing: Vec<Missing>,
-    /// One for each scope, in the same order.
+    /// One entry for each scope, in the same order.
     pub scopes: Vec<ScopeDiagnostics>,
 }
 
-/// Where what is shown of an integration comes from.
+/// Which poll returned the exported data of an integration, and which scopes export it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Provenance {
-    /// When AWS said so: Unix time in seconds.
-    pub seen: f64,
-    /// Not in the last poll of the scope that saw it, but in an earlier one.
-    pub old: bool,
-    /// The scopes that may show it: which of `Diagnostics::seers`.
-    pub seers: Range<usize>,
+    /// When AWS returned the data, in Unix seconds.
+    pub observed_at: f64,
+    /// True if the data are older than the last poll of the scope that observed them.
+    pub stale: bool,
+    /// The scopes that export the integration, as a range of `Diagnostics::seen_by`.
+    pub seen_by: Range<usize>,
 }
 
-/// A configured integration of which AWS answered that there is none.
+/// A configured integration that does not exist, according to AWS.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Missing {
     pub arn: String,
-    /// When this exporter first got that answer, in Unix seconds; none if another scope's answer is all that there is.
+    /// Time of the first such answer, in Unix seconds. `None` if it is unknown.
     pub since: Option<f64>,
-    /// When AWS last answered so: Unix time in seconds.
-    pub seen: f64,
-    /// Not in the last poll of the scope that AWS answered so, but in an earlier one.
-    pub old: bool,
-    /// What it was before, if this exporter saw it.
+    /// Time of the latest such answer, in Unix seconds.
+    pub answered_at: f64,
+    /// True if the latest such answer is older than the last poll of its scope.
+    pub stale: bool,
+    /// The last observation before, if there was one.
     pub last: Option<Arc<Integration>>,
-    /// What it was called; empty if that is not known.
+    /// The name of the integration, empty if it is unknown.
     pub name: String,
-    /// The scopes that are configured with it, as places in `Snapshot::scopes`.
+    /// The scopes whose configuration has the ARN, as indexes of `Snapshot::scopes`.
     pub scopes: Vec<u32>,
 }
 
-/// Of a scope in one region, besides its state.
+/// The failures of a scope in one region.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScopeDiagnostics {
-    /// The last poll that did not get everything, over or not; none if there was none since the start.
+    /// The failures of the last incomplete poll since the start, even if a later poll succeeded.
     pub failed_poll: Option<Arc<Failed>>,
-    /// Why names and tags could not be had; none where they could, or are not asked for.
-    pub failed_names: Option<Arc<Failed>>,
+    /// The failure of the last request for names and tags, `None` if it succeeded.
+    pub failed_metadata: Option<Arc<Failed>>,
 }
 
-/// Why AWS did not answer, or not wholly.
+/// The failures of a poll, or of a request for names and tags.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failed {
-    /// Unix time in seconds.
+    /// End of the poll or request, in Unix seconds.
     pub at: f64,
-    /// One for each reason.
+    /// One entry for each reason.
     pub failures: Vec<Failure>,
 }
 
-/// A failure as the log tells it.
+/// A failure, as in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The value of the label `reason`.
     pub reason: &'static str,
-    /// In words, bounded in length.
+    /// The error message, limited in length.
     pub message: String,
-    /// AWS's id of the failed request.
+    /// The ID that AWS gave to the failed request.
     pub request_id: Option<String>,
-    /// How many queries of the poll failed for this reason; the message is that of the first.
+    /// Number of queries that failed for this reason. The message is from the first one.
     pub queries: usize,
 }

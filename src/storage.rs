@@ -1,7 +1,7 @@
-//! The file in which the last good data outlive a restart. One file, replaced as a whole; whatever is wrong with it costs what it held
-//! and nothing more.
+//! The state file, which keeps the last good data over a restart. It is always replaced as a whole. If it cannot be used, the exporter
+//! starts without its data.
 //!
-//! Its first line names the format, its version and the CRC-32 of the rest, which is JSON.
+//! The first line has the name of the format, its version and the CRC-32 of the rest, which is JSON.
 
 use crate::cache::Stored;
 use crate::files::{self, FileWorker, MIB};
@@ -16,28 +16,28 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// The first word of the file.
-const NAME: &str = "glue-integration-exporter-state";
-/// The same with the version of what follows.
-const MAGIC: &str = "glue-integration-exporter-state 1";
-/// Room for some 250,000 integrations.
+/// The name of the format, which is the first word of the file.
+const FORMAT_NAME: &str = "glue-integration-exporter-state";
+/// The name and the version of the format.
+const FORMAT_HEADER: &str = "glue-integration-exporter-state 1";
+/// Enough for about 250,000 integrations.
 const MAX_STATE_BYTES: u64 = 512 * MIB;
-/// The bits of a file's mode that let its group, and everybody, write.
-const GROUP_WRITES: u32 = 0o020;
-const OTHERS_WRITE: u32 = 0o002;
-/// New sights alone are written this often: after a kill, data are that much older than they could be. What changes a status is written
-/// at once, though not more often than a disk should be bothered.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
+/// Mode bits: the group may write, and every user may write.
+const MODE_GROUP_WRITE: u32 = 0o020;
+const MODE_OTHERS_WRITE: u32 = 0o002;
+/// A changed status is written at once, but not more often than this.
+const MIN_WRITE_INTERVAL: Duration = Duration::from_millis(500);
+/// How often data are written while no status changes. If the process is killed, the stored data are at most this much too old.
 const WRITE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Why a file could not be used.
+/// Why a state file could not be read or written.
 #[derive(Debug)]
 pub enum StorageError {
     Io(&'static str, io::Error),
-    Foreign,
-    /// There is a file of somebody else at the path.
-    NotOurs,
-    /// Another user may have written what it says.
+    UnknownFormat,
+    /// The file at the path is not a state file, so it must not be overwritten.
+    NotReplaceable,
+    /// Another user may have written the file.
     Untrusted(String),
     Checksum,
     Content(serde_json::Error),
@@ -47,143 +47,152 @@ impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(attempted, error) => write!(f, "{attempted}: {error}"),
-            Self::Foreign => f.write_str("it is not a state file of this version"),
-            Self::NotOurs => f.write_str(
-                "there is something else at this path, which is not written over: remove it or choose another path",
+            Self::UnknownFormat => f.write_str("the file is not a state file of this version"),
+            Self::NotReplaceable => f.write_str(
+                "the file at this path is not a state file and is not overwritten: remove it or choose another path",
             ),
             Self::Untrusted(why) => write!(
                 f,
-                "another user may have written it, since {why}: choose a directory that only the exporter can write into"
+                "another user may have written the file, because {why}: choose a directory that only the exporter can write to"
             ),
-            Self::Checksum => f.write_str("it is damaged: its checksum is wrong"),
-            Self::Content(error) => write!(f, "it cannot be decoded: {error}"),
+            Self::Checksum => f.write_str("the file is damaged: wrong checksum"),
+            Self::Content(error) => write!(f, "failed to decode the file: {error}"),
         }
     }
 }
 
 impl std::error::Error for StorageError {}
 
-/// Reads what a process before this one kept; none if there is no file yet.
+/// Reads the data of the previous process. Returns `None` if there is no file yet.
 ///
 /// # Errors
-/// If there is a file that cannot be used, whatever it is.
+/// If there is a file that cannot be used.
 pub fn read(path: &Path) -> Result<Option<Stored>, StorageError> {
     let file = match files::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file.map_err(|error| StorageError::Io("opening it", error))?,
+        file => file.map_err(|error| StorageError::Io("failed to open the file", error))?,
     };
-    let look = || Ok((file.metadata()?, fs::metadata(directory(path))?));
-    let (about, directory) = look().map_err(|error| StorageError::Io("looking at it", error))?;
-    if let Some(why) = distrust(&about, &directory) {
+    let inspect = || Ok((file.metadata()?, fs::metadata(directory(path))?));
+    let (metadata, directory) =
+        inspect().map_err(|error| StorageError::Io("failed to inspect the file", error))?;
+    if let Some(why) = untrusted_reason(&metadata, &directory) {
         return Err(StorageError::Untrusted(why));
     }
-    let reading = |error| StorageError::Io("reading it", error);
-    // A large file of something else must not take the memory.
-    if first_bytes(&file).map_err(reading)? != NAME.as_bytes() {
-        return Err(StorageError::Foreign);
+    let failed = |error| StorageError::Io("failed to read the file", error);
+    // Check the beginning first: another file at the path may be larger than the memory.
+    if first_bytes(&file).map_err(failed)? != FORMAT_NAME.as_bytes() {
+        return Err(StorageError::UnknownFormat);
     }
-    let bytes = files::read_to_end(file, MAX_STATE_BYTES).map_err(reading)?;
+    let bytes = files::read_to_end(file, MAX_STATE_BYTES).map_err(failed)?;
     decode(&bytes).map(Some)
 }
 
-/// Says why another user may have written a file, if that may be. A group of the process may write: Kubernetes lets the fsGroup do so.
-/// The owner of the directory, if nobody else writes there, is who an NFS server writes every file as.
-fn distrust(file: &Metadata, directory: &Metadata) -> Option<String> {
+/// Returns why another user may have written a file, `None` if the file is trusted.
+///
+/// The groups of the process may have write access, as Kubernetes grants it to the fsGroup. The owner of the directory is trusted if other
+/// users cannot write to it, because an NFS server may write every file as that user.
+fn untrusted_reason(file: &Metadata, directory: &Metadata) -> Option<String> {
     let (user, owner) = (rustix::process::geteuid().as_raw(), file.uid());
-    let is_server = owner == directory.uid() && directory.mode() & OTHERS_WRITE == 0;
-    if owner != user && owner != 0 && !is_server {
+    let is_directory_owner = owner == directory.uid() && directory.mode() & MODE_OTHERS_WRITE == 0;
+    if owner != user && owner != 0 && !is_directory_owner {
         return Some(format!(
-            "it belongs to user {owner} and the exporter runs as user {user}"
+            "it belongs to user {owner}, but the exporter runs as user {user}"
         ));
     }
-    if file.mode() & OTHERS_WRITE != 0 {
+    if file.mode() & MODE_OTHERS_WRITE != 0 {
         return Some("every user may write to it".to_owned());
     }
     let group = file.gid();
     let is_own_group = rustix::process::getegid().as_raw() == group
         || rustix::process::getgroups()
-            .is_ok_and(|groups| groups.iter().any(|telemetry| telemetry.as_raw() == group));
-    (file.mode() & GROUP_WRITES != 0 && !is_own_group)
-        .then(|| format!("the group {group} may write to it, in which the exporter is not"))
+            .is_ok_and(|groups| groups.iter().any(|member| member.as_raw() == group));
+    (file.mode() & MODE_GROUP_WRITE != 0 && !is_own_group)
+        .then(|| format!("group {group} may write to it, and the exporter is not a member"))
 }
 
-/// Decodes the content of a file.
+/// Decodes the content of a state file.
 ///
 /// # Errors
-/// If it is not what `encode` makes.
+/// If the content was not made by [`encode`].
 pub fn decode(bytes: &[u8]) -> Result<Stored, StorageError> {
     let end = bytes
         .iter()
-        .take(MAGIC.len() + 16)
+        .take(FORMAT_HEADER.len() + 16)
         .position(|byte| *byte == b'\n')
-        .ok_or(StorageError::Foreign)?;
+        .ok_or(StorageError::UnknownFormat)?;
     let (head, content) = (&bytes[..end], &bytes[end + 1..]);
     let checksum = std::str::from_utf8(head)
         .ok()
-        .and_then(|head| head.strip_prefix(MAGIC)?.strip_prefix(' '))
-        .ok_or(StorageError::Foreign)?;
+        .and_then(|head| head.strip_prefix(FORMAT_HEADER)?.strip_prefix(' '))
+        .ok_or(StorageError::UnknownFormat)?;
     if checksum != format!("{:08x}", crc32fast::hash(content)) {
         return Err(StorageError::Checksum);
     }
     serde_json::from_slice(content).map_err(StorageError::Content)
 }
 
-/// The content of a file.
+/// Encodes the content of a state file.
 ///
 /// # Errors
-/// If JSON has no way to write it, which a test would find.
+/// If the data cannot be written as JSON, which a test would find.
 pub fn encode(stored: &Stored) -> Result<Vec<u8>, StorageError> {
     let content = serde_json::to_vec(stored).map_err(StorageError::Content)?;
-    let mut bytes = format!("{MAGIC} {:08x}\n", crc32fast::hash(&content)).into_bytes();
+    let mut bytes = format!("{FORMAT_HEADER} {:08x}\n", crc32fast::hash(&content)).into_bytes();
     bytes.extend(content);
     Ok(bytes)
 }
 
-/// Replaces the file as a whole: at any moment there is the old one or the new one. Only its owner may read it.
+/// Replaces the state file atomically. Only its owner may read it.
 ///
 /// # Errors
-/// If it could not be written; the old one is still there then. A file with the content of somebody else is never replaced.
+/// If it could not be written; then the old file is kept. A file that is not a state file is never replaced.
 pub fn write(path: &Path, stored: &Stored) -> Result<(), StorageError> {
-    if !is_ours(path).map_err(|error| StorageError::Io("looking at the old one", error))? {
-        return Err(StorageError::NotOurs);
+    if !is_replaceable(path)
+        .map_err(|error| StorageError::Io("failed to inspect the old file", error))?
+    {
+        return Err(StorageError::NotReplaceable);
     }
     let bytes = encode(stored)?;
     if bytes.len() as u64 > MAX_STATE_BYTES {
-        let wrong = format!("it is larger than {} MiB", MAX_STATE_BYTES / MIB);
-        return Err(StorageError::Io("writing it", io::Error::other(wrong)));
+        let message = format!("it is larger than {} MiB", MAX_STATE_BYTES / MIB);
+        return Err(StorageError::Io(
+            "failed to write the file",
+            io::Error::other(message),
+        ));
     }
-    let new = run_checked(path);
+    let new = temporary_path(path);
     let written = write_new(&new, &bytes).and_then(|()| {
-        fs::rename(&new, path).map_err(|error| StorageError::Io("putting it in place", error))?;
-        // Without this the rename may not survive a loss of power.
+        fs::rename(&new, path)
+            .map_err(|error| StorageError::Io("failed to rename the new file", error))?;
+        // Without this, a loss of power may undo the rename.
         File::open(directory(path))
             .and_then(|directory| directory.sync_all())
-            .map_err(|error| StorageError::Io("writing its directory", error))
+            .map_err(|error| StorageError::Io("failed to sync the directory", error))
     });
     if written.is_err() {
-        // On a full disk, what was half written is in the way of everyone.
+        // Do not leave an incomplete file on a full disk.
         let _ = fs::remove_file(&new);
     }
     written
 }
 
-/// Why nothing can be kept at a path, as far as that can be seen now.
+/// Returns why the state cannot be stored at a path, `None` if no problem is visible.
 pub fn obstacle(path: &Path) -> Option<String> {
-    match is_ours(path) {
+    match is_replaceable(path) {
         Ok(true) => {
             let directory = directory(path);
             (!directory.is_dir()).then(|| format!("there is no directory {}", directory.display()))
         }
-        Ok(false) => Some(StorageError::NotOurs.to_string()),
-        Err(error) => Some(format!("looking at it: {error}")),
+        Ok(false) => Some(StorageError::NotReplaceable.to_string()),
+        Err(error) => Some(format!("failed to inspect the file: {error}")),
     }
 }
 
-/// The directory of the file at `path`, if every user may write into it. The sticky bit only keeps them from replacing a file that is there.
+/// Returns the directory of the file at `path` if every user may write to it. The sticky bit protects only a file that exists.
 pub fn shared_directory(path: &Path) -> Option<&Path> {
     let directory = directory(path);
-    let about = fs::metadata(directory).ok()?;
-    (about.mode() & OTHERS_WRITE != 0).then_some(directory)
+    let metadata = fs::metadata(directory).ok()?;
+    (metadata.mode() & MODE_OTHERS_WRITE != 0).then_some(directory)
 }
 
 fn directory(path: &Path) -> &Path {
@@ -193,75 +202,78 @@ fn directory(path: &Path) -> &Path {
     directory.unwrap_or(Path::new("."))
 }
 
-/// Whether what is at the path may be replaced: nothing, an empty file, or a state file, also a damaged one or one of another version.
-fn is_ours(path: &Path) -> io::Result<bool> {
-    let about = match fs::symlink_metadata(path) {
+/// Returns true if the path has no file, an empty file, or a state file. The state file may be damaged or of another version.
+fn is_replaceable(path: &Path) -> io::Result<bool> {
+    let metadata = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-        about => about?,
+        metadata => metadata?,
     };
-    if !about.is_file() {
+    if !metadata.is_file() {
         return Ok(false);
     }
-    Ok(NAME
+    Ok(FORMAT_NAME
         .as_bytes()
         .starts_with(&first_bytes(&files::open(path)?)?))
 }
 
-/// As many bytes as `NAME` has, or all of a shorter file.
+/// Reads as many bytes as `FORMAT_NAME` has, or all of a shorter file.
 fn first_bytes(mut file: &File) -> io::Result<Vec<u8>> {
     let mut first = Vec::new();
-    file.take(NAME.len() as u64).read_to_end(&mut first)?;
+    file.take(FORMAT_NAME.len() as u64)
+        .read_to_end(&mut first)?;
     file.rewind()?;
     Ok(first)
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
-    // Of a process that was killed while it wrote. Removed and not written over, since its mode may be another.
+    // A killed process may have left the file. Remove it instead of overwriting it, because its mode may differ.
     let _ = fs::remove_file(path);
     let file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(path)
-        .map_err(|error| StorageError::Io("making a new one beside it", error))?;
+        .map_err(|error| StorageError::Io("failed to create the new file", error))?;
     let mut writer = BufWriter::new(file);
     writer
         .write_all(bytes)
         .and_then(|()| writer.flush())
         .and_then(|()| writer.get_ref().sync_all())
-        .map_err(|error| StorageError::Io("writing a new one beside it", error))
+        .map_err(|error| StorageError::Io("failed to write the new file", error))
 }
 
-fn run_checked(path: &Path) -> PathBuf {
+fn temporary_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     path.with_file_name(name)
 }
 
-/// Takes over what a process before this one kept, if it can be used. Says in the log if it cannot.
+/// Restores the data of the previous process. Logs a warning if the file cannot be used.
 pub async fn restore(path: &Path, publisher: &Publisher) {
     let file = path.to_owned();
     let worker = FileWorker::default();
-    let reading = worker.run(move || read(&file));
-    // What comes too late is older than what the first polls bring.
-    let read = reading
+    let pending = worker.run(move || read(&file));
+    // A file that takes too long is not worth waiting for: the first polls return newer data.
+    let read = pending
         .await
-        .unwrap_or_else(|error| Err(StorageError::Io("reading it", error)));
+        .unwrap_or_else(|error| Err(StorageError::Io("failed to read the file", error)));
     match read {
-        Ok(None) => tracing::info!(path = %path.display(), "there is no stored data yet"),
+        Ok(None) => {
+            tracing::info!(path = %path.display(), "no state file yet, starting without stored data");
+        }
         Ok(Some(stored)) => {
             publisher.restore(stored);
-            tracing::info!(path = %path.display(), "stored data were restored");
+            tracing::info!(path = %path.display(), "restored data from the state file");
         }
         Err(error) => tracing::warn!(
             path = %path.display(), %error,
-            "stored data cannot be used, starting without them"
+            "cannot use the state file, starting without stored data"
         ),
     }
 }
 
-/// Keeps what is known in the file that `path` names at the moment, if it names one, until `stop`, and then once more.
-pub async fn keep(
+/// Writes the data to the current `path`, if there is one, until `stop` is cancelled, and then once more.
+pub async fn persist(
     publisher: Arc<Publisher>,
     mut path: watch::Receiver<Option<PathBuf>>,
     stop: CancellationToken,
@@ -272,7 +284,7 @@ pub async fn keep(
     loop {
         let last = tokio::select! {
             () = async {
-                tokio::time::sleep(SHORTEST_PAUSE).await;
+                tokio::time::sleep(MIN_WRITE_INTERVAL).await;
                 tokio::select! {
                     () = tokio::time::sleep(WRITE_INTERVAL) => {}
                     () = publisher.status_changed() => {}
@@ -281,7 +293,7 @@ pub async fn keep(
             () = stop.cancelled() => true,
         };
         let target = path.borrow_and_update().clone();
-        let state = (publisher.polls(), target.clone());
+        let state = (publisher.updates(), target.clone());
         if let Some(path) = target
             && written.as_ref() != Some(&state)
         {
@@ -294,7 +306,7 @@ pub async fn keep(
     }
 }
 
-/// Returns whether it failed.
+/// Returns true if writing failed.
 async fn write_now(
     publisher: &Arc<Publisher>,
     path: PathBuf,
@@ -310,10 +322,10 @@ async fn write_now(
         Err(error) => Some(error.to_string()),
     };
     match &error {
-        None if was_failing => tracing::info!(path = shown, "data are stored again"),
+        None if was_failing => tracing::info!(path = shown, "writing the state file works again"),
         Some(error) if !was_failing => tracing::error!(
             path = shown, %error,
-            "data cannot be stored: a restart now would begin without them"
+            "failed to write the state file; fix the cause before a restart, which would lose the latest data"
         ),
         None | Some(_) => {}
     }

@@ -14,8 +14,8 @@ use glue_integration_exporter::exposition::table;
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::exposition::text_format::{MetricType, Samples};
 use glue_integration_exporter::snapshot::{
-    Diagnostics, IntegrationError, MetadataLabels, PolledScope, Presence, ScopeState, Shown,
-    Snapshot, Status,
+    Diagnostics, ExportedIntegration, IntegrationError, MetadataLabels, PolledScope, Presence,
+    ScopeState, Snapshot, Status,
 };
 use glue_integration_exporter::telemetry::Telemetry;
 use proptest::prelude::*;
@@ -55,10 +55,10 @@ fn errors(codes: &[Option<&str>]) -> Vec<IntegrationError> {
         .collect()
 }
 
-fn shown(arn: &str, status: Status) -> Shown {
-    Shown {
+fn shown(arn: &str, status: Status) -> ExportedIntegration {
+    ExportedIntegration {
         integration: Arc::new(integration(arn, status)),
-        naming: named("", "", ""),
+        labels: named("", "", ""),
         status_since: START - 60.0,
     }
 }
@@ -74,7 +74,7 @@ fn named(name: &str, cost_center: &str, team: &str) -> Arc<MetadataLabels> {
     })
 }
 
-fn of(integrations: Vec<Shown>) -> Snapshot {
+fn of(integrations: Vec<ExportedIntegration>) -> Snapshot {
     Snapshot {
         integrations,
         ..Snapshot::default()
@@ -96,14 +96,14 @@ fn example() -> Snapshot {
         diagnostics: Diagnostics::default(),
         integrations: vec![
             shown(&arn(1), Status::Active),
-            Shown {
+            ExportedIntegration {
                 integration: Arc::new(second),
-                naming: named("orders", "4711", "data \"lake\"\\\n"),
+                labels: named("orders", "4711", "data \"lake\"\\\n"),
                 status_since: START,
             },
-            Shown {
+            ExportedIntegration {
                 integration: Arc::new(without),
-                naming: named("", "", ""),
+                labels: named("", "", ""),
                 status_since: START + 0.5,
             },
         ],
@@ -140,7 +140,7 @@ fn example() -> Snapshot {
             },
         ],
         blocks_scrape: 1,
-        unpolled: 1,
+        pending_first_poll: 1,
     }
 }
 
@@ -216,9 +216,9 @@ fn error_codes_beyond_twenty_count_as_other() {
     let mut integration = integration(&arn(1), Status::Active);
     integration.errors = errors(&all);
     let page = ParsedPage::read(&scrape(
-        &of(vec![Shown {
+        &of(vec![ExportedIntegration {
             integration: Arc::new(integration),
-            naming: named("", "", ""),
+            labels: named("", "", ""),
             status_since: START,
         }]),
         START,
@@ -343,7 +343,7 @@ fn exposition_matches_metric_table() {
     assert!(on_page.iter().eq(names), "families are sorted by name");
 }
 
-fn hostile_integration() -> impl Strategy<Value = Shown> {
+fn hostile_integration() -> impl Strategy<Value = ExportedIntegration> {
     (
         hostile(),
         hostile(),
@@ -360,9 +360,9 @@ fn hostile_integration() -> impl Strategy<Value = Shown> {
             integration.created = created;
             let codes: Vec<Option<&str>> = codes.iter().map(Option::as_deref).collect();
             integration.errors = errors(&codes);
-            Shown {
+            ExportedIntegration {
                 integration: Arc::new(integration),
-                naming: named(&name, &source, &target),
+                labels: named(&name, &source, &target),
                 status_since: START,
             }
         })
@@ -394,7 +394,7 @@ proptest! {
         shown in prop::collection::vec(hostile_integration(), 0..6),
     ) {
         // A snapshot has each ARN once, sorted.
-        let by_arn: BTreeMap<String, Shown> = shown
+        let by_arn: BTreeMap<String, ExportedIntegration> = shown
             .into_iter()
             .map(|shown| (shown.integration.arn.clone(), shown))
             .collect();
@@ -405,7 +405,7 @@ proptest! {
             prop_assert!(series.insert((&sample.name, &sample.labels)), "duplicate series: {sample:?}");
         }
         prop_assert_eq!(page.find("aws_glue_integration_info", &[]).len(), by_arn.len());
-        for (arn, Shown { integration, naming, .. }) in &by_arn {
+        for (arn, ExportedIntegration { integration, labels: naming, .. }) in &by_arn {
             let of_it = [("integration_arn", arn.as_str())];
             let info = page.find("aws_glue_integration_info", &of_it);
             prop_assert_eq!(info.len(), 1);

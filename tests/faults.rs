@@ -1251,7 +1251,7 @@ impl Bench {
             &String::from_utf8(
                 self.publisher
                     .page()
-                    .text(Format::Text, &self.telemetry, self.clock.wall())
+                    .text(Format::Text, &self.telemetry, self.clock.unix_now())
                     .concat(),
             )
             .unwrap(),

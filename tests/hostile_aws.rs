@@ -29,9 +29,7 @@ use glue_integration_exporter::simulator::{
     Account, Fault, FaultKind, Handle, RequestMatcher, Rules, SimulatedError, SimulatedIntegration,
     Simulator,
 };
-use glue_integration_exporter::snapshot::{
-    Integration, IntegrationError, SourceProperties, Status,
-};
+use glue_integration_exporter::snapshot::{Integration, IntegrationError, Status};
 use glue_integration_exporter::telemetry::Telemetry;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -504,7 +502,6 @@ impl Glue for Endless {
             created: None,
             refresh_interval: None,
             continuous_sync: None,
-            source_properties: SourceProperties::default(),
             target_namespace: None,
             errors: vec![IntegrationError {
                 code: Some("C".to_owned()),
@@ -578,7 +575,7 @@ impl Bench {
             String::from_utf8(
                 self.publisher
                     .page()
-                    .text(Format::Text, &self.telemetry, self.clock.wall())
+                    .text(Format::Text, &self.telemetry, self.clock.unix_now())
                     .concat(),
             )
             .unwrap(),

@@ -54,7 +54,7 @@ fn lake(yaml: &str) -> (Bench, Vec<Watch>, Arc<FakeAccount>) {
     let bench = Bench::new(&watches);
     bench
         .publisher
-        .label_tags(&tag_labels("[{tag: team}, {tag: Cost-Center}]"));
+        .set_tag_labels(&tag_labels("[{tag: team}, {tag: Cost-Center}]"));
     let account = FakeAccount::new();
     for (n, name, team) in [(1, "orders", "lake"), (2, "customers", "crm")] {
         account.put(&arn(n), Status::Active);
@@ -295,10 +295,10 @@ async fn first_scrape_waits_for_names_or_failure() {
 
 /// Restores the state in a new process, a minute later.
 async fn restarted(before: &Bench, watches: &[Watch], labels: &str, path: &Path) -> Bench {
-    let (start, wall) = (Instant::now(), before.clock.wall() + 60.0);
+    let (start, wall) = (Instant::now(), before.clock.unix_now() + 60.0);
     let clock = Clock::from_wall(move || wall + start.elapsed().as_secs_f64());
     let bench = Bench::with_clock(watches, clock);
-    bench.publisher.label_tags(&tag_labels(labels));
+    bench.publisher.set_tag_labels(&tag_labels(labels));
     storage::restore(path, &bench.publisher).await;
     bench
 }
@@ -384,13 +384,13 @@ async fn reload_new_tag_labels_keep_values() {
     sleep(SECOND).await;
     bench
         .publisher
-        .label_tags(&tag_labels("[{tag: team, label: squad}]"));
+        .set_tag_labels(&tag_labels("[{tag: team, label: squad}]"));
     let page = bench.page();
     assert_eq!(label(&page, 1, "squad").as_deref(), Some("lake"));
     assert_eq!(label(&page, 1, "tag_team"), None);
     bench
         .publisher
-        .label_tags(&tag_labels("[{tag: tier}, {tag: team}]"));
+        .set_tag_labels(&tag_labels("[{tag: tier}, {tag: team}]"));
     assert_eq!(label(&bench.page(), 1, "tag_tier").as_deref(), Some(""));
     sleep(MINUTE + SECOND).await;
     assert_eq!(label(&bench.page(), 1, "tag_tier").as_deref(), Some("gold"));

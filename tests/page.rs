@@ -90,7 +90,7 @@ fn render(bench: &Bench, query: &str) -> RenderedPage {
     let view = View {
         next_polls: &bench.publisher.next_polls(&snapshot.scopes),
         snapshot: &snapshot,
-        now: bench.clock.wall(),
+        now: bench.clock.unix_now(),
         telemetry_path: "/metrics",
     };
     view.render(query).unwrap()
@@ -741,10 +741,10 @@ async fn large_page_is_bounded_in_size_and_time() {
 /// Returns a snapshot of one integration in which `text` is the value of every text.
 fn all_texts(text: &str) -> Snapshot {
     use glue_integration_exporter::snapshot::{
-        Diagnostics, MetadataLabels, Provenance, ScopeDiagnostics, ScopeState, Shown,
+        Diagnostics, ExportedIntegration, MetadataLabels, Provenance, ScopeDiagnostics, ScopeState,
     };
     Snapshot {
-        integrations: vec![Shown {
+        integrations: vec![ExportedIntegration {
             integration: Arc::new(Integration {
                 arn: format!("arn:aws:glue:{text}:{text}:{text}"),
                 source_arn: text.to_owned(),
@@ -754,7 +754,7 @@ fn all_texts(text: &str) -> Snapshot {
                 errors: vec![error(text, text)],
                 ..integration(&arn(1), Status::Unknown)
             }),
-            naming: Arc::new(MetadataLabels {
+            labels: Arc::new(MetadataLabels {
                 name: text.to_owned(),
                 tags: vec![(Arc::from("tag_team"), text.to_owned())],
             }),
@@ -768,12 +768,12 @@ fn all_texts(text: &str) -> Snapshot {
             polled: None,
         }],
         diagnostics: Diagnostics {
-            sightings: vec![Provenance {
-                seen: START,
-                old: false,
-                seers: 0..1,
+            provenance: vec![Provenance {
+                observed_at: START,
+                stale: false,
+                seen_by: 0..1,
             }],
-            seers: vec![0],
+            seen_by: vec![0],
             scopes: vec![ScopeDiagnostics::default()],
             ..Diagnostics::default()
         },

@@ -6,7 +6,9 @@ mod support;
 use flate2::bufread::GzDecoder;
 use glue_integration_exporter::exposition::Exposition;
 use glue_integration_exporter::exposition::text_format::Format;
-use glue_integration_exporter::snapshot::{MetadataLabels, Presence, Shown, Snapshot, Status};
+use glue_integration_exporter::snapshot::{
+    ExportedIntegration, MetadataLabels, Presence, Snapshot, Status,
+};
 use glue_integration_exporter::telemetry::Telemetry;
 use hyper::body::Bytes;
 use proptest::prelude::*;
@@ -18,7 +20,7 @@ use support::property::cases;
 
 /// Returns a snapshot of integrations by number; false makes an integration fail.
 fn snapshot(integrations: &BTreeMap<usize, bool>) -> Snapshot {
-    let shown = |(number, well): (&usize, &bool)| Shown {
+    let shown = |(number, well): (&usize, &bool)| ExportedIntegration {
         integration: Arc::new(integration(
             &arn(*number),
             if *well {
@@ -27,7 +29,7 @@ fn snapshot(integrations: &BTreeMap<usize, bool>) -> Snapshot {
                 Status::Failed
             },
         )),
-        naming: Arc::new(MetadataLabels::default()),
+        labels: Arc::new(MetadataLabels::default()),
         status_since: START,
     };
     let presence = |(number, well): (&usize, &bool)| Presence {

@@ -228,7 +228,7 @@ async fn poll_respects_concurrency_and_timeout() {
         took <= Duration::from_secs(45) && took > Duration::from_secs(40),
         "{took:?}"
     );
-    assert_eq!(account.most_in_flight(), 3);
+    assert_eq!(account.max_in_flight(), 3);
     let page = bench.page();
     assert_eq!(page.value(FAILURES, &[("reason", "timeout")]), Some(1.0));
     assert_eq!(gauge(&page, POLLS), Some(1.0));
@@ -406,7 +406,7 @@ async fn lookup_missing_arns_respect_concurrency() {
     account.set(Behaviour::Slow(Duration::from_secs(1)));
     assert!(bench.poller(watch, &account).poll().await);
     assert_eq!(requested(&account).len(), 41);
-    assert_eq!(account.most_in_flight(), 3);
+    assert_eq!(account.max_in_flight(), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -481,7 +481,7 @@ async fn failed_query_serves_last_data_until_stale_after() {
     // The series of the failed ARN end at `stale_after`. The others continue, and the scope is still stale.
     let text = |bench: &Bench| {
         let page = bench.publisher.page();
-        let pieces = page.text(Format::Text, &bench.telemetry, bench.clock.wall());
+        let pieces = page.text(Format::Text, &bench.telemetry, bench.clock.unix_now());
         String::from_utf8(pieces.concat()).unwrap()
     };
     tokio::time::sleep_until(seen + MINUTE * 10 - Duration::from_millis(2)).await;

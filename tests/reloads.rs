@@ -1,5 +1,5 @@
-//! A scope that asks otherwise than before, or as somebody else, after a reload or a restart: what was seen until then is shown until
-//! AWS has answered the new question, and what the new credentials do not see is not gone.
+//! Scopes whose queries or credentials change by a reload or a restart. The old data are exported until AWS has answered the new queries.
+//! An integration that new credentials cannot access is not taken for deleted.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -24,13 +24,13 @@ const SINCE: &str = "aws_glue_integration_status_since_timestamp_seconds";
 const MINUTE: Duration = Duration::from_secs(60);
 const ALL: &str = "regions: [eu-west-1]";
 
-/// One scope, which asks like this.
-fn scope(asks: &str) -> Vec<Watch> {
-    watches(&format!("scopes: [{{name: some, {asks}}}]"))
+/// Returns one scope with this configuration.
+fn scope(yaml: &str) -> Vec<Watch> {
+    watches(&format!("scopes: [{{name: some, {yaml}}}]"))
 }
 
-/// Each of two ways to ask for 1, which is FAILED, and for others.
-fn ways() -> Vec<String> {
+/// Configurations of a scope. All of them include integration 1, which is FAILED.
+fn configurations() -> Vec<String> {
     vec![
         ALL.to_owned(),
         format!("integration_arns: [{}]", arn(1)),
@@ -49,8 +49,8 @@ fn account() -> Arc<FakeAccount> {
     account
 }
 
-/// What a poll of `from` brought, as a reload hands it to `to`, or a restart.
-async fn handed_over(
+/// Polls with the configuration `from`, then changes to `to` by a reload or a restart.
+async fn reconfigured(
     from: &[Watch],
     to: &[Watch],
     account: &Arc<FakeAccount>,
@@ -63,7 +63,7 @@ async fn handed_over(
         bench.publisher.reconfigure(to);
         return bench;
     }
-    let (start, wall) = (Instant::now(), bench.clock.wall());
+    let (start, wall) = (Instant::now(), bench.clock.unix_now());
     let clock = Clock::from_wall(move || wall + start.elapsed().as_secs_f64());
     let after = Bench::with_clock(to, clock);
     after.publisher.restore(bench.publisher.stored());
@@ -80,18 +80,18 @@ fn present(page: &Page, number: usize) -> Option<f64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_new_question_is_about_is_shown_until_it_is_answered() {
+async fn changed_query_keeps_data_until_answered() {
     for restart in [false, true] {
-        for (from, to) in ways()
+        for (from, to) in configurations()
             .iter()
-            .flat_map(|from| ways().into_iter().map(move |to| (from, to)))
+            .flat_map(|from| configurations().into_iter().map(move |to| (from, to)))
         {
-            let what = format!("{from} to {to}, restart: {restart}");
+            let case = format!("{from} to {to}, restart: {restart}");
             let account = account();
             let (from, to) = (scope(from), scope(&to));
-            let bench = handed_over(&from, &to, &account, restart).await;
+            let bench = reconfigured(&from, &to, &account, restart).await;
             let page = bench.page();
-            assert_eq!(page.status(&arn(1)).as_deref(), Some("FAILED"), "{what}");
+            assert_eq!(page.status(&arn(1)).as_deref(), Some("FAILED"), "{case}");
             let since = page.value(SINCE, &[("integration_arn", &arn(1))]);
             let same = from[0].queries == to[0].queries && from[0].credentials == to[0].credentials;
             let kept = |watch: &Watch| {
@@ -101,59 +101,59 @@ async fn what_the_new_question_is_about_is_shown_until_it_is_answered() {
                     .any(|query| to[0].queries.contains(query))
             };
             if restart || !same && !kept(&from[0]) {
-                assert_eq!(of_scope(&page, "stale"), Some(1.0), "{what}");
+                assert_eq!(of_scope(&page, "stale"), Some(1.0), "{case}");
             }
 
-            // AWS fails: that says nothing.
+            // A failed poll changes nothing.
             account.set(Behaviour::Fail(Reason::Network));
             let mut poller = bench.poller(&to[0], &account);
             assert!(!poller.poll().await);
             let page = bench.page();
-            assert_eq!(page.status(&arn(1)).as_deref(), Some("FAILED"), "{what}");
-            assert_ne!(present(&page, 1), Some(0.0), "{what}");
+            assert_eq!(page.status(&arn(1)).as_deref(), Some("FAILED"), "{case}");
+            assert_ne!(present(&page, 1), Some(0.0), "{case}");
             assert_eq!(
                 (of_scope(&page, "up"), of_scope(&page, "stale")),
                 (Some(0.0), Some(1.0)),
-                "{what}"
+                "{case}"
             );
 
-            // It answers, as before.
+            // AWS answers as before.
             account.set(Behaviour::Answer);
             assert!(poller.poll().await);
             let page = bench.page();
-            assert_eq!(page.status(&arn(1)).as_deref(), Some("FAILED"), "{what}");
+            assert_eq!(page.status(&arn(1)).as_deref(), Some("FAILED"), "{case}");
             assert_eq!(
                 page.value(SINCE, &[("integration_arn", &arn(1))]),
                 since,
-                "{what}"
+                "{case}"
             );
-            assert_eq!(of_scope(&page, "stale"), Some(0.0), "{what}");
+            assert_eq!(of_scope(&page, "stale"), Some(0.0), "{case}");
 
-            // And that it is gone.
+            // AWS answers that the integration is deleted.
             account.remove(&arn(1));
             assert!(poller.poll().await);
             let page = bench.page();
-            assert_eq!(page.status(&arn(1)), None, "{what}");
+            assert_eq!(page.status(&arn(1)), None, "{case}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_new_question_is_not_about_ends_at_once() {
+async fn changed_query_drops_unmatched_data() {
     for to in [
         format!("integration_arns: [{}]", arn(0)),
         "target_arns: ['arn:aws:glue:eu-west-1:111122223333:database/elsewhere']".to_owned(),
         "regions: [eu-west-1], exclude: {target_arn: ['*/lake']}".to_owned(),
     ] {
         for restart in [false, true] {
-            let bench = handed_over(&scope(ALL), &scope(&to), &account(), restart).await;
+            let bench = reconfigured(&scope(ALL), &scope(&to), &account(), restart).await;
             assert_eq!(bench.page().status(&arn(1)), None, "{to}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_other_credentials_do_not_see_is_not_gone() {
+async fn changed_credentials_delete_nothing() {
     let yaml = |profile: &str| {
         watches(&format!(
             "scopes: [{{name: some, profile: {profile}, {ALL}}}, {{name: named, profile: one, integration_arns: [{}]}}]",
@@ -168,7 +168,7 @@ async fn what_other_credentials_do_not_see_is_not_gone() {
             assert!(bench.poller(watch, &account).poll().await);
         }
         advance(MINUTE).await;
-        let (start, wall) = (Instant::now(), bench.clock.wall());
+        let (start, wall) = (Instant::now(), bench.clock.unix_now());
         let since = bench.page().value(SINCE, &[("integration_arn", &arn(1))]);
         let bench = if restart {
             let clock = Clock::from_wall(move || wall + start.elapsed().as_secs_f64());
@@ -184,7 +184,7 @@ async fn what_other_credentials_do_not_see_is_not_gone() {
                 .find(|watch| watch.scope.as_str() == name)
                 .unwrap()
         };
-        // The other account has none of them, and says so.
+        // The complete answer of the other account has none of them.
         elsewhere.put(&arn(7), Status::Active);
         assert!(bench.poller(watch("some"), &elsewhere).poll().await);
         account.set(Behaviour::Fail(Reason::AccessDenied));
@@ -197,12 +197,12 @@ async fn what_other_credentials_do_not_see_is_not_gone() {
         );
         assert_eq!(present(&page, 1), Some(1.0));
         assert_eq!(page.value(SINCE, &[("integration_arn", &arn(1))]), since);
-        assert_eq!(page.status(&arn(0)), None, "nobody asks for it any more");
+        assert_eq!(page.status(&arn(0)), None, "no query covers it any more");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn that_another_scope_sees_it_no_more_does_not_say_that_a_configured_one_does_not_exist() {
+async fn listing_without_arn_is_not_presence_zero() {
     let yaml = format!(
         "scopes: [{{name: some, {ALL}}}, {{name: named, integration_arns: [{}]}}]",
         arn(1)
@@ -210,14 +210,14 @@ async fn that_another_scope_sees_it_no_more_does_not_say_that_a_configured_one_d
     let watches = watches(&yaml);
     let (account, same) = (account(), account());
     let bench = Bench::new(&watches);
-    let of = |name: &str| {
+    let watch_of = |name: &str| {
         watches
             .iter()
             .find(|watch| watch.scope.as_str() == name)
             .unwrap()
     };
-    let mut some = bench.poller(of("some"), &same);
-    let mut named = bench.poller(of("named"), &account);
+    let mut some = bench.poller(watch_of("some"), &same);
+    let mut named = bench.poller(watch_of("named"), &account);
     assert!(some.poll().await && named.poll().await);
     advance(MINUTE).await;
     same.remove(&arn(1));
@@ -227,12 +227,12 @@ async fn that_another_scope_sees_it_no_more_does_not_say_that_a_configured_one_d
     assert_eq!(
         page.status(&arn(1)),
         None,
-        "the listing is AWS's word on what there is to show"
+        "a complete listing without it removes its status"
     );
     assert_eq!(
         present(&page, 1),
         None,
-        "but not on what was asked for by its ARN"
+        "a listing does not answer the query for the ARN"
     );
     account.remove(&arn(1));
     account.set(Behaviour::Answer);

@@ -1,4 +1,4 @@
-//! Several exporters with one configuration: together they watch everything, no two the same, and one more moves as little as can be.
+//! Sharding: each item is watched by exactly one shard, and adding a shard moves as few items as possible.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -27,7 +27,7 @@ fn shards(total: u16) -> impl Iterator<Item = Shard> {
     (0..total).map(move |index| shard(index, total))
 }
 
-/// The one shard whose it is.
+/// Returns the index of the shard that owns an item.
 fn owner(total: u16, name: &[&str]) -> u16 {
     let owners: Vec<Shard> = shards(total).filter(|shard| shard.owns(name)).collect();
     assert_eq!(owners.len(), 1, "{name:?} among {total}");
@@ -35,8 +35,8 @@ fn owner(total: u16, name: &[&str]) -> u16 {
 }
 
 #[test]
-fn whose_a_thing_is_never_changes() {
-    // Published values of both. The owners were computed by another program: with other ones, all would move.
+fn owner_is_the_same_in_every_version() {
+    // Published values of both hashes. Another program computed the owners. If an owner changed, an upgrade would move items.
     assert_eq!(fnv1a(&["foobar"]), 0x8594_4171_f739_67e8);
     assert_eq!(fnv1a(&["a", "b"]), fnv1a(&["a\0b"]));
     assert_eq!(split_mix(0, 0), 0xe220_a839_7b1d_cdaf);
@@ -56,7 +56,7 @@ fn whose_a_thing_is_never_changes() {
 }
 
 #[test]
-fn a_shard_more_takes_its_part_of_each_and_nothing_else_moves() {
+fn added_shard_takes_equal_part_of_each() {
     const NAMES: u32 = 20_000;
     for total in [1u16, 2, 3, 7, 19] {
         let mut moved = 0u32;
@@ -67,7 +67,7 @@ fn a_shard_more_takes_its_part_of_each_and_nothing_else_moves() {
             let (before, after) = (owner(total, &name), owner(total + 1, &name));
             sizes[usize::from(before)] += 1;
             if before != after {
-                assert_eq!(after, total, "only the new one takes");
+                assert_eq!(after, total, "items move only to the new shard");
                 moved += 1;
             }
         }
@@ -87,7 +87,7 @@ fn a_shard_more_takes_its_part_of_each_and_nothing_else_moves() {
 }
 
 #[test]
-fn the_flags_or_the_pods_name_say_which_it_is() {
+fn shard_index_comes_from_flags_or_pod_name() {
     let pod = |name: &str| PodName::Environment(name.to_owned());
     let host = |name: &str| PodName::Host(name.to_owned());
     let of = |index, total, pod: &PodName| {
@@ -96,11 +96,15 @@ fn the_flags_or_the_pods_name_say_which_it_is() {
             .map_err(|why| why.to_string())
     };
     let two = pod("exporter-2");
-    assert_eq!(of(None, None, &two), Ok((0, 1)), "not asked for");
+    assert_eq!(
+        of(None, None, &two),
+        Ok((0, 1)),
+        "without flags there is one shard"
+    );
     assert_eq!(
         of(Some(0), Some(3), &two),
         Ok((0, 3)),
-        "the flag is said on purpose"
+        "the flag wins over the pod name"
     );
     for (name, ordinal) in [
         (two.clone(), 2),
@@ -111,39 +115,39 @@ fn the_flags_or_the_pods_name_say_which_it_is() {
     ] {
         assert_eq!(of(None, Some(3), &name), Ok((ordinal, 3)), "{name}");
     }
-    for (index, total, name, told) in [
+    for (index, total, name, message) in [
         (
             Some(0),
             None,
             &two,
-            "--shard.index=0 is of no use without --shard.total",
+            "--shard.index=0 has no effect without --shard.total",
         ),
         (
             Some(0),
             Some(0),
             &two,
-            "--shard.total=0 is out of bounds; allowed: 1 to 1000",
+            "--shard.total=0 is out of range; allowed: 1 to 1000",
         ),
         (
             None,
             Some(1001),
             &two,
-            "--shard.total=1001 is out of bounds; allowed: 1 to 1000",
+            "--shard.total=1001 is out of range; allowed: 1 to 1000",
         ),
         (
             Some(3),
             Some(3),
             &two,
-            "--shard.index=3 is not below --shard.total=3; shards are counted from 0",
+            "--shard.index=3 is not below --shard.total=3; indexes start at 0",
         ),
         (
             None,
             Some(2),
             &two,
-            "POD_NAME `exporter-2`, which is the shard 2, is not below --shard.total=2; shards are counted from 0",
+            "shard index 2 of POD_NAME `exporter-2` is not below --shard.total=2; indexes start at 0",
         ),
     ] {
-        assert_eq!(of(index, total, name), Err(told.to_owned()));
+        assert_eq!(of(index, total, name), Err(message.to_owned()));
     }
     for (name, why) in [
         (
@@ -164,7 +168,7 @@ fn the_flags_or_the_pods_name_say_which_it_is() {
         ),
         (
             pod("exporter-01"),
-            "POD_NAME `exporter-01` ends in a number that begins with 0, which no ordinal does",
+            "POD_NAME `exporter-01` ends in a number with a leading 0, which is not an ordinal",
         ),
         (
             pod("exporter-99999"),
@@ -176,23 +180,23 @@ fn the_flags_or_the_pods_name_say_which_it_is() {
         ),
         (
             host("ip-10-0-0-2.ec2.internal"),
-            "the host name `ip-10-0-0-2.ec2.internal` ends in two numbers, as a node's name with its address does",
+            "the host name `ip-10-0-0-2.ec2.internal` ends in two numbers, so it looks like a node name with an IP address",
         ),
         (
             host(""),
             "the host name `` does not end in `-` and an ordinal",
         ),
     ] {
-        let told = format!(
-            "--shard.total=3 without --shard.index: {why}; give --shard.index, or the name of a StatefulSet's pod in POD_NAME"
+        let message = format!(
+            "--shard.total=3 needs a shard index, but {why}; set --shard.index, or set POD_NAME to the name of a StatefulSet pod"
         );
-        assert_eq!(of(None, Some(3), &name), Err(told));
+        assert_eq!(of(None, Some(3), &name), Err(message));
     }
 }
 
 const REGIONS: [&str; 3] = ["eu-west-1", "eu-central-1", "us-east-1"];
 
-/// A scope, but for its name: credentials, ARNs by region and number, and the rest as it is written.
+/// The configuration of a scope without its name: credentials, ARNs by region and number, and other keys.
 fn scope() -> impl Strategy<Value = String> {
     let credentials = prop::sample::select(vec![
         "",
@@ -221,7 +225,7 @@ fn scope() -> impl Strategy<Value = String> {
                     text += ", lookup: list";
                 }
             }
-            // A target of no region is asked for in each of the scope's.
+            // A target without a region is queried in each region of the scope.
             if target || arns.is_empty() {
                 text += &format!(", regions: [{}]", REGIONS.join(", "));
             }
@@ -254,9 +258,9 @@ fn admits(watch: &Watch, arn: &str) -> bool {
     })
 }
 
-/// What would be shown of this account: for each scope, region and query the integrations that it may bring, here listed by number.
-fn seen(watches: &[Watch]) -> BTreeMap<(String, String, Query, String), ()> {
-    let mut seen = BTreeMap::new();
+/// Returns the integrations that each scope, region and query would return.
+fn returned(watches: &[Watch]) -> BTreeMap<(String, String, Query, String), ()> {
+    let mut returned = BTreeMap::new();
     for watch in watches {
         for query in &watch.queries {
             let arns: Vec<String> = match query {
@@ -273,11 +277,11 @@ fn seen(watches: &[Watch]) -> BTreeMap<(String, String, Query, String), ()> {
                     query.clone(),
                     arn,
                 );
-                assert!(seen.insert(of, ()).is_none());
+                assert!(returned.insert(of, ()).is_none());
             }
         }
     }
-    seen
+    returned
 }
 
 fn on(watches: &[Watch], shard: Shard) -> Vec<Watch> {
@@ -292,35 +296,35 @@ proptest! {
     #![proptest_config(cases(64))]
 
     #[test]
-    fn together_the_shards_watch_everything_and_no_two_the_same(watches in configuration(), total in 1u16..8) {
-        let everything = seen(&watches);
+    fn each_item_is_on_exactly_one_shard(watches in configuration(), total in 1u16..8) {
+        let everything = returned(&watches);
         let mut together = BTreeMap::new();
         for shard in shards(total) {
             let part = on(&watches, shard);
             for watch in &part {
                 prop_assert!(!watch.queries.is_empty());
             }
-            for (of, ()) in seen(&part) {
+            for (of, ()) in returned(&part) {
                 prop_assert!(together.insert(of.clone(), ()).is_none(), "{:?} is on two shards", of);
             }
-            // Which of them it is, the next start must know.
+            // A restart must give the same part.
             prop_assert_eq!(&part, &on(&watches, shard));
         }
         prop_assert_eq!(together, everything);
     }
 
     #[test]
-    fn one_shard_more_takes_from_the_others_and_gives_them_nothing(watches in configuration(), total in 1u16..8) {
+    fn added_shard_moves_nothing_to_old_shards(watches in configuration(), total in 1u16..8) {
         for index in 0..total {
-            let before = seen(&on(&watches, shard(index, total)));
-            for of in seen(&on(&watches, shard(index, total + 1))).keys() {
+            let before = returned(&on(&watches, shard(index, total)));
+            for of in returned(&on(&watches, shard(index, total + 1))).keys() {
                 prop_assert!(before.contains_key(of), "{:?} moved to an old shard", of);
             }
         }
     }
 
     #[test]
-    fn what_is_asked_with_the_same_credentials_stays_together(watches in configuration(), total in 2u16..8) {
+    fn same_credentials_stay_on_one_shard(watches in configuration(), total in 2u16..8) {
         for shard in shards(total) {
             let part = on(&watches, shard);
             for watch in part.iter().filter(|watch| watch.shard_by == ShardBy::Scope) {
@@ -335,8 +339,8 @@ proptest! {
 }
 
 #[test]
-fn both_spellings_of_an_arn_are_on_the_same_shard() {
-    let spelled = |arn: &str| {
+fn both_arn_spellings_are_on_one_shard() {
+    let watch_arn = |arn: &str| {
         watches(&format!(
             "scopes: [{{name: lake, shard_by: integration, integration_arns: ['{arn}']}}]"
         ))
@@ -344,14 +348,14 @@ fn both_spellings_of_an_arn_are_on_the_same_shard() {
     for n in 0..50 {
         let slash = arn(n).replace(":integration:", ":integration/");
         for shard in shards(3) {
-            let found = [arn(n), slash.clone()].map(|arn| on(&spelled(&arn), shard).len());
+            let found = [arn(n), slash.clone()].map(|arn| on(&watch_arn(&arn), shard).len());
             assert_eq!(found[0], found[1]);
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn shards_that_list_the_same_do_not_ask_at_the_same_moment() {
+async fn shards_with_same_listing_poll_at_other_times() {
     let all = watches("scopes: [{name: lake, regions: [eu-west-1], shard_by: integration}]");
     let mut asked = Vec::new();
     for shard in shards(3) {
@@ -361,7 +365,7 @@ async fn shards_that_list_the_same_do_not_ask_at_the_same_moment() {
         bench.run(&part[0], &account);
         tokio::time::sleep(Duration::from_secs(70)).await;
         let times = account.take_requests();
-        // The first is at the start, whatever the shard.
+        // The first poll is at the start on every shard.
         asked.push((times[1].0 - start).as_secs());
     }
     asked.sort_unstable();
@@ -372,7 +376,7 @@ async fn shards_that_list_the_same_do_not_ask_at_the_same_moment() {
 const SINCE: &str = "aws_glue_integration_status_since_timestamp_seconds";
 
 #[tokio::test(start_paused = true)]
-async fn what_another_number_of_shards_has_stored_does_no_harm() {
+async fn state_of_other_shard_total_is_usable() {
     let all = watches(
         "scopes:\n- {name: whole, regions: [eu-west-1, us-east-1]}\n- {name: split, regions: [eu-west-1], shard_by: integration}",
     );
@@ -403,16 +407,16 @@ async fn what_another_number_of_shards_has_stored_does_no_harm() {
             .iter()
             .any(|watch| watch.scope.as_str() == "whole" && watch.region.as_str() == "eu-west-1");
         for n in 0..20 {
-            let its = whole || shard.owns(&[&arn(n)]);
-            assert_eq!(page.status(&arn(n)).is_some(), its, "{n} on {shard:?}");
-            if its {
+            let owned = whole || shard.owns(&[&arn(n)]);
+            assert_eq!(page.status(&arn(n)).is_some(), owned, "{n} on {shard:?}");
+            if owned {
                 let of = [("integration_arn", &*arn(n))];
                 assert_eq!(page.value(SINCE, &of), times.value(SINCE, &of));
             }
-            shown += usize::from(its);
+            shown += usize::from(owned);
         }
         let scopes = page.find("glue_integration_exporter_scope_up", &[]);
-        assert_eq!(scopes.len(), part.len(), "none of another shard");
+        assert_eq!(scopes.len(), part.len(), "no scope of another shard");
     }
     assert!(shown >= 20);
 }

@@ -1,15 +1,15 @@
-//! A hundred thousand polls: several scopes over two accounts whose integrations come, go and change, with failures, throttling, hanging
-//! requests, reloads and restarts. After each poll what is shown is compared with a model that keeps AWS's answers and knows nothing else
-//! of the program; in the end no task, no socket and no memory may be left over.
+//! Soak test with a hundred thousand polls. Several scopes poll two accounts with changing integrations, failures, throttling, hanging
+//! requests, reloads and restarts. After each poll the snapshot is compared with a model that is computed from the answers of AWS alone.
+//! At the end no task, socket or memory may have leaked.
 //!
-//! `SOAK_SEED` and `SOAK_POLLS` choose another run.
+//! Set `SOAK_SEED` and `SOAK_POLLS` for another run.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
-    reason = "a test fails by panicking, and tells its figures"
+    reason = "a test fails by panicking, and prints its figures"
 )]
 
 #[path = "soak/model.rs"]
@@ -31,7 +31,7 @@ use glue_integration_exporter::snapshot::{Diagnostics, PolledScope, Snapshot};
 use glue_integration_exporter::storage;
 use glue_integration_exporter::telemetry::Telemetry;
 use model::{Model, Polled};
-use sky::{Dice, FakeAccount, View, Weather};
+use sky::{Conditions, FakeAccount, Rng, View};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,27 +43,30 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// Memory, sockets and tasks are counted for the whole process, so the tests of this file take turns.
-static ALONE: Mutex<()> = Mutex::new(());
+/// Runs the tests of this file one after another, because memory, sockets and tasks are counted for the whole process.
+static SERIAL: Mutex<()> = Mutex::new(());
 
-/// What memory may differ by between the first tenth and the end, in KiB. A leak of 100 bytes for each poll would be more.
-const MEMORY_MAY_GROW: u64 = 6 << 10;
+/// Maximum growth of memory between the first tenth and the end. A leak of 100 bytes per poll would exceed it.
+const MAX_MEMORY_GROWTH_KIB: u64 = 6 << 10;
 
-/// The numbers of the other account's integrations begin here.
-const OTHER: usize = 500_000;
+/// The first number of the integrations of the other account.
+const OTHER_ACCOUNT_FIRST: usize = 500_000;
 
-/// So much of what happened is told when something is wrong.
-const REMEMBERED: usize = 20;
+/// Number of events that a failure prints.
+const MAX_EVENTS: usize = 20;
 
-/// What people are shown besides the metrics fits to them.
-fn agree(shown: &Snapshot) {
+/// Checks that the diagnostics are consistent with the exported data.
+fn check_diagnostics(shown: &Snapshot) {
     let diagnostics = &shown.diagnostics;
-    assert_eq!(diagnostics.sightings.len(), shown.integrations.len());
+    assert_eq!(diagnostics.provenance.len(), shown.integrations.len());
     assert_eq!(diagnostics.scopes.len(), shown.scopes.len());
     let mut seen = vec![0; shown.scopes.len()];
-    for sighting in &diagnostics.sightings {
-        assert!(!sighting.seers.is_empty(), "shown, and no scope sees it");
-        for scope in &diagnostics.seers[sighting.seers.clone()] {
+    for provenance in &diagnostics.provenance {
+        assert!(
+            !provenance.seen_by.is_empty(),
+            "exported, but no scope observes it"
+        );
+        for scope in &diagnostics.seen_by[provenance.seen_by.clone()] {
             seen[*scope as usize] += 1;
         }
     }
@@ -72,16 +75,22 @@ fn agree(shown: &Snapshot) {
             continue;
         };
         assert_eq!(polled.integrations, seen, "{scope:?}");
-        // After a restart it is not known why the last poll of the process before failed.
+        // After a restart the failures of the previous process are unknown.
         assert!(polled.up || polled.stale || of_scope.failed_poll.is_some());
     }
-    let old = diagnostics.sightings.iter().any(|sighting| sighting.old);
+    let old = diagnostics
+        .provenance
+        .iter()
+        .any(|provenance| provenance.stale);
     let stale = |polled: &PolledScope| polled.stale;
     let mut polled = shown
         .scopes
         .iter()
         .filter_map(|scope| scope.polled.as_ref());
-    assert!(!old || polled.any(stale), "old, and nothing is stale");
+    assert!(
+        !old || polled.any(stale),
+        "an integration is stale, but no scope is"
+    );
     let missing = diagnostics.missing.iter().map(|missing| &missing.arn);
     let absent = shown.presence.iter().filter(|presence| !presence.present);
     assert!(missing.eq(absent.map(|presence| &presence.arn)));
@@ -91,7 +100,7 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
-/// What the process holds of memory, in KiB.
+/// Returns the resident memory of the process in KiB.
 fn memory() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status
@@ -105,7 +114,7 @@ fn open_files() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// Tasks that still live, once those that were told to stop had the time to.
+/// Returns the number of tasks that are left after stopped tasks had time to end.
 async fn tasks() -> usize {
     for _ in 0..1000 {
         if Handle::current().metrics().num_alive_tasks() == 0 {
@@ -116,32 +125,36 @@ async fn tasks() -> usize {
     Handle::current().metrics().num_alive_tasks()
 }
 
-/// A configuration: most of the scopes, with what they watch drawn anew.
-fn configuration(dice: &mut Dice) -> Vec<Watch> {
+/// Returns a random configuration with most of the scopes.
+fn configuration(rng: &mut Rng) -> Vec<Watch> {
     let target = |n| format!("arn:aws:glue:eu-west-1:111122223333:database/d{n}");
     let mut scopes = Vec::new();
-    let mut scope = |dice: &mut Dice, name: &str, watched: String| {
-        let minutes = [5, 10, 30, 60, 240][dice.below(5)];
-        if !dice.one_in(5) {
+    let mut scope = |rng: &mut Rng, name: &str, watched: String| {
+        let minutes = [5, 10, 30, 60, 240][rng.below(5)];
+        if !rng.one_in(5) {
             scopes.push(format!(
                 "{{name: {name}, stale_after: {minutes}m, interval: 60s, concurrency: {}, {watched}}}",
-                1 + dice.below(4)
+                1 + rng.below(4)
             ));
         }
     };
-    let arns = |dice: &mut Dice| {
-        let arns: Vec<String> = (0..4).filter(|_| dice.one_in(2)).map(arn).collect();
+    let arns = |rng: &mut Rng| {
+        let arns: Vec<String> = (0..4).filter(|_| rng.one_in(2)).map(arn).collect();
         format!(
             "lookup: {}, integration_arns: [{}]",
-            ["each", "list"][dice.below(2)],
+            ["each", "list"][rng.below(2)],
             [arns, vec![arn(4)]].concat().join(", ")
         )
     };
-    let named = arns(dice);
-    let strange = format!("{}, {}]", arns(dice).trim_end_matches(']'), arn(OTHER + 1));
-    scope(dice, "all", "regions: [eu-west-1]".to_owned());
+    let named = arns(rng);
+    let strange = format!(
+        "{}, {}]",
+        arns(rng).trim_end_matches(']'),
+        arn(OTHER_ACCOUNT_FIRST + 1)
+    );
+    scope(rng, "all", "regions: [eu-west-1]".to_owned());
     scope(
-        dice,
+        rng,
         "named",
         format!("{named}, target_arns: [{}]", target(0)),
     );
@@ -150,18 +163,18 @@ fn configuration(dice: &mut Dice) -> Vec<Watch> {
     let asked = [
         targets,
         one_target,
-        arns(dice),
+        arns(rng),
         "regions: [eu-west-1]".to_owned(),
     ];
-    let watched = &asked[dice.below(4)];
-    // Of one account, but nobody can know that.
-    let profile = dice.below(2);
-    scope(dice, "target", format!("profile: p{profile}, {watched}"));
-    // Both have the credentials of the other account.
-    scope(dice, "other", "regions: [eu-west-1]".to_owned());
-    scope(dice, "wrong", strange);
+    let watched = &asked[rng.below(4)];
+    // Both profiles are of the same account, but the exporter cannot know that.
+    let profile = rng.below(2);
+    scope(rng, "target", format!("profile: p{profile}, {watched}"));
+    // Both scopes have credentials of the other account.
+    scope(rng, "other", "regions: [eu-west-1]".to_owned());
+    scope(rng, "wrong", strange);
     if scopes.is_empty() {
-        return configuration(dice);
+        return configuration(rng);
     }
     watches(&format!("scopes: [{}]", scopes.join(", ")))
 }
@@ -172,75 +185,75 @@ struct Done {
     polled: Polled,
 }
 
-/// The exporter's side: what `Exporter` does with its pollers, one poll at a time and in an order that chance decides.
+/// The exporter under test. Runs the pollers as `commands::reload` does, but one poll at a time and in random order.
 struct Soak {
-    dice: Dice,
+    rng: Rng,
     views: BTreeMap<String, Arc<View>>,
     accounts: [Arc<FakeAccount>; 2],
     bench: Bench,
     model: Model,
     watches: Vec<Watch>,
     idle: BTreeMap<Key, Poller>,
-    under_way: JoinSet<Key>,
+    running: JoinSet<Key>,
     stops: BTreeMap<Key, CancellationToken>,
     done: Arc<Mutex<Vec<Done>>>,
-    /// What was shown last, and when that was to change by itself.
+    /// The last snapshot, and when its next series expires.
     shown: Option<(Snapshot, Option<Instant>)>,
     polls: u64,
-    happened: BTreeMap<&'static str, u64>,
-    /// The last that happened, to find out why what is shown is wrong.
-    diary: VecDeque<Entry>,
+    counts: BTreeMap<&'static str, u64>,
+    /// The latest events, for the report of a failure.
+    events: VecDeque<Event>,
 }
 
-enum Entry {
+enum Event {
     Polled(Polled),
     Watches(&'static str, Vec<Watch>),
 }
 
 impl Soak {
     fn new(seed: u64) -> Self {
-        let mut dice = Dice::new(seed);
-        let accounts = [FakeAccount::new(0), FakeAccount::new(OTHER)];
-        let watches = configuration(&mut dice);
+        let mut rng = Rng::new(seed);
+        let accounts = [FakeAccount::new(0), FakeAccount::new(OTHER_ACCOUNT_FIRST)];
+        let watches = configuration(&mut rng);
         let bench = Bench::new(&watches);
         let views = ["all", "named", "target", "other", "wrong"]
             .map(|name| {
                 let account = &accounts[usize::from(["other", "wrong"].contains(&name))];
                 (
                     name.to_owned(),
-                    View::new(account, dice.fork(), bench.clock.clone()),
+                    View::new(account, rng.fork(), bench.clock.clone()),
                 )
             })
             .into();
         let mut soak = Self {
-            dice,
+            rng,
             views,
             accounts,
             model: Model::new(&watches),
             bench,
             watches,
             idle: BTreeMap::new(),
-            under_way: JoinSet::new(),
+            running: JoinSet::new(),
             stops: BTreeMap::new(),
             done: Arc::default(),
             shown: None,
             polls: 0,
-            happened: BTreeMap::new(),
-            diary: VecDeque::new(),
+            counts: BTreeMap::new(),
+            events: VecDeque::new(),
         };
         soak.start_pollers();
         soak
     }
 
     fn count(&mut self, what: &'static str) {
-        *self.happened.entry(what).or_default() += 1;
+        *self.counts.entry(what).or_default() += 1;
     }
 
-    fn note(&mut self, entry: Entry) {
-        if self.diary.len() == REMEMBERED {
-            self.diary.pop_front();
+    fn note(&mut self, entry: Event) {
+        if self.events.len() == MAX_EVENTS {
+            self.events.pop_front();
         }
-        self.diary.push_back(entry);
+        self.events.push_back(entry);
     }
 
     fn start_pollers(&mut self) {
@@ -261,32 +274,32 @@ impl Soak {
 
     async fn step(&mut self) {
         for account in &self.accounts {
-            account.change(&mut self.dice);
+            account.change(&mut self.rng);
         }
-        if self.dice.one_in(15) {
+        if self.rng.one_in(15) {
             let names: Vec<&String> = self.views.keys().collect();
-            let name = names[self.dice.below(names.len())].clone();
-            let weather = Weather::draw(&mut self.dice);
-            self.views[&name].set(weather);
+            let name = names[self.rng.below(names.len())].clone();
+            let conditions = Conditions::draw(&mut self.rng);
+            self.views[&name].set(conditions);
         }
-        match self.dice.below(400) {
+        match self.rng.below(400) {
             0..2 => self.reload().await,
             2 => self.restart().await,
             3..10 => {
-                // Long enough for data to end.
-                let minutes = 5 + self.dice.below(120) as u64;
+                // Long enough for data to expire.
+                let minutes = 5 + self.rng.below(120) as u64;
                 sleep(Duration::from_secs(60 * minutes)).await;
                 self.count("long waits");
             }
             10..380 if !self.idle.is_empty() => {
                 self.start_poll();
-                if self.dice.one_in(2) {
+                if self.rng.one_in(2) {
                     self.wait_a_little().await;
                 }
             }
             _ => self.wait_a_little().await,
         }
-        if self.dice.one_in(2) {
+        if self.rng.one_in(2) {
             self.finish().await;
         }
         self.take_done();
@@ -294,19 +307,19 @@ impl Soak {
     }
 
     async fn wait_a_little(&mut self) {
-        sleep(Duration::from_millis(self.dice.below(40_000) as u64)).await;
+        sleep(Duration::from_millis(self.rng.below(40_000) as u64)).await;
     }
 
     fn start_poll(&mut self) {
         let keys: Vec<&Key> = self.idle.keys().collect();
-        let key = keys[self.dice.below(keys.len())].clone();
+        let key = keys[self.rng.below(keys.len())].clone();
         let mut poller = self.idle.remove(&key).unwrap();
         let stop = CancellationToken::new();
         self.stops.insert(key.clone(), stop.clone());
         let (clock, done) = (self.bench.clock.clone(), Arc::clone(&self.done));
         let view = Arc::clone(&self.views[key.0.as_str()]);
-        view.drop_deleted();
-        self.under_way.spawn(async move {
+        view.discard();
+        self.running.spawn(async move {
             let started = clock.now();
             let poll = async {
                 let up = poller.poll().await;
@@ -314,7 +327,7 @@ impl Soak {
             };
             tokio::select! {
                 (up, ended) = poll => {
-                    // Nothing else runs between the end of the poll and this, so the order is the one in which the board got them.
+                    // No other task runs between the end of the poll and this line, so the publisher got the polls in the same order.
                     let polled = Polled { key: key.clone(), started, ended, up, replies: view.take() };
                     done.lock().unwrap().push(Done { poller, polled });
                 }
@@ -324,19 +337,14 @@ impl Soak {
         });
     }
 
-    /// Waits for the polls that are under way.
+    /// Waits for the running polls.
     async fn finish(&mut self) {
-        while let Some(ended) = self.under_way.join_next().await {
+        while let Some(ended) = self.running.join_next().await {
             ended.unwrap();
             self.take_done();
             self.compare();
         }
-        assert_eq!(
-            tasks().await,
-            0,
-            "a task is left over after {} polls",
-            self.polls
-        );
+        assert_eq!(tasks().await, 0, "a task leaked after {} polls", self.polls);
         assert!(self.stops.is_empty());
     }
 
@@ -351,15 +359,15 @@ impl Soak {
             });
             self.stops.remove(&polled.key);
             self.idle.insert(polled.key.clone(), poller);
-            self.note(Entry::Polled(polled.clone()));
+            self.note(Event::Polled(polled.clone()));
             self.model.poll(polled);
             self.shown = None;
         }
     }
 
-    /// As `Exporter::swap`: pollers whose watch changed are stopped and awaited, then the board is told.
+    /// Reloads as `commands::reload` does: stops the pollers with a changed watch, waits for them, then reconfigures the publisher.
     async fn reload(&mut self) {
-        let watches = configuration(&mut self.dice);
+        let watches = configuration(&mut self.rng);
         let before = std::mem::replace(&mut self.watches, watches);
         let changed: Vec<Key> = before
             .iter()
@@ -373,7 +381,7 @@ impl Soak {
             }
         }
         while self.stops.keys().any(|key| changed.contains(key)) {
-            let key = self.under_way.join_next().await.unwrap().unwrap();
+            let key = self.running.join_next().await.unwrap().unwrap();
             self.take_done();
             if changed.contains(&key) {
                 self.stops.remove(&key);
@@ -391,15 +399,15 @@ impl Soak {
         }
         self.bench.publisher.reconfigure(&self.watches);
         self.model.reconfigure(&self.watches);
-        self.note(Entry::Watches("reload", self.watches.clone()));
+        self.note(Event::Watches("reload", self.watches.clone()));
         self.shown = None;
         self.start_pollers();
         self.count("reloads");
     }
 
-    /// Another process, which finds what this one stored. Polls that are under way are lost.
+    /// Restarts: a new process restores the stored data. Running polls are lost.
     async fn restart(&mut self) {
-        self.under_way.shutdown().await;
+        self.running.shutdown().await;
         self.take_done();
         let bytes = storage::encode(&self.bench.publisher.stored()).unwrap();
         self.stops.clear();
@@ -409,30 +417,30 @@ impl Soak {
             .publisher
             .restore(storage::decode(&bytes).unwrap());
         self.model.restart(&self.watches, Instant::now());
-        self.note(Entry::Watches("restart", self.watches.clone()));
+        self.note(Event::Watches("restart", self.watches.clone()));
         self.shown = None;
         self.start_pollers();
         self.count("restarts");
     }
 
     fn compare(&mut self) {
-        // Always after a poll; between polls what is shown seldom changes.
-        if self.shown.is_some() && !self.dice.one_in(4) {
+        // Always compare after a poll. Between polls the snapshot rarely changes.
+        if self.shown.is_some() && !self.rng.one_in(4) {
             return;
         }
         let now = Instant::now();
-        let (mut shown, next_end) = self.bench.publisher.snapshot();
-        agree(&shown);
-        // The model knows nothing of them, and with each poll they change.
+        let (mut shown, next_expiry) = self.bench.publisher.snapshot();
+        check_diagnostics(&shown);
+        // The model does not compute the diagnostics, and they change with each poll.
         shown.diagnostics = Diagnostics::default();
         if let Some((before, Some(end))) = &self.shown
             && now < *end
         {
-            assert_eq!(*before, shown, "it changed before {end:?}");
+            assert_eq!(*before, shown, "the snapshot changed before {end:?}");
         }
         let expected = self.model.shown(now);
         if shown != expected {
-            self.tell(&shown, &expected);
+            self.report_difference(&shown, &expected);
         }
         for shown in &shown.integrations {
             assert!(
@@ -442,17 +450,17 @@ impl Soak {
                 "no account ever had {shown:?}"
             );
         }
-        if self.dice.one_in(500) {
+        if self.rng.one_in(500) {
             self.compare_page(&shown);
         }
-        self.shown = Some((shown, next_end));
+        self.shown = Some((shown, next_expiry));
     }
 
-    fn tell(&self, shown: &Snapshot, expected: &Snapshot) -> ! {
-        for entry in &self.diary {
+    fn report_difference(&self, shown: &Snapshot, expected: &Snapshot) -> ! {
+        for entry in &self.events {
             match entry {
-                Entry::Polled(polled) => eprintln!("{polled}"),
-                Entry::Watches(what, watches) => {
+                Event::Polled(polled) => eprintln!("{polled}"),
+                Event::Watches(what, watches) => {
                     let scopes = watches
                         .iter()
                         .map(|watch| (watch.scope.as_str(), watch.stale_after));
@@ -468,20 +476,26 @@ impl Soak {
         };
         let (shown, expected): (Vec<String>, Vec<String>) = (lines(shown), lines(expected));
         let pairs: Vec<_> = shown.iter().zip(&expected).collect();
-        // What the first difference is about stands before it.
-        let first = pairs.iter().position(|(is, should)| is != should);
-        for (is, _) in
+        // Print the context before the first difference.
+        let first = pairs
+            .iter()
+            .position(|(actual, expected)| actual != expected);
+        for (actual, _) in
             &pairs[first.unwrap_or_default().saturating_sub(40)..first.unwrap_or_default()]
         {
-            eprintln!("        {is}");
+            eprintln!("        {actual}");
         }
-        for (is, should) in pairs.iter().filter(|(is, should)| is != should).take(12) {
-            eprintln!("is:     {is}\nshould: {should}");
+        for (actual, expected) in pairs
+            .iter()
+            .filter(|(actual, expected)| actual != expected)
+            .take(12)
+        {
+            eprintln!("actual:   {actual}\nexpected: {expected}");
         }
         panic!("after {} polls, at {:?}", self.polls, Instant::now());
     }
 
-    /// What a scrape would read. Writing and reading it takes longer than all the rest.
+    /// Compares the rendered exposition. Called rarely, because rendering and parsing take longer than everything else.
     fn compare_page(&mut self, expected: &Snapshot) {
         let page: Page = self.bench.page();
         for shown in &expected.integrations {
@@ -506,11 +520,11 @@ impl Soak {
 }
 
 #[test]
-fn a_hundred_thousand_polls_show_what_aws_said_and_leave_nothing_behind() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+fn random_polls_match_model_and_leak_nothing() {
+    let _serial = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
     let (seed, polls) = (setting("SOAK_SEED", 1), setting("SOAK_POLLS", 100_000));
     eprintln!("SOAK_SEED={seed} SOAK_POLLS={polls}");
-    // The files of the kernel's that the first scrape opens stay open.
+    // The first scrape opens files in /proc that stay open.
     exposition::Exposition::default().text(Format::Text, &Telemetry::new().unwrap(), 0.0);
     let (files, threads) = (open_files(), 2);
     let soaks: Vec<_> = (0..threads)
@@ -548,10 +562,10 @@ fn soak(seed: u64, polls: u64) {
                 .iter()
                 .map(|account| account.created())
                 .sum::<usize>(),
-            soak.happened,
+            soak.counts,
         );
         assert!(
-            end < warm + MEMORY_MAY_GROW,
+            end < warm + MAX_MEMORY_GROWTH_KIB,
             "memory grew from {warm} to {end} KiB"
         );
         let stored = storage::encode(&soak.bench.publisher.stored()).unwrap();
@@ -559,8 +573,8 @@ fn soak(seed: u64, polls: u64) {
         let stored: serde_json::Value = serde_json::from_slice(&stored[head + 1..]).unwrap();
         assert_eq!(
             stored["statuses"].as_array().unwrap().len(),
-            soak.model.moments(),
-            "moments of statuses that are kept"
+            soak.model.statuses(),
+            "stored statuses"
         );
         for what in [
             "complete polls",
@@ -570,24 +584,24 @@ fn soak(seed: u64, polls: u64) {
             "long waits",
             "pages",
         ] {
-            assert!(soak.happened[what] > polls / 2000, "{:?}", soak.happened);
+            assert!(soak.counts[what] > polls / 2000, "{:?}", soak.counts);
         }
         drop(soak);
         assert_eq!(tasks().await, 0);
     });
 }
 
-/// Nobody is told of requests here.
-struct Nobody;
+/// An observer that ignores all requests.
+struct IgnoringObserver;
 
-impl Observer for Nobody {
+impl Observer for IgnoringObserver {
     fn waited(&self, _: Operation, _: Duration) {}
     fn sent(&self, _: Operation) {}
     fn ended(&self, _: Operation, _: Duration, _: Option<Reason>) {}
 }
 
-/// Waits until `left` is no more than `most`; fails after ten seconds.
-async fn comes_down_to(what: &str, most: usize, left: impl Fn() -> usize) {
+/// Waits until `left` is at most `most`. Fails after ten seconds.
+async fn wait_until_at_most(what: &str, most: usize, left: impl Fn() -> usize) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while left() > most {
         assert!(
@@ -600,8 +614,8 @@ async fn comes_down_to(what: &str, most: usize, left: impl Fn() -> usize) {
 }
 
 #[test]
-fn clients_that_a_reload_replaced_leave_no_socket_and_no_task_behind() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+fn replaced_clients_leak_no_socket_and_no_task() {
+    let _serial = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -628,17 +642,17 @@ fn clients_that_a_reload_replaced_leave_no_socket_and_no_task_behind() {
                 4 => FaultKind::Drip { bytes: 100, pause: Duration::from_millis(20) },
                 _ => FaultKind::Delay(Duration::from_millis(5)),
             };
-            // As many as all scopes send at once, so that these end together.
+            // As many faults as all scopes send requests at once, so that the faults end together.
             faults.push_fault(Fault::new(RequestMatcher::any(), fault).times(8));
             let bench = Bench::new(&watches);
             let clients: Vec<Arc<dyn Glue>> = (0..4)
                 .map(|_| {
                     let (url, region) = (format!("http://{address}"), &watches[0].region);
-                    let client = Sdk::connect_simulated(Arc::new(Nobody), url, region, RateLimiter::new(u16::MAX));
+                    let client = Sdk::connect_simulated(Arc::new(IgnoringObserver), url, region, RateLimiter::new(u16::MAX));
                     Arc::new(client) as _
                 })
                 .collect();
-            let mut under_way = JoinSet::new();
+            let mut running = JoinSet::new();
             for (watch, client) in watches.iter().flat_map(|watch| clients.iter().map(move |client| (watch, client))) {
                 let mut poller = Poller::new(
                     watch.clone(),
@@ -647,7 +661,7 @@ fn clients_that_a_reload_replaced_leave_no_socket_and_no_task_behind() {
                     Arc::clone(&bench.telemetry),
                     bench.clock.clone(),
                 );
-                under_way.spawn(async move {
+                running.spawn(async move {
                     for _ in 0..10 {
                         poller.poll().await;
                     }
@@ -655,20 +669,20 @@ fn clients_that_a_reload_replaced_leave_no_socket_and_no_task_behind() {
                 polls += 10;
             }
             if round % 3 == 2 {
-                // A reload stops polls that are under way.
+                // A reload stops running polls.
                 sleep(Duration::from_millis(30)).await;
-                under_way.shutdown().await;
+                running.shutdown().await;
             }
-            while let Some(ended) = under_way.join_next().await {
+            while let Some(ended) = running.join_next().await {
                 ended.unwrap();
             }
             faults.clear_faults();
         }
-        comes_down_to("open files", files, open_files).await;
-        comes_down_to("tasks", 1, tasks).await;
+        wait_until_at_most("open files", files, open_files).await;
+        wait_until_at_most("tasks", 1, tasks).await;
         stop.cancel();
         serving.await.unwrap();
-        comes_down_to("tasks", 0, tasks).await;
+        wait_until_at_most("tasks", 0, tasks).await;
         eprintln!("{polls} polls over sockets, {files} files are open as before");
     });
 }

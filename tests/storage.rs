@@ -1,4 +1,4 @@
-//! A restart: what was stored is served at once, and whatever is wrong with the file costs only what it held.
+//! Restarts: stored data are served at once, and an unusable state file costs only the data in it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,9 +12,7 @@ use glue_integration_exporter::cache::{IntegrationCache, PollResult, key};
 use glue_integration_exporter::clock::{Clock, Timestamp};
 use glue_integration_exporter::config::Watch;
 use glue_integration_exporter::glue::{Answer, GlueError, Reason};
-use glue_integration_exporter::snapshot::{
-    Integration, IntegrationError, PolledScope, SourceProperties, Status,
-};
+use glue_integration_exporter::snapshot::{Integration, IntegrationError, PolledScope, Status};
 use glue_integration_exporter::storage;
 use proptest::prelude::*;
 use std::fs;
@@ -33,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 const SINCE: &str = "aws_glue_integration_status_since_timestamp_seconds";
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Two scopes: one that sees an integration, one that sees none.
+/// Two scopes: one with an integration, one without.
 fn two_scopes() -> Vec<Watch> {
     watches("scopes:\n- {name: lake, regions: [eu-west-1]}\n- {name: empty, regions: [us-east-1]}")
 }
@@ -45,9 +43,12 @@ async fn polled(watches: &[Watch], account: &Arc<FakeAccount>) -> Bench {
     bench
 }
 
-/// Another process, so much later, that finds the file.
+/// Returns a new process that restores the file after the time `later`.
 async fn restarted(watches: &[Watch], before: &Bench, later: Duration, path: &Path) -> Bench {
-    let (start, wall) = (Instant::now(), before.clock.wall() + later.as_secs_f64());
+    let (start, wall) = (
+        Instant::now(),
+        before.clock.unix_now() + later.as_secs_f64(),
+    );
     let clock = Clock::from_wall(move || wall + start.elapsed().as_secs_f64());
     let bench = Bench::with_clock(watches, clock);
     storage::restore(path, &bench.publisher).await;
@@ -62,7 +63,7 @@ fn scope(page: &Page, name: &str, of: &str) -> Option<f64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_stored_is_served_at_once_and_is_stale_until_the_first_poll() {
+async fn stored_data_served_stale_until_first_poll() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
     let watches = two_scopes();
@@ -81,7 +82,7 @@ async fn what_was_stored_is_served_at_once_and_is_stale_until_the_first_poll() {
     assert!(bench.publisher.page().is_complete(), "no scrape waits");
     assert!(
         !bench.publisher.page().is_ready(),
-        "but nothing has been polled"
+        "nothing has been polled"
     );
     let page = bench.page();
     assert_eq!(page.status(&arn(1)).as_deref(), Some("FAILED"));
@@ -115,7 +116,7 @@ async fn what_was_stored_is_served_at_once_and_is_stale_until_the_first_poll() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn data_that_are_too_old_are_not_served_but_the_moment_of_a_status_is_kept() {
+async fn expired_data_not_served_status_time_kept() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
     let watches = two_scopes();
@@ -148,7 +149,7 @@ async fn data_that_are_too_old_are_not_served_but_the_moment_of_a_status_is_kept
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_later_sight_that_is_too_old_itself_is_right_after_a_restart_too() {
+async fn expired_later_observation_wins_after_restart() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
     let watches = watches(
@@ -169,7 +170,7 @@ async fn a_later_sight_that_is_too_old_itself_is_right_after_a_restart_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_in_an_outage_keeps_to_what_was_said_before_it() {
+async fn restart_during_outage_keeps_stale_after() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
     let watches = two_scopes();
@@ -189,7 +190,7 @@ async fn a_restart_in_an_outage_keeps_to_what_was_said_before_it() {
     );
     assert_eq!(page.status(&arn(1)).as_deref(), Some("NEEDS_ATTENTION"));
     assert!(!bench.poller(&watches[0], &account).poll().await);
-    // The hour counts from the good poll, which was half an hour before the restart.
+    // The hour of stale_after starts at the successful poll, half an hour before the restart.
     tokio::time::sleep(HOUR / 2 - Duration::from_secs(1)).await;
     assert_eq!(
         bench.page().status(&arn(1)).as_deref(),
@@ -204,7 +205,7 @@ async fn a_restart_in_an_outage_keeps_to_what_was_said_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_while_the_file_is_written_is_in_it_after_a_stop() {
+async fn poll_during_write_is_stored_at_stop() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
     let watches = watches("scopes: [{name: lake, regions: [eu-west-1]}]");
@@ -224,7 +225,7 @@ async fn what_comes_while_the_file_is_written_is_in_it_after_a_stop() {
     };
     let stop = CancellationToken::new();
     let sender = watch::Sender::new(Some(path.clone()));
-    let keeping = tokio::spawn(storage::keep(
+    let keeping = tokio::spawn(storage::persist(
         Arc::clone(&bench.publisher),
         sender.subscribe(),
         stop.clone(),
@@ -232,7 +233,7 @@ async fn what_comes_while_the_file_is_written_is_in_it_after_a_stop() {
     observe(Status::Active);
     tokio::time::sleep(Duration::from_millis(499)).await;
     advance(Duration::from_millis(2)).await;
-    // The write is under way in a thread of its own, and goes on here only when this test waits.
+    // The write runs in its own thread. Its result arrives only when this test waits.
     tokio::task::yield_now().await;
     observe(Status::Failed);
     stop.cancel();
@@ -242,7 +243,7 @@ async fn what_comes_while_the_file_is_written_is_in_it_after_a_stop() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_cannot_be_used_costs_only_what_it_held() {
+async fn unusable_file_is_ignored_and_replaced() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
     let watches = two_scopes();
@@ -262,26 +263,26 @@ async fn a_file_that_cannot_be_used_costs_only_what_it_held() {
         bad[place] ^= 1;
         assert!(storage::decode(&bad).is_err(), "damaged at {place}");
     }
-    for (bytes, what, replaced) in [
+    for (bytes, case, replaced) in [
         (&good[..good.len() / 2], "truncated", true),
-        (&good[..7], "cut in its first word", true),
+        (&good[..7], "cut in the first word", true),
         (&b""[..], "empty", true),
         (
             &b"glue-integration-exporter-state 2 00000000\n{}"[..],
-            "of a later version",
+            "a later version",
             true,
         ),
-        (&b"scopes: [{name: lake}]\n"[..], "of somebody else", false),
+        (&b"scopes: [{name: lake}]\n"[..], "another file", false),
     ] {
         fs::write(&path, bytes).unwrap();
-        assert!(storage::read(&path).is_err(), "{what}");
+        assert!(storage::read(&path).is_err(), "{case}");
         let bench = restarted(&watches, &before, Duration::ZERO, &path).await;
-        assert_eq!(bench.page().status(&arn(1)), None, "{what}");
-        // The next write puts a good one in its place, if the place is its own.
+        assert_eq!(bench.page().status(&arn(1)), None, "{case}");
+        // The next write replaces the file only if it is a state file.
         let written = storage::write(&path, &before.publisher.stored());
-        assert_eq!(written.is_ok(), replaced, "{what}");
-        assert_eq!(storage::read(&path).is_ok(), replaced, "{what}");
-        assert!(replaced || fs::read(&path).unwrap() == bytes, "{what}");
+        assert_eq!(written.is_ok(), replaced, "{case}");
+        assert_eq!(storage::read(&path).is_ok(), replaced, "{case}");
+        assert!(replaced || fs::read(&path).unwrap() == bytes, "{case}");
     }
     assert!(storage::read(directory.path()).is_err(), "a directory");
     assert!(
@@ -299,7 +300,7 @@ async fn a_file_that_cannot_be_used_costs_only_what_it_held() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_another_user_may_have_written_is_not_restored() {
+async fn file_writable_by_others_is_not_restored() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
     let watches = two_scopes();
@@ -308,57 +309,57 @@ async fn a_file_that_another_user_may_have_written_is_not_restored() {
     let before = polled(&watches, &account).await;
     storage::write(&path, &before.publisher.stored()).unwrap();
     let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-    let told = || storage::read(&path).err().map(|error| error.to_string());
-    // As the kubelet sets it for an fsGroup.
+    let error = || storage::read(&path).err().map(|error| error.to_string());
+    // The kubelet sets this mode for an fsGroup.
     mode(&path, 0o660);
-    assert_eq!(told(), None);
+    assert_eq!(error(), None);
     mode(&path, 0o666);
     assert_eq!(
-        told().unwrap(),
-        "another user may have written it, since every user may write to it: choose a directory that only the exporter can write into"
+        error().unwrap(),
+        "another user may have written the file, because every user may write to it: choose a directory that only the exporter can write to"
     );
     let bench = restarted(&watches, &before, Duration::ZERO, &path).await;
     assert_eq!(bench.page().status(&arn(1)), None);
-    // The next write makes it one of the exporter's own.
+    // The next write replaces the file by one of the exporter.
     storage::write(&path, &before.publisher.stored()).unwrap();
-    assert_eq!(told(), None);
+    assert_eq!(error(), None);
 
     assert_eq!(storage::shared_directory(&path), None);
     for shared in [0o777, 0o1777] {
         mode(directory.path(), shared);
         assert_eq!(storage::shared_directory(&path), Some(directory.path()));
     }
-    // Only root can give files away.
+    // Only root can change the owner of a file.
     if !rustix::process::geteuid().is_root() {
         return;
     }
     let others = Some(12_345);
     chown(&path, others, None).unwrap();
     assert!(
-        told()
+        error()
             .unwrap()
-            .contains("it belongs to user 12345 and the exporter runs as user 0")
+            .contains("it belongs to user 12345, but the exporter runs as user 0")
     );
-    // An NFS server writes everything as one user.
+    // An NFS server may write all files as one user.
     chown(directory.path(), others, None).unwrap();
-    assert!(told().is_some(), "everybody may write there");
+    assert!(error().is_some(), "every user may write to the directory");
     mode(directory.path(), 0o755);
-    assert_eq!(told(), None);
+    assert_eq!(error(), None);
     chown(&path, None, others).unwrap();
-    assert_eq!(told(), None);
+    assert_eq!(error(), None);
     mode(&path, 0o660);
-    assert!(told().unwrap().contains("the group 12345 may write to it"));
+    assert!(error().unwrap().contains("group 12345 may write to it"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_of_something_else_is_not_read_to_its_end() {
+async fn huge_foreign_file_is_not_read_whole() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
-    for (beginning, told) in [
-        ("", "it is not a state file of this version"),
+    for (beginning, message) in [
+        ("", "the file is not a state file of this version"),
         (
             "glue-integration-exporter-state 1 00000000\n",
-            "reading it: it is too large; allowed: 512 MiB",
+            "failed to read the file: it is too large; allowed: 512 MiB",
         ),
     ] {
         fs::write(&path, beginning).unwrap();
@@ -369,12 +370,12 @@ async fn a_file_of_something_else_is_not_read_to_its_end() {
             .set_len(1 << 40)
             .unwrap();
         let error = storage::read(&path).unwrap_err();
-        assert_eq!(error.to_string(), told);
+        assert_eq!(error.to_string(), message);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_killed_process_left_half_written_is_no_obstacle() {
+async fn incomplete_new_file_is_replaced() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
     let watches = two_scopes();
@@ -387,7 +388,7 @@ async fn what_a_killed_process_left_half_written_is_no_obstacle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_was_set_back_makes_nothing_older_than_it_is() {
+async fn clock_set_back_keeps_stored_data() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
     let watches = two_scopes();
@@ -402,7 +403,7 @@ async fn a_clock_that_was_set_back_makes_nothing_older_than_it_is() {
     assert_eq!(bench.page().status(&arn(1)).as_deref(), Some("ACTIVE"));
 }
 
-/// Whatever AWS may send, in all its fields. (The properties of a source are not stored.)
+/// An integration with any values in all fields.
 fn hostile_integration() -> impl Strategy<Value = Integration> {
     let maybe = || prop::option::of(hostile());
     let errors = prop::collection::vec((maybe(), maybe()), 0..4);
@@ -428,7 +429,6 @@ fn hostile_integration() -> impl Strategy<Value = Integration> {
                 created,
                 refresh_interval: minutes.map(|minutes| Duration::from_secs(60) * minutes),
                 continuous_sync,
-                source_properties: SourceProperties::default(),
                 target_namespace: texts.4,
                 errors: errors
                     .into_iter()
@@ -442,41 +442,41 @@ proptest! {
     #![proptest_config(cases(64))]
 
     #[test]
-    fn whatever_was_known_comes_back_as_it_was(
+    fn any_cache_survives_store_and_restore(
         listed in prop::collection::vec((hostile_integration(), 0..1_000_000u64), 0..5),
-        whole: bool,
-        took in 0..10_000_000u64,
+        complete: bool,
+        duration in 0..10_000_000u64,
         wall in 0.0..4e9f64,
     ) {
         let watches = two_scopes();
-        let now = Timestamp { at: Instant::now() + HOUR, wall };
+        let now = Timestamp { instant: Instant::now() + HOUR, unix: wall };
         let ago = |micros| {
             let age = Duration::from_micros(micros);
-            Timestamp { at: now.at - age, wall: wall - age.as_secs_f64() }
+            Timestamp { instant: now.instant - age, unix: wall - age.as_secs_f64() }
         };
-        let mut known = IntegrationCache::new(&watches);
+        let mut cache = IntegrationCache::new(&watches);
         let ended = ago(0);
-        let outcome = if whole { Ok(ended) } else { Err(GlueError::new(Reason::Network, "no")) };
+        let outcome = if complete { Ok(ended) } else { Err(GlueError::new(Reason::Network, "no")) };
         let integrations = listed
             .into_iter()
             .map(|(integration, micros)| (Arc::new(integration), ago(micros)))
             .collect();
         let answers = vec![Answer { integrations, outcome }];
-        known.apply(&key(&watches[0]), PollResult { started: ago(took), ended, answers });
+        cache.apply(&key(&watches[0]), PollResult { started: ago(duration), ended, answers });
 
-        let stored = known.stored(now);
+        let stored = cache.stored(now);
         let read = storage::decode(&storage::encode(&stored).unwrap()).unwrap();
         prop_assert_eq!(&read, &stored);
         let mut restored = IntegrationCache::new(&watches);
         restored.restore(read, now);
-        let ((is, _), (was, _)) = (restored.snapshot(now.at), known.snapshot(now.at));
-        prop_assert_eq!(is.integrations, was.integrations);
-        let polled = was.scopes[1].polled.clone().map(|polled| PolledScope { stale: true, ..polled });
-        prop_assert_eq!(&is.scopes[1].polled, &polled);
+        let ((actual, _), (expected, _)) = (restored.snapshot(now.instant), cache.snapshot(now.instant));
+        prop_assert_eq!(actual.integrations, expected.integrations);
+        let polled = expected.scopes[1].polled.clone().map(|polled| PolledScope { stale: true, ..polled });
+        prop_assert_eq!(&actual.scopes[1].polled, &polled);
     }
 
     #[test]
-    fn any_bytes_at_all_are_an_error_and_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+    fn decode_any_bytes_returns_error(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         prop_assert!(storage::decode(&bytes).is_err());
         let mut looks_right = b"glue-integration-exporter-state 1 ".to_vec();
         looks_right.extend(format!("{:08x}\n", crc32fast::hash(&bytes)).bytes());

@@ -1,8 +1,9 @@
-//! What people want to know besides the metrics: where what is shown comes from, since when something is missing, why polls failed.
+//! The part of a snapshot that the web page and the API show besides the metrics: where the data come from, since when an integration
+//! is missing, and why polls failed.
 
-use super::metadata::Names;
+use super::metadata::Metadata;
 use super::scope::QueryState;
-use super::{IntegrationCache, PollResult, Seen, latest};
+use super::{IntegrationCache, PollResult, ScopeObservation, latest};
 use crate::config::Query;
 use crate::glue::{Answer, GlueError, canonical_arn};
 use crate::snapshot::{
@@ -13,35 +14,36 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// How many characters of a message are kept: enough for all causes of an error, whatever AWS puts into one of them.
+/// Limit for error messages: enough for a whole chain of causes, even if AWS sends a long one.
 const MAX_MESSAGE_CHARS: usize = 1024;
-/// AWS's own have 36.
+/// Request IDs of AWS have 36 characters.
 const MAX_REQUEST_ID_CHARS: usize = 128;
 
-/// AWS answered that there is no such integration.
+/// The answer of AWS that a configured integration does not exist.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Absent {
-    /// The first such answer, in Unix seconds.
+pub(super) struct NotFound {
+    /// Time of the first such answer, in Unix seconds.
     pub since: f64,
-    /// What it was before.
+    /// The last observation before.
     pub last: Option<Arc<Integration>>,
-    /// Empty if it is not known.
+    /// The name of the integration, empty if it is unknown.
     pub name: String,
 }
 
 impl QueryState {
-    /// Notes whether a complete answer is that there is none. Called before the answer is taken over.
-    pub fn note_not_found(&mut self, query: &Query, answer: &Answer, names: Option<&Names>) {
+    /// Records whether AWS answered that the integration does not exist. Call it before the answer changes the observations, because it
+    /// keeps the last one.
+    pub fn note_not_found(&mut self, query: &Query, answer: &Answer, metadata: Option<&Metadata>) {
         let (Query::Integration(arn), Ok(at)) = (query, &answer.outcome) else {
             return;
         };
         if !answer.integrations.is_empty() {
-            self.absent = None;
-        } else if self.absent.is_none() {
+            self.not_found = None;
+        } else if self.not_found.is_none() {
             let before = self.observations.values().next();
-            let name = names.and_then(|names| names.name(arn.as_str()));
-            self.absent = Some(Absent {
-                since: at.wall,
+            let name = metadata.and_then(|metadata| metadata.name(arn.as_str()));
+            self.not_found = Some(NotFound {
+                since: at.unix,
                 last: before.map(|observation| Arc::clone(&observation.integration)),
                 name: name.unwrap_or_default().to_owned(),
             });
@@ -50,53 +52,58 @@ impl QueryState {
 }
 
 impl IntegrationCache {
-    /// The details of a snapshot with these integrations, each by all sights of it, and this presence.
+    /// Returns the diagnostics of a snapshot. `integrations` has all observations of each exported integration.
     pub(super) fn diagnostics(
         &self,
-        integrations: &[&[Seen<'_>]],
+        integrations: &[&[ScopeObservation<'_>]],
         presence: &[Presence],
     ) -> Diagnostics {
-        let place = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
+        let index = |scope: usize| u32::try_from(scope).unwrap_or(u32::MAX);
         let started: Vec<Option<Instant>> = self
             .scopes
             .values()
             .map(|scope| scope.polled.and_then(|polled| polled.started))
             .collect();
-        let mut seers: Vec<u32> = Vec::with_capacity(integrations.len());
-        let sightings = integrations
+        let mut seen_by: Vec<u32> = Vec::with_capacity(integrations.len());
+        let provenance = integrations
             .iter()
             .filter_map(|observations| {
-                let first = seers.len();
-                for (_, _, shown, scope) in *observations {
-                    // They are in the order of the scopes, and two queries of one scope may see the same.
-                    if *shown && seers[first..].last() != Some(&place(*scope)) {
-                        seers.push(place(*scope));
+                let first = seen_by.len();
+                for entry in *observations {
+                    // They are sorted by scope, and two queries of one scope may observe the same integration.
+                    if entry.exported && seen_by[first..].last() != Some(&index(entry.scope)) {
+                        seen_by.push(index(entry.scope));
                     }
                 }
-                let (_, observation, _, scope) = latest(observations)?;
+                let ScopeObservation {
+                    observation, scope, ..
+                } = latest(observations)?;
                 Some(Provenance {
-                    seen: observation.seen_at,
-                    old: started[*scope].is_none_or(|started| observation.seen < started),
-                    seers: first..seers.len(),
+                    observed_at: observation.observed_at_unix,
+                    stale: started[*scope].is_none_or(|started| observation.observed_at < started),
+                    seen_by: first..seen_by.len(),
                 })
             })
             .collect();
         Diagnostics {
-            sightings,
-            seers,
+            provenance,
+            seen_by,
             missing: self.missing(presence, &started),
             scopes: self
                 .scopes
                 .values()
                 .map(|scope| ScopeDiagnostics {
                     failed_poll: scope.failed_poll.clone(),
-                    failed_names: scope.names.as_ref().and_then(|names| names.failed.clone()),
+                    failed_metadata: scope
+                        .metadata
+                        .as_ref()
+                        .and_then(|metadata| metadata.failure.clone()),
                 })
                 .collect(),
         }
     }
 
-    /// `started` says of each scope when its last poll did.
+    /// Returns the configured integrations that do not exist. `started` has the start of the last poll of each scope.
     fn missing(&self, presence: &[Presence], started: &[Option<Instant>]) -> Vec<Missing> {
         let mut missing: BTreeMap<&str, (Option<Instant>, Missing)> = presence
             .iter()
@@ -105,8 +112,8 @@ impl IntegrationCache {
                 let missing = Missing {
                     arn: presence.arn.clone(),
                     since: None,
-                    seen: 0.0,
-                    old: true,
+                    answered_at: 0.0,
+                    stale: true,
                     last: None,
                     name: String::new(),
                     scopes: Vec::new(),
@@ -117,8 +124,8 @@ impl IntegrationCache {
         if missing.is_empty() {
             return Vec::new();
         }
-        for ((place, scope), started) in (0_u32..).zip(self.scopes.values()).zip(started) {
-            for (query, known) in &scope.queries {
+        for ((index, scope), started) in (0_u32..).zip(self.scopes.values()).zip(started) {
+            for (query, state) in &scope.queries {
                 let Query::Integration(arn) = query else {
                     continue;
                 };
@@ -126,26 +133,28 @@ impl IntegrationCache {
                 else {
                     continue;
                 };
-                missing.scopes.push(place);
-                if let Some(answered) = known.complete.filter(|_| known.observations.is_empty())
-                    && latest.is_none_or(|latest| answered.at > latest)
+                missing.scopes.push(index);
+                if let Some(answered) = state
+                    .last_complete
+                    .filter(|_| state.observations.is_empty())
+                    && latest.is_none_or(|latest| answered.instant > latest)
                 {
-                    *latest = Some(answered.at);
-                    missing.seen = answered.wall;
-                    missing.old = started.is_none_or(|started| answered.at < started);
+                    *latest = Some(answered.instant);
+                    missing.answered_at = answered.unix;
+                    missing.stale = started.is_none_or(|started| answered.instant < started);
                 }
-                let Some(absent) = &known.absent else {
+                let Some(not_found) = &state.not_found else {
                     continue;
                 };
                 let since = missing
                     .since
-                    .map_or(absent.since, |since| since.min(absent.since));
+                    .map_or(not_found.since, |since| since.min(not_found.since));
                 missing.since = Some(since);
-                if absent.last.is_some() {
-                    missing.last.clone_from(&absent.last);
+                if not_found.last.is_some() {
+                    missing.last.clone_from(&not_found.last);
                 }
-                if !absent.name.is_empty() {
-                    missing.name.clone_from(&absent.name);
+                if !not_found.name.is_empty() {
+                    missing.name.clone_from(&not_found.name);
                 }
             }
         }
@@ -153,7 +162,7 @@ impl IntegrationCache {
     }
 }
 
-/// Why a poll did not get everything.
+/// Returns the failures of a poll, one for each reason.
 pub(super) fn failed_poll(poll: &PollResult) -> Failed {
     let mut failures: BTreeMap<_, Failure> = BTreeMap::new();
     let errors = poll
@@ -165,12 +174,12 @@ pub(super) fn failed_poll(poll: &PollResult) -> Failed {
         entry.or_insert_with(|| failure(error)).queries += 1;
     }
     Failed {
-        at: poll.ended.wall,
+        at: poll.ended.unix,
         failures: failures.into_values().collect(),
     }
 }
 
-/// Why one request failed at a moment in Unix seconds.
+/// Returns the failure of a single request at a time in Unix seconds.
 pub(super) fn failed_request(error: &GlueError, at: f64) -> Failed {
     let failure = Failure {
         queries: 1,
@@ -185,16 +194,16 @@ pub(super) fn failed_request(error: &GlueError, at: f64) -> Failed {
 fn failure(error: &GlueError) -> Failure {
     Failure {
         reason: error.reason.as_str(),
-        message: bounded(&error.message, MAX_MESSAGE_CHARS),
+        message: truncate(&error.message, MAX_MESSAGE_CHARS),
         request_id: error
             .request_id
             .as_deref()
-            .map(|id| bounded(id, MAX_REQUEST_ID_CHARS)),
+            .map(|id| truncate(id, MAX_REQUEST_ID_CHARS)),
         queries: 0,
     }
 }
 
-fn bounded(text: &str, characters: usize) -> String {
+fn truncate(text: &str, characters: usize) -> String {
     match text.char_indices().nth(characters) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

@@ -1,4 +1,4 @@
-//! A scope after a reload or a restart: what it takes over of the one before, which may have asked otherwise, or as somebody else.
+//! What a scope inherits from its predecessor after a reload or a restart. The predecessor may have had other queries or credentials.
 
 use super::metadata::TagLabels;
 use super::scope::{Observation, Polled, QueryState, Scope};
@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use tokio::time::Instant;
 
 impl Scope {
-    /// Takes over what the process before this one kept, `at` being the moment of a Unix time. Data that are too old to be shown too.
+    /// Restores the data of the previous process, expired data included. `at` converts a Unix time to an [`Instant`].
     pub fn restore(
         &mut self,
         before: StoredScope,
@@ -20,16 +20,16 @@ impl Scope {
         at: impl Fn(f64) -> Option<Instant>,
         labels: &TagLabels,
     ) {
-        let names_up = before.names.as_ref().and_then(|names| names.up);
-        if let (Some(names), Some(stored)) = (&mut self.names, before.names) {
-            names.restore(stored, &at, labels);
+        let names_up = before.names.as_ref().and_then(|metadata| metadata.up);
+        if let (Some(metadata), Some(stored)) = (&mut self.metadata, before.names) {
+            metadata.restore(stored, &at, labels);
         }
-        // A file that does not say who asked is of before that was kept.
+        // Old files do not have the key.
         let same_credentials = before
             .credentials_key
             .is_none_or(|credentials_key| credentials_key == self.credentials_key);
         let mut dropped = Vec::new();
-        let mut fresh: HashSet<Query> = self
+        let mut new_queries: HashSet<Query> = self
             .queries
             .iter()
             .map(|(query, _)| query.clone())
@@ -42,8 +42,8 @@ impl Scope {
                     arn,
                     Observation {
                         integration: observation.integration,
-                        seen,
-                        seen_at: observation.seen,
+                        observed_at: seen,
+                        observed_at_unix: observation.seen,
                         confirmed: same_credentials && !observation.inherited,
                     },
                 ))
@@ -52,17 +52,17 @@ impl Scope {
                 .queries
                 .iter_mut()
                 .find(|(query, _)| stored.query.is(query));
-            if let Some((query, known)) = same {
-                fresh.remove(query);
-                known.observations = observations.collect();
-                known.complete = stored.complete.and_then(|wall| {
+            if let Some((query, state)) = same {
+                new_queries.remove(query);
+                state.observations = observations.collect();
+                state.last_complete = stored.complete.and_then(|unix| {
                     Some(Timestamp {
-                        at: at(wall)?,
-                        wall,
+                        instant: at(unix)?,
+                        unix,
                     })
                 });
-                known.absent = stored.absent;
-                known.drop_all_but(&self.selection, query);
+                state.not_found = stored.absent;
+                state.apply_selection(&self.selection, query);
             } else {
                 dropped.push(QueryState {
                     observations: observations.collect(),
@@ -70,86 +70,85 @@ impl Scope {
                 });
             }
         }
-        self.inherit_from(&fresh, &dropped);
+        self.inherit_from(&new_queries, &dropped);
         self.last_success = before.last_success;
-        // After a stop so long that nothing of it may be shown any more, a scrape waits as at a first start.
+        // If all data expired while the exporter was stopped, a scrape waits as at a first start.
         if let Some(poll) = before.polled
             && let Some(ended) = at(poll.ended)
             && ended + self.stale_after > now
         {
             self.polled = Some(Polled {
                 up: poll.up,
-                older: true,
+                keeps_older_data: true,
                 stale: true,
                 started: None,
                 at: ended,
                 duration: poll.duration,
             });
             self.blocks_scrape = false;
-            if let Some(names) = &mut self.names {
-                names.up = names_up;
-                names.blocks_scrape = false;
+            if let Some(metadata) = &mut self.metadata {
+                metadata.up = names_up;
+                metadata.blocks_scrape = false;
             }
         }
     }
 
-    /// Takes over what is known of the scope as it was configured before. Returns what is not watched any more: what was brought by
-    /// queries that are not asked, and what the selection leaves out.
+    /// Inherits the data of the scope as it was configured before. Returns the dropped data: those of removed queries, and those that the
+    /// selection excludes now.
     pub fn inherit(&mut self, before: Self) -> Vec<QueryState> {
         let uses_names = self.uses_names() || before.uses_names();
         let same_credentials = self.credentials_key == before.credentials_key;
-        let mut known: HashMap<Query, QueryState> = before.queries.into_iter().collect();
-        let mut left_out = Vec::new();
-        let mut fresh = HashSet::new();
-        for (query, empty) in &mut self.queries {
-            if let Some(known) = known.remove(query) {
-                *empty = known;
-                left_out.push(empty.drop_all_but(&self.selection, query));
-                for observation in empty.observations.values_mut() {
+        let mut old_queries: HashMap<Query, QueryState> = before.queries.into_iter().collect();
+        let mut excluded = Vec::new();
+        let mut new_queries = HashSet::new();
+        for (query, state) in &mut self.queries {
+            if let Some(old) = old_queries.remove(query) {
+                *state = old;
+                excluded.push(state.apply_selection(&self.selection, query));
+                for observation in state.observations.values_mut() {
                     observation.confirmed &= same_credentials;
                 }
             } else {
-                fresh.insert(query.clone());
+                new_queries.insert(query.clone());
             }
         }
-        let dropped: Vec<QueryState> = known.into_values().collect();
-        self.inherit_from(&fresh, &dropped);
-        if let (Some(names), Some(before)) = (&mut self.names, before.names) {
-            names.inherit(before);
+        let dropped: Vec<QueryState> = old_queries.into_values().collect();
+        self.inherit_from(&new_queries, &dropped);
+        if let (Some(metadata), Some(before)) = (&mut self.metadata, before.metadata) {
+            metadata.inherit(before);
         }
         self.polled = before.polled;
-        // Nobody has asked like this yet.
-        let has_others = self
+        // Inherited observations are stale until the new queries are answered.
+        let has_unconfirmed = self
             .observations()
             .any(|(_, observation)| !observation.confirmed);
         if let Some(polled) = &mut self.polled {
-            polled.older |= has_others;
-            polled.stale |= has_others;
+            polled.keeps_older_data |= has_unconfirmed;
+            polled.stale |= has_unconfirmed;
         }
         if uses_names {
-            self.renew_stale();
+            self.update_stale();
         }
         self.last_success = before.last_success;
         self.failed_poll = before.failed_poll;
         self.blocks_scrape = before.blocks_scrape;
-        self.unpolled = before.unpolled;
-        dropped.into_iter().chain(left_out).collect()
+        self.pending_first_poll = before.pending_first_poll;
+        dropped.into_iter().chain(excluded).collect()
     }
 
-    /// Has queries that were not asked before show what those that are not asked any more have brought, as far as it is theirs: until they
-    /// are answered themselves, nobody says that it is gone.
-    fn inherit_from(&mut self, fresh: &HashSet<Query>, dropped: &[QueryState]) {
-        let observations = || dropped.iter().flat_map(|known| known.observations.values());
-        // There can be thousands of ARNs, and thousands of sights.
+    /// Copies the observations of removed queries to the new queries that match them, until AWS has answered the new queries.
+    fn inherit_from(&mut self, new_queries: &HashSet<Query>, dropped: &[QueryState]) {
+        let observations = || dropped.iter().flat_map(|state| state.observations.values());
+        // An index, because there can be thousands of ARNs and thousands of observations.
         let mut by_arn: HashMap<Cow<'_, str>, Vec<&Observation>> = HashMap::new();
-        if !fresh.is_empty() {
+        if !new_queries.is_empty() {
             for observation in observations() {
                 let arn = canonical_arn(&observation.integration.arn);
                 by_arn.entry(arn).or_default().push(observation);
             }
         }
-        for (query, known) in &mut self.queries {
-            if !fresh.contains(query) {
+        for (query, state) in &mut self.queries {
+            if !new_queries.contains(query) {
                 continue;
             }
             match query {
@@ -158,11 +157,11 @@ impl Scope {
                     of_arn
                         .into_iter()
                         .flatten()
-                        .for_each(|observation| known.inherit_from(observation));
+                        .for_each(|observation| state.inherit_from(observation));
                 }
                 Query::Target(_) | Query::All => observations()
                     .filter(|observation| lists(query, &self.selection, &observation.integration))
-                    .for_each(|observation| known.inherit_from(observation)),
+                    .for_each(|observation| state.inherit_from(observation)),
             }
         }
     }
@@ -174,7 +173,7 @@ impl QueryState {
         if self
             .observations
             .get(arn)
-            .is_none_or(|other| other.seen < observation.seen)
+            .is_none_or(|existing| existing.observed_at < observation.observed_at)
         {
             let inherited = Observation {
                 confirmed: false,
@@ -184,27 +183,27 @@ impl QueryState {
         }
     }
 
-    /// Keeps what a query that lists may show. Now and not with the next answer, which would take what it leaves out for gone, also where
-    /// another scope sees it. Returns what was dropped.
-    fn drop_all_but(&mut self, selection: &Selection, query: &Query) -> Self {
-        let is_left_out = |_: &String, observation: &mut Observation| {
+    /// Drops the observations of a listing query that the selection excludes, and returns them. The next answer would lack them, and the
+    /// cache would take them for deleted, in other scopes too.
+    fn apply_selection(&mut self, selection: &Selection, query: &Query) -> Self {
+        let is_excluded = |_: &String, observation: &mut Observation| {
             query.lists() && !is_selected(selection, &observation.integration)
         };
         Self {
-            observations: self.observations.extract_if(.., is_left_out).collect(),
+            observations: self.observations.extract_if(.., is_excluded).collect(),
             ..Self::default()
         }
     }
 }
 
-/// The profile and the role. Not the external id, which lets the same in.
+/// Returns a key of the profile and the role. The external ID does not change what the credentials can access.
 pub(super) fn credentials_key(credentials: &Credentials) -> String {
     let profile = credentials.profile.as_deref().unwrap_or_default();
     let role = credentials.role.as_ref().map(|role| role.arn.as_str());
     format!("{profile} {}", role.unwrap_or_default())
 }
 
-/// Whether the answer to a query that lists would have this one, if it is there.
+/// Returns true if a listing query would return this integration, if it exists.
 fn lists(query: &Query, selection: &Selection, integration: &Integration) -> bool {
     let is_of_target =
         |arn: &str| !matches!(query, Query::Target(target) if target.as_str() != arn);

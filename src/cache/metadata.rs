@@ -1,5 +1,6 @@
-//! Names and tags of what one scope sees in one region, the labels that are made of them, and what is left out for its name. What AWS does
-//! not say again keeps its last good value for as long as the scope sees the integration: an ARN is never given to another one.
+//! Names and tags of the integrations of one scope and region, the labels made of them, and which integrations are excluded by name.
+//!
+//! An integration keeps its last good name and tags as long as the scope observes it. That is safe, because AWS never reuses an ARN.
 
 use super::diagnostics::failed_request;
 use super::stored::{StoredDescription, StoredMetadata};
@@ -13,11 +14,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Which tags become labels, in the order of these labels on the page.
+/// The tags that become labels, in the order of the labels in the exposition.
 #[derive(Debug, Default)]
 pub(super) struct TagLabels {
     labels: Vec<(String, Arc<str>)>,
-    /// Shared by all integrations of which nothing is known.
+    /// Shared by all integrations without metadata.
     empty: Arc<MetadataLabels>,
 }
 
@@ -30,7 +31,7 @@ impl TagLabels {
                 .collect(),
             empty: Arc::default(),
         };
-        labels.empty = labels.naming(&Description::default());
+        labels.empty = labels.labels_of(&Description::default());
         labels
     }
 
@@ -42,11 +43,11 @@ impl TagLabels {
         self.labels.iter().map(|(tag, _)| tag.clone()).collect()
     }
 
-    fn naming(&self, described: &Description) -> Arc<MetadataLabels> {
-        let value = |tag: &String| described.tags.get(tag).cloned().unwrap_or_default();
+    fn labels_of(&self, description: &Description) -> Arc<MetadataLabels> {
+        let value = |tag: &String| description.tags.get(tag).cloned().unwrap_or_default();
         let labels = self.labels.iter();
         Arc::new(MetadataLabels {
-            name: described.name.clone(),
+            name: description.name.clone(),
             tags: labels
                 .map(|(tag, label)| (Arc::clone(label), value(tag)))
                 .collect(),
@@ -54,84 +55,84 @@ impl TagLabels {
     }
 }
 
-/// What is known in one scope and region.
+/// The names and tags of the integrations of one scope and region.
 #[derive(Debug)]
-pub(super) struct Names {
-    /// By the one spelling of the ARN.
-    known: BTreeMap<String, Name>,
-    /// Which of `known` the selection leaves out for their names. Kept, so that a publication compares no name with a pattern.
-    left_out: HashSet<String>,
-    /// In the one spelling: what the configuration names is shown whatever it is called, also while only a listing has brought it.
+pub(super) struct Metadata {
+    /// By canonical ARN.
+    entries: BTreeMap<String, MetadataEntry>,
+    /// The ARNs that the selection excludes by name. Stored, so that publishing a snapshot does not match patterns.
+    excluded: HashSet<String>,
+    /// Canonical ARNs of `integration_arns`. They are exported whatever their name is.
     configured: HashSet<String>,
     selection: Arc<Selection>,
-    /// What AWS was asked for last and has not named: it is not asked for these alone.
-    without: BTreeSet<String>,
-    /// The tags that AWS was asked for last; none if it has not been asked since the start.
-    asked_for: Option<BTreeSet<String>>,
-    /// AWS was asked and answered all; none until it has been asked.
+    /// The ARNs that the last request did not find. They alone are no reason for another request.
+    undescribed: BTreeSet<String>,
+    /// The tags of the last request, `None` before the first request of this process.
+    requested_tags: Option<BTreeSet<String>>,
+    /// True if the last request succeeded, `None` before the first one.
     pub up: Option<bool>,
-    /// A scrape waits for the first answer or failure.
+    /// True while a scrape waits for the first answer or failure.
     pub blocks_scrape: bool,
-    /// Why they could not be had when AWS was last asked.
-    pub failed: Option<Arc<Failed>>,
+    /// Why the last request failed.
+    pub failure: Option<Arc<Failed>>,
 }
 
 #[derive(Debug)]
-pub(super) struct Name {
-    described: Description,
-    pub naming: Arc<MetadataLabels>,
-    pub seen: Instant,
+pub(super) struct MetadataEntry {
+    description: Description,
+    pub labels: Arc<MetadataLabels>,
+    pub observed_at: Instant,
 }
 
-impl Names {
+impl Metadata {
     pub fn new(watch: &Watch) -> Self {
         let configured = watch.queries.iter().filter_map(|query| match query {
             Query::Integration(arn) => Some(canonical_arn(arn.as_str()).into_owned()),
             Query::Target(_) | Query::All => None,
         });
         Self {
-            known: BTreeMap::new(),
-            left_out: HashSet::new(),
+            entries: BTreeMap::new(),
+            excluded: HashSet::new(),
             configured: configured.collect(),
             selection: Arc::clone(&watch.selection),
-            without: BTreeSet::new(),
-            asked_for: None,
+            undescribed: BTreeSet::new(),
+            requested_tags: None,
             up: None,
             blocks_scrape: true,
-            failed: None,
+            failure: None,
         }
     }
 
-    pub fn known(&self) -> impl Iterator<Item = (&str, &Name)> {
-        self.known.iter().map(|(arn, name)| (arn.as_str(), name))
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &MetadataEntry)> {
+        self.entries.iter().map(|(arn, name)| (arn.as_str(), name))
     }
 
-    /// Whether an integration is not to be shown for its name. Never one whose name is not known.
+    /// Returns true if the selection excludes an integration by name. An integration without a known name is never excluded.
     pub fn is_excluded_by(&self, arn: &str) -> bool {
-        // Mostly nothing is, which is found out faster.
-        !self.left_out.is_empty() && self.left_out.contains(canonical_arn(arn).as_ref())
+        // Usually nothing is excluded: skip making the canonical ARN.
+        !self.excluded.is_empty() && self.excluded.contains(canonical_arn(arn).as_ref())
     }
 
-    /// Takes over what is known in the scope as it was configured before.
+    /// Inherits the names and tags of the scope as it was configured before a reload.
     pub fn inherit(&mut self, before: Self) {
         let now = std::mem::replace(self, before);
         (self.configured, self.selection) = (now.configured, now.selection);
-        let known = self.known.iter();
-        let left_out = known.filter(|(arn, name)| !self.admits(arn, &name.described.name));
-        self.left_out = left_out.map(|(arn, _)| arn.clone()).collect();
+        let entries = self.entries.iter();
+        let excluded = entries.filter(|(arn, entry)| !self.admits(arn, &entry.description.name));
+        self.excluded = excluded.map(|(arn, _)| arn.clone()).collect();
     }
 
     fn admits(&self, arn: &str, name: &str) -> bool {
         self.configured.contains(arn) || self.selection.matches_name(name)
     }
 
-    /// What an integration is called; none if that is not known.
+    /// Returns the name of an integration, `None` if it is unknown.
     pub fn name(&self, arn: &str) -> Option<&str> {
-        let known = self.known.get(canonical_arn(arn).as_ref());
-        known.map(|name| name.described.name.as_str())
+        let entry = self.entries.get(canonical_arn(arn).as_ref());
+        entry.map(|entry| entry.description.name.as_str())
     }
 
-    /// What AWS is to be asked for, where the scope sees these integrations.
+    /// Returns the request to AWS for the integrations `arns`.
     pub fn wanted<'a>(
         &self,
         arns: impl Iterator<Item = &'a str>,
@@ -143,111 +144,119 @@ impl Names {
         }
     }
 
-    /// Whether asking should not wait for its time: never asked yet, for another tag, or there is an integration that was not there.
+    /// Returns true if a request should not wait for its schedule: it is the first one, it needs another tag, or there is a new
+    /// integration.
     pub fn due<'a>(&self, mut arns: impl Iterator<Item = &'a str>, labels: &TagLabels) -> bool {
-        let has = |arn: &str| {
+        let is_known = |arn: &str| {
             let arn = canonical_arn(arn);
-            self.known.contains_key(arn.as_ref()) || self.without.contains(arn.as_ref())
+            self.entries.contains_key(arn.as_ref()) || self.undescribed.contains(arn.as_ref())
         };
-        match &self.asked_for {
+        match &self.requested_tags {
             None => true,
-            Some(tags) => !labels.tags().is_subset(tags) || arns.any(|arn| !has(arn)),
+            Some(tags) => !labels.tags().is_subset(tags) || arns.any(|arn| !is_known(arn)),
         }
     }
 
-    /// Takes over what AWS answered at `now`; the scope sees the integrations `arns` now.
+    /// Applies the answer that AWS gave at `now`. `arns` are the integrations that the scope observes now.
     pub fn apply<'a>(
         &mut self,
-        asked: MetadataFilter,
+        request: MetadataFilter,
         answer: Answer,
         arns: impl Iterator<Item = &'a str>,
         now: Timestamp,
         labels: &TagLabels,
     ) {
-        let at = now.at;
+        let at = now.instant;
         let seen: BTreeSet<String> = arns.map(|arn| canonical_arn(arn).into_owned()).collect();
-        self.known.retain(|arn, _| seen.contains(arn));
+        self.entries.retain(|arn, _| seen.contains(arn));
         self.up = Some(answer.outcome.is_ok());
         let failed = answer.outcome.as_ref().err();
-        self.failed = failed.map(|error| Arc::new(failed_request(error, now.wall)));
+        self.failure = failed.map(|error| Arc::new(failed_request(error, now.unix)));
         self.blocks_scrape = false;
-        for (arn, described) in answer.found {
-            self.put(arn, described, at, labels);
+        for (arn, description) in answer.found {
+            self.put(arn, description, at, labels);
         }
         self.bound(at);
-        self.left_out.retain(|arn| self.known.contains_key(arn));
-        self.without = asked.arns;
-        self.without.retain(|arn| !self.known.contains_key(arn));
-        self.asked_for = Some(asked.tags);
+        self.excluded.retain(|arn| self.entries.contains_key(arn));
+        self.undescribed = request.arns;
+        self.undescribed
+            .retain(|arn| !self.entries.contains_key(arn));
+        self.requested_tags = Some(request.tags);
     }
 
-    fn put(&mut self, arn: String, mut described: Description, seen: Instant, labels: &TagLabels) {
-        // Each integration has one, so an answer without it says nothing about it.
-        if described.name.is_empty()
-            && let Some(before) = self.known.get(&arn)
+    fn put(
+        &mut self,
+        arn: String,
+        mut description: Description,
+        seen: Instant,
+        labels: &TagLabels,
+    ) {
+        // Every integration has a name, so keep the last one if the answer lacks it.
+        if description.name.is_empty()
+            && let Some(before) = self.entries.get(&arn)
         {
-            described.name.clone_from(&before.described.name);
+            description.name.clone_from(&before.description.name);
         }
-        let before = self.known.get(&arn);
-        if before.is_none_or(|before| before.described.name != described.name) {
-            if self.admits(&arn, &described.name) {
-                self.left_out.remove(&arn);
+        let before = self.entries.get(&arn);
+        if before.is_none_or(|before| before.description.name != description.name) {
+            if self.admits(&arn, &description.name) {
+                self.excluded.remove(&arn);
             } else {
-                self.left_out.insert(arn.clone());
+                self.excluded.insert(arn.clone());
             }
         }
-        let mut naming = labels.naming(&described);
-        // The page compares by the pointer first.
-        if let Some(before) = self.known.get(&arn)
-            && before.naming == naming
+        let mut rendered = labels.labels_of(&description);
+        // Keep the old pointer: rendering compares pointers first.
+        if let Some(before) = self.entries.get(&arn)
+            && before.labels == rendered
         {
-            naming = Arc::clone(&before.naming);
+            rendered = Arc::clone(&before.labels);
         }
-        let name = Name {
-            described,
-            naming,
-            seen,
+        let entry = MetadataEntry {
+            description,
+            labels: rendered,
+            observed_at: seen,
         };
-        self.known.insert(arn, name);
+        self.entries.insert(arn, entry);
     }
 
-    /// One answer is bounded. What several of them name, with other integrations each time, is kept to a little more.
+    /// Bounds the memory of several answers that describe different integrations. The size of one answer is bounded already.
     fn bound(&mut self, latest: Instant) {
         let approx_bytes: usize = self
-            .known
+            .entries
             .values()
-            .map(|name| name.described.approx_bytes())
+            .map(|name| name.description.approx_bytes())
             .sum();
         if approx_bytes > MAX_METADATA_BYTES + MAX_METADATA_BYTES / 4 {
-            self.known.retain(|_, name| name.seen == latest);
+            self.entries.retain(|_, name| name.observed_at == latest);
         }
     }
 
-    /// Other tags are wanted from now on, or by other labels. What is not wanted any more is not kept.
+    /// Rebuilds the labels and drops tags that are not configured any more.
     pub fn relabel(&mut self, labels: &TagLabels) {
         let tags = labels.tags();
-        for name in self.known.values_mut() {
-            name.described.tags.retain(|tag, _| tags.contains(tag));
-            name.naming = labels.naming(&name.described);
+        for name in self.entries.values_mut() {
+            name.description.tags.retain(|tag, _| tags.contains(tag));
+            name.labels = labels.labels_of(&name.description);
         }
     }
 
-    pub fn stored(&self, wall: impl Fn(Instant) -> f64) -> StoredMetadata {
+    pub fn stored(&self, unix: impl Fn(Instant) -> f64) -> StoredMetadata {
         StoredMetadata {
             up: self.up,
             known: self
-                .known
+                .entries
                 .iter()
-                .map(|(arn, name)| StoredDescription {
+                .map(|(arn, entry)| StoredDescription {
                     arn: arn.clone(),
-                    described: name.described.clone(),
-                    seen: wall(name.seen),
+                    described: entry.description.clone(),
+                    seen: unix(entry.observed_at),
                 })
                 .collect(),
         }
     }
 
-    /// Takes over the names, whatever their age. What is asked for is found out anew.
+    /// Restores the names and tags, whatever their age. The next request still asks for all of them.
     pub fn restore(
         &mut self,
         before: StoredMetadata,
@@ -265,60 +274,60 @@ impl Names {
 }
 
 impl IntegrationCache {
-    /// These tags are labels from now on. Those that were labels before, or have another label now, keep their values.
-    pub fn label_tags(&mut self, tag_labels: &[TagLabel]) {
+    /// Sets the tags that become labels. Tags that were configured before keep their values.
+    pub fn set_tag_labels(&mut self, tag_labels: &[TagLabel]) {
         self.tag_labels = TagLabels::new(tag_labels);
         for scope in self.scopes.values_mut() {
-            if let Some(names) = &mut scope.names {
-                names.relabel(&self.tag_labels);
+            if let Some(metadata) = &mut scope.metadata {
+                metadata.relabel(&self.tag_labels);
             }
         }
     }
 
-    /// Whether AWS should be asked for the names and tags of a scope before it is time to.
+    /// Returns true if the names and tags of a scope should be requested now, before their schedule.
     pub fn metadata_due(&self, key: &Key) -> bool {
         self.scopes.get(key).is_some_and(|scope| {
-            let names = scope.names.as_ref();
-            names.is_some_and(|names| names.due(scope.arns(), &self.tag_labels))
+            let metadata = scope.metadata.as_ref();
+            metadata.is_some_and(|metadata| metadata.due(scope.arns(), &self.tag_labels))
         })
     }
 
-    /// The names and tags that a scope lacks or may have to renew; none where they are not asked for.
+    /// Returns the next request for names and tags of a scope, `None` if the scope does not need them.
     pub fn metadata_wanted(&self, key: &Key) -> Option<MetadataFilter> {
         let scope = self.scopes.get(key)?;
-        let names = scope.names.as_ref()?;
-        Some(names.wanted(scope.arns(), &self.tag_labels))
+        let metadata = scope.metadata.as_ref()?;
+        Some(metadata.wanted(scope.arns(), &self.tag_labels))
     }
 
-    /// Takes over the names and tags that AWS answered with at `now`.
+    /// Applies the names and tags that AWS returned at `now`.
     pub fn apply_metadata(
         &mut self,
         key: &Key,
-        asked: MetadataFilter,
+        request: MetadataFilter,
         answer: Answer,
         now: Timestamp,
     ) {
         if let Some(scope) = self.scopes.get_mut(key)
-            && let Some(mut names) = scope.names.take()
+            && let Some(mut metadata) = scope.metadata.take()
         {
-            names.apply(asked, answer, scope.arns(), now, &self.tag_labels);
-            scope.names = Some(names);
+            metadata.apply(request, answer, scope.arns(), now, &self.tag_labels);
+            scope.metadata = Some(metadata);
             if scope.uses_names() {
-                scope.renew_stale();
+                scope.update_stale();
             }
         }
     }
 
-    /// Of an integration that several scopes have named, the latest.
-    pub(super) fn names(&self) -> HashMap<&str, &Name> {
-        let mut latest: HashMap<&str, &Name> = HashMap::new();
+    /// Returns the latest names and tags of each integration, by canonical ARN.
+    pub(super) fn metadata(&self) -> HashMap<&str, &MetadataEntry> {
+        let mut latest: HashMap<&str, &MetadataEntry> = HashMap::new();
         let scopes = self.scopes.values();
         for (arn, name) in scopes
-            .filter_map(|scope| scope.names.as_ref())
-            .flat_map(Names::known)
+            .filter_map(|scope| scope.metadata.as_ref())
+            .flat_map(Metadata::entries)
         {
             let entry = latest.entry(arn).or_insert(name);
-            if name.seen > entry.seen {
+            if name.observed_at > entry.observed_at {
                 *entry = name;
             }
         }

@@ -1,9 +1,9 @@
-//! One scope in one region: what each of its queries has brought, and what a poll changes about that.
+//! The cached state of one scope in one region, for each of its queries, and how a poll changes it.
 
 use super::PollResult;
-use super::diagnostics::{Absent, failed_poll};
+use super::diagnostics::{NotFound, failed_poll};
 use super::inherit::credentials_key;
-use super::metadata::Names;
+use super::metadata::Metadata;
 use super::stored::{StoredObservation, StoredQuery, StoredQueryState};
 use crate::clock::Timestamp;
 use crate::config::{Query, Selection, Watch};
@@ -15,11 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How many integrations whose series have ended one query remembers while its listing stays incomplete, so that an endless
-/// coming and going of integrations cannot fill the memory. Those seen last are kept.
-const MAX_ENDED: usize = 100_000;
-/// How many bytes the integrations of one query may take while its listing stays incomplete. Those seen last are kept.
-const MAX_KEPT_BYTES: usize = MAX_LISTING_BYTES + MAX_LISTING_BYTES / 4;
+/// Number of expired integrations that a query keeps while its listing stays incomplete. The latest observed ones are kept. Without a
+/// limit, integrations that come and go would fill the memory.
+const MAX_EXPIRED: usize = 100_000;
+/// Memory limit for the integrations of a query while its listing stays incomplete. The latest observed ones are kept.
+const MAX_QUERY_BYTES: usize = MAX_LISTING_BYTES + MAX_LISTING_BYTES / 4;
 
 #[derive(Debug)]
 pub(super) struct Scope {
@@ -27,50 +27,50 @@ pub(super) struct Scope {
     pub stale_after: Duration,
     pub queries: Vec<(Query, QueryState)>,
     pub selection: Arc<Selection>,
-    /// Who asks, as far as the configuration says.
+    /// The profile and role of the scope, see [`credentials_key`].
     pub credentials_key: String,
     pub polled: Option<Polled>,
     pub last_success: Option<f64>,
-    /// The last poll that did not get everything.
+    /// The failures of the last incomplete poll.
     pub failed_poll: Option<Arc<Failed>>,
-    /// Only where they are asked for.
-    pub names: Option<Names>,
-    /// A scrape waits for its first poll.
+    /// `None` if the scope does not need names and tags.
+    pub metadata: Option<Metadata>,
+    /// True while a scrape waits for the first poll of the scope.
     pub blocks_scrape: bool,
-    /// It has not been polled since the start, and was there then.
-    pub unpolled: bool,
+    /// True if the scope existed at the start and has not been polled since.
+    pub pending_first_poll: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Polled {
     pub up: bool,
-    /// Something is from an earlier poll whatever else is: that there was nothing, or all that a process before this one kept.
-    pub older: bool,
+    /// True if something is from an earlier poll, whatever the observations say: an empty listing, or data of the previous process.
+    pub keeps_older_data: bool,
     pub stale: bool,
-    /// What was seen before is older than the last poll; none if all of it is, from before this process.
+    /// Start of the last poll; earlier observations are stale. `None` if the poll was by the previous process: then all data are stale.
     pub started: Option<Instant>,
     pub at: Instant,
     pub duration: Duration,
 }
 
-/// What one query has brought, in this poll or an earlier one.
+/// The cached result of one query.
 #[derive(Debug, Default)]
 pub(super) struct QueryState {
     pub observations: BTreeMap<String, Observation>,
-    /// When AWS last answered in full.
-    pub complete: Option<Timestamp>,
-    /// Of a query for one integration: AWS answers that there is none.
-    pub absent: Option<Absent>,
+    /// Time of the last complete answer.
+    pub last_complete: Option<Timestamp>,
+    /// Set if the query is for one integration, and AWS answered that it does not exist.
+    pub not_found: Option<NotFound>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Observation {
     pub integration: Arc<Integration>,
-    pub seen: Instant,
-    /// The same moment in Unix seconds, for people.
-    pub seen_at: f64,
-    /// An answer to this query had it, to the credentials that the scope has now. Only then an answer without it says that it is gone:
-    /// others may not see it, in another account for one.
+    pub observed_at: Instant,
+    /// The same time in Unix seconds, for display.
+    pub observed_at_unix: f64,
+    /// True if an answer to this query, with the current credentials, contained the integration. Only then an answer without it means
+    /// that it is deleted: other credentials may be of another account.
     pub confirmed: bool,
 }
 
@@ -89,93 +89,96 @@ impl Scope {
             polled: None,
             last_success: None,
             failed_poll: None,
-            names: watch.describe.then(|| Names::new(watch)),
+            metadata: watch.describe.then(|| Metadata::new(watch)),
             blocks_scrape: true,
-            unpolled: true,
+            pending_first_poll: true,
         }
     }
 
-    /// Returns what AWS answered to be gone, and when: what this scope had seen, and complete answers lack now. Not what it never saw:
-    /// its credentials may be those of another account. `seen` is what this poll brought.
+    /// Applies the result of a poll. `observed` has the integrations of this poll.
+    ///
+    /// Returns the deleted integrations and the times of the answers: the scope had observed them, and complete answers lack them now. It
+    /// excludes integrations that the scope never observed, because its credentials may be of another account.
     pub fn apply(
         &mut self,
         poll: &PollResult,
-        seen: &HashMap<&str, (Status, Timestamp)>,
+        observed: &HashMap<&str, (Status, Timestamp)>,
     ) -> BTreeMap<String, Instant> {
-        let mut gone: BTreeMap<String, Instant> = BTreeMap::new();
-        let sighted: HashSet<&str> = self
+        let mut deleted: BTreeMap<String, Instant> = BTreeMap::new();
+        let confirmed: HashSet<&str> = self
             .observations()
             .filter(|(_, observation)| observation.confirmed)
             .map(|(arn, _)| arn.as_str())
             .collect();
-        let seen_before: HashSet<String> = self
+        let confirmed_configured: HashSet<String> = self
             .configured()
-            .filter(|arn| sighted.contains(arn))
+            .filter(|arn| confirmed.contains(arn))
             .map(str::to_owned)
             .collect();
         let mut up = true;
-        let mut brought_nothing = Vec::with_capacity(self.queries.len());
-        let names = self.names.as_ref();
-        for ((query, known), answer) in self.queries.iter_mut().zip(&poll.answers) {
-            let mut shown = answer.integrations.iter();
-            let nothing = shown.all(|(integration, _)| is_excluded_by(names, &integration.arn));
-            brought_nothing.push(answer.outcome.is_err() && nothing);
+        let mut failed_empty = Vec::with_capacity(self.queries.len());
+        let metadata = self.metadata.as_ref();
+        for ((query, state), answer) in self.queries.iter_mut().zip(&poll.answers) {
+            let mut returned = answer.integrations.iter();
+            let nothing =
+                returned.all(|(integration, _)| is_excluded_by(metadata, &integration.arn));
+            failed_empty.push(answer.outcome.is_err() && nothing);
             match &answer.outcome {
                 Ok(at) => {
-                    known.note_not_found(query, answer, self.names.as_ref());
-                    let not_listed = known.observe_all(&answer.integrations);
-                    known.complete = Some(*at);
+                    state.note_not_found(query, answer, self.metadata.as_ref());
+                    let not_listed = state.observe_all(&answer.integrations);
+                    state.last_complete = Some(*at);
                     if let Query::Integration(arn) = query
-                        && seen_before.contains(arn.as_str())
+                        && confirmed_configured.contains(arn.as_str())
                     {
-                        gone.insert(arn.to_string(), at.at);
+                        deleted.insert(arn.to_string(), at.instant);
                     }
-                    gone.extend(not_listed.into_iter().map(|arn| (arn, at.at)));
+                    deleted.extend(not_listed.into_iter().map(|arn| (arn, at.instant)));
                 }
                 Err(_) => {
                     up = false;
                     if !answer.integrations.is_empty() {
-                        known.absent = None;
+                        state.not_found = None;
                     }
-                    known.observe(&answer.integrations);
-                    known.bound(self.stale_after, poll.ended.at);
+                    state.observe(&answer.integrations);
+                    state.bound(self.stale_after, poll.ended.instant);
                 }
             }
         }
-        gone.retain(|arn, _| !seen.contains_key(arn.as_str()));
-        for (arn, at) in &gone {
-            for (query, known) in &mut self.queries {
-                known.remove_if_older(query, arn, *at);
+        deleted.retain(|arn, _| !observed.contains_key(arn.as_str()));
+        for (arn, at) in &deleted {
+            for (query, state) in &mut self.queries {
+                state.remove_if_older(query, arn, *at);
             }
         }
-        let older_sight = self
-            .watched()
-            .any(|(_, observation)| observation.seen < poll.started.at);
-        // That there was nothing is older data too.
-        let older_emptiness = self
+        let older_observation = self
+            .included()
+            .any(|(_, observation)| observation.observed_at < poll.started.instant);
+        // An empty answer of an earlier poll is older data too.
+        let older_empty_answer = self
             .queries
             .iter()
-            .zip(brought_nothing)
-            .any(|((_, known), nothing)| nothing && known.complete.is_some());
+            .zip(failed_empty)
+            .any(|((_, state), nothing)| nothing && state.last_complete.is_some());
         if up {
-            self.last_success = Some(poll.ended.wall);
+            self.last_success = Some(poll.ended.unix);
         } else {
             self.failed_poll = Some(Arc::new(failed_poll(poll)));
         }
         self.blocks_scrape = false;
-        self.unpolled = false;
+        self.pending_first_poll = false;
         self.polled = Some(Polled {
             up,
-            older: older_emptiness,
-            stale: older_emptiness || older_sight,
-            started: Some(poll.started.at),
-            at: poll.ended.at,
-            duration: poll.ended.at - poll.started.at,
+            keeps_older_data: older_empty_answer,
+            stale: older_empty_answer || older_observation,
+            started: Some(poll.started.instant),
+            at: poll.ended.instant,
+            duration: poll.ended.instant - poll.started.instant,
         });
-        gone
+        deleted
     }
 
-    /// The integrations that are asked for by name.
+    /// Returns the ARNs of `integration_arns`.
     fn configured(&self) -> impl Iterator<Item = &str> {
         self.queries.iter().filter_map(|(query, _)| match query {
             Query::Integration(arn) => Some(arn.as_str()),
@@ -183,116 +186,120 @@ impl Scope {
         })
     }
 
-    /// Whether names have a say in what is shown.
+    /// Returns true if the selection matches names.
     pub fn uses_names(&self) -> bool {
         self.selection.uses_names()
     }
 
-    /// Whether data are stale, after a name or the selection has changed what is shown.
-    pub fn renew_stale(&mut self) {
+    /// Updates `stale` after names or the selection changed which integrations are exported.
+    pub fn update_stale(&mut self) {
         if let Some(mut polled) = self.polled {
             let is_older = |(_, observation): (&String, &Observation)| {
                 polled
                     .started
-                    .is_none_or(|started| observation.seen < started)
+                    .is_none_or(|started| observation.observed_at < started)
             };
-            polled.stale = polled.older || self.watched().any(is_older);
+            polled.stale = polled.keeps_older_data || self.included().any(is_older);
             self.polled = Some(polled);
         }
     }
 
-    /// Whether an integration is not to be shown for its name.
+    /// Returns true if the selection excludes an integration by name.
     pub fn excludes(&self, arn: &str) -> bool {
-        is_excluded_by(self.names.as_ref(), arn)
+        is_excluded_by(self.metadata.as_ref(), arn)
     }
 
-    /// All that it sees, or has seen and AWS did not say to be gone, but for what is left out for its name.
-    fn watched(&self) -> impl Iterator<Item = (&String, &Observation)> {
+    /// Returns the observations that are not excluded by name.
+    fn included(&self) -> impl Iterator<Item = (&String, &Observation)> {
         self.observations().filter(|(arn, _)| !self.excludes(arn))
     }
 
-    /// What is known by each query.
+    /// Returns the observations of all queries.
     pub fn observations(&self) -> impl Iterator<Item = (&String, &Observation)> {
         self.queries
             .iter()
-            .flat_map(|(_, known)| &known.observations)
+            .flat_map(|(_, state)| &state.observations)
     }
 
-    /// Whether it shows this one, or would but for `stale_after`.
-    pub fn watches(&self, arn: &str) -> bool {
+    /// Returns true if the scope exports this integration, or did until `stale_after` passed.
+    pub fn includes(&self, arn: &str) -> bool {
         let mut queries = self.queries.iter();
-        !self.excludes(arn) && queries.any(|(_, known)| known.observations.contains_key(arn))
+        !self.excludes(arn) && queries.any(|(_, state)| state.observations.contains_key(arn))
     }
 
-    /// The ARNs of all that it sees, or has seen and AWS did not say to be gone, also of what is left out for its name.
+    /// Returns the ARNs of all observations, including those excluded by name.
     pub fn arns(&self) -> impl Iterator<Item = &str> {
         self.observations().map(|(arn, _)| arn.as_str())
     }
 
-    pub fn next_end(&self, now: Instant) -> Option<Instant> {
+    pub fn next_expiry(&self, now: Instant) -> Option<Instant> {
         self.queries
             .iter()
-            .filter(|(_, known)| known.observations.is_empty())
-            .flat_map(|(_, known)| known.complete.map(|complete| complete.at))
-            .chain(self.watched().map(|(_, observation)| observation.seen))
+            .filter(|(_, state)| state.observations.is_empty())
+            .flat_map(|(_, state)| state.last_complete.map(|complete| complete.instant))
+            .chain(
+                self.included()
+                    .map(|(_, observation)| observation.observed_at),
+            )
             .map(|seen| seen + self.stale_after)
             .filter(|end| *end > now)
             .min()
     }
 }
 
-fn is_excluded_by(names: Option<&Names>, arn: &str) -> bool {
-    names.is_some_and(|names| names.is_excluded_by(arn))
+fn is_excluded_by(metadata: Option<&Metadata>, arn: &str) -> bool {
+    metadata.is_some_and(|metadata| metadata.is_excluded_by(arn))
 }
 
 impl QueryState {
-    /// An answer to another query, at `at`, says that one is gone which this one has seen. Returns whether it was seen later than that.
+    /// Removes the observation of an integration if it is older than `at`, when another query found that the integration is deleted.
+    /// Returns whether there is a later observation.
     pub fn remove_if_older(&mut self, query: &Query, arn: &str, at: Instant) -> bool {
         let Some(observation) = self.observations.get(arn) else {
             return false;
         };
-        if observation.seen >= at {
+        if observation.observed_at >= at {
             return true;
         }
         self.observations.remove(arn);
-        // Who asks for it by its ARN has not been answered yet that there is none.
+        // AWS has not yet answered this query with "does not exist".
         if matches!(query, Query::Integration(_)) {
-            self.complete = None;
+            self.last_complete = None;
         }
         false
     }
 
-    pub fn stored(&self, query: &Query, wall: impl Fn(Instant) -> f64) -> StoredQueryState {
+    pub fn stored(&self, query: &Query, unix: impl Fn(Instant) -> f64) -> StoredQueryState {
         StoredQueryState {
             query: StoredQuery::of(query),
-            complete: self.complete.map(|complete| wall(complete.at)),
-            absent: self.absent.clone(),
+            complete: self.last_complete.map(|complete| unix(complete.instant)),
+            absent: self.not_found.clone(),
             observations: self
                 .observations
                 .values()
                 .map(|observation| StoredObservation {
                     integration: Arc::clone(&observation.integration),
-                    seen: wall(observation.seen),
+                    seen: unix(observation.observed_at),
                     inherited: !observation.confirmed,
                 })
                 .collect(),
         }
     }
 
-    /// Takes over what was seen. A description that is the same as before is not kept twice: the page and what is known share one.
+    /// Adds observations. An unchanged integration keeps its pointer, so that the snapshot and the cache share it.
     fn observe(&mut self, integrations: &[(Arc<Integration>, Timestamp)]) {
         for (integration, moment) in integrations {
             match self.observations.get_mut(&integration.arn) {
                 Some(observation) if observation.integration == *integration => {
-                    observation.seen = moment.at;
-                    observation.seen_at = moment.wall;
+                    observation.observed_at = moment.instant;
+                    observation.observed_at_unix = moment.unix;
                     observation.confirmed = true;
                 }
                 _ => {
                     let observation = Observation {
                         integration: Arc::clone(integration),
-                        seen: moment.at,
-                        seen_at: moment.wall,
+                        observed_at: moment.instant,
+                        observed_at_unix: moment.unix,
                         confirmed: true,
                     };
                     self.observations
@@ -302,54 +309,58 @@ impl QueryState {
         }
     }
 
-    /// Takes over a complete answer. Returns what is gone: an earlier answer had it, and this one has not.
+    /// Applies a complete answer. Returns the integrations that an earlier answer contained and this one lacks.
     fn observe_all(&mut self, integrations: &[(Arc<Integration>, Timestamp)]) -> Vec<String> {
         self.observe(integrations);
         let listed = integrations.iter().map(|(integration, _)| &integration.arn);
-        // Both are sorted, and mostly nothing has gone.
+        // Both are sorted, and usually equal.
         if self.observations.keys().eq(listed.clone()) {
             return Vec::new();
         }
         let listed: HashSet<&String> = listed.collect();
-        let others = self.observations.keys().filter(|arn| !listed.contains(arn));
-        let mut others: Vec<String> = others.cloned().collect();
-        others.retain(|arn| {
+        let missing = self.observations.keys().filter(|arn| !listed.contains(arn));
+        let mut missing: Vec<String> = missing.cloned().collect();
+        missing.retain(|arn| {
             self.observations
                 .remove(arn)
                 .is_some_and(|observation| observation.confirmed)
         });
-        others
+        missing
     }
 
-    /// An answer that never ends, with other integrations each time, would fill the memory before the first of them is too old to be
-    /// shown: what is kept is no larger than one listing may be.
+    /// Bounds the memory. A listing that never completes and has new integrations in each poll would fill it before the first ones expire.
     fn bound(&mut self, stale_after: Duration, now: Instant) {
-        let mut ended: Vec<Instant> = self
+        let mut expired: Vec<Instant> = self
             .observations
             .values()
-            .map(|observation| observation.seen)
+            .map(|observation| observation.observed_at)
             .filter(|seen| *seen + stale_after <= now)
             .collect();
-        if ended.len() > MAX_ENDED {
-            ended.sort_unstable();
-            let oldest_kept = ended[ended.len() - MAX_ENDED / 2];
+        if expired.len() > MAX_EXPIRED {
+            expired.sort_unstable();
+            let oldest_kept = expired[expired.len() - MAX_EXPIRED / 2];
             self.observations
-                .retain(|_, observation| observation.seen >= oldest_kept);
+                .retain(|_, observation| observation.observed_at >= oldest_kept);
         }
-        let mut weights: Vec<(Instant, usize)> = self
+        let mut sizes: Vec<(Instant, usize)> = self
             .observations
             .values()
-            .map(|observation| (observation.seen, observation.integration.approx_bytes()))
+            .map(|observation| {
+                (
+                    observation.observed_at,
+                    observation.integration.approx_bytes(),
+                )
+            })
             .collect();
-        weights.sort_unstable_by_key(|(seen, _)| Reverse(*seen));
-        let mut approx_bytes = 0;
-        let too_much = weights.into_iter().find(|(_, of_one)| {
-            approx_bytes += of_one;
-            approx_bytes > MAX_KEPT_BYTES
+        sizes.sort_unstable_by_key(|(seen, _)| Reverse(*seen));
+        let mut total_bytes = 0;
+        let over_limit = sizes.into_iter().find(|(_, bytes)| {
+            total_bytes += bytes;
+            total_bytes > MAX_QUERY_BYTES
         });
-        if let Some((latest_dropped, _)) = too_much {
+        if let Some((latest_dropped, _)) = over_limit {
             self.observations
-                .retain(|_, observation| observation.seen > latest_dropped);
+                .retain(|_, observation| observation.observed_at > latest_dropped);
         }
     }
 }

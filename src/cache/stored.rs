@@ -1,14 +1,15 @@
-//! What is known, in the shape in which it is kept over a restart. Moments are Unix times in seconds here: a monotonic clock does not
-//! survive its process.
+//! The content of the state file. The names of the fields are part of its format.
+//!
+//! All times are Unix times in seconds, because a monotonic clock does not survive its process.
 
-use super::diagnostics::Absent;
+use super::diagnostics::NotFound;
 use crate::config::Query;
 use crate::snapshot::{Description, Integration, Status};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Everything that is kept.
+/// The whole cache.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stored {
     pub(super) scopes: Vec<StoredScope>,
@@ -19,14 +20,14 @@ pub struct Stored {
 pub(super) struct StoredScope {
     pub scope: String,
     pub region: String,
-    /// None if it has not been polled since its data were too old to be shown.
+    /// `None` if the scope has not been polled since its data expired.
     pub polled: Option<StoredPoll>,
     pub last_success: Option<f64>,
-    /// A file of before this was kept has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Absent in old files.
+    #[serde(default, rename = "asker", skip_serializing_if = "Option::is_none")]
     pub credentials_key: Option<String>,
     pub queries: Vec<StoredQueryState>,
-    /// A file of before there were names has none.
+    /// Absent in old files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub names: Option<StoredMetadata>,
 }
@@ -39,7 +40,7 @@ pub(super) struct StoredMetadata {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct StoredDescription {
-    /// In the one spelling.
+    /// The canonical ARN.
     pub arn: String,
     pub described: Description,
     pub seen: f64,
@@ -56,9 +57,10 @@ pub(super) struct StoredPoll {
 pub(super) struct StoredQueryState {
     pub query: StoredQuery,
     pub complete: Option<f64>,
-    /// A file of before the page for people has none.
+    /// Absent in old files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub absent: Option<Absent>,
+    pub absent: Option<NotFound>,
+    #[serde(rename = "sights")]
     pub observations: Vec<StoredObservation>,
 }
 
@@ -66,8 +68,12 @@ pub(super) struct StoredQueryState {
 pub(super) struct StoredObservation {
     pub integration: Arc<Integration>,
     pub seen: f64,
-    /// Another query, or the same with other credentials, has seen it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    /// True if another query, or the same query with other credentials, made the observation.
+    #[serde(
+        default,
+        rename = "adopted",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub inherited: bool,
 }
 

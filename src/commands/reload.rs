@@ -70,7 +70,7 @@ impl Pollers {
         });
         let storage_path = watch::Sender::new(loaded.storage_path);
         let stop_storing = CancellationToken::new();
-        let storing = tokio::spawn(storage::keep(
+        let storing = tokio::spawn(storage::persist(
             Arc::clone(&self.publisher),
             storage_path.subscribe(),
             stop_storing.clone(),
@@ -98,7 +98,7 @@ impl Pollers {
                             ticket
                                 .run_checked(self.apply(loaded, network, &mut handles, &mut tasks, &stop))
                                 .await?;
-                            self.telemetry.config_loaded(self.clock.wall());
+                            self.telemetry.config_loaded(self.clock.unix_now());
                             tracing::info!("configuration reloaded");
                             web.map_err(|errors| errors.to_string())
                         }
@@ -209,7 +209,7 @@ impl Pollers {
             }
         }
         self.publisher.reconfigure(&watches);
-        self.publisher.label_tags(&loaded.tag_labels);
+        self.publisher.set_tag_labels(&loaded.tag_labels);
         self.clients
             .reconfigure(&watches, loaded.requests_per_second, network);
         self.start(watches, handles, tasks, stop);

@@ -66,7 +66,7 @@ impl StatusReporter {
         if !self.service_manager.is_present() {
             return;
         }
-        let mut pages = publisher.pages();
+        let mut pages = publisher.subscribe();
         let updating = async {
             let mut sent = String::new();
             // The sender lives as long as the publisher.

@@ -6,7 +6,9 @@
 use super::chunks::Exported;
 use super::text_format::{Metric, MetricType, Samples, count, label};
 use crate::clock::{round_to_millis, seconds};
-use crate::snapshot::{ArnFields, MetadataLabels, Presence, ScopeState, Shown, Status};
+use crate::snapshot::{
+    ArnFields, ExportedIntegration, MetadataLabels, Presence, ScopeState, Status,
+};
 use std::collections::BTreeMap;
 
 /// The maximum number of error codes of one integration that have their own series.
@@ -62,7 +64,7 @@ const INFO: Metric = Metric {
 };
 
 /// The metrics of an integration, except its age.
-pub const INTEGRATION: &[Family<Shown>] = &[
+pub const INTEGRATION: &[Family<ExportedIntegration>] = &[
     Family {
         metric: gauge(
             "aws_glue_integration_continuous_sync",
@@ -109,7 +111,7 @@ pub const INTEGRATION: &[Family<Shown>] = &[
             let integration = &shown.integration;
             emit(
                 &[
-                    &shown.naming.name,
+                    &shown.labels.name,
                     &integration.source_arn,
                     &integration.target_arn,
                     ArnFields::of(&integration.source_arn).service,
@@ -248,7 +250,7 @@ pub const SCOPES: &[Family<ScopeState>] = &[
     },
 ];
 
-fn errors_by_code(shown: &Shown, emit: Emit<'_>) {
+fn errors_by_code(shown: &ExportedIntegration, emit: Emit<'_>) {
     const NO_CODE: &str = "none";
     const OTHER: &str = "other";
     let mut by_code: BTreeMap<&str, usize> = BTreeMap::new();
@@ -301,7 +303,7 @@ pub fn scope_labels(scope: &ScopeState) -> String {
     labels
 }
 
-impl Exported for Shown {
+impl Exported for ExportedIntegration {
     const FAMILIES: &'static [Family<Self>] = INTEGRATION;
 
     fn arn(&self) -> &str {
@@ -313,7 +315,7 @@ impl Exported for Shown {
     }
 
     fn tags(&self) -> String {
-        tag_labels(&self.naming)
+        tag_labels(&self.labels)
     }
 }
 

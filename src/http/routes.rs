@@ -157,9 +157,9 @@ impl Routes {
         let render = move || {
             let page = publisher.page();
             if representation.gzip {
-                page.gzip(format, &telemetry, clock.wall())
+                page.gzip(format, &telemetry, clock.unix_now())
             } else {
-                page.text(format, &telemetry, clock.wall())
+                page.text(format, &telemetry, clock.unix_now())
             }
         };
         let inline = self.publisher.page().render_inline();

@@ -109,7 +109,7 @@ impl<'a> RowView<'a> {
             None => ("moving", "◌"),
         };
         let tags = match row {
-            Row::Shown(shown, _) => &shown.naming.tags[..],
+            Row::Shown(shown, _) => &shown.labels.tags[..],
             Row::Missing(_) => &[],
         };
         Self {
@@ -217,7 +217,7 @@ impl<'a> ScopeRow<'a> {
         let serves_old_data = |polled: &PolledScope| {
             let mut missing = view.snapshot.diagnostics.missing.iter();
             polled.integrations > 0
-                || polled.stale && missing.any(|missing| missing.old && is_configured(missing))
+                || polled.stale && missing.any(|missing| missing.stale && is_configured(missing))
         };
         let (severity, icon, state) = match polled {
             None => ("look", "◌", "not polled yet"),
@@ -250,7 +250,8 @@ impl<'a> ScopeRow<'a> {
                 Some(false) => "failed to fetch",
                 None => "not fetched",
             },
-            failed_names: diagnostics.and_then(|diagnostics| diagnostics.failed_names.as_deref()),
+            failed_names: diagnostics
+                .and_then(|diagnostics| diagnostics.failed_metadata.as_deref()),
             reasons: if reasons.is_empty() {
                 "failed before the exporter started".to_owned()
             } else {

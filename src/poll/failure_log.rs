@@ -66,8 +66,8 @@ impl FailureLog {
         {
             failed.entry(error.reason).or_insert((error, 0)).1 += 1;
         }
-        let now = result.ended.at;
-        let took = seconds(result.ended.at - result.started.at);
+        let now = result.ended.instant;
+        let took = seconds(result.ended.instant - result.started.instant);
         let (scope, region) = (&self.scope, &self.region);
         for (reason, (error, queries)) in &failed {
             let ongoing = self.ongoing.entry(*reason).or_insert(Ongoing {

@@ -32,11 +32,11 @@ impl Schedule {
             clippy::cast_sign_loss,
             reason = "Unix milliseconds: positive, and far below 2^63"
         )]
-        let wall_millis = (now.wall.max(0.0) * 1000.0) as u64;
+        let wall_millis = (now.unix.max(0.0) * 1000.0) as u64;
         let wait = (offset + interval_millis - wall_millis % interval_millis) % interval_millis;
         Self {
             seed,
-            first: now.at + Duration::from_millis(wait),
+            first: now.instant + Duration::from_millis(wait),
             interval,
         }
     }

@@ -1,4 +1,4 @@
-//! When each scope is polled next. Not part of a snapshot: a new moment is no reason to write the page anew.
+//! The time of the next poll of each scope. It is not part of the snapshot, because a new time is no reason to render the exposition.
 
 use super::unpoisoned;
 use crate::cache::Key;
@@ -9,19 +9,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use tokio::time::Instant;
 
-/// By scope, then by region.
+/// The next poll times, by scope and region.
 #[derive(Debug, Default)]
-pub(super) struct Schedule(Mutex<BTreeMap<String, BTreeMap<String, Instant>>>);
+pub(super) struct NextPolls(Mutex<BTreeMap<String, BTreeMap<String, Instant>>>);
 
-impl Schedule {
+impl NextPolls {
     pub fn set(&self, (scope, region): &Key, due: Instant) {
         let mut scopes = unpoisoned(&self.0);
         let regions = scopes.entry(scope.to_string()).or_default();
         regions.insert(region.to_string(), due);
     }
 
-    /// Forgets what is not watched.
-    pub fn keep(&self, watches: &[Watch]) {
+    /// Drops the scopes that are not watched any more.
+    pub fn retain(&self, watches: &[Watch]) {
         let kept: BTreeSet<(&str, &str)> = watches
             .iter()
             .map(|watch| (watch.scope.as_str(), watch.region.as_str()))
@@ -32,14 +32,14 @@ impl Schedule {
         });
     }
 
-    /// In Unix seconds, one for each of `scopes`.
-    pub fn of(&self, scopes: &[ScopeState], now: Timestamp) -> Vec<Option<f64>> {
-        let known = unpoisoned(&self.0);
-        let wall = |due: Instant| {
-            let ahead = due.saturating_duration_since(now.at).as_secs_f64();
-            now.wall + ahead - now.at.saturating_duration_since(due).as_secs_f64()
+    /// Returns the time of the next poll of each scope in Unix seconds, `None` if it is unknown.
+    pub fn unix_times(&self, scopes: &[ScopeState], now: Timestamp) -> Vec<Option<f64>> {
+        let times = unpoisoned(&self.0);
+        let unix = |due: Instant| {
+            let ahead = due.saturating_duration_since(now.instant).as_secs_f64();
+            now.unix + ahead - now.instant.saturating_duration_since(due).as_secs_f64()
         };
-        let due = |scope: &ScopeState| known.get(&scope.scope)?.get(&scope.region).copied();
-        scopes.iter().map(|scope| due(scope).map(wall)).collect()
+        let due = |scope: &ScopeState| times.get(&scope.scope)?.get(&scope.region).copied();
+        scopes.iter().map(|scope| due(scope).map(unix)).collect()
     }
 }

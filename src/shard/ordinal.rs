@@ -1,46 +1,46 @@
-//! Which of its pods a StatefulSet started this one as. Kubernetes says it in the name: `NAME-2` is the third.
+//! The ordinal of a StatefulSet pod. Kubernetes appends it to the pod name: `NAME-2` is the third pod.
 
 use std::fmt;
 
-/// What the pod is called, and who says so.
+/// The name of the pod, and its origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PodName {
-    /// `POD_NAME` of the environment, which a manifest sets on purpose.
+    /// The environment variable `POD_NAME`, which a manifest sets explicitly.
     Environment(String),
-    /// The host's name. A pod's is its own unless it uses the node's network.
+    /// The host name. It is the pod name unless the pod uses the network of the node.
     Host(String),
 }
 
 impl PodName {
-    /// The number at the end.
+    /// Returns the ordinal at the end of the name.
     ///
     /// # Errors
-    /// Why it has none, or none that is surely an ordinal. A wrong shard watches nothing that nobody else does, and says nothing.
+    /// If the name does not certainly end in an ordinal. A wrong shard index would silently leave a part unwatched.
     pub fn ordinal(&self) -> Result<u16, String> {
-        let none = |why: &str| Err(format!("{self} {why}"));
+        let error = |why: &str| Err(format!("{self} {why}"));
         let name = match self {
             Self::Environment(name) => name,
-            // With setHostnameAsFQDN it has a domain.
+            // With setHostnameAsFQDN the host name contains the domain.
             Self::Host(name) => name.split('.').next().unwrap_or_default(),
         };
         let Some((set, ordinal)) = name.rsplit_once('-') else {
-            return none("does not end in `-` and an ordinal");
+            return error("does not end in `-` and an ordinal");
         };
         let is_number =
             |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         if set.is_empty() || !is_number(ordinal) {
-            return none("does not end in `-` and an ordinal");
+            return error("does not end in `-` and an ordinal");
         }
         if ordinal.len() > 1 && ordinal.starts_with('0') {
-            return none("ends in a number that begins with 0, which no ordinal does");
+            return error("ends in a number with a leading 0, which is not an ordinal");
         }
-        let before = set.rsplit('-').next().unwrap_or_default();
-        if matches!(self, Self::Host(_)) && is_number(before) {
-            return none("ends in two numbers, as a node's name with its address does");
+        let previous = set.rsplit('-').next().unwrap_or_default();
+        if matches!(self, Self::Host(_)) && is_number(previous) {
+            return error("ends in two numbers, so it looks like a node name with an IP address");
         }
         ordinal
             .parse()
-            .or_else(|_| none("ends in a number that is too large for an ordinal"))
+            .or_else(|_| error("ends in a number that is too large for an ordinal"))
     }
 }
 

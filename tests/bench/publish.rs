@@ -3,7 +3,7 @@
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use glue_integration_exporter::exposition::Exposition;
 use glue_integration_exporter::snapshot::{
-    Integration, MetadataLabels, Shown, Snapshot, SourceProperties, Status,
+    ExportedIntegration, Integration, MetadataLabels, Snapshot, Status,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,11 +40,11 @@ fn snapshot(integrations: usize) -> Snapshot {
     }
 }
 
-fn entry(index: usize) -> Shown {
+fn entry(index: usize) -> ExportedIntegration {
     let arn = |service: &str, rest: &str| {
         format!("arn:aws:{service}:eu-west-1:111122223333:{rest}{index:012x}")
     };
-    Shown {
+    ExportedIntegration {
         integration: Arc::new(Integration {
             arn: arn("glue", "integration:a1b2c3d4-5678-90ab-cdef-"),
             source_arn: arn("dynamodb", "table/orders-"),
@@ -54,11 +54,10 @@ fn entry(index: usize) -> Shown {
             created: Some(1_700_000_000.0),
             refresh_interval: Some(Duration::from_secs(3_600)),
             continuous_sync: Some(true),
-            source_properties: SourceProperties::default(),
             target_namespace: None,
             errors: Vec::new(),
         }),
-        naming: Arc::new(MetadataLabels::default()),
+        labels: Arc::new(MetadataLabels::default()),
         status_since: 1_795_300_000.0,
     }
 }

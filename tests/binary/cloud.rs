@@ -25,7 +25,7 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// Returns the time this many seconds from now, in AWS's format.
 pub fn in_seconds(seconds: f64) -> String {
-    DateTime::from_secs_f64((Clock::system().wall() + seconds).floor())
+    DateTime::from_secs_f64((Clock::system().unix_now() + seconds).floor())
         .fmt(Format::DateTime)
         .unwrap()
 }

@@ -320,10 +320,10 @@ fn check_unusable_storage_path_warns() {
     let place = |path: &str| setup.path(path).to_str().unwrap().to_owned();
     for (path, obstacle) in [
         (place("state"), None),
-        (place(""), Some("there is something else at this path")),
+        (place(""), Some("the file at this path is not a state file")),
         (
             place("foreign"),
-            Some("there is something else at this path"),
+            Some("the file at this path is not a state file"),
         ),
         (place("nowhere/state"), Some("there is no directory")),
     ] {

@@ -1,4 +1,4 @@
-//! What the series say, from the simulator to /metrics.
+//! The values of the series, from the simulator to /metrics.
 
 use glue_integration_exporter::simulator::{
     Account, Fault, FaultKind, RequestMatcher, SimulatedConfig, SimulatedError,
@@ -11,7 +11,7 @@ use crate::support::{ONE_SCOPE, SOON, Setup, arn, integration, simulator, until}
 const REGION: &str = "eu-west-1";
 
 #[test]
-fn an_integration_has_all_its_series() {
+fn integration_has_all_its_series() {
     let mut rich = integration(REGION, "rich", "needs_attention");
     rich.errors = Some(vec![
         SimulatedError::new("B", "one"),
@@ -37,11 +37,8 @@ fn an_integration_has_all_its_series() {
     assert_eq!(scrape.of_arn("present", &missing), Some(0.0));
     assert_eq!(scrape.of_arn("present", &poor), None);
     let unknown = scrape.value("glue_integration_exporter_unknown_statuses_total", &[]);
-    // Once more if the second poll has come already: its phase is where chance put it.
-    assert!(
-        unknown.is_some_and(|observations| observations >= 1.0),
-        "{unknown:?}"
-    );
+    // More than 1 if the second poll has ended already, because its time in the interval is random.
+    assert!(unknown.is_some_and(|count| count >= 1.0), "{unknown:?}");
     for scope in ["all", "listed"] {
         assert_eq!(scrape.of_scope("scope_up", scope), Some(1.0));
         assert_eq!(scrape.of_scope("scope_stale", scope), Some(0.0));
@@ -99,7 +96,7 @@ fn an_integration_has_all_its_series() {
         ]
     );
 
-    // Age is of the scrape; since when it has its status is not.
+    // The age grows with each scrape. The start of the status is constant.
     let since = scrape.of_arn("status_since_timestamp_seconds", &rich);
     let age = scrape.of_arn("age_seconds", &rich).unwrap();
     let now = 1_700_000_000.0 + age;
@@ -114,7 +111,7 @@ fn an_integration_has_all_its_series() {
 }
 
 #[test]
-fn no_integrations_are_an_answer() {
+fn empty_listing_is_a_successful_poll() {
     let sim = simulator(Account::of(Vec::new()));
     let body = FaultKind::raw(200, "{}");
     sim.handle
@@ -125,10 +122,9 @@ fn no_integrations_are_an_answer() {
     assert!(scrape.names_with("aws_glue_").is_empty());
 }
 
-/// The one test that waits for later polls. Of eight scopes the one whose next poll comes first is looked at, so that it is not
-/// long in coming.
+/// The only test that waits for later polls. It uses the first of eight scopes that is polled again, so that the wait is short.
 #[test]
-fn while_a_scope_fails_its_last_good_data_stays() {
+fn failing_scope_keeps_last_good_data() {
     let scopes: Vec<String> = (0..8).map(|n| format!("scope-{n}")).collect();
     let fine = |scope: &str| arn(REGION, &format!("fine-{scope}"));
     let fails = |scope: &str| arn(REGION, &format!("fails-{scope}"));
@@ -169,7 +165,7 @@ fn while_a_scope_fails_its_last_good_data_stays() {
     assert_eq!(first.of_scope("scope_up", "late"), Some(0.0));
     assert_eq!(first.of_scope("scope_stale", "late"), Some(0.0));
 
-    // In this order, so that no poll in between sees what confuses this test.
+    // The order matters: a poll in between must not observe SYNCING.
     for scope in &scopes {
         sim.handle.set_status(&fine(scope), "FAILED");
     }
@@ -197,7 +193,7 @@ fn while_a_scope_fails_its_last_good_data_stays() {
         &[("scope", scope), ("reason", "access_denied")],
     );
     assert_eq!(reason, Some(1.0));
-    // The part that failed is as it was, the part that did not is as it is.
+    // The failed query keeps its data, the other query is updated.
     assert_eq!(failed.status(&fails(scope)), Some("ACTIVE"));
     assert_eq!(failed.of_arn("present", &fails(scope)), Some(1.0));
     assert_eq!(
@@ -206,10 +202,10 @@ fn while_a_scope_fails_its_last_good_data_stays() {
     );
     assert_eq!(failed.status(&fine(scope)), Some("FAILED"));
     assert!(failed.of_arn(since, &fine(scope)) > first.of_arn(since, &fine(scope)));
-    // It keeps its age, too.
+    // The age of the failed one grows.
     let age = |scrape: &Scrape| scrape.of_arn("age_seconds", &fails(scope));
     assert!(age(&failed) > age(&first));
-    // No other scope is touched.
+    // The other scopes are not affected.
     let others: Vec<&String> = scopes.iter().filter(|other| *other != scope).collect();
     assert!(
         others
@@ -234,7 +230,7 @@ fn while_a_scope_fails_its_last_good_data_stays() {
     assert!(good.of_scope("polls_total", scope) >= Some(3.0));
     let skipped = good.of_scope("polls_skipped_total", scope);
     assert_eq!(skipped, Some(0.0));
-    // So does the one that never had data.
+    // The scope that never had data recovers too.
     let recovered = until("the other scope recovers", SOON, || {
         let scrape = daemon.scrape();
         (scrape.of_scope("scope_up", "late") == Some(1.0)).then_some(scrape)

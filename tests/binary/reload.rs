@@ -1,4 +1,4 @@
-//! A configuration that is loaded again: swapped as a whole, or not at all.
+//! Reloads: a new configuration is applied as a whole or not at all.
 
 use std::fs;
 use std::io::{PipeWriter, Write};
@@ -18,7 +18,7 @@ const EU: &str = "eu-west-1";
 const US: &str = "us-east-1";
 const LIFECYCLE: &str = "--web.enable-lifecycle";
 
-/// Polls so rare that none comes but those of a start or a reload.
+/// Returns a configuration with a long interval, so that only a start or a reload polls.
 fn config(scopes: &[&str]) -> String {
     let scopes: String = scopes
         .iter()
@@ -27,7 +27,7 @@ fn config(scopes: &[&str]) -> String {
     format!("polling: {{interval: 24h}}\nscopes:\n{scopes}")
 }
 
-fn world() -> Account {
+fn simulated_account() -> Account {
     Account::of(vec![
         integration(EU, "here", "ACTIVE"),
         integration(US, "there", "FAILED"),
@@ -56,15 +56,15 @@ fn since(scrape: &Scrape) -> Option<f64> {
 fn polled(daemon: &Daemon, scope: &str, times: f64) -> Scrape {
     until("the polls have ended", SOON, || {
         let scrape = daemon.scrape();
-        // Counted a moment before the page has it.
+        // The poll is counted shortly before its result is published.
         let shown = scrape.of_scope("scope_up", scope).is_some();
         (shown && scrape.of_scope("polls_total", scope) >= Some(times)).then_some(scrape)
     })
 }
 
 #[test]
-fn what_did_not_change_goes_on_and_what_is_gone_leaves_nothing() {
-    let sim = simulator(world());
+fn reload_keeps_unchanged_and_drops_removed_scope() {
+    let sim = simulator(simulated_account());
     let stays = "{name: stays, regions: [eu-west-1]}";
     let goes = "{name: goes, regions: [us-east-1]}";
     let setup = Setup::new(&sim, &config(&[stays, goes]));
@@ -84,18 +84,18 @@ fn what_did_not_change_goes_on_and_what_is_gone_leaves_nothing() {
     assert_eq!(after.status(&arn(EU, "here")), Some("ACTIVE"));
     assert_eq!(after.of_arn("present", &arn(EU, "missing")), Some(0.0));
     assert_eq!(after.status(&arn(US, "there")), None);
-    let of_the_gone: Vec<_> = after
+    let of_removed: Vec<_> = after
         .series()
         .into_iter()
         .filter(|(_, labels)| labels.get("scope").is_some_and(|scope| scope == "goes"))
         .collect();
-    assert!(of_the_gone.is_empty(), "{of_the_gone:?}");
+    assert!(of_removed.is_empty(), "{of_removed:?}");
     assert!(since(&after) > since(&before));
     drop(setup);
 }
 
 #[test]
-fn what_a_reload_leaves_out_of_a_listing_is_gone_and_the_rest_stays_as_it_was() {
+fn reload_with_exclude_drops_only_excluded() {
     let sim = simulator(Account::of(vec![
         integration(EU, "kept", "ACTIVE"),
         integration(EU, "left-out", "FAILED"),
@@ -111,13 +111,13 @@ fn what_a_reload_leaves_out_of_a_listing_is_gone_and_the_rest_stays_as_it_was() 
     let check = setup.run(&["check"]).stdout;
     let told = "  hides listed integrations if source_arn matches *:table/left-*\n";
     assert!(check.contains(told), "{check}");
-    // No answer of AWS is needed for it.
+    // The reload needs no answer from AWS.
     sim.handle.push_fault(Fault::new(
         RequestMatcher::any(),
         FaultKind::error("AccessDeniedException", "no"),
     ));
     assert_eq!(reload(&daemon).0, 200);
-    let after = until("it is gone", SOON, || {
+    let after = until("the excluded integration is dropped", SOON, || {
         let scrape = daemon.scrape();
         (scrape.status(&arn(EU, "left-out")).is_none()).then_some(scrape)
     });
@@ -134,8 +134,8 @@ fn what_a_reload_leaves_out_of_a_listing_is_gone_and_the_rest_stays_as_it_was() 
 }
 
 #[test]
-fn a_configuration_with_a_mistake_changes_nothing_and_says_why() {
-    let sim = simulator(world());
+fn reload_invalid_config_keeps_old() {
+    let sim = simulator(simulated_account());
     let good = config(&["{name: all, regions: [eu-west-1]}"]);
     let setup = Setup::new(&sim, &good);
     let daemon = setup.daemon(&[LIFECYCLE]);
@@ -159,22 +159,22 @@ fn a_configuration_with_a_mistake_changes_nothing_and_says_why() {
     assert_eq!(after.of_scope("polls_total", "all"), Some(1.0));
     assert_eq!(after.status(&arn(EU, "here")), Some("ACTIVE"));
 
-    // SIGHUP does the same, with or without the flag, and its outcome is in the log and in the metrics.
+    // SIGHUP does the same, with or without the flag. The log and the metrics have the result.
     daemon.process.signal(Signal::HUP);
-    until("the log says why", SOON, || {
+    until("the log has the reason", SOON, || {
         (daemon.process.stderr().matches("`intervall`").count() == 2).then_some(())
     });
     fs::write(setup.path("config.yaml"), &good).unwrap();
     daemon.process.signal(Signal::HUP);
-    let mended = until("it is loaded", SOON, || {
+    let recovered = until("the configuration is loaded", SOON, || {
         let scrape = daemon.scrape();
         (successful(&scrape) == Some(1.0)).then_some(scrape)
     });
-    assert!(since(&mended) > since(&before));
-    assert_eq!(mended.of_scope("polls_total", "all"), Some(1.0));
+    assert!(since(&recovered) > since(&before));
+    assert_eq!(recovered.of_scope("polls_total", "all"), Some(1.0));
 }
 
-/// A pipe that nobody writes into.
+/// Replaces a file by a pipe without a writer.
 fn replace_by_pipe(path: &Path) {
     drop(fs::remove_file(path));
     let mode = Mode::RUSR | Mode::WUSR;
@@ -182,8 +182,8 @@ fn replace_by_pipe(path: &Path) {
 }
 
 #[test]
-fn reload_pipe_as_file_fails_in_words() {
-    let sim = simulator(world());
+fn reload_pipe_as_file_reports_error() {
+    let sim = simulator(simulated_account());
     let good = config(&["{name: all, regions: [eu-west-1]}"]);
     let setup = Setup::new(&sim, &good).file("web.yml", "http_server_config: {http2: false}");
     let daemon = setup.daemon(&[LIFECYCLE, "--web.config.file=web.yml"]);
@@ -220,8 +220,8 @@ fn reload_pipe_as_file_fails_in_words() {
     }
 }
 
-/// What is read from the exporter's standard input takes for ever: `writer` is open and silent. As a disk that hangs.
-fn on_silent_input(setup: &Setup, args: &[&str]) -> (Process, PipeWriter) {
+/// Starts the exporter with a standard input that never returns data, like a file on a disk that hangs. `writer` keeps it open.
+fn with_hanging_input(setup: &Setup, args: &[&str]) -> (Process, PipeWriter) {
     let (reader, writer) = std::io::pipe().unwrap();
     let mut command = setup.command(env!("CARGO_BIN_EXE_glue-integration-exporter"), args);
     command.stdin(reader);
@@ -229,12 +229,12 @@ fn on_silent_input(setup: &Setup, args: &[&str]) -> (Process, PipeWriter) {
 }
 
 #[test]
-fn hung_file_at_reload_holds_up_nothing_else() {
-    let sim = simulator(world());
+fn hung_file_at_reload_blocks_nothing_else() {
+    let sim = simulator(simulated_account());
     let good = config(&["{name: all, regions: [eu-west-1]}"]);
     let setup = Setup::new(&sim, &good);
     let (process, mut writer) =
-        on_silent_input(&setup, &["--web.listen-address=127.0.0.1:0", LIFECYCLE]);
+        with_hanging_input(&setup, &["--web.listen-address=127.0.0.1:0", LIFECYCLE]);
     let addr = process.addresses(1).remove(0);
     let daemon = Daemon { process, addr };
     polled(&daemon, "all", 1.0);
@@ -256,7 +256,7 @@ fn hung_file_at_reload_holds_up_nothing_else() {
         "{why}"
     );
     assert!(scraped > 1);
-    // The next one waits for the same thread, until the disk is back.
+    // The next reload waits for the same thread until the disk answers.
     fs::write(&path, &good).unwrap();
     let outcome = thread::scope(|threads| {
         let reload = threads.spawn(|| reload(&daemon));
@@ -269,19 +269,19 @@ fn hung_file_at_reload_holds_up_nothing_else() {
 
 #[test]
 fn hung_file_does_not_delay_stop() {
-    let sim = simulator(world());
+    let sim = simulator(simulated_account());
     let good = config(&["{name: all, regions: [eu-west-1]}"]);
     let stored = format!("storage: {{path: /dev/stdin}}\n{good}");
     let setup = Setup::new(&sim, &good).file("stored.yaml", &stored);
-    // At the start, in each file that is read then.
+    // During the start, for each file that is read then.
     for flag in [
         "--config.file=/dev/stdin",
         "--web.config.file=/dev/stdin",
         "--config.file=stored.yaml",
     ] {
         let (process, writer) =
-            on_silent_input(&setup, &["--web.listen-address=127.0.0.1:0", flag]);
-        // It handles signals before it reads.
+            with_hanging_input(&setup, &["--web.listen-address=127.0.0.1:0", flag]);
+        // The exporter handles signals before it reads files.
         until("signals are handled", SOON, || {
             let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).ok()?;
             let caught = status
@@ -295,10 +295,10 @@ fn hung_file_does_not_delay_stop() {
         assert_eq!(ended.code, Some(0), "{flag}: {}", ended.stderr);
         drop(writer);
     }
-    // In a reload.
-    let (process, _writer) = on_silent_input(&setup, &["--web.listen-address=127.0.0.1:0"]);
+    // During a reload.
+    let (process, _writer) = with_hanging_input(&setup, &["--web.listen-address=127.0.0.1:0"]);
     process.addresses(1);
-    until("it polls", SOON, || {
+    until("the exporter polls", SOON, || {
         process.stderr().contains("starting").then_some(())
     });
     let hangs = "{name: all, regions: [eu-west-1], role_arn: 'arn:aws:iam::111122223333:role/r', external_id_file: /dev/stdin}";
@@ -309,18 +309,18 @@ fn hung_file_does_not_delay_stop() {
 }
 
 #[test]
-fn pipe_as_storage_path_is_refused_in_words() {
-    let sim = simulator(world());
+fn pipe_as_storage_path_reports_error() {
+    let sim = simulator(simulated_account());
     let config = config(&["{name: all, regions: [eu-west-1]}"]);
     let setup = Setup::new(&sim, &format!("storage: {{path: state}}\n{config}"));
     replace_by_pipe(&setup.path("state"));
     let daemon = setup.daemon(&[]);
     polled(&daemon, "all", 1.0);
-    until("the log says why", SOON, || {
+    until("the log has the reason", SOON, || {
         let log = daemon.process.stderr();
-        let read = log.contains("starting without them") && log.contains("it is a pipe");
-        let written = log.contains("data cannot be stored")
-            && log.contains("there is something else at this path");
+        let read = log.contains("starting without stored data") && log.contains("it is a pipe");
+        let written = log.contains("failed to write the state file")
+            && log.contains("the file at this path is not a state file");
         (read && written).then_some(())
     });
     daemon.process.signal(Signal::TERM);
@@ -328,8 +328,8 @@ fn pipe_as_storage_path_is_refused_in_words() {
 }
 
 #[test]
-fn pattern_like_a_regex_is_warned_of() {
-    let sim = simulator(world());
+fn regex_like_pattern_logs_warning() {
+    let sim = simulator(simulated_account());
     let of = |pattern: &str| {
         config(&[&format!(
             "{{name: all, regions: [eu-west-1], include: {{source_arn: ['{pattern}']}}}}"
@@ -353,8 +353,8 @@ fn pattern_like_a_regex_is_warned_of() {
 }
 
 #[test]
-fn reloads_at_once_and_during_a_poll_lose_nothing() {
-    let sim = simulator(world());
+fn concurrent_reloads_during_poll_lose_nothing() {
+    let sim = simulator(simulated_account());
     let of = |timeout: &str| {
         config(&[&format!(
             "{{name: all, regions: [eu-west-1], timeout: {timeout}}}"
@@ -365,7 +365,7 @@ fn reloads_at_once_and_during_a_poll_lose_nothing() {
     let before = polled(&daemon, "all", 1.0);
     sim.handle
         .push_fault(Fault::new(RequestMatcher::any(), FaultKind::Hang));
-    // The poller of a scope that changed polls at once, and hangs; the next reload ends that poll.
+    // The poller of a changed scope polls at once and hangs. The next reload ends that poll.
     for timeout in ["61s", "62s", "63s"] {
         fs::write(setup.path("config.yaml"), of(timeout)).unwrap();
         let statuses: Vec<u16> = thread::scope(|threads| {
@@ -384,7 +384,7 @@ fn reloads_at_once_and_during_a_poll_lose_nothing() {
     sim.handle.clear_faults();
     fs::write(setup.path("config.yaml"), of("64s")).unwrap();
     assert_eq!(reload(&daemon).0, 200);
-    // Or 3: the poll of the last reload may have come after the fault had gone.
+    // There may be a third poll: the poll of the reload before may have started after the fault was cleared.
     let after = polled(&daemon, "all", 2.0);
     assert_eq!(after.of_scope("scope_up", "all"), Some(1.0));
     assert_eq!(after.of_scope("scope_stale", "all"), Some(0.0));

@@ -1,4 +1,4 @@
-//! Several exporters that share out one configuration.
+//! Several exporters that share one configuration.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,7 +24,7 @@ fn arn(n: usize, region: &str, name: usize) -> String {
 }
 
 /// Ten integrations in each account and region.
-fn world() -> Account {
+fn simulated_accounts() -> Account {
     let mut integrations = Vec::new();
     for n in 0..ACCOUNTS {
         for region in REGIONS {
@@ -39,15 +39,18 @@ fn world() -> Account {
             }
         }
     }
-    let world = Account::of(integrations);
-    (0..ACCOUNTS).fold(world, |world, n| world.with_account(&key(n), &account(n)))
+    let accounts = Account::of(integrations);
+    (0..ACCOUNTS).fold(accounts, |accounts, n| {
+        accounts.with_account(&key(n), &account(n))
+    })
 }
 
 fn key(n: usize) -> String {
     format!("AKIDEXAMPLE{n}")
 }
 
-/// Each account has one scope or two: they discover, name integrations (of which one is missing), or are shared out by integrations.
+/// Each account has one or two scopes. They discover integrations, have `integration_arns` (one of them missing), or use
+/// `shard_by: integration`.
 fn config() -> String {
     let everywhere = format!("regions: [{}]", REGIONS.join(", "));
     let named: Vec<String> = REGIONS
@@ -105,7 +108,7 @@ fn flags(index: usize, total: usize) -> [String; 2] {
 fn start(setup: &Setup, flags: &[String]) -> (Daemon, Scrape) {
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let daemon = setup.daemon(&flags);
-    let scrape = until("everything has been polled", SOON, || {
+    let scrape = until("all scopes have been polled", SOON, || {
         (daemon.get("/-/ready").status == 200).then(|| daemon.scrape())
     });
     (daemon, scrape)
@@ -122,7 +125,7 @@ fn integrations(scrape: &Scrape) -> BTreeSet<Series> {
         .collect()
 }
 
-/// The pairs of scope and region.
+/// Returns the pairs of scope and region.
 fn polled(scrape: &Scrape) -> BTreeSet<(String, String)> {
     scrape
         .rows(UP, &[])
@@ -135,10 +138,10 @@ fn polled(scrape: &Scrape) -> BTreeSet<(String, String)> {
 }
 
 #[test]
-fn three_together_show_everything_and_no_two_the_same() {
-    let sim = simulator(world());
+fn three_shards_export_each_series_once() {
+    let sim = simulator(simulated_accounts());
     let setup = setup(&sim);
-    let (_alone, whole) = start(&setup, &[]);
+    let (_single, whole) = start(&setup, &[]);
     assert_eq!(
         whole.value(INFO, &[("shard_index", "0"), ("shard_total", "1")]),
         Some(1.0)
@@ -147,7 +150,7 @@ fn three_together_show_everything_and_no_two_the_same() {
         whole.value("glue_integration_exporter_shards", &[]),
         Some(1.0)
     );
-    let asked_alone = sim.handle.requests().len();
+    let requests_single = sim.handle.requests().len();
 
     let shards: Vec<(Daemon, Scrape)> = (0..TOTAL)
         .map(|n| start(&setup, &flags(n, TOTAL)))
@@ -172,7 +175,7 @@ fn three_together_show_everything_and_no_two_the_same() {
                     .collect();
                 of.value(name, &labels)
             };
-            // Time passes between the scrapes, and each sees a status for the first time at another moment.
+            // These depend on the time of the scrape and of the first poll.
             if !name.ends_with("_age_seconds") && !name.contains("_since_") {
                 assert_eq!(value(scrape), value(&whole), "{series:?}");
             }
@@ -194,9 +197,9 @@ fn three_together_show_everything_and_no_two_the_same() {
             .iter()
             .map(|(_, count)| count)
             .sum::<f64>(),
-        "integrations of a scope are counted by one shard each"
+        "each integration of a scope is counted by one shard"
     );
-    // Only what is shared out by integrations is polled by more than one.
+    // Only scopes with `shard_by: integration` are polled by several shards.
     let distinct: BTreeSet<&(String, String)> = pairs.iter().collect();
     assert_eq!(distinct.len(), polled(&whole).len());
     for pair in &distinct {
@@ -215,14 +218,14 @@ fn three_together_show_everything_and_no_two_the_same() {
         };
         assert_eq!(of("second"), of("second-again"), "the same credentials");
     }
-    // Listed once more by each further shard: what is shared out by integrations and not named.
-    let asked = sim.handle.requests().len() - asked_alone;
-    assert_eq!(asked, asked_alone + (TOTAL - 1) * REGIONS.len());
+    // Each further shard lists the scope `split` once more.
+    let requests = sim.handle.requests().len() - requests_single;
+    assert_eq!(requests, requests_single + (TOTAL - 1) * REGIONS.len());
 }
 
 #[test]
-fn a_reload_keeps_the_shard() {
-    let sim = simulator(world());
+fn reload_keeps_the_shard() {
+    let sim = simulator(simulated_accounts());
     let setup = setup(&sim);
     let [index, total] = flags(1, TOTAL);
     let (daemon, before) = start(&setup, &[index, total, "--web.enable-lifecycle".to_owned()]);
@@ -237,8 +240,8 @@ fn a_reload_keeps_the_shard() {
 }
 
 #[test]
-fn check_and_once_do_the_part_of_a_shard() {
-    let sim = simulator(world());
+fn check_and_once_cover_one_shard() {
+    let sim = simulator(simulated_accounts());
     let setup = setup(&sim);
     let mut watched = Vec::new();
     for n in 0..TOTAL {

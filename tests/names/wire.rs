@@ -54,7 +54,7 @@ impl Exporter {
         let mut watch = watches(NAMED).remove(0);
         watch.timeout = SECOND * 3;
         let bench = Bench::with_clock(std::slice::from_ref(&watch), Clock::system());
-        bench.publisher.label_tags(&tag_labels("[{tag: team}]"));
+        bench.publisher.set_tag_labels(&tag_labels("[{tag: team}]"));
         let client = Sdk::connect_simulated(
             Arc::clone(&bench.telemetry) as _,
             format!("http://{address}"),

@@ -54,7 +54,7 @@ async fn named(watch: &Watch, account: &Arc<FakeAccount>) -> (Bench, Poller) {
 /// Returns the published metrics, like a scrape.
 fn published(bench: &Bench) -> Page {
     let page = bench.publisher.page();
-    let text = page.text(Format::Text, &bench.telemetry, bench.clock.wall());
+    let text = page.text(Format::Text, &bench.telemetry, bench.clock.unix_now());
     Page::read(&String::from_utf8(text.concat()).unwrap())
 }
 
@@ -144,7 +144,7 @@ async fn renamed_integration_keeps_status_since() {
     advance(MINUTE).await;
     account.put(&arn(1), Status::Syncing);
     round(&mut poller).await;
-    let changed = bench.clock.wall();
+    let changed = bench.clock.unix_now();
     assert_eq!(shown(&bench.page()), [0, 2]);
     advance(MINUTE).await;
     account.describe(&arn(1), "sales-1", &[]);
@@ -255,7 +255,7 @@ async fn reload_including_again_shows_latest_data() {
     account.put(&arn(1), Status::Syncing);
     advance(MINUTE).await;
     round(&mut poller).await;
-    let seen = bench.clock.wall();
+    let seen = bench.clock.unix_now();
     advance(MINUTE).await;
     bench.publisher.reconfigure(std::slice::from_ref(&wide));
     let page = bench.page();
@@ -287,7 +287,7 @@ async fn failed_name_request_keeps_exclusions() {
 
 /// Restores the state in a new process, a minute later.
 fn restarted(before: &Bench, watch: &Watch) -> Bench {
-    let (start, wall) = (Instant::now(), before.clock.wall() + 60.0);
+    let (start, wall) = (Instant::now(), before.clock.unix_now() + 60.0);
     let clock = Clock::from_wall(move || wall + start.elapsed().as_secs_f64());
     let bench = Bench::with_clock(std::slice::from_ref(watch), clock);
     let file = storage::encode(&before.publisher.stored()).unwrap();

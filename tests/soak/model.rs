@@ -1,12 +1,12 @@
-//! What must be shown, computed from AWS's answers by the words of the contract: kept are sights and the moments at which AWS denied one,
-//! and what is shown follows from them alone. (The program keeps what is shown and changes it by each poll.)
+//! A model that computes the expected snapshot from the answers of AWS, as the contract describes it. It keeps observations and the times
+//! of deletions, and computes the snapshot from them alone. The exporter instead updates its cache with each poll.
 
 use glue_integration_exporter::cache::{Key, key};
 use glue_integration_exporter::clock::Timestamp;
 use glue_integration_exporter::config::{Lookup, Query, Watch};
 use glue_integration_exporter::snapshot::{
-    Diagnostics, Integration, MetadataLabels, PolledScope, Presence, ScopeState, Shown, Snapshot,
-    Status,
+    Diagnostics, ExportedIntegration, Integration, MetadataLabels, PolledScope, Presence,
+    ScopeState, Snapshot, Status,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::sky::Reply;
 
-/// A poll that ended, and all that it was answered.
+/// A poll that ended, and all replies to it.
 #[derive(Clone)]
 pub struct Polled {
     pub key: Key,
@@ -32,7 +32,7 @@ impl fmt::Display for Polled {
         write!(
             f,
             "  {scope} polled from {:?} to {:?}, up {}",
-            self.started.at, self.ended.at, self.up
+            self.started.instant, self.ended.instant, self.up
         )?;
         self.replies.iter().try_for_each(|reply| reply.fmt(f))
     }
@@ -40,32 +40,32 @@ impl fmt::Display for Polled {
 
 pub struct Model {
     scopes: BTreeMap<Key, Scope>,
-    /// When AWS last denied an integration to a scope that had seen it.
-    denied: BTreeMap<String, Instant>,
-    moments: BTreeMap<String, Since>,
+    /// When AWS last answered to a scope that an observed integration is deleted.
+    deleted: BTreeMap<String, Instant>,
+    statuses: BTreeMap<String, StatusSince>,
 }
 
 struct Scope {
     watch: Watch,
-    asked: Vec<(Query, Asked)>,
+    queries: Vec<(Query, QueryModel)>,
     polled: Option<PolledScope>,
     ended: Option<Instant>,
     last_success: Option<f64>,
     blocks_scrape: bool,
-    unpolled: bool,
+    pending_first_poll: bool,
 }
 
 #[derive(Clone, Default)]
-struct Asked {
-    /// The last sight of each integration.
+struct QueryModel {
+    /// The latest observation of each integration.
     observations: BTreeMap<String, (Arc<Integration>, Instant)>,
-    /// Those of them that an answer to this query had, with the credentials of now.
-    telemetry: BTreeSet<String>,
-    /// The last poll in which AWS answered in full: when it began, and when the answer was whole.
-    full: Option<(Instant, Instant)>,
+    /// The integrations that an answer to this query contained, with the current credentials.
+    confirmed: BTreeSet<String>,
+    /// The last poll with a complete answer: its start, and the time of the answer.
+    last_complete: Option<(Instant, Instant)>,
 }
 
-struct Since {
+struct StatusSince {
     status: Status,
     wall: f64,
     seen: Instant,
@@ -75,16 +75,16 @@ impl Scope {
     fn new(watch: &Watch, at_start: bool) -> Self {
         Self {
             watch: watch.clone(),
-            asked: watch
+            queries: watch
                 .queries
                 .iter()
-                .map(|query| (query.clone(), Asked::default()))
+                .map(|query| (query.clone(), QueryModel::default()))
                 .collect(),
             polled: None,
             ended: None,
             last_success: None,
             blocks_scrape: at_start,
-            unpolled: at_start,
+            pending_first_poll: at_start,
         }
     }
 
@@ -93,24 +93,24 @@ impl Scope {
     }
 }
 
-impl Asked {
-    /// The sights that no later answer denies.
-    fn standing<'a>(
+impl QueryModel {
+    /// Returns the observations that no later answer contradicts.
+    fn current<'a>(
         &'a self,
-        denied: &'a BTreeMap<String, Instant>,
+        deleted: &'a BTreeMap<String, Instant>,
     ) -> impl Iterator<Item = (&'a String, &'a Arc<Integration>, Instant)> {
         self.observations
             .iter()
             .map(|(arn, (integration, at))| (arn, integration, *at))
             .filter(|(arn, _, at)| {
-                denied.get(*arn).is_none_or(|denied| at >= denied)
-                    && self.full.is_none_or(|(began, _)| *at >= began)
+                deleted.get(*arn).is_none_or(|deleted| at >= deleted)
+                    && self.last_complete.is_none_or(|(began, _)| *at >= began)
             })
     }
 }
 
-/// Whether an answer to a query has this one, if it is there.
-fn covers(query: &Query, integration: &Integration) -> bool {
+/// Returns true if a complete answer to a query contains this integration, if it exists.
+fn matches_query(query: &Query, integration: &Integration) -> bool {
     match query {
         Query::Integration(arn) => arn.as_str() == integration.arn,
         Query::Target(arn) => arn.as_str() == integration.target_arn,
@@ -118,45 +118,46 @@ fn covers(query: &Query, integration: &Integration) -> bool {
     }
 }
 
-fn is(query: &Query, arn: &str) -> bool {
+fn is_query_for(query: &Query, arn: &str) -> bool {
     matches!(query, Query::Integration(of) if of.as_str() == arn)
 }
 
-/// What the answers to a query brought, and when the answer was whole, if it was.
-type Brought = (Vec<(Arc<Integration>, Instant)>, Option<Instant>);
+/// The observations in the replies to a query, and the time of the complete answer, if there was one.
+type QueryReplies = (Vec<(Arc<Integration>, Instant)>, Option<Instant>);
 
-fn asked_for(query: &Query, replies: &[Reply]) -> Brought {
+fn replies_to(query: &Query, replies: &[Reply]) -> QueryReplies {
     let of_query: Vec<&Reply> = replies
         .iter()
         .filter(|reply| reply.query == *query)
         .collect();
-    let full = of_query
+    let complete = of_query
         .last()
-        .filter(|last| last.last && !of_query.iter().any(|reply| reply.lacks))
-        .map(|last| last.at.at);
+        .filter(|last| last.last && !of_query.iter().any(|reply| reply.incomplete))
+        .map(|last| last.at.instant);
     let observations = of_query
         .iter()
         .flat_map(|reply| {
             let integrations = reply.integrations.iter().cloned();
-            integrations.map(|integration| (integration, reply.at.at))
+            integrations.map(|integration| (integration, reply.at.instant))
         })
         .collect();
-    (observations, full)
+    (observations, complete)
 }
 
-/// In a scope that looks its integrations up: what the listing brought of one is the answer; what a whole listing lacks was asked for.
-fn looked_up_or_asked(query: &Query, replies: &[Reply]) -> Brought {
+/// Returns the replies in a scope with `lookup: list`. If the listing contains the integration, it is the answer. If the complete listing
+/// lacks it, the exporter queries the ARN.
+fn looked_up_or_queried(query: &Query, replies: &[Reply]) -> QueryReplies {
     if !matches!(query, Query::Integration(_)) {
-        return asked_for(query, replies);
+        return replies_to(query, replies);
     }
-    let (mut observations, whole) = asked_for(&Query::All, replies);
-    observations.retain(|(integration, _)| is(query, &integration.arn));
+    let (mut observations, whole) = replies_to(&Query::All, replies);
+    observations.retain(|(integration, _)| is_query_for(query, &integration.arn));
     match observations.last() {
         Some((_, at)) => {
             let at = *at;
             (observations, Some(at))
         }
-        None if whole.is_some() => asked_for(query, replies),
+        None if whole.is_some() => replies_to(query, replies),
         None => (observations, None),
     }
 }
@@ -168,70 +169,73 @@ impl Model {
                 .iter()
                 .map(|watch| (key(watch), Scope::new(watch, true)))
                 .collect(),
-            denied: BTreeMap::new(),
-            moments: BTreeMap::new(),
+            deleted: BTreeMap::new(),
+            statuses: BTreeMap::new(),
         }
     }
 
-    /// How many integrations have a moment at which their status began.
-    pub fn moments(&self) -> usize {
-        self.moments.len()
+    /// Returns the number of integrations with a known start of their status.
+    pub fn statuses(&self) -> usize {
+        self.statuses.len()
     }
 
     pub fn reconfigure(&mut self, watches: &[Watch]) {
         let mut before = std::mem::take(&mut self.scopes);
-        let dropped: Vec<Asked> = before
+        let dropped: Vec<QueryModel> = before
             .iter()
             .flat_map(|(of, scope)| {
                 scope
-                    .asked
+                    .queries
                     .iter()
-                    .map(move |(query, asked)| (of, query, asked))
+                    .map(move |(query, state)| (of, query, state))
             })
             .filter(|(of, query, _)| {
                 !watches
                     .iter()
                     .any(|watch| key(watch) == **of && watch.queries.contains(query))
             })
-            .map(|(_, _, asked)| asked.clone())
+            .map(|(_, _, state)| state.clone())
             .collect();
         for watch in watches {
             let mut scope = Scope::new(watch, false);
             if let Some(mut before) = before.remove(&key(watch)) {
-                let ended: Vec<&Asked> = before
-                    .asked
+                let ended: Vec<&QueryModel> = before
+                    .queries
                     .iter()
                     .filter(|(query, _)| !watch.queries.contains(query))
-                    .map(|(_, asked)| asked)
+                    .map(|(_, state)| state)
                     .collect();
-                let mut others = false;
-                for (query, asked) in &mut scope.asked {
-                    if let Some((_, known)) = before.asked.iter().find(|(asked, _)| asked == query)
+                let mut has_unconfirmed = false;
+                for (query, state) in &mut scope.queries {
+                    if let Some((_, known)) = before
+                        .queries
+                        .iter()
+                        .find(|(existing, _)| existing == query)
                     {
-                        *asked = known.clone();
+                        *state = known.clone();
                         if before.watch.credentials != watch.credentials {
-                            asked.telemetry.clear();
+                            state.confirmed.clear();
                         }
                     } else {
-                        let seen = ended.iter().flat_map(|asked| asked.standing(&self.denied));
+                        let seen = ended.iter().flat_map(|state| state.current(&self.deleted));
                         let mut seen: Vec<_> = seen
-                            .filter(|(_, integration, _)| covers(query, integration))
+                            .filter(|(_, integration, _)| matches_query(query, integration))
                             .collect();
                         seen.sort_by_key(|(_, _, at)| *at);
                         for (arn, integration, at) in seen {
                             let observation = (Arc::clone(integration), at);
-                            asked.observations.insert(arn.clone(), observation);
+                            state.observations.insert(arn.clone(), observation);
                         }
                     }
-                    let mut standing = asked.standing(&self.denied);
-                    others |= standing.any(|(arn, ..)| !asked.telemetry.contains(arn));
+                    let mut current = state.current(&self.deleted);
+                    has_unconfirmed |= current.any(|(arn, ..)| !state.confirmed.contains(arn));
                 }
                 if let Some(polled) = &mut before.polled {
-                    polled.stale |= others;
+                    polled.stale |= has_unconfirmed;
                 }
                 scope = Scope {
                     watch: scope.watch,
-                    asked: scope.asked,
+                    queries: scope.queries,
                     ..before
                 };
             }
@@ -240,17 +244,21 @@ impl Model {
         self.correct(&dropped);
     }
 
-    /// Of two sights the later is right, also when its scope is not watched any more.
-    fn correct(&mut self, dropped: &[Asked]) {
+    /// Applies dropped observations: the later observation is right, even if its scope is not watched any more.
+    fn correct(&mut self, dropped: &[QueryModel]) {
         let mut observations: Vec<_> = dropped
             .iter()
-            .flat_map(|asked| asked.standing(&self.denied))
+            .flat_map(|state| state.current(&self.deleted))
             .collect();
-        // Of several that are dropped together the latest comes last.
+        // The latest one must be applied last.
         observations.sort_by_key(|(_, _, at)| *at);
         for (arn, integration, at) in observations {
-            for (_, asked) in self.scopes.values_mut().flat_map(|scope| &mut scope.asked) {
-                if let Some(observation) = asked.observations.get_mut(arn)
+            for (_, state) in self
+                .scopes
+                .values_mut()
+                .flat_map(|scope| &mut scope.queries)
+            {
+                if let Some(observation) = state.observations.get_mut(arn)
                     && observation.1 < at
                 {
                     observation.0 = Arc::clone(integration);
@@ -265,13 +273,13 @@ impl Model {
             if scope.ended.is_some_and(|ended| scope.fresh(ended, now)) {
                 scope.polled.as_mut().unwrap().stale = true;
                 scope.blocks_scrape = false;
-                scope.unpolled = true;
+                scope.pending_first_poll = true;
             } else {
-                // What it says of others still holds, though it is not shown itself.
+                // Its observations still correct those of other scopes, although they have expired.
                 scope.polled = None;
                 scope.ended = None;
                 scope.blocks_scrape = true;
-                scope.unpolled = true;
+                scope.pending_first_poll = true;
             }
         }
     }
@@ -286,7 +294,7 @@ impl Model {
         } = polled;
         let scope = self.scopes.get_mut(&key).unwrap();
         let looked_up = scope.watch.lookup == Lookup::List;
-        // Of a listing that some are looked up in, the others are nobody's.
+        // With `lookup: list`, integrations that are not configured are ignored.
         for reply in &mut replies {
             if looked_up && reply.query == Query::All {
                 reply.integrations.retain(|integration| {
@@ -294,152 +302,161 @@ impl Model {
                         .watch
                         .queries
                         .iter()
-                        .any(|query| is(query, &integration.arn))
+                        .any(|query| is_query_for(query, &integration.arn))
                 });
             }
         }
-        // The later sight within a poll is right, whatever brought it.
+        // The later observation within a poll is right, whichever query returned it.
         let mut seen: BTreeMap<&String, (Status, Timestamp)> = BTreeMap::new();
         for reply in &replies {
             for integration in &reply.integrations {
                 seen.insert(&integration.arn, (integration.status, reply.at));
             }
         }
-        let mut gone: BTreeMap<String, Instant> = BTreeMap::new();
-        let had: BTreeSet<String> = scope
-            .asked
+        let mut deleted_now: BTreeMap<String, Instant> = BTreeMap::new();
+        let confirmed: BTreeSet<String> = scope
+            .queries
             .iter()
-            .flat_map(|(_, asked)| {
-                let standing = asked.standing(&self.denied);
-                standing.filter(|(arn, ..)| asked.telemetry.contains(*arn))
+            .flat_map(|(_, state)| {
+                let current = state.current(&self.deleted);
+                current.filter(|(arn, ..)| state.confirmed.contains(*arn))
             })
             .map(|(arn, _, _)| arn.clone())
             .collect();
         let mut all = true;
         let mut failed: Vec<(Query, bool)> = Vec::new();
-        for (query, asked) in &mut scope.asked {
-            let (observations, full) = if looked_up {
-                looked_up_or_asked(query, &replies)
+        for (query, state) in &mut scope.queries {
+            let (observations, complete) = if looked_up {
+                looked_up_or_queried(query, &replies)
             } else {
-                asked_for(query, &replies)
+                replies_to(query, &replies)
             };
-            let before: Vec<String> = asked
-                .standing(&self.denied)
+            let before: Vec<String> = state
+                .current(&self.deleted)
                 .map(|(arn, ..)| arn.clone())
-                .filter(|arn| asked.telemetry.contains(arn))
+                .filter(|arn| state.confirmed.contains(arn))
                 .collect();
-            let brought = !observations.is_empty();
-            if full.is_some() {
-                asked.observations.clear();
+            let returned_any = !observations.is_empty();
+            if complete.is_some() {
+                state.observations.clear();
             }
             for (integration, at) in observations {
                 let arn = integration.arn.clone();
-                asked.telemetry.insert(arn.clone());
-                asked.observations.insert(arn, (integration, at));
+                state.confirmed.insert(arn.clone());
+                state.observations.insert(arn, (integration, at));
             }
-            if let Some(at) = full {
-                asked.full = Some((started.at, at));
+            if let Some(at) = complete {
+                state.last_complete = Some((started.instant, at));
                 if let Query::Integration(arn) = query
-                    && had.contains(arn.as_str())
+                    && confirmed.contains(arn.as_str())
                 {
-                    gone.insert(arn.to_string(), at);
+                    deleted_now.insert(arn.to_string(), at);
                 }
-                gone.extend(before.into_iter().map(|arn| (arn, at)));
+                deleted_now.extend(before.into_iter().map(|arn| (arn, at)));
             } else {
                 all = false;
-                failed.push((query.clone(), brought));
+                failed.push((query.clone(), returned_any));
             }
         }
-        assert_eq!(all, up, "{key:?} says that its poll was complete");
-        gone.retain(|arn, _| !seen.contains_key(arn));
-        // Who asks for one by name that another was told to be gone has not been answered yet that there is none.
-        let all_asked = self.scopes.iter_mut().flat_map(|(of, scope)| {
-            let asked = scope.asked.iter_mut();
-            asked.map(move |(query, asked)| (of, query, asked))
+        assert_eq!(
+            all, up,
+            "{key:?}: the exporter and the model disagree on whether the poll succeeded"
+        );
+        deleted_now.retain(|arn, _| !seen.contains_key(arn));
+        // If another query finds that an integration is deleted, the query for its ARN has no answer yet.
+        let all_queries = self.scopes.iter_mut().flat_map(|(of, scope)| {
+            let state = scope.queries.iter_mut();
+            state.map(move |(query, state)| (of, query, state))
         });
-        for (of, query, asked) in all_asked {
-            let denies = |(arn, _, at): (&String, _, Instant)| {
-                // An answer of this very poll has been given.
-                let unanswered =
-                    *of != key || asked.full.is_none_or(|(began, _)| began < started.at);
-                is(query, arn) && unanswered && gone.get(arn).is_some_and(|gone| at < *gone)
+        for (of, query, state) in all_queries {
+            let is_contradicted = |(arn, _, at): (&String, _, Instant)| {
+                // This poll may have answered it.
+                let unanswered = *of != key
+                    || state
+                        .last_complete
+                        .is_none_or(|(began, _)| began < started.instant);
+                is_query_for(query, arn)
+                    && unanswered
+                    && deleted_now
+                        .get(arn)
+                        .is_some_and(|deleted_now| at < *deleted_now)
             };
-            if asked.standing(&self.denied).any(denies) {
-                asked.full = None;
+            if state.current(&self.deleted).any(is_contradicted) {
+                state.last_complete = None;
             }
         }
-        self.denied.extend(gone.clone());
+        self.deleted.extend(deleted_now.clone());
         let scope = self.scopes.get_mut(&key).unwrap();
-        let stale = failed.iter().any(|(query, brought)| {
-            let (_, asked) = scope
-                .asked
+        let stale = failed.iter().any(|(query, returned_any)| {
+            let (_, state) = scope
+                .queries
                 .iter()
-                .find(|(asked, _)| asked == query)
+                .find(|(existing, _)| existing == query)
                 .unwrap();
-            let older = asked
-                .standing(&self.denied)
-                .any(|(_, _, at)| at < started.at);
-            older || (!brought && asked.full.is_some())
+            let older = state
+                .current(&self.deleted)
+                .any(|(_, _, at)| at < started.instant);
+            older || (!returned_any && state.last_complete.is_some())
         });
         if all {
-            scope.last_success = Some(ended.wall);
+            scope.last_success = Some(ended.unix);
         }
         scope.polled = Some(PolledScope {
             up: all,
             stale,
             last_success: scope.last_success,
             integrations: 0,
-            duration: ended.at - started.at,
+            duration: ended.instant - started.instant,
         });
-        scope.ended = Some(ended.at);
+        scope.ended = Some(ended.instant);
         scope.blocks_scrape = false;
-        scope.unpolled = false;
+        scope.pending_first_poll = false;
 
         for (arn, (status, moment)) in seen {
             if self
-                .denied
+                .deleted
                 .get(arn)
-                .is_some_and(|denied| moment.at < *denied)
+                .is_some_and(|deleted| moment.instant < *deleted)
             {
                 continue;
             }
-            let since = self.moments.entry(arn.clone()).or_insert(Since {
+            let since = self.statuses.entry(arn.clone()).or_insert(StatusSince {
                 status,
-                wall: moment.wall,
-                seen: moment.at,
+                wall: moment.unix,
+                seen: moment.instant,
             });
-            if moment.at >= since.seen {
-                since.seen = moment.at;
+            if moment.instant >= since.seen {
+                since.seen = moment.instant;
                 if since.status != status {
                     since.status = status;
-                    since.wall = moment.wall;
+                    since.wall = moment.unix;
                 }
             }
         }
-        for arn in gone.keys() {
-            let mut scopes = self.scopes.values().flat_map(|scope| &scope.asked);
+        for arn in deleted_now.keys() {
+            let mut scopes = self.scopes.values().flat_map(|scope| &scope.queries);
             let elsewhere =
-                scopes.any(|(_, asked)| asked.standing(&self.denied).any(|(seen, ..)| seen == arn));
+                scopes.any(|(_, state)| state.current(&self.deleted).any(|(seen, ..)| seen == arn));
             if !elsewhere {
-                self.moments.remove(arn);
+                self.statuses.remove(arn);
             }
         }
-        self.prune(ended.at);
+        self.prune(ended.instant);
     }
 
-    /// Forgets what no longer says anything.
+    /// Drops data that do not matter any more.
     fn prune(&mut self, now: Instant) {
         for scope in self.scopes.values_mut() {
-            for (_, asked) in &mut scope.asked {
-                let standing: BTreeSet<String> = asked
-                    .standing(&self.denied)
+            for (_, state) in &mut scope.queries {
+                let current: BTreeSet<String> = state
+                    .current(&self.deleted)
                     .map(|(arn, ..)| arn.clone())
                     .collect();
-                asked.observations.retain(|arn, _| standing.contains(arn));
-                asked.telemetry.retain(|arn| standing.contains(arn));
+                state.observations.retain(|arn, _| current.contains(arn));
+                state.confirmed.retain(|arn| current.contains(arn));
             }
         }
-        self.denied
+        self.deleted
             .retain(|_, at| *at + Duration::from_secs(3600) > now);
     }
 
@@ -449,8 +466,8 @@ impl Model {
         let mut scopes = Vec::new();
         for ((name, region), scope) in &self.scopes {
             let mut of_scope = BTreeSet::new();
-            for (_, asked) in &scope.asked {
-                for (arn, integration, at) in asked.standing(&self.denied) {
+            for (_, state) in &scope.queries {
+                for (arn, integration, at) in state.current(&self.deleted) {
                     if latest.get(arn).is_none_or(|(_, before)| *before <= at) {
                         latest.insert(arn, (integration, at));
                     }
@@ -473,16 +490,18 @@ impl Model {
         }
         let mut presence: BTreeMap<&str, bool> = BTreeMap::new();
         for scope in self.scopes.values() {
-            for (query, asked) in &scope.asked {
+            for (query, state) in &scope.queries {
                 let Query::Integration(arn) = query else {
                     continue;
                 };
                 let arn = arn.as_str();
-                let denied = asked.standing(&self.denied).next().is_none()
-                    && asked.full.is_some_and(|(_, at)| scope.fresh(at, now));
+                let deleted = state.current(&self.deleted).next().is_none()
+                    && state
+                        .last_complete
+                        .is_some_and(|(_, at)| scope.fresh(at, now));
                 if fresh.iter().any(|shown| *shown == arn) {
                     presence.insert(arn, true);
-                } else if denied {
+                } else if deleted {
                     presence.insert(arn, false);
                 }
             }
@@ -491,10 +510,10 @@ impl Model {
             integrations: latest
                 .into_iter()
                 .filter(|(arn, _)| fresh.contains(arn))
-                .map(|(arn, (integration, _))| Shown {
+                .map(|(arn, (integration, _))| ExportedIntegration {
                     integration: Arc::clone(integration),
-                    naming: Arc::new(MetadataLabels::default()),
-                    status_since: self.moments.get(arn).map_or(0.0, |since| since.wall),
+                    labels: Arc::new(MetadataLabels::default()),
+                    status_since: self.statuses.get(arn).map_or(0.0, |since| since.wall),
                 })
                 .collect(),
             presence: presence
@@ -511,7 +530,11 @@ impl Model {
                 .values()
                 .filter(|scope| scope.blocks_scrape)
                 .count(),
-            unpolled: self.scopes.values().filter(|scope| scope.unpolled).count(),
+            pending_first_poll: self
+                .scopes
+                .values()
+                .filter(|scope| scope.pending_first_poll)
+                .count(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the soak is exposed to: two accounts that change by chance, and the weather between them and each scope.
+//! The environment of the soak test: accounts that change randomly, and network conditions between an account and each scope.
 
 use glue_integration_exporter::clock::{Clock, Timestamp};
 use glue_integration_exporter::config::Query;
@@ -14,14 +14,14 @@ use tokio::time::{Instant, advance, sleep};
 
 use super::support::account::{arn, integration};
 
-/// Listings are of so many pages that failures hit their middle.
-const PAGE: usize = 3;
+/// A small page size, so that failures occur in the middle of listings.
+const PAGE_SIZE: usize = 3;
 
-/// Chance with a seed (SplitMix64).
+/// A random number generator with a seed (SplitMix64).
 #[derive(Debug)]
-pub struct Dice(u64);
+pub struct Rng(u64);
 
-impl Dice {
+impl Rng {
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -48,15 +48,15 @@ impl Dice {
     }
 }
 
-/// An account of AWS. Each change of an integration is a new revision of it, so that no two of its values are alike.
+/// A fake AWS account. Each change of an integration is a new revision, so that no two values of an integration are equal.
 pub struct FakeAccount(Mutex<State>);
 
 struct State {
     integrations: BTreeMap<String, Integration>,
     created: usize,
-    /// The number of its first integration: none is in two accounts.
+    /// The number of the first integration. Accounts share no numbers.
     first: usize,
-    /// Every value that any integration ever had, by its revision: the number in its ARN, and its status.
+    /// All values of all integrations, by revision: the number in the ARN, and the status.
     history: Vec<(usize, Status)>,
 }
 
@@ -70,12 +70,12 @@ impl FakeAccount {
         })))
     }
 
-    /// How many integrations there have been.
+    /// Returns the number of integrations created so far.
     pub fn created(&self) -> usize {
         self.0.lock().unwrap().created
     }
 
-    /// Whether this was, at any time, an integration of the account.
+    /// Returns true if the account had this value of an integration at any time.
     pub fn had(&self, integration: &Integration) -> bool {
         let revision = integration.refresh_interval.unwrap_or_default().as_secs();
         let place = usize::try_from(revision).unwrap();
@@ -83,52 +83,52 @@ impl FakeAccount {
         self.0.lock().unwrap().history.get(place) == Some(&value)
     }
 
-    /// One comes, goes or changes; or nothing happens.
-    pub fn change(&self, dice: &mut Dice) {
+    /// Creates, deletes or changes an integration, or does nothing.
+    pub fn change(&self, rng: &mut Rng) {
         let mut state = self.0.lock().unwrap();
-        match dice.below(12) {
-            0 => state.remove_any(dice),
+        match rng.below(12) {
+            0 => state.remove_any(rng),
             1..4 => {
-                // Some come back under the ARN that they had, since scopes name them.
-                let arn = if dice.one_in(2) {
-                    arn(state.first + dice.below(5))
+                // Some have the ARN of a deleted one, because scopes are configured with these ARNs.
+                let arn = if rng.one_in(2) {
+                    arn(state.first + rng.below(5))
                 } else {
                     arn(state.first + 1000 + state.created)
                 };
                 if state.integrations.len() >= 8 {
-                    state.remove_any(dice);
+                    state.remove_any(rng);
                 }
                 if !state.integrations.contains_key(&arn) {
                     state.created += 1;
-                    state.put(&arn, dice);
+                    state.put(&arn, rng);
                 }
             }
-            4..7 => state.change_any(dice),
+            4..7 => state.change_any(rng),
             _ => {}
         }
     }
 }
 
 impl State {
-    fn any(&self, dice: &mut Dice) -> Option<String> {
-        let place = dice.below(self.integrations.len().max(1));
+    fn any(&self, rng: &mut Rng) -> Option<String> {
+        let place = rng.below(self.integrations.len().max(1));
         self.integrations.keys().nth(place).cloned()
     }
 
-    fn remove_any(&mut self, dice: &mut Dice) {
-        if let Some(arn) = self.any(dice) {
+    fn remove_any(&mut self, rng: &mut Rng) {
+        if let Some(arn) = self.any(rng) {
             self.integrations.remove(&arn);
         }
     }
 
-    fn change_any(&mut self, dice: &mut Dice) {
-        if let Some(arn) = self.any(dice) {
-            self.put(&arn, dice);
+    fn change_any(&mut self, rng: &mut Rng) {
+        if let Some(arn) = self.any(rng) {
+            self.put(&arn, rng);
         }
     }
 
-    fn put(&mut self, arn: &str, dice: &mut Dice) {
-        let status = Status::ALL[dice.below(Status::ALL.len())];
+    fn put(&mut self, arn: &str, rng: &mut Rng) {
+        let status = Status::ALL[rng.below(Status::ALL.len())];
         let mut put = integration(arn, status);
         let number = number(arn);
         put.target_arn = format!(
@@ -141,51 +141,51 @@ impl State {
     }
 }
 
-/// The number in the ARN of an integration.
+/// Returns the number in the ARN of an integration.
 fn number(arn: &str) -> usize {
     let (_, number) = arn.rsplit_once('-').unwrap();
     number.parse().unwrap()
 }
 
-/// What becomes of requests.
+/// Conditions that decide how requests end.
 #[derive(Clone, Copy, Debug)]
-pub enum Weather {
-    Fair,
-    /// Some fail, some hang, some are not whole.
-    Patchy,
+pub enum Conditions {
+    Healthy,
+    /// Some requests fail, some hang, some answers are incomplete.
+    Flaky,
     Throttled,
-    /// Nothing gets through.
+    /// All requests fail or hang.
     Outage,
 }
 
-impl Weather {
-    pub fn draw(dice: &mut Dice) -> Self {
+impl Conditions {
+    pub fn draw(rng: &mut Rng) -> Self {
         [
-            Self::Fair,
-            Self::Fair,
-            Self::Patchy,
+            Self::Healthy,
+            Self::Healthy,
+            Self::Flaky,
             Self::Throttled,
             Self::Outage,
-        ][dice.below(5)]
+        ][rng.below(5)]
     }
 }
 
-enum Fate {
+enum Outcome {
     Answer,
     WithoutArn,
     Fail(Reason),
     Hang,
 }
 
-/// A page that a scope got.
+/// A page that a scope received.
 #[derive(Clone, Debug)]
 pub struct Reply {
     pub query: Query,
     pub at: Timestamp,
     pub integrations: Vec<Arc<Integration>>,
     pub last: bool,
-    /// An item had no ARN, so the listing lacks something.
-    pub lacks: bool,
+    /// True if an item had no ARN, so that the listing is incomplete.
+    pub incomplete: bool,
 }
 
 impl fmt::Display for Reply {
@@ -198,7 +198,7 @@ impl fmt::Display for Reply {
         write!(
             f,
             "\n    at {:?}: ..{}:",
-            self.at.at,
+            self.at.instant,
             &query[query.len().saturating_sub(4)..]
         )?;
         for integration in &self.integrations {
@@ -207,80 +207,80 @@ impl fmt::Display for Reply {
         }
         let end = [
             if self.last { " last" } else { "" },
-            if self.lacks { " lacks" } else { "" },
+            if self.incomplete { " incomplete" } else { "" },
         ];
         f.write_str(&end.concat())
     }
 }
 
-/// An account as one scope sees it. Keeps what it answered.
+/// The connection of a scope to an account. Records the replies.
 pub struct View {
     account: Arc<FakeAccount>,
-    dice: Mutex<Dice>,
-    weather: Mutex<Weather>,
+    rng: Mutex<Rng>,
+    conditions: Mutex<Conditions>,
     clock: Clock,
     replies: Mutex<Vec<Reply>>,
 }
 
 impl View {
-    pub fn new(account: &Arc<FakeAccount>, dice: Dice, clock: Clock) -> Arc<Self> {
+    pub fn new(account: &Arc<FakeAccount>, rng: Rng, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             account: Arc::clone(account),
-            dice: Mutex::new(dice),
-            weather: Mutex::new(Weather::Fair),
+            rng: Mutex::new(rng),
+            conditions: Mutex::new(Conditions::Healthy),
             clock,
             replies: Mutex::default(),
         })
     }
 
-    pub fn set(&self, weather: Weather) {
-        *self.weather.lock().unwrap() = weather;
+    pub fn set(&self, conditions: Conditions) {
+        *self.conditions.lock().unwrap() = conditions;
     }
 
     pub fn take(&self) -> Vec<Reply> {
         std::mem::take(&mut *self.replies.lock().unwrap())
     }
 
-    /// Of a poll that was stopped.
-    pub fn drop_deleted(&self) {
+    /// Drops the replies to a stopped poll.
+    pub fn discard(&self) {
         self.take();
     }
 
-    fn fate(&self) -> (Fate, Duration) {
-        let mut dice = self.dice.lock().unwrap();
+    fn outcome(&self) -> (Outcome, Duration) {
+        let mut rng = self.rng.lock().unwrap();
         let reasons = [
             Reason::Network,
             Reason::ServerError,
             Reason::AccessDenied,
             Reason::InvalidResponse,
         ];
-        let reason = reasons[dice.below(reasons.len())];
-        let fate = match (*self.weather.lock().unwrap(), dice.below(10)) {
-            (Weather::Patchy, 0..2) | (Weather::Outage, 0..7) => Fate::Fail(reason),
-            (Weather::Patchy, 2) | (Weather::Outage, _) => Fate::Hang,
-            (Weather::Patchy, 3) => Fate::WithoutArn,
-            (Weather::Throttled, 0..8) => Fate::Fail(Reason::Throttled),
-            (Weather::Fair | Weather::Patchy | Weather::Throttled, _) => Fate::Answer,
+        let reason = reasons[rng.below(reasons.len())];
+        let outcome = match (*self.conditions.lock().unwrap(), rng.below(10)) {
+            (Conditions::Flaky, 0..2) | (Conditions::Outage, 0..7) => Outcome::Fail(reason),
+            (Conditions::Flaky, 2) | (Conditions::Outage, _) => Outcome::Hang,
+            (Conditions::Flaky, 3) => Outcome::WithoutArn,
+            (Conditions::Throttled, 0..8) => Outcome::Fail(Reason::Throttled),
+            (Conditions::Healthy | Conditions::Flaky | Conditions::Throttled, _) => Outcome::Answer,
         };
-        let slow = dice
+        let delay = rng
             .one_in(4)
-            .then(|| Duration::from_millis(dice.below(4000) as u64));
-        (fate, slow.unwrap_or_default())
+            .then(|| Duration::from_millis(rng.below(4000) as u64));
+        (outcome, delay.unwrap_or_default())
     }
 
     async fn answer(&self, request: PageRequest<'_>) -> Result<Page, GlueError> {
-        let (fate, slow) = self.fate();
-        sleep(slow).await;
-        // No two answers at the same moment: which of them is right could not be told.
-        next_moment().await;
-        let lacks = match fate {
-            Fate::Fail(reason) => return Err(GlueError::new(reason, "bad weather")),
-            Fate::Hang => std::future::pending().await,
-            Fate::WithoutArn => true,
-            Fate::Answer => false,
+        let (outcome, delay) = self.outcome();
+        sleep(delay).await;
+        // No two answers have the same time, because the order decides which is right.
+        next_unique_instant().await;
+        let incomplete = match outcome {
+            Outcome::Fail(reason) => return Err(GlueError::new(reason, "simulated failure")),
+            Outcome::Hang => std::future::pending().await,
+            Outcome::WithoutArn => true,
+            Outcome::Answer => false,
         };
         let mut state = self.account.0.lock().unwrap();
-        let mut dice = self.dice.lock().unwrap();
+        let mut rng = self.rng.lock().unwrap();
         let of_query = |integration: &&Integration| match request.query {
             Query::Integration(arn) => integration.arn == arn.as_str(),
             Query::Target(arn) => integration.target_arn == arn.as_str(),
@@ -292,22 +292,22 @@ impl View {
             .values()
             .filter(of_query)
             .filter(|integration| integration.arn.as_str() > after)
-            .take(PAGE)
+            .take(PAGE_SIZE)
             .cloned()
             .collect();
-        let last = integrations.len() < PAGE;
-        let marker = (!last).then(|| integrations[PAGE - 1].arn.clone());
-        // What changed while its listing was under way comes a second time.
+        let last = integrations.len() < PAGE_SIZE;
+        let marker = (!last).then(|| integrations[PAGE_SIZE - 1].arn.clone());
+        // An integration that changes during a listing appears a second time.
         let first = state
             .integrations
             .values()
             .find(of_query)
             .map(|first| first.arn.clone());
         if request.marker.is_some()
-            && dice.one_in(10)
+            && rng.one_in(10)
             && let Some(first) = first
         {
-            state.put(&first, &mut dice);
+            state.put(&first, &mut rng);
             integrations.push(state.integrations[&first].clone());
         }
         self.replies.lock().unwrap().push(Reply {
@@ -315,11 +315,11 @@ impl View {
             at: self.clock.now(),
             integrations: integrations.iter().cloned().map(Arc::new).collect(),
             last,
-            lacks,
+            incomplete,
         });
         Ok(Page {
             integrations,
-            without_arn: usize::from(lacks),
+            without_arn: usize::from(incomplete),
             marker,
         })
     }
@@ -330,7 +330,7 @@ impl Glue for View {
         Box::pin(async move {
             tokio::time::timeout(request.context.deadline.per_request(), self.answer(request))
                 .await
-                .unwrap_or_else(|_| Err(GlueError::new(Reason::Timeout, "it hangs")))
+                .unwrap_or_else(|_| Err(GlueError::new(Reason::Timeout, "the request hangs")))
         })
     }
 
@@ -343,12 +343,12 @@ impl Glue for View {
 }
 
 thread_local! {
-    /// The moment of the last answer; each soak has a thread, and a clock, of its own.
+    /// The time of the last answer. Each soak has its own thread and clock.
     static LAST: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Returns at a moment that no other answer has.
-async fn next_moment() {
+/// Waits until a time that no other answer has.
+async fn next_unique_instant() {
     while LAST.get().is_some_and(|last| last >= Instant::now()) {
         advance(Duration::from_micros(10)).await;
     }

@@ -1,4 +1,4 @@
-//! An account of AWS Glue behind our own seam, for tests on a paused clock: it answers, hangs or fails as it is told to.
+//! A fake AWS account that implements the `Glue` trait, for tests with a paused clock. It answers, hangs or fails as configured.
 
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, Query, Watch};
@@ -7,7 +7,7 @@ use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest};
 use glue_integration_exporter::glue::{BoxFuture, Glue, GlueError, Page, PageRequest, Reason};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::publisher::Publisher;
-use glue_integration_exporter::snapshot::{Description, Integration, SourceProperties, Status};
+use glue_integration_exporter::snapshot::{Description, Integration, Status};
 use glue_integration_exporter::telemetry::Telemetry;
 use glue_integration_exporter::watchdog::Watchdog;
 use std::collections::BTreeMap;
@@ -17,14 +17,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// The wall clock of tests starts here: a Sunday in November 2026.
+/// The start of the wall clock in tests, a Sunday in November 2026.
 pub const START: f64 = 1_795_300_000.0;
 
-/// What the account does with a request.
+/// How the account handles a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Behaviour {
     Answer,
-    /// Answers after this time.
+    /// Answers after this delay.
     Slow(Duration),
     Hang,
     Fail(Reason),
@@ -38,13 +38,13 @@ pub struct FakeAccount {
 struct State {
     integrations: BTreeMap<String, Integration>,
     described: BTreeMap<String, Description>,
-    /// By what is asked for: an ARN, `all` or `names`.
+    /// By the subject of the request: an ARN, `all` or `names`.
     behaviours: BTreeMap<String, Behaviour>,
     behaviour: Behaviour,
-    /// The time and name of each request.
+    /// Time and subject of each request.
     requests: Vec<(Instant, String)>,
     in_flight: usize,
-    most_in_flight: usize,
+    max_in_flight: usize,
 }
 
 impl FakeAccount {
@@ -57,7 +57,7 @@ impl FakeAccount {
                 behaviour: Behaviour::Answer,
                 requests: Vec::new(),
                 in_flight: 0,
-                most_in_flight: 0,
+                max_in_flight: 0,
             }),
         })
     }
@@ -74,7 +74,7 @@ impl FakeAccount {
             .insert(integration.arn.clone(), integration);
     }
 
-    /// What AWS says of an integration that this account has created.
+    /// Sets the name and tags of an integration that this account has created.
     pub fn describe(&self, arn: &str, name: &str, tags: &[(&str, &str)]) {
         let tags = tags.iter();
         let described = Description {
@@ -94,12 +94,12 @@ impl FakeAccount {
         self.state.lock().unwrap().integrations.remove(arn);
     }
 
-    /// From now on every request is treated so.
+    /// Sets how every request is handled from now on.
     pub fn set(&self, behaviour: Behaviour) {
         self.state.lock().unwrap().behaviour = behaviour;
     }
 
-    /// From now on a request for this ARN is treated so.
+    /// Sets how requests for this ARN are handled from now on.
     pub fn set_for(&self, arn: &str, behaviour: Behaviour) {
         self.state
             .lock()
@@ -108,13 +108,13 @@ impl FakeAccount {
             .insert(arn.to_owned(), behaviour);
     }
 
-    /// Takes the requests since the last call.
+    /// Removes and returns the requests so far.
     pub fn take_requests(&self) -> Vec<(Instant, String)> {
         std::mem::take(&mut self.state.lock().unwrap().requests)
     }
 
-    pub fn most_in_flight(&self) -> usize {
-        self.state.lock().unwrap().most_in_flight
+    pub fn max_in_flight(&self) -> usize {
+        self.state.lock().unwrap().max_in_flight
     }
 
     async fn answer(&self, query: &Query) -> Result<Page, GlueError> {
@@ -125,7 +125,7 @@ impl FakeAccount {
         };
         self.behave(&name).await?;
         let state = self.state.lock().unwrap();
-        let wanted = |integration: &&Integration| match query {
+        let matches = |integration: &&Integration| match query {
             Query::Integration(arn) => {
                 integration.arn == arn.as_str().replace(":integration/", ":integration:")
             }
@@ -136,7 +136,7 @@ impl FakeAccount {
             integrations: state
                 .integrations
                 .values()
-                .filter(wanted)
+                .filter(matches)
                 .cloned()
                 .collect(),
             ..Page::default()
@@ -158,22 +158,22 @@ impl FakeAccount {
             Behaviour::Slow(duration) => tokio::time::sleep(duration).await,
             Behaviour::Hang => std::future::pending().await,
             Behaviour::Fail(reason) => {
-                return Err(GlueError::new(reason, "the account was told to fail"));
+                return Err(GlueError::new(reason, "the account was configured to fail"));
             }
         }
         Ok(())
     }
 
-    async fn name(&self, request: MetadataRequest<'_>) -> Result<MetadataPage, GlueError> {
+    async fn describe_all(&self, request: MetadataRequest<'_>) -> Result<MetadataPage, GlueError> {
         self.behave("names").await?;
         let state = self.state.lock().unwrap();
-        let of = |(arn, described): (&String, &Description)| {
+        let with_tags = |(arn, described): (&String, &Description)| {
             let mut described = described.clone();
             described.tags.retain(|tag, _| request.tags.contains(tag));
             (arn.clone(), described)
         };
         Ok(MetadataPage {
-            described: state.described.iter().map(of).collect(),
+            described: state.described.iter().map(with_tags).collect(),
             ..MetadataPage::default()
         })
     }
@@ -197,9 +197,12 @@ impl Glue for FakeAccount {
         request: MetadataRequest<'a>,
     ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
         Box::pin(async move {
-            tokio::time::timeout(request.context.deadline.per_request(), self.name(request))
-                .await
-                .unwrap_or_else(|_| Err(GlueError::new(Reason::Timeout, "the account hangs")))
+            tokio::time::timeout(
+                request.context.deadline.per_request(),
+                self.describe_all(request),
+            )
+            .await
+            .unwrap_or_else(|_| Err(GlueError::new(Reason::Timeout, "the account hangs")))
         })
     }
 }
@@ -210,7 +213,7 @@ impl<'a> InFlight<'a> {
     fn new(account: &'a FakeAccount) -> Self {
         let mut state = account.state.lock().unwrap();
         state.in_flight += 1;
-        state.most_in_flight = state.most_in_flight.max(state.in_flight);
+        state.max_in_flight = state.max_in_flight.max(state.in_flight);
         drop(state);
         Self(account)
     }
@@ -222,30 +225,29 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// The ARN of the n-th integration.
+/// Returns the ARN of the n-th integration.
 pub fn arn(number: usize) -> String {
     format!("arn:aws:glue:eu-west-1:111122223333:integration:00000000-0000-4000-8000-{number:012}")
 }
 
-/// An integration with nothing special about it.
+/// Returns an ordinary integration.
 pub fn integration(arn: &str, status: Status) -> Integration {
     Integration {
         arn: arn.to_owned(),
         source_arn: "arn:aws:dynamodb:eu-west-1:111122223333:table/orders".to_owned(),
         target_arn: "arn:aws:glue:eu-west-1:111122223333:database/lake".to_owned(),
         status,
-        // As what is read of AWS's answers: only what is not known keeps its text.
+        // As in the conversion of AWS answers, only an unknown status keeps its text.
         status_text: (status == Status::Unknown).then(|| "PAUSED".to_owned()),
         created: Some(START - 86_400.0),
         refresh_interval: Some(Duration::from_secs(3600)),
         continuous_sync: Some(true),
-        source_properties: SourceProperties::default(),
         target_namespace: None,
         errors: Vec::new(),
     }
 }
 
-/// The watches of a configuration.
+/// Returns the watches of a configuration.
 pub fn watches(yaml: &str) -> Vec<Watch> {
     let config =
         Config::from_yaml(yaml, Path::new("test.yaml")).unwrap_or_else(|errors| panic!("{errors}"));
@@ -254,7 +256,7 @@ pub fn watches(yaml: &str) -> Vec<Watch> {
         .unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-/// The exporter between accounts and page, without the network on either side.
+/// The exporter between AWS and the exposition, without network.
 pub struct Bench {
     pub publisher: Arc<Publisher>,
     pub telemetry: Arc<Telemetry>,
@@ -263,7 +265,7 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// A wall clock that goes with tokio's, which tests pause.
+    /// Returns an exporter with a wall clock that follows the clock of tokio, which tests pause.
     pub fn new(watches: &[Watch]) -> Self {
         let start = Instant::now();
         Self::with_clock(
@@ -291,24 +293,24 @@ impl Bench {
         )
     }
 
-    /// Publishes in the background from now on.
+    /// Starts publishing in the background.
     pub fn publish(&self) {
         let (publisher, stop) = (Arc::clone(&self.publisher), self.stop.clone());
         tokio::spawn(publisher.publish(Watchdog::none().register("publisher"), stop));
     }
 
-    /// Polls on schedule in the background from now on.
+    /// Starts polling on schedule in the background.
     pub fn run(&self, watch: &Watch, account: &Arc<FakeAccount>) {
         tokio::spawn(self.poller(watch, account).run(self.stop.clone()));
     }
 
-    /// What a scrape gets now.
+    /// Returns the exposition that a scrape gets now.
     pub fn page(&self) -> super::page::Page {
         self.publisher.publish_now();
-        let pieces = self
-            .publisher
-            .page()
-            .text(Format::Text, &self.telemetry, self.clock.wall());
+        let pieces =
+            self.publisher
+                .page()
+                .text(Format::Text, &self.telemetry, self.clock.unix_now());
         super::page::Page::read(&String::from_utf8(pieces.concat()).unwrap())
     }
 }

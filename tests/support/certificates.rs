@@ -1,4 +1,4 @@
-//! Certificates that are made for one test.
+//! Certificates made for a test.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
@@ -7,7 +7,7 @@ use rcgen::{
 use std::fs;
 use std::path::Path;
 
-/// Who issues certificates.
+/// A certificate authority.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key, both in PEM.
@@ -20,7 +20,7 @@ pub struct Identity {
 impl Authority {
     pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
-        params.distinguished_name = named(name);
+        params.distinguished_name = common_name(name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         Self(CertifiedIssuer::self_signed(params, key).unwrap())
@@ -30,17 +30,17 @@ impl Authority {
         self.0.pem()
     }
 
-    /// For a server on this machine.
+    /// Issues a certificate for a server on this machine.
     pub fn server(&self) -> Identity {
         let names = ["localhost", "127.0.0.1"].map(str::to_owned);
         let params = CertificateParams::new(names).unwrap();
         self.issue(params, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    /// For a client with these alternative names.
+    /// Issues a certificate for a client with these alternative names.
     pub fn client(&self, names: Vec<SanType>) -> Identity {
         let mut params = CertificateParams::default();
-        params.distinguished_name = named("client");
+        params.distinguished_name = common_name("client");
         params.subject_alt_names = names;
         self.issue(params, ExtendedKeyUsagePurpose::ClientAuth)
     }
@@ -55,13 +55,13 @@ impl Authority {
     }
 }
 
-fn named(name: &str) -> DistinguishedName {
-    let mut named = DistinguishedName::new();
-    named.push(DnType::CommonName, name);
-    named
+fn common_name(name: &str) -> DistinguishedName {
+    let mut distinguished = DistinguishedName::new();
+    distinguished.push(DnType::CommonName, name);
+    distinguished
 }
 
-/// Writes what the web configurations of the tests name: `server.crt`, `server.key` and `ca.crt`.
+/// Writes the files that the web configurations of the tests use: `server.crt`, `server.key` and `ca.crt`.
 pub fn write(directory: &Path, authority: &Authority) -> Identity {
     let server = authority.server();
     fs::write(directory.join("server.crt"), &server.certificate).unwrap();

@@ -1,40 +1,40 @@
-//! What the log says, for tests that read it.
+//! Captures log lines for tests.
 
 use std::cell::RefCell;
 use std::io;
 use std::sync::{Arc, Mutex, Once};
 
-/// What this thread logs, as long as the guard lives.
+/// The log lines of this thread, captured until the guard is dropped.
 #[derive(Clone, Default)]
 pub struct Lines(Arc<Mutex<Vec<u8>>>);
 
 thread_local! {
-    static OF_THREAD: RefCell<Option<Lines>> = const { RefCell::new(None) };
+    static CAPTURED: RefCell<Option<Lines>> = const { RefCell::new(None) };
 }
 
-/// The end of [`Lines`].
+/// Ends the capture of [`Lines`] when dropped.
 pub struct Guard(());
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        OF_THREAD.set(None);
+        CAPTURED.set(None);
     }
 }
 
 impl Lines {
-    /// From now on.
+    /// Starts to capture.
     pub fn begin() -> (Self, Guard) {
-        static LISTENING: Once = Once::new();
-        LISTENING.call_once(listen);
+        static INSTALLED: Once = Once::new();
+        INSTALLED.call_once(install);
         let lines = Self::default();
-        OF_THREAD.set(Some(lines.clone()));
+        CAPTURED.set(Some(lines.clone()));
         (lines, Guard(()))
     }
 
-    /// How many have this in them.
-    pub fn with(&self, what: &str) -> usize {
+    /// Returns the number of lines that contain `needle`.
+    pub fn with(&self, needle: &str) -> usize {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().filter(|line| line.contains(what)).count()
+        text.lines().filter(|line| line.contains(needle)).count()
     }
 }
 
@@ -49,15 +49,14 @@ impl io::Write for Lines {
     }
 }
 
-/// One subscriber for all threads: of a subscriber of one thread, tracing forgets the events that
-/// another thread came to first (it asks that thread's subscriber once for each place in the code,
-/// and keeps a no for everybody).
-fn listen() {
-    let of_thread = || OF_THREAD.with_borrow(|lines| lines.clone().unwrap_or_default());
+/// Installs one subscriber for all threads. With a subscriber for each thread, events would be lost: tracing caches for each call site
+/// whether the first thread was interested.
+fn install() {
+    let writer = || CAPTURED.with_borrow(|lines| lines.clone().unwrap_or_default());
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::INFO)
-        .with_writer(of_thread)
+        .with_writer(writer)
         .init();
-    // Places that other tests came to before this one.
+    // Other tests may have reached call sites before.
     tracing::callsite::rebuild_interest_cache();
 }

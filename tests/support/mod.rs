@@ -1,10 +1,10 @@
-//! What tests have in common: a page read back, and an account that behaves.
+//! Shared support of the tests: a parser for the exposition, and a fake AWS account.
 #![allow(
     dead_code,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "each test file uses a part of it, and a test fails by panicking"
+    reason = "each test file uses a part of the module, and a test fails by panicking"
 )]
 
 pub mod account;

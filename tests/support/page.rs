@@ -1,4 +1,4 @@
-//! A page of the text format, read back by the rules of the format and not by those of the writer.
+//! A parser for the text format. It follows the specification and shares no code with the exporter.
 
 use std::collections::BTreeMap;
 
@@ -10,24 +10,27 @@ pub struct Sample {
     pub value: f64,
 }
 
-/// All samples of a page.
+/// All samples of an exposition.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
     pub samples: Vec<Sample>,
-    /// The `# TYPE` of each family.
+    /// The `# TYPE` of each metric family.
     pub types: BTreeMap<String, String>,
 }
 
 impl Page {
-    /// Fails the test where the page breaks a rule of the format.
+    /// Parses an exposition. Fails the test if it violates the format.
     pub fn read(text: &str) -> Self {
-        assert!(text.ends_with('\n'), "the last line has no end");
+        assert!(
+            text.ends_with('\n'),
+            "the last line does not end in a newline"
+        );
         let mut page = Self::default();
         for line in text.lines() {
             if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = rest.split_once(' ').expect("a type");
                 let before = page.types.insert(name.to_owned(), kind.to_owned());
-                assert_eq!(before, None, "{name} has two families");
+                assert_eq!(before, None, "{name} has two TYPE lines");
             } else if !line.starts_with('#') {
                 page.samples.push(sample(line));
             }
@@ -35,7 +38,7 @@ impl Page {
         page
     }
 
-    /// The samples of a name whose labels include `labels`.
+    /// Returns the samples with this name and at least these labels.
     pub fn find(&self, name: &str, labels: &[(&str, &str)]) -> Vec<&Sample> {
         self.samples
             .iter()
@@ -48,20 +51,23 @@ impl Page {
             .collect()
     }
 
-    /// The value of the one sample with these labels; none if there is no such sample.
+    /// Returns the value of the only sample with these labels, `None` if there is no such sample.
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let found = self.find(name, labels);
-        assert!(found.len() < 2, "{name} {labels:?} is not one series");
+        assert!(
+            found.len() < 2,
+            "{name} {labels:?} matches more than one series"
+        );
         found.first().map(|sample| sample.value)
     }
 
-    /// The status that is 1 for an integration.
+    /// Returns the status that is 1 for an integration.
     pub fn status(&self, arn: &str) -> Option<String> {
         let rows = self.find("aws_glue_integration_status", &[("integration_arn", arn)]);
         if rows.is_empty() {
             return None;
         }
-        assert_eq!(rows.len(), 8, "a row for each status of {arn}");
+        assert_eq!(rows.len(), 8, "{arn} needs a sample for each status");
         let mut current = rows.iter().filter(|row| row.value == 1.0);
         let status = current.next().expect("one status is current");
         assert!(
@@ -98,13 +104,13 @@ fn sample(line: &str) -> Sample {
                         Some('n') => '\n',
                         Some('\\') => '\\',
                         Some('"') => '"',
-                        other => panic!("{other:?} is escaped in {line}"),
+                        other => panic!("invalid escape {other:?} in {line}"),
                     }),
                     plain => value.push(plain),
                 }
             }
             let before = labels.insert(label, value);
-            assert_eq!(before, None, "a label comes twice in {line}");
+            assert_eq!(before, None, "duplicate label in {line}");
             characters.next_if_eq(&',');
         }
         characters.next();

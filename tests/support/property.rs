@@ -1,20 +1,20 @@
-//! What the property tests have in common. A case that failed is kept in a `.regressions` file beside its test: commit it, so that it is
-//! tried first from then on.
+//! Shared support of the property tests. A failed case is stored in a `.regressions` file beside the test. Commit that file, so that the
+//! case runs first from then on.
 
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
-/// So many cases, after those that failed before.
+/// Returns a configuration with this number of cases, after those that failed before.
 pub fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig {
         cases,
-        // The default looks for a lib.rs above the test, and there is none.
+        // The default needs a lib.rs in a parent directory of the test.
         failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
         ..ProptestConfig::default()
     }
 }
 
-/// Any text at all: what breaks formats, above all, and what is long.
+/// Any text, mostly text that breaks formats, and long text.
 pub fn hostile() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => "[\\\\\"\n\r\t {},=#a-z\u{e9}\u{1f600}\u{0}\u{2028}]{0,24}",

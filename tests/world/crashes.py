@@ -25,7 +25,9 @@ KILLS, MANY, FEW = 20, 2000, 20
 # them that an exporter which missed a change still sees a new status.
 STATUSES = [("FAILED", "Failed"), ("SYNCING", "Syncing"), ("MODIFYING", "Modifying"), ("DELETING", "Deleting"), ("CREATING", "Creating")]
 FLIPS = arn(1)
-FAILED, AGAIN, RESTORED = "data cannot be stored", "data are stored again", "stored data were restored"
+FAILED = "failed to write the state file"
+AGAIN = "writing the state file works again"
+RESTORED = "restored data from the state file"
 
 seed = random.randrange(1 << 32)
 chance = random.Random(seed)

@@ -31,7 +31,7 @@ impl Intercept for ClockCheck {
         let Some(Ok(date)) = date.map(|date| DateTime::from_str(date, Format::HttpDate)) else {
             return Ok(());
         };
-        let (clock, aws) = (Clock::system().wall(), date.as_secs_f64());
+        let (clock, aws) = (Clock::system().unix_now(), date.as_secs_f64());
         let is_wrong = (clock - aws).abs() > MAX_SKEW_SECONDS;
         match (IS_WRONG.swap(is_wrong, Ordering::Relaxed), is_wrong) {
             (false, true) => tracing::warn!(

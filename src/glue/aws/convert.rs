@@ -3,9 +3,7 @@
 
 use crate::glue::Page;
 use crate::glue::metadata::MetadataPage;
-use crate::snapshot::{
-    Description, Integration, IntegrationError, MAX_ARN_BYTES, SourceProperties, Status,
-};
+use crate::snapshot::{Description, Integration, IntegrationError, MAX_ARN_BYTES, Status};
 use aws_sdk_glue::operation::describe_inbound_integrations::DescribeInboundIntegrationsOutput;
 use aws_sdk_glue::operation::describe_integrations::DescribeIntegrationsOutput;
 use aws_sdk_glue::primitives::DateTime;
@@ -90,18 +88,17 @@ fn bounded(text: String) -> String {
 
 fn integration(item: InboundIntegration) -> Integration {
     let text = item.status.as_str();
-    let status = Status::read(text);
+    let status = Status::parse(text);
     let is_unknown = status == Status::Unknown && text != STATUS_PLACEHOLDER;
     let config = item.integration_config;
-    let (refresh_interval, continuous_sync, source_properties, target_namespace) = config
-        .map_or_else(Default::default, |config| {
+    let (refresh_interval, continuous_sync, target_namespace) =
+        config.map_or_else(Default::default, |config| {
             (
                 config
                     .refresh_interval
                     .as_deref()
                     .and_then(refresh_interval),
                 config.continuous_sync,
-                config.source_properties.unwrap_or_default(),
                 config.target_namespace,
             )
         });
@@ -114,7 +111,6 @@ fn integration(item: InboundIntegration) -> Integration {
         created: created(&item.create_time),
         refresh_interval,
         continuous_sync,
-        source_properties: SourceProperties(source_properties.into_iter().collect()),
         target_namespace: target_namespace.map(bounded),
         errors: item
             .errors

@@ -178,7 +178,7 @@ fn unusable(credentials: &aws_credential_types::Credentials) -> Option<String> {
 
 /// Returns how long credentials are valid, by the system clock. None if they have no expiry time.
 pub fn valid_for(credentials: &aws_credential_types::Credentials) -> Option<Duration> {
-    let now = UNIX_EPOCH + Duration::from_secs_f64(Clock::system().wall());
+    let now = UNIX_EPOCH + Duration::from_secs_f64(Clock::system().unix_now());
     Some(
         credentials
             .expiry()?
