@@ -324,7 +324,7 @@ async fn page_marks_old_data() {
     let scope = page.part("id=\"s-lake/eu-west-1\"", "</tr>");
     for text in [
         "failing, serving old data",
-        "the account was told to fail",
+        "the account was configured to fail",
         "throttled",
         "(20 min ago)",
     ] {

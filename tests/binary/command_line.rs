@@ -226,7 +226,7 @@ fn check_unusable_profile_warns() {
             "sea",
             config,
             valid,
-            ["`sea` does not exist", "profiles there: lake"],
+            ["`sea` does not exist", "existing profiles: lake"],
         ),
         (
             "a sea",
