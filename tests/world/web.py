@@ -180,6 +180,8 @@ Path("prometheus.yml").write_text(
 )
 prometheus = Server("prometheus-web", WORK, [PROMETHEUS, f"--config.file={DIRECTORY}/prometheus.yml", f"--storage.tsdb.path={WORK}/tsdb-web"], "--web.listen-address")
 prometheus.start()
+# Prometheus listens before it answers queries.
+wait_for("Prometheus is ready", lambda: "Server is ready" in prometheus.log_text())
 wait_for("both jobs are up", lambda: all(value(prometheus.url, f'up{{job="{job}"}}') == 1 for job in ["http1", "http2"]))
 start = time.time()
 
