@@ -96,7 +96,7 @@ pub enum Command {
     Iam {
         #[command(flatten)]
         config: ConfigFlags,
-        /// Output format: the policies as json, or a template for CloudFormation.
+        /// Output format. A CloudFormation template for one account is in deploy/iam/cloudformation.yaml.
         #[arg(long = "format", value_name = "FORMAT", default_value = "json")]
         output_format: iam::Format,
         /// Print external IDs instead of placeholders.

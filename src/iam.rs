@@ -2,10 +2,9 @@
 //! requests.
 //!
 //! ```text
-//! watches -> Permissions (actions of each identity and role, trust) -> policy -> document (JSON) or cloudformation
+//! watches -> Permissions (actions of each identity and role, trust) -> policy -> document (JSON)
 //! ```
 
-mod cloudformation;
 mod document;
 mod policy;
 
@@ -27,8 +26,6 @@ type IsNeeded = fn(&Watch) -> bool;
 pub enum Format {
     /// Single policies, each with its owner.
     Json,
-    /// A template that creates the roles and the policies.
-    Cloudformation,
 }
 
 /// Returns the permissions that `watches` need, as text. External IDs are placeholders unless `show_external_ids` is true.
@@ -41,11 +38,9 @@ pub fn write(
     show_external_ids: bool,
 ) -> serde_json::Result<String> {
     let permissions = Permissions::of(watches);
-    let text = match format {
-        Format::Json => document::write(&permissions, show_external_ids),
-        Format::Cloudformation => cloudformation::write(&permissions, show_external_ids),
-    };
-    text.map(|text| text + "\n")
+    match format {
+        Format::Json => document::write(&permissions, show_external_ids).map(|text| text + "\n"),
+    }
 }
 
 /// Returns the operations that a watch needs.

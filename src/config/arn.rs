@@ -136,23 +136,7 @@ impl RoleArn {
 
     /// Returns the partition, such as `aws` or `aws-cn`.
     pub fn partition(&self) -> &str {
-        self.part(1)
-    }
-
-    /// Returns the account ID, which has 12 digits.
-    pub fn account(&self) -> &str {
-        self.part(4)
-    }
-
-    /// Returns the path, which begins and ends with a slash, and the name after it.
-    pub fn path_and_name(&self) -> (&str, &str) {
-        let resource = self.part(5);
-        let path = resource.strip_prefix("role").unwrap_or(resource);
-        path.split_at(path.rfind('/').map_or(0, |slash| slash + 1))
-    }
-
-    fn part(&self, index: usize) -> &str {
-        self.0.splitn(6, ':').nth(index).unwrap_or_default()
+        self.0.split(':').nth(1).unwrap_or_default()
     }
 }
 

@@ -400,12 +400,7 @@ fn iam_prints_permissions_without_requests() {
             &["--format=json"],
             "REPLACE-WITH-THE-EXTERNAL-ID-OF-SCOPE-lake",
         ),
-        (&["--format=cloudformation"], "\"AWS::IAM::Role\""),
         (&["--show-external-id"], "\"hidden-id\""),
-        (
-            &["--show-external-id", "--format=cloudformation"],
-            "\"hidden-id\"",
-        ),
     ] {
         let ended = setup.run(&[&["iam"], flags].concat());
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
