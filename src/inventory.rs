@@ -61,7 +61,7 @@ pub fn rows(snapshot: &Snapshot) -> Vec<Row<'_>> {
     let diagnostics = &snapshot.diagnostics;
     let shown = snapshot.integrations.iter().zip(&diagnostics.provenance);
     let mut rows: Vec<Row<'_>> = shown
-        .map(|(shown, sighting)| Row::Shown(shown, sighting))
+        .map(|(shown, provenance)| Row::Shown(shown, provenance))
         .chain(diagnostics.missing.iter().map(Row::Missing))
         .collect();
     if !diagnostics.missing.is_empty() {
@@ -105,7 +105,7 @@ impl<'a> Row<'a> {
     /// Returns when AWS last reported this row, in Unix seconds.
     pub fn observed_at(self) -> f64 {
         match self {
-            Self::Shown(_, sighting) => sighting.observed_at,
+            Self::Shown(_, provenance) => provenance.observed_at,
             Self::Missing(missing) => missing.answered_at,
         }
     }
@@ -113,7 +113,7 @@ impl<'a> Row<'a> {
     /// Returns true if the row is older than the last poll of the scope that it comes from.
     pub fn is_old(self) -> bool {
         match self {
-            Self::Shown(_, sighting) => sighting.stale,
+            Self::Shown(_, provenance) => provenance.stale,
             Self::Missing(missing) => missing.stale,
         }
     }
@@ -129,7 +129,9 @@ impl<'a> Row<'a> {
     /// Returns the scopes that see the integration. For a missing one these are the scopes that are configured with it.
     pub fn scopes(self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a ScopeState> {
         let indexes = match self {
-            Self::Shown(_, sighting) => snapshot.diagnostics.seen_by.get(sighting.seen_by.clone()),
+            Self::Shown(_, provenance) => {
+                snapshot.diagnostics.seen_by.get(provenance.seen_by.clone())
+            }
             Self::Missing(missing) => Some(&missing.scopes[..]),
         };
         let indexes = indexes.unwrap_or_default().iter();

@@ -117,7 +117,7 @@ fn status(snapshot: &Snapshot, reload_error: Option<&str>) -> String {
         );
     }
     let scopes = &snapshot.scopes;
-    let unpolled = scopes.iter().filter(|scope| scope.polled.is_none()).count();
+    let pending = scopes.iter().filter(|scope| scope.polled.is_none()).count();
     let up = scopes.iter().filter_map(|scope| scope.polled.as_ref());
     let up = up.filter(|polled| polled.up).count();
     let _ = write!(
@@ -125,8 +125,8 @@ fn status(snapshot: &Snapshot, reload_error: Option<&str>) -> String {
         "{up} of {} pairs of scope and region up",
         scopes.len()
     );
-    if unpolled > 0 {
-        let _ = write!(line, ", {unpolled} not polled yet");
+    if pending > 0 {
+        let _ = write!(line, ", {pending} not polled yet");
     }
     let _ = write!(line, "; {} integrations", snapshot.integrations.len());
     let statuses = snapshot

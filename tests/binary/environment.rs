@@ -300,3 +300,33 @@ fn aws_config_file_pipe_is_reported() {
         );
     }
 }
+
+/// The SDK panics on an empty endpoint. AWS_ENDPOINT_URL_GLUE is empty here, which counts as not set.
+#[test]
+fn empty_endpoint_of_profile_is_reported() {
+    let sim = sim();
+    let keys = "aws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = secret\n";
+    for (service, profile) in [
+        ("Glue", format!("[default]\n{keys}endpoint_url =\n")),
+        (
+            "STS",
+            format!("[default]\n{keys}services = s\n[services s]\nsts =\n  endpoint_url =\n"),
+        ),
+    ] {
+        let setup = setup(&sim, "").file("profiles", &profile);
+        let output = once(
+            &setup,
+            &[
+                ("AWS_CONFIG_FILE", "profiles".into()),
+                ("AWS_ENDPOINT_URL_GLUE", OsString::new()),
+            ],
+        );
+        assert_no_panic(service, &output);
+        let log = String::from_utf8_lossy(&output.stderr);
+        let words = format!("{service}: the endpoint `` is not an http or https URL");
+        assert!(
+            log.contains(&words) && log.contains("reason=credentials"),
+            "{log}"
+        );
+    }
+}
