@@ -11,9 +11,10 @@ use crate::glue::metadata::{Metadata, MetadataFilter};
 use crate::snapshot::{ScopeState, Snapshot};
 use crate::watchdog::Ticket;
 use due_polls::NextPolls;
+use parking_lot::Mutex;
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -60,7 +61,7 @@ impl Publisher {
 
     /// Applies the result of a poll. It is published with the next exposition.
     pub fn apply(&self, key: &Key, poll: PollResult) -> Applied {
-        let applied = self.lock().apply(key, poll);
+        let applied = self.cache.lock().apply(key, poll);
         self.updates.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_one();
         if applied.statuses_changed {
@@ -72,42 +73,42 @@ impl Publisher {
     /// Applies names and tags. `request` is the request that AWS answered.
     pub fn apply_metadata(&self, key: &Key, request: MetadataFilter, answer: Metadata) {
         let now = self.clock.now();
-        self.lock().apply_metadata(key, request, answer, now);
+        self.cache.lock().apply_metadata(key, request, answer, now);
         self.updates.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_one();
     }
 
     /// Returns true if the names and tags of a scope should be requested now, before their schedule.
     pub fn metadata_due(&self, key: &Key) -> bool {
-        self.lock().metadata_due(key)
+        self.cache.lock().metadata_due(key)
     }
 
     /// Returns the next request for names and tags of a scope, `None` if the scope does not need them.
     pub fn metadata_wanted(&self, key: &Key) -> Option<MetadataFilter> {
-        self.lock().metadata_wanted(key)
+        self.cache.lock().metadata_wanted(key)
     }
 
     /// Sets the tags that become labels.
     pub fn set_tag_labels(&self, tag_labels: &[TagLabel]) {
-        self.lock().set_tag_labels(tag_labels);
+        self.cache.lock().set_tag_labels(tag_labels);
         self.changed.notify_one();
     }
 
     /// Replaces the watches. Queries that a scope keeps also keep their data.
     pub fn reconfigure(&self, watches: &[Watch]) {
-        self.lock().reconfigure(watches);
+        self.cache.lock().reconfigure(watches);
         self.next_polls.retain(watches);
         self.changed.notify_one();
     }
 
     /// Returns the data to keep over a restart.
     pub fn stored(&self) -> Stored {
-        self.lock().stored(self.clock.now())
+        self.cache.lock().stored(self.clock.now())
     }
 
     /// Restores the data of the previous process and publishes them at once.
     pub fn restore(&self, stored: Stored) {
-        self.lock().restore(stored, self.clock.now());
+        self.cache.lock().restore(stored, self.clock.now());
         self.publish_now();
     }
 
@@ -194,14 +195,14 @@ impl Publisher {
     pub fn publish_now(&self) -> Option<Instant> {
         let (snapshot, next_expiry) = self.snapshot();
         let page = Exposition::render(&snapshot, &self.page());
-        *unpoisoned(&self.published) = Arc::new(snapshot);
+        *self.published.lock() = Arc::new(snapshot);
         self.page.send_replace(Arc::new(page));
         next_expiry
     }
 
     /// Returns the published snapshot.
     pub fn published(&self) -> Arc<Snapshot> {
-        Arc::clone(&unpoisoned(&self.published))
+        Arc::clone(&self.published.lock())
     }
 
     /// Sets the time of the next poll of a scope. A time in the past means that the poll is running.
@@ -218,16 +219,6 @@ impl Publisher {
     /// Returns a snapshot of the current data, and when the next series expires.
     pub fn snapshot(&self) -> (Snapshot, Option<Instant>) {
         let now = self.clock.now().instant;
-        self.lock().snapshot(now)
+        self.cache.lock().snapshot(now)
     }
-
-    fn lock(&self) -> MutexGuard<'_, IntegrationCache> {
-        unpoisoned(&self.cache)
-    }
-}
-
-/// Locks a mutex, even if a thread panicked while holding it. That is safe because no value is written in two steps, and better than
-/// scrapes that fail from then on.
-fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -17,10 +17,11 @@ mod integration;
 mod script;
 mod wire;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -189,7 +190,7 @@ impl Handle {
     /// Locks the state, after advancing the script to the present time.
     fn state(&self) -> MutexGuard<'_, State> {
         // The state is plain data, so it is still usable after a test thread panicked.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.account.advance();
         state
     }

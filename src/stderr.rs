@@ -3,8 +3,8 @@
 //! This is own code because `tracing-appender` does not log that lines were lost. It also prints to stdout if its queue is full at exit,
 //! which blocks if both streams are the same pipe.
 
+use parking_lot::{Condvar, Mutex};
 use std::io::{self, ErrorKind, Write};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ pub fn start() -> Flush {
 
 /// Queues one or more complete lines without waiting. Drops them all if the queue is full.
 pub fn write(lines: &[u8]) {
-    let mut state = QUEUE.lock();
+    let mut state = QUEUE.state.lock();
     if state.pending.len() + lines.len() > MAX_PENDING_BYTES {
         state.dropped += count_lines(lines);
     } else {
@@ -60,7 +60,7 @@ pub fn write(lines: &[u8]) {
 
 /// Returns how many lines were lost since the start.
 pub fn dropped() -> u64 {
-    QUEUE.lock().dropped
+    QUEUE.state.lock().dropped
 }
 
 /// Waits on drop until all lines are written, also if the main thread panics.
@@ -71,17 +71,14 @@ impl Drop for Flush {
     fn drop(&mut self) {
         let is_busy = |state: &mut State| !(state.idle && state.pending.is_empty());
         // After the timeout, the remaining lines are lost.
-        let _ = QUEUE
+        let mut state = QUEUE.state.lock();
+        QUEUE
             .changed
-            .wait_timeout_while(QUEUE.lock(), FLUSH_TIMEOUT, is_busy);
+            .wait_while_for(&mut state, is_busy, FLUSH_TIMEOUT);
     }
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn write_all(&self) {
         loop {
             let pending = self.take();
@@ -91,7 +88,7 @@ impl Queue {
                 last_written = write_line(line).is_ok();
                 failed += u64::from(!last_written);
             }
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             state.dropped += failed;
             // Reported once, when the reader has caught up.
             let lost = state.dropped - state.reported;
@@ -108,14 +105,11 @@ impl Queue {
 
     /// Waits for lines and takes all of them.
     fn take(&self) -> Vec<u8> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         while state.pending.is_empty() {
             state.idle = true;
             self.changed.notify_all();
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut state);
         }
         state.idle = false;
         std::mem::take(&mut state.pending)

@@ -1,9 +1,10 @@
 //! Checks that the exporter's long-running tasks still respond. A probe asks every registered task to check in. A task may take as long
 //! as it likes for its work, as long as it does not block its thread.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::future::{Future, pending};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -106,7 +107,7 @@ impl Probes {
     }
 
     fn tasks(&self) -> MutexGuard<'_, Vec<Task>> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tasks.lock()
     }
 }
 

@@ -4,8 +4,8 @@ use crate::publisher::Publisher;
 use crate::snapshot::{Snapshot, Status};
 use crate::systemd::ServiceManager;
 use crate::watchdog::Watchdog;
+use parking_lot::Mutex;
 use std::fmt::Write;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -45,10 +45,7 @@ impl StatusReporter {
 
     /// Reports that a reload has ended, and how.
     pub async fn reloaded(&self, outcome: &Result<(), String>, publisher: &Publisher) {
-        *self
-            .reload_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = outcome.clone().err();
+        *self.reload_error.lock() = outcome.clone().err();
         self.ready(publisher).await;
     }
 
@@ -93,10 +90,7 @@ impl StatusReporter {
 
     fn status(&self, publisher: &Publisher) -> String {
         let (snapshot, _) = publisher.snapshot();
-        let reload_error = self
-            .reload_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let reload_error = self.reload_error.lock();
         status(&snapshot, reload_error.as_deref())
     }
 }

@@ -34,9 +34,10 @@ use clock_check::ClockCheck;
 use connection_limit::ConnectionLimiter;
 use credentials::{CredentialCache, CredentialSource, Provider, valid_for};
 use http_client::HttpClients;
+use parking_lot::Mutex;
 use response::ResponseCheck;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -108,10 +109,7 @@ impl Sdk {
     }
 
     fn credential_cache(&self, credentials: &Credentials) -> Arc<CredentialCache> {
-        let mut credential_caches = self
-            .credential_caches
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut credential_caches = self.credential_caches.lock();
         if let Some(credential_cache) = credential_caches.get(credentials).and_then(Weak::upgrade) {
             return credential_cache;
         }

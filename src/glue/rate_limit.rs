@@ -4,8 +4,9 @@
 //! The scopes are served in turn, so that a scope with hundreds of ARNs does not delay a scope with a single listing. Each attempt takes
 //! one permit when it is sent: a request that hangs blocks no other, and a retry waits again.
 
+use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -47,13 +48,13 @@ impl RateLimiter {
 
     /// Changes the rate.
     pub fn set(&self, per_second: u16) {
-        self.lock().period = period(per_second);
+        self.0.lock().period = period(per_second);
     }
 
     /// Waits until a request of `scope` may be sent. Dropping the future leaves the queue.
     pub async fn acquire(&self, scope: &str) {
         let permit = {
-            let mut state = self.lock();
+            let mut state = self.0.lock();
             if state.waiting.is_empty() && state.try_take(Instant::now()).is_ok() {
                 return;
             }
@@ -74,7 +75,7 @@ impl RateLimiter {
     pub async fn acquire_idle(&self) {
         loop {
             let next = {
-                let mut state = self.lock();
+                let mut state = self.0.lock();
                 let now = Instant::now();
                 if !state.waiting.is_empty() {
                     now + state.period
@@ -92,7 +93,7 @@ impl RateLimiter {
     async fn serve(self) {
         loop {
             let next = {
-                let mut state = self.lock();
+                let mut state = self.0.lock();
                 state.drop_abandoned();
                 if state.waiting.is_empty() {
                     state.serving = false;
@@ -111,10 +112,6 @@ impl RateLimiter {
             };
             tokio::time::sleep_until(next).await;
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

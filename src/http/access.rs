@@ -8,9 +8,10 @@ use crate::config::{ConfigErrors, file_error};
 use crate::files::FileWorker;
 use aws_lc_rs::error::Unspecified;
 use hyper::header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue};
+use parking_lot::RwLock;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -167,7 +168,7 @@ impl AccessControl {
                     tracing::warn!(file = %self.file.display(), "{note}");
                 }
                 let new = Arc::new(ActiveConfig::new(config, Some(&previous)));
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
+                *self.current.write() = new;
                 tracing::info!(file = %self.file.display(), "reloaded the web configuration");
                 Ok(())
             }
@@ -214,7 +215,6 @@ impl AccessControl {
     }
 
     fn current(&self) -> Arc<ActiveConfig> {
-        let current = self.current.read();
-        Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.read())
     }
 }

@@ -8,9 +8,10 @@ use aws_lc_rs::{hmac, rand};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hyper::header::{AUTHORIZATION, HeaderMap};
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// A user can have many accepted passwords, because bcrypt compares only the first 72 bytes.
 const MAX_VERIFIED: usize = 1_000;
@@ -71,7 +72,7 @@ impl BasicAuth {
             return AuthResult::Unauthenticated;
         };
         let key = self.sign(&[&user, hash.expose().as_bytes(), &password]);
-        if known_hash.is_some() && lock(&self.verified).contains(&key) {
+        if known_hash.is_some() && self.verified.lock().contains(&key) {
             return AuthResult::Authenticated;
         }
         let Some(permit) = self.queue.acquire(peer).await else {
@@ -118,7 +119,7 @@ impl BasicAuth {
 }
 
 fn remember(verified: &Mutex<VecDeque<Vec<u8>>>, key: Vec<u8>) {
-    let mut verified = lock(verified);
+    let mut verified = verified.lock();
     if verified.contains(&key) {
         return;
     }
@@ -141,8 +142,4 @@ fn credentials(headers: &HeaderMap) -> Option<Credentials> {
         user: decoded[..colon].to_vec(),
         password: decoded[colon + 1..].to_vec(),
     })
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

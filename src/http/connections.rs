@@ -2,8 +2,9 @@
 //! slow readers and waiting scrapes never keep a scraper out. Waiting requests get no preference: then a new client would be
 //! evicted before it could send its request.
 
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 /// The open connections.
@@ -45,7 +46,7 @@ impl Connections {
         state
             .last_activity
             .store(self.next_event(), Ordering::Relaxed);
-        let mut open = self.lock();
+        let mut open = self.open.lock();
         if open.len() >= self.max {
             evict_oldest(&mut open);
         }
@@ -59,15 +60,11 @@ impl Connections {
 
     /// Closes the connection with the oldest activity. Returns false if no connection is open.
     pub fn evict_oldest(&self) -> bool {
-        evict_oldest(&mut self.lock())
+        evict_oldest(&mut self.open.lock())
     }
 
     fn next_event(&self) -> u64 {
         self.events.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<State>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,6 +106,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.connections
+            .open
             .lock()
             .retain(|state| !Arc::ptr_eq(state, &self.state));
     }

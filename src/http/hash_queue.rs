@@ -2,9 +2,10 @@
 //! whose last permit is oldest. So clients that guess passwords delay no other client for long. Among the requests of one client the
 //! newest is next. Behind a proxy it may come from a scraper, and the oldest has probably timed out.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// The maximum number of waiting requests.
@@ -38,7 +39,7 @@ impl HashQueue {
     pub async fn acquire(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<HashPermit> {
         let (sender, granted) = oneshot::channel();
         let is_idle = {
-            let mut state = self.lock();
+            let mut state = self.0.lock();
             state.enqueue(client(peer), sender);
             !std::mem::replace(&mut state.is_hashing, true)
         };
@@ -49,15 +50,11 @@ impl HashQueue {
     }
 
     fn grant(self: &Arc<Self>) {
-        let next = self.lock().next();
+        let next = self.0.lock().next();
         if let Some(sender) = next {
             // If the client has disconnected, the permit comes back here, and dropping it grants it to the next request.
             let _ = sender.send(HashPermit(Arc::clone(self)));
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -226,6 +223,6 @@ mod tests {
         };
         let queue = Arc::clone(&permit.0);
         drop(permit);
-        assert!(!queue.lock().is_hashing);
+        assert!(!queue.0.lock().is_hashing);
     }
 }

@@ -1,7 +1,6 @@
 //! A token bucket as in Go's `x/time/rate`: it starts full and gets one token per interval, up to the burst.
 
 use crate::config::web::RateLimit;
-use std::sync::{Mutex, PoisonError};
 use tokio::time::Instant;
 
 /// Limits the rate of requests of all clients together.
@@ -38,7 +37,7 @@ impl TokenBucket {
     /// Takes a token. Returns false if the bucket is empty.
     pub fn take(&self) -> bool {
         let now = Instant::now();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let interval = self.limit.interval.as_nanos().max(1);
         let passed = now.saturating_duration_since(state.refilled_at).as_nanos();
         let missing = self.limit.burst - state.tokens;
@@ -59,3 +58,4 @@ impl TokenBucket {
         }
     }
 }
+use parking_lot::Mutex;

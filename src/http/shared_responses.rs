@@ -6,9 +6,10 @@
 use super::connections::Slot;
 use super::negotiate::Representation;
 use hyper::body::Bytes;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use tokio::task::JoinError;
 
 /// Enough for four pages of 10,000 integrations that share no buffers; a usual page has about 100 kB.
@@ -132,7 +133,7 @@ impl SharedResponses {
     }
 
     fn track(&self, body: &Arc<SharedBody>) {
-        let mut unsent = lock(&self.unsent);
+        let mut unsent = self.unsent.lock();
         let mut all: Vec<_> = unsent.iter().filter_map(Weak::upgrade).collect();
         all.push(Arc::clone(body));
         while memory(&all) > self.max_bytes && all.len() > 1 {
@@ -160,13 +161,14 @@ fn memory(pages: &[Arc<SharedBody>]) -> usize {
 impl SharedBody {
     /// Registers a connection as a reader.
     pub fn read_by(self: Arc<Self>, slot: Arc<Slot>) -> ReadGuard {
-        lock(&self.readers).push(Arc::clone(&slot));
+        self.readers.lock().push(Arc::clone(&slot));
         ReadGuard { body: self, slot }
     }
 
     /// Returns the last event of any reader. A page without readers is about to be sent and counts as the newest.
     fn last_activity(&self) -> u64 {
-        lock(&self.readers)
+        self.readers
+            .lock()
             .iter()
             .map(|slot| slot.last_activity())
             .max()
@@ -174,7 +176,7 @@ impl SharedBody {
     }
 
     fn evict_readers(&self) {
-        for slot in lock(&self.readers).iter() {
+        for slot in self.readers.lock().iter() {
             slot.evict();
         }
     }
@@ -182,10 +184,9 @@ impl SharedBody {
 
 impl Drop for ReadGuard {
     fn drop(&mut self) {
-        lock(&self.body.readers).retain(|slot| !Arc::ptr_eq(slot, &self.slot));
+        self.body
+            .readers
+            .lock()
+            .retain(|slot| !Arc::ptr_eq(slot, &self.slot));
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,12 +7,13 @@ use super::connections::Slot;
 use super::listen::Socket;
 use super::shared_responses::{Content, ReadGuard};
 use hyper::body::{Body, Buf, Frame, SizeHint};
+use parking_lot::{Mutex, MutexGuard};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
@@ -201,7 +202,7 @@ impl ConnectionTimeouts {
     }
 
     fn phase(&self) -> MutexGuard<'_, ConnectionPhase> {
-        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+        self.phase.lock()
     }
 }
 

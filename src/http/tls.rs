@@ -1,11 +1,12 @@
 //! The TLS handshake of an accepted connection, and the log of rejected client certificates.
 
 use super::timeouts::TimedSocket;
+use parking_lot::Mutex;
 use rustls::{CertificateError, Error, ServerConfig};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
@@ -34,7 +35,7 @@ impl RejectionLog {
 
     fn is_due(&self, reason: &'static str) -> bool {
         let now = Instant::now();
-        let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logged = self.0.lock();
         let previous = logged.get(reason);
         let due = previous.is_none_or(|at| now.duration_since(*at) >= LOG_INTERVAL);
         if due {

@@ -1,8 +1,8 @@
 //! Divides the time of one poll among its requests.
 
 use crate::glue::{Deadline, time_left};
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -47,10 +47,7 @@ impl PollDeadline {
 
     /// Sets the number of requests in flight.
     pub fn set_in_flight(&self, requests: usize) {
-        let mut in_flight_since = self
-            .in_flight_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut in_flight_since = self.in_flight_since.lock();
         while in_flight_since.len() < requests {
             in_flight_since.push(Instant::now());
         }
@@ -79,10 +76,7 @@ impl Deadline for PollDeadline {
     }
 
     fn starved_by_rate_limit(&self) -> bool {
-        let in_flight_since = self
-            .in_flight_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let in_flight_since = self.in_flight_since.lock();
         let time: Duration = in_flight_since.iter().map(Instant::elapsed).sum();
         Duration::from_millis(self.waited_millis.load(Ordering::Relaxed)) > time / 2
     }

@@ -1,12 +1,11 @@
 //! The time of the next poll of each scope. It is not part of the snapshot, because a new time is no reason to render the exposition.
 
-use super::unpoisoned;
 use crate::cache::Key;
 use crate::clock::Timestamp;
 use crate::config::Watch;
 use crate::snapshot::ScopeState;
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use tokio::time::Instant;
 
 /// The next poll times, by scope and region.
@@ -15,7 +14,7 @@ pub(super) struct NextPolls(Mutex<BTreeMap<String, BTreeMap<String, Instant>>>);
 
 impl NextPolls {
     pub fn set(&self, (scope, region): &Key, due: Instant) {
-        let mut scopes = unpoisoned(&self.0);
+        let mut scopes = self.0.lock();
         let regions = scopes.entry(scope.to_string()).or_default();
         regions.insert(region.to_string(), due);
     }
@@ -26,7 +25,7 @@ impl NextPolls {
             .iter()
             .map(|watch| (watch.scope.as_str(), watch.region.as_str()))
             .collect();
-        unpoisoned(&self.0).retain(|scope, regions| {
+        self.0.lock().retain(|scope, regions| {
             regions.retain(|region, _| kept.contains(&(scope.as_str(), region.as_str())));
             !regions.is_empty()
         });
@@ -34,7 +33,7 @@ impl NextPolls {
 
     /// Returns the time of the next poll of each scope in Unix seconds, `None` if it is unknown.
     pub fn unix_times(&self, scopes: &[ScopeState], now: Timestamp) -> Vec<Option<f64>> {
-        let times = unpoisoned(&self.0);
+        let times = self.0.lock();
         let unix = |due: Instant| {
             let ahead = due.saturating_duration_since(now.instant).as_secs_f64();
             now.unix + ahead - now.instant.saturating_duration_since(due).as_secs_f64()

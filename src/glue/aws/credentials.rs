@@ -18,7 +18,7 @@ use aws_smithy_types::retry::RetryConfig;
 use std::error::Error;
 use std::fmt;
 use std::pin::pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
@@ -193,7 +193,7 @@ pub fn valid_for(credentials: &aws_credential_types::Credentials) -> Option<Dura
 pub struct CredentialCache {
     /// Held by the region that loads, for `SINGLE_FLIGHT_WINDOW` at most.
     single_flight: Mutex<()>,
-    cached: std::sync::Mutex<Option<Loaded>>,
+    cached: parking_lot::Mutex<Option<Loaded>>,
 }
 
 /// The result of a load.
@@ -215,8 +215,8 @@ impl CredentialCache {
         loaded
     }
 
-    fn cached(&self) -> std::sync::MutexGuard<'_, Option<Loaded>> {
-        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cached(&self) -> parking_lot::MutexGuard<'_, Option<Loaded>> {
+        self.cached.lock()
     }
 }
 
@@ -239,7 +239,7 @@ pub struct Provider {
     connection_limiter: Option<ConnectionLimiter>,
     running: Mutex<Option<(Instant, JoinHandle<provider::Result>)>>,
     /// When the credentials that it returned last were loaded.
-    returned: std::sync::Mutex<Option<Instant>>,
+    returned: parking_lot::Mutex<Option<Instant>>,
 }
 
 impl Provider {
@@ -254,7 +254,7 @@ impl Provider {
             credential_source,
             connection_limiter,
             running: Mutex::new(None),
-            returned: std::sync::Mutex::default(),
+            returned: parking_lot::Mutex::default(),
         }
     }
 
@@ -348,8 +348,8 @@ impl Provider {
         loaded.unwrap_or_else(|panicked| Err(CredentialsError::unhandled(panicked)))
     }
 
-    fn returned(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.returned.lock().unwrap_or_else(PoisonError::into_inner)
+    fn returned(&self) -> parking_lot::MutexGuard<'_, Option<Instant>> {
+        self.returned.lock()
     }
 }
 

@@ -13,9 +13,10 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::error::Error;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Shorter than the idle time after which a load balancer may drop a connection silently, so that no request uses a dead connection.
@@ -57,10 +58,7 @@ impl HttpClients {
     /// Replaces the CA bundles. If the bundle of a profile changed, its next request opens a new connection.
     pub fn trust(&self, bundles: HashMap<Option<String>, CaBundle>) {
         let shared = &self.0;
-        let mut by_profile = shared
-            .by_profile
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut by_profile = shared.by_profile.write();
         let mut clients: HashMap<CaBundle, Routes> =
             by_profile.drain().map(|(_, kept)| kept).collect();
         by_profile.extend(bundles.into_iter().map(|(profile, bundle)| {
@@ -99,10 +97,7 @@ impl HttpClient for ProfileClient {
         components: &RuntimeComponents,
     ) -> SharedHttpConnector {
         let shared = &self.clients.0;
-        let by_profile = shared
-            .by_profile
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let by_profile = shared.by_profile.read();
         let routes = by_profile
             .get(&self.profile)
             .map_or(&shared.default, |(_, routes)| routes);

@@ -1,9 +1,10 @@
 //! Looks up host names as the system does.
 
 use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::{IpAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 /// A lookup takes a thread that nobody can stop. When name servers hang, every retry of every scope would leave one behind, until none is
@@ -17,7 +18,7 @@ pub struct Resolver(Arc<Mutex<HashMap<String, Arc<Semaphore>>>>);
 impl Resolver {
     /// The names are those of AWS's endpoints and of proxies, so they are few.
     fn limit(&self, name: &str) -> Arc<Semaphore> {
-        let mut limits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut limits = self.0.lock();
         let limit = limits
             .entry(name.to_owned())
             .or_insert_with(|| Arc::new(Semaphore::new(MAX_LOOKUPS_PER_NAME)));
