@@ -11,8 +11,6 @@ use crate::snapshot::Integration;
 use metadata::{MetadataPage, MetadataRequest};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::error::Error;
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -70,7 +68,8 @@ impl Reason {
 }
 
 /// A query that failed, completely or partly.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
 pub struct GlueError {
     pub reason: Reason,
     /// The error and its causes, the outermost first.
@@ -102,14 +101,6 @@ impl GlueError {
         }
     }
 }
-
-impl fmt::Display for GlueError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl Error for GlueError {}
 
 /// The API operations that the exporter calls: the values of the label `operation`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

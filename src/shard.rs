@@ -5,7 +5,6 @@
 mod ordinal;
 
 use crate::hash::{fnv1a, split_mix};
-use std::fmt;
 
 pub use ordinal::PodName;
 
@@ -22,16 +21,9 @@ pub struct Shard {
 }
 
 /// The error if the flags do not define a shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct ShardError(String);
-
-impl fmt::Display for ShardError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ShardError {}
 
 impl Shard {
     /// The only shard, which owns everything.

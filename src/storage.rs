@@ -6,7 +6,6 @@
 use crate::cache::Stored;
 use crate::files::{self, FileWorker, MIB};
 use crate::publisher::Publisher;
-use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -31,37 +30,27 @@ const MIN_WRITE_INTERVAL: Duration = Duration::from_millis(500);
 const WRITE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Why a state file could not be read or written.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum StorageError {
+    #[error("{0}: {1}")]
     Io(&'static str, io::Error),
+    #[error("the file is not a state file of this version")]
     UnknownFormat,
     /// The file at the path is not a state file, so it must not be overwritten.
+    #[error(
+        "the file at this path is not a state file and is not overwritten: remove it or choose another path"
+    )]
     NotReplaceable,
     /// Another user may have written the file.
+    #[error(
+        "another user may have written the file, because {0}: choose a directory that only the exporter can write to"
+    )]
     Untrusted(String),
+    #[error("the file is damaged: wrong checksum")]
     Checksum,
+    #[error("failed to decode the file: {0}")]
     Content(serde_json::Error),
 }
-
-impl fmt::Display for StorageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(attempted, error) => write!(f, "{attempted}: {error}"),
-            Self::UnknownFormat => f.write_str("the file is not a state file of this version"),
-            Self::NotReplaceable => f.write_str(
-                "the file at this path is not a state file and is not overwritten: remove it or choose another path",
-            ),
-            Self::Untrusted(why) => write!(
-                f,
-                "another user may have written the file, because {why}: choose a directory that only the exporter can write to"
-            ),
-            Self::Checksum => f.write_str("the file is damaged: wrong checksum"),
-            Self::Content(error) => write!(f, "failed to decode the file: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for StorageError {}
 
 /// Reads the data of the previous process. Returns `None` if there is no file yet.
 ///

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 /// The reason why a text is not a valid value, and the allowed values. The message continues the quoted text:
 /// "`5` has no unit; allowed: …". It contains no secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}; allowed: {allowed}")]
 pub struct ValueError {
     why: String,
     allowed: &'static str,
@@ -21,14 +22,6 @@ impl ValueError {
         }
     }
 }
-
-impl fmt::Display for ValueError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; allowed: {}", self.why, self.allowed)
-    }
-}
-
-impl std::error::Error for ValueError {}
 
 /// A type that is parsed from one text.
 pub trait Checked: FromStr<Err = ValueError> {

@@ -32,34 +32,24 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_PATH: &str = "/-/healthy";
 
 /// Why a health check failed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum HealthError {
     /// The URL is not supported.
+    #[error(
+        "`{0}` is not a supported URL; allowed: http://host:port/path, https://host:port/path, unix:/socket or unix:/socket:/path, with a \
+         percent-encoded user:password@ before the host if needed"
+    )]
     Url(String),
     /// The trusted certificates cannot be loaded.
+    #[error("{0}")]
     TrustStore(String),
     /// The server sent no response.
+    #[error("no response: {0}")]
     NoResponse(String),
     /// The status is not a success.
+    #[error("the server responded with {0}")]
     Status(StatusCode),
 }
-
-impl fmt::Display for HealthError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Url(url) => write!(
-                f,
-                "`{url}` is not a supported URL; allowed: http://host:port/path, https://host:port/path, unix:/socket or \
-                unix:/socket:/path, with a percent-encoded user:password@ before the host if needed"
-            ),
-            Self::TrustStore(message) => f.write_str(message),
-            Self::NoResponse(message) => write!(f, "no response: {message}"),
-            Self::Status(status) => write!(f, "the server responded with {status}"),
-        }
-    }
-}
-
-impl std::error::Error for HealthError {}
 
 /// The server to connect to.
 enum Target {

@@ -31,23 +31,12 @@ pub enum Address {
 }
 
 /// The error for an address that cannot be parsed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{address}` {problem}; allowed: :port, host:port, [v6]:port or unix:/path")]
 pub struct AddressError {
     address: String,
     problem: &'static str,
 }
-
-impl fmt::Display for AddressError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "`{}` {}; allowed: :port, host:port, [v6]:port or unix:/path",
-            self.address, self.problem
-        )
-    }
-}
-
-impl std::error::Error for AddressError {}
 
 impl FromStr for Address {
     type Err = AddressError;

@@ -1,7 +1,6 @@
 //! The query parameters of a request.
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use std::fmt;
 
 /// The maximum length of a name or value in an error message.
 const MAX_VALUE_BYTES: usize = 200;
@@ -9,7 +8,8 @@ const MAX_VALUE_BYTES: usize = 200;
 const MAX_LISTED_VALUES: usize = 20;
 
 /// An unknown parameter, or a value that is not allowed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{parameter}={value:?} is not allowed; allowed: {allowed}")]
 pub struct InvalidParameter {
     pub parameter: String,
     pub value: String,
@@ -35,20 +35,6 @@ impl InvalidParameter {
     /// Creates the error for a repeated parameter.
     pub fn repeated(parameter: &str, value: &str) -> Self {
         Self::new(parameter, value, "this parameter only once")
-    }
-}
-
-impl fmt::Display for InvalidParameter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            parameter,
-            value,
-            allowed,
-        } = self;
-        write!(
-            f,
-            "{parameter}={value:?} is not allowed; allowed: {allowed}"
-        )
     }
 }
 

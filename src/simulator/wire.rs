@@ -1,6 +1,5 @@
 //! Response bodies that are sent whole, truncated or slowly, and the reading of request bodies.
 
-use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -17,16 +16,9 @@ use tokio::time::{Instant, Sleep, sleep};
 const FLUSH_DELAY: Duration = Duration::from_millis(20);
 
 /// Error that closes the connection without a complete response.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the simulator dropped this connection")]
 pub(super) struct ConnectionDropped;
-
-impl fmt::Display for ConnectionDropped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the simulator dropped this connection")
-    }
-}
-
-impl std::error::Error for ConnectionDropped {}
 
 /// The body of a response.
 pub(super) struct ResponseBody {
