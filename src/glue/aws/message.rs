@@ -423,7 +423,7 @@ mod tests {
                 "aws sso login",
             ),
             (
-                "failed to read `/root/.aws/sso/cache/1.json`: No such file (os error 2)",
+                "failed to read `/home/exporter/.aws/sso/cache/1.json`: No such file (os error 2)",
                 "aws sso login",
             ),
             (
