@@ -12,7 +12,7 @@ import botocore.session
 import botocore.validate
 from parliament import analyze_policy_string
 
-from permissions import cfn_lint_findings, template_with_trust_policy
+from permissions import resource_findings, template_with_trust_policy
 from validators import allows_egress, check_flags, check_objects, check_pod, check_policy, objects, of_kind, output_of, read, selects
 from world import check, finish
 
@@ -62,15 +62,14 @@ def ecs():
         return [found for one in obj for found in unknown(shape.member, one, path)] if shape.type_name == "list" else []
 
     check("the task definition has no unknown key", not unknown(shape, task), unknown(shape, task))
-    template = {"AWSTemplateFormatVersion": "2010-09-09", "Resources": {"Task": {"Type": "AWS::ECS::TaskDefinition", "Properties": cloudformation_keys(task)}}}
-    findings = cfn_lint_findings(template)
+    findings = resource_findings("AWS::ECS::TaskDefinition", cloudformation_keys(task))
     check("cfn-lint accepts the task definition", not findings, findings)
     containers = {obj["name"]: obj for obj in task["containerDefinitions"]}
     volumes = {volume["name"] for volume in task["volumes"]}
     for name, obj in containers.items():
         check(f"ECS: {name} has a read-only root and no capabilities", obj["readonlyRootFilesystem"] and obj["linuxParameters"] == {"capabilities": {"drop": ["ALL"]}})
         check(f"ECS: {name}'s volumes exist", {mount["sourceVolume"] for mount in obj["mountPoints"]} <= volumes)
-        check(f"ECS: {name} uses the log driver awslogs", obj["logConfiguration"]["logDriver"] == "awsuses the log driver awslogs")
+        check(f"ECS: {name} uses the log driver awslogs", obj["logConfiguration"]["logDriver"] == "awslogs")
         for on in obj.get("dependsOn", []):
             check(f"ECS: {name} waits for an existing health check", on["condition"] != "HEALTHY" or "healthCheck" in containers[on["containerName"]], on)
     exporter = containers["exporter"]
@@ -80,7 +79,7 @@ def ecs():
     for path in "task-role.json", "execution-role.json":
         findings = [str(finding) for finding in analyze_policy_string(read(f"deploy/ecs/{path}")).findings]
         check(f"parliament accepts {path}", not findings, findings)
-    findings = cfn_lint_findings(template_with_trust_policy(json.loads(read("deploy/ecs/trust.json"))))
+    findings = resource_findings(template_with_trust_policy(json.loads(read("deploy/ecs/trust.json"))))
     check("cfn-lint accepts trust.json", not findings, findings)
     own = json.loads(read("deploy/iam/policy.json"))["Statement"]
     check("ECS: the task role has the permissions of the exporter", all(one in json.loads(read("deploy/ecs/task-role.json"))["Statement"] for one in own))

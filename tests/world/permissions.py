@@ -45,10 +45,14 @@ def findings_in_text(text, suffix):
         return cfn_lint_findings(file.name)
 
 
-def trust_policy_findings(policy):
-    role = {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": policy}}
-    template = {"AWSTemplateFormatVersion": "2010-09-09", "Resources": {"Role": role}}
+def resource_findings(kind, properties):
+    resource = {"Type": kind, "Properties": properties}
+    template = {"AWSTemplateFormatVersion": "2010-09-09", "Resources": {"Resource": resource}}
     return findings_in_text(json.dumps(template), ".json")
+
+
+def trust_policy_findings(policy):
+    return resource_findings("AWS::IAM::Role", {"AssumeRolePolicyDocument": policy})
 
 
 def check(binary, configuration, *flags):
