@@ -12,7 +12,7 @@ import botocore.session
 import botocore.validate
 from parliament import analyze_policy_string
 
-from permissions import resource_findings, template_with_trust_policy
+from permissions import resource_findings, trust_policy_findings
 from validators import allows_egress, check_flags, check_objects, check_pod, check_policy, objects, of_kind, output_of, read, selects
 from world import check, finish
 
@@ -79,7 +79,7 @@ def ecs():
     for path in "task-role.json", "execution-role.json":
         findings = [str(finding) for finding in analyze_policy_string(read(f"deploy/ecs/{path}")).findings]
         check(f"parliament accepts {path}", not findings, findings)
-    findings = resource_findings(template_with_trust_policy(json.loads(read("deploy/ecs/trust.json"))))
+    findings = trust_policy_findings(json.loads(read("deploy/ecs/trust.json")))
     check("cfn-lint accepts trust.json", not findings, findings)
     own = json.loads(read("deploy/iam/policy.json"))["Statement"]
     check("ECS: the task role has the permissions of the exporter", all(one in json.loads(read("deploy/ecs/task-role.json"))["Statement"] for one in own))
