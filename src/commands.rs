@@ -14,7 +14,7 @@ use crate::config::{self, ConfigErrors};
 use crate::escape;
 use crate::exposition::text_format::Format;
 use crate::files::FileWorker;
-use crate::glue::aws::{Sdk, profile_error};
+use crate::glue::aws::{Sdk, environment_key_errors, profile_error};
 use crate::http::access::AccessControl;
 use crate::http::listen::{self, Address, Listener};
 use crate::http::routes::{Routes, start_counters, start_refusal_counters};
@@ -360,7 +360,9 @@ async fn check(
             path.display()
         );
     }
-    for error in profile_errors(&loaded).await {
+    let mut errors = profile_errors(&loaded).await;
+    errors.extend(environment_key_errors());
+    for error in errors {
         text += &format!("Warning: {error}\n");
     }
     if let Some(path) = &loaded.storage_path

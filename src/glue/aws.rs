@@ -42,6 +42,7 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+pub use credentials::environment_key_errors;
 pub use identity::IdentityError;
 pub use network::Network;
 pub use profiles::profile_or_endpoint_error as profile_error;

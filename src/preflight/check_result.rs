@@ -159,7 +159,7 @@ pub struct Grant {
     resource: String,
     #[serde(flatten)]
     to: Grantee,
-    /// What the role's trust policy must contain as well.
+    /// The entry that the role's trust policy also needs.
     #[serde(skip)]
     trust_policy_hint: Option<String>,
 }

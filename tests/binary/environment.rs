@@ -237,6 +237,11 @@ fn key_with_line_break_is_a_credentials_failure() {
         // The SDK trims a session token.
         ("AWS_SESSION_TOKEN", "AKID\nEXAMPLE", "session token"),
     ] {
+        let binary = env!("CARGO_BIN_EXE_glue-integration-exporter");
+        let checked = setup.command(binary, &["check"]).env(name, value).output();
+        let checked = String::from_utf8(checked.unwrap().stdout).unwrap();
+        let warning = format!("Warning: {name} has a character that cannot be part of it");
+        assert!(checked.contains(&warning), "{checked}");
         let output = once(&setup, &[(name, value.into())]);
         let (page, log) = (
             String::from_utf8_lossy(&output.stdout),

@@ -168,12 +168,30 @@ fn unusable(credentials: &aws_credential_types::Credentials) -> Option<String> {
             credentials.session_token().unwrap_or_default(),
         ),
     ];
-    let (name, _) = parts
-        .into_iter()
-        .find(|(_, value)| !value.bytes().all(|byte| byte.is_ascii_graphic()))?;
+    let (name, _) = parts.into_iter().find(|(_, value)| !is_usable(value))?;
     Some(format!(
         "the {name} has a character that cannot be part of it, such as a space or a line break at its end"
     ))
+}
+
+fn is_usable(part: &str) -> bool {
+    part.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Returns an error for each variable of the environment whose credentials cannot be sent. `check` reports them; in a poll they are a
+/// failure of the scopes that use them.
+pub fn environment_key_errors() -> Vec<String> {
+    ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
+        .into_iter()
+        .filter_map(|name| {
+            let value = std::env::var(name).ok()?;
+            // The SDK trims the session token.
+            let value = if name == "AWS_SESSION_TOKEN" { value.trim() } else { &value };
+            (!is_usable(value)).then(|| {
+                format!("{name} has a character that cannot be part of it, such as a space or a line break at its end")
+            })
+        })
+        .collect()
 }
 
 /// Returns how long credentials are valid, by the system clock. None if they have no expiry time.
