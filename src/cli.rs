@@ -1,10 +1,10 @@
 //! The command line. Flags are spelled as in Prometheus' exporters.
 
-use crate::http::listen::Address;
 use crate::iam;
 use crate::logging::{Format, Level};
 use crate::preflight;
 use crate::site;
+use crate::toolkit::listen::Address;
 use crate::version;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};

@@ -4,21 +4,19 @@
 //! text -> yaml (a tree with locations) -> read (checks, collects errors) -> Config -> watches
 //! ```
 
-mod arn;
 mod describe;
-mod error;
-mod field;
+pub(crate) mod error;
+pub(crate) mod field;
 mod partition;
 mod pattern;
 mod read;
-mod secret;
+pub(crate) mod secret;
 mod select;
 mod shard_by;
 mod tags;
 mod timing;
-mod value;
-pub mod web;
-mod yaml;
+pub(crate) mod value;
+pub(crate) mod yaml;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,7 +28,6 @@ use crate::files::{self, MIB};
 use self::error::ConfigError;
 use self::partition::partition_mismatch;
 
-pub use self::arn::{IntegrationArn, RoleArn, TargetArn};
 pub use self::describe::{describe, pattern_warnings};
 pub use self::error::ConfigErrors;
 pub use self::pattern::{ArnPattern, NamePattern, Pattern};
@@ -40,9 +37,10 @@ pub use self::tags::{LabelName, TagKey, TagLabel};
 pub use self::value::{
     Checked, ConfigDuration, ExternalId, Interval, Lookup, RegionName, ScopeName, ValueError,
 };
+pub use crate::arn::{IntegrationArn, RoleArn, TargetArn};
 
 /// Far more than any configuration needs, and parsed within a second.
-const MAX_CONFIG_BYTES: u64 = MIB;
+pub(crate) const MAX_CONFIG_BYTES: u64 = MIB;
 
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -252,7 +250,7 @@ pub fn file_error(path: &Path, text: &str) -> ConfigErrors {
 }
 
 /// Decodes the content of the file at `path` as UTF-8; `read` is the result of reading it.
-fn decode(read: io::Result<Vec<u8>>, path: &Path) -> Result<String, ConfigErrors> {
+pub(crate) fn decode(read: io::Result<Vec<u8>>, path: &Path) -> Result<String, ConfigErrors> {
     let bytes = read.map_err(|e| file_error(path, &format!("cannot be read: {e}")))?;
     String::from_utf8(bytes).map_err(|e| {
         let good = String::from_utf8_lossy(&e.as_bytes()[..e.utf8_error().valid_up_to()]);

@@ -3,23 +3,18 @@
 //! `Limits` bounds the cost of clients: the number of connections, the time for each step of a request, and the memory for large
 //! responses. The server logs only one kind of client error, a rejected certificate, at most once a minute for each reason.
 
-pub mod access;
-mod basic_auth;
 mod buf_list;
 pub mod client;
 mod connections;
-mod hash_queue;
-pub mod listen;
 pub mod negotiate;
-mod rate;
 pub mod routes;
 pub mod shared_responses;
 mod timeouts;
 mod tls;
-mod unix;
 
 use crate::rlimit::OpenFiles;
-use crate::watchdog::{Ticket, Watchdog};
+use crate::toolkit::listen::{Listener, Socket};
+use crate::toolkit::watchdog::{Ticket, Watchdog};
 use connections::{Connections, Slot};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
@@ -27,7 +22,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
-use listen::{Listener, Socket};
 use rustls::ServerConfig;
 use shared_responses::Content;
 use std::convert::Infallible;

@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod arn;
 pub mod config;
 pub mod hash;
 pub mod shard;
@@ -29,10 +30,8 @@ pub mod storage;
 pub mod exposition;
 pub mod telemetry;
 
-pub mod api;
-pub mod inventory;
-pub mod page;
 pub mod site;
+pub mod web;
 
 pub mod http;
 
@@ -46,7 +45,5 @@ pub mod iam;
 pub mod logging;
 pub mod preflight;
 pub mod rlimit;
-pub mod stderr;
-pub mod systemd;
+pub mod toolkit;
 pub mod version;
-pub mod watchdog;

@@ -1,7 +1,8 @@
 //! Log lines on stderr in the format of Prometheus' programs: logfmt or JSON, one line per event. Events of other crates are dropped:
 //! those of the SDK would show requests and responses, with tokens and source properties.
 
-use crate::{escape, stderr};
+use crate::escape;
+use crate::toolkit::stderr;
 use clap::ValueEnum;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{self, Write};

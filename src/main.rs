@@ -2,7 +2,8 @@
 
 use clap::Parser;
 use glue_integration_exporter::cli::{Cli, Command};
-use glue_integration_exporter::{commands, escape, glue, logging, stderr};
+use glue_integration_exporter::toolkit::stderr;
+use glue_integration_exporter::{commands, escape, glue, logging};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -9,7 +9,7 @@ use crate::config::{TagLabel, Watch};
 use crate::exposition::Exposition;
 use crate::glue::metadata::{Metadata, MetadataFilter};
 use crate::snapshot::{ScopeState, Snapshot};
-use crate::watchdog::Ticket;
+use crate::toolkit::watchdog::Ticket;
 use due_polls::NextPolls;
 use parking_lot::Mutex;
 use std::panic::resume_unwind;

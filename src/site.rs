@@ -3,11 +3,11 @@
 //! Only one response is rendered at a time, on a blocking thread, so that many requests cannot slow down scrapes and polls. A few
 //! requests wait for this thread; further ones are rejected. Static files need no rendering and do not wait.
 
-use crate::api::{self, ApiError};
 use crate::clock::Clock;
 use crate::exposition::gzip::{Deflater, member};
-use crate::page::{self, CONTENT_SECURITY_POLICY, View};
 use crate::publisher::Publisher;
+use crate::web::api::{self, ApiError};
+use crate::web::page::{self, CONTENT_SECURITY_POLICY, View};
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::Semaphore;

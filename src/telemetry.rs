@@ -5,7 +5,7 @@ use crate::exposition::counters::CounterVec;
 use crate::exposition::text_format::{Metric, MetricType, Samples, Writer, count, label};
 use crate::glue::{Observer, Operation, Reason};
 use crate::shard::Shard;
-use crate::stderr;
+use crate::toolkit::stderr;
 use crate::version;
 use prometheus::core::Metric as _;
 use prometheus::proto::Bucket;

@@ -7,17 +7,17 @@
 
 mod support;
 
-use glue_integration_exporter::api::{self, ApiError};
 use glue_integration_exporter::cache::key;
 use glue_integration_exporter::config::{Config, TagLabel};
 use glue_integration_exporter::exposition::text_format::{Format, Writer};
 use glue_integration_exporter::glue::Reason;
 use glue_integration_exporter::http::routes::start_counters;
-use glue_integration_exporter::inventory::Problem;
-use glue_integration_exporter::inventory::filter::StatusFilter;
 use glue_integration_exporter::site;
 use glue_integration_exporter::snapshot::{Integration, IntegrationError, MAX_ARN_BYTES, Status};
 use glue_integration_exporter::telemetry::Telemetry;
+use glue_integration_exporter::web::api::{self, ApiError};
+use glue_integration_exporter::web::inventory::Problem;
+use glue_integration_exporter::web::inventory::filter::StatusFilter;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -18,12 +18,12 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use glue_integration_exporter::config::web::WebConfig;
 use glue_integration_exporter::config::{
     ArnPattern, Config, ConfigDuration, ExternalId, IntegrationArn, Interval, NamePattern, Pattern,
     RegionName, RoleArn, Scope, TargetArn, ValueError, Watch, describe,
 };
 use glue_integration_exporter::snapshot::ArnFields;
+use glue_integration_exporter::toolkit::web_config::WebConfig;
 use property::{cases, hostile};
 use proptest::prelude::*;
 use rustix::fs::FileType;

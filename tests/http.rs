@@ -9,13 +9,13 @@
 
 mod support;
 
-use glue_integration_exporter::http::listen::Address;
 use glue_integration_exporter::http::routes::{Routes, start_counters};
 use glue_integration_exporter::http::shared_responses::SharedResponses;
 use glue_integration_exporter::http::{self, Limits};
 use glue_integration_exporter::site::Renderer;
 use glue_integration_exporter::snapshot::Status;
-use glue_integration_exporter::watchdog::Watchdog;
+use glue_integration_exporter::toolkit::listen::Address;
+use glue_integration_exporter::toolkit::watchdog::Watchdog;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};

@@ -9,10 +9,10 @@ mod support;
 
 use glue_integration_exporter::cache::{PollResult, key};
 use glue_integration_exporter::glue::{Answer, GlueError, Reason};
-use glue_integration_exporter::page::{RenderedPage, View};
 use glue_integration_exporter::snapshot::{
     Integration, IntegrationError, MAX_ARN_BYTES, Snapshot, Status,
 };
+use glue_integration_exporter::web::page::{RenderedPage, View};
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;

@@ -17,7 +17,7 @@ mod certificates;
 mod property;
 
 use certificates::Authority;
-use glue_integration_exporter::config::web::WebConfig;
+use glue_integration_exporter::toolkit::web_config::WebConfig;
 use property::{cases, hostile};
 use proptest::prelude::*;
 use std::fs;

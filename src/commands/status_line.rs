@@ -2,8 +2,8 @@
 
 use crate::publisher::Publisher;
 use crate::snapshot::{Snapshot, Status};
-use crate::systemd::ServiceManager;
-use crate::watchdog::Watchdog;
+use crate::toolkit::systemd::ServiceManager;
+use crate::toolkit::watchdog::Watchdog;
 use parking_lot::Mutex;
 use std::fmt::Write;
 use std::time::Duration;

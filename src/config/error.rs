@@ -8,22 +8,22 @@ const MAX_SHOWN_ERRORS: usize = 100;
 
 /// A position in a file. Lines and columns count from 1; columns count characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Location {
-    pub(super) line: usize,
-    pub(super) column: usize,
+pub(crate) struct Location {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
 }
 
 /// One error. The message omits an unknown location and an empty path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ConfigError {
-    pub(super) location: Option<Location>,
-    pub(super) path: String,
-    pub(super) text: String,
+pub(crate) struct ConfigError {
+    pub(crate) location: Option<Location>,
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 impl ConfigError {
     /// Returns an error of the file as a whole.
-    pub(super) fn whole_file(text: impl Into<String>) -> Self {
+    pub(crate) fn whole_file(text: impl Into<String>) -> Self {
         ConfigError {
             location: None,
             path: String::new(),
@@ -45,7 +45,7 @@ pub struct ConfigErrors {
 
 impl ConfigErrors {
     /// Returns the single error of a file that cannot be parsed.
-    pub(super) fn one(file: &Path, error: ConfigError) -> Self {
+    pub(crate) fn one(file: &Path, error: ConfigError) -> Self {
         ConfigErrors {
             file: Some(file.display().to_string()),
             first: error,
@@ -54,7 +54,7 @@ impl ConfigErrors {
     }
 
     /// Returns `result` if `list` is empty, otherwise the sorted errors. Messages omit a `file` of `None`.
-    pub(super) fn into_result<T>(
+    pub(crate) fn into_result<T>(
         mut list: Vec<ConfigError>,
         file: Option<&Path>,
         result: T,
@@ -92,7 +92,7 @@ impl ConfigErrors {
     }
 
     /// Finds the locations of the first errors, and counts the others in a last message.
-    pub(super) fn locate_all<P>(
+    pub(crate) fn locate_all<P>(
         found: Vec<(P, String)>,
         locate: impl Fn(&P) -> (Option<Location>, String),
     ) -> Vec<ConfigError> {

@@ -9,7 +9,7 @@ use super::value::{Checked, ValueError};
 use super::yaml::{Node, NodePath};
 
 /// The error for the merge key of YAML 1.1, which copies the entries of another map.
-pub(super) const MERGE_KEY: &str = "the merge key `<<` is not supported; copy its entries instead";
+pub(crate) const MERGE_KEY: &str = "the merge key `<<` is not supported; copy its entries instead";
 
 /// A key with a larger edit distance is not suggested.
 const MAX_SUGGESTION_DISTANCE: usize = 2;
@@ -19,7 +19,7 @@ const MAX_SHOWN_CHARACTERS: usize = 120;
 
 /// The value of a key: absent, invalid (the error is already collected), or valid with its location.
 #[derive(Default)]
-pub(super) enum Field<T> {
+pub(crate) enum Field<T> {
     #[default]
     Absent,
     Invalid,
@@ -27,7 +27,7 @@ pub(super) enum Field<T> {
 }
 
 impl<T> Field<T> {
-    pub(super) fn valid(self) -> Option<T> {
+    pub(crate) fn valid(self) -> Option<T> {
         match self {
             Field::Valid(value, _) => Some(value),
             Field::Absent | Field::Invalid => None,
@@ -35,14 +35,14 @@ impl<T> Field<T> {
     }
 
     /// Returns this field, or `parent` if it is absent.
-    pub(super) fn or_inherited<'a>(&'a self, parent: &'a Field<T>) -> &'a Field<T> {
+    pub(crate) fn or_inherited<'a>(&'a self, parent: &'a Field<T>) -> &'a Field<T> {
         match self {
             Field::Absent => parent,
             Field::Invalid | Field::Valid(..) => self,
         }
     }
 
-    pub(super) fn as_valid(&self) -> Option<&T> {
+    pub(crate) fn as_valid(&self) -> Option<&T> {
         match self {
             Field::Valid(value, _) => Some(value),
             Field::Absent | Field::Invalid => None,
@@ -51,12 +51,12 @@ impl<T> Field<T> {
 }
 
 /// The valid elements of a list, with their locations. If the key is absent, the list is empty and complete.
-pub(super) struct List<T> {
+pub(crate) struct List<T> {
     /// The location of the list, if the key is present.
-    pub(super) at: Option<NodePath>,
-    pub(super) items: Vec<(T, NodePath)>,
+    pub(crate) at: Option<NodePath>,
+    pub(crate) items: Vec<(T, NodePath)>,
     /// Whether every element was valid.
-    pub(super) complete: bool,
+    pub(crate) complete: bool,
 }
 
 impl<T> Default for List<T> {
@@ -71,7 +71,7 @@ impl<T> Default for List<T> {
 
 impl<T> List<T> {
     /// Converts the elements.
-    pub(super) fn map<U>(self, value: impl Fn(T) -> U) -> List<U> {
+    pub(crate) fn map<U>(self, value: impl Fn(T) -> U) -> List<U> {
         let items = self.items.into_iter();
         List {
             at: self.at,
@@ -80,20 +80,20 @@ impl<T> List<T> {
         }
     }
 
-    pub(super) fn values(self) -> Vec<T> {
+    pub(crate) fn values(self) -> Vec<T> {
         self.items.into_iter().map(|(value, _)| value).collect()
     }
 }
 
 /// The entries of a map with known, unique keys.
-pub(super) struct Section<'n> {
-    pub(super) at: NodePath,
+pub(crate) struct Section<'n> {
+    pub(crate) at: NodePath,
     entries: Vec<(&'static str, usize, &'n Node)>,
 }
 
 impl<'n> Section<'n> {
     /// Returns the value of `key` and its location. The value may be null.
-    pub(super) fn get(&self, key: &str) -> Option<(&'n Node, NodePath)> {
+    pub(crate) fn get(&self, key: &str) -> Option<(&'n Node, NodePath)> {
         self.entries
             .iter()
             .find(|(name, _, _)| *name == key)
@@ -102,25 +102,25 @@ impl<'n> Section<'n> {
 }
 
 /// Reads a whole document and collects all errors.
-pub(super) struct Reader {
-    pub(super) errors: Vec<(NodePath, String)>,
+pub(crate) struct Reader {
+    pub(crate) errors: Vec<(NodePath, String)>,
     secrets: Secrets,
 }
 
 impl Reader {
-    pub(super) fn new(secrets: Secrets) -> Self {
+    pub(crate) fn new(secrets: Secrets) -> Self {
         Reader {
             errors: Vec::new(),
             secrets,
         }
     }
 
-    pub(super) fn error(&mut self, at: &NodePath, text: impl Into<String>) {
+    pub(crate) fn error(&mut self, at: &NodePath, text: impl Into<String>) {
         self.errors.push((at.clone(), text.into()));
     }
 
     /// Quotes `text` in backticks, on one line and cut to a maximum length; a secret becomes `***`.
-    pub(super) fn quote(&self, text: &str) -> String {
+    pub(crate) fn quote(&self, text: &str) -> String {
         if self.secrets.contains(text) {
             return "`***`".to_owned();
         }
@@ -138,7 +138,7 @@ impl Reader {
     }
 
     /// Returns the entries of the map at `at`. Reports and skips unknown and duplicate keys.
-    pub(super) fn section<'n>(
+    pub(crate) fn section<'n>(
         &mut self,
         node: &'n Node,
         at: &NodePath,
@@ -191,7 +191,7 @@ impl Reader {
     }
 
     /// Returns the elements of the list at `at`; `what` describes the list for the error message.
-    pub(super) fn items<'n>(
+    pub(crate) fn items<'n>(
         &mut self,
         node: &'n Node,
         at: &NodePath,
@@ -206,7 +206,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn list<T: Checked>(&mut self, fields: &Section<'_>, key: &str) -> List<T> {
+    pub(crate) fn list<T: Checked>(&mut self, fields: &Section<'_>, key: &str) -> List<T> {
         let mut listed = List::default();
         let Some((node, at)) = fields.get(key) else {
             return listed;
@@ -231,7 +231,7 @@ impl Reader {
         listed
     }
 
-    pub(super) fn value<T: Checked>(&mut self, fields: &Section<'_>, key: &str) -> Field<T> {
+    pub(crate) fn value<T: Checked>(&mut self, fields: &Section<'_>, key: &str) -> Field<T> {
         let Some((node, at)) = fields.get(key) else {
             return Field::Absent;
         };
@@ -261,7 +261,7 @@ impl Reader {
     }
 
     /// Returns the whole number at `key`, which must be within `range`.
-    pub(super) fn number<N: FromStr + PartialOrd + Display>(
+    pub(crate) fn number<N: FromStr + PartialOrd + Display>(
         &mut self,
         fields: &Section<'_>,
         key: &str,
@@ -290,7 +290,7 @@ impl Reader {
     }
 
     /// Returns the boolean at `key`.
-    pub(super) fn boolean(&mut self, fields: &Section<'_>, key: &str) -> Field<bool> {
+    pub(crate) fn boolean(&mut self, fields: &Section<'_>, key: &str) -> Field<bool> {
         match fields.get(key) {
             None => Field::Absent,
             Some((Node::Bool(flag), at)) => Field::Valid(*flag, at),
@@ -301,7 +301,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn wrong_kind(&mut self, node: &Node, at: &NodePath, allowed: &str) {
+    pub(crate) fn wrong_kind(&mut self, node: &Node, at: &NodePath, allowed: &str) {
         let text = match node {
             Node::Null => format!("has no value; remove it or set it to {allowed}"),
             Node::Tagged => format!("has a YAML tag (`!…`); remove the tag; allowed: {allowed}"),
@@ -316,7 +316,7 @@ impl Reader {
     }
 
     /// Returns the text at `key`, which must not be empty.
-    pub(super) fn non_empty(&mut self, fields: &Section<'_>, key: &str) -> Field<String> {
+    pub(crate) fn non_empty(&mut self, fields: &Section<'_>, key: &str) -> Field<String> {
         match self.value::<NonEmpty>(fields, key) {
             Field::Valid(NonEmpty(text), at) => Field::Valid(text, at),
             Field::Absent => Field::Absent,

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use wildmatch::WildMatch;
 
-use super::arn;
 use super::value::{Checked, ValueError, check_length};
+use crate::arn;
 
 /// AWS's limit for the ARN of a source or a target.
 const MAX_ARN_CHARACTERS: usize = 512;

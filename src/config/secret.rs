@@ -8,13 +8,13 @@ use super::yaml::Node;
 use crate::files::{self, KIB};
 
 /// The keys of the configuration that hold secrets.
-pub(super) const SECRET_KEYS: &[&str] = &["external_id"];
+pub(crate) const SECRET_KEYS: &[&str] = &["external_id"];
 
 /// More than the longest external ID with its line breaks.
 const MAX_EXTERNAL_ID_FILE_BYTES: u64 = 4 * KIB;
 
 /// Collects every value below one of `keys`, of any type. An alias may repeat a secret elsewhere, so texts are compared, not locations.
-pub(super) fn find_secrets(root: &Node, keys: &'static [&'static str]) -> Secrets {
+pub(crate) fn find_secrets(root: &Node, keys: &'static [&'static str]) -> Secrets {
     let mut texts = HashSet::new();
     collect(root, false, keys, &mut texts);
     Secrets { texts, keys }
@@ -45,7 +45,7 @@ fn collect(node: &Node, secret: bool, keys: &[&str], texts: &mut HashSet<String>
 }
 
 /// Texts that no message may show.
-pub(super) struct Secrets {
+pub(crate) struct Secrets {
     texts: HashSet<String>,
     keys: &'static [&'static str],
 }
@@ -53,7 +53,7 @@ pub(super) struct Secrets {
 impl Secrets {
     /// Returns whether `text` is a secret or contains one with its key. YAML joins lines into one text if the space after a colon
     /// is missing: `profile: a` followed by the indented line `external_id:b`.
-    pub(super) fn contains(&self, text: &str) -> bool {
+    pub(crate) fn contains(&self, text: &str) -> bool {
         let swallowed = |key: &&str| text.contains(&format!("{key}:"));
         self.texts.contains(text) || self.keys.iter().any(swallowed)
     }
@@ -61,7 +61,7 @@ impl Secrets {
 
 /// Reads an external ID from a file that contains nothing else except trailing line breaks.
 /// Errors contain the name of the file, never its content.
-pub(super) fn read_external_id(path: &Path) -> Result<ExternalId, String> {
+pub(crate) fn read_external_id(path: &Path) -> Result<ExternalId, String> {
     let bytes = files::read(path, MAX_EXTERNAL_ID_FILE_BYTES)
         .map_err(|e| format!("`{}` cannot be read: {e}", path.display()))?;
     let invalid = |why: &dyn std::fmt::Display| format!("the file `{}` {why}", path.display());

@@ -15,7 +15,7 @@ pub struct ValueError {
 
 impl ValueError {
     /// Returns an error with the allowed values of `V`.
-    pub(super) fn of<V: Checked>(why: impl Into<String>) -> Self {
+    pub(crate) fn of<V: Checked>(why: impl Into<String>) -> Self {
         ValueError {
             why: why.into(),
             allowed: V::EXPECTED,
@@ -301,7 +301,7 @@ impl fmt::Display for ExternalId {
 }
 
 /// Checks that `text` has `min` to `max` characters.
-pub(super) fn check_length<V: Checked>(
+pub(crate) fn check_length<V: Checked>(
     text: &str,
     min: usize,
     max: usize,
@@ -317,7 +317,7 @@ pub(super) fn check_length<V: Checked>(
 }
 
 /// Checks that `text` contains only ASCII letters, digits and the characters in `others`.
-pub(super) fn check_characters<V: Checked>(text: &str, others: &str) -> Result<(), ValueError> {
+pub(crate) fn check_characters<V: Checked>(text: &str, others: &str) -> Result<(), ValueError> {
     match text
         .chars()
         .find(|c| !c.is_ascii_alphanumeric() && !others.contains(*c))

@@ -18,7 +18,7 @@ const MAX_BRACKET_DEPTH: usize = 128;
 
 /// A value of the document.
 #[derive(Debug, PartialEq)]
-pub(super) enum Node {
+pub(crate) enum Node {
     Null,
     Bool(bool),
     /// A number, as Rust writes it (`0x10` is `16`).
@@ -33,7 +33,7 @@ pub(super) enum Node {
 
 impl Node {
     /// Returns the name of this kind of value for messages.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Node::Null => "null",
             Node::Bool(_) => "a boolean",
@@ -46,7 +46,7 @@ impl Node {
     }
 
     /// Returns the text of a boolean, number or text.
-    pub(super) fn scalar(&self) -> Option<String> {
+    pub(crate) fn scalar(&self) -> Option<String> {
         match self {
             Node::Bool(value) => Some(value.to_string()),
             Node::Number(text) | Node::Text(text) => Some(text.clone()),
@@ -57,27 +57,27 @@ impl Node {
 
 /// The path to a node of the document.
 #[derive(Clone, Debug, Default)]
-pub(super) struct NodePath {
+pub(crate) struct NodePath {
     /// The path for messages, such as `scopes[2].regions[0]`; empty for the root.
-    pub(super) path: String,
+    pub(crate) path: String,
     steps: Vec<usize>,
     key: bool,
 }
 
 impl NodePath {
     /// Returns the path to the n-th element of this list.
-    pub(super) fn item(&self, n: usize) -> NodePath {
+    pub(crate) fn item(&self, n: usize) -> NodePath {
         self.down(n, format!("{}[{n}]", self.path))
     }
 
     /// Returns the path to the value of this map's n-th entry, which has the key `key`.
-    pub(super) fn entry(&self, n: usize, key: &str) -> NodePath {
+    pub(crate) fn entry(&self, n: usize, key: &str) -> NodePath {
         let dot = if self.path.is_empty() { "" } else { "." };
         self.down(n, format!("{}{dot}{key}", self.path))
     }
 
     /// Returns the path to the key of this map's n-th entry. Messages show the path of the map, because the key itself is invalid.
-    pub(super) fn key(&self, n: usize) -> NodePath {
+    pub(crate) fn key(&self, n: usize) -> NodePath {
         NodePath {
             key: true,
             ..self.down(n, self.path.clone())
@@ -99,7 +99,7 @@ impl NodePath {
 ///
 /// # Errors
 /// If the text is not YAML, has a second document, or expands to too many nodes.
-pub(super) fn parse(text: &str) -> Result<Node, ConfigError> {
+pub(crate) fn parse(text: &str) -> Result<Node, ConfigError> {
     if let Some((at, forbidden)) = text.char_indices().find(|(_, c)| unprintable(*c)) {
         return Err(ConfigError {
             location: Some(location_of_byte(text, at)),
@@ -138,14 +138,14 @@ pub(super) fn parse(text: &str) -> Result<Node, ConfigError> {
 }
 
 /// Returns the location of `at` in `text`, which must be valid. A node behind an alias has the location of its anchor.
-pub(super) fn location(text: &str, at: &NodePath) -> Option<Location> {
+pub(crate) fn location(text: &str, at: &NodePath) -> Option<Location> {
     // The parser reports the location where a visitor fails, so this visitor fails at the node.
     let document = serde_yaml::Deserializer::from_str(text);
     location_of(&FailAt(at, 0).deserialize(document).err()?)
 }
 
 /// Returns the location of the byte at `index`, or of the end.
-pub(super) fn location_of_byte(text: &str, index: usize) -> Location {
+pub(crate) fn location_of_byte(text: &str, index: usize) -> Location {
     let before = text.get(..index).unwrap_or(text);
     let line = before.rsplit('\n').next().unwrap_or(before);
     Location {

@@ -1,7 +1,7 @@
 //! The HTTP client of `health`: a health check for images without a shell or curl.
 
-use crate::config::web::MAX_PEM_BYTES;
 use crate::files::{self, FileWorker};
+use crate::toolkit::web_config::MAX_PEM_BYTES;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http_body_util::Empty;

@@ -1,7 +1,6 @@
 //! The routes of the HTTP server.
 
 use super::Handler;
-use super::access::{AccessControl, Refusal};
 use super::negotiate::Representation;
 use super::shared_responses::{Content, SharedResponses};
 use crate::clock::Clock;
@@ -9,6 +8,7 @@ use crate::escape;
 use crate::publisher::Publisher;
 use crate::site::{self, RenderError, Renderer};
 use crate::telemetry::Telemetry;
+use crate::toolkit::access::{AccessControl, Refusal};
 use hyper::body::Incoming;
 use hyper::header::{
     ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,

@@ -4,8 +4,8 @@
 use super::Limits;
 use super::buf_list::BufList;
 use super::connections::Slot;
-use super::listen::Socket;
 use super::shared_responses::{Content, ReadGuard};
+use crate::toolkit::listen::Socket;
 use hyper::body::{Body, Buf, Frame, SizeHint};
 use parking_lot::{Mutex, MutexGuard};
 use std::convert::Infallible;

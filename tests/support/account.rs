@@ -9,7 +9,7 @@ use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::publisher::Publisher;
 use glue_integration_exporter::snapshot::{Description, Integration, Status};
 use glue_integration_exporter::telemetry::Telemetry;
-use glue_integration_exporter::watchdog::Watchdog;
+use glue_integration_exporter::toolkit::watchdog::Watchdog;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};

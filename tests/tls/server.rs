@@ -2,15 +2,15 @@
 
 use crate::certificates::{self, Authority, Identity};
 use crate::support::account::{Bench, FakeAccount, arn, watches};
-use glue_integration_exporter::config::web::WebConfig;
-use glue_integration_exporter::http::access::AccessControl;
-use glue_integration_exporter::http::listen::Address;
 use glue_integration_exporter::http::routes::{Routes, start_counters, start_refusal_counters};
 use glue_integration_exporter::http::shared_responses::SharedResponses;
 use glue_integration_exporter::http::{self, Limits};
 use glue_integration_exporter::site::Renderer;
 use glue_integration_exporter::snapshot::Status;
-use glue_integration_exporter::watchdog::Watchdog;
+use glue_integration_exporter::toolkit::access::AccessControl;
+use glue_integration_exporter::toolkit::listen::Address;
+use glue_integration_exporter::toolkit::watchdog::Watchdog;
+use glue_integration_exporter::toolkit::web_config::WebConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

@@ -3,10 +3,10 @@
 use super::View;
 use crate::clock::rfc3339;
 use crate::hash::fnv1a;
-use crate::inventory::filter::StatusFilter;
-use crate::inventory::query::link;
-use crate::inventory::{Problem, Row};
 use crate::snapshot::{Failed, IntegrationError, Missing, PolledScope, ScopeState, Status};
+use crate::web::inventory::filter::StatusFilter;
+use crate::web::inventory::query::link;
+use crate::web::inventory::{Problem, Row};
 use std::time::Duration;
 
 /// A point in time as text.

@@ -1,10 +1,10 @@
 //! The query of the page's URL: filters, search and page numbers, and the links that change them.
 
 use super::Section;
-use crate::inventory::filter::{Filter, ProblemFilter, StatusFilter};
-use crate::inventory::query::{InvalidParameter, link, list_values, parse_query};
-use crate::inventory::{Problem, Row};
 use crate::snapshot::{MAX_ARN_BYTES, Snapshot, Status};
+use crate::web::inventory::filter::{Filter, ProblemFilter, StatusFilter};
+use crate::web::inventory::query::{InvalidParameter, link, list_values, parse_query};
+use crate::web::inventory::{Problem, Row};
 use memchr::memmem::Finder;
 use std::collections::BTreeSet;
 

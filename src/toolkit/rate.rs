@@ -1,6 +1,6 @@
 //! A token bucket as in Go's `x/time/rate`: it starts full and gets one token per interval, up to the burst.
 
-use crate::config::web::RateLimit;
+use crate::toolkit::web_config::RateLimit;
 use tokio::time::Instant;
 
 /// Limits the rate of requests of all clients together.

@@ -3,9 +3,9 @@
 
 use super::basic_auth::{AuthResult, BasicAuth};
 use super::rate::TokenBucket;
-use crate::config::web::{FileIdentity, ReadFile, WebConfig, WebConfigRead};
 use crate::config::{ConfigErrors, file_error};
 use crate::files::FileWorker;
+use crate::toolkit::web_config::{FileIdentity, ReadFile, WebConfig, WebConfigRead};
 use aws_lc_rs::error::Unspecified;
 use hyper::header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue};
 use parking_lot::RwLock;

@@ -6,7 +6,7 @@
 //! `NotifyAccess=main`, so that they cannot send messages for this process.
 
 use crate::escape;
-use crate::watchdog::Watchdog;
+use crate::toolkit::watchdog::Watchdog;
 use rustix::time::{ClockId, clock_gettime};
 use std::env;
 use std::ffi::OsStr;

@@ -1,10 +1,10 @@
 //! The JSON API. `api/openapi.yaml` describes it; `tests/api.rs` compares the two.
 
 use crate::clock::{rfc3339, round_to_millis, seconds};
-use crate::inventory::filter::{Filter, StatusFilter};
-use crate::inventory::query::{InvalidParameter, parse_query};
-use crate::inventory::{Problem, Row, rows};
 use crate::snapshot::{ArnFields, Failed, MAX_ARN_BYTES, ScopeState, Snapshot};
+use crate::web::inventory::filter::{Filter, StatusFilter};
+use crate::web::inventory::query::{InvalidParameter, parse_query};
+use crate::web::inventory::{Problem, Row, rows};
 use serde::Serialize;
 use std::collections::BTreeMap;
 

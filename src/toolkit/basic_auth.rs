@@ -2,7 +2,7 @@
 //! thread, in an order that is fair between clients, and correct passwords are remembered.
 
 use super::hash_queue::HashQueue;
-use crate::config::web::PasswordHash;
+use crate::toolkit::web_config::PasswordHash;
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::{hmac, rand};
 use base64::Engine;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::value::{Checked, RegionName, ValueError, check_characters, check_length};
+use crate::config::value::{Checked, RegionName, ValueError, check_characters, check_length};
 
 /// The ARN of a zero-ETL integration, which contains the region and the account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,7 +24,7 @@ impl IntegrationArn {
     }
 
     /// Returns the spelling `integration:ID`, for comparisons; `integration/ID` is accepted too.
-    pub(super) fn canonical(&self) -> String {
+    pub(crate) fn canonical(&self) -> String {
         self.text.replace('/', ":")
     }
 }
@@ -178,15 +178,15 @@ impl fmt::Display for RoleArn {
 }
 
 /// Number of `:` between the six parts of an ARN.
-pub(super) const SEPARATORS: usize = 5;
+pub(crate) const SEPARATORS: usize = 5;
 
 /// Checks a complete ARN of any service.
-pub(super) fn check_arn<V: Checked>(text: &str) -> Result<(), ValueError> {
+pub(crate) fn check_arn<V: Checked>(text: &str) -> Result<(), ValueError> {
     Arn::parse::<V>(text, usize::MAX)?.region::<V>().map(drop)
 }
 
 /// Checks the beginning of an ARN. The last part may be incomplete, so it is checked only if it is the first or the second part.
-pub(super) fn check_prefix<V: Checked>(text: &str) -> Result<(), ValueError> {
+pub(crate) fn check_prefix<V: Checked>(text: &str) -> Result<(), ValueError> {
     let mut parts: Vec<&str> = text.splitn(SEPARATORS + 1, ':').collect();
     let last = parts.pop().unwrap_or_default();
     match parts.len() {

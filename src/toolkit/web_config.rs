@@ -12,10 +12,10 @@ mod password;
 mod pem;
 mod tls;
 
-use super::error::ConfigErrors;
-use super::field::{Field, MERGE_KEY, Reader, Section};
-use super::yaml::{self, Node, NodePath};
-use super::{MAX_CONFIG_BYTES, decode, file_error, secret};
+use crate::config::error::ConfigErrors;
+use crate::config::field::{Field, MERGE_KEY, Reader, Section};
+use crate::config::yaml::{self, Node, NodePath};
+use crate::config::{MAX_CONFIG_BYTES, decode, file_error, secret};
 use duration::GoDuration;
 use std::collections::BTreeMap;
 use std::io;

@@ -6,10 +6,10 @@
 mod rows;
 mod view_query;
 
-use crate::inventory::query::InvalidParameter;
-use crate::inventory::{Problem, Row, rows};
 use crate::snapshot::{Snapshot, Status};
 use crate::version;
+use crate::web::inventory::query::InvalidParameter;
+use crate::web::inventory::{Problem, Row, rows};
 use askama::Template;
 use rows::{RowView, ScopeRow, Timestamp};
 use view_query::{Chip, MAX_SEARCH_CHARS, ViewQuery};
@@ -48,7 +48,7 @@ pub struct RenderedPage {
 }
 
 #[derive(Template)]
-#[template(path = "page.html", config = "src/page/askama.toml")]
+#[template(path = "page.html", config = "src/web/page/askama.toml")]
 struct Html<'a> {
     title: String,
     version: &'static str,

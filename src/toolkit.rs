@@ -1,0 +1,13 @@
+//! What any Prometheus exporter needs and what knows nothing of AWS Glue: the web configuration file, access control, listeners,
+//! systemd and the watchdog.
+
+pub mod access;
+mod basic_auth;
+mod hash_queue;
+pub mod listen;
+mod rate;
+pub mod stderr;
+pub mod systemd;
+mod unix;
+pub mod watchdog;
+pub mod web_config;
