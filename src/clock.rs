@@ -16,6 +16,23 @@ pub struct Timestamp {
     pub unix: f64,
 }
 
+impl Timestamp {
+    /// Returns the Unix time of an instant in the past or the future.
+    pub(crate) fn unix_of(self, instant: Instant) -> f64 {
+        let ahead = instant.saturating_duration_since(self.instant);
+        let behind = self.instant.saturating_duration_since(instant);
+        self.unix + ahead.as_secs_f64() - behind.as_secs_f64()
+    }
+
+    /// Returns the timestamp of a Unix time in the past, `None` if the monotonic clock does not reach back so far.
+    pub(crate) fn at_unix(self, unix: f64) -> Option<Self> {
+        // If the clock was set back since, the age would be negative: treat the time as now.
+        let age = Duration::try_from_secs_f64((self.unix - unix).max(0.0)).ok()?;
+        let instant = self.instant.checked_sub(age)?;
+        Some(Self { instant, unix })
+    }
+}
+
 /// Reads the time. Tests supply their own wall clock.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> f64 + Send + Sync>);

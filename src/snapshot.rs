@@ -122,6 +122,9 @@ impl Integration {
     }
 }
 
+// No field is ever NaN. With `Eq`, comparing two `Arc`s of the same integration compares only the pointers.
+impl Eq for Integration {}
+
 /// The name and tags of an integration. AWS returns them only to the account that created the integration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
@@ -175,16 +178,8 @@ impl<'a> ArnFields<'a> {
     ///
     /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>
     pub fn of(arn: &'a str) -> Self {
-        let mut fields = arn.splitn(6, ':');
-        match (
-            fields.next(),
-            fields.next(),
-            fields.next(),
-            fields.next(),
-            fields.next(),
-            fields.next(),
-        ) {
-            (Some("arn"), Some(_), Some(service), Some(region), Some(account), Some(_)) => Self {
+        match arn.splitn(6, ':').collect::<Vec<_>>()[..] {
+            ["arn", _, service, region, account, _] => Self {
                 service,
                 region,
                 account,
@@ -195,31 +190,21 @@ impl<'a> ArnFields<'a> {
 }
 
 /// An integration as it is exported.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ExportedIntegration {
     pub integration: Arc<Integration>,
     pub labels: Arc<MetadataLabels>,
     /// When this exporter first observed the current status, in Unix seconds.
     pub status_since: f64,
+    /// True if its ARN is configured.
+    pub configured: bool,
 }
 
-impl PartialEq for ExportedIntegration {
-    fn eq(&self, other: &Self) -> bool {
-        // Usually the pointers are equal, and the content need not be compared.
-        fn same<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
-            Arc::ptr_eq(one, other) || one == other
-        }
-        same(&self.integration, &other.integration)
-            && same(&self.labels, &other.labels)
-            && self.status_since == other.status_since
+impl ExportedIntegration {
+    /// Returns the ARN, by which integrations are sorted.
+    pub fn arn(&self) -> &str {
+        &self.integration.arn
     }
-}
-
-/// A configured integration ARN, if AWS has answered whether it exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Presence {
-    pub arn: String,
-    pub present: bool,
 }
 
 /// The state of a scope in one region.
@@ -253,8 +238,8 @@ pub struct PolledScope {
 pub struct Snapshot {
     /// Sorted by ARN, each ARN once.
     pub integrations: Vec<ExportedIntegration>,
-    /// Sorted by ARN, each ARN once.
-    pub presence: Vec<Presence>,
+    /// The configured integrations that do not exist, sorted by ARN.
+    pub missing: Vec<Missing>,
     /// Sorted by scope and region, each pair once.
     pub scopes: Vec<ScopeState>,
     /// Number of scopes that a scrape waits for, because their first poll or their first request for names has not ended.
@@ -271,8 +256,6 @@ pub struct Diagnostics {
     pub provenance: Vec<Provenance>,
     /// Indexes of `Snapshot::scopes`. Each [`Provenance`] refers to a range of them.
     pub seen_by: Vec<u32>,
-    /// The integrations of `Snapshot::presence` that are not present, sorted by ARN.
-    pub missing: Vec<Missing>,
     /// One entry for each scope, in the same order.
     pub scopes: Vec<ScopeDiagnostics>,
 }
@@ -289,7 +272,7 @@ pub struct Provenance {
 }
 
 /// A configured integration that does not exist, according to AWS.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Missing {
     pub arn: String,
     /// Time of the first such answer, in Unix seconds. `None` if it is unknown.

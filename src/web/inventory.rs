@@ -62,9 +62,9 @@ pub fn rows(snapshot: &Snapshot) -> Vec<Row<'_>> {
     let shown = snapshot.integrations.iter().zip(&diagnostics.provenance);
     let mut rows: Vec<Row<'_>> = shown
         .map(|(shown, provenance)| Row::Shown(shown, provenance))
-        .chain(diagnostics.missing.iter().map(Row::Missing))
+        .chain(snapshot.missing.iter().map(Row::Missing))
         .collect();
-    if !diagnostics.missing.is_empty() {
+    if !snapshot.missing.is_empty() {
         rows.sort_by_key(|row| row.arn());
     }
     rows

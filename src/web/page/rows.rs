@@ -215,7 +215,7 @@ impl<'a> ScopeRow<'a> {
         let is_configured =
             |missing: &Missing| missing.scopes.iter().any(|it| *it as usize == index);
         let serves_old_data = |polled: &PolledScope| {
-            let mut missing = view.snapshot.diagnostics.missing.iter();
+            let mut missing = view.snapshot.missing.iter();
             polled.integrations > 0
                 || polled.stale && missing.any(|missing| missing.stale && is_configured(missing))
         };

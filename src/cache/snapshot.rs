@@ -1,0 +1,197 @@
+//! The snapshot of the cache that is published.
+
+use super::integrations::{IntegrationCache, Key};
+use super::metadata::MetadataEntry;
+use super::query::{Observation, QueryState};
+use super::scope::Scope;
+use crate::glue::canonical_arn;
+use crate::snapshot::{
+    Diagnostics, ExportedIntegration, Missing, PolledScope, Provenance, ScopeDiagnostics,
+    ScopeState, Snapshot,
+};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// An observation of an integration by a scope.
+struct ScopeObservation<'a> {
+    observation: &'a Observation,
+    /// Whether the scope may export it: it is fresh, and not excluded.
+    exported: bool,
+    scope: &'a Scope,
+    index: u32,
+}
+
+/// The query of a scope for a configured integration.
+struct ConfiguredQuery<'a> {
+    state: &'a QueryState,
+    scope: &'a Scope,
+    index: u32,
+}
+
+impl IntegrationCache {
+    /// Returns the snapshot at `now`, and when the next series expires, which changes the snapshot without a poll.
+    pub fn snapshot(&self, now: Instant) -> (Snapshot, Option<Instant>) {
+        let mut observations: Vec<ScopeObservation<'_>> = Vec::new();
+        // By canonical ARN.
+        let mut configured: BTreeMap<Cow<'_, str>, Vec<ConfiguredQuery<'_>>> = BTreeMap::new();
+        for (index, scope) in (0..).zip(self.scopes.values()) {
+            for (query, state) in &scope.queries {
+                if let Some(arn) = query.configured_arn() {
+                    let queries = configured.entry(canonical_arn(arn)).or_default();
+                    queries.push(ConfiguredQuery {
+                        state,
+                        scope,
+                        index,
+                    });
+                }
+            }
+            observations.extend(scope.observations().map(|observation| ScopeObservation {
+                observation,
+                exported: observation.observed_at.instant + scope.stale_after > now
+                    && !scope.excludes(observation.arn()),
+                scope,
+                index,
+            }));
+        }
+        // Stable, so that the scopes of an integration stay in their order.
+        observations.sort_by_key(|entry| entry.observation.arn());
+        let metadata = self.latest_metadata();
+        let mut counts = vec![0; self.scopes.len()];
+        let mut integrations = Vec::new();
+        let mut provenance = Vec::new();
+        let mut seen_by: Vec<u32> = Vec::new();
+        for group in
+            observations.chunk_by(|one, other| one.observation.arn() == other.observation.arn())
+        {
+            let first = seen_by.len();
+            for entry in group.iter().filter(|entry| entry.exported) {
+                // Two queries of one scope may observe the same integration.
+                if seen_by[first..].last() != Some(&entry.index) {
+                    seen_by.push(entry.index);
+                    counts[entry.index as usize] += 1;
+                }
+            }
+            // The latest observation describes the integration, as long as any scope has a fresh one.
+            let latest = group
+                .iter()
+                .max_by_key(|entry| entry.observation.observed_at.instant);
+            let Some(latest) = latest.filter(|_| seen_by.len() > first) else {
+                continue;
+            };
+            let arn = latest.observation.arn();
+            let canonical = canonical_arn(arn);
+            let labels = metadata.get(canonical.as_ref()).map(|entry| &entry.labels);
+            integrations.push(ExportedIntegration {
+                integration: Arc::clone(&latest.observation.integration),
+                labels: Arc::clone(labels.unwrap_or(&self.tag_labels.empty)),
+                status_since: self.statuses.get(arn).map_or(0.0, |since| since.since),
+                // Removed, so that only the integrations that are not exported are left.
+                configured: configured.remove(&canonical).is_some(),
+            });
+            provenance.push(Provenance {
+                observed_at: latest.observation.observed_at.unix,
+                stale: latest.scope.is_older(latest.observation.observed_at),
+                seen_by: first..seen_by.len(),
+            });
+        }
+        let missing = configured.into_iter();
+        let missing = missing.filter_map(|(arn, queries)| missing_integration(&arn, &queries, now));
+        let snapshot = Snapshot {
+            missing: missing.collect(),
+            integrations,
+            scopes: self
+                .scopes
+                .iter()
+                .zip(counts)
+                .map(|((key, scope), integrations)| scope_state(key, scope, integrations))
+                .collect(),
+            blocks_scrape: self.count(|scope| {
+                let metadata = scope.metadata.as_ref();
+                scope.blocks_scrape || metadata.is_some_and(|metadata| metadata.blocks_scrape)
+            }),
+            pending_first_poll: self.count(|scope| scope.pending_first_poll),
+            diagnostics: Diagnostics {
+                provenance,
+                seen_by,
+                scopes: self.scopes.values().map(scope_diagnostics).collect(),
+            },
+        };
+        (snapshot, self.next_expiry(now))
+    }
+
+    /// Returns the latest names and tags of each integration, by canonical ARN.
+    fn latest_metadata(&self) -> HashMap<&str, &MetadataEntry> {
+        let mut latest: HashMap<&str, &MetadataEntry> = HashMap::new();
+        let scopes = self.scopes.values();
+        for metadata in scopes.filter_map(|scope| scope.metadata.as_ref()) {
+            for (arn, entry) in &metadata.entries {
+                let known = latest.entry(arn).or_insert(entry);
+                if entry.observed_at > known.observed_at {
+                    *known = entry;
+                }
+            }
+        }
+        latest
+    }
+
+    fn count(&self, condition: impl Fn(&Scope) -> bool) -> usize {
+        let scopes = self.scopes.values();
+        scopes.filter(|scope| condition(scope)).count()
+    }
+}
+
+fn scope_state((name, region): &Key, scope: &Scope, integrations: usize) -> ScopeState {
+    ScopeState {
+        scope: name.to_string(),
+        region: region.to_string(),
+        interval: scope.interval,
+        names_up: scope.metadata.as_ref().and_then(|metadata| metadata.up),
+        polled: scope.polled.map(|polled| PolledScope {
+            up: polled.up,
+            stale: scope.is_stale(),
+            last_success: scope.last_success,
+            integrations,
+            duration: polled.duration,
+        }),
+    }
+}
+
+fn scope_diagnostics(scope: &Scope) -> ScopeDiagnostics {
+    let metadata = scope.metadata.as_ref();
+    ScopeDiagnostics {
+        failed_poll: scope.failed_poll.clone(),
+        failed_metadata: metadata.and_then(|metadata| metadata.failure.clone()),
+    }
+}
+
+/// Returns a configured integration that is not exported, if AWS answered that it does not exist.
+fn missing_integration(
+    arn: &str,
+    queries: &[ConfiguredQuery<'_>],
+    now: Instant,
+) -> Option<Missing> {
+    let answers = queries.iter().filter_map(|query| {
+        let answered = query.state.last_complete?;
+        let is_fresh = answered.instant + query.scope.stale_after > now;
+        (is_fresh && query.state.observations.is_empty()).then_some((answered, query.scope))
+    });
+    let (answered, scope) = answers.max_by_key(|(answered, _)| answered.instant)?;
+    let not_found = queries
+        .iter()
+        .filter_map(|query| query.state.not_found.as_ref());
+    let mut names = not_found.clone().map(|it| it.name.as_str());
+    Some(Missing {
+        arn: arn.to_owned(),
+        since: not_found.clone().map(|it| it.since).min_by(f64::total_cmp),
+        answered_at: answered.unix,
+        stale: scope.is_older(answered),
+        last: not_found.clone().find_map(|it| it.last.clone()),
+        name: names
+            .find(|name| !name.is_empty())
+            .unwrap_or_default()
+            .to_owned(),
+        scopes: queries.iter().map(|query| query.index).collect(),
+    })
+}
