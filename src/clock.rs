@@ -84,34 +84,25 @@ pub fn round_to_millis(seconds: f64) -> f64 {
 
 /// Formats a Unix time as `2026-11-22T03:12:07.250Z`. Returns `None` before the year 0 and after 9999.
 pub fn rfc3339(unix_seconds: f64) -> Option<String> {
-    let utc = utc(unix_seconds)?;
-    let (date, time) = (utc.date(), utc.time());
-    Some(format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-        date.year(),
-        u8::from(date.month()),
-        date.day(),
-        time.hour(),
-        time.minute(),
-        time.second(),
-        time.millisecond()
-    ))
-}
-
-/// Converts a Unix time to UTC, rounded to milliseconds.
-fn utc(unix_seconds: f64) -> Option<OffsetDateTime> {
-    /// The first second of a year with five digits.
-    const YEAR_10000: f64 = 253_402_300_800.0;
-    const YEAR_0: f64 = -62_167_219_200.0;
-    if !(YEAR_0..YEAR_10000 - 0.0005).contains(&unix_seconds) {
-        return None;
-    }
     #[allow(
         clippy::cast_possible_truncation,
-        reason = "milliseconds of ten thousand years are far below 2^63"
+        reason = "`as` saturates, and the range is checked below"
     )]
     let millis = (unix_seconds * 1000.0).round() as i64;
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok()
+    let utc = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok()?;
+    let (date, time) = (utc.date(), utc.time());
+    (0..=9999).contains(&date.year()).then(|| {
+        format!(
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            date.year(),
+            u8::from(date.month()),
+            date.day(),
+            time.hour(),
+            time.minute(),
+            time.second(),
+            time.millisecond()
+        )
+    })
 }
 
 /// Returns a duration in seconds, rounded to three decimals.

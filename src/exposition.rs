@@ -39,8 +39,8 @@ pub struct Exposition {
     shared: [SharedFamilies; Format::ALL.len()],
     /// The approximate number of samples that each scrape writes.
     samples_per_scrape: usize,
-    blocks_scrape: usize,
-    pending_first_poll: usize,
+    blocks_scrape: bool,
+    pending_first_poll: bool,
 }
 
 /// The families that all scrapes share, with their metadata lines.
@@ -90,12 +90,12 @@ impl Exposition {
 
     /// Returns true if a scrape need not wait: there is data for every scope of the start.
     pub fn is_complete(&self) -> bool {
-        self.blocks_scrape == 0
+        !self.blocks_scrape
     }
 
     /// Returns true if every scope of the start has been polled.
     pub fn is_ready(&self) -> bool {
-        self.pending_first_poll == 0
+        !self.pending_first_poll
     }
 
     /// Returns true if writing a scrape is about as fast as waking up another thread for it.

@@ -78,16 +78,6 @@ impl Publisher {
         self.changed.notify_one();
     }
 
-    /// Returns true if the names and tags of a scope should be requested now, before their schedule.
-    pub fn metadata_due(&self, key: &Key) -> bool {
-        self.cache.lock().metadata_due(key)
-    }
-
-    /// Returns the next request for names and tags of a scope, `None` if the scope does not need them.
-    pub fn metadata_wanted(&self, key: &Key) -> Option<MetadataFilter> {
-        self.cache.lock().metadata_wanted(key)
-    }
-
     /// Sets the tags that become labels.
     pub fn set_tag_labels(&self, tag_labels: &[TagLabel]) {
         self.cache.lock().set_tag_labels(tag_labels);

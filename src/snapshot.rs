@@ -242,10 +242,10 @@ pub struct Snapshot {
     pub missing: Vec<Missing>,
     /// Sorted by scope and region, each pair once.
     pub scopes: Vec<ScopeState>,
-    /// Number of scopes that a scrape waits for, because their first poll or their first request for names has not ended.
-    pub blocks_scrape: usize,
-    /// Number of scopes that existed at the start and have not been polled yet.
-    pub pending_first_poll: usize,
+    /// True if a scrape waits for a scope, because its first poll or its first request for names has not ended.
+    pub blocks_scrape: bool,
+    /// True if a scope that existed at the start has not been polled yet.
+    pub pending_first_poll: bool,
     pub diagnostics: Diagnostics,
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use file::{StorageError, decode, encode, obstacle, read, shared_directory, write};
+pub use file::{decode, encode, obstacle, read, shared_directory, write};
 pub use format::Stored;
 
 /// A changed status is written at once, but not more often than this.
@@ -38,7 +38,7 @@ pub async fn restore(path: &Path, publisher: &Publisher) {
     let (file, path) = (path.to_owned(), path.display());
     // A file that takes too long is not worth waiting for: the first polls return newer data.
     let read = FileWorker::default().run(move || read(&file)).await;
-    match read.unwrap_or_else(|error| Err(StorageError::Io("read the file", error))) {
+    match read.unwrap_or_else(Err) {
         Ok(None) => tracing::info!(%path, "no state file yet, starting without stored data"),
         Ok(Some(stored)) => {
             publisher.restore(stored);
@@ -95,7 +95,7 @@ async fn write_now(
     let stored = publisher.stored();
     let shown = path.display().to_string();
     let written = worker.run(move || write(&path, &stored)).await;
-    let written = written.unwrap_or_else(|error| Err(StorageError::Io("write the file", error)));
+    let written = written.unwrap_or_else(Err);
     match &written {
         Ok(()) if was_failing => tracing::info!(path = shown, "writing the state file works again"),
         Err(error) if !was_failing => tracing::error!(

@@ -277,13 +277,12 @@ impl Observer for Telemetry {
     }
 }
 
-/// A histogram for each AWS operation.
+/// A histogram for each AWS operation, at the index of its discriminant.
 #[derive(Debug)]
 struct HistogramVec(Vec<OperationHistogram>);
 
 #[derive(Debug)]
 struct OperationHistogram {
-    operation: Operation,
     histogram: Histogram,
     labels: String,
     /// `labels` with the label `le` of each bucket.
@@ -297,10 +296,8 @@ impl HistogramVec {
     }
 
     fn observe(&self, operation: Operation, duration: Duration) {
-        let mut histograms = self.0.iter();
-        if let Some(found) = histograms.find(|candidate| candidate.operation == operation) {
-            found.histogram.observe(duration.as_secs_f64());
-        }
+        let histogram = &self.0[operation as usize].histogram;
+        histogram.observe(duration.as_secs_f64());
     }
 
     fn write(&self, samples: &mut Samples<'_>) {
@@ -329,7 +326,6 @@ impl OperationHistogram {
         // The exposition has its own names and texts, see `METRICS`.
         let opts = HistogramOpts::new("duration_seconds", "Duration.");
         Ok(Self {
-            operation,
             histogram: Histogram::with_opts(opts.buckets(DURATION_BUCKETS.to_vec()))?,
             buckets: bounds
                 .map(|bound| labels([of_operation, ("le", &bound)]))

@@ -1,18 +1,18 @@
 //! The last good data of all scopes, and how polls, reloads and restarts change it.
 
 use super::metadata::TagLabels;
-use super::query::{Observation, QueryState};
+use super::query::Observation;
 use super::scope::{PollResult, Scope};
 use crate::clock::Timestamp;
 use crate::config::{RegionName, ScopeName, TagLabel, Watch};
 use crate::glue::metadata::{Metadata as MetadataAnswer, MetadataFilter};
 use crate::snapshot::{Integration, Status};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Number of statuses kept for integrations that no scope observes any more. The latest observed ones are kept.
-const MAX_REMEMBERED_STATUSES: usize = 100_000;
+/// Above this number of statuses, those of integrations that no scope observes any more are dropped.
+const MAX_STATUSES: usize = 300_000;
 
 /// A scope in a region.
 pub type Key = (ScopeName, RegionName);
@@ -111,27 +111,21 @@ impl IntegrationCache {
     }
 
     fn inherit(&mut self, mut before: HashMap<TextKey, Scope>) {
-        let mut dropped: Vec<QueryState> = Vec::new();
+        let mut dropped: Vec<Observation> = Vec::new();
         for (key, scope) in &mut self.scopes {
             if let Some(before) = before.remove(&text_key(key)) {
                 dropped.extend(scope.inherit(before));
             }
         }
-        let removed = before.into_values().flat_map(|scope| scope.queries);
-        dropped.extend(removed.map(|(_, state)| state));
-        self.correct(&dropped);
+        dropped.extend(before.into_values().flat_map(Scope::into_observations));
+        self.correct(dropped);
     }
 
     /// Copies dropped observations into older observations of the same integrations by other scopes, because the later one is still right.
-    fn correct(&mut self, dropped: &[QueryState]) {
-        let dropped = dropped.iter().flat_map(|state| state.observations.values());
-        let mut dropped: Vec<&Observation> = dropped.collect();
+    fn correct(&mut self, mut dropped: Vec<Observation>) {
         dropped.sort_by_key(|observation| observation.observed_at.instant);
         // The latest observation of each integration is collected last.
-        let latest: HashMap<&str, &Observation> = dropped
-            .into_iter()
-            .map(|observation| (observation.arn(), observation))
-            .collect();
+        let latest: HashMap<&str, &Observation> = dropped.iter().map(|it| (it.arn(), it)).collect();
         if latest.is_empty() {
             return;
         }
@@ -229,8 +223,8 @@ impl IntegrationCache {
         for (arn, at) in deleted {
             let mut seen_elsewhere = false;
             let scopes = self.scopes.values_mut();
-            for (query, state) in scopes.flat_map(|scope| &mut scope.queries) {
-                seen_elsewhere |= state.remove_if_older(query, arn, *at);
+            for query in scopes.flat_map(|scope| &mut scope.queries) {
+                seen_elsewhere |= query.remove_if_older(arn, *at);
             }
             if !seen_elsewhere {
                 self.statuses.remove(arn);
@@ -250,15 +244,11 @@ impl IntegrationCache {
     }
 
     fn bound_statuses(&mut self) {
-        let queries = self.scopes.values().flat_map(|scope| &scope.queries);
-        let observed: usize = queries.map(|(_, state)| state.observations.len()).sum();
-        if self.statuses.len() > observed + MAX_REMEMBERED_STATUSES {
-            let statuses = self.statuses.values();
-            let mut times: Vec<Instant> = statuses.map(|since| since.observed_at).collect();
-            times.sort_unstable();
-            let oldest_kept = times[times.len() - observed - MAX_REMEMBERED_STATUSES / 2];
+        if self.statuses.len() > MAX_STATUSES {
+            let observations = self.scopes.values().flat_map(Scope::observations);
+            let observed: HashSet<&str> = observations.map(Observation::arn).collect();
             self.statuses
-                .retain(|_, since| since.observed_at >= oldest_kept);
+                .retain(|arn, _| observed.contains(arn.as_str()));
         }
     }
 

@@ -115,7 +115,7 @@ impl Metadata {
         self.entry(arn).map(|entry| entry.description.name.as_str())
     }
 
-    fn entry(&self, arn: &str) -> Option<&MetadataEntry> {
+    pub fn entry(&self, arn: &str) -> Option<&MetadataEntry> {
         self.entries.get(canonical_arn(arn).as_ref())
     }
 

@@ -21,9 +21,10 @@ pub(crate) enum QueryKey {
     All,
 }
 
-/// The cached result of one query.
-#[derive(Debug, Default)]
+/// A query and its cached result.
+#[derive(Debug)]
 pub(crate) struct QueryState {
+    pub query: QueryKey,
     /// By ARN.
     pub observations: BTreeMap<String, Observation>,
     /// Time of the last complete answer.
@@ -89,10 +90,20 @@ impl QueryKey {
 }
 
 impl QueryState {
+    /// Creates the state of a query that has not been answered.
+    pub fn new(query: &Query) -> Self {
+        Self {
+            query: query.into(),
+            observations: BTreeMap::new(),
+            last_complete: None,
+            not_found: None,
+        }
+    }
+
     /// Applies the answer to the query. `name` is the last known name of a configured integration.
     ///
     /// Returns the integrations that the query had observed and a complete answer lacks.
-    pub fn apply(&mut self, query: &QueryKey, answer: &Answer, name: Option<&str>) -> Vec<String> {
+    pub fn apply(&mut self, answer: &Answer, name: Option<&str>) -> Vec<String> {
         if !answer.integrations.is_empty() {
             self.not_found = None;
         }
@@ -101,7 +112,7 @@ impl QueryState {
             self.bound();
             return Vec::new();
         };
-        if query.configured_arn().is_some()
+        if self.query.configured_arn().is_some()
             && answer.integrations.is_empty()
             && self.not_found.is_none()
         {
@@ -154,7 +165,7 @@ impl QueryState {
 
     /// Removes the observation of an integration if it is older than `at`, when another query found that the integration is deleted.
     /// Returns whether there is a later observation.
-    pub fn remove_if_older(&mut self, query: &QueryKey, arn: &str, at: Instant) -> bool {
+    pub fn remove_if_older(&mut self, arn: &str, at: Instant) -> bool {
         let Some(observation) = self.observations.get(arn) else {
             return false;
         };
@@ -163,20 +174,22 @@ impl QueryState {
         }
         self.observations.remove(arn);
         // AWS has not yet answered this query with "does not exist".
-        if query.configured_arn().is_some() {
+        if self.query.configured_arn().is_some() {
             self.last_complete = None;
         }
         false
     }
 
-    /// Copies an observation of a removed query, unless there is a later one.
-    pub fn inherit(&mut self, observation: &Observation) {
-        let arn = &observation.integration.arn;
-        let existing = self.observations.get(arn);
-        if existing.is_none_or(|it| it.observed_at.instant < observation.observed_at.instant) {
-            let mut inherited = observation.clone();
-            inherited.confirmed = false;
-            self.observations.insert(arn.clone(), inherited);
+    /// Copies observations of removed queries, the latest one of each integration.
+    pub fn inherit(&mut self, observations: &[&Observation]) {
+        for observation in observations {
+            let arn = observation.arn();
+            let existing = self.observations.get(arn);
+            if existing.is_none_or(|it| it.observed_at.instant < observation.observed_at.instant) {
+                let mut inherited = (*observation).clone();
+                inherited.confirmed = false;
+                self.observations.insert(arn.to_owned(), inherited);
+            }
         }
     }
 

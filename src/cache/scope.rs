@@ -30,7 +30,7 @@ pub(crate) struct Scope {
     pub selection: Arc<Selection>,
     /// The profile and role of the scope.
     pub credentials_key: String,
-    pub queries: Vec<(QueryKey, QueryState)>,
+    pub queries: Vec<QueryState>,
     pub polled: Option<Polled>,
     pub last_success: Option<f64>,
     /// The failures of the last incomplete poll.
@@ -56,15 +56,12 @@ pub(crate) struct Polled {
 impl Scope {
     /// Creates the scope of a watch. `at_start` is true if scrapes wait for its first poll.
     pub fn new(watch: &Watch, at_start: bool) -> Self {
-        let queries = watch.queries.iter().map(QueryKey::from);
         Self {
             interval: watch.interval,
             stale_after: watch.stale_after,
             selection: Arc::clone(&watch.selection),
             credentials_key: credentials_key(&watch.credentials),
-            queries: queries
-                .map(|query| (query, QueryState::default()))
-                .collect(),
+            queries: watch.queries.iter().map(QueryState::new).collect(),
             metadata: watch.describe.then(|| Metadata::new(watch, at_start)),
             blocks_scrape: at_start,
             pending_first_poll: at_start,
@@ -83,22 +80,19 @@ impl Scope {
             .filter(|observation| observation.confirmed)
             .map(Observation::arn)
             .collect();
-        let configured = self.queries.iter().map(|(query, _)| query.configured_arn());
-        let confirmed_configured: Vec<bool> = configured
-            .map(|arn| arn.is_some_and(|arn| confirmed.contains(arn)))
-            .collect();
+        let configured = self.queries.iter().map(|it| it.query.configured_arn());
+        let configured = configured.map(|arn| arn.filter(|arn| confirmed.contains(arn)));
+        let configured: Vec<Option<String>> =
+            configured.map(|arn| arn.map(str::to_owned)).collect();
         let metadata = self.metadata.as_ref();
-        for (((query, state), answer), confirmed) in self
-            .queries
-            .iter_mut()
-            .zip(&poll.answers)
-            .zip(confirmed_configured)
-        {
-            let configured = query.configured_arn();
-            let name = configured.and_then(|arn| metadata?.name(arn));
-            let missing = state.apply(query, answer, name);
+        let queries = self.queries.iter_mut().zip(configured);
+        for ((query, configured), answer) in queries.zip(&poll.answers) {
+            let name = query
+                .query
+                .configured_arn()
+                .and_then(|arn| metadata?.name(arn));
+            let missing = query.apply(answer, name);
             if let Ok(at) = answer.outcome {
-                let configured = configured.filter(|_| confirmed).map(str::to_owned);
                 unlisted.extend(
                     missing
                         .into_iter()
@@ -132,12 +126,17 @@ impl Scope {
     /// Returns the observations of all queries.
     pub fn observations(&self) -> impl Iterator<Item = &Observation> {
         let queries = self.queries.iter();
-        queries.flat_map(|(_, state)| state.observations.values())
+        queries.flat_map(|query| query.observations.values())
+    }
+
+    pub fn into_observations(self) -> impl Iterator<Item = Observation> {
+        let queries = self.queries.into_iter();
+        queries.flat_map(|query| query.observations.into_values())
     }
 
     pub fn observations_mut(&mut self) -> impl Iterator<Item = &mut Observation> {
         let queries = self.queries.iter_mut();
-        queries.flat_map(|(_, state)| state.observations.values_mut())
+        queries.flat_map(|query| query.observations.values_mut())
     }
 
     /// Returns the canonical ARNs of all observations, including those excluded by name.
@@ -156,7 +155,13 @@ impl Scope {
     /// Returns true if the scope exports this integration, or did until `stale_after` passed.
     pub fn includes(&self, arn: &str) -> bool {
         let mut queries = self.queries.iter();
-        !self.excludes(arn) && queries.any(|(_, state)| state.observations.contains_key(arn))
+        !self.excludes(arn) && queries.any(|query| query.observations.contains_key(arn))
+    }
+
+    /// Returns true if a scrape waits for the first poll, or for names and tags.
+    pub fn blocks_scrape(&self) -> bool {
+        let metadata = self.metadata.as_ref();
+        self.blocks_scrape || metadata.is_some_and(|metadata| metadata.blocks_scrape)
     }
 
     /// Returns true if something that AWS answered at this time is older than the last poll.
@@ -167,13 +172,13 @@ impl Scope {
 
     /// Returns true if any data are older than the last poll, or inherited. An empty answer is data too.
     pub fn is_stale(&self) -> bool {
-        let is_stale = |(_, state): &(QueryKey, QueryState)| {
-            let observations = state.observations.values();
+        let is_stale = |query: &QueryState| {
+            let observations = query.observations.values();
             let mut included = observations
                 .filter(|it| !self.excludes(it.arn()))
                 .peekable();
             if included.peek().is_none() {
-                return state.last_complete.is_some_and(|at| self.is_older(at));
+                return query.last_complete.is_some_and(|at| self.is_older(at));
             }
             included.any(|it| !it.confirmed || self.is_older(it.observed_at))
         };
@@ -183,45 +188,43 @@ impl Scope {
 
     /// Returns when data stop being exported: observations, and empty answers.
     pub fn expiries(&self) -> impl Iterator<Item = Instant> {
-        let empty = self
-            .queries
-            .iter()
-            .filter(|(_, state)| state.observations.is_empty());
-        let empty = empty.filter_map(|(_, state)| state.last_complete);
+        let empty = self.queries.iter().filter(|it| it.observations.is_empty());
+        let empty = empty.filter_map(|query| query.last_complete);
         let included = self.observations().filter(|it| !self.excludes(it.arn()));
-        let times = included
-            .map(|observation| observation.observed_at)
-            .chain(empty);
+        let times = included.map(|it| it.observed_at).chain(empty);
         times.map(|at| at.instant + self.stale_after)
     }
 
     /// Inherits the data of the scope before a reload or a restart, when it may have had other queries or credentials. Returns the dropped
     /// data: those of removed queries, and those that the selection excludes now.
-    pub fn inherit(&mut self, before: Self) -> Vec<QueryState> {
+    pub fn inherit(&mut self, mut before: Self) -> Vec<Observation> {
         let same_credentials = self.credentials_key == before.credentials_key;
-        let mut old_queries: HashMap<QueryKey, QueryState> = before.queries.into_iter().collect();
-        let mut excluded = Vec::new();
-        let mut new_queries = Vec::new();
-        for (query, state) in &mut self.queries {
-            if let Some(old) = old_queries.remove(query) {
-                *state = old;
+        let mut new_queries: Vec<&mut QueryState> = Vec::new();
+        let old_queries = before.queries.drain(..);
+        let mut old_queries: HashMap<QueryKey, QueryState> =
+            old_queries.map(|old| (old.query.clone(), old)).collect();
+        let mut excluded: Vec<Observation> = Vec::new();
+        for query in &mut self.queries {
+            if let Some(old) = old_queries.remove(&query.query) {
+                *query = old;
                 // The next listing would lack them, and the cache would take them for deleted, in other scopes too.
                 let is_excluded = |_: &String, observation: &mut Observation| {
-                    query.configured_arn().is_none()
+                    query.query.configured_arn().is_none()
                         && !is_selected(&self.selection, &observation.integration)
                 };
-                excluded.push(QueryState {
-                    observations: state.observations.extract_if(.., is_excluded).collect(),
-                    ..QueryState::default()
-                });
-                for observation in state.observations.values_mut() {
+                let dropped = query.observations.extract_if(.., is_excluded);
+                excluded.extend(dropped.map(|(_, observation)| observation));
+                for observation in query.observations.values_mut() {
                     observation.confirmed &= same_credentials;
                 }
             } else {
-                new_queries.push((&*query, state));
+                new_queries.push(query);
             }
         }
-        let dropped: Vec<QueryState> = old_queries.into_values().collect();
+        let removed = old_queries.into_values();
+        let mut dropped: Vec<Observation> = removed
+            .flat_map(|old| old.observations.into_values())
+            .collect();
         inherit_dropped(new_queries, &dropped, &self.selection);
         if let (Some(metadata), Some(before)) = (&mut self.metadata, before.metadata) {
             metadata.inherit(before);
@@ -231,35 +234,33 @@ impl Scope {
         self.failed_poll = before.failed_poll;
         self.blocks_scrape = before.blocks_scrape;
         self.pending_first_poll = before.pending_first_poll;
-        dropped.into_iter().chain(excluded).collect()
+        dropped.extend(excluded);
+        dropped
     }
 }
 
 /// Copies the observations of removed queries to the new queries that match them, until AWS has answered the new queries.
 fn inherit_dropped(
-    new_queries: Vec<(&QueryKey, &mut QueryState)>,
-    dropped: &[QueryState],
+    new_queries: Vec<&mut QueryState>,
+    dropped: &[Observation],
     selection: &Selection,
 ) {
     // An index, because there can be thousands of ARNs and thousands of observations.
-    let mut configured: HashMap<Cow<'_, str>, &mut QueryState> = HashMap::new();
-    let mut listings = Vec::new();
-    for (query, state) in new_queries {
-        if let Some(arn) = query.configured_arn() {
-            configured.insert(canonical_arn(arn), state);
-        } else {
-            listings.push((query, state));
-        }
+    let mut by_arn: HashMap<Cow<'_, str>, Vec<&Observation>> = HashMap::new();
+    for observation in dropped {
+        let arn = canonical_arn(observation.arn());
+        by_arn.entry(arn).or_default().push(observation);
     }
-    for observation in dropped.iter().flat_map(|state| state.observations.values()) {
-        if let Some(state) = configured.get_mut(&canonical_arn(observation.arn())) {
-            state.inherit(observation);
-        }
-        for (query, state) in &mut listings {
-            if query.lists(selection, &observation.integration) {
-                state.inherit(observation);
+    for query in new_queries {
+        let key = &query.query;
+        let matching: Vec<&Observation> = match key.configured_arn() {
+            Some(arn) => by_arn.get(&canonical_arn(arn)).cloned().unwrap_or_default(),
+            None => {
+                let listed = |it: &&Observation| key.lists(selection, &it.integration);
+                dropped.iter().filter(listed).collect()
             }
-        }
+        };
+        query.inherit(&matching);
     }
 }
 

@@ -1,7 +1,6 @@
 //! The snapshot of the cache that is published.
 
 use super::integrations::{IntegrationCache, Key};
-use super::metadata::MetadataEntry;
 use super::query::{Observation, QueryState};
 use super::scope::Scope;
 use crate::glue::canonical_arn;
@@ -10,7 +9,7 @@ use crate::snapshot::{
     ScopeState, Snapshot,
 };
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -23,12 +22,8 @@ struct ScopeObservation<'a> {
     index: u32,
 }
 
-/// The query of a scope for a configured integration.
-struct ConfiguredQuery<'a> {
-    state: &'a QueryState,
-    scope: &'a Scope,
-    index: u32,
-}
+/// The query of a scope for a configured integration, with the index of the scope.
+type ConfiguredQuery<'a> = (u32, &'a Scope, &'a QueryState);
 
 impl IntegrationCache {
     /// Returns the snapshot at `now`, and when the next series expires, which changes the snapshot without a poll.
@@ -37,14 +32,10 @@ impl IntegrationCache {
         // By canonical ARN.
         let mut configured: BTreeMap<Cow<'_, str>, Vec<ConfiguredQuery<'_>>> = BTreeMap::new();
         for (index, scope) in (0..).zip(self.scopes.values()) {
-            for (query, state) in &scope.queries {
-                if let Some(arn) = query.configured_arn() {
+            for query in &scope.queries {
+                if let Some(arn) = query.query.configured_arn() {
                     let queries = configured.entry(canonical_arn(arn)).or_default();
-                    queries.push(ConfiguredQuery {
-                        state,
-                        scope,
-                        index,
-                    });
+                    queries.push((index, scope, query));
                 }
             }
             observations.extend(scope.observations().map(|observation| ScopeObservation {
@@ -57,7 +48,6 @@ impl IntegrationCache {
         }
         // Stable, so that the scopes of an integration stay in their order.
         observations.sort_by_key(|entry| entry.observation.arn());
-        let metadata = self.latest_metadata();
         let mut counts = vec![0; self.scopes.len()];
         let mut integrations = Vec::new();
         let mut provenance = Vec::new();
@@ -81,14 +71,19 @@ impl IntegrationCache {
                 continue;
             };
             let arn = latest.observation.arn();
-            let canonical = canonical_arn(arn);
-            let labels = metadata.get(canonical.as_ref()).map(|entry| &entry.labels);
+            let metadata = group
+                .iter()
+                .filter_map(|entry| entry.scope.metadata.as_ref());
+            let described = metadata.filter_map(|metadata| metadata.entry(arn));
+            let labels = described
+                .max_by_key(|entry| entry.observed_at)
+                .map(|it| &it.labels);
             integrations.push(ExportedIntegration {
                 integration: Arc::clone(&latest.observation.integration),
                 labels: Arc::clone(labels.unwrap_or(&self.tag_labels.empty)),
                 status_since: self.statuses.get(arn).map_or(0.0, |since| since.since),
                 // Removed, so that only the integrations that are not exported are left.
-                configured: configured.remove(&canonical).is_some(),
+                configured: configured.remove(&canonical_arn(arn)).is_some(),
             });
             provenance.push(Provenance {
                 observed_at: latest.observation.observed_at.unix,
@@ -107,11 +102,8 @@ impl IntegrationCache {
                 .zip(counts)
                 .map(|((key, scope), integrations)| scope_state(key, scope, integrations))
                 .collect(),
-            blocks_scrape: self.count(|scope| {
-                let metadata = scope.metadata.as_ref();
-                scope.blocks_scrape || metadata.is_some_and(|metadata| metadata.blocks_scrape)
-            }),
-            pending_first_poll: self.count(|scope| scope.pending_first_poll),
+            blocks_scrape: self.scopes.values().any(Scope::blocks_scrape),
+            pending_first_poll: self.scopes.values().any(|scope| scope.pending_first_poll),
             diagnostics: Diagnostics {
                 provenance,
                 seen_by,
@@ -119,26 +111,6 @@ impl IntegrationCache {
             },
         };
         (snapshot, self.next_expiry(now))
-    }
-
-    /// Returns the latest names and tags of each integration, by canonical ARN.
-    fn latest_metadata(&self) -> HashMap<&str, &MetadataEntry> {
-        let mut latest: HashMap<&str, &MetadataEntry> = HashMap::new();
-        let scopes = self.scopes.values();
-        for metadata in scopes.filter_map(|scope| scope.metadata.as_ref()) {
-            for (arn, entry) in &metadata.entries {
-                let known = latest.entry(arn).or_insert(entry);
-                if entry.observed_at > known.observed_at {
-                    *known = entry;
-                }
-            }
-        }
-        latest
-    }
-
-    fn count(&self, condition: impl Fn(&Scope) -> bool) -> usize {
-        let scopes = self.scopes.values();
-        scopes.filter(|scope| condition(scope)).count()
     }
 }
 
@@ -172,15 +144,15 @@ fn missing_integration(
     queries: &[ConfiguredQuery<'_>],
     now: Instant,
 ) -> Option<Missing> {
-    let answers = queries.iter().filter_map(|query| {
-        let answered = query.state.last_complete?;
-        let is_fresh = answered.instant + query.scope.stale_after > now;
-        (is_fresh && query.state.observations.is_empty()).then_some((answered, query.scope))
+    let answers = queries.iter().filter_map(|(_, scope, query)| {
+        let answered = query.last_complete?;
+        let is_fresh = answered.instant + scope.stale_after > now;
+        (is_fresh && query.observations.is_empty()).then_some((answered, scope))
     });
     let (answered, scope) = answers.max_by_key(|(answered, _)| answered.instant)?;
     let not_found = queries
         .iter()
-        .filter_map(|query| query.state.not_found.as_ref());
+        .filter_map(|(_, _, query)| query.not_found.as_ref());
     let mut names = not_found.clone().map(|it| it.name.as_str());
     Some(Missing {
         arn: arn.to_owned(),
@@ -192,6 +164,6 @@ fn missing_integration(
             .find(|name| !name.is_empty())
             .unwrap_or_default()
             .to_owned(),
-        scopes: queries.iter().map(|query| query.index).collect(),
+        scopes: queries.iter().map(|(index, ..)| *index).collect(),
     })
 }

@@ -64,7 +64,7 @@ impl MetadataPoller {
                 () = timer => {}
                 // After a failure, new integrations wait for the next retry.
                 () = polled.notified(), if self.failing.is_none() => {
-                    if due.is_some() && !self.publisher.metadata_due(&self.key) {
+                    if due.is_some() && !self.publisher.cache.lock().metadata_due(&self.key) {
                         continue;
                     }
                 }
@@ -80,7 +80,8 @@ impl MetadataPoller {
 
     /// Fetches once, within the timeout of a poll.
     pub async fn describe(&mut self) {
-        let Some(filter) = self.publisher.metadata_wanted(&self.key) else {
+        let wanted = self.publisher.cache.lock().metadata_wanted(&self.key);
+        let Some(filter) = wanted else {
             return;
         };
         let request = fetch(self.watch.clone(), Arc::clone(&self.glue), filter.clone());

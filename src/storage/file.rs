@@ -5,64 +5,51 @@
 use super::format::Stored;
 use crate::files::{self, MIB};
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The name of the format, which is the first word of the file.
 const FORMAT_NAME: &str = "glue-integration-exporter-state";
 /// The name and the version of the format.
-const FORMAT_HEADER: &str = "glue-integration-exporter-state 1";
+const FORMAT_HEADER: &str = "glue-integration-exporter-state 1 ";
+/// The checksum and the end of the line.
+const CHECKSUM_BYTES: usize = 9;
 /// Enough for about 250,000 integrations.
 const MAX_STATE_BYTES: u64 = 512 * MIB;
 /// Mode bits: the group may write, and every user may write.
 const MODE_GROUP_WRITE: u32 = 0o020;
 const MODE_OTHERS_WRITE: u32 = 0o002;
-/// Why a state file could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum StorageError {
-    #[error("failed to {0}: {1}")]
-    Io(&'static str, io::Error),
-    #[error("the file is not a state file of this version")]
-    UnknownFormat,
-    /// The file at the path is not a state file, so it must not be overwritten.
-    #[error(
-        "the file at this path is not a state file and is not overwritten: remove it or choose another path"
-    )]
-    NotReplaceable,
-    /// Another user may have written the file.
-    #[error(
-        "another user may have written the file, because {0}: choose a directory that only the exporter can write to"
-    )]
-    Untrusted(String),
-    #[error("the file is damaged: wrong checksum")]
-    Checksum,
-    #[error("failed to decode the file: {0}")]
-    Content(serde_json::Error),
-}
+
+const UNKNOWN_FORMAT: &str = "the file is not a state file of this version";
+const NOT_REPLACEABLE: &str = "the file at this path is not a state file and is not overwritten: remove it or choose another path";
 
 /// Reads the data of the previous process. Returns `None` if there is no file yet.
 ///
 /// # Errors
 /// If there is a file that cannot be used.
-pub fn read(path: &Path) -> Result<Option<Stored>, StorageError> {
+pub fn read(path: &Path) -> io::Result<Option<Stored>> {
     let file = match files::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file.map_err(|error| StorageError::Io("open the file", error))?,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(failed("open the file"))?,
     };
-    let inspect = || Ok((file.metadata()?, fs::metadata(directory(path))?));
-    let (metadata, directory) =
-        inspect().map_err(|error| StorageError::Io("inspect the file", error))?;
-    if let Some(why) = untrusted_reason(&metadata, &directory) {
-        return Err(StorageError::Untrusted(why));
+    let directory = fs::metadata(directory(path)).map_err(failed("inspect the directory"))?;
+    if let Some(why) = untrusted_reason(&file.metadata()?, &directory) {
+        return Err(io::Error::other(format!(
+            "another user may have written the file, because {why}: choose a directory that only the exporter can write to"
+        )));
     }
-    let failed = |error| StorageError::Io("read the file", error);
     // Check the beginning first: another file at the path may be larger than the memory.
-    if first_bytes(&file).map_err(failed)? != FORMAT_NAME.as_bytes() {
-        return Err(StorageError::UnknownFormat);
+    if first_bytes(&file)? != FORMAT_NAME.as_bytes() {
+        return Err(io::Error::other(UNKNOWN_FORMAT));
     }
-    let bytes = files::read_to_end(file, MAX_STATE_BYTES).map_err(failed)?;
+    let bytes = files::read_to_end(file, MAX_STATE_BYTES).map_err(failed("read the file"))?;
     decode(&bytes).map(Some)
+}
+
+/// Adds to an error what was attempted.
+fn failed(attempted: &str) -> impl Fn(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("failed to {attempted}: {error}"))
 }
 
 /// Returns why another user may have written a file, `None` if the file is trusted.
@@ -92,63 +79,73 @@ fn untrusted_reason(file: &Metadata, directory: &Metadata) -> Option<String> {
 ///
 /// # Errors
 /// If the content was not made by [`encode`].
-pub fn decode(bytes: &[u8]) -> Result<Stored, StorageError> {
-    let end = bytes
-        .iter()
-        .take(FORMAT_HEADER.len() + 16)
-        .position(|byte| *byte == b'\n')
-        .ok_or(StorageError::UnknownFormat)?;
-    let (head, content) = (&bytes[..end], &bytes[end + 1..]);
-    let checksum = std::str::from_utf8(head)
-        .ok()
-        .and_then(|head| head.strip_prefix(FORMAT_HEADER)?.strip_prefix(' '))
-        .ok_or(StorageError::UnknownFormat)?;
-    if checksum != format!("{:08x}", crc32fast::hash(content)) {
-        return Err(StorageError::Checksum);
+pub fn decode(bytes: &[u8]) -> io::Result<Stored> {
+    let rest = bytes.strip_prefix(FORMAT_HEADER.as_bytes());
+    let (checksum, content) = rest
+        .and_then(|rest| rest.split_at_checked(CHECKSUM_BYTES))
+        .ok_or_else(|| io::Error::other(UNKNOWN_FORMAT))?;
+    if checksum != checksum_line(content).as_bytes() {
+        return Err(io::Error::other("the file is damaged: wrong checksum"));
     }
-    serde_json::from_slice(content).map_err(StorageError::Content)
+    Ok(serde_json::from_slice(content)?)
 }
 
 /// Encodes the content of a state file.
 ///
 /// # Errors
 /// If the data cannot be written as JSON, which a test would find.
-pub fn encode(stored: &Stored) -> Result<Vec<u8>, StorageError> {
-    let content = serde_json::to_vec(stored).map_err(StorageError::Content)?;
-    let mut bytes = format!("{FORMAT_HEADER} {:08x}\n", crc32fast::hash(&content)).into_bytes();
-    bytes.extend(content);
-    Ok(bytes)
+pub fn encode(stored: &Stored) -> io::Result<Vec<u8>> {
+    let content = serde_json::to_vec(stored)?;
+    let checksum = checksum_line(&content);
+    Ok([FORMAT_HEADER.as_bytes(), checksum.as_bytes(), &content].concat())
+}
+
+fn checksum_line(content: &[u8]) -> String {
+    format!("{:08x}\n", crc32fast::hash(content))
 }
 
 /// Replaces the state file atomically. Only its owner may read it.
 ///
 /// # Errors
 /// If it could not be written; then the old file is kept. A file that is not a state file is never replaced.
-pub fn write(path: &Path, stored: &Stored) -> Result<(), StorageError> {
-    if !is_replaceable(path).map_err(|error| StorageError::Io("inspect the old file", error))? {
-        return Err(StorageError::NotReplaceable);
+pub fn write(path: &Path, stored: &Stored) -> io::Result<()> {
+    if !is_replaceable(path).map_err(failed("inspect the old file"))? {
+        return Err(io::Error::other(NOT_REPLACEABLE));
     }
     let bytes = encode(stored)?;
     if bytes.len() as u64 > MAX_STATE_BYTES {
-        let message = format!("it is larger than {} MiB", MAX_STATE_BYTES / MIB);
-        return Err(StorageError::Io(
-            "write the file",
-            io::Error::other(message),
-        ));
+        let limit = MAX_STATE_BYTES / MIB;
+        let message = format!("failed to write the file: it is larger than {limit} MiB");
+        return Err(io::Error::other(message));
     }
-    let new = temporary_path(path);
-    let written = write_new(&new, &bytes).and_then(|()| {
-        fs::rename(&new, path).map_err(|error| StorageError::Io("rename the new file", error))?;
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = Path::new(&new);
+    let written = write_new(new, &bytes).map_err(failed("write the new file"));
+    let written = written.and_then(|()| {
+        fs::rename(new, path).map_err(failed("rename the new file"))?;
         // Without this, a loss of power may undo the rename.
-        File::open(directory(path))
-            .and_then(|directory| directory.sync_all())
-            .map_err(|error| StorageError::Io("sync the directory", error))
+        let directory = File::open(directory(path)).and_then(|directory| directory.sync_all());
+        directory.map_err(failed("sync the directory"))
     });
     if written.is_err() {
         // Do not leave an incomplete file on a full disk.
-        let _ = fs::remove_file(&new);
+        let _ = fs::remove_file(new);
     }
     written
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A killed process may have left the file. Remove it instead of overwriting it, because its mode may differ.
+    let _ = fs::remove_file(path);
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Returns why the state cannot be stored at a path, `None` if no problem is visible.
@@ -158,7 +155,7 @@ pub fn obstacle(path: &Path) -> Option<String> {
             let directory = directory(path);
             (!directory.is_dir()).then(|| format!("there is no directory {}", directory.display()))
         }
-        Ok(false) => Some(StorageError::NotReplaceable.to_string()),
+        Ok(false) => Some(NOT_REPLACEABLE.to_owned()),
         Err(error) => Some(format!("failed to inspect the file: {error}")),
     }
 }
@@ -180,7 +177,7 @@ fn directory(path: &Path) -> &Path {
 /// Returns true if the path has no file, an empty file, or a state file. The state file may be damaged or of another version.
 fn is_replaceable(path: &Path) -> io::Result<bool> {
     let metadata = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
         metadata => metadata?,
     };
     if !metadata.is_file() {
@@ -198,24 +195,4 @@ fn first_bytes(mut file: &File) -> io::Result<Vec<u8>> {
         .read_to_end(&mut first)?;
     file.rewind()?;
     Ok(first)
-}
-
-fn write_new(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
-    // A killed process may have left the file. Remove it instead of overwriting it, because its mode may differ.
-    let _ = fs::remove_file(path);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| StorageError::Io("create the new file", error))?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(|error| StorageError::Io("write the new file", error))
-}
-
-fn temporary_path(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    name.into()
 }

@@ -127,8 +127,8 @@ impl IntegrationCache {
 
 impl StoredScope {
     fn new(name: String, region: String, scope: &Scope, now: Timestamp) -> Self {
-        let queries = scope.queries.iter().map(|(query, state)| StoredQueryState {
-            query: query.clone(),
+        let queries = scope.queries.iter().map(|state| StoredQueryState {
+            query: state.query.clone(),
             complete: state.last_complete.map(|at| now.unix_of(at.instant)),
             absent: state.not_found.clone(),
             observations: state
@@ -180,7 +180,7 @@ impl StoredScope {
 }
 
 impl StoredQueryState {
-    fn restored(self, now: Timestamp) -> (QueryKey, QueryState) {
+    fn restored(self, now: Timestamp) -> QueryState {
         let observations = self.observations.into_iter().filter_map(|stored| {
             let observation = Observation {
                 observed_at: now.at_unix(stored.seen)?,
@@ -189,12 +189,12 @@ impl StoredQueryState {
             };
             Some((observation.integration.arn.clone(), observation))
         });
-        let state = QueryState {
+        QueryState {
+            query: self.query,
             observations: observations.collect(),
             last_complete: self.complete.and_then(|unix| now.at_unix(unix)),
             not_found: self.absent,
-        };
-        (self.query, state)
+        }
     }
 }
 

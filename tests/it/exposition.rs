@@ -129,8 +129,8 @@ fn example() -> Snapshot {
                 polled: None,
             },
         ],
-        blocks_scrape: 1,
-        pending_first_poll: 1,
+        blocks_scrape: true,
+        pending_first_poll: true,
     }
 }
 

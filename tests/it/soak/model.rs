@@ -525,16 +525,8 @@ impl Model {
                 .collect(),
             scopes,
             diagnostics: Diagnostics::default(),
-            blocks_scrape: self
-                .scopes
-                .values()
-                .filter(|scope| scope.blocks_scrape)
-                .count(),
-            pending_first_poll: self
-                .scopes
-                .values()
-                .filter(|scope| scope.pending_first_poll)
-                .count(),
+            blocks_scrape: self.scopes.values().any(|scope| scope.blocks_scrape),
+            pending_first_poll: self.scopes.values().any(|scope| scope.pending_first_poll),
         }
     }
 }
