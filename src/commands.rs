@@ -187,10 +187,7 @@ async fn demo(web: WebFlags) -> Result<(), Failure> {
     let signals = Signals::handle()?;
     let telemetry = new_telemetry(Shard::SINGLE)?;
     let loaded = ConfigSource::Demo.load().await?;
-    let address = (Ipv4Addr::LOCALHOST, 0).into();
-    let simulator = Simulator::bind(address, Account::demo(Clock::system().unix_now()))
-        .await
-        .map_err(|error| Failure::run("binding the simulated endpoint", error))?;
+    let simulator = bind_simulator((Ipv4Addr::LOCALHOST, 0).into()).await?;
     let address = simulator.local_addr();
     tracing::info!(endpoint = %address, "simulating AWS Glue");
     let clients = Clients::for_simulator(
@@ -426,12 +423,18 @@ async fn print_permissions(
 
 async fn simulate(address: SocketAddr) -> Result<(), Failure> {
     let signals = Signals::handle()?;
-    let simulator = Simulator::bind(address, Account::demo(Clock::system().unix_now()))
-        .await
-        .map_err(|error| Failure::run(format!("listening on {address}"), error))?;
+    let simulator = bind_simulator(address).await?;
     tracing::info!(address = %simulator.local_addr(), "listening");
     simulator.serve(signals.stop.cancelled_owned()).await;
     Ok(())
+}
+
+async fn bind_simulator(address: SocketAddr) -> Result<Simulator, Failure> {
+    let account = Account::demo(Clock::system().unix_now())
+        .map_err(|error| Failure::run("reading the demo account", error))?;
+    Simulator::bind(address, account)
+        .await
+        .map_err(|error| Failure::run(format!("listening on {address}"), error))
 }
 
 /// Returns errors in the AWS configuration files and in the profiles that the scopes use. They are only warnings, because the files
