@@ -5,6 +5,7 @@
 //! A failed poll removes nothing and changes no value; only an answer from AWS does. If several scopes observed the same integration,
 //! the latest observation is right for all of them, even after its own scope stopped serving it.
 
+pub(crate) mod by_arn;
 pub(crate) mod failures;
 pub(crate) mod integrations;
 pub(crate) mod metadata;
@@ -12,6 +13,6 @@ pub(crate) mod query;
 pub(crate) mod scope;
 mod snapshot;
 
-pub use integrations::{Applied, IntegrationCache, Key, key};
+pub use integrations::{Applied, IntegrationCache, Key, Stored, key};
 pub(crate) use integrations::{TextKey, text_key};
 pub use scope::PollResult;

@@ -1,14 +1,16 @@
 //! The only place that reads the wall clock. Timers and comparisons use the monotonic clock, so a wall clock that jumps does not move a
 //! timer or expire a series.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-/// A point in time on both clocks.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// A point in time on both clocks. Only the Unix time is stored, because a monotonic clock does not survive its process.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "f64", into = "f64")]
 pub struct Timestamp {
     /// The monotonic clock, for order, deadlines and ages of data.
     pub instant: Instant,
@@ -24,12 +26,27 @@ impl Timestamp {
         self.unix + ahead.as_secs_f64() - behind.as_secs_f64()
     }
 
-    /// Returns the timestamp of a Unix time in the past, `None` if the monotonic clock does not reach back so far.
-    pub(crate) fn at_unix(self, unix: f64) -> Option<Self> {
+    /// Sets the instant of a stored time from its Unix time. Returns false if the monotonic clock does not reach back so far.
+    pub(crate) fn rebase(&mut self, now: Self) -> bool {
         // If the clock was set back since, the age would be negative: treat the time as now.
-        let age = Duration::try_from_secs_f64((self.unix - unix).max(0.0)).ok()?;
-        let instant = self.instant.checked_sub(age)?;
-        Some(Self { instant, unix })
+        let age = Duration::try_from_secs_f64((now.unix - self.unix).max(0.0)).ok();
+        let instant = age.and_then(|age| now.instant.checked_sub(age));
+        self.instant = instant.unwrap_or(self.instant);
+        instant.is_some()
+    }
+}
+
+impl From<Timestamp> for f64 {
+    fn from(at: Timestamp) -> Self {
+        at.unix
+    }
+}
+
+impl From<f64> for Timestamp {
+    /// The instant is not known before [`Timestamp::rebase`].
+    fn from(unix: f64) -> Self {
+        let instant = Instant::now();
+        Self { instant, unix }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Publishes the results of polls for scrapes. Polls update the cache. One task makes an immutable snapshot of the cache, renders the
 //! exposition and replaces the published one. Scrapes read one pointer, so polls and scrapes never wait for each other.
 
-use crate::cache::{Applied, IntegrationCache, Key, PollResult, TextKey, key, text_key};
+use crate::cache::{Applied, IntegrationCache, Key, PollResult, Stored, TextKey, key, text_key};
 use crate::clock::Clock;
 use crate::config::{TagLabel, Watch};
 use crate::exposition::Exposition;
@@ -36,7 +36,7 @@ pub struct Publisher {
     /// The time of the next poll of each scope and region. Not part of the snapshot, because a new time is no reason to render the
     /// exposition.
     next_polls: Mutex<BTreeMap<TextKey, Instant>>,
-    pub(crate) clock: Clock,
+    clock: Clock,
 }
 
 impl Publisher {
@@ -90,6 +90,17 @@ impl Publisher {
         let kept: BTreeSet<TextKey> = watches.iter().map(|it| text_key(&key(it))).collect();
         self.next_polls.lock().retain(|key, _| kept.contains(key));
         self.changed.notify_one();
+    }
+
+    /// Returns the data to keep over a restart.
+    pub fn stored(&self) -> Stored {
+        self.cache.lock().stored()
+    }
+
+    /// Restores the data of the previous process and publishes them at once.
+    pub fn restore(&self, stored: Stored) {
+        self.cache.lock().restore(stored, self.clock.now());
+        self.publish_now();
     }
 
     /// Returns the number of updates by polls and metadata requests. If it has not changed, there is nothing new to store.

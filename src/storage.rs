@@ -2,7 +2,6 @@
 //! starts without its data.
 
 mod file;
-mod format;
 
 use crate::files::FileWorker;
 use crate::publisher::Publisher;
@@ -13,25 +12,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use file::{decode, encode, obstacle, read, shared_directory, write};
-pub use format::Stored;
 
 /// A changed status is written at once, but not more often than this.
 const MIN_WRITE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often data are written while no status changes. If the process is killed, the stored data are at most this much too old.
 const WRITE_INTERVAL: Duration = Duration::from_secs(15);
-
-impl Publisher {
-    /// Returns the data to keep over a restart.
-    pub fn stored(&self) -> Stored {
-        self.cache.lock().stored(self.clock.now())
-    }
-
-    /// Restores the data of the previous process and publishes them at once.
-    pub fn restore(&self, stored: Stored) {
-        self.cache.lock().restore(stored, self.clock.now());
-        self.publish_now();
-    }
-}
 
 /// Restores the data of the previous process. Logs a warning if the file cannot be used.
 pub async fn restore(path: &Path, publisher: &Publisher) {

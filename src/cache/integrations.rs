@@ -1,5 +1,6 @@
 //! The last good data of all scopes, and how polls, reloads and restarts change it.
 
+use super::by_arn;
 use super::metadata::TagLabels;
 use super::query::Observation;
 use super::scope::{PollResult, Scope};
@@ -7,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::config::{RegionName, ScopeName, TagLabel, Watch};
 use crate::glue::metadata::{Metadata as MetadataAnswer, MetadataFilter};
 use crate::snapshot::{Integration, Status};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -17,7 +19,7 @@ const MAX_STATUSES: usize = 300_000;
 /// A scope in a region.
 pub type Key = (ScopeName, RegionName);
 
-/// The name of a scope and a region, as the state file has them.
+/// The names of a scope and a region.
 pub(crate) type TextKey = (String, String);
 
 /// Returns the key of a watch.
@@ -50,7 +52,7 @@ pub struct Applied {
 /// The last good data of all scopes.
 #[derive(Debug, Default)]
 pub struct IntegrationCache {
-    pub(crate) scopes: BTreeMap<Key, Scope>,
+    pub(crate) scopes: BTreeMap<TextKey, Scope>,
     /// By integration ARN. Kept after the data expire, until AWS answers that the integration is deleted.
     pub(crate) statuses: HashMap<String, StatusSince>,
     /// When AWS last answered that an integration is deleted. Kept as long as a poll that observed it earlier may still be running.
@@ -58,13 +60,22 @@ pub struct IntegrationCache {
     pub(crate) tag_labels: TagLabels,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct StatusSince {
-    pub status: Status,
+    status: Status,
     /// Unix time in seconds.
     pub since: f64,
     /// The latest observation of the integration. Older answers do not change the status.
-    pub observed_at: Instant,
+    #[serde(rename = "seen")]
+    observed_at: Timestamp,
+}
+
+/// The part of the cache that outlives a restart: the content of the state file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Stored {
+    scopes: Vec<Scope>,
+    #[serde(with = "by_arn")]
+    statuses: HashMap<String, StatusSince>,
 }
 
 impl IntegrationCache {
@@ -79,41 +90,38 @@ impl IntegrationCache {
     /// Replaces the watches. Queries that a scope keeps also keep their data, whatever else changed about the scope. The start times of
     /// all statuses are kept. No scrape waits for a new scope.
     pub fn reconfigure<'a>(&mut self, watches: impl IntoIterator<Item = &'a Watch>) {
-        let before = std::mem::replace(&mut self.scopes, scopes(watches, false)).into_iter();
-        self.inherit(before.map(|(key, scope)| (text_key(&key), scope)).collect());
+        let before = std::mem::replace(&mut self.scopes, scopes(watches, false));
+        self.inherit(before);
+    }
+
+    /// Returns the data to keep over a restart.
+    pub fn stored(&self) -> Stored {
+        Stored {
+            scopes: self.scopes.values().cloned().collect(),
+            statuses: self.statuses.clone(),
+        }
     }
 
     /// Restores the data of the previous process: those of the queries that are still configured, and the start times of the statuses.
     /// Expired data are restored too, because they still correct older observations by other scopes.
-    pub(crate) fn restore_parts(
-        &mut self,
-        mut before: HashMap<TextKey, Scope>,
-        statuses: HashMap<String, StatusSince>,
-        now: Instant,
-    ) {
-        for (key, scope) in &self.scopes {
-            if let Some(before) = before.get_mut(&text_key(key)) {
-                // If all data expired while the exporter was stopped, a scrape waits as at a first start.
-                before
-                    .polled
-                    .take_if(|polled| polled.ended + scope.stale_after <= now);
-                before.blocks_scrape = before.polled.is_none();
-                before.pending_first_poll = true;
-                if let Some(metadata) = &mut before.metadata {
-                    metadata.blocks_scrape = before.blocks_scrape;
-                    metadata.up.take_if(|_| before.blocks_scrape);
-                }
-            }
-        }
+    pub fn restore(&mut self, stored: Stored, now: Timestamp) {
+        let before = stored.scopes.into_iter().filter_map(|mut before| {
+            let key = (before.name.clone(), before.region.clone());
+            before.rebase(self.scopes.get(&key)?, now);
+            Some((key, before))
+        });
+        let before = before.collect();
         self.inherit(before);
         self.relabel();
-        self.statuses = statuses;
+        self.statuses = stored.statuses;
+        self.statuses
+            .retain(|_, since| since.observed_at.rebase(now));
     }
 
-    fn inherit(&mut self, mut before: HashMap<TextKey, Scope>) {
+    fn inherit(&mut self, mut before: BTreeMap<TextKey, Scope>) {
         let mut dropped: Vec<Observation> = Vec::new();
         for (key, scope) in &mut self.scopes {
-            if let Some(before) = before.remove(&text_key(key)) {
+            if let Some(before) = before.remove(key) {
                 dropped.extend(scope.inherit(before));
             }
         }
@@ -147,7 +155,7 @@ impl IntegrationCache {
                 deleted.is_none_or(|deleted| *deleted <= at.instant)
             });
         }
-        let Some(scope) = self.scopes.get_mut(key) else {
+        let Some(scope) = self.scopes.get_mut(&text_key(key)) else {
             return Applied::default();
         };
         // If the poll returned an integration twice, the later observation counts: the earlier status was never exported.
@@ -180,7 +188,7 @@ impl IntegrationCache {
         changes.sort_by(|one, other| one.arn.cmp(&other.arn));
         self.remember_deleted(deleted, poll.ended.instant);
         self.bound_statuses();
-        let scope = self.scopes.get(key);
+        let scope = self.scopes.get(&text_key(key));
         Applied {
             changes,
             unknown_statuses,
@@ -195,13 +203,13 @@ impl IntegrationCache {
             let now = StatusSince {
                 status,
                 since: at.unix,
-                observed_at: at.instant,
+                observed_at: at,
             };
             let Some(known) = self.statuses.get_mut(arn) else {
                 self.statuses.insert(arn.to_owned(), now);
                 continue;
             };
-            if now.observed_at < known.observed_at {
+            if now.observed_at.instant < known.observed_at.instant {
                 continue;
             }
             if known.status == status {
@@ -275,7 +283,7 @@ impl IntegrationCache {
     pub fn metadata_due(&self, key: &Key) -> bool {
         let metadata = self
             .scopes
-            .get(key)
+            .get(&text_key(key))
             .and_then(|scope| scope.metadata.as_ref());
         let wanted = self.metadata_wanted(key);
         metadata
@@ -285,7 +293,7 @@ impl IntegrationCache {
 
     /// Returns the next request for names and tags of a scope, `None` if the scope does not need them.
     pub fn metadata_wanted(&self, key: &Key) -> Option<MetadataFilter> {
-        let scope = self.scopes.get(key)?;
+        let scope = self.scopes.get(&text_key(key))?;
         scope.metadata.as_ref().map(|_| MetadataFilter {
             arns: scope.canonical_arns(),
             tags: self.tag_labels.tags(),
@@ -300,7 +308,7 @@ impl IntegrationCache {
         answer: MetadataAnswer,
         now: Timestamp,
     ) {
-        if let Some(scope) = self.scopes.get_mut(key) {
+        if let Some(scope) = self.scopes.get_mut(&text_key(key)) {
             let arns = scope.canonical_arns();
             if let Some(metadata) = &mut scope.metadata {
                 metadata.apply(request, answer, &arns, now, &self.tag_labels);
@@ -312,10 +320,10 @@ impl IntegrationCache {
 fn scopes<'a>(
     watches: impl IntoIterator<Item = &'a Watch>,
     at_start: bool,
-) -> BTreeMap<Key, Scope> {
+) -> BTreeMap<TextKey, Scope> {
     let watches = watches.into_iter();
     watches
-        .map(|watch| (key(watch), Scope::new(watch, at_start)))
+        .map(|watch| (text_key(&key(watch)), Scope::new(watch, at_start)))
         .collect()
 }
 

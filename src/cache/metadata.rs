@@ -1,16 +1,19 @@
 //! Names and tags of the integrations of one scope and region, the labels made of them, and which integrations are excluded by name.
 //!
 //! An integration keeps its last good name and tags as long as the scope observes it. That is safe, because AWS never reuses an ARN.
+//!
+//! The names of the stored fields are part of the state file.
 
+use super::by_arn;
 use super::failures::failed;
 use crate::clock::Timestamp;
 use crate::config::{Query, Selection, TagLabel, Watch};
 use crate::glue::canonical_arn;
 use crate::glue::metadata::{Metadata as Answer, MetadataFilter};
 use crate::snapshot::{Description, Failed, MetadataLabels};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
-use tokio::time::Instant;
 
 /// The tags that become labels, in the order of the labels in the exposition.
 #[derive(Debug, Default)]
@@ -50,33 +53,42 @@ impl TagLabels {
 }
 
 /// The names and tags of the integrations of one scope and region.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Metadata {
     /// By canonical ARN.
+    #[serde(rename = "known", with = "by_arn")]
     pub entries: BTreeMap<String, MetadataEntry>,
-    pub filter: NameFilter,
+    #[serde(skip)]
+    filter: NameFilter,
     /// The last request of this process.
-    pub last_request: Option<MetadataFilter>,
+    #[serde(skip)]
+    last_request: Option<MetadataFilter>,
     /// True if the last request succeeded, `None` before the first one.
     pub up: Option<bool>,
     /// True while a scrape waits for the first answer or failure.
+    #[serde(skip)]
     pub blocks_scrape: bool,
     /// Why the last request failed.
+    #[serde(skip)]
     pub failure: Option<Arc<Failed>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct MetadataEntry {
-    pub description: Description,
+    #[serde(rename = "described")]
+    description: Description,
+    #[serde(skip)]
     pub labels: Arc<MetadataLabels>,
-    pub observed_at: Instant,
-    /// True if the selection excludes this name. Stored, so that publishing a snapshot does not match patterns.
-    pub excluded: bool,
+    #[serde(rename = "seen")]
+    pub observed_at: Timestamp,
+    /// True if the selection excludes this name. Kept, so that publishing a snapshot does not match patterns.
+    #[serde(skip)]
+    excluded: bool,
 }
 
 /// Decides which integrations the selection excludes by name.
-#[derive(Debug, Default)]
-pub(crate) struct NameFilter {
+#[derive(Clone, Debug, Default)]
+struct NameFilter {
     selection: Arc<Selection>,
     /// Canonical ARNs of `integration_arns`. They are exported whatever their name is.
     configured: HashSet<String>,
@@ -169,7 +181,7 @@ impl Metadata {
             }
             let entry = MetadataEntry {
                 labels: rendered,
-                observed_at: now.instant,
+                observed_at: now,
                 excluded: self.filter.excludes(&arn, &description.name),
                 description,
             };

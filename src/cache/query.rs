@@ -1,11 +1,12 @@
-//! The cached result of one query, and how an answer changes it.
+//! The cached result of one query, and how an answer changes it. The names of the fields are part of the state file.
 
 use crate::clock::Timestamp;
 use crate::config::{Query, Selection};
 use crate::glue::{Answer, is_selected};
 use crate::snapshot::Integration;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Not;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -22,27 +23,36 @@ pub(crate) enum QueryKey {
 }
 
 /// A query and its cached result.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct QueryState {
     pub query: QueryKey,
     /// By ARN.
+    #[serde(
+        rename = "sights",
+        serialize_with = "serialize_observations",
+        deserialize_with = "deserialize_observations"
+    )]
     pub observations: BTreeMap<String, Observation>,
     /// Time of the last complete answer.
+    #[serde(rename = "complete")]
     pub last_complete: Option<Timestamp>,
     /// Set if the query is for one integration, and AWS answered that it does not exist.
+    #[serde(default, rename = "absent", skip_serializing_if = "Option::is_none")]
     pub not_found: Option<NotFound>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Observation {
     pub integration: Arc<Integration>,
+    #[serde(rename = "seen")]
     pub observed_at: Timestamp,
-    /// True if an answer to this query, with the current credentials, contained the integration. Only then an answer without it means
-    /// that it is deleted: other credentials may be of another account.
-    pub confirmed: bool,
+    /// True if another query, or the same query with other credentials, made the observation. Then an answer without the integration
+    /// does not mean that it is deleted: other credentials may be of another account.
+    #[serde(default, rename = "adopted", skip_serializing_if = "Not::not")]
+    pub inherited: bool,
 }
 
-/// The answer of AWS that a configured integration does not exist. Part of the state file.
+/// The answer of AWS that a configured integration does not exist.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct NotFound {
     /// Time of the first such answer, in Unix seconds.
@@ -134,7 +144,7 @@ impl QueryState {
             let mut observation = Observation {
                 integration: Arc::clone(integration),
                 observed_at: *observed_at,
-                confirmed: true,
+                inherited: false,
             };
             if let Some(before) = self.observations.get_mut(&integration.arn) {
                 if before.integration == *integration {
@@ -148,7 +158,7 @@ impl QueryState {
         }
     }
 
-    /// Drops the observations that a complete answer lacks, and returns the confirmed ones.
+    /// Drops the observations that a complete answer lacks, and returns those that the query itself made.
     fn drop_unlisted(&mut self, integrations: &[(Arc<Integration>, Timestamp)]) -> Vec<String> {
         let listed = integrations.iter().map(|(integration, _)| &integration.arn);
         // Both are sorted, and usually equal.
@@ -158,7 +168,7 @@ impl QueryState {
         let listed: HashSet<&String> = listed.collect();
         self.observations
             .extract_if(.., |arn, _| !listed.contains(arn))
-            .filter(|(_, observation)| observation.confirmed)
+            .filter(|(_, observation)| !observation.inherited)
             .map(|(arn, _)| arn)
             .collect()
     }
@@ -187,7 +197,7 @@ impl QueryState {
             let existing = self.observations.get(arn);
             if existing.is_none_or(|it| it.observed_at.instant < observation.observed_at.instant) {
                 let mut inherited = (*observation).clone();
-                inherited.confirmed = false;
+                inherited.inherited = true;
                 self.observations.insert(arn.to_owned(), inherited);
             }
         }
@@ -204,4 +214,18 @@ impl QueryState {
                 .retain(|_, observation| observation.observed_at.instant >= oldest_kept);
         }
     }
+}
+
+fn serialize_observations<S: Serializer>(
+    observations: &BTreeMap<String, Observation>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(observations.values())
+}
+
+fn deserialize_observations<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Observation>, D::Error> {
+    let observations = Vec::<Observation>::deserialize(deserializer)?.into_iter();
+    Ok(observations.map(|it| (it.arn().to_owned(), it)).collect())
 }

@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::config::{Credentials, Selection, Watch};
 use crate::glue::{Answer, canonical_arn, is_selected};
 use crate::snapshot::Failed;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -23,33 +24,46 @@ pub struct PollResult {
     pub answers: Vec<Answer>,
 }
 
-#[derive(Debug, Default)]
+/// The names of the stored fields are part of the state file.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Scope {
+    #[serde(rename = "scope")]
+    pub name: String,
+    pub region: String,
+    #[serde(skip)]
     pub interval: Duration,
+    #[serde(skip)]
     pub stale_after: Duration,
-    pub selection: Arc<Selection>,
-    /// The profile and role of the scope.
-    pub credentials_key: String,
+    #[serde(skip)]
+    selection: Arc<Selection>,
+    /// The profile and role of the scope. Absent in old files.
+    #[serde(default, rename = "asker")]
+    credentials_key: String,
     pub queries: Vec<QueryState>,
     pub polled: Option<Polled>,
     pub last_success: Option<f64>,
     /// The failures of the last incomplete poll.
+    #[serde(skip)]
     pub failed_poll: Option<Arc<Failed>>,
-    /// `None` if the scope does not need names and tags.
+    /// `None` if the scope does not need names and tags. Absent in old files.
+    #[serde(default, rename = "names", skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
     /// True while a scrape waits for the first poll of the scope.
+    #[serde(skip)]
     pub blocks_scrape: bool,
     /// True if the scope existed at the start and has not been polled since.
+    #[serde(skip)]
     pub pending_first_poll: bool,
 }
 
 /// The last poll.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Polled {
     pub up: bool,
     /// Earlier observations are stale. `None` if the poll was by the previous process: then all data are stale.
+    #[serde(skip)]
     pub started: Option<Instant>,
-    pub ended: Instant,
+    pub ended: Timestamp,
     pub duration: Duration,
 }
 
@@ -57,6 +71,8 @@ impl Scope {
     /// Creates the scope of a watch. `at_start` is true if scrapes wait for its first poll.
     pub fn new(watch: &Watch, at_start: bool) -> Self {
         Self {
+            name: watch.scope.to_string(),
+            region: watch.region.to_string(),
             interval: watch.interval,
             stale_after: watch.stale_after,
             selection: Arc::clone(&watch.selection),
@@ -77,7 +93,7 @@ impl Scope {
         let mut unlisted: BTreeMap<String, Instant> = BTreeMap::new();
         let confirmed: HashSet<&str> = self
             .observations()
-            .filter(|observation| observation.confirmed)
+            .filter(|observation| !observation.inherited)
             .map(Observation::arn)
             .collect();
         let configured = self.queries.iter().map(|it| it.query.configured_arn());
@@ -117,7 +133,7 @@ impl Scope {
         self.polled = Some(Polled {
             up,
             started: Some(poll.started.instant),
-            ended: poll.ended.instant,
+            ended: poll.ended,
             duration: poll.ended.instant - poll.started.instant,
         });
         unlisted
@@ -180,7 +196,7 @@ impl Scope {
             if included.peek().is_none() {
                 return query.last_complete.is_some_and(|at| self.is_older(at));
             }
-            included.any(|it| !it.confirmed || self.is_older(it.observed_at))
+            included.any(|it| it.inherited || self.is_older(it.observed_at))
         };
         let is_restored = self.polled.is_some_and(|polled| polled.started.is_none());
         is_restored || self.queries.iter().any(is_stale)
@@ -193,6 +209,28 @@ impl Scope {
         let included = self.observations().filter(|it| !self.excludes(it.arn()));
         let times = included.map(|it| it.observed_at).chain(empty);
         times.map(|at| at.instant + self.stale_after)
+    }
+
+    /// Prepares the data of the previous process, whose times have no instants yet, to be inherited by `scope`.
+    pub fn rebase(&mut self, scope: &Self, now: Timestamp) {
+        for query in &mut self.queries {
+            query.last_complete.take_if(|at| !at.rebase(now));
+            query
+                .observations
+                .retain(|_, observation| observation.observed_at.rebase(now));
+        }
+        // If all data expired while the exporter was stopped, a scrape waits as at a first start.
+        self.polled.take_if(|polled| {
+            !polled.ended.rebase(now) || polled.ended.instant + scope.stale_after <= now.instant
+        });
+        self.blocks_scrape = self.polled.is_none();
+        self.pending_first_poll = true;
+        let metadata = self.metadata.get_or_insert_default();
+        metadata
+            .entries
+            .retain(|_, entry| entry.observed_at.rebase(now));
+        metadata.blocks_scrape = self.blocks_scrape;
+        metadata.up.take_if(|_| self.blocks_scrape);
     }
 
     /// Inherits the data of the scope before a reload or a restart, when it may have had other queries or credentials. Returns the dropped
@@ -215,7 +253,7 @@ impl Scope {
                 let dropped = query.observations.extract_if(.., is_excluded);
                 excluded.extend(dropped.map(|(_, observation)| observation));
                 for observation in query.observations.values_mut() {
-                    observation.confirmed &= same_credentials;
+                    observation.inherited |= !same_credentials;
                 }
             } else {
                 new_queries.push(query);

@@ -1,6 +1,6 @@
 //! The snapshot of the cache that is published.
 
-use super::integrations::{IntegrationCache, Key};
+use super::integrations::IntegrationCache;
 use super::query::{Observation, QueryState};
 use super::scope::Scope;
 use crate::glue::canonical_arn;
@@ -76,7 +76,7 @@ impl IntegrationCache {
                 .filter_map(|entry| entry.scope.metadata.as_ref());
             let described = metadata.filter_map(|metadata| metadata.entry(arn));
             let labels = described
-                .max_by_key(|entry| entry.observed_at)
+                .max_by_key(|entry| entry.observed_at.instant)
                 .map(|it| &it.labels);
             integrations.push(ExportedIntegration {
                 integration: Arc::clone(&latest.observation.integration),
@@ -98,9 +98,9 @@ impl IntegrationCache {
             integrations,
             scopes: self
                 .scopes
-                .iter()
+                .values()
                 .zip(counts)
-                .map(|((key, scope), integrations)| scope_state(key, scope, integrations))
+                .map(|(scope, integrations)| scope_state(scope, integrations))
                 .collect(),
             blocks_scrape: self.scopes.values().any(Scope::blocks_scrape),
             pending_first_poll: self.scopes.values().any(|scope| scope.pending_first_poll),
@@ -114,10 +114,10 @@ impl IntegrationCache {
     }
 }
 
-fn scope_state((name, region): &Key, scope: &Scope, integrations: usize) -> ScopeState {
+fn scope_state(scope: &Scope, integrations: usize) -> ScopeState {
     ScopeState {
-        scope: name.to_string(),
-        region: region.to_string(),
+        scope: scope.name.clone(),
+        region: scope.region.clone(),
         interval: scope.interval,
         names_up: scope.metadata.as_ref().and_then(|metadata| metadata.up),
         polled: scope.polled.map(|polled| PolledScope {
