@@ -32,23 +32,8 @@ pub struct Cli {
     pub command: Option<Command>,
     #[command(flatten)]
     pub daemon: DaemonFlags,
-}
-
-impl Cli {
-    /// Returns the flags of the log, which `health` does not have.
-    pub fn log(&self) -> Option<&LogFlags> {
-        match &self.command {
-            None => Some(&self.daemon.log),
-            Some(Command::Check(flags)) => Some(&flags.log),
-            Some(
-                Command::Once { log, .. }
-                | Command::Demo { log, .. }
-                | Command::Simulate { log, .. }
-                | Command::Iam { log, .. },
-            ) => Some(log),
-            Some(Command::Health { .. }) => None,
-        }
-    }
+    #[command(flatten)]
+    pub log: LogFlags,
 }
 
 /// The commands besides the daemon.
@@ -66,15 +51,11 @@ pub enum Command {
         config: ConfigFlags,
         #[command(flatten)]
         shard: ShardFlags,
-        #[command(flatten)]
-        log: LogFlags,
     },
     /// Run the whole exporter on a simulated AWS Glue in the same process. Needs no AWS account and no configuration.
     Demo {
         #[command(flatten)]
         web: WebFlags,
-        #[command(flatten)]
-        log: LogFlags,
     },
     /// Run the simulated AWS Glue endpoint alone, for fire drills and tests.
     Simulate {
@@ -86,8 +67,6 @@ pub enum Command {
             value_parser = socket_address
         )]
         listen_address: SocketAddr,
-        #[command(flatten)]
-        log: LogFlags,
     },
     /// Print the least IAM policies for the configuration, and the trust policy of each role. Sends no requests. Exits with 0, or
     /// with 2 and all errors.
@@ -100,8 +79,6 @@ pub enum Command {
         /// Print external IDs instead of placeholders.
         #[arg(long = "show-external-id")]
         show_external_id: bool,
-        #[command(flatten)]
-        log: LogFlags,
     },
     /// Check whether a running exporter is healthy. Exits with 0 if it is, otherwise with 1.
     Health {
@@ -139,8 +116,6 @@ pub struct CheckFlags {
     pub output_format: preflight::Format,
     #[command(flatten)]
     pub shard: ShardFlags,
-    #[command(flatten)]
-    pub log: LogFlags,
 }
 
 /// The flags of the daemon.
@@ -152,8 +127,6 @@ pub struct DaemonFlags {
     pub shard: ShardFlags,
     #[command(flatten)]
     pub web: WebFlags,
-    #[command(flatten)]
-    pub log: LogFlags,
 }
 
 /// Flags that choose the configuration.
@@ -221,12 +194,13 @@ impl WebConfigFlags {
     }
 }
 
-/// Flags of the log.
+/// Flags of the log, which every command has.
 #[derive(Debug, Args)]
 pub struct LogFlags {
     /// Log only messages of this level or above.
     #[arg(
         long = "log.level",
+        global = true,
         value_name = "LEVEL",
         default_value = "info",
         value_parser = PossibleValuesParser::new(["debug", "info", "warn", "error"])
@@ -234,7 +208,12 @@ pub struct LogFlags {
     )]
     pub level: LevelFilter,
     /// Format of the log lines.
-    #[arg(long = "log.format", value_name = "FORMAT", default_value = "logfmt")]
+    #[arg(
+        long = "log.format",
+        global = true,
+        value_name = "FORMAT",
+        default_value = "logfmt"
+    )]
     pub format: Format,
 }
 
