@@ -115,6 +115,10 @@ pub(crate) struct ScopeRow<'a> {
 }
 
 impl ScopeRow<'_> {
+    pub fn is_failing(&self) -> bool {
+        self.state.polled.as_ref().is_some_and(|polled| !polled.up)
+    }
+
     /// Returns the end of the last successful poll in Unix seconds.
     pub fn last_success(&self) -> Option<f64> {
         self.state.polled.as_ref()?.last_success

@@ -10,7 +10,7 @@ use super::query::{InvalidParameter, Query, Rendered, one_of};
 use crate::snapshot::MAX_ARN_BYTES;
 use crate::version;
 use askama::Template;
-use rows::{RowView, ScopeView, Timestamp};
+use rows::Timestamp;
 use std::collections::BTreeSet;
 
 /// The style sheet.
@@ -24,7 +24,7 @@ pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'
 
 /// The maximum number of integrations, and of scopes, on one page.
 const ROWS_PER_PAGE: usize = 100;
-/// The maximum number of AWS's errors on one page. A message has up to 2,048 characters.
+/// The maximum number of AWS's errors on one page; all its rows may have the same number. A message has up to 2,048 characters.
 const MAX_ERRORS: usize = 500;
 /// The maximum number of failing scopes that the alert at the top names.
 const MAX_NAMED_SCOPES: usize = 5;
@@ -53,8 +53,16 @@ const PROBLEM_COUNTS: [(&str, &str); 7] = [
     ("ERRORS", "Any other status, with errors"),
     ("UNKNOWN", "A status that the exporter does not know"),
 ];
-/// The counts of the other statuses.
-const STATUS_COUNTS: [&str; 5] = ["ACTIVE", "CREATING", "MODIFYING", "SYNCING", "DELETING"];
+/// The counts of all rows and of the other statuses.
+const STATUS_COUNTS: [(&str, &str); 6] = [
+    (ALL, "All integrations"),
+    ("ACTIVE", "With or without other problems"),
+    ("CREATING", "With or without other problems"),
+    ("MODIFYING", "With or without other problems"),
+    ("SYNCING", "With or without other problems"),
+    ("DELETING", "With or without other problems"),
+];
+const ALL: &str = "ALL";
 
 #[derive(Template)]
 #[template(path = "page.html", config = "src/web/page/askama.toml")]
@@ -65,19 +73,20 @@ struct Html<'a> {
     query: &'a Query,
     invalid: Option<InvalidParameter>,
     is_healthy: bool,
-    integration_count: usize,
+    /// All integrations.
+    all: Vec<Row<'a>>,
     problems: usize,
     hidden_problems: usize,
     pending_first_poll: usize,
-    failing: usize,
-    first_failing: Vec<ScopeView<'a>>,
+    failing: Vec<ScopeRow<'a>>,
     old: usize,
     oldest: f64,
-    problem_chips: Vec<Chip>,
-    status_chips: Vec<Chip>,
+    chips: [Vec<Chip>; 2],
     sections: Vec<Section<'a>>,
+    /// The maximum number of errors of each row.
+    max_errors: usize,
     row_pages: Pagination,
-    scopes: Vec<ScopeView<'a>>,
+    scopes: Vec<ScopeRow<'a>>,
     scope_pages: Pagination,
 }
 
@@ -97,7 +106,7 @@ struct Section<'a> {
     title: &'static str,
     /// The number of rows of the section on all pages.
     total: usize,
-    rows: Vec<RowView<'a>>,
+    rows: Vec<Row<'a>>,
 }
 
 /// The position of the listed rows, counted from 1, and the links to the other pages.
@@ -169,21 +178,19 @@ impl<'a> Html<'a> {
             .copied()
             .collect();
         search(&mut listed, query);
-        let chip = |label, title| Chip::of(label, title, query, &listed);
-        let problem_chips = PROBLEM_COUNTS.map(|(label, title)| chip(label, title));
-        let mut status_chips = vec![chip("ALL", "All integrations")];
-        status_chips.extend(STATUS_COUNTS.map(|it| chip(it, "With or without other problems")));
+        let chips = [&PROBLEM_COUNTS[..], &STATUS_COUNTS].map(|counts| {
+            let chips = counts.iter();
+            chips.map(|count| Chip::of(count, query, &listed)).collect()
+        });
         listed.retain(|row| row.has_status(query.all("status")));
         // Within a condition rows are sorted by name, and rows without a name follow, sorted by ARN.
         listed.sort_by_key(|row| (row.condition, row.name.is_empty(), row.name));
         let row_pages = Pagination::of("page", listed.len(), query);
 
-        let is_failing =
-            |row: &ScopeRow<'_>| row.state.polled.as_ref().is_some_and(|polled| !polled.up);
-        let mut failing = inventory.scopes(&Query::default());
-        failing.retain(is_failing);
         let scopes = &inventory.snapshot.scopes;
         let pending_first_poll = scopes.iter().filter(|it| it.polled.is_none()).count();
+        let mut failing = inventory.scopes(&Query::default());
+        failing.retain(ScopeRow::is_failing);
         let mut listed_scopes = inventory.scopes(query);
         listed_scopes.sort_by_key(|row| match &row.state.polled {
             Some(polled) if !polled.up => 0,
@@ -192,39 +199,34 @@ impl<'a> Html<'a> {
             Some(_) => 3,
         });
         let scope_pages = Pagination::of("scopes", listed_scopes.len(), query);
-        let old = all.iter().filter(|row| row.old);
-        let oldest = old.clone().map(|row| row.observed_at);
-        let view = |row| ScopeView::of(row, &all);
+        listed_scopes.truncate(scope_pages.last);
+        listed_scopes.drain(..scope_pages.first.saturating_sub(1));
+
+        let old: Vec<f64> = all
+            .iter()
+            .filter(|row| row.old)
+            .map(|row| row.observed_at)
+            .collect();
+        let faults = problems + failing.len() + pending_first_poll + old.len();
         Self {
             version: version::VERSION,
             telemetry_path,
             inventory,
             query,
             invalid,
-            is_healthy: problems + failing.len() + pending_first_poll + old.clone().count() == 0
-                && !scopes.is_empty(),
-            integration_count: all.len(),
+            is_healthy: faults == 0 && !scopes.is_empty(),
             problems,
             hidden_problems: problems - count_problems(&listed),
+            all,
             pending_first_poll,
-            failing: failing.len(),
-            first_failing: failing
-                .into_iter()
-                .take(MAX_NAMED_SCOPES)
-                .map(view)
-                .collect(),
-            old: old.count(),
-            oldest: oldest.fold(f64::INFINITY, f64::min),
-            problem_chips: problem_chips.into(),
-            status_chips,
+            failing,
+            old: old.len(),
+            oldest: old.into_iter().fold(f64::INFINITY, f64::min),
+            chips,
             sections: sections(&listed, &row_pages),
+            max_errors: MAX_ERRORS / (row_pages.last + 1 - row_pages.first).max(1),
             row_pages,
-            scopes: listed_scopes
-                .into_iter()
-                .take(scope_pages.last)
-                .skip(scope_pages.first.saturating_sub(1))
-                .map(view)
-                .collect(),
+            scopes: listed_scopes,
             scope_pages,
         }
     }
@@ -292,7 +294,6 @@ fn search_text(row: &Row<'_>) -> String {
 
 /// Returns the sections of the listed rows on this page.
 fn sections<'a>(listed: &[Row<'a>], pages: &Pagination) -> Vec<Section<'a>> {
-    let mut max_errors = MAX_ERRORS;
     listed[pages.first.saturating_sub(1)..pages.last]
         .chunk_by(|row, next| section(row) == section(next))
         .map(|rows| {
@@ -302,10 +303,7 @@ fn sections<'a>(listed: &[Row<'a>], pages: &Pagination) -> Vec<Section<'a>> {
                 id,
                 title,
                 total: total.count(),
-                rows: rows
-                    .iter()
-                    .map(|row| RowView::of(*row, &mut max_errors))
-                    .collect(),
+                rows: rows.to_vec(),
             }
         })
         .collect()
@@ -321,8 +319,9 @@ fn section(row: &Row<'_>) -> (&'static str, &'static str) {
 }
 
 impl Chip {
-    fn of(label: &'static str, title: &'static str, query: &Query, rows: &[Row<'_>]) -> Self {
-        let status = (label != "ALL").then_some(label);
+    fn of(count: &(&'static str, &'static str), query: &Query, rows: &[Row<'_>]) -> Self {
+        let (label, title) = *count;
+        let status = (label != ALL).then_some(label);
         let rows = rows.iter();
         let mut current = query.all("status");
         Self {

@@ -706,7 +706,9 @@ async fn large_page_is_bounded_in_size_and_time() {
     let all: Vec<&str> = pages.iter().flat_map(Page::names).collect();
     assert_eq!(all, (0..250).map(arn).collect::<Vec<_>>());
 
-    // If the errors exceed the limit of a page, the row links to a page with the remaining ones.
+    // All rows of a page show the same number of errors, and link to a page with more.
+    let mut many = vec![long.clone(); 250];
+    many.push(error("Last", "not on this page"));
     let (bench, _account) = polled(
         ONE,
         vec![
@@ -715,7 +717,7 @@ async fn large_page_is_bounded_in_size_and_time() {
                 ..integration(&arn(1), Status::Failed)
             },
             Integration {
-                errors: vec![error("Last", "not on this page")],
+                errors: many,
                 ..integration(&arn(2), Status::Failed)
             },
         ],
@@ -723,8 +725,12 @@ async fn large_page_is_bounded_in_size_and_time() {
     .await;
     let page = Page::of(&bench, "");
     assert!(page.0.len() < 6_000_000, "{}", page.0.len());
-    assert!(page.row(&arn(1)).contains("more errors are not shown here"));
+    assert!(
+        page.row(&arn(1))
+            .contains("9750 more errors are not shown here")
+    );
     assert!(page.row(&arn(2)).contains("1 more error is not shown here"));
+    assert!(!page.row(&arn(2)).contains("not on this page"));
     let alone = Page::of(&bench, &format!("q={}", arn(2)));
     assert!(alone.row(&arn(2)).contains("not on this page"));
 }

@@ -2,7 +2,6 @@
 
 use crate::clock::rfc3339;
 use crate::hash::fnv1a;
-use crate::snapshot::IntegrationError;
 use crate::web::inventory::{Condition, Row, ScopeRow};
 use crate::web::query::Query;
 use std::time::Duration;
@@ -57,48 +56,24 @@ pub(super) fn format_duration(duration: &Duration) -> String {
     }
 }
 
-/// An integration.
-pub(super) struct RowView<'a> {
-    pub row: Row<'a>,
-    /// The HTML id: the same in each response, so that `page.js` finds the row again.
-    pub id: String,
-    pub severity: &'static str,
-    pub icon: &'static str,
-    /// A short addition to the status.
-    pub note: Option<String>,
-    pub errors: &'a [IntegrationError],
-    /// The number of errors that are not in `errors`.
-    pub omitted_errors: usize,
-    /// The URL of a page with only this integration.
-    pub link: String,
+/// Returns the HTML id of a row: the same in each response, so that `page.js` finds the row again.
+pub(super) fn id(row: &Row<'_>) -> String {
+    format!("i-{:016x}", fnv1a(&[row.arn]))
 }
 
-impl<'a> RowView<'a> {
-    /// Creates the view of `row`. Its errors reduce `max_errors`, which is for the whole page.
-    pub fn of(row: Row<'a>, max_errors: &mut usize) -> Self {
-        let (severity, icon) = match row.condition {
-            Condition::Failed | Condition::Missing => ("bad", "✖"),
-            Condition::NeedsAttention | Condition::Stuck => ("warn", "▲"),
-            Condition::Errors | Condition::UnknownStatus => ("look", "◆"),
-            Condition::Healthy => ("well", "●"),
-            Condition::InProgress => ("moving", "◌"),
-        };
-        let errors = &row.errors[..row.errors.len().min(*max_errors)];
-        *max_errors -= errors.len();
-        Self {
-            id: format!("i-{:016x}", fnv1a(&[row.arn])),
-            severity,
-            icon,
-            note: note(&row),
-            errors,
-            omitted_errors: row.errors.len() - errors.len(),
-            link: Query::default().link(&[("q", Some(row.arn))]),
-            row,
-        }
+/// Returns the severity of a condition, which is a CSS class, and its icon.
+pub(super) fn severity(condition: &Condition) -> (&'static str, &'static str) {
+    match condition {
+        Condition::Failed | Condition::Missing => ("bad", "✖"),
+        Condition::NeedsAttention | Condition::Stuck => ("warn", "▲"),
+        Condition::Errors | Condition::UnknownStatus => ("look", "◆"),
+        Condition::Healthy => ("well", "●"),
+        Condition::InProgress => ("moving", "◌"),
     }
 }
 
-fn note(row: &Row<'_>) -> Option<String> {
+/// Returns a short addition to the status of a row.
+pub(super) fn note(row: &Row<'_>) -> Option<String> {
     match row.condition {
         Condition::Stuck => Some("stuck".to_owned()),
         Condition::Missing => Some("does not exist in AWS".to_owned()),
@@ -117,55 +92,42 @@ fn note(row: &Row<'_>) -> Option<String> {
     }
 }
 
-/// A scope in one region.
-pub(super) struct ScopeView<'a> {
-    pub row: ScopeRow<'a>,
-    pub link: String,
-    pub severity: &'static str,
-    pub icon: &'static str,
-    pub state: &'static str,
-    pub names: &'static str,
-    /// Why the last incomplete poll failed.
-    pub reasons: String,
+/// Returns the severity of a scope, which is a CSS class, its icon and its state. `rows` are all integrations.
+pub(super) fn scope_state(
+    scope: &ScopeRow<'_>,
+    rows: &[Row<'_>],
+) -> (&'static str, &'static str, &'static str) {
+    let is_of_scope = |row: &Row<'_>| row.scopes.iter().any(|it| *it as usize == scope.index);
+    let is_old = |row: &Row<'_>| row.is_missing() && row.old && is_of_scope(row);
+    match &scope.state.polled {
+        None => ("look", "◌", "not polled yet"),
+        Some(polled) if !polled.up => {
+            if polled.integrations > 0 || polled.stale && rows.iter().any(is_old) {
+                ("bad", "✖", "failing, serving old data")
+            } else {
+                ("bad", "✖", "failing")
+            }
+        }
+        Some(polled) if polled.stale => ("warn", "▲", "serving old data"),
+        Some(_) => ("well", "●", "healthy"),
+    }
 }
 
-impl<'a> ScopeView<'a> {
-    /// Creates the view of `row`. `rows` are all integrations.
-    pub fn of(row: ScopeRow<'a>, rows: &[Row<'_>]) -> Self {
-        let is_old_missing = |it: &Row<'_>| {
-            it.is_missing() && it.old && it.scopes.iter().any(|it| *it as usize == row.index)
-        };
-        let (severity, icon, state) = match &row.state.polled {
-            None => ("look", "◌", "not polled yet"),
-            Some(polled) if !polled.up => {
-                let has_missing = polled.stale && rows.iter().any(is_old_missing);
-                match polled.integrations > 0 || has_missing {
-                    true => ("bad", "✖", "failing, serving old data"),
-                    false => ("bad", "✖", "failing"),
-                }
-            }
-            Some(polled) if polled.stale => ("warn", "▲", "serving old data"),
-            Some(_) => ("well", "●", "healthy"),
-        };
-        let (scope, region) = (row.state.scope.as_str(), row.state.region.as_str());
-        let failures = row.failed_poll.iter().flat_map(|failed| &failed.failures);
-        let reasons: Vec<&str> = failures.map(|failure| failure.reason).collect();
-        Self {
-            link: Query::default().link(&[("scope", Some(scope)), ("region", Some(region))]),
-            severity,
-            icon,
-            state,
-            names: match row.state.names_up {
-                Some(true) => "fetched",
-                Some(false) => "failed to fetch",
-                None => "not fetched",
-            },
-            reasons: if reasons.is_empty() {
-                "failed before the exporter started".to_owned()
-            } else {
-                reasons.join(", ")
-            },
-            row,
-        }
-    }
+/// Returns the URL of a page with only this scope.
+pub(super) fn scope_link(scope: &ScopeRow<'_>) -> String {
+    let (name, region) = (scope.state.scope.as_str(), scope.state.region.as_str());
+    Query::default().link(&[("scope", Some(name)), ("region", Some(region))])
+}
+
+/// Returns why the last incomplete poll of a scope failed.
+pub(super) fn reasons(scope: &ScopeRow<'_>) -> String {
+    let Some(failed) = scope.failed_poll else {
+        return "failed before the exporter started".to_owned();
+    };
+    let reasons: Vec<&str> = failed
+        .failures
+        .iter()
+        .map(|failure| failure.reason)
+        .collect();
+    reasons.join(", ")
 }
