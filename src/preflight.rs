@@ -7,9 +7,9 @@ mod report;
 use crate::clock::Clock;
 use crate::config::{Credentials, Lookup, Query, RegionName, Watch};
 use crate::glue::aws::{IdentityError, Sdk};
-use crate::glue::metadata::MetadataRequest;
 use crate::glue::{
-    Deadline, Glue, GlueError, Listing, Operation, PageRequest, Reason, RequestContext, time_left,
+    Deadline, Glue, GlueError, Listing, MetadataRequest, Operation, PageRequest, Reason,
+    RequestContext,
 };
 use crate::iam;
 use check_result::{CheckResult, CheckTarget, Grant, Grantee, Status};
@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 pub use report::Report;
 
@@ -99,34 +98,12 @@ impl IdentityCache {
     }
 }
 
-/// The deadline of the checks of one scope in one region.
-struct FixedDeadline {
-    end: Instant,
-    request_timeout: Duration,
-}
-
-impl Deadline for FixedDeadline {
-    fn end(&self) -> Instant {
-        self.end
-    }
-
-    fn per_request(&self) -> Duration {
-        time_left(self.end).min(self.request_timeout)
-    }
-
-    /// Does nothing: the deadline already includes the longest wait.
-    fn waited(&self, _duration: Duration) {}
-
-    fn starved_by_rate_limit(&self) -> bool {
-        false
-    }
-}
-
 /// The checks of one scope in one region.
 struct Check {
     watch: Arc<Watch>,
     glue: Arc<dyn Glue>,
-    deadline: Arc<FixedDeadline>,
+    deadline: Arc<Deadline>,
+    request_timeout: Duration,
     results: Vec<CheckResult>,
 }
 
@@ -134,11 +111,12 @@ impl Check {
     fn new(watch: Watch, glue: Arc<dyn Glue>, max_rate_limit_wait: Duration) -> Self {
         let request_timeout = watch.timeout.min(MAX_REQUEST_TIMEOUT);
         Self {
-            deadline: Arc::new(FixedDeadline {
-                // Two requests for the credentials, one for the first check, one for the rest.
-                end: Instant::now() + request_timeout * 4 + max_rate_limit_wait,
+            // Two requests for the credentials, one for the first check, one for the rest.
+            deadline: Arc::new(Deadline::of_requests(
+                request_timeout * 4 + max_rate_limit_wait,
                 request_timeout,
-            }),
+            )),
+            request_timeout,
             watch: Arc::new(watch),
             glue,
             results: Vec::new(),
@@ -168,7 +146,7 @@ impl Check {
 
     /// Checks the credentials and the role. Returns the identity that sends the requests to Glue, or None if they have no credentials.
     async fn caller(&mut self, identities: &IdentityCache) -> Option<Grantee> {
-        let (watch, timeout) = (Arc::clone(&self.watch), self.deadline.request_timeout);
+        let (watch, timeout) = (Arc::clone(&self.watch), self.request_timeout);
         let owner = match &watch.credentials.profile {
             Some(profile) => format!("the profile {profile}"),
             None => "the SDK's default credentials".to_owned(),
@@ -253,7 +231,7 @@ impl Check {
                     page_size: self.watch.page_size,
                     context: RequestContext {
                         scope: self.watch.scope.as_str(),
-                        deadline: &*self.deadline,
+                        deadline: &self.deadline,
                     },
                 };
                 match self.glue.metadata_page(request).await {
@@ -288,12 +266,7 @@ impl Check {
 }
 
 /// Sends one query: looks up a configured integration, or requests one page of a listing.
-async fn check_query(
-    glue: &dyn Glue,
-    watch: &Watch,
-    deadline: &FixedDeadline,
-    query: &Query,
-) -> Status {
+async fn check_query(glue: &dyn Glue, watch: &Watch, deadline: &Deadline, query: &Query) -> Status {
     let context = RequestContext {
         scope: watch.scope.as_str(),
         deadline,

@@ -4,8 +4,8 @@ use crate::config::{
     Config, ConfigErrors, Credentials, RegionName, TagLabel, Watch, file_error, pattern_warnings,
 };
 use crate::files::FileWorker;
+use crate::glue::RateLimiter;
 use crate::glue::aws::{Network, Sdk, default_region};
-use crate::glue::rate_limit::RateLimiter;
 use crate::glue::{Glue, Observer};
 use crate::rlimit::OpenFiles;
 use crate::shard::Shard;

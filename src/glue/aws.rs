@@ -17,9 +17,11 @@ mod proxy;
 mod resolver;
 mod response;
 
-use super::metadata::{MetadataPage, MetadataRequest};
+use super::api::{
+    BoxFuture, Glue, MetadataPage, MetadataRequest, Observer, Operation, Page, PageRequest,
+};
+use super::error::GlueError;
 use super::rate_limit::RateLimiter;
-use super::{BoxFuture, Glue, GlueError, Observer, Operation, Page, PageRequest};
 use crate::config::{Credentials, Query, RegionName};
 use crate::rlimit::OpenFiles;
 use aws_config::default_provider::region::DefaultRegionChain;

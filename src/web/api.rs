@@ -1,7 +1,8 @@
 //! The JSON API. `api/openapi.yaml` describes it; `tests/api.rs` compares the two.
 
+use crate::arn::Arn;
 use crate::clock::{rfc3339, round_to_millis, seconds};
-use crate::snapshot::{ArnFields, Failed, MAX_ARN_BYTES, ScopeState, Snapshot};
+use crate::snapshot::{Failed, MAX_ARN_BYTES, ScopeState, Snapshot};
 use crate::web::inventory::filter::{Filter, StatusFilter};
 use crate::web::inventory::query::{InvalidParameter, parse_query};
 use crate::web::inventory::{Problem, Row, rows};
@@ -295,8 +296,8 @@ fn integration_row<'a>(row: Row<'a>, snapshot: &'a Snapshot, now: f64) -> Integr
         region: text(fields.region),
         source_arn: text(source),
         target_arn: text(target),
-        source_service: text(ArnFields::of(source).service),
-        target_service: text(ArnFields::of(target).service),
+        source_service: text(Arn::split(source).service),
+        target_service: text(Arn::split(target).service),
         status: StatusFilter::of(row).as_str(),
         status_text: existing.and_then(|integration| integration.status_text.as_deref()),
         status_since: status_since.and_then(rfc3339),

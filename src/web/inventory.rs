@@ -4,9 +4,10 @@
 pub mod filter;
 pub mod query;
 
+use crate::arn::Arn;
 use crate::snapshot::{
-    ArnFields, ExportedIntegration, Integration, IntegrationError, Missing, Provenance, ScopeState,
-    Snapshot, Status,
+    ExportedIntegration, Integration, IntegrationError, Missing, Provenance, ScopeState, Snapshot,
+    Status,
 };
 use std::time::Duration;
 
@@ -179,7 +180,7 @@ impl<'a> Row<'a> {
     }
 
     /// Returns the account and region of its ARN.
-    pub fn arn_fields(self) -> ArnFields<'a> {
-        ArnFields::of(self.arn())
+    pub fn arn_fields(self) -> Arn<'a> {
+        Arn::split(self.arn())
     }
 }

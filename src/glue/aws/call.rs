@@ -2,7 +2,7 @@
 //! of the call. The retries of the SDK are off.
 
 use super::{AwsGlue, classify, message};
-use crate::glue::{GlueError, Operation, Reason, RequestContext, time_left};
+use crate::glue::{GlueError, Operation, Reason, RequestContext};
 use aws_sdk_glue::Client;
 use aws_sdk_glue::config::Builder;
 use aws_sdk_glue::config::http::HttpResponse;
@@ -55,13 +55,9 @@ impl AwsGlue {
             let credentials = self.credentials(&call, end).await?;
             let client = self.client().await;
             let _permit = self.permit(&call, end).await?;
-            let timeout = deadline.per_request();
+            let timeout = deadline.request_timeout();
             if timeout.is_zero() {
-                return Err(GlueError::not_sent(if deadline.starved_by_rate_limit() {
-                    Reason::Throttled
-                } else {
-                    Reason::Timeout
-                }));
+                return Err(GlueError::not_sent(deadline.reason()));
             }
             let started = Instant::now();
             let end = *end.get_or_insert(started + timeout);
@@ -93,7 +89,7 @@ impl AwsGlue {
                 }
                 Err(_elapsed) => {
                     ended(Some(Reason::Timeout));
-                    return Err(if deadline.starved_by_rate_limit() {
+                    return Err(if deadline.reason() == Reason::Throttled {
                         starved_by_rate_limit(&call)
                     } else {
                         GlueError::new(
@@ -130,7 +126,7 @@ impl AwsGlue {
     ) -> Result<aws_credential_types::Credentials, GlueError> {
         let deadline = call.context.deadline;
         let end = end.unwrap_or_else(|| {
-            Instant::now() + deadline.per_request().max(time_left(deadline.end()) / 2)
+            Instant::now() + deadline.request_timeout().max(deadline.time_left() / 2)
         });
         let why = match timeout_at(end, self.current_credentials()).await {
             Ok(Ok(credentials)) => return Ok(credentials),
@@ -152,7 +148,7 @@ impl AwsGlue {
     ) -> Result<Option<SemaphorePermit<'_>>, GlueError> {
         let deadline = call.context.deadline;
         let request_sent = end.is_some();
-        let end = end.unwrap_or_else(|| deadline.end());
+        let end = end.unwrap_or_else(|| deadline.end);
         let since = Instant::now();
         let permit = async {
             match call.operation {
