@@ -176,7 +176,6 @@ async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
             "watching only the part of this shard"
         );
     }
-    loaded.warn_low_open_files_limit();
     loaded.warn_suspicious_patterns();
     let sdk = Sdk::new(network, Arc::clone(&telemetry) as _);
     let clients = Clients::for_aws(&loaded, sdk);
@@ -335,7 +334,6 @@ async fn check(
     let source = ConfigSource::file(flags.file, shard);
     let loaded = source.load().await?;
     source.network(&loaded).await?;
-    loaded.warn_low_open_files_limit();
     let mut text = String::new();
     if shard != Shard::SINGLE {
         text = format!(

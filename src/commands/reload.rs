@@ -180,7 +180,6 @@ impl Pollers {
         tasks: &mut JoinSet<EndedTask>,
         stop: &CancellationToken,
     ) -> Result<(), JoinError> {
-        loaded.warn_low_open_files_limit();
         loaded.warn_suspicious_patterns();
         let watches = loaded.watches;
         let by_key: HashMap<Key, &Watch> =
