@@ -25,7 +25,6 @@ pub(super) async fn check(flags: CheckFlags) -> Result<(), Failure> {
         let telemetry = sharding::telemetry(shard)?;
         return check_online(loaded, Sdk::new(network, telemetry), flags.output_format).await;
     }
-    loaded.warn_low_open_files_limit();
     let mut text = String::new();
     if shard != Shard::SINGLE {
         text = format!(

@@ -2,8 +2,9 @@
 
 use super::inventory::{Condition, Inventory, Row, ScopeRow};
 use super::query::{InvalidParameter, Query, Rendered};
+use crate::arn::Arn;
 use crate::clock::{rfc3339, seconds};
-use crate::snapshot::{ArnFields, Failed, Failure, IntegrationError, MAX_ARN_BYTES};
+use crate::snapshot::{Failed, Failure, IntegrationError, MAX_ARN_BYTES};
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
@@ -184,7 +185,7 @@ fn list<R, T: Serialize>(
 }
 
 fn integration_item<'a>(inventory: &Inventory<'a>, row: &Row<'a>) -> IntegrationItem<'a> {
-    let arn = ArnFields::of(row.arn);
+    let arn = Arn::split(row.arn);
     let text = |text: &'a str| Some(text).filter(|text| !text.is_empty());
     let source = row.integration.map_or("", |it| &it.source_arn);
     let target = row.integration.map_or("", |it| &it.target_arn);
@@ -201,8 +202,8 @@ fn integration_item<'a>(inventory: &Inventory<'a>, row: &Row<'a>) -> Integration
         region: text(arn.region),
         source_arn: text(source),
         target_arn: text(target),
-        source_service: text(ArnFields::of(source).service),
-        target_service: text(ArnFields::of(target).service),
+        source_service: text(Arn::split(source).service),
+        target_service: text(Arn::split(target).service),
         status: row.status,
         status_text: existing.and_then(|it| it.status_text.as_deref()),
         status_since: row.status_since.and_then(rfc3339),
