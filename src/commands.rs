@@ -399,11 +399,7 @@ async fn check_online(
         watches.push((watch, client));
     }
     let report = preflight::check(watches, rate, sdk).await;
-    let attempted = "printing the results";
-    let text = report
-        .write(format)
-        .map_err(|error| Failure::run(attempted, error))?;
-    print(&text, attempted)?;
+    print(&report.write(format), "printing the results")?;
     if report.ok {
         Ok(())
     } else {

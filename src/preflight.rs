@@ -44,7 +44,18 @@ pub async fn check(
         identities: Mutex::default(),
     };
     let checks = watches.iter().map(async |(watch, glue)| {
-        let mut check = Check::new(watch, &**glue, &identities, max_rate_limit_wait);
+        let request_timeout = watch.timeout.min(MAX_REQUEST_TIMEOUT);
+        let mut check = Check {
+            watch,
+            glue: &**glue,
+            identities: &identities,
+            deadline: FixedDeadline {
+                // Two requests for the credentials, one for the first check, one for the rest.
+                end: Instant::now() + request_timeout * 4 + max_rate_limit_wait,
+                request_timeout,
+            },
+            results: Vec::new(),
+        };
         check.run().await;
         check.results
     });
@@ -103,27 +114,7 @@ struct Check<'a> {
     results: Vec<CheckResult>,
 }
 
-impl<'a> Check<'a> {
-    fn new(
-        watch: &'a Watch,
-        glue: &'a dyn Glue,
-        identities: &'a IdentityCache,
-        max_rate_limit_wait: Duration,
-    ) -> Self {
-        let request_timeout = watch.timeout.min(MAX_REQUEST_TIMEOUT);
-        Self {
-            watch,
-            glue,
-            identities,
-            deadline: FixedDeadline {
-                // Two requests for the credentials, one for the first check, one for the rest.
-                end: Instant::now() + request_timeout * 4 + max_rate_limit_wait,
-                request_timeout,
-            },
-            results: Vec::new(),
-        }
-    }
-
+impl Check<'_> {
     async fn run(&mut self) {
         let caller = self.credentials().await;
         for operation in iam::operations(self.watch) {
