@@ -84,7 +84,7 @@ pub fn operations(watch: &Watch) -> impl Iterator<Item = Operation> {
 }
 
 /// Returns the IAM action of an operation.
-pub fn action(operation: Operation) -> String {
+pub(crate) fn action(operation: Operation) -> String {
     format!("glue:{}", operation.as_str())
 }
 
@@ -145,8 +145,8 @@ fn split(arns: BTreeSet<&str>) -> Vec<Vec<&str>> {
 }
 
 /// Returns the trust policy of the role that `watches` assume.
-fn trust_policy<'a>(
-    watches: &[&'a Watch],
+fn trust_policy(
+    watches: &[&Watch],
     principal: impl Fn(Identity<'_>) -> String,
     external_id: impl Fn(&ExternalId, &Watch) -> String,
 ) -> Value {

@@ -22,7 +22,8 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-pub use report::{Format, Report};
+pub use report::Format;
+pub(crate) use report::Report;
 
 /// Scopes and regions that are checked at the same time, so that hundreds of hanging endpoints take only minutes.
 const MAX_CONCURRENT_CHECKS: usize = 32;
@@ -30,7 +31,7 @@ const MAX_CONCURRENT_CHECKS: usize = 32;
 const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Checks every watch, with the client that would poll it. `sdk` has created these clients.
-pub async fn check(
+pub(crate) async fn check(
     watches: Vec<(Watch, Arc<dyn Glue>)>,
     requests_per_second: u16,
     sdk: Sdk,
@@ -77,10 +78,11 @@ async fn run_all<F: Future>(futures: impl Iterator<Item = F>, limit: usize) -> V
 /// The identities that credentials belong to. Each is requested once for all watches that use it.
 struct IdentityCache {
     sdk: Sdk,
-    identities: Mutex<HashMap<(Credentials, RegionName), Arc<OnceCell<Identity>>>>,
+    identities: Mutex<HashMap<(Credentials, RegionName), SharedIdentity>>,
 }
 
 type Identity = Result<String, IdentityError>;
+type SharedIdentity = Arc<OnceCell<Identity>>;
 
 /// The deadline of the checks of one scope in one region.
 struct FixedDeadline {

@@ -59,7 +59,7 @@ impl CheckResult {
 
 /// All results, in the order of the configuration.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// True if all checks passed.
     pub ok: bool,
     checks: Vec<CheckResult>,

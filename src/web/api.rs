@@ -154,7 +154,7 @@ fn integration_item(inventory: &Inventory<'_>, row: &Row<'_>) -> Value {
         "source_service": non_empty(ArnFields::of(source).service),
         "target_service": non_empty(ArnFields::of(target).service),
         "status": row.status,
-        "status_text": existing.and_then(|it| it.status_text.as_deref()),
+        "status_text": row.status_text(),
         "status_since": row.status_since.and_then(rfc3339),
         "problem": Some(row.condition).filter(|condition| condition.is_problem()),
         "created": integration.and_then(|it| rfc3339(it.created?)),

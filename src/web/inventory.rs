@@ -88,13 +88,19 @@ pub(crate) struct Row<'a> {
     pub scopes: &'a [u32],
 }
 
-impl<'a> Row<'a> {
+impl Row<'_> {
     pub fn is_missing(&self) -> bool {
         self.condition == Condition::Missing
     }
 
+    /// Returns the unknown status that AWS sent.
+    pub fn status_text(&self) -> Option<&str> {
+        let existing = self.integration.filter(|_| !self.is_missing());
+        existing?.status_text.as_deref()
+    }
+
     /// Returns true if one of `statuses` selects the row: its status, or a word for its problem. No statuses select all rows.
-    pub fn has_status(&self, mut statuses: impl Iterator<Item = &'a str> + Clone) -> bool {
+    pub fn has_status<'b>(&self, mut statuses: impl Iterator<Item = &'b str> + Clone) -> bool {
         statuses.clone().next().is_none()
             || statuses.any(|status| match status {
                 "WRONG" => self.condition.is_problem(),
@@ -107,8 +113,6 @@ impl<'a> Row<'a> {
 
 /// A scope in one region.
 pub(crate) struct ScopeRow<'a> {
-    /// The index in the snapshot.
-    pub index: usize,
     pub state: &'a ScopeState,
     pub failed_poll: Option<&'a Failed>,
     pub failed_metadata: Option<&'a Failed>,
@@ -195,7 +199,6 @@ impl<'a> Inventory<'a> {
             let diagnostics = self.snapshot.diagnostics.scopes.get(index);
             let next = self.next_polls.get(index).copied().flatten();
             ScopeRow {
-                index,
                 state,
                 failed_poll: diagnostics.and_then(|it| it.failed_poll.as_deref()),
                 failed_metadata: diagnostics.and_then(|it| it.failed_metadata.as_deref()),
