@@ -7,9 +7,9 @@ mod report;
 use crate::clock::Clock;
 use crate::config::{Credentials, Lookup, Query, RegionName, Watch};
 use crate::glue::aws::{IdentityError, Sdk};
-use crate::glue::metadata::MetadataRequest;
 use crate::glue::{
-    Deadline, Glue, GlueError, Listing, Operation, PageRequest, Reason, RequestContext, time_left,
+    Deadline, Glue, GlueError, Listing, MetadataRequest, Operation, PageRequest, Reason,
+    RequestContext,
 };
 use crate::iam;
 use futures_util::stream::{self, StreamExt};
@@ -20,7 +20,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
 
 pub use report::Format;
 pub(crate) use report::Report;
@@ -50,11 +49,12 @@ pub(crate) async fn check(
             watch,
             glue: &**glue,
             identities: &identities,
-            deadline: FixedDeadline {
-                // Two requests for the credentials, one for the first check, one for the rest.
-                end: Instant::now() + request_timeout * 4 + max_rate_limit_wait,
+            // Two requests for the credentials, one for the first check, one for the rest.
+            deadline: Deadline::of_requests(
+                request_timeout * 4 + max_rate_limit_wait,
                 request_timeout,
-            },
+            ),
+            request_timeout,
             results: Vec::new(),
         };
         check.run().await;
@@ -84,35 +84,13 @@ struct IdentityCache {
 type Identity = Result<String, IdentityError>;
 type SharedIdentity = Arc<OnceCell<Identity>>;
 
-/// The deadline of the checks of one scope in one region.
-struct FixedDeadline {
-    end: Instant,
-    request_timeout: Duration,
-}
-
-impl Deadline for FixedDeadline {
-    fn end(&self) -> Instant {
-        self.end
-    }
-
-    fn per_request(&self) -> Duration {
-        time_left(self.end).min(self.request_timeout)
-    }
-
-    /// Does nothing: the deadline already includes the longest wait.
-    fn waited(&self, _duration: Duration) {}
-
-    fn starved_by_rate_limit(&self) -> bool {
-        false
-    }
-}
-
 /// The checks of one scope in one region.
 struct Check<'a> {
     watch: &'a Watch,
     glue: &'a dyn Glue,
     identities: &'a IdentityCache,
-    deadline: FixedDeadline,
+    deadline: Deadline,
+    request_timeout: Duration,
     results: Vec<CheckResult>,
 }
 
@@ -207,7 +185,7 @@ impl Check<'_> {
 
     async fn identity(&self, credentials: &Credentials) -> Identity {
         let IdentityCache { sdk, identities } = self.identities;
-        let (region, timeout) = (&self.watch.region, self.deadline.request_timeout);
+        let (region, timeout) = (&self.watch.region, self.request_timeout);
         let key = (credentials.clone(), region.clone());
         let cell = Arc::clone(identities.lock().entry(key).or_default());
         let request = || sdk.caller_identity(credentials, region, timeout);

@@ -2,8 +2,9 @@
 
 use super::inventory::{Inventory, Row, ScopeRow};
 use super::query::{InvalidParameter, Query, Rendered};
+use crate::arn::Arn;
 use crate::clock::{rfc3339, seconds};
-use crate::snapshot::{ArnFields, Failed, MAX_ARN_BYTES};
+use crate::snapshot::{Failed, MAX_ARN_BYTES};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
@@ -130,7 +131,7 @@ fn list<R>(
 }
 
 fn integration_item(inventory: &Inventory<'_>, row: &Row<'_>) -> Value {
-    let arn = ArnFields::of(row.arn);
+    let arn = Arn::split(row.arn);
     let integration = row.integration;
     let source = integration.map_or("", |it| &it.source_arn);
     let target = integration.map_or("", |it| &it.target_arn);
@@ -151,8 +152,8 @@ fn integration_item(inventory: &Inventory<'_>, row: &Row<'_>) -> Value {
         "region": non_empty(arn.region),
         "source_arn": non_empty(source),
         "target_arn": non_empty(target),
-        "source_service": non_empty(ArnFields::of(source).service),
-        "target_service": non_empty(ArnFields::of(target).service),
+        "source_service": non_empty(Arn::split(source).service),
+        "target_service": non_empty(Arn::split(target).service),
         "status": row.status,
         "status_text": row.status_text(),
         "status_since": row.status_since.and_then(rfc3339),

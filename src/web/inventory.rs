@@ -1,9 +1,8 @@
 //! The rows that the page and the API show: integrations, configured integrations that do not exist in AWS, and scopes.
 
 use super::query::{Query, one_of};
-use crate::snapshot::{
-    ArnFields, Failed, Integration, IntegrationError, ScopeState, Snapshot, Status,
-};
+use crate::arn::Arn;
+use crate::snapshot::{Failed, Integration, IntegrationError, ScopeState, Snapshot, Status};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -222,7 +221,7 @@ impl<'a> Inventory<'a> {
 
     /// Returns true if `query` selects the scopes, account and region of a row.
     pub(crate) fn has_location(&self, row: &Row<'_>, query: &Query) -> bool {
-        let arn = ArnFields::of(row.arn);
+        let arn = Arn::split(row.arn);
         query.allows("account", arn.account)
             && query.allows("region", arn.region)
             && query.get("scope").is_none_or(|wanted| {
