@@ -2,6 +2,7 @@
 //! nor the existing profiles.
 
 use super::endpoint;
+use aws_config::default_provider::region::DefaultRegionChain;
 use aws_config::profile;
 use aws_runtime::env_config::EnvConfigValue;
 use aws_runtime::env_config::file::EnvConfigFiles;
@@ -18,6 +19,28 @@ use std::path::PathBuf;
 const NAME_CHARACTERS: &str = "_-/.%@:+";
 /// Maximum number of profiles in an error message.
 const MAX_NAMES: usize = 10;
+
+/// Returns the default region of the SDK, from the environment, the profile or the instance metadata service.
+///
+/// # Errors
+/// If there is no default region. Contains the error of the profile, if there is one.
+pub async fn default_region(profile: Option<&str>) -> Result<String, Option<String>> {
+    let mut chain = DefaultRegionChain::builder();
+    if let Some(profile) = profile {
+        chain = chain.profile_name(profile);
+    }
+    if let Some(error) = pipe_error() {
+        return Err(Some(error));
+    }
+    let chain = chain.build();
+    // In its own task, so that a panic of the SDK means that there is no region.
+    let region = tokio::spawn(async move { chain.region().await });
+    let region = region.await.ok().flatten();
+    match region {
+        Some(region) => Ok(region.as_ref().to_owned()),
+        None => Err(profile_error(profile).await),
+    }
+}
 
 /// Returns why the SDK cannot use `profile`, or else the profile of the environment.
 pub async fn profile_error(profile: Option<&str>) -> Option<String> {
