@@ -293,7 +293,7 @@ pub struct Failed {
 }
 
 /// A failure, as in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
     /// The value of the label `reason`.
     pub reason: &'static str,

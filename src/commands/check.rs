@@ -99,7 +99,7 @@ async fn check_online(
         .write(format)
         .map_err(|error| Failure::run(attempted, error))?;
     print(&text, attempted)?;
-    if report.is_ok() {
+    if report.ok {
         Ok(())
     } else {
         Err(Failure::AlreadyReported)
