@@ -14,8 +14,7 @@ use crate::escape;
 use crate::exposition::text_format::Format;
 use crate::files::FileWorker;
 use crate::glue::aws::{Sdk, environment_key_errors, profile_error};
-use crate::http::routes::{Routes, start_counters, start_refusal_counters};
-use crate::http::shared_responses::SharedResponses;
+use crate::http::routes::{Routes, start_counters};
 use crate::http::{self, Limits, client};
 use crate::iam;
 use crate::preflight;
@@ -23,7 +22,6 @@ use crate::publisher::Publisher;
 use crate::rlimit;
 use crate::shard::{Shard, ShardError};
 use crate::simulator::{Account, Simulator};
-use crate::site::Renderer;
 use crate::storage;
 use crate::telemetry::Telemetry;
 use crate::toolkit::access::AccessControl;
@@ -225,9 +223,8 @@ async fn serve(
     let listeners = bind(&web).await?;
     let clock = Clock::system();
     telemetry.config_loaded(clock.unix_now());
-    start_counters(&telemetry, &web.telemetry_path);
+    start_counters(&telemetry, &web.telemetry_path, access.is_some());
     if let Some(access) = &access {
-        start_refusal_counters(&telemetry, &web.telemetry_path);
         let (access, telemetry, stop) = (Arc::clone(access), Arc::clone(&telemetry), stop.clone());
         tokio::spawn(async move {
             access
@@ -247,12 +244,12 @@ async fn serve(
         publisher: Arc::clone(&publisher),
         telemetry: Arc::clone(&telemetry),
         clock: clock.clone(),
-        shared_responses: SharedResponses::default(),
         telemetry_path: web.telemetry_path,
-        site: Renderer::default(),
         access: access.clone(),
         reload: web.enable_lifecycle.then_some(signals.reload_sender),
         stop: stop.clone(),
+        shared_responses: Default::default(),
+        renderer: Default::default(),
     };
     tracing::info!(
         version = version::VERSION,
@@ -280,7 +277,7 @@ async fn serve(
     };
     let serving = http::serve(
         listeners,
-        Arc::new(routes),
+        routes,
         Limits::default(),
         status_reporter.watchdog().clone(),
         stop.clone(),
@@ -300,7 +297,7 @@ async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
     let clock = Clock::system();
     telemetry.config_loaded(clock.unix_now());
     // So that `once` prints the same series as the daemon.
-    start_counters(&telemetry, DEFAULT_TELEMETRY_PATH);
+    start_counters(&telemetry, DEFAULT_TELEMETRY_PATH, false);
     let publisher = Arc::new(Publisher::new(&loaded.watches, clock.clone()));
     let pollers = Pollers {
         publisher: Arc::clone(&publisher),

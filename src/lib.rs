@@ -30,7 +30,6 @@ pub mod storage;
 pub mod exposition;
 pub mod telemetry;
 
-pub mod site;
 pub mod web;
 
 pub mod http;

@@ -6,9 +6,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod support;
+
 use std::fs;
 use std::future::pending;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -16,16 +17,14 @@ use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::commands::reload::Pollers;
 use glue_integration_exporter::commands::source::{Clients, ConfigSource};
 use glue_integration_exporter::commands::status_line::StatusReporter;
-use glue_integration_exporter::http::shared_responses::Content;
-use glue_integration_exporter::http::{self, Handler, Limits};
+use glue_integration_exporter::http::{self, Limits};
 use glue_integration_exporter::publisher::Publisher;
 use glue_integration_exporter::shard::Shard;
 use glue_integration_exporter::telemetry::Telemetry;
 use glue_integration_exporter::toolkit::listen::Address;
 use glue_integration_exporter::toolkit::systemd::ServiceManager;
 use glue_integration_exporter::toolkit::watchdog::{Ticket, Watchdog};
-use hyper::body::Incoming;
-use hyper::{Request, Response};
+use support::account::Bench;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Instant, timeout};
@@ -131,19 +130,6 @@ fn probe_from_outside(watchdog: &Watchdog, within: Duration) -> bool {
     runtime.unwrap().block_on(probe)
 }
 
-/// A handler that no request reaches.
-struct NoRequests;
-
-impl Handler for NoRequests {
-    async fn handle(
-        &self,
-        _request: Request<Incoming>,
-        _peer: Option<IpAddr>,
-    ) -> Response<Content> {
-        pending().await
-    }
-}
-
 #[test]
 fn probe_blocked_acceptor_fails() {
     let runtime = BlockableRuntime::new(1);
@@ -154,15 +140,10 @@ fn probe_blocked_acceptor_fails() {
     runtime.0.spawn(async move {
         let listeners = vec![address.bind().await.unwrap()];
         started_tx.send(()).unwrap();
-        let stop = CancellationToken::new();
-        http::serve(
-            listeners,
-            Arc::new(NoRequests),
-            Limits::default(),
-            server_watchdog,
-            stop,
-        )
-        .await;
+        let bench = Bench::new(&[]);
+        let (routes, limits) = (bench.routes(), Limits::default());
+        let stop = bench.stop.clone();
+        http::serve(listeners, routes, limits, server_watchdog, stop).await;
     });
     started_rx.recv_timeout(TIMEOUT).unwrap();
     // The acceptor registers a moment later, which only a failed probe shows.

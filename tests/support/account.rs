@@ -5,6 +5,7 @@ use glue_integration_exporter::config::{Config, Query, Watch};
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest};
 use glue_integration_exporter::glue::{BoxFuture, Glue, GlueError, Page, PageRequest, Reason};
+use glue_integration_exporter::http::routes::Routes;
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::publisher::Publisher;
 use glue_integration_exporter::snapshot::{Description, Integration, Status};
@@ -291,6 +292,21 @@ impl Bench {
             Arc::clone(&self.telemetry),
             self.clock.clone(),
         )
+    }
+
+    /// Returns the routes of an exporter without a web configuration.
+    pub fn routes(&self) -> Routes {
+        Routes {
+            publisher: Arc::clone(&self.publisher),
+            telemetry: Arc::clone(&self.telemetry),
+            clock: self.clock.clone(),
+            telemetry_path: "/metrics".to_owned(),
+            access: None,
+            reload: None,
+            stop: self.stop.clone(),
+            shared_responses: Default::default(),
+            renderer: Default::default(),
+        }
     }
 
     /// Starts publishing in the background.
