@@ -1,0 +1,35 @@
+//! The integration tests, one module for each subject. The modules under `e2e` run the real binary; the others call the library.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod api;
+mod config;
+mod e2e;
+mod exposition;
+mod exposition_cache;
+mod faults;
+mod http;
+mod iam;
+mod lookup;
+mod malformed_responses;
+mod metadata;
+mod negotiation;
+mod page;
+mod polling;
+mod prometheus;
+mod rate_limit;
+mod readme;
+mod reload;
+mod selection;
+mod sharding;
+mod simulator;
+mod soak;
+mod storage;
+mod support;
+mod tls;
+mod watchdog;
+mod web_config;

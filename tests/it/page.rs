@@ -1,0 +1,809 @@
+//! The HTML page: its order, its texts, escaping and cost.
+
+use crate::support::account::{Behaviour, Bench, FakeAccount, START, arn, integration, watches};
+use glue_integration_exporter::cache::{PollResult, key};
+use glue_integration_exporter::glue::{Answer, GlueError, Reason};
+use glue_integration_exporter::snapshot::{
+    Integration, IntegrationError, MAX_ARN_BYTES, Snapshot, Status,
+};
+use glue_integration_exporter::web::page::{RenderedPage, View};
+use proptest::prelude::*;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, advance};
+
+const ONE: &str = "scopes: [{name: lake, regions: [eu-west-1], stale_after: 1d}]";
+
+/// A rendered page.
+struct Page(String);
+
+impl Page {
+    /// Renders the page for a valid query.
+    fn of(bench: &Bench, query: &str) -> Self {
+        let RenderedPage {
+            html,
+            is_bad_request,
+        } = render(bench, query);
+        assert!(!is_bad_request, "{query}");
+        Self(html)
+    }
+
+    /// Returns the text from `from` to the next `to`.
+    fn part(&self, from: &str, to: &str) -> &str {
+        let rest = &self.0[self
+            .0
+            .find(from)
+            .unwrap_or_else(|| panic!("{from} in {}", self.0))..];
+        &rest[..rest.find(to).unwrap_or(rest.len())]
+    }
+
+    /// Returns the content of a section, or an empty text if there is no such section.
+    fn section(&self, id: &str) -> &str {
+        let from = format!("<section id=\"{id}\"");
+        if self.0.contains(&from) {
+            self.part(&from, "</section>")
+        } else {
+            ""
+        }
+    }
+
+    fn row(&self, name: &str) -> &str {
+        let at = self
+            .0
+            .find(&format!("class=\"name\">{name}<"))
+            .unwrap_or_else(|| panic!("{name}"));
+        let start = self.0[..at].rfind("<li id=").unwrap();
+        let rest = &self.0[start..];
+        &rest[..rest.find("</li>").unwrap()]
+    }
+
+    /// Returns the count in a chip.
+    fn count(&self, state: &str) -> usize {
+        let chip = self.part(&format!("<a id=\"c-{state}\""), "</a>");
+        let number = chip
+            .split_once("<b>")
+            .unwrap()
+            .1
+            .split_once("</b>")
+            .unwrap()
+            .0;
+        number.parse().unwrap()
+    }
+
+    /// Returns the names in their order.
+    fn names(&self) -> Vec<&str> {
+        let parts = self.0.split("class=\"name\">").skip(1);
+        parts.map(|part| part.split_once('<').unwrap().0).collect()
+    }
+}
+
+fn render(bench: &Bench, query: &str) -> RenderedPage {
+    bench.publisher.publish_now();
+    let snapshot = bench.publisher.published();
+    let view = View {
+        next_polls: &bench.publisher.next_polls(&snapshot.scopes),
+        snapshot: &snapshot,
+        now: bench.clock.unix_now(),
+        telemetry_path: "/metrics",
+    };
+    view.render(query).unwrap()
+}
+
+fn error(code: &str, message: &str) -> IntegrationError {
+    IntegrationError {
+        code: Some(code.to_owned()),
+        message: Some(message.to_owned()),
+    }
+}
+
+/// Polls each scope once.
+async fn polled(yaml: &str, integrations: Vec<Integration>) -> (Bench, Arc<FakeAccount>) {
+    let account = FakeAccount::new();
+    for integration in integrations {
+        account.insert(integration);
+    }
+    let watches = watches(yaml);
+    let bench = Bench::new(&watches);
+    for watch in &watches {
+        bench.poller(watch, &account).poll().await;
+    }
+    (bench, account)
+}
+
+#[tokio::test(start_paused = true)]
+async fn page_lists_most_severe_problems_first() {
+    let with_error = Integration {
+        errors: vec![error("Throttled", "slow")],
+        ..integration(&arn(2), Status::Active)
+    };
+    let yaml = format!(
+        "scopes: [{{name: lake, regions: [eu-west-1], stale_after: 1d, integration_arns: ['{}'], target_arns: ['{}']}}]",
+        arn(99),
+        integration("", Status::Active).target_arn
+    );
+    let (bench, _account) = polled(
+        &yaml,
+        vec![
+            integration(&arn(1), Status::Active),
+            with_error,
+            integration(&arn(3), Status::Unknown),
+            integration(&arn(4), Status::Modifying),
+            integration(&arn(5), Status::NeedsAttention),
+            integration(&arn(6), Status::Failed),
+            integration(&arn(7), Status::Syncing),
+        ],
+    )
+    .await;
+    let expected = [6, 5, 99, 2, 3, 4, 7, 1].map(arn);
+    assert_eq!(Page::of(&bench, "").names(), expected);
+    // The modified integration is stuck after one hour, not before.
+    advance(Duration::from_secs(3600)).await;
+    let page = Page::of(&bench, "");
+    assert!(page.section("moving").contains(&arn(4)));
+    advance(Duration::from_secs(1)).await;
+    let page = Page::of(&bench, "");
+    assert_eq!(page.names(), [6, 5, 4, 99, 2, 3, 7, 1].map(arn));
+    assert!(page.row(&arn(4)).contains("stuck"));
+    for (state, count) in [
+        ("WRONG", 6),
+        ("FAILED", 1),
+        ("NEEDS_ATTENTION", 1),
+        ("STUCK", 1),
+        ("MISSING", 1),
+        ("ERRORS", 1),
+        ("UNKNOWN", 1),
+        ("ALL", 8),
+        ("ACTIVE", 2),
+        ("MODIFYING", 1),
+        ("SYNCING", 1),
+        ("CREATING", 0),
+        ("DELETING", 0),
+    ] {
+        assert_eq!(page.count(state), count, "{state}");
+    }
+    assert!(page.0.contains("6 of 8 integrations have problems."));
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_shows_all_details() {
+    let message = "x".repeat(2048);
+    let failed = Integration {
+        errors: vec![
+            error("KmsKeyDisabled", &message),
+            IntegrationError {
+                code: None,
+                message: None,
+            },
+        ],
+        ..integration(&arn(1), Status::Failed)
+    };
+    let (bench, _account) = polled(ONE, vec![failed]).await;
+    advance(Duration::from_secs(7500)).await;
+    let page = Page::of(&bench, "");
+    let row = page.row(&arn(1));
+    for text in [
+        "KmsKeyDisabled",
+        message.as_str(),
+        "no code",
+        "no message",
+        "arn:aws:dynamodb:eu-west-1:111122223333:table/orders",
+        "arn:aws:glue:eu-west-1:111122223333:database/lake",
+        "lake in eu-west-1",
+        "every 1 h",
+        "(1 d 2 h ago)",
+    ] {
+        assert!(row.contains(text), "{text} in {row}");
+    }
+    let since = "<time datetime=\"2026-11-21T22:26:40.000Z\">2026-11-21 22:26:40 UTC</time> <span class=\"ago\">(2 h 5 min ago)</span>";
+    assert!(row.contains(since), "{row}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn missing_integration_keeps_details_on_restart() {
+    let yaml = format!(
+        "scopes: [{{name: lake, describe: true, integration_arns: ['{}']}}]",
+        arn(1)
+    );
+    let watches = watches(&yaml);
+    let account = FakeAccount::new();
+    account.put(&arn(1), Status::Active);
+    account.describe(&arn(1), "orders", &[]);
+    let bench = Bench::new(&watches);
+    let mut poller = bench.poller(&watches[0], &account);
+    poller.poll().await;
+    poller.describe().await;
+    account.remove(&arn(1));
+    advance(Duration::from_secs(60)).await;
+    poller.poll().await;
+    advance(Duration::from_secs(60)).await;
+    poller.poll().await;
+    poller.describe().await;
+    let check = |page: &Page| {
+        let row = page.row("orders");
+        for text in [
+            "MISSING",
+            "table/orders",
+            "lake in eu-west-1",
+            "2026-11-21 22:27:40 UTC",
+            "Configured in",
+        ] {
+            assert!(row.contains(text), "{text} in {row}");
+        }
+        row.fact("<dt>Status since</dt>").to_owned()
+    };
+    let before = check(&Page::of(&bench, ""));
+    assert!(before.contains("(1 min ago)"), "{before}");
+    let stored = bench.publisher.stored();
+    let later = Bench::with_clock(&watches, bench.clock.clone());
+    later.publisher.restore(stored);
+    assert_eq!(check(&Page::of(&later, "")), before);
+    // After it returned, a second deletion has its own time.
+    account.put(&arn(1), Status::Active);
+    poller.poll().await;
+    poller.describe().await;
+    assert_eq!(Page::of(&bench, "").count("MISSING"), 0);
+    account.remove(&arn(1));
+    advance(Duration::from_secs(60)).await;
+    poller.poll().await;
+    assert!(Page::of(&bench, "").row("orders").contains("(0 s ago)"));
+}
+
+trait Fact {
+    fn fact(&self, from: &str) -> &str;
+}
+
+impl Fact for str {
+    fn fact(&self, from: &str) -> &str {
+        self.split_once(from)
+            .unwrap()
+            .1
+            .split_once("</div>")
+            .unwrap()
+            .0
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn page_marks_old_data() {
+    let yaml = "scopes: [{name: lake, regions: [eu-west-1]}, {name: sea, regions: [eu-west-1]}]";
+    let watches = watches(yaml);
+    let account = FakeAccount::new();
+    let bench = Bench::new(&watches);
+    let page = Page::of(&bench, "");
+    assert!(page.0.contains("2 of 2 scopes have not been polled yet"));
+    assert!(
+        !page.0.contains("class=\"well\" role=\"status\""),
+        "a page without data is not healthy"
+    );
+    account.put(&arn(1), Status::Active);
+    let mut pollers: Vec<_> = watches
+        .iter()
+        .map(|watch| bench.poller(watch, &account))
+        .collect();
+    for poller in &mut pollers {
+        poller.poll().await;
+    }
+    let page = Page::of(&bench, "");
+
+    assert!(
+        page.part("id=\"alerts\"", "<p id=\"summary\"").len() < 40,
+        "no alert"
+    );
+    assert!(page.0.contains("class=\"well\" role=\"status\""));
+    // One of two scopes still sees it, so its data is not old.
+    account.set(Behaviour::Fail(Reason::AccessDenied));
+    advance(Duration::from_secs(600)).await;
+    pollers[0].poll().await;
+    account.set(Behaviour::Answer);
+    pollers[1].poll().await;
+    let page = Page::of(&bench, "");
+    let blind = page.part("id=\"blind\"", "</div>");
+    assert!(
+        blind.contains("last poll failed in 1 of 2 scopes") && blind.contains("access_denied"),
+        "{blind}"
+    );
+    assert!(blind.contains("(10 min ago)"), "{blind}");
+    assert!(!page.0.contains("id=\"old\""));
+    assert!(!page.0.contains("class=\"well\" role=\"status\""));
+    // Both scopes fail: the data is old and marked.
+    account.set(Behaviour::Fail(Reason::Throttled));
+    advance(Duration::from_secs(600)).await;
+    for poller in &mut pollers {
+        poller.poll().await;
+    }
+    let page = Page::of(&bench, "");
+    assert!(page.part("id=\"old\"", "</div>").contains("(10 min ago)"));
+    assert!(page.row(&arn(1)).contains("old data"));
+    let scope = page.part("id=\"s-lake/eu-west-1\"", "</tr>");
+    for text in [
+        "failing, serving old data",
+        "the account was configured to fail",
+        "throttled",
+        "(20 min ago)",
+    ] {
+        assert!(scope.contains(text), "{text} in {scope}");
+    }
+    // After the recovery the last error stays, marked as recovered.
+    account.set(Behaviour::Answer);
+    for poller in &mut pollers {
+        poller.poll().await;
+    }
+    let page = Page::of(&bench, "");
+    let scope = page.part("id=\"s-lake/eu-west-1\"", "</tr>");
+    assert!(
+        scope.contains("healthy") && scope.contains("recovered since"),
+        "{scope}"
+    );
+    assert_eq!(
+        page.0.matches("class=\"alert").count(),
+        1,
+        "only the hidden alert"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn page_marks_old_missing_integration() {
+    let gone = arn(1);
+    let of_scope = |name: &str| {
+        format!(
+            "{{name: {name}, regions: [eu-west-1], stale_after: 1h, integration_arns: ['{gone}']}}"
+        )
+    };
+    let yaml = format!("scopes: [{}, {}]", of_scope("lake"), of_scope("sea"));
+    let watches = watches(&yaml);
+    let account = FakeAccount::new();
+    let bench = Bench::new(&watches);
+    let mut pollers: Vec<_> = watches
+        .iter()
+        .map(|watch| bench.poller(watch, &account))
+        .collect();
+    let fresh = |page: &Page, ago: &str| {
+        let row = page.row(&gone);
+        assert!(
+            !row.contains("old data") && !page.0.contains("id=\"old\""),
+            "{row}"
+        );
+        let answered = row.fact("<dt>Configured in</dt>");
+        assert!(
+            answered.contains("sea in eu-west-1; AWS last answered <time"),
+            "{row}"
+        );
+        assert!(answered.contains(ago), "{ago} in {answered}");
+    };
+    for poller in &mut pollers {
+        poller.poll().await;
+    }
+    fresh(&Page::of(&bench, ""), "(0 s ago)");
+    // The newer answer of the two scopes counts.
+    advance(Duration::from_secs(600)).await;
+    pollers[1].poll().await;
+    account.set(Behaviour::Fail(Reason::AccessDenied));
+    advance(Duration::from_secs(60)).await;
+    pollers[0].poll().await;
+    fresh(&Page::of(&bench, ""), "(1 min ago)");
+    // Both scopes fail: the answer is old and marked.
+    advance(Duration::from_secs(60)).await;
+    pollers[1].poll().await;
+    let is_marked_old = |page: &Page, ago: &str| {
+        let old = page.part("id=\"old\"", "</div>");
+        assert!(
+            old.contains("The data of 1 integration is old.") && old.contains(ago),
+            "{old}"
+        );
+        let row = page.row(&gone);
+        assert!(
+            row.contains("old data") && row.fact("<dt>Configured in</dt>").contains(ago),
+            "{row}"
+        );
+    };
+    let page = Page::of(&bench, "");
+    is_marked_old(&page, "(2 min ago)");
+    for scope in ["lake", "sea"] {
+        let scope = page.part(&format!("id=\"s-{scope}/eu-west-1\""), "</tr>");
+        assert!(scope.contains("failing, serving old data"), "{scope}");
+    }
+    // A restarted process restores the mark.
+    let later = Bench::with_clock(&watches, bench.clock.clone());
+    later.publisher.restore(bench.publisher.stored());
+    is_marked_old(&Page::of(&later, ""), "(2 min ago)");
+    // After stale_after the row and its mark are gone.
+    advance(Duration::from_secs(3600)).await;
+    for poller in &mut pollers {
+        poller.poll().await;
+    }
+    let page = Page::of(&bench, "");
+    assert!(!page.0.contains(&gone) && !page.0.contains("id=\"old\""));
+    let scope = page.part("id=\"s-lake/eu-west-1\"", "</tr>");
+    assert!(scope.contains("failing<"), "{scope}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn scope_row_shows_next_poll() {
+    let yaml = "polling: {interval: 60s}\nscopes: [{name: lake, regions: [eu-west-1]}]";
+    let watches = watches(yaml);
+    let account = FakeAccount::new();
+    let bench = Bench::new(&watches);
+    bench.run(&watches[0], &account);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let page = Page::of(&bench, "");
+    let scope = page.part("id=\"s-lake/eu-west-1\"", "</tr>");
+    assert!(
+        scope.contains("(in ") && scope.contains("every 1 min"),
+        "{scope}"
+    );
+    account.set(Behaviour::Hang);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let page = Page::of(&bench, "");
+    let scope = page.part("id=\"s-lake/eu-west-1\"", "</tr>");
+    assert!(scope.contains("in progress"), "{scope}");
+    // A reload that removes the scope also removes its next poll.
+    bench.publisher.reconfigure(&[]);
+    assert_eq!(bench.publisher.next_polls(&[]), Vec::<Option<f64>>::new());
+    let page = Page::of(&bench, "");
+    assert!(page.0.contains("This exporter watches nothing"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn scope_row_truncates_errors_and_groups_reasons() {
+    let watches = watches(ONE);
+    let bench = Bench::new(&watches);
+    let answers = vec![
+        Answer::failed(GlueError::new(Reason::Network, "é".repeat(5_000))),
+        Answer::failed(GlueError {
+            request_id: Some("r".repeat(5_000)),
+            ..GlueError::new(Reason::Throttled, "<b>slow")
+        }),
+        Answer::failed(GlueError::new(Reason::Throttled, "slow again")),
+    ];
+    let now = bench.clock.now();
+    let poll = PollResult {
+        started: now,
+        ended: now,
+        answers,
+    };
+    bench.publisher.apply(&key(&watches[0]), poll);
+    let page = Page::of(&bench, "");
+    let scope = page.part("id=\"s-lake/eu-west-1\"", "</tr>");
+    assert_eq!(scope.matches('é').count(), 1_024, "{scope}");
+    assert!(scope.matches('r').count() < 500, "{scope}");
+    assert!(scope.contains("throttled</code> (2 queries): <bdi class=\"message\">&#60;b&#62;slow"));
+    assert!(
+        page.part("id=\"blind\"", "</div>")
+            .contains("throttled, network")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn filter_reports_hidden_problems() {
+    let (bench, _account) = polled(
+        ONE,
+        vec![
+            integration(&arn(1), Status::Active),
+            Integration {
+                errors: vec![error("Élan", "The KEY is gone & \"quoted\"")],
+                ..integration(&arn(2), Status::Failed)
+            },
+            integration(&arn(3), Status::NeedsAttention),
+        ],
+    )
+    .await;
+    let names = |query: &str| {
+        Page::of(&bench, query)
+            .names()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names("status=FAILED"), [arn(2)]);
+    assert_eq!(names("status=FAILED&status=ACTIVE"), [arn(2), arn(1)]);
+    assert_eq!(names("status=WRONG"), [arn(2), arn(3)]);
+    assert_eq!(names("q=key+GONE"), [arn(2)]);
+    assert_eq!(names("q=%C3%A9lan"), [arn(2)]);
+    assert_eq!(names("q=000000000003"), [arn(3)]);
+    assert_eq!(names("q=nothing"), Vec::<String>::new());
+    assert_eq!(
+        names("scope=lake&account=111122223333&region=eu-west-1"),
+        [2, 3, 1].map(arn)
+    );
+    assert_eq!(names("account=999999999999"), Vec::<String>::new());
+    let page = Page::of(&bench, "q=%22quoted%22&status=FAILED&refresh=off");
+    assert!(
+        page.0
+            .contains("The filter hides 1 integration with problems.")
+    );
+    assert!(
+        page.0.contains("value=\"&#34;quoted&#34;\""),
+        "the search field keeps its text"
+    );
+    assert!(
+        page.0
+            .contains("<input type=\"hidden\" name=\"status\" value=\"FAILED\">")
+    );
+    assert!(!page.0.contains("http-equiv=\"refresh\""));
+    assert_eq!(page.count("ALL"), 1, "the search applies to the counts");
+    assert!(
+        page.part("id=\"c-ACTIVE\"", ">")
+            .contains("q=%22quoted%22&#38;refresh=off&#38;status=ACTIVE")
+    );
+    let nothing = Page::of(&bench, "q=nothing");
+    assert!(nothing.0.contains("No integration matches the filter."));
+    assert!(
+        nothing
+            .0
+            .contains("The filter hides 2 integrations with problems and matches nothing.")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn search_finds_every_status_word() {
+    let yaml = format!(
+        "scopes: [{{name: lake, regions: [eu-west-1], stale_after: 1d, integration_arns: ['{}'], target_arns: ['{}']}}]",
+        arn(99),
+        integration("", Status::Active).target_arn
+    );
+    let statuses = Status::ALL.into_iter().zip(0..);
+    let integrations = statuses.map(|(status, number)| integration(&arn(number), status));
+    let (bench, _account) = polled(&yaml, integrations.collect()).await;
+    let names = |query: &str| {
+        let page = Page::of(&bench, query);
+        page.names()
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    for (number, status) in Status::ALL.into_iter().enumerate() {
+        let query = format!("q={}", status.as_str());
+        assert_eq!(names(&query), [arn(number)], "{query}");
+        let query = query.to_lowercase();
+        assert_eq!(names(&query), [arn(number)], "{query}");
+    }
+    assert_eq!(names("q=needs+attention"), [arn(6)]);
+    assert_eq!(names("q=missing"), [arn(99)]);
+    assert_eq!(names("q=paused"), [arn(7)], "the status that AWS sent");
+    assert_eq!(names("q=stuck"), [arn(0)], "created a day ago");
+    advance(Duration::from_secs(3601)).await;
+    assert_eq!(names("q=stuck"), [0, 2, 4].map(arn));
+    assert_eq!(names("q=stuck+deleting"), [arn(4)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_link_holds_longest_arn() {
+    let all: Vec<String> = (0..2)
+        .map(|number| format!("{}{number}", "a".repeat(MAX_ARN_BYTES - 1)))
+        .collect();
+    let long = vec![error("Code", &"m".repeat(2048)); 1_000];
+    let failed = |arn: &String| Integration {
+        errors: long.clone(),
+        ..integration(arn, Status::Failed)
+    };
+    let (bench, _account) = polled(ONE, all.iter().map(failed).collect()).await;
+    let page = Page::of(&bench, "");
+    let link = page.row(&all[1]).split_once("<a href=\"?").unwrap().1;
+    let query = link.split_once('"').unwrap().0;
+    let alone = Page::of(&bench, query);
+    assert_eq!(alone.names(), [all[1].as_str()]);
+    let input = alone.part("<input id=\"q\"", ">");
+    assert!(
+        input.contains(&format!("maxlength=\"{MAX_ARN_BYTES}\"")),
+        "{input}"
+    );
+    let longer = format!("q={}", "a".repeat(MAX_ARN_BYTES + 1));
+    assert!(render(&bench, &longer).is_bad_request);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invalid_parameter_is_reported_and_ignored() {
+    let (bench, _account) = polled(ONE, vec![integration(&arn(1), Status::Failed)]).await;
+    for (query, message) in [
+        (
+            "status=FAILD",
+            "status=FAILD</bdi></code> is not allowed; allowed: CREATING, ACTIVE",
+        ),
+        (
+            "scope=sea",
+            "scope=sea</bdi></code> is not allowed; allowed: lake.",
+        ),
+        ("region=eu-west-9", "allowed: eu-west-1."),
+        ("account=1", "allowed: 12 digits."),
+        (
+            "scope=lake&scope=lake",
+            "allowed: this parameter only once.",
+        ),
+        ("page=0", "allowed: a number from 1."),
+        ("refresh=on", "allowed: off."),
+        (
+            "colour=red",
+            "colour=red</bdi></code> is not allowed; allowed: the parameters q, status, scope, account, region, page, scopes, refresh.",
+        ),
+        ("q=%ff", "allowed: percent-encoded UTF-8."),
+        (
+            "q=<script>alert(1)</script>&status=<b>",
+            "status=&#60;b&#62;</bdi></code>",
+        ),
+    ] {
+        let RenderedPage {
+            html,
+            is_bad_request,
+        } = render(&bench, query);
+        assert!(is_bad_request, "{query}");
+        assert!(html.contains(message), "{message} in {html}");
+        assert!(html.contains(&arn(1)), "{query} hides the problem");
+    }
+    // A form sends empty fields.
+    Page::of(&bench, "q=&status=&scope=");
+    Page::of(&bench, &format!("page={}&scopes=7", usize::MAX));
+}
+
+#[tokio::test(start_paused = true)]
+async fn links_are_relative_to_the_page() {
+    let (bench, _account) = polled(ONE, vec![integration(&arn(1), Status::Failed)]).await;
+    let page = Page::of(&bench, "");
+    for attribute in ["href=\"", "src=\"", "action=\""] {
+        for reference in page.0.split(attribute).skip(1) {
+            let reference = reference.split_once('"').unwrap().0;
+            let relative = ["./", "?", "#", "data:image/svg+xml,"];
+            assert!(
+                relative.iter().any(|start| reference.starts_with(start)),
+                "{reference}"
+            );
+        }
+    }
+    assert!(page.0.contains("href=\"./metrics\""));
+    assert!(
+        !page.0.contains("style=\"") && !page.0.contains("<style"),
+        "the content security policy forbids inline styles"
+    );
+    assert_eq!(page.0.matches("<script").count(), 1, "only page.js");
+}
+
+#[tokio::test]
+async fn large_page_is_bounded_in_size_and_time() {
+    let long = IntegrationError {
+        code: Some("Code".to_owned()),
+        message: Some("<".repeat(2048)),
+    };
+    let many: Vec<Integration> = (0..5_000)
+        .map(|n| Integration {
+            errors: if n < 1_000 {
+                vec![long.clone(); 4]
+            } else {
+                Vec::new()
+            },
+            ..integration(
+                &arn(n),
+                if n < 1_000 {
+                    Status::Failed
+                } else {
+                    Status::Active
+                },
+            )
+        })
+        .collect();
+    let (bench, _account) = polled(ONE, many).await;
+    bench.publisher.publish_now();
+    let started = Instant::now();
+    let page = Page::of(&bench, "");
+    let took = started.elapsed();
+    // A debug build is ten times slower than a release build.
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(page.names().len(), 100);
+    assert!(page.0.len() < 6_000_000, "{}", page.0.len());
+    assert!(page.0.contains("1 to 100 of 5000"));
+    assert!(
+        page.0
+            .contains("<h2 id=\"h-wrong\">Problems <span class=\"count\">1000</span>")
+    );
+    assert_eq!((page.count("FAILED"), page.count("ACTIVE")), (1_000, 4_000));
+    let last = Page::of(&bench, "page=50");
+    assert!(last.0.contains("4901 to 5000 of 5000"));
+    assert!(!last.0.contains("rel=\"next\""));
+
+    // The pages are disjoint and together complete.
+    let some = (0..250).map(|n| integration(&arn(n), Status::Active));
+    let (bench, _account) = polled(ONE, some.collect()).await;
+    let pages = ["page=1", "page=2", "page=3"].map(|query| Page::of(&bench, query));
+    let all: Vec<&str> = pages.iter().flat_map(Page::names).collect();
+    assert_eq!(all, (0..250).map(arn).collect::<Vec<_>>());
+
+    // If the errors exceed the limit of a page, the row links to a page with the remaining ones.
+    let (bench, _account) = polled(
+        ONE,
+        vec![
+            Integration {
+                errors: vec![long.clone(); 10_000],
+                ..integration(&arn(1), Status::Failed)
+            },
+            Integration {
+                errors: vec![error("Last", "not on this page")],
+                ..integration(&arn(2), Status::Failed)
+            },
+        ],
+    )
+    .await;
+    let page = Page::of(&bench, "");
+    assert!(page.0.len() < 6_000_000, "{}", page.0.len());
+    assert!(page.row(&arn(1)).contains("more errors are not shown here"));
+    assert!(
+        page.row(&arn(2))
+            .contains("1 more errors are not shown here")
+    );
+    let alone = Page::of(&bench, &format!("q={}", arn(2)));
+    assert!(alone.row(&arn(2)).contains("not on this page"));
+}
+
+/// Returns a snapshot of one integration in which `text` is the value of every text.
+fn all_texts(text: &str) -> Snapshot {
+    use glue_integration_exporter::snapshot::{
+        Diagnostics, ExportedIntegration, MetadataLabels, Provenance, ScopeDiagnostics, ScopeState,
+    };
+    Snapshot {
+        integrations: vec![ExportedIntegration {
+            integration: Arc::new(Integration {
+                arn: format!("arn:aws:glue:{text}:{text}:{text}"),
+                source_arn: text.to_owned(),
+                target_arn: text.to_owned(),
+                status_text: Some(text.to_owned()),
+                target_namespace: Some(text.to_owned()),
+                errors: vec![error(text, text)],
+                ..integration(&arn(1), Status::Unknown)
+            }),
+            labels: Arc::new(MetadataLabels {
+                name: text.to_owned(),
+                tags: vec![(Arc::from("tag_team"), text.to_owned())],
+            }),
+            status_since: START,
+        }],
+        scopes: vec![ScopeState {
+            scope: "lake".to_owned(),
+            region: "eu-west-1".to_owned(),
+            interval: Duration::from_secs(60),
+            names_up: None,
+            polled: None,
+        }],
+        diagnostics: Diagnostics {
+            provenance: vec![Provenance {
+                observed_at: START,
+                stale: false,
+                seen_by: 0..1,
+            }],
+            seen_by: vec![0],
+            scopes: vec![ScopeDiagnostics::default()],
+            ..Diagnostics::default()
+        },
+        ..Snapshot::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(crate::support::property::cases(200))]
+
+    /// An unescaped text would change the number of tags and quotes.
+    #[test]
+    fn hostile_text_is_escaped(text in "[<>&\"'`=/ a-z\u{0}-\u{1f}\u{202e}\u{2066}]{1,60}", query in "[<>&\"' a-z%+=]{0,30}") {
+        let marks = |text: &str, query: &str| {
+            let snapshot = all_texts(text);
+            let view = View { snapshot: &snapshot, next_polls: &[None], now: START, telemetry_path: "/metrics" };
+            let html = view.render(query).unwrap().html;
+            ["<", ">", "\"", "'", "<script", "<bdi"].map(|mark| html.matches(mark).count())
+        };
+        prop_assert_eq!(marks(&text, ""), marks("plain", ""));
+        let search = format!("q={}", query.replace(['%', '&'], ""));
+        let plain = "q=".to_owned() + &"a".repeat(query.len());
+        let (with, without) = (marks("plain", &search), marks("plain", &plain));
+        prop_assert_eq!(with[4], without[4]);
+    }
+}
+
+/// Each poll publishes.
+#[tokio::test]
+async fn publishing_unchanged_data_is_fast() {
+    let many: Vec<Integration> = (0..10_000)
+        .map(|n| integration(&arn(n), Status::Active))
+        .collect();
+    let (bench, _account) = polled(ONE, many).await;
+    bench.publisher.publish_now();
+    let started = Instant::now();
+    bench.publisher.publish_now();
+    let took = started.elapsed();
+    assert!(took < Duration::from_millis(500), "{took:?}");
+}

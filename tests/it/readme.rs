@@ -1,0 +1,186 @@
+//! Generates the tables of the README from the code. `UPDATE=1 cargo test --test it readme` rewrites them.
+use clap::CommandFactory;
+use glue_integration_exporter::cli::Cli;
+use glue_integration_exporter::config::{Config, Watch};
+use glue_integration_exporter::exposition::table;
+use glue_integration_exporter::glue::Operation;
+use glue_integration_exporter::iam;
+use glue_integration_exporter::shard::Shard;
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+
+/// Serializes the tests, which write the same file.
+static README: Mutex<()> = Mutex::new(());
+
+/// Checks that the block `name` of the README is `expected`.
+fn check_block(name: &str, expected: &str) {
+    let _guard = README.lock();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(&path).unwrap();
+    let begin = format!("<!-- {name}: written by the tests -->\n");
+    let end = format!("<!-- end of {name} -->");
+    let (before, rest) = readme.split_once(&begin).expect("the start of the block");
+    let (current, after) = rest.split_once(&end).expect("the end of the block");
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, format!("{before}{begin}{expected}{end}{after}")).unwrap();
+    } else {
+        assert_eq!(current, expected, "UPDATE=1 rewrites the block");
+    }
+}
+
+#[test]
+fn metrics_block_matches_code() {
+    check_block("metrics", &table::markdown());
+}
+
+/// The first sentence of each runbook says when its alert fires. tests/prometheus compares the runbooks with the rules.
+#[test]
+fn alerts_block_matches_rules_and_runbooks() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus");
+    let rules = fs::read_to_string(directory.join("alerts.yaml")).unwrap();
+    let rules: serde_yaml::Value = serde_yaml::from_str(&rules).unwrap();
+    let runbooks = fs::read_to_string(directory.join("runbooks.md")).unwrap();
+    let mut table = String::from("| alert | severity | for | fires when |\n|---|---|---|---|\n");
+    for rule in rules["groups"][0]["rules"].as_sequence().unwrap() {
+        let Some(name) = rule["alert"].as_str() else {
+            continue;
+        };
+        let (_, section) = runbooks.split_once(&format!("### {name}\n\n")).unwrap();
+        let (fires, _) = section.split_once("\n\n").unwrap();
+        table.push_str(&format!(
+            "| [{name}](deploy/prometheus/runbooks.md#{}) | {} | {} | {} |\n",
+            name.to_lowercase(),
+            rule["labels"]["severity"].as_str().unwrap(),
+            rule["for"].as_str().unwrap(),
+            fires
+                .strip_prefix("Fires when ")
+                .unwrap()
+                .replace('\n', " ")
+        ));
+    }
+    check_block("alerts", &table);
+}
+
+#[test]
+fn flags_block_matches_code() {
+    let mut table = String::from("| flag | default | meaning |\n|---|---|---|\n");
+    for flag in Cli::command().get_arguments() {
+        let Some(name) = flag.get_long() else {
+            continue;
+        };
+        let default: Vec<_> = flag
+            .get_default_values()
+            .iter()
+            .map(|value| format!("`{}`", value.to_string_lossy()))
+            .filter(|value| value != "`false`")
+            .collect();
+        table.push_str(&format!(
+            "| `--{name}` | {} | {} |\n",
+            default.join(" "),
+            flag.get_help().map(ToString::to_string).unwrap_or_default()
+        ));
+    }
+    check_block("flags", &table);
+}
+
+/// Returns a fleet of 1,000 accounts, each with a role, in 17 regions.
+fn fleet(interval: &str) -> Vec<Watch> {
+    let regions: Vec<String> = (1..=17).map(|n| format!("eu-fleet-{n}")).collect();
+    let regions = regions.join(", ");
+    let scopes: String = (0..1_000)
+        .map(|n| {
+            let role = format!("arn:aws:iam::{}:role/glue", 100_000_000_000_u64 + n);
+            format!("  - {{name: a{n}, regions: [{regions}], role_arn: '{role}'}}\n")
+        })
+        .collect();
+    let yaml = format!("polling: {{interval: {interval}}}\nscopes:\n{scopes}");
+    let config = Config::from_yaml(&yaml, Path::new("fleet.yaml")).unwrap();
+    config.watches(|_| Err(None)).unwrap()
+}
+
+/// Returns the calls per second if each poll of a scope in a region needs one page.
+fn calls_per_second(watches: &[&Watch]) -> f64 {
+    let calls = watches
+        .iter()
+        .map(|watch| 1.0 / watch.interval.as_secs_f64());
+    calls.sum()
+}
+
+#[test]
+fn fleet_block_matches_sharding() {
+    let mut table = String::from(
+        "| shards | pairs on the one with the fewest | on the one with the most | its calls per second at 60s | at 5m |\n|---|---|---|---|---|\n",
+    );
+    let fleets = ["60s", "5m"].map(fleet);
+    for total in [1, 2, 3, 5, 10, 20] {
+        let parts: Vec<[Vec<&Watch>; 2]> = (0..total)
+            .map(|index| {
+                let shard = Shard::from_flags(Some(index), Some(total), || unreachable!()).unwrap();
+                [&fleets[0], &fleets[1]].map(|fleet| {
+                    let its = |watch: &&Watch| Watch::clone(watch).for_shard(shard).is_some();
+                    fleet.iter().filter(its).collect()
+                })
+            })
+            .collect();
+        assert_eq!(
+            parts.iter().map(|[part, _]| part.len()).sum::<usize>(),
+            17_000
+        );
+        let fewest = parts.iter().map(|[part, _]| part.len()).min().unwrap();
+        let [minutely, rare] = parts.iter().max_by_key(|[part, _]| part.len()).unwrap();
+        table.push_str(&format!(
+            "| {total} | {fewest} | {} | {:.1} | {:.1} |\n",
+            minutely.len(),
+            calls_per_second(minutely),
+            calls_per_second(rare)
+        ));
+    }
+    check_block("fleet", &table);
+}
+
+#[test]
+fn iam_block_matches_command() {
+    let config = Config::load(Path::new("tests/iam/role.yaml")).unwrap();
+    let watches = config.watches(|_| Err(None)).unwrap();
+    let printed = iam::write(&watches, iam::Format::Json, false).unwrap();
+    let configured = fs::read_to_string("tests/iam/role.yaml").unwrap();
+    let text = format!(
+        "\n```yaml\n{configured}```\n\n```console\n$ glue-integration-exporter iam\n{printed}```\n\n"
+    );
+    check_block("iam", &text);
+}
+
+/// tests/it/e2e/online.rs compares the file with the output of the binary.
+#[test]
+fn check_online_block_matches_file() {
+    let configured = fs::read_to_string("tests/online/refused.yaml").unwrap();
+    let printed = fs::read_to_string("tests/online/refused.txt").unwrap();
+    let text = format!(
+        "\n```yaml\n{configured}```\n\n```console\n$ glue-integration-exporter check --online\n{printed}```\n\n"
+    );
+    check_block("check --online", &text);
+}
+
+/// tests/it/e2e/partitions.rs compares the file with the hosts that the binary connects to.
+#[test]
+fn hosts_block_matches_file() {
+    let table = fs::read_to_string("tests/partitions/hosts.md").unwrap();
+    check_block("hosts", &table);
+}
+
+#[test]
+fn policy_matches_shipped_file() {
+    let _guard = README.lock();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let policy = fs::read_to_string(root.join("deploy/iam/policy.json")).unwrap();
+    let indented: String = policy.lines().map(|line| format!("   {line}\n")).collect();
+    assert!(readme.contains(&indented));
+    let policy: serde_json::Value = serde_json::from_str(&policy).unwrap();
+    let actions = &policy["Statement"][0]["Action"];
+    let called = Operation::ALL.map(|operation| format!("glue:{}", operation.as_str()));
+    let [list, describe] = &called;
+    assert_eq!(actions, &serde_json::json!(list));
+    assert!(readme.contains(&format!("\"Action\": \"{describe}\"")));
+}

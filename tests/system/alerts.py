@@ -1,0 +1,161 @@
+"""Checks the shipped alert rules: their unit tests in promtool, the example configuration in Alertmanager, and an outage in Prometheus.
+
+Usage: alerts.py BINARY BIN WORK    (the exporter, a directory with the programs of Prometheus and Alertmanager, and a directory for files)
+"""
+
+import glob
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import checks
+from kinds import arn, integration
+from processes import Server
+from checks import check, control, control_path, finish, query, replace_integrations, wait_for
+
+BINARY, BIN, WORK = sys.argv[1:4]
+RULES, EXAMPLE = "deploy/prometheus/alerts.yaml", "deploy/prometheus/alertmanager.example.yaml"
+BROKEN, HEALTHY = arn(1), arn(2)
+LAST_STATUS = "integration:aws_glue_integration_status:last"
+DETECTION_TIMEOUT = 40
+
+
+def run(description, *command):
+    """Runs a command, checks that it succeeds, and returns its output."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    check(description, done.returncode == 0, done.stdout + done.stderr)
+    return done.stdout
+
+
+def unit_tests():
+    run("promtool accepts the rules", f"{BIN}/promtool", "check", "rules", RULES)
+    for file in sorted(glob.glob("tests/system/alerts/*.test.yaml")):
+        run(file, f"{BIN}/promtool", "test", "rules", file)
+        print(f"  {file}")
+
+
+def alertmanager():
+    run("amtool accepts the example configuration", f"{BIN}/amtool", "check-config", EXAMPLE)
+    for labels, receiver in [
+        (["alertname=GlueIntegrationFailed", "severity=critical"], "pager"),
+        (["alertname=GlueExporterBlind", "severity=critical"], "pager"),
+        (["alertname=GlueIntegrationStuck", "severity=warning"], "chat"),
+        (["alertname=NodeDown", "severity=critical"], "chat"),
+    ]:
+        routed = run("amtool prints the route", f"{BIN}/amtool", "config", "routes", "test", f"--config.file={EXAMPLE}", *labels)
+        check(f"{labels} goes to {receiver}", routed.strip() == receiver, routed)
+
+    command = [f"{BIN}/alertmanager", f"--config.file={EXAMPLE}", f"--storage.path={WORK}/alertmanager", "--cluster.listen-address="]
+    server = Server("alerts-alertmanager", WORK, command, "--web.listen-address").start()
+    amtool = [f"{BIN}/amtool", f"--alertmanager.url={server.url}"]
+    scope_labels = ["scope=lake", "aws_region=eu-west-1"]
+    alerts = [
+        ["GlueExporterBlind", *scope_labels],
+        ["GlueExporterThrottled", *scope_labels],
+        ["GlueExporterThrottled", "scope=sea", "aws_region=eu-west-1"],
+        ["GlueIntegrationFailed", "aws_region=eu-west-1", f"integration_arn={BROKEN}"],
+    ]
+    for name, *labels in alerts:
+        run("amtool adds an alert", *amtool, "alert", "add", f"alertname={name}", *labels)
+
+    def queried(*flags):
+        found = json.loads(run("amtool queries alerts", *amtool, "--output=json", "alert", "query", *flags))
+        return sorted((one["labels"]["alertname"], one["labels"].get("scope", "")) for one in found)
+
+    wait_for("Alertmanager has all alerts", lambda: len(queried("--active", "--inhibited")) == len(alerts))
+    check("GlueExporterBlind inhibits only alerts of its own scope", queried("--inhibited") == [("GlueExporterThrottled", "lake")], queried("--inhibited"))
+    server.stop()
+
+
+def statuses(expression):
+    return {(labels["integration_arn"], labels["status"]) for labels, _ in query(prometheus.url, expression)}
+
+
+def firing():
+    return {(labels["alertname"], labels.get("integration_arn")) for labels, _ in query(prometheus.url, 'ALERTS{alertstate="firing"}')}
+
+
+def sample_times(series, since):
+    """Returns the timestamps of the samples of a series."""
+    url = f"{prometheus.url}/api/v1/query?" + urllib.parse.urlencode({"query": f"{series}[{int(time.time() - since) + 1}s]"})
+    with urllib.request.urlopen(url, timeout=30) as response:
+        (one,) = json.load(response)["data"]["result"]
+    return [float(at) for at, _ in one["values"]]
+
+
+def ready():
+    try:
+        with urllib.request.urlopen(prometheus.url + "/-/ready", timeout=10):
+            return True
+    except urllib.error.HTTPError:
+        return False
+
+
+def outage():
+    current = "aws_glue_integration_status == 1"
+    fires = {("GlueIntegrationNeedsAttention", BROKEN)}
+    wait_for("Prometheus is ready", ready)
+    wait_for("both integrations are ACTIVE", lambda: statuses(LAST_STATUS) == {(BROKEN, "ACTIVE"), (HEALTHY, "ACTIVE")})
+    control("PATCH", control_path(BROKEN), {"Status": "NEEDS_ATTENTION"})
+    wait_for("the alert fires", lambda: firing() == fires, DETECTION_TIMEOUT)
+    with_labels = query(prometheus.url, 'ALERTS{alertstate="firing"}')[0][0]
+    with_labels.pop("__name__", None)
+    check("the alert has the expected labels", with_labels == {
+        "alertname": "GlueIntegrationNeedsAttention", "alertstate": "firing", "severity": "critical",
+        "aws_account_id": checks.ACCOUNT, "aws_region": checks.REGION, "integration_arn": BROKEN,
+    }, with_labels)
+
+    began = time.time()
+    expected = {(BROKEN, "NEEDS_ATTENTION"), (HEALTHY, "ACTIVE")}
+    control("POST", "faults", {"Kind": "Error", "Code": "InternalServiceException"})
+    wait_for("the status series end", lambda: not statuses(current), 2 * DETECTION_TIMEOUT)
+    check("the recording rule keeps the last status", statuses(LAST_STATUS) == expected, statuses(LAST_STATUS))
+    exporter.kill()
+    wait_for("the exporter is down", lambda: query(prometheus.url, "up == 0"))
+    exporter.start()
+    wait_for("the exporter has polled", lambda: query(prometheus.url, "glue_integration_exporter_scope_up == 0"), DETECTION_TIMEOUT)
+    check("the restart changes neither status nor alert", statuses(LAST_STATUS) == expected and firing() == fires, (statuses(LAST_STATUS), firing()))
+    times = sample_times(f'{LAST_STATUS}{{status="NEEDS_ATTENTION"}}', began)
+    gap = max(after - before for before, after in zip(times, times[1:]))
+    # The rules are evaluated every second; the limit allows for a busy machine.
+    check("the recording rule has no gap", gap < 3 and time.time() - times[-1] < 3, times)
+
+    control("PATCH", control_path(BROKEN), {"Status": "ACTIVE"})
+    control("DELETE", "faults")
+    wait_for("the integration is ACTIVE again", lambda: statuses(LAST_STATUS) == {(BROKEN, "ACTIVE"), (HEALTHY, "ACTIVE")}, DETECTION_TIMEOUT)
+    with urllib.request.urlopen(prometheus.url + "/metrics", timeout=10) as response:
+        failures = re.findall(r"^prometheus_rule_evaluation_failures_total\{.*\} (.*)$", response.read().decode(), re.MULTILINE)
+    check("no rule evaluation failed", failures == ["0"], failures)
+    print("  the alert kept firing while its series were gone, including a restart of the exporter")
+
+
+if __name__ == "__main__":
+    unit_tests()
+    alertmanager()
+
+    simulator = Server("alerts-simulator", WORK, [BINARY, "simulate"], "--listen-address").start()
+    checks.SIMULATOR = simulator.url
+    replace_integrations([{**integration(number, "ACTIVE"), "IntegrationArn": which} for number, which in enumerate([BROKEN, HEALTHY], 1)])
+    config = {"polling": {"interval": "10s", "stale_after": "20s"}, "scopes": [{"name": "lake", "regions": [checks.REGION]}]}
+    with open(f"{WORK}/alerts.yaml", "w", encoding="utf-8") as file:
+        json.dump(config, file)  # JSON is valid YAML
+    exporter = Server(
+        "alerts-exporter", WORK, [BINARY, f"--config.file={WORK}/alerts.yaml"], "--web.listen-address", AWS_ENDPOINT_URL_GLUE=simulator.url
+    ).start()
+    with open(f"{WORK}/alerts-prometheus.yml", "w", encoding="utf-8") as file:
+        scraping = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+        jobs = [{"job_name": "glue-integration-exporter", "static_configs": [{"targets": [exporter.address]}]}]
+        json.dump({"global": scraping, "rule_files": [os.path.abspath(RULES)], "scrape_configs": jobs}, file)
+    command = [f"{BIN}/prometheus", f"--config.file={WORK}/alerts-prometheus.yml", f"--storage.tsdb.path={WORK}/alerts-tsdb"]
+    prometheus = Server("alerts-prometheus", WORK, command, "--web.listen-address").start()
+    outage()
+    for server in [exporter, prometheus, simulator]:
+        server.stop()
+        check(f"{server.name} stops", True)
+    finish()
