@@ -3,7 +3,6 @@
 
 pub mod access;
 mod basic_auth;
-mod hash_queue;
 pub mod listen;
 mod rate;
 pub mod stderr;

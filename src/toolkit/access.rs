@@ -61,7 +61,7 @@ impl ActiveConfig {
             // A reload with the same limit must not refill the bucket.
             bucket: config.rate_limit.map(|limit| {
                 previous_bucket
-                    .filter(|bucket| bucket.limit() == limit)
+                    .filter(|bucket| bucket.limit == limit)
                     .unwrap_or_else(|| Arc::new(TokenBucket::new(limit)))
             }),
             config,
