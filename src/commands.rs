@@ -305,8 +305,8 @@ async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Failure> {
         clock: clock.clone(),
         source,
         clients: Clients::for_aws(&loaded, Sdk::new(network, Arc::clone(&telemetry) as _)),
-        status_reporter: Arc::new(StatusReporter::new(ServiceManager::none())),
-        watchdog: Watchdog::none(),
+        status_reporter: Arc::new(StatusReporter::new(ServiceManager::default())),
+        watchdog: Watchdog::default(),
         access: None,
     };
     publisher.set_tag_labels(&loaded.tag_labels);

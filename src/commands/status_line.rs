@@ -30,7 +30,7 @@ impl StatusReporter {
 
     /// Returns the watchdog that long-running tasks register with.
     pub fn watchdog(&self) -> &Watchdog {
-        self.service_manager.watchdog()
+        &self.service_manager.watchdog
     }
 
     /// Reports that the configuration is valid and the sockets are bound.

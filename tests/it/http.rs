@@ -70,7 +70,7 @@ impl Server {
             vec![listener],
             bench.routes(),
             limits,
-            Watchdog::none(),
+            Watchdog::default(),
             bench.stop.clone(),
         ));
         let server = Self {

@@ -312,7 +312,7 @@ impl Bench {
     /// Starts publishing in the background.
     pub fn publish(&self) {
         let (publisher, stop) = (Arc::clone(&self.publisher), self.stop.clone());
-        tokio::spawn(publisher.publish(Watchdog::none().register("publisher"), stop));
+        tokio::spawn(publisher.publish(Watchdog::default().register("publisher"), stop));
     }
 
     /// Starts polling on schedule in the background.

@@ -95,7 +95,7 @@ impl Server {
             vec![listener],
             routes,
             limits,
-            Watchdog::none(),
+            Watchdog::default(),
             stop,
         ));
         let rereads: Arc<[AtomicUsize; 2]> = Arc::default();
