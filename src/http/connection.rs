@@ -77,13 +77,15 @@ struct State {
     phase: Phase,
     /// When the connection is closed. The handler of a request has timeouts of its own.
     deadline: Option<Instant>,
+    /// The latest deadline for the response.
+    response_deadline: Instant,
     /// The connection opened, a request arrived, or a part of a response was written.
     last_activity: Instant,
     /// The large response that is being sent.
     large_response: Option<Content>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// The connection waits for the first byte of a request.
     Idle,
@@ -92,11 +94,9 @@ enum Phase {
     /// The handler processes a request.
     Handling,
     /// The server writes a response.
-    Writing {
-        timeout: Instant,
-        /// hyper has taken the whole body, and the connection can be kept for the next request.
-        body_taken: bool,
-    },
+    Writing,
+    /// hyper has taken the whole body of the response. When that is written, the connection waits for the next request.
+    Flushing,
     /// The response is written; further input is discarded so that the client can read the response.
     Lingering,
 }
@@ -109,6 +109,7 @@ impl Connection {
             state: Mutex::new(State {
                 phase: Phase::Idle,
                 deadline: Some(now + limits.head),
+                response_deadline: now,
                 last_activity: now,
                 large_response: None,
             }),
@@ -129,15 +130,11 @@ impl Connection {
         let buffers = VecDeque::from(content.to_vec());
         let length = content.iter().map(Bytes::len).sum();
         let mut state = self.state.lock();
-        state.last_activity = Instant::now();
-        let timeout = state.last_activity + self.limits.response;
-        state.phase = Phase::Writing {
-            timeout,
-            body_taken: false,
-        };
-        state.deadline = Some(timeout);
+        state.phase = Phase::Writing;
+        state.response_deadline = Instant::now() + self.limits.response;
         state.large_response = (length >= LARGE_RESPONSE_BYTES).then_some(content);
         drop(state);
+        self.on_write();
         ResponseBody {
             buffers,
             length,
@@ -148,8 +145,8 @@ impl Connection {
 
     /// Returns true while a request is handled or its response is being written.
     pub fn is_responding(&self) -> bool {
-        let phase = &self.state.lock().phase;
-        matches!(phase, Phase::Handling | Phase::Writing { .. })
+        let phase = self.state.lock().phase;
+        phase == Phase::Handling || phase.is_writing()
     }
 
     /// Returns true if the connection must be closed because the client was too slow.
@@ -169,46 +166,34 @@ impl Connection {
 
     fn on_read(&self) {
         let mut state = self.state.lock();
-        if matches!(state.phase, Phase::Idle) {
+        if state.phase == Phase::Idle {
             state.phase = Phase::Head;
             let timeout = Instant::now() + self.limits.head;
             state.deadline = state.deadline.map(|at| at.min(timeout));
         }
     }
 
-    /// Records a write. The socket accepts no bytes while the client does not read.
-    fn on_write(&self, is_accepted: bool) {
+    /// Records that the socket accepted a part of the response. It accepts none while the client does not read.
+    fn on_write(&self) {
         let mut state = self.state.lock();
-        let Phase::Writing { timeout, .. } = state.phase else {
-            return;
-        };
-        let now = Instant::now();
-        if is_accepted {
-            state.last_activity = now;
-            state.deadline = Some(timeout);
-        } else {
-            let stalled = now + self.limits.write_stall;
-            state.deadline = state.deadline.map(|at| at.min(stalled));
+        if state.phase.is_writing() {
+            state.last_activity = Instant::now();
+            let stalled = state.last_activity + self.limits.write_stall;
+            state.deadline = Some(stalled.min(state.response_deadline));
         }
     }
 
     fn on_body_taken(&self) {
-        if let Phase::Writing { body_taken, .. } = &mut self.state.lock().phase {
-            *body_taken = true;
+        let mut state = self.state.lock();
+        if state.phase == Phase::Writing {
+            state.phase = Phase::Flushing;
         }
     }
 
     /// Ends a response that is completely written.
     fn on_flush(&self) {
         let mut state = self.state.lock();
-        let is_written = matches!(
-            state.phase,
-            Phase::Writing {
-                body_taken: true,
-                ..
-            }
-        );
-        if is_written {
+        if state.phase == Phase::Flushing {
             state.phase = Phase::Idle;
             state.deadline = Some(Instant::now() + self.limits.idle);
             state.large_response = None;
@@ -219,15 +204,17 @@ impl Connection {
     /// is still sending, the system would drop the part of the response that the client has not read.
     fn must_linger(&self) -> bool {
         let mut state = self.state.lock();
-        match state.phase {
-            Phase::Idle => return false,
-            Phase::Lingering => {}
-            Phase::Head | Phase::Handling | Phase::Writing { .. } => {
-                state.phase = Phase::Lingering;
-                state.deadline = Some(Instant::now() + self.limits.linger);
-            }
+        if ![Phase::Idle, Phase::Lingering].contains(&state.phase) {
+            state.phase = Phase::Lingering;
+            state.deadline = Some(Instant::now() + self.limits.linger);
         }
-        true
+        state.phase == Phase::Lingering
+    }
+}
+
+impl Phase {
+    fn is_writing(self) -> bool {
+        matches!(self, Self::Writing | Self::Flushing)
     }
 }
 
@@ -311,12 +298,9 @@ impl AsyncRead for TimedSocket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = self.as_mut().io().poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            self.connection.on_read();
-        }
-        read
+        ready!(self.as_mut().io().poll_read(context, buffer))?;
+        self.connection.on_read();
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -326,9 +310,9 @@ impl AsyncWrite for TimedSocket {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = self.as_mut().io().poll_write(context, bytes);
-        self.connection.on_write(written.is_ready());
-        written
+        let written = ready!(self.as_mut().io().poll_write(context, bytes));
+        self.connection.on_write();
+        Poll::Ready(written)
     }
 
     fn poll_write_vectored(
@@ -336,9 +320,9 @@ impl AsyncWrite for TimedSocket {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = self.as_mut().io().poll_write_vectored(context, slices);
-        self.connection.on_write(written.is_ready());
-        written
+        let written = ready!(self.as_mut().io().poll_write_vectored(context, slices));
+        self.connection.on_write();
+        Poll::Ready(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -370,7 +354,7 @@ impl AsyncWrite for TimedSocket {
 impl Drop for TimedSocket {
     /// Resets a connection whose client did not read its response. Otherwise the system would keep the rest in memory for minutes.
     fn drop(&mut self) {
-        if matches!(self.connection.state.lock().phase, Phase::Writing { .. }) {
+        if self.connection.state.lock().phase.is_writing() {
             self.socket.abort();
         }
     }

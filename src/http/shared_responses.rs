@@ -25,9 +25,6 @@ struct Rendered {
 
 impl SharedResponses {
     /// Returns a page whose rendering started after this call. Renders it on a blocking thread, or inline if `inline` is true.
-    ///
-    /// # Errors
-    /// If rendering panicked.
     pub async fn get(
         &self,
         representation: Representation,

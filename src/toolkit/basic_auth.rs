@@ -47,9 +47,6 @@ struct Pending(Arc<Mutex<BTreeMap<Client, usize>>>, Client);
 
 impl BasicAuth {
     /// Starts without remembered passwords.
-    ///
-    /// # Errors
-    /// Returns an error if the system provides no random numbers.
     pub fn new() -> Result<Self, Unspecified> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new())?;
         Ok(Self {

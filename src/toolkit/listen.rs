@@ -117,9 +117,6 @@ enum Bound {
 
 impl Address {
     /// Binds the address.
-    ///
-    /// # Errors
-    /// Returns the system's error if it cannot bind the address.
     pub async fn bind(&self) -> io::Result<Listener> {
         let (file, socket) = match self {
             Self::Tcp(host, port) if host.is_empty() => (None, Bound::Tcp(bind_all(*port)?)),
@@ -174,10 +171,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Returns the sockets that systemd passed (`sd_listen_fds(3)`).
-///
-/// # Errors
-/// Returns an error if systemd passed no socket or a socket that is neither TCP nor a Unix stream socket.
+/// Returns the sockets that systemd passed (`sd_listen_fds(3)`), which must be TCP or Unix stream sockets.
 pub fn from_systemd() -> io::Result<Vec<Listener>> {
     let mut passed = ListenFd::from_env();
     let mut listeners = Vec::new();
