@@ -216,11 +216,17 @@ impl Clients {
         client
     }
 
-    /// Applies a new rate limit and network, and drops the clients that `watches` do not use.
-    pub fn reconfigure(&mut self, watches: &[Watch], requests_per_second: u16, network: Network) {
-        self.requests_per_second = requests_per_second;
+    /// Applies the CA bundles of a network that was read anew.
+    pub fn trust(&self, network: Network) {
         if let Endpoint::Aws(sdk) = &self.endpoint {
             sdk.trust(network);
+        }
+    }
+
+    /// Applies a new rate limit, and drops the clients that `watches` do not use.
+    pub fn reconfigure(&mut self, watches: &[Watch], requests_per_second: u16) {
+        self.requests_per_second = requests_per_second;
+        if let Endpoint::Aws(sdk) = &self.endpoint {
             sdk.set_clients(concurrent_requests(watches));
         }
         for (_, rate_limiter) in self.clients.values() {

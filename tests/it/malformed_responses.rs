@@ -19,7 +19,7 @@ use glue_integration_exporter::glue::{
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::publisher::Publisher;
 use glue_integration_exporter::simulator::{
-    Account, Fault, FaultKind, Handle, RequestMatcher, Rules, SimulatedError, SimulatedIntegration,
+    Account, Fault, FaultKind, Handle, RequestMatcher, SimulatedError, SimulatedIntegration,
     Simulator,
 };
 use glue_integration_exporter::snapshot::{Integration, IntegrationError, Status};
@@ -262,11 +262,9 @@ async fn run(case: Case) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scope_with_100000_integrations_is_exported() {
-    let mut world = Account::generated(100_000).with_rules(Rules {
-        max_page_size: 10_000,
-        ..Rules::default()
-    });
+    let mut world = Account::generated(100_000);
     world.rules.page_size = 10_000;
+    world.rules.max_page_size = 10_000;
     let (addr, sim) = serve(world).await;
     sim.put(integration("us-east-1", "d", "ACTIVE"));
     let mut watch = watch(EU);

@@ -218,8 +218,11 @@ fn expired_session_recovers_with_new_keys() {
         "ExpiredTokenException",
         "The security token included in the request is expired",
     );
-    let fault = Fault::new(RequestMatcher::access_key("ASIAOLD"), expired);
-    case.sim.handle.push_fault(fault);
+    let old_key = RequestMatcher {
+        access_key_id: Some("ASIAOLD".to_owned()),
+        ..RequestMatcher::any()
+    };
+    case.sim.handle.push_fault(Fault::new(old_key, expired));
     case.fails_with(&["ExpiredTokenException", "is expired", "log in again"]);
     case.fails_again();
     case.write(".aws/credentials", &keys("default", "ASIANEW"));
