@@ -163,12 +163,16 @@ pub enum Query {
 }
 
 impl Query {
+    pub(crate) fn integration(&self) -> Option<&IntegrationArn> {
+        match self {
+            Query::Integration(arn) => Some(arn),
+            Query::Target(_) | Query::All => None,
+        }
+    }
+
     /// Returns whether the query lists integrations, so that the scope's selection applies.
     pub fn lists(&self) -> bool {
-        match self {
-            Query::Integration(_) => false,
-            Query::Target(_) | Query::All => true,
-        }
+        self.integration().is_none()
     }
 }
 

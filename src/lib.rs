@@ -43,6 +43,5 @@ pub mod files;
 pub mod iam;
 pub mod logging;
 pub mod preflight;
-pub mod rlimit;
 pub mod toolkit;
 pub mod version;

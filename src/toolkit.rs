@@ -5,6 +5,7 @@ pub mod access;
 mod basic_auth;
 pub mod listen;
 mod rate;
+pub mod rlimit;
 pub mod stderr;
 pub mod systemd;
 mod unix;

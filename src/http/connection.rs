@@ -2,8 +2,8 @@
 //! date. `Connections` closes the connection after its deadline.
 
 use super::response::Content;
-use crate::rlimit::OpenFiles;
 use crate::toolkit::listen::Socket;
+use crate::toolkit::rlimit;
 use bytes_utils::SegmentedBuf;
 use hyper::body::{Body, Buf, Bytes, Frame, SizeHint};
 use parking_lot::Mutex;
@@ -46,7 +46,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: OpenFiles::of_process().http_connections,
+            connections: rlimit::max_http_connections(),
             // The response for 10,000 integrations has about 25 MB, which it shares with other responses until the next poll.
             large_responses: 8,
             // A request head usually fits into one packet. Slow heads are closed within 10 s.

@@ -7,8 +7,9 @@ use super::response::{Content, busy, plain, response};
 use crate::clock::Clock;
 use crate::exposition::gzip::{Deflater, member};
 use crate::publisher::Publisher;
-use crate::web::api::{self, ApiError};
-use crate::web::page::View;
+use crate::web::inventory::Inventory;
+use crate::web::query::Rendered;
+use crate::web::{api, page};
 use hyper::body::Bytes;
 use hyper::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue,
@@ -141,36 +142,29 @@ impl DocumentRequest {
 
     fn text(&self) -> Result<(StatusCode, Bytes), String> {
         let snapshot = self.publisher.published();
-        let now = self.clock.unix_now();
-        let json = match self.document.source {
-            Source::Static(text) => return Ok((StatusCode::OK, text.into())),
-            Source::Page => {
-                let view = View {
-                    next_polls: &self.publisher.next_polls(&snapshot.scopes),
-                    snapshot: &snapshot,
-                    now,
-                    telemetry_path: &self.telemetry_path,
-                };
-                let page = view
-                    .render(&self.query)
-                    .map_err(|error| error.to_string())?;
-                let status = if page.is_bad_request {
-                    StatusCode::BAD_REQUEST
-                } else {
-                    StatusCode::OK
-                };
-                return Ok((status, page.html.into()));
-            }
-            Source::Integrations => api::integrations(&snapshot, now, &self.query),
-            Source::Scopes => {
-                let next_polls = self.publisher.next_polls(&snapshot.scopes);
-                api::scopes(&snapshot, &next_polls, now, &self.query)
-            }
+        let inventory = Inventory {
+            next_polls: &self.publisher.next_polls(&snapshot.scopes),
+            snapshot: &snapshot,
+            now: self.clock.unix_now(),
         };
-        match json {
-            Ok(json) => Ok((StatusCode::OK, json.into())),
-            Err(ApiError::InvalidParameter(json)) => Ok((StatusCode::BAD_REQUEST, json.into())),
-            Err(ApiError::Serialization(error)) => Err(error.to_string()),
-        }
+        let json_error = |error: serde_json::Error| error.to_string();
+        let Rendered {
+            body,
+            is_bad_request,
+        } = match self.document.source {
+            Source::Static(text) => return Ok((StatusCode::OK, text.into())),
+            Source::Page => page::render(&inventory, &self.telemetry_path, &self.query)
+                .map_err(|error| error.to_string())?,
+            Source::Integrations => {
+                api::integrations(&inventory, &self.query).map_err(json_error)?
+            }
+            Source::Scopes => api::scopes(&inventory, &self.query).map_err(json_error)?,
+        };
+        let status = if is_bad_request {
+            StatusCode::BAD_REQUEST
+        } else {
+            StatusCode::OK
+        };
+        Ok((status, body.into()))
     }
 }
