@@ -1,9 +1,9 @@
 //! The command line. Flags are spelled as in Prometheus' exporters.
 
+use crate::http::routes::ROUTES;
 use crate::iam;
 use crate::logging::Format;
 use crate::preflight;
-use crate::site;
 use crate::toolkit::listen::Address;
 use crate::version;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
@@ -217,9 +217,10 @@ fn telemetry_path(path: &str) -> Result<String, String> {
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte));
     // `/` is allowed: it replaces the HTML page, as in other exporters.
+    let is_replaceable = [DEFAULT_TELEMETRY_PATH, "/"].contains(&path);
     let hides_route = path.starts_with("/-/")
         || path.starts_with("/api/")
-        || path != "/" && site::find(path).is_some();
+        || !is_replaceable && ROUTES.iter().any(|route| route.path == path);
     if path.starts_with('/') && valid_characters && !hides_route && path.len() <= 256 {
         Ok(path.to_owned())
     } else {

@@ -16,7 +16,7 @@ pub use output::Failure;
 
 use crate::cli::{Cli, Command};
 use crate::http::client;
-use crate::rlimit;
+use crate::toolkit::rlimit;
 
 /// Runs the command of the command line.
 ///

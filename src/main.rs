@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     unset_empty_aws_variables();
-    let _flush = stderr::start();
+    let _flush = stderr::Flush;
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
