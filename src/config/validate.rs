@@ -205,7 +205,7 @@ fn check_regions(
     let is_everywhere = used.iter().any(|(region, ..)| region.is_none());
     let Some(regions_at) = regions.at else {
         for (_, arn, at) in used.iter().filter(|(region, ..)| region.is_none()) {
-            if regions.complete {
+            if !regions.has_errors {
                 let arn = report.quote(arn);
                 let text = format!("{arn} has no region, so the scope needs `regions`");
                 report.error(*at, text);
@@ -218,7 +218,7 @@ fn check_regions(
         report.error(regions_at, text);
         return;
     }
-    if regions.complete {
+    if !regions.has_errors {
         let listed: HashSet<&RegionName> = regions.iter().collect();
         for (region, arn, at) in &used {
             if let Some(region) = region.filter(|region| !listed.contains(region)) {
@@ -230,7 +230,7 @@ fn check_regions(
             }
         }
     }
-    if used.is_empty() || is_everywhere || !integrations.complete || !targets.complete {
+    if used.is_empty() || is_everywhere || integrations.has_errors || targets.has_errors {
         return;
     }
     let needed: HashSet<&RegionName> = used.iter().filter_map(|(region, ..)| *region).collect();

@@ -6,9 +6,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-pub(crate) use crate::toolkit::yaml::NonEmpty;
-pub use crate::toolkit::yaml::{
-    Checked, ValueError, check_characters, check_length, reject_characters,
+pub use crate::toolkit::yaml::{Checked, ValueError};
+pub(crate) use crate::toolkit::yaml::{
+    NonEmpty, check_characters, check_length, reject_characters,
 };
 
 /// A duration as written in the configuration: `90s`, `5m`, `1h30m`.

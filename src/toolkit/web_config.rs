@@ -9,14 +9,13 @@ mod clients;
 mod names;
 mod password;
 mod pem;
-mod rsa;
 mod schema;
 mod tls;
 
 use self::pem::Context;
 use self::schema::{FORMAT, GoDuration, HeaderKeys, HeaderText, RateLimitKeys, Root};
 use crate::toolkit::yaml::{
-    self, ConfigErrors, Entries, Field, MAX_CONFIG_BYTES, Parsed, Report, Value, Whole,
+    self, ConfigErrors, Field, MAX_CONFIG_BYTES, Parsed, Report, Value, Whole,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -199,25 +198,19 @@ fn rate_limit(report: &Report, keys: RateLimitKeys) -> Option<RateLimit> {
 
 fn users(
     report: &Report,
-    field: Field<Entries<Value<PasswordHash>>>,
+    field: Field<BTreeMap<String, Value<PasswordHash>>>,
 ) -> BTreeMap<String, PasswordHash> {
     let mut users = BTreeMap::new();
-    let Field::Valid(Entries(entries), users_at) = field else {
-        return users;
-    };
-    for (name, hash) in entries {
-        let at = hash.at().unwrap_or(users_at);
+    for (name, hash) in field.valid().unwrap_or_default() {
+        let Field::Valid(Parsed(hash), at) = hash else {
+            continue;
+        };
         if name.contains(':') || name.chars().any(char::is_control) {
             let text =
                 "is not a valid user name; allowed: text without colons and control characters";
             report.error(at, text);
         }
-        match hash {
-            Field::Valid(Parsed(hash), _) => {
-                users.insert(name, hash);
-            }
-            Field::Absent | Field::Invalid => {}
-        }
+        users.insert(name, hash);
     }
     users
 }

@@ -23,12 +23,11 @@ use std::path::Path;
 
 pub use duration::{format_duration, parse_duration};
 pub use error::ConfigErrors;
-pub use value::{Checked, ValueError, check_characters, check_length, reject_characters};
+pub use value::{Checked, ValueError};
 
-pub(crate) use error::At;
-pub(crate) use field::{Entries, Field, List, Parsed, Value, Whole};
+pub(crate) use field::{At, Field, List, Parsed, Value, Whole};
 pub(crate) use report::{Format, Report};
-pub(crate) use value::NonEmpty;
+pub(crate) use value::{NonEmpty, check_characters, check_length, reject_characters};
 
 /// Far more than any configuration needs, and parsed within a second.
 pub(crate) const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
@@ -44,21 +43,22 @@ pub(crate) fn read<T: DeserializeOwned, U>(
     convert: impl FnOnce(Field<T>, &Report) -> U,
 ) -> Result<U, ConfigErrors> {
     let text = str::from_utf8(bytes).map_err(|error| {
-        let location = tree::end_of(&String::from_utf8_lossy(&bytes[..error.valid_up_to()]));
-        ConfigErrors::at(file, location, "is not valid UTF-8 from here on")
+        let lines = bytes[..error.valid_up_to()].split(|byte| *byte == b'\n');
+        ConfigErrors::of_file(file, format!("line {} is not valid UTF-8", lines.count()))
     })?;
-    let root =
-        tree::parse(text).map_err(|error| ConfigErrors::at(file, error.location, &error.text))?;
-    let report = Report::new(&root, format);
+    let root = tree::parse(text).map_err(|error| error::syntax(file, &error))?;
+    let report = Report::new(format);
     let reader = Reader {
         node: &root,
         path: String::new(),
         secret: false,
-        may_be_absent: format.empty_is_absent,
         report: &report,
     };
-    // A field turns every error into a report.
-    let field = Field::deserialize(reader).unwrap_or_default();
+    let field = match root.value {
+        tree::Value::Null if format.null_is_absent => Field::Absent,
+        // A field turns every error into a report.
+        _ => Field::deserialize(reader).unwrap_or_default(),
+    };
     let converted = convert(field, &report);
     report.finish(file, converted)
 }

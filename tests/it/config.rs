@@ -153,8 +153,6 @@ fn external_id_of_wrong_type_is_not_shown() {
         "!!bool 987654321",
         "\"987654321 \"",
         "|\n    987654321\n    987654321\n",
-        "&a 987654321 x\n  name: *a",
-        "&a \"arn:aws:987654321:::x\"\n  role_arn: *a",
         "987654321\n  external_id: 987654321",
         "987654321\n  987654321: 1",
         "&987654321 *987654321",
@@ -198,7 +196,7 @@ fn invalid_documents_are_rejected() {
     );
     assert_eq!(
         message("latin1", Some(b"scopes:\n- name: \xfcber\n")),
-        "latin1:2:9: is not valid UTF-8 from here on"
+        "latin1: line 2 is not valid UTF-8"
     );
     assert_eq!(
         message("large", Some(&vec![b' '; 1024 * 1024 + 1])),
@@ -206,7 +204,7 @@ fn invalid_documents_are_rejected() {
     );
     assert_eq!(
         message("nul", Some(b"scopes:\n- name: a\0b\n")),
-        "nul:2:10: the character U+0000 is not allowed in YAML"
+        "nul:2:10: found unprintable character"
     );
     assert_eq!(
         message("empty", Some(b"")),

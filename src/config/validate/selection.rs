@@ -109,7 +109,7 @@ fn reject_empty_selection(
         let matches = |pattern: &Pattern| pattern.matches(target.as_str());
         let reason = if excluded.iter().any(matches) {
             "excluded by exclude.target_arn"
-        } else if included.complete && !included.is_empty() && !included.iter().any(matches) {
+        } else if !included.has_errors && !included.is_empty() && !included.iter().any(matches) {
             "not included by include.target_arn"
         } else {
             continue;

@@ -2,7 +2,6 @@
 
 use super::client_certificate::{ClientCertificates, Issuers};
 use super::pem::{Context, Pem};
-use super::rsa::unsupported_rsa_key;
 use crate::toolkit::yaml::{At, Checked, Field, List, ValueError};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
@@ -110,15 +109,12 @@ fn issuers(
 ) -> Option<Issuers> {
     let certificates = pem.certificates(context.report)?;
     let mut roots = RootCertStore::empty();
-    let usable = certificates.iter();
-    let usable = usable.filter(|certificate| unsupported_rsa_key(certificate).is_none());
-    let (added, _) = roots.add_parsable_certificates(usable.cloned());
+    let (added, _) = roots.add_parsable_certificates(certificates.iter().cloned());
     let provider = Arc::clone(provider);
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     let Ok(verifier) = builder.build() else {
-        let reason = certificates.iter().find_map(unsupported_rsa_key);
-        let default = || "contains no certificate that can be used as a CA".to_owned();
-        pem.error(context.report, &reason.unwrap_or_else(default));
+        let text = "contains no certificate that can be used as a CA";
+        pem.error(context.report, text);
         return None;
     };
     let unusable = certificates.len() - added;

@@ -4,15 +4,16 @@ use super::clients::{AllowedName, ClientAuth};
 use super::names::{Curve, MaxVersion, MinVersion, Suite};
 use super::password::PasswordHash;
 use crate::toolkit::yaml::{
-    Checked, Entries, Field, Format, List, NonEmpty, Value, ValueError, Whole, parse_duration,
+    Checked, Field, Format, List, NonEmpty, Value, ValueError, Whole, parse_duration,
 };
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
 pub(super) const FORMAT: Format = Format {
     secret_keys: &["key", "basic_auth_users"],
-    empty_is_absent: true,
+    null_is_absent: true,
 };
 
 #[derive(Default, Deserialize)]
@@ -20,7 +21,7 @@ pub(super) const FORMAT: Format = Format {
 pub(super) struct Root {
     pub(super) tls_server_config: Field<TlsKeys>,
     pub(super) http_server_config: Field<HttpKeys>,
-    pub(super) basic_auth_users: Field<Entries<Value<PasswordHash>>>,
+    pub(super) basic_auth_users: Field<BTreeMap<String, Value<PasswordHash>>>,
     pub(super) rate_limit: Field<RateLimitKeys>,
 }
 
@@ -40,27 +41,6 @@ pub(super) struct TlsKeys {
     pub(super) cipher_suites: List<Suite>,
     pub(super) prefer_server_cipher_suites: Field<bool>,
     pub(super) curve_preferences: List<Curve>,
-}
-
-impl TlsKeys {
-    pub(super) fn is_empty(&self) -> bool {
-        let texts = [
-            &self.cert,
-            &self.cert_file,
-            &self.key,
-            &self.key_file,
-            &self.client_ca,
-            &self.client_ca_file,
-        ];
-        texts.iter().all(|text| text.is_absent())
-            && self.client_auth_type.is_absent()
-            && self.client_allowed_sans.is_absent()
-            && self.min_version.is_absent()
-            && self.max_version.is_absent()
-            && self.cipher_suites.is_absent()
-            && self.prefer_server_cipher_suites.is_absent()
-            && self.curve_preferences.is_absent()
-    }
 }
 
 #[derive(Default, Deserialize)]

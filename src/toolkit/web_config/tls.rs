@@ -3,7 +3,6 @@
 use super::clients;
 use super::names::{GoName, MaxVersion, MinVersion};
 use super::pem::Context;
-use super::rsa::unsupported_rsa_key;
 use super::schema::TlsKeys;
 use crate::toolkit::yaml::{At, Checked, Field, List};
 use rustls::crypto::aws_lc_rs;
@@ -12,11 +11,8 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{Error, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 use std::sync::Arc;
 
-/// Returns `None` if the section contains only empty values or has errors.
+/// Returns `None` on errors.
 pub(super) fn tls(context: &mut Context<'_>, keys: TlsKeys, at: At) -> Option<Arc<ServerConfig>> {
-    if keys.is_empty() {
-        return None;
-    }
     let report = context.report;
     let certificate = context.pem(keys.cert, keys.cert_file);
     let key = context.pem(keys.key, keys.key_file);
@@ -30,11 +26,6 @@ pub(super) fn tls(context: &mut Context<'_>, keys: TlsKeys, at: At) -> Option<Ar
     let chain = certificate
         .as_ref()
         .and_then(|pem| pem.certificates(report));
-    if let (Some(pem), Some(chain)) = (&certificate, &chain)
-        && let Some(reason) = chain.first().and_then(unsupported_rsa_key)
-    {
-        pem.error(report, &reason);
-    }
     let private_key = key.as_ref().and_then(|pem| pem.private_key(report));
     let versions = versions(context, &keys.min_version, &keys.max_version);
 
@@ -119,9 +110,7 @@ fn supported<T>(context: &mut Context<'_>, list: List<GoName<T>>) -> Option<Vec<
 where
     GoName<T>: Checked,
 {
-    let at = list
-        .at
-        .filter(|_| list.complete && !list.items.is_empty())?;
+    let at = list.at.filter(|_| !list.has_errors && !list.is_empty())?;
     let (mut supported, mut unsupported) = (Vec::new(), Vec::new());
     for entry in list.values() {
         match entry.supported {

@@ -1,14 +1,17 @@
 //! The types of the keys in a configuration's structs.
 
-use super::error::At;
 use super::value::Checked;
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Unexpected, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
 /// The name by which the reader recognizes a [`Field`].
 pub(super) const FIELD: &str = "$field";
+
+/// A value of the file. The report knows its path and its location.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct At(pub(super) usize);
 
 /// The value of a key: absent, invalid (the error is already reported), or valid with its location.
 #[derive(Clone, Debug, Default)]
@@ -77,13 +80,9 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for FieldVisitor<T> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Field<T>, A::Error> {
+        let at = At(parts.next_element()?.unwrap_or_default());
         let value = parts.next_element()?;
-        let at = parts.next_element()?.map(At);
-        Ok(match (value, at) {
-            (Some(value), Some(at)) => Field::Valid(value, at),
-            (None, Some(_)) => Field::Invalid,
-            (_, None) => Field::Absent,
-        })
+        Ok(value.map_or(Field::Invalid, |value| Field::Valid(value, at)))
     }
 }
 
@@ -129,59 +128,54 @@ where
     T: TryFrom<u32>,
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(WholeVisitor(PhantomData))
+        let text = String::deserialize(deserializer);
+        let number = text.ok().and_then(|text| text.parse().ok());
+        let number = number.filter(|number| (MIN..=MAX).contains(number));
+        let number = number.and_then(|number| T::try_from(number).ok());
+        let expected = format!("a whole number from {MIN} to {MAX}");
+        let why = Unexpected::Other("is not valid");
+        number
+            .map(Whole)
+            .ok_or_else(|| D::Error::invalid_value(why, &expected.as_str()))
     }
 }
 
-struct WholeVisitor<T, const MIN: u32, const MAX: u32>(PhantomData<T>);
-
-impl<T: TryFrom<u32>, const MIN: u32, const MAX: u32> Visitor<'_> for WholeVisitor<T, MIN, MAX> {
-    type Value = Whole<T, MIN, MAX>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a whole number from {MIN} to {MAX}")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Whole<T, MIN, MAX>, E> {
-        let number = text.parse().ok().filter(|n| (MIN..=MAX).contains(n));
-        let number = number.and_then(|n| T::try_from(n).ok());
-        let error = || E::invalid_value(Unexpected::Other("is not valid"), &self);
-        number.map(Whole).ok_or_else(error)
-    }
-}
-
-/// The valid elements of a list, with their locations. If the key is absent, the list is empty and complete.
+/// The valid elements of a list, with their locations. If the key is absent, the list is empty.
 #[derive(Clone, Debug)]
 pub(crate) struct List<T> {
     /// The location of the list, if the key has a list.
     pub(crate) at: Option<At>,
     pub(crate) items: Vec<(T, At)>,
-    /// Whether every element was valid.
-    pub(crate) complete: bool,
+    /// Whether any element or the list itself is invalid.
+    pub(crate) has_errors: bool,
 }
 
 impl<T> Default for List<T> {
     fn default() -> Self {
-        Self {
-            at: None,
-            items: Vec::new(),
-            complete: true,
-        }
+        List::new(None)
     }
 }
 
 impl<T> List<T> {
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> + Clone {
-        self.items.iter().map(|(value, _)| value)
+    fn new(at: Option<At>) -> Self {
+        Self {
+            at,
+            items: Vec::new(),
+            has_errors: false,
+        }
     }
 
-    pub(crate) fn is_absent(&self) -> bool {
-        self.at.is_none() && self.complete
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.items.iter().map(|(value, _)| value)
     }
 
     /// Returns whether the list has no elements, valid or not.
     pub(crate) fn is_empty(&self) -> bool {
-        self.items.is_empty() && self.complete
+        self.items.is_empty() && !self.has_errors
+    }
+
+    pub(crate) fn is_absent(&self) -> bool {
+        self.at.is_none() && !self.has_errors
     }
 
     pub(crate) fn values(self) -> Vec<T> {
@@ -193,7 +187,7 @@ impl<T> List<T> {
         List {
             at: self.at,
             items: items.map(|(value, at)| (value.into(), at)).collect(),
-            complete: self.complete,
+            has_errors: self.has_errors,
         }
     }
 }
@@ -201,44 +195,14 @@ impl<T> List<T> {
 impl<'de, T: Checked> Deserialize<'de> for List<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let field = Field::<Vec<Value<T>>>::deserialize(deserializer)?;
-        let mut list = Self {
-            at: field.at(),
-            items: Vec::new(),
-            complete: !matches!(field, Field::Invalid),
-        };
+        let mut list = List::new(field.at());
+        list.has_errors = matches!(field, Field::Invalid);
         for item in field.valid().unwrap_or_default() {
             match item {
                 Field::Valid(Parsed(value), at) => list.items.push((value, at)),
-                Field::Absent | Field::Invalid => list.complete = false,
+                Field::Absent | Field::Invalid => list.has_errors = true,
             }
         }
         Ok(list)
-    }
-}
-
-/// The entries of a map with any keys, in their order.
-pub(crate) struct Entries<V>(pub(crate) Vec<(String, V)>);
-
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Entries<V> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(EntriesVisitor(PhantomData))
-    }
-}
-
-struct EntriesVisitor<V>(PhantomData<V>);
-
-impl<'de, V: Deserialize<'de>> Visitor<'de> for EntriesVisitor<V> {
-    type Value = Entries<V>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<V>, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            entries.push(entry);
-        }
-        Ok(Entries(entries))
     }
 }

@@ -1,7 +1,6 @@
 //! A serde deserializer over the tree. Fields report their errors here, so that reading goes on.
 
-use super::error::At;
-use super::field::FIELD;
+use super::field::{At, FIELD};
 use super::report::Report;
 use super::tree::{Node, Value};
 use super::value::ValueError;
@@ -13,6 +12,7 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use std::collections::HashSet;
 use std::mem;
+use std::rc::Rc;
 
 /// A key with a larger edit distance is not suggested.
 const MAX_SUGGESTION_DISTANCE: usize = 2;
@@ -25,8 +25,6 @@ pub(super) struct Reader<'a> {
     pub(super) path: String,
     /// Whether the node is below a key for secrets.
     pub(super) secret: bool,
-    /// Whether no value or an empty text counts as absent.
-    pub(super) may_be_absent: bool,
     pub(super) report: &'a Report,
 }
 
@@ -34,79 +32,66 @@ impl<'a> Reader<'a> {
     /// Returns the entries of a map with unique keys. Reports all other keys, and those that are not in `allowed`.
     fn entries(
         &self,
-        map: &'a [(impl AsRef<Node>, impl AsRef<Node>)],
+        map: &'a [(Rc<Node>, Rc<Node>)],
         allowed: Option<&[&str]>,
     ) -> Vec<(&'a str, Self)> {
+        let format = self.report.format;
         let mut known = HashSet::new();
         let mut entries = Vec::new();
-        for (key, value) in map {
-            let (key, value) = (key.as_ref(), value.as_ref());
+        for (key, node) in map {
             let reject = |text: String| {
                 let at = self.report.place(&self.path, key.location);
                 self.report.error(at, text);
             };
             let Value::Scalar(name) = &key.value else {
-                reject(format!("a key {}; allowed: text", key.kind()));
+                reject(format!("a key {}; allowed: text", key.value.kind()));
                 continue;
             };
-            if name == "<<" {
-                reject("the merge key `<<` is not supported; copy its entries instead".to_owned());
-            } else if let Some(allowed) = allowed
-                && !allowed.contains(&name.as_str())
-            {
-                reject(format!(
+            let shown = name.escape_debug();
+            match allowed {
+                _ if name == "<<" => {
+                    reject("the merge key `<<` is not supported; copy its entries instead".into());
+                }
+                Some(allowed) if !allowed.contains(&name.as_str()) => reject(format!(
                     "unknown key {}{} allowed: {}",
                     self.report.quote(name),
                     suggest(name, allowed),
                     allowed.join(", ")
-                ));
-            } else if !known.insert(name) {
-                reject(format!("the key `{}` is set twice", name.escape_debug()));
-            } else {
-                let dot = if self.path.is_empty() { "" } else { "." };
-                let path = format!("{}{dot}{}", self.path, name.escape_debug());
-                let format = self.report.format;
-                let reader = Self {
-                    node: value,
-                    path,
-                    secret: self.secret || format.secret_keys.contains(&name.as_str()),
-                    may_be_absent: format.empty_is_absent && allowed.is_some(),
-                    report: self.report,
-                };
-                entries.push((name.as_str(), reader));
+                )),
+                _ if !known.insert(name) => reject(format!("the key `{shown}` is set twice")),
+                // The entries of a map without a fixed list of keys need a value.
+                Some(_) if format.null_is_absent && matches!(node.value, Value::Null) => {}
+                _ => {
+                    let dot = if self.path.is_empty() { "" } else { "." };
+                    let reader = Self {
+                        node,
+                        path: format!("{}{dot}{shown}", self.path),
+                        secret: self.secret || format.secret_keys.contains(&name.as_str()),
+                        report: self.report,
+                    };
+                    entries.push((name.as_str(), reader));
+                }
             }
         }
         entries
     }
 
     fn wrong_kind(&self, expected: &dyn Expected) -> ValueError {
-        if self.may_be_absent && matches!(self.node.value, Value::Null) {
-            return ValueError::absent();
-        }
-        ValueError::invalid_value(Unexpected::Other(self.node.kind()), expected)
-    }
-
-    fn report(&self, at: At, ValueError { why, allowed }: &ValueError) {
-        let text = match &self.node.value {
-            // The reason may contain a part of a secret that an alias repeats here.
-            Value::Scalar(text) if !self.secret && self.report.is_secret(text) => {
-                format!("`***` is not valid; allowed: {allowed}")
-            }
-            Value::Scalar(text) => {
-                format!("{} {why}; allowed: {allowed}", self.report.quote(text))
-            }
-            _ => format!("{why}; allowed: {allowed}"),
-        };
-        self.report.error(at, text);
+        ValueError::invalid_value(Unexpected::Other(self.node.value.kind()), expected)
     }
 
     fn text(&self, expected: &dyn Expected) -> Result<&'a str, ValueError> {
         match &self.node.value {
-            Value::Scalar(text) if text.is_empty() && self.may_be_absent => {
-                Err(ValueError::absent())
-            }
             Value::Scalar(text) => Ok(text),
             _ => Err(self.wrong_kind(expected)),
+        }
+    }
+
+    fn error_text(&self, error: &ValueError) -> String {
+        match &self.node.value {
+            Value::Scalar(_) if self.secret => format!("`***` {error}"),
+            Value::Scalar(text) => format!("{} {error}", self.report.quote(text)),
+            _ => error.to_string(),
         }
     }
 }
@@ -136,9 +121,11 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         if name != FIELD {
             return visitor.visit_newtype_struct(self);
         }
+        let at = self.report.place(&self.path, self.node.location);
         visitor.visit_seq(FieldParts {
             reader: self,
-            next: Part::Value,
+            at: at.0,
+            read_location: false,
         })
     }
 
@@ -171,7 +158,6 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         let items = list.iter().enumerate().map(|(n, node)| Self {
             node,
             path: format!("{}[{n}]", self.path),
-            may_be_absent: false,
             ..self
         });
         visitor.visit_seq(SeqDeserializer::new(items))
@@ -209,7 +195,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        Err(self.wrong_kind(&visitor))
+        self.deserialize_str(visitor)
     }
 
     forward_to_deserialize_any! {
@@ -226,17 +212,11 @@ impl<'de> IntoDeserializer<'de, ValueError> for Reader<'_> {
     }
 }
 
-enum Part {
-    Value,
-    Location(At),
-    End,
-}
-
-/// The two parts of a [`super::field::Field`]: its value, left out if it is absent or invalid, and its location, left out if it is
-/// absent. Reports an invalid value.
+/// The two parts of a [`super::field::Field`]: its location, and its value. Reports an invalid value and leaves it out.
 struct FieldParts<'a> {
     reader: Reader<'a>,
-    next: Part,
+    at: usize,
+    read_location: bool,
 }
 
 impl<'de> SeqAccess<'de> for FieldParts<'_> {
@@ -246,21 +226,14 @@ impl<'de> SeqAccess<'de> for FieldParts<'_> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, ValueError> {
-        match mem::replace(&mut self.next, Part::End) {
-            Part::Value => {
-                let reader = &self.reader;
-                let at = reader.report.place(&reader.path, reader.node.location);
-                let value = seed.deserialize(reader.clone());
-                match &value {
-                    Err(error) if error.is_absent() => return Ok(None),
-                    Err(error) => reader.report(at, error),
-                    Ok(_) => {}
-                }
-                self.next = Part::Location(at);
-                Ok(value.ok())
-            }
-            Part::Location(At(at)) => seed.deserialize(at.into_deserializer()).map(Some),
-            Part::End => Ok(None),
+        if !mem::replace(&mut self.read_location, true) {
+            return seed.deserialize(self.at.into_deserializer()).map(Some);
         }
+        let value = seed.deserialize(self.reader.clone());
+        if let Err(error) = &value {
+            let text = self.reader.error_text(error);
+            self.reader.report.error(At(self.at), text);
+        }
+        Ok(value.ok())
     }
 }

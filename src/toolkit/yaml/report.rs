@@ -1,10 +1,10 @@
 //! Collects the errors of one file.
 
-use super::error::{At, ConfigErrors, Location};
-use super::field::List;
-use super::tree::{Node, Value};
+use super::error::{self, ConfigErrors};
+use super::field::{At, List};
+use saphyr_parser::Marker;
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 
 /// Nobody reads more errors at once.
@@ -18,31 +18,28 @@ const MAX_SHOWN_CHARACTERS: usize = 120;
 pub(crate) struct Format {
     /// The keys whose values are secrets.
     pub(crate) secret_keys: &'static [&'static str],
-    /// Whether a key without a value or with an empty text counts as absent, as in Go.
-    pub(crate) empty_is_absent: bool,
+    /// Whether a key without a value counts as absent, as in Go.
+    pub(crate) null_is_absent: bool,
 }
 
 /// The errors of one file so far.
 pub(crate) struct Report {
     pub(super) format: Format,
-    places: RefCell<Vec<(String, Location)>>,
+    /// The paths and locations of the values in the file.
+    places: RefCell<Vec<(String, Marker)>>,
     errors: RefCell<Vec<(At, String)>>,
-    secrets: HashSet<String>,
 }
 
 impl Report {
-    pub(super) fn new(root: &Node, format: Format) -> Self {
-        let mut secrets = HashSet::new();
-        collect_secrets(root, false, format.secret_keys, &mut secrets);
+    pub(super) fn new(format: Format) -> Self {
         Self {
             format,
             places: RefCell::default(),
             errors: RefCell::default(),
-            secrets,
         }
     }
 
-    pub(super) fn place(&self, path: &str, location: Location) -> At {
+    pub(super) fn place(&self, path: &str, location: Marker) -> At {
         let mut places = self.places.borrow_mut();
         places.push((path.to_owned(), location));
         At(places.len() - 1)
@@ -55,6 +52,10 @@ impl Report {
 
     pub(crate) fn error(&self, at: At, text: impl Into<String>) {
         self.errors.borrow_mut().push((at, text.into()));
+    }
+
+    pub(crate) fn has_errors(&self) -> bool {
+        !self.errors.borrow().is_empty()
     }
 
     pub(crate) fn already_listed(&self, at: At, value: &str, first: At) {
@@ -76,78 +77,38 @@ impl Report {
         }
     }
 
-    pub(crate) fn has_errors(&self) -> bool {
-        !self.errors.borrow().is_empty()
-    }
-
-    /// Returns whether `text` is a secret or contains one with its key. YAML joins lines into one text if the space after a colon
-    /// is missing: `profile: a` followed by the indented line `external_id:b`.
-    pub(super) fn is_secret(&self, text: &str) -> bool {
-        let keys = self.format.secret_keys;
-        let is_swallowed = |key: &&str| text.contains(&format!("{key}:"));
-        self.secrets.contains(text) || keys.iter().any(is_swallowed)
-    }
-
-    /// Quotes `text` in backticks, on one line and cut to a maximum length; a secret becomes `***`.
+    /// Quotes `text` in backticks, on one line and cut to a maximum length. Hides a text that contains a secret with its key. YAML
+    /// makes such a text if the space after a colon is missing: `profile: a` followed by the indented line `external_id:b`.
     pub(crate) fn quote(&self, text: &str) -> String {
-        if self.is_secret(text) {
+        let keys = self.format.secret_keys.iter();
+        if keys
+            .map(|key| format!("{key}:"))
+            .any(|key| text.contains(&key))
+        {
             return "`***`".to_owned();
         }
-        let mut shown = String::from("`");
-        for c in text.chars().take(MAX_SHOWN_CHARACTERS) {
-            match c {
-                '"' | '\'' | '\\' => shown.push(c),
-                c => shown.extend(c.escape_debug()),
-            }
-        }
-        if text.chars().nth(MAX_SHOWN_CHARACTERS).is_some() {
-            shown.push('…');
-        }
-        shown + "`"
+        let shown = text.chars().take(MAX_SHOWN_CHARACTERS);
+        let shown: String = shown.flat_map(char::escape_debug).collect();
+        let is_cut = text.chars().nth(MAX_SHOWN_CHARACTERS).is_some();
+        format!("`{shown}{}`", if is_cut { "…" } else { "" })
     }
 
     /// Returns `value` if there are no errors, otherwise the errors in the order of their locations.
     pub(super) fn finish<T>(self, file: &Path, value: T) -> Result<T, ConfigErrors> {
         let places = self.places.into_inner();
         let mut errors = self.errors.into_inner();
-        errors.sort_by_key(|(At(index), _)| places[*index].1);
-        let hidden = errors.len().saturating_sub(MAX_SHOWN_ERRORS);
-        errors.truncate(MAX_SHOWN_ERRORS);
+        errors.sort_by_key(|(At(index), _)| places[*index].1.index());
+        let hidden = errors.split_off(errors.len().min(MAX_SHOWN_ERRORS)).len();
         let lines = errors.into_iter().map(|(At(index), text)| {
-            let (path, Location { line, column }) = &places[index];
+            let (path, location) = &places[index];
             let colon = if path.is_empty() { "" } else { ": " };
-            format!("{}:{line}:{column}: {path}{colon}{text}", file.display())
+            error::line(file, *location, &format!("{path}{colon}{text}"))
         });
         let mut lines: Vec<String> = lines.collect();
         if hidden > 0 {
-            lines.push(format!(
-                "{}: {hidden} more errors are not shown",
-                file.display()
-            ));
+            let file = file.display();
+            lines.push(format!("{file}: {hidden} more errors are not shown"));
         }
         ConfigErrors::check(lines, value)
-    }
-}
-
-/// Collects every value below one of `keys`. An alias may repeat a secret elsewhere, so texts are compared, not locations.
-fn collect_secrets(node: &Node, secret: bool, keys: &[&str], texts: &mut HashSet<String>) {
-    match &node.value {
-        Value::Scalar(text) if secret => {
-            texts.insert(text.clone());
-        }
-        Value::Null | Value::Tagged | Value::Scalar(_) => {}
-        Value::List(items) => {
-            for item in items {
-                collect_secrets(item, secret, keys, texts);
-            }
-        }
-        Value::Map(entries) => {
-            for (key, value) in entries {
-                collect_secrets(key, secret, keys, texts);
-                let is_secret_key =
-                    matches!(&key.value, Value::Scalar(name) if keys.contains(&name.as_str()));
-                collect_secrets(value, secret || is_secret_key, keys, texts);
-            }
-        }
     }
 }

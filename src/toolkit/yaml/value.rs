@@ -21,18 +21,6 @@ impl ValueError {
             allowed: V::EXPECTED.to_owned(),
         }
     }
-
-    /// Returns the error that tells a field that its value counts as absent.
-    pub(super) fn absent() -> Self {
-        Self {
-            why: String::new(),
-            allowed: String::new(),
-        }
-    }
-
-    pub(super) fn is_absent(&self) -> bool {
-        self.why.is_empty()
-    }
 }
 
 /// serde names the reason as "unexpected" and the allowed values as "expected".
@@ -59,10 +47,11 @@ pub trait Checked: FromStr<Err = ValueError> {
 }
 
 /// Checks that `text` has `min` to `max` characters.
-///
-/// # Errors
-/// If it has not.
-pub fn check_length<V: Checked>(text: &str, min: usize, max: usize) -> Result<(), ValueError> {
+pub(crate) fn check_length<V: Checked>(
+    text: &str,
+    min: usize,
+    max: usize,
+) -> Result<(), ValueError> {
     match text.chars().count() {
         0 => Err(ValueError::of::<V>("is empty")),
         count if count < min => Err(ValueError::of::<V>("is too short")),
@@ -74,19 +63,13 @@ pub fn check_length<V: Checked>(text: &str, min: usize, max: usize) -> Result<()
 }
 
 /// Checks that `text` contains only ASCII letters, digits and the characters in `others`.
-///
-/// # Errors
-/// If it contains another one.
-pub fn check_characters<V: Checked>(text: &str, others: &str) -> Result<(), ValueError> {
+pub(crate) fn check_characters<V: Checked>(text: &str, others: &str) -> Result<(), ValueError> {
     let is_valid = |c: char| c.is_ascii_alphanumeric() || others.contains(c);
     reject_characters::<V>(text, |c| !is_valid(c))
 }
 
 /// Checks that `text` contains no character for which `is_invalid` is true.
-///
-/// # Errors
-/// If it contains one.
-pub fn reject_characters<V: Checked>(
+pub(crate) fn reject_characters<V: Checked>(
     text: &str,
     is_invalid: impl Fn(char) -> bool,
 ) -> Result<(), ValueError> {
