@@ -11,9 +11,10 @@ mod metadata;
 mod scope;
 pub mod stored;
 
+use crate::arn::canonical_arn;
 use crate::clock::Timestamp;
 use crate::config::{Query, RegionName, ScopeName, Watch};
-use crate::glue::{Answer, canonical_arn};
+use crate::glue::Answer;
 use crate::snapshot::{
     ExportedIntegration, Integration, PolledScope, Presence, ScopeState, Snapshot, Status,
 };

@@ -1,15 +1,16 @@
 //! The command line. Flags are spelled as in Prometheus' exporters.
 
 use crate::iam;
-use crate::logging::{Format, Level};
+use crate::logging::Format;
 use crate::preflight;
 use crate::site;
 use crate::toolkit::listen::Address;
 use crate::version;
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use tracing::level_filters::LevelFilter;
 
 /// The default of `--web.telemetry-path`.
 pub const DEFAULT_TELEMETRY_PATH: &str = "/metrics";
@@ -33,6 +34,23 @@ pub struct Cli {
     pub daemon: DaemonFlags,
 }
 
+impl Cli {
+    /// Returns the flags of the log, which `health` does not have.
+    pub fn log(&self) -> Option<&LogFlags> {
+        match &self.command {
+            None => Some(&self.daemon.log),
+            Some(Command::Check(flags)) => Some(&flags.log),
+            Some(
+                Command::Once { log, .. }
+                | Command::Demo { log, .. }
+                | Command::Simulate { log, .. }
+                | Command::Iam { log, .. },
+            ) => Some(log),
+            Some(Command::Health { .. }) => None,
+        }
+    }
+}
+
 /// The commands besides the daemon.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -41,27 +59,7 @@ pub enum Command {
     /// With --online it also sends a few requests to AWS for each scope: it checks the credentials, whether the role can be assumed,
     /// whether DescribeInboundIntegrations is allowed, and whether each configured ARN exists. Exits with 1 if anything is denied,
     /// missing or unreachable, and prints which permissions to grant.
-    Check {
-        #[command(flatten)]
-        config: ConfigFlags,
-        #[command(flatten)]
-        web: WebConfigFlags,
-        /// Check with AWS whether each scope has the permissions that it needs.
-        #[arg(long = "online")]
-        online: bool,
-        /// Output format of --online.
-        #[arg(
-            long = "format",
-            value_name = "FORMAT",
-            default_value = "table",
-            requires = "online"
-        )]
-        output_format: preflight::Format,
-        #[command(flatten)]
-        shard: ShardFlags,
-        #[command(flatten)]
-        log: LogFlags,
-    },
+    Check(CheckFlags),
     /// Poll each scope once and print the metrics on stdout. Exits with 0, or with 1 if any scope failed.
     Once {
         #[command(flatten)]
@@ -119,6 +117,30 @@ pub enum Command {
         #[arg(long = "ca-file", value_name = "FILE")]
         ca_file: Option<PathBuf>,
     },
+}
+
+/// The flags of `check`.
+#[derive(Debug, Args)]
+pub struct CheckFlags {
+    #[command(flatten)]
+    pub config: ConfigFlags,
+    #[command(flatten)]
+    pub web: WebConfigFlags,
+    /// Check with AWS whether each scope has the permissions that it needs.
+    #[arg(long = "online")]
+    pub online: bool,
+    /// Output format of --online.
+    #[arg(
+        long = "format",
+        value_name = "FORMAT",
+        default_value = "table",
+        requires = "online"
+    )]
+    pub output_format: preflight::Format,
+    #[command(flatten)]
+    pub shard: ShardFlags,
+    #[command(flatten)]
+    pub log: LogFlags,
 }
 
 /// The flags of the daemon.
@@ -203,8 +225,14 @@ impl WebConfigFlags {
 #[derive(Debug, Args)]
 pub struct LogFlags {
     /// Log only messages of this level or above.
-    #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
-    pub level: Level,
+    #[arg(
+        long = "log.level",
+        value_name = "LEVEL",
+        default_value = "info",
+        value_parser = PossibleValuesParser::new(["debug", "info", "warn", "error"])
+            .try_map(|level| level.parse::<LevelFilter>())
+    )]
+    pub level: LevelFilter,
     /// Format of the log lines.
     #[arg(long = "log.format", value_name = "FORMAT", default_value = "logfmt")]
     pub format: Format,

@@ -6,7 +6,6 @@
 
 mod describe;
 mod model;
-mod partition;
 pub(crate) mod pattern;
 mod schema;
 mod selection;

@@ -4,8 +4,9 @@
 use crate::escape;
 use crate::toolkit::stderr;
 use clap::ValueEnum;
+use serde_json::Value;
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::fmt::{self, Write};
+use std::fmt;
 use std::panic::{self, PanicHookInfo};
 use std::{io, thread};
 use tracing::field::{Field, Visit};
@@ -19,15 +20,6 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
-/// The minimum level that is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Level {
-    Debug,
-    Info,
-    Warn,
-    Error,
-}
-
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -36,13 +28,7 @@ pub enum Format {
 }
 
 /// Starts logging to stderr, panics included. Only the first call has an effect.
-pub fn start(level: Level, format: Format) {
-    let level = match level {
-        Level::Debug => LevelFilter::DEBUG,
-        Level::Info => LevelFilter::INFO,
-        Level::Warn => LevelFilter::WARN,
-        Level::Error => LevelFilter::ERROR,
-    };
+pub fn start(level: LevelFilter, format: Format) {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| LogWriter)
         .event_format(LineFormatter { format })
@@ -98,108 +84,84 @@ where
     ) -> fmt::Result {
         let mut time = String::new();
         SystemTime.format_time(&mut Writer::new(&mut time))?;
-        let mut fields = Fields::default();
+        let mut fields = Fields {
+            message: String::new(),
+            others: Vec::new(),
+        };
         event.record(&mut fields);
+        let level = event.metadata().level().to_string();
         let standard_fields = [
-            ("time", Value::Text(time)),
-            ("level", Value::Text(event.metadata().level().to_string())),
-            ("msg", Value::Text(fields.message)),
+            ("time", time.into()),
+            ("level", level.into()),
+            ("msg", fields.message.into()),
         ];
         let all_fields = standard_fields.into_iter().chain(fields.others);
-        let mut line = String::new();
-        for (index, (name, value)) in all_fields.enumerate() {
-            match self.format {
-                Format::Logfmt => {
-                    if index > 0 {
-                        line.push(' ');
-                    }
-                    line.push_str(name);
-                    line.push('=');
-                    push_logfmt_value(&mut line, &value);
-                }
-                Format::Json => {
-                    line.push(if index > 0 { ',' } else { '{' });
-                    line.push_str(&serde_json::Value::from(name).to_string());
-                    line.push(':');
-                    match value {
-                        Value::Text(text) => {
-                            line.push_str(&serde_json::Value::from(text).to_string());
-                        }
-                        Value::Unquoted(text) => line.push_str(&text),
-                    }
-                }
+        let line = match self.format {
+            Format::Logfmt => {
+                let fields = all_fields.map(|(name, value)| format!("{name}={}", logfmt(&value)));
+                fields.collect::<Vec<_>>().join(" ")
             }
-        }
-        if self.format == Format::Json {
-            line.push('}');
-        }
+            Format::Json => {
+                let fields = all_fields.map(|(name, value)| format!("\"{name}\":{value}"));
+                format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+            }
+        };
         writeln!(writer, "{}", escape::line(&line))
     }
 }
 
-enum Value {
-    Text(String),
-    /// A number or boolean, which JSON writes without quotes.
-    Unquoted(String),
-}
-
-#[derive(Default)]
 struct Fields {
     message: String,
     others: Vec<(&'static str, Value)>,
 }
 
 impl Fields {
-    fn push_unquoted(&mut self, field: &Field, value: String) {
-        self.others.push((field.name(), Value::Unquoted(value)));
+    fn push(&mut self, field: &Field, value: impl Into<Value>) {
+        self.others.push((field.name(), value.into()));
     }
 }
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let text = format!("{value:?}");
         if field.name() == "message" {
-            // Writing to a String does not fail.
-            let _ = write!(self.message, "{value:?}");
+            self.message = text;
         } else {
-            self.others
-                .push((field.name(), Value::Text(format!("{value:?}"))));
+            self.push(field, text);
         }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.others
-            .push((field.name(), Value::Text(value.to_owned())));
+        self.push(field, value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.push_unquoted(field, value.to_string());
+        self.push(field, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.push_unquoted(field, value.to_string());
+        self.push(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.push_unquoted(field, value.to_string());
+        self.push(field, value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.push_unquoted(field, value.to_string());
+        self.push(field, value);
     }
 }
 
-/// Appends a value. It is quoted as in JSON if it is empty or contains a character that is special in logfmt.
-fn push_logfmt_value(line: &mut String, value: &Value) {
-    let (Value::Text(text) | Value::Unquoted(text)) = value;
-    let needs_no_quotes = !text.is_empty()
-        && text.chars().all(|character| {
-            !escape::is_control(character)
-                && !character.is_whitespace()
-                && !matches!(character, '"' | '=' | '\\')
-        });
-    if needs_no_quotes {
-        line.push_str(text);
-    } else {
-        line.push_str(&serde_json::Value::from(text.as_str()).to_string());
+/// Returns the text of a value. It is quoted as in JSON if it is empty or contains a character that is special in logfmt.
+fn logfmt(value: &Value) -> String {
+    match value {
+        Value::String(text) if !text.is_empty() && !text.contains(is_special) => text.clone(),
+        other => other.to_string(),
     }
+}
+
+fn is_special(character: char) -> bool {
+    escape::is_control(character)
+        || character.is_whitespace()
+        || matches!(character, '"' | '=' | '\\')
 }

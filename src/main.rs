@@ -1,7 +1,8 @@
 //! Reads the command line, starts logging, runs the command, and returns its exit code.
 
 use clap::Parser;
-use glue_integration_exporter::cli::{Cli, Command};
+use glue_integration_exporter::cli::Cli;
+use glue_integration_exporter::commands::Failure;
 use glue_integration_exporter::toolkit::stderr;
 use glue_integration_exporter::{commands, escape, glue, logging};
 use std::process::ExitCode;
@@ -17,22 +18,11 @@ fn main() -> ExitCode {
         }
         Err(help) => help.exit(),
     };
-    let log = match &cli.command {
-        Some(
-            Command::Check { log, .. }
-            | Command::Once { log, .. }
-            | Command::Demo { log, .. }
-            | Command::Simulate { log, .. }
-            | Command::Iam { log, .. },
-        ) => Some(log),
-        Some(Command::Health { .. }) => None,
-        None => Some(&cli.daemon.log),
-    };
-    if let Some(log) = log {
+    if let Some(log) = cli.log() {
         logging::start(log.level, log.format);
     }
     let outcome = tokio::runtime::Runtime::new()
-        .map_err(commands::Failure::runtime)
+        .map_err(|error| Failure::run("starting the runtime", error))
         .and_then(|runtime| {
             let outcome = runtime.block_on(commands::run(cli));
             // Tasks that still run have had their time to finish.

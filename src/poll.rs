@@ -1,6 +1,5 @@
 //! Polls each scope and region on its own schedule. A slow or failing scope delays no other scope.
 
-mod deadline;
 mod failure_log;
 mod metadata;
 mod queue;
@@ -9,10 +8,9 @@ mod schedule;
 use crate::cache::{PollResult, key};
 use crate::clock::Clock;
 use crate::config::{ScopeName, Watch};
-use crate::glue::{Deadline, Glue, Reason, RequestContext, time_left};
+use crate::glue::{Deadline, Glue, Reason, RequestContext};
 use crate::publisher::Publisher;
 use crate::telemetry::Telemetry;
-use deadline::PollDeadline;
 use failure_log::FailureLog;
 use metadata::MetadataPoller;
 use queue::{PendingQuery, PreviousPoll, QueryQueue};
@@ -180,29 +178,22 @@ impl Poller {
     /// Runs all queries, up to `concurrency` at a time, and ends within the scope's timeout.
     async fn run_queries(&mut self) -> PollResult {
         let started = self.clock.now();
-        let timeout = self.watch.timeout;
         let concurrency = self
             .watch
             .concurrency
             .min(self.glue.max_concurrent_requests());
-        let deadline = Arc::new(PollDeadline::new(started.instant, timeout, concurrency));
+        let deadline = Arc::new(Deadline::new(self.watch.timeout, concurrency));
         let mut queue = QueryQueue::new(&self.watch, &self.previous_poll);
         let mut running: JoinSet<PendingQuery> = JoinSet::new();
         loop {
             while running.len() < concurrency
                 && let Some(pending) = queue.next()
             {
-                deadline.set_waiting(queue.waiting());
-                if time_left(deadline.end()).is_zero() {
-                    let reason = if deadline.starved_by_rate_limit() {
-                        Reason::Throttled
-                    } else {
-                        Reason::Timeout
-                    };
-                    queue.end(pending, reason);
+                if deadline.time_left().is_zero() {
+                    queue.end(pending, deadline.reason());
                     continue;
                 }
-                deadline.set_in_flight(running.len() + 1);
+                deadline.update(queue.waiting(), running.len() + 1);
                 running.spawn(run_query(
                     pending,
                     self.watch.scope.clone(),
@@ -212,14 +203,12 @@ impl Poller {
                 ));
             }
             // A lookup that ended may have added queries.
-            deadline.set_waiting(queue.waiting());
+            deadline.update(queue.waiting(), running.len());
             match running.join_next().await {
-                Some(Ok(pending))
-                    if pending.can_resume() && !time_left(deadline.end()).is_zero() =>
-                {
+                Some(Ok(pending)) if pending.can_resume() && !deadline.time_left().is_zero() => {
                     queue.requeue(pending);
                 }
-                Some(Ok(pending)) => queue.end(pending, Reason::Timeout),
+                Some(Ok(pending)) => queue.end(pending, deadline.reason()),
                 // The task panicked.
                 Some(Err(_)) => {}
                 None => break,
@@ -241,11 +230,11 @@ async fn run_query(
     scope: ScopeName,
     glue: Arc<dyn Glue>,
     clock: Clock,
-    deadline: Arc<PollDeadline>,
+    deadline: Arc<Deadline>,
 ) -> PendingQuery {
     let context = RequestContext {
         scope: scope.as_str(),
-        deadline: &*deadline,
+        deadline: &deadline,
     };
     pending.listing.follow(&*glue, &clock, context).await;
     pending

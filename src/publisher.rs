@@ -7,7 +7,7 @@ use crate::cache::{Applied, IntegrationCache, Key, PollResult, Stored};
 use crate::clock::Clock;
 use crate::config::{TagLabel, Watch};
 use crate::exposition::Exposition;
-use crate::glue::metadata::{Metadata, MetadataFilter};
+use crate::glue::{Metadata, MetadataFilter};
 use crate::snapshot::{ScopeState, Snapshot};
 use crate::toolkit::watchdog::Ticket;
 use due_polls::NextPolls;

@@ -6,8 +6,10 @@
 use crate::clock::Clock;
 use crate::exposition::gzip::{Deflater, member};
 use crate::publisher::Publisher;
-use crate::web::api::{self, ApiError};
-use crate::web::page::{self, CONTENT_SECURITY_POLICY, View};
+use crate::web::api;
+use crate::web::inventory::Inventory;
+use crate::web::page::{self, CONTENT_SECURITY_POLICY};
+use crate::web::query::Rendered;
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -223,43 +225,35 @@ impl Renderer {
 
 fn render(publisher: &Publisher, clock: &Clock, request: &Request) -> Result<Response, String> {
     let snapshot = publisher.published();
-    let now = clock.unix_now();
+    let inventory = Inventory {
+        next_polls: &publisher.next_polls(&snapshot.scopes),
+        snapshot: &snapshot,
+        now: clock.unix_now(),
+    };
     let query = request.query.as_str();
-    let (text, is_bad_request) = match request.route.resource {
-        Resource::Style => (Bytes::from_static(page::STYLE.as_bytes()), false),
-        Resource::Script => (Bytes::from_static(page::SCRIPT.as_bytes()), false),
-        Resource::OpenApi => (Bytes::from_static(api::OPENAPI.as_bytes()), false),
-        Resource::Page => {
-            let view = View {
-                next_polls: &publisher.next_polls(&snapshot.scopes),
-                snapshot: &snapshot,
-                now,
-                telemetry_path: &request.telemetry_path,
-            };
-            let page = view.render(query).map_err(|error| error.to_string())?;
-            (Bytes::from(page.html), page.is_bad_request)
-        }
-        Resource::Integrations => json(api::integrations(&snapshot, now, query))?,
-        Resource::Scopes => {
-            let next_polls = publisher.next_polls(&snapshot.scopes);
-            json(api::scopes(&snapshot, &next_polls, now, query))?
-        }
+    let fixed = |body: &'static str| (Bytes::from_static(body.as_bytes()), false);
+    let rendered = |rendered: Rendered| (Bytes::from(rendered.body), rendered.is_bad_request);
+    let (body, is_bad_request) = match request.route.resource {
+        Resource::Style => fixed(page::STYLE),
+        Resource::Script => fixed(page::SCRIPT),
+        Resource::OpenApi => fixed(api::OPENAPI),
+        Resource::Page => page::render(&inventory, &request.telemetry_path, query)
+            .map(rendered)
+            .map_err(|error| error.to_string())?,
+        Resource::Integrations => api::integrations(&inventory, query)
+            .map(rendered)
+            .map_err(|error| error.to_string())?,
+        Resource::Scopes => api::scopes(&inventory, query)
+            .map(rendered)
+            .map_err(|error| error.to_string())?,
     };
     let content = if request.gzip {
-        Deflater::with(|deflater| member(&[&deflater.deflate(&text)]))
+        Deflater::with(|deflater| member(&[&deflater.deflate(&body)]))
     } else {
-        vec![text]
+        vec![body]
     };
     Ok(Response {
         content,
         is_bad_request,
     })
-}
-
-fn json(result: Result<Vec<u8>, ApiError>) -> Result<(Bytes, bool), String> {
-    match result {
-        Ok(json) => Ok((Bytes::from(json), false)),
-        Err(ApiError::InvalidParameter(json)) => Ok((Bytes::from(json), true)),
-        Err(ApiError::Serialization(error)) => Err(error.to_string()),
-    }
 }

@@ -162,38 +162,6 @@ pub struct IntegrationError {
     pub message: Option<String>,
 }
 
-/// The fields of `arn:partition:service:region:account:resource` that labels need. A field is empty if the ARN lacks it or is invalid.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ArnFields<'a> {
-    pub service: &'a str,
-    pub region: &'a str,
-    pub account: &'a str,
-}
-
-impl<'a> ArnFields<'a> {
-    /// Parses an ARN.
-    ///
-    /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>
-    pub fn of(arn: &'a str) -> Self {
-        let mut fields = arn.splitn(6, ':');
-        match (
-            fields.next(),
-            fields.next(),
-            fields.next(),
-            fields.next(),
-            fields.next(),
-            fields.next(),
-        ) {
-            (Some("arn"), Some(_), Some(service), Some(region), Some(account), Some(_)) => Self {
-                service,
-                region,
-                account,
-            },
-            _ => Self::default(),
-        }
-    }
-}
-
 /// An integration as it is exported.
 #[derive(Clone, Debug)]
 pub struct ExportedIntegration {
@@ -325,7 +293,7 @@ pub struct Failed {
 }
 
 /// A failure, as in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
     /// The value of the label `reason`.
     pub reason: &'static str,

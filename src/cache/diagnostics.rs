@@ -4,8 +4,9 @@
 use super::metadata::Metadata;
 use super::scope::QueryState;
 use super::{IntegrationCache, PollResult, ScopeObservation, latest};
+use crate::arn::canonical_arn;
 use crate::config::Query;
-use crate::glue::{Answer, GlueError, canonical_arn};
+use crate::glue::{Answer, GlueError};
 use crate::snapshot::{
     Diagnostics, Failed, Failure, Integration, Missing, Presence, Provenance, ScopeDiagnostics,
 };

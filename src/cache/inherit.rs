@@ -3,9 +3,10 @@
 use super::metadata::TagLabels;
 use super::scope::{Observation, Polled, QueryState, Scope};
 use super::stored::StoredScope;
+use crate::arn::canonical_arn;
 use crate::clock::Timestamp;
 use crate::config::{Credentials, Query, Selection};
-use crate::glue::{canonical_arn, is_selected};
+use crate::glue::is_selected;
 use crate::snapshot::Integration;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};

@@ -5,14 +5,17 @@
 use super::diagnostics::failed_request;
 use super::stored::{StoredDescription, StoredMetadata};
 use super::{IntegrationCache, Key};
+use crate::arn::canonical_arn;
 use crate::clock::Timestamp;
 use crate::config::{Query, Selection, TagLabel, Watch};
-use crate::glue::canonical_arn;
-use crate::glue::metadata::{MAX_METADATA_BYTES, Metadata as Answer, MetadataFilter};
+use crate::glue::{Metadata as Answer, MetadataFilter};
 use crate::snapshot::{Description, Failed, MetadataLabels};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use tokio::time::Instant;
+
+/// Memory limit for names and tags.
+const MAX_METADATA_BYTES: usize = 80 << 20;
 
 /// The tags that become labels, in the order of the labels in the exposition.
 #[derive(Debug, Default)]
@@ -232,7 +235,7 @@ impl Metadata {
             .values()
             .map(|name| name.description.approx_bytes())
             .sum();
-        if approx_bytes > MAX_METADATA_BYTES + MAX_METADATA_BYTES / 4 {
+        if approx_bytes > MAX_METADATA_BYTES {
             self.entries.retain(|_, name| name.observed_at == latest);
         }
     }

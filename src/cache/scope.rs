@@ -7,7 +7,6 @@ use super::metadata::Metadata;
 use super::stored::{StoredObservation, StoredQuery, StoredQueryState};
 use crate::clock::Timestamp;
 use crate::config::{Query, Selection, Watch};
-use crate::glue::MAX_LISTING_BYTES;
 use crate::snapshot::{Failed, Integration, Status};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -19,7 +18,7 @@ use tokio::time::Instant;
 /// limit, integrations that come and go would fill the memory.
 const MAX_EXPIRED: usize = 100_000;
 /// Memory limit for the integrations of a query while its listing stays incomplete. The latest observed ones are kept.
-const MAX_QUERY_BYTES: usize = MAX_LISTING_BYTES + MAX_LISTING_BYTES / 4;
+const MAX_QUERY_BYTES: usize = 640 << 20;
 
 #[derive(Debug)]
 pub(super) struct Scope {

@@ -1,5 +1,6 @@
-//! Starts the pollers of all scopes and regions, replaces them on a reload, and stops them.
+//! Runs the pollers of all scopes and regions, and replaces them on a reload.
 
+use super::signals::ReloadRequest;
 use super::source::{Clients, ConfigSource, LoadedConfig};
 use super::status_line::StatusReporter;
 use crate::cache::{Key, key};
@@ -12,18 +13,16 @@ use crate::storage;
 use crate::telemetry::Telemetry;
 use crate::toolkit::access::AccessControl;
 use crate::toolkit::watchdog::Watchdog;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// Limits the last write of the state file, since a stop must end within 5 s.
 const FINAL_WRITE_TIMEOUT: Duration = Duration::from_secs(4);
-
-/// A request to reload, as the channel for its result. An error is the text for the user.
-pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
 
 /// The pollers of all scopes and regions, and what they need.
 pub struct Pollers {
@@ -36,21 +35,51 @@ pub struct Pollers {
     pub watchdog: Watchdog,
     /// Reread together with the configuration.
     pub access: Option<Arc<AccessControl>>,
+    pub running: Running,
 }
 
-/// A running poller.
-struct PollerHandle {
+/// The pollers that run, and all tasks.
+#[derive(Default)]
+pub struct Running {
+    pollers: BTreeMap<Key, RunningPoller>,
+    tasks: JoinSet<()>,
+}
+
+struct RunningPoller {
     watch: Watch,
     stop: CancellationToken,
-}
-
-/// The task that ended.
-enum EndedTask {
-    Poller(Key),
-    Publisher,
+    /// Cancelled by the task, also if it panics.
+    ended: CancellationToken,
 }
 
 impl Pollers {
+    /// Applies a configuration, at the start and on a reload, before the pollers of its watches start. Queries that a scope keeps also
+    /// keep their data.
+    pub fn apply(&mut self, loaded: &LoadedConfig) {
+        loaded.warn_suspicious_patterns();
+        self.publisher.reconfigure(&loaded.watches);
+        self.publisher.set_tag_labels(&loaded.tag_labels);
+        self.clients
+            .reconfigure(&loaded.watches, loaded.requests_per_second);
+        self.telemetry.config_loaded(self.clock.unix_now());
+    }
+
+    /// Polls every watch once, all at the same time, fetches names and tags, and publishes. Returns true if every poll succeeded.
+    pub async fn once(&mut self, watches: Vec<Watch>) -> bool {
+        let mut polls = JoinSet::new();
+        for watch in watches {
+            let mut poller = self.poller(watch);
+            polls.spawn(async move {
+                let up = poller.poll().await;
+                poller.describe().await;
+                up
+            });
+        }
+        let all_up = polls.join_all().await.into_iter().all(|up| up);
+        self.publisher.publish_now();
+        all_up
+    }
+
     /// Polls on schedule, publishes and stores the results, and reloads the configuration on request, until `stop`.
     ///
     /// # Errors
@@ -61,13 +90,9 @@ impl Pollers {
         mut reloads: mpsc::Receiver<ReloadRequest>,
         stop: CancellationToken,
     ) -> Result<(), JoinError> {
-        let mut tasks = JoinSet::new();
-        let (publisher, publisher_stop) = (Arc::clone(&self.publisher), stop.clone());
         let publisher_ticket = self.watchdog.register("publisher");
-        tasks.spawn(async move {
-            publisher.publish(publisher_ticket, publisher_stop).await;
-            EndedTask::Publisher
-        });
+        let publishing = Arc::clone(&self.publisher).publish(publisher_ticket, stop.clone());
+        self.running.tasks.spawn(publishing);
         let storage_path = watch::Sender::new(loaded.storage_path);
         let stop_storing = CancellationToken::new();
         let storing = tokio::spawn(storage::persist(
@@ -75,51 +100,25 @@ impl Pollers {
             storage_path.subscribe(),
             stop_storing.clone(),
         ));
-        let mut handles = BTreeMap::new();
-        let status_reporter = Arc::clone(&self.status_reporter);
         let mut ticket = self.watchdog.register("scheduler");
-        self.start(loaded.watches, &mut handles, &mut tasks, &stop);
+        self.start(loaded.watches, &stop);
         loop {
             tokio::select! {
-                Some(ended) = tasks.join_next() => {
-                    ended?;
-                }
+                Some(ended) = self.running.tasks.join_next() => ended?,
                 () = ticket.check_in() => {}
                 Some(result_sender) = reloads.recv() => {
-                    status_reporter.reloading().await;
-                    let (web, loaded) = tokio::select! {
-                        both = ticket.run_checked(self.reread()) => both,
-                        // Looking up the default region can take seconds.
-                        () = stop.cancelled() => break,
+                    let reloading = ticket.run_checked(self.reload(&storage_path, &stop));
+                    // Looking up the default region can take seconds.
+                    let Some(outcome) = stop.run_until_cancelled(reloading).await else {
+                        break;
                     };
-                    let outcome = match loaded {
-                        Ok((loaded, network)) => {
-                            storage_path.send_replace(loaded.storage_path.clone());
-                            ticket
-                                .run_checked(self.apply(loaded, network, &mut handles, &mut tasks, &stop))
-                                .await?;
-                            self.telemetry.config_loaded(self.clock.unix_now());
-                            tracing::info!("configuration reloaded");
-                            web.map_err(|errors| errors.to_string())
-                        }
-                        Err(errors) => {
-                            self.telemetry.config_rejected();
-                            tracing::error!(
-                                error = %errors,
-                                "invalid configuration, keeping the previous one"
-                            );
-                            let web = web.err().map(|web| format!("\n{web}"));
-                            Err(format!("{errors}{}", web.unwrap_or_default()))
-                        }
-                    };
-                    status_reporter.reloaded(&outcome, &self.publisher).await;
                     // The requester may have disconnected.
                     let _ = result_sender.send(outcome);
                 }
                 () = stop.cancelled() => break,
             }
         }
-        while let Some(ended) = tasks.join_next().await {
+        while let Some(ended) = self.running.tasks.join_next().await {
             ended?;
         }
         // All polls have ended, so this write is the last.
@@ -135,113 +134,92 @@ impl Pollers {
             })
     }
 
-    /// Rereads both files. A valid web configuration is applied at once; the configuration is returned.
-    async fn reread(
-        &self,
-    ) -> (
-        Result<(), ConfigErrors>,
-        Result<(LoadedConfig, Network), ConfigErrors>,
-    ) {
+    /// Rereads both files. Each valid one is applied; an error is the text for the user.
+    async fn reload(
+        &mut self,
+        storage_path: &watch::Sender<Option<PathBuf>>,
+        stop: &CancellationToken,
+    ) -> Result<(), String> {
+        self.status_reporter.reloading().await;
         let web = match &self.access {
             Some(access) => access.reread().await,
             None => Ok(()),
         };
         self.telemetry.web_config_reread(web.is_ok());
-        let load = async {
-            let loaded = self.source.load().await?;
-            let network = self.source.network(&loaded).await?;
-            Ok((loaded, network))
+        let outcome = match self.load().await {
+            Ok((loaded, network)) => {
+                storage_path.send_replace(loaded.storage_path.clone());
+                self.stop_changed(&loaded.watches).await;
+                self.clients.trust(network);
+                self.apply(&loaded);
+                self.start(loaded.watches, stop);
+                tracing::info!("configuration reloaded");
+                web.map_err(|errors| errors.to_string())
+            }
+            Err(errors) => {
+                self.telemetry.config_rejected();
+                tracing::error!(error = %errors, "invalid configuration, keeping the previous one");
+                let web = web.err().map(|web| format!("\n{web}"));
+                Err(format!("{errors}{}", web.unwrap_or_default()))
+            }
         };
-        (web, load.await)
+        self.status_reporter.reloaded(&outcome).await;
+        outcome
     }
 
-    /// Polls every watch once, all at the same time, fetches names and tags, and publishes. Returns true if every poll succeeded.
-    pub async fn once(mut self, watches: Vec<Watch>) -> bool {
-        let mut polls = JoinSet::new();
-        for watch in watches {
-            let mut poller = self.poller(watch);
-            polls.spawn(async move {
-                let up = poller.poll().await;
-                poller.describe().await;
-                up
-            });
-        }
-        let all_up = polls.join_all().await.into_iter().all(|up| up);
-        self.publisher.publish_now();
-        all_up
+    async fn load(&self) -> Result<(LoadedConfig, Network), ConfigErrors> {
+        let loaded = self.source.load().await?;
+        let network = self.source.network(&loaded).await?;
+        Ok((loaded, network))
     }
 
-    /// Applies a new configuration. An unchanged scope keeps its poller, its schedule and its data.
-    async fn apply(
-        &mut self,
-        loaded: LoadedConfig,
-        network: Network,
-        handles: &mut BTreeMap<Key, PollerHandle>,
-        tasks: &mut JoinSet<EndedTask>,
-        stop: &CancellationToken,
-    ) -> Result<(), JoinError> {
-        loaded.warn_low_open_files_limit();
-        loaded.warn_suspicious_patterns();
-        let watches = loaded.watches;
+    /// Stops the pollers whose watch is not among `watches`, and waits until they have ended: a poll that still runs would publish
+    /// results of queries that are no longer configured. An unchanged scope keeps its poller, its schedule and its data.
+    async fn stop_changed(&mut self, watches: &[Watch]) {
         let by_key: HashMap<Key, &Watch> =
             watches.iter().map(|watch| (key(watch), watch)).collect();
-        let mut stopping: BTreeSet<Key> = BTreeSet::new();
-        handles.retain(|key, poller| {
-            let unchanged = by_key.get(key).is_some_and(|watch| **watch == poller.watch);
-            if !unchanged {
-                poller.stop.cancel();
-                stopping.insert(key.clone());
-            }
-            unchanged
-        });
-        // A poller that still runs would publish results of queries that are no longer configured.
-        let mut unfinished = stopping.clone();
-        while !unfinished.is_empty() {
-            match tasks.join_next().await.transpose()? {
-                Some(EndedTask::Poller(key)) => unfinished.remove(&key),
-                Some(EndedTask::Publisher) | None => break,
-            };
+        let changed: Vec<(Key, RunningPoller)> = self
+            .running
+            .pollers
+            .extract_if(.., |key, poller| {
+                by_key.get(key).is_none_or(|watch| **watch != poller.watch)
+            })
+            .collect();
+        for (_, poller) in &changed {
+            poller.stop.cancel();
         }
-        for key in &stopping {
+        for (key, poller) in &changed {
+            poller.ended.cancelled().await;
             if !by_key.contains_key(key) {
                 let (scope, region) = key;
                 self.telemetry.remove_scope(scope, region);
             }
         }
-        self.publisher.reconfigure(&watches);
-        self.publisher.set_tag_labels(&loaded.tag_labels);
-        self.clients
-            .reconfigure(&watches, loaded.requests_per_second, network);
-        self.start(watches, handles, tasks, stop);
-        Ok(())
     }
 
     /// Starts a poller for each watch that has none.
-    fn start(
-        &mut self,
-        watches: Vec<Watch>,
-        handles: &mut BTreeMap<Key, PollerHandle>,
-        tasks: &mut JoinSet<EndedTask>,
-        stop: &CancellationToken,
-    ) {
+    fn start(&mut self, watches: Vec<Watch>, stop: &CancellationToken) {
         for watch in watches {
             let key = key(&watch);
-            if handles.contains_key(&key) {
+            if self.running.pollers.contains_key(&key) {
                 continue;
             }
             let poller = self.poller(watch.clone());
-            let stop = stop.child_token();
-            let until = stop.clone();
-            let task_key = key.clone();
             let mut ticket = self
                 .watchdog
                 .register(format!("scope {} in {}", watch.scope, watch.region));
-            tasks.spawn(async move {
+            let running = RunningPoller {
+                watch,
+                stop: stop.child_token(),
+                ended: CancellationToken::new(),
+            };
+            let (until, ended) = (running.stop.clone(), running.ended.clone());
+            self.running.tasks.spawn(async move {
+                let _ended = ended.drop_guard();
                 ticket.run_checked(poller.run(until)).await;
                 ticket.finish();
-                EndedTask::Poller(task_key)
             });
-            handles.insert(key, PollerHandle { watch, stop });
+            self.running.pollers.insert(key, running);
         }
     }
 

@@ -1,14 +1,17 @@
-//! Finds out which shard this process is.
+//! Finds out which shard this process is, and creates its metrics.
 
+use super::output::Failure;
 use crate::cli::ShardFlags;
 use crate::shard::{PodName, Shard, ShardError};
+use crate::telemetry::Telemetry;
 use std::env;
+use std::sync::Arc;
 
 /// Returns the shard that the flags name. Without an index, the ordinal at the end of the pod's name is used.
 ///
 /// # Errors
 /// If the flags are invalid, or neither the flags nor the pod's name give an index.
-pub fn shard(flags: &ShardFlags) -> Result<Shard, ShardError> {
+pub(super) fn shard(flags: &ShardFlags) -> Result<Shard, ShardError> {
     Shard::from_flags(flags.index, flags.total, pod_name)
 }
 
@@ -22,4 +25,11 @@ fn pod_name() -> PodName {
                 .into_owned(),
         ),
     }
+}
+
+/// Returns the exporter's own metrics.
+pub(super) fn telemetry(shard: Shard) -> Result<Arc<Telemetry>, Failure> {
+    Telemetry::with_shard(shard)
+        .map(Arc::new)
+        .map_err(|error| Failure::run("creating the metrics", error))
 }

@@ -4,10 +4,9 @@ use crate::config::{
     Config, ConfigErrors, Credentials, RegionName, TagLabel, Watch, pattern_warnings,
 };
 use crate::files::FileWorker;
+use crate::glue::RateLimiter;
 use crate::glue::aws::{Network, Sdk, default_region};
-use crate::glue::rate_limit::RateLimiter;
 use crate::glue::{Glue, Observer};
-use crate::rlimit::OpenFiles;
 use crate::shard::Shard;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -93,22 +92,6 @@ impl LoadedConfig {
     pub fn warn_suspicious_patterns(&self) {
         for warning in pattern_warnings(&self.watches) {
             tracing::warn!("{warning}");
-        }
-    }
-
-    /// Logs a warning if the limit of open files is too low for one request of each scope and region at the same time.
-    pub fn warn_low_open_files_limit(&self) {
-        let open_files = OpenFiles::of_process();
-        let requests = concurrent_requests(&self.watches);
-        if requests > open_files.requests {
-            tracing::warn!(
-                limit = open_files.limit,
-                needed = OpenFiles::required_limit(requests),
-                requests,
-                enough_for = open_files.requests,
-                "the hard limit of open files (LimitNOFILE, ulimit -n) is too low for one request of each scope and region at the same time: while \
-                 AWS hangs, they will wait for each other"
-            );
         }
     }
 }
@@ -214,11 +197,17 @@ impl Clients {
         client
     }
 
-    /// Applies a new rate limit and network, and drops the clients that `watches` do not use.
-    pub fn reconfigure(&mut self, watches: &[Watch], requests_per_second: u16, network: Network) {
-        self.requests_per_second = requests_per_second;
+    /// Applies the CA bundles of a network that was read anew.
+    pub fn trust(&self, network: Network) {
         if let Endpoint::Aws(sdk) = &self.endpoint {
             sdk.trust(network);
+        }
+    }
+
+    /// Applies a new rate limit, and drops the clients that `watches` do not use.
+    pub fn reconfigure(&mut self, watches: &[Watch], requests_per_second: u16) {
+        self.requests_per_second = requests_per_second;
+        if let Endpoint::Aws(sdk) = &self.endpoint {
             sdk.set_clients(concurrent_requests(watches));
         }
         for (_, rate_limiter) in self.clients.values() {

@@ -1,6 +1,5 @@
 //! A valid configuration, and the watches that come of it.
 
-use super::partition::partition_mismatch;
 use super::selection::Selection;
 use super::tags::TagLabel;
 use super::value::{ExternalId, Lookup, RegionName, ScopeName, ShardBy};
@@ -171,12 +170,16 @@ pub enum Query {
 }
 
 impl Query {
+    pub(crate) fn integration(&self) -> Option<&IntegrationArn> {
+        match self {
+            Query::Integration(arn) => Some(arn),
+            Query::Target(_) | Query::All => None,
+        }
+    }
+
     /// Returns whether the query lists integrations, so that the scope's selection applies.
     pub fn lists(&self) -> bool {
-        match self {
-            Query::Integration(_) => false,
-            Query::Target(_) | Query::All => true,
-        }
+        self.integration().is_none()
     }
 }
 
@@ -273,4 +276,15 @@ impl Scope {
             describe: self.describe,
         }
     }
+}
+
+/// Returns why the role cannot be used in the region, if it cannot.
+pub(super) fn partition_mismatch(role: &RoleArn, region: &RegionName) -> Option<String> {
+    let partition = role.partition();
+    (!region.in_partition(partition)).then(|| {
+        format!(
+            "is in the partition `{partition}`, but {region} is not; allowed: a role in the partition `{}`",
+            region.partition()
+        )
+    })
 }

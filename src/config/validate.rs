@@ -5,8 +5,7 @@ mod tags;
 mod timing;
 
 use self::timing::{TimingKeys, timing};
-use super::model::{Config, Credentials, Role, Scope};
-use super::partition::partition_mismatch;
+use super::model::{Config, Credentials, Role, Scope, partition_mismatch};
 use super::schema::{FORMAT, Polling, Root, ScopeKeys};
 use super::value::{ExternalId, Lookup, NonEmpty, RegionName, ScopeName};
 use crate::arn::{IntegrationArn, RoleArn, TargetArn};

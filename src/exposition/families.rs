@@ -5,10 +5,9 @@
 
 use super::chunks::Exported;
 use super::text_format::{Metric, MetricType, Samples, count, label};
+use crate::arn::Arn;
 use crate::clock::{round_to_millis, seconds};
-use crate::snapshot::{
-    ArnFields, ExportedIntegration, MetadataLabels, Presence, ScopeState, Status,
-};
+use crate::snapshot::{ExportedIntegration, MetadataLabels, Presence, ScopeState, Status};
 use std::collections::BTreeMap;
 
 /// The maximum number of error codes of one integration that have their own series.
@@ -114,8 +113,8 @@ pub const INTEGRATION: &[Family<ExportedIntegration>] = &[
                     &shown.labels.name,
                     &integration.source_arn,
                     &integration.target_arn,
-                    ArnFields::of(&integration.source_arn).service,
-                    ArnFields::of(&integration.target_arn).service,
+                    Arn::split(&integration.source_arn).service,
+                    Arn::split(&integration.target_arn).service,
                 ],
                 1.0,
             );
@@ -278,7 +277,7 @@ fn errors_by_code(shown: &ExportedIntegration, emit: Emit<'_>) {
 
 /// Returns the identity labels of an integration as text between braces.
 pub fn identity(arn: &str) -> String {
-    let fields = ArnFields::of(arn);
+    let fields = Arn::split(arn);
     let mut labels = String::with_capacity(arn.len() + 96);
     for (name, value) in IDENTITY.iter().zip([fields.account, fields.region, arn]) {
         label(&mut labels, name, value);

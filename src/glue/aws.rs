@@ -2,8 +2,6 @@
 
 mod call;
 mod classify;
-mod clock_check;
-mod connection_limit;
 mod convert;
 mod credential_process;
 mod credentials;
@@ -17,30 +15,28 @@ mod proxy;
 mod resolver;
 mod response;
 
-use super::metadata::{MetadataPage, MetadataRequest};
+use super::api::{
+    BoxFuture, Glue, MetadataPage, MetadataRequest, Observer, Operation, Page, PageRequest,
+};
+use super::error::GlueError;
 use super::rate_limit::RateLimiter;
-use super::{BoxFuture, Glue, GlueError, Observer, Operation, Page, PageRequest};
 use crate::config::{Credentials, Query, RegionName};
-use crate::rlimit::OpenFiles;
 use aws_config::default_provider::region::DefaultRegionChain;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::provider;
 use aws_sdk_glue::config::{Builder, SharedHttpClient};
 use aws_sdk_glue::operation::describe_integrations::DescribeIntegrationsError;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use call::Call;
-use clock_check::ClockCheck;
-use connection_limit::ConnectionLimiter;
-use credentials::{CredentialCache, CredentialSource, Provider, valid_for};
+use credentials::{CredentialCache, Provider};
 use http_client::HttpClients;
 use parking_lot::Mutex;
 use response::ResponseCheck;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
 
 pub use credentials::environment_key_errors;
 pub use identity::IdentityError;
@@ -49,19 +45,20 @@ pub use profiles::profile_or_endpoint_error as profile_error;
 
 /// The default of the SDK. It is repeated here because it is the only timeout that the SDK sets.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
-/// Minimum time between two loads of credentials that Glue rejected. One poll can have hundreds of rejected requests.
-const MIN_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
-/// How long credentials without an expiry time are used: the shortest lifetime of temporary credentials.
-const DEFAULT_CREDENTIALS_TTL: Duration = Duration::from_mins(15);
-/// Credentials are not used this long before they expire, because a request may take some time to arrive.
-const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
+/// Requests of all clients in flight. Each client may have at least one, so that an endpoint that hangs blocks no other client.
+const MAX_REQUESTS: usize = 512;
+/// A page of 100 integrations with 100 errors each and messages of maximum length has 21 million bytes.
+const MAX_RESPONSE_BYTES: usize = 32 << 20;
+/// Maximum size of a response with credentials. They are a few thousand bytes long.
+const MAX_CREDENTIALS_BYTES: usize = 1 << 20;
 
 /// Creates the clients, which share HTTP connections and loaded credentials.
 #[derive(Clone)]
 pub struct Sdk {
     http: HttpClients,
     observer: Arc<dyn Observer>,
-    connection_limiter: ConnectionLimiter,
+    /// How many requests each client may have in flight.
+    max_concurrent_requests: Arc<AtomicUsize>,
     /// The cache of each set of credentials in use.
     credential_caches: Arc<Mutex<HashMap<Credentials, Weak<CredentialCache>>>>,
 }
@@ -69,11 +66,10 @@ pub struct Sdk {
 impl Sdk {
     /// Creates an `Sdk` whose clients reach AWS over `network`.
     pub fn new(network: Network, observer: Arc<dyn Observer>) -> Self {
-        let descriptors = OpenFiles::of_process();
         Self {
-            http: HttpClients::new(network, descriptors.idle_per_endpoint),
+            http: HttpClients::new(network),
             observer,
-            connection_limiter: ConnectionLimiter::new(descriptors),
+            max_concurrent_requests: Arc::new(AtomicUsize::new(MAX_REQUESTS)),
             credential_caches: Arc::default(),
         }
     }
@@ -86,62 +82,8 @@ impl Sdk {
         region: &RegionName,
         rate_limiter: RateLimiter,
     ) -> AwsGlue {
-        let provider = Provider::new(
-            self.credential_cache(credentials),
-            self.credential_source(credentials, region),
-            Some(self.connection_limiter.clone()),
-        );
-        self.client(
-            Backend::Aws(provider),
-            credentials.clone(),
-            region.clone(),
-            rate_limiter,
-        )
-    }
-
-    /// Sets the number of clients that share the connections.
-    pub fn set_clients(&self, clients: usize) {
-        self.connection_limiter.set_clients(clients);
-    }
-
-    /// Trusts the CA bundles of `network` from now on, in existing clients too.
-    pub fn trust(&self, network: Network) {
-        self.http.trust(network.bundles);
-    }
-
-    fn credential_cache(&self, credentials: &Credentials) -> Arc<CredentialCache> {
-        let mut credential_caches = self.credential_caches.lock();
-        if let Some(credential_cache) = credential_caches.get(credentials).and_then(Weak::upgrade) {
-            return credential_cache;
-        }
-        let credential_cache = Arc::default();
-        credential_caches.retain(|_, credential_cache| credential_cache.strong_count() > 0);
-        credential_caches.insert(credentials.clone(), Arc::downgrade(&credential_cache));
-        credential_cache
-    }
-
-    fn credential_source(
-        &self,
-        credentials: &Credentials,
-        region: &RegionName,
-    ) -> Arc<CredentialSource> {
-        let source = credentials.role.as_ref().map(|_role| {
-            let source = credentials.source();
-            let provider = Provider::new(
-                self.credential_cache(&source),
-                self.credential_source(&source, region),
-                None,
-            );
-            Arc::new(provider)
-        });
-        Arc::new(CredentialSource {
-            source,
-            http: http_client::for_credentials(
-                self.http.of_profile(credentials.profile.as_deref()),
-            ),
-            credentials: credentials.clone(),
-            region: Region::new(region.as_str().to_owned()),
-        })
+        let backend = Backend::Aws(self.provider(credentials, region));
+        self.client(backend, credentials.clone(), region.clone(), rate_limiter)
     }
 
     /// Returns a client of a simulated endpoint. It ignores the credentials, endpoints and proxies of the environment.
@@ -152,8 +94,9 @@ impl Sdk {
         rate_limiter: RateLimiter,
     ) -> AwsGlue {
         let sdk = Self::new(Network::default(), observer);
+        let backend = Backend::Simulated { endpoint };
         sdk.client(
-            Backend::Simulated { endpoint },
+            backend,
             Credentials::default(),
             region.clone(),
             rate_limiter,
@@ -167,17 +110,54 @@ impl Sdk {
         region: RegionName,
         rate_limiter: RateLimiter,
     ) -> AwsGlue {
+        let profile = credentials.profile.as_deref();
         AwsGlue {
             backend,
             client: OnceCell::new(),
-            identity: tokio::sync::Mutex::default(),
-            http: self.http.of_profile(credentials.profile.as_deref()),
+            http: self.http.client(profile, MAX_RESPONSE_BYTES),
             region,
             credentials,
-            connection_limiter: self.connection_limiter.clone(),
+            max_concurrent_requests: Arc::clone(&self.max_concurrent_requests),
             rate_limiter,
             observer: Arc::clone(&self.observer),
         }
+    }
+
+    /// Divides the requests in flight between this number of clients.
+    pub fn set_clients(&self, clients: usize) {
+        let max = (MAX_REQUESTS / clients.max(1)).max(1);
+        self.max_concurrent_requests.store(max, Ordering::Relaxed);
+    }
+
+    /// Trusts the CA bundles of `network` from now on, in existing clients too.
+    pub fn trust(&self, network: Network) {
+        self.http.trust(network.bundles);
+    }
+
+    fn provider(&self, credentials: &Credentials, region: &RegionName) -> Arc<Provider> {
+        let source = credentials.source();
+        Arc::new(Provider {
+            http: self
+                .http
+                .client(credentials.profile.as_deref(), MAX_CREDENTIALS_BYTES),
+            credentials: credentials.clone(),
+            region: Region::new(region.as_str().to_owned()),
+            source: (source != *credentials).then(|| self.provider(&source, region)),
+            cache: self.credential_cache(credentials),
+            running: tokio::sync::Mutex::default(),
+            rejected: Mutex::default(),
+        })
+    }
+
+    fn credential_cache(&self, credentials: &Credentials) -> Arc<CredentialCache> {
+        let mut credential_caches = self.credential_caches.lock();
+        if let Some(credential_cache) = credential_caches.get(credentials).and_then(Weak::upgrade) {
+            return credential_cache;
+        }
+        let credential_cache = Arc::default();
+        credential_caches.retain(|_, credential_cache| credential_cache.strong_count() > 0);
+        credential_caches.insert(credentials.clone(), Arc::downgrade(&credential_cache));
+        credential_cache
     }
 }
 
@@ -212,32 +192,22 @@ pub async fn default_region(profile: Option<&str>) -> Result<String, Option<Stri
 pub struct AwsGlue {
     backend: Backend,
     client: OnceCell<aws_sdk_glue::Client>,
-    identity: tokio::sync::Mutex<Option<Identity>>,
     http: SharedHttpClient,
     region: RegionName,
     credentials: Credentials,
-    connection_limiter: ConnectionLimiter,
+    max_concurrent_requests: Arc<AtomicUsize>,
     rate_limiter: RateLimiter,
     observer: Arc<dyn Observer>,
 }
 
 enum Backend {
-    Aws(Provider),
+    Aws(Arc<Provider>),
     Simulated { endpoint: String },
-}
-
-/// The credentials in use.
-struct Identity {
-    credentials: aws_credential_types::Credentials,
-    loaded: Instant,
-    usable_until: Instant,
-    /// Glue rejected them, so they must be loaded again before they expire.
-    rejected: bool,
 }
 
 impl Glue for AwsGlue {
     fn max_concurrent_requests(&self) -> usize {
-        self.connection_limiter.per_client()
+        self.max_concurrent_requests.load(Ordering::Relaxed)
     }
 
     fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, GlueError>> {
@@ -324,7 +294,6 @@ impl AwsGlue {
                 .http_client(self.http.clone())
                 .retry_config(RetryConfig::disabled())
                 .interceptor(ResponseCheck)
-                .interceptor(ClockCheck)
                 .timeout_config(
                     TimeoutConfig::builder()
                         .connect_timeout(CONNECT_TIMEOUT)
@@ -334,50 +303,5 @@ impl AwsGlue {
             aws_sdk_glue::Client::from_conf(config)
         });
         client.await.clone()
-    }
-
-    /// Returns the credentials in use, or loads new ones if they are not usable.
-    async fn current_credentials(&self) -> provider::Result {
-        let provider = match &self.backend {
-            Backend::Aws(provider) => provider,
-            Backend::Simulated { .. } => {
-                return Ok(aws_credential_types::Credentials::new(
-                    "SIMULATED",
-                    "simulated",
-                    None,
-                    None,
-                    "simulator",
-                ));
-            }
-        };
-        let mut identity = self.identity.lock().await;
-        if let Some(held) = &*identity {
-            if held.rejected && held.loaded.elapsed() >= MIN_RELOAD_INTERVAL {
-                provider.discard();
-            } else if Instant::now() < held.usable_until {
-                return Ok(held.credentials.clone());
-            }
-        }
-        let credentials = provider.load().await?;
-        let loaded = Instant::now();
-        let ttl = valid_for(&credentials).map_or(DEFAULT_CREDENTIALS_TTL, |left| {
-            left.saturating_sub(EXPIRY_MARGIN)
-        });
-        *identity = Some(Identity {
-            credentials: credentials.clone(),
-            loaded,
-            usable_until: loaded + ttl,
-            rejected: false,
-        });
-        Ok(credentials)
-    }
-
-    /// Notes that Glue rejected these credentials.
-    async fn reject(&self, credentials: &aws_credential_types::Credentials) {
-        if let Some(held) = &mut *self.identity.lock().await
-            && held.credentials == *credentials
-        {
-            held.rejected = true;
-        }
     }
 }

@@ -1,14 +1,13 @@
 //! Fetches the names and tags of a scope's integrations after its first poll and then at an interval of its own. Polls neither wait for
 //! these requests nor fail with them.
 
-use super::deadline::PollDeadline;
 use super::schedule::Schedule;
 use crate::cache::{Key, key};
 use crate::clock::Clock;
 use crate::config::Watch;
-use crate::glue::metadata::{Metadata, MetadataFilter};
-use crate::glue::{Glue, GlueError, Reason, RequestContext};
+use crate::glue::{Deadline, Glue, GlueError, Metadata, MetadataFilter, Reason, RequestContext};
 use crate::publisher::Publisher;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -89,10 +88,13 @@ impl MetadataPoller {
         task.spawn(request);
         let metadata = match task.join_next().await {
             Some(Ok(metadata)) => metadata,
-            Some(Err(_)) | None => Metadata::failed(GlueError::new(
-                Reason::Other,
-                "the task that fetches names and tags panicked",
-            )),
+            Some(Err(_)) | None => Metadata {
+                found: BTreeMap::new(),
+                outcome: Err(GlueError::new(
+                    Reason::Other,
+                    "the task that fetches names and tags panicked",
+                )),
+            },
         };
         self.log(&metadata);
         self.publisher.apply_metadata(&self.key, filter, metadata);
@@ -151,8 +153,7 @@ impl MetadataPoller {
 }
 
 async fn fetch(watch: Watch, glue: Arc<dyn Glue>, filter: MetadataFilter) -> Metadata {
-    let deadline = PollDeadline::new(Instant::now(), watch.timeout, 1);
-    deadline.set_in_flight(1);
+    let deadline = Deadline::new(watch.timeout, 1);
     let context = RequestContext {
         scope: watch.scope.as_str(),
         deadline: &deadline,

@@ -1,15 +1,14 @@
 //! The simulated account: its integrations, the callers that can see them, and the listings. It is
-//! independent of HTTP and of faults. The caller passes in the time.
+//! independent of HTTP and of faults.
 
-use std::collections::{BTreeMap, BTreeSet};
+use super::demo::{Demo, SCRIPT_DURATION, Script};
+use super::integration::SimulatedIntegration;
+use super::request::{INBOUND, RecordedRequest};
+use super::response::ApiError;
+use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::Arc;
 use std::time::Duration;
-
 use tokio::time::Instant;
-
-use super::integration::{SimulatedError, SimulatedIntegration};
-use super::{demo, script};
 
 /// The account of every access key that `Account::with_account` did not assign.
 pub const DEFAULT_ACCOUNT: &str = "111122223333";
@@ -38,20 +37,14 @@ impl Default for Rules {
     }
 }
 
-/// The account and region that a request was signed for.
-pub(super) struct Caller {
-    pub account: String,
-    pub region: String,
-}
-
 /// The integrations of any number of AWS accounts and regions, with the script and the rules.
 pub struct Account {
-    integrations: BTreeMap<String, SimulatedIntegration>,
-    /// ARNs of the integrations that still follow the script.
-    scripted: BTreeSet<&'static str>,
+    pub(super) integrations: BTreeMap<String, SimulatedIntegration>,
+    /// The steps of the integrations that still follow the script.
+    script: Script,
     /// Unix time of the start of the script, in seconds.
     script_start: f64,
-    elapsed: Arc<dyn Fn() -> Duration + Send + Sync>,
+    elapsed: Box<dyn Fn() -> Duration + Send>,
     /// Account id by access key id.
     accounts: BTreeMap<String, String>,
     pub rules: Rules,
@@ -67,9 +60,9 @@ impl Account {
                 .into_iter()
                 .map(|integration| (integration.arn.clone(), integration))
                 .collect(),
-            scripted: BTreeSet::new(),
+            script: Script::default(),
             script_start: 0.0,
-            elapsed: Arc::new(move || start.elapsed()),
+            elapsed: Box::new(move || start.elapsed()),
             accounts: BTreeMap::new(),
             rules: Rules::default(),
         }
@@ -77,13 +70,17 @@ impl Account {
 
     /// Creates the demo account: twelve integrations in eu-west-1 and us-east-1, with every status.
     /// Three of them follow the script, which starts now. `now` is the Unix time in seconds.
-    pub fn demo(now: f64) -> Self {
+    ///
+    /// # Errors
+    /// If the file of the demo account is invalid.
+    pub fn demo(now: f64) -> Result<Self, serde_yaml::Error> {
         let script_start = now.floor();
-        Self {
-            scripted: script::actors().collect(),
+        let demo = Demo::load(script_start)?;
+        Ok(Self {
+            script: demo.script,
             script_start,
-            ..Self::of(demo::integrations(script_start))
-        }
+            ..Self::of(demo.integrations)
+        })
     }
 
     /// Creates `count` ACTIVE integrations of the default account in eu-west-1. Every call returns
@@ -105,9 +102,9 @@ impl Account {
     }
 
     /// Replaces the clock of the script. `elapsed` returns the time since the start.
-    pub fn with_elapsed(self, elapsed: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+    pub fn with_elapsed(self, elapsed: impl Fn() -> Duration + Send + 'static) -> Self {
         Self {
-            elapsed: Arc::new(elapsed),
+            elapsed: Box::new(elapsed),
             ..self
         }
     }
@@ -119,119 +116,105 @@ impl Account {
         self
     }
 
-    /// Replaces the rules.
-    pub fn with_rules(self, rules: Rules) -> Self {
-        Self { rules, ..self }
-    }
-
-    pub(super) fn account_of(&self, access_key_id: &str) -> &str {
-        self.accounts
-            .get(access_key_id)
-            .map_or(DEFAULT_ACCOUNT, String::as_str)
-    }
-
     /// Updates the integrations that follow the script to their present state.
     pub(super) fn advance(&mut self) {
-        let elapsed = (self.elapsed)();
-        for arn in &self.scripted {
-            let (Some(integration), Some(state)) = (
-                self.integrations.get_mut(*arn),
-                script::scripted_state(arn, elapsed),
-            ) else {
+        let elapsed = (self.elapsed)().as_secs();
+        let second = elapsed % SCRIPT_DURATION.as_secs();
+        for (arn, steps) in &self.script {
+            let present = steps.iter().rev().find(|step| step.at <= second);
+            let (Some(integration), Some(step)) = (self.integrations.get_mut(arn), present) else {
                 continue;
             };
-            let errors = || {
-                state
-                    .errors
-                    .iter()
-                    .map(|(code, message)| SimulatedError::new(code, message))
-                    .collect()
-            };
-            integration.status = state.status.to_owned();
-            integration.errors = (!state.errors.is_empty()).then(errors);
-            if let Some(created) = state.created {
-                integration.create_time = self.script_start + created.as_secs_f64();
+            integration.status.clone_from(&step.status);
+            integration.errors.clone_from(&step.errors);
+            // An integration that starts as CREATING is created again in each cycle, so its age
+            // restarts.
+            if steps[0].status == "CREATING" {
+                let cycle_start = Duration::from_secs(elapsed - second);
+                integration.create_time = self.script_start + cycle_start.as_secs_f64();
             }
         }
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = &SimulatedIntegration> {
-        self.integrations.values()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.integrations.len()
-    }
-
+    /// Creates or replaces an integration. An integration that was changed no longer follows the
+    /// script.
     pub(super) fn put(&mut self, integration: SimulatedIntegration) {
-        self.scripted.remove(integration.arn.as_str());
+        self.script.remove(&integration.arn);
         self.integrations
             .insert(integration.arn.clone(), integration);
     }
 
+    /// Removes an integration. Returns `false` if there is no integration with this ARN.
     pub(super) fn remove(&mut self, arn: &str) -> bool {
-        self.scripted.remove(arn);
+        self.script.remove(arn);
         self.integrations.remove(arn).is_some()
     }
 
-    pub(super) fn clear(&mut self) {
-        self.scripted.clear();
-        self.integrations.clear();
-    }
-
-    /// Changes one integration, which then no longer follows the script. Returns `false` if there is
-    /// no integration with this ARN.
+    /// Changes one integration. Returns `false` if there is no integration with this ARN.
     pub(super) fn change(
         &mut self,
         arn: &str,
         change: impl FnOnce(&mut SimulatedIntegration),
     ) -> bool {
-        self.scripted.remove(arn);
+        self.script.remove(arn);
         self.integrations.get_mut(arn).map(change).is_some()
     }
 
-    /// Returns the integration if it is inbound to the caller's account and region.
-    pub(super) fn inbound(&self, caller: &Caller, arn: &str) -> Option<&SimulatedIntegration> {
-        self.integrations
-            .get(arn)
-            .filter(|found| found.account == caller.account && found.region == caller.region)
-    }
+    /// Returns the integrations of one page, ordered by ARN, and true if there are more pages.
+    pub(super) fn page(
+        &self,
+        request: &RecordedRequest,
+    ) -> Result<(Vec<&SimulatedIntegration>, bool), ApiError> {
+        let account = self.accounts.get(&request.access_key_id);
+        let account = account.map_or(DEFAULT_ACCOUNT, String::as_str);
+        let is_visible = |found: &&SimulatedIntegration| {
+            let owner = if request.operation == INBOUND {
+                &found.account
+            } else {
+                found.creator()
+            };
+            owner == account && found.region == request.region
+        };
+        let target = request.target_arn.as_deref();
+        let matches_target =
+            |found: &&SimulatedIntegration| target.is_none_or(|target| found.target_arn == target);
+        let after = request.after();
+        let requested = request.max_records.map(|records| records as usize);
+        let size = requested
+            .unwrap_or(self.rules.page_size)
+            .min(self.rules.max_page_size);
 
-    /// Returns the integration if the caller's account created it in this region.
-    pub(super) fn created(&self, caller: &Caller, arn: &str) -> Option<&SimulatedIntegration> {
-        self.integrations
-            .get(arn)
-            .filter(|found| found.creator() == caller.account && found.region == caller.region)
-    }
-
-    /// Returns the caller's inbound integrations with an ARN greater than `after`, ordered by ARN.
-    /// `target_arn` restricts them to one target.
-    pub(super) fn inbound_after<'a>(
-        &'a self,
-        caller: &'a Caller,
-        target_arn: Option<&'a str>,
-        after: Option<&'a str>,
-    ) -> impl Iterator<Item = &'a SimulatedIntegration> {
-        self.after(after)
-            .filter(|found| found.account == caller.account && found.region == caller.region)
-            .filter(move |found| target_arn.is_none_or(|target| found.target_arn == target))
-    }
-
-    /// Returns the integrations that the caller's account created, with an ARN greater than `after`,
-    /// ordered by ARN.
-    pub(super) fn created_after<'a>(
-        &'a self,
-        caller: &'a Caller,
-        after: Option<&'a str>,
-    ) -> impl Iterator<Item = &'a SimulatedIntegration> {
-        self.after(after)
-            .filter(|found| found.creator() == caller.account && found.region == caller.region)
-    }
-
-    fn after<'a>(&'a self, arn: Option<&'a str>) -> impl Iterator<Item = &'a SimulatedIntegration> {
-        let start = arn.map_or(Bound::Unbounded, Bound::Excluded);
-        self.integrations
-            .range::<str, _>((start, Bound::Unbounded))
-            .map(|(_, integration)| integration)
+        let mut found: Vec<&SimulatedIntegration> = match &request.integration_arn {
+            Some(arn) => {
+                let one = self.integrations.get(arn).filter(is_visible);
+                if let (None, Some(code)) = (one, &self.rules.unknown_integration) {
+                    let message = format!("Integration {arn} not found.");
+                    return Err(ApiError::new(code, &message));
+                }
+                // There is only one page.
+                let one = one.filter(|_| after.is_none()).filter(matches_target);
+                one.into_iter().collect()
+            }
+            None => self
+                .integrations
+                .range::<str, _>((
+                    after.map_or(Bound::Unbounded, Bound::Excluded),
+                    Bound::Unbounded,
+                ))
+                .map(|(_, integration)| integration)
+                .filter(is_visible)
+                .filter(matches_target)
+                .take(size + 1)
+                .collect(),
+        };
+        if let (true, None, Some(target), Some(code)) =
+            (found.is_empty(), after, target, &self.rules.unknown_target)
+        {
+            let message = format!("Target {target} not found.");
+            return Err(ApiError::new(code, &message));
+        }
+        let more = found.len() > size;
+        found.truncate(size);
+        Ok((found, more))
     }
 }

@@ -1,13 +1,16 @@
-//! A simulated integration and its JSON forms in the API.
+//! A simulated integration, as the API and the control endpoint write and read it in JSON.
 
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Number, Value, json};
-
 /// An entry of `Errors`. Both members are optional in the API model.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SimulatedError {
+    #[serde(rename = "ErrorCode", skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    #[serde(rename = "ErrorMessage", skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
@@ -21,108 +24,123 @@ impl SimulatedError {
 }
 
 /// `IntegrationConfig`. Responses omit members that are `None` or empty.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase", deny_unknown_fields)]
 pub struct SimulatedConfig {
     /// Minutes as an integer in a string: `"60"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_interval: Option<String>,
     /// Like in AWS, it can contain secret ARNs and subnets.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub source_properties: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub continuous_sync: Option<bool>,
     /// Only S3 Tables targets have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub target_namespace: Option<String>,
+}
+
+/// An entry of `Tags`. Unlike all other members, its members are in lower case in the API model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SimulatedTag {
+    pub key: String,
+    pub value: String,
+}
+
+impl SimulatedTag {
+    pub fn new(key: &str, value: &str) -> Self {
+        Self {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        }
+    }
 }
 
 /// One integration. Its strings are not validated, so that a test can simulate invalid responses of
 /// AWS.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct SimulatedIntegration {
     /// The account in this ARN created the integration, and `DescribeIntegrations` lists it there.
+    #[serde(rename = "IntegrationArn", default)]
     pub arn: String,
     pub source_arn: String,
     pub target_arn: String,
     pub status: String,
     /// Unix time in seconds, possibly with a fraction.
+    #[serde(serialize_with = "epoch_seconds")]
     pub create_time: f64,
     /// The account of the target; `DescribeInboundIntegrations` lists the integration there.
+    #[serde(default, skip_serializing)]
     pub account: String,
+    #[serde(default, skip_serializing)]
     pub region: String,
+    #[serde(rename = "IntegrationConfig", skip_serializing_if = "Option::is_none")]
     pub config: Option<SimulatedConfig>,
     /// If it is `None`, responses omit the member.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub errors: Option<Vec<SimulatedError>>,
     /// Only `DescribeIntegrations` returns the name and the tags.
+    #[serde(rename = "IntegrationName", default, skip_serializing)]
     pub name: String,
-    pub tags: Vec<(String, String)>,
+    #[serde(default, skip_serializing)]
+    pub tags: Vec<SimulatedTag>,
 }
 
 impl SimulatedIntegration {
-    /// Creates an integration with continuous sync, a refresh interval of 60 minutes and the creation
-    /// time 1,700,000,000. Account and region come from the target ARN, or from the integration ARN
-    /// if the target ARN has none. The name is the last part of the ARN.
+    /// Creates an integration with continuous sync, a refresh interval of 60 minutes, the creation
+    /// time 1,700,000,000 and the defaults of `with_defaults`.
     pub fn new(arn: &str, source_arn: &str, target_arn: &str, status: &str) -> Self {
-        let target_field = |index| arn_field(target_arn, index).or_else(|| arn_field(arn, index));
         Self {
             arn: arn.to_owned(),
             source_arn: source_arn.to_owned(),
             target_arn: target_arn.to_owned(),
             status: status.to_owned(),
             create_time: 1_700_000_000.0,
-            region: target_field(3).unwrap_or_default().to_owned(),
-            account: target_field(4).unwrap_or_default().to_owned(),
             config: Some(SimulatedConfig {
                 refresh_interval: Some("60".to_owned()),
                 continuous_sync: Some(true),
                 ..SimulatedConfig::default()
             }),
-            errors: None,
-            name: arn.rsplit([':', '/']).next().unwrap_or_default().to_owned(),
-            tags: Vec::new(),
+            ..Self::default()
         }
+        .with_defaults()
+    }
+
+    /// Fills empty members. Account and region come from the target ARN, or from the integration
+    /// ARN if the target ARN has none. The name is the last part of the ARN.
+    pub(super) fn with_defaults(mut self) -> Self {
+        let field = |index| {
+            let found = arn_field(&self.target_arn, index).or_else(|| arn_field(&self.arn, index));
+            found.unwrap_or_default().to_owned()
+        };
+        if self.region.is_empty() {
+            self.region = field(3);
+        }
+        if self.account.is_empty() {
+            self.account = field(4);
+        }
+        if self.name.is_empty() {
+            let last = self.arn.rsplit([':', '/']).next();
+            self.name = last.unwrap_or_default().to_owned();
+        }
+        self
     }
 
     /// Returns the item of `InboundIntegrations`. It has no null members.
     pub fn inbound_json(&self) -> Value {
-        Value::Object(self.common_members())
+        json!(self)
     }
 
     /// Returns the item of `Integrations`, the list of `DescribeIntegrations`.
-    pub fn created_json(&self) -> Value {
-        let mut members = self.common_members();
-        members.insert("IntegrationName".to_owned(), json!(self.name));
-        // Unlike all other members, those of a tag are in lower case in the API model.
-        let tags: Vec<_> = self
-            .tags
-            .iter()
-            .map(|(key, value)| json!({"key": key, "value": value}))
-            .collect();
-        if !tags.is_empty() {
-            members.insert("Tags".to_owned(), Value::Array(tags));
+    pub(super) fn created_json(&self) -> Value {
+        let mut item = json!(self);
+        item["IntegrationName"] = json!(self.name);
+        if !self.tags.is_empty() {
+            item["Tags"] = json!(self.tags);
         }
-        Value::Object(members)
-    }
-
-    fn common_members(&self) -> Map<String, Value> {
-        let mut members = Map::new();
-        let mut put = |name: &str, value: Value| members.insert(name.to_owned(), value);
-        put("SourceArn", json!(self.source_arn));
-        put("TargetArn", json!(self.target_arn));
-        put("IntegrationArn", json!(self.arn));
-        put("Status", json!(self.status));
-        if let Some(time) = epoch_seconds(self.create_time) {
-            put("CreateTime", Value::Number(time));
-        }
-        if let Some(config) = &self.config {
-            put("IntegrationConfig", config.json());
-        }
-        if let Some(errors) = &self.errors {
-            let json = |e: &SimulatedError| {
-                non_null([
-                    ("ErrorCode", json!(e.code)),
-                    ("ErrorMessage", json!(e.message)),
-                ])
-            };
-            put("Errors", errors.iter().map(json).collect());
-        }
-        members
+        item
     }
 
     /// Returns the account that created the integration.
@@ -131,43 +149,20 @@ impl SimulatedIntegration {
     }
 }
 
-impl SimulatedConfig {
-    fn json(&self) -> Value {
-        let properties = (!self.source_properties.is_empty()).then_some(&self.source_properties);
-        non_null([
-            ("RefreshInterval", json!(self.refresh_interval)),
-            ("SourceProperties", json!(properties)),
-            ("ContinuousSync", json!(self.continuous_sync)),
-            ("TargetNamespace", json!(self.target_namespace)),
-        ])
-    }
-}
-
-/// Returns an object with the members that are not null.
-fn non_null<const N: usize>(members: [(&str, Value); N]) -> Value {
-    members
-        .into_iter()
-        .filter(|(_, value)| !value.is_null())
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
-}
-
 /// Returns a field of an ARN (3: region, 4: account), or `None` if it is empty or absent.
 fn arn_field(arn: &str, index: usize) -> Option<&str> {
     arn.split(':').nth(index).filter(|field| !field.is_empty())
 }
 
-/// Returns a time as a JSON number, or `None` if JSON cannot represent it. Like AWS, it writes whole
-/// seconds without a fraction.
+/// Writes whole seconds without a fraction, as AWS does.
 #[allow(
-    clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
-    reason = "only a number that fits is cast"
+    reason = "a larger time than an i64 saturates"
 )]
-fn epoch_seconds(time: f64) -> Option<Number> {
-    if time.fract() == 0.0 && time.abs() < i64::MAX as f64 {
-        Some(Number::from(time as i64))
+fn epoch_seconds<S: Serializer>(time: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if time.fract() == 0.0 {
+        serializer.serialize_i64(*time as i64)
     } else {
-        Number::from_f64(time)
+        serializer.serialize_f64(*time)
     }
 }

@@ -10,6 +10,7 @@
 )]
 
 mod scrape {
+    pub mod before;
     pub mod many;
     pub mod memory;
     pub mod naive;
@@ -19,8 +20,9 @@ mod scrape {
 }
 mod support;
 
-use scrape::{many, memory, naive, nginx, one, start};
+use scrape::{before, many, memory, naive, nginx, one, start};
 use std::env;
+use std::path::Path;
 use std::process::ExitCode;
 use support::limits::Limits;
 
@@ -54,9 +56,10 @@ fn main() -> ExitCode {
         }
         ["memory"] => memory::over(MANY_POLLS, &mut limits),
         ["idle"] => start::idle(&mut limits),
+        ["before", binary] => before::compare(Path::new(binary), &mut limits),
         _ => {
             eprintln!(
-                "Unknown arguments {chosen:?}. Usage: cargo bench --bench scrape [-- memory | idle]"
+                "Unknown arguments {chosen:?}. Usage: cargo bench --bench scrape [-- memory | idle | before BINARY]"
             );
             return ExitCode::from(2);
         }

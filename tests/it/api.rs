@@ -9,9 +9,8 @@ use glue_integration_exporter::http::routes::start_counters;
 use glue_integration_exporter::site;
 use glue_integration_exporter::snapshot::{Integration, IntegrationError, MAX_ARN_BYTES, Status};
 use glue_integration_exporter::telemetry::Telemetry;
-use glue_integration_exporter::web::api::{self, ApiError};
-use glue_integration_exporter::web::inventory::Problem;
-use glue_integration_exporter::web::inventory::filter::StatusFilter;
+use glue_integration_exporter::web::api;
+use glue_integration_exporter::web::inventory::{Condition, Inventory, statuses};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -27,20 +26,21 @@ fn openapi() -> Value {
 fn request(bench: &Bench, path: &str, query: &str) -> (bool, Value) {
     bench.publisher.publish_now();
     let snapshot = bench.publisher.published();
-    let now = bench.clock.unix_now();
+    let inventory = Inventory {
+        next_polls: &bench.publisher.next_polls(&snapshot.scopes),
+        snapshot: &snapshot,
+        now: bench.clock.unix_now(),
+    };
     let answer = match path {
-        "/api/v1/integrations" => api::integrations(&snapshot, now, query),
-        "/api/v1/scopes" => {
-            let next_polls = bench.publisher.next_polls(&snapshot.scopes);
-            api::scopes(&snapshot, &next_polls, now, query)
-        }
+        "/api/v1/integrations" => api::integrations(&inventory, query),
+        "/api/v1/scopes" => api::scopes(&inventory, query),
         _ => panic!("unexpected path {path}"),
     };
-    match answer {
-        Ok(json) => (false, serde_json::from_slice(&json).unwrap()),
-        Err(ApiError::InvalidParameter(json)) => (true, serde_json::from_slice(&json).unwrap()),
-        Err(ApiError::Serialization(error)) => panic!("{error}"),
-    }
+    let answer = answer.unwrap();
+    (
+        answer.is_bad_request,
+        serde_json::from_str(&answer.body).unwrap(),
+    )
 }
 
 fn list(bench: &Bench, path: &str, query: &str) -> Value {
@@ -283,10 +283,9 @@ fn openapi_file_matches_routes_and_enums() {
     let after = &openapi["components"]["parameters"]["After"]["schema"];
     assert_eq!(after["maxLength"], json!(MAX_ARN_BYTES));
     let schemas = &openapi["components"]["schemas"];
-    let states: Vec<&str> = StatusFilter::all().map(StatusFilter::as_str).collect();
+    let states: Vec<&str> = statuses().collect();
     assert_eq!(schemas["Status"]["enum"], json!(states));
-    let mut problems: Vec<Option<&str>> =
-        Problem::ALL.map(|problem| Some(problem.as_str())).to_vec();
+    let mut problems: Vec<Option<Condition>> = Condition::PROBLEMS.map(Some).to_vec();
     problems.push(None);
     assert_eq!(schemas["Problem"]["enum"], json!(problems));
     assert_eq!(

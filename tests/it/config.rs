@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::support::property::{cases, hostile};
+use glue_integration_exporter::arn::Arn;
 use glue_integration_exporter::config::{
     ArnPattern, Config, ConfigDuration, ExternalId, IntegrationArn, NamePattern, Pattern,
     RegionName, RoleArn, Scope, TargetArn, ValueError, Watch, describe,
 };
-use glue_integration_exporter::snapshot::ArnFields;
 use glue_integration_exporter::toolkit::web_config::WebConfig;
 use glue_integration_exporter::toolkit::yaml::format_duration;
 use proptest::prelude::*;
@@ -456,9 +456,9 @@ fn arn_like_text() -> impl Strategy<Value = String> {
     })
 }
 
-/// Checks that each ARN type that accepts `text` reports the same parts as `ArnFields`.
+/// Checks that each ARN type that accepts `text` reports the same parts as `Arn`.
 fn arns_agree_with(text: &str) -> Result<(), TestCaseError> {
-    let fields = ArnFields::of(text);
+    let fields = Arn::split(text);
     if let Ok(arn) = text.parse::<IntegrationArn>() {
         prop_assert_eq!(arn.to_string(), text);
         prop_assert_eq!(arn.as_str(), text);
@@ -467,7 +467,7 @@ fn arns_agree_with(text: &str) -> Result<(), TestCaseError> {
             (
                 "glue",
                 arn.region().as_str(),
-                ArnFields::of(arn.as_str()).account
+                Arn::split(arn.as_str()).account
             )
         );
         let target: TargetArn = text.parse().unwrap();
@@ -534,7 +534,7 @@ proptest! {
     ) {
         let text = format!("arn:{partition}:glue:{region}:{account}:{kind}{id}");
         let arn: IntegrationArn = text.parse().unwrap();
-        prop_assert_eq!((arn.as_str(), arn.region().as_str(), ArnFields::of(arn.as_str()).account), (&*text, &*region, &*account));
+        prop_assert_eq!((arn.as_str(), arn.region().as_str(), Arn::split(arn.as_str()).account), (&*text, &*region, &*account));
         arns_agree_with(&text)?;
         let (region, account_) = (if has_region { &*region } else { "" }, if has_account { &*account } else { "" });
         let text = format!("arn:{partition}:{service}:{region}:{account_}:{resource}");

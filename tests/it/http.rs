@@ -2,6 +2,7 @@
 //! normal scrape must be served within a second, and nothing may have been logged.
 
 use crate::support::account::{Bench, FakeAccount, arn, watches};
+use crate::support::lines::Lines;
 use glue_integration_exporter::http::routes::{Routes, start_counters};
 use glue_integration_exporter::http::shared_responses::SharedResponses;
 use glue_integration_exporter::http::{self, Limits};
@@ -13,12 +14,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
-use tracing::field::{Field, Visit};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 /// A normal scrape must be served within this time, whatever other clients do.
 const MAX_SCRAPE_TIME: Duration = Duration::from_secs(1);
@@ -45,6 +44,7 @@ struct Server {
     addr: String,
     bench: Bench,
     runtime: Option<Runtime>,
+    log: Lines,
 }
 
 impl Server {
@@ -58,10 +58,12 @@ impl Server {
         limits: Limits,
         shared_responses: SharedResponses,
     ) -> Self {
-        capture_log();
         raise_file_limit();
+        let log = Lines::default();
+        let captured = log.clone();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
+            .on_thread_start(move || captured.add_thread())
             .enable_all()
             .build()
             .unwrap();
@@ -97,6 +99,7 @@ impl Server {
             addr,
             bench,
             runtime: Some(runtime),
+            log,
         };
         if integrations > 0 {
             server.poll(integrations);
@@ -157,7 +160,7 @@ impl Drop for Server {
             runtime.shutdown_background();
         }
         if !std::thread::panicking() {
-            assert_eq!(*log().lock().unwrap(), [""; 0]);
+            assert_eq!(self.log.with(""), 0, "the log is not empty");
         }
     }
 }
@@ -795,35 +798,6 @@ fn pause(time: Duration) {
     {
         std::thread::park_timeout(left);
     }
-}
-
-/// Returns the log lines of level info or above.
-fn log() -> &'static Mutex<Vec<String>> {
-    static LOG: OnceLock<Mutex<Vec<String>>> = OnceLock::new();
-    LOG.get_or_init(Mutex::default)
-}
-
-struct Log;
-
-impl<S: tracing::Subscriber> Layer<S> for Log {
-    fn on_event(&self, event: &tracing::Event<'_>, _context: Context<'_, S>) {
-        struct Line(String);
-        impl Visit for Line {
-            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-                self.0.push_str(&format!("{field}={value:?} "));
-            }
-        }
-        if *event.metadata().level() <= tracing::Level::INFO {
-            let mut line = Line(format!("{} ", event.metadata().target()));
-            event.record(&mut line);
-            log().lock().unwrap().push(line.0);
-        }
-    }
-}
-
-fn capture_log() {
-    // An error means that another test has already set it.
-    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Log));
 }
 
 /// Raises the limit of open files, because both ends of all connections are in this process.

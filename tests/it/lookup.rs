@@ -5,8 +5,8 @@ use crate::support::account::{Bench, arn, watches};
 use crate::support::page::{Page, Sample};
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::Watch;
+use glue_integration_exporter::glue::RateLimiter;
 use glue_integration_exporter::glue::aws::{AwsGlue, Sdk};
-use glue_integration_exporter::glue::rate_limit::RateLimiter;
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::simulator::{
     Account, Fault, FaultKind, Handle, RequestMatcher, Rules, SimulatedIntegration, Simulator,

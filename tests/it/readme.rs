@@ -1,4 +1,4 @@
-//! Generates the tables of the README from the code. `UPDATE=1 cargo test --test readme` rewrites them.
+//! Generates the tables of the README from the code. `UPDATE=1 cargo test --test it readme` rewrites them.
 use clap::CommandFactory;
 use glue_integration_exporter::cli::Cli;
 use glue_integration_exporter::config::{Config, Watch};
@@ -143,7 +143,7 @@ fn fleet_block_matches_sharding() {
 fn iam_block_matches_command() {
     let config = Config::load(Path::new("tests/iam/role.yaml")).unwrap();
     let watches = config.watches(|_| Err(None)).unwrap();
-    let printed = iam::write(&watches, iam::Format::Json, false).unwrap();
+    let printed = iam::write(&watches, iam::Format::Json, false);
     let configured = fs::read_to_string("tests/iam/role.yaml").unwrap();
     let text = format!(
         "\n```yaml\n{configured}```\n\n```console\n$ glue-integration-exporter iam\n{printed}```\n\n"
@@ -151,7 +151,7 @@ fn iam_block_matches_command() {
     check_block("iam", &text);
 }
 
-/// tests/binary/online.rs compares the file with the output of the binary.
+/// tests/it/e2e/online.rs compares the file with the output of the binary.
 #[test]
 fn check_online_block_matches_file() {
     let configured = fs::read_to_string("tests/online/refused.yaml").unwrap();
@@ -162,7 +162,7 @@ fn check_online_block_matches_file() {
     check_block("check --online", &text);
 }
 
-/// tests/binary/partitions.rs compares the file with the hosts that the binary connects to.
+/// tests/it/e2e/partitions.rs compares the file with the hosts that the binary connects to.
 #[test]
 fn hosts_block_matches_file() {
     let table = fs::read_to_string("tests/partitions/hosts.md").unwrap();

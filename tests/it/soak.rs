@@ -9,13 +9,14 @@ mod model;
 
 use crate::support::account::{Bench, arn, watches};
 use crate::support::page::Page;
+use crate::support::process::own_process;
 use environment::{Conditions, FakeAccount, Rng, View};
 use glue_integration_exporter::cache::{Key, key};
 use glue_integration_exporter::config::Watch;
 use glue_integration_exporter::exposition;
 use glue_integration_exporter::exposition::text_format::Format;
+use glue_integration_exporter::glue::RateLimiter;
 use glue_integration_exporter::glue::aws::Sdk;
-use glue_integration_exporter::glue::rate_limit::RateLimiter;
 use glue_integration_exporter::glue::{Glue, Observer, Operation, Reason};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::simulator::{Account, Fault, FaultKind, RequestMatcher, Simulator};
@@ -25,15 +26,12 @@ use glue_integration_exporter::telemetry::Telemetry;
 use model::{Model, Polled};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-
-/// Runs the tests of this file one after another, because memory, sockets and tasks are counted for the whole process.
-static SERIAL: Mutex<()> = Mutex::new(());
 
 /// Maximum growth of memory between the first tenth and the end. A leak of 100 bytes per poll would exceed it.
 const MAX_MEMORY_GROWTH_KIB: u64 = 6 << 10;
@@ -510,7 +508,9 @@ impl Soak {
 
 #[test]
 fn random_polls_match_model_and_leak_nothing() {
-    let _serial = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
+    if !own_process("soak::random_polls_match_model_and_leak_nothing") {
+        return;
+    }
     let (seed, polls) = (setting("SOAK_SEED", 1), setting("SOAK_POLLS", 100_000));
     eprintln!("SOAK_SEED={seed} SOAK_POLLS={polls}");
     // The first scrape opens files in /proc that stay open.
@@ -604,7 +604,9 @@ async fn wait_until_at_most(what: &str, most: usize, left: impl Fn() -> usize) {
 
 #[test]
 fn replaced_clients_leak_no_socket_and_no_task() {
-    let _serial = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
+    if !own_process("soak::replaced_clients_leak_no_socket_and_no_task") {
+        return;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

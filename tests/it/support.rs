@@ -4,4 +4,5 @@ pub mod account;
 pub mod certificates;
 pub mod lines;
 pub mod page;
+pub mod process;
 pub mod property;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use glue_integration_exporter::clock::Clock;
-use glue_integration_exporter::commands::reload::Pollers;
+use glue_integration_exporter::commands::reload::{Pollers, Running};
 use glue_integration_exporter::commands::source::{Clients, ConfigSource};
 use glue_integration_exporter::commands::status_line::StatusReporter;
 use glue_integration_exporter::http::shared_responses::Content;
@@ -184,8 +184,9 @@ fn run_pollers(runtime: &Runtime, watchdog: &Watchdog, poll_clock: Clock, publis
         let source = ConfigSource::file(file, Shard::SINGLE);
         let loaded = source.load().await.unwrap();
         drop(dir);
+        let publisher = Arc::new(Publisher::new(&loaded.watches, publisher_clock));
         let pollers = Pollers {
-            publisher: Arc::new(Publisher::new(&loaded.watches, publisher_clock)),
+            publisher: Arc::clone(&publisher),
             clients: Clients::for_simulator(
                 "http://127.0.0.1:1".to_owned(),
                 loaded.requests_per_second,
@@ -194,9 +195,10 @@ fn run_pollers(runtime: &Runtime, watchdog: &Watchdog, poll_clock: Clock, publis
             telemetry,
             clock: poll_clock,
             source,
-            status_reporter: Arc::new(StatusReporter::new(ServiceManager::none())),
+            status_reporter: Arc::new(StatusReporter::new(ServiceManager::none(), publisher)),
             access: None,
             watchdog,
+            running: Running::default(),
         };
         let (_reload_sender, reloads) = tokio::sync::mpsc::channel(1);
         let stop = CancellationToken::new();

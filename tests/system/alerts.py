@@ -108,7 +108,7 @@ def outage():
     with_labels.pop("__name__", None)
     check("the alert has the expected labels", with_labels == {
         "alertname": "GlueIntegrationNeedsAttention", "alertstate": "firing", "severity": "critical",
-        "aws_account_id": world.ACCOUNT, "aws_region": world.REGION, "integration_arn": BROKEN,
+        "aws_account_id": checks.ACCOUNT, "aws_region": checks.REGION, "integration_arn": BROKEN,
     }, with_labels)
 
     began = time.time()
@@ -140,9 +140,9 @@ if __name__ == "__main__":
     alertmanager()
 
     simulator = Server("alerts-simulator", WORK, [BINARY, "simulate"], "--listen-address").start()
-    world.SIMULATOR = simulator.url
+    checks.SIMULATOR = simulator.url
     replace_integrations([{**integration(number, "ACTIVE"), "IntegrationArn": which} for number, which in enumerate([BROKEN, HEALTHY], 1)])
-    config = {"polling": {"interval": "10s", "stale_after": "20s"}, "scopes": [{"name": "lake", "regions": [world.REGION]}]}
+    config = {"polling": {"interval": "10s", "stale_after": "20s"}, "scopes": [{"name": "lake", "regions": [checks.REGION]}]}
     with open(f"{WORK}/alerts.yaml", "w", encoding="utf-8") as file:
         json.dump(config, file)  # JSON is valid YAML
     exporter = Server(

@@ -196,7 +196,7 @@ def disk_failures():
 
 if __name__ == "__main__":
     simulator = Server("crashes-simulator", WORK, [BINARY, "simulate"], "--listen-address").start()
-    world.SIMULATOR = simulator.url
+    checks.SIMULATOR = simulator.url
     replace_integrations([integration(number, "ACTIVE") for number in range(MANY)])
     kills_while_writing()
     replace_integrations([integration(number, "ACTIVE") for number in range(FEW)])

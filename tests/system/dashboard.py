@@ -274,7 +274,7 @@ def start():
     """Starts the demo, a replica with its own simulator, and Prometheus."""
     demo = Server("dashboard-demo", WORK, [BINARY, "demo"], "--web.listen-address").start()
     other = Server("dashboard-simulator", WORK, [BINARY, "simulate"], "--listen-address").start()
-    world.SIMULATOR = other.url
+    checks.SIMULATOR = other.url
     check("set the status FAILED for the replica", control("PATCH", control_path(OUTDATED), {"Status": "FAILED"})[0] == 204)
     with open(f"{WORK}/replica.yaml", "w", encoding="utf-8") as file:
         scopes = [{"name": "discovery", "regions": REGIONS}, {"name": "orders", "integration_arns": [MISSING]}]
@@ -292,7 +292,7 @@ def start():
     wait_for("the replica has polled all scopes", lambda: value(prometheus.url, f"count({up} == 1)") == 3)
     other.kill()
     wait_for("all scopes of the replica are down", lambda: value(prometheus.url, f"count({up} == 0)") == 3)
-    world.SIMULATOR = "http://" + re.search(r"endpoint=([0-9.:]+)", demo.log_text()).group(1)
+    checks.SIMULATOR = "http://" + re.search(r"endpoint=([0-9.:]+)", demo.log_text()).group(1)
     return prometheus
 
 

@@ -286,7 +286,7 @@ def check_evaluations(since_delta):
 
 if __name__ == "__main__":
     simulator = Server("day-simulator", WORK, [BINARY, "simulate"], "--listen-address").start()
-    world.SIMULATOR = simulator.url
+    checks.SIMULATOR = simulator.url
     fill(changing="ACTIVE", broken="ACTIVE", healthy="ACTIVE")
     configure()
     exporters = {

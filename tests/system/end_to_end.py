@@ -153,7 +153,7 @@ def main():
 
 if __name__ == "__main__":
     simulator = Server("end-simulator", WORK, [BINARY, "simulate"], "--listen-address").start()
-    world.SIMULATOR = simulator.url
+    checks.SIMULATOR = simulator.url
     replace_integrations([active_integration(which) for which in NAMES])
     with open(f"{WORK}/end.yaml", "w", encoding="utf-8") as file:
         scope = {"name": "lake", "integration_arns": list(NAMES), "describe": True}

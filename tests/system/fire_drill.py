@@ -208,7 +208,7 @@ if __name__ == "__main__":
     os.environ["PATH"] = os.path.dirname(BINARY) + os.pathsep + os.environ["PATH"]
     # The existing setup: an exporter on its default port, and an ACTIVE integration.
     aws = Server("own-simulator", WORK, [BINARY, "simulate"], "--listen-address").start()
-    world.SIMULATOR = aws.url
+    checks.SIMULATOR = aws.url
     replace_integrations([integration(1, "ACTIVE")])
     with open(f"{WORK}/own.yaml", "w", encoding="utf-8") as file:
         json.dump({"polling": {"interval": f"{INTERVAL}s"}, "scopes": [{"name": "own", "regions": ["eu-west-1"]}]}, file)

@@ -328,7 +328,7 @@ def hostile(browser, exporter):
     attacks = [
         integration(
             number, ["FAILED", text[:128]][number % 2], IntegrationName=text[:128], Errors=errors,
-            SourceArn=f"arn:aws:dynamodb:eu-west-1:1:table/{text}", TargetArn=f"arn:aws:glue:eu-west-1:{world.ACCOUNT}:database/{text}",
+            SourceArn=f"arn:aws:dynamodb:eu-west-1:1:table/{text}", TargetArn=f"arn:aws:glue:eu-west-1:{checks.ACCOUNT}:database/{text}",
         )
         for number, text in enumerate(ATTACKS)
     ]
@@ -426,7 +426,7 @@ def many(browser, exporter):
 def main():
     chromium = shutil.which("chromium")
     simulator = Server("page-simulator", WORK, [BINARY, "simulate"], "--listen-address").start()
-    world.SIMULATOR = simulator.url
+    checks.SIMULATOR = simulator.url
     with open(f"{WORK}/page.yaml", "w", encoding="utf-8") as config:
         config.write(CONFIG)
     exporter = Server("page-exporter", WORK, [BINARY, f"--config.file={WORK}/page.yaml"], LISTEN, AWS_ENDPOINT_URL_GLUE=simulator.url).start()

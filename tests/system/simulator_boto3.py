@@ -147,7 +147,7 @@ def main():
 
     # The control endpoint.
     status, answer = control("POST", "faults", {"Kind": "Delay", "Milliseconds": -1})
-    check("invalid fault", status == 400 and all(word in answer["message"] for word in ("Milliseconds", "-1", "86400000")), answer)
+    check("invalid fault", status == 400 and all(word in answer["message"] for word in ("Milliseconds", "-1")), answer)
     status, answer = control("PUT", path, {**bare, "Status": 5})
     check("invalid integration", status == 400 and all(word in answer["message"] for word in ("Status", "5")), answer)
     status, answer = control("GET", "requests")

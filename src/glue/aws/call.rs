@@ -1,8 +1,9 @@
 //! Calls an API operation with up to three attempts. Each attempt gets credentials, a permit of the rate limiter and the remaining time
 //! of the call. The retries of the SDK are off.
 
-use super::{AwsGlue, classify, message};
-use crate::glue::{GlueError, Operation, Reason, RequestContext, time_left};
+use super::{AwsGlue, Backend, classify, message};
+use crate::glue::{GlueError, Operation, Reason, RequestContext};
+use aws_credential_types::Credentials;
 use aws_sdk_glue::Client;
 use aws_sdk_glue::config::Builder;
 use aws_sdk_glue::config::http::HttpResponse;
@@ -11,7 +12,6 @@ use aws_sdk_glue::operation::RequestId;
 use std::error::Error;
 use std::future::Future;
 use std::time::Duration;
-use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 /// One request and two retries, as in the SDK's standard mode.
@@ -54,14 +54,10 @@ impl AwsGlue {
         loop {
             let credentials = self.credentials(&call, end).await?;
             let client = self.client().await;
-            let _permit = self.permit(&call, end).await?;
-            let timeout = deadline.per_request();
+            self.permit(&call, end).await?;
+            let timeout = deadline.request_timeout();
             if timeout.is_zero() {
-                return Err(GlueError::not_sent(if deadline.starved_by_rate_limit() {
-                    Reason::Throttled
-                } else {
-                    Reason::Timeout
-                }));
+                return Err(GlueError::not_sent(deadline.reason()));
             }
             let started = Instant::now();
             let end = *end.get_or_insert(started + timeout);
@@ -86,14 +82,14 @@ impl AwsGlue {
                 }
                 Ok(Err(error)) => {
                     let reason = classify::classify(&error);
-                    if reason == Reason::Credentials {
-                        self.reject(&credentials).await;
+                    if let (Reason::Credentials, Backend::Aws(provider)) = (reason, &self.backend) {
+                        provider.reject(&credentials);
                     }
-                    self.failure(&call, reason, &error)
+                    message::call_failed(&call.attempted, reason, &error, &self.credentials)
                 }
                 Err(_elapsed) => {
                     ended(Some(Reason::Timeout));
-                    return Err(if deadline.starved_by_rate_limit() {
+                    return Err(if deadline.reason() == Reason::Throttled {
                         starved_by_rate_limit(&call)
                     } else {
                         GlueError::new(
@@ -127,32 +123,32 @@ impl AwsGlue {
         &self,
         call: &Call<'_>,
         end: Option<Instant>,
-    ) -> Result<aws_credential_types::Credentials, GlueError> {
+    ) -> Result<Credentials, GlueError> {
+        let provider = match &self.backend {
+            Backend::Aws(provider) => provider,
+            Backend::Simulated { .. } => {
+                let secret = "simulated";
+                return Ok(Credentials::new("SIMULATED", secret, None, None, secret));
+            }
+        };
         let deadline = call.context.deadline;
         let end = end.unwrap_or_else(|| {
-            Instant::now() + deadline.per_request().max(time_left(deadline.end()) / 2)
+            Instant::now() + deadline.request_timeout().max(deadline.time_left() / 2)
         });
-        let why = match timeout_at(end, self.current_credentials()).await {
+        let why = match timeout_at(end, provider.get()).await {
             Ok(Ok(credentials)) => return Ok(credentials),
-            Ok(Err(error)) => message::describe_load_error(&error, &self.credentials),
-            Err(_elapsed) => message::TIMED_OUT.to_owned(),
+            Ok(Err(error)) => message::load_failed(&error, &self.credentials),
+            Err(_elapsed) => message::with_hint(message::TIMED_OUT, &self.credentials),
         };
-        let hint = message::hint(&why, &self.credentials);
         Err(GlueError::new(
             Reason::Credentials,
-            format!("{} failed: {why}{hint}", call.attempted),
+            format!("{} failed: {why}", call.attempted),
         ))
     }
 
-    /// Waits for a permit of the rate limiter and then for one of the connection limiter.
-    async fn permit(
-        &self,
-        call: &Call<'_>,
-        end: Option<Instant>,
-    ) -> Result<Option<SemaphorePermit<'_>>, GlueError> {
+    /// Waits for a permit of the rate limiter.
+    async fn permit(&self, call: &Call<'_>, end: Option<Instant>) -> Result<(), GlueError> {
         let deadline = call.context.deadline;
-        let request_sent = end.is_some();
-        let end = end.unwrap_or_else(|| deadline.end());
         let since = Instant::now();
         let permit = async {
             match call.operation {
@@ -162,49 +158,16 @@ impl AwsGlue {
                 Operation::DescribeIntegrations => self.rate_limiter.acquire_idle().await,
             }
         };
-        let in_time = timeout_at(end, permit).await.is_ok();
+        let in_time = timeout_at(end.unwrap_or(deadline.end), permit).await;
         deadline.waited(since.elapsed());
-        if !in_time {
+        if in_time.is_err() {
             return Err(GlueError {
-                request_sent,
+                request_sent: end.is_some(),
                 ..starved_by_rate_limit(call)
             });
         }
         self.observer.waited(call.operation, since.elapsed());
-        timeout_at(end, self.connection_limiter.for_request())
-            .await
-            .map_err(|_elapsed| GlueError {
-                request_sent,
-                ..GlueError::new(
-                    Reason::Timeout,
-                    format!(
-                        "{} failed: it waited for other requests until the poll's timeout. Raise the process's limit of open files",
-                        call.attempted
-                    ),
-                )
-            })
-    }
-
-    fn failure<E>(
-        &self,
-        call: &Call<'_>,
-        reason: Reason,
-        error: &SdkError<E, HttpResponse>,
-    ) -> GlueError
-    where
-        E: Error + ProvideErrorMetadata + 'static,
-        SdkError<E, HttpResponse>: RequestId,
-    {
-        let why = message::describe_error(error, &self.credentials);
-        let hint = if reason == Reason::Credentials {
-            message::hint(&why, &self.credentials)
-        } else {
-            String::new()
-        };
-        GlueError {
-            request_id: error.request_id().map(str::to_owned),
-            ..GlueError::new(reason, format!("{} failed: {why}{hint}", call.attempted))
-        }
+        Ok(())
     }
 }
 

@@ -1,8 +1,8 @@
 //! Converts the types of the SDK. The SDK fills required fields that AWS did not send with placeholder values. They are detected here, so
 //! that they are never exported.
 
+use crate::glue::MetadataPage;
 use crate::glue::Page;
-use crate::glue::metadata::MetadataPage;
 use crate::snapshot::{Description, Integration, IntegrationError, MAX_ARN_BYTES, Status};
 use aws_sdk_glue::operation::describe_inbound_integrations::DescribeInboundIntegrationsOutput;
 use aws_sdk_glue::operation::describe_integrations::DescribeIntegrationsOutput;

@@ -3,6 +3,7 @@
 use aws_config::SdkConfig;
 use aws_types::service_config::ServiceConfigKey;
 use hyper::Uri;
+use hyper::http::uri::Authority;
 use std::env;
 
 /// The variables of the services that the exporter calls.
@@ -70,9 +71,11 @@ pub fn is_usable(url: &str) -> bool {
     let Ok(uri) = url.parse::<Uri>() else {
         return false;
     };
-    let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return false;
-    };
+    matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some_and(has_host)
+}
+
+/// Returns true if there is a host, and a valid port if there is one.
+pub fn has_host(authority: &Authority) -> bool {
     // `Uri` reports no port if it is larger than 65535.
     !authority.host().is_empty()
         && (authority.port().is_some() || authority.as_str().ends_with(authority.host()))

@@ -29,7 +29,7 @@ impl Network {
     /// One message for each variable and profile whose value cannot be used.
     pub async fn load(profiles: BTreeSet<Option<String>>) -> Result<Self, Vec<String>> {
         let mut errors = endpoint::environment_errors();
-        let proxies = Proxies::from_env(|name| std::env::var_os(name)).unwrap_or_else(|found| {
+        let proxies = Proxies::from_env().unwrap_or_else(|found| {
             errors.extend(found);
             Proxies::default()
         });

@@ -6,6 +6,7 @@ use super::process::Process;
 use super::wait;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -31,10 +32,16 @@ impl Exporter {
 
     /// Starts the exporter with an interval.
     pub fn polling(account: &FakeAccount, interval: &'static str) -> Self {
+        let binary = Path::new(env!("CARGO_BIN_EXE_glue-integration-exporter"));
+        Self::of(binary, account, interval)
+    }
+
+    /// Starts this binary, which may be an earlier version of the exporter.
+    pub fn of(binary: &Path, account: &FakeAccount, interval: &'static str) -> Self {
         let dir = TempDir::new().unwrap();
         write_config(&dir, interval, 4);
         let (process, address) = Process::listening(
-            Command::new(env!("CARGO_BIN_EXE_glue-integration-exporter"))
+            Command::new(binary)
                 .args(["--web.listen-address=127.0.0.1:0", "--web.enable-lifecycle"])
                 .current_dir(dir.path())
                 .env_clear()

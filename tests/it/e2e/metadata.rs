@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use glue_integration_exporter::simulator::{
-    Account, Fault, FaultKind, RequestMatcher, SimulatedIntegration,
+    Account, Fault, FaultKind, RequestMatcher, SimulatedIntegration, SimulatedTag,
 };
 use rustix::process::Signal;
 
@@ -24,8 +24,8 @@ fn sim() -> Sim {
     let orders = SimulatedIntegration {
         name: "orders".to_owned(),
         tags: vec![
-            ("Cost-Center".to_owned(), "4711".to_owned()),
-            ("owner".to_owned(), "private".to_owned()),
+            SimulatedTag::new("Cost-Center", "4711"),
+            SimulatedTag::new("owner", "private"),
         ],
         ..integration(REGION, "a", "FAILED")
     };

@@ -2,11 +2,12 @@
 
 use super::{INFO, NAMED, NAMES_UP, SECOND, UP, gauge, label, name, tag_labels};
 use glue_integration_exporter::clock::Clock;
+use glue_integration_exporter::glue::RateLimiter;
 use glue_integration_exporter::glue::aws::Sdk;
-use glue_integration_exporter::glue::rate_limit::RateLimiter;
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::simulator::{
-    Account, Fault, FaultKind, Handle, RequestMatcher, Rules, SimulatedIntegration, Simulator,
+    Account, Fault, FaultKind, Handle, RequestMatcher, SimulatedIntegration, SimulatedTag,
+    Simulator,
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -30,9 +31,10 @@ impl Exporter {
     async fn start(integrations: usize, per_second: u16) -> Self {
         let integration = |n| SimulatedIntegration {
             name: format!("name-{n}"),
-            tags: [("team", "lake"), ("private", "secret")]
-                .map(|(tag, value)| (tag.to_owned(), value.to_owned()))
-                .to_vec(),
+            tags: vec![
+                SimulatedTag::new("team", "lake"),
+                SimulatedTag::new("private", "secret"),
+            ],
             ..SimulatedIntegration::new(
                 &arn(n),
                 "arn:aws:dynamodb:eu-west-1:111122223333:table/orders",
@@ -40,11 +42,8 @@ impl Exporter {
                 "ACTIVE",
             )
         };
-        let rules = Rules {
-            page_size: 2,
-            ..Rules::default()
-        };
-        let world = Account::of((0..integrations).map(integration).collect()).with_rules(rules);
+        let mut world = Account::of((0..integrations).map(integration).collect());
+        world.rules.page_size = 2;
         let simulator = Simulator::bind("127.0.0.1:0".parse().unwrap(), world)
             .await
             .unwrap();
@@ -221,7 +220,7 @@ async fn long_names_are_truncated_in_labels() {
     let mut exporter = Exporter::start(1, u16::MAX).await;
     exporter.simulated.change(&arn(0), |zero| {
         zero.name = "é".repeat(100_000);
-        zero.tags = vec![("team".to_owned(), "a \"quoted\" \\ name\n".to_owned())];
+        zero.tags = vec![SimulatedTag::new("team", "a \"quoted\" \\ name\n")];
     });
     let (page, _) = exporter.round().await;
     assert_eq!(name(&page, 0).unwrap(), format!("{}…", "é".repeat(256)));

@@ -3,8 +3,8 @@
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, Query, Watch};
 use glue_integration_exporter::exposition::text_format::Format;
-use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest};
 use glue_integration_exporter::glue::{BoxFuture, Glue, GlueError, Page, PageRequest, Reason};
+use glue_integration_exporter::glue::{MetadataPage, MetadataRequest};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::publisher::Publisher;
 use glue_integration_exporter::snapshot::{Description, Integration, Status};
@@ -184,7 +184,7 @@ impl Glue for FakeAccount {
         Box::pin(async move {
             let _in_flight = InFlight::new(self);
             tokio::time::timeout(
-                request.context.deadline.per_request(),
+                request.context.deadline.request_timeout(),
                 self.answer(request.query),
             )
             .await
@@ -198,7 +198,7 @@ impl Glue for FakeAccount {
     ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
         Box::pin(async move {
             tokio::time::timeout(
-                request.context.deadline.per_request(),
+                request.context.deadline.request_timeout(),
                 self.describe_all(request),
             )
             .await

@@ -24,11 +24,16 @@ impl Drop for Guard {
 impl Lines {
     /// Starts to capture.
     pub fn begin() -> (Self, Guard) {
+        let lines = Self::default();
+        lines.add_thread();
+        (lines, Guard(()))
+    }
+
+    /// Captures the lines of this thread too, until it ends.
+    pub fn add_thread(&self) {
         static INSTALLED: Once = Once::new();
         INSTALLED.call_once(install);
-        let lines = Self::default();
-        CAPTURED.set(Some(lines.clone()));
-        (lines, Guard(()))
+        CAPTURED.set(Some(self.clone()));
     }
 
     /// Returns the number of lines that contain `needle`.

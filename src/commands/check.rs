@@ -1,0 +1,107 @@
+//! `check`: validates the configuration, and with `--online` also asks AWS.
+
+use super::daemon::read_web_config;
+use super::output::{Failure, print};
+use super::sharding;
+use super::source::{Clients, ConfigSource, LoadedConfig};
+use crate::cli::CheckFlags;
+use crate::config;
+use crate::glue::aws::{Sdk, environment_key_errors, profile_error};
+use crate::preflight;
+use crate::shard::Shard;
+use crate::storage;
+use std::collections::BTreeSet;
+
+pub(super) async fn check(flags: CheckFlags) -> Result<(), Failure> {
+    let web = match flags.web.file() {
+        Some(file) => Some(read_web_config(file).await?),
+        None => None,
+    };
+    let shard = sharding::shard(&flags.shard)?;
+    let source = ConfigSource::file(flags.config.file, shard);
+    let loaded = source.load().await?;
+    let network = source.network(&loaded).await?;
+    if flags.online {
+        let telemetry = sharding::telemetry(shard)?;
+        return check_online(loaded, Sdk::new(network, telemetry), flags.output_format).await;
+    }
+    let mut text = String::new();
+    if shard != Shard::SINGLE {
+        text = format!(
+            "Shard {} of {} (counted from 0) watches at least part of {} of {} pairs of scope and region.\n\n",
+            shard.index(),
+            shard.total(),
+            loaded.watches.len(),
+            loaded.total_targets,
+        );
+    }
+    text += &config::describe(
+        &loaded.watches,
+        loaded.storage_path.as_deref(),
+        loaded.requests_per_second,
+        &loaded.tag_labels,
+    );
+    for warning in warnings(&loaded).await {
+        text += &format!("Warning: {warning}\n");
+    }
+    if let Some((web, _)) = web {
+        text += &format!("\n{}", web.describe());
+    }
+    print(&text, "printing the configuration")
+}
+
+/// Returns what is probably wrong on this machine. These are no errors: the check may run on another machine than the exporter, the AWS
+/// configuration files can be fixed at any time, and some scopes may not need them.
+async fn warnings(loaded: &LoadedConfig) -> Vec<String> {
+    let path = loaded.storage_path.as_deref();
+    let obstacle = path.and_then(|path| {
+        let obstacle = storage::obstacle(path)?;
+        let path = path.display();
+        Some(format!(
+            "data cannot be stored at {path} (storage.path) on this machine: {obstacle}"
+        ))
+    });
+    let profiles: BTreeSet<Option<&str>> = loaded
+        .watches
+        .iter()
+        .map(|watch| watch.credentials.profile.as_deref())
+        .collect();
+    let mut aws = BTreeSet::new();
+    for profile in profiles {
+        aws.extend(profile_error(profile).await);
+    }
+    aws.extend(environment_key_errors());
+    let shared = path.and_then(storage::shared_directory).map(|directory| {
+        format!(
+            "every user of this machine can write to {}, the directory of storage.path, and replace the exporter's file; \
+             choose a directory that only the exporter can write to.",
+            directory.display()
+        )
+    });
+    obstacle.into_iter().chain(aws).chain(shared).collect()
+}
+
+/// Asks AWS whether each scope may do what it is configured to do, and prints the results.
+async fn check_online(
+    loaded: LoadedConfig,
+    sdk: Sdk,
+    format: preflight::Format,
+) -> Result<(), Failure> {
+    let rate = loaded.requests_per_second;
+    let mut clients = Clients::for_aws(&loaded, sdk.clone());
+    let watches = loaded.watches.into_iter().map(|watch| {
+        let client = clients.client(&watch);
+        (watch, client)
+    });
+    let report = preflight::check(watches.collect(), rate, sdk).await;
+    let attempted = "printing the results";
+    let text = report
+        .write(format)
+        .map_err(|error| Failure::run(attempted, error))?;
+    print(&text, attempted)?;
+    if report.ok {
+        Ok(())
+    } else {
+        Err(Failure::AlreadyReported)
+    }
+}

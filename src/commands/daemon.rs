@@ -1,0 +1,207 @@
+//! The daemon, and `demo`, which is the daemon over a simulated AWS.
+
+use super::output::Failure;
+use super::reload::{Pollers, Running};
+use super::sharding;
+use super::signals::Signals;
+use super::simulate::bind_simulator;
+use super::source::{Clients, ConfigSource, LoadedConfig};
+use super::status_line::StatusReporter;
+use crate::cli::{DaemonFlags, WebFlags};
+use crate::clock::Clock;
+use crate::config::ConfigErrors;
+use crate::files::FileWorker;
+use crate::glue::aws::Sdk;
+use crate::http::routes::{Routes, start_counters, start_refusal_counters};
+use crate::http::shared_responses::SharedResponses;
+use crate::http::{self, Limits};
+use crate::publisher::Publisher;
+use crate::shard::Shard;
+use crate::site::Renderer;
+use crate::storage;
+use crate::telemetry::Telemetry;
+use crate::toolkit::access::AccessControl;
+use crate::toolkit::listen::{self, Listener};
+use crate::toolkit::systemd::ServiceManager;
+use crate::toolkit::web_config::{ReadFile, WebConfig, WebConfigRead};
+use crate::version;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+
+pub(super) async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
+    let signals = Signals::handle()?;
+    let shard = sharding::shard(&flags.shard)?;
+    let telemetry = sharding::telemetry(shard)?;
+    let source = ConfigSource::file(flags.config.file, shard);
+    let load = async {
+        let loaded = source.load().await?;
+        let network = source.network(&loaded).await?;
+        Ok::<_, ConfigErrors>((loaded, network))
+    };
+    let Some(loaded) = signals.stop.run_until_cancelled(load).await else {
+        return Ok(());
+    };
+    let (loaded, network) = loaded?;
+    if shard != Shard::SINGLE {
+        tracing::info!(
+            shard_index = shard.index(),
+            shard_total = shard.total(),
+            watches = loaded.watches.len(),
+            total_targets = loaded.total_targets,
+            "watching only the part of this shard"
+        );
+    }
+    let sdk = Sdk::new(network, Arc::clone(&telemetry) as _);
+    let clients = Clients::for_aws(&loaded, sdk);
+    serve(source, loaded, clients, telemetry, flags.web, signals).await
+}
+
+pub(super) async fn demo(web: WebFlags) -> Result<(), Failure> {
+    let signals = Signals::handle()?;
+    let telemetry = sharding::telemetry(Shard::SINGLE)?;
+    let loaded = ConfigSource::Demo.load().await?;
+    let simulator = bind_simulator((Ipv4Addr::LOCALHOST, 0).into()).await?;
+    let address = simulator.local_addr();
+    tracing::info!(endpoint = %address, "simulating AWS Glue");
+    let clients = Clients::for_simulator(
+        format!("http://{address}"),
+        loaded.requests_per_second,
+        Arc::clone(&telemetry) as _,
+    );
+    tokio::spawn(simulator.serve(signals.stop.clone().cancelled_owned()));
+    serve(ConfigSource::Demo, loaded, clients, telemetry, web, signals).await
+}
+
+/// Polls and serves until a signal stops the process.
+async fn serve(
+    source: ConfigSource,
+    loaded: LoadedConfig,
+    clients: Clients,
+    telemetry: Arc<Telemetry>,
+    web: WebFlags,
+    signals: Signals,
+) -> Result<(), Failure> {
+    let stop = signals.stop;
+    let access = match web.config.file() {
+        Some(file) => {
+            let loading = load_access_control(file, &web);
+            match stop.run_until_cancelled(loading).await {
+                Some(access) => Some(access?),
+                None => return Ok(()),
+            }
+        }
+        None => None,
+    };
+    let listeners = bind(&web).await?;
+    let clock = Clock::system();
+    start_counters(&telemetry, &web.telemetry_path);
+    if let Some(access) = &access {
+        start_refusal_counters(&telemetry, &web.telemetry_path);
+        let (access, telemetry, stop) = (Arc::clone(access), Arc::clone(&telemetry), stop.clone());
+        tokio::spawn(async move {
+            access
+                .watch(|ok| telemetry.web_config_reread(ok), stop)
+                .await;
+        });
+    }
+    let publisher = Arc::new(Publisher::new(&loaded.watches, clock.clone()));
+    let service_manager = ServiceManager::from_env();
+    let watchdog = service_manager.watchdog().clone();
+    let status_reporter = Arc::new(StatusReporter::new(service_manager, Arc::clone(&publisher)));
+    let mut pollers = Pollers {
+        publisher: Arc::clone(&publisher),
+        telemetry: Arc::clone(&telemetry),
+        clock: clock.clone(),
+        source,
+        clients,
+        status_reporter: Arc::clone(&status_reporter),
+        watchdog: watchdog.clone(),
+        access: access.clone(),
+        running: Running::default(),
+    };
+    pollers.apply(&loaded);
+    if let Some(path) = &loaded.storage_path {
+        let restoring = storage::restore(path, &publisher);
+        if stop.run_until_cancelled(restoring).await.is_none() {
+            return Ok(());
+        }
+    }
+    let routes = Routes {
+        publisher,
+        telemetry,
+        clock,
+        shared_responses: SharedResponses::default(),
+        telemetry_path: web.telemetry_path,
+        site: Renderer::default(),
+        access,
+        reload: web.enable_lifecycle.then_some(signals.reload_sender),
+        stop: stop.clone(),
+    };
+    tracing::info!(
+        version = version::VERSION,
+        revision = version::REVISION,
+        watches = loaded.watches.len(),
+        "starting glue-integration-exporter"
+    );
+    status_reporter.ready().await;
+    let polling = async {
+        let result = pollers.run(loaded, signals.reloads, stop.clone()).await;
+        // If polling ended early, serving old data would hide the failure.
+        stop.cancel();
+        result
+    };
+    let serving = http::serve(
+        listeners,
+        Arc::new(routes),
+        Limits::default(),
+        watchdog,
+        stop.clone(),
+    );
+    let (polling, (), ()) = tokio::join!(polling, serving, status_reporter.run(&stop));
+    polling.map_err(|error| Failure::run("polling", error))?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+pub(super) async fn read_web_config(file: &Path) -> Result<(WebConfig, Vec<ReadFile>), Failure> {
+    let path = file.to_owned();
+    let WebConfigRead { config, files } = FileWorker::default()
+        .run(move || WebConfig::load(&path))
+        .await
+        .unwrap_or_else(|error| WebConfigRead::failed(file, &error));
+    Ok((config?, files))
+}
+
+async fn load_access_control(file: &Path, flags: &WebFlags) -> Result<Arc<AccessControl>, Failure> {
+    let (config, files) = read_web_config(file).await?;
+    tracing::info!(
+        file = %file.display(),
+        tls = config.tls.is_some(),
+        users = config.users.len(),
+        rate_limit = config.rate_limit.is_some(),
+        "web configuration loaded"
+    );
+    AccessControl::new(file, config, files, flags.probes_without_auth)
+        .map(Arc::new)
+        .map_err(|error| Failure::run("generating a random key", error))
+}
+
+async fn bind(web: &WebFlags) -> Result<Vec<Listener>, Failure> {
+    let mut listeners = Vec::new();
+    if web.systemd_socket {
+        listeners = listen::from_systemd()
+            .map_err(|error| Failure::run("using systemd's sockets", error))?;
+    } else {
+        for address in &web.listen_address {
+            let bound = address.bind().await;
+            listeners.push(
+                bound.map_err(|error| Failure::run(format!("listening on {address}"), error))?,
+            );
+        }
+    }
+    for listener in &listeners {
+        tracing::info!(address = %listener.address(), "listening");
+    }
+    Ok(listeners)
+}

@@ -1,0 +1,57 @@
+//! What a command prints, and the exit code of a failure.
+
+use crate::config::ConfigErrors;
+use crate::escape;
+use crate::shard::ShardError;
+use crate::toolkit::stderr;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Why a command failed. Each kind has its exit code.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The configuration is invalid: exit code 2.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The shard is unknown or invalid: exit code 2.
+    #[error("glue-integration-exporter: {0}")]
+    Shard(#[from] ShardError),
+    /// The command failed while running: exit code 1.
+    #[error("glue-integration-exporter: {attempted}: {cause}")]
+    Run { attempted: String, cause: String },
+    /// A failure that the output or the log already reports: exit code 1.
+    #[error("")]
+    AlreadyReported,
+}
+
+impl Failure {
+    pub fn run(attempted: impl Into<String>, cause: impl Display) -> Self {
+        Self::Run {
+            attempted: attempted.into(),
+            cause: cause.to_string(),
+        }
+    }
+
+    /// Prints the failure on stderr and returns the exit code.
+    pub fn report(&self) -> ExitCode {
+        if !matches!(self, Self::AlreadyReported) {
+            stderr::write(format!("{}\n", escape::lines(&self.to_string())).as_bytes());
+        }
+        match self {
+            Self::Config(_) | Self::Shard(_) => ExitCode::from(2),
+            Self::Run { .. } | Self::AlreadyReported => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Prints text for people, or JSON, with control characters escaped.
+pub(super) fn print(text: &str, attempted: &str) -> Result<(), Failure> {
+    print_unescaped(escape::lines(text).as_bytes(), attempted)
+}
+
+pub(super) fn print_unescaped(text: &[u8], attempted: &str) -> Result<(), Failure> {
+    io::stdout()
+        .write_all(text)
+        .map_err(|error| Failure::run(attempted, error))
+}

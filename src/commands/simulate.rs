@@ -1,0 +1,24 @@
+//! `simulate`: the simulated AWS endpoint alone.
+
+use super::output::Failure;
+use super::signals::Signals;
+use crate::clock::Clock;
+use crate::simulator::{Account, Simulator};
+use std::net::SocketAddr;
+
+pub(super) async fn simulate(address: SocketAddr) -> Result<(), Failure> {
+    let signals = Signals::handle()?;
+    let simulator = bind_simulator(address).await?;
+    tracing::info!(address = %simulator.local_addr(), "listening");
+    simulator.serve(signals.stop.cancelled_owned()).await;
+    Ok(())
+}
+
+/// Binds a simulator of the demo account.
+pub(super) async fn bind_simulator(address: SocketAddr) -> Result<Simulator, Failure> {
+    let account = Account::demo(Clock::system().unix_now())
+        .map_err(|error| Failure::run("reading the demo account", error))?;
+    Simulator::bind(address, account)
+        .await
+        .map_err(|error| Failure::run(format!("listening on {address}"), error))
+}

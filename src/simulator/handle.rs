@@ -1,0 +1,138 @@
+//! The state of a running simulator, and the handle to read and change it.
+
+use super::account::{Account, Rules};
+use super::fault::{Fault, FaultKind};
+use super::integration::SimulatedIntegration;
+use super::request::RecordedRequest;
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Maximum number of requests that the simulator keeps for `Handle::requests`.
+const MAX_RECORDED_REQUESTS: usize = 10_000;
+
+pub(super) struct State {
+    pub account: Account,
+    faults: Vec<Fault>,
+    requests: VecDeque<RecordedRequest>,
+    request_count: u64,
+}
+
+impl State {
+    /// Records a request and returns the first fault that matches it.
+    pub fn record(&mut self, request: &RecordedRequest) -> Option<FaultKind> {
+        if self.requests.len() == MAX_RECORDED_REQUESTS {
+            self.requests.pop_front();
+        }
+        self.requests.push_back(request.clone());
+        self.faults.retain(|fault| fault.times != Some(0));
+        let fault = self
+            .faults
+            .iter_mut()
+            .find(|fault| fault.matcher.matches(request))?;
+        fault.times = fault.times.map(|times| times.saturating_sub(1));
+        Some(fault.kind.clone())
+    }
+}
+
+/// Changes the account and the faults of a running simulator, and reads the requests that it got.
+/// All clones refer to the same simulator.
+#[derive(Clone)]
+pub struct Handle {
+    state: Arc<Mutex<State>>,
+}
+
+impl Handle {
+    pub(super) fn new(account: Account) -> Self {
+        Self {
+            state: Arc::new(Mutex::new(State {
+                account,
+                faults: Vec::new(),
+                requests: VecDeque::new(),
+                request_count: 0,
+            })),
+        }
+    }
+
+    /// Creates or replaces an integration. An integration that was changed through the handle no
+    /// longer follows the script.
+    pub fn put(&self, integration: SimulatedIntegration) {
+        self.state().account.put(integration);
+    }
+
+    /// Creates or replaces several integrations.
+    pub fn put_all(&self, integrations: Vec<SimulatedIntegration>) {
+        let mut state = self.state();
+        integrations
+            .into_iter()
+            .for_each(|integration| state.account.put(integration));
+    }
+
+    /// Removes an integration. Returns `false` if there is no integration with this ARN.
+    pub fn remove(&self, arn: &str) -> bool {
+        self.state().account.remove(arn)
+    }
+
+    /// Removes all integrations, and ends the script.
+    pub(super) fn remove_all(&self) {
+        self.state().account.integrations.clear();
+    }
+
+    /// Changes one integration in place; the ARN must stay the same. Returns `false` if there is no
+    /// integration with this ARN.
+    pub fn change(&self, arn: &str, change: impl FnOnce(&mut SimulatedIntegration)) -> bool {
+        self.state().account.change(arn, change)
+    }
+
+    /// Sets the status of an integration. Returns `false` if there is no integration with this ARN.
+    pub fn set_status(&self, arn: &str, status: &str) -> bool {
+        self.change(arn, |integration| integration.status = status.to_owned())
+    }
+
+    pub fn set_rules(&self, rules: Rules) {
+        self.state().account.rules = rules;
+    }
+
+    /// Returns the current integrations of all accounts, ordered by ARN.
+    pub fn integrations(&self) -> Vec<SimulatedIntegration> {
+        self.state()
+            .account
+            .integrations
+            .values()
+            .cloned()
+            .collect()
+    }
+
+    /// Adds a fault at the end of the list. A request gets the first fault that matches it.
+    pub fn push_fault(&self, fault: Fault) {
+        self.state().faults.push(fault);
+    }
+
+    pub fn clear_faults(&self) {
+        self.state().faults.clear();
+    }
+
+    /// Returns the last 10,000 valid API requests, oldest first.
+    pub fn requests(&self) -> Vec<RecordedRequest> {
+        self.state().requests.iter().cloned().collect()
+    }
+
+    /// Returns the number of API requests since the start, valid or not.
+    pub fn request_count(&self) -> u64 {
+        self.state().request_count
+    }
+
+    /// Counts an API request, and returns its number.
+    pub(super) fn count_request(&self) -> u64 {
+        let mut state = self.state();
+        state.request_count += 1;
+        state.request_count
+    }
+
+    /// Locks the state, after advancing the script to the present time.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        state.account.advance();
+        state
+    }
+}
