@@ -1,9 +1,137 @@
-//! The ARNs of a configuration. Each error says which part of the ARN is invalid.
+//! ARNs and partitions. ARNs that AWS sent are only split; those of a configuration are checked, and each error says which part is invalid.
 
+use crate::config::value::{Checked, RegionName, ValueError, check_characters, check_length};
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::config::value::{Checked, RegionName, ValueError, check_characters, check_length};
+/// The parts of an ARN.
+///
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arn<'a> {
+    pub partition: &'a str,
+    pub service: &'a str,
+    pub region: &'a str,
+    pub account: &'a str,
+    pub resource: &'a str,
+}
+
+/// Number of `:` between the six parts of an ARN.
+pub(crate) const SEPARATORS: usize = 5;
+
+impl<'a> Arn<'a> {
+    /// Splits an ARN without further checks. Every part is empty if the text is not an ARN.
+    pub fn split(text: &'a str) -> Self {
+        let parts: Vec<&str> = text.splitn(SEPARATORS + 1, ':').collect();
+        match parts.as_slice() {
+            &["arn", partition, service, region, account, resource] => Self {
+                partition,
+                service,
+                region,
+                account,
+                resource,
+            },
+            _ => Self::default(),
+        }
+    }
+
+    /// Checks what applies to every ARN of a configuration.
+    fn parse<V: Checked>(text: &'a str, max: usize) -> Result<Self, ValueError> {
+        let invalid = |why: String| Err(ValueError::of::<V>(why));
+        check_length::<V>(text, 1, max)?;
+        if !text.starts_with("arn:") {
+            return invalid("is not an ARN: it does not begin with `arn:`".to_owned());
+        }
+        if let Some(c) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
+            return invalid(format!(
+                "contains the invalid character `{}`",
+                c.escape_debug()
+            ));
+        }
+        let separators = text.matches(':').count();
+        if separators < SEPARATORS {
+            return invalid(format!(
+                "has only {} of the six parts of an ARN",
+                separators + 1
+            ));
+        }
+        let arn = Self::split(text);
+        let (partition, service, account) = (arn.partition, arn.service, arn.account);
+        let is_lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let mut names = partition.split('-');
+        if names.next() != Some("aws")
+            || !names.all(|name| !name.is_empty() && name.bytes().all(is_lower))
+        {
+            return invalid(format!(
+                "has the partition `{partition}`; a partition is `aws` or begins with `aws-`"
+            ));
+        }
+        if service.is_empty() || !service.bytes().all(|b| is_lower(b) || b == b'-') {
+            return invalid(format!(
+                "has the service `{service}`, which is not a service name"
+            ));
+        }
+        let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
+        if !account.is_empty() && !is_account {
+            return invalid(format!(
+                "has the account `{account}`; an account ID has 12 digits"
+            ));
+        }
+        if arn.resource.is_empty() {
+            return invalid("has no resource".to_owned());
+        }
+        Ok(arn)
+    }
+
+    /// Returns the region, which must be in the partition.
+    fn checked_region<V: Checked>(&self) -> Result<Option<RegionName>, ValueError> {
+        let (region, partition) = (self.region, self.partition);
+        if region.is_empty() {
+            return Ok(None);
+        }
+        let why = match region.parse::<RegionName>() {
+            Ok(region) if region.in_partition(partition) => return Ok(Some(region)),
+            Ok(_) => {
+                format!("has the region `{region}`, which is not in the partition `{partition}`")
+            }
+            Err(_) => format!("has the region `{region}`, which is not a region name"),
+        };
+        Err(ValueError::of::<V>(why))
+    }
+}
+
+/// Returns the one spelling of an integration ARN that is compared. AWS writes `integration:ID`, but one of its examples has
+/// `integration/ID`.
+pub fn canonical_arn(arn: &str) -> Cow<'_, str> {
+    // Most ARNs have no slash, which is faster to check.
+    if arn.contains('/') && arn.contains(":integration/") {
+        Cow::Owned(arn.replacen(":integration/", ":integration:", 1))
+    } else {
+        Cow::Borrowed(arn)
+    }
+}
+
+/// Checks a complete ARN of any service.
+pub(crate) fn check_arn<V: Checked>(text: &str) -> Result<(), ValueError> {
+    let arn = Arn::parse::<V>(text, usize::MAX)?;
+    arn.checked_region::<V>().map(drop)
+}
+
+/// Checks the beginning of an ARN. The last part may be incomplete, so it is checked only if it is the first or the second part.
+pub(crate) fn check_prefix<V: Checked>(text: &str) -> Result<(), ValueError> {
+    let mut parts: Vec<&str> = text.splitn(SEPARATORS + 1, ':').collect();
+    let last = parts.pop().unwrap_or_default();
+    match parts.len() {
+        0 if !"arn".starts_with(last) => parts.push(last),
+        1 if !"aws".starts_with(last) && !last.starts_with("aws") => parts.push(last),
+        _ => {}
+    }
+    // Fill up with valid parts.
+    let rest = ["arn", "aws", "x", "", "", "x"];
+    parts.extend(rest.iter().skip(parts.len()));
+    check_arn::<V>(&parts.join(":"))
+}
 
 /// The ARN of a zero-ETL integration, which contains the region and the account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,7 +141,6 @@ pub struct IntegrationArn {
 }
 
 impl IntegrationArn {
-    /// Returns the ARN as written in the configuration.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -23,9 +150,8 @@ impl IntegrationArn {
         &self.region
     }
 
-    /// Returns the spelling `integration:ID`, for comparisons; `integration/ID` is accepted too.
     pub(crate) fn canonical(&self) -> String {
-        self.text.replace('/', ":")
+        canonical_arn(&self.text).into_owned()
     }
 }
 
@@ -38,37 +164,30 @@ impl FromStr for IntegrationArn {
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
         let arn = Arn::parse::<Self>(text, 128)?;
-        let invalid = |why: String| Err(ValueError::of::<Self>(why));
-        if arn.service != "glue" {
-            return invalid(format!(
-                "has the service `{}`; an integration ARN has the service `glue`",
-                arn.service
-            ));
-        }
-        let Some(region) = arn.region::<Self>()? else {
-            return invalid("has no region".to_owned());
-        };
-        if arn.account.is_empty() {
-            return invalid("has no account".to_owned());
-        }
         let (kind, id) = arn
             .resource
             .split_once([':', '/'])
             .unwrap_or((arn.resource, ""));
-        if kind != "integration" {
-            return invalid(format!(
+        let why = match arn.checked_region::<Self>() {
+            _ if arn.service != "glue" => format!(
+                "has the service `{}`; an integration ARN has the service `glue`",
+                arn.service
+            ),
+            Err(error) => return Err(error),
+            Ok(None) => "has no region".to_owned(),
+            Ok(Some(_)) if arn.account.is_empty() => "has no account".to_owned(),
+            Ok(Some(_)) if kind != "integration" => format!(
                 "is the ARN of a Glue `{}`, not of an `integration`",
                 kind.escape_debug()
-            ));
-        }
-        if id.is_empty() {
-            return invalid("has no ID after `integration`".to_owned());
-        }
-        check_characters::<Self>(id, "-")?;
-        Ok(IntegrationArn {
-            text: text.to_owned(),
-            region,
-        })
+            ),
+            Ok(Some(_)) if id.is_empty() => "has no ID after `integration`".to_owned(),
+            Ok(Some(region)) => {
+                check_characters::<Self>(id, "-")?;
+                let text = text.to_owned();
+                return Ok(Self { text, region });
+            }
+        };
+        Err(ValueError::of::<Self>(why))
     }
 }
 
@@ -86,14 +205,12 @@ pub struct TargetArn {
 }
 
 impl TargetArn {
-    /// Returns the ARN as written in the configuration.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Returns the partition, such as `aws` or `aws-cn`.
     pub fn partition(&self) -> &str {
-        self.text.split(':').nth(1).unwrap_or_default()
+        Arn::split(&self.text).partition
     }
 
     /// Returns the region to poll it in; the ARNs of some services have none (S3 buckets).
@@ -110,11 +227,9 @@ impl FromStr for TargetArn {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let arn = Arn::parse::<Self>(text, 512)?;
-        Ok(TargetArn {
-            text: text.to_owned(),
-            region: arn.region::<Self>()?,
-        })
+        let region = Arn::parse::<Self>(text, 512)?.checked_region::<Self>()?;
+        let text = text.to_owned();
+        Ok(Self { text, region })
     }
 }
 
@@ -129,14 +244,12 @@ impl fmt::Display for TargetArn {
 pub struct RoleArn(String);
 
 impl RoleArn {
-    /// Returns the ARN as written in the configuration.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Returns the partition, such as `aws` or `aws-cn`.
     pub fn partition(&self) -> &str {
-        self.0.split(':').nth(1).unwrap_or_default()
+        Arn::split(&self.0).partition
     }
 }
 
@@ -177,117 +290,35 @@ impl fmt::Display for RoleArn {
     }
 }
 
-/// Number of `:` between the six parts of an ARN.
-pub(crate) const SEPARATORS: usize = 5;
+/// The partitions that are known by the prefix of their region names. They are separate: a region, an identity or a role of one partition
+/// cannot be used in another. Other partitions are accepted too, because AWS adds new ones.
+///
+/// <https://docs.aws.amazon.com/general/latest/gr/rande.html>, and the SDK's table of partitions
+const PARTITION_PREFIXES: [(&str, &str); 7] = [
+    ("cn-", "aws-cn"),
+    ("us-gov-", "aws-us-gov"),
+    ("us-iso-", "aws-iso"),
+    ("us-isob-", "aws-iso-b"),
+    ("eu-isoe-", "aws-iso-e"),
+    ("us-isof-", "aws-iso-f"),
+    ("eusc-", "aws-eusc"),
+];
 
-/// Checks a complete ARN of any service.
-pub(crate) fn check_arn<V: Checked>(text: &str) -> Result<(), ValueError> {
-    Arn::parse::<V>(text, usize::MAX)?.region::<V>().map(drop)
-}
-
-/// Checks the beginning of an ARN. The last part may be incomplete, so it is checked only if it is the first or the second part.
-pub(crate) fn check_prefix<V: Checked>(text: &str) -> Result<(), ValueError> {
-    let mut parts: Vec<&str> = text.splitn(SEPARATORS + 1, ':').collect();
-    let last = parts.pop().unwrap_or_default();
-    match parts.len() {
-        0 if !"arn".starts_with(last) => parts.push(last),
-        1 if !"aws".starts_with(last) && !last.starts_with("aws") => parts.push(last),
-        _ => {}
-    }
-    // Fill up with valid parts.
-    let rest = ["arn", "aws", "x", "", "", "x"];
-    parts.extend(rest.iter().skip(parts.len()));
-    check_arn::<V>(&parts.join(":"))
-}
-
-/// The parts of an ARN, after the checks that apply to every ARN.
-struct Arn<'a> {
-    partition: &'a str,
-    service: &'a str,
-    region: &'a str,
-    account: &'a str,
-    resource: &'a str,
-}
-
-impl<'a> Arn<'a> {
-    fn parse<V: Checked>(text: &'a str, max: usize) -> Result<Self, ValueError> {
-        let invalid = |why: String| Err(ValueError::of::<V>(why));
-        check_length::<V>(text, 1, max)?;
-        if !text.starts_with("arn:") {
-            return invalid("is not an ARN: it does not begin with `arn:`".to_owned());
-        }
-        if let Some(c) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
-            return invalid(format!(
-                "contains the invalid character `{}`",
-                c.escape_debug()
-            ));
-        }
-        let parts: Vec<&str> = text.splitn(6, ':').collect();
-        let &[_, partition, service, region, account, resource] = parts.as_slice() else {
-            return invalid(format!(
-                "has only {} of the six parts of an ARN",
-                parts.len()
-            ));
-        };
-        if !is_partition(partition) {
-            return invalid(format!(
-                "has the partition `{partition}`; a partition is `aws` or begins with `aws-`"
-            ));
-        }
-        let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        if service.is_empty() || !service.bytes().all(lower) {
-            return invalid(format!(
-                "has the service `{service}`, which is not a service name"
-            ));
-        }
-        let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
-        if !account.is_empty() && !is_account {
-            return invalid(format!(
-                "has the account `{account}`; an account ID has 12 digits"
-            ));
-        }
-        if resource.is_empty() {
-            return invalid("has no resource".to_owned());
-        }
-        Ok(Arn {
-            partition,
-            service,
-            region,
-            account,
-            resource,
-        })
+impl RegionName {
+    /// Returns the partition of the region: `aws`, unless the prefix of the name is that of another partition.
+    pub fn partition(&self) -> &'static str {
+        PARTITION_PREFIXES
+            .iter()
+            .find(|(prefix, _)| self.as_str().starts_with(prefix))
+            .map_or("aws", |(_, partition)| partition)
     }
 
-    /// Returns the region, which must be in the partition.
-    fn region<V: Checked>(&self) -> Result<Option<RegionName>, ValueError> {
-        if self.region.is_empty() {
-            return Ok(None);
+    /// Returns true if the region can be in this partition. A region without a known prefix can be in an unknown partition.
+    pub fn in_partition(&self, partition: &str) -> bool {
+        let is_known = |name: &str| PARTITION_PREFIXES.iter().any(|(_, known)| *known == name);
+        match self.partition() {
+            "aws" => !is_known(partition),
+            named => named == partition,
         }
-        let Ok(region) = self.region.parse::<RegionName>() else {
-            return Err(ValueError::of::<V>(format!(
-                "has the region `{}`, which is not a region name",
-                self.region
-            )));
-        };
-        if region.in_partition(self.partition) {
-            return Ok(Some(region));
-        }
-        Err(ValueError::of::<V>(format!(
-            "has the region `{region}`, which is not in the partition `{}`",
-            self.partition
-        )))
     }
-}
-
-fn is_partition(text: &str) -> bool {
-    let part = |part: &str| {
-        !part.is_empty()
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-    };
-    text == "aws"
-        || text
-            .strip_prefix("aws-")
-            .is_some_and(|rest| rest.split('-').all(part))
 }

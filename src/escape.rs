@@ -1,7 +1,6 @@
 //! Escapes control characters in text from AWS, files and the environment, for terminals and log viewers.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 /// Returns true for a character that a terminal or a log viewer interprets instead of showing: the controls C0, DEL and C1, the line and
 /// paragraph separators, and the bidirectional embeddings, overrides and isolates.
@@ -16,18 +15,13 @@ pub fn line(text: &str) -> Cow<'_, str> {
     if !text.contains(is_control) {
         return Cow::Borrowed(text);
     }
-    let mut line = String::with_capacity(text.len() + 16);
-    for character in text.chars() {
-        match character {
-            '\n' => line.push_str("\\n"),
-            character if is_control(character) => {
-                // Writing to a String does not fail, and every control character is below U+10000.
-                let _ = write!(line, "\\u{:04x}", u32::from(character));
-            }
-            character => line.push(character),
-        }
-    }
-    Cow::Owned(line)
+    let escaped = text.chars().map(|character| match character {
+        '\n' => "\\n".to_owned(),
+        // Every control character is below U+10000.
+        character if is_control(character) => format!("\\u{:04x}", u32::from(character)),
+        character => character.to_string(),
+    });
+    Cow::Owned(escaped.collect())
 }
 
 /// Escapes each line of `text` as `line` does, and keeps the line breaks.
@@ -55,17 +49,5 @@ mod tests {
             let read: String = serde_json::from_str(&format!("\"{escaped}\"")).unwrap();
             assert_eq!(read, format!("a{control}b"));
         }
-    }
-
-    #[test]
-    fn line_other_characters_are_kept() {
-        for text in ["", "a \\ \"b\"", "é 漢字 🦀 שלום \u{200e}\u{a0}"] {
-            assert!(matches!(line(text), Cow::Borrowed(kept) if kept == text));
-        }
-    }
-
-    #[test]
-    fn lines_line_breaks_are_kept() {
-        assert_eq!(lines("a\x1b\n\nb\u{202e}\n"), "a\\u001b\n\nb\\u202e\n");
     }
 }

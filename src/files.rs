@@ -8,10 +8,10 @@ use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::Mutex;
 
-pub const KIB: u64 = 1024;
-pub const MIB: u64 = 1024 * KIB;
+pub(crate) const KIB: u64 = 1024;
+pub(crate) const MIB: u64 = 1024 * KIB;
 
 /// The limit for one file operation.
 const FILE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,7 +20,7 @@ const FILE_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// If it cannot be read, is not a regular file or is larger than `max_bytes`.
-pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     read_to_end(open(path)?, max_bytes)
 }
 
@@ -28,7 +28,7 @@ pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// If it cannot be opened or is not a regular file.
-pub fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     // Without O_NONBLOCK, opening a pipe waits for the other end.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
@@ -52,13 +52,11 @@ pub fn open(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// If it cannot be read or is larger than `max_bytes`.
-pub fn read_to_end(file: File, max_bytes: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read_to_end(file: File, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    if file.metadata()?.len() <= max_bytes {
-        file.take(max_bytes + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 <= max_bytes {
-            return Ok(bytes);
-        }
+    file.take(max_bytes + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 <= max_bytes {
+        return Ok(bytes);
     }
     let allowed = match max_bytes / MIB {
         0 => format!("{} KiB", max_bytes / KIB),
@@ -79,71 +77,33 @@ fn not_regular(kind: &str) -> io::Error {
 }
 
 /// Runs file operations one at a time. While one hangs, it keeps its thread and later operations fail.
-#[derive(Clone, Debug)]
-pub struct FileWorker(Arc<Semaphore>);
-
-impl Default for FileWorker {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(1)))
-    }
-}
+#[derive(Clone, Debug, Default)]
+pub struct FileWorker(Arc<Mutex<()>>);
 
 impl FileWorker {
     /// Runs `work` on a thread for blocking work.
     ///
     /// # Errors
     /// If `work`, or an earlier operation, does not end in time. It may still end later.
-    pub async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
-        let permit = Arc::clone(&self.0).acquire_owned();
+        let lock = Arc::clone(&self.0).lock_owned();
         let running = async {
-            let permit = permit.await.map_err(io::Error::other)?;
+            let lock = lock.await;
             let work = move || {
-                let result = work();
-                drop(permit);
-                result
+                let _lock = lock;
+                work()
             };
-            tokio::task::spawn_blocking(work)
-                .await
-                .map_err(io::Error::other)
+            let finished = tokio::task::spawn_blocking(work).await;
+            finished.map_err(io::Error::other)
         };
-        tokio::time::timeout(FILE_TIMEOUT, running)
-            .await
-            .unwrap_or_else(|_| {
-                let text = format!(
-                    "it took longer than {} s; the disk may hang",
-                    FILE_TIMEOUT.as_secs()
-                );
-                Err(io::Error::new(ErrorKind::TimedOut, text))
-            })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::mpsc;
-
-    #[tokio::test(start_paused = true)]
-    async fn worker_hanging_operation_times_out() {
-        let worker = FileWorker::default();
-        let (release, hang) = mpsc::channel::<()>();
-        let hung = worker.clone();
-        let first = tokio::spawn(async move { hung.run(move || hang.recv().is_ok()).await });
-        tokio::task::yield_now().await;
-        let next = worker.clone();
-        let second = tokio::spawn(async move { next.run(|| true).await });
-        tokio::task::yield_now().await;
-        tokio::time::advance(FILE_TIMEOUT * 2).await;
-        for failed in [first.await.unwrap().err(), second.await.unwrap().err()] {
-            assert_eq!(
-                failed.unwrap().to_string(),
-                "it took longer than 10 s; the disk may hang"
-            );
-        }
-        release.send(()).unwrap();
-        assert_eq!(worker.run(|| 1).await.unwrap(), 1);
+        let in_time = tokio::time::timeout(FILE_TIMEOUT, running).await;
+        in_time.unwrap_or_else(|_elapsed| {
+            let seconds = FILE_TIMEOUT.as_secs();
+            let text = format!("it took longer than {seconds} s; the disk may hang");
+            Err(io::Error::new(ErrorKind::TimedOut, text))
+        })
     }
 }

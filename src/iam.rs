@@ -1,25 +1,16 @@
 //! Computes the least permissions that a configuration needs, for the exporter's identities and for the roles that they assume. Sends no
-//! requests.
-//!
-//! ```text
-//! watches -> Permissions (actions of each identity and role, trust) -> policy -> document (JSON)
-//! ```
+//! requests. The result is JSON: whole policies with their owners, which `jq` can extract.
 
-mod document;
-mod policy;
-
-use crate::config::{ExternalId, RoleArn, ScopeName, Watch};
+use crate::config::{ExternalId, Watch};
 use crate::glue::Operation;
 use clap::ValueEnum;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// The operations of Glue, and which watches need them. Their resource is `*`, because listings support no other.
-const OPERATIONS: &[(Operation, IsNeeded)] = &[
-    (Operation::DescribeInboundIntegrations, |_| true),
-    (Operation::DescribeIntegrations, |watch| watch.describe),
-];
-
-type IsNeeded = fn(&Watch) -> bool;
+/// IAM's limit for a managed policy, without white space. The roles of many scopes can need several policies.
+const MAX_POLICY_BYTES: usize = 6_144;
+/// The size of a policy without its ARNs, rounded up. It includes the other statement.
+const BASE_POLICY_BYTES: usize = 400;
 
 /// Output format of the permissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -28,160 +19,213 @@ pub enum Format {
     Json,
 }
 
+/// An identity that the exporter runs as: the profile, or None for the SDK's default chain, and the partition. Each partition has its own,
+/// because identities are not valid in other partitions.
+type Identity<'a> = (Option<&'a str>, &'a str);
+
+fn identity(watch: &Watch) -> Option<Identity<'_>> {
+    let partition = match &watch.credentials.role {
+        Some(role) => role.arn.partition(),
+        None => watch.region.partition(),
+    };
+    Some((watch.credentials.profile.as_deref(), partition))
+}
+
 /// Returns the permissions that `watches` need, as text. External IDs are placeholders unless `show_external_ids` is true.
-///
-/// # Errors
-/// Never in practice: all permissions can be written as JSON.
-pub fn write(
-    watches: &[Watch],
-    format: Format,
-    show_external_ids: bool,
-) -> serde_json::Result<String> {
-    let permissions = Permissions::of(watches);
+pub fn write(watches: &[Watch], format: Format, show_external_ids: bool) -> String {
+    let identities = group_by(watches, identity);
+    // A placeholder has the form of a role's ARN, so that tools accept it. Its account does not exist, so IAM rejects it.
+    let placeholder = |identity: Identity<'_>| {
+        let number = match identities.iter().position(|(it, _)| *it == identity) {
+            None | Some(0) => String::new(),
+            Some(index) => format!("-{}", index + 1),
+        };
+        let (_, partition) = identity;
+        format!(
+            "arn:{partition}:iam::000000000000:role/REPLACE-WITH-THE-IDENTITY-OF-THE-EXPORTER{number}"
+        )
+    };
+    let external_id = |id: &ExternalId, watch: &Watch| {
+        if show_external_ids {
+            id.expose().to_owned()
+        } else {
+            format!("REPLACE-WITH-THE-EXTERNAL-ID-OF-SCOPE-{}", watch.scope)
+        }
+    };
+    let roles = group_by(watches, role_arn);
+    let document = json!({
+        "identities": identities
+            .iter()
+            .map(|(identity, watches)| identity_json(*identity, watches, &placeholder(*identity)))
+            .collect::<Vec<_>>(),
+        "roles": roles
+            .iter()
+            .map(|(arn, watches)| json!({
+                "role_arn": arn,
+                "scopes": scopes(watches),
+                "policy": policy(&[read_statement(&actions(watches.iter().copied()))]),
+                "trust_policy": trust_policy(watches, placeholder, external_id),
+            }))
+            .collect::<Vec<_>>(),
+    });
     match format {
-        Format::Json => document::write(&permissions, show_external_ids).map(|text| text + "\n"),
+        Format::Json => format!("{document:#}\n"),
     }
 }
 
-/// Returns the operations that a watch needs.
+/// Returns the operations of Glue that a watch needs.
 pub fn operations(watch: &Watch) -> impl Iterator<Item = Operation> {
-    OPERATIONS
-        .iter()
-        .filter(|(_, is_needed)| is_needed(watch))
-        .map(|(operation, _)| *operation)
+    Operation::ALL
+        .into_iter()
+        .filter(|operation| match operation {
+            Operation::DescribeInboundIntegrations => true,
+            Operation::DescribeIntegrations => watch.describe,
+        })
 }
 
 /// Returns the IAM action of an operation.
-pub fn action(operation: Operation) -> String {
+pub(crate) fn action(operation: Operation) -> String {
     format!("glue:{}", operation.as_str())
 }
 
-/// The permissions of all identities and roles, in the order of the configuration.
-struct Permissions {
-    identities: Vec<Identity>,
-    roles: Vec<AssumedRole>,
-}
-
-/// An identity that the exporter runs as: that of a profile or of the SDK's default chain. Each partition has its own, because identities
-/// are not valid in other partitions.
-struct Identity {
-    profile: Option<String>,
-    partition: String,
-    scopes: Vec<ScopeName>,
-    /// The actions that it uses without a role.
-    actions: BTreeSet<String>,
-    roles: BTreeSet<RoleArn>,
-}
-
-/// A role that a scope assumes.
-struct AssumedRole {
-    arn: RoleArn,
-    scopes: Vec<ScopeName>,
-    actions: BTreeSet<String>,
-    trusts: Vec<Trust>,
-}
-
-/// An external ID and the first scope that uses it.
-type NamedId = (ExternalId, ScopeName);
-
-/// An identity that may assume a role.
-struct Trust {
-    /// Index in the list of identities.
-    identity: usize,
-    /// External IDs without duplicates.
-    ids: Vec<NamedId>,
-    /// True if a scope assumes the role without an external ID.
-    without_id: bool,
-}
-
-impl Permissions {
-    fn of(watches: &[Watch]) -> Self {
-        let mut permissions = Self {
-            identities: Vec::new(),
-            roles: Vec::new(),
-        };
-        for watch in watches {
-            let identity_index = permissions.identity(watch);
-            let actions = operations(watch).map(action);
-            let identity = &mut permissions.identities[identity_index];
-            insert_unique(&mut identity.scopes, &watch.scope);
-            let Some(role) = &watch.credentials.role else {
-                identity.actions.extend(actions);
-                continue;
-            };
-            identity.roles.insert(role.arn.clone());
-            let role_index = find_or_insert(
-                &mut permissions.roles,
-                |assumed| assumed.arn == role.arn,
-                || AssumedRole {
-                    arn: role.arn.clone(),
-                    scopes: Vec::new(),
-                    actions: BTreeSet::new(),
-                    trusts: Vec::new(),
-                },
-            );
-            let assumed = &mut permissions.roles[role_index];
-            insert_unique(&mut assumed.scopes, &watch.scope);
-            assumed.actions.extend(actions);
-            assumed.trust(identity_index, role.external_id.as_ref(), &watch.scope);
+fn identity_json(
+    (profile, partition): Identity<'_>,
+    watches: &[&Watch],
+    placeholder: &str,
+) -> Value {
+    let mut json = json!({
+        // Null for the SDK's default credentials.
+        "profile": profile,
+        "partition": partition,
+        "scopes": scopes(watches),
+    });
+    let watches = watches.iter().copied();
+    let roles: BTreeSet<&str> = watches.clone().filter_map(role_arn).collect();
+    if !roles.is_empty() {
+        json["placeholder"] = json!(placeholder);
+    }
+    let actions = actions(watches.filter(|watch| role_arn(watch).is_none()));
+    let mut statements = Vec::new();
+    if !actions.is_empty() {
+        statements.push(read_statement(&actions));
+    }
+    let mut policies = Vec::new();
+    for roles in split(roles) {
+        if !roles.is_empty() {
+            statements.push(json!({
+                "Sid": "AssumeTheRolesOfTheScopes",
+                "Effect": "Allow",
+                "Action": "sts:AssumeRole",
+                "Resource": one_or_many(&roles),
+            }));
         }
-        permissions
+        policies.push(policy(&statements));
+        statements.clear();
     }
-
-    fn identity(&mut self, watch: &Watch) -> usize {
-        let profile = &watch.credentials.profile;
-        let partition = match &watch.credentials.role {
-            Some(role) => role.arn.partition(),
-            None => watch.region.partition(),
-        };
-        find_or_insert(
-            &mut self.identities,
-            |identity| identity.profile == *profile && identity.partition == partition,
-            || Identity {
-                profile: profile.clone(),
-                partition: partition.to_owned(),
-                scopes: Vec::new(),
-                actions: BTreeSet::new(),
-                roles: BTreeSet::new(),
-            },
-        )
-    }
+    json["policies"] = json!(policies);
+    json
 }
 
-impl AssumedRole {
-    fn trust(&mut self, identity: usize, id: Option<&ExternalId>, scope: &ScopeName) {
-        let index = find_or_insert(
-            &mut self.trusts,
-            |trust| trust.identity == identity,
-            || Trust {
-                identity,
-                ids: Vec::new(),
-                without_id: false,
-            },
-        );
-        let trust = &mut self.trusts[index];
-        match id {
-            None => trust.without_id = true,
-            Some(id) if trust.ids.iter().any(|(other, _)| other == id) => {}
-            Some(id) => trust.ids.push((id.clone(), scope.clone())),
+/// Splits ARNs into lists that each fit into one policy.
+fn split(arns: BTreeSet<&str>) -> Vec<Vec<&str>> {
+    let mut lists = Vec::new();
+    let (mut list, mut bytes) = (Vec::new(), BASE_POLICY_BYTES);
+    for arn in arns {
+        // Plus quotes and comma.
+        let arn_bytes = arn.len() + 3;
+        if bytes + arn_bytes > MAX_POLICY_BYTES && !list.is_empty() {
+            lists.push(std::mem::take(&mut list));
+            bytes = BASE_POLICY_BYTES;
         }
+        list.push(arn);
+        bytes += arn_bytes;
     }
+    lists.push(list);
+    lists
 }
 
-/// Returns the index of the first item that matches. Appends a new item if there is none.
-fn find_or_insert<T>(
-    list: &mut Vec<T>,
-    matches: impl Fn(&T) -> bool,
-    new: impl FnOnce() -> T,
-) -> usize {
-    list.iter().position(matches).unwrap_or_else(|| {
-        list.push(new());
-        list.len() - 1
+/// Returns the trust policy of the role that `watches` assume.
+fn trust_policy(
+    watches: &[&Watch],
+    principal: impl Fn(Identity<'_>) -> String,
+    external_id: impl Fn(&ExternalId, &Watch) -> String,
+) -> Value {
+    let mut statements = Vec::new();
+    let watches = watches.iter().copied();
+    for (identity, watches) in group_by(watches, identity) {
+        let mut statement = json!({
+            "Effect": "Allow",
+            "Principal": {"AWS": principal(identity)},
+            "Action": "sts:AssumeRole",
+        });
+        let watch_count = watches.len();
+        let by_id = group_by(watches, |watch| {
+            watch.credentials.role.as_ref()?.external_id.as_ref()
+        });
+        let with_id: usize = by_id.iter().map(|(_, watches)| watches.len()).sum();
+        // A condition would lock out a scope that assumes the role without an external ID.
+        if with_id == watch_count {
+            let ids = by_id
+                .iter()
+                .map(|(id, watches)| external_id(id, watches[0]));
+            let ids: Vec<String> = ids.collect();
+            statement["Condition"] = json!({"StringEquals": {"sts:ExternalId": one_or_many(&ids)}});
+        }
+        statements.push(statement);
+    }
+    policy(&statements)
+}
+
+fn policy(statements: &[Value]) -> Value {
+    json!({"Version": "2012-10-17", "Statement": statements})
+}
+
+/// Allows reading. The resource is `*`, because listings support no other.
+fn read_statement(actions: &[String]) -> Value {
+    json!({
+        "Sid": "ReadInboundIntegrations",
+        "Effect": "Allow",
+        "Action": one_or_many(actions),
+        "Resource": "*",
     })
 }
 
-fn insert_unique(scopes: &mut Vec<ScopeName>, scope: &ScopeName) {
-    if !scopes.contains(scope) {
-        scopes.push(scope.clone());
+/// Returns a single value without a list, as IAM policies are usually written.
+fn one_or_many<T: serde::Serialize>(values: &[T]) -> Value {
+    match values {
+        [one] => json!(one),
+        many => json!(many),
     }
+}
+
+fn actions<'a>(watches: impl Iterator<Item = &'a Watch>) -> Vec<String> {
+    let actions: BTreeSet<String> = watches.flat_map(operations).map(action).collect();
+    actions.into_iter().collect()
+}
+
+fn role_arn(watch: &Watch) -> Option<&str> {
+    Some(watch.credentials.role.as_ref()?.arn.as_str())
+}
+
+/// Returns the names of the scopes. The regions of a scope follow each other.
+fn scopes<'a>(watches: &[&'a Watch]) -> Vec<&'a str> {
+    let mut names: Vec<&str> = watches.iter().map(|watch| watch.scope.as_str()).collect();
+    names.dedup();
+    names
+}
+
+/// Groups the watches that have a key, in the order in which the keys appear first.
+fn group_by<'a, K: PartialEq>(
+    watches: impl IntoIterator<Item = &'a Watch>,
+    key: impl Fn(&'a Watch) -> Option<K>,
+) -> Vec<(K, Vec<&'a Watch>)> {
+    let mut groups: Vec<(K, Vec<&Watch>)> = Vec::new();
+    for watch in watches {
+        let Some(key) = key(watch) else { continue };
+        match groups.iter_mut().find(|(other, _)| *other == key) {
+            Some((_, group)) => group.push(watch),
+            None => groups.push((key, vec![watch])),
+        }
+    }
+    groups
 }

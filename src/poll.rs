@@ -1,6 +1,5 @@
 //! Polls each scope and region on its own schedule. A slow or failing scope delays no other scope.
 
-mod deadline;
 mod failure_log;
 mod metadata;
 mod queue;
@@ -9,10 +8,9 @@ mod schedule;
 use crate::cache::{PollResult, key};
 use crate::clock::Clock;
 use crate::config::{ScopeName, Watch};
-use crate::glue::{Deadline, Glue, Reason, RequestContext, time_left};
+use crate::glue::{Deadline, Glue, Reason, RequestContext};
 use crate::publisher::Publisher;
 use crate::telemetry::Telemetry;
-use deadline::PollDeadline;
 use failure_log::FailureLog;
 use metadata::MetadataPoller;
 use queue::{PendingQuery, PreviousPoll, QueryQueue};
@@ -90,25 +88,20 @@ impl Poller {
         let polled = Arc::clone(&self.polled);
         let metadata_polls = async {
             if let Some(mut metadata_poller) = metadata_poller {
-                metadata_poller.run(&polled, &stop).await;
+                metadata_poller.run(&polled).await;
             }
         };
-        tokio::join!(self.keep_polling(&stop), metadata_polls);
+        stop.run_until_cancelled(async { tokio::join!(self.keep_polling(), metadata_polls) })
+            .await;
     }
 
-    async fn keep_polling(&mut self, stop: &CancellationToken) {
+    async fn keep_polling(&mut self) {
         let mut due = Instant::now();
         let key = key(&self.watch);
         loop {
             self.publisher.set_next_poll(&key, due);
-            tokio::select! {
-                () = tokio::time::sleep_until(due) => {}
-                () = stop.cancelled() => return,
-            }
-            tokio::select! {
-                _ = self.poll() => {}
-                () = stop.cancelled() => return,
-            }
+            tokio::time::sleep_until(due).await;
+            self.poll().await;
             let (next, skipped) = self.schedule.next(due, Instant::now(), self.backoff(due));
             self.telemetry
                 .polls_skipped(&self.watch.scope, &self.watch.region, skipped);
@@ -120,12 +113,9 @@ impl Poller {
     pub async fn poll(&mut self) -> bool {
         let result = self.run_queries().await;
         let (scope, region) = (&self.watch.scope, &self.watch.region);
-        let mut reasons: BTreeSet<Reason> = BTreeSet::new();
-        for answer in &result.answers {
-            if let Err(error) = &answer.outcome {
-                reasons.insert(error.reason);
-            }
-        }
+        let errors = result.answers.iter();
+        let errors = errors.filter_map(|answer| answer.outcome.as_ref().err());
+        let reasons: BTreeSet<Reason> = errors.map(|error| error.reason).collect();
         self.failures.log(&result);
         self.throttled_polls = if reasons.contains(&Reason::Throttled) {
             self.throttled_polls.saturating_add(1)
@@ -180,29 +170,22 @@ impl Poller {
     /// Runs all queries, up to `concurrency` at a time, and ends within the scope's timeout.
     async fn run_queries(&mut self) -> PollResult {
         let started = self.clock.now();
-        let timeout = self.watch.timeout;
         let concurrency = self
             .watch
             .concurrency
             .min(self.glue.max_concurrent_requests());
-        let deadline = Arc::new(PollDeadline::new(started.instant, timeout, concurrency));
+        let deadline = Arc::new(Deadline::new(self.watch.timeout, concurrency));
         let mut queue = QueryQueue::new(&self.watch, &self.previous_poll);
         let mut running: JoinSet<PendingQuery> = JoinSet::new();
         loop {
             while running.len() < concurrency
                 && let Some(pending) = queue.next()
             {
-                deadline.set_waiting(queue.waiting());
-                if time_left(deadline.end()).is_zero() {
-                    let reason = if deadline.starved_by_rate_limit() {
-                        Reason::Throttled
-                    } else {
-                        Reason::Timeout
-                    };
-                    queue.end(pending, reason);
+                if deadline.time_left().is_zero() {
+                    queue.end(pending, deadline.reason());
                     continue;
                 }
-                deadline.set_in_flight(running.len() + 1);
+                deadline.update(queue.waiting(), running.len() + 1);
                 running.spawn(run_query(
                     pending,
                     self.watch.scope.clone(),
@@ -212,14 +195,12 @@ impl Poller {
                 ));
             }
             // A lookup that ended may have added queries.
-            deadline.set_waiting(queue.waiting());
+            deadline.update(queue.waiting(), running.len());
             match running.join_next().await {
-                Some(Ok(pending))
-                    if pending.can_resume() && !time_left(deadline.end()).is_zero() =>
-                {
+                Some(Ok(pending)) if pending.can_resume() && !deadline.time_left().is_zero() => {
                     queue.requeue(pending);
                 }
-                Some(Ok(pending)) => queue.end(pending, Reason::Timeout),
+                Some(Ok(pending)) => queue.end(pending, deadline.reason()),
                 // The task panicked.
                 Some(Err(_)) => {}
                 None => break,
@@ -241,11 +222,11 @@ async fn run_query(
     scope: ScopeName,
     glue: Arc<dyn Glue>,
     clock: Clock,
-    deadline: Arc<PollDeadline>,
+    deadline: Arc<Deadline>,
 ) -> PendingQuery {
     let context = RequestContext {
         scope: scope.as_str(),
-        deadline: &*deadline,
+        deadline: &deadline,
     };
     pending.listing.follow(&*glue, &clock, context).await;
     pending

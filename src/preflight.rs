@@ -1,42 +1,36 @@
 //! `check --online`: sends the daemon's requests to AWS, as few as possible, and reports which permissions to grant. Each scope and region
 //! is checked on its own. A check that would fail for the same reason as an earlier one is skipped.
 
-mod check_result;
+mod grant;
 mod report;
 
 use crate::clock::Clock;
 use crate::config::{Credentials, Lookup, Query, RegionName, Watch};
 use crate::glue::aws::{IdentityError, Sdk};
-use crate::glue::metadata::MetadataRequest;
 use crate::glue::{
-    Deadline, Glue, GlueError, Listing, Operation, PageRequest, Reason, RequestContext, time_left,
+    Deadline, Glue, GlueError, Listing, MetadataRequest, Operation, PageRequest, Reason,
+    RequestContext,
 };
 use crate::iam;
-use check_result::{CheckResult, CheckTarget, Grant, Grantee, Status};
-use clap::ValueEnum;
+use futures_util::stream::{self, StreamExt};
+use grant::{Grant, Grantee};
+use parking_lot::Mutex;
+use report::CheckResult;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OnceCell, Semaphore};
-use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::sync::OnceCell;
 
-pub use report::Report;
+pub use report::Format;
+pub(crate) use report::Report;
 
 /// Scopes and regions that are checked at the same time, so that hundreds of hanging endpoints take only minutes.
 const MAX_CONCURRENT_CHECKS: usize = 32;
 /// The longest timeout of one request, retries included. A scope with a shorter poll timeout has less.
 const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Output format of the results.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    Table,
-    Json,
-}
-
 /// Checks every watch, with the client that would poll it. `sdk` has created these clients.
-pub async fn check(
+pub(crate) async fn check(
     watches: Vec<(Watch, Arc<dyn Glue>)>,
     requests_per_second: u16,
     sdk: Sdk,
@@ -45,277 +39,234 @@ pub async fn check(
     // All requests may share one rate limiter.
     let max_rate_limit_wait =
         Duration::from_secs(requests as u64) / u32::from(requests_per_second.max(1));
-    let identities = Arc::new(IdentityCache::new(&watches, sdk));
-    let permits = Arc::new(Semaphore::new(MAX_CONCURRENT_CHECKS));
-    let mut tasks = JoinSet::new();
-    let count = watches.len();
-    for (index, (watch, glue)) in watches.into_iter().enumerate() {
-        let (identities, permits) = (Arc::clone(&identities), Arc::clone(&permits));
-        tasks.spawn(async move {
-            // The semaphore is never closed.
-            let _permit = permits.acquire().await;
-            let mut check = Check::new(watch, glue, max_rate_limit_wait);
-            check.run(&identities).await;
-            (index, check.results)
-        });
-    }
-    let mut results: Vec<Vec<CheckResult>> = (0..count).map(|_| Vec::new()).collect();
-    for (index, of_watch) in tasks.join_all().await {
-        results[index] = of_watch;
-    }
+    let identities = IdentityCache {
+        sdk,
+        identities: Mutex::default(),
+    };
+    let checks = watches.iter().map(async |(watch, glue)| {
+        let request_timeout = watch.timeout.min(MAX_REQUEST_TIMEOUT);
+        let mut check = Check {
+            watch,
+            glue: &**glue,
+            identities: &identities,
+            // Two requests for the credentials, one for the first check, one for the rest.
+            deadline: Deadline::of_requests(
+                request_timeout * 4 + max_rate_limit_wait,
+                request_timeout,
+            ),
+            request_timeout,
+            results: Vec::new(),
+        };
+        check.run().await;
+        check.results
+    });
+    let results = run_all(checks, MAX_CONCURRENT_CHECKS).await;
     Report::new(results.into_iter().flatten().collect())
 }
 
-/// The identities that credentials belong to. Each is looked up once for all watches that use it.
+/// Runs the futures, at most `limit` at the same time. Returns their results in the order of the futures.
+async fn run_all<F: Future>(futures: impl Iterator<Item = F>, limit: usize) -> Vec<F::Output> {
+    let numbered = futures.enumerate();
+    let numbered = numbered.map(async |(number, future)| (number, future.await));
+    // A future that hangs must not delay the ones after it, as it does with `buffered`.
+    let results = stream::iter(numbered).buffer_unordered(limit);
+    let mut results: Vec<(usize, F::Output)> = results.collect().await;
+    results.sort_by_key(|(number, _)| *number);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// The identities that credentials belong to. Each is requested once for all watches that use it.
 struct IdentityCache {
     sdk: Sdk,
-    identities: HashMap<(Credentials, RegionName), OnceCell<Result<String, IdentityError>>>,
+    identities: Mutex<HashMap<(Credentials, RegionName), SharedIdentity>>,
 }
 
-impl IdentityCache {
-    fn new(watches: &[(Watch, Arc<dyn Glue>)], sdk: Sdk) -> Self {
-        let identities = watches
-            .iter()
-            .flat_map(|(watch, _)| {
-                [watch.credentials.source(), watch.credentials.clone()]
-                    .map(|credentials| ((credentials, watch.region.clone()), OnceCell::new()))
-            })
-            .collect();
-        Self { sdk, identities }
-    }
-
-    async fn lookup(
-        &self,
-        credentials: Credentials,
-        region: &RegionName,
-        timeout: Duration,
-    ) -> Result<String, IdentityError> {
-        let key = (credentials, region.clone());
-        let request = || self.sdk.caller_identity(&key.0, region, timeout);
-        match self.identities.get(&key) {
-            Some(identity) => identity.get_or_init(request).await.clone(),
-            None => request().await,
-        }
-    }
-}
-
-/// The deadline of the checks of one scope in one region.
-struct FixedDeadline {
-    end: Instant,
-    request_timeout: Duration,
-}
-
-impl Deadline for FixedDeadline {
-    fn end(&self) -> Instant {
-        self.end
-    }
-
-    fn per_request(&self) -> Duration {
-        time_left(self.end).min(self.request_timeout)
-    }
-
-    /// Does nothing: the deadline already includes the longest wait.
-    fn waited(&self, _duration: Duration) {}
-
-    fn starved_by_rate_limit(&self) -> bool {
-        false
-    }
-}
+type Identity = Result<String, IdentityError>;
+type SharedIdentity = Arc<OnceCell<Identity>>;
 
 /// The checks of one scope in one region.
-struct Check {
-    watch: Arc<Watch>,
-    glue: Arc<dyn Glue>,
-    deadline: Arc<FixedDeadline>,
+struct Check<'a> {
+    watch: &'a Watch,
+    glue: &'a dyn Glue,
+    identities: &'a IdentityCache,
+    deadline: Deadline,
+    request_timeout: Duration,
     results: Vec<CheckResult>,
 }
 
-impl Check {
-    fn new(watch: Watch, glue: Arc<dyn Glue>, max_rate_limit_wait: Duration) -> Self {
-        let request_timeout = watch.timeout.min(MAX_REQUEST_TIMEOUT);
-        Self {
-            deadline: Arc::new(FixedDeadline {
-                // Two requests for the credentials, one for the first check, one for the rest.
-                end: Instant::now() + request_timeout * 4 + max_rate_limit_wait,
-                request_timeout,
-            }),
-            watch: Arc::new(watch),
-            glue,
-            results: Vec::new(),
-        }
-    }
-
-    async fn run(&mut self, identities: &IdentityCache) {
-        let caller = self.caller(identities).await;
-        for operation in iam::operations(&self.watch.clone()) {
-            match operation {
-                Operation::DescribeInboundIntegrations => {
-                    self.inbound_integrations(caller.as_ref()).await;
+impl Check<'_> {
+    async fn run(&mut self) {
+        let caller = self.credentials().await;
+        for operation in iam::operations(self.watch) {
+            let is_allowed = match &caller {
+                Some(caller) => self.operation(operation, caller).await,
+                None => {
+                    self.skip(operation.as_str(), "*");
+                    false
                 }
-                Operation::DescribeIntegrations => self.metadata(caller.as_ref()).await,
+            };
+            if operation == Operation::DescribeInboundIntegrations {
+                self.lookups(is_allowed).await;
             }
         }
     }
 
-    fn add(&mut self, target: CheckTarget, status: Status) {
-        self.results.push(CheckResult {
-            scope: self.watch.scope.clone(),
-            region: self.watch.region.clone(),
-            target,
-            status,
-        });
+    /// Adds the result of a check of `of`. A check of credentials returns the identity that they belong to.
+    fn add(
+        &mut self,
+        check: &'static str,
+        of: &str,
+        result: Result<Option<String>, GlueError>,
+        grant: Option<Grant>,
+    ) {
+        let new = |result| CheckResult::new(self.watch, check, of, result);
+        let result = match result {
+            Ok(identity) => CheckResult {
+                identity,
+                ..new("ok")
+            },
+            Err(error) => CheckResult {
+                hint: grant.as_ref().map(|grant| grant.hint(&error.message)),
+                grant,
+                message: Some(error.message),
+                request_id: error.request_id,
+                ..new(match error.reason {
+                    Reason::NotFound => "missing",
+                    reason => reason.as_str(),
+                })
+            },
+        };
+        self.results.push(result);
+    }
+
+    fn skip(&mut self, check: &'static str, of: &str) {
+        let result = CheckResult::new(self.watch, check, of, "not_asked");
+        self.results.push(result);
     }
 
     /// Checks the credentials and the role. Returns the identity that sends the requests to Glue, or None if they have no credentials.
-    async fn caller(&mut self, identities: &IdentityCache) -> Option<Grantee> {
-        let (watch, timeout) = (Arc::clone(&self.watch), self.deadline.request_timeout);
-        let owner = match &watch.credentials.profile {
+    async fn credentials(&mut self) -> Option<Grantee> {
+        let credentials = &self.watch.credentials;
+        let owner = match &credentials.profile {
             Some(profile) => format!("the profile {profile}"),
             None => "the SDK's default credentials".to_owned(),
         };
-        let source = watch.credentials.source();
-        let identity = identities.lookup(source, &watch.region, timeout).await;
-        let mut caller = match &identity {
+        let identity = self.identity(&credentials.source()).await;
+        let caller = match &identity {
             Ok(arn) => Some(Grantee::of_caller(arn)),
-            Err(IdentityError { error, .. }) if error.reason == Reason::Credentials => None,
+            Err(failure) if failure.error.reason == Reason::Credentials => None,
             // Only STS fails, so requests to Glue may still succeed.
-            Err(_) => Some(Grantee::named(format!("the identity of {owner}"))),
+            Err(_) => Some(Grantee::named(&format!("the identity of {owner}"))),
         };
-        self.add(
-            CheckTarget::Identity(owner),
-            Status::of_identity(identity, None),
-        );
-        if let Some(role) = &watch.credentials.role {
-            let status = match caller.take() {
-                None => Status::Skipped,
-                Some(source) => {
-                    let credentials = watch.credentials.clone();
-                    let identity = identities.lookup(credentials, &watch.region, timeout).await;
-                    caller = match &identity {
-                        Err(failure) if failure.error.reason == Reason::Credentials => None,
-                        // The session's ARN lacks the role's path.
-                        Ok(_) | Err(_) => Some(Grantee::named(role.arn.as_str())),
-                    };
-                    Status::of_identity(identity, Some(Grant::of_role(role, source)))
-                }
-            };
-            self.add(CheckTarget::Role(role.arn.clone()), status);
-        }
-        caller
-    }
-
-    /// Sends one request first, to check the permission. If it succeeds, looks up each configured ARN.
-    async fn inbound_integrations(&mut self, caller: Option<&Grantee>) {
-        let watch = Arc::clone(&self.watch);
-        let operation = Operation::DescribeInboundIntegrations;
-        let target = CheckTarget::Operation(operation);
-        let is_listing = watch.lookup == Lookup::List;
-        let first = match watch.queries.first() {
-            Some(first) if !is_listing => first,
-            _ => &Query::All,
+        let result = identity.map(Some).map_err(|failure| failure.error);
+        self.add("identity", &owner, result, None);
+        let Some(role) = &credentials.role else {
+            return caller;
         };
-        let status = match caller {
-            None => Status::Skipped,
-            Some(caller) => {
-                let grant = Grant::of_operation(operation, caller);
-                match check_query(&*self.glue, &watch, &self.deadline, first).await {
-                    Status::Missing(_) => Status::Passed(None),
-                    status => status.with_grant(grant),
-                }
+        let Some(source) = caller else {
+            self.skip("role", role.arn.as_str());
+            return None;
+        };
+        let (result, grant, has_credentials) = match self.identity(credentials).await {
+            Ok(arn) => (Ok(Some(arn)), None, true),
+            Err(IdentityError {
+                error,
+                role_refused,
+            }) => {
+                let grant = role_refused.then(|| Grant::of_role(role, source));
+                let has_credentials = error.reason != Reason::Credentials;
+                (Err(error), grant, has_credentials)
             }
         };
-        let allowed = matches!(status, Status::Passed(_));
-        self.add(target, status);
-        let configured: Vec<&Query> = watch
-            .queries
-            .iter()
-            .filter(|query| **query != Query::All)
-            .collect();
-        let statuses = if allowed {
-            self.check_queries(&configured).await
-        } else {
-            configured.iter().map(|_| Status::Skipped).collect()
-        };
-        for (query, status) in configured.into_iter().zip(statuses) {
-            self.add(CheckTarget::Query(query.clone()), status);
-        }
+        self.add("role", role.arn.as_str(), result, grant);
+        // The session's ARN lacks the role's path.
+        has_credentials.then(|| Grantee::named(role.arn.as_str()))
     }
 
-    /// Requests one page of names and tags, to check the permission.
-    async fn metadata(&mut self, caller: Option<&Grantee>) {
-        let operation = Operation::DescribeIntegrations;
-        let status = match caller {
-            None => Status::Skipped,
-            Some(caller) => {
+    async fn identity(&self, credentials: &Credentials) -> Identity {
+        let IdentityCache { sdk, identities } = self.identities;
+        let (region, timeout) = (&self.watch.region, self.request_timeout);
+        let key = (credentials.clone(), region.clone());
+        let cell = Arc::clone(identities.lock().entry(key).or_default());
+        let request = || sdk.caller_identity(credentials, region, timeout);
+        cell.get_or_init(request).await.clone()
+    }
+
+    /// Sends one request, to check the permission. Returns true if `caller` has it.
+    async fn operation(&mut self, operation: Operation, caller: &Grantee) -> bool {
+        let result = match operation {
+            Operation::DescribeInboundIntegrations => {
+                let first = match self.watch.queries.first() {
+                    Some(first) if self.watch.lookup != Lookup::List => first,
+                    _ => &Query::All,
+                };
+                match self.query(first).await {
+                    Err(error) if error.reason == Reason::NotFound => Ok(()),
+                    result => result,
+                }
+            }
+            Operation::DescribeIntegrations => {
                 let request = MetadataRequest {
                     tags: &BTreeSet::new(),
                     marker: None,
                     page_size: self.watch.page_size,
-                    context: RequestContext {
-                        scope: self.watch.scope.as_str(),
-                        deadline: &*self.deadline,
-                    },
+                    context: self.context(),
                 };
-                match self.glue.metadata_page(request).await {
-                    Ok(_) => Status::Passed(None),
-                    Err(error) => {
-                        Status::failed(error).with_grant(Grant::of_operation(operation, caller))
-                    }
-                }
+                self.glue.metadata_page(request).await.map(|_| ())
             }
         };
-        self.add(CheckTarget::Operation(operation), status);
+        let error = result.as_ref().err();
+        let grant = error.and_then(|error| Grant::of_operation(operation, caller, error));
+        let is_allowed = error.is_none();
+        self.add(operation.as_str(), "*", result.map(|()| None), grant);
+        is_allowed
     }
 
-    /// Checks all queries, with the concurrency of a poll.
-    async fn check_queries(&self, queries: &[&Query]) -> Vec<Status> {
-        let permits = Arc::new(Semaphore::new(self.watch.concurrency));
-        let mut tasks = JoinSet::new();
-        for (index, query) in queries.iter().enumerate() {
-            let (watch, query) = (Arc::clone(&self.watch), (*query).clone());
-            let (glue, deadline) = (Arc::clone(&self.glue), Arc::clone(&self.deadline));
-            let permits = Arc::clone(&permits);
-            tasks.spawn(async move {
-                // The semaphore is never closed.
-                let _permit = permits.acquire().await;
-                (index, check_query(&*glue, &watch, &deadline, &query).await)
-            });
+    /// Looks up each configured ARN.
+    async fn lookups(&mut self, is_allowed: bool) {
+        let queries = self.watch.queries.iter();
+        let queries = queries.filter_map(|query| match query {
+            Query::Integration(arn) => Some(("integration", arn.as_str(), query)),
+            Query::Target(arn) => Some(("target", arn.as_str(), query)),
+            Query::All => None,
+        });
+        if !is_allowed {
+            queries.for_each(|(check, of, _)| self.skip(check, of));
+            return;
         }
-        let mut statuses = tasks.join_all().await;
-        statuses.sort_by_key(|(index, _)| *index);
-        statuses.into_iter().map(|(_, status)| status).collect()
+        let lookups = queries.map(async |(check, of, query)| (check, of, self.query(query).await));
+        for (check, of, result) in run_all(lookups, self.watch.concurrency).await {
+            self.add(check, of, result.map(|()| None), None);
+        }
     }
-}
 
-/// Sends one query: looks up a configured integration, or requests one page of a listing.
-async fn check_query(
-    glue: &dyn Glue,
-    watch: &Watch,
-    deadline: &FixedDeadline,
-    query: &Query,
-) -> Status {
-    let context = RequestContext {
-        scope: watch.scope.as_str(),
-        deadline,
-    };
-    let exists: Result<bool, GlueError> = if let Query::Integration(_) = query {
-        let mut listing = Listing::new(query.clone(), &watch.selection, watch.page_size);
-        listing.follow(glue, &Clock::system(), context).await;
+    /// Sends one query: looks up a configured integration, or requests one page of a listing.
+    async fn query(&self, query: &Query) -> Result<(), GlueError> {
+        let (page_size, context) = (self.watch.page_size, self.context());
+        if query.lists() {
+            let request = PageRequest {
+                query,
+                marker: None,
+                page_size,
+                context,
+            };
+            return self.glue.page(request).await.map(|_| ());
+        }
+        let mut listing = Listing::new(query.clone(), &self.watch.selection, page_size);
+        listing.follow(self.glue, &Clock::system(), context).await;
         let answer = listing.into_answer(Reason::Timeout);
-        answer.outcome.map(|_| !answer.integrations.is_empty())
-    } else {
-        let request = PageRequest {
-            query,
-            marker: None,
-            page_size: watch.page_size,
-            context,
-        };
-        glue.page(request).await.map(|_| true)
-    };
-    match exists {
-        Ok(true) => Status::Passed(None),
-        Ok(false) => Status::Missing("AWS answered that it does not exist".to_owned()),
-        Err(error) if error.reason == Reason::NotFound => Status::Missing(error.message),
-        Err(error) => Status::failed(error),
+        answer.outcome?;
+        if answer.integrations.is_empty() {
+            let missing = "AWS answered that it does not exist";
+            return Err(GlueError::new(Reason::NotFound, missing));
+        }
+        Ok(())
+    }
+
+    fn context(&self) -> RequestContext<'_> {
+        RequestContext {
+            scope: self.watch.scope.as_str(),
+            deadline: &self.deadline,
+        }
     }
 }

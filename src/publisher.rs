@@ -5,7 +5,7 @@ use crate::cache::{Applied, IntegrationCache, Key, PollResult, Stored, TextKey, 
 use crate::clock::Clock;
 use crate::config::{TagLabel, Watch};
 use crate::exposition::Exposition;
-use crate::glue::metadata::{Metadata, MetadataFilter};
+use crate::glue::{Metadata, MetadataFilter};
 use crate::snapshot::{ScopeState, Snapshot};
 use crate::toolkit::watchdog::Ticket;
 use parking_lot::Mutex;

@@ -82,46 +82,6 @@ pub struct Integration {
     pub errors: Vec<IntegrationError>,
 }
 
-impl Integration {
-    /// Estimates the bytes of memory of the integration and its samples.
-    pub fn approx_bytes(&self) -> usize {
-        /// Samples without an error code.
-        const SAMPLES: usize = 15;
-        /// Samples with an error code.
-        const MAX_ERROR_SAMPLES: usize = 22;
-        /// The names of the metric and its labels, the account, the region and the value. Each sample has the ARN besides.
-        const SAMPLE_BYTES: usize = 150;
-        let sample = SAMPLE_BYTES + self.arn.len();
-        let samples = SAMPLES + self.errors.len().min(MAX_ERROR_SAMPLES);
-        let texts = [
-            &self.arn,
-            &self.arn,
-            &self.source_arn,
-            &self.target_arn,
-            &self.source_arn,
-            &self.target_arn,
-        ]
-        .map(String::len)
-        .iter()
-        .sum::<usize>();
-        let optional = [&self.status_text, &self.target_namespace]
-            .into_iter()
-            .flatten()
-            .map(String::len)
-            .sum::<usize>();
-        let errors = self
-            .errors
-            .iter()
-            .map(|error| {
-                let texts = [&error.code, &error.code, &error.message];
-                size_of::<IntegrationError>()
-                    + texts.into_iter().flatten().map(String::len).sum::<usize>()
-            })
-            .sum::<usize>();
-        size_of::<Self>() + texts + optional + errors + samples * sample
-    }
-}
-
 // No field is ever NaN. With `Eq`, comparing two `Arc`s of the same integration compares only the pointers.
 impl Eq for Integration {}
 
@@ -132,19 +92,6 @@ pub struct Description {
     pub name: String,
     /// The requested tags that the integration has, by key.
     pub tags: BTreeMap<String, String>,
-}
-
-impl Description {
-    /// Estimates the bytes of memory of the description and of its labels in the exposition.
-    pub fn approx_bytes(&self) -> usize {
-        /// The description, the labels, and the exposition in two formats.
-        const COPIES: usize = 4;
-        let tags = self.tags.iter();
-        let tags: usize = tags
-            .map(|(tag, value)| tag.len() + value.len() + 2 * size_of::<String>())
-            .sum();
-        size_of::<Self>() + COPIES * (self.name.len() + tags)
-    }
 }
 
 /// The labels made of the name and tags of an integration.
@@ -163,30 +110,6 @@ pub struct IntegrationError {
     pub code: Option<String>,
     /// Free text of up to 2,048 characters, too long for a label.
     pub message: Option<String>,
-}
-
-/// The fields of `arn:partition:service:region:account:resource` that labels need. A field is empty if the ARN lacks it or is invalid.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ArnFields<'a> {
-    pub service: &'a str,
-    pub region: &'a str,
-    pub account: &'a str,
-}
-
-impl<'a> ArnFields<'a> {
-    /// Parses an ARN.
-    ///
-    /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>
-    pub fn of(arn: &'a str) -> Self {
-        match arn.splitn(6, ':').collect::<Vec<_>>()[..] {
-            ["arn", _, service, region, account, _] => Self {
-                service,
-                region,
-                account,
-            },
-            _ => Self::default(),
-        }
-    }
 }
 
 /// An integration as it is exported.
@@ -308,7 +231,7 @@ pub struct Failed {
 }
 
 /// A failure, as in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
     /// The value of the label `reason`.
     pub reason: &'static str,

@@ -6,7 +6,7 @@ use super::query::Observation;
 use super::scope::{PollResult, Scope};
 use crate::clock::Timestamp;
 use crate::config::{RegionName, ScopeName, TagLabel, Watch};
-use crate::glue::metadata::{Metadata as MetadataAnswer, MetadataFilter};
+use crate::glue::{Metadata as MetadataAnswer, MetadataFilter};
 use crate::snapshot::{Integration, Status};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};

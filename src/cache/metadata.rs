@@ -6,10 +6,10 @@
 
 use super::by_arn;
 use super::failures::failed;
+use crate::arn::canonical_arn;
 use crate::clock::Timestamp;
 use crate::config::{Query, Selection, TagLabel, Watch};
-use crate::glue::canonical_arn;
-use crate::glue::metadata::{Metadata as Answer, MetadataFilter};
+use crate::glue::{Metadata as Answer, MetadataFilter};
 use crate::snapshot::{Description, Failed, MetadataLabels};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -27,7 +27,8 @@ pub(crate) struct TagLabels {
 impl TagLabels {
     pub fn new(labels: &[TagLabel]) -> Self {
         let labels = labels.iter();
-        let labels = labels.map(|entry| (entry.tag.to_string(), Arc::from(entry.label.as_str())));
+        let labels =
+            labels.map(|entry| (entry.tag.as_str().to_owned(), entry.label.as_str().into()));
         let mut labels = Self {
             labels: labels.collect(),
             empty: Arc::default(),

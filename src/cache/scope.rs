@@ -4,9 +4,10 @@
 use super::failures::failed;
 use super::metadata::Metadata;
 use super::query::{Observation, QueryKey, QueryState};
+use crate::arn::canonical_arn;
 use crate::clock::Timestamp;
 use crate::config::{Credentials, Selection, Watch};
-use crate::glue::{Answer, canonical_arn, is_selected};
+use crate::glue::{Answer, is_selected};
 use crate::snapshot::Failed;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;

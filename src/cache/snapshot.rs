@@ -3,7 +3,7 @@
 use super::integrations::IntegrationCache;
 use super::query::{Observation, QueryState};
 use super::scope::Scope;
-use crate::glue::canonical_arn;
+use crate::arn::canonical_arn;
 use crate::snapshot::{
     Diagnostics, ExportedIntegration, Missing, PolledScope, Provenance, ScopeDiagnostics,
     ScopeState, Snapshot,

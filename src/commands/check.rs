@@ -25,7 +25,6 @@ pub(super) async fn check(flags: CheckFlags) -> Result<(), Failure> {
         let telemetry = sharding::telemetry(shard)?;
         return check_online(loaded, Sdk::new(network, telemetry), flags.output_format).await;
     }
-    loaded.warn_low_open_files_limit();
     let mut text = String::new();
     if shard != Shard::SINGLE {
         text = format!(
@@ -95,12 +94,8 @@ async fn check_online(
         (watch, client)
     });
     let report = preflight::check(watches.collect(), rate, sdk).await;
-    let attempted = "printing the results";
-    let text = report
-        .write(format)
-        .map_err(|error| Failure::run(attempted, error))?;
-    print(&text, attempted)?;
-    if report.is_ok() {
+    print(&report.write(format), "printing the results")?;
+    if report.ok {
         Ok(())
     } else {
         Err(Failure::AlreadyReported)

@@ -13,8 +13,6 @@ pub(super) async fn print_policies(
 ) -> Result<(), Failure> {
     // Every shard gets the permissions of all shards.
     let loaded = ConfigSource::file(flags.file, Shard::SINGLE).load().await?;
-    let attempted = "printing the permissions";
-    let text = iam::write(&loaded.watches, format, show_external_ids)
-        .map_err(|error| Failure::run(attempted, error))?;
-    print(&text, attempted)
+    let text = iam::write(&loaded.watches, format, show_external_ids);
+    print(&text, "printing the permissions")
 }

@@ -1,13 +1,12 @@
 //! Loads the configuration and creates the AWS clients, at the start and on each reload: from a file and for AWS, or for the demo.
 
 use crate::config::{
-    Config, ConfigErrors, Credentials, RegionName, TagLabel, Watch, file_error, pattern_warnings,
+    Config, ConfigErrors, Credentials, RegionName, TagLabel, Watch, pattern_warnings,
 };
 use crate::files::FileWorker;
+use crate::glue::RateLimiter;
 use crate::glue::aws::{Network, Sdk, default_region};
-use crate::glue::rate_limit::RateLimiter;
 use crate::glue::{Glue, Observer};
-use crate::rlimit::OpenFiles;
 use crate::shard::Shard;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -40,8 +39,7 @@ impl ConfigSource {
             Self::File(file, shard, worker) => {
                 let path = file.clone();
                 let config = worker.run(move || Config::load(&path)).await;
-                let config = config
-                    .map_err(|error| file_error(file, &format!("cannot be read: {error}")))??;
+                let config = config.map_err(|error| ConfigErrors::unreadable(file, &error))??;
                 (config, file.as_path(), *shard)
             }
             Self::Demo => {
@@ -74,8 +72,7 @@ impl ConfigSource {
         let profiles = loaded.watches.iter();
         let profiles = profiles.map(|watch| watch.credentials.profile.clone());
         let network = Network::load(profiles.collect()).await;
-        network
-            .or_else(|errors| ConfigErrors::from_environment(errors).map(|()| Network::default()))
+        network.or_else(|errors| ConfigErrors::check(errors, Network::default()))
     }
 }
 
@@ -95,22 +92,6 @@ impl LoadedConfig {
     pub fn warn_suspicious_patterns(&self) {
         for warning in pattern_warnings(&self.watches) {
             tracing::warn!("{warning}");
-        }
-    }
-
-    /// Logs a warning if the limit of open files is too low for one request of each scope and region at the same time.
-    pub fn warn_low_open_files_limit(&self) {
-        let open_files = OpenFiles::of_process();
-        let requests = concurrent_requests(&self.watches);
-        if requests > open_files.requests {
-            tracing::warn!(
-                limit = open_files.limit,
-                needed = OpenFiles::required_limit(requests),
-                requests,
-                enough_for = open_files.requests,
-                "the hard limit of open files (LimitNOFILE, ulimit -n) is too low for one request of each scope and region at the same time: while \
-                 AWS hangs, they will wait for each other"
-            );
         }
     }
 }

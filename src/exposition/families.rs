@@ -4,8 +4,9 @@
 
 use super::family::{Family, Samples, family, gauge};
 use super::text_format::{Metric, MetricType, count, labels};
+use crate::arn::Arn;
 use crate::clock::{round_to_millis, seconds};
-use crate::snapshot::{ArnFields, ExportedIntegration, ScopeState, Status};
+use crate::snapshot::{ExportedIntegration, ScopeState, Status};
 use std::collections::BTreeMap;
 
 /// The maximum number of error codes of one integration that have their own series.
@@ -64,7 +65,7 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
         "Always 1, labeled with the source and target of the integration as of its last good poll, and with its name and tags if the scope fetches them.",
         |shown, samples| {
             let (source, target) = (&shown.integration.source_arn, &shown.integration.target_arn);
-            let services = [source, target].map(|arn| ArnFields::of(arn).service);
+            let services = [source, target].map(|arn| Arn::split(arn).service);
             let values = [&shown.labels.name, source, target, services[0], services[1]];
             samples.tagged(&values, &shown.labels.tags, 1.0);
         },
@@ -180,7 +181,7 @@ fn errors_by_code(shown: &ExportedIntegration, samples: &mut Samples<'_>) {
 
 /// Returns the identity labels of an integration as text between braces.
 pub(crate) fn identity(arn: &str) -> String {
-    let fields = ArnFields::of(arn);
+    let fields = Arn::split(arn);
     labels(
         IDENTITY
             .into_iter()

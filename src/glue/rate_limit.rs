@@ -5,154 +5,71 @@
 //! one permit when it is sent: a request that hangs blocks no other, and a retry waits again.
 
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// After a pause, the requests of this time may be sent at once.
 const BURST: Duration = Duration::from_secs(1);
 
 /// A rate limiter (GCRA). Clones share their state.
 #[derive(Clone, Debug)]
-pub struct RateLimiter(Arc<Mutex<State>>);
+pub struct RateLimiter(Arc<State>);
 
 #[derive(Debug)]
 struct State {
     /// Time between two requests.
-    period: Duration,
-    /// When a full burst is available again. Each request moves it by one period.
-    theoretical_arrival: Instant,
-    /// The waiting scopes. The first one is served next.
-    waiting: VecDeque<Waiting>,
-    serving: bool,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    scope: String,
-    senders: VecDeque<oneshot::Sender<()>>,
+    period: Mutex<Duration>,
+    /// When a full burst is available again. Each request moves it by one period. The lock is held while a request waits for its permit:
+    /// the others queue for the lock, which is granted in the order of arrival.
+    full_burst_at: tokio::sync::Mutex<Instant>,
+    /// Only one request of each scope queues for `full_burst_at`, so the scopes take turns. The other requests queue here.
+    scopes: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl RateLimiter {
     /// Creates a limiter for this many requests per second, at least one.
     pub fn new(per_second: u16) -> Self {
-        Self(Arc::new(Mutex::new(State {
-            period: period(per_second),
-            theoretical_arrival: Instant::now(),
-            waiting: VecDeque::new(),
-            serving: false,
-        })))
+        Self(Arc::new(State {
+            period: Mutex::new(period(per_second)),
+            full_burst_at: tokio::sync::Mutex::new(Instant::now()),
+            scopes: Mutex::default(),
+        }))
     }
 
-    /// Changes the rate.
     pub fn set(&self, per_second: u16) {
-        self.0.lock().period = period(per_second);
+        *self.0.period.lock() = period(per_second);
     }
 
     /// Waits until a request of `scope` may be sent. Dropping the future leaves the queue.
     pub async fn acquire(&self, scope: &str) {
-        let permit = {
-            let mut state = self.0.lock();
-            if state.waiting.is_empty() && state.try_take(Instant::now()).is_ok() {
-                return;
-            }
-            let (sender, permit) = oneshot::channel();
-            state.enqueue(scope, sender);
-            if !state.serving {
-                state.serving = true;
-                tokio::spawn(self.clone().serve());
-            }
-            permit
+        let queue = {
+            let mut scopes = self.0.scopes.lock();
+            Arc::clone(scopes.entry(scope.to_owned()).or_default())
         };
-        // The sender is dropped without sending only when the runtime ends.
-        let _ = permit.await;
+        let _first_of_scope = queue.lock().await;
+        let mut full_burst_at = self.0.full_burst_at.lock().await;
+        let period = *self.0.period.lock();
+        // With one request per second, the burst is a single request.
+        sleep_until(*full_burst_at + period - BURST.max(period)).await;
+        *full_burst_at = (*full_burst_at).max(Instant::now()) + period;
     }
 
     /// Waits until a request of low priority may be sent: until no other request waits and the full burst is available. It delays later
     /// requests by at most one period.
     pub async fn acquire_idle(&self) {
         loop {
-            let next = {
-                let mut state = self.0.lock();
-                let now = Instant::now();
-                if !state.waiting.is_empty() {
-                    now + state.period
-                } else if state.theoretical_arrival > now {
-                    state.theoretical_arrival
-                } else {
-                    state.theoretical_arrival = now + state.period;
-                    return;
-                }
-            };
-            tokio::time::sleep_until(next).await;
+            let mut full_burst_at = self.0.full_burst_at.lock().await;
+            let now = Instant::now();
+            if *full_burst_at <= now {
+                *full_burst_at = now + *self.0.period.lock();
+                return;
+            }
+            let next = *full_burst_at;
+            drop(full_burst_at);
+            sleep_until(next).await;
         }
-    }
-
-    async fn serve(self) {
-        loop {
-            let next = {
-                let mut state = self.0.lock();
-                state.drop_abandoned();
-                if state.waiting.is_empty() {
-                    state.serving = false;
-                    return;
-                }
-                match state.try_take(Instant::now()) {
-                    Ok(()) => {
-                        if let Some(sender) = state.dequeue() {
-                            // If the receiver was dropped just now, the permit is lost.
-                            let _ = sender.send(());
-                        }
-                        continue;
-                    }
-                    Err(next) => next,
-                }
-            };
-            tokio::time::sleep_until(next).await;
-        }
-    }
-}
-
-impl State {
-    /// Takes a permit, or returns when one will be available.
-    fn try_take(&mut self, now: Instant) -> Result<(), Instant> {
-        let theoretical_arrival = self.theoretical_arrival.max(now) + self.period;
-        // With one request per second, the burst is a single request.
-        let earliest = theoretical_arrival - BURST.max(self.period);
-        if earliest > now {
-            return Err(earliest);
-        }
-        self.theoretical_arrival = theoretical_arrival;
-        Ok(())
-    }
-
-    fn enqueue(&mut self, scope: &str, sender: oneshot::Sender<()>) {
-        match self.waiting.iter_mut().find(|entry| entry.scope == scope) {
-            Some(entry) => entry.senders.push_back(sender),
-            None => self.waiting.push_back(Waiting {
-                scope: scope.to_owned(),
-                senders: VecDeque::from([sender]),
-            }),
-        }
-    }
-
-    /// Takes the next sender of the scope that was served longest ago.
-    fn dequeue(&mut self) -> Option<oneshot::Sender<()>> {
-        let mut entry = self.waiting.pop_front()?;
-        let sender = entry.senders.pop_front();
-        if !entry.senders.is_empty() {
-            self.waiting.push_back(entry);
-        }
-        sender
-    }
-
-    fn drop_abandoned(&mut self) {
-        for entry in &mut self.waiting {
-            entry.senders.retain(|sender| !sender.is_closed());
-        }
-        self.waiting.retain(|entry| !entry.senders.is_empty());
     }
 }
 

@@ -1,20 +1,18 @@
 //! Fetches the names and tags of a scope's integrations after its first poll and then at an interval of its own. Polls neither wait for
 //! these requests nor fail with them.
 
-use super::deadline::PollDeadline;
 use super::schedule::Schedule;
 use crate::cache::{Key, key};
 use crate::clock::Clock;
 use crate::config::Watch;
-use crate::glue::metadata::{Metadata, MetadataFilter};
-use crate::glue::{Glue, GlueError, Reason, RequestContext};
+use crate::glue::{Deadline, Glue, GlueError, Metadata, MetadataFilter, Reason, RequestContext};
 use crate::publisher::Publisher;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Minimum wait after a failure.
 const MIN_BACKOFF: Duration = Duration::from_secs(60);
@@ -49,32 +47,28 @@ impl MetadataPoller {
         }
     }
 
-    /// Fetches after the first poll, at every interval and after a poll that found a new integration, until `stop` is cancelled.
-    pub async fn run(&mut self, polled: &Notify, stop: &CancellationToken) {
+    /// Fetches after the first poll, at every interval and after a poll that found a new integration.
+    pub async fn run(&mut self, polled: &Notify) {
         // Before the first poll no integrations are known.
-        let mut due: Option<Instant> = None;
+        polled.notified().await;
         loop {
-            let timer = async {
-                match due {
-                    Some(due) => sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            };
+            self.describe().await;
+            let due = self.next(Instant::now());
             tokio::select! {
-                () = timer => {}
+                () = sleep_until(due) => {}
                 // After a failure, new integrations wait for the next retry.
-                () = polled.notified(), if self.failing.is_none() => {
-                    if due.is_some() && !self.publisher.cache.lock().metadata_due(&self.key) {
-                        continue;
-                    }
-                }
-                () = stop.cancelled() => return,
+                () = self.found_new(polled), if self.failing.is_none() => {}
             }
-            tokio::select! {
-                () = self.describe() => {}
-                () = stop.cancelled() => return,
+        }
+    }
+
+    /// Waits for a poll that found a new integration.
+    async fn found_new(&self, polled: &Notify) {
+        loop {
+            polled.notified().await;
+            if self.publisher.cache.lock().metadata_due(&self.key) {
+                return;
             }
-            due = Some(self.next(Instant::now()));
         }
     }
 
@@ -86,15 +80,14 @@ impl MetadataPoller {
         };
         let request = fetch(self.watch.clone(), Arc::clone(&self.glue), filter.clone());
         // In its own task, so that parsing a large response does not delay a poll.
-        let mut task = JoinSet::new();
-        task.spawn(request);
-        let metadata = match task.join_next().await {
-            Some(Ok(metadata)) => metadata,
-            Some(Err(_)) | None => Metadata::failed(GlueError::new(
+        let task = AbortOnDropHandle::new(tokio::spawn(request));
+        let metadata = task.await.unwrap_or_else(|_panicked| Metadata {
+            found: BTreeMap::new(),
+            outcome: Err(GlueError::new(
                 Reason::Other,
                 "the task that fetches names and tags panicked",
             )),
-        };
+        });
         self.log(&metadata);
         self.publisher.apply_metadata(&self.key, filter, metadata);
     }
@@ -152,8 +145,7 @@ impl MetadataPoller {
 }
 
 async fn fetch(watch: Watch, glue: Arc<dyn Glue>, filter: MetadataFilter) -> Metadata {
-    let deadline = PollDeadline::new(Instant::now(), watch.timeout, 1);
-    deadline.set_in_flight(1);
+    let deadline = Deadline::new(watch.timeout, 1);
     let context = RequestContext {
         scope: watch.scope.as_str(),
         deadline: &deadline,

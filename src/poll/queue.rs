@@ -1,50 +1,22 @@
 //! The queries of one poll: their order and their answers.
 
-use crate::config::{IntegrationArn, Lookup, Query, Watch};
+use crate::config::{Lookup, Query, Watch};
 use crate::glue::{Answer, GlueError, Listing, Reason};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-/// Outcomes of the previous poll that determine the order of the next one.
-#[derive(Debug, Default)]
-pub struct PreviousPoll {
-    /// These queries failed. They run last.
-    failed: BTreeSet<Query>,
-    /// These queries did not run because the poll ran out of time. They run first, so that they are not skipped in every poll.
-    not_run: BTreeSet<Query>,
-}
+/// The queries that failed in the previous poll, with true if a request was sent. Queries without a request run first, so that they are
+/// not skipped in every poll. Queries that failed otherwise run last.
+pub type PreviousPoll = BTreeMap<Query, bool>;
 
-impl PreviousPoll {
-    /// Returns the sort key of a query. The lowest key runs first.
-    fn rank(&self, query: &Query) -> (bool, bool) {
-        (!self.not_run.contains(query), self.failed.contains(query))
-    }
-
-    fn record_failure(&mut self, query: &Query, error: &GlueError) {
-        let queries = if error.request_sent {
-            &mut self.failed
-        } else {
-            &mut self.not_run
-        };
-        queries.insert(query.clone());
-    }
-}
-
-/// A query of the scope, or one listing that looks up many configured integrations. A query that timed out to leave time for the others
+/// A query of the scope, or one listing that looks up all configured integrations. A query that timed out to leave time for the others
 /// runs a second time after them.
 #[derive(Debug)]
 pub struct PendingQuery {
     /// The query and the pages received so far.
     pub listing: Listing,
-    answers: Answers,
+    /// The index of the scope's query, None for the lookup.
+    index: Option<usize>,
     second_run: bool,
-}
-
-#[derive(Debug)]
-enum Answers {
-    /// The query at this index of the scope's queries.
-    One(usize),
-    /// The integrations at these indexes.
-    Lookup(Vec<(usize, IntegrationArn)>),
 }
 
 impl PendingQuery {
@@ -70,27 +42,23 @@ pub struct QueryQueue<'a> {
 impl<'a> QueryQueue<'a> {
     /// Creates the queue of a poll that has not sent a request yet.
     pub fn new(watch: &'a Watch, previous_poll: &'a PreviousPoll) -> Self {
+        let is_looked_up =
+            |query: &Query| watch.lookup == Lookup::List && matches!(query, Query::Integration(_));
+        let (looked_up, individual): (Vec<usize>, Vec<usize>) =
+            (0..watch.queries.len()).partition(|index| is_looked_up(&watch.queries[*index]));
         let mut queue = Self {
             watch,
             previous_poll,
             this_poll: PreviousPoll::default(),
             waiting: VecDeque::new(),
-            looking_up: false,
+            looking_up: !looked_up.is_empty(),
             answers: watch.queries.iter().map(|_| None).collect(),
         };
-        let mut looked_up: Vec<(usize, IntegrationArn)> = Vec::new();
-        let mut individual: Vec<usize> = Vec::new();
-        for (index, query) in watch.queries.iter().enumerate() {
-            match (watch.lookup, query) {
-                (Lookup::List, Query::Integration(arn)) => looked_up.push((index, arn.clone())),
-                _ => individual.push(index),
-            }
-        }
-        if !looked_up.is_empty() {
-            queue.looking_up = true;
+        if queue.looking_up {
+            let arns = watch.queries.iter().filter_map(Query::integration);
             queue.waiting.push_back(PendingQuery {
-                listing: Listing::lookup(looked_up.iter().map(|(_, arn)| arn), watch.page_size),
-                answers: Answers::Lookup(looked_up),
+                listing: Listing::lookup(arns, watch.page_size),
+                index: None,
                 second_run: false,
             });
         }
@@ -108,14 +76,16 @@ impl<'a> QueryQueue<'a> {
                     &watch.selection,
                     watch.page_size,
                 ),
-                answers: Answers::One(index),
+                index: Some(index),
                 second_run: false,
             }));
         self.waiting.make_contiguous().sort_by_key(|pending| {
-            (
-                pending.second_run,
-                previous_poll.rank(pending.listing.query()),
-            )
+            let rank = match previous_poll.get(&pending.listing.query) {
+                Some(false) => 0,
+                None => 1,
+                Some(true) => 2,
+            };
+            (pending.second_run, rank)
         });
     }
 
@@ -148,19 +118,19 @@ impl<'a> QueryQueue<'a> {
         let outcome = pending.listing.outcome(reason);
         if let Err(error) = &outcome {
             self.this_poll
-                .record_failure(pending.listing.query(), error);
+                .insert(pending.listing.query.clone(), error.request_sent);
         }
-        let looked_up = match pending.answers {
-            Answers::One(index) => {
-                self.answers[index] = Some(pending.listing.into_answer(reason));
-                return;
-            }
-            Answers::Lookup(looked_up) => looked_up,
-        };
+        if let Some(index) = pending.index {
+            self.answers[index] = Some(pending.listing.into_answer(reason));
+            return;
+        }
         self.looking_up = false;
         let mut missing = Vec::new();
-        for (index, arn) in looked_up {
-            match (pending.listing.find(&arn), &outcome) {
+        for (index, query) in self.watch.queries.iter().enumerate() {
+            let Some(arn) = query.integration() else {
+                continue;
+            };
+            match (pending.listing.find(arn), &outcome) {
                 (Some(answer), _) => self.answers[index] = Some(answer),
                 // AWS does not document that a call without an ARN lists everything, and it does not list integrations of other accounts.
                 // Only a request for this ARN shows whether the integration exists.
@@ -180,12 +150,12 @@ impl<'a> QueryQueue<'a> {
 
     /// Returns one answer for each query of the scope, in the same order, and the outcomes for the next poll.
     pub fn into_answers(self) -> (Vec<Answer>, PreviousPoll) {
-        let answers = self
-            .answers
-            .into_iter()
-            // A query whose task panicked has no answer.
-            .map(|answer| answer.unwrap_or_else(Answer::panicked))
-            .collect();
-        (answers, self.this_poll)
+        let panicked = || {
+            let why = "the task that sends the requests panicked";
+            Answer::failed(GlueError::new(Reason::Other, why))
+        };
+        let answers = self.answers.into_iter();
+        let answers = answers.map(|answer| answer.unwrap_or_else(panicked));
+        (answers.collect(), self.this_poll)
     }
 }

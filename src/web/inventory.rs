@@ -1,33 +1,35 @@
-//! The rows that the page and the API list: integrations, and configured integrations that do not exist in AWS. Decides which rows have
-//! a problem and which ones a request selects.
+//! The rows that the page and the API show: integrations, configured integrations that do not exist in AWS, and scopes.
 
-pub mod filter;
-pub mod query;
-
-use crate::snapshot::{
-    ArnFields, ExportedIntegration, Integration, IntegrationError, Missing, Provenance, ScopeState,
-    Snapshot, Status,
-};
+use super::query::{Query, one_of};
+use crate::arn::Arn;
+use crate::snapshot::{Failed, Integration, IntegrationError, ScopeState, Snapshot, Status};
+use serde::Serialize;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An integration is stuck if it is CREATING, MODIFYING or DELETING for longer. CREATING usually takes 15 to 30 minutes
 /// (<https://docs.aws.amazon.com/glue/latest/dg/zero-etl-using.html>).
-pub const STUCK_AFTER: Duration = Duration::from_secs(3600);
+const STUCK_AFTER: Duration = Duration::from_secs(3600);
+/// The status of an integration that does not exist in AWS.
+const MISSING: &str = "MISSING";
 
-/// A problem of an integration, the most severe one first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Problem {
+/// The condition of an integration, in the order of the page: the most severe problem first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
     Failed,
     NeedsAttention,
     Stuck,
     Missing,
     Errors,
     UnknownStatus,
+    InProgress,
+    Healthy,
 }
 
-impl Problem {
-    /// Every problem, the most severe one first.
-    pub const ALL: [Self; 6] = [
+impl Condition {
+    /// Every problem.
+    pub const PROBLEMS: [Self; 6] = [
         Self::Failed,
         Self::NeedsAttention,
         Self::Stuck,
@@ -36,150 +38,211 @@ impl Problem {
         Self::UnknownStatus,
     ];
 
-    /// Returns the name of the problem in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Failed => "failed",
-            Self::NeedsAttention => "needs_attention",
-            Self::Stuck => "stuck",
-            Self::Missing => "missing",
-            Self::Errors => "errors",
-            Self::UnknownStatus => "unknown_status",
+    /// Returns the condition of an integration that has its status for `age` seconds.
+    fn of(integration: &Integration, age: f64) -> Self {
+        let is_stuck = age > STUCK_AFTER.as_secs_f64();
+        match integration.status {
+            Status::Failed => Self::Failed,
+            Status::NeedsAttention => Self::NeedsAttention,
+            Status::Creating | Status::Modifying | Status::Deleting if is_stuck => Self::Stuck,
+            Status::Unknown => Self::UnknownStatus,
+            _ if !integration.errors.is_empty() => Self::Errors,
+            Status::Active => Self::Healthy,
+            _ => Self::InProgress,
         }
+    }
+
+    pub(crate) fn is_problem(self) -> bool {
+        Self::PROBLEMS.contains(&self)
     }
 }
 
-/// A row: an integration or a missing one.
-#[derive(Clone, Copy, Debug)]
-pub enum Row<'a> {
-    Shown(&'a ExportedIntegration, &'a Provenance),
-    Missing(&'a Missing),
+/// Returns every status of a row.
+pub fn statuses() -> impl Iterator<Item = &'static str> {
+    Status::ALL.map(Status::as_str).into_iter().chain([MISSING])
 }
 
-/// Returns all rows of a snapshot, sorted by ARN.
-pub fn rows(snapshot: &Snapshot) -> Vec<Row<'_>> {
-    let diagnostics = &snapshot.diagnostics;
-    let shown = snapshot.integrations.iter().zip(&diagnostics.provenance);
-    let mut rows: Vec<Row<'_>> = shown
-        .map(|(shown, provenance)| Row::Shown(shown, provenance))
-        .chain(snapshot.missing.iter().map(Row::Missing))
-        .collect();
-    if !snapshot.missing.is_empty() {
-        rows.sort_by_key(|row| row.arn());
-    }
-    rows
+/// An integration, or a configured one that does not exist in AWS.
+#[derive(Clone, Copy)]
+pub(crate) struct Row<'a> {
+    pub arn: &'a str,
+    /// Empty if it is unknown.
+    pub name: &'a str,
+    pub status: &'static str,
+    pub condition: Condition,
+    /// The integration as AWS describes it. For a missing one this is the last known description.
+    pub integration: Option<&'a Integration>,
+    /// Labels and values; a value is empty if the integration has no such tag.
+    pub tags: &'a [(Arc<str>, String)],
+    pub errors: &'a [IntegrationError],
+    /// When this exporter first saw the status, or learned that the integration is missing, in Unix seconds.
+    pub status_since: Option<f64>,
+    /// When the status began: the creation, if that is earlier.
+    pub since: Option<f64>,
+    /// When AWS last reported this row, in Unix seconds.
+    pub observed_at: f64,
+    /// True if the row is older than the last poll of the scope that it comes from.
+    pub old: bool,
+    /// Indexes of the scopes that see the integration. For a missing one these are the scopes that are configured with it.
+    pub scopes: &'a [u32],
 }
 
-impl<'a> Row<'a> {
-    pub fn arn(self) -> &'a str {
-        match self {
-            Self::Shown(shown, _) => &shown.integration.arn,
-            Self::Missing(missing) => &missing.arn,
-        }
+impl Row<'_> {
+    pub fn is_missing(&self) -> bool {
+        self.condition == Condition::Missing
     }
 
-    /// Returns the integration as AWS describes it. For a missing one this is the last known description.
-    pub fn integration(self) -> Option<&'a Integration> {
-        match self {
-            Self::Shown(shown, _) => Some(&*shown.integration),
-            Self::Missing(missing) => missing.last.as_deref(),
-        }
+    /// Returns the unknown status that AWS sent.
+    pub fn status_text(&self) -> Option<&str> {
+        let existing = self.integration.filter(|_| !self.is_missing());
+        existing?.status_text.as_deref()
     }
 
-    /// Returns the status, or `None` if the integration is missing.
-    pub fn status(self) -> Option<Status> {
-        match self {
-            Self::Shown(shown, _) => Some(shown.integration.status),
-            Self::Missing(_) => None,
-        }
+    /// Returns true if one of `statuses` selects the row: its status, or a word for its problem. No statuses select all rows.
+    pub fn has_status<'b>(&self, mut statuses: impl Iterator<Item = &'b str> + Clone) -> bool {
+        statuses.clone().next().is_none()
+            || statuses.any(|status| match status {
+                "WRONG" => self.condition.is_problem(),
+                "STUCK" => self.condition == Condition::Stuck,
+                "ERRORS" => self.condition == Condition::Errors,
+                status => status == self.status,
+            })
+    }
+}
+
+/// A scope in one region.
+pub(crate) struct ScopeRow<'a> {
+    pub state: &'a ScopeState,
+    pub failed_poll: Option<&'a Failed>,
+    pub failed_metadata: Option<&'a Failed>,
+    /// True if a poll is in progress.
+    pub polling: bool,
+    /// The time of the next poll in Unix seconds, if it is known.
+    pub next_poll: Option<f64>,
+}
+
+impl ScopeRow<'_> {
+    pub fn is_failing(&self) -> bool {
+        self.state.polled.as_ref().is_some_and(|polled| !polled.up)
     }
 
-    /// Returns the name, or an empty text if it is unknown.
-    pub fn name(self) -> &'a str {
-        match self {
-            Self::Shown(shown, _) => &shown.labels.name,
-            Self::Missing(missing) => &missing.name,
-        }
+    /// Returns the end of the last successful poll in Unix seconds.
+    pub fn last_success(&self) -> Option<f64> {
+        self.state.polled.as_ref()?.last_success
     }
+}
 
-    /// Returns when AWS last reported this row, in Unix seconds.
-    pub fn observed_at(self) -> f64 {
-        match self {
-            Self::Shown(_, provenance) => provenance.observed_at,
-            Self::Missing(missing) => missing.answered_at,
-        }
-    }
+/// The published data at one point in time.
+pub struct Inventory<'a> {
+    pub snapshot: &'a Snapshot,
+    /// The time of the next poll of each scope of the snapshot, in Unix seconds.
+    pub next_polls: &'a [Option<f64>],
+    /// The current time in Unix seconds.
+    pub now: f64,
+}
 
-    /// Returns true if the row is older than the last poll of the scope that it comes from.
-    pub fn is_old(self) -> bool {
-        match self {
-            Self::Shown(_, provenance) => provenance.stale,
-            Self::Missing(missing) => missing.stale,
-        }
-    }
-
-    /// Returns the errors that AWS lists; none for a missing integration.
-    pub fn errors(self) -> &'a [IntegrationError] {
-        match self {
-            Self::Shown(shown, _) => &shown.integration.errors,
-            Self::Missing(_) => &[],
-        }
-    }
-
-    /// Returns the scopes that see the integration. For a missing one these are the scopes that are configured with it.
-    pub fn scopes(self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a ScopeState> {
-        let indexes = match self {
-            Self::Shown(_, provenance) => {
-                snapshot.diagnostics.seen_by.get(provenance.seen_by.clone())
+impl<'a> Inventory<'a> {
+    /// Returns all integrations and missing integrations, sorted by ARN.
+    pub(crate) fn rows(&self) -> Vec<Row<'a>> {
+        let diagnostics = &self.snapshot.diagnostics;
+        let integrations = self.snapshot.integrations.iter();
+        let exported = integrations.zip(&diagnostics.provenance);
+        let exported = exported.map(|(exported, provenance)| {
+            let integration = &*exported.integration;
+            let status_since = Some(exported.status_since).filter(|since| *since > 0.0);
+            // CREATING is the first status, so it began at the creation.
+            let created = integration.created;
+            let created = created.filter(|_| integration.status == Status::Creating);
+            let times = [status_since, created].into_iter().flatten();
+            let since = times.reduce(f64::min);
+            let age = since.map_or(0.0, |since| self.now - since);
+            let seen_by = diagnostics.seen_by.get(provenance.seen_by.clone());
+            Row {
+                arn: &integration.arn,
+                name: &exported.labels.name,
+                status: integration.status.as_str(),
+                condition: Condition::of(integration, age),
+                integration: Some(integration),
+                tags: &exported.labels.tags,
+                errors: &integration.errors,
+                status_since,
+                since,
+                observed_at: provenance.observed_at,
+                old: provenance.stale,
+                scopes: seen_by.unwrap_or_default(),
             }
-            Self::Missing(missing) => Some(&missing.scopes[..]),
-        };
-        let indexes = indexes.unwrap_or_default().iter();
-        indexes.filter_map(|index| snapshot.scopes.get(*index as usize))
+        });
+        let missing = self.snapshot.missing.iter().map(|missing| Row {
+            arn: &missing.arn,
+            name: &missing.name,
+            status: MISSING,
+            condition: Condition::Missing,
+            integration: missing.last.as_deref(),
+            tags: &[],
+            errors: &[],
+            status_since: missing.since,
+            since: missing.since,
+            observed_at: missing.answered_at,
+            old: missing.stale,
+            scopes: &missing.scopes,
+        });
+        let mut rows: Vec<Row<'_>> = exported.chain(missing).collect();
+        rows.sort_by_key(|row| row.arn);
+        rows
     }
 
-    /// Returns when the current status began, in Unix seconds, if it is known. CREATING is the first status, so it began at the creation.
-    pub fn since(self) -> Option<f64> {
-        match self {
-            Self::Shown(shown, _) => {
-                let observed = Some(shown.status_since).filter(|since| *since > 0.0);
-                let created = shown.integration.created;
-                match (shown.integration.status, observed, created) {
-                    (Status::Creating, Some(observed), Some(created)) => {
-                        Some(observed.min(created))
-                    }
-                    (Status::Creating, None, created) => created,
-                    _ => observed,
-                }
+    /// Returns the scopes that `query` selects.
+    pub(crate) fn scopes(&self, query: &Query) -> Vec<ScopeRow<'a>> {
+        let scopes = self.snapshot.scopes.iter().enumerate();
+        let rows = scopes.map(|(index, state)| {
+            let diagnostics = self.snapshot.diagnostics.scopes.get(index);
+            let next = self.next_polls.get(index).copied().flatten();
+            ScopeRow {
+                state,
+                failed_poll: diagnostics.and_then(|it| it.failed_poll.as_deref()),
+                failed_metadata: diagnostics.and_then(|it| it.failed_metadata.as_deref()),
+                polling: next.is_some_and(|next| next <= self.now),
+                next_poll: next.filter(|next| *next > self.now),
             }
-            Self::Missing(missing) => missing.since,
+        });
+        rows.filter(|row| {
+            query.allows("scope", &row.state.scope) && query.allows("region", &row.state.region)
+        })
+        .collect()
+    }
+
+    /// Returns the scopes of a row.
+    pub(crate) fn scopes_of(&self, row: &Row<'_>) -> impl Iterator<Item = &'a ScopeState> {
+        let scopes = &self.snapshot.scopes;
+        row.scopes
+            .iter()
+            .filter_map(|index| scopes.get(*index as usize))
+    }
+
+    /// Returns true if `query` selects the scopes, account and region of a row.
+    pub(crate) fn has_location(&self, row: &Row<'_>, query: &Query) -> bool {
+        let arn = Arn::split(row.arn);
+        query.allows("account", arn.account)
+            && query.allows("region", arn.region)
+            && query.get("scope").is_none_or(|wanted| {
+                let mut scopes = self.scopes_of(row);
+                scopes.any(|scope| scope.scope == wanted)
+            })
+    }
+
+    /// Checks the value of a filter. A filter that cannot match would look as if there were no problems.
+    ///
+    /// # Errors
+    /// The allowed values.
+    pub(crate) fn check_filter(&self, name: &str, value: &str) -> Result<(), String> {
+        let scopes = self.snapshot.scopes.iter();
+        match name {
+            "status" => one_of(value, statuses()),
+            "scope" => one_of(value, scopes.map(|it| it.scope.as_str())),
+            "region" => one_of(value, scopes.map(|it| it.region.as_str())),
+            "account" if value.len() == 12 && value.bytes().all(|it| it.is_ascii_digit()) => Ok(()),
+            "account" => Err("12 digits".to_owned()),
+            _ => Ok(()),
         }
-    }
-
-    /// Returns the problem at `now`, in Unix seconds, if there is one.
-    pub fn problem(self, now: f64) -> Option<Problem> {
-        let Some(status) = self.status() else {
-            return Some(Problem::Missing);
-        };
-        match status {
-            Status::Failed => Some(Problem::Failed),
-            Status::NeedsAttention => Some(Problem::NeedsAttention),
-            Status::Creating | Status::Modifying | Status::Deleting if self.is_stuck(now) => {
-                Some(Problem::Stuck)
-            }
-            Status::Unknown => Some(Problem::UnknownStatus),
-            _ if !self.errors().is_empty() => Some(Problem::Errors),
-            _ => None,
-        }
-    }
-
-    fn is_stuck(self, now: f64) -> bool {
-        self.since()
-            .is_some_and(|since| now - since > STUCK_AFTER.as_secs_f64())
-    }
-
-    /// Returns the account and region of its ARN.
-    pub fn arn_fields(self) -> ArnFields<'a> {
-        ArnFields::of(self.arn())
     }
 }

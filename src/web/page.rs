@@ -4,15 +4,14 @@
 //! `page.js` only fetches it again and updates what changed.
 
 mod rows;
-mod view_query;
 
-use crate::snapshot::{Snapshot, Status};
+use super::inventory::{Condition, Inventory, Row, ScopeRow, statuses};
+use super::query::{InvalidParameter, Query, Rendered, one_of};
+use crate::snapshot::MAX_ARN_BYTES;
 use crate::version;
-use crate::web::inventory::query::InvalidParameter;
-use crate::web::inventory::{Problem, Row, rows};
 use askama::Template;
-use rows::{RowView, ScopeRow, Timestamp};
-use view_query::{Chip, MAX_SEARCH_CHARS, ViewQuery};
+use rows::Timestamp;
+use std::collections::BTreeSet;
 
 /// The style sheet.
 pub const STYLE: &str = include_str!("page/page.css");
@@ -25,62 +24,60 @@ pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'
 
 /// The maximum number of integrations, and of scopes, on one page.
 const ROWS_PER_PAGE: usize = 100;
-/// The maximum size of AWS's errors on one page.
-const MAX_ERROR_TEXT_BYTES: usize = 1024 * 1024;
+/// The maximum number of AWS's errors on one page; all its rows may have the same number. A message has up to 2,048 characters.
+const MAX_ERRORS: usize = 500;
 /// The maximum number of failing scopes that the alert at the top names.
 const MAX_NAMED_SCOPES: usize = 5;
+/// The maximum length of a search. A row can link to a search for its ARN, so this is the maximum length of an ARN.
+const MAX_SEARCH_CHARS: usize = MAX_ARN_BYTES;
 
-/// The data of the page.
-pub struct View<'a> {
-    pub snapshot: &'a Snapshot,
-    /// The time of the next poll of each scope of the snapshot, in Unix seconds.
-    pub next_polls: &'a [Option<f64>],
-    /// The current time in Unix seconds.
-    pub now: f64,
-    pub telemetry_path: &'a str,
-}
-
-/// A rendered page.
-pub struct RenderedPage {
-    pub html: String,
-    /// True if the query has an invalid parameter, which the page names.
-    pub is_bad_request: bool,
-}
+const PARAMETERS: [&str; 8] = [
+    "q", "status", "scope", "account", "region", "page", "scopes", "refresh",
+];
+/// Values of `status` that select rows by their problem.
+const PROBLEM_WORDS: [&str; 3] = ["WRONG", "STUCK", "ERRORS"];
 
 #[derive(Template)]
 #[template(path = "page.html", config = "src/web/page/askama.toml")]
 struct Html<'a> {
-    title: String,
     version: &'static str,
-    as_of: Timestamp,
-    telemetry: String,
-    query: &'a ViewQuery,
-    max_search_chars: usize,
+    telemetry_path: &'a str,
+    inventory: &'a Inventory<'a>,
+    query: &'a Query,
     invalid: Option<InvalidParameter>,
-    summary: String,
     is_healthy: bool,
-    pending_first_poll: usize,
-    scope_count: usize,
-    failing: usize,
-    first_failing: Vec<ScopeRow<'a>>,
-    old: usize,
-    oldest: Option<Timestamp>,
+    integrations: usize,
+    problems: usize,
     hidden_problems: usize,
-    problem_chips: Vec<Chip>,
-    status_chips: Vec<Chip>,
-    sections: Vec<SectionRows<'a>>,
-    rows: Pagination,
-    scope_rows: Pagination,
+    pending_first_poll: usize,
+    failing: Vec<ScopeRow<'a>>,
+    old: usize,
+    oldest: f64,
+    /// The rows that the search and every filter except `status` select.
+    found: Vec<Row<'a>>,
+    sections: Vec<Section<'a>>,
+    /// The maximum number of errors of each row.
+    max_errors: usize,
+    row_pages: Pagination,
     scopes: Vec<ScopeRow<'a>>,
+    scope_pages: Pagination,
 }
 
-/// The rows of a section on this page.
-struct SectionRows<'a> {
+/// A count of rows that links to the list of these rows.
+struct Chip {
+    count: usize,
+    link: String,
+    /// True if these rows are listed now.
+    current: bool,
+}
+
+/// A part of the list of integrations.
+struct Section<'a> {
     id: &'static str,
     title: &'static str,
     /// The number of rows of the section on all pages.
     total: usize,
-    rows: Vec<RowView<'a>>,
+    rows: Vec<Row<'a>>,
 }
 
 /// The position of the listed rows, counted from 1, and the links to the other pages.
@@ -92,196 +89,215 @@ struct Pagination {
     next: Option<String>,
 }
 
-/// The section of a row, in the order of the page.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Section {
-    Problem(Problem),
-    InProgress,
-    Healthy,
+/// Renders the page for the query of its URL. An invalid query selects everything.
+///
+/// # Errors
+/// If the template fails, which is a bug.
+pub fn render(
+    inventory: &Inventory<'_>,
+    telemetry_path: &str,
+    query: &str,
+) -> askama::Result<Rendered> {
+    let (query, invalid) = match parse(query, inventory) {
+        Ok(query) => (query, None),
+        Err(invalid) => (Query::default(), Some(invalid)),
+    };
+    let is_bad_request = invalid.is_some();
+    let html = Html::new(inventory, telemetry_path, &query, invalid);
+    Ok(Rendered {
+        body: html.render()?,
+        is_bad_request,
+    })
 }
 
-impl Section {
-    fn of(row: Row<'_>, now: f64) -> Self {
-        match (row.problem(now), row.status()) {
-            (Some(problem), _) => Self::Problem(problem),
-            (None, Some(Status::Active)) => Self::Healthy,
-            (None, _) => Self::InProgress,
-        }
-    }
-
-    fn id(self) -> &'static str {
-        match self {
-            Self::Problem(_) => "wrong",
-            Self::InProgress => "moving",
-            Self::Healthy => "well",
-        }
-    }
-
-    fn title(self) -> &'static str {
-        match self {
-            Self::Problem(_) => "Problems",
-            Self::InProgress => "Being changed or synchronized",
-            Self::Healthy => "Healthy",
-        }
-    }
+fn parse(query: &str, inventory: &Inventory<'_>) -> Result<Query, InvalidParameter> {
+    // A form sends its empty fields too.
+    let has_value = |pair: &&str| {
+        pair.split_once('=')
+            .is_some_and(|(_, value)| !value.is_empty())
+    };
+    let pairs: Vec<&str> = query.split('&').filter(has_value).collect();
+    Query::parse(&pairs.join("&"), &PARAMETERS, |name, value| match name {
+        "q" if value.chars().count() <= MAX_SEARCH_CHARS => Ok(()),
+        "q" => Err(format!("up to {MAX_SEARCH_CHARS} characters")),
+        "page" | "scopes" => match value.parse::<usize>() {
+            Ok(1..) => Ok(()),
+            _ => Err("a number from 1".to_owned()),
+        },
+        "refresh" => one_of(value, ["off"]),
+        "status" => one_of(value, statuses().chain(PROBLEM_WORDS)),
+        filter => inventory.check_filter(filter, value),
+    })
 }
 
-impl View<'_> {
-    /// Renders the page for the query of its URL.
-    ///
-    /// # Errors
-    /// If the template fails, which is a bug.
-    pub fn render(&self, query: &str) -> Result<RenderedPage, askama::Error> {
-        let (query, invalid) = ViewQuery::read(query, self.snapshot);
-        let is_bad_request = invalid.is_some();
-        let html = self.html(&query, invalid).render()?;
-        Ok(RenderedPage {
-            html,
-            is_bad_request,
-        })
-    }
-
-    fn html<'a>(&'a self, query: &'a ViewQuery, invalid: Option<InvalidParameter>) -> Html<'a> {
-        let (snapshot, now) = (self.snapshot, self.now);
-        let all: Vec<(Section, Row<'_>)> = rows(snapshot)
-            .into_iter()
-            .map(|row| (Section::of(row, now), row))
-            .collect();
-        let has_problem = |section: &Section| matches!(section, Section::Problem(_));
-        let problems = all
-            .iter()
-            .filter(|(section, _)| has_problem(section))
-            .count();
-        let mut listed = query.matching(&all, snapshot);
-        let (problem_chips, status_chips) = query.chips(&listed, now);
-        listed.retain(|(_, row)| query.filter.matches_status(*row, now));
-        let listed_problems = listed
-            .iter()
-            .filter(|(section, _)| has_problem(section))
-            .count();
-        // Within a section rows are sorted by name, and rows without a name follow, sorted by ARN.
-        listed.sort_by_key(|(section, row)| (*section, row.name().is_empty(), row.name()));
-        let rows = Pagination::of("page", query.page, listed.len(), query);
-        let sections = self.sections(&listed, &rows);
-
-        let mut scopes = self.matching_scopes(query);
-        let scope_rows = Pagination::of("scopes", query.scopes, scopes.len(), query);
-        scopes.truncate(scope_rows.last);
-        let scopes = scopes.split_off(scope_rows.first.saturating_sub(1).min(scopes.len()));
-        let failing: Vec<usize> = (0..snapshot.scopes.len())
-            .filter(|index| {
-                let polled = snapshot.scopes[*index].polled.as_ref();
-                polled.is_some_and(|polled| !polled.up)
-            })
-            .collect();
-        let pending = snapshot
-            .scopes
-            .iter()
-            .filter(|scope| scope.polled.is_none());
-        let pending_first_poll = pending.count();
-        let old = all.iter().filter(|(_, row)| row.is_old());
-        let oldest = old
-            .clone()
-            .map(|(_, row)| row.observed_at())
-            .reduce(f64::min);
-        let old = old.count();
-        let is_healthy =
-            problems + failing.len() + pending_first_poll + old == 0 && !snapshot.scopes.is_empty();
-        let scope_row = |index: &usize| ScopeRow::of(self, *index);
-        let title = match (problems, failing.len()) {
-            (0, 0) => "glue-integration-exporter".to_owned(),
-            (_, 0) => format!("Problems: {problems} · glue-integration-exporter"),
-            (_, _) => format!("Problems: {problems}, polls failing · glue-integration-exporter"),
+impl<'a> Html<'a> {
+    fn new(
+        inventory: &'a Inventory<'a>,
+        telemetry_path: &'a str,
+        query: &'a Query,
+        invalid: Option<InvalidParameter>,
+    ) -> Self {
+        let all = inventory.rows();
+        let count_problems = |rows: &[Row<'_>]| {
+            let problems = rows.iter().filter(|row| row.condition.is_problem());
+            problems.count()
         };
-        let integrations = count_integrations(all.len());
-        Html {
-            title,
-            version: version::VERSION,
-            as_of: Timestamp::at(now, now),
-            telemetry: format!(".{}", self.telemetry_path),
-            query,
-            max_search_chars: MAX_SEARCH_CHARS,
-            invalid,
-            summary: match problems {
-                0 => format!("No known problems in {integrations}."),
-                1 => format!("1 of {integrations} has a problem."),
-                _ => format!("{problems} of {integrations} have problems."),
-            },
-            is_healthy,
-            pending_first_poll,
-            scope_count: snapshot.scopes.len(),
-            failing: failing.len(),
-            first_failing: failing
-                .iter()
-                .take(MAX_NAMED_SCOPES)
-                .map(scope_row)
-                .collect(),
-            old,
-            oldest: oldest.map(|oldest| Timestamp::at(oldest, now)),
-            hidden_problems: problems - listed_problems,
-            problem_chips,
-            status_chips,
-            sections,
-            rows,
-            scope_rows,
-            scopes: scopes.iter().map(scope_row).collect(),
-        }
-    }
+        let problems = count_problems(&all);
+        let mut found = all.clone();
+        found.retain(|row| inventory.has_location(row, query));
+        search(&mut found, query);
+        let mut listed = found.clone();
+        listed.retain(|row| row.has_status(query.all("status")));
+        // Within a condition rows are sorted by name, and rows without a name follow, sorted by ARN.
+        listed.sort_by_key(|row| (row.condition, row.name.is_empty(), row.name));
+        let row_pages = Pagination::of("page", listed.len(), query);
 
-    fn sections<'a>(
-        &'a self,
-        listed: &[(Section, Row<'a>)],
-        pages: &Pagination,
-    ) -> Vec<SectionRows<'a>> {
-        let mut error_bytes = MAX_ERROR_TEXT_BYTES;
-        let shown = pages.first.saturating_sub(1)..pages.last;
-        let mut sections: Vec<SectionRows<'a>> = Vec::new();
-        for (section, row) in &listed[shown] {
-            let id = section.id();
-            if sections.last().is_none_or(|last| last.id != id) {
-                let total = listed.iter().filter(|(section, _)| section.id() == id);
-                sections.push(SectionRows {
-                    id,
-                    title: section.title(),
-                    total: total.count(),
-                    rows: Vec::new(),
-                });
-            }
-            if let Some(last) = sections.last_mut() {
-                last.rows.push(RowView::of(self, *row, &mut error_bytes));
-            }
-        }
-        sections
-    }
-
-    /// Returns the indexes of the scopes that match the filter, failing scopes first.
-    fn matching_scopes(&self, query: &ViewQuery) -> Vec<usize> {
-        let scopes = &self.snapshot.scopes;
-        let filter = &query.filter;
-        let mut indexes: Vec<usize> = (0..scopes.len())
-            .filter(|index| {
-                let matches = |wanted: &Option<String>, value: &str| {
-                    wanted.as_ref().is_none_or(|wanted| wanted == value)
-                };
-                let scope = &scopes[*index];
-                matches(&filter.scope, &scope.scope) && matches(&filter.region, &scope.region)
-            })
-            .collect();
-        indexes.sort_by_key(|index| match &scopes[*index].polled {
+        let scopes = &inventory.snapshot.scopes;
+        let pending_first_poll = scopes.iter().filter(|it| it.polled.is_none()).count();
+        let mut failing = inventory.scopes(&Query::default());
+        failing.retain(ScopeRow::is_failing);
+        let mut listed_scopes = inventory.scopes(query);
+        listed_scopes.sort_by_key(|row| match &row.state.polled {
             Some(polled) if !polled.up => 0,
             None => 1,
             Some(polled) if polled.stale => 2,
             Some(_) => 3,
         });
-        indexes
+        let scope_pages = Pagination::of("scopes", listed_scopes.len(), query);
+        listed_scopes.truncate(scope_pages.last);
+        listed_scopes.drain(..scope_pages.first.saturating_sub(1));
+
+        let old: Vec<f64> = all
+            .iter()
+            .filter(|row| row.old)
+            .map(|row| row.observed_at)
+            .collect();
+        let faults = problems + failing.len() + pending_first_poll + old.len();
+        Self {
+            version: version::VERSION,
+            telemetry_path,
+            inventory,
+            query,
+            invalid,
+            is_healthy: faults == 0 && !scopes.is_empty(),
+            problems,
+            hidden_problems: problems - count_problems(&listed),
+            integrations: all.len(),
+            pending_first_poll,
+            failing,
+            old: old.len(),
+            oldest: old.into_iter().fold(f64::INFINITY, f64::min),
+            found,
+            sections: sections(&listed, &row_pages),
+            max_errors: MAX_ERRORS / (row_pages.last + 1 - row_pages.first).max(1),
+            row_pages,
+            scopes: listed_scopes,
+            scope_pages,
+        }
+    }
+
+    /// Returns the count of the rows with a value of `status`, or of all rows.
+    fn chip(&self, label: &str) -> Chip {
+        let status = (label != "ALL").then_some(label);
+        let has_status = |row: &&Row<'_>| row.has_status(status.into_iter());
+        let mut current = self.query.all("status");
+        Chip {
+            count: self.found.iter().filter(has_status).count(),
+            link: self.query.link(&[("status", status), ("page", None)]),
+            current: current.clone().next() == status && current.all(|it| Some(it) == status),
+        }
+    }
+
+    fn timestamp(&self, at: &f64) -> Timestamp {
+        Timestamp::at(*at, self.inventory.now)
+    }
+
+    /// Returns true if a search or a filter is set.
+    fn is_filtered(&self) -> bool {
+        !self
+            .query
+            .without(&["page", "scopes", "refresh"])
+            .is_empty()
+    }
+
+    fn refreshes(&self) -> bool {
+        self.query.get("refresh").is_none()
+    }
+
+    /// Returns the filters by scope, account and region: name, value and the URL without this filter.
+    fn active_filters(&self) -> Vec<(&'static str, &str, String)> {
+        let names = ["scope", "account", "region"].into_iter();
+        names
+            .filter_map(|name| {
+                let without = [(name, None), ("page", None), ("scopes", None)];
+                Some((name, self.query.get(name)?, self.query.link(&without)))
+            })
+            .collect()
+    }
+}
+
+/// Removes the rows that do not contain every word of the search.
+fn search(rows: &mut Vec<Row<'_>>, query: &Query) {
+    let search = query.get("q").unwrap_or_default().to_lowercase();
+    // A set, because each row is searched for every word.
+    let words: BTreeSet<&str> = search.split_whitespace().collect();
+    if words.is_empty() {
+        return;
+    }
+    rows.retain(|row| {
+        let text = search_text(row);
+        words.iter().all(|word| text.contains(word))
+    });
+}
+
+/// Returns the lower-case text in which a search looks for its words.
+fn search_text(row: &Row<'_>) -> String {
+    let mut texts = vec![row.arn, row.name, row.status];
+    if row.condition == Condition::Stuck {
+        texts.push("STUCK");
+    }
+    if let Some(integration) = row.integration {
+        texts.extend([integration.source_arn.as_str(), &integration.target_arn]);
+    }
+    texts.extend(row.status_text());
+    for error in row.errors {
+        texts.extend(error.code.as_deref());
+        texts.extend(error.message.as_deref());
+    }
+    texts.join("\n").to_lowercase()
+}
+
+/// Returns the sections of the listed rows on this page.
+fn sections<'a>(listed: &[Row<'a>], pages: &Pagination) -> Vec<Section<'a>> {
+    listed[pages.first.saturating_sub(1)..pages.last]
+        .chunk_by(|row, next| section(row) == section(next))
+        .map(|rows| {
+            let (id, title) = section(&rows[0]);
+            let total = listed.iter().filter(|row| section(row) == (id, title));
+            Section {
+                id,
+                title,
+                total: total.count(),
+                rows: rows.to_vec(),
+            }
+        })
+        .collect()
+}
+
+/// Returns the HTML id and the title of the section of a row.
+fn section(row: &Row<'_>) -> (&'static str, &'static str) {
+    match row.condition {
+        Condition::InProgress => ("moving", "Being changed or synchronized"),
+        Condition::Healthy => ("well", "Healthy"),
+        _ => ("wrong", "Problems"),
     }
 }
 
 impl Pagination {
-    fn of(parameter: &'static str, wanted: usize, total: usize, query: &ViewQuery) -> Self {
+    fn of(parameter: &'static str, total: usize, query: &Query) -> Self {
         let pages = total.div_ceil(ROWS_PER_PAGE).max(1);
-        let page = wanted.clamp(1, pages);
-        let link = |page: usize| query.link(&[(parameter, Some(page.to_string()))]);
+        let page = query.number(parameter).unwrap_or(1).min(pages);
+        let link = |page: usize| query.link(&[(parameter, Some(&page.to_string()))]);
         Self {
             first: ((page - 1) * ROWS_PER_PAGE + 1).min(total),
             last: (page * ROWS_PER_PAGE).min(total),
@@ -289,12 +305,5 @@ impl Pagination {
             previous: (page > 1).then(|| link(page - 1)),
             next: (page < pages).then(|| link(page + 1)),
         }
-    }
-}
-
-fn count_integrations(integrations: usize) -> String {
-    match integrations {
-        1 => "1 integration".to_owned(),
-        many => format!("{many} integrations"),
     }
 }

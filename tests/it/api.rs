@@ -6,13 +6,11 @@ use glue_integration_exporter::config::{Config, TagLabel};
 use glue_integration_exporter::exposition::Exposition;
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::glue::Reason;
-use glue_integration_exporter::http::routes::start_counters;
-use glue_integration_exporter::site;
+use glue_integration_exporter::http::routes::{ROUTES, start_counters};
 use glue_integration_exporter::snapshot::{Integration, IntegrationError, MAX_ARN_BYTES, Status};
 use glue_integration_exporter::telemetry::Telemetry;
-use glue_integration_exporter::web::api::{self, ApiError};
-use glue_integration_exporter::web::inventory::Problem;
-use glue_integration_exporter::web::inventory::filter::StatusFilter;
+use glue_integration_exporter::web::api;
+use glue_integration_exporter::web::inventory::{Condition, Inventory, statuses};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -28,20 +26,21 @@ fn openapi() -> Value {
 fn request(bench: &Bench, path: &str, query: &str) -> (bool, Value) {
     bench.publisher.publish_now();
     let snapshot = bench.publisher.published();
-    let now = bench.clock.unix_now();
+    let inventory = Inventory {
+        next_polls: &bench.publisher.next_polls(&snapshot.scopes),
+        snapshot: &snapshot,
+        now: bench.clock.unix_now(),
+    };
     let answer = match path {
-        "/api/v1/integrations" => api::integrations(&snapshot, now, query),
-        "/api/v1/scopes" => {
-            let next_polls = bench.publisher.next_polls(&snapshot.scopes);
-            api::scopes(&snapshot, &next_polls, now, query)
-        }
+        "/api/v1/integrations" => api::integrations(&inventory, query),
+        "/api/v1/scopes" => api::scopes(&inventory, query),
         _ => panic!("unexpected path {path}"),
     };
-    match answer {
-        Ok(json) => (false, serde_json::from_slice(&json).unwrap()),
-        Err(ApiError::InvalidParameter(json)) => (true, serde_json::from_slice(&json).unwrap()),
-        Err(ApiError::Serialization(error)) => panic!("{error}"),
-    }
+    let answer = answer.unwrap();
+    (
+        answer.is_bad_request,
+        serde_json::from_str(&answer.body).unwrap(),
+    )
 }
 
 fn list(bench: &Bench, path: &str, query: &str) -> Value {
@@ -267,16 +266,12 @@ fn openapi_file_matches_routes_and_enums() {
             )
         })
         .collect();
-    let served: BTreeMap<&str, BTreeSet<u16>> = site::ROUTES
+    let served: BTreeMap<&str, BTreeSet<u16>> = ROUTES
         .iter()
         .filter(|path| path.path.starts_with("/api/"))
         .map(|path| {
-            // The file omits method errors and internal errors.
-            let codes = path
-                .codes
-                .iter()
-                .copied()
-                .filter(|code| ![405, 500].contains(code));
+            // The file omits internal errors.
+            let codes = path.codes.iter().copied().filter(|code| *code != 500);
             (path.path, codes.collect())
         })
         .collect();
@@ -284,10 +279,9 @@ fn openapi_file_matches_routes_and_enums() {
     let after = &openapi["components"]["parameters"]["After"]["schema"];
     assert_eq!(after["maxLength"], json!(MAX_ARN_BYTES));
     let schemas = &openapi["components"]["schemas"];
-    let states: Vec<&str> = StatusFilter::all().map(StatusFilter::as_str).collect();
+    let states: Vec<&str> = statuses().collect();
     assert_eq!(schemas["Status"]["enum"], json!(states));
-    let mut problems: Vec<Option<&str>> =
-        Problem::ALL.map(|problem| Some(problem.as_str())).to_vec();
+    let mut problems: Vec<Option<Condition>> = Condition::PROBLEMS.map(Some).to_vec();
     problems.push(None);
     assert_eq!(schemas["Problem"]["enum"], json!(problems));
     assert_eq!(
@@ -296,11 +290,11 @@ fn openapi_file_matches_routes_and_enums() {
     );
     // Each status code of each route has a counter from the start.
     let telemetry = Telemetry::new().unwrap();
-    start_counters(&telemetry, "/metrics");
+    start_counters(&telemetry, "/metrics", false);
     let exposition = Exposition::default().text(Format::Text, &telemetry, 0.0);
     let text = String::from_utf8(exposition.concat()).unwrap();
-    for path in &site::ROUTES {
-        for code in path.codes {
+    for path in &ROUTES {
+        for code in path.codes.iter().chain(&[405]) {
             let row = format!("path=\"{}\",code=\"{code}\"}} 0\n", path.path);
             assert!(text.contains(&row), "{row}");
         }

@@ -4,10 +4,10 @@ use crate::support::account::{Behaviour, Bench, FakeAccount, START, arn, integra
 use crate::support::page::Page;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::exposition::text_format::Format;
-use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest};
 use glue_integration_exporter::glue::{
     BoxFuture, Glue, GlueError, Page as Listed, PageRequest, Reason,
 };
+use glue_integration_exporter::glue::{MetadataPage, MetadataRequest};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::snapshot::Status;
 use std::collections::BTreeMap;

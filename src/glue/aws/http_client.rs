@@ -1,7 +1,7 @@
-//! The HTTP clients for all requests to AWS: choose the proxy and the trusted CA certificates, and limit the size of responses with credentials.
+//! The HTTP clients for all requests to AWS: choose the proxy and the trusted CA certificates, and limit the size of responses.
 
 use super::network::{CaBundle, Network};
-use super::proxy::{Proxies, Route};
+use super::proxy::Proxies;
 use super::resolver::Resolver;
 use aws_sdk_glue::config::{RuntimeComponents, SharedHttpClient};
 use aws_smithy_http_client::Connector;
@@ -21,8 +21,8 @@ use std::time::Duration;
 
 /// Shorter than the idle time after which a load balancer may drop a connection silently, so that no request uses a dead connection.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Maximum size of a response with credentials. They are a few thousand bytes long.
-pub const MAX_CREDENTIALS_BYTES: usize = 1 << 20;
+/// Maximum number of idle connections to one host. More would not help, because polls are spread over their interval.
+const MAX_IDLE_PER_HOST: usize = 16;
 
 /// The HTTP clients, one for each CA bundle. Scopes with the same CA bundle share connections.
 #[derive(Clone, Debug)]
@@ -31,7 +31,6 @@ pub struct HttpClients(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     proxies: Proxies,
-    max_idle: usize,
     resolver: Resolver,
     /// Trusts the system's CA certificates.
     default: Routes,
@@ -40,13 +39,11 @@ struct Shared {
 }
 
 impl HttpClients {
-    /// Creates clients that keep up to `max_idle` idle connections to each host.
-    pub fn new(network: Network, max_idle: usize) -> Self {
+    pub fn new(network: Network) -> Self {
         let resolver = Resolver::default();
-        let default = Routes::new(&network.proxies, None, max_idle, &resolver);
+        let default = Routes::new(&network.proxies, None, &resolver);
         let clients = Self(Arc::new(Shared {
             proxies: network.proxies,
-            max_idle,
             resolver,
             default,
             by_profile: RwLock::default(),
@@ -62,23 +59,19 @@ impl HttpClients {
         let mut clients: HashMap<CaBundle, Routes> =
             by_profile.drain().map(|(_, kept)| kept).collect();
         by_profile.extend(bundles.into_iter().map(|(profile, bundle)| {
-            let routes = clients.entry(bundle.clone()).or_insert_with(|| {
-                Routes::new(
-                    &shared.proxies,
-                    Some(&bundle),
-                    shared.max_idle,
-                    &shared.resolver,
-                )
-            });
+            let routes = clients
+                .entry(bundle.clone())
+                .or_insert_with(|| Routes::new(&shared.proxies, Some(&bundle), &shared.resolver));
             (profile, (bundle, routes.clone()))
         }));
     }
 
-    /// Returns the client for the scopes with this profile.
-    pub fn of_profile(&self, profile: Option<&str>) -> SharedHttpClient {
+    /// Returns the client for the scopes with this profile. A response of more than `max_response_bytes` is an error.
+    pub fn client(&self, profile: Option<&str>, max_response_bytes: usize) -> SharedHttpClient {
         SharedHttpClient::new(ProfileClient {
             clients: self.clone(),
             profile: profile.map(str::to_owned),
+            max_response_bytes,
         })
     }
 }
@@ -88,6 +81,7 @@ impl HttpClients {
 struct ProfileClient {
     clients: HttpClients,
     profile: Option<String>,
+    max_response_bytes: usize,
 }
 
 impl HttpClient for ProfileClient {
@@ -101,44 +95,37 @@ impl HttpClient for ProfileClient {
         let routes = by_profile
             .get(&self.profile)
             .map_or(&shared.default, |(_, routes)| routes);
-        let connector = |client: &SharedHttpClient| client.http_connector(settings, components);
         SharedHttpConnector::new(RoutingConnector {
             proxies: shared.proxies.clone(),
-            direct: connector(&routes.direct),
-            http_proxy: routes.http_proxy.as_ref().map(connector),
-            https_proxy: routes.https_proxy.as_ref().map(connector),
+            direct: routes.direct.http_connector(settings, components),
+            proxied: routes.proxied.http_connector(settings, components),
+            max_response_bytes: self.max_response_bytes,
         })
     }
 }
 
-/// One client for each route: a client of the SDK takes one proxy.
 #[derive(Clone, Debug)]
 struct Routes {
     direct: SharedHttpClient,
-    http_proxy: Option<SharedHttpClient>,
-    https_proxy: Option<SharedHttpClient>,
+    /// Uses the proxies of the environment.
+    proxied: SharedHttpClient,
 }
 
 impl Routes {
-    fn new(
-        proxies: &Proxies,
-        bundle: Option<&CaBundle>,
-        max_idle: usize,
-        resolver: &Resolver,
-    ) -> Self {
-        let client = |proxy: ProxyConfig| http_client(proxy, bundle, max_idle, resolver.clone());
-        Self {
-            direct: client(ProxyConfig::disabled()),
-            http_proxy: proxies.http.clone().map(client),
-            https_proxy: proxies.https.clone().map(client),
-        }
+    fn new(proxies: &Proxies, bundle: Option<&CaBundle>, resolver: &Resolver) -> Self {
+        let direct = http_client(ProxyConfig::disabled(), bundle, resolver.clone());
+        let proxied = if proxies.enabled {
+            http_client(ProxyConfig::from_env(), bundle, resolver.clone())
+        } else {
+            direct.clone()
+        };
+        Self { direct, proxied }
     }
 }
 
 fn http_client(
     proxy: ProxyConfig,
     bundle: Option<&CaBundle>,
-    max_idle: usize,
     resolver: Resolver,
 ) -> SharedHttpClient {
     let mut trusted = TrustStore::default();
@@ -155,7 +142,7 @@ fn http_client(
             ))
             .tls_context(tls.clone())
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .pool_max_idle_per_host(max_idle)
+            .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
             .proxy_config(proxy.clone());
         connector.set_connector_settings(settings.cloned());
         connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
@@ -167,60 +154,29 @@ fn http_client(
 struct RoutingConnector {
     proxies: Proxies,
     direct: SharedHttpConnector,
-    http_proxy: Option<SharedHttpConnector>,
-    https_proxy: Option<SharedHttpConnector>,
+    proxied: SharedHttpConnector,
+    max_response_bytes: usize,
 }
 
 impl HttpConnector for RoutingConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let proxy = match self.proxies.route(request.uri()) {
-            Route::Direct => None,
-            Route::HttpProxy => self.http_proxy.as_ref(),
-            Route::HttpsProxy => self.https_proxy.as_ref(),
+        let response = if self.proxies.are_bypassed(request.uri()) {
+            self.direct.call(request)
+        } else {
+            self.proxied.call(request)
         };
-        proxy.unwrap_or(&self.direct).call(request)
-    }
-}
-
-/// Wraps the client for requests that return credentials. A response of more than `MAX_CREDENTIALS_BYTES` is an error.
-pub fn for_credentials(client: SharedHttpClient) -> SharedHttpClient {
-    SharedHttpClient::new(BoundedClient(client))
-}
-
-#[derive(Debug)]
-struct BoundedClient(SharedHttpClient);
-
-impl HttpClient for BoundedClient {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        SharedHttpConnector::new(BoundedConnector(
-            self.0.http_connector(settings, components),
-        ))
-    }
-}
-
-#[derive(Debug)]
-struct BoundedConnector(SharedHttpConnector);
-
-impl HttpConnector for BoundedConnector {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let response = self.0.call(request);
+        let max_bytes = self.max_response_bytes;
         HttpConnectorFuture::new(async move {
             Ok(response.await?.map(|body| {
-                let bounded = Limited::new(body, MAX_CREDENTIALS_BYTES);
-                SdkBody::from_body_1_x(bounded.map_err(describe_body_error))
+                let limited = Limited::new(body, max_bytes).map_err(move |error| {
+                    if error.is::<LengthLimitError>() {
+                        format!("the response is larger than {} MiB", max_bytes >> 20).into()
+                    } else {
+                        error
+                    }
+                });
+                SdkBody::from_body_1_x::<_, Box<dyn Error + Send + Sync>>(limited)
             }))
         })
-    }
-}
-
-fn describe_body_error(error: Box<dyn Error + Send + Sync>) -> Box<dyn Error + Send + Sync> {
-    if error.is::<LengthLimitError>() {
-        "the response is larger than 1 MiB, the limit for a response with credentials".into()
-    } else {
-        error
     }
 }

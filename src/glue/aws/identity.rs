@@ -1,15 +1,13 @@
 //! Returns the identity of credentials from AWS STS, which needs no permission. Assumes the role in the same way as the polls.
 
-use super::call::MAX_ATTEMPTS;
-use super::credentials::Provider;
-use super::{Sdk, classify, message};
+use super::client::MAX_ATTEMPTS;
+use super::sdk::Sdk;
+use super::{classify, message};
 use crate::config::{Credentials, RegionName};
 use crate::glue::{GlueError, Reason};
-use aws_credential_types::provider::ProvideCredentials;
-use aws_sdk_sts::operation::RequestId;
 use aws_smithy_types::retry::RetryConfig;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 /// Why the identity of credentials is unknown.
 #[derive(Clone, Debug)]
@@ -40,33 +38,30 @@ impl Sdk {
         timeout: Duration,
     ) -> Result<String, IdentityError> {
         let deadline = Instant::now() + timeout;
-        let credential_source = self.credential_source(credentials, region);
-        let sdk = credential_source.sdk_config().await;
-        let load_failed = |why: &str| {
-            let hint = message::hint(why, credentials);
-            GlueError::new(Reason::Credentials, format!("{why}{hint}"))
-        };
-        let provider = Provider::new(
-            self.credential_cache(credentials),
-            credential_source,
-            Some(self.connection_limiter.clone()),
-        );
-        let loaded = tokio::time::timeout_at(deadline, provider.provide_credentials())
+        let provider = self.provider(credentials, region);
+        let sdk = provider.sdk_config().await;
+        let keys = timeout_at(deadline, provider.get())
             .await
-            .map_err(|_elapsed| load_failed(message::TIMED_OUT))?
+            .map_err(|_elapsed| {
+                let why = message::with_hint(message::TIMED_OUT, credentials);
+                GlueError::new(Reason::Credentials, why)
+            })?
             .map_err(|error| IdentityError {
                 role_refused: classify::is_role_denied(&error),
-                error: load_failed(&message::describe_load_error(&error, credentials)),
+                error: GlueError::new(
+                    Reason::Credentials,
+                    message::load_failed(&error, credentials),
+                ),
             })?;
         let config = aws_sdk_sts::config::Builder::from(&sdk)
-            .credentials_provider(loaded)
+            .credentials_provider(keys)
             .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
             .build();
         let call = aws_sdk_sts::Client::from_conf(config)
             .get_caller_identity()
             .send();
         let attempted = format!("asking AWS STS in {region} for the identity of the credentials");
-        let answer = tokio::time::timeout_at(deadline, call)
+        let answer = timeout_at(deadline, call)
             .await
             .map_err(|_elapsed| {
                 let why = format!("{attempted} timed out: STS did not answer");
@@ -74,23 +69,12 @@ impl Sdk {
             })?
             .map_err(|error| {
                 let reason = classify::classify(&error);
-                let why = message::describe_error(&error, credentials);
-                let hint = match reason {
-                    Reason::Credentials => message::hint(&why, credentials),
-                    _ => String::new(),
-                };
-                GlueError {
-                    request_id: error.request_id().map(str::to_owned),
-                    ..GlueError::new(reason, format!("{attempted} failed: {why}{hint}"))
-                }
+                message::call_failed(&attempted, reason, &error, credentials)
             })?;
-        let no_arn = || {
+        let arn = answer.arn.filter(|arn| !arn.is_empty());
+        Ok(arn.ok_or_else(|| {
             let why = format!("{attempted} failed: the response has no ARN");
             GlueError::new(Reason::InvalidResponse, why)
-        };
-        Ok(answer
-            .arn
-            .filter(|arn| !arn.is_empty())
-            .ok_or_else(no_arn)?)
+        })?)
     }
 }

@@ -1,25 +1,15 @@
-//! Validates responses of Glue: the body must have a limited size and contain the list of the operation.
+//! Checks the responses of Glue: the body must contain the list of the operation. Compares the system clock with their dates.
 
+use crate::clock::{Clock, rfc3339};
 use aws_sdk_glue::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_glue::error::BoxError;
-use aws_smithy_runtime_api::client::interceptors::context::{
-    AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextMut,
-};
-use aws_smithy_types::body::SdkBody;
-use bytes::Bytes;
-use http_body_util::Limited;
-use hyper::body::{Body, Frame, SizeHint};
+use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
 use memchr::memmem;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
-use std::error::Error;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-/// A page of 100 integrations with 100 errors each and messages of maximum length has 21 million bytes.
-const MAX_BODY_BYTES: usize = 32 << 20;
-/// Bounds memory: an object of three bytes takes 300 bytes once parsed. 100,000 integrations with one error each have 300,000 objects.
-const MAX_OBJECTS: usize = 500_000;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The lists of the two operations, with JSON quotes.
 const LISTS: [&str; 2] = ["\"InboundIntegrations\"", "\"Integrations\""];
@@ -27,8 +17,12 @@ const LISTS: [&str; 2] = ["\"InboundIntegrations\"", "\"Integrations\""];
 const MARKER: &str = "Marker";
 /// Present only on errors.
 const ERROR_TYPE: &str = "x-amzn-errortype";
+const MAX_CLOCK_SKEW_SECONDS: f64 = 3600.0;
 
-/// Rejects responses that the SDK would parse as an empty list although they are not from Glue, and bodies that are too large.
+/// Shared by all clients, so that the warning is logged once until the clock is right again.
+static CLOCK_IS_WRONG: AtomicBool = AtomicBool::new(false);
+
+/// Rejects responses that the SDK would parse as an empty list although they are not from Glue.
 #[derive(Debug)]
 pub struct ResponseCheck;
 
@@ -37,29 +31,19 @@ impl Intercept for ResponseCheck {
         "ResponseCheck"
     }
 
-    fn modify_before_deserialization(
-        &self,
-        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
-        _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let body = context.response_mut().take_body();
-        *context.response_mut().body_mut() = SdkBody::from_body_1_x(BodyLimit::new(body));
-        Ok(())
-    }
-
     fn read_after_deserialization(
         &self,
         context: &AfterDeserializationInterceptorContextRef<'_>,
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if context.output_or_error().is_err() {
-            return Ok(());
-        }
         let response = context.response();
-        if response.headers().get(ERROR_TYPE).is_some()
-            || response.body().bytes().is_some_and(has_no_list)
+        if let Some(date) = response.headers().get("date") {
+            check_clock(date);
+        }
+        let is_error = response.headers().get(ERROR_TYPE).is_some();
+        if context.output_or_error().is_ok()
+            && (is_error || response.body().bytes().is_some_and(has_no_list))
         {
             return Err("the body is not a response of Glue".into());
         }
@@ -82,48 +66,20 @@ fn has_no_list(body: &[u8]) -> bool {
     }
 }
 
-/// A body that returns an error if it is too large.
-struct BodyLimit {
-    body: Limited<SdkBody>,
-    objects: usize,
-}
-
-impl BodyLimit {
-    fn new(body: SdkBody) -> Self {
-        Self {
-            body: Limited::new(body, MAX_BODY_BYTES),
-            objects: 0,
-        }
-    }
-}
-
-impl Body for BodyLimit {
-    type Data = Bytes;
-    type Error = Box<dyn Error + Send + Sync>;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            // Braces within strings count too, but they are rare.
-            self.objects += data.iter().filter(|byte| **byte == b'{').count();
-            if self.objects > MAX_OBJECTS {
-                let why = format!("the response has more than {MAX_OBJECTS} objects");
-                return Poll::Ready(Some(Err(why.into())));
-            }
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+/// Logs a warning if the system clock is far from the date of a response.
+fn check_clock(date: &str) {
+    let Ok(date) = DateTime::from_str(date, Format::HttpDate) else {
+        return;
+    };
+    let (clock, aws) = (Clock::system().unix_now(), date.as_secs_f64());
+    let is_wrong = (clock - aws).abs() > MAX_CLOCK_SKEW_SECONDS;
+    match (CLOCK_IS_WRONG.swap(is_wrong, Ordering::Relaxed), is_wrong) {
+        (false, true) => tracing::warn!(
+            clock = rfc3339(clock),
+            aws = rfc3339(aws),
+            "system clock is wrong by more than an hour: timestamps and ages in the metrics are wrong, and AWS may reject requests; synchronise the clock (NTP)"
+        ),
+        (true, false) => tracing::info!("system clock is right again"),
+        (false, false) | (true, true) => {}
     }
 }

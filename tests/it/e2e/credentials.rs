@@ -59,7 +59,7 @@ fn profile_missing_is_reported() {
         ".aws/credentials",
         "(existing profiles: default)",
         "(profile analytics)",
-        "Add the profile",
+        "Correct the profile",
     ]);
     case.write(".aws/credentials", &keys("analytics", "AKIDANALYTICS"));
     case.recovers_with("AKIDANALYTICS");
@@ -91,7 +91,7 @@ fn profile_with_invalid_name_is_reported() {
     case.fails_with(&[
         "cannot find the profile `with space`",
         "letters, digits",
-        "Rename",
+        "Correct the profile",
     ]);
     let mut case = Case::new("profile: quoted", |setup| setup);
     case.write(".aws/config", &quoted("quoted"));
@@ -104,7 +104,7 @@ fn profile_without_credentials_is_reported() {
     case.write(".aws/config", "[profile analytics]\nregion = eu-west-1\n");
     case.fails_with(&[
         "the profile `analytics` has no credentials",
-        "Add what is missing",
+        "Correct the profile",
     ]);
 }
 

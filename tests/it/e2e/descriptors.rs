@@ -148,25 +148,3 @@ fn hanging_pairs_leave_descriptors_for_scrapes() {
         "{log}"
     );
 }
-
-#[test]
-fn descriptor_limit_too_low_is_reported() {
-    let setup = Setup::bare().file("config.yaml", &config());
-    let check = |limit: &str| {
-        let exporter = env!("CARGO_BIN_EXE_glue-integration-exporter");
-        let checked = Process::of(setup.command("sh", &["-c", limit, exporter, "check"]))
-            .ended(Duration::from_secs(20));
-        assert_eq!(checked.code, Some(0), "{}", checked.stderr);
-        checked.stderr
-    };
-    assert_eq!(check(LIMIT), "");
-    let output = check("ulimit -n 512; exec \"$0\" \"$@\"");
-    for words in [
-        "the hard limit of open files (LimitNOFILE, ulimit -n) is too low",
-        "limit=512",
-        "needed=1024",
-        "requests=301",
-    ] {
-        assert!(output.contains(words), "{output}");
-    }
-}

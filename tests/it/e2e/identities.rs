@@ -300,7 +300,7 @@ fn eks_pod_identity_reads_rotated_token() {
     assert_eq!(bench.keys_used(), ["ASIAISSUED1", "ASIAISSUED2"]);
     bench.issued.lock().unwrap().secret = "pod-token-three".to_owned();
     bench.poll_is_up(0.0);
-    bench.last_failure_says("HTTP status 401. The container's endpoint");
+    bench.last_failure_says("HTTP status 401. The endpoint of the container");
     rotate(&bench, "pod-token-three");
     bench.poll_is_up(1.0);
 }

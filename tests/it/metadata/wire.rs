@@ -2,8 +2,8 @@
 
 use super::{INFO, NAMED, NAMES_UP, SECOND, UP, gauge, label, name, tag_labels};
 use glue_integration_exporter::clock::Clock;
+use glue_integration_exporter::glue::RateLimiter;
 use glue_integration_exporter::glue::aws::Sdk;
-use glue_integration_exporter::glue::rate_limit::RateLimiter;
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::simulator::{
     Account, Fault, FaultKind, Handle, RequestMatcher, SimulatedIntegration, SimulatedTag,
@@ -43,7 +43,7 @@ impl Exporter {
             )
         };
         let mut world = Account::of((0..integrations).map(integration).collect());
-        world.rules.page_size = 2;
+        world.max_page_size = 2;
         let simulator = Simulator::bind("127.0.0.1:0".parse().unwrap(), world)
             .await
             .unwrap();

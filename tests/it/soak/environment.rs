@@ -2,8 +2,8 @@
 
 use glue_integration_exporter::clock::{Clock, Timestamp};
 use glue_integration_exporter::config::Query;
-use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest};
 use glue_integration_exporter::glue::{BoxFuture, Glue, GlueError, Page, PageRequest, Reason};
+use glue_integration_exporter::glue::{MetadataPage, MetadataRequest};
 use glue_integration_exporter::snapshot::{Integration, Status};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -328,9 +328,12 @@ impl View {
 impl Glue for View {
     fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, GlueError>> {
         Box::pin(async move {
-            tokio::time::timeout(request.context.deadline.per_request(), self.answer(request))
-                .await
-                .unwrap_or_else(|_| Err(GlueError::new(Reason::Timeout, "the request hangs")))
+            tokio::time::timeout(
+                request.context.deadline.request_timeout(),
+                self.answer(request),
+            )
+            .await
+            .unwrap_or_else(|_| Err(GlueError::new(Reason::Timeout, "the request hangs")))
         })
     }
 

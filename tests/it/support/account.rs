@@ -3,8 +3,9 @@
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, Query, Watch};
 use glue_integration_exporter::exposition::text_format::Format;
-use glue_integration_exporter::glue::metadata::{MetadataPage, MetadataRequest};
 use glue_integration_exporter::glue::{BoxFuture, Glue, GlueError, Page, PageRequest, Reason};
+use glue_integration_exporter::glue::{MetadataPage, MetadataRequest};
+use glue_integration_exporter::http::routes::Routes;
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::publisher::Publisher;
 use glue_integration_exporter::snapshot::{Description, Integration, Status};
@@ -184,7 +185,7 @@ impl Glue for FakeAccount {
         Box::pin(async move {
             let _in_flight = InFlight::new(self);
             tokio::time::timeout(
-                request.context.deadline.per_request(),
+                request.context.deadline.request_timeout(),
                 self.answer(request.query),
             )
             .await
@@ -198,7 +199,7 @@ impl Glue for FakeAccount {
     ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
         Box::pin(async move {
             tokio::time::timeout(
-                request.context.deadline.per_request(),
+                request.context.deadline.request_timeout(),
                 self.describe_all(request),
             )
             .await
@@ -293,10 +294,25 @@ impl Bench {
         )
     }
 
+    /// Returns the routes of an exporter without a web configuration.
+    pub fn routes(&self) -> Routes {
+        Routes {
+            publisher: Arc::clone(&self.publisher),
+            telemetry: Arc::clone(&self.telemetry),
+            clock: self.clock.clone(),
+            telemetry_path: "/metrics".to_owned(),
+            access: None,
+            reload: None,
+            stop: self.stop.clone(),
+            shared_responses: Default::default(),
+            renderer: Default::default(),
+        }
+    }
+
     /// Starts publishing in the background.
     pub fn publish(&self) {
         let (publisher, stop) = (Arc::clone(&self.publisher), self.stop.clone());
-        tokio::spawn(publisher.publish(Watchdog::none().register("publisher"), stop));
+        tokio::spawn(publisher.publish(Watchdog::default().register("publisher"), stop));
     }
 
     /// Starts polling on schedule in the background.

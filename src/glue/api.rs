@@ -1,0 +1,113 @@
+//! The requests to AWS Glue and its answers, independent of the SDK.
+
+use super::deadline::Deadline;
+use super::error::{GlueError, Reason};
+use crate::config::Query;
+use crate::snapshot::{Description, Integration};
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::time::Duration;
+
+/// The API operations that the exporter calls: the values of the label `operation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    DescribeInboundIntegrations,
+    DescribeIntegrations,
+}
+
+impl Operation {
+    /// Every operation, so that each has its series from the start.
+    pub const ALL: [Self; 2] = [
+        Self::DescribeInboundIntegrations,
+        Self::DescribeIntegrations,
+    ];
+
+    /// The value of the label `operation`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DescribeInboundIntegrations => "DescribeInboundIntegrations",
+            Self::DescribeIntegrations => "DescribeIntegrations",
+        }
+    }
+}
+
+/// Receives the events of every HTTP request attempt.
+pub trait Observer: Send + Sync {
+    /// A request waited this long for the rate limiter.
+    fn waited(&self, operation: Operation, duration: Duration);
+    /// A request is sent to AWS.
+    fn sent(&self, operation: Operation);
+    /// The attempt ended after `duration`. It succeeded if `failure` is None.
+    fn ended(&self, operation: Operation, duration: Duration, failure: Option<Reason>);
+}
+
+/// The scope that sends a request, and its time limits.
+#[derive(Clone, Copy)]
+pub struct RequestContext<'a> {
+    /// The rate limiter serves the scopes in turn.
+    pub scope: &'a str,
+    pub deadline: &'a Deadline,
+}
+
+/// A request for one page of `DescribeInboundIntegrations`.
+#[derive(Clone, Copy)]
+pub struct PageRequest<'a> {
+    pub query: &'a Query,
+    /// `Marker` of the previous page, None for the first page.
+    pub marker: Option<&'a str>,
+    /// `MaxRecords`. AWS decides if it is None.
+    pub page_size: Option<u16>,
+    pub context: RequestContext<'a>,
+}
+
+/// One page of `DescribeInboundIntegrations`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    pub integrations: Vec<Integration>,
+    /// Number of items without a valid ARN. They cannot be exported, so the listing is incomplete.
+    pub without_arn: usize,
+    /// `Marker` of the next page, None on the last page.
+    pub marker: Option<String>,
+}
+
+/// A request for one page of `DescribeIntegrations`.
+#[derive(Clone, Copy)]
+pub struct MetadataRequest<'a> {
+    pub tags: &'a BTreeSet<String>,
+    /// `Marker` of the previous page, None for the first page.
+    pub marker: Option<&'a str>,
+    /// `MaxRecords`. AWS decides if it is None.
+    pub page_size: Option<u16>,
+    pub context: RequestContext<'a>,
+}
+
+/// One page of `DescribeIntegrations`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MetadataPage {
+    /// Each description with the ARN as AWS sent it.
+    pub described: Vec<(String, Description)>,
+    /// Number of items without a valid ARN.
+    pub without_arn: usize,
+    /// `Marker` of the next page, None on the last page.
+    pub marker: Option<String>,
+}
+
+/// A boxed future, as in the `futures` crate.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// AWS Glue as one set of credentials sees it in one region.
+pub trait Glue: Send + Sync {
+    /// Returns how many requests one scope may have in flight without blocking other scopes.
+    fn max_concurrent_requests(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Requests one page of `DescribeInboundIntegrations`. Returns an empty page if a configured integration does not exist.
+    fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, GlueError>>;
+
+    /// Requests one page of `DescribeIntegrations`, which lists the integrations that the caller's account created.
+    fn metadata_page<'a>(
+        &'a self,
+        request: MetadataRequest<'a>,
+    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>>;
+}

@@ -1,0 +1,234 @@
+//! A client that calls an API operation with up to three attempts. Each attempt gets credentials, a permit of the rate limiter and the remaining time
+//! of the call. The retries of the SDK are off.
+
+use super::credentials::Provider;
+use super::response::ResponseCheck;
+use super::{classify, message};
+use crate::config::{Credentials, RegionName};
+use crate::glue::{GlueError, Observer, Operation, RateLimiter, Reason, RequestContext};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials as Keys;
+use aws_sdk_glue::Client;
+use aws_sdk_glue::config::http::HttpResponse;
+use aws_sdk_glue::config::{Builder, SharedHttpClient};
+use aws_sdk_glue::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_glue::operation::RequestId;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use std::error::Error;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, timeout_at};
+
+/// One request and two retries, as in the SDK's standard mode.
+pub(super) const MAX_ATTEMPTS: u32 = 3;
+/// Maximum wait before the first retry. It doubles for the second retry. The wait is a random part of it, so that clients that failed
+/// together do not retry together.
+const MAX_FIRST_BACKOFF: Duration = Duration::from_secs(1);
+
+/// The default of the SDK. It is repeated here because it is the only timeout that the SDK sets.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
+
+/// AWS Glue as one set of credentials sees it in one region.
+pub struct AwsGlue {
+    pub(super) backend: Backend,
+    pub(super) client: OnceCell<Client>,
+    pub(super) http: SharedHttpClient,
+    pub(super) region: RegionName,
+    pub(super) credentials: Credentials,
+    pub(super) max_concurrent_requests: Arc<AtomicUsize>,
+    pub(super) rate_limiter: RateLimiter,
+    pub(super) observer: Arc<dyn Observer>,
+}
+
+pub(super) enum Backend {
+    Aws(Arc<Provider>),
+    Simulated { endpoint: String },
+}
+
+/// An API call.
+pub struct Call<'a> {
+    pub operation: Operation,
+    /// Start of the error message: "asking AWS Glue in … for …".
+    pub attempted: String,
+    pub context: RequestContext<'a>,
+}
+
+impl AwsGlue {
+    /// Makes the call. `send` gets a client and the settings of one attempt. Returns None after an error that `is_answer` accepts.
+    ///
+    /// # Errors
+    /// The error of the last attempt, or of the wait for credentials or a permit.
+    pub(super) async fn call<T, E, F>(
+        &self,
+        call: Call<'_>,
+        is_answer: impl Fn(&E) -> bool,
+        send: impl Fn(Client, Builder) -> F,
+    ) -> Result<Option<T>, GlueError>
+    where
+        E: Error + ProvideErrorMetadata + 'static,
+        SdkError<E, HttpResponse>: RequestId,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        let deadline = call.context.deadline;
+        // The time of the call starts with its first request, after the waits for credentials and the rate limiter.
+        let mut end: Option<Instant> = None;
+        let mut attempt = 1;
+        loop {
+            let credentials = self.credentials(&call, end).await?;
+            let client = self.client().await;
+            self.permit(&call, end).await?;
+            let timeout = deadline.request_timeout();
+            if timeout.is_zero() {
+                return Err(GlueError::not_sent(deadline.reason()));
+            }
+            let started = Instant::now();
+            let end = *end.get_or_insert(started + timeout);
+            self.observer.sent(call.operation);
+            let settings = Builder::new().credentials_provider(credentials.clone());
+            let outcome = timeout_at(end, send(client, settings)).await;
+            let ended = |failure| {
+                self.observer
+                    .ended(call.operation, started.elapsed(), failure);
+            };
+            let error = match outcome {
+                Ok(Ok(output)) => {
+                    ended(None);
+                    return Ok(Some(output));
+                }
+                Ok(Err(error)) if error.as_service_error().is_some_and(&is_answer) => {
+                    ended(None);
+                    return Ok(None);
+                }
+                Ok(Err(error)) => {
+                    let reason = classify::classify(&error);
+                    if let (Reason::Credentials, Backend::Aws(provider)) = (reason, &self.backend) {
+                        provider.reject(&credentials);
+                    }
+                    message::call_failed(&call.attempted, reason, &error, &self.credentials)
+                }
+                Err(_elapsed) => {
+                    ended(Some(Reason::Timeout));
+                    return Err(if deadline.reason() == Reason::Throttled {
+                        starved_by_rate_limit(&call)
+                    } else {
+                        GlueError::new(
+                            Reason::Timeout,
+                            format!(
+                                "{} timed out: AWS did not answer within {:.1} s",
+                                call.attempted,
+                                started.elapsed().as_secs_f64()
+                            ),
+                        )
+                    });
+                }
+            };
+            ended(Some(error.reason));
+            let backoff = MAX_FIRST_BACKOFF.mul_f64(fastrand::f64()) * attempt;
+            if !may_retry(error.reason)
+                || attempt == MAX_ATTEMPTS
+                || Instant::now() + backoff >= end
+                || !deadline.take_retry()
+            {
+                return Err(error);
+            }
+            attempt += 1;
+            tokio::time::sleep(backoff).await;
+        }
+    }
+
+    async fn client(&self) -> Client {
+        let client = self.client.get_or_init(|| async {
+            let sdk = match &self.backend {
+                Backend::Aws(provider) => provider.sdk_config().await,
+                Backend::Simulated { endpoint } => SdkConfig::builder()
+                    .behavior_version(BehaviorVersion::v2026_01_12())
+                    .region(Region::new(self.region.as_str().to_owned()))
+                    .endpoint_url(endpoint)
+                    .build(),
+            };
+            let config = Builder::from(&sdk)
+                .http_client(self.http.clone())
+                .retry_config(RetryConfig::disabled())
+                .interceptor(ResponseCheck)
+                .timeout_config(
+                    TimeoutConfig::builder()
+                        .connect_timeout(CONNECT_TIMEOUT)
+                        .build(),
+                )
+                .build();
+            Client::from_conf(config)
+        });
+        client.await.clone()
+    }
+
+    /// Returns the credentials for an attempt and loads them if necessary. The first attempt may wait half of the poll's time, because the
+    /// other requests need the credentials too.
+    async fn credentials(&self, call: &Call<'_>, end: Option<Instant>) -> Result<Keys, GlueError> {
+        let provider = match &self.backend {
+            Backend::Aws(provider) => provider,
+            Backend::Simulated { .. } => {
+                let secret = "simulated";
+                return Ok(Keys::new("SIMULATED", secret, None, None, secret));
+            }
+        };
+        let deadline = call.context.deadline;
+        let end = end.unwrap_or_else(|| {
+            Instant::now() + deadline.request_timeout().max(deadline.time_left() / 2)
+        });
+        let why = match timeout_at(end, provider.get()).await {
+            Ok(Ok(credentials)) => return Ok(credentials),
+            Ok(Err(error)) => message::load_failed(&error, &self.credentials),
+            Err(_elapsed) => message::with_hint(message::TIMED_OUT, &self.credentials),
+        };
+        Err(GlueError::new(
+            Reason::Credentials,
+            format!("{} failed: {why}", call.attempted),
+        ))
+    }
+
+    /// Waits for a permit of the rate limiter.
+    async fn permit(&self, call: &Call<'_>, end: Option<Instant>) -> Result<(), GlueError> {
+        let deadline = call.context.deadline;
+        let since = Instant::now();
+        let permit = async {
+            match call.operation {
+                Operation::DescribeInboundIntegrations => {
+                    self.rate_limiter.acquire(call.context.scope).await;
+                }
+                Operation::DescribeIntegrations => self.rate_limiter.acquire_idle().await,
+            }
+        };
+        let in_time = timeout_at(end.unwrap_or(deadline.end), permit).await;
+        deadline.waited(since.elapsed());
+        if in_time.is_err() {
+            return Err(GlueError {
+                request_sent: end.is_some(),
+                ..starved_by_rate_limit(call)
+            });
+        }
+        self.observer.waited(call.operation, since.elapsed());
+        Ok(())
+    }
+}
+
+/// Returns true if an immediate retry may succeed.
+fn may_retry(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Throttled | Reason::ServerError | Reason::Network | Reason::Timeout
+    )
+}
+
+fn starved_by_rate_limit(call: &Call<'_>) -> GlueError {
+    GlueError::new(
+        Reason::Throttled,
+        format!(
+            "{} failed: it waited for other requests until the poll's timeout. Raise polling.requests_per_second or polling.interval",
+            call.attempted
+        ),
+    )
+}

@@ -1,0 +1,232 @@
+//! Follows the pages of a listing and keeps the integrations of one query.
+
+use super::api::{Glue, Page, PageRequest, RequestContext};
+use super::error::{GlueError, Reason};
+use crate::arn::canonical_arn;
+use crate::clock::{Clock, Timestamp};
+use crate::config::{Candidate, IntegrationArn, Query, Selection};
+use crate::snapshot::Integration;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+/// Stops a listing that never ends. The largest known account needs a hundredth of this.
+const MAX_PAGES: usize = 10_000;
+/// Far longer than the 128 characters that AWS documents.
+const MAX_MARKER_BYTES: usize = 4 << 10;
+/// Maximum number of integrations and their errors in one listing. Bounds the memory of a listing that never ends.
+const MAX_ITEMS: usize = 200_000;
+
+/// A query and the pages received so far. A listing that timed out can resume at the page where it stopped.
+#[derive(Debug)]
+pub struct Listing {
+    pub(crate) query: Query,
+    filter: Filter,
+    page_size: Option<u16>,
+    /// By canonical ARN, with the time of the page. If an integration appears twice, the later page wins.
+    integrations: BTreeMap<String, (Arc<Integration>, Timestamp)>,
+    /// Number of integrations and errors that were kept.
+    items: usize,
+    without_arn: usize,
+    /// AWS sent an integration that was not requested.
+    foreign_items: bool,
+    cursor: Cursor,
+    /// The time of the last page if the listing is complete. None while pages are missing.
+    outcome: Option<Result<Timestamp, GlueError>>,
+}
+
+/// Selects the integrations of a page that are kept.
+#[derive(Debug)]
+enum Filter {
+    /// Integrations with these canonical ARNs.
+    Named(BTreeSet<String>),
+    Selected(Arc<Selection>),
+}
+
+/// The position in a listing. Detects loops and listings that never end.
+#[derive(Debug, Default)]
+pub(super) struct Cursor {
+    pub(super) next: Option<String>,
+    seen: HashSet<String>,
+}
+
+impl Cursor {
+    /// Advances to the page at `marker`.
+    pub(super) fn advance(&mut self, marker: String) -> Result<(), GlueError> {
+        if self.seen.contains(&marker) {
+            return Err(invalid(
+                "AWS sent the same page marker twice, so the listing would never end",
+            ));
+        }
+        if marker.len() > MAX_MARKER_BYTES {
+            return Err(invalid("AWS sent a page marker that is too long"));
+        }
+        if self.seen.len() + 1 >= MAX_PAGES {
+            return Err(invalid(format!(
+                "the listing has more than {MAX_PAGES} pages"
+            )));
+        }
+        self.seen.insert(marker.clone());
+        self.next = Some(marker);
+        Ok(())
+    }
+}
+
+pub(super) fn invalid(message: impl Into<String>) -> GlueError {
+    GlueError::new(Reason::InvalidResponse, message)
+}
+
+/// The answer to one query in one poll.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub integrations: Vec<(Arc<Integration>, Timestamp)>,
+    /// The time of the last page if the listing is complete, otherwise the error.
+    pub outcome: Result<Timestamp, GlueError>,
+}
+
+impl Answer {
+    /// Creates the answer to a query that failed without any integrations.
+    pub fn failed(error: GlueError) -> Self {
+        Self {
+            integrations: Vec::new(),
+            outcome: Err(error),
+        }
+    }
+}
+
+impl Listing {
+    /// Creates a listing for `query`. `selection` applies unless the query names a single integration.
+    pub fn new(query: Query, selection: &Arc<Selection>, page_size: Option<u16>) -> Self {
+        // A response about another ARN says nothing about the configured integration.
+        let filter = match &query {
+            Query::Integration(arn) => Filter::Named([arn.canonical()].into()),
+            Query::Target(_) | Query::All => Filter::Selected(Arc::clone(selection)),
+        };
+        Self::with_filter(query, filter, page_size)
+    }
+
+    /// Creates a listing of all integrations that keeps only the given ARNs.
+    pub fn lookup<'a>(
+        arns: impl IntoIterator<Item = &'a IntegrationArn>,
+        page_size: Option<u16>,
+    ) -> Self {
+        let arns = arns.into_iter().map(IntegrationArn::canonical);
+        Self::with_filter(Query::All, Filter::Named(arns.collect()), page_size)
+    }
+
+    fn with_filter(query: Query, filter: Filter, page_size: Option<u16>) -> Self {
+        Self {
+            query,
+            filter,
+            page_size,
+            integrations: BTreeMap::new(),
+            items: 0,
+            without_arn: 0,
+            foreign_items: false,
+            cursor: Cursor::default(),
+            outcome: None,
+        }
+    }
+
+    /// Requests the remaining pages, up to the first failure.
+    pub async fn follow(&mut self, glue: &dyn Glue, clock: &Clock, context: RequestContext<'_>) {
+        self.outcome = None;
+        while self.outcome.is_none() {
+            let request = PageRequest {
+                query: &self.query,
+                marker: self.cursor.next.as_deref(),
+                page_size: self.page_size,
+                context,
+            };
+            let answer = glue.page(request).await;
+            let now = clock.now();
+            self.outcome = match answer {
+                Ok(page) => match self.add(page, now) {
+                    Ok(true) => Some(Ok(now)),
+                    Ok(false) => None,
+                    Err(error) => Some(Err(error)),
+                },
+                Err(error) => Some(Err(error)),
+            };
+        }
+    }
+
+    /// Adds a page. Returns true if it is the last one.
+    fn add(&mut self, page: Page, now: Timestamp) -> Result<bool, GlueError> {
+        self.without_arn += page.without_arn;
+        for integration in page.integrations {
+            let arn = canonical_arn(&integration.arn).into_owned();
+            match &self.filter {
+                Filter::Named(arns) if !arns.contains(&arn) => {
+                    self.foreign_items = true;
+                    continue;
+                }
+                Filter::Selected(selection) if !is_selected(selection, &integration) => {
+                    // An earlier page may have contained a version that was selected.
+                    self.integrations.remove(&arn);
+                    continue;
+                }
+                Filter::Named(_) | Filter::Selected(_) => {}
+            }
+            self.items += 1 + integration.errors.len();
+            if self.items > MAX_ITEMS {
+                return Err(invalid(format!(
+                    "the listing has more than {MAX_ITEMS} integrations and errors"
+                )));
+            }
+            self.integrations.insert(arn, (Arc::new(integration), now));
+        }
+        if let Some(marker) = page.marker {
+            self.cursor.advance(marker)?;
+            return Ok(false);
+        }
+        match &self.query {
+            Query::Integration(arn) if self.foreign_items && self.integrations.is_empty() => {
+                Err(invalid(format!(
+                    "AWS returned only other integrations for a request for {arn}"
+                )))
+            }
+            _ if self.without_arn > 0 => Err(invalid(format!(
+                "AWS listed {} integrations without a valid ARN",
+                self.without_arn
+            ))),
+            _ => Ok(true),
+        }
+    }
+
+    /// Returns true if a request timed out, so that the listing can be resumed if the poll has time left.
+    pub(crate) fn timed_out(&self) -> bool {
+        matches!(&self.outcome, Some(Err(error)) if error.reason == Reason::Timeout)
+    }
+
+    /// Returns the integrations received so far. If no request was sent, the outcome is an error with `reason`.
+    pub fn into_answer(self, reason: Reason) -> Answer {
+        Answer {
+            outcome: self.outcome(reason),
+            integrations: self.integrations.into_values().collect(),
+        }
+    }
+
+    /// Returns the outcome of the requests. If no request was sent, it is an error with `reason`.
+    pub(crate) fn outcome(&self, reason: Reason) -> Result<Timestamp, GlueError> {
+        let outcome = self.outcome.clone();
+        outcome.unwrap_or_else(|| Err(GlueError::not_sent(reason)))
+    }
+
+    /// Returns the answer for one integration if the pages so far contain it, even if the listing failed later.
+    pub fn find(&self, arn: &IntegrationArn) -> Option<Answer> {
+        let (integration, at) = self.integrations.get(&arn.canonical())?;
+        Some(Answer {
+            integrations: vec![(Arc::clone(integration), *at)],
+            outcome: Ok(*at),
+        })
+    }
+}
+
+/// Returns true if `selection` selects the integration.
+pub fn is_selected(selection: &Selection, integration: &Integration) -> bool {
+    selection.matches(Candidate {
+        arn: &canonical_arn(&integration.arn),
+        source_arn: &integration.source_arn,
+        target_arn: &integration.target_arn,
+    })
+}

@@ -1,0 +1,138 @@
+//! The permission to grant if a check failed.
+
+use crate::config::Role;
+use crate::glue::{GlueError, Operation, Reason};
+use crate::iam;
+use serde::Serialize;
+
+/// Error codes of AWS that a granted permission fixes.
+const PERMISSION_ERROR_CODES: [&str; 3] =
+    ["AccessDenied", "NotAuthorized", "UnauthorizedOperation"];
+
+/// Policies that must also allow an action, besides those of the caller. AWS names the one that does not.
+const OTHER_POLICIES: [&str; 5] = [
+    "VPC endpoint policy",
+    "service control policy",
+    "resource control policy",
+    "permissions boundary",
+    "session policy",
+];
+
+/// The prefix of roles of IAM Identity Center. The name of the permission set and a hash follow.
+const SSO_ROLE_PREFIX: &str = "AWSReservedSSO_";
+
+/// A permission to grant, and its recipient.
+#[derive(Debug, Serialize)]
+pub(super) struct Grant {
+    action: String,
+    resource: String,
+    #[serde(flatten)]
+    to: Grantee,
+    /// The entry that the role's trust policy also needs.
+    #[serde(skip)]
+    trust_policy_hint: String,
+}
+
+impl Grant {
+    /// Returns the grant of an operation if the request failed because the permission is missing. A proxy, or a region that is not enabled
+    /// for the account, denies access for other reasons.
+    pub fn of_operation(operation: Operation, to: &Grantee, error: &GlueError) -> Option<Self> {
+        let mut codes = PERMISSION_ERROR_CODES.iter();
+        let lacks_permission =
+            error.reason == Reason::AccessDenied && codes.any(|code| error.message.contains(code));
+        lacks_permission.then(|| Self {
+            action: iam::action(operation),
+            resource: "*".to_owned(),
+            to: to.clone(),
+            trust_policy_hint: String::new(),
+        })
+    }
+
+    /// Returns the grant of assuming a role.
+    pub fn of_role(role: &Role, to: Grantee) -> Self {
+        let id = match role.external_id {
+            Some(_) => "with the scope's `external_id`",
+            None => "without a condition on sts:ExternalId, because the scope has no `external_id`",
+        };
+        let principal = &to.principal;
+        Self {
+            action: "sts:AssumeRole".to_owned(),
+            resource: role.arn.to_string(),
+            trust_policy_hint: format!(", and allow {principal} in the role's trust policy, {id}"),
+            to,
+        }
+    }
+
+    /// Returns how to fix the missing permission that `message` is about.
+    pub fn hint(&self, message: &str) -> String {
+        let (action, to) = (&self.action, &self.to.label);
+        let denies = |policy: &&&str| message.contains(&format!("no {policy} allows"));
+        if let Some(policy) = OTHER_POLICIES.iter().find(denies) {
+            return format!(
+                "allow {action} for {to} in the {policy}; granting it to the identity is not enough"
+            );
+        }
+        if message.contains("explicit deny") {
+            return format!(
+                "remove {action} for {to} from the explicit deny; a grant cannot override it"
+            );
+        }
+        let resource = match self.resource.as_str() {
+            "*" => "\"*\"",
+            arn => arn,
+        };
+        let trust = &self.trust_policy_hint;
+        format!("grant {action} on {resource} to {to}{trust}")
+    }
+}
+
+/// The recipient of a grant. For a session it is the session's role, because policies cannot be attached to a session.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Grantee {
+    #[serde(rename = "to")]
+    name: String,
+    /// What to attach the policy to.
+    #[serde(skip)]
+    label: String,
+    /// The principal of a trust policy.
+    #[serde(skip)]
+    principal: String,
+}
+
+impl Grantee {
+    /// Returns an identity with a name or a permanent ARN.
+    pub fn named(name: &str) -> Self {
+        let [name, label, principal] = [name; 3].map(str::to_owned);
+        Self {
+            name,
+            label,
+            principal,
+        }
+    }
+
+    /// Returns the owner of credentials from the caller ARN that STS returns.
+    pub fn of_caller(caller: &str) -> Self {
+        let fields: Vec<&str> = caller.split([':', '/']).collect();
+        let [_, partition, "sts", _, account, "assumed-role", role, ..] = fields[..] else {
+            return Self::named(caller);
+        };
+        // A session's ARN lacks the path of its role.
+        let name = format!("arn:{partition}:iam::{account}:role/{role}");
+        let Some(set) = role.strip_prefix(SSO_ROLE_PREFIX) else {
+            return Self {
+                principal: format!("{name} (with the role's path, if it has one)"),
+                ..Self::named(&name)
+            };
+        };
+        let set = set.rsplit_once('_').map_or(set, |(set, _hash)| set);
+        Self {
+            label: format!(
+                "the permission set {set} of IAM Identity Center (policies cannot be attached to its role {name} directly)"
+            ),
+            principal: format!(
+                "{name} (with its path, which begins with aws-reserved/sso.amazonaws.com/)"
+            ),
+            name,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The query of a URL: its parameters, and links with other parameters.
+
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde::Serialize;
+
+/// The maximum length of a name or value in an error message.
+const MAX_VALUE_CHARS: usize = 100;
+/// The maximum number of allowed values in an error message.
+const MAX_LISTED_VALUES: usize = 20;
+/// The one parameter that may be repeated.
+const REPEATABLE: &str = "status";
+
+/// A response to a query.
+pub struct Rendered {
+    pub body: String,
+    /// True if the query has an invalid parameter, which `body` names.
+    pub is_bad_request: bool,
+}
+
+/// An unknown parameter, or a value that is not allowed.
+#[derive(Debug, Serialize)]
+pub(crate) struct InvalidParameter {
+    pub parameter: String,
+    pub value: String,
+    pub allowed: String,
+    pub message: String,
+}
+
+impl InvalidParameter {
+    fn new(parameter: &str, value: &str, allowed: String) -> Self {
+        let shorten = |text: &str| text.chars().take(MAX_VALUE_CHARS).collect();
+        let (parameter, value): (String, String) = (shorten(parameter), shorten(value));
+        Self {
+            message: format!("{parameter}={value:?} is not allowed; allowed: {allowed}"),
+            parameter,
+            value,
+            allowed,
+        }
+    }
+}
+
+/// Checks that `value` is one of `allowed`.
+///
+/// # Errors
+/// The allowed values as a list. A long list is truncated.
+pub(crate) fn one_of<'a>(
+    value: &str,
+    allowed: impl IntoIterator<Item = &'a str>,
+) -> Result<(), String> {
+    let mut listed: Vec<&str> = Vec::new();
+    for allowed in allowed {
+        if allowed == value {
+            return Ok(());
+        }
+        if !listed.contains(&allowed) {
+            listed.push(allowed);
+        }
+    }
+    let others = listed.len().saturating_sub(MAX_LISTED_VALUES);
+    listed.truncate(MAX_LISTED_VALUES);
+    let list = listed.join(", ");
+    Err(match (list.is_empty(), others) {
+        (true, _) => "no value, because none exists".to_owned(),
+        (false, 0) => list,
+        (false, others) => format!("{list} and {others} others"),
+    })
+}
+
+/// The parameters of a query, each with a valid value.
+#[derive(Debug, Default)]
+pub(crate) struct Query(Vec<(&'static str, String)>);
+
+impl Query {
+    /// Parses names and values as a form encodes them: `+` and `%20` are a space. `check` returns what is allowed if a value is not.
+    ///
+    /// # Errors
+    /// If a parameter is not one of `names` or is repeated, or if a value is invalid.
+    pub fn parse(
+        query: &str,
+        names: &[&'static str],
+        check: impl Fn(&str, &str) -> Result<(), String>,
+    ) -> Result<Self, InvalidParameter> {
+        let mut parameters = Self::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (Some(decoded), Some(value)) = (decode(name), decode(value)) else {
+                let allowed = "percent-encoded UTF-8".to_owned();
+                return Err(InvalidParameter::new(name, value, allowed));
+            };
+            let invalid = |allowed| InvalidParameter::new(&decoded, &value, allowed);
+            let Some(name) = names.iter().find(|name| **name == decoded) else {
+                return Err(invalid(format!("the parameters {}", names.join(", "))));
+            };
+            check(name, &value).map_err(invalid)?;
+            if *name != REPEATABLE && parameters.get(name).is_some() {
+                return Err(invalid("this parameter only once".to_owned()));
+            }
+            parameters.0.push((*name, value));
+        }
+        Ok(parameters)
+    }
+
+    /// Returns the value of a parameter.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    /// Returns the value of a parameter whose values are numbers.
+    pub fn number(&self, name: &str) -> Option<usize> {
+        self.get(name)?.parse().ok()
+    }
+
+    /// Returns all values of a parameter.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> + Clone {
+        self.0
+            .iter()
+            .filter(move |(other, _)| *other == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Returns true if the parameter has this value, or is not set.
+    pub fn allows(&self, name: &str, value: &str) -> bool {
+        self.get(name).is_none_or(|wanted| wanted == value)
+    }
+
+    /// Returns all parameters except `without`.
+    pub fn without(&self, without: &[&str]) -> Vec<(&'static str, &str)> {
+        self.0
+            .iter()
+            .filter(|(name, _)| !without.contains(name))
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect()
+    }
+
+    /// Returns a relative URL with the parameters of `changes` set or removed.
+    pub fn link(&self, changes: &[(&'static str, Option<&str>)]) -> String {
+        let changed: Vec<&str> = changes.iter().map(|(name, _)| *name).collect();
+        let set = changes
+            .iter()
+            .filter_map(|(name, value)| Some((*name, (*value)?)));
+        let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
+        let pairs = self.without(&changed).into_iter().chain(set);
+        let pairs: Vec<String> = pairs
+            .map(|(name, value)| format!("{name}={}", encode(value)))
+            .collect();
+        if pairs.is_empty() {
+            "./".to_owned()
+        } else {
+            format!("?{}", pairs.join("&"))
+        }
+    }
+}
+
+fn decode(text: &str) -> Option<String> {
+    let spaced = text.replace('+', " ");
+    let decoded = percent_decode_str(&spaced).decode_utf8().ok()?;
+    Some(decoded.into_owned())
+}
