@@ -3,9 +3,9 @@
 
 pub mod access;
 mod basic_auth;
-mod hash_queue;
 pub mod listen;
 mod rate;
+pub mod rlimit;
 pub mod stderr;
 pub mod systemd;
 mod unix;
