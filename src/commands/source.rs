@@ -9,7 +9,7 @@ use crate::glue::aws::{Network, Sdk, default_region};
 use crate::glue::{Glue, Observer};
 use crate::shard::Shard;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -100,14 +100,6 @@ impl LoadedConfig {
 fn concurrent_requests(watches: &[Watch]) -> usize {
     let describing = watches.iter().filter(|watch| watch.describe);
     watches.len() + describing.count()
-}
-
-/// Returns the keys of the clients that `watches` use.
-fn client_keys(watches: &[Watch]) -> HashSet<(&Credentials, &RegionName)> {
-    watches
-        .iter()
-        .map(|watch| (&watch.credentials, &watch.region))
-        .collect()
 }
 
 /// Returns the watches of a configuration. A scope without regions gets the SDK's default region.
@@ -213,8 +205,10 @@ impl Clients {
         for (_, rate_limiter) in self.clients.values() {
             rate_limiter.set(requests_per_second);
         }
-        let used = client_keys(watches);
-        self.clients
-            .retain(|(credentials, region), _| used.contains(&(credentials, region)));
+        let is_used = |(credentials, region): &(Credentials, RegionName)| {
+            let same = |watch: &Watch| watch.credentials == *credentials && watch.region == *region;
+            watches.iter().any(same)
+        };
+        self.clients.retain(|key, _| is_used(key));
     }
 }

@@ -31,21 +31,16 @@ pub struct Config {
 pub struct Scope {
     /// Unique in the configuration.
     pub name: ScopeName,
-    /// Regions as written, without duplicates; empty if not set.
+    /// As written; empty if not set. Otherwise the region of each ARN is one of them.
     pub regions: Vec<RegionName>,
-    /// Without duplicates; each is in one of `regions`, unless that is empty.
     pub integration_arns: Vec<IntegrationArn>,
-    /// How to look up `integration_arns`; `List` only if there are any.
+    /// `List` only if there are `integration_arns`.
     pub lookup: Lookup,
-    /// Without duplicates; each ARN with a region is in one of `regions`, unless that is empty.
     pub target_arns: Vec<TargetArn>,
     /// Filter for the integrations that targets and regions list.
     pub selection: Arc<Selection>,
-    /// How several shards divide the scope.
     pub shard_by: ShardBy,
-    /// Credentials for the requests to AWS.
     pub credentials: Credentials,
-    /// Time between two polls.
     pub interval: Duration,
     /// Time limit of one poll with all its pages and retries; shorter than `interval`.
     pub timeout: Duration,
@@ -128,15 +123,12 @@ impl Watch {
         }
         match self.shard_by {
             ShardBy::Scope => {
-                let credentials = &self.credentials;
-                let role = credentials.role.as_ref().map(|role| role.arn.as_str());
+                let Credentials { profile, role } = &self.credentials;
+                let profile = profile.as_deref().unwrap_or_default();
                 // The external ID is left out, because it is a secret and may change.
-                let name = [
-                    self.region.as_str(),
-                    credentials.profile.as_deref().unwrap_or_default(),
-                    role.unwrap_or_default(),
-                ];
-                shard.owns(&name).then_some(self)
+                let role = role.as_ref().map_or("", |role| role.arn.as_str());
+                let is_owned = shard.owns(&[self.region.as_str(), profile, role]);
+                is_owned.then_some(self)
             }
             ShardBy::Integration => {
                 let selection = Selection {
@@ -234,10 +226,9 @@ impl Scope {
         if !self.regions.is_empty() {
             return self.regions.clone();
         }
-        let integration_regions = self.integration_arns.iter().map(IntegrationArn::region);
-        let target_regions = self.target_arns.iter().filter_map(TargetArn::region);
         let mut regions: Vec<RegionName> = Vec::new();
-        for region in integration_regions.chain(target_regions) {
+        let of_integrations = self.integration_arns.iter().map(IntegrationArn::region);
+        for region in of_integrations.chain(self.target_arns.iter().filter_map(TargetArn::region)) {
             if !regions.contains(region) {
                 regions.push(region.clone());
             }
