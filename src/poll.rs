@@ -48,7 +48,6 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// Creates a poller that sends its results to `publisher`.
     pub fn new(
         watch: Watch,
         glue: Arc<dyn Glue>,
@@ -160,7 +159,7 @@ impl Poller {
         let intervals = (1u32 << self.throttled_polls.min(8)).min(MAX_BACKOFF_INTERVALS);
         let longest = self.watch.interval * intervals;
         // Up to a quarter less, so that scopes that were throttled together do not poll together again.
-        let wanted = due + longest - longest / 4 * self.schedule.jitter(self.throttled_polls) / 100;
+        let wanted = due + longest.mul_f64(1.0 - fastrand::f64() / 4.0);
         let latest = self
             .next_expiry
             .and_then(|expiry| expiry.checked_sub(self.watch.timeout + EXPIRY_MARGIN));

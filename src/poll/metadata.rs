@@ -29,7 +29,6 @@ pub struct MetadataPoller {
 }
 
 impl MetadataPoller {
-    /// Creates a poller that has not fetched anything yet.
     pub fn new(
         watch: Watch,
         glue: Arc<dyn Glue>,

@@ -40,7 +40,6 @@ pub struct QueryQueue<'a> {
 }
 
 impl<'a> QueryQueue<'a> {
-    /// Creates the queue of a poll that has not sent a request yet.
     pub fn new(watch: &'a Watch, previous_poll: &'a PreviousPoll) -> Self {
         let is_looked_up =
             |query: &Query| watch.lookup == Lookup::List && matches!(query, Query::Integration(_));
@@ -100,7 +99,6 @@ impl<'a> QueryQueue<'a> {
         self.waiting.len() + may_follow
     }
 
-    /// Takes the next query.
     pub fn next(&mut self) -> Option<PendingQuery> {
         self.waiting.pop_front()
     }
