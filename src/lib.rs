@@ -30,7 +30,6 @@ pub mod storage;
 pub mod exposition;
 pub mod telemetry;
 
-pub mod site;
 pub mod web;
 
 pub mod http;
@@ -44,6 +43,5 @@ pub mod files;
 pub mod iam;
 pub mod logging;
 pub mod preflight;
-pub mod rlimit;
 pub mod toolkit;
 pub mod version;

@@ -3,11 +3,12 @@
 
 pub mod access;
 mod basic_auth;
-mod hash_queue;
 pub mod listen;
 mod rate;
+pub mod rlimit;
 pub mod stderr;
 pub mod systemd;
 mod unix;
 pub mod watchdog;
 pub mod web_config;
+pub mod yaml;

@@ -12,12 +12,10 @@ use crate::clock::Clock;
 use crate::config::ConfigErrors;
 use crate::files::FileWorker;
 use crate::glue::aws::Sdk;
-use crate::http::routes::{Routes, start_counters, start_refusal_counters};
-use crate::http::shared_responses::SharedResponses;
+use crate::http::routes::{Routes, start_counters};
 use crate::http::{self, Limits};
 use crate::publisher::Publisher;
 use crate::shard::Shard;
-use crate::site::Renderer;
 use crate::storage;
 use crate::telemetry::Telemetry;
 use crate::toolkit::access::AccessControl;
@@ -95,9 +93,8 @@ async fn serve(
     };
     let listeners = bind(&web).await?;
     let clock = Clock::system();
-    start_counters(&telemetry, &web.telemetry_path);
+    start_counters(&telemetry, &web.telemetry_path, access.is_some());
     if let Some(access) = &access {
-        start_refusal_counters(&telemetry, &web.telemetry_path);
         let (access, telemetry, stop) = (Arc::clone(access), Arc::clone(&telemetry), stop.clone());
         tokio::spawn(async move {
             access
@@ -107,7 +104,7 @@ async fn serve(
     }
     let publisher = Arc::new(Publisher::new(&loaded.watches, clock.clone()));
     let service_manager = ServiceManager::from_env();
-    let watchdog = service_manager.watchdog().clone();
+    let watchdog = service_manager.watchdog.clone();
     let status_reporter = Arc::new(StatusReporter::new(service_manager, Arc::clone(&publisher)));
     let mut pollers = Pollers {
         publisher: Arc::clone(&publisher),
@@ -131,12 +128,12 @@ async fn serve(
         publisher,
         telemetry,
         clock,
-        shared_responses: SharedResponses::default(),
         telemetry_path: web.telemetry_path,
-        site: Renderer::default(),
         access,
         reload: web.enable_lifecycle.then_some(signals.reload_sender),
         stop: stop.clone(),
+        shared_responses: Default::default(),
+        renderer: Default::default(),
     };
     tracing::info!(
         version = version::VERSION,
@@ -151,13 +148,7 @@ async fn serve(
         stop.cancel();
         result
     };
-    let serving = http::serve(
-        listeners,
-        Arc::new(routes),
-        Limits::default(),
-        watchdog,
-        stop.clone(),
-    );
+    let serving = http::serve(listeners, routes, Limits::default(), watchdog, stop.clone());
     let (polling, (), ()) = tokio::join!(polling, serving, status_reporter.run(&stop));
     polling.map_err(|error| Failure::run("polling", error))?;
     tracing::info!("stopped");

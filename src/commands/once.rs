@@ -23,7 +23,7 @@ pub(super) async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Fa
     let network = source.network(&loaded).await?;
     let clock = Clock::system();
     // So that `once` prints the same series as the daemon.
-    start_counters(&telemetry, DEFAULT_TELEMETRY_PATH);
+    start_counters(&telemetry, DEFAULT_TELEMETRY_PATH, false);
     let publisher = Arc::new(Publisher::new(&loaded.watches, clock.clone()));
     let mut pollers = Pollers {
         publisher: Arc::clone(&publisher),
@@ -32,10 +32,10 @@ pub(super) async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Fa
         source,
         clients: Clients::for_aws(&loaded, Sdk::new(network, Arc::clone(&telemetry) as _)),
         status_reporter: Arc::new(StatusReporter::new(
-            ServiceManager::none(),
+            ServiceManager::default(),
             Arc::clone(&publisher),
         )),
-        watchdog: Watchdog::none(),
+        watchdog: Watchdog::default(),
         access: None,
         running: Running::default(),
     };

@@ -1,7 +1,7 @@
 //! Loads the configuration and creates the AWS clients, at the start and on each reload: from a file and for AWS, or for the demo.
 
 use crate::config::{
-    Config, ConfigErrors, Credentials, RegionName, TagLabel, Watch, file_error, pattern_warnings,
+    Config, ConfigErrors, Credentials, RegionName, TagLabel, Watch, pattern_warnings,
 };
 use crate::files::FileWorker;
 use crate::glue::RateLimiter;
@@ -39,8 +39,7 @@ impl ConfigSource {
             Self::File(file, shard, worker) => {
                 let path = file.clone();
                 let config = worker.run(move || Config::load(&path)).await;
-                let config = config
-                    .map_err(|error| file_error(file, &format!("cannot be read: {error}")))??;
+                let config = config.map_err(|error| ConfigErrors::unreadable(file, &error))??;
                 (config, file.as_path(), *shard)
             }
             Self::Demo => {
@@ -73,8 +72,7 @@ impl ConfigSource {
         let profiles = loaded.watches.iter();
         let profiles = profiles.map(|watch| watch.credentials.profile.clone());
         let network = Network::load(profiles.collect()).await;
-        network
-            .or_else(|errors| ConfigErrors::from_environment(errors).map(|()| Network::default()))
+        network.or_else(|errors| ConfigErrors::check(errors, Network::default()))
     }
 }
 

@@ -2,8 +2,12 @@
 
 use std::path::Path;
 
-use super::value::ConfigDuration;
-use super::{Credentials, Lookup, Pattern, Query, Selection, TagLabel, Watch};
+use super::model::{Credentials, Query, Watch};
+use super::pattern::Pattern;
+use super::selection::Selection;
+use super::tags::TagLabel;
+use super::value::Lookup;
+use crate::toolkit::yaml::format_duration;
 
 /// Describes what the exporter does with this configuration: one paragraph for each scope and region, the number of requests
 /// without further pages and retries, the tag labels, the state file and warnings. Ends with a line break.
@@ -24,7 +28,11 @@ pub fn describe(
         format_rate(total)
     );
     for TagLabel { tag, label } in tag_labels {
-        text += &format!("The tag {tag} becomes the label {label} of aws_glue_integration_info.\n");
+        text += &format!(
+            "The tag {} becomes the label {} of aws_glue_integration_info.\n",
+            tag.as_str(),
+            label.as_str()
+        );
     }
     text += &match storage {
         Some(path) => format!(
@@ -82,7 +90,7 @@ fn warnings(watches: &[Watch], requests_per_second: u16) -> Vec<String> {
                 watch.scope,
                 watch.region,
                 pluralize(requests, "request"),
-                ConfigDuration::from(watch.timeout)
+                format_duration(watch.timeout)
             ));
         }
         let same_limit = |(other, _): &&mut (&Watch, f64)| {
@@ -125,8 +133,8 @@ fn describe_watch(watch: &Watch) -> String {
     text += &format!("  uses {}\n", credentials(&watch.credentials));
     text += &format!(
         "  polls every {} with a timeout of {}, at most {} in flight, {}\n",
-        ConfigDuration::from(watch.interval),
-        ConfigDuration::from(watch.timeout),
+        format_duration(watch.interval),
+        format_duration(watch.timeout),
         pluralize(watch.concurrency, "request"),
         match watch.page_size {
             Some(size) => format!("{} per page", pluralize(size.into(), "integration")),
@@ -136,12 +144,12 @@ fn describe_watch(watch: &Watch) -> String {
     if watch.describe {
         text += &format!(
             "  fetches names and tags every {}, which also needs glue:DescribeIntegrations\n",
-            ConfigDuration::from(watch.describe_interval())
+            format_duration(watch.describe_interval())
         );
     }
     text += &format!(
         "  serves the last good data for up to {} while AWS requests fail\n",
-        ConfigDuration::from(watch.stale_after)
+        format_duration(watch.stale_after)
     );
     text += &format!(
         "  makes at least {} API requests per hour\n",

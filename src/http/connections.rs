@@ -1,113 +1,105 @@
-//! Limits the number of connections. When all slots are taken, the connection with the oldest activity is closed, so idle clients,
-//! slow readers and waiting scrapes never keep a scraper out. Waiting requests get no preference: then a new client would be
-//! evicted before it could send its request.
+//! The table of open connections. When it is full, the connection with the oldest activity is closed, so idle clients, slow readers and
+//! waiting scrapes never keep a scraper out. Waiting requests get no preference: then a new client would be closed before it could send
+//! its request.
 
+use super::connection::{Connection, Limits};
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use tokio_util::sync::CancellationToken;
+use std::time::Duration;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+/// How often slow connections are looked for. A connection can exceed its timeout by this.
+const DEADLINE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The open connections.
 #[derive(Debug)]
 pub struct Connections {
-    open: Mutex<Vec<Arc<State>>>,
-    max: usize,
-    /// A logical clock: the number of events so far.
-    events: AtomicU64,
+    open: Mutex<Vec<Open>>,
+    tasks: TaskTracker,
+    limits: Arc<Limits>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    /// The last event of this connection: it opened, a request arrived, or a part of a response was written.
-    last_activity: AtomicU64,
-    evicted: CancellationToken,
-}
-
-/// The slot of a connection. Dropping it frees the slot.
 #[derive(Debug)]
-pub struct Slot {
-    connections: Arc<Connections>,
-    state: Arc<State>,
+struct Open {
+    connection: Arc<Connection>,
+    task: AbortHandle,
 }
 
 impl Connections {
-    /// Allows `max` open connections.
-    pub fn new(max: usize) -> Self {
+    pub fn new(tasks: TaskTracker, limits: Arc<Limits>) -> Self {
         Self {
             open: Mutex::default(),
-            max,
-            events: AtomicU64::default(),
+            tasks,
+            limits,
         }
     }
 
-    /// Returns a slot for a new connection. Evicts another connection if all slots are taken.
-    pub fn admit(self: &Arc<Self>) -> Slot {
-        let state = Arc::new(State::default());
-        state
-            .last_activity
-            .store(self.next_event(), Ordering::Relaxed);
+    /// Runs `serving` in a task until it ends or the connection must be closed. Closes another connection if too many are open.
+    pub fn spawn(
+        &self,
+        connection: Arc<Connection>,
+        serving: impl Future<Output = ()> + Send + 'static,
+    ) {
         let mut open = self.open.lock();
-        if open.len() >= self.max {
-            evict_oldest(&mut open);
+        open.retain(|open| !open.task.is_finished());
+        if open.len() >= self.limits.connections {
+            close_oldest(&mut open, |_| true);
         }
-        open.push(Arc::clone(&state));
-        drop(open);
-        Slot {
-            connections: Arc::clone(self),
-            state,
-        }
+        let task = self.tasks.spawn(serving).abort_handle();
+        open.push(Open { connection, task });
     }
 
     /// Closes the connection with the oldest activity. Returns false if no connection is open.
-    pub fn evict_oldest(&self) -> bool {
-        evict_oldest(&mut self.open.lock())
+    pub fn close_oldest(&self) -> bool {
+        let mut open = self.open.lock();
+        open.retain(|open| !open.task.is_finished());
+        close_oldest(&mut open, |_| true)
     }
 
-    fn next_event(&self) -> u64 {
-        self.events.fetch_add(1, Ordering::Relaxed) + 1
+    /// Closes connections of slow readers while too many different large responses are being sent, because the memory for each is kept
+    /// until the last client has read it.
+    pub fn limit_large_responses(&self) {
+        let mut open = self.open.lock();
+        let responses = |open: &[Open]| {
+            let sent = open.iter().filter_map(|it| it.connection.large_response());
+            sent.map(|sent| Arc::as_ptr(&sent))
+                .collect::<BTreeSet<*const _>>()
+                .len()
+        };
+        while responses(&open) > self.limits.large_responses
+            && close_oldest(&mut open, |it| it.large_response().is_some())
+        {}
+    }
+
+    /// Closes connections after their deadlines. Never returns.
+    pub async fn enforce_deadlines(&self) {
+        loop {
+            tokio::time::sleep(DEADLINE_CHECK_INTERVAL).await;
+            let now = Instant::now();
+            self.open.lock().retain(|open| {
+                let is_overdue = open.connection.is_overdue(now);
+                if is_overdue {
+                    open.task.abort();
+                }
+                !is_overdue && !open.task.is_finished()
+            });
+        }
     }
 }
 
-fn evict_oldest(open: &mut Vec<Arc<State>>) -> bool {
+fn close_oldest(open: &mut Vec<Open>, is_candidate: impl Fn(&Connection) -> bool) -> bool {
     let oldest = open
         .iter()
         .enumerate()
-        .min_by_key(|(_, state)| state.last_activity.load(Ordering::Relaxed));
+        .filter(|(_, open)| is_candidate(&open.connection))
+        .min_by_key(|(_, open)| open.connection.last_activity());
     let Some((index, _)) = oldest else {
         return false;
     };
-    open.swap_remove(index).evicted.cancel();
+    open.swap_remove(index).task.abort();
     true
-}
-
-impl Slot {
-    /// Records activity on the connection.
-    pub fn touch(&self) {
-        let now = self.connections.next_event();
-        self.state.last_activity.store(now, Ordering::Relaxed);
-    }
-
-    /// Returns the number of the last event of this connection.
-    pub fn last_activity(&self) -> u64 {
-        self.state.last_activity.load(Ordering::Relaxed)
-    }
-
-    /// Closes the connection.
-    pub fn evict(&self) {
-        self.state.evicted.cancel();
-    }
-
-    /// Waits until the connection is evicted.
-    pub async fn evicted(&self) {
-        self.state.evicted.cancelled().await;
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.connections
-            .open
-            .lock()
-            .retain(|state| !Arc::ptr_eq(state, &self.state));
-    }
 }

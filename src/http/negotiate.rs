@@ -25,43 +25,36 @@ impl Representation {
 
     /// Returns a number below `COUNT`.
     pub fn index(self) -> usize {
-        let format = match self.format {
-            Format::Text => 0,
-            Format::OpenMetrics => 2,
-        };
-        format + usize::from(self.gzip)
+        self.format as usize * 2 + usize::from(self.gzip)
     }
 }
 
 fn format(headers: &HeaderMap) -> Format {
-    let quality = |kind: &str, subtype: &str, version: &str| {
+    let quality = |media_type: &str, range: &str, version: &str| {
         // The most specific matching range decides.
         items(headers, &ACCEPT)
             .filter_map(|item| {
-                let (range, subrange) = item.value.split_once('/')?;
-                let (range, subrange) = (range.trim(), subrange.trim());
-                let specificity =
-                    if range.eq_ignore_ascii_case(kind) && subrange.eq_ignore_ascii_case(subtype) {
-                        match item.parameter("version") {
-                            Some(wanted) if wanted == version => 3,
-                            Some(_) => return None,
-                            None => 2,
-                        }
-                    } else if range.eq_ignore_ascii_case(kind) && subrange == "*" {
-                        1
-                    } else if range == "*" && subrange == "*" {
-                        0
-                    } else {
-                        return None;
-                    };
+                let specificity = if item.value.eq_ignore_ascii_case(media_type) {
+                    match item.parameter("version") {
+                        Some(wanted) if wanted == version => 3,
+                        Some(_) => return None,
+                        None => 2,
+                    }
+                } else if item.value.eq_ignore_ascii_case(range) {
+                    1
+                } else if item.value == "*/*" {
+                    0
+                } else {
+                    return None;
+                };
                 Some((specificity, item.quality()))
             })
             .max_by_key(|(specificity, _)| *specificity)
             .map_or(0, |(_, quality)| quality)
     };
-    let open_metrics = quality("application", "openmetrics-text", "1.0.0");
+    let open_metrics = quality("application/openmetrics-text", "application/*", "1.0.0");
     // Without a preference the format is text, because the client may be a person with curl.
-    if open_metrics > quality("text", "plain", "0.0.4") {
+    if open_metrics > quality("text/plain", "text/*", "0.0.4") {
         Format::OpenMetrics
     } else {
         Format::Text

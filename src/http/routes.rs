@@ -1,19 +1,17 @@
-//! The routes of the HTTP server.
+//! The routes of the HTTP server: one table, and the handlers of all but the page and the API.
 
-use super::Handler;
+use super::documents::{Document, DocumentRequest, Renderer, Source};
 use super::negotiate::Representation;
-use super::shared_responses::{Content, SharedResponses};
+use super::response::{Content, busy, plain, response};
+use super::shared_responses::SharedResponses;
 use crate::clock::Clock;
 use crate::escape;
 use crate::publisher::Publisher;
-use crate::site::{self, RenderError, Renderer};
 use crate::telemetry::Telemetry;
 use crate::toolkit::access::{AccessControl, Refusal};
+use crate::web::{api, page};
 use hyper::body::Incoming;
-use hyper::header::{
-    ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-    RETRY_AFTER, VARY, WWW_AUTHENTICATE,
-};
+use hyper::header::{ALLOW, CONTENT_ENCODING, HeaderMap, HeaderValue, VARY, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
 use rustls::ServerConfig;
 use std::net::IpAddr;
@@ -29,202 +27,254 @@ const MAX_SCRAPE_MARGIN: Duration = Duration::from_millis(500);
 /// The maximum wait for the first polls. A scraper that announces more may have disconnected long ago.
 const MAX_WAIT: Duration = Duration::from_secs(900);
 
+/// A route of the server.
+#[derive(Debug)]
+pub struct Route {
+    /// The path. `--web.telemetry-path` replaces that of the metrics.
+    pub path: &'static str,
+    pub methods: &'static [Method],
+    /// The status codes of the handler. Every route can also return `METHOD_NOT_ALLOWED`, and those of `REFUSALS` with a web configuration.
+    pub codes: &'static [u16],
+    endpoint: Endpoint,
+}
+
+#[derive(Debug)]
+enum Endpoint {
+    Metrics,
+    Healthy,
+    Ready,
+    Reload,
+    Document(Document),
+}
+
+const READ: &[Method] = &[Method::GET, Method::HEAD];
+const METHOD_NOT_ALLOWED: u16 = 405;
+const REFUSALS: [u16; 3] = [401, 429, 503];
+/// The path of requests to unknown paths in `http_requests_total`.
+const OTHER: &str = "other";
+
+const RENDERED: &[u16] = &[200, 400, 500, 503];
+const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+
+/// Every route.
+pub static ROUTES: [Route; 10] = [
+    route("/metrics", READ, &[200, 500], Endpoint::Metrics),
+    route("/-/healthy", READ, &[200], Endpoint::Healthy),
+    route("/-/ready", READ, &[200, 503], Endpoint::Ready),
+    route(
+        "/-/reload",
+        &[Method::POST],
+        &[200, 403, 500],
+        Endpoint::Reload,
+    ),
+    route(
+        "/",
+        READ,
+        RENDERED,
+        Endpoint::Document(Document {
+            source: Source::Page,
+            content_type: "text/html; charset=utf-8",
+            content_security_policy: page::CONTENT_SECURITY_POLICY,
+        }),
+    ),
+    route(
+        "/page.css",
+        READ,
+        &[200],
+        data(Source::Static(page::STYLE), "text/css; charset=utf-8"),
+    ),
+    route(
+        "/page.js",
+        READ,
+        &[200],
+        data(
+            Source::Static(page::SCRIPT),
+            "text/javascript; charset=utf-8",
+        ),
+    ),
+    route(
+        "/api/v1/integrations",
+        READ,
+        RENDERED,
+        data(Source::Integrations, "application/json"),
+    ),
+    route(
+        "/api/v1/scopes",
+        READ,
+        RENDERED,
+        data(Source::Scopes, "application/json"),
+    ),
+    route(
+        "/api/v1/openapi.yaml",
+        READ,
+        &[200],
+        data(Source::Static(api::OPENAPI), "application/yaml"),
+    ),
+];
+
+const fn route(
+    path: &'static str,
+    methods: &'static [Method],
+    codes: &'static [u16],
+    endpoint: Endpoint,
+) -> Route {
+    Route {
+        path,
+        methods,
+        codes,
+        endpoint,
+    }
+}
+
+const fn data(source: Source, content_type: &'static str) -> Endpoint {
+    Endpoint::Document(Document {
+        source,
+        content_type,
+        content_security_policy: DATA_POLICY,
+    })
+}
+
+impl Route {
+    fn path<'a>(&'a self, telemetry_path: &'a str) -> &'a str {
+        match self.endpoint {
+            Endpoint::Metrics => telemetry_path,
+            _ => self.path,
+        }
+    }
+}
+
+/// Starts the request counters of every path and code at 0. `has_access_control` is true with a web configuration.
+pub fn start_counters(telemetry: &Telemetry, telemetry_path: &str, has_access_control: bool) {
+    let refusals = REFUSALS.iter().filter(|_| has_access_control);
+    for route in &ROUTES {
+        let codes = route.codes.iter().chain([&METHOD_NOT_ALLOWED]);
+        for code in codes.chain(refusals.clone()) {
+            telemetry.add_path(route.path(telemetry_path), *code);
+        }
+    }
+    for code in [404].iter().chain(refusals) {
+        telemetry.add_path(OTHER, *code);
+    }
+}
+
 /// The handler of all routes, with the data that they serve.
 pub struct Routes {
     pub publisher: Arc<Publisher>,
     pub telemetry: Arc<Telemetry>,
     pub clock: Clock,
-    pub shared_responses: SharedResponses,
     pub telemetry_path: String,
-    pub site: Renderer,
     /// The access control of `--web.config.file`, or `None` without that flag.
     pub access: Option<Arc<AccessControl>>,
     /// Requests a reload; `None` without `--web.enable-lifecycle`.
     pub reload: Option<mpsc::Sender<oneshot::Sender<Result<(), String>>>>,
     /// Ends the wait for the first polls when the exporter stops.
     pub stop: CancellationToken,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Route {
-    Metrics,
-    Healthy,
-    Ready,
-    Reload,
-    Site(&'static site::Route),
-    Unknown,
-}
-
-const HEALTHY: &str = "/-/healthy";
-const READY: &str = "/-/ready";
-const RELOAD: &str = "/-/reload";
-
-/// Starts the request counters of every path and code at 0.
-pub fn start_counters(telemetry: &Telemetry, telemetry_path: &str) {
-    for (path, codes) in [
-        (telemetry_path, &[200, 405, 500][..]),
-        (HEALTHY, &[200, 405]),
-        (READY, &[200, 405, 503]),
-        (RELOAD, &[200, 403, 405, 500]),
-        ("other", &[404]),
-    ]
-    .into_iter()
-    .chain(site::ROUTES.iter().map(|route| (route.path, route.codes)))
-    {
-        for code in codes {
-            telemetry.add_path(path, *code);
-        }
-    }
-}
-
-/// Starts the counters of the codes for requests that `--web.config.file` refuses.
-pub fn start_refusal_counters(telemetry: &Telemetry, telemetry_path: &str) {
-    let own_paths = [telemetry_path, HEALTHY, READY, RELOAD, "other"];
-    for path in own_paths
-        .into_iter()
-        .chain(site::ROUTES.iter().map(|route| route.path))
-    {
-        for code in [401, 429, 503] {
-            telemetry.add_path(path, code);
-        }
-    }
+    pub shared_responses: SharedResponses,
+    pub renderer: Renderer,
 }
 
 impl Routes {
-    fn route(&self, path: &str) -> (Route, &str) {
-        match path {
-            path if path == self.telemetry_path => (Route::Metrics, &self.telemetry_path),
-            HEALTHY => (Route::Healthy, HEALTHY),
-            READY => (Route::Ready, READY),
-            RELOAD => (Route::Reload, RELOAD),
-            path => match site::find(path) {
-                Some(route) => (Route::Site(route), route.path),
-                None => (Route::Unknown, "other"),
-            },
-        }
+    /// Returns the TLS configuration for new TCP connections, or `None` for plain HTTP.
+    pub fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.access.as_ref()?.tls()
     }
 
-    async fn respond(&self, route: Route, request: &Request<Incoming>) -> Response<Content> {
-        let allowed = match route {
-            Route::Unknown => {
-                return plain(
-                    StatusCode::NOT_FOUND,
-                    "Not found. The page at / shows the path of the metrics.\n",
-                );
+    /// Returns the response to a request from `peer`, which is `None` for a Unix socket.
+    pub async fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: Option<IpAddr>,
+    ) -> Response<Content> {
+        let path = request.uri().path();
+        let route = ROUTES
+            .iter()
+            .find(|route| route.path(&self.telemetry_path) == path);
+        let refusal = match &self.access {
+            Some(access) => {
+                let endpoint = route.map(|route| &route.endpoint);
+                let is_probe = matches!(endpoint, Some(Endpoint::Healthy | Endpoint::Ready));
+                access.check(request.headers(), peer, is_probe).await
             }
-            Route::Reload => &[Method::POST][..],
-            Route::Metrics | Route::Healthy | Route::Ready | Route::Site(_) => {
-                &[Method::GET, Method::HEAD]
-            }
+            None => None,
         };
-        if !allowed.contains(request.method()) {
-            let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
-            let allow = names.join(", ");
-            let mut response = plain(
-                StatusCode::METHOD_NOT_ALLOWED,
-                &format!("Method not allowed. Allowed: {allow}.\n"),
-            );
-            if let Ok(allow) = HeaderValue::from_str(&allow) {
-                response.headers_mut().insert(ALLOW, allow);
-            }
-            return response;
+        let mut response = match (refusal, route) {
+            (Some(refusal), _) => refused(refusal),
+            (None, Some(route)) => self.respond(route, &request).await,
+            (None, None) => plain(
+                StatusCode::NOT_FOUND,
+                "Not found. The page at / shows the path of the metrics.\n",
+            ),
+        };
+        if let Some(access) = &self.access {
+            access.add_headers(response.headers_mut());
         }
-        match route {
-            Route::Metrics => {
+        let path = route.map_or(OTHER, |route| route.path(&self.telemetry_path));
+        self.telemetry
+            .http_request(path, response.status().as_u16());
+        response
+    }
+
+    async fn respond(
+        &self,
+        route: &'static Route,
+        request: &Request<Incoming>,
+    ) -> Response<Content> {
+        if !route.methods.contains(request.method()) {
+            return method_not_allowed(route.methods);
+        }
+        let headers = request.headers();
+        match &route.endpoint {
+            Endpoint::Metrics => {
                 self.publisher
-                    .first_page(max_wait(request.headers()), &self.stop)
+                    .first_page(max_wait(headers), &self.stop)
                     .await;
-                self.metrics(Representation::from_headers(request.headers()))
-                    .await
+                self.metrics(Representation::from_headers(headers)).await
             }
-            Route::Healthy => plain(StatusCode::OK, "glue-integration-exporter is healthy.\n"),
-            Route::Ready if self.publisher.page().is_ready() => {
+            Endpoint::Healthy => plain(StatusCode::OK, "glue-integration-exporter is healthy.\n"),
+            Endpoint::Ready if self.publisher.page().is_ready() => {
                 plain(StatusCode::OK, "glue-integration-exporter is ready.\n")
             }
-            Route::Ready => plain(
+            Endpoint::Ready => plain(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "glue-integration-exporter is not ready: not every scope has been polled yet.\n",
             ),
-            Route::Reload => self.reload().await,
-            Route::Site(route) => self.site(route, request).await,
-            Route::Unknown => plain(StatusCode::NOT_FOUND, "Not found.\n"),
+            Endpoint::Reload => self.reload().await,
+            Endpoint::Document(document) => {
+                let request = DocumentRequest {
+                    document,
+                    publisher: Arc::clone(&self.publisher),
+                    clock: self.clock.clone(),
+                    telemetry_path: self.telemetry_path.clone(),
+                    query: request.uri().query().unwrap_or_default().to_owned(),
+                    gzip: Representation::from_headers(headers).gzip,
+                };
+                self.renderer.respond(request).await
+            }
         }
     }
 
     async fn metrics(&self, representation: Representation) -> Response<Content> {
         let (publisher, telemetry) = (Arc::clone(&self.publisher), Arc::clone(&self.telemetry));
-        let (clock, format) = (self.clock.clone(), representation.format);
+        let (clock, Representation { format, gzip }) = (self.clock.clone(), representation);
         let render = move || {
             let page = publisher.page();
-            if representation.gzip {
+            if gzip {
                 page.gzip(format, &telemetry, clock.unix_now())
             } else {
                 page.text(format, &telemetry, clock.unix_now())
             }
         };
         let inline = self.publisher.page().render_inline();
-        let Ok(body) = self
-            .shared_responses
-            .get(representation, inline, render)
-            .await
-        else {
+        let rendering = self.shared_responses.get(representation, inline, render);
+        let Ok(content) = rendering.await else {
             return plain(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "Failed to render the metrics. The log of the exporter has the reason.\n",
             );
         };
-        let mut response = response(StatusCode::OK, format.content_type(), body);
+        let mut response = response(StatusCode::OK, format.content_type(), content);
         let headers = response.headers_mut();
         headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
-        if representation.gzip {
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-        response
-    }
-
-    /// Serves the page for people, its files, and the API.
-    async fn site(
-        &self,
-        route: &'static site::Route,
-        request: &Request<Incoming>,
-    ) -> Response<Content> {
-        let query = request.uri().query().unwrap_or_default().to_owned();
-        let gzip = Representation::from_headers(request.headers()).gzip;
-        let request = site::Request {
-            route,
-            query,
-            gzip,
-            telemetry_path: self.telemetry_path.clone(),
-        };
-        let rendered = match self
-            .site
-            .render(&self.publisher, &self.clock, request)
-            .await
-        {
-            Ok(rendered) => rendered,
-            Err(RenderError::Busy) => {
-                return busy("Too many requests are waiting for pages. Try again later.\n");
-            }
-            Err(RenderError::Failed) => {
-                return plain(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "Failed to render the page. The log of the exporter has the reason.\n",
-                );
-            }
-        };
-        let content = self.shared_responses.tracked(rendered.content);
-        let mut response = response(StatusCode::OK, route.content_type, content);
-        if rendered.is_bad_request {
-            *response.status_mut() = StatusCode::BAD_REQUEST;
-        }
-        let headers = response.headers_mut();
-        for (name, value) in route.headers {
-            headers.insert(
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            );
-        }
-        headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
         if gzip {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
@@ -239,52 +289,31 @@ impl Routes {
             );
         };
         let (sender, outcome) = oneshot::channel();
-        let result = match reload.send(sender).await {
-            Ok(()) => outcome.await,
-            Err(_) => Ok(Err("the exporter is stopping".to_owned())),
+        // If sending fails, the sender of the outcome is dropped.
+        let _ = reload.send(sender).await;
+        let failure = match outcome.await {
+            Ok(Ok(())) => return plain(StatusCode::OK, "Reloaded the configuration.\n"),
+            Ok(Err(message)) => format!(
+                "Invalid configuration, keeping the previous one:\n{}\n",
+                escape::lines(&message)
+            ),
+            Err(_) => "Did not reload the configuration: the exporter is stopping.\n".to_owned(),
         };
-        match result {
-            Ok(Ok(())) => plain(StatusCode::OK, "Reloaded the configuration.\n"),
-            Ok(Err(message)) => plain(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                &format!(
-                    "Invalid configuration, keeping the previous one:\n{}\n",
-                    escape::lines(&message)
-                ),
-            ),
-            Err(_) => plain(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "Did not reload the configuration: the exporter is stopping.\n",
-            ),
-        }
+        plain(StatusCode::INTERNAL_SERVER_ERROR, failure)
     }
 }
 
-impl Handler for Routes {
-    async fn handle(&self, request: Request<Incoming>, peer: Option<IpAddr>) -> Response<Content> {
-        let (route, path) = self.route(request.uri().path());
-        let refusal = match &self.access {
-            Some(access) => {
-                let is_probe = matches!(route, Route::Healthy | Route::Ready);
-                access.check(request.headers(), peer, is_probe).await
-            }
-            None => None,
-        };
-        let mut response = match refusal {
-            Some(refusal) => refused(refusal),
-            None => self.respond(route, &request).await,
-        };
-        if let Some(access) = &self.access {
-            access.add_headers(response.headers_mut());
-        }
-        self.telemetry
-            .http_request(path, response.status().as_u16());
-        response
+fn method_not_allowed(methods: &[Method]) -> Response<Content> {
+    let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    let allow = names.join(", ");
+    let mut response = plain(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("Method not allowed. Allowed: {allow}.\n"),
+    );
+    if let Ok(allow) = HeaderValue::from_str(&allow) {
+        response.headers_mut().insert(ALLOW, allow);
     }
-
-    fn tls(&self) -> Option<Arc<ServerConfig>> {
-        self.access.as_ref()?.tls()
-    }
+    response
 }
 
 fn refused(refusal: Refusal) -> Response<Content> {
@@ -308,14 +337,6 @@ fn refused(refusal: Refusal) -> Response<Content> {
     }
 }
 
-/// Returns 503 for a full queue, which is usually free again within a second.
-fn busy(text: &str) -> Response<Content> {
-    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, text);
-    let seconds = HeaderValue::from_static("1");
-    response.headers_mut().insert(RETRY_AFTER, seconds);
-    response
-}
-
 /// Returns how long a scrape may wait for the first polls, based on the timeout that the scraper announces.
 fn max_wait(headers: &HeaderMap) -> Duration {
     headers
@@ -326,24 +347,4 @@ fn max_wait(headers: &HeaderMap) -> Duration {
             timeout - MAX_SCRAPE_MARGIN.min(timeout / 10)
         })
         .min(MAX_WAIT)
-}
-
-fn plain(status: StatusCode, text: &str) -> Response<Content> {
-    response(status, "text/plain; charset=utf-8", text.to_owned())
-}
-
-/// Returns a response with its length, so that a response to HEAD has the header too. hyper omits the body of a response to HEAD.
-fn response(
-    status: StatusCode,
-    content_type: &'static str,
-    content: impl Into<Content>,
-) -> Response<Content> {
-    let content = content.into();
-    let length = HeaderValue::from(content.length());
-    let mut response = Response::new(content);
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CONTENT_LENGTH, length);
-    response
 }

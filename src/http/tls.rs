@@ -1,6 +1,6 @@
 //! The TLS handshake of an accepted connection, and the log of rejected client certificates.
 
-use super::timeouts::TimedSocket;
+use super::connection::TimedSocket;
 use parking_lot::Mutex;
 use rustls::{CertificateError, Error, ServerConfig};
 use std::collections::BTreeMap;
@@ -80,46 +80,33 @@ fn rejection_reason(error: &io::Error) -> Option<&'static str> {
 /// certificate is logged at info level, other failures at debug level.
 pub async fn accept(
     mut socket: TimedSocket,
+    peer: Option<SocketAddr>,
     config: Arc<ServerConfig>,
     log: &RejectionLog,
 ) -> Option<TlsStream<TimedSocket>> {
-    let peer = socket.peer();
-    let first = match socket.peek().await {
-        Ok(first) => first,
-        Err(error) => {
-            log_failure(&error);
-            return None;
+    let is_plain_http = socket
+        .peek()
+        .await
+        .is_ok_and(|first| first.is_ascii_uppercase());
+    let mut socket = if is_plain_http {
+        socket.write_all(PLAIN_HTTP_RESPONSE).await.ok()?;
+        socket
+    } else {
+        let acceptor = TlsAcceptor::from(config);
+        match acceptor.accept(socket).into_fallible().await {
+            Ok(stream) => return Some(stream),
+            Err((error, socket)) => {
+                if let Some(reason) = rejection_reason(&error) {
+                    log.log(peer, reason);
+                }
+                tracing::debug!(%error, "TLS handshake failed");
+                socket
+            }
         }
     };
-    if first.is_ascii_uppercase() {
-        reject_plain_http(&mut socket).await.ok();
-        return None;
-    }
-    match TlsAcceptor::from(config)
-        .accept(socket)
-        .into_fallible()
-        .await
-    {
-        Ok(stream) => Some(stream),
-        Err((error, mut socket)) => {
-            if let Some(reason) = rejection_reason(&error) {
-                log.log(peer, reason);
-            }
-            log_failure(&error);
-            // Without a lingering shutdown, a client that is still sending could not read the TLS alert.
-            socket.shutdown().await.ok();
-            None
-        }
-    }
-}
-
-fn log_failure(error: &io::Error) {
-    tracing::debug!(%error, "TLS handshake failed");
-}
-
-async fn reject_plain_http(socket: &mut TimedSocket) -> io::Result<()> {
-    socket.write_all(PLAIN_HTTP_RESPONSE).await?;
-    socket.shutdown().await
+    // This discards the client's input. Otherwise a client that is still sending could not read the response or the TLS alert.
+    socket.shutdown().await.ok();
+    None
 }
 
 #[cfg(test)]

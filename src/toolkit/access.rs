@@ -3,9 +3,9 @@
 
 use super::basic_auth::{AuthResult, BasicAuth};
 use super::rate::TokenBucket;
-use crate::config::{ConfigErrors, file_error};
 use crate::files::FileWorker;
 use crate::toolkit::web_config::{FileIdentity, ReadFile, WebConfig, WebConfigRead};
+use crate::toolkit::yaml::ConfigErrors;
 use aws_lc_rs::error::Unspecified;
 use hyper::header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue};
 use parking_lot::RwLock;
@@ -61,7 +61,7 @@ impl ActiveConfig {
             // A reload with the same limit must not refill the bucket.
             bucket: config.rate_limit.map(|limit| {
                 previous_bucket
-                    .filter(|bucket| bucket.limit() == limit)
+                    .filter(|bucket| bucket.limit == limit)
                     .unwrap_or_else(|| Arc::new(TokenBucket::new(limit)))
             }),
             config,
@@ -71,9 +71,6 @@ impl ActiveConfig {
 
 impl AccessControl {
     /// Starts with `config`, which was loaded from the file at `path`.
-    ///
-    /// # Errors
-    /// Returns an error if the system provides no random numbers.
     pub fn new(
         path: &Path,
         config: WebConfig,
@@ -136,9 +133,7 @@ impl AccessControl {
     }
 
     /// Rereads the web configuration file and the files that it names, and logs the outcome.
-    ///
-    /// # Errors
-    /// Returns the errors of the configuration. The previous configuration stays active.
+    /// On errors the previous configuration stays active.
     pub async fn reread(&self) -> Result<(), ConfigErrors> {
         let mut files = self.files.lock().await;
         let path = self.file.clone();
@@ -148,7 +143,7 @@ impl AccessControl {
             *files = loaded.files;
         }
         let previous = self.current();
-        let invalid = |message| Err(file_error(&self.file, message));
+        let invalid = |message| Err(ConfigErrors::of_file(&self.file, message));
         let config = match loaded.config {
             // An editor may leave the file empty for a moment, which must not turn off access control.
             Ok(config) if config.is_empty => {
@@ -184,33 +179,24 @@ impl AccessControl {
 
     /// Rereads changed files until `stop`. Calls `on_reread` after each attempt with true if it succeeded.
     pub async fn watch(&self, on_reread: impl Fn(bool), stop: CancellationToken) {
-        // The change that the last check found.
-        let mut pending = None;
-        while stop
-            .run_until_cancelled(tokio::time::sleep(CHECK_INTERVAL))
-            .await
-            .is_some()
-        {
+        let mut previous = Vec::new();
+        let next_check = || stop.run_until_cancelled(tokio::time::sleep(CHECK_INTERVAL));
+        while next_check().await.is_some() {
             let read = self.files.lock().await.clone();
-            let paths: Vec<PathBuf> = read.iter().map(|file| file.path.clone()).collect();
-            let check = self.worker.run(|| {
-                let file = |path| ReadFile {
-                    identity: FileIdentity::of(&path as &Path),
-                    path,
-                };
-                paths.into_iter().map(|path: PathBuf| file(path)).collect()
+            let mut found = read.clone();
+            let check = self.worker.run(move || {
+                for file in &mut found {
+                    file.identity = FileIdentity::of(&file.path);
+                }
+                found
             });
-            let Ok(found): Result<Vec<ReadFile>, _> = check.await else {
+            let Ok(found) = check.await else {
                 continue;
             };
-            if found == read {
-                pending = None;
-            } else if pending.as_ref() == Some(&found) {
-                pending = None;
+            if found != read && found == previous {
                 on_reread(self.reread().await.is_ok());
-            } else {
-                pending = Some(found);
             }
+            previous = found;
         }
     }
 

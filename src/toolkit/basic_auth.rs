@@ -1,8 +1,8 @@
-//! Basic auth. A bcrypt check takes 100 ms of CPU time or more by design. So passwords are checked one at a time on a blocking
-//! thread, in an order that is fair between clients, and correct passwords are remembered.
+//! Basic auth. A bcrypt check takes 100 ms of CPU time or more by design. So passwords are checked one at a time on a blocking thread, and
+//! correct passwords are remembered: guesses never delay a client whose password was accepted before. Each client may have only a few
+//! passwords waiting, so that guesses from one address do not keep a new client out either.
 
-use super::hash_queue::HashQueue;
-use crate::toolkit::web_config::PasswordHash;
+use super::web_config::PasswordHash;
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::{hmac, rand};
 use base64::Engine;
@@ -10,11 +10,17 @@ use base64::prelude::BASE64_STANDARD;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// A user can have many accepted passwords, because bcrypt compares only the first 72 bytes.
 const MAX_VERIFIED: usize = 1_000;
+/// The maximum number of passwords of one client that wait or are checked. Enough for all scrapers behind one proxy that start together.
+const MAX_PENDING_PER_CLIENT: usize = 8;
+
+/// An IPv4 address, or the /64 network of an IPv6 address, since one owner usually has all of it. `None` stands for all Unix sockets.
+type Client = Option<IpAddr>;
 
 /// Checks passwords and remembers the correct ones.
 #[derive(Debug)]
@@ -22,7 +28,9 @@ pub struct BasicAuth {
     /// A random key of this process. It keeps passwords out of memory, and clients cannot predict the choice of the dummy hash.
     key: hmac::Key,
     verified: Arc<Mutex<VecDeque<Vec<u8>>>>,
-    queue: Arc<HashQueue>,
+    /// Allows one check at a time, in the order of arrival.
+    hashing: Arc<Semaphore>,
+    pending: Arc<Mutex<BTreeMap<Client, usize>>>,
 }
 
 /// The result of checking the credentials of a request.
@@ -30,26 +38,22 @@ pub struct BasicAuth {
 pub enum AuthResult {
     Authenticated,
     Unauthenticated,
-    /// Too many passwords are waiting to be checked.
+    /// Too many passwords of this client are waiting to be checked.
     Busy,
 }
 
-struct Credentials {
-    user: Vec<u8>,
-    password: Vec<u8>,
-}
+/// Counts a pending password of a client until it is dropped.
+struct Pending(Arc<Mutex<BTreeMap<Client, usize>>>, Client);
 
 impl BasicAuth {
     /// Starts without remembered passwords.
-    ///
-    /// # Errors
-    /// Returns an error if the system provides no random numbers.
     pub fn new() -> Result<Self, Unspecified> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new())?;
         Ok(Self {
             key,
             verified: Arc::default(),
-            queue: Arc::default(),
+            hashing: Arc::new(Semaphore::new(1)),
+            pending: Arc::default(),
         })
     }
 
@@ -60,7 +64,7 @@ impl BasicAuth {
         headers: &HeaderMap,
         peer: Option<IpAddr>,
     ) -> AuthResult {
-        let Some(Credentials { user, password }) = credentials(headers) else {
+        let Some((user, password)) = credentials(headers) else {
             return AuthResult::Unauthenticated;
         };
         let known_hash = std::str::from_utf8(&user)
@@ -71,22 +75,23 @@ impl BasicAuth {
         let Some(hash) = known_hash.or_else(|| self.dummy_hash(users, &user)) else {
             return AuthResult::Unauthenticated;
         };
+        let is_known = known_hash.is_some();
         let key = self.sign(&[&user, hash.expose().as_bytes(), &password]);
-        if known_hash.is_some() && self.verified.lock().contains(&key) {
+        if is_known && self.verified.lock().contains(&key) {
             return AuthResult::Authenticated;
         }
-        let Some(permit) = self.queue.acquire(peer).await else {
+        let Some(pending) = self.add_pending(client(peer)) else {
             return AuthResult::Busy;
         };
-        let (hash, is_known) = (hash.clone(), known_hash.is_some());
-        let verified = Arc::clone(&self.verified);
+        let permit = Arc::clone(&self.hashing).acquire_owned().await;
+        let (hash, verified) = (hash.clone(), Arc::clone(&self.verified));
         // The check finishes even if the client has disconnected. So if a check takes longer than the scrape timeout, the next
         // scrape finds the password remembered.
         let checked = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
+            let _guards = (permit, pending);
             let is_correct = bcrypt::verify(&password, hash.expose()).unwrap_or(false);
             if is_correct && is_known {
-                remember(&verified, key);
+                remember(&mut verified.lock(), key);
             }
             is_correct && is_known
         });
@@ -94,6 +99,17 @@ impl BasicAuth {
             Ok(true) => AuthResult::Authenticated,
             _ => AuthResult::Unauthenticated,
         }
+    }
+
+    /// Returns `None` if too many passwords of this client are pending.
+    fn add_pending(&self, client: Client) -> Option<Pending> {
+        let mut pending = self.pending.lock();
+        let count = pending.entry(client).or_default();
+        if *count >= MAX_PENDING_PER_CLIENT {
+            return None;
+        }
+        *count += 1;
+        Some(Pending(Arc::clone(&self.pending), client))
     }
 
     /// Returns a hash to check for an unknown user. The name of the user decides which one.
@@ -118,8 +134,24 @@ impl BasicAuth {
     }
 }
 
-fn remember(verified: &Mutex<VecDeque<Vec<u8>>>, key: Vec<u8>) {
-    let mut verified = verified.lock();
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let mut pending = self.0.lock();
+        if let Some(count) = pending.get_mut(&self.1) {
+            *count -= 1;
+        }
+        pending.retain(|_, count| *count > 0);
+    }
+}
+
+fn client(peer: Option<IpAddr>) -> Client {
+    match peer? {
+        IpAddr::V6(ip) => Some(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into()),
+        v4 @ IpAddr::V4(_) => Some(v4),
+    }
+}
+
+fn remember(verified: &mut VecDeque<Vec<u8>>, key: Vec<u8>) {
     if verified.contains(&key) {
         return;
     }
@@ -129,8 +161,8 @@ fn remember(verified: &Mutex<VecDeque<Vec<u8>>>, key: Vec<u8>) {
     verified.push_back(key);
 }
 
-/// Parses the first `Authorization` header, if it is for basic auth, with the rules of Go's net/http.
-fn credentials(headers: &HeaderMap) -> Option<Credentials> {
+/// Returns the user and the password of the first `Authorization` header, if it is for basic auth, with the rules of Go's net/http.
+fn credentials(headers: &HeaderMap) -> Option<(Vec<u8>, Vec<u8>)> {
     let value = headers.get(AUTHORIZATION)?.as_bytes();
     let (scheme, encoded) = value.split_at_checked("Basic ".len())?;
     if !scheme.eq_ignore_ascii_case(b"Basic ") {
@@ -138,8 +170,5 @@ fn credentials(headers: &HeaderMap) -> Option<Credentials> {
     }
     let decoded = BASE64_STANDARD.decode(encoded).ok()?;
     let colon = decoded.iter().position(|byte| *byte == b':')?;
-    Some(Credentials {
-        user: decoded[..colon].to_vec(),
-        password: decoded[colon + 1..].to_vec(),
-    })
+    Some((decoded[..colon].to_vec(), decoded[colon + 1..].to_vec()))
 }

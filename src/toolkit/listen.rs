@@ -2,19 +2,17 @@
 
 use super::unix::{self, OwnedPath};
 use listenfd::ListenFd;
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as RawSocket, Type};
+use socket2::SockRef;
 use std::fmt;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::str::FromStr;
-use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream, lookup_host};
+use tokio_util::either::Either;
 
 /// The length of the accept queue: the usual value of Go's servers on Linux (`net.core.somaxconn`).
-const BACKLOG: i32 = 4096;
+const BACKLOG: u32 = 4096;
 /// The kernel's buffer for unread response data of one connection (Linux doubles the value). The default may grow to 4 MB for each
 /// connection. This is enough for some MB/s over the longest distance on earth.
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
@@ -22,11 +20,9 @@ const SEND_BUFFER_BYTES: usize = 256 * 1024;
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// Every address of the machine.
-    Port(u16),
-    Ip(SocketAddr),
-    /// A host name, or an IPv6 address with a zone, and a port. The name is resolved when the socket is bound.
-    Name(String, u16),
+    /// A host name or an IP address, and a port. An empty host means every address of the machine. A name is resolved when the socket
+    /// is bound.
+    Tcp(String, u16),
     Unix(PathBuf),
 }
 
@@ -42,75 +38,63 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(address: &str) -> Result<Self, AddressError> {
-        let error = |problem| AddressError {
+        parse(address).map_err(|problem| AddressError {
             address: address.to_owned(),
             problem,
-        };
-        if let Some(path) = address.strip_prefix("unix:") {
-            return if path.starts_with('/') {
-                Ok(Self::Unix(PathBuf::from(path)))
-            } else {
-                Err(error("has no absolute path"))
-            };
-        }
-        if let Some((scheme, _)) = address.split_once("://") {
-            return Err(error(if scheme == "vsock" {
-                "is a vsock address, which is not supported"
-            } else {
-                "is a URL; remove the scheme"
-            }));
-        }
-        let (host, port) = address.rsplit_once(':').ok_or(error("has no port"))?;
-        let port = port
-            .parse()
-            .map_err(|_| error("has no port from 0 to 65535 after the last colon"))?;
-        let in_brackets = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'));
-        if let Some(v6) = in_brackets.filter(|host| host.contains(':')) {
-            let (ip, zone) = v6
-                .split_once('%')
-                .map_or((v6, None), |(ip, zone)| (ip, Some(zone)));
-            let ip: Ipv6Addr = ip
-                .parse()
-                .map_err(|_| error("has no valid IPv6 address in the brackets"))?;
-            return Ok(match zone {
-                // The resolver of the system maps the zone to an interface.
-                Some(_) if ip.is_unicast_link_local() => Self::Name(v6.to_owned(), port),
-                // A zone has no meaning for other addresses.
-                _ => Self::Ip((ip, port).into()),
-            });
-        }
-        // Go accepts brackets around any host.
-        let host = in_brackets.unwrap_or(host);
-        if host.is_empty() {
-            return Ok(Self::Port(port));
-        }
-        if host.contains(':') {
-            return Err(error(
-                "has more than one colon; put an IPv6 address in brackets",
-            ));
-        }
-        if let Ok(v4) = host.parse::<Ipv4Addr>() {
-            return Ok(Self::Ip((v4, port).into()));
-        }
-        let is_name = host
-            .chars()
-            .all(|character| character.is_ascii_alphanumeric() || "-._".contains(character));
-        if !is_name {
-            return Err(error("has no valid host name before the port"));
-        }
-        Ok(Self::Name(host.to_owned(), port))
+        })
     }
+}
+
+fn parse(address: &str) -> Result<Address, &'static str> {
+    if let Some(path) = address.strip_prefix("unix:") {
+        return if path.starts_with('/') {
+            Ok(Address::Unix(PathBuf::from(path)))
+        } else {
+            Err("has no absolute path")
+        };
+    }
+    if address.starts_with("vsock://") {
+        return Err("is a vsock address, which is not supported");
+    }
+    if address.contains("://") {
+        return Err("is a URL; remove the scheme");
+    }
+    let (host, port) = address.rsplit_once(':').ok_or("has no port")?;
+    let port = port
+        .parse()
+        .map_err(|_| "has no port from 0 to 65535 after the last colon")?;
+    let in_brackets = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    // Go accepts brackets around any host.
+    let mut name = in_brackets.unwrap_or(host);
+    if name.contains(':') {
+        if in_brackets.is_none() {
+            return Err("has more than one colon; put an IPv6 address in brackets");
+        }
+        // The zone names a network interface. It has no meaning for other addresses than link-local ones.
+        let without_zone = name.split_once('%').map_or(name, |(ip, _)| ip);
+        let ip: Ipv6Addr = without_zone
+            .parse()
+            .map_err(|_| "has no valid IPv6 address in the brackets")?;
+        if !ip.is_unicast_link_local() {
+            name = without_zone;
+        }
+    } else {
+        let is_allowed =
+            |character: char| character.is_ascii_alphanumeric() || "-._".contains(character);
+        if !name.chars().all(is_allowed) {
+            return Err("has no valid host name before the port");
+        }
+    }
+    Ok(Address::Tcp(name.to_owned(), port))
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Port(port) => write!(f, ":{port}"),
-            Self::Ip(address) => write!(f, "{address}"),
-            Self::Name(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Name(host, port) => write!(f, "{host}:{port}"),
+            Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp(host, port) => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -122,7 +106,6 @@ pub struct Listener {
     /// Dropped before the socket, so that the file of another process that binds the path later is not removed.
     _file: Option<OwnedPath>,
     socket: Bound,
-    /// systemd keeps the socket open after this process exits, so the next process accepts the connections in its queue.
     is_from_systemd: bool,
 }
 
@@ -132,84 +115,63 @@ enum Bound {
     Unix(UnixListener),
 }
 
-/// An accepted connection.
-#[derive(Debug)]
-pub enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
 impl Address {
     /// Binds the address.
-    ///
-    /// # Errors
-    /// Returns the system's error if it cannot bind the address.
     pub async fn bind(&self) -> io::Result<Listener> {
-        let tcp = match self {
-            Self::Port(port) => Self::any(*port)?,
-            // As in Go's servers, `[::]` includes all IPv4 addresses.
-            Self::Ip(address) => tcp(*address, address.ip().is_unspecified())?,
-            Self::Name(host, port) => {
+        let (file, socket) = match self {
+            Self::Tcp(host, port) if host.is_empty() => (None, Bound::Tcp(bind_all(*port)?)),
+            Self::Tcp(host, port) => {
                 let mut addresses: Vec<SocketAddr> =
-                    tokio::net::lookup_host((host.as_str(), *port))
-                        .await?
-                        .collect();
+                    lookup_host((host.as_str(), *port)).await?.collect();
                 // Go's servers prefer IPv4 if a name has several addresses.
                 addresses.sort_by_key(SocketAddr::is_ipv6);
                 let address = addresses.first().ok_or_else(|| {
                     io::Error::new(ErrorKind::NotFound, format!("{host} has no address"))
                 })?;
-                tcp(*address, false)?
+                (None, Bound::Tcp(bind_tcp(*address)?))
             }
             Self::Unix(path) => {
                 let (file, listener) = unix::bind(path)?;
-                return Ok(Listener {
-                    _file: Some(file),
-                    socket: Bound::Unix(listener),
-                    is_from_systemd: false,
-                });
+                (Some(file), Bound::Unix(listener))
             }
         };
         Ok(Listener {
-            _file: None,
-            socket: Bound::Tcp(TcpListener::from_std(tcp)?),
+            _file: file,
+            socket,
             is_from_systemd: false,
         })
     }
+}
 
-    /// Binds a dual-stack socket, or an IPv4 socket if the machine has no IPv6.
-    fn any(port: u16) -> io::Result<std::net::TcpListener> {
-        tcp((Ipv6Addr::UNSPECIFIED, port).into(), true).or_else(|error| {
-            if error.kind() == ErrorKind::AddrInUse || error.kind() == ErrorKind::PermissionDenied {
-                Err(error)
-            } else {
-                tcp((Ipv4Addr::UNSPECIFIED, port).into(), false)
-            }
-        })
+/// Binds a dual-stack socket, or an IPv4 socket if the machine has no IPv6.
+fn bind_all(port: u16) -> io::Result<TcpListener> {
+    match bind_tcp((Ipv6Addr::UNSPECIFIED, port).into()) {
+        Err(error)
+            if ![ErrorKind::AddrInUse, ErrorKind::PermissionDenied].contains(&error.kind()) =>
+        {
+            bind_tcp((Ipv4Addr::UNSPECIFIED, port).into())
+        }
+        bound => bound,
     }
 }
 
-fn tcp(address: SocketAddr, dual_stack: bool) -> io::Result<std::net::TcpListener> {
-    let domain = match address.ip() {
-        IpAddr::V4(_) => Domain::IPV4,
-        IpAddr::V6(_) => Domain::IPV6,
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address.ip() {
+        IpAddr::V4(_) => TcpSocket::new_v4()?,
+        IpAddr::V6(ip) => {
+            let socket = TcpSocket::new_v6()?;
+            // As in Go's servers, `[::]` includes all IPv4 addresses.
+            SockRef::from(&socket).set_only_v6(!ip.is_unspecified())?;
+            socket
+        }
     };
-    let socket = RawSocket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(!dual_stack)?;
-    }
     // Without this, connections of the previous process in TIME_WAIT would block a restart.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&SockAddr::from(address))?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
-/// Returns the sockets that systemd passed (`sd_listen_fds(3)`).
-///
-/// # Errors
-/// Returns an error if systemd passed no socket or a socket that is neither TCP nor a Unix stream socket.
+/// Returns the sockets that systemd passed (`sd_listen_fds(3)`), which must be TCP or Unix stream sockets.
 pub fn from_systemd() -> io::Result<Vec<Listener>> {
     let mut passed = ListenFd::from_env();
     let mut listeners = Vec::new();
@@ -239,38 +201,23 @@ pub fn from_systemd() -> io::Result<Vec<Listener>> {
 }
 
 impl Listener {
-    /// Waits for a connection.
-    pub async fn accept(&self) -> io::Result<Socket> {
-        match &self.socket {
-            Bound::Tcp(listener) => Ok(Socket::tcp(listener.accept().await?.0)),
-            Bound::Unix(listener) => Ok(Socket::Unix(listener.accept().await?.0)),
-        }
+    /// Returns true if systemd keeps the socket open after this process exits.
+    pub fn is_from_systemd(&self) -> bool {
+        self.is_from_systemd
     }
 
-    /// Accepts a connection from the queue without waiting, before the listener closes.
-    ///
-    /// # Errors
-    /// Returns `WouldBlock` if the queue is empty or if the next process will accept its connections.
-    pub fn accept_queued(&self) -> io::Result<Socket> {
-        if self.is_from_systemd {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        // This asks the system directly, because the readiness that tokio knows may be outdated.
-        let accept = |listener: SockRef<'_>| {
-            let (socket, _) = listener.accept()?;
-            socket.set_nonblocking(true)?;
-            Ok::<_, io::Error>(socket)
+    /// Waits for a connection.
+    pub async fn accept(&self) -> io::Result<Socket> {
+        let listener = match &self.socket {
+            Bound::Tcp(listener) => listener,
+            Bound::Unix(listener) => return Ok(Socket(Either::Right(listener.accept().await?.0))),
         };
-        match &self.socket {
-            Bound::Tcp(listener) => {
-                let socket = accept(SockRef::from(listener))?.into();
-                Ok(Socket::tcp(TcpStream::from_std(socket)?))
-            }
-            Bound::Unix(listener) => {
-                let socket = accept(SockRef::from(listener))?.into();
-                Ok(Socket::Unix(UnixStream::from_std(socket)?))
-            }
-        }
+        let (socket, _) = listener.accept().await?;
+        // An error means that the client has disconnected; a later read or write reports that too.
+        let _ = SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER_BYTES);
+        // The last segment of a page must not wait for an acknowledgement.
+        let _ = socket.set_nodelay(true);
+        Ok(Socket(Either::Left(socket)))
     }
 
     /// Returns the address that is bound.
@@ -288,23 +235,19 @@ impl Listener {
     }
 }
 
-impl Socket {
-    fn tcp(socket: TcpStream) -> Self {
-        // An error means that the client has disconnected; a later read or write reports that too.
-        let _ = SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER_BYTES);
-        // The last segment of a page must not wait for an acknowledgement.
-        let _ = socket.set_nodelay(true);
-        Self::Tcp(socket)
-    }
+/// An accepted connection.
+#[derive(Debug)]
+pub struct Socket(pub Either<TcpStream, UnixStream>);
 
+impl Socket {
     /// Returns true for a Unix socket. Its client is on this machine, and the file permissions allow it to connect.
     pub fn is_unix(&self) -> bool {
-        matches!(self, Self::Unix(_))
+        matches!(self.0, Either::Right(_))
     }
 
     /// Returns the address of the client, or `None` for a Unix socket or a disconnected client.
     pub fn peer(&self) -> Option<SocketAddr> {
-        let Self::Tcp(socket) = self else {
+        let Either::Left(socket) = &self.0 else {
             return None;
         };
         let peer = socket.peer_addr().ok()?;
@@ -315,9 +258,9 @@ impl Socket {
     /// Waits for the first byte and returns it without consuming it. Unix sockets do not support this.
     pub async fn peek(&self) -> io::Result<u8> {
         let mut first = [0];
-        let length = match self {
-            Self::Tcp(socket) => socket.peek(&mut first).await?,
-            Self::Unix(_) => return Err(ErrorKind::Unsupported.into()),
+        let length = match &self.0 {
+            Either::Left(socket) => socket.peek(&mut first).await?,
+            Either::Right(_) => return Err(ErrorKind::Unsupported.into()),
         };
         if length == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
@@ -327,66 +270,8 @@ impl Socket {
 
     /// Makes closing the socket discard the data that the client has not read.
     pub fn abort(&self) {
-        if let Self::Tcp(socket) = self {
+        if let Either::Left(socket) = &self.0 {
             let _ = socket.set_zero_linger();
-        }
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_read(context, buffer),
-            Self::Unix(socket) => Pin::new(socket).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_write(context, bytes),
-            Self::Unix(socket) => Pin::new(socket).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(context, slices),
-            Self::Unix(socket) => Pin::new(socket).poll_write_vectored(context, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Tcp(socket) => socket.is_write_vectored(),
-            Self::Unix(socket) => socket.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_flush(context),
-            Self::Unix(socket) => Pin::new(socket).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_shutdown(context),
-            Self::Unix(socket) => Pin::new(socket).poll_shutdown(context),
         }
     }
 }

@@ -1,20 +1,15 @@
 //! A token bucket as in Go's `x/time/rate`: it starts full and gets one token per interval, up to the burst.
 
-use crate::toolkit::web_config::RateLimit;
+use super::web_config::RateLimit;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// Limits the rate of requests of all clients together.
 #[derive(Debug)]
 pub struct TokenBucket {
-    limit: RateLimit,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    tokens: u32,
-    /// When the last token was added, or when the bucket was last seen full.
-    refilled_at: Instant,
+    pub limit: RateLimit,
+    /// When the bucket will be full if no token is taken until then.
+    full_at: Mutex<Instant>,
 }
 
 impl TokenBucket {
@@ -22,40 +17,22 @@ impl TokenBucket {
     pub fn new(limit: RateLimit) -> Self {
         Self {
             limit,
-            state: Mutex::new(State {
-                tokens: limit.burst,
-                refilled_at: Instant::now(),
-            }),
+            full_at: Mutex::new(Instant::now()),
         }
-    }
-
-    /// Returns the limit of the bucket.
-    pub fn limit(&self) -> RateLimit {
-        self.limit
     }
 
     /// Takes a token. Returns false if the bucket is empty.
     pub fn take(&self) -> bool {
+        let RateLimit { interval, burst } = self.limit;
         let now = Instant::now();
-        let mut state = self.state.lock();
-        let interval = self.limit.interval.as_nanos().max(1);
-        let passed = now.saturating_duration_since(state.refilled_at).as_nanos();
-        let missing = self.limit.burst - state.tokens;
-        let added = u32::try_from(passed / interval).unwrap_or(u32::MAX);
-        if added >= missing {
-            state.tokens = self.limit.burst;
-            state.refilled_at = now;
-        } else {
-            state.tokens += added;
-            state.refilled_at += self.limit.interval * added;
+        let mut full_at = self.full_at.lock();
+        let Some(next) = (*full_at).max(now).checked_add(interval) else {
+            return false;
+        };
+        let has_token = next - now <= interval.saturating_mul(burst);
+        if has_token {
+            *full_at = next;
         }
-        match state.tokens.checked_sub(1) {
-            Some(left) => {
-                state.tokens = left;
-                true
-            }
-            None => false,
-        }
+        has_token
     }
 }
-use parking_lot::Mutex;

@@ -3,8 +3,10 @@
 //! This is own code because `tracing-appender` does not log that lines were lost. It also prints to stdout if its queue is full at exit,
 //! which blocks if both streams are the same pipe.
 
-use parking_lot::{Condvar, Mutex};
 use std::io::{self, ErrorKind, Write};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -15,104 +17,80 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// The pause between two attempts if stderr is non-blocking, as some parent processes make it.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
-static QUEUE: Queue = Queue {
-    state: Mutex::new(State {
-        pending: Vec::new(),
-        dropped: 0,
-        reported: 0,
-        idle: true,
-    }),
-    changed: Condvar::new(),
-};
+static WRITER: LazyLock<Sender<Message>> = LazyLock::new(|| {
+    let (sender, messages) = channel();
+    thread::spawn(move || write_all(&messages));
+    sender
+});
+static PENDING_BYTES: AtomicUsize = AtomicUsize::new(0);
+/// The number of lines lost since the start.
+static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-struct Queue {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-struct State {
-    /// Complete lines that wait to be written.
-    pending: Vec<u8>,
-    /// Number of lines lost since the start.
-    dropped: u64,
-    /// Number of lost lines that the log has already reported.
-    reported: u64,
-    /// True while the thread waits for lines.
-    idle: bool,
-}
-
-/// Starts the writer thread. Dropping the returned value waits until all lines are written, or for a second.
-pub fn start() -> Flush {
-    thread::spawn(|| QUEUE.write_all());
-    Flush
+enum Message {
+    Lines(Vec<u8>),
+    /// Reports that all earlier lines are written.
+    Flush(Sender<()>),
 }
 
 /// Queues one or more complete lines without waiting. Drops them all if the queue is full.
 pub fn write(lines: &[u8]) {
-    let mut state = QUEUE.state.lock();
-    if state.pending.len() + lines.len() > MAX_PENDING_BYTES {
-        state.dropped += count_lines(lines);
-    } else {
-        state.pending.extend_from_slice(lines);
-        QUEUE.changed.notify_all();
+    let pending = PENDING_BYTES.fetch_add(lines.len(), Ordering::Relaxed);
+    let has_room = pending + lines.len() <= MAX_PENDING_BYTES;
+    if !has_room || WRITER.send(Message::Lines(lines.to_vec())).is_err() {
+        PENDING_BYTES.fetch_sub(lines.len(), Ordering::Relaxed);
+        let count: u64 = lines.iter().map(|byte| u64::from(*byte == b'\n')).sum();
+        DROPPED.fetch_add(count, Ordering::Relaxed);
     }
 }
 
 /// Returns how many lines were lost since the start.
 pub fn dropped() -> u64 {
-    QUEUE.state.lock().dropped
+    DROPPED.load(Ordering::Relaxed)
 }
 
-/// Waits on drop until all lines are written, also if the main thread panics.
+/// Waits on drop until all lines are written, or for a second, also if the main thread panics.
 #[must_use]
 pub struct Flush;
 
 impl Drop for Flush {
     fn drop(&mut self) {
-        let is_busy = |state: &mut State| !(state.idle && state.pending.is_empty());
+        let (sender, flushed) = channel();
+        let _ = WRITER.send(Message::Flush(sender));
         // After the timeout, the remaining lines are lost.
-        let mut state = QUEUE.state.lock();
-        QUEUE
-            .changed
-            .wait_while_for(&mut state, is_busy, FLUSH_TIMEOUT);
+        let _ = flushed.recv_timeout(FLUSH_TIMEOUT);
     }
 }
 
-impl Queue {
-    fn write_all(&self) {
-        loop {
-            let pending = self.take();
-            let (mut failed, mut last_written) = (0, true);
-            // Line by line: a write of up to 4 KiB to a pipe is atomic, so no line is cut when the process ends.
-            for line in pending.split_inclusive(|byte| *byte == b'\n') {
-                last_written = write_line(line).is_ok();
-                failed += u64::from(!last_written);
-            }
-            let mut state = self.state.lock();
-            state.dropped += failed;
-            // Reported once, when the reader has caught up.
-            let lost = state.dropped - state.reported;
-            if lost > 0 && last_written && state.pending.is_empty() {
-                state.reported = state.dropped;
-                drop(state);
+fn write_all(messages: &Receiver<Message>) {
+    let (mut reported, mut last_written) = (0, true);
+    loop {
+        let next = messages.try_recv().or_else(|_| {
+            // Lost lines are reported once, when the reader has caught up.
+            let lost = dropped() - reported;
+            if lost > 0 && last_written {
+                reported += lost;
                 tracing::warn!(
                     lines = lost,
                     "log lines were lost because stderr was not read or writing to it failed"
                 );
             }
+            messages.recv()
+        });
+        let lines = match next {
+            Ok(Message::Lines(lines)) => lines,
+            Ok(Message::Flush(done)) => {
+                let _ = done.send(());
+                continue;
+            }
+            // The sender is static, so it is never dropped.
+            Err(_) => return,
+        };
+        // Line by line: a write of up to 4 KiB to a pipe is atomic, so no line is cut when the process ends.
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            last_written = write_line(line).is_ok();
+            DROPPED.fetch_add(u64::from(!last_written), Ordering::Relaxed);
         }
-    }
-
-    /// Waits for lines and takes all of them.
-    fn take(&self) -> Vec<u8> {
-        let mut state = self.state.lock();
-        while state.pending.is_empty() {
-            state.idle = true;
-            self.changed.notify_all();
-            self.changed.wait(&mut state);
-        }
-        state.idle = false;
-        std::mem::take(&mut state.pending)
+        PENDING_BYTES.fetch_sub(lines.len(), Ordering::Relaxed);
     }
 }
 
@@ -130,8 +108,4 @@ fn write_line(mut line: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn count_lines(lines: &[u8]) -> u64 {
-    lines.iter().map(|byte| u64::from(*byte == b'\n')).sum()
 }

@@ -5,73 +5,56 @@
 //! support abstract sockets. Programs that the AWS SDK starts for credentials inherit `NOTIFY_SOCKET`: the unit needs
 //! `NotifyAccess=main`, so that they cannot send messages for this process.
 
-use crate::escape;
-use crate::toolkit::watchdog::Watchdog;
+use super::watchdog::Watchdog;
 use rustix::time::{ClockId, clock_gettime};
 use std::env;
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::{SocketAddr, UnixDatagram as StdUnixDatagram};
 use std::time::Duration;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::net::UnixDatagram;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Keep-alives within one watchdog timeout. `sd_watchdog_enabled(3)` recommends two; the third is for a slow machine.
 const KEEP_ALIVES_PER_TIMEOUT: u32 = 3;
 /// How long a message may wait for room in the service manager's queue before it is dropped.
 const SEND_TIMEOUT: Duration = Duration::from_secs(2);
-const SEND_RETRY_INTERVAL: Duration = Duration::from_millis(10);
 /// Keeps the status line readable, and the message within one datagram.
-const MAX_STATUS_BYTES: usize = 1000;
+const MAX_STATUS_CHARS: usize = 500;
 
 /// The service manager that started this process, if there is one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ServiceManager {
-    socket: Option<(UnixDatagram, SocketAddr)>,
+    socket: Option<UnixDatagram>,
     watchdog_timeout: Option<Duration>,
-    watchdog: Watchdog,
+    /// Probed before each keep-alive.
+    pub watchdog: Watchdog,
 }
 
 impl ServiceManager {
     /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`. Logs and ignores a value that is not valid.
     pub fn from_env() -> Self {
         let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
-            return Self::none();
+            return Self::default();
         };
-        match address(&name).and_then(|address| Ok((socket()?, address))) {
-            Ok(socket) => {
-                let watchdog_timeout = watchdog_timeout();
-                Self {
-                    socket: Some(socket),
-                    watchdog_timeout,
-                    watchdog: watchdog_timeout.map_or_else(Watchdog::none, |_| Watchdog::new()),
-                }
-            }
+        match connect(&name) {
+            Ok(socket) => Self {
+                socket: Some(socket),
+                watchdog_timeout: watchdog_timeout(),
+                watchdog: Watchdog::default(),
+            },
             Err(error) => {
                 tracing::warn!(socket = %name.display(), %error, "invalid NOTIFY_SOCKET, sending no notifications to the service manager");
-                Self::none()
+                Self::default()
             }
-        }
-    }
-
-    /// Returns a service manager that receives nothing.
-    pub fn none() -> Self {
-        Self {
-            socket: None,
-            watchdog_timeout: None,
-            watchdog: Watchdog::none(),
         }
     }
 
     /// Returns true if notifications are sent.
     pub fn is_present(&self) -> bool {
         self.socket.is_some()
-    }
-
-    /// Returns the watchdog. It is disabled if the service manager expects no keep-alives.
-    pub fn watchdog(&self) -> &Watchdog {
-        &self.watchdog
     }
 
     /// Reports that the start or a reload is complete.
@@ -121,45 +104,33 @@ impl ServiceManager {
     }
 
     async fn send(&self, message: &str) {
-        let Some((socket, address)) = &self.socket else {
+        let Some(socket) = &self.socket else {
             return;
         };
-        let deadline = Instant::now() + SEND_TIMEOUT;
-        loop {
-            match socket.send_to_addr(message.as_bytes(), address) {
-                Ok(_) => return,
-                // The runtime cannot wait for room in another process's queue.
-                Err(error)
-                    if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline =>
-                {
-                    sleep(SEND_RETRY_INTERVAL).await;
-                }
-                Err(error) => {
-                    let first_line = message.lines().next().unwrap_or_default();
-                    tracing::warn!(message = first_line, %error, "failed to notify the service manager");
-                    return;
-                }
-            }
+        let sent = timeout(SEND_TIMEOUT, socket.send(message.as_bytes())).await;
+        if let Err(error) = sent.unwrap_or_else(|elapsed| Err(elapsed.into())) {
+            let first_line = message.lines().next().unwrap_or_default();
+            tracing::warn!(message = first_line, %error, "failed to notify the service manager");
         }
     }
 }
 
-fn socket() -> io::Result<UnixDatagram> {
-    let socket = UnixDatagram::unbound()?;
+/// Connects to a path, or to `@` and the name of an abstract socket.
+fn connect(name: &OsStr) -> io::Result<UnixDatagram> {
+    let address = match name.as_bytes() {
+        [b'/', ..] => SocketAddr::from_pathname(name)?,
+        [b'@', name @ ..] => abstract_address(name)?,
+        _ => {
+            return Err(io::Error::new(
+                ErrorKind::InvalidInput,
+                "allowed: an absolute path, or @ and the name of an abstract socket",
+            ));
+        }
+    };
+    let socket = StdUnixDatagram::unbound()?;
+    socket.connect_addr(&address)?;
     socket.set_nonblocking(true)?;
-    Ok(socket)
-}
-
-/// Parses a path, or `@` and the name of an abstract socket.
-fn address(name: &OsStr) -> io::Result<SocketAddr> {
-    match name.as_bytes() {
-        [b'/', ..] => SocketAddr::from_pathname(name),
-        [b'@', name @ ..] => abstract_address(name),
-        _ => Err(io::Error::new(
-            ErrorKind::InvalidInput,
-            "allowed: an absolute path, or @ and the name of an abstract socket",
-        )),
-    }
+    UnixDatagram::from_std(socket)
 }
 
 #[cfg(target_os = "linux")]
@@ -180,34 +151,20 @@ fn watchdog_timeout() -> Option<Duration> {
         return None;
     }
     let microseconds = env::var("WATCHDOG_USEC").ok()?;
-    match microseconds.parse() {
-        Ok(0) => None,
-        Ok(microseconds) => Some(Duration::from_micros(microseconds)),
-        Err(_) => {
-            tracing::warn!(
-                value = microseconds,
-                "WATCHDOG_USEC is not a number of microseconds, sending no watchdog keep-alives"
-            );
-            None
-        }
-    }
+    let Ok(timeout) = microseconds.parse() else {
+        tracing::warn!(
+            value = microseconds,
+            "WATCHDOG_USEC is not a number of microseconds, sending no watchdog keep-alives"
+        );
+        return None;
+    };
+    (timeout > 0).then(|| Duration::from_micros(timeout))
 }
 
 /// Returns the status as one line: systemd would read a second line as another variable.
 fn status_line(status: &str) -> String {
-    let mut line = String::from("STATUS=");
-    for character in status.chars() {
-        if line.len() > MAX_STATUS_BYTES {
-            line.push('…');
-            break;
-        }
-        let shown = if escape::is_control(character) {
-            ' '
-        } else {
-            character
-        };
-        line.push(shown);
-    }
-    line.push('\n');
-    line
+    let is_long = status.chars().nth(MAX_STATUS_CHARS).is_some();
+    let shown: String = status.chars().take(MAX_STATUS_CHARS).collect();
+    let line = shown.replace(char::is_control, " ");
+    format!("STATUS={line}{}\n", if is_long { "…" } else { "" })
 }

@@ -29,9 +29,6 @@ fn file_identity(path: &Path) -> Option<(u64, u64)> {
 }
 
 /// Listens at `path`. Replaces a stale socket file that a killed process left there, but no other file.
-///
-/// # Errors
-/// Returns the system's error if it cannot bind the path.
 pub fn bind(path: &Path) -> io::Result<(OwnedPath, UnixListener)> {
     let listener = match UnixListener::bind(path) {
         Err(error) if error.kind() == ErrorKind::AddrInUse && is_stale(path) => {

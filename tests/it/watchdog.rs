@@ -2,24 +2,21 @@
 
 use std::fs;
 use std::future::pending;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use crate::support::account::Bench;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::commands::reload::{Pollers, Running};
 use glue_integration_exporter::commands::source::{Clients, ConfigSource};
 use glue_integration_exporter::commands::status_line::StatusReporter;
-use glue_integration_exporter::http::shared_responses::Content;
-use glue_integration_exporter::http::{self, Handler, Limits};
+use glue_integration_exporter::http::{self, Limits};
 use glue_integration_exporter::publisher::Publisher;
 use glue_integration_exporter::shard::Shard;
 use glue_integration_exporter::telemetry::Telemetry;
 use glue_integration_exporter::toolkit::listen::Address;
 use glue_integration_exporter::toolkit::systemd::ServiceManager;
 use glue_integration_exporter::toolkit::watchdog::{Ticket, Watchdog};
-use hyper::body::Incoming;
-use hyper::{Request, Response};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Instant, timeout};
@@ -45,7 +42,7 @@ async fn probe_succeeds(watchdog: &Watchdog) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn probe_responsive_tasks_succeeds() {
-    let watchdog = Watchdog::new();
+    let watchdog = Watchdog::default();
     assert!(probe_succeeds(&watchdog).await, "no task is registered yet");
     tokio::spawn(answer_probes(watchdog.register("one")));
     tokio::spawn(answer_probes(watchdog.register("another")));
@@ -60,7 +57,7 @@ async fn probe_responsive_tasks_succeeds() {
 
 #[tokio::test(start_paused = true)]
 async fn probe_stuck_task_fails_until_it_answers() {
-    let watchdog = Watchdog::new();
+    let watchdog = Watchdog::default();
     tokio::spawn(answer_probes(watchdog.register("healthy")));
     let mut stuck = watchdog.register("stuck");
     assert!(!probe_succeeds(&watchdog).await);
@@ -72,7 +69,7 @@ async fn probe_stuck_task_fails_until_it_answers() {
 
 #[tokio::test(start_paused = true)]
 async fn probe_dropped_ticket_fails_finished_does_not() {
-    let watchdog = Watchdog::new();
+    let watchdog = Watchdog::default();
     let ended = watchdog.register("finished");
     assert!(!probe_succeeds(&watchdog).await);
     ended.finish();
@@ -81,15 +78,6 @@ async fn probe_dropped_ticket_fails_finished_does_not() {
     let panicked = watchdog.register("panicked");
     drop(panicked);
     assert!(!probe_succeeds(&watchdog).await);
-}
-
-#[tokio::test(start_paused = true)]
-async fn disabled_watchdog_probes_nothing() {
-    let watchdog = Watchdog::none();
-    let mut ticket = watchdog.register("stuck");
-    assert!(probe_succeeds(&watchdog).await);
-    assert!(timeout(PAUSED_TIMEOUT, ticket.check_in()).await.is_err());
-    assert_eq!(ticket.run_checked(async { 7 }).await, 7);
 }
 
 /// A runtime with a thread that a test can block.
@@ -125,38 +113,20 @@ fn probe_from_outside(watchdog: &Watchdog, within: Duration) -> bool {
     runtime.unwrap().block_on(probe)
 }
 
-/// A handler that no request reaches.
-struct NoRequests;
-
-impl Handler for NoRequests {
-    async fn handle(
-        &self,
-        _request: Request<Incoming>,
-        _peer: Option<IpAddr>,
-    ) -> Response<Content> {
-        pending().await
-    }
-}
-
 #[test]
 fn probe_blocked_acceptor_fails() {
     let runtime = BlockableRuntime::new(1);
-    let watchdog = Watchdog::new();
+    let watchdog = Watchdog::default();
     let address: Address = "127.0.0.1:0".parse().unwrap();
     let server_watchdog = watchdog.clone();
     let (started_tx, started_rx) = mpsc::channel();
     runtime.0.spawn(async move {
         let listeners = vec![address.bind().await.unwrap()];
         started_tx.send(()).unwrap();
-        let stop = CancellationToken::new();
-        http::serve(
-            listeners,
-            Arc::new(NoRequests),
-            Limits::default(),
-            server_watchdog,
-            stop,
-        )
-        .await;
+        let bench = Bench::new(&[]);
+        let (routes, limits) = (bench.routes(), Limits::default());
+        let stop = bench.stop.clone();
+        http::serve(listeners, routes, limits, server_watchdog, stop).await;
     });
     started_rx.recv_timeout(TIMEOUT).unwrap();
     // The acceptor registers a moment later, which only a failed probe shows.
@@ -195,7 +165,7 @@ fn run_pollers(runtime: &Runtime, watchdog: &Watchdog, poll_clock: Clock, publis
             telemetry,
             clock: poll_clock,
             source,
-            status_reporter: Arc::new(StatusReporter::new(ServiceManager::none(), publisher)),
+            status_reporter: Arc::new(StatusReporter::new(ServiceManager::default(), publisher)),
             access: None,
             watchdog,
             running: Running::default(),
@@ -215,7 +185,7 @@ enum ClockUser {
 
 /// Runs the pollers, blocks the `n`-th reading of the clock (from 1), and expects that a probe fails meanwhile.
 fn probe_fails_in_clock_reading(user: ClockUser, n: u32) {
-    let watchdog = Watchdog::new();
+    let watchdog = Watchdog::default();
     let (release, released) = mpsc::channel::<()>();
     let (started_tx, started_rx) = mpsc::channel();
     let reading = Mutex::new((0, started_tx, released));

@@ -307,7 +307,7 @@ fn notify_socket_abstract_or_invalid_starts() {
 
     let absent = setup.path("nobody").to_str().unwrap().to_owned();
     for (socket, warning) in [
-        (absent.as_str(), "failed to notify the service manager"),
+        (absent.as_str(), "invalid NOTIFY_SOCKET"),
         ("vsock:2:1234", "invalid NOTIFY_SOCKET"),
     ] {
         let setup = Setup::new(&sim, ONE_SCOPE)

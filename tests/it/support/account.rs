@@ -5,6 +5,7 @@ use glue_integration_exporter::config::{Config, Query, Watch};
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::glue::{BoxFuture, Glue, GlueError, Page, PageRequest, Reason};
 use glue_integration_exporter::glue::{MetadataPage, MetadataRequest};
+use glue_integration_exporter::http::routes::Routes;
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::publisher::Publisher;
 use glue_integration_exporter::snapshot::{Description, Integration, Status};
@@ -293,10 +294,25 @@ impl Bench {
         )
     }
 
+    /// Returns the routes of an exporter without a web configuration.
+    pub fn routes(&self) -> Routes {
+        Routes {
+            publisher: Arc::clone(&self.publisher),
+            telemetry: Arc::clone(&self.telemetry),
+            clock: self.clock.clone(),
+            telemetry_path: "/metrics".to_owned(),
+            access: None,
+            reload: None,
+            stop: self.stop.clone(),
+            shared_responses: Default::default(),
+            renderer: Default::default(),
+        }
+    }
+
     /// Starts publishing in the background.
     pub fn publish(&self) {
         let (publisher, stop) = (Arc::clone(&self.publisher), self.stop.clone());
-        tokio::spawn(publisher.publish(Watchdog::none().register("publisher"), stop));
+        tokio::spawn(publisher.publish(Watchdog::default().register("publisher"), stop));
     }
 
     /// Starts polling on schedule in the background.

@@ -2,10 +2,8 @@
 
 use crate::support::account::{Bench, FakeAccount, arn, watches};
 use crate::support::certificates::{self, Authority, Identity};
-use glue_integration_exporter::http::routes::{Routes, start_counters, start_refusal_counters};
-use glue_integration_exporter::http::shared_responses::SharedResponses;
+use glue_integration_exporter::http::routes::{Routes, start_counters};
 use glue_integration_exporter::http::{self, Limits};
-use glue_integration_exporter::site::Renderer;
 use glue_integration_exporter::snapshot::Status;
 use glue_integration_exporter::toolkit::access::AccessControl;
 use glue_integration_exporter::toolkit::listen::Address;
@@ -38,6 +36,7 @@ pub const TLS: &str = "tls_server_config: {cert_file: server.crt, key_file: serv
 pub fn without_timeouts() -> Limits {
     Limits {
         connections: 512,
+        large_responses: 512,
         head: NO_TIMEOUT,
         accept_grace: Duration::ZERO,
         idle: NO_TIMEOUT,
@@ -86,25 +85,17 @@ impl Server {
             (bench, address.bind().await.unwrap())
         });
         let addr = listener.address();
-        start_counters(&bench.telemetry, "/metrics");
-        start_refusal_counters(&bench.telemetry, "/metrics");
+        start_counters(&bench.telemetry, "/metrics", true);
         let routes = Routes {
-            publisher: Arc::clone(&bench.publisher),
-            telemetry: Arc::clone(&bench.telemetry),
-            clock: bench.clock.clone(),
-            shared_responses: SharedResponses::default(),
-            telemetry_path: "/metrics".to_owned(),
-            site: Renderer::default(),
             access: Some(Arc::clone(&access)),
-            reload: None,
-            stop: bench.stop.clone(),
+            ..bench.routes()
         };
         let stop = bench.stop.clone();
         runtime.spawn(http::serve(
             vec![listener],
-            Arc::new(routes),
+            routes,
             limits,
-            Watchdog::none(),
+            Watchdog::default(),
             stop,
         ));
         let rereads: Arc<[AtomicUsize; 2]> = Arc::default();
