@@ -7,7 +7,7 @@ mod schedule;
 
 use crate::cache::{PollResult, key};
 use crate::clock::Clock;
-use crate::config::{ScopeName, Watch};
+use crate::config::{ScopeName, ScopeRegion};
 use crate::glue::{Deadline, Glue, Reason, RequestContext};
 use crate::publisher::Publisher;
 use crate::telemetry::Telemetry;
@@ -30,7 +30,7 @@ const EXPIRY_MARGIN: Duration = Duration::from_secs(1);
 
 /// Polls one scope in one region.
 pub struct Poller {
-    watch: Watch,
+    watch: ScopeRegion,
     glue: Arc<dyn Glue>,
     publisher: Arc<Publisher>,
     telemetry: Arc<Telemetry>,
@@ -49,7 +49,7 @@ pub struct Poller {
 
 impl Poller {
     pub fn new(
-        watch: Watch,
+        watch: ScopeRegion,
         glue: Arc<dyn Glue>,
         publisher: Arc<Publisher>,
         telemetry: Arc<Telemetry>,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::model::{Credentials, Query, Watch};
+use super::model::{Credentials, Query, ScopeRegion};
 use super::pattern::Pattern;
 use super::selection::Selection;
 use super::tags::TagLabel;
@@ -12,7 +12,7 @@ use crate::toolkit::yaml::format_duration;
 /// Describes what the exporter does with this configuration: one paragraph for each scope and region, the number of requests
 /// without further pages and retries, the tag labels, the state file and warnings. Ends with a line break.
 pub fn describe(
-    watches: &[Watch],
+    watches: &[ScopeRegion],
     storage: Option<&Path>,
     requests_per_second: u16,
     tag_labels: &[TagLabel],
@@ -52,7 +52,7 @@ pub fn describe(
 }
 
 /// Returns a warning for each pattern that looks like a regular expression, once per scope.
-pub fn pattern_warnings(watches: &[Watch]) -> Vec<String> {
+pub fn pattern_warnings(watches: &[ScopeRegion]) -> Vec<String> {
     let mut warnings = Vec::new();
     // The regions of a scope are adjacent.
     for watches in watches.chunk_by(|one, next| one.scope == next.scope) {
@@ -76,10 +76,10 @@ pub fn pattern_warnings(watches: &[Watch]) -> Vec<String> {
 }
 
 /// Returns warnings where the rate limit is tight: pages, retries and slow responses need half of the time and of the rate.
-fn warnings(watches: &[Watch], requests_per_second: u16) -> Vec<String> {
+fn warnings(watches: &[ScopeRegion], requests_per_second: u16) -> Vec<String> {
     let limit = f64::from(requests_per_second);
     let mut warnings = Vec::new();
-    let mut per_limit: Vec<(&Watch, f64)> = Vec::new();
+    let mut per_limit: Vec<(&ScopeRegion, f64)> = Vec::new();
     for watch in watches {
         let requests = requests_per_poll(watch);
         let needed = count(requests) / limit;
@@ -93,7 +93,7 @@ fn warnings(watches: &[Watch], requests_per_second: u16) -> Vec<String> {
                 format_duration(watch.timeout)
             ));
         }
-        let same_limit = |(other, _): &&mut (&Watch, f64)| {
+        let same_limit = |(other, _): &&mut (&ScopeRegion, f64)| {
             other.region == watch.region && other.credentials == watch.credentials
         };
         match per_limit.iter_mut().find(same_limit) {
@@ -115,7 +115,7 @@ fn warnings(watches: &[Watch], requests_per_second: u16) -> Vec<String> {
     warnings
 }
 
-fn describe_watch(watch: &Watch) -> String {
+fn describe_watch(watch: &ScopeRegion) -> String {
     let mut text = format!("Scope {} in {}:\n", watch.scope, watch.region);
     for query in &watch.queries {
         text += &match query {
@@ -209,7 +209,7 @@ fn credentials(credentials: &Credentials) -> String {
 
 /// Returns the minimum number of requests of one poll. A lookup by listing needs at least the pages that its integrations fill,
 /// and one more request for each integration that the listing does not contain.
-fn requests_per_poll(watch: &Watch) -> usize {
+fn requests_per_poll(watch: &ScopeRegion) -> usize {
     let integrations = integrations(watch);
     let others = watch.queries.len() - integrations;
     others
@@ -220,12 +220,12 @@ fn requests_per_poll(watch: &Watch) -> usize {
         }
 }
 
-fn integrations(watch: &Watch) -> usize {
+fn integrations(watch: &ScopeRegion) -> usize {
     let is_integration = |query: &&Query| matches!(query, Query::Integration(_));
     watch.queries.iter().filter(is_integration).count()
 }
 
-fn requests_per_hour(watch: &Watch) -> f64 {
+fn requests_per_hour(watch: &ScopeRegion) -> f64 {
     let metadata_requests = if watch.describe {
         3600.0 / watch.describe_interval().as_secs_f64()
     } else {

@@ -2,7 +2,7 @@
 //! interval and keep their times after a restart.
 
 use crate::clock::Timestamp;
-use crate::config::Watch;
+use crate::config::ScopeRegion;
 use crate::hash::fnv1a;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    pub fn new(watch: &Watch, interval: Duration, now: Timestamp) -> Self {
+    pub fn new(watch: &ScopeRegion, interval: Duration, now: Timestamp) -> Self {
         let shard = watch.selection.shard.map(|shard| shard.index().to_string());
         let mut name = vec![watch.scope.as_str(), watch.region.as_str()];
         // Shards of one scope list the same integrations. They must not poll at the same time.
