@@ -62,9 +62,10 @@ where
     let mut why = match service_error.filter(|metadata| metadata.code().is_some()) {
         Some(metadata) => code_and_message(metadata),
         None => {
-            let status = error.raw_response().map(|response| response.status());
-            let status = status.map(|status| format!(" (HTTP status {})", status.as_u16()));
-            chain(error) + &status.unwrap_or_default()
+            let status = error.raw_response().map_or_else(String::new, |response| {
+                format!(" (HTTP status {})", response.status().as_u16())
+            });
+            chain(error) + &status
         }
     };
     why = sanitize(why, credentials);
