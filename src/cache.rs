@@ -13,7 +13,7 @@ pub mod stored;
 
 use crate::arn::canonical_arn;
 use crate::clock::Timestamp;
-use crate::config::{Query, RegionName, ScopeName, Watch};
+use crate::config::{Query, RegionName, ScopeName, ScopeRegion};
 use crate::glue::Answer;
 use crate::snapshot::{
     ExportedIntegration, Integration, PolledScope, Presence, ScopeState, Snapshot, Status,
@@ -88,7 +88,7 @@ struct StatusSince {
 
 impl IntegrationCache {
     /// Returns an empty cache for `watches`.
-    pub fn new<'a>(watches: impl IntoIterator<Item = &'a Watch>) -> Self {
+    pub fn new<'a>(watches: impl IntoIterator<Item = &'a ScopeRegion>) -> Self {
         Self {
             scopes: watches
                 .into_iter()
@@ -102,7 +102,7 @@ impl IntegrationCache {
 
     /// Replaces the watches. Queries that a scope keeps also keep their data, whatever else changed about the scope. The start times of
     /// all statuses are kept. No scrape waits for a new scope.
-    pub fn reconfigure<'a>(&mut self, watches: impl IntoIterator<Item = &'a Watch>) {
+    pub fn reconfigure<'a>(&mut self, watches: impl IntoIterator<Item = &'a ScopeRegion>) {
         let mut before = std::mem::take(&mut self.scopes);
         let mut dropped: Vec<QueryState> = Vec::new();
         for watch in watches {
@@ -505,6 +505,6 @@ fn latest<'a, 's>(observations: &'s [ScopeObservation<'a>]) -> Option<&'s ScopeO
 }
 
 /// Returns the key of a watch.
-pub fn key(watch: &Watch) -> Key {
+pub fn key(watch: &ScopeRegion) -> Key {
     (watch.scope.clone(), watch.region.clone())
 }

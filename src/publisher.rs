@@ -5,7 +5,7 @@ mod due_polls;
 
 use crate::cache::{Applied, IntegrationCache, Key, PollResult, Stored};
 use crate::clock::Clock;
-use crate::config::{TagLabel, Watch};
+use crate::config::{ScopeRegion, TagLabel};
 use crate::exposition::Exposition;
 use crate::glue::{Metadata, MetadataFilter};
 use crate::snapshot::{ScopeState, Snapshot};
@@ -41,7 +41,7 @@ pub struct Publisher {
 
 impl Publisher {
     /// Returns a publisher with an empty cache for `watches`.
-    pub fn new(watches: &[Watch], clock: Clock) -> Self {
+    pub fn new(watches: &[ScopeRegion], clock: Clock) -> Self {
         let cache = IntegrationCache::new(watches);
         let (snapshot, _) = cache.snapshot(clock.now().instant);
         Self {
@@ -95,7 +95,7 @@ impl Publisher {
     }
 
     /// Replaces the watches. Queries that a scope keeps also keep their data.
-    pub fn reconfigure(&self, watches: &[Watch]) {
+    pub fn reconfigure(&self, watches: &[ScopeRegion]) {
         self.cache.lock().reconfigure(watches);
         self.next_polls.retain(watches);
         self.changed.notify_one();

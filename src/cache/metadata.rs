@@ -7,7 +7,7 @@ use super::stored::{StoredDescription, StoredMetadata};
 use super::{IntegrationCache, Key};
 use crate::arn::canonical_arn;
 use crate::clock::Timestamp;
-use crate::config::{Query, Selection, TagLabel, Watch};
+use crate::config::{Query, ScopeRegion, Selection, TagLabel};
 use crate::glue::{Metadata as Answer, MetadataFilter};
 use crate::snapshot::{Description, Failed, MetadataLabels};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -93,7 +93,7 @@ pub(super) struct MetadataEntry {
 }
 
 impl Metadata {
-    pub fn new(watch: &Watch) -> Self {
+    pub fn new(watch: &ScopeRegion) -> Self {
         let configured = watch.queries.iter().filter_map(|query| match query {
             Query::Integration(arn) => Some(canonical_arn(arn.as_str()).into_owned()),
             Query::Target(_) | Query::All => None,

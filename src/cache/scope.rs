@@ -6,7 +6,7 @@ use super::inherit::credentials_key;
 use super::metadata::Metadata;
 use super::stored::{StoredObservation, StoredQuery, StoredQueryState};
 use crate::clock::Timestamp;
-use crate::config::{Query, Selection, Watch};
+use crate::config::{Query, ScopeRegion, Selection};
 use crate::snapshot::{Failed, Integration, Status};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -74,7 +74,7 @@ pub(super) struct Observation {
 }
 
 impl Scope {
-    pub fn new(watch: &Watch) -> Self {
+    pub fn new(watch: &ScopeRegion) -> Self {
         Self {
             interval: watch.interval,
             stale_after: watch.stale_after,

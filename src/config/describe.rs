@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::model::{Credentials, Query, Watch};
+use super::model::{Credentials, Query, ScopeRegion};
 use super::pattern::Pattern;
 use super::selection::Selection;
 use super::tags::TagLabel;
@@ -13,7 +13,7 @@ use crate::toolkit::yaml::format_duration;
 /// Describes what the exporter does with this configuration: one paragraph for each scope and region, the number of requests
 /// without further pages and retries, the tag labels, the state file and warnings. Ends with a line break.
 pub fn describe(
-    watches: &[Watch],
+    watches: &[ScopeRegion],
     storage: Option<&Path>,
     requests_per_second: u16,
     tag_labels: &[TagLabel],
@@ -53,7 +53,7 @@ pub fn describe(
 }
 
 /// Returns a warning for each pattern that looks like a regular expression, once per scope.
-pub fn pattern_warnings(watches: &[Watch]) -> Vec<String> {
+pub fn pattern_warnings(watches: &[ScopeRegion]) -> Vec<String> {
     let mut warnings = Vec::new();
     // The regions of a scope are adjacent.
     for watches in watches.chunk_by(|one, next| one.scope == next.scope) {
@@ -78,7 +78,7 @@ pub fn pattern_warnings(watches: &[Watch]) -> Vec<String> {
 
 /// Returns a warning for each watch that needs more than half of its timeout for its requests. Pages, retries and slow responses
 /// need the other half.
-fn rate_warnings(watches: &[Watch], requests_per_second: u16) -> Vec<String> {
+fn rate_warnings(watches: &[ScopeRegion], requests_per_second: u16) -> Vec<String> {
     let mut warnings = Vec::new();
     for watch in watches {
         let requests = requests_per_poll(watch);
@@ -97,7 +97,7 @@ fn rate_warnings(watches: &[Watch], requests_per_second: u16) -> Vec<String> {
     warnings
 }
 
-fn describe_watch(watch: &Watch) -> String {
+fn describe_watch(watch: &ScopeRegion) -> String {
     let mut text = format!("Scope {} in {}:\n", watch.scope, watch.region);
     for query in &watch.queries {
         text += &match query {
@@ -186,7 +186,7 @@ fn credentials(credentials: &Credentials) -> String {
 
 /// Returns the minimum number of requests of one poll. A lookup by listing needs at least the pages that its integrations fill,
 /// and one more request for each integration that the listing does not contain.
-fn requests_per_poll(watch: &Watch) -> u32 {
+fn requests_per_poll(watch: &ScopeRegion) -> u32 {
     let arns = watch.queries.iter().filter_map(Query::integration).count();
     let lookups = match (watch.lookup, watch.page_size) {
         (Lookup::Each, _) => arns,
@@ -197,7 +197,7 @@ fn requests_per_poll(watch: &Watch) -> u32 {
     u32::try_from(requests).unwrap_or(u32::MAX)
 }
 
-fn requests_per_hour(watch: &Watch) -> f64 {
+fn requests_per_hour(watch: &ScopeRegion) -> f64 {
     let per_hour = |interval: Duration| 3600.0 / interval.as_secs_f64();
     let polls = f64::from(requests_per_poll(watch)) * per_hour(watch.interval);
     if watch.describe {

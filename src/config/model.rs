@@ -84,7 +84,7 @@ pub struct Role {
 
 /// A scope in one region: the unit that is polled. The fields have the meaning of those in [`Scope`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Watch {
+pub struct ScopeRegion {
     pub scope: ScopeName,
     pub region: RegionName,
     /// One or more queries; `All` is always the only one.
@@ -108,7 +108,7 @@ const POLLS_PER_DESCRIBE: u32 = 10;
 const MIN_DESCRIBE_INTERVAL: Duration = Duration::from_secs(300);
 const MAX_DESCRIBE_INTERVAL: Duration = Duration::from_secs(3600);
 
-impl Watch {
+impl ScopeRegion {
     /// Returns the time between two fetches of names and tags; at least the poll interval.
     pub fn describe_interval(&self) -> Duration {
         (self.interval * POLLS_PER_DESCRIBE)
@@ -117,7 +117,7 @@ impl Watch {
     }
 
     /// Returns the part of the watch that the shard owns, or `None` if it owns nothing.
-    pub fn for_shard(self, shard: Shard) -> Option<Watch> {
+    pub fn for_shard(self, shard: Shard) -> Option<ScopeRegion> {
         if shard == Shard::SINGLE {
             return Some(self);
         }
@@ -140,7 +140,7 @@ impl Watch {
                     Query::Target(_) | Query::All => true,
                 };
                 let queries: Vec<Query> = self.queries.into_iter().filter(is_owned).collect();
-                (!queries.is_empty()).then(|| Watch {
+                (!queries.is_empty()).then(|| ScopeRegion {
                     queries,
                     selection: Arc::new(selection),
                     ..self
@@ -191,7 +191,7 @@ impl Config {
     pub fn watches(
         &self,
         default_region: impl Fn(&Scope) -> Result<RegionName, Option<String>>,
-    ) -> Result<Vec<Watch>, ConfigErrors> {
+    ) -> Result<Vec<ScopeRegion>, ConfigErrors> {
         let mut watches = Vec::new();
         let mut errors = Vec::new();
         for (i, scope) in self.scopes.iter().enumerate() {
@@ -236,7 +236,7 @@ impl Scope {
         regions
     }
 
-    fn watch(&self, region: RegionName) -> Watch {
+    fn watch(&self, region: RegionName) -> ScopeRegion {
         let integrations = self
             .integration_arns
             .iter()
@@ -251,7 +251,7 @@ impl Scope {
         if self.integration_arns.is_empty() && self.target_arns.is_empty() {
             queries.push(Query::All);
         }
-        Watch {
+        ScopeRegion {
             scope: self.name.clone(),
             region,
             queries,

@@ -2,7 +2,7 @@
 
 use crate::cache::Key;
 use crate::clock::Timestamp;
-use crate::config::Watch;
+use crate::config::ScopeRegion;
 use crate::snapshot::ScopeState;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,7 @@ impl NextPolls {
     }
 
     /// Drops the scopes that are not watched any more.
-    pub fn retain(&self, watches: &[Watch]) {
+    pub fn retain(&self, watches: &[ScopeRegion]) {
         let kept: BTreeSet<(&str, &str)> = watches
             .iter()
             .map(|watch| (watch.scope.as_str(), watch.region.as_str()))
