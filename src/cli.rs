@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use tracing::level_filters::LevelFilter;
 
 /// The default of `--web.telemetry-path`.
-pub const DEFAULT_TELEMETRY_PATH: &str = "/metrics";
+pub(crate) const DEFAULT_TELEMETRY_PATH: &str = "/metrics";
 
 /// Prometheus exporter for AWS Glue zero-ETL inbound integrations.
 ///
@@ -29,31 +29,16 @@ pub const DEFAULT_TELEMETRY_PATH: &str = "/metrics";
 )]
 pub struct Cli {
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub(crate) command: Option<Command>,
     #[command(flatten)]
-    pub daemon: DaemonFlags,
-}
-
-impl Cli {
-    /// Returns the flags of the log, which `health` does not have.
-    pub fn log(&self) -> Option<&LogFlags> {
-        match &self.command {
-            None => Some(&self.daemon.log),
-            Some(Command::Check(flags)) => Some(&flags.log),
-            Some(
-                Command::Once { log, .. }
-                | Command::Demo { log, .. }
-                | Command::Simulate { log, .. }
-                | Command::Iam { log, .. },
-            ) => Some(log),
-            Some(Command::Health { .. }) => None,
-        }
-    }
+    pub(crate) daemon: DaemonFlags,
+    #[command(flatten)]
+    pub log: LogFlags,
 }
 
 /// The commands besides the daemon.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Validate the configuration and print what it will watch. Exits with 0, or with 2 and all errors.
     ///
     /// With --online it also sends a few requests to AWS for each scope: it checks the credentials, whether the role can be assumed,
@@ -66,15 +51,11 @@ pub enum Command {
         config: ConfigFlags,
         #[command(flatten)]
         shard: ShardFlags,
-        #[command(flatten)]
-        log: LogFlags,
     },
     /// Run the whole exporter on a simulated AWS Glue in the same process. Needs no AWS account and no configuration.
     Demo {
         #[command(flatten)]
         web: WebFlags,
-        #[command(flatten)]
-        log: LogFlags,
     },
     /// Run the simulated AWS Glue endpoint alone, for fire drills and tests.
     Simulate {
@@ -86,8 +67,6 @@ pub enum Command {
             value_parser = socket_address
         )]
         listen_address: SocketAddr,
-        #[command(flatten)]
-        log: LogFlags,
     },
     /// Print the least IAM policies for the configuration, and the trust policy of each role. Sends no requests. Exits with 0, or
     /// with 2 and all errors.
@@ -100,8 +79,6 @@ pub enum Command {
         /// Print external IDs instead of placeholders.
         #[arg(long = "show-external-id")]
         show_external_id: bool,
-        #[command(flatten)]
-        log: LogFlags,
     },
     /// Check whether a running exporter is healthy. Exits with 0 if it is, otherwise with 1.
     Health {
@@ -119,16 +96,15 @@ pub enum Command {
     },
 }
 
-/// The flags of `check`.
 #[derive(Debug, Args)]
-pub struct CheckFlags {
+pub(crate) struct CheckFlags {
     #[command(flatten)]
-    pub config: ConfigFlags,
+    pub(crate) config: ConfigFlags,
     #[command(flatten)]
-    pub web: WebConfigFlags,
+    pub(crate) web: WebConfigFlags,
     /// Check with AWS whether each scope has the permissions that it needs.
     #[arg(long = "online")]
-    pub online: bool,
+    pub(crate) online: bool,
     /// Output format of --online.
     #[arg(
         long = "format",
@@ -136,78 +112,70 @@ pub struct CheckFlags {
         default_value = "table",
         requires = "online"
     )]
-    pub output_format: preflight::Format,
+    pub(crate) output_format: preflight::Format,
     #[command(flatten)]
-    pub shard: ShardFlags,
-    #[command(flatten)]
-    pub log: LogFlags,
+    pub(crate) shard: ShardFlags,
 }
 
-/// The flags of the daemon.
 #[derive(Debug, Args)]
-pub struct DaemonFlags {
+pub(crate) struct DaemonFlags {
     #[command(flatten)]
-    pub config: ConfigFlags,
+    pub(crate) config: ConfigFlags,
     #[command(flatten)]
-    pub shard: ShardFlags,
+    pub(crate) shard: ShardFlags,
     #[command(flatten)]
-    pub web: WebFlags,
-    #[command(flatten)]
-    pub log: LogFlags,
+    pub(crate) web: WebFlags,
 }
 
-/// Flags that choose the configuration.
 #[derive(Debug, Args)]
-pub struct ConfigFlags {
+pub(crate) struct ConfigFlags {
     /// The configuration file.
     #[arg(
         long = "config.file",
         value_name = "FILE",
         default_value = "config.yaml"
     )]
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
 }
 
-/// Flags that choose the shard.
 #[derive(Debug, Args)]
-pub struct ShardFlags {
+pub(crate) struct ShardFlags {
     /// Index of this shard, counted from 0. Default: the ordinal at the end of POD_NAME, or of the hostname if POD_NAME is not set.
     #[arg(long = "shard.index", value_name = "N")]
-    pub index: Option<u16>,
+    pub(crate) index: Option<u16>,
     /// Number of exporters that share this configuration, 1 to 1000. Default: this exporter watches everything.
     #[arg(long = "shard.total", value_name = "N")]
-    pub total: Option<u16>,
+    pub(crate) total: Option<u16>,
 }
 
-/// Flags of the HTTP server.
 #[derive(Debug, Args)]
-pub struct WebFlags {
+pub(crate) struct WebFlags {
     /// Address to listen on: :port, host:port, [v6]:port or unix:/path. Can be repeated.
     #[arg(
         long = "web.listen-address",
         value_name = "ADDRESS",
         default_value = ":10058"
     )]
-    pub listen_address: Vec<Address>,
+    pub(crate) listen_address: Vec<Address>,
     /// Listen on the sockets that systemd passes instead of on addresses.
     #[arg(long = "web.systemd-socket")]
-    pub systemd_socket: bool,
+    pub(crate) systemd_socket: bool,
     /// Path under which to serve the metrics.
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = DEFAULT_TELEMETRY_PATH, value_parser = telemetry_path)]
-    pub telemetry_path: String,
+    pub(crate) telemetry_path: String,
     #[command(flatten)]
-    pub config: WebConfigFlags,
+    pub(crate) config: WebConfigFlags,
     /// Exempt /-/healthy and /-/ready from basic auth and the rate limit.
     #[arg(long = "web.probes-without-auth")]
-    pub probes_without_auth: bool,
+    pub(crate) probes_without_auth: bool,
     /// Reload the configuration on POST /-/reload.
     #[arg(long = "web.enable-lifecycle")]
-    pub enable_lifecycle: bool,
+    pub(crate) enable_lifecycle: bool,
 }
 
 /// The flag that names the web configuration.
 #[derive(Debug, Args)]
-pub struct WebConfigFlags {
+pub(crate) struct WebConfigFlags {
     /// File that configures TLS, client certificates, basic auth, headers and the rate limit, in the format of Prometheus' exporters.
     #[arg(long = "web.config.file", value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     web_config: Option<PathBuf>,
@@ -215,18 +183,19 @@ pub struct WebConfigFlags {
 
 impl WebConfigFlags {
     /// Returns the file. An empty value means no file: it is the default in Prometheus' exporters.
-    pub fn file(&self) -> Option<&Path> {
+    pub(crate) fn file(&self) -> Option<&Path> {
         let file = self.web_config.as_deref();
         file.filter(|file| !file.as_os_str().is_empty())
     }
 }
 
-/// Flags of the log.
+/// Flags of the log, which every command has.
 #[derive(Debug, Args)]
 pub struct LogFlags {
     /// Log only messages of this level or above.
     #[arg(
         long = "log.level",
+        global = true,
         value_name = "LEVEL",
         default_value = "info",
         value_parser = PossibleValuesParser::new(["debug", "info", "warn", "error"])
@@ -234,7 +203,12 @@ pub struct LogFlags {
     )]
     pub level: LevelFilter,
     /// Format of the log lines.
-    #[arg(long = "log.format", value_name = "FORMAT", default_value = "logfmt")]
+    #[arg(
+        long = "log.format",
+        global = true,
+        value_name = "FORMAT",
+        default_value = "logfmt"
+    )]
     pub format: Format,
 }
 

@@ -27,14 +27,13 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         None => daemon::daemon(cli.daemon).await,
         Some(Command::Check(flags)) => check::check(flags).await,
-        Some(Command::Once { config, shard, .. }) => once::once(config, shard).await,
-        Some(Command::Demo { web, .. }) => daemon::demo(web).await,
-        Some(Command::Simulate { listen_address, .. }) => simulate::simulate(listen_address).await,
+        Some(Command::Once { config, shard }) => once::once(config, shard).await,
+        Some(Command::Demo { web }) => daemon::demo(web).await,
+        Some(Command::Simulate { listen_address }) => simulate::simulate(listen_address).await,
         Some(Command::Iam {
             config,
             output_format,
             show_external_id,
-            ..
         }) => iam::print_policies(config, output_format, show_external_id).await,
         Some(Command::Health { url, ca_file }) => client::check(&url, ca_file.as_deref())
             .await

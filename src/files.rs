@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-pub const KIB: u64 = 1024;
-pub const MIB: u64 = 1024 * KIB;
+pub(crate) const KIB: u64 = 1024;
+pub(crate) const MIB: u64 = 1024 * KIB;
 
 /// The limit for one file operation.
 const FILE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,7 +20,7 @@ const FILE_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// If it cannot be read, is not a regular file or is larger than `max_bytes`.
-pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     read_to_end(open(path)?, max_bytes)
 }
 
@@ -28,7 +28,7 @@ pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// If it cannot be opened or is not a regular file.
-pub fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     // Without O_NONBLOCK, opening a pipe waits for the other end.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
@@ -52,7 +52,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// If it cannot be read or is larger than `max_bytes`.
-pub fn read_to_end(file: File, max_bytes: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read_to_end(file: File, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(max_bytes + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 <= max_bytes {
@@ -85,7 +85,7 @@ impl FileWorker {
     ///
     /// # Errors
     /// If `work`, or an earlier operation, does not end in time. It may still end later.
-    pub async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {

@@ -19,37 +19,28 @@ pub enum Format {
     Json,
 }
 
-/// An identity that the exporter runs as: that of a profile or of the SDK's default chain. Each partition has its own, because identities
-/// are not valid in other partitions.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Identity<'a> {
-    profile: Option<&'a str>,
-    partition: &'a str,
-}
+/// An identity that the exporter runs as: the profile, or None for the SDK's default chain, and the partition. Each partition has its own,
+/// because identities are not valid in other partitions.
+type Identity<'a> = (Option<&'a str>, &'a str);
 
-impl<'a> Identity<'a> {
-    fn of(watch: &'a Watch) -> Self {
-        let credentials = &watch.credentials;
-        Self {
-            profile: credentials.profile.as_deref(),
-            partition: match &credentials.role {
-                Some(role) => role.arn.partition(),
-                None => watch.region.partition(),
-            },
-        }
-    }
+fn identity(watch: &Watch) -> Option<Identity<'_>> {
+    let partition = match &watch.credentials.role {
+        Some(role) => role.arn.partition(),
+        None => watch.region.partition(),
+    };
+    Some((watch.credentials.profile.as_deref(), partition))
 }
 
 /// Returns the permissions that `watches` need, as text. External IDs are placeholders unless `show_external_ids` is true.
 pub fn write(watches: &[Watch], format: Format, show_external_ids: bool) -> String {
-    let identities = group_by(watches, |watch| Some(Identity::of(watch)));
+    let identities = group_by(watches, identity);
     // A placeholder has the form of a role's ARN, so that tools accept it. Its account does not exist, so IAM rejects it.
     let placeholder = |identity: Identity<'_>| {
         let number = match identities.iter().position(|(it, _)| *it == identity) {
             None | Some(0) => String::new(),
             Some(index) => format!("-{}", index + 1),
         };
-        let partition = identity.partition;
+        let (_, partition) = identity;
         format!(
             "arn:{partition}:iam::000000000000:role/REPLACE-WITH-THE-IDENTITY-OF-THE-EXPORTER{number}"
         )
@@ -93,15 +84,19 @@ pub fn operations(watch: &Watch) -> impl Iterator<Item = Operation> {
 }
 
 /// Returns the IAM action of an operation.
-pub fn action(operation: Operation) -> String {
+pub(crate) fn action(operation: Operation) -> String {
     format!("glue:{}", operation.as_str())
 }
 
-fn identity_json(identity: Identity<'_>, watches: &[&Watch], placeholder: &str) -> Value {
+fn identity_json(
+    (profile, partition): Identity<'_>,
+    watches: &[&Watch],
+    placeholder: &str,
+) -> Value {
     let mut json = json!({
         // Null for the SDK's default credentials.
-        "profile": identity.profile,
-        "partition": identity.partition,
+        "profile": profile,
+        "partition": partition,
         "scopes": scopes(watches),
     });
     let watches = watches.iter().copied();
@@ -150,14 +145,14 @@ fn split(arns: BTreeSet<&str>) -> Vec<Vec<&str>> {
 }
 
 /// Returns the trust policy of the role that `watches` assume.
-fn trust_policy<'a>(
-    watches: &[&'a Watch],
+fn trust_policy(
+    watches: &[&Watch],
     principal: impl Fn(Identity<'_>) -> String,
     external_id: impl Fn(&ExternalId, &Watch) -> String,
 ) -> Value {
     let mut statements = Vec::new();
     let watches = watches.iter().copied();
-    for (identity, watches) in group_by(watches, |watch| Some(Identity::of(watch))) {
+    for (identity, watches) in group_by(watches, identity) {
         let mut statement = json!({
             "Effect": "Allow",
             "Principal": {"AWS": principal(identity)},

@@ -8,16 +8,14 @@ use serde_json::Value;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::panic::{self, PanicHookInfo};
-use std::{io, thread};
+use std::thread;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::{Layer, Registry};
 
 /// The format of log lines.
@@ -29,9 +27,7 @@ pub enum Format {
 
 /// Starts logging to stderr, panics included. Only the first call has an effect.
 pub fn start(level: LevelFilter, format: Format) {
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(|| LogWriter)
-        .event_format(LineFormatter { format })
+    let lines = LogLines { format }
         .with_filter(Targets::new().with_target(env!("CARGO_CRATE_NAME"), level));
     // An error means that a subscriber is already set.
     let _ = tracing::subscriber::set_global_default(Registry::default().with(lines));
@@ -53,37 +49,16 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     );
 }
 
-/// Passes each line on in one write.
-struct LogWriter;
-
-impl io::Write for LogWriter {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        stderr::write(line);
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-struct LineFormatter {
+/// Writes each event as a line.
+struct LogLines {
     format: Format,
 }
 
-impl<S, N> FormatEvent<S, N> for LineFormatter
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        _context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
+impl<S: Subscriber> Layer<S> for LogLines {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let mut time = String::new();
-        SystemTime.format_time(&mut Writer::new(&mut time))?;
+        // Writing to a String does not fail.
+        let _ = SystemTime.format_time(&mut Writer::new(&mut time));
         let mut fields = Fields {
             message: String::new(),
             others: Vec::new(),
@@ -106,7 +81,7 @@ where
                 format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
             }
         };
-        writeln!(writer, "{}", escape::line(&line))
+        stderr::write(format!("{}\n", escape::line(&line)).as_bytes());
     }
 }
 

@@ -18,9 +18,7 @@ fn main() -> ExitCode {
         }
         Err(help) => help.exit(),
     };
-    if let Some(log) = cli.log() {
-        logging::start(log.level, log.format);
-    }
+    logging::start(cli.log.level, cli.log.format);
     let outcome = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::run("starting the runtime", error))
         .and_then(|runtime| {

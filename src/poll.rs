@@ -88,25 +88,20 @@ impl Poller {
         let polled = Arc::clone(&self.polled);
         let metadata_polls = async {
             if let Some(mut metadata_poller) = metadata_poller {
-                metadata_poller.run(&polled, &stop).await;
+                metadata_poller.run(&polled).await;
             }
         };
-        tokio::join!(self.keep_polling(&stop), metadata_polls);
+        stop.run_until_cancelled(async { tokio::join!(self.keep_polling(), metadata_polls) })
+            .await;
     }
 
-    async fn keep_polling(&mut self, stop: &CancellationToken) {
+    async fn keep_polling(&mut self) {
         let mut due = Instant::now();
         let key = key(&self.watch);
         loop {
             self.publisher.set_next_poll(&key, due);
-            tokio::select! {
-                () = tokio::time::sleep_until(due) => {}
-                () = stop.cancelled() => return,
-            }
-            tokio::select! {
-                _ = self.poll() => {}
-                () = stop.cancelled() => return,
-            }
+            tokio::time::sleep_until(due).await;
+            self.poll().await;
             let (next, skipped) = self.schedule.next(due, Instant::now(), self.backoff(due));
             self.telemetry
                 .polls_skipped(&self.watch.scope, &self.watch.region, skipped);
@@ -118,12 +113,9 @@ impl Poller {
     pub async fn poll(&mut self) -> bool {
         let result = self.run_queries().await;
         let (scope, region) = (&self.watch.scope, &self.watch.region);
-        let mut reasons: BTreeSet<Reason> = BTreeSet::new();
-        for answer in &result.answers {
-            if let Err(error) = &answer.outcome {
-                reasons.insert(error.reason);
-            }
-        }
+        let errors = result.answers.iter();
+        let errors = errors.filter_map(|answer| answer.outcome.as_ref().err());
+        let reasons: BTreeSet<Reason> = errors.map(|error| error.reason).collect();
         self.failures.log(&result);
         self.throttled_polls = if reasons.contains(&Reason::Throttled) {
             self.throttled_polls.saturating_add(1)

@@ -21,7 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
-pub use report::{Format, Report};
+pub use report::Format;
+pub(crate) use report::Report;
 
 /// Scopes and regions that are checked at the same time, so that hundreds of hanging endpoints take only minutes.
 const MAX_CONCURRENT_CHECKS: usize = 32;
@@ -29,7 +30,7 @@ const MAX_CONCURRENT_CHECKS: usize = 32;
 const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Checks every watch, with the client that would poll it. `sdk` has created these clients.
-pub async fn check(
+pub(crate) async fn check(
     watches: Vec<(Watch, Arc<dyn Glue>)>,
     requests_per_second: u16,
     sdk: Sdk,
@@ -43,7 +44,19 @@ pub async fn check(
         identities: Mutex::default(),
     };
     let checks = watches.iter().map(async |(watch, glue)| {
-        let mut check = Check::new(watch, &**glue, &identities, max_rate_limit_wait);
+        let request_timeout = watch.timeout.min(MAX_REQUEST_TIMEOUT);
+        let mut check = Check {
+            watch,
+            glue: &**glue,
+            identities: &identities,
+            // Two requests for the credentials, one for the first check, one for the rest.
+            deadline: Deadline::of_requests(
+                request_timeout * 4 + max_rate_limit_wait,
+                request_timeout,
+            ),
+            request_timeout,
+            results: Vec::new(),
+        };
         check.run().await;
         check.results
     });
@@ -65,10 +78,11 @@ async fn run_all<F: Future>(futures: impl Iterator<Item = F>, limit: usize) -> V
 /// The identities that credentials belong to. Each is requested once for all watches that use it.
 struct IdentityCache {
     sdk: Sdk,
-    identities: Mutex<HashMap<(Credentials, RegionName), Arc<OnceCell<Identity>>>>,
+    identities: Mutex<HashMap<(Credentials, RegionName), SharedIdentity>>,
 }
 
 type Identity = Result<String, IdentityError>;
+type SharedIdentity = Arc<OnceCell<Identity>>;
 
 /// The checks of one scope in one region.
 struct Check<'a> {
@@ -80,28 +94,7 @@ struct Check<'a> {
     results: Vec<CheckResult>,
 }
 
-impl<'a> Check<'a> {
-    fn new(
-        watch: &'a Watch,
-        glue: &'a dyn Glue,
-        identities: &'a IdentityCache,
-        max_rate_limit_wait: Duration,
-    ) -> Self {
-        let request_timeout = watch.timeout.min(MAX_REQUEST_TIMEOUT);
-        Self {
-            watch,
-            glue,
-            identities,
-            // Two requests for the credentials, one for the first check, one for the rest.
-            deadline: Deadline::of_requests(
-                request_timeout * 4 + max_rate_limit_wait,
-                request_timeout,
-            ),
-            request_timeout,
-            results: Vec::new(),
-        }
-    }
-
+impl Check<'_> {
     async fn run(&mut self) {
         let caller = self.credentials().await;
         for operation in iam::operations(self.watch) {

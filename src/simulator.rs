@@ -16,7 +16,7 @@ mod integration;
 mod request;
 mod response;
 
-pub use account::{Account, DEFAULT_ACCOUNT, Rules};
+pub use account::{Account, DEFAULT_ACCOUNT};
 pub use fault::{Fault, FaultKind, RequestMatcher};
 pub use handle::Handle;
 pub use integration::{SimulatedConfig, SimulatedError, SimulatedIntegration, SimulatedTag};

@@ -11,3 +11,4 @@ pub mod systemd;
 mod unix;
 pub mod watchdog;
 pub mod web_config;
+pub mod yaml;

@@ -30,7 +30,12 @@ impl TagLabels {
         let mut labels = Self {
             labels: labels
                 .iter()
-                .map(|entry| (entry.tag.to_string(), Arc::from(entry.label.as_str())))
+                .map(|entry| {
+                    (
+                        entry.tag.as_str().to_owned(),
+                        Arc::from(entry.label.as_str()),
+                    )
+                })
                 .collect(),
             empty: Arc::default(),
         };

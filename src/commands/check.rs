@@ -94,11 +94,7 @@ async fn check_online(
         (watch, client)
     });
     let report = preflight::check(watches.collect(), rate, sdk).await;
-    let attempted = "printing the results";
-    let text = report
-        .write(format)
-        .map_err(|error| Failure::run(attempted, error))?;
-    print(&text, attempted)?;
+    print(&report.write(format), "printing the results")?;
     if report.ok {
         Ok(())
     } else {

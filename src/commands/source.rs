@@ -1,7 +1,7 @@
 //! Loads the configuration and creates the AWS clients, at the start and on each reload: from a file and for AWS, or for the demo.
 
 use crate::config::{
-    Config, ConfigErrors, Credentials, RegionName, TagLabel, Watch, file_error, pattern_warnings,
+    Config, ConfigErrors, Credentials, RegionName, TagLabel, Watch, pattern_warnings,
 };
 use crate::files::FileWorker;
 use crate::glue::RateLimiter;
@@ -9,7 +9,7 @@ use crate::glue::aws::{Network, Sdk, default_region};
 use crate::glue::{Glue, Observer};
 use crate::shard::Shard;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,8 +39,7 @@ impl ConfigSource {
             Self::File(file, shard, worker) => {
                 let path = file.clone();
                 let config = worker.run(move || Config::load(&path)).await;
-                let config = config
-                    .map_err(|error| file_error(file, &format!("cannot be read: {error}")))??;
+                let config = config.map_err(|error| ConfigErrors::unreadable(file, &error))??;
                 (config, file.as_path(), *shard)
             }
             Self::Demo => {
@@ -73,8 +72,7 @@ impl ConfigSource {
         let profiles = loaded.watches.iter();
         let profiles = profiles.map(|watch| watch.credentials.profile.clone());
         let network = Network::load(profiles.collect()).await;
-        network
-            .or_else(|errors| ConfigErrors::from_environment(errors).map(|()| Network::default()))
+        network.or_else(|errors| ConfigErrors::check(errors, Network::default()))
     }
 }
 
@@ -102,14 +100,6 @@ impl LoadedConfig {
 fn concurrent_requests(watches: &[Watch]) -> usize {
     let describing = watches.iter().filter(|watch| watch.describe);
     watches.len() + describing.count()
-}
-
-/// Returns the keys of the clients that `watches` use.
-fn client_keys(watches: &[Watch]) -> HashSet<(&Credentials, &RegionName)> {
-    watches
-        .iter()
-        .map(|watch| (&watch.credentials, &watch.region))
-        .collect()
 }
 
 /// Returns the watches of a configuration. A scope without regions gets the SDK's default region.
@@ -215,8 +205,10 @@ impl Clients {
         for (_, rate_limiter) in self.clients.values() {
             rate_limiter.set(requests_per_second);
         }
-        let used = client_keys(watches);
-        self.clients
-            .retain(|(credentials, region), _| used.contains(&(credentials, region)));
+        let is_used = |(credentials, region): &(Credentials, RegionName)| {
+            let same = |watch: &Watch| watch.credentials == *credentials && watch.region == *region;
+            watches.iter().any(same)
+        };
+        self.clients.retain(|key, _| is_used(key));
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use wildmatch::WildMatch;
 
-use super::value::{Checked, ValueError, check_length};
+use super::value::{Checked, ValueError, check_length, reject_characters};
 use crate::arn;
 
 /// AWS's limit for the ARN of a source or a target.
@@ -66,13 +66,9 @@ impl FromStr for ArnPattern {
     fn from_str(text: &str) -> Result<Self, ValueError> {
         check_length::<Self>(text, 1, MAX_ARN_CHARACTERS)?;
         // Characters of other pattern languages would match only themselves, so the pattern would hide everything.
-        let is_invalid = |c: &char| c.is_whitespace() || c.is_control() || r"[]{}\".contains(*c);
-        if let Some(c) = text.chars().find(is_invalid) {
-            return Err(ValueError::of::<Self>(format!(
-                "contains the invalid character `{}`",
-                c.escape_debug()
-            )));
-        }
+        reject_characters::<Self>(text, |c| {
+            c.is_whitespace() || c.is_control() || r"[]{}\".contains(c)
+        })?;
         let literal = text.split(['*', '?']).next().unwrap_or_default();
         if literal.len() == text.len() {
             arn::check_arn::<Self>(text)?;
@@ -112,13 +108,7 @@ impl FromStr for NamePattern {
             return Err(ValueError::of::<Self>("begins or ends with a space"));
         }
         // Characters of regular expressions and shell patterns would match only themselves, so the pattern would hide everything.
-        let is_invalid = |c: &char| c.is_control() || r"[]{}\^$|".contains(*c);
-        if let Some(c) = text.chars().find(is_invalid) {
-            return Err(ValueError::of::<Self>(format!(
-                "contains the invalid character `{}`",
-                c.escape_debug()
-            )));
-        }
+        reject_characters::<Self>(text, |c| c.is_control() || r"[]{}\^$|".contains(c))?;
         Ok(NamePattern(Pattern(text.to_owned())))
     }
 }

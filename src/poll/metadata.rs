@@ -11,9 +11,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Minimum wait after a failure.
 const MIN_BACKOFF: Duration = Duration::from_secs(60);
@@ -48,32 +47,28 @@ impl MetadataPoller {
         }
     }
 
-    /// Fetches after the first poll, at every interval and after a poll that found a new integration, until `stop` is cancelled.
-    pub async fn run(&mut self, polled: &Notify, stop: &CancellationToken) {
+    /// Fetches after the first poll, at every interval and after a poll that found a new integration.
+    pub async fn run(&mut self, polled: &Notify) {
         // Before the first poll no integrations are known.
-        let mut due: Option<Instant> = None;
+        polled.notified().await;
         loop {
-            let timer = async {
-                match due {
-                    Some(due) => sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            };
+            self.describe().await;
+            let due = self.next(Instant::now());
             tokio::select! {
-                () = timer => {}
+                () = sleep_until(due) => {}
                 // After a failure, new integrations wait for the next retry.
-                () = polled.notified(), if self.failing.is_none() => {
-                    if due.is_some() && !self.publisher.metadata_due(&self.key) {
-                        continue;
-                    }
-                }
-                () = stop.cancelled() => return,
+                () = self.found_new(polled), if self.failing.is_none() => {}
             }
-            tokio::select! {
-                () = self.describe() => {}
-                () = stop.cancelled() => return,
+        }
+    }
+
+    /// Waits for a poll that found a new integration.
+    async fn found_new(&self, polled: &Notify) {
+        loop {
+            polled.notified().await;
+            if self.publisher.metadata_due(&self.key) {
+                return;
             }
-            due = Some(self.next(Instant::now()));
         }
     }
 
@@ -84,18 +79,14 @@ impl MetadataPoller {
         };
         let request = fetch(self.watch.clone(), Arc::clone(&self.glue), filter.clone());
         // In its own task, so that parsing a large response does not delay a poll.
-        let mut task = JoinSet::new();
-        task.spawn(request);
-        let metadata = match task.join_next().await {
-            Some(Ok(metadata)) => metadata,
-            Some(Err(_)) | None => Metadata {
-                found: BTreeMap::new(),
-                outcome: Err(GlueError::new(
-                    Reason::Other,
-                    "the task that fetches names and tags panicked",
-                )),
-            },
-        };
+        let task = AbortOnDropHandle::new(tokio::spawn(request));
+        let metadata = task.await.unwrap_or_else(|_panicked| Metadata {
+            found: BTreeMap::new(),
+            outcome: Err(GlueError::new(
+                Reason::Other,
+                "the task that fetches names and tags panicked",
+            )),
+        });
         self.log(&metadata);
         self.publisher.apply_metadata(&self.key, filter, metadata);
     }

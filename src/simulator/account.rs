@@ -13,29 +13,8 @@ use tokio::time::Instant;
 /// The account of every access key that `Account::with_account` did not assign.
 pub const DEFAULT_ACCOUNT: &str = "111122223333";
 
-/// The behaviour of the simulated service where AWS documents none.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    /// Number of records on a page if the request has no `MaxRecords`. At least 1.
-    pub page_size: usize,
-    /// Upper limit of `MaxRecords`; larger values are reduced to it. At least 1.
-    pub max_page_size: usize,
-    /// Error code for an `IntegrationArn` that does not exist; `None` returns an empty list.
-    pub unknown_integration: Option<String>,
-    /// Error code for a `TargetArn` without integrations; `None` returns an empty list.
-    pub unknown_target: Option<String>,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self {
-            page_size: 100,
-            max_page_size: 100,
-            unknown_integration: Some("IntegrationNotFoundFault".to_owned()),
-            unknown_target: None,
-        }
-    }
-}
+/// AWS does not document the limit of a page.
+const MAX_PAGE_SIZE: usize = 100;
 
 /// The integrations of any number of AWS accounts and regions, with the script and the rules.
 pub struct Account {
@@ -44,17 +23,17 @@ pub struct Account {
     script: Script,
     /// Unix time of the start of the script, in seconds.
     script_start: f64,
-    elapsed: Box<dyn Fn() -> Duration + Send>,
+    start: Instant,
     /// Account id by access key id.
     accounts: BTreeMap<String, String>,
-    pub rules: Rules,
+    /// Maximum number of records on a page, at least 1. A request can ask for fewer.
+    pub max_page_size: usize,
 }
 
 impl Account {
     /// Creates an account without a script. Of two integrations with the same ARN, the last one is
     /// kept.
     pub fn of(integrations: Vec<SimulatedIntegration>) -> Self {
-        let start = Instant::now();
         Self {
             integrations: integrations
                 .into_iter()
@@ -62,9 +41,9 @@ impl Account {
                 .collect(),
             script: Script::default(),
             script_start: 0.0,
-            elapsed: Box::new(move || start.elapsed()),
+            start: Instant::now(),
             accounts: BTreeMap::new(),
-            rules: Rules::default(),
+            max_page_size: MAX_PAGE_SIZE,
         }
     }
 
@@ -101,14 +80,6 @@ impl Account {
         Self::of((0..count).map(integration).collect())
     }
 
-    /// Replaces the clock of the script. `elapsed` returns the time since the start.
-    pub fn with_elapsed(self, elapsed: impl Fn() -> Duration + Send + 'static) -> Self {
-        Self {
-            elapsed: Box::new(elapsed),
-            ..self
-        }
-    }
-
     /// Assigns an access key id to an account. All other keys belong to `DEFAULT_ACCOUNT`.
     pub fn with_account(mut self, access_key_id: &str, account: &str) -> Self {
         self.accounts
@@ -118,7 +89,7 @@ impl Account {
 
     /// Updates the integrations that follow the script to their present state.
     pub(super) fn advance(&mut self) {
-        let elapsed = (self.elapsed)().as_secs();
+        let elapsed = self.start.elapsed().as_secs();
         let second = elapsed % SCRIPT_DURATION.as_secs();
         for (arn, steps) in &self.script {
             let present = steps.iter().rev().find(|step| step.at <= second);
@@ -180,16 +151,14 @@ impl Account {
             |found: &&SimulatedIntegration| target.is_none_or(|target| found.target_arn == target);
         let after = request.after();
         let requested = request.max_records.map(|records| records as usize);
-        let size = requested
-            .unwrap_or(self.rules.page_size)
-            .min(self.rules.max_page_size);
+        let size = requested.map_or(self.max_page_size, |size| size.min(self.max_page_size));
 
-        let mut found: Vec<&SimulatedIntegration> = match &request.integration_arn {
+        let mut found: Vec<_> = match &request.integration_arn {
             Some(arn) => {
                 let one = self.integrations.get(arn).filter(is_visible);
-                if let (None, Some(code)) = (one, &self.rules.unknown_integration) {
+                if one.is_none() {
                     let message = format!("Integration {arn} not found.");
-                    return Err(ApiError::new(code, &message));
+                    return Err(ApiError::new("IntegrationNotFoundFault", &message));
                 }
                 // There is only one page.
                 let one = one.filter(|_| after.is_none()).filter(matches_target);
@@ -207,12 +176,6 @@ impl Account {
                 .take(size + 1)
                 .collect(),
         };
-        if let (true, None, Some(target), Some(code)) =
-            (found.is_empty(), after, target, &self.rules.unknown_target)
-        {
-            let message = format!("Target {target} not found.");
-            return Err(ApiError::new(code, &message));
-        }
         let more = found.len() > size;
         found.truncate(size);
         Ok((found, more))

@@ -1,6 +1,6 @@
 //! The state of a running simulator, and the handle to read and change it.
 
-use super::account::{Account, Rules};
+use super::account::Account;
 use super::fault::{Fault, FaultKind};
 use super::integration::SimulatedIntegration;
 use super::request::RecordedRequest;
@@ -89,8 +89,8 @@ impl Handle {
         self.change(arn, |integration| integration.status = status.to_owned())
     }
 
-    pub fn set_rules(&self, rules: Rules) {
-        self.state().account.rules = rules;
+    pub fn set_max_page_size(&self, max_page_size: usize) {
+        self.state().account.max_page_size = max_page_size;
     }
 
     /// Returns the current integrations of all accounts, ordered by ARN.

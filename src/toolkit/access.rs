@@ -5,9 +5,9 @@ pub use super::basic_auth::Refusal;
 
 use super::basic_auth::BasicAuth;
 use super::rate::TokenBucket;
-use crate::config::{ConfigErrors, file_error};
 use crate::files::FileWorker;
 use crate::toolkit::web_config::{FileIdentity, ReadFile, WebConfig, WebConfigRead};
+use crate::toolkit::yaml::ConfigErrors;
 use aws_lc_rs::error::Unspecified;
 use hyper::header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue};
 use parking_lot::RwLock;
@@ -130,7 +130,7 @@ impl AccessControl {
             *files = loaded.files;
         }
         let previous = self.current();
-        let invalid = |message| Err(file_error(&self.file, message));
+        let invalid = |message| Err(ConfigErrors::of_file(&self.file, message));
         let config = match loaded.config {
             // An editor may leave the file empty for a moment, which must not turn off access control.
             Ok(config) if config.is_empty => {

@@ -1,13 +1,13 @@
 //! The JSON API. `api/openapi.yaml` describes it; `tests/it/api.rs` compares the two.
 
-use super::inventory::{Condition, Inventory, Row, ScopeRow};
+use super::inventory::{Inventory, Row, ScopeRow};
 use super::query::{InvalidParameter, Query, Rendered};
 use crate::arn::Arn;
 use crate::clock::{rfc3339, seconds};
-use crate::snapshot::{Failed, Failure, IntegrationError, MAX_ARN_BYTES};
+use crate::snapshot::{Failed, MAX_ARN_BYTES};
 use serde::Serialize;
-use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The OpenAPI description of the API.
@@ -28,60 +28,6 @@ struct List<'a> {
     /// The value of `after` for the next response; `None` in the last one.
     next: Option<&'a str>,
     items: Vec<Box<RawValue>>,
-}
-
-#[derive(Serialize)]
-struct IntegrationItem<'a> {
-    arn: &'a str,
-    name: Option<&'a str>,
-    tags: BTreeMap<&'a str, &'a str>,
-    account: Option<&'a str>,
-    region: Option<&'a str>,
-    source_arn: Option<&'a str>,
-    target_arn: Option<&'a str>,
-    source_service: Option<&'a str>,
-    target_service: Option<&'a str>,
-    status: &'static str,
-    status_text: Option<&'a str>,
-    status_since: Option<String>,
-    problem: Option<Condition>,
-    created: Option<String>,
-    refresh_interval_seconds: Option<u64>,
-    continuous_sync: Option<bool>,
-    target_namespace: Option<&'a str>,
-    errors: &'a [IntegrationError],
-    scopes: Vec<ScopeKey<'a>>,
-    seen: Option<String>,
-    old: bool,
-}
-
-#[derive(Serialize)]
-struct ScopeKey<'a> {
-    scope: &'a str,
-    region: &'a str,
-}
-
-#[derive(Serialize)]
-struct ScopeItem<'a> {
-    scope: &'a str,
-    region: &'a str,
-    interval_seconds: f64,
-    up: Option<bool>,
-    stale: Option<bool>,
-    last_success: Option<String>,
-    last_poll_duration_seconds: Option<f64>,
-    integrations: Option<usize>,
-    polling: bool,
-    next_poll: Option<String>,
-    last_failure: Option<FailedPoll<'a>>,
-    names_up: Option<bool>,
-    names_failure: Option<FailedPoll<'a>>,
-}
-
-#[derive(Serialize)]
-struct FailedPoll<'a> {
-    at: Option<String>,
-    failures: &'a [Failure],
 }
 
 /// Returns the integrations that `query` selects.
@@ -150,11 +96,11 @@ fn refuse(invalid: &InvalidParameter) -> serde_json::Result<Rendered> {
 }
 
 /// Renders the part of a list that `query` selects. `rows` have unique keys and are sorted by them.
-fn list<R, T: Serialize>(
+fn list<R>(
     inventory: &Inventory<'_>,
     query: &Query,
     rows: &[(String, R)],
-    item: impl Fn(&R) -> T,
+    item: impl Fn(&R) -> Value,
 ) -> serde_json::Result<Rendered> {
     let after = query.get("after").unwrap_or_default();
     let rest = &rows[rows.partition_point(|(key, _)| key.as_str() <= after)..];
@@ -184,65 +130,65 @@ fn list<R, T: Serialize>(
     })
 }
 
-fn integration_item<'a>(inventory: &Inventory<'a>, row: &Row<'a>) -> IntegrationItem<'a> {
+fn integration_item(inventory: &Inventory<'_>, row: &Row<'_>) -> Value {
     let arn = Arn::split(row.arn);
-    let text = |text: &'a str| Some(text).filter(|text| !text.is_empty());
-    let source = row.integration.map_or("", |it| &it.source_arn);
-    let target = row.integration.map_or("", |it| &it.target_arn);
-    let existing = row.integration.filter(|_| !row.is_missing());
-    let scopes = inventory.scopes_of(row);
+    let integration = row.integration;
+    let source = integration.map_or("", |it| &it.source_arn);
+    let target = integration.map_or("", |it| &it.target_arn);
+    // A missing integration has its last known description, of which only the ARNs and the creation still hold.
+    let existing = integration.filter(|_| !row.is_missing());
     let tags = row.tags.iter().filter(|(_, value)| !value.is_empty());
-    IntegrationItem {
-        arn: row.arn,
-        name: text(row.name),
-        tags: tags
-            .map(|(label, value)| (&**label, value.as_str()))
-            .collect(),
-        account: text(arn.account),
-        region: text(arn.region),
-        source_arn: text(source),
-        target_arn: text(target),
-        source_service: text(Arn::split(source).service),
-        target_service: text(Arn::split(target).service),
-        status: row.status,
-        status_text: existing.and_then(|it| it.status_text.as_deref()),
-        status_since: row.status_since.and_then(rfc3339),
-        problem: Some(row.condition).filter(|condition| condition.is_problem()),
-        created: row.integration.and_then(|it| rfc3339(it.created?)),
-        refresh_interval_seconds: existing.and_then(|it| Some(it.refresh_interval?.as_secs())),
-        continuous_sync: existing.and_then(|it| it.continuous_sync),
-        target_namespace: existing.and_then(|it| it.target_namespace.as_deref()),
-        errors: row.errors,
-        scopes: scopes
-            .map(|scope| ScopeKey {
-                scope: &scope.scope,
-                region: &scope.region,
-            })
-            .collect(),
-        seen: rfc3339(row.observed_at),
-        old: row.old,
-    }
+    let tags: BTreeMap<&str, &str> = tags
+        .map(|(label, value)| (&**label, value.as_str()))
+        .collect();
+    let scopes = inventory
+        .scopes_of(row)
+        .map(|it| json!({"scope": it.scope, "region": it.region}));
+    json!({
+        "arn": row.arn,
+        "name": non_empty(row.name),
+        "tags": tags,
+        "account": non_empty(arn.account),
+        "region": non_empty(arn.region),
+        "source_arn": non_empty(source),
+        "target_arn": non_empty(target),
+        "source_service": non_empty(Arn::split(source).service),
+        "target_service": non_empty(Arn::split(target).service),
+        "status": row.status,
+        "status_text": row.status_text(),
+        "status_since": row.status_since.and_then(rfc3339),
+        "problem": Some(row.condition).filter(|condition| condition.is_problem()),
+        "created": integration.and_then(|it| rfc3339(it.created?)),
+        "refresh_interval_seconds": existing.and_then(|it| Some(it.refresh_interval?.as_secs())),
+        "continuous_sync": existing.and_then(|it| it.continuous_sync),
+        "target_namespace": existing.and_then(|it| it.target_namespace.as_deref()),
+        "errors": row.errors,
+        "scopes": scopes.collect::<Vec<_>>(),
+        "seen": rfc3339(row.observed_at),
+        "old": row.old,
+    })
 }
 
-fn scope_item<'a>(row: &ScopeRow<'a>) -> ScopeItem<'a> {
+fn non_empty(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn scope_item(row: &ScopeRow<'_>) -> Value {
     let polled = row.state.polled.as_ref();
-    let failed = |failed: &'a Failed| FailedPoll {
-        at: rfc3339(failed.at),
-        failures: &failed.failures,
-    };
-    ScopeItem {
-        scope: &row.state.scope,
-        region: &row.state.region,
-        interval_seconds: seconds(row.state.interval),
-        up: polled.map(|polled| polled.up),
-        stale: polled.map(|polled| polled.stale),
-        last_success: row.last_success().and_then(rfc3339),
-        last_poll_duration_seconds: polled.map(|polled| seconds(polled.duration)),
-        integrations: polled.map(|polled| polled.integrations),
-        polling: row.polling,
-        next_poll: row.next_poll.and_then(rfc3339),
-        last_failure: row.failed_poll.map(failed),
-        names_up: row.state.names_up,
-        names_failure: row.failed_metadata.map(failed),
-    }
+    let failed = |it: &Failed| json!({"at": rfc3339(it.at), "failures": it.failures});
+    json!({
+        "scope": row.state.scope,
+        "region": row.state.region,
+        "interval_seconds": seconds(row.state.interval),
+        "up": polled.map(|polled| polled.up),
+        "stale": polled.map(|polled| polled.stale),
+        "last_success": row.last_success().and_then(rfc3339),
+        "last_poll_duration_seconds": polled.map(|polled| seconds(polled.duration)),
+        "integrations": polled.map(|polled| polled.integrations),
+        "polling": row.polling,
+        "next_poll": row.next_poll.and_then(rfc3339),
+        "last_failure": row.failed_poll.map(failed),
+        "names_up": row.state.names_up,
+        "names_failure": row.failed_metadata.map(failed),
+    })
 }

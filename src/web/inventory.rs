@@ -4,7 +4,6 @@ use super::query::{Query, one_of};
 use crate::arn::Arn;
 use crate::snapshot::{Failed, Integration, IntegrationError, ScopeState, Snapshot, Status};
 use serde::Serialize;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +38,20 @@ impl Condition {
         Self::UnknownStatus,
     ];
 
+    /// Returns the condition of an integration that has its status for `age` seconds.
+    fn of(integration: &Integration, age: f64) -> Self {
+        let is_stuck = age > STUCK_AFTER.as_secs_f64();
+        match integration.status {
+            Status::Failed => Self::Failed,
+            Status::NeedsAttention => Self::NeedsAttention,
+            Status::Creating | Status::Modifying | Status::Deleting if is_stuck => Self::Stuck,
+            Status::Unknown => Self::UnknownStatus,
+            _ if !integration.errors.is_empty() => Self::Errors,
+            Status::Active => Self::Healthy,
+            _ => Self::InProgress,
+        }
+    }
+
     pub(crate) fn is_problem(self) -> bool {
         Self::PROBLEMS.contains(&self)
     }
@@ -64,6 +77,8 @@ pub(crate) struct Row<'a> {
     pub errors: &'a [IntegrationError],
     /// When this exporter first saw the status, or learned that the integration is missing, in Unix seconds.
     pub status_since: Option<f64>,
+    /// When the status began: the creation, if that is earlier.
+    pub since: Option<f64>,
     /// When AWS last reported this row, in Unix seconds.
     pub observed_at: f64,
     /// True if the row is older than the last poll of the scope that it comes from.
@@ -72,24 +87,19 @@ pub(crate) struct Row<'a> {
     pub scopes: &'a [u32],
 }
 
-impl<'a> Row<'a> {
+impl Row<'_> {
     pub fn is_missing(&self) -> bool {
         self.condition == Condition::Missing
     }
 
-    /// Returns when the status began. CREATING is the first status, so it began at the creation.
-    pub fn since(&self) -> Option<f64> {
-        match self.integration {
-            Some(integration) if integration.status == Status::Creating && !self.is_missing() => {
-                let times = [self.status_since, integration.created];
-                times.into_iter().flatten().reduce(f64::min)
-            }
-            _ => self.status_since,
-        }
+    /// Returns the unknown status that AWS sent.
+    pub fn status_text(&self) -> Option<&str> {
+        let existing = self.integration.filter(|_| !self.is_missing());
+        existing?.status_text.as_deref()
     }
 
     /// Returns true if one of `statuses` selects the row: its status, or a word for its problem. No statuses select all rows.
-    pub fn has_status(&self, mut statuses: impl Iterator<Item = &'a str> + Clone) -> bool {
+    pub fn has_status<'b>(&self, mut statuses: impl Iterator<Item = &'b str> + Clone) -> bool {
         statuses.clone().next().is_none()
             || statuses.any(|status| match status {
                 "WRONG" => self.condition.is_problem(),
@@ -102,8 +112,6 @@ impl<'a> Row<'a> {
 
 /// A scope in one region.
 pub(crate) struct ScopeRow<'a> {
-    /// The index in the snapshot.
-    pub index: usize,
     pub state: &'a ScopeState,
     pub failed_poll: Option<&'a Failed>,
     pub failed_metadata: Option<&'a Failed>,
@@ -139,27 +147,32 @@ impl<'a> Inventory<'a> {
         let diagnostics = &self.snapshot.diagnostics;
         let integrations = self.snapshot.integrations.iter();
         let exported = integrations.zip(&diagnostics.provenance);
-        let existing = exported.map(|(exported, provenance)| Row {
-            arn: &exported.integration.arn,
-            name: &exported.labels.name,
-            status: exported.integration.status.as_str(),
-            condition: Condition::Healthy,
-            integration: Some(&exported.integration),
-            tags: &exported.labels.tags,
-            errors: &exported.integration.errors,
-            status_since: Some(exported.status_since).filter(|since| *since > 0.0),
-            observed_at: provenance.observed_at,
-            old: provenance.stale,
-            scopes: diagnostics
-                .seen_by
-                .get(provenance.seen_by.clone())
-                .unwrap_or_default(),
+        let exported = exported.map(|(exported, provenance)| {
+            let integration = &*exported.integration;
+            let status_since = Some(exported.status_since).filter(|since| *since > 0.0);
+            // CREATING is the first status, so it began at the creation.
+            let created = integration.created;
+            let created = created.filter(|_| integration.status == Status::Creating);
+            let times = [status_since, created].into_iter().flatten();
+            let since = times.reduce(f64::min);
+            let age = since.map_or(0.0, |since| self.now - since);
+            let seen_by = diagnostics.seen_by.get(provenance.seen_by.clone());
+            Row {
+                arn: &integration.arn,
+                name: &exported.labels.name,
+                status: integration.status.as_str(),
+                condition: Condition::of(integration, age),
+                integration: Some(integration),
+                tags: &exported.labels.tags,
+                errors: &integration.errors,
+                status_since,
+                since,
+                observed_at: provenance.observed_at,
+                old: provenance.stale,
+                scopes: seen_by.unwrap_or_default(),
+            }
         });
-        let mut rows: Vec<Row<'_>> = existing.collect();
-        for row in &mut rows {
-            row.condition = self.condition(row);
-        }
-        rows.extend(diagnostics.missing.iter().map(|missing| Row {
+        let missing = diagnostics.missing.iter().map(|missing| Row {
             arn: &missing.arn,
             name: &missing.name,
             status: MISSING,
@@ -168,28 +181,14 @@ impl<'a> Inventory<'a> {
             tags: &[],
             errors: &[],
             status_since: missing.since,
+            since: missing.since,
             observed_at: missing.answered_at,
             old: missing.stale,
             scopes: &missing.scopes,
-        }));
+        });
+        let mut rows: Vec<Row<'_>> = exported.chain(missing).collect();
         rows.sort_by_key(|row| row.arn);
         rows
-    }
-
-    fn condition(&self, row: &Row<'_>) -> Condition {
-        let age = row.since().map_or(0.0, |since| self.now - since);
-        let is_stuck = age > STUCK_AFTER.as_secs_f64();
-        match row.integration.map(|integration| integration.status) {
-            Some(Status::Failed) => Condition::Failed,
-            Some(Status::NeedsAttention) => Condition::NeedsAttention,
-            Some(Status::Creating | Status::Modifying | Status::Deleting) if is_stuck => {
-                Condition::Stuck
-            }
-            Some(Status::Unknown) => Condition::UnknownStatus,
-            _ if !row.errors.is_empty() => Condition::Errors,
-            Some(Status::Active) => Condition::Healthy,
-            _ => Condition::InProgress,
-        }
     }
 
     /// Returns the scopes that `query` selects.
@@ -199,7 +198,6 @@ impl<'a> Inventory<'a> {
             let diagnostics = self.snapshot.diagnostics.scopes.get(index);
             let next = self.next_polls.get(index).copied().flatten();
             ScopeRow {
-                index,
                 state,
                 failed_poll: diagnostics.and_then(|it| it.failed_poll.as_deref()),
                 failed_metadata: diagnostics.and_then(|it| it.failed_metadata.as_deref()),
@@ -240,14 +238,8 @@ impl<'a> Inventory<'a> {
         let scopes = self.snapshot.scopes.iter();
         match name {
             "status" => one_of(value, statuses()),
-            "scope" => {
-                let names: BTreeSet<&str> = scopes.map(|scope| scope.scope.as_str()).collect();
-                one_of(value, names)
-            }
-            "region" => {
-                let regions: BTreeSet<&str> = scopes.map(|scope| scope.region.as_str()).collect();
-                one_of(value, regions)
-            }
+            "scope" => one_of(value, scopes.map(|it| it.scope.as_str())),
+            "region" => one_of(value, scopes.map(|it| it.region.as_str())),
             "account" if value.len() == 12 && value.bytes().all(|it| it.is_ascii_digit()) => Ok(()),
             "account" => Err("12 digits".to_owned()),
             _ => Ok(()),

@@ -37,33 +37,6 @@ const PARAMETERS: [&str; 8] = [
 /// Values of `status` that select rows by their problem.
 const PROBLEM_WORDS: [&str; 3] = ["WRONG", "STUCK", "ERRORS"];
 
-/// The counts of problems: values of `status` with their titles.
-const PROBLEM_COUNTS: [(&str, &str); 7] = [
-    ("WRONG", "All integrations with problems"),
-    (
-        "FAILED",
-        "Cannot recover: delete and recreate the integration",
-    ),
-    ("NEEDS_ATTENTION", "Requires manual action"),
-    (
-        "STUCK",
-        "CREATING, MODIFYING or DELETING for more than an hour",
-    ),
-    ("MISSING", "Configured, but does not exist in AWS"),
-    ("ERRORS", "Any other status, with errors"),
-    ("UNKNOWN", "A status that the exporter does not know"),
-];
-/// The counts of all rows and of the other statuses.
-const STATUS_COUNTS: [(&str, &str); 6] = [
-    (ALL, "All integrations"),
-    ("ACTIVE", "With or without other problems"),
-    ("CREATING", "With or without other problems"),
-    ("MODIFYING", "With or without other problems"),
-    ("SYNCING", "With or without other problems"),
-    ("DELETING", "With or without other problems"),
-];
-const ALL: &str = "ALL";
-
 #[derive(Template)]
 #[template(path = "page.html", config = "src/web/page/askama.toml")]
 struct Html<'a> {
@@ -73,15 +46,15 @@ struct Html<'a> {
     query: &'a Query,
     invalid: Option<InvalidParameter>,
     is_healthy: bool,
-    /// All integrations.
-    all: Vec<Row<'a>>,
+    integrations: usize,
     problems: usize,
     hidden_problems: usize,
     pending_first_poll: usize,
     failing: Vec<ScopeRow<'a>>,
     old: usize,
     oldest: f64,
-    chips: [Vec<Chip>; 2],
+    /// The rows that the search and every filter except `status` select.
+    found: Vec<Row<'a>>,
     sections: Vec<Section<'a>>,
     /// The maximum number of errors of each row.
     max_errors: usize,
@@ -92,8 +65,6 @@ struct Html<'a> {
 
 /// A count of rows that links to the list of these rows.
 struct Chip {
-    label: &'static str,
-    title: &'static str,
     count: usize,
     link: String,
     /// True if these rows are listed now.
@@ -172,16 +143,10 @@ impl<'a> Html<'a> {
             problems.count()
         };
         let problems = count_problems(&all);
-        let mut listed: Vec<Row<'a>> = all
-            .iter()
-            .filter(|row| inventory.has_location(row, query))
-            .copied()
-            .collect();
-        search(&mut listed, query);
-        let chips = [&PROBLEM_COUNTS[..], &STATUS_COUNTS].map(|counts| {
-            let chips = counts.iter();
-            chips.map(|count| Chip::of(count, query, &listed)).collect()
-        });
+        let mut found = all.clone();
+        found.retain(|row| inventory.has_location(row, query));
+        search(&mut found, query);
+        let mut listed = found.clone();
         listed.retain(|row| row.has_status(query.all("status")));
         // Within a condition rows are sorted by name, and rows without a name follow, sorted by ARN.
         listed.sort_by_key(|row| (row.condition, row.name.is_empty(), row.name));
@@ -217,17 +182,29 @@ impl<'a> Html<'a> {
             is_healthy: faults == 0 && !scopes.is_empty(),
             problems,
             hidden_problems: problems - count_problems(&listed),
-            all,
+            integrations: all.len(),
             pending_first_poll,
             failing,
             old: old.len(),
             oldest: old.into_iter().fold(f64::INFINITY, f64::min),
-            chips,
+            found,
             sections: sections(&listed, &row_pages),
             max_errors: MAX_ERRORS / (row_pages.last + 1 - row_pages.first).max(1),
             row_pages,
             scopes: listed_scopes,
             scope_pages,
+        }
+    }
+
+    /// Returns the count of the rows with a value of `status`, or of all rows.
+    fn chip(&self, label: &str) -> Chip {
+        let status = (label != "ALL").then_some(label);
+        let has_status = |row: &&Row<'_>| row.has_status(status.into_iter());
+        let mut current = self.query.all("status");
+        Chip {
+            count: self.found.iter().filter(has_status).count(),
+            link: self.query.link(&[("status", status), ("page", None)]),
+            current: current.clone().next() == status && current.all(|it| Some(it) == status),
         }
     }
 
@@ -281,10 +258,8 @@ fn search_text(row: &Row<'_>) -> String {
     }
     if let Some(integration) = row.integration {
         texts.extend([integration.source_arn.as_str(), &integration.target_arn]);
-        if !row.is_missing() {
-            texts.extend(integration.status_text.as_deref());
-        }
     }
+    texts.extend(row.status_text());
     for error in row.errors {
         texts.extend(error.code.as_deref());
         texts.extend(error.message.as_deref());
@@ -315,24 +290,6 @@ fn section(row: &Row<'_>) -> (&'static str, &'static str) {
         Condition::InProgress => ("moving", "Being changed or synchronized"),
         Condition::Healthy => ("well", "Healthy"),
         _ => ("wrong", "Problems"),
-    }
-}
-
-impl Chip {
-    fn of(count: &(&'static str, &'static str), query: &Query, rows: &[Row<'_>]) -> Self {
-        let (label, title) = *count;
-        let status = (label != ALL).then_some(label);
-        let rows = rows.iter();
-        let mut current = query.all("status");
-        Self {
-            label,
-            title,
-            count: rows
-                .filter(|row| row.has_status(status.into_iter()))
-                .count(),
-            link: query.link(&[("status", status), ("page", None)]),
-            current: current.clone().next() == status && current.all(|it| Some(it) == status),
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use serde::Serialize;
 
 /// The maximum length of a name or value in an error message.
-const MAX_VALUE_BYTES: usize = 200;
+const MAX_VALUE_CHARS: usize = 100;
 /// The maximum number of allowed values in an error message.
 const MAX_LISTED_VALUES: usize = 20;
 /// The one parameter that may be repeated.
@@ -28,22 +28,15 @@ pub(crate) struct InvalidParameter {
 
 impl InvalidParameter {
     fn new(parameter: &str, value: &str, allowed: String) -> Self {
-        let (parameter, value) = (truncate(parameter), truncate(value));
-        let message = format!("{parameter}={value:?} is not allowed; allowed: {allowed}");
+        let shorten = |text: &str| text.chars().take(MAX_VALUE_CHARS).collect();
+        let (parameter, value): (String, String) = (shorten(parameter), shorten(value));
         Self {
+            message: format!("{parameter}={value:?} is not allowed; allowed: {allowed}"),
             parameter,
             value,
             allowed,
-            message,
         }
     }
-}
-
-fn truncate(text: &str) -> String {
-    if text.len() <= MAX_VALUE_BYTES {
-        return text.to_owned();
-    }
-    format!("{}…", &text[..text.floor_char_boundary(MAX_VALUE_BYTES)])
 }
 
 /// Checks that `value` is one of `allowed`.
@@ -54,16 +47,22 @@ pub(crate) fn one_of<'a>(
     value: &str,
     allowed: impl IntoIterator<Item = &'a str>,
 ) -> Result<(), String> {
-    let allowed: Vec<&str> = allowed.into_iter().collect();
-    if allowed.contains(&value) {
-        return Ok(());
+    let mut listed: Vec<&str> = Vec::new();
+    for allowed in allowed {
+        if allowed == value {
+            return Ok(());
+        }
+        if !listed.contains(&allowed) {
+            listed.push(allowed);
+        }
     }
-    let listed = allowed.len().min(MAX_LISTED_VALUES);
-    let list = allowed[..listed].join(", ");
-    Err(match allowed.len() - listed {
-        0 if listed == 0 => "no value, because none exists".to_owned(),
-        0 => list,
-        others => format!("{list} and {others} others"),
+    let others = listed.len().saturating_sub(MAX_LISTED_VALUES);
+    listed.truncate(MAX_LISTED_VALUES);
+    let list = listed.join(", ");
+    Err(match (list.is_empty(), others) {
+        (true, _) => "no value, because none exists".to_owned(),
+        (false, 0) => list,
+        (false, others) => format!("{list} and {others} others"),
     })
 }
 

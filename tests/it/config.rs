@@ -10,10 +10,11 @@ use std::time::Duration;
 use crate::support::property::{cases, hostile};
 use glue_integration_exporter::arn::Arn;
 use glue_integration_exporter::config::{
-    ArnPattern, Config, ConfigDuration, ExternalId, IntegrationArn, Interval, NamePattern, Pattern,
+    ArnPattern, Config, ConfigDuration, ExternalId, IntegrationArn, NamePattern, Pattern,
     RegionName, RoleArn, Scope, TargetArn, ValueError, Watch, describe,
 };
 use glue_integration_exporter::toolkit::web_config::WebConfig;
+use glue_integration_exporter::toolkit::yaml::format_duration;
 use proptest::prelude::*;
 use rustix::fs::FileType;
 
@@ -152,8 +153,6 @@ fn external_id_of_wrong_type_is_not_shown() {
         "!!bool 987654321",
         "\"987654321 \"",
         "|\n    987654321\n    987654321\n",
-        "&a 987654321 x\n  name: *a",
-        "&a \"arn:aws:987654321:::x\"\n  role_arn: *a",
         "987654321\n  external_id: 987654321",
         "987654321\n  987654321: 1",
         "&987654321 *987654321",
@@ -177,7 +176,7 @@ fn external_id_of_wrong_type_is_not_shown() {
         assert!(!message.contains("SECRET"), "{message}");
     }
     let id: ExternalId = "SECRET".parse().unwrap();
-    assert_eq!(format!("{id} {id:?} {}", id.expose()), "*** *** SECRET");
+    assert_eq!(format!("{id:?} {}", id.expose()), "*** SECRET");
 }
 
 #[test]
@@ -197,7 +196,7 @@ fn invalid_documents_are_rejected() {
     );
     assert_eq!(
         message("latin1", Some(b"scopes:\n- name: \xfcber\n")),
-        "latin1:2:9: is not valid UTF-8 from here on"
+        "latin1: line 2 is not valid UTF-8"
     );
     assert_eq!(
         message("large", Some(&vec![b' '; 1024 * 1024 + 1])),
@@ -205,27 +204,35 @@ fn invalid_documents_are_rejected() {
     );
     assert_eq!(
         message("nul", Some(b"scopes:\n- name: a\0b\n")),
-        "nul:2:10: the character U+0000 is not allowed in YAML"
+        "nul:2:10: found unprintable character"
     );
     assert_eq!(
         message("empty", Some(b"")),
-        "empty:1:1: the file is empty; it needs `scopes`"
+        "empty:1:1: is empty; allowed: a map with the keys polling, storage, tag_labels, scopes"
     );
-    // Without our limit, the YAML parser needs a quarter of an hour for each of these three.
-    for (name, unit) in [("lists", "["), ("maps", "{"), ("lines", "-\n [\n")] {
-        let deep = unit.repeat(1024 * 1024 / unit.len());
-        let message = message(name, Some(deep.as_bytes()));
-        assert!(
-            message.contains("brackets are nested too deeply; allowed: 128 levels"),
-            "{message}"
-        );
+    let begin = tokio::time::Instant::now();
+    for (name, unit) in [
+        ("lists", "["),
+        ("maps", "{"),
+        ("lines", "-\n [\n"),
+        ("blocks", "- "),
+        ("anchors", "&a [*a, "),
+        ("anchored", "- &a a\n- *a\n"),
+        ("keys", "? "),
+        ("pairs", "a: b\n"),
+        ("directives", "%TAG !a! x\n"),
+        ("documents", "---\n"),
+        ("quotes", "'a\n\n' \"b\\n\""),
+    ] {
+        let long = unit.repeat(1024 * 1024 / unit.len());
+        message(name, Some(long.as_bytes()));
+        message(name, Some(format!("[{long}").as_bytes()));
     }
     let tags: String = (0..50_000).map(|i| format!("%TAG !{i}! x\n")).collect();
-    assert_eq!(
-        message("tags", Some((tags + "--- x").as_bytes())),
-        "tags:1:1: a `%TAG` directive is not supported"
-    );
-    assert!(message("blocks", Some("- ".repeat(10_000).as_bytes())).contains("recursion limit"));
+    message("tags", Some((tags + "--- x").as_bytes()));
+    assert!(begin.elapsed() < Duration::from_secs(30));
+    let deep = message("deep", Some("- ".repeat(10_000).as_bytes()));
+    assert_eq!(deep, "deep:1:131: is nested too deeply; allowed: 64 levels");
     let many_scopes = format!("scopes: [{}]", "{name: a b},".repeat(200));
     assert!(message("beside", Some(many_scopes.as_bytes())).contains("100 more errors"));
     let laughs: String = (1..20).fold("a0: &a0 [x]\n".to_owned(), |text, i| {
@@ -239,7 +246,7 @@ fn invalid_documents_are_rejected() {
         "*a,".repeat(10_000)
     );
     assert!(message("wide", Some(wide.as_bytes())).contains("too many values"));
-    assert!(message("endless", Some(b"scopes: &a [*a]")).contains("recursion limit"));
+    assert!(message("endless", Some(b"scopes: &a [*a]")).contains("inside of its own anchor"));
 }
 
 #[test]
@@ -331,7 +338,7 @@ fn default_region_in_other_partition_is_rejected() {
 fn short_interval_shortens_default_timeout() {
     let scope = &parse("scopes: [{name: a, interval: 10s}]").unwrap().scopes[0];
     assert_eq!(scope.timeout, Duration::from_millis(7500));
-    assert_eq!(ConfigDuration::from(scope.timeout).to_string(), "7.5s");
+    assert_eq!(format_duration(scope.timeout), "7.5s");
 }
 
 /// ARNs of the kinds of sources and targets that AWS documents.
@@ -565,22 +572,15 @@ proptest! {
 
     #[test]
     fn arbitrary_durations_fail_or_round_trip(text in prop_oneof!["([0-9]{0,20}[smhdx ]?){0,5}", any::<String>()]) {
-        if let Ok(duration) = text.parse::<ConfigDuration>() {
-            prop_assert_eq!(duration.to_string().parse::<ConfigDuration>().unwrap(), duration);
+        if let Ok(ConfigDuration(duration)) = text.parse() {
+            prop_assert_eq!(format_duration(duration).parse(), Ok(ConfigDuration(duration)));
         }
     }
 
     #[test]
-    fn durations_round_trip(seconds in any::<u64>()) {
-        let duration = ConfigDuration::from(Duration::from_secs(seconds));
-        prop_assert_eq!(duration.to_string().parse::<ConfigDuration>().unwrap(), duration);
-    }
-
-    #[test]
-    fn intervals_round_trip(seconds in 10u64..=86_400) {
-        let interval: Interval = format!("{seconds}s").parse().unwrap();
-        prop_assert_eq!(interval.to_string().parse::<Interval>().unwrap(), interval);
-        prop_assert_eq!(Duration::from(interval), Duration::from_secs(seconds));
+    fn durations_round_trip(seconds in 0..=36_500_u64 * 86_400) {
+        let duration = Duration::from_secs(seconds);
+        prop_assert_eq!(format_duration(duration).parse(), Ok(ConfigDuration(duration)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use glue_integration_exporter::glue::RateLimiter;
 use glue_integration_exporter::glue::aws::{AwsGlue, Sdk};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::simulator::{
-    Account, Fault, FaultKind, Handle, RequestMatcher, Rules, SimulatedIntegration, Simulator,
+    Account, Fault, FaultKind, Handle, RequestMatcher, SimulatedIntegration, Simulator,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -241,10 +241,7 @@ async fn lookup_matches_both_arn_forms_and_later_page() {
     ]);
     let watch = &scope("list", &[slash(0), arn(1)]);
     let mut exporter = Exporter::start(world, watch).await;
-    exporter.simulated.set_rules(Rules {
-        page_size: 1,
-        ..Rules::default()
-    });
+    exporter.simulated.set_max_page_size(1);
     let (page, requests) = exporter.poll().await;
     assert_eq!(requests, ["page 1", "page 2"]);
     assert_eq!(page.status(&arn(0)).as_deref(), Some("ACTIVE"));

@@ -262,8 +262,7 @@ async fn run(case: Case) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scope_with_100000_integrations_is_exported() {
     let mut world = Account::generated(100_000);
-    world.rules.page_size = 10_000;
-    world.rules.max_page_size = 10_000;
+    world.max_page_size = 10_000;
     let (addr, sim) = serve(world).await;
     sim.put(integration("us-east-1", "d", "ACTIVE"));
     let mut watch = watch(EU);

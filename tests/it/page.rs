@@ -401,7 +401,7 @@ async fn page_marks_old_missing_integration() {
     is_marked_old(&page, "(2 min ago)");
     for scope in ["lake", "sea"] {
         let scope = page.part(&format!("id=\"s-{scope}/eu-west-1\""), "</tr>");
-        assert!(scope.contains("failing, serving old data"), "{scope}");
+        assert!(scope.contains("failing<"), "{scope}");
     }
     // A restarted process restores the mark.
     let later = Bench::with_clock(&watches, bench.clock.clone());

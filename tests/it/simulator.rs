@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use glue_integration_exporter::simulator::{
-    Account, DEFAULT_ACCOUNT, Fault, FaultKind, Handle, RequestMatcher, Rules,
-    SimulatedIntegration, SimulatedTag, Simulator,
+    Account, DEFAULT_ACCOUNT, Fault, FaultKind, Handle, RequestMatcher, SimulatedIntegration,
+    SimulatedTag, Simulator,
 };
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -178,9 +178,7 @@ fn api_headers<'a>(target: &'a str, authorization: &'a str) -> [(&'a str, &'a st
 }
 
 fn demo() -> Account {
-    Account::demo(1_795_000_000.0)
-        .unwrap()
-        .with_elapsed(|| Duration::ZERO)
+    Account::demo(1_795_000_000.0).unwrap()
 }
 
 #[test]
@@ -209,10 +207,7 @@ fn pages_return_each_integration_once_in_order() {
         100
     );
     assert_eq!(simulator.call(&json!({"MaxRecords": 250, "TargetArn": "arn:aws:glue:eu-west-1:111122223333:database/database_3"})).arns().len(), 10);
-    simulator.handle.set_rules(Rules {
-        max_page_size: 1000,
-        ..Rules::default()
-    });
+    simulator.handle.set_max_page_size(1000);
     assert_eq!(
         simulator.call(&json!({"MaxRecords": 1000})).arns().len(),
         250
@@ -471,54 +466,41 @@ fn demo_account_has_every_status() {
     assert_eq!(simulator.handle.integrations().len(), 12);
 }
 
-#[test]
-fn script_follows_injected_clock() {
-    let seconds = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let clock = seconds.clone();
-    let account = demo()
-        .with_elapsed(move || Duration::from_secs(clock.load(std::sync::atomic::Ordering::SeqCst)));
-    let simulator = start(account);
-    let orders = simulator.handle.integrations()[0].arn.clone();
-    let at = |second: u64| {
-        seconds.store(second, std::sync::atomic::Ordering::SeqCst);
-        let item = simulator.call(&json!({"IntegrationArn": orders})).json()["InboundIntegrations"]
-            [0]
-        .clone();
-        let errors = item["Errors"].as_array().map_or(0, Vec::len);
-        (
-            item["Status"].as_str().unwrap().to_owned(),
-            errors,
-            item["CreateTime"].as_u64().unwrap() - 1_795_000_000,
-        )
+#[tokio::test(start_paused = true)]
+async fn script_follows_clock() {
+    let start = Instant::now();
+    let simulator = Simulator::bind(([127, 0, 0, 1], 0).into(), demo())
+        .await
+        .unwrap();
+    let handle = simulator.handle();
+    let at = async |second: u64, index: usize| {
+        tokio::time::sleep_until(start + Duration::from_secs(second)).await;
+        let found = handle.integrations().swap_remove(index);
+        let errors = found.errors.map_or(0, |errors| errors.len());
+        (found.status, errors, found.create_time - 1_795_000_000.0)
     };
     let expect = |status: &str, errors, created| (status.to_owned(), errors, created);
-    assert_eq!(at(0), expect("CREATING", 0, 0));
-    assert_eq!(at(59), expect("CREATING", 0, 0));
-    assert_eq!(at(60), expect("ACTIVE", 0, 0));
-    assert_eq!(at(180), expect("NEEDS_ATTENTION", 1, 0));
-    assert_eq!(at(300), expect("SYNCING", 0, 0));
-    assert_eq!(at(599), expect("ACTIVE", 0, 0));
-    assert_eq!(at(600), expect("CREATING", 0, 600));
-    assert!(simulator.handle.set_status(&orders, "DELETING"));
+    assert_eq!(at(0, 0).await, expect("CREATING", 0, 0.0));
+    assert_eq!(at(59, 0).await, expect("CREATING", 0, 0.0));
+    assert_eq!(at(60, 0).await, expect("ACTIVE", 0, 0.0));
+    let salesforce = |status: &str, errors| expect(status, errors, -41.0 * 86_400.0);
+    assert_eq!(at(120, 1).await, salesforce("ACTIVE", 1));
+    assert_eq!(at(180, 0).await, expect("NEEDS_ATTENTION", 1, 0.0));
+    assert_eq!(at(300, 0).await, expect("SYNCING", 0, 0.0));
+    assert_eq!(at(360, 1).await, salesforce("FAILED", 2));
+    assert_eq!(at(540, 1).await, salesforce("ACTIVE", 0));
+    assert_eq!(at(599, 0).await, expect("ACTIVE", 0, 0.0));
+    assert_eq!(at(600, 0).await, expect("CREATING", 0, 600.0));
+    assert!(handle.set_status(&handle.integrations()[0].arn, "DELETING"));
+    let (status, ..) = at(700, 0).await;
     assert_eq!(
-        at(700).0,
-        "DELETING",
+        status, "DELETING",
         "a changed integration must not follow the script"
     );
-
-    let salesforce_at = |second: u64| {
-        seconds.store(second, std::sync::atomic::Ordering::SeqCst);
-        let salesforce = simulator.handle.integrations().swap_remove(1);
-        let errors = salesforce.errors.map_or(0, |errors| errors.len());
-        (salesforce.status, errors)
-    };
-    assert_eq!(salesforce_at(120), ("ACTIVE".to_owned(), 1));
-    assert_eq!(salesforce_at(360), ("FAILED".to_owned(), 2));
-    assert_eq!(salesforce_at(540), ("ACTIVE".to_owned(), 0));
 }
 
 #[test]
-fn unknown_arn_response_follows_rules() {
+fn unknown_arn_is_not_found_and_unknown_target_is_empty() {
     let simulator = start(Account::of(Vec::new()));
     let by_arn = json!({"IntegrationArn": "arn:x"});
     let by_target = json!({"TargetArn": "arn:x"});
@@ -529,19 +511,6 @@ fn unknown_arn_response_follows_rules() {
     assert_eq!(
         simulator.call(&by_target).json(),
         json!({"InboundIntegrations": []})
-    );
-    simulator.handle.set_rules(Rules {
-        unknown_integration: Some("EntityNotFoundException".to_owned()),
-        unknown_target: Some("TargetResourceNotFound".to_owned()),
-        ..Rules::default()
-    });
-    assert_eq!(
-        simulator.call(&by_arn).error(),
-        (400, "EntityNotFoundException".to_owned())
-    );
-    assert_eq!(
-        simulator.call(&by_target).error(),
-        (400, "TargetResourceNotFound".to_owned())
     );
 }
 

@@ -13,7 +13,7 @@ pub fn classify<E>(error: &SdkError<E, HttpResponse>) -> Reason
 where
     E: Error + ProvideErrorMetadata + 'static,
 {
-    if has_cause::<CredentialsError>(error) {
+    if cause::<CredentialsError>(error).is_some() {
         return Reason::Credentials;
     }
     let status = error
@@ -28,7 +28,8 @@ where
         _ if status.is_some_and(|status| status >= 500) => Reason::ServerError,
         SdkError::ServiceError(response) => reason_for_code(response.err().code(), status),
         SdkError::ResponseError(_)
-            if has_cause::<hyper::Error>(error) || has_cause::<std::io::Error>(error) =>
+            if cause::<hyper::Error>(error).is_some()
+                || cause::<std::io::Error>(error).is_some() =>
         {
             Reason::Network
         }
@@ -52,77 +53,62 @@ fn assume_role_code(error: &CredentialsError) -> Option<&str> {
     cause::<AssumeRoleError>(error).and_then(ProvideErrorMetadata::code)
 }
 
-/// Returns the reason for an error code of either operation or one common to all AWS services.
+/// The error codes of both operations and those common to all AWS services, separated by spaces.
 ///
 /// <https://docs.aws.amazon.com/glue/latest/webapi/API_DescribeInboundIntegrations.html>,
 /// <https://docs.aws.amazon.com/glue/latest/webapi/CommonErrors.html>
+const CODES: [(Reason, &str); 8] = [
+    (
+        Reason::Throttled,
+        "ThrottlingException Throttling ThrottledException TooManyRequestsException RequestLimitExceeded RequestThrottled \
+         RequestThrottledException LimitExceededException BandwidthLimitExceeded PriorRequestNotComplete SlowDown",
+    ),
+    (
+        Reason::AccessDenied,
+        "AccessDeniedException AccessDenied NotAuthorized UnauthorizedOperation OptInRequired SubscriptionRequiredException",
+    ),
+    (
+        Reason::Credentials,
+        "ExpiredTokenException ExpiredToken TokenRefreshRequired UnrecognizedClientException InvalidClientTokenId \
+         InvalidSignatureException SignatureDoesNotMatch IncompleteSignature IncompleteSignatureException \
+         MissingAuthenticationToken MissingAuthenticationTokenException AuthFailure RequestExpired RequestTimeTooSkewed \
+         RequestInTheFuture",
+    ),
+    (Reason::Timeout, "RequestTimeout RequestTimeoutException"),
+    (
+        Reason::ServerError,
+        "InternalServerException InternalServiceException InternalServerError InternalFailure InternalError \
+         ServiceUnavailable ServiceUnavailableException",
+    ),
+    (
+        Reason::InvalidRequest,
+        "ValidationException ValidationError InvalidInputException InvalidParameterValue InvalidParameterValueException \
+         InvalidParameterCombination MissingParameter SerializationException MalformedQueryString InvalidQueryParameter",
+    ),
+    (
+        Reason::NotFound,
+        "EntityNotFoundException IntegrationNotFoundFault TargetResourceNotFound",
+    ),
+    (
+        Reason::Unsupported,
+        "OperationNotSupportedException UnknownOperationException InvalidAction",
+    ),
+];
+
 fn reason_for_code(code: Option<&str>, status: Option<u16>) -> Reason {
-    match code.unwrap_or_default() {
-        "ThrottlingException"
-        | "Throttling"
-        | "ThrottledException"
-        | "TooManyRequestsException"
-        | "RequestLimitExceeded"
-        | "RequestThrottled"
-        | "RequestThrottledException"
-        | "LimitExceededException"
-        | "BandwidthLimitExceeded"
-        | "PriorRequestNotComplete"
-        | "SlowDown" => Reason::Throttled,
-        "AccessDeniedException"
-        | "AccessDenied"
-        | "NotAuthorized"
-        | "UnauthorizedOperation"
-        | "OptInRequired"
-        | "SubscriptionRequiredException" => Reason::AccessDenied,
-        "ExpiredTokenException"
-        | "ExpiredToken"
-        | "TokenRefreshRequired"
-        | "UnrecognizedClientException"
-        | "InvalidClientTokenId"
-        | "InvalidSignatureException"
-        | "SignatureDoesNotMatch"
-        | "IncompleteSignature"
-        | "IncompleteSignatureException"
-        | "MissingAuthenticationToken"
-        | "MissingAuthenticationTokenException"
-        | "AuthFailure"
-        | "RequestExpired"
-        | "RequestTimeTooSkewed"
-        | "RequestInTheFuture" => Reason::Credentials,
-        "RequestTimeout" | "RequestTimeoutException" => Reason::Timeout,
-        "InternalServerException"
-        | "InternalServiceException"
-        | "InternalServerError"
-        | "InternalFailure"
-        | "InternalError"
-        | "ServiceUnavailable"
-        | "ServiceUnavailableException" => Reason::ServerError,
-        "ValidationException"
-        | "ValidationError"
-        | "InvalidInputException"
-        | "InvalidParameterValue"
-        | "InvalidParameterValueException"
-        | "InvalidParameterCombination"
-        | "MissingParameter"
-        | "SerializationException"
-        | "MalformedQueryString"
-        | "InvalidQueryParameter" => Reason::InvalidRequest,
-        "EntityNotFoundException" | "IntegrationNotFoundFault" | "TargetResourceNotFound" => {
-            Reason::NotFound
-        }
-        "OperationNotSupportedException" | "UnknownOperationException" | "InvalidAction" => {
-            Reason::Unsupported
-        }
-        // No code: the response is not from Glue, or it could not be decoded.
-        "" => match status {
+    let Some(code) = code.filter(|code| !code.is_empty()) else {
+        // The response is not from Glue, or it could not be decoded.
+        return match status {
             Some(429) => Reason::Throttled,
             Some(401 | 403) => Reason::AccessDenied,
             Some(407) => Reason::Network,
             _ => Reason::InvalidResponse,
-        },
-        _ => Reason::Other,
-    }
+        };
+    };
+    CODES
+        .iter()
+        .find(|(_, codes)| codes.split(' ').any(|known| known == code))
+        .map_or(Reason::Other, |(reason, _)| *reason)
 }
 
 /// Returns true if the error says that the requested integration does not exist.
@@ -131,10 +117,6 @@ pub fn is_not_found(error: &ApiError) -> bool {
         error,
         ApiError::IntegrationNotFoundFault(_) | ApiError::EntityNotFoundException(_)
     )
-}
-
-fn has_cause<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
-    cause::<E>(error).is_some()
 }
 
 fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {

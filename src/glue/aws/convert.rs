@@ -7,8 +7,8 @@ use crate::snapshot::{Description, Integration, IntegrationError, MAX_ARN_BYTES,
 use aws_sdk_glue::operation::describe_inbound_integrations::DescribeInboundIntegrationsOutput;
 use aws_sdk_glue::operation::describe_integrations::DescribeIntegrationsOutput;
 use aws_sdk_glue::primitives::DateTime;
-use aws_sdk_glue::types::{InboundIntegration, Tag};
-use std::collections::{BTreeMap, BTreeSet};
+use aws_sdk_glue::types::InboundIntegration;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The SDK's placeholder for a missing status (`inbound_integration_correct_errors` in aws-sdk-glue).
@@ -45,9 +45,14 @@ pub fn metadata_page(output: DescribeIntegrationsOutput, tags: &BTreeSet<String>
     };
     for item in output.integrations.unwrap_or_default() {
         if is_arn(&item.integration_arn) {
+            let item_tags = item.tags.unwrap_or_default().into_iter();
+            let item_tags = item_tags.filter_map(|tag| Some((tag.key?, tag.value)));
             let described = Description {
                 name: truncate(item.integration_name, MAX_LABEL_CHARS),
-                tags: select_tags(item.tags.unwrap_or_default(), tags),
+                tags: item_tags
+                    .filter(|(key, _)| tags.contains(key))
+                    .map(|(key, value)| (key, truncate(value.unwrap_or_default(), MAX_LABEL_CHARS)))
+                    .collect(),
             };
             page.described.push((item.integration_arn, described));
         } else {
@@ -55,18 +60,6 @@ pub fn metadata_page(output: DescribeIntegrationsOutput, tags: &BTreeSet<String>
         }
     }
     page
-}
-
-fn select_tags(tags: Vec<Tag>, keys: &BTreeSet<String>) -> BTreeMap<String, String> {
-    tags.into_iter()
-        .filter_map(|tag| {
-            Some((
-                tag.key?,
-                truncate(tag.value.unwrap_or_default(), MAX_LABEL_CHARS),
-            ))
-        })
-        .filter(|(key, _)| keys.contains(key))
-        .collect()
 }
 
 /// Truncates a string to `max` characters and appends `…` if it was longer.
@@ -90,18 +83,8 @@ fn integration(item: InboundIntegration) -> Integration {
     let text = item.status.as_str();
     let status = Status::parse(text);
     let is_unknown = status == Status::Unknown && text != STATUS_PLACEHOLDER;
-    let config = item.integration_config;
-    let (refresh_interval, continuous_sync, target_namespace) =
-        config.map_or_else(Default::default, |config| {
-            (
-                config
-                    .refresh_interval
-                    .as_deref()
-                    .and_then(refresh_interval),
-                config.continuous_sync,
-                config.target_namespace,
-            )
-        });
+    let config = item.integration_config.as_ref();
+    let errors = item.errors.unwrap_or_default().into_iter();
     Integration {
         arn: item.integration_arn,
         source_arn: bounded(item.source_arn),
@@ -109,13 +92,13 @@ fn integration(item: InboundIntegration) -> Integration {
         status,
         status_text: is_unknown.then(|| bounded(text.to_owned())),
         created: created(&item.create_time),
-        refresh_interval,
-        continuous_sync,
-        target_namespace: target_namespace.map(bounded),
-        errors: item
-            .errors
-            .unwrap_or_default()
-            .into_iter()
+        refresh_interval: config
+            .and_then(|config| refresh_interval(config.refresh_interval.as_deref()?)),
+        continuous_sync: config.and_then(|config| config.continuous_sync),
+        target_namespace: config
+            .and_then(|config| config.target_namespace.clone())
+            .map(bounded),
+        errors: errors
             .map(|error| IntegrationError {
                 code: error
                     .error_code

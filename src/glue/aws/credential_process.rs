@@ -1,6 +1,7 @@
 //! Kills `credential_process` commands that the exporter started and no longer waits for. It starts no other processes. Children that are
 //! older than the first load are left alone: an entry point script may have started them before it executed this program.
 
+use std::time::Duration;
 use tokio::sync::{RwLock, RwLockReadGuard};
 
 #[cfg(target_os = "linux")]
@@ -83,6 +84,11 @@ mod linux {
     }
 }
 
+/// Kills all running commands. Called when no load waits for them any more.
+pub fn kill_all() {
+    kill_older_than(Duration::ZERO);
+}
+
 /// Does nothing: finding the processes needs `/proc`.
 #[cfg(not(target_os = "linux"))]
-pub fn kill_older_than(_age: std::time::Duration) {}
+pub fn kill_older_than(_age: Duration) {}

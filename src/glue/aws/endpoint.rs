@@ -6,19 +6,9 @@ use hyper::Uri;
 use hyper::http::uri::Authority;
 use std::env;
 
-/// The variables of the services that the exporter calls.
-const VARIABLES: [&str; 5] = [
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_GLUE",
-    "AWS_ENDPOINT_URL_STS",
-    "AWS_ENDPOINT_URL_SSO",
-    "AWS_ENDPOINT_URL_SSO_OIDC",
-];
-/// The same services with their names in the SDK.
+/// The services that the exporter calls, with their names in the SDK.
 pub const SERVICES: [&str; 4] = ["Glue", "STS", "SSO", "SSO OIDC"];
-/// Names the places where an endpoint can be configured. Part of the error message.
-pub const SOURCES: &str =
-    " (from `endpoint_url` in the profile or in its `services` section, or from AWS_ENDPOINT_URL)";
+const VARIABLE: &str = "AWS_ENDPOINT_URL";
 const IGNORE: &str = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS";
 
 /// Returns an error message for each endpoint variable of the environment that cannot be used.
@@ -26,10 +16,14 @@ pub fn environment_errors() -> Vec<String> {
     if env::var(IGNORE).is_ok_and(|value| value.eq_ignore_ascii_case("true")) {
         return Vec::new();
     }
-    VARIABLES
-        .iter()
+    let of_service = |service: &&str| {
+        let service = service.replace(' ', "_").to_uppercase();
+        format!("{VARIABLE}_{service}")
+    };
+    let names = std::iter::once(VARIABLE.to_owned()).chain(SERVICES.iter().map(of_service));
+    names
         .filter_map(|name| {
-            let url = env::var_os(name)?;
+            let url = env::var_os(&name)?;
             // An empty variable counts as not set.
             let url = url.to_string_lossy();
             (!url.is_empty() && !is_usable(&url))
@@ -44,12 +38,17 @@ pub fn configuration_error(sdk: &SdkConfig) -> Option<String> {
     SERVICES.iter().find_map(|service| {
         let key = ServiceConfigKey::builder()
             .service_id(service)
-            .env("AWS_ENDPOINT_URL")
+            .env(VARIABLE)
             .profile("endpoint_url")
             .build()
             .ok()?;
         let url = configured.load_config(key)?;
-        (!is_usable(&url)).then(|| format!("{service}: {}{SOURCES}", error_message(&url)))
+        (!is_usable(&url)).then(|| {
+            format!(
+                "{service}: {} (from `endpoint_url` in the profile or in its `services` section, or from {VARIABLE})",
+                error_message(&url)
+            )
+        })
     })
 }
 
@@ -86,38 +85,23 @@ mod tests {
     use super::{error_message, is_usable};
 
     #[test]
-    fn endpoint_with_scheme_and_host_is_usable() {
-        for url in [
-            "http://localhost:4566",
-            "https://vpce-1.glue.eu-west-1.vpce.amazonaws.com",
-            "http://[::1]:80/path",
-            "HTTP://localhost",
-            "http://user:secret@localhost:1",
+    fn endpoint_needs_scheme_and_host() {
+        for (url, usable) in [
+            ("http://localhost:4566", true),
+            ("http://[::1]:80/path", true),
+            ("HTTP://localhost", true),
+            ("http://user:secret@localhost:1", true),
+            ("localhost:4566", false),
+            ("//localhost:4566", false),
+            ("ftp://localhost", false),
+            ("http://", false),
+            ("http:/localhost", false),
+            ("http://local host", false),
+            ("http://localhost:99999", false),
+            ("http://localhost:4566\n", false),
         ] {
-            assert!(is_usable(url), "{url}");
+            assert_eq!(is_usable(url), usable, "{url:?}");
         }
-    }
-
-    #[test]
-    fn endpoint_without_scheme_or_host_is_unusable() {
-        for url in [
-            "localhost:4566",
-            "localhost",
-            "//localhost:4566",
-            "ftp://localhost",
-            "http://",
-            "http:/localhost",
-            "http://local host",
-            "http://localhost:99999",
-            "http://localhost:4566\n",
-            " http://localhost",
-        ] {
-            assert!(!is_usable(url), "{url:?}");
-        }
-    }
-
-    #[test]
-    fn endpoint_error_hides_password() {
         assert!(!error_message("user:secret@host:1").contains("secret"));
     }
 }

@@ -1,7 +1,8 @@
 //! Returns the identity of credentials from AWS STS, which needs no permission. Assumes the role in the same way as the polls.
 
-use super::call::MAX_ATTEMPTS;
-use super::{Sdk, classify, message};
+use super::client::MAX_ATTEMPTS;
+use super::sdk::Sdk;
+use super::{classify, message};
 use crate::config::{Credentials, RegionName};
 use crate::glue::{GlueError, Reason};
 use aws_smithy_types::retry::RetryConfig;

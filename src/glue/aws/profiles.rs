@@ -2,6 +2,7 @@
 //! nor the existing profiles.
 
 use super::endpoint;
+use aws_config::default_provider::region::DefaultRegionChain;
 use aws_config::profile;
 use aws_runtime::env_config::EnvConfigValue;
 use aws_runtime::env_config::file::EnvConfigFiles;
@@ -18,6 +19,28 @@ use std::path::PathBuf;
 const NAME_CHARACTERS: &str = "_-/.%@:+";
 /// Maximum number of profiles in an error message.
 const MAX_NAMES: usize = 10;
+
+/// Returns the default region of the SDK, from the environment, the profile or the instance metadata service.
+///
+/// # Errors
+/// If there is no default region. Contains the error of the profile, if there is one.
+pub async fn default_region(profile: Option<&str>) -> Result<String, Option<String>> {
+    let mut chain = DefaultRegionChain::builder();
+    if let Some(profile) = profile {
+        chain = chain.profile_name(profile);
+    }
+    if let Some(error) = pipe_error() {
+        return Err(Some(error));
+    }
+    let chain = chain.build();
+    // In its own task, so that a panic of the SDK means that there is no region.
+    let region = tokio::spawn(async move { chain.region().await });
+    let region = region.await.ok().flatten();
+    match region {
+        Some(region) => Ok(region.as_ref().to_owned()),
+        None => Err(profile_error(profile).await),
+    }
+}
 
 /// Returns why the SDK cannot use `profile`, or else the profile of the environment.
 pub async fn profile_error(profile: Option<&str>) -> Option<String> {
@@ -51,11 +74,13 @@ pub async fn profile_or_endpoint_error(profile: Option<&str>) -> Option<String> 
     })
 }
 
-/// Returns the name and the `ca_bundle` of `profile`, or else of the profile of the environment. The SDK does not read this key.
+/// Returns what the CA bundle is and the path of `ca_bundle` in `profile`, or else in the profile of the environment. The SDK does not read
+/// this key.
 pub async fn ca_bundle(profile: Option<&str>) -> Option<(String, String)> {
     let sections = sections(profile).await.ok()?;
     let path = sections.get("ca_bundle").filter(|path| !path.is_empty())?;
-    Some((sections.selected_profile().to_owned(), path.to_owned()))
+    let name = format!("ca_bundle of the profile {}", sections.selected_profile());
+    Some((name, path.to_owned()))
 }
 
 /// Reads the AWS configuration files, or returns why they cannot be used.
@@ -118,35 +143,35 @@ fn missing(profile: Option<&str>, sections: &EnvConfigSections) -> Option<String
     }
     let mut names: Vec<&str> = sections.profiles().collect();
     names.sort_unstable();
-    let more = if names.len() > MAX_NAMES { ", …" } else { "" };
-    names.truncate(MAX_NAMES);
-    let others = match names.as_slice() {
+    if names.len() > MAX_NAMES {
+        names.truncate(MAX_NAMES);
+        names.push("…");
+    }
+    let existing = match names.as_slice() {
         [] => String::new(),
-        names => format!(" (existing profiles: {}{more})", names.join(", ")),
+        names => format!(" (existing profiles: {})", names.join(", ")),
     };
     let [(config, _), (credentials, _)] = files();
     Some(format!(
-        "the profile `{name}` does not exist: neither [profile {name}] in {} nor [{name}] in {}, without quotes{others}",
+        "the profile `{name}` does not exist: neither [profile {name}] in {} nor [{name}] in {}, without quotes{existing}",
         config.display(),
         credentials.display()
     ))
 }
 
+/// Returns the paths of the two files, each with true if the environment sets it.
 fn files() -> [(PathBuf, bool); 2] {
-    [
-        file("AWS_CONFIG_FILE", ".aws/config"),
-        file("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials"),
-    ]
-}
-
-/// Returns the path of a file, and true if the environment sets it.
-fn file(variable: &str, default: &str) -> (PathBuf, bool) {
     let home = PathBuf::from(env::var_os("HOME").unwrap_or_else(|| "~".into()));
-    match env::var(variable).ok().filter(|path| !path.is_empty()) {
-        Some(path) => match path.strip_prefix("~/") {
+    [
+        ("AWS_CONFIG_FILE", ".aws/config"),
+        ("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials"),
+    ]
+    .map(|(variable, default)| {
+        let path = env::var(variable).unwrap_or_default();
+        match path.strip_prefix("~/") {
+            _ if path.is_empty() => (home.join(default), false),
             Some(rest) => (home.join(rest), true),
             None => (path.into(), true),
-        },
-        None => (home.join(default), false),
-    }
+        }
+    })
 }

@@ -1,12 +1,11 @@
 //! Password hashes.
 
+use crate::toolkit::yaml::{Checked, ValueError};
 use std::fmt;
 use std::str::FromStr;
 
 /// At cost 18, checking one password takes many seconds of CPU time, and each further step doubles it.
 const MAX_COST: u32 = 18;
-pub(super) const EXPECTED: &str =
-    "a bcrypt hash of 60 characters, such as $2y$10$…, with a cost of 4 to 18";
 
 /// A valid bcrypt hash. It prints as `***`.
 #[derive(Clone, PartialEq, Eq)]
@@ -19,21 +18,23 @@ impl PasswordHash {
     }
 }
 
-impl FromStr for PasswordHash {
-    /// The error does not quote the hash.
-    type Err = String;
+impl Checked for PasswordHash {
+    const EXPECTED: &'static str =
+        "a bcrypt hash of 60 characters, such as $2y$10$…, with a cost of 4 to 18";
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts: bcrypt::HashParts = text
-            .parse()
-            .map_err(|_| "is not a bcrypt hash".to_owned())?;
-        match parts.get_cost() {
-            cost @ 0..=3 => Err(format!("has a cost of {cost}, which is too low for bcrypt")),
-            4..=MAX_COST => Ok(Self(text.to_owned())),
-            cost => Err(format!(
-                "has a cost of {cost}, so checking one password would take minutes or hours"
-            )),
-        }
+impl FromStr for PasswordHash {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let why = match text.parse::<bcrypt::HashParts>() {
+            Err(_) => "is not a bcrypt hash".to_owned(),
+            Ok(parts) => match parts.get_cost() {
+                4..=MAX_COST => return Ok(Self(text.to_owned())),
+                cost => format!("has a cost of {cost}"),
+            },
+        };
+        Err(ValueError::of::<Self>(why))
     }
 }
 

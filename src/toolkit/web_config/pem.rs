@@ -1,9 +1,9 @@
 //! Certificates and keys, inline or in separate files.
 
-use super::in_directory;
-use crate::config::field::{Field, Reader, Section};
-use crate::config::yaml::NodePath;
 use crate::files::{self, MIB};
+use crate::toolkit::yaml::{At, Field, NonEmpty, Parsed, Report, Value};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -12,32 +12,28 @@ use std::path::{Path, PathBuf};
 /// A bundle of all public CA certificates has a quarter of this size.
 pub const MAX_PEM_BYTES: u64 = MIB;
 
-/// The identity of a file and its state, to detect changes.
+/// The identity of a file and its state, to detect changes: device, inode, size, modification and change time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileIdentity {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl From<Metadata> for FileIdentity {
-    fn from(metadata: Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
+pub struct FileIdentity([u64; 3], [i64; 4]);
 
 impl FileIdentity {
     /// Returns the identity of the file at `path`, if it exists.
     pub fn of(path: &Path) -> Option<Self> {
-        std::fs::metadata(path).ok().map(Self::from)
+        std::fs::metadata(path).ok().as_ref().map(Self::from)
+    }
+}
+
+impl From<&Metadata> for FileIdentity {
+    fn from(file: &Metadata) -> Self {
+        Self(
+            [file.dev(), file.ino(), file.len()],
+            [
+                file.mtime(),
+                file.mtime_nsec(),
+                file.ctime(),
+                file.ctime_nsec(),
+            ],
+        )
     }
 }
 
@@ -59,64 +55,88 @@ pub(super) fn content(
     files.push(ReadFile {
         path: path.to_owned(),
         identity: identity
+            .as_ref()
             .map(FileIdentity::from)
             .or_else(|| FileIdentity::of(path)),
     });
     files::read_to_end(opened?, max_bytes)
 }
 
-/// PEM data and its source.
-pub(super) struct Pem {
-    pub(super) bytes: Vec<u8>,
-    /// The location of the key in the configuration.
-    pub(super) at: NodePath,
-    /// The subject of error messages: "the file `server.crt` ", or empty for inline data.
-    pub(super) subject: String,
+/// What the conversion of a web configuration needs and collects.
+pub(super) struct Context<'a> {
+    pub(super) report: &'a Report,
+    /// The directory of the file. Paths are relative to it.
+    pub(super) directory: &'a Path,
+    pub(super) files: &'a mut Vec<ReadFile>,
+    /// Messages about settings that the exporter ignores or interprets differently.
+    pub(super) notes: Vec<String>,
 }
 
-impl Reader {
-    /// Reads the PEM data from the key `inline` or from the file in the key `file`. Only one of them may be set.
-    pub(super) fn pem(
-        &mut self,
-        fields: &Section<'_>,
-        [inline, file]: [&str; 2],
-        directory: &Path,
-        files: &mut Vec<ReadFile>,
-    ) -> Field<Pem> {
-        let (text, name) = (self.string_go(fields, inline), self.string_go(fields, file));
-        match (text, name) {
-            (Field::Absent, Field::Absent) => Field::Absent,
-            (Field::Valid(text, at), Field::Absent) => Field::Valid(
-                Pem {
-                    bytes: text.into_bytes(),
-                    at: at.clone(),
-                    subject: String::new(),
-                },
-                at,
-            ),
-            (Field::Absent, Field::Valid(name, at)) => {
-                match content(&in_directory(directory, &name), MAX_PEM_BYTES, files) {
-                    Ok(bytes) => Field::Valid(
-                        Pem {
-                            bytes,
-                            at: at.clone(),
-                            subject: format!("the file {} ", self.quote(&name)),
-                        },
-                        at,
-                    ),
+impl Context<'_> {
+    pub(super) fn note(&mut self, at: At, text: &str) {
+        self.notes.push(format!("{}: {text}", self.report.path(at)));
+    }
+
+    /// Reads the PEM data from `inline` or from the file named by `file`. Only one of them may be set.
+    pub(super) fn pem(&mut self, inline: Value<NonEmpty>, file: Value<NonEmpty>) -> Field<Pem> {
+        let (bytes, at, subject) = match (inline, file) {
+            (Field::Absent, Field::Absent) => return Field::Absent,
+            (Field::Valid(Parsed(NonEmpty(text)), at), Field::Absent) => {
+                (text.into_bytes(), at, String::new())
+            }
+            (Field::Absent, Field::Valid(Parsed(NonEmpty(name)), at)) => {
+                let shown = self.report.quote(&name);
+                match content(&self.directory.join(name), MAX_PEM_BYTES, self.files) {
+                    Ok(bytes) => (bytes, at, format!("the file {shown} ")),
                     Err(error) => {
-                        let text = format!("{} cannot be read: {error}", self.quote(&name));
-                        self.error(&at, text);
-                        Field::Invalid
+                        let text = format!("{shown} cannot be read: {error}");
+                        self.report.error(at, text);
+                        return Field::Invalid;
                     }
                 }
             }
-            (Field::Valid(..), Field::Valid(_, at)) => {
+            (Field::Valid(_, inline), Field::Valid(_, at)) => {
+                let inline = self.report.path(inline);
                 let text = format!("`{inline}` is set too; allowed: only one of the two");
-                self.error(&at, text);
-                Field::Invalid
+                self.report.error(at, text);
+                return Field::Invalid;
             }
-            (Field::Invalid, _) | (_, Field::Invalid) => Field::Invalid,
+            (Field::Invalid, _) | (_, Field::Invalid) => return Field::Invalid,
+        };
+        let pem = Pem { bytes, at, subject };
+        Field::Valid(pem, at)
+    }
+}
+
+/// PEM data and its source.
+pub(super) struct Pem {
+    bytes: Vec<u8>,
+    /// The location of the key in the configuration.
+    pub(super) at: At,
+    /// The subject of error messages: "the file `server.crt` ", or empty for inline data.
+    subject: String,
+}
+
+impl Pem {
+    pub(super) fn error(&self, report: &Report, reason: &str) {
+        report.error(self.at, format!("{}{reason}", self.subject));
+    }
+
+    pub(super) fn certificates(&self, report: &Report) -> Option<Vec<CertificateDer<'static>>> {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
+        match certificates {
+            Ok(certificates) if !certificates.is_empty() => return Some(certificates),
+            Ok(_) => self.error(report, "contains no PEM certificate"),
+            Err(_) => self.error(report, "is not valid PEM"),
         }
+        None
+    }
+
+    pub(super) fn private_key(&self, report: &Report) -> Option<PrivateKeyDer<'static>> {
+        let key = PrivateKeyDer::from_pem_slice(&self.bytes).ok();
+        if key.is_none() {
+            self.error(report, "contains no unencrypted PEM private key");
+        }
+        key
     }
 }

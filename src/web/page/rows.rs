@@ -72,42 +72,14 @@ pub(super) fn severity(condition: &Condition) -> (&'static str, &'static str) {
     }
 }
 
-/// Returns a short addition to the status of a row.
-pub(super) fn note(row: &Row<'_>) -> Option<String> {
-    match row.condition {
-        Condition::Stuck => Some("stuck".to_owned()),
-        Condition::Missing => Some("does not exist in AWS".to_owned()),
-        Condition::Errors => match row.errors.len() {
-            1 => Some("1 error".to_owned()),
-            many => Some(format!("{many} errors")),
-        },
-        Condition::UnknownStatus => match &row.integration?.status_text {
-            Some(text) => Some(format!("AWS sent the status “{text}”")),
-            None => Some("AWS sent no status".to_owned()),
-        },
-        Condition::Failed
-        | Condition::NeedsAttention
-        | Condition::InProgress
-        | Condition::Healthy => None,
-    }
-}
-
-/// Returns the severity of a scope, which is a CSS class, its icon and its state. `rows` are all integrations.
-pub(super) fn scope_state(
-    scope: &ScopeRow<'_>,
-    rows: &[Row<'_>],
-) -> (&'static str, &'static str, &'static str) {
-    let is_of_scope = |row: &Row<'_>| row.scopes.iter().any(|it| *it as usize == scope.index);
-    let is_old = |row: &Row<'_>| row.is_missing() && row.old && is_of_scope(row);
+/// Returns the severity of a scope, which is a CSS class, its icon and its state.
+pub(super) fn scope_state(scope: &ScopeRow<'_>) -> (&'static str, &'static str, &'static str) {
     match &scope.state.polled {
         None => ("look", "◌", "not polled yet"),
-        Some(polled) if !polled.up => {
-            if polled.integrations > 0 || polled.stale && rows.iter().any(is_old) {
-                ("bad", "✖", "failing, serving old data")
-            } else {
-                ("bad", "✖", "failing")
-            }
+        Some(polled) if !polled.up && polled.integrations > 0 => {
+            ("bad", "✖", "failing, serving old data")
         }
+        Some(polled) if !polled.up => ("bad", "✖", "failing"),
         Some(polled) if polled.stale => ("warn", "▲", "serving old data"),
         Some(_) => ("well", "●", "healthy"),
     }
@@ -117,17 +89,4 @@ pub(super) fn scope_state(
 pub(super) fn scope_link(scope: &ScopeRow<'_>) -> String {
     let (name, region) = (scope.state.scope.as_str(), scope.state.region.as_str());
     Query::default().link(&[("scope", Some(name)), ("region", Some(region))])
-}
-
-/// Returns why the last incomplete poll of a scope failed.
-pub(super) fn reasons(scope: &ScopeRow<'_>) -> String {
-    let Some(failed) = scope.failed_poll else {
-        return "failed before the exporter started".to_owned();
-    };
-    let reasons: Vec<&str> = failed
-        .failures
-        .iter()
-        .map(|failure| failure.reason)
-        .collect();
-    reasons.join(", ")
 }

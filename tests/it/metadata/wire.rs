@@ -43,7 +43,7 @@ impl Exporter {
             )
         };
         let mut world = Account::of((0..integrations).map(integration).collect());
-        world.rules.page_size = 2;
+        world.max_page_size = 2;
         let simulator = Simulator::bind("127.0.0.1:0".parse().unwrap(), world)
             .await
             .unwrap();

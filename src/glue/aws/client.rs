@@ -1,17 +1,26 @@
-//! Calls an API operation with up to three attempts. Each attempt gets credentials, a permit of the rate limiter and the remaining time
+//! A client that calls an API operation with up to three attempts. Each attempt gets credentials, a permit of the rate limiter and the remaining time
 //! of the call. The retries of the SDK are off.
 
-use super::{AwsGlue, Backend, classify, message};
-use crate::glue::{GlueError, Operation, Reason, RequestContext};
-use aws_credential_types::Credentials;
+use super::credentials::Provider;
+use super::response::ResponseCheck;
+use super::{classify, message};
+use crate::config::{Credentials, RegionName};
+use crate::glue::{GlueError, Observer, Operation, RateLimiter, Reason, RequestContext};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials as Keys;
 use aws_sdk_glue::Client;
-use aws_sdk_glue::config::Builder;
 use aws_sdk_glue::config::http::HttpResponse;
+use aws_sdk_glue::config::{Builder, SharedHttpClient};
 use aws_sdk_glue::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_glue::operation::RequestId;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
 use std::error::Error;
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
 
 /// One request and two retries, as in the SDK's standard mode.
@@ -20,26 +29,43 @@ pub(super) const MAX_ATTEMPTS: u32 = 3;
 /// together do not retry together.
 const MAX_FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
+/// The default of the SDK. It is repeated here because it is the only timeout that the SDK sets.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
+
+/// AWS Glue as one set of credentials sees it in one region.
+pub struct AwsGlue {
+    pub(super) backend: Backend,
+    pub(super) client: OnceCell<Client>,
+    pub(super) http: SharedHttpClient,
+    pub(super) region: RegionName,
+    pub(super) credentials: Credentials,
+    pub(super) max_concurrent_requests: Arc<AtomicUsize>,
+    pub(super) rate_limiter: RateLimiter,
+    pub(super) observer: Arc<dyn Observer>,
+}
+
+pub(super) enum Backend {
+    Aws(Arc<Provider>),
+    Simulated { endpoint: String },
+}
+
 /// An API call.
 pub struct Call<'a> {
     pub operation: Operation,
     /// Start of the error message: "asking AWS Glue in … for …".
     pub attempted: String,
     pub context: RequestContext<'a>,
-    /// An error that the integration does not exist counts as a successful, empty answer.
-    pub not_found_is_answer: bool,
 }
 
 impl AwsGlue {
-    /// Makes the call. `send` gets a client and the settings of one attempt. Returns None if the call accepts a not-found error as an answer
-    /// and `is_not_found` recognises it.
+    /// Makes the call. `send` gets a client and the settings of one attempt. Returns None after an error that `is_answer` accepts.
     ///
     /// # Errors
     /// The error of the last attempt, or of the wait for credentials or a permit.
     pub(super) async fn call<T, E, F>(
         &self,
         call: Call<'_>,
-        is_not_found: impl Fn(&E) -> bool,
+        is_answer: impl Fn(&E) -> bool,
         send: impl Fn(Client, Builder) -> F,
     ) -> Result<Option<T>, GlueError>
     where
@@ -73,10 +99,7 @@ impl AwsGlue {
                     ended(None);
                     return Ok(Some(output));
                 }
-                Ok(Err(error))
-                    if call.not_found_is_answer
-                        && error.as_service_error().is_some_and(&is_not_found) =>
-                {
+                Ok(Err(error)) if error.as_service_error().is_some_and(&is_answer) => {
                     ended(None);
                     return Ok(None);
                 }
@@ -117,18 +140,39 @@ impl AwsGlue {
         }
     }
 
+    async fn client(&self) -> Client {
+        let client = self.client.get_or_init(|| async {
+            let sdk = match &self.backend {
+                Backend::Aws(provider) => provider.sdk_config().await,
+                Backend::Simulated { endpoint } => SdkConfig::builder()
+                    .behavior_version(BehaviorVersion::v2026_01_12())
+                    .region(Region::new(self.region.as_str().to_owned()))
+                    .endpoint_url(endpoint)
+                    .build(),
+            };
+            let config = Builder::from(&sdk)
+                .http_client(self.http.clone())
+                .retry_config(RetryConfig::disabled())
+                .interceptor(ResponseCheck)
+                .timeout_config(
+                    TimeoutConfig::builder()
+                        .connect_timeout(CONNECT_TIMEOUT)
+                        .build(),
+                )
+                .build();
+            Client::from_conf(config)
+        });
+        client.await.clone()
+    }
+
     /// Returns the credentials for an attempt and loads them if necessary. The first attempt may wait half of the poll's time, because the
     /// other requests need the credentials too.
-    async fn credentials(
-        &self,
-        call: &Call<'_>,
-        end: Option<Instant>,
-    ) -> Result<Credentials, GlueError> {
+    async fn credentials(&self, call: &Call<'_>, end: Option<Instant>) -> Result<Keys, GlueError> {
         let provider = match &self.backend {
             Backend::Aws(provider) => provider,
             Backend::Simulated { .. } => {
                 let secret = "simulated";
-                return Ok(Credentials::new("SIMULATED", secret, None, None, secret));
+                return Ok(Keys::new("SIMULATED", secret, None, None, secret));
             }
         };
         let deadline = call.context.deadline;

@@ -1,0 +1,82 @@
+//! Filters for listed integrations: `include` and `exclude` of a scope, and the shard.
+
+use super::pattern::Pattern;
+use crate::shard::Shard;
+
+/// Decides which listed integrations are watched. It does not apply to `integration_arns`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// At least one pattern of each list that is not empty must match.
+    pub include: Patterns,
+    /// No pattern may match.
+    pub exclude: Patterns,
+    /// The shard that must own the integration, with `shard_by: integration`.
+    pub shard: Option<Shard>,
+}
+
+/// The patterns of `include` or `exclude`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Patterns {
+    pub source_arn: Vec<Pattern>,
+    pub target_arn: Vec<Pattern>,
+    /// Empty unless the scope fetches names.
+    pub name: Vec<Pattern>,
+}
+
+/// The fields of a listed integration that a selection compares. Unknown fields are empty.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// In the spelling `integration:ID`.
+    pub arn: &'a str,
+    pub source_arn: &'a str,
+    pub target_arn: &'a str,
+}
+
+impl Selection {
+    /// Returns whether the integration is watched, without regard to its name. Patterns for an ARN that AWS did not send are
+    /// ignored, because an alert too many is better than a missed one.
+    pub fn matches(&self, candidate: Candidate<'_>) -> bool {
+        self.include.verdicts(candidate).all(|matches| matches)
+            && !self.exclude.verdicts(candidate).any(|matches| matches)
+            && self.shard.is_none_or(|shard| shard.owns(&[candidate.arn]))
+    }
+
+    /// Returns whether any pattern is for names.
+    pub fn uses_names(&self) -> bool {
+        !self.include.name.is_empty() || !self.exclude.name.is_empty()
+    }
+
+    /// Returns whether an integration with this name is watched. The name is fetched after the listing and is empty until then; an
+    /// empty name always matches.
+    pub fn matches_name(&self, name: &str) -> bool {
+        let name_verdict = |patterns: &Patterns| verdict(&patterns.name, name);
+        name_verdict(&self.include).unwrap_or(true) && !name_verdict(&self.exclude).unwrap_or(false)
+    }
+}
+
+impl Patterns {
+    /// Returns each list with its key.
+    pub fn by_key(&self) -> [(&'static str, &[Pattern]); 3] {
+        [
+            ("source_arn", &self.source_arn),
+            ("target_arn", &self.target_arn),
+            ("name", &self.name),
+        ]
+    }
+
+    /// Returns the verdicts of the lists that apply to a listing.
+    fn verdicts(&self, candidate: Candidate<'_>) -> impl Iterator<Item = bool> {
+        [
+            verdict(&self.source_arn, candidate.source_arn),
+            verdict(&self.target_arn, candidate.target_arn),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+/// Returns whether one of the patterns matches; `None` if there are no patterns or the value is unknown.
+fn verdict(patterns: &[Pattern], value: &str) -> Option<bool> {
+    let applies = !patterns.is_empty() && !value.is_empty();
+    applies.then(|| patterns.iter().any(|pattern| pattern.matches(value)))
+}

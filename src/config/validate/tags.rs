@@ -1,0 +1,82 @@
+//! The rules for `tag_labels`.
+
+use crate::config::schema::TagLabelKeys;
+use crate::config::tags::{LabelName, TagLabel};
+use crate::toolkit::yaml::{Field, Parsed, Report};
+use std::collections::HashMap;
+
+/// AWS allows at most 50 tags per resource.
+const MAX_TAGS: usize = 50;
+
+/// The labels that `aws_glue_integration_info` always has.
+const EXPORTER_LABELS: [&str; 8] = [
+    "aws_account_id",
+    "aws_region",
+    "integration_arn",
+    "integration_name",
+    "source_arn",
+    "target_arn",
+    "source_service",
+    "target_service",
+];
+
+/// The labels that Prometheus sets on each target. It would rename ours, or replace the target's with `honor_labels`.
+const TARGET_LABELS: [&str; 2] = ["job", "instance"];
+
+/// Returns the entries of `tag_labels` in their order.
+pub(super) fn tag_labels(report: &Report, field: Field<Vec<Field<TagLabelKeys>>>) -> Vec<TagLabel> {
+    let Field::Valid(entries, at) = field else {
+        return Vec::new();
+    };
+    if entries.len() > MAX_TAGS {
+        let count = entries.len();
+        let text = format!("has {count} entries; allowed: at most {MAX_TAGS}");
+        report.error(at, text);
+        return Vec::new();
+    }
+    let (mut labels, mut tags, mut names) = (Vec::new(), HashMap::new(), HashMap::new());
+    for entry in entries {
+        let Field::Valid(TagLabelKeys { tag, label }, at) = entry else {
+            continue;
+        };
+        let (tag, tag_at) = match tag {
+            Field::Valid(Parsed(tag), at) => (tag, at),
+            Field::Absent => {
+                report.error(at, "`tag` is missing; each entry needs a tag");
+                continue;
+            }
+            Field::Invalid => continue,
+        };
+        if let Some(first) = tags.insert(tag.clone(), tag_at) {
+            report.already_listed(tag_at, tag.as_str(), first);
+            continue;
+        }
+        let (label, label_at) = match label {
+            Field::Valid(Parsed(label), at) => (label, at),
+            Field::Absent => (LabelName::default_for(&tag), tag_at),
+            Field::Invalid => continue,
+        };
+        let shown = report.quote(label.as_str());
+        if EXPORTER_LABELS.contains(&label.as_str()) {
+            let allowed = EXPORTER_LABELS.join(", ");
+            let text = format!(
+                "the exporter already sets the label {shown}; allowed: any label except {allowed}"
+            );
+            report.error(label_at, text);
+        } else if TARGET_LABELS.contains(&label.as_str()) {
+            let allowed = TARGET_LABELS.join(", ");
+            let text = format!(
+                "Prometheus sets the label {shown} on every target; allowed: any label except {allowed}"
+            );
+            report.error(label_at, text);
+        } else if let Some(first) = names.insert(label.clone(), label_at) {
+            let first = report.path(first);
+            let text = format!(
+                "the label {shown} is already the label of {first}; set another `label` for one of them"
+            );
+            report.error(label_at, text);
+        }
+        labels.push(TagLabel { tag, label });
+    }
+    labels
+}

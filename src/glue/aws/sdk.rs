@@ -1,0 +1,130 @@
+//! Creates the clients, which share HTTP connections and loaded credentials.
+
+use super::client::{AwsGlue, Backend};
+use super::credentials::{CredentialCache, Provider};
+use super::http_client::HttpClients;
+use super::network::Network;
+use crate::config::{Credentials, RegionName};
+use crate::glue::{Observer, RateLimiter};
+use aws_config::Region;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use tokio::sync::OnceCell;
+
+/// Requests of all clients in flight. Each client may have at least one, so that an endpoint that hangs blocks no other client.
+const MAX_REQUESTS: usize = 512;
+/// A page of 100 integrations with 100 errors each and messages of maximum length has 21 million bytes.
+const MAX_RESPONSE_BYTES: usize = 32 << 20;
+/// Maximum size of a response with credentials. They are a few thousand bytes long.
+const MAX_CREDENTIALS_BYTES: usize = 1 << 20;
+
+/// Creates the clients, which share HTTP connections and loaded credentials.
+#[derive(Clone)]
+pub struct Sdk {
+    http: HttpClients,
+    observer: Arc<dyn Observer>,
+    /// How many requests each client may have in flight.
+    max_concurrent_requests: Arc<AtomicUsize>,
+    /// The cache of each set of credentials in use.
+    credential_caches: Arc<Mutex<HashMap<Credentials, Weak<CredentialCache>>>>,
+}
+
+impl Sdk {
+    /// Creates an `Sdk` whose clients reach AWS over `network`.
+    pub fn new(network: Network, observer: Arc<dyn Observer>) -> Self {
+        Self {
+            http: HttpClients::new(network),
+            observer,
+            max_concurrent_requests: Arc::new(AtomicUsize::new(MAX_REQUESTS)),
+            credential_caches: Arc::default(),
+        }
+    }
+
+    /// Returns a client with `credentials` for `region`. The first request reads the endpoints and loads the credentials, so errors there are
+    /// errors of that request.
+    pub fn connect(
+        &self,
+        credentials: &Credentials,
+        region: &RegionName,
+        rate_limiter: RateLimiter,
+    ) -> AwsGlue {
+        let backend = Backend::Aws(self.provider(credentials, region));
+        self.client(backend, credentials.clone(), region.clone(), rate_limiter)
+    }
+
+    /// Returns a client of a simulated endpoint. It ignores the credentials, endpoints and proxies of the environment.
+    pub fn connect_simulated(
+        observer: Arc<dyn Observer>,
+        endpoint: String,
+        region: &RegionName,
+        rate_limiter: RateLimiter,
+    ) -> AwsGlue {
+        let sdk = Self::new(Network::default(), observer);
+        let backend = Backend::Simulated { endpoint };
+        sdk.client(
+            backend,
+            Credentials::default(),
+            region.clone(),
+            rate_limiter,
+        )
+    }
+
+    fn client(
+        &self,
+        backend: Backend,
+        credentials: Credentials,
+        region: RegionName,
+        rate_limiter: RateLimiter,
+    ) -> AwsGlue {
+        let profile = credentials.profile.as_deref();
+        AwsGlue {
+            backend,
+            client: OnceCell::new(),
+            http: self.http.client(profile, MAX_RESPONSE_BYTES),
+            region,
+            credentials,
+            max_concurrent_requests: Arc::clone(&self.max_concurrent_requests),
+            rate_limiter,
+            observer: Arc::clone(&self.observer),
+        }
+    }
+
+    /// Divides the requests in flight between this number of clients.
+    pub fn set_clients(&self, clients: usize) {
+        let max = (MAX_REQUESTS / clients.max(1)).max(1);
+        self.max_concurrent_requests.store(max, Ordering::Relaxed);
+    }
+
+    /// Trusts the CA bundles of `network` from now on, in existing clients too.
+    pub fn trust(&self, network: Network) {
+        self.http.trust(network.bundles);
+    }
+
+    pub(super) fn provider(&self, credentials: &Credentials, region: &RegionName) -> Arc<Provider> {
+        let source = credentials.source();
+        Arc::new(Provider {
+            http: self
+                .http
+                .client(credentials.profile.as_deref(), MAX_CREDENTIALS_BYTES),
+            credentials: credentials.clone(),
+            region: Region::new(region.as_str().to_owned()),
+            source: (source != *credentials).then(|| self.provider(&source, region)),
+            cache: self.credential_cache(credentials),
+            running: tokio::sync::Mutex::default(),
+            rejected: Mutex::default(),
+        })
+    }
+
+    fn credential_cache(&self, credentials: &Credentials) -> Arc<CredentialCache> {
+        let mut credential_caches = self.credential_caches.lock();
+        if let Some(credential_cache) = credential_caches.get(credentials).and_then(Weak::upgrade) {
+            return credential_cache;
+        }
+        let credential_cache = Arc::default();
+        credential_caches.retain(|_, credential_cache| credential_cache.strong_count() > 0);
+        credential_caches.insert(credentials.clone(), Arc::downgrade(&credential_cache));
+        credential_cache
+    }
+}

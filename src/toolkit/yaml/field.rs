@@ -1,0 +1,208 @@
+//! The types of the keys in a configuration's structs.
+
+use super::value::Checked;
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Unexpected, Visitor};
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+/// The name by which the reader recognizes a [`Field`].
+pub(super) const FIELD: &str = "$field";
+
+/// A value of the file. The report knows its path and its location.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct At(pub(super) usize);
+
+/// The value of a key: absent, invalid (the error is already reported), or valid with its location.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Field<T> {
+    #[default]
+    Absent,
+    Invalid,
+    Valid(T, At),
+}
+
+/// A value that is parsed from one text.
+pub(crate) type Value<T> = Field<Parsed<T>>;
+
+impl<T> Field<T> {
+    pub(crate) fn valid(self) -> Option<T> {
+        self.located().map(|(value, _)| value)
+    }
+
+    pub(crate) fn as_valid(&self) -> Option<(&T, At)> {
+        match self {
+            Field::Valid(value, at) => Some((value, *at)),
+            Field::Absent | Field::Invalid => None,
+        }
+    }
+
+    pub(crate) fn located(self) -> Option<(T, At)> {
+        match self {
+            Field::Valid(value, at) => Some((value, at)),
+            Field::Absent | Field::Invalid => None,
+        }
+    }
+
+    pub(crate) fn at(&self) -> Option<At> {
+        self.as_valid().map(|(_, at)| at)
+    }
+
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(self, Field::Absent)
+    }
+
+    /// Returns this field, or `parent` if it is absent.
+    pub(crate) fn or<'a>(&'a self, parent: &'a Self) -> &'a Self {
+        if self.is_absent() { parent } else { self }
+    }
+}
+
+impl<T> Value<T> {
+    pub(crate) fn parsed(self) -> Option<T> {
+        self.valid().map(|Parsed(value)| value)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_newtype_struct(FIELD, FieldVisitor(PhantomData))
+    }
+}
+
+struct FieldVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for FieldVisitor<T> {
+    type Value = Field<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a field")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Field<T>, A::Error> {
+        let at = At(parts.next_element()?.unwrap_or_default());
+        let value = parts.next_element()?;
+        Ok(value.map_or(Field::Invalid, |value| Field::Valid(value, at)))
+    }
+}
+
+/// A value whose type parses it from a text.
+#[derive(Clone, Debug)]
+pub(crate) struct Parsed<T>(pub(crate) T);
+
+impl<T> Deref for Parsed<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<'de, T: Checked> Deserialize<'de> for Parsed<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(ParsedVisitor(PhantomData))
+    }
+}
+
+struct ParsedVisitor<T>(PhantomData<T>);
+
+impl<T: Checked> Visitor<'_> for ParsedVisitor<T> {
+    type Value = Parsed<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::EXPECTED)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Parsed<T>, E> {
+        let parsed = text.parse::<T>().map(Parsed);
+        parsed.map_err(|error| E::invalid_value(Unexpected::Other(&error.why), &self))
+    }
+}
+
+/// A whole number from `MIN` to `MAX`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Whole<T, const MIN: u32, const MAX: u32>(pub(crate) T);
+
+impl<'de, T, const MIN: u32, const MAX: u32> Deserialize<'de> for Whole<T, MIN, MAX>
+where
+    T: TryFrom<u32>,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer);
+        let number = text.ok().and_then(|text| text.parse().ok());
+        let number = number.filter(|number| (MIN..=MAX).contains(number));
+        let number = number.and_then(|number| T::try_from(number).ok());
+        let expected = format!("a whole number from {MIN} to {MAX}");
+        let why = Unexpected::Other("is not valid");
+        number
+            .map(Whole)
+            .ok_or_else(|| D::Error::invalid_value(why, &expected.as_str()))
+    }
+}
+
+/// The valid elements of a list, with their locations. If the key is absent, the list is empty.
+#[derive(Clone, Debug)]
+pub(crate) struct List<T> {
+    /// The location of the list, if the key has a list.
+    pub(crate) at: Option<At>,
+    pub(crate) items: Vec<(T, At)>,
+    /// Whether any element or the list itself is invalid.
+    pub(crate) has_errors: bool,
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        List::new(None)
+    }
+}
+
+impl<T> List<T> {
+    fn new(at: Option<At>) -> Self {
+        Self {
+            at,
+            items: Vec::new(),
+            has_errors: false,
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.items.iter().map(|(value, _)| value)
+    }
+
+    /// Returns whether the list has no elements, valid or not.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty() && !self.has_errors
+    }
+
+    pub(crate) fn is_absent(&self) -> bool {
+        self.at.is_none() && !self.has_errors
+    }
+
+    pub(crate) fn values(self) -> Vec<T> {
+        self.items.into_iter().map(|(value, _)| value).collect()
+    }
+
+    pub(crate) fn convert<U: From<T>>(self) -> List<U> {
+        let items = self.items.into_iter();
+        List {
+            at: self.at,
+            items: items.map(|(value, at)| (value.into(), at)).collect(),
+            has_errors: self.has_errors,
+        }
+    }
+}
+
+impl<'de, T: Checked> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let field = Field::<Vec<Value<T>>>::deserialize(deserializer)?;
+        let mut list = List::new(field.at());
+        list.has_errors = matches!(field, Field::Invalid);
+        for item in field.valid().unwrap_or_default() {
+            match item {
+                Field::Valid(Parsed(value), at) => list.items.push((value, at)),
+                Field::Absent | Field::Invalid => list.has_errors = true,
+            }
+        }
+        Ok(list)
+    }
+}

@@ -1,0 +1,239 @@
+//! A serde deserializer over the tree. Fields report their errors here, so that reading goes on.
+
+use super::field::{At, FIELD};
+use super::report::Report;
+use super::tree::{Node, Value};
+use super::value::ValueError;
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error, Expected, IntoDeserializer, SeqAccess, Unexpected,
+    Visitor,
+};
+use serde::forward_to_deserialize_any;
+use std::collections::HashSet;
+use std::mem;
+use std::rc::Rc;
+
+/// A key with a larger edit distance is not suggested.
+const MAX_SUGGESTION_DISTANCE: usize = 2;
+
+/// Reads one node.
+#[derive(Clone)]
+pub(super) struct Reader<'a> {
+    pub(super) node: &'a Node,
+    /// The path for messages, such as `scopes[2].regions[0]`; empty for the root.
+    pub(super) path: String,
+    /// Whether the node is below a key for secrets.
+    pub(super) secret: bool,
+    pub(super) report: &'a Report,
+}
+
+impl<'a> Reader<'a> {
+    /// Returns the entries of a map with unique keys. Reports all other keys, and those that are not in `allowed`.
+    fn entries(
+        &self,
+        map: &'a [(Rc<Node>, Rc<Node>)],
+        allowed: Option<&[&str]>,
+    ) -> Vec<(&'a str, Self)> {
+        let format = self.report.format;
+        let mut known = HashSet::new();
+        let mut entries = Vec::new();
+        for (key, node) in map {
+            let reject = |text: String| {
+                let at = self.report.place(&self.path, key.location);
+                self.report.error(at, text);
+            };
+            let Value::Scalar(name) = &key.value else {
+                reject(format!("a key {}; allowed: text", key.value.kind()));
+                continue;
+            };
+            let shown = name.escape_debug();
+            match allowed {
+                _ if name == "<<" => {
+                    reject("the merge key `<<` is not supported; copy its entries instead".into());
+                }
+                Some(allowed) if !allowed.contains(&name.as_str()) => reject(format!(
+                    "unknown key {}{} allowed: {}",
+                    self.report.quote(name),
+                    suggest(name, allowed),
+                    allowed.join(", ")
+                )),
+                _ if !known.insert(name) => reject(format!("the key `{shown}` is set twice")),
+                // The entries of a map without a fixed list of keys need a value.
+                Some(_) if format.null_is_absent && matches!(node.value, Value::Null) => {}
+                _ => {
+                    let dot = if self.path.is_empty() { "" } else { "." };
+                    let reader = Self {
+                        node,
+                        path: format!("{}{dot}{shown}", self.path),
+                        secret: self.secret || format.secret_keys.contains(&name.as_str()),
+                        report: self.report,
+                    };
+                    entries.push((name.as_str(), reader));
+                }
+            }
+        }
+        entries
+    }
+
+    fn wrong_kind(&self, expected: &dyn Expected) -> ValueError {
+        ValueError::invalid_value(Unexpected::Other(self.node.value.kind()), expected)
+    }
+
+    fn text(&self, expected: &dyn Expected) -> Result<&'a str, ValueError> {
+        match &self.node.value {
+            Value::Scalar(text) => Ok(text),
+            _ => Err(self.wrong_kind(expected)),
+        }
+    }
+
+    fn error_text(&self, error: &ValueError) -> String {
+        match &self.node.value {
+            Value::Scalar(_) if self.secret => format!("`***` {error}"),
+            Value::Scalar(text) => format!("{} {error}", self.report.quote(text)),
+            _ => error.to_string(),
+        }
+    }
+}
+
+/// Returns the punctuation after an unknown key, with the allowed key that is most similar, if it is similar enough.
+fn suggest(written: &str, allowed: &[&str]) -> String {
+    let distances = allowed
+        .iter()
+        .filter(|_| written.len() <= 32)
+        .map(|name| (strsim::levenshtein(written, name), name));
+    match distances.min() {
+        Some((distance, name)) if distance <= MAX_SUGGESTION_DISTANCE => {
+            format!(", did you mean `{name}`?")
+        }
+        _ => ";".to_owned(),
+    }
+}
+
+impl<'de> Deserializer<'de> for Reader<'_> {
+    type Error = ValueError;
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, ValueError> {
+        if name != FIELD {
+            return visitor.visit_newtype_struct(self);
+        }
+        let at = self.report.place(&self.path, self.node.location);
+        visitor.visit_seq(FieldParts {
+            reader: self,
+            at: at.0,
+            read_location: false,
+        })
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ValueError> {
+        let Value::Map(map) = &self.node.value else {
+            let keys = format!("a map with the keys {}", fields.join(", "));
+            return Err(self.wrong_kind(&keys.as_str()));
+        };
+        let entries = self.entries(map, Some(fields));
+        visitor.visit_map(MapDeserializer::new(entries.into_iter()))
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        let Value::Map(map) = &self.node.value else {
+            return Err(self.wrong_kind(&visitor));
+        };
+        let entries = self.entries(map, None);
+        visitor.visit_map(MapDeserializer::new(entries.into_iter()))
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        let Value::List(list) = &self.node.value else {
+            return Err(self.wrong_kind(&"a list `[…]`"));
+        };
+        let items = list.iter().enumerate().map(|(n, node)| Self {
+            node,
+            path: format!("{}[{n}]", self.path),
+            ..self
+        });
+        visitor.visit_seq(SeqDeserializer::new(items))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ValueError> {
+        let expected = variants.join(", ");
+        let text = self.text(&expected.as_str())?;
+        if variants.contains(&text) {
+            visitor.visit_enum(text.into_deserializer())
+        } else {
+            let why = Unexpected::Other("is not valid");
+            Err(ValueError::invalid_value(why, &expected.as_str()))
+        }
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        let text = self.text(&visitor)?;
+        visitor.visit_str(text)
+    }
+
+    /// Accepts the words of YAML 1.1 too, which Go's and other tools write.
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        let text = self.text(&"true or false")?;
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "y" => visitor.visit_bool(true),
+            "false" | "no" | "off" | "n" => visitor.visit_bool(false),
+            _ => Err(self.wrong_kind(&"true or false")),
+        }
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        self.deserialize_str(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char string bytes byte_buf option unit
+        unit_struct tuple tuple_struct identifier ignored_any
+    }
+}
+
+impl<'de> IntoDeserializer<'de, ValueError> for Reader<'_> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+/// The two parts of a [`super::field::Field`]: its location, and its value. Reports an invalid value and leaves it out.
+struct FieldParts<'a> {
+    reader: Reader<'a>,
+    at: usize,
+    read_location: bool,
+}
+
+impl<'de> SeqAccess<'de> for FieldParts<'_> {
+    type Error = ValueError;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, ValueError> {
+        if !mem::replace(&mut self.read_location, true) {
+            return seed.deserialize(self.at.into_deserializer()).map(Some);
+        }
+        let value = seed.deserialize(self.reader.clone());
+        if let Err(error) = &value {
+            let text = self.reader.error_text(error);
+            self.reader.report.error(At(self.at), text);
+        }
+        Ok(value.ok())
+    }
+}

@@ -1,0 +1,114 @@
+//! Collects the errors of one file.
+
+use super::error::{self, ConfigErrors};
+use super::field::{At, List};
+use saphyr_parser::Marker;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::Path;
+
+/// Nobody reads more errors at once.
+const MAX_SHOWN_ERRORS: usize = 100;
+
+/// Longer values are cut in messages.
+const MAX_SHOWN_CHARACTERS: usize = 120;
+
+/// How a kind of file is read.
+#[derive(Clone, Copy)]
+pub(crate) struct Format {
+    /// The keys whose values are secrets.
+    pub(crate) secret_keys: &'static [&'static str],
+    /// Whether a key without a value counts as absent, as in Go.
+    pub(crate) null_is_absent: bool,
+}
+
+/// The errors of one file so far.
+pub(crate) struct Report {
+    pub(super) format: Format,
+    /// The paths and locations of the values in the file.
+    places: RefCell<Vec<(String, Marker)>>,
+    errors: RefCell<Vec<(At, String)>>,
+}
+
+impl Report {
+    pub(super) fn new(format: Format) -> Self {
+        Self {
+            format,
+            places: RefCell::default(),
+            errors: RefCell::default(),
+        }
+    }
+
+    pub(super) fn place(&self, path: &str, location: Marker) -> At {
+        let mut places = self.places.borrow_mut();
+        places.push((path.to_owned(), location));
+        At(places.len() - 1)
+    }
+
+    /// Returns the path of a value, such as `scopes[2].regions[0]`; empty for the root.
+    pub(crate) fn path(&self, at: At) -> String {
+        self.places.borrow()[at.0].0.clone()
+    }
+
+    pub(crate) fn error(&self, at: At, text: impl Into<String>) {
+        self.errors.borrow_mut().push((at, text.into()));
+    }
+
+    pub(crate) fn has_errors(&self) -> bool {
+        !self.errors.borrow().is_empty()
+    }
+
+    pub(crate) fn already_listed(&self, at: At, value: &str, first: At) {
+        let (value, first) = (self.quote(value), self.path(first));
+        self.error(at, format!("{value} is already listed as {first}"));
+    }
+
+    /// Reports the elements of `list` for which `key` returns the same text as for an earlier one.
+    pub(crate) fn reject_duplicates<T: ToString>(
+        &self,
+        list: &List<T>,
+        key: impl Fn(&T) -> String,
+    ) {
+        let mut seen = HashMap::new();
+        for (value, at) in &list.items {
+            if let Some(first) = seen.insert(key(value), *at) {
+                self.already_listed(*at, &value.to_string(), first);
+            }
+        }
+    }
+
+    /// Quotes `text` in backticks, on one line and cut to a maximum length. Hides a text that contains a secret with its key. YAML
+    /// makes such a text if the space after a colon is missing: `profile: a` followed by the indented line `external_id:b`.
+    pub(crate) fn quote(&self, text: &str) -> String {
+        let keys = self.format.secret_keys.iter();
+        if keys
+            .map(|key| format!("{key}:"))
+            .any(|key| text.contains(&key))
+        {
+            return "`***`".to_owned();
+        }
+        let shown = text.chars().take(MAX_SHOWN_CHARACTERS);
+        let shown: String = shown.flat_map(char::escape_debug).collect();
+        let is_cut = text.chars().nth(MAX_SHOWN_CHARACTERS).is_some();
+        format!("`{shown}{}`", if is_cut { "…" } else { "" })
+    }
+
+    /// Returns `value` if there are no errors, otherwise the errors in the order of their locations.
+    pub(super) fn finish<T>(self, file: &Path, value: T) -> Result<T, ConfigErrors> {
+        let places = self.places.into_inner();
+        let mut errors = self.errors.into_inner();
+        errors.sort_by_key(|(At(index), _)| places[*index].1.index());
+        let hidden = errors.split_off(errors.len().min(MAX_SHOWN_ERRORS)).len();
+        let lines = errors.into_iter().map(|(At(index), text)| {
+            let (path, location) = &places[index];
+            let colon = if path.is_empty() { "" } else { ": " };
+            error::line(file, *location, &format!("{path}{colon}{text}"))
+        });
+        let mut lines: Vec<String> = lines.collect();
+        if hidden > 0 {
+            let file = file.display();
+            lines.push(format!("{file}: {hidden} more errors are not shown"));
+        }
+        ConfigErrors::check(lines, value)
+    }
+}
