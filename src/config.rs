@@ -14,7 +14,7 @@ mod validate;
 pub(crate) mod value;
 
 pub use self::describe::{describe, pattern_warnings};
-pub use self::model::{Config, Credentials, Query, Role, Scope, Watch};
+pub use self::model::{Config, Credentials, Query, Role, Scope, ScopeRegion};
 pub use self::pattern::{ArnPattern, NamePattern, Pattern};
 pub use self::selection::{Candidate, Patterns, Selection};
 pub use self::tags::{LabelName, TagKey, TagLabel};

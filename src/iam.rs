@@ -1,7 +1,7 @@
 //! Computes the least permissions that a configuration needs, for the exporter's identities and for the roles that they assume. Sends no
 //! requests. The result is JSON: whole policies with their owners, which `jq` can extract.
 
-use crate::config::{ExternalId, Watch};
+use crate::config::{ExternalId, ScopeRegion};
 use crate::glue::Operation;
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ pub enum Format {
 /// because identities are not valid in other partitions.
 type Identity<'a> = (Option<&'a str>, &'a str);
 
-fn identity(watch: &Watch) -> Option<Identity<'_>> {
+fn identity(watch: &ScopeRegion) -> Option<Identity<'_>> {
     let partition = match &watch.credentials.role {
         Some(role) => role.arn.partition(),
         None => watch.region.partition(),
@@ -32,7 +32,7 @@ fn identity(watch: &Watch) -> Option<Identity<'_>> {
 }
 
 /// Returns the permissions that `watches` need, as text. External IDs are placeholders unless `show_external_ids` is true.
-pub fn write(watches: &[Watch], format: Format, show_external_ids: bool) -> String {
+pub fn write(watches: &[ScopeRegion], format: Format, show_external_ids: bool) -> String {
     let identities = group_by(watches, identity);
     // A placeholder has the form of a role's ARN, so that tools accept it. Its account does not exist, so IAM rejects it.
     let placeholder = |identity: Identity<'_>| {
@@ -45,7 +45,7 @@ pub fn write(watches: &[Watch], format: Format, show_external_ids: bool) -> Stri
             "arn:{partition}:iam::000000000000:role/REPLACE-WITH-THE-IDENTITY-OF-THE-EXPORTER{number}"
         )
     };
-    let external_id = |id: &ExternalId, watch: &Watch| {
+    let external_id = |id: &ExternalId, watch: &ScopeRegion| {
         if show_external_ids {
             id.expose().to_owned()
         } else {
@@ -74,7 +74,7 @@ pub fn write(watches: &[Watch], format: Format, show_external_ids: bool) -> Stri
 }
 
 /// Returns the operations of Glue that a watch needs.
-pub fn operations(watch: &Watch) -> impl Iterator<Item = Operation> {
+pub fn operations(watch: &ScopeRegion) -> impl Iterator<Item = Operation> {
     Operation::ALL
         .into_iter()
         .filter(|operation| match operation {
@@ -90,7 +90,7 @@ pub(crate) fn action(operation: Operation) -> String {
 
 fn identity_json(
     (profile, partition): Identity<'_>,
-    watches: &[&Watch],
+    watches: &[&ScopeRegion],
     placeholder: &str,
 ) -> Value {
     let mut json = json!({
@@ -146,9 +146,9 @@ fn split(arns: BTreeSet<&str>) -> Vec<Vec<&str>> {
 
 /// Returns the trust policy of the role that `watches` assume.
 fn trust_policy(
-    watches: &[&Watch],
+    watches: &[&ScopeRegion],
     principal: impl Fn(Identity<'_>) -> String,
-    external_id: impl Fn(&ExternalId, &Watch) -> String,
+    external_id: impl Fn(&ExternalId, &ScopeRegion) -> String,
 ) -> Value {
     let mut statements = Vec::new();
     let watches = watches.iter().copied();
@@ -198,17 +198,17 @@ fn one_or_many<T: serde::Serialize>(values: &[T]) -> Value {
     }
 }
 
-fn actions<'a>(watches: impl Iterator<Item = &'a Watch>) -> Vec<String> {
+fn actions<'a>(watches: impl Iterator<Item = &'a ScopeRegion>) -> Vec<String> {
     let actions: BTreeSet<String> = watches.flat_map(operations).map(action).collect();
     actions.into_iter().collect()
 }
 
-fn role_arn(watch: &Watch) -> Option<&str> {
+fn role_arn(watch: &ScopeRegion) -> Option<&str> {
     Some(watch.credentials.role.as_ref()?.arn.as_str())
 }
 
 /// Returns the names of the scopes. The regions of a scope follow each other.
-fn scopes<'a>(watches: &[&'a Watch]) -> Vec<&'a str> {
+fn scopes<'a>(watches: &[&'a ScopeRegion]) -> Vec<&'a str> {
     let mut names: Vec<&str> = watches.iter().map(|watch| watch.scope.as_str()).collect();
     names.dedup();
     names
@@ -216,10 +216,10 @@ fn scopes<'a>(watches: &[&'a Watch]) -> Vec<&'a str> {
 
 /// Groups the watches that have a key, in the order in which the keys appear first.
 fn group_by<'a, K: PartialEq>(
-    watches: impl IntoIterator<Item = &'a Watch>,
-    key: impl Fn(&'a Watch) -> Option<K>,
-) -> Vec<(K, Vec<&'a Watch>)> {
-    let mut groups: Vec<(K, Vec<&Watch>)> = Vec::new();
+    watches: impl IntoIterator<Item = &'a ScopeRegion>,
+    key: impl Fn(&'a ScopeRegion) -> Option<K>,
+) -> Vec<(K, Vec<&'a ScopeRegion>)> {
+    let mut groups: Vec<(K, Vec<&ScopeRegion>)> = Vec::new();
     for watch in watches {
         let Some(key) = key(watch) else { continue };
         match groups.iter_mut().find(|(other, _)| *other == key) {

@@ -7,7 +7,7 @@ mod schedule;
 
 use crate::cache::{PollResult, key};
 use crate::clock::Clock;
-use crate::config::{ScopeName, Watch};
+use crate::config::{ScopeName, ScopeRegion};
 use crate::glue::{Deadline, Glue, Reason, RequestContext};
 use crate::publisher::Publisher;
 use crate::telemetry::Telemetry;
@@ -30,7 +30,7 @@ const EXPIRY_MARGIN: Duration = Duration::from_secs(1);
 
 /// Polls one scope in one region.
 pub struct Poller {
-    watch: Watch,
+    watch: ScopeRegion,
     glue: Arc<dyn Glue>,
     publisher: Arc<Publisher>,
     telemetry: Arc<Telemetry>,
@@ -48,9 +48,8 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// Creates a poller that sends its results to `publisher`.
     pub fn new(
-        watch: Watch,
+        watch: ScopeRegion,
         glue: Arc<dyn Glue>,
         publisher: Arc<Publisher>,
         telemetry: Arc<Telemetry>,
@@ -160,7 +159,7 @@ impl Poller {
         let intervals = (1u32 << self.throttled_polls.min(8)).min(MAX_BACKOFF_INTERVALS);
         let longest = self.watch.interval * intervals;
         // Up to a quarter less, so that scopes that were throttled together do not poll together again.
-        let wanted = due + longest - longest / 4 * self.schedule.jitter(self.throttled_polls) / 100;
+        let wanted = due + longest.mul_f64(1.0 - fastrand::f64() / 4.0);
         let latest = self
             .next_expiry
             .and_then(|expiry| expiry.checked_sub(self.watch.timeout + EXPIRY_MARGIN));

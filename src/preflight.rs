@@ -5,7 +5,7 @@ mod grant;
 mod report;
 
 use crate::clock::Clock;
-use crate::config::{Credentials, Lookup, Query, RegionName, Watch};
+use crate::config::{Credentials, Lookup, Query, RegionName, ScopeRegion};
 use crate::glue::aws::{IdentityError, Sdk};
 use crate::glue::{
     Deadline, Glue, GlueError, Listing, MetadataRequest, Operation, PageRequest, Reason,
@@ -31,7 +31,7 @@ const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Checks every watch, with the client that would poll it. `sdk` has created these clients.
 pub(crate) async fn check(
-    watches: Vec<(Watch, Arc<dyn Glue>)>,
+    watches: Vec<(ScopeRegion, Arc<dyn Glue>)>,
     requests_per_second: u16,
     sdk: Sdk,
 ) -> Report {
@@ -86,7 +86,7 @@ type SharedIdentity = Arc<OnceCell<Identity>>;
 
 /// The checks of one scope in one region.
 struct Check<'a> {
-    watch: &'a Watch,
+    watch: &'a ScopeRegion,
     glue: &'a dyn Glue,
     identities: &'a IdentityCache,
     deadline: Deadline,

@@ -3,7 +3,7 @@
 
 use crate::cache::{Applied, IntegrationCache, Key, PollResult, Stored, TextKey, key, text_key};
 use crate::clock::Clock;
-use crate::config::{TagLabel, Watch};
+use crate::config::{ScopeRegion, TagLabel};
 use crate::exposition::Exposition;
 use crate::glue::{Metadata, MetadataFilter};
 use crate::snapshot::{ScopeState, Snapshot};
@@ -41,7 +41,7 @@ pub struct Publisher {
 
 impl Publisher {
     /// Returns a publisher with an empty cache for `watches`.
-    pub fn new(watches: &[Watch], clock: Clock) -> Self {
+    pub fn new(watches: &[ScopeRegion], clock: Clock) -> Self {
         let cache = IntegrationCache::new(watches);
         let (snapshot, _) = cache.snapshot(clock.now().instant);
         Self {
@@ -85,7 +85,7 @@ impl Publisher {
     }
 
     /// Replaces the watches. Queries that a scope keeps also keep their data.
-    pub fn reconfigure(&self, watches: &[Watch]) {
+    pub fn reconfigure(&self, watches: &[ScopeRegion]) {
         self.cache.lock().reconfigure(watches);
         let kept: BTreeSet<TextKey> = watches.iter().map(|it| text_key(&key(it))).collect();
         self.next_polls.lock().retain(|key, _| kept.contains(key));

@@ -5,7 +5,7 @@ use super::metadata::TagLabels;
 use super::query::Observation;
 use super::scope::{PollResult, Scope};
 use crate::clock::Timestamp;
-use crate::config::{RegionName, ScopeName, TagLabel, Watch};
+use crate::config::{RegionName, ScopeName, ScopeRegion, TagLabel};
 use crate::glue::{Metadata as MetadataAnswer, MetadataFilter};
 use crate::snapshot::{Integration, Status};
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ pub type Key = (ScopeName, RegionName);
 pub(crate) type TextKey = (String, String);
 
 /// Returns the key of a watch.
-pub fn key(watch: &Watch) -> Key {
+pub fn key(watch: &ScopeRegion) -> Key {
     (watch.scope.clone(), watch.region.clone())
 }
 
@@ -80,7 +80,7 @@ pub struct Stored {
 
 impl IntegrationCache {
     /// Returns an empty cache for `watches`.
-    pub fn new<'a>(watches: impl IntoIterator<Item = &'a Watch>) -> Self {
+    pub fn new<'a>(watches: impl IntoIterator<Item = &'a ScopeRegion>) -> Self {
         Self {
             scopes: scopes(watches, true),
             ..Self::default()
@@ -89,7 +89,7 @@ impl IntegrationCache {
 
     /// Replaces the watches. Queries that a scope keeps also keep their data, whatever else changed about the scope. The start times of
     /// all statuses are kept. No scrape waits for a new scope.
-    pub fn reconfigure<'a>(&mut self, watches: impl IntoIterator<Item = &'a Watch>) {
+    pub fn reconfigure<'a>(&mut self, watches: impl IntoIterator<Item = &'a ScopeRegion>) {
         let before = std::mem::replace(&mut self.scopes, scopes(watches, false));
         self.inherit(before);
     }
@@ -318,7 +318,7 @@ impl IntegrationCache {
 }
 
 fn scopes<'a>(
-    watches: impl IntoIterator<Item = &'a Watch>,
+    watches: impl IntoIterator<Item = &'a ScopeRegion>,
     at_start: bool,
 ) -> BTreeMap<TextKey, Scope> {
     let watches = watches.into_iter();

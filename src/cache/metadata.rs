@@ -8,7 +8,7 @@ use super::by_arn;
 use super::failures::failed;
 use crate::arn::canonical_arn;
 use crate::clock::Timestamp;
-use crate::config::{Query, Selection, TagLabel, Watch};
+use crate::config::{Query, ScopeRegion, Selection, TagLabel};
 use crate::glue::{Metadata as Answer, MetadataFilter};
 use crate::snapshot::{Description, Failed, MetadataLabels};
 use serde::{Deserialize, Serialize};
@@ -102,7 +102,7 @@ impl NameFilter {
 }
 
 impl Metadata {
-    pub fn new(watch: &Watch, blocks_scrape: bool) -> Self {
+    pub fn new(watch: &ScopeRegion, blocks_scrape: bool) -> Self {
         let configured = watch.queries.iter().filter_map(|query| match query {
             Query::Integration(arn) => Some(canonical_arn(arn.as_str()).into_owned()),
             Query::Target(_) | Query::All => None,

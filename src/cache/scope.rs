@@ -6,7 +6,7 @@ use super::metadata::Metadata;
 use super::query::{Observation, QueryKey, QueryState};
 use crate::arn::canonical_arn;
 use crate::clock::Timestamp;
-use crate::config::{Credentials, Selection, Watch};
+use crate::config::{Credentials, ScopeRegion, Selection};
 use crate::glue::{Answer, is_selected};
 use crate::snapshot::Failed;
 use serde::{Deserialize, Serialize};
@@ -70,7 +70,7 @@ pub(crate) struct Polled {
 
 impl Scope {
     /// Creates the scope of a watch. `at_start` is true if scrapes wait for its first poll.
-    pub fn new(watch: &Watch, at_start: bool) -> Self {
+    pub fn new(watch: &ScopeRegion, at_start: bool) -> Self {
         Self {
             name: watch.scope.to_string(),
             region: watch.region.to_string(),

@@ -5,7 +5,7 @@ use super::source::{Clients, ConfigSource, LoadedConfig};
 use super::status_line::StatusReporter;
 use crate::cache::{Key, key};
 use crate::clock::Clock;
-use crate::config::{ConfigErrors, Watch};
+use crate::config::{ConfigErrors, ScopeRegion};
 use crate::glue::aws::Network;
 use crate::poll::Poller;
 use crate::publisher::Publisher;
@@ -46,7 +46,7 @@ pub struct Running {
 }
 
 struct RunningPoller {
-    watch: Watch,
+    watch: ScopeRegion,
     stop: CancellationToken,
     /// Cancelled by the task, also if it panics.
     ended: CancellationToken,
@@ -65,7 +65,7 @@ impl Pollers {
     }
 
     /// Polls every watch once, all at the same time, fetches names and tags, and publishes. Returns true if every poll succeeded.
-    pub async fn once(&mut self, watches: Vec<Watch>) -> bool {
+    pub async fn once(&mut self, watches: Vec<ScopeRegion>) -> bool {
         let mut polls = JoinSet::new();
         for watch in watches {
             let mut poller = self.poller(watch);
@@ -175,8 +175,8 @@ impl Pollers {
 
     /// Stops the pollers whose watch is not among `watches`, and waits until they have ended: a poll that still runs would publish
     /// results of queries that are no longer configured. An unchanged scope keeps its poller, its schedule and its data.
-    async fn stop_changed(&mut self, watches: &[Watch]) {
-        let by_key: HashMap<Key, &Watch> =
+    async fn stop_changed(&mut self, watches: &[ScopeRegion]) {
+        let by_key: HashMap<Key, &ScopeRegion> =
             watches.iter().map(|watch| (key(watch), watch)).collect();
         let changed: Vec<(Key, RunningPoller)> = self
             .running
@@ -198,7 +198,7 @@ impl Pollers {
     }
 
     /// Starts a poller for each watch that has none.
-    fn start(&mut self, watches: Vec<Watch>, stop: &CancellationToken) {
+    fn start(&mut self, watches: Vec<ScopeRegion>, stop: &CancellationToken) {
         for watch in watches {
             let key = key(&watch);
             if self.running.pollers.contains_key(&key) {
@@ -223,7 +223,7 @@ impl Pollers {
         }
     }
 
-    fn poller(&mut self, watch: Watch) -> Poller {
+    fn poller(&mut self, watch: ScopeRegion) -> Poller {
         let client = self.clients.client(&watch);
         Poller::new(
             watch,

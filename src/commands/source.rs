@@ -1,7 +1,7 @@
 //! Loads the configuration and creates the AWS clients, at the start and on each reload: from a file and for AWS, or for the demo.
 
 use crate::config::{
-    Config, ConfigErrors, Credentials, RegionName, TagLabel, Watch, pattern_warnings,
+    Config, ConfigErrors, Credentials, RegionName, ScopeRegion, TagLabel, pattern_warnings,
 };
 use crate::files::FileWorker;
 use crate::glue::RateLimiter;
@@ -9,7 +9,7 @@ use crate::glue::aws::{Network, Sdk, default_region};
 use crate::glue::{Glue, Observer};
 use crate::shard::Shard;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -81,7 +81,7 @@ impl ConfigSource {
 pub struct LoadedConfig {
     /// Number of watches on all shards together.
     pub total_targets: usize,
-    pub watches: Vec<Watch>,
+    pub watches: Vec<ScopeRegion>,
     pub storage_path: Option<PathBuf>,
     pub requests_per_second: u16,
     pub tag_labels: Vec<TagLabel>,
@@ -97,24 +97,16 @@ impl LoadedConfig {
 }
 
 /// Returns how many requests can be in flight: one for each watch, and a second one if it fetches names and tags.
-fn concurrent_requests(watches: &[Watch]) -> usize {
+fn concurrent_requests(watches: &[ScopeRegion]) -> usize {
     let describing = watches.iter().filter(|watch| watch.describe);
     watches.len() + describing.count()
-}
-
-/// Returns the keys of the clients that `watches` use.
-fn client_keys(watches: &[Watch]) -> HashSet<(&Credentials, &RegionName)> {
-    watches
-        .iter()
-        .map(|watch| (&watch.credentials, &watch.region))
-        .collect()
 }
 
 /// Returns the watches of a configuration. A scope without regions gets the SDK's default region.
 ///
 /// # Errors
 /// If a scope has no region and there is no default region.
-async fn watches(config: &Config) -> Result<Vec<Watch>, ConfigErrors> {
+async fn watches(config: &Config) -> Result<Vec<ScopeRegion>, ConfigErrors> {
     let mut regions: BTreeMap<Option<String>, Result<RegionName, Option<String>>> = BTreeMap::new();
     for scope in config.scopes_without_region() {
         if let Entry::Vacant(entry) = regions.entry(scope.credentials.profile.clone()) {
@@ -175,7 +167,7 @@ impl Clients {
     }
 
     /// Returns the client for the credentials and region of `watch`, creating it if necessary.
-    pub fn client(&mut self, watch: &Watch) -> Arc<dyn Glue> {
+    pub fn client(&mut self, watch: &ScopeRegion) -> Arc<dyn Glue> {
         let key = (watch.credentials.clone(), watch.region.clone());
         if let Some((client, _)) = self.clients.get(&key) {
             return Arc::clone(client);
@@ -205,7 +197,7 @@ impl Clients {
     }
 
     /// Applies a new rate limit, and drops the clients that `watches` do not use.
-    pub fn reconfigure(&mut self, watches: &[Watch], requests_per_second: u16) {
+    pub fn reconfigure(&mut self, watches: &[ScopeRegion], requests_per_second: u16) {
         self.requests_per_second = requests_per_second;
         if let Endpoint::Aws(sdk) = &self.endpoint {
             sdk.set_clients(concurrent_requests(watches));
@@ -213,8 +205,11 @@ impl Clients {
         for (_, rate_limiter) in self.clients.values() {
             rate_limiter.set(requests_per_second);
         }
-        let used = client_keys(watches);
-        self.clients
-            .retain(|(credentials, region), _| used.contains(&(credentials, region)));
+        let is_used = |(credentials, region): &(Credentials, RegionName)| {
+            let same =
+                |watch: &ScopeRegion| watch.credentials == *credentials && watch.region == *region;
+            watches.iter().any(same)
+        };
+        self.clients.retain(|key, _| is_used(key));
     }
 }

@@ -1,8 +1,9 @@
 //! The description of a configuration that `check` prints. It contains no secrets.
 
 use std::path::Path;
+use std::time::Duration;
 
-use super::model::{Credentials, Query, Watch};
+use super::model::{Credentials, Query, ScopeRegion};
 use super::pattern::Pattern;
 use super::selection::Selection;
 use super::tags::TagLabel;
@@ -12,7 +13,7 @@ use crate::toolkit::yaml::format_duration;
 /// Describes what the exporter does with this configuration: one paragraph for each scope and region, the number of requests
 /// without further pages and retries, the tag labels, the state file and warnings. Ends with a line break.
 pub fn describe(
-    watches: &[Watch],
+    watches: &[ScopeRegion],
     storage: Option<&Path>,
     requests_per_second: u16,
     tag_labels: &[TagLabel],
@@ -44,7 +45,7 @@ pub fn describe(
     if !tag_labels.is_empty() && !watches.iter().any(|watch| watch.describe) {
         text += "Warning: no scope has `describe: true`, so the labels of `tag_labels` will always be empty.\n";
     }
-    let warnings = warnings(watches, requests_per_second);
+    let warnings = rate_warnings(watches, requests_per_second);
     for warning in pattern_warnings(watches).into_iter().chain(warnings) {
         text += &format!("Warning: {warning}\n");
     }
@@ -52,7 +53,7 @@ pub fn describe(
 }
 
 /// Returns a warning for each pattern that looks like a regular expression, once per scope.
-pub fn pattern_warnings(watches: &[Watch]) -> Vec<String> {
+pub fn pattern_warnings(watches: &[ScopeRegion]) -> Vec<String> {
     let mut warnings = Vec::new();
     // The regions of a scope are adjacent.
     for watches in watches.chunk_by(|one, next| one.scope == next.scope) {
@@ -75,14 +76,13 @@ pub fn pattern_warnings(watches: &[Watch]) -> Vec<String> {
     warnings
 }
 
-/// Returns warnings where the rate limit is tight: pages, retries and slow responses need half of the time and of the rate.
-fn warnings(watches: &[Watch], requests_per_second: u16) -> Vec<String> {
-    let limit = f64::from(requests_per_second);
+/// Returns a warning for each watch that needs more than half of its timeout for its requests. Pages, retries and slow responses
+/// need the other half.
+fn rate_warnings(watches: &[ScopeRegion], requests_per_second: u16) -> Vec<String> {
     let mut warnings = Vec::new();
-    let mut per_limit: Vec<(&Watch, f64)> = Vec::new();
     for watch in watches {
         let requests = requests_per_poll(watch);
-        let needed = count(requests) / limit;
+        let needed = f64::from(requests) / f64::from(requests_per_second);
         if needed > watch.timeout.as_secs_f64() / 2.0 {
             warnings.push(format!(
                 "scope {} in {} needs {needed:.0}s for its {} at {requests_per_second} requests per second, which is more than half of its \
@@ -93,29 +93,11 @@ fn warnings(watches: &[Watch], requests_per_second: u16) -> Vec<String> {
                 format_duration(watch.timeout)
             ));
         }
-        let same_limit = |(other, _): &&mut (&Watch, f64)| {
-            other.region == watch.region && other.credentials == watch.credentials
-        };
-        match per_limit.iter_mut().find(same_limit) {
-            Some((_, per_hour)) => *per_hour += requests_per_hour(watch),
-            None => per_limit.push((watch, requests_per_hour(watch))),
-        }
-    }
-    for (watch, per_hour) in per_limit {
-        if per_hour > limit * 3600.0 / 2.0 {
-            warnings.push(format!(
-                "the scopes in {} with {} need {} requests per hour, which is more than half of the limit of \
-                 {requests_per_second} requests per second; raise polling.requests_per_second or the intervals.",
-                watch.region,
-                credentials(&watch.credentials),
-                format_rate(per_hour)
-            ));
-        }
     }
     warnings
 }
 
-fn describe_watch(watch: &Watch) -> String {
+fn describe_watch(watch: &ScopeRegion) -> String {
     let mut text = format!("Scope {} in {}:\n", watch.scope, watch.region);
     for query in &watch.queries {
         text += &match query {
@@ -127,17 +109,17 @@ fn describe_watch(watch: &Watch) -> String {
     if watch.queries.iter().any(Query::lists) {
         text += &selection(&watch.selection);
     }
-    if watch.lookup == Lookup::List && integrations(watch) > 0 {
+    if watch.lookup == Lookup::List {
         text += "  looks the integrations up in one listing of the region, and requests each missing one by its ARN\n";
     }
     text += &format!("  uses {}\n", credentials(&watch.credentials));
     text += &format!(
-        "  polls every {} with a timeout of {}, at most {} in flight, {}\n",
+        "  polls every {} with a timeout of {}, at most {} requests in flight, {}\n",
         format_duration(watch.interval),
         format_duration(watch.timeout),
-        pluralize(watch.concurrency, "request"),
+        watch.concurrency,
         match watch.page_size {
-            Some(size) => format!("{} per page", pluralize(size.into(), "integration")),
+            Some(size) => format!("{size} integrations per page"),
             None => "page size chosen by AWS".to_owned(),
         }
     );
@@ -160,24 +142,24 @@ fn describe_watch(watch: &Watch) -> String {
 
 fn selection(selection: &Selection) -> String {
     let mut text = String::new();
-    for (key, patterns) in selection.include.by_key() {
-        if !patterns.is_empty() {
+    let sides = [
+        (&selection.include, "shows", "only if"),
+        (&selection.exclude, "hides", "if"),
+    ];
+    for (patterns, verb, condition) in sides {
+        for (key, patterns) in patterns.by_key() {
+            if patterns.is_empty() {
+                continue;
+            }
+            let patterns: Vec<&str> = patterns.iter().map(Pattern::as_str).collect();
+            let unknown = if verb == "shows" && key == "name" {
+                ", or if the name is not known"
+            } else {
+                ""
+            };
             text += &format!(
-                "  shows listed integrations only if {key} matches {}{}\n",
-                join_or(patterns),
-                if key == "name" {
-                    ", or if the name is not known"
-                } else {
-                    ""
-                }
-            );
-        }
-    }
-    for (key, patterns) in selection.exclude.by_key() {
-        if !patterns.is_empty() {
-            text += &format!(
-                "  hides listed integrations if {key} matches {}\n",
-                join_or(patterns)
+                "  {verb} listed integrations {condition} {key} matches {}{unknown}\n",
+                patterns.join(" or ")
             );
         }
     }
@@ -185,11 +167,6 @@ fn selection(selection: &Selection) -> String {
         text += "  shows only this shard's part of the listed integrations\n";
     }
     text
-}
-
-fn join_or(patterns: &[Pattern]) -> String {
-    let patterns: Vec<&str> = patterns.iter().map(Pattern::as_str).collect();
-    patterns.join(" or ")
 }
 
 fn credentials(credentials: &Credentials) -> String {
@@ -209,34 +186,25 @@ fn credentials(credentials: &Credentials) -> String {
 
 /// Returns the minimum number of requests of one poll. A lookup by listing needs at least the pages that its integrations fill,
 /// and one more request for each integration that the listing does not contain.
-fn requests_per_poll(watch: &Watch) -> usize {
-    let integrations = integrations(watch);
-    let others = watch.queries.len() - integrations;
-    others
-        + match (watch.lookup, watch.page_size) {
-            (Lookup::Each, _) => integrations,
-            (Lookup::List, Some(size)) => integrations.div_ceil(size.into()),
-            (Lookup::List, None) => integrations.min(1),
-        }
-}
-
-fn integrations(watch: &Watch) -> usize {
-    let is_integration = |query: &&Query| matches!(query, Query::Integration(_));
-    watch.queries.iter().filter(is_integration).count()
-}
-
-fn requests_per_hour(watch: &Watch) -> f64 {
-    let metadata_requests = if watch.describe {
-        3600.0 / watch.describe_interval().as_secs_f64()
-    } else {
-        0.0
+fn requests_per_poll(watch: &ScopeRegion) -> u32 {
+    let arns = watch.queries.iter().filter_map(Query::integration).count();
+    let lookups = match (watch.lookup, watch.page_size) {
+        (Lookup::Each, _) => arns,
+        (Lookup::List, Some(size)) => arns.div_ceil(size.into()),
+        (Lookup::List, None) => arns.min(1),
     };
-    count(requests_per_poll(watch)) * 3600.0 / watch.interval.as_secs_f64() + metadata_requests
+    let requests = watch.queries.len() - arns + lookups;
+    u32::try_from(requests).unwrap_or(u32::MAX)
 }
 
-#[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
-fn count(number: usize) -> f64 {
-    number as f64
+fn requests_per_hour(watch: &ScopeRegion) -> f64 {
+    let per_hour = |interval: Duration| 3600.0 / interval.as_secs_f64();
+    let polls = f64::from(requests_per_poll(watch)) * per_hour(watch.interval);
+    if watch.describe {
+        polls + per_hour(watch.describe_interval())
+    } else {
+        polls
+    }
 }
 
 /// Formats a rate without trailing zeros. Two decimals show one request per day as 0.04.
@@ -245,6 +213,6 @@ fn format_rate(per_hour: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-fn pluralize(count: usize, noun: &str) -> String {
+fn pluralize(count: u32, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }

@@ -31,21 +31,16 @@ pub struct Config {
 pub struct Scope {
     /// Unique in the configuration.
     pub name: ScopeName,
-    /// Regions as written, without duplicates; empty if not set.
+    /// As written; empty if not set. Otherwise the region of each ARN is one of them.
     pub regions: Vec<RegionName>,
-    /// Without duplicates; each is in one of `regions`, unless that is empty.
     pub integration_arns: Vec<IntegrationArn>,
-    /// How to look up `integration_arns`; `List` only if there are any.
+    /// `List` only if there are `integration_arns`.
     pub lookup: Lookup,
-    /// Without duplicates; each ARN with a region is in one of `regions`, unless that is empty.
     pub target_arns: Vec<TargetArn>,
     /// Filter for the integrations that targets and regions list.
     pub selection: Arc<Selection>,
-    /// How several shards divide the scope.
     pub shard_by: ShardBy,
-    /// Credentials for the requests to AWS.
     pub credentials: Credentials,
-    /// Time between two polls.
     pub interval: Duration,
     /// Time limit of one poll with all its pages and retries; shorter than `interval`.
     pub timeout: Duration,
@@ -89,7 +84,7 @@ pub struct Role {
 
 /// A scope in one region: the unit that is polled. The fields have the meaning of those in [`Scope`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Watch {
+pub struct ScopeRegion {
     pub scope: ScopeName,
     pub region: RegionName,
     /// One or more queries; `All` is always the only one.
@@ -113,7 +108,7 @@ const POLLS_PER_DESCRIBE: u32 = 10;
 const MIN_DESCRIBE_INTERVAL: Duration = Duration::from_secs(300);
 const MAX_DESCRIBE_INTERVAL: Duration = Duration::from_secs(3600);
 
-impl Watch {
+impl ScopeRegion {
     /// Returns the time between two fetches of names and tags; at least the poll interval.
     pub fn describe_interval(&self) -> Duration {
         (self.interval * POLLS_PER_DESCRIBE)
@@ -122,21 +117,18 @@ impl Watch {
     }
 
     /// Returns the part of the watch that the shard owns, or `None` if it owns nothing.
-    pub fn for_shard(self, shard: Shard) -> Option<Watch> {
+    pub fn for_shard(self, shard: Shard) -> Option<ScopeRegion> {
         if shard == Shard::SINGLE {
             return Some(self);
         }
         match self.shard_by {
             ShardBy::Scope => {
-                let credentials = &self.credentials;
-                let role = credentials.role.as_ref().map(|role| role.arn.as_str());
+                let Credentials { profile, role } = &self.credentials;
+                let profile = profile.as_deref().unwrap_or_default();
                 // The external ID is left out, because it is a secret and may change.
-                let name = [
-                    self.region.as_str(),
-                    credentials.profile.as_deref().unwrap_or_default(),
-                    role.unwrap_or_default(),
-                ];
-                shard.owns(&name).then_some(self)
+                let role = role.as_ref().map_or("", |role| role.arn.as_str());
+                let is_owned = shard.owns(&[self.region.as_str(), profile, role]);
+                is_owned.then_some(self)
             }
             ShardBy::Integration => {
                 let selection = Selection {
@@ -148,7 +140,7 @@ impl Watch {
                     Query::Target(_) | Query::All => true,
                 };
                 let queries: Vec<Query> = self.queries.into_iter().filter(is_owned).collect();
-                (!queries.is_empty()).then(|| Watch {
+                (!queries.is_empty()).then(|| ScopeRegion {
                     queries,
                     selection: Arc::new(selection),
                     ..self
@@ -199,7 +191,7 @@ impl Config {
     pub fn watches(
         &self,
         default_region: impl Fn(&Scope) -> Result<RegionName, Option<String>>,
-    ) -> Result<Vec<Watch>, ConfigErrors> {
+    ) -> Result<Vec<ScopeRegion>, ConfigErrors> {
         let mut watches = Vec::new();
         let mut errors = Vec::new();
         for (i, scope) in self.scopes.iter().enumerate() {
@@ -234,10 +226,9 @@ impl Scope {
         if !self.regions.is_empty() {
             return self.regions.clone();
         }
-        let integration_regions = self.integration_arns.iter().map(IntegrationArn::region);
-        let target_regions = self.target_arns.iter().filter_map(TargetArn::region);
         let mut regions: Vec<RegionName> = Vec::new();
-        for region in integration_regions.chain(target_regions) {
+        let of_integrations = self.integration_arns.iter().map(IntegrationArn::region);
+        for region in of_integrations.chain(self.target_arns.iter().filter_map(TargetArn::region)) {
             if !regions.contains(region) {
                 regions.push(region.clone());
             }
@@ -245,7 +236,7 @@ impl Scope {
         regions
     }
 
-    fn watch(&self, region: RegionName) -> Watch {
+    fn watch(&self, region: RegionName) -> ScopeRegion {
         let integrations = self
             .integration_arns
             .iter()
@@ -260,7 +251,7 @@ impl Scope {
         if self.integration_arns.is_empty() && self.target_arns.is_empty() {
             queries.push(Query::All);
         }
-        Watch {
+        ScopeRegion {
             scope: self.name.clone(),
             region,
             queries,

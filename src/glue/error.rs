@@ -17,7 +17,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Every reason, so that each has a series from the start.
+    /// So that each has a series from the start.
     pub const ALL: [Self; 11] = [
         Self::Throttled,
         Self::AccessDenied,

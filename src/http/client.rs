@@ -155,7 +155,9 @@ async fn send(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Empty<Bytes>>,
 ) -> Result<StatusCode, String> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(describe)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(io))
+        .await
+        .map_err(|error| describe(&error))?;
     let mut response = pin!(sender.send_request(request));
     let response = tokio::select! {
         biased;
@@ -166,11 +168,11 @@ async fn send(
         },
         response = response.as_mut() => response,
     };
-    Ok(response.map_err(describe)?.status())
+    Ok(response.map_err(|error| describe(&error))?.status())
 }
 
 /// Returns the error with its sources, which have the cause, for example that the server requires a client certificate.
-fn describe(error: hyper::Error) -> String {
+fn describe(error: &hyper::Error) -> String {
     let mut message = format!("sending the request: {error}");
     let mut source = error.source();
     while let Some(error) = source {

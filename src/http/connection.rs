@@ -102,7 +102,6 @@ enum Phase {
 }
 
 impl Connection {
-    /// Returns the state of a connection that was just accepted.
     pub fn new(limits: Arc<Limits>) -> Self {
         let now = Instant::now();
         Self {
@@ -117,7 +116,6 @@ impl Connection {
         }
     }
 
-    /// Records that a request arrived.
     pub fn start_request(&self) {
         let mut state = self.state.lock();
         state.phase = Phase::Handling;
@@ -149,17 +147,14 @@ impl Connection {
         phase == Phase::Handling || phase.is_writing()
     }
 
-    /// Returns true if the connection must be closed because the client was too slow.
     pub fn is_overdue(&self, now: Instant) -> bool {
         self.state.lock().deadline.is_some_and(|at| at <= now)
     }
 
-    /// Returns the time of the last activity on the connection.
     pub fn last_activity(&self) -> Instant {
         self.state.lock().last_activity
     }
 
-    /// Returns the large response that is being sent.
     pub fn large_response(&self) -> Option<Content> {
         self.state.lock().large_response.clone()
     }
@@ -275,7 +270,6 @@ pub struct TimedSocket {
 }
 
 impl TimedSocket {
-    /// Wraps `socket` and reports its reads and writes to `connection`.
     pub fn new(socket: Socket, connection: Arc<Connection>) -> Self {
         Self { socket, connection }
     }

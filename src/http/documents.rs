@@ -11,10 +11,7 @@ use crate::web::inventory::Inventory;
 use crate::web::query::Rendered;
 use crate::web::{api, page};
 use hyper::body::Bytes;
-use hyper::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue,
-    REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
-};
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -22,24 +19,18 @@ use tokio::sync::Semaphore;
 /// The maximum number of waiting requests. Rendering 10,000 integrations takes about 0.3 s, so the last one waits less than 3 s.
 const MAX_WAITING: usize = 8;
 
-const HEADERS: [(HeaderName, &str); 7] = [
+const HEADERS: [(&str, &str); 7] = [
     // A browser must not show an old page when the user goes back.
-    (CACHE_CONTROL, "no-store"),
-    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (REFERRER_POLICY, "no-referrer"),
+    ("cache-control", "no-store"),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("cross-origin-opener-policy", "same-origin"),
     (
-        HeaderName::from_static("cross-origin-resource-policy"),
-        "same-origin",
-    ),
-    (
-        HeaderName::from_static("cross-origin-opener-policy"),
-        "same-origin",
-    ),
-    (
-        HeaderName::from_static("permissions-policy"),
+        "permissions-policy",
         "camera=(), geolocation=(), microphone=()",
     ),
-    (VARY, "Accept-Encoding"),
+    ("vary", "Accept-Encoding"),
 ];
 
 /// A document that a route serves.
@@ -120,10 +111,13 @@ impl Renderer {
         };
         let mut response = response(status, document.content_type, Arc::new(content));
         let headers = response.headers_mut();
-        let policy = (CONTENT_SECURITY_POLICY, document.content_security_policy);
-        let encoding = gzip.then_some((CONTENT_ENCODING, "gzip"));
+        let policy = ("content-security-policy", document.content_security_policy);
+        let encoding = gzip.then_some(("content-encoding", "gzip"));
         for (name, value) in HEADERS.into_iter().chain([policy]).chain(encoding) {
-            headers.insert(name, HeaderValue::from_static(value));
+            headers.insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
         }
         response
     }
@@ -147,7 +141,6 @@ impl DocumentRequest {
             snapshot: &snapshot,
             now: self.clock.unix_now(),
         };
-        let json_error = |error: serde_json::Error| error.to_string();
         let Rendered {
             body,
             is_bad_request,
@@ -156,9 +149,11 @@ impl DocumentRequest {
             Source::Page => page::render(&inventory, &self.telemetry_path, &self.query)
                 .map_err(|error| error.to_string())?,
             Source::Integrations => {
-                api::integrations(&inventory, &self.query).map_err(json_error)?
+                api::integrations(&inventory, &self.query).map_err(|error| error.to_string())?
             }
-            Source::Scopes => api::scopes(&inventory, &self.query).map_err(json_error)?,
+            Source::Scopes => {
+                api::scopes(&inventory, &self.query).map_err(|error| error.to_string())?
+            }
         };
         let status = if is_bad_request {
             StatusCode::BAD_REQUEST

@@ -189,18 +189,18 @@ impl Routes {
         let route = ROUTES
             .iter()
             .find(|route| route.path(&self.telemetry_path) == path);
-        let refusal = match &self.access {
+        let checked = match &self.access {
             Some(access) => {
                 let endpoint = route.map(|route| &route.endpoint);
                 let is_probe = matches!(endpoint, Some(Endpoint::Healthy | Endpoint::Ready));
                 access.check(request.headers(), peer, is_probe).await
             }
-            None => None,
+            None => Ok(()),
         };
-        let mut response = match (refusal, route) {
-            (Some(refusal), _) => refused(refusal),
-            (None, Some(route)) => self.respond(route, &request).await,
-            (None, None) => plain(
+        let mut response = match (checked, route) {
+            (Err(refusal), _) => refused(refusal),
+            (Ok(()), Some(route)) => self.respond(route, &request).await,
+            (Ok(()), None) => plain(
                 StatusCode::NOT_FOUND,
                 "Not found. The page at / shows the path of the metrics.\n",
             ),

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::unconstrained;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,8 +32,8 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
 /// Time for scrapes in flight to finish when the server stops. The process must exit within 5 s.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long a stopping server waits for the next client that has already connected.
-const QUEUED_CLIENT_TIMEOUT: Duration = Duration::from_millis(20);
+/// How long a stopping server accepts clients that have already connected.
+const QUEUED_CLIENTS_TIMEOUT: Duration = Duration::from_millis(50);
 /// Accepting usually fails for lack of file descriptors, so an immediate retry would spin.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// Closing a connection frees a descriptor almost at once.
@@ -113,13 +113,14 @@ async fn accept(listener: Listener, mut ticket: Ticket, server: Arc<Server>) {
             }
         }
     }
-    // systemd keeps its sockets open, so the next process accepts the clients that wait.
-    if listener.is_from_systemd() {
+    // The next process accepts the clients that wait.
+    if listener.is_from_systemd {
         return;
     }
     // Clients in the accept queue are already connected; closing the listener would reset their connections.
+    let end = Instant::now() + QUEUED_CLIENTS_TIMEOUT;
     for _ in 0..server.limits.connections {
-        match timeout(QUEUED_CLIENT_TIMEOUT, listener.accept()).await {
+        match timeout_at(end, listener.accept()).await {
             Ok(Ok(socket)) => spawn_connection(socket, &server),
             Ok(Err(_)) => {}
             Err(_) => return,

@@ -33,7 +33,6 @@ struct Ongoing {
 }
 
 impl FailureLog {
-    /// Creates a log without failures.
     pub fn new(scope: &ScopeName, region: &RegionName) -> Self {
         Self {
             scope: scope.clone(),

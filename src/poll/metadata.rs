@@ -4,7 +4,7 @@
 use super::schedule::Schedule;
 use crate::cache::{Key, key};
 use crate::clock::Clock;
-use crate::config::Watch;
+use crate::config::ScopeRegion;
 use crate::glue::{Deadline, Glue, GlueError, Metadata, MetadataFilter, Reason, RequestContext};
 use crate::publisher::Publisher;
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ const MIN_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Fetches the names and tags of one scope in one region.
 pub struct MetadataPoller {
-    watch: Watch,
+    watch: ScopeRegion,
     key: Key,
     glue: Arc<dyn Glue>,
     publisher: Arc<Publisher>,
@@ -29,9 +29,8 @@ pub struct MetadataPoller {
 }
 
 impl MetadataPoller {
-    /// Creates a poller that has not fetched anything yet.
     pub fn new(
-        watch: Watch,
+        watch: ScopeRegion,
         glue: Arc<dyn Glue>,
         publisher: Arc<Publisher>,
         clock: &Clock,
@@ -144,7 +143,7 @@ impl MetadataPoller {
     }
 }
 
-async fn fetch(watch: Watch, glue: Arc<dyn Glue>, filter: MetadataFilter) -> Metadata {
+async fn fetch(watch: ScopeRegion, glue: Arc<dyn Glue>, filter: MetadataFilter) -> Metadata {
     let deadline = Deadline::new(watch.timeout, 1);
     let context = RequestContext {
         scope: watch.scope.as_str(),

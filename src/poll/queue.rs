@@ -1,6 +1,6 @@
 //! The queries of one poll: their order and their answers.
 
-use crate::config::{Lookup, Query, Watch};
+use crate::config::{Lookup, Query, ScopeRegion};
 use crate::glue::{Answer, GlueError, Listing, Reason};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -29,7 +29,7 @@ impl PendingQuery {
 /// The waiting queries of one poll and the answers so far.
 #[derive(Debug)]
 pub struct QueryQueue<'a> {
-    watch: &'a Watch,
+    watch: &'a ScopeRegion,
     previous_poll: &'a PreviousPoll,
     this_poll: PreviousPoll,
     waiting: VecDeque<PendingQuery>,
@@ -40,8 +40,7 @@ pub struct QueryQueue<'a> {
 }
 
 impl<'a> QueryQueue<'a> {
-    /// Creates the queue of a poll that has not sent a request yet.
-    pub fn new(watch: &'a Watch, previous_poll: &'a PreviousPoll) -> Self {
+    pub fn new(watch: &'a ScopeRegion, previous_poll: &'a PreviousPoll) -> Self {
         let is_looked_up =
             |query: &Query| watch.lookup == Lookup::List && matches!(query, Query::Integration(_));
         let (looked_up, individual): (Vec<usize>, Vec<usize>) =
@@ -100,7 +99,6 @@ impl<'a> QueryQueue<'a> {
         self.waiting.len() + may_follow
     }
 
-    /// Takes the next query.
     pub fn next(&mut self) -> Option<PendingQuery> {
         self.waiting.pop_front()
     }

@@ -2,7 +2,7 @@
 //! interval and keep their times after a restart.
 
 use crate::clock::Timestamp;
-use crate::config::Watch;
+use crate::config::ScopeRegion;
 use crate::hash::fnv1a;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -10,14 +10,12 @@ use tokio::time::Instant;
 /// The ticks of one scope in one region. The wall clock is read once, for the offset. A later clock change does not move the ticks.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
-    seed: u64,
     first: Instant,
     interval: Duration,
 }
 
 impl Schedule {
-    /// Creates the schedule of `watch` with this interval, starting at `now`.
-    pub fn new(watch: &Watch, interval: Duration, now: Timestamp) -> Self {
+    pub fn new(watch: &ScopeRegion, interval: Duration, now: Timestamp) -> Self {
         let shard = watch.selection.shard.map(|shard| shard.index().to_string());
         let mut name = vec![watch.scope.as_str(), watch.region.as_str()];
         // Shards of one scope list the same integrations. They must not poll at the same time.
@@ -25,8 +23,7 @@ impl Schedule {
         let interval_millis = u64::try_from(interval.as_millis())
             .unwrap_or(u64::MAX)
             .max(1);
-        let seed = mix(fnv1a(&name));
-        let offset = seed % interval_millis;
+        let offset = mix(fnv1a(&name)) % interval_millis;
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -35,7 +32,6 @@ impl Schedule {
         let wall_millis = (now.unix.max(0.0) * 1000.0) as u64;
         let wait = (offset + interval_millis - wall_millis % interval_millis) % interval_millis;
         Self {
-            seed,
             first: now.instant + Duration::from_millis(wait),
             interval,
         }
@@ -54,12 +50,6 @@ impl Schedule {
         // The tick of the next poll is not skipped.
         let before_next = self.ticks_until(next) - u32::from(next == tick);
         (next, u64::from(before_next.saturating_sub(polled_until)))
-    }
-
-    /// Returns a number below 100 that depends on the scope and on `attempt`.
-    pub fn jitter(&self, attempt: u32) -> u32 {
-        let mixed = mix(self.seed.wrapping_add(u64::from(attempt)));
-        u32::try_from(mixed % 100).unwrap_or_default()
     }
 
     /// Returns the number of ticks up to and including `moment`.

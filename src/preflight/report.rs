@@ -1,7 +1,7 @@
 //! The results as a table for people, or as JSON.
 
 use super::grant::Grant;
-use crate::config::Watch;
+use crate::config::ScopeRegion;
 use crate::escape;
 use clap::ValueEnum;
 use serde::Serialize;
@@ -37,7 +37,7 @@ pub(super) struct CheckResult {
 }
 
 impl CheckResult {
-    pub fn new(watch: &Watch, check: &'static str, of: &str, result: &'static str) -> Self {
+    pub fn new(watch: &ScopeRegion, check: &'static str, of: &str, result: &'static str) -> Self {
         Self {
             scope: watch.scope.to_string(),
             region: watch.region.to_string(),

@@ -50,23 +50,23 @@ impl RecordedRequest {
             .map_err(|message| ApiError::new("SerializationException", &message))?;
         check_length("IntegrationArn", input.integration_arn.as_deref(), 128)?;
         check_length("TargetArn", input.target_arn.as_deref(), 512)?;
-        let marker = input.marker.as_deref().map(parse_marker);
-        let (page, _) = marker
-            .unwrap_or(Some((1, "")))
-            .ok_or_else(|| invalid("Marker", "the Marker of an earlier response"))?;
-        let max_records = input
-            .max_records
-            .map(|records| match u32::try_from(records) {
-                Ok(records @ 1..) => Ok(records),
-                _ => Err(invalid("MaxRecords", "a whole number of at least 1")),
-            });
+        let page = match input.marker.as_deref().map(parse_marker) {
+            None => 1,
+            Some(Some((page, _))) => page,
+            Some(None) => return Err(invalid("Marker", "the Marker of an earlier response")),
+        };
+        let max_records = match input.max_records.map(u32::try_from) {
+            None => None,
+            Some(Ok(records @ 1..)) => Some(records),
+            Some(_) => return Err(invalid("MaxRecords", "a whole number of at least 1")),
+        };
         Ok(Self {
             operation,
             region,
             access_key_id,
             integration_arn: input.integration_arn,
             target_arn: input.target_arn,
-            max_records: max_records.transpose()?,
+            max_records,
             marker: input.marker,
             page,
         })

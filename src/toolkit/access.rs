@@ -1,7 +1,9 @@
 //! Applies `--web.config.file`: TLS, basic auth, the rate limit and response headers. The file, its certificates and its keys are
 //! checked for changes every second and reread after a change. An invalid configuration is logged once and changes nothing.
 
-use super::basic_auth::{AuthResult, BasicAuth};
+pub use super::basic_auth::Refusal;
+
+use super::basic_auth::BasicAuth;
 use super::rate::TokenBucket;
 use crate::files::FileWorker;
 use crate::toolkit::web_config::{FileIdentity, ReadFile, WebConfig, WebConfigRead};
@@ -36,17 +38,6 @@ struct ActiveConfig {
     config: WebConfig,
     headers: Vec<(HeaderName, HeaderValue)>,
     bucket: Option<Arc<TokenBucket>>,
-}
-
-/// The reason for refusing a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The request exceeds the rate limit.
-    RateLimited,
-    /// The request has no valid user and password.
-    Unauthorized,
-    /// Too many passwords are waiting to be checked.
-    Busy,
 }
 
 impl ActiveConfig {
@@ -95,29 +86,25 @@ impl AccessControl {
         self.current().config.tls.clone()
     }
 
-    /// Checks a request from `peer`. Returns the reason if the request must be refused.
+    /// Checks a request from `peer`.
     pub async fn check(
         &self,
         headers: &HeaderMap,
         peer: Option<IpAddr>,
         is_probe: bool,
-    ) -> Option<Refusal> {
+    ) -> Result<(), Refusal> {
         if is_probe && self.probes_exempt {
-            return None;
+            return Ok(());
         }
         let current = self.current();
         if current.bucket.as_ref().is_some_and(|bucket| !bucket.take()) {
-            return Some(Refusal::RateLimited);
+            return Err(Refusal::RateLimited);
         }
         let users = &current.config.users;
         if users.is_empty() {
-            return None;
+            return Ok(());
         }
-        match self.basic_auth.check(users, headers, peer).await {
-            AuthResult::Authenticated => None,
-            AuthResult::Unauthenticated => Some(Refusal::Unauthorized),
-            AuthResult::Busy => Some(Refusal::Busy),
-        }
+        self.basic_auth.check(users, headers, peer).await
     }
 
     /// Adds the configured headers to a response. Headers that the response already has stay, as in Prometheus' exporter-toolkit.

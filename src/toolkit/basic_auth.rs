@@ -33,11 +33,13 @@ pub struct BasicAuth {
     pending: Arc<Mutex<BTreeMap<Client, usize>>>,
 }
 
-/// The result of checking the credentials of a request.
+/// The reason for refusing a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuthResult {
-    Authenticated,
-    Unauthenticated,
+pub enum Refusal {
+    /// The request exceeds the rate limit.
+    RateLimited,
+    /// The request has no valid user and password.
+    Unauthorized,
     /// Too many passwords of this client are waiting to be checked.
     Busy,
 }
@@ -63,9 +65,9 @@ impl BasicAuth {
         users: &BTreeMap<String, PasswordHash>,
         headers: &HeaderMap,
         peer: Option<IpAddr>,
-    ) -> AuthResult {
+    ) -> Result<(), Refusal> {
         let Some((user, password)) = credentials(headers) else {
-            return AuthResult::Unauthenticated;
+            return Err(Refusal::Unauthorized);
         };
         let known_hash = std::str::from_utf8(&user)
             .ok()
@@ -73,15 +75,15 @@ impl BasicAuth {
         // For an unknown user the hash of a known user is checked, always the same one for the same name. So the response time does
         // not reveal which users exist, even if their hashes have different costs.
         let Some(hash) = known_hash.or_else(|| self.dummy_hash(users, &user)) else {
-            return AuthResult::Unauthenticated;
+            return Err(Refusal::Unauthorized);
         };
         let is_known = known_hash.is_some();
         let key = self.sign(&[&user, hash.expose().as_bytes(), &password]);
         if is_known && self.verified.lock().contains(&key) {
-            return AuthResult::Authenticated;
+            return Ok(());
         }
         let Some(pending) = self.add_pending(client(peer)) else {
-            return AuthResult::Busy;
+            return Err(Refusal::Busy);
         };
         let permit = Arc::clone(&self.hashing).acquire_owned().await;
         let (hash, verified) = (hash.clone(), Arc::clone(&self.verified));
@@ -96,8 +98,8 @@ impl BasicAuth {
             is_correct && is_known
         });
         match checked.await {
-            Ok(true) => AuthResult::Authenticated,
-            _ => AuthResult::Unauthenticated,
+            Ok(true) => Ok(()),
+            _ => Err(Refusal::Unauthorized),
         }
     }
 

@@ -26,21 +26,12 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// The error for an address that cannot be parsed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{address}` {problem}; allowed: :port, host:port, [v6]:port or unix:/path")]
-pub struct AddressError {
-    address: String,
-    problem: &'static str,
-}
-
 impl FromStr for Address {
-    type Err = AddressError;
+    type Err = String;
 
-    fn from_str(address: &str) -> Result<Self, AddressError> {
-        parse(address).map_err(|problem| AddressError {
-            address: address.to_owned(),
-            problem,
+    fn from_str(address: &str) -> Result<Self, String> {
+        parse(address).map_err(|problem| {
+            format!("`{address}` {problem}; allowed: :port, host:port, [v6]:port or unix:/path")
         })
     }
 }
@@ -106,7 +97,8 @@ pub struct Listener {
     /// Dropped before the socket, so that the file of another process that binds the path later is not removed.
     _file: Option<OwnedPath>,
     socket: Bound,
-    is_from_systemd: bool,
+    /// systemd keeps the socket open after this process exits.
+    pub is_from_systemd: bool,
 }
 
 #[derive(Debug)]
@@ -116,7 +108,6 @@ enum Bound {
 }
 
 impl Address {
-    /// Binds the address.
     pub async fn bind(&self) -> io::Result<Listener> {
         let (file, socket) = match self {
             Self::Tcp(host, port) if host.is_empty() => (None, Bound::Tcp(bind_all(*port)?)),
@@ -201,12 +192,6 @@ pub fn from_systemd() -> io::Result<Vec<Listener>> {
 }
 
 impl Listener {
-    /// Returns true if systemd keeps the socket open after this process exits.
-    pub fn is_from_systemd(&self) -> bool {
-        self.is_from_systemd
-    }
-
-    /// Waits for a connection.
     pub async fn accept(&self) -> io::Result<Socket> {
         let listener = match &self.socket {
             Bound::Tcp(listener) => listener,

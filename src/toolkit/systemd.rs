@@ -52,7 +52,6 @@ impl ServiceManager {
         }
     }
 
-    /// Returns true if notifications are sent.
     pub fn is_present(&self) -> bool {
         self.socket.is_some()
     }
@@ -71,7 +70,6 @@ impl ServiceManager {
             .await;
     }
 
-    /// Reports that the process is stopping.
     pub async fn stopping(&self) {
         self.send("STOPPING=1\nSTATUS=Stopping\n").await;
     }

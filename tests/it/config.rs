@@ -11,7 +11,7 @@ use crate::support::property::{cases, hostile};
 use glue_integration_exporter::arn::Arn;
 use glue_integration_exporter::config::{
     ArnPattern, Config, ConfigDuration, ExternalId, IntegrationArn, NamePattern, Pattern,
-    RegionName, RoleArn, Scope, TargetArn, ValueError, Watch, describe,
+    RegionName, RoleArn, Scope, ScopeRegion, TargetArn, ValueError, describe,
 };
 use glue_integration_exporter::toolkit::web_config::WebConfig;
 use glue_integration_exporter::toolkit::yaml::format_duration;
@@ -39,7 +39,7 @@ fn expect(actual: &str, path: &Path) {
     assert_eq!(actual, expected, "{}", path.display());
 }
 
-fn watches(config: &Config) -> Result<Vec<Watch>, String> {
+fn watches(config: &Config) -> Result<Vec<ScopeRegion>, String> {
     config
         .watches(|_| Ok("eu-north-1".parse().unwrap()))
         .map_err(|errors| errors.to_string())

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use glue_integration_exporter::clock::Clock;
-use glue_integration_exporter::config::{Config, Watch};
+use glue_integration_exporter::config::{Config, ScopeRegion};
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::glue::RateLimiter;
 use glue_integration_exporter::glue::aws::Sdk;
@@ -634,7 +634,7 @@ impl Case {
         self
     }
 
-    fn watch(&self) -> Watch {
+    fn watch(&self) -> ScopeRegion {
         let what = match self.watching {
             Watching::All => String::new(),
             Watching::Target => format!("target_arns: [{TARGET:?}]"),
@@ -665,7 +665,7 @@ async fn run(case: Case) -> Vec<String> {
 
     // The first poll opens the connection and must not time out.
     let mut first = bench.poller_of(
-        &Watch {
+        &ScopeRegion {
             timeout: DEFAULT_TIMEOUT,
             ..case.watch()
         },
@@ -1172,7 +1172,7 @@ async fn integration_deleted_in_one_scope_is_removed() {
 
 /// The pollers and the publisher without the schedule. The clock advances by a minute before each round of polls.
 struct Bench {
-    watches: Vec<Watch>,
+    watches: Vec<ScopeRegion>,
     publisher: Arc<Publisher>,
     telemetry: Arc<Telemetry>,
     clock: Clock,
@@ -1180,7 +1180,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(watches: &[Watch]) -> Self {
+    fn new(watches: &[ScopeRegion]) -> Self {
         let now = Arc::new(AtomicU32::new(START - 60));
         let read = Arc::clone(&now);
         let clock = Clock::from_wall(move || f64::from(read.load(Ordering::Relaxed)));
@@ -1197,7 +1197,7 @@ impl Bench {
         self.poller_of(self.watch(scope), &self.glue(scope, addr))
     }
 
-    fn poller_of(&self, watch: &Watch, glue: &Arc<dyn Glue>) -> Poller {
+    fn poller_of(&self, watch: &ScopeRegion, glue: &Arc<dyn Glue>) -> Poller {
         Poller::new(
             watch.clone(),
             Arc::clone(glue),
@@ -1219,7 +1219,7 @@ impl Bench {
         ))
     }
 
-    fn watch(&self, scope: &str) -> &Watch {
+    fn watch(&self, scope: &str) -> &ScopeRegion {
         let mut watches = self.watches.iter();
         watches.find(|watch| watch.scope.as_str() == scope).unwrap()
     }
@@ -1257,7 +1257,7 @@ impl Bench {
 }
 
 /// A scope in one region.
-fn watch(scope: &str, region: &str, what: &str) -> Watch {
+fn watch(scope: &str, region: &str, what: &str) -> ScopeRegion {
     let yaml = format!("scopes:\n  - name: {scope}\n    regions: [{region}]\n    {what}\n");
     let config = Config::from_yaml(&yaml, Path::new("config.yaml")).unwrap();
     config.watches(|_| Err(None)).unwrap().remove(0)

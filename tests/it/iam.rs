@@ -1,7 +1,7 @@
 //! The permissions that `iam` prints. `UPDATE=1` rewrites the expected files; read the diff before you commit it. `world/run` checks the
 //! output with linters.
 
-use glue_integration_exporter::config::{Config, Watch};
+use glue_integration_exporter::config::{Config, ScopeRegion};
 use glue_integration_exporter::glue::Operation;
 use glue_integration_exporter::iam::{self, Format};
 use serde_json::{Value, json};
@@ -9,19 +9,19 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-fn watches(config: &Config) -> Vec<Watch> {
+fn watches(config: &Config) -> Vec<ScopeRegion> {
     config.watches(|_| Err(None)).unwrap()
 }
 
-fn watches_of_file(name: &str) -> Vec<Watch> {
+fn watches_of_file(name: &str) -> Vec<ScopeRegion> {
     watches(&Config::load(&Path::new("tests/iam").join(name)).unwrap())
 }
 
-fn watches_of_text(text: &str) -> Vec<Watch> {
+fn watches_of_text(text: &str) -> Vec<ScopeRegion> {
     watches(&Config::from_yaml(text, Path::new("c.yaml")).unwrap())
 }
 
-fn document(watches: &[Watch]) -> Value {
+fn document(watches: &[ScopeRegion]) -> Value {
     serde_json::from_str(&iam::write(watches, Format::Json, false)).unwrap()
 }
 

@@ -4,7 +4,7 @@
 use crate::support::account::{Bench, arn, watches};
 use crate::support::page::{Page, Sample};
 use glue_integration_exporter::clock::Clock;
-use glue_integration_exporter::config::Watch;
+use glue_integration_exporter::config::ScopeRegion;
 use glue_integration_exporter::glue::RateLimiter;
 use glue_integration_exporter::glue::aws::{AwsGlue, Sdk};
 use glue_integration_exporter::poll::Poller;
@@ -35,7 +35,7 @@ fn account(integrations: usize, status: &str) -> Account {
     )
 }
 
-fn scope(lookup: &str, arns: &[String]) -> Watch {
+fn scope(lookup: &str, arns: &[String]) -> ScopeRegion {
     let arns = arns.join(", ");
     let yaml = format!("scopes: [{{name: lake, lookup: {lookup}, integration_arns: [{arns}]}}]");
     watches(&yaml).remove(0)
@@ -55,7 +55,7 @@ struct Exporter {
 }
 
 impl Exporter {
-    async fn start(world: Account, watch: &Watch) -> Self {
+    async fn start(world: Account, watch: &ScopeRegion) -> Self {
         let simulator = Simulator::bind("127.0.0.1:0".parse().unwrap(), world)
             .await
             .unwrap();
@@ -79,7 +79,7 @@ impl Exporter {
     }
 
     /// Applies a new configuration, like a reload.
-    fn reload(&mut self, watch: &Watch) {
+    fn reload(&mut self, watch: &ScopeRegion) {
         self.bench
             .publisher
             .reconfigure(std::slice::from_ref(watch));
@@ -104,7 +104,7 @@ impl Exporter {
     }
 }
 
-fn poller(bench: &Bench, watch: &Watch, client: &Arc<AwsGlue>) -> Poller {
+fn poller(bench: &Bench, watch: &ScopeRegion, client: &Arc<AwsGlue>) -> Poller {
     Poller::new(
         watch.clone(),
         Arc::clone(client) as _,

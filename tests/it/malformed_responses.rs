@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use glue_integration_exporter::clock::Clock;
-use glue_integration_exporter::config::{Config, IntegrationArn, Query, Watch};
+use glue_integration_exporter::config::{Config, IntegrationArn, Query, ScopeRegion};
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::glue::RateLimiter;
 use glue_integration_exporter::glue::aws::Sdk;
@@ -509,7 +509,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(endpoint: &str, hit: Watch) -> Self {
+    fn new(endpoint: &str, hit: ScopeRegion) -> Self {
         let now = Arc::new(AtomicU64::new(START - 60));
         let read = Arc::clone(&now);
         let clock = Clock::from_wall(move || {
@@ -557,7 +557,7 @@ impl Bench {
 }
 
 /// A scope that watches everything in one region.
-fn watch(region: &str) -> Watch {
+fn watch(region: &str) -> ScopeRegion {
     let scope = if region == EU { "hit" } else { "well" };
     let yaml = format!("scopes: [{{name: {scope}, regions: [{region}]}}]\n");
     let config = Config::from_yaml(&yaml, Path::new("config.yaml")).unwrap();

@@ -5,7 +5,7 @@ use crate::support::account::{Behaviour, Bench, FakeAccount, arn, watches};
 use crate::support::lines::Lines;
 use crate::support::page::Page;
 use glue_integration_exporter::clock::Clock;
-use glue_integration_exporter::config::{Config, TagLabel, Watch};
+use glue_integration_exporter::config::{Config, ScopeRegion, TagLabel};
 use glue_integration_exporter::glue::{
     BoxFuture, Deadline, Glue, GlueError, Page as GluePage, PageRequest, Reason, RequestContext,
 };
@@ -38,7 +38,7 @@ fn tag_labels(list: &str) -> Vec<TagLabel> {
 }
 
 /// One scope, with an account that created two integrations.
-fn lake(yaml: &str) -> (Bench, Vec<Watch>, Arc<FakeAccount>) {
+fn lake(yaml: &str) -> (Bench, Vec<ScopeRegion>, Arc<FakeAccount>) {
     let watches = watches(yaml);
     let bench = Bench::new(&watches);
     bench
@@ -283,7 +283,7 @@ async fn first_scrape_waits_for_names_or_failure() {
 }
 
 /// Restores the state in a new process, a minute later.
-async fn restarted(before: &Bench, watches: &[Watch], labels: &str, path: &Path) -> Bench {
+async fn restarted(before: &Bench, watches: &[ScopeRegion], labels: &str, path: &Path) -> Bench {
     let (start, wall) = (Instant::now(), before.clock.unix_now() + 60.0);
     let clock = Clock::from_wall(move || wall + start.elapsed().as_secs_f64());
     let bench = Bench::with_clock(watches, clock);

@@ -1,7 +1,7 @@
 //! Generates the tables of the README from the code. `UPDATE=1 cargo test --test it readme` rewrites them.
 use clap::CommandFactory;
 use glue_integration_exporter::cli::Cli;
-use glue_integration_exporter::config::{Config, Watch};
+use glue_integration_exporter::config::{Config, ScopeRegion};
 use glue_integration_exporter::exposition;
 use glue_integration_exporter::glue::Operation;
 use glue_integration_exporter::iam;
@@ -99,7 +99,7 @@ fn flags_block_matches_code() {
 }
 
 /// Returns a fleet of 1,000 accounts, each with a role, in 17 regions.
-fn fleet(interval: &str) -> Vec<Watch> {
+fn fleet(interval: &str) -> Vec<ScopeRegion> {
     let regions: Vec<String> = (1..=17).map(|n| format!("eu-fleet-{n}")).collect();
     let regions = regions.join(", ");
     let scopes: String = (0..1_000)
@@ -114,7 +114,7 @@ fn fleet(interval: &str) -> Vec<Watch> {
 }
 
 /// Returns the calls per second if each poll of a scope in a region needs one page.
-fn calls_per_second(watches: &[&Watch]) -> f64 {
+fn calls_per_second(watches: &[&ScopeRegion]) -> f64 {
     let calls = watches
         .iter()
         .map(|watch| 1.0 / watch.interval.as_secs_f64());
@@ -128,11 +128,12 @@ fn fleet_block_matches_sharding() {
     );
     let fleets = ["60s", "5m"].map(fleet);
     for total in [1, 2, 3, 5, 10, 20] {
-        let parts: Vec<[Vec<&Watch>; 2]> = (0..total)
+        let parts: Vec<[Vec<&ScopeRegion>; 2]> = (0..total)
             .map(|index| {
                 let shard = Shard::from_flags(Some(index), Some(total), || unreachable!()).unwrap();
                 [&fleets[0], &fleets[1]].map(|fleet| {
-                    let its = |watch: &&Watch| Watch::clone(watch).for_shard(shard).is_some();
+                    let its =
+                        |watch: &&ScopeRegion| ScopeRegion::clone(watch).for_shard(shard).is_some();
                     fleet.iter().filter(its).collect()
                 })
             })

@@ -4,7 +4,7 @@
 use crate::support::account::{Behaviour, Bench, FakeAccount, arn, watches};
 use crate::support::page::Page;
 use glue_integration_exporter::clock::Clock;
-use glue_integration_exporter::config::Watch;
+use glue_integration_exporter::config::ScopeRegion;
 use glue_integration_exporter::glue::Reason;
 use glue_integration_exporter::snapshot::Status;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const ALL: &str = "regions: [eu-west-1]";
 
 /// Returns one scope with this configuration.
-fn scope(yaml: &str) -> Vec<Watch> {
+fn scope(yaml: &str) -> Vec<ScopeRegion> {
     watches(&format!("scopes: [{{name: some, {yaml}}}]"))
 }
 
@@ -43,8 +43,8 @@ fn account() -> Arc<FakeAccount> {
 
 /// Polls with the configuration `from`, then changes to `to` by a reload or a restart.
 async fn reconfigured(
-    from: &[Watch],
-    to: &[Watch],
+    from: &[ScopeRegion],
+    to: &[ScopeRegion],
     account: &Arc<FakeAccount>,
     restart: bool,
 ) -> Bench {
@@ -86,7 +86,7 @@ async fn changed_query_keeps_data_until_answered() {
             assert_eq!(page.status(&arn(1)).as_deref(), Some("FAILED"), "{case}");
             let since = page.value(SINCE, &[("integration_arn", &arn(1))]);
             let same = from[0].queries == to[0].queries && from[0].credentials == to[0].credentials;
-            let kept = |watch: &Watch| {
+            let kept = |watch: &ScopeRegion| {
                 watch
                     .queries
                     .iter()

@@ -3,7 +3,7 @@ mod names;
 
 use crate::support::account::{Behaviour, Bench, FakeAccount, arn, integration, watches};
 use crate::support::page::Page;
-use glue_integration_exporter::config::Watch;
+use glue_integration_exporter::config::ScopeRegion;
 use glue_integration_exporter::snapshot::{Integration, Status};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::time::advance;
 const SINCE: &str = "aws_glue_integration_status_since_timestamp_seconds";
 const TABLES: &str = "include: {source_arn: ['*:table/*']}";
 
-fn discovers(name: &str, selection: &str) -> Watch {
+fn discovers(name: &str, selection: &str) -> ScopeRegion {
     watches(&format!(
         "scopes: [{{name: {name}, regions: [eu-west-1], {selection}}}]"
     ))

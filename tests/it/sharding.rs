@@ -2,7 +2,7 @@
 
 use crate::support::account::{Behaviour, Bench, FakeAccount, arn, watches};
 use crate::support::property::cases;
-use glue_integration_exporter::config::{Candidate, Query, ShardBy, Watch};
+use glue_integration_exporter::config::{Candidate, Query, ScopeRegion, ShardBy};
 use glue_integration_exporter::hash::{fnv1a, split_mix};
 use glue_integration_exporter::shard::{PodName, Shard};
 use glue_integration_exporter::snapshot::Status;
@@ -231,7 +231,7 @@ fn scope() -> impl Strategy<Value = String> {
         })
 }
 
-fn configuration() -> impl Strategy<Value = Vec<Watch>> {
+fn configuration() -> impl Strategy<Value = Vec<ScopeRegion>> {
     prop::collection::vec(scope(), 1..8).prop_map(|scopes| {
         let scopes: Vec<String> = scopes
             .iter()
@@ -242,7 +242,7 @@ fn configuration() -> impl Strategy<Value = Vec<Watch>> {
     })
 }
 
-fn admits(watch: &Watch, arn: &str) -> bool {
+fn admits(watch: &ScopeRegion, arn: &str) -> bool {
     watch.selection.matches(Candidate {
         arn,
         source_arn: "",
@@ -251,7 +251,7 @@ fn admits(watch: &Watch, arn: &str) -> bool {
 }
 
 /// Returns the integrations that each scope, region and query would return.
-fn returned(watches: &[Watch]) -> BTreeMap<(String, String, Query, String), ()> {
+fn returned(watches: &[ScopeRegion]) -> BTreeMap<(String, String, Query, String), ()> {
     let mut returned = BTreeMap::new();
     for watch in watches {
         for query in &watch.queries {
@@ -276,7 +276,7 @@ fn returned(watches: &[Watch]) -> BTreeMap<(String, String, Query, String), ()> 
     returned
 }
 
-fn on(watches: &[Watch], shard: Shard) -> Vec<Watch> {
+fn on(watches: &[ScopeRegion], shard: Shard) -> Vec<ScopeRegion> {
     watches
         .iter()
         .cloned()

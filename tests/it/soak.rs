@@ -12,7 +12,7 @@ use crate::support::page::Page;
 use crate::support::process::own_process;
 use environment::{Conditions, FakeAccount, Rng, View};
 use glue_integration_exporter::cache::{Key, key};
-use glue_integration_exporter::config::Watch;
+use glue_integration_exporter::config::ScopeRegion;
 use glue_integration_exporter::exposition;
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::glue::RateLimiter;
@@ -110,7 +110,7 @@ async fn tasks() -> usize {
 }
 
 /// Returns a random configuration with most of the scopes.
-fn configuration(rng: &mut Rng) -> Vec<Watch> {
+fn configuration(rng: &mut Rng) -> Vec<ScopeRegion> {
     let target = |n| format!("arn:aws:glue:eu-west-1:111122223333:database/d{n}");
     let mut scopes = Vec::new();
     let mut scope = |rng: &mut Rng, name: &str, watched: String| {
@@ -176,7 +176,7 @@ struct Soak {
     accounts: [Arc<FakeAccount>; 2],
     bench: Bench,
     model: Model,
-    watches: Vec<Watch>,
+    watches: Vec<ScopeRegion>,
     idle: BTreeMap<Key, Poller>,
     running: JoinSet<Key>,
     stops: BTreeMap<Key, CancellationToken>,
@@ -191,7 +191,7 @@ struct Soak {
 
 enum Event {
     Polled(Polled),
-    Watches(&'static str, Vec<Watch>),
+    Watches(&'static str, Vec<ScopeRegion>),
 }
 
 impl Soak {

@@ -5,7 +5,7 @@ use crate::support::page::Page;
 use crate::support::property::{cases, hostile};
 use glue_integration_exporter::cache::{IntegrationCache, PollResult, key};
 use glue_integration_exporter::clock::{Clock, Timestamp};
-use glue_integration_exporter::config::Watch;
+use glue_integration_exporter::config::ScopeRegion;
 use glue_integration_exporter::glue::{Answer, GlueError, Reason};
 use glue_integration_exporter::snapshot::{Integration, IntegrationError, PolledScope, Status};
 use glue_integration_exporter::storage;
@@ -24,11 +24,11 @@ const SINCE: &str = "aws_glue_integration_status_since_timestamp_seconds";
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Two scopes: one with an integration, one without.
-fn two_scopes() -> Vec<Watch> {
+fn two_scopes() -> Vec<ScopeRegion> {
     watches("scopes:\n- {name: lake, regions: [eu-west-1]}\n- {name: empty, regions: [us-east-1]}")
 }
 
-async fn polled(watches: &[Watch], account: &Arc<FakeAccount>) -> Bench {
+async fn polled(watches: &[ScopeRegion], account: &Arc<FakeAccount>) -> Bench {
     let bench = Bench::new(watches);
     bench.poller(&watches[0], account).poll().await;
     bench.poller(&watches[1], &FakeAccount::new()).poll().await;
@@ -36,7 +36,7 @@ async fn polled(watches: &[Watch], account: &Arc<FakeAccount>) -> Bench {
 }
 
 /// Returns a new process that restores the file after the time `later`.
-async fn restarted(watches: &[Watch], before: &Bench, later: Duration, path: &Path) -> Bench {
+async fn restarted(watches: &[ScopeRegion], before: &Bench, later: Duration, path: &Path) -> Bench {
     let (start, wall) = (
         Instant::now(),
         before.clock.unix_now() + later.as_secs_f64(),

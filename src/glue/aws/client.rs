@@ -1,5 +1,5 @@
-//! A client that calls an API operation with up to three attempts. Each attempt gets credentials, a permit of the rate limiter and the remaining time
-//! of the call. The retries of the SDK are off.
+//! A client that calls an API operation with up to three attempts. Each attempt gets credentials, a permit of the rate limiter and the
+//! remaining time of the call. The retries of the SDK are off.
 
 use super::credentials::Provider;
 use super::response::ResponseCheck;

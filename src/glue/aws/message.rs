@@ -62,9 +62,10 @@ where
     let mut why = match service_error.filter(|metadata| metadata.code().is_some()) {
         Some(metadata) => code_and_message(metadata),
         None => {
-            let status = error.raw_response().map(|response| response.status());
-            let status = status.map(|status| format!(" (HTTP status {})", status.as_u16()));
-            chain(error) + &status.unwrap_or_default()
+            let status = error.raw_response().map_or_else(String::new, |response| {
+                format!(" (HTTP status {})", response.status().as_u16())
+            });
+            chain(error) + &status
         }
     };
     why = sanitize(why, credentials);
@@ -164,7 +165,7 @@ fn without_secret(mut text: String) -> String {
 
 /// Texts of error messages, separated by `|`, and the hint for them. The first match wins, so specific texts come before general ones: a
 /// role's name or a certificate's expiry in a message must not be taken for the cause.
-const HINTS: [(&str, &str); 24] = [
+const HINTS: [(&str, &str); 22] = [
     (
         "Signature expired|Signature not yet current|RequestExpired|Skewed|InTheFuture",
         "The system clock is wrong: AWS rejects a request that was signed more than some minutes ago or ahead. Synchronise the clock \
@@ -195,14 +196,10 @@ const HINTS: [(&str, &str); 24] = [
         "Correct the `sso_…` keys of the profile and its [sso-session] section in the AWS config file",
     ),
     (
-        "credential source in `|infinite loop|provider is not supported",
-        "Correct the profile: `role_arn` needs `source_profile`, another profile that has credentials, or `credential_source`, one of \
-         Environment, Ec2InstanceMetadata and EcsContainer",
-    ),
-    (
         "cannot find the profile|does not exist: neither [|could not find source profile|is incomplete: `|profile missing |\
-         did not contain credential|has no credentials",
-        "Correct the profile, or name another as the scope's `profile`, AWS_PROFILE or `source_profile`",
+         did not contain credential|has no credentials|credential source in `|infinite loop|provider is not supported",
+        "Correct the profile, or name another as the scope's `profile`, AWS_PROFILE or `source_profile`. A `role_arn` needs `source_profile` or \
+         `credential_source`",
     ),
     (
         "external process",
@@ -222,10 +219,6 @@ const HINTS: [(&str, &str); 24] = [
         "AccessDenied",
         "STS refused the role: it must exist, the credentials must be allowed sts:AssumeRole on it, its trust policy must allow these \
          credentials, and `external_id` must be the one that it requires",
-    ),
-    (
-        "RegionDisabled",
-        "STS is not active in this region: activate it in the account's settings (IAM, security token service), or enable the region",
     ),
     (
         "Throttl|Rate exceeded|TooManyRequests|SlowDown|InternalFailure|InternalServerError|ServiceUnavailable",

@@ -12,32 +12,28 @@ use std::path::{Path, PathBuf};
 /// A bundle of all public CA certificates has a quarter of this size.
 pub const MAX_PEM_BYTES: u64 = MIB;
 
-/// The identity of a file and its state, to detect changes.
+/// The identity of a file and its state, to detect changes: device, inode, size, modification and change time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileIdentity {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl From<Metadata> for FileIdentity {
-    fn from(metadata: Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
+pub struct FileIdentity([u64; 3], [i64; 4]);
 
 impl FileIdentity {
     /// Returns the identity of the file at `path`, if it exists.
     pub fn of(path: &Path) -> Option<Self> {
-        std::fs::metadata(path).ok().map(Self::from)
+        std::fs::metadata(path).ok().as_ref().map(Self::from)
+    }
+}
+
+impl From<&Metadata> for FileIdentity {
+    fn from(file: &Metadata) -> Self {
+        Self(
+            [file.dev(), file.ino(), file.len()],
+            [
+                file.mtime(),
+                file.mtime_nsec(),
+                file.ctime(),
+                file.ctime_nsec(),
+            ],
+        )
     }
 }
 
@@ -59,6 +55,7 @@ pub(super) fn content(
     files.push(ReadFile {
         path: path.to_owned(),
         identity: identity
+            .as_ref()
             .map(FileIdentity::from)
             .or_else(|| FileIdentity::of(path)),
     });

@@ -5,7 +5,7 @@ use crate::support::account::{Behaviour, Bench, FakeAccount, START, arn, watches
 use crate::support::lines::Lines;
 use crate::support::page::Page;
 use glue_integration_exporter::clock::Clock;
-use glue_integration_exporter::config::Watch;
+use glue_integration_exporter::config::ScopeRegion;
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::glue::{self, BoxFuture, Glue, GlueError, PageRequest, Reason};
 use glue_integration_exporter::glue::{MetadataPage, MetadataRequest};
@@ -44,7 +44,7 @@ async fn round(poller: &mut Poller) {
 }
 
 /// A bench with one scope after a poll and a fetch of names.
-async fn named(watch: &Watch, account: &Arc<FakeAccount>) -> (Bench, Poller) {
+async fn named(watch: &ScopeRegion, account: &Arc<FakeAccount>) -> (Bench, Poller) {
     let bench = Bench::new(std::slice::from_ref(watch));
     let mut poller = bench.poller(watch, account);
     round(&mut poller).await;
@@ -286,7 +286,7 @@ async fn failed_name_request_keeps_exclusions() {
 }
 
 /// Restores the state in a new process, a minute later.
-fn restarted(before: &Bench, watch: &Watch) -> Bench {
+fn restarted(before: &Bench, watch: &ScopeRegion) -> Bench {
     let (start, wall) = (Instant::now(), before.clock.unix_now() + 60.0);
     let clock = Clock::from_wall(move || wall + start.elapsed().as_secs_f64());
     let bench = Bench::with_clock(std::slice::from_ref(watch), clock);

@@ -3,7 +3,7 @@
 
 use glue_integration_exporter::cache::{Key, key};
 use glue_integration_exporter::clock::Timestamp;
-use glue_integration_exporter::config::{Lookup, Query, Watch};
+use glue_integration_exporter::config::{Lookup, Query, ScopeRegion};
 use glue_integration_exporter::snapshot::{
     Diagnostics, ExportedIntegration, Integration, MetadataLabels, Missing, PolledScope,
     ScopeState, Snapshot, Status,
@@ -46,7 +46,7 @@ pub struct Model {
 }
 
 struct Scope {
-    watch: Watch,
+    watch: ScopeRegion,
     queries: Vec<(Query, QueryModel)>,
     polled: Option<PolledScope>,
     /// The start of the last poll of this process.
@@ -74,7 +74,7 @@ struct StatusSince {
 }
 
 impl Scope {
-    fn new(watch: &Watch, at_start: bool) -> Self {
+    fn new(watch: &ScopeRegion, at_start: bool) -> Self {
         Self {
             watch: watch.clone(),
             queries: watch
@@ -180,7 +180,7 @@ fn looked_up_or_queried(query: &Query, replies: &[Reply]) -> QueryReplies {
 }
 
 impl Model {
-    pub fn new(watches: &[Watch]) -> Self {
+    pub fn new(watches: &[ScopeRegion]) -> Self {
         Self {
             scopes: watches
                 .iter()
@@ -196,7 +196,7 @@ impl Model {
         self.statuses.len()
     }
 
-    pub fn reconfigure(&mut self, watches: &[Watch]) {
+    pub fn reconfigure(&mut self, watches: &[ScopeRegion]) {
         let mut before = std::mem::take(&mut self.scopes);
         let dropped: Vec<QueryModel> = before
             .iter()
@@ -278,7 +278,7 @@ impl Model {
         }
     }
 
-    pub fn restart(&mut self, watches: &[Watch], now: Instant) {
+    pub fn restart(&mut self, watches: &[ScopeRegion], now: Instant) {
         for watch in watches {
             let scope = self.scopes.get_mut(&key(watch)).unwrap();
             if scope.ended.is_some_and(|ended| scope.fresh(ended, now)) {

@@ -1,7 +1,7 @@
 //! A fake AWS account that implements the `Glue` trait, for tests with a paused clock. It answers, hangs or fails as configured.
 
 use glue_integration_exporter::clock::Clock;
-use glue_integration_exporter::config::{Config, Query, Watch};
+use glue_integration_exporter::config::{Config, Query, ScopeRegion};
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::glue::{BoxFuture, Glue, GlueError, Page, PageRequest, Reason};
 use glue_integration_exporter::glue::{MetadataPage, MetadataRequest};
@@ -249,7 +249,7 @@ pub fn integration(arn: &str, status: Status) -> Integration {
 }
 
 /// Returns the watches of a configuration.
-pub fn watches(yaml: &str) -> Vec<Watch> {
+pub fn watches(yaml: &str) -> Vec<ScopeRegion> {
     let config =
         Config::from_yaml(yaml, Path::new("test.yaml")).unwrap_or_else(|errors| panic!("{errors}"));
     config
@@ -267,7 +267,7 @@ pub struct Bench {
 
 impl Bench {
     /// Returns an exporter with a wall clock that follows the clock of tokio, which tests pause.
-    pub fn new(watches: &[Watch]) -> Self {
+    pub fn new(watches: &[ScopeRegion]) -> Self {
         let start = Instant::now();
         Self::with_clock(
             watches,
@@ -275,7 +275,7 @@ impl Bench {
         )
     }
 
-    pub fn with_clock(watches: &[Watch], clock: Clock) -> Self {
+    pub fn with_clock(watches: &[ScopeRegion], clock: Clock) -> Self {
         Self {
             publisher: Arc::new(Publisher::new(watches, clock.clone())),
             telemetry: Arc::new(Telemetry::new().unwrap()),
@@ -284,7 +284,7 @@ impl Bench {
         }
     }
 
-    pub fn poller(&self, watch: &Watch, account: &Arc<FakeAccount>) -> Poller {
+    pub fn poller(&self, watch: &ScopeRegion, account: &Arc<FakeAccount>) -> Poller {
         Poller::new(
             watch.clone(),
             Arc::clone(account) as _,
@@ -316,7 +316,7 @@ impl Bench {
     }
 
     /// Starts polling on schedule in the background.
-    pub fn run(&self, watch: &Watch, account: &Arc<FakeAccount>) {
+    pub fn run(&self, watch: &ScopeRegion, account: &Arc<FakeAccount>) {
         tokio::spawn(self.poller(watch, account).run(self.stop.clone()));
     }
 
