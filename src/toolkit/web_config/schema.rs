@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub(super) const FORMAT: Format = Format {
     secret_keys: &["key", "basic_auth_users"],
-    null_is_absent: true,
+    empty_is_absent: true,
 };
 
 #[derive(Default, Deserialize)]
@@ -79,6 +79,8 @@ pub(super) struct HeaderText(pub(super) String);
 
 impl Checked for HeaderText {
     const EXPECTED: &'static str = "text of visible ASCII characters and spaces";
+    // `X-XSS-Protection: 0`
+    const MAY_BE_NUMBER: bool = true;
 }
 
 impl FromStr for HeaderText {
@@ -99,6 +101,7 @@ pub(super) struct GoDuration(pub(super) Duration);
 impl Checked for GoDuration {
     const EXPECTED: &'static str =
         "0, or a duration in h, m, s, ms, us, ns, largest unit first, such as 1s, 500ms, 1m30s";
+    const MAY_BE_NUMBER: bool = true;
 }
 
 impl FromStr for GoDuration {
