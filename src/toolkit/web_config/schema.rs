@@ -43,6 +43,28 @@ pub(super) struct TlsKeys {
     pub(super) curve_preferences: List<Curve>,
 }
 
+impl TlsKeys {
+    /// Returns true if no key has a value. Go then serves plain HTTP.
+    pub(super) fn is_empty(&self) -> bool {
+        let texts = [
+            &self.cert,
+            &self.cert_file,
+            &self.key,
+            &self.key_file,
+            &self.client_ca,
+            &self.client_ca_file,
+        ];
+        texts.into_iter().all(Field::is_absent)
+            && self.client_auth_type.is_absent()
+            && self.client_allowed_sans.is_absent()
+            && self.min_version.is_absent()
+            && self.max_version.is_absent()
+            && self.cipher_suites.is_absent()
+            && self.prefer_server_cipher_suites.is_absent()
+            && self.curve_preferences.is_absent()
+    }
+}
+
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct HttpKeys {

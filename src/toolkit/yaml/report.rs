@@ -18,7 +18,7 @@ const MAX_SHOWN_CHARACTERS: usize = 120;
 pub(crate) struct Format {
     /// The keys whose values are secrets.
     pub(crate) secret_keys: &'static [&'static str],
-    /// Whether a key counts as absent if its value is null, an empty text or an empty map, as in Go.
+    /// Whether a key counts as absent if its value is null or an empty text, as in Go.
     pub(crate) empty_is_absent: bool,
 }
 

@@ -56,8 +56,9 @@ impl Value {
         match self {
             Value::Null => true,
             Value::Text(text) => text.is_empty(),
-            Value::Map(entries) => entries.is_empty(),
-            Value::Bool(_) | Value::Number(_) | Value::List(_) | Value::Tagged => false,
+            Value::Bool(_) | Value::Number(_) | Value::List(_) | Value::Map(_) | Value::Tagged => {
+                false
+            }
         }
     }
 
