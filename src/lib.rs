@@ -39,7 +39,6 @@ pub mod simulator;
 pub mod cli;
 pub mod commands;
 pub mod escape;
-pub mod files;
 pub mod iam;
 pub mod logging;
 pub mod preflight;

@@ -4,8 +4,8 @@
 //! The first line has the name of the format, its version and the CRC-32 of the rest, which is JSON.
 
 use crate::cache::Stored;
-use crate::files::{self, FileWorker, MIB};
 use crate::publisher::Publisher;
+use crate::toolkit::files::{self, FileWorker, MIB};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};

@@ -3,6 +3,7 @@
 
 pub mod access;
 mod basic_auth;
+pub(crate) mod files;
 pub mod listen;
 mod rate;
 pub mod rlimit;

@@ -1,6 +1,6 @@
 //! The HTTP client of `health`: a health check for images without a shell or curl.
 
-use crate::files;
+use crate::toolkit::files;
 use crate::toolkit::web_config::MAX_PEM_BYTES;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;

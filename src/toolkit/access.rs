@@ -5,7 +5,7 @@ pub use super::basic_auth::Refusal;
 
 use super::basic_auth::BasicAuth;
 use super::rate::TokenBucket;
-use crate::files::FileWorker;
+use crate::toolkit::files::FileWorker;
 use crate::toolkit::web_config::{FileIdentity, ReadFile, WebConfig, WebConfigRead};
 use crate::toolkit::yaml::ConfigErrors;
 use aws_lc_rs::error::Unspecified;
