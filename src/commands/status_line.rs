@@ -46,10 +46,13 @@ impl StatusReporter {
 
     /// Sends keep-alives and status lines until `stop`, then reports that the exporter is stopping.
     pub(super) async fn run(&self, stop: &CancellationToken) {
-        tokio::join!(
-            self.service_manager.send_keep_alives(stop),
-            stop.run_until_cancelled(self.update_status())
-        );
+        let reporting = async {
+            tokio::join!(
+                self.service_manager.send_keep_alives(),
+                self.update_status()
+            )
+        };
+        stop.run_until_cancelled(reporting).await;
         self.service_manager.stopping().await;
     }
 
