@@ -5,7 +5,7 @@ pub mod access;
 mod basic_auth;
 pub(crate) mod files;
 pub mod listen;
-mod rate;
+pub(crate) mod rate;
 pub mod rlimit;
 pub mod stderr;
 pub mod systemd;
