@@ -41,6 +41,6 @@ pub mod commands;
 pub mod escape;
 pub mod iam;
 pub mod logging;
-pub mod preflight;
+pub(crate) mod preflight;
 pub mod toolkit;
-pub mod version;
+pub(crate) mod version;

@@ -69,7 +69,6 @@ async fn run_all<F: Future>(futures: impl Iterator<Item = F>, limit: usize) -> V
     .await
 }
 
-/// The checks of one scope in one region.
 struct Check<'a> {
     watch: &'a ScopeRegion,
     glue: &'a dyn Glue,
@@ -203,7 +202,6 @@ impl Check<'_> {
         is_allowed
     }
 
-    /// Looks up each configured ARN.
     async fn lookups(&mut self, is_allowed: bool) {
         let queries = self.watch.queries.iter();
         let queries = queries.filter_map(|query| match query {

@@ -81,7 +81,6 @@ async fn warnings(loaded: &LoadedConfig) -> Vec<String> {
     obstacle.into_iter().chain(aws).chain(shared).collect()
 }
 
-/// Asks AWS whether each scope may do what it is configured to do, and prints the results.
 async fn check_online(
     loaded: LoadedConfig,
     sdk: Sdk,

@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 /// Hundreds of polls can end each second, and people do not read that fast.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Sends the exporter's state to the service manager.
 pub struct StatusReporter {
     service_manager: ServiceManager,
     publisher: Arc<Publisher>,
@@ -33,12 +32,10 @@ impl StatusReporter {
         self.service_manager.ready(&self.status()).await;
     }
 
-    /// Reports that a reload begins.
     pub(super) async fn reloading(&self) {
         self.service_manager.reloading().await;
     }
 
-    /// Reports that a reload has ended, and how.
     pub(super) async fn reloaded(&self, outcome: &Result<(), String>) {
         *self.reload_error.lock() = outcome.clone().err();
         self.ready().await;

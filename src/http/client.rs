@@ -32,7 +32,6 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The default path for a Unix socket.
 const DEFAULT_PATH: &str = "/-/healthy";
 
-/// A request, and the server to send it to.
 struct Target {
     transport: Transport,
     /// The host and the port, or the path of a Unix socket.

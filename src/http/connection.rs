@@ -25,7 +25,6 @@ const LARGE_RESPONSE_BYTES: usize = 256 * 1024;
 /// Limits on the resources that clients use.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// The maximum number of open connections.
     pub connections: usize,
     /// The maximum number of different large responses that are being sent.
     pub large_responses: usize,
@@ -65,7 +64,6 @@ impl Default for Limits {
     }
 }
 
-/// An open connection.
 #[derive(Debug)]
 pub struct Connection {
     state: Mutex<State>,
@@ -81,19 +79,14 @@ struct State {
     response_deadline: Instant,
     /// The connection opened, a request arrived, or a part of a response was written.
     last_activity: Instant,
-    /// The large response that is being sent.
     large_response: Option<Content>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The connection waits for the first byte of a request.
     Idle,
-    /// A part of a request head has arrived.
     Head,
-    /// The handler processes a request.
     Handling,
-    /// The server writes a response.
     Writing,
     /// hyper has taken the whole body of the response. When that is written, the connection waits for the next request.
     Flushing,
@@ -141,7 +134,6 @@ impl Connection {
         }
     }
 
-    /// Returns true while a request is handled or its response is being written.
     pub fn is_responding(&self) -> bool {
         let phase = self.state.lock().phase;
         phase == Phase::Handling || phase.is_writing()
@@ -185,7 +177,6 @@ impl Connection {
         }
     }
 
-    /// Ends a response that is completely written.
     fn on_flush(&self) {
         let mut state = self.state.lock();
         if state.phase == Phase::Flushing {
@@ -213,11 +204,9 @@ impl Phase {
     }
 }
 
-/// The body of a response, as hyper reads it.
 #[derive(Debug)]
 pub struct ResponseBody {
     buffers: VecDeque<Bytes>,
-    /// The number of bytes in `buffers`.
     length: usize,
     is_last: bool,
     connection: Arc<Connection>,

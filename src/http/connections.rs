@@ -15,7 +15,6 @@ use tokio_util::task::TaskTracker;
 /// How often slow connections are looked for. A connection can exceed its timeout by this.
 const DEADLINE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The open connections.
 #[derive(Debug)]
 pub struct Connections {
     open: Mutex<Vec<Open>>,

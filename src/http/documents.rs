@@ -35,7 +35,6 @@ const HEADERS: [(&str, &str); 7] = [
     ("vary", "Accept-Encoding"),
 ];
 
-/// A document that a route serves.
 #[derive(Clone, Copy, Debug)]
 pub enum Document {
     Page,
@@ -69,19 +68,15 @@ impl Document {
     }
 }
 
-/// A request for a document.
 pub struct DocumentRequest {
     pub document: Document,
     pub publisher: Arc<Publisher>,
     pub clock: Clock,
     pub telemetry_path: String,
-    /// The query of the URL.
     pub query: String,
-    /// True if the client accepts gzip.
     pub gzip: bool,
 }
 
-/// Renders documents.
 #[derive(Debug)]
 pub struct Renderer {
     rendering: Arc<Semaphore>,
@@ -98,7 +93,6 @@ impl Default for Renderer {
 }
 
 impl Renderer {
-    /// Returns the response with the current version of a document.
     pub async fn respond(&self, request: DocumentRequest) -> Response<Content> {
         let (document, gzip) = (request.document, request.gzip);
         let rendered = if document.is_static() {

@@ -3,7 +3,6 @@
 use crate::exposition::text_format::Format;
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderName};
 
-/// The format and encoding of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Representation {
     pub format: Format,
@@ -11,7 +10,6 @@ pub struct Representation {
 }
 
 impl Representation {
-    /// The number of representations.
     pub const COUNT: usize = 4;
 
     /// Chooses the representation that these headers prefer. A client that accepts no available format gets text instead of 406, as
@@ -23,7 +21,6 @@ impl Representation {
         }
     }
 
-    /// Returns a number below `COUNT`.
     pub fn index(self) -> usize {
         self.format as usize * 2 + usize::from(self.gzip)
     }
@@ -73,7 +70,6 @@ fn gzip(headers: &HeaderMap) -> bool {
     gzip.is_some_and(|gzip| gzip > 0 && gzip >= identity)
 }
 
-/// An element of a header that is a list.
 struct Item<'a> {
     value: &'a str,
     parameters: &'a str,

@@ -26,7 +26,6 @@ const MAX_SCRAPE_MARGIN: Duration = Duration::from_millis(500);
 /// The maximum wait for the first polls. A scraper that announces more may have disconnected long ago.
 const MAX_WAIT: Duration = Duration::from_secs(900);
 
-/// A route of the server.
 #[derive(Debug)]
 pub struct Route {
     /// The path. `--web.telemetry-path` replaces that of the metrics.
@@ -53,7 +52,6 @@ const OTHER: &str = "other";
 
 const RENDERED: &[u16] = &[200, 400, 500, 503];
 
-/// Every route.
 pub static ROUTES: [Route; 10] = [
     get("/metrics", &[200, 500], Endpoint::Metrics),
     get("/-/healthy", &[200], Endpoint::Healthy),
@@ -108,7 +106,6 @@ pub fn start_counters(telemetry: &Telemetry, telemetry_path: &str, has_access_co
     }
 }
 
-/// The handler of all routes, with the data that they serve.
 pub struct Routes {
     pub publisher: Arc<Publisher>,
     pub telemetry: Arc<Telemetry>,
@@ -125,7 +122,6 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// Returns the TLS configuration for new TCP connections, or `None` for plain HTTP.
     pub fn tls(&self) -> Option<Arc<ServerConfig>> {
         self.access.as_ref()?.tls()
     }

@@ -41,7 +41,6 @@ const RETRY_AFTER_CLOSE_INTERVAL: Duration = Duration::from_millis(1);
 /// A lack of file descriptors can last; one line a minute is enough.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The state that all connections share.
 struct Server {
     routes: Routes,
     connections: Connections,

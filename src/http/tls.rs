@@ -25,7 +25,6 @@ const LOG_LIMIT: RateLimit = RateLimit {
     burst: 1,
 };
 
-/// Limits the log lines about rejected client certificates, for each reason.
 #[derive(Debug, Default)]
 pub struct RejectionLog(Mutex<BTreeMap<&'static str, TokenBucket>>);
 

@@ -21,7 +21,6 @@ const OTHER_POLICIES: [&str; 5] = [
 /// The prefix of roles of IAM Identity Center. The name of the permission set and a hash follow.
 const SSO_ROLE_PREFIX: &str = "AWSReservedSSO_";
 
-/// A permission to grant, and its recipient.
 #[derive(Debug, Serialize)]
 pub(super) struct Grant {
     action: String,
@@ -48,7 +47,6 @@ impl Grant {
         })
     }
 
-    /// Returns the grant of assuming a role.
     pub fn of_role(role: &Role, to: Grantee) -> Self {
         let id = match role.external_id {
             Some(_) => "with the scope's `external_id`",
@@ -100,7 +98,6 @@ pub(super) struct Grantee {
 }
 
 impl Grantee {
-    /// Returns an identity with a name or a permanent ARN.
     pub fn named(name: &str) -> Self {
         let [name, label, principal] = [name; 3].map(str::to_owned);
         Self {

@@ -20,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 /// A changed file is reread when two checks in a row found the same state, so that its writer has probably finished.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Checks requests against the web configuration.
 #[derive(Debug)]
 pub struct AccessControl {
     file: PathBuf,
@@ -81,12 +80,10 @@ impl AccessControl {
         })
     }
 
-    /// Returns the TLS configuration for new TCP connections, or `None` for plain HTTP.
     pub fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
         self.current().config.tls.clone()
     }
 
-    /// Checks a request from `peer`.
     pub async fn check(
         &self,
         headers: &HeaderMap,

@@ -22,7 +22,6 @@ const MAX_PENDING_PER_CLIENT: usize = 8;
 /// An IPv4 address, or the /64 network of an IPv6 address, since one owner usually has all of it. `None` stands for all Unix sockets.
 type Client = Option<IpAddr>;
 
-/// Checks passwords and remembers the correct ones.
 #[derive(Debug)]
 pub struct BasicAuth {
     /// A random key of this process, which keeps passwords out of memory.
@@ -35,19 +34,15 @@ pub struct BasicAuth {
     pending: Mutex<BTreeMap<Client, Arc<Semaphore>>>,
 }
 
-/// The reason for refusing a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The request exceeds the rate limit.
     RateLimited,
-    /// The request has no valid user and password.
     Unauthorized,
     /// Too many passwords of this client are waiting to be checked.
     Busy,
 }
 
 impl BasicAuth {
-    /// Starts without remembered passwords.
     pub fn new() -> Result<Self, Unspecified> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new())?;
         Ok(Self {

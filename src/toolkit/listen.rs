@@ -17,7 +17,6 @@ const BACKLOG: u32 = 4096;
 /// connection. This is enough for some MB/s over the longest distance on earth.
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
 
-/// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// A host name or an IP address, and a port. An empty host means every address of the machine. A name is resolved when the socket
@@ -91,7 +90,6 @@ impl fmt::Display for Address {
     }
 }
 
-/// A bound socket.
 #[derive(Debug)]
 pub struct Listener {
     /// Dropped before the socket, so that the file of another process that binds the path later is not removed.
@@ -205,7 +203,6 @@ impl Listener {
         Ok(Socket(Either::Left(socket)))
     }
 
-    /// Returns the address that is bound.
     pub fn address(&self) -> String {
         match &self.socket {
             Bound::Tcp(listener) => listener
@@ -220,7 +217,6 @@ impl Listener {
     }
 }
 
-/// An accepted connection.
 #[derive(Debug)]
 pub struct Socket(pub Either<TcpStream, UnixStream>);
 

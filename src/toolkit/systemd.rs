@@ -23,7 +23,6 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(2);
 /// Keeps the status line readable, and the message within one datagram.
 const MAX_STATUS_CHARS: usize = 500;
 
-/// The service manager that started this process, if there is one.
 #[derive(Debug, Default)]
 pub struct ServiceManager {
     socket: Option<UnixDatagram>,
@@ -66,7 +65,6 @@ impl ServiceManager {
             .await;
     }
 
-    /// Reports that a reload begins.
     pub async fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let microseconds = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec / 1000);

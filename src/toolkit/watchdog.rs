@@ -10,11 +10,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-/// Probes the registered tasks.
 #[derive(Clone, Debug, Default)]
 pub struct Watchdog(Arc<Mutex<Vec<Task>>>);
 
-/// A registered task, as the watchdog sees it.
 #[derive(Clone, Debug)]
 struct Task {
     name: Arc<str>,
@@ -101,7 +99,6 @@ impl Ticket {
         }
     }
 
-    /// Unregisters the task, which has ended normally.
     pub fn finish(self) {
         self.is_finished.store(true, Ordering::Release);
     }
