@@ -52,7 +52,7 @@ impl Grant {
             Some(_) => "with the scope's `external_id`",
             None => "without a condition on sts:ExternalId, because the scope has no `external_id`",
         };
-        let principal = &to.principal;
+        let principal = to.principal();
         Self {
             action: "sts:AssumeRole".to_owned(),
             resource: role.arn.to_string(),
@@ -92,18 +92,17 @@ pub(super) struct Grantee {
     /// What to attach the policy to.
     #[serde(skip)]
     label: String,
-    /// The principal of a trust policy.
+    /// True if the name lacks the path of the role.
     #[serde(skip)]
-    principal: String,
+    lacks_path: bool,
 }
 
 impl Grantee {
     pub fn named(name: &str) -> Self {
-        let [name, label, principal] = [name; 3].map(str::to_owned);
         Self {
-            name,
-            label,
-            principal,
+            name: name.to_owned(),
+            label: name.to_owned(),
+            lacks_path: false,
         }
     }
 
@@ -113,23 +112,27 @@ impl Grantee {
         let [_, partition, "sts", _, account, "assumed-role", role, ..] = fields[..] else {
             return Self::named(caller);
         };
-        // A session's ARN lacks the path of its role.
         let name = format!("arn:{partition}:iam::{account}:role/{role}");
-        let Some(set) = role.strip_prefix(SSO_ROLE_PREFIX) else {
-            return Self {
-                principal: format!("{name} (with the role's path, if it has one)"),
-                ..Self::named(&name)
-            };
+        let label = match role.strip_prefix(SSO_ROLE_PREFIX) {
+            Some(set) => format!(
+                "the permission set {} of IAM Identity Center (policies cannot be attached to its role {name} directly)",
+                set.rsplit_once('_').map_or(set, |(set, _hash)| set)
+            ),
+            None => name.clone(),
         };
-        let set = set.rsplit_once('_').map_or(set, |(set, _hash)| set);
         Self {
-            label: format!(
-                "the permission set {set} of IAM Identity Center (policies cannot be attached to its role {name} directly)"
-            ),
-            principal: format!(
-                "{name} (with its path, which begins with aws-reserved/sso.amazonaws.com/)"
-            ),
             name,
+            label,
+            lacks_path: true,
         }
+    }
+
+    fn principal(&self) -> String {
+        let path = if self.lacks_path {
+            " (with the role's path, if it has one)"
+        } else {
+            ""
+        };
+        format!("{}{path}", self.name)
     }
 }

@@ -120,9 +120,7 @@ impl AccessControl {
     /// On errors the previous configuration stays active.
     pub async fn reread(&self) -> Result<(), ConfigErrors> {
         let mut files = self.files.lock().await;
-        let path = self.file.clone();
-        let read = self.worker.run(move || WebConfig::load(&path)).await;
-        let loaded = read.unwrap_or_else(|error| WebConfigRead::failed(&self.file, &error));
+        let loaded = read(&self.file, &self.worker).await;
         if !loaded.files.is_empty() {
             *files = loaded.files;
         }
@@ -187,4 +185,11 @@ impl AccessControl {
     fn current(&self) -> Arc<ActiveConfig> {
         Arc::clone(&self.current.read())
     }
+}
+
+/// Reads the web configuration file and the files that it names on the thread of `worker`.
+pub(crate) async fn read(file: &Path, worker: &FileWorker) -> WebConfigRead {
+    let path = file.to_owned();
+    let read = worker.run(move || WebConfig::load(&path)).await;
+    read.unwrap_or_else(|error| WebConfigRead::failed(file, &error))
 }
