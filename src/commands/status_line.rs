@@ -1,7 +1,7 @@
 //! Reports the exporter's state to the service manager: ready, reloading, stopping, and a status line.
 
 use crate::publisher::Publisher;
-use crate::snapshot::{Snapshot, Status};
+use crate::snapshot::Status;
 use crate::toolkit::systemd::ServiceManager;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -68,48 +68,43 @@ impl StatusReporter {
         }
     }
 
+    /// Returns one line. A problem comes first, since terminals cut long lines.
     fn status(&self) -> String {
-        status(
-            &self.publisher.published(),
-            self.reload_error.lock().as_deref(),
-        )
-    }
-}
-
-/// Returns one line. A problem comes first, since terminals cut long lines.
-fn status(snapshot: &Snapshot, reload_error: Option<&str>) -> String {
-    let mut line = String::new();
-    if let Some(errors) = reload_error {
-        let first = errors.lines().next().unwrap_or_default();
-        let more = match errors.lines().skip(1).count() {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        line = format!("Last reload failed, keeping the previous configuration ({first}{more}); ");
-    }
-    let polled: Vec<_> = snapshot
-        .scopes
-        .iter()
-        .filter_map(|scope| scope.polled.as_ref())
-        .collect();
-    let up = polled.iter().filter(|polled| polled.up).count();
-    let scopes = snapshot.scopes.len();
-    line += &format!("{up} of {scopes} pairs of scope and region up");
-    if polled.len() < scopes {
-        line += &format!(", {} not polled yet", scopes - polled.len());
-    }
-    line += &format!("; {} integrations", snapshot.integrations.len());
-    let counts = Status::ALL.iter().filter_map(|status| {
-        let integrations = snapshot.integrations.iter();
-        let with_status = integrations.filter(|shown| shown.integration.status == *status);
-        match with_status.count() {
-            0 => None,
-            count => Some(format!("{count} {}", status.as_str())),
+        let snapshot = self.publisher.published();
+        let mut line = String::new();
+        if let Some(errors) = self.reload_error.lock().as_deref() {
+            let first = errors.lines().next().unwrap_or_default();
+            let more = match errors.lines().skip(1).count() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            line =
+                format!("Last reload failed, keeping the previous configuration ({first}{more}); ");
         }
-    });
-    let counts: Vec<String> = counts.collect();
-    if !counts.is_empty() {
-        line += &format!(": {}", counts.join(", "));
+        let polled: Vec<_> = snapshot
+            .scopes
+            .iter()
+            .filter_map(|scope| scope.polled.as_ref())
+            .collect();
+        let up = polled.iter().filter(|polled| polled.up).count();
+        let scopes = snapshot.scopes.len();
+        line += &format!("{up} of {scopes} pairs of scope and region up");
+        if polled.len() < scopes {
+            line += &format!(", {} not polled yet", scopes - polled.len());
+        }
+        line += &format!("; {} integrations", snapshot.integrations.len());
+        let counts = Status::ALL.iter().filter_map(|status| {
+            let integrations = snapshot.integrations.iter();
+            let with_status = integrations.filter(|shown| shown.integration.status == *status);
+            match with_status.count() {
+                0 => None,
+                count => Some(format!("{count} {}", status.as_str())),
+            }
+        });
+        let counts: Vec<String> = counts.collect();
+        if !counts.is_empty() {
+            line += &format!(": {}", counts.join(", "));
+        }
+        line
     }
-    line
 }

@@ -66,20 +66,20 @@ impl Default for Limits {
 
 #[derive(Debug)]
 pub struct Connection {
-    state: Mutex<State>,
+    pub state: Mutex<State>,
     limits: Arc<Limits>,
 }
 
 #[derive(Debug)]
-struct State {
+pub struct State {
     phase: Phase,
     /// When the connection is closed. The handler of a request has timeouts of its own.
-    deadline: Option<Instant>,
+    pub deadline: Option<Instant>,
     /// The latest deadline for the response.
     response_deadline: Instant,
     /// The connection opened, a request arrived, or a part of a response was written.
-    last_activity: Instant,
-    large_response: Option<Content>,
+    pub last_activity: Instant,
+    pub large_response: Option<Content>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,18 +137,6 @@ impl Connection {
     pub fn is_responding(&self) -> bool {
         let phase = self.state.lock().phase;
         phase == Phase::Handling || phase.is_writing()
-    }
-
-    pub fn is_overdue(&self, now: Instant) -> bool {
-        self.state.lock().deadline.is_some_and(|at| at <= now)
-    }
-
-    pub fn last_activity(&self) -> Instant {
-        self.state.lock().last_activity
-    }
-
-    pub fn large_response(&self) -> Option<Content> {
-        self.state.lock().large_response.clone()
     }
 
     fn on_read(&self) {
@@ -289,13 +277,11 @@ impl AsyncRead for TimedSocket {
 
 impl AsyncWrite for TimedSocket {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(self.as_mut().io().poll_write(context, bytes));
-        self.connection.on_write();
-        Poll::Ready(written)
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(

@@ -182,7 +182,7 @@ async fn serve_http1(
             response.headers_mut().insert(CONNECTION, close);
         }
         let response = response.map(|content| state.start_response(content, is_last));
-        if state.large_response().is_some() {
+        if state.state.lock().large_response.is_some() {
             server.connections.limit_large_responses();
         }
         Ok::<_, Infallible>(response)
