@@ -93,13 +93,11 @@ impl Target {
                 Some((socket, path)) => (socket, format!("/{path}")),
                 None => (socket, DEFAULT_PATH.to_owned()),
             };
-            let request = Request::get(path).header(HOST, "localhost");
-            let request = request.body(Empty::new()).ok()?;
+            let over_tcp = Self::parse(&format!("http://localhost{path}"))?;
             return socket.starts_with('/').then(|| Self {
                 transport: Transport::Unix,
                 address: socket.to_owned(),
-                host: "localhost".to_owned(),
-                request,
+                ..over_tcp
             });
         }
         let uri: Uri = url.parse().ok()?;
@@ -130,9 +128,7 @@ impl Target {
     }
 
     async fn send(self, tls: Option<Arc<ClientConfig>>) -> Result<StatusCode, String> {
-        let Self {
-            address, request, ..
-        } = self;
+        let (address, request) = (self.address, self.request);
         let connecting = |error: &dyn Display| format!("connecting to {address}: {error}");
         if self.transport == Transport::Unix {
             let socket = UnixStream::connect(&address).await;
