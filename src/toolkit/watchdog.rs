@@ -83,7 +83,7 @@ impl Ticket {
     /// Waits for a probe and answers it. Meant as a branch of a task's own `select!`: cancelling it loses nothing.
     pub async fn check_in(&mut self) {
         if self.probes.recv().await.is_none() {
-            pending().await
+            pending::<()>().await;
         }
     }
 
