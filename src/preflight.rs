@@ -1,4 +1,4 @@
-//! `check --online`: sends the daemon's requests to AWS, as few as possible, and reports which permissions to grant. Each scope and region
+//! `check --online`: sends the daemon's requests to AWS, and reports which permissions to grant. Each scope and region
 //! is checked on its own. A check that would fail for the same reason as an earlier one is skipped.
 
 mod grant;

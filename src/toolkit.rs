@@ -6,7 +6,7 @@ mod basic_auth;
 pub(crate) mod files;
 pub mod listen;
 pub(crate) mod rate;
-pub mod rlimit;
+pub(crate) mod rlimit;
 pub mod stderr;
 pub mod systemd;
 mod unix;
