@@ -1,19 +1,53 @@
 //! The only place that reads the wall clock. Timers and comparisons use the monotonic clock, so a wall clock that jumps does not move a
 //! timer or expire a series.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-/// A point in time on both clocks.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// A point in time on both clocks. Only the Unix time is stored, because a monotonic clock does not survive its process.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "f64", into = "f64")]
 pub struct Timestamp {
     /// The monotonic clock, for order, deadlines and ages of data.
     pub instant: Instant,
     /// The wall clock, in Unix seconds, for the web page and the metrics.
     pub unix: f64,
+}
+
+impl Timestamp {
+    /// Returns the Unix time of an instant in the past or the future.
+    pub(crate) fn unix_of(self, instant: Instant) -> f64 {
+        let ahead = instant.saturating_duration_since(self.instant);
+        let behind = self.instant.saturating_duration_since(instant);
+        self.unix + ahead.as_secs_f64() - behind.as_secs_f64()
+    }
+
+    /// Sets the instant of a stored time from its Unix time. Returns false if the monotonic clock does not reach back so far.
+    pub(crate) fn rebase(&mut self, now: Self) -> bool {
+        // If the clock was set back since, the age would be negative: treat the time as now.
+        let age = Duration::try_from_secs_f64((now.unix - self.unix).max(0.0)).ok();
+        let instant = age.and_then(|age| now.instant.checked_sub(age));
+        self.instant = instant.unwrap_or(self.instant);
+        instant.is_some()
+    }
+}
+
+impl From<Timestamp> for f64 {
+    fn from(at: Timestamp) -> Self {
+        at.unix
+    }
+}
+
+impl From<f64> for Timestamp {
+    /// The instant is not known before [`Timestamp::rebase`].
+    fn from(unix: f64) -> Self {
+        let instant = Instant::now();
+        Self { instant, unix }
+    }
 }
 
 /// Reads the time. Tests supply their own wall clock.
@@ -67,34 +101,25 @@ pub fn round_to_millis(seconds: f64) -> f64 {
 
 /// Formats a Unix time as `2026-11-22T03:12:07.250Z`. Returns `None` before the year 0 and after 9999.
 pub fn rfc3339(unix_seconds: f64) -> Option<String> {
-    let utc = utc(unix_seconds)?;
-    let (date, time) = (utc.date(), utc.time());
-    Some(format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-        date.year(),
-        u8::from(date.month()),
-        date.day(),
-        time.hour(),
-        time.minute(),
-        time.second(),
-        time.millisecond()
-    ))
-}
-
-/// Converts a Unix time to UTC, rounded to milliseconds.
-fn utc(unix_seconds: f64) -> Option<OffsetDateTime> {
-    /// The first second of a year with five digits.
-    const YEAR_10000: f64 = 253_402_300_800.0;
-    const YEAR_0: f64 = -62_167_219_200.0;
-    if !(YEAR_0..YEAR_10000 - 0.0005).contains(&unix_seconds) {
-        return None;
-    }
     #[allow(
         clippy::cast_possible_truncation,
-        reason = "milliseconds of ten thousand years are far below 2^63"
+        reason = "`as` saturates, and the range is checked below"
     )]
     let millis = (unix_seconds * 1000.0).round() as i64;
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok()
+    let utc = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok()?;
+    let (date, time) = (utc.date(), utc.time());
+    (0..=9999).contains(&date.year()).then(|| {
+        format!(
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            date.year(),
+            u8::from(date.month()),
+            date.day(),
+            time.hour(),
+            time.minute(),
+            time.second(),
+            time.millisecond()
+        )
+    })
 }
 
 /// Returns a duration in seconds, rounded to three decimals.

@@ -1,17 +1,15 @@
 //! Publishes the results of polls for scrapes. Polls update the cache. One task makes an immutable snapshot of the cache, renders the
 //! exposition and replaces the published one. Scrapes read one pointer, so polls and scrapes never wait for each other.
 
-mod due_polls;
-
-use crate::cache::{Applied, IntegrationCache, Key, PollResult, Stored};
+use crate::cache::{Applied, IntegrationCache, Key, PollResult, Stored, TextKey, key, text_key};
 use crate::clock::Clock;
 use crate::config::{ScopeRegion, TagLabel};
 use crate::exposition::Exposition;
 use crate::glue::{Metadata, MetadataFilter};
 use crate::snapshot::{ScopeState, Snapshot};
 use crate::toolkit::watchdog::Ticket;
-use due_polls::NextPolls;
 use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,14 +26,16 @@ const MAX_BURST: Duration = Duration::from_millis(500);
 
 /// The cache, and the exposition rendered from it.
 pub struct Publisher {
-    cache: Mutex<IntegrationCache>,
+    pub(crate) cache: Mutex<IntegrationCache>,
     changed: Notify,
     updates: AtomicU64,
     status_changed: Notify,
     page: watch::Sender<Arc<Exposition>>,
     /// The snapshot of the published exposition.
     published: Mutex<Arc<Snapshot>>,
-    next_polls: NextPolls,
+    /// The time of the next poll of each scope and region. Not part of the snapshot, because a new time is no reason to render the
+    /// exposition.
+    next_polls: Mutex<BTreeMap<TextKey, Instant>>,
     clock: Clock,
 }
 
@@ -54,7 +54,7 @@ impl Publisher {
                 &Exposition::default(),
             ))),
             published: Mutex::new(Arc::new(snapshot)),
-            next_polls: NextPolls::default(),
+            next_polls: Mutex::default(),
             clock,
         }
     }
@@ -78,16 +78,6 @@ impl Publisher {
         self.changed.notify_one();
     }
 
-    /// Returns true if the names and tags of a scope should be requested now, before their schedule.
-    pub fn metadata_due(&self, key: &Key) -> bool {
-        self.cache.lock().metadata_due(key)
-    }
-
-    /// Returns the next request for names and tags of a scope, `None` if the scope does not need them.
-    pub fn metadata_wanted(&self, key: &Key) -> Option<MetadataFilter> {
-        self.cache.lock().metadata_wanted(key)
-    }
-
     /// Sets the tags that become labels.
     pub fn set_tag_labels(&self, tag_labels: &[TagLabel]) {
         self.cache.lock().set_tag_labels(tag_labels);
@@ -97,13 +87,14 @@ impl Publisher {
     /// Replaces the watches. Queries that a scope keeps also keep their data.
     pub fn reconfigure(&self, watches: &[ScopeRegion]) {
         self.cache.lock().reconfigure(watches);
-        self.next_polls.retain(watches);
+        let kept: BTreeSet<TextKey> = watches.iter().map(|it| text_key(&key(it))).collect();
+        self.next_polls.lock().retain(|key, _| kept.contains(key));
         self.changed.notify_one();
     }
 
     /// Returns the data to keep over a restart.
     pub fn stored(&self) -> Stored {
-        self.cache.lock().stored(self.clock.now())
+        self.cache.lock().stored()
     }
 
     /// Restores the data of the previous process and publishes them at once.
@@ -207,13 +198,18 @@ impl Publisher {
 
     /// Sets the time of the next poll of a scope. A time in the past means that the poll is running.
     pub fn set_next_poll(&self, key: &Key, due: Instant) {
-        self.next_polls.set(key, due);
+        self.next_polls.lock().insert(text_key(key), due);
     }
 
     /// Returns the time of the next poll of each scope in Unix seconds, `None` if it is unknown. A time in the past is the start of a
     /// running poll.
     pub fn next_polls(&self, scopes: &[ScopeState]) -> Vec<Option<f64>> {
-        self.next_polls.unix_times(scopes, self.clock.now())
+        let (times, now) = (self.next_polls.lock(), self.clock.now());
+        let keys = scopes
+            .iter()
+            .map(|it| (it.scope.clone(), it.region.clone()));
+        keys.map(|key| Some(now.unix_of(*times.get(&key)?)))
+            .collect()
     }
 
     /// Returns a snapshot of the current data, and when the next series expires.

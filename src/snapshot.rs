@@ -82,45 +82,8 @@ pub struct Integration {
     pub errors: Vec<IntegrationError>,
 }
 
-impl Integration {
-    /// Estimates the bytes of memory of the integration and its samples.
-    pub fn approx_bytes(&self) -> usize {
-        /// Samples without an error code.
-        const SAMPLES: usize = 15;
-        /// Samples with an error code.
-        const MAX_ERROR_SAMPLES: usize = 22;
-        /// The names of the metric and its labels, the account, the region and the value. Each sample has the ARN besides.
-        const SAMPLE_BYTES: usize = 150;
-        let sample = SAMPLE_BYTES + self.arn.len();
-        let samples = SAMPLES + self.errors.len().min(MAX_ERROR_SAMPLES);
-        let texts = [
-            &self.arn,
-            &self.arn,
-            &self.source_arn,
-            &self.target_arn,
-            &self.source_arn,
-            &self.target_arn,
-        ]
-        .map(String::len)
-        .iter()
-        .sum::<usize>();
-        let optional = [&self.status_text, &self.target_namespace]
-            .into_iter()
-            .flatten()
-            .map(String::len)
-            .sum::<usize>();
-        let errors = self
-            .errors
-            .iter()
-            .map(|error| {
-                let texts = [&error.code, &error.code, &error.message];
-                size_of::<IntegrationError>()
-                    + texts.into_iter().flatten().map(String::len).sum::<usize>()
-            })
-            .sum::<usize>();
-        size_of::<Self>() + texts + optional + errors + samples * sample
-    }
-}
+// No field is ever NaN. With `Eq`, comparing two `Arc`s of the same integration compares only the pointers.
+impl Eq for Integration {}
 
 /// The name and tags of an integration. AWS returns them only to the account that created the integration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,19 +92,6 @@ pub struct Description {
     pub name: String,
     /// The requested tags that the integration has, by key.
     pub tags: BTreeMap<String, String>,
-}
-
-impl Description {
-    /// Estimates the bytes of memory of the description and of its labels in the exposition.
-    pub fn approx_bytes(&self) -> usize {
-        /// The description, the labels, and the exposition in two formats.
-        const COPIES: usize = 4;
-        let tags = self.tags.iter();
-        let tags: usize = tags
-            .map(|(tag, value)| tag.len() + value.len() + 2 * size_of::<String>())
-            .sum();
-        size_of::<Self>() + COPIES * (self.name.len() + tags)
-    }
 }
 
 /// The labels made of the name and tags of an integration.
@@ -163,31 +113,21 @@ pub struct IntegrationError {
 }
 
 /// An integration as it is exported.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ExportedIntegration {
     pub integration: Arc<Integration>,
     pub labels: Arc<MetadataLabels>,
     /// When this exporter first observed the current status, in Unix seconds.
     pub status_since: f64,
+    /// True if its ARN is configured.
+    pub configured: bool,
 }
 
-impl PartialEq for ExportedIntegration {
-    fn eq(&self, other: &Self) -> bool {
-        // Usually the pointers are equal, and the content need not be compared.
-        fn same<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
-            Arc::ptr_eq(one, other) || one == other
-        }
-        same(&self.integration, &other.integration)
-            && same(&self.labels, &other.labels)
-            && self.status_since == other.status_since
+impl ExportedIntegration {
+    /// Returns the ARN, by which integrations are sorted.
+    pub fn arn(&self) -> &str {
+        &self.integration.arn
     }
-}
-
-/// A configured integration ARN, if AWS has answered whether it exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Presence {
-    pub arn: String,
-    pub present: bool,
 }
 
 /// The state of a scope in one region.
@@ -221,14 +161,14 @@ pub struct PolledScope {
 pub struct Snapshot {
     /// Sorted by ARN, each ARN once.
     pub integrations: Vec<ExportedIntegration>,
-    /// Sorted by ARN, each ARN once.
-    pub presence: Vec<Presence>,
+    /// The configured integrations that do not exist, sorted by ARN.
+    pub missing: Vec<Missing>,
     /// Sorted by scope and region, each pair once.
     pub scopes: Vec<ScopeState>,
-    /// Number of scopes that a scrape waits for, because their first poll or their first request for names has not ended.
-    pub blocks_scrape: usize,
-    /// Number of scopes that existed at the start and have not been polled yet.
-    pub pending_first_poll: usize,
+    /// True if a scrape waits for a scope, because its first poll or its first request for names has not ended.
+    pub blocks_scrape: bool,
+    /// True if a scope that existed at the start has not been polled yet.
+    pub pending_first_poll: bool,
     pub diagnostics: Diagnostics,
 }
 
@@ -239,8 +179,6 @@ pub struct Diagnostics {
     pub provenance: Vec<Provenance>,
     /// Indexes of `Snapshot::scopes`. Each [`Provenance`] refers to a range of them.
     pub seen_by: Vec<u32>,
-    /// The integrations of `Snapshot::presence` that are not present, sorted by ARN.
-    pub missing: Vec<Missing>,
     /// One entry for each scope, in the same order.
     pub scopes: Vec<ScopeDiagnostics>,
 }
@@ -257,7 +195,7 @@ pub struct Provenance {
 }
 
 /// A configured integration that does not exist, according to AWS.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Missing {
     pub arn: String,
     /// Time of the first such answer, in Unix seconds. `None` if it is unknown.

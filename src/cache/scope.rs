@@ -1,365 +1,311 @@
-//! The cached state of one scope in one region, for each of its queries, and how a poll changes it.
+//! The cached state of one scope in one region, how a poll changes it, and what it inherits from its predecessor after a reload or a
+//! restart.
 
-use super::PollResult;
-use super::diagnostics::{NotFound, failed_poll};
-use super::inherit::credentials_key;
+use super::failures::failed;
 use super::metadata::Metadata;
-use super::stored::{StoredObservation, StoredQuery, StoredQueryState};
+use super::query::{Observation, QueryKey, QueryState};
+use crate::arn::canonical_arn;
 use crate::clock::Timestamp;
-use crate::config::{Query, ScopeRegion, Selection};
-use crate::snapshot::{Failed, Integration, Status};
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use crate::config::{Credentials, ScopeRegion, Selection};
+use crate::glue::{Answer, is_selected};
+use crate::snapshot::Failed;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Number of expired integrations that a query keeps while its listing stays incomplete. The latest observed ones are kept. Without a
-/// limit, integrations that come and go would fill the memory.
-const MAX_EXPIRED: usize = 100_000;
-/// Memory limit for the integrations of a query while its listing stays incomplete. The latest observed ones are kept.
-const MAX_QUERY_BYTES: usize = 640 << 20;
+/// The result of one poll of a scope in a region.
+#[derive(Clone, Debug)]
+pub struct PollResult {
+    pub started: Timestamp,
+    pub ended: Timestamp,
+    /// One answer for each query of the watch, in the same order.
+    pub answers: Vec<Answer>,
+}
 
-#[derive(Debug)]
-pub(super) struct Scope {
+/// The names of the stored fields are part of the state file.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Scope {
+    #[serde(rename = "scope")]
+    pub name: String,
+    pub region: String,
+    #[serde(skip)]
     pub interval: Duration,
+    #[serde(skip)]
     pub stale_after: Duration,
-    pub queries: Vec<(Query, QueryState)>,
-    pub selection: Arc<Selection>,
-    /// The profile and role of the scope, see [`credentials_key`].
-    pub credentials_key: String,
+    #[serde(skip)]
+    selection: Arc<Selection>,
+    /// The profile and role of the scope. Absent in old files.
+    #[serde(default, rename = "asker")]
+    credentials_key: String,
+    pub queries: Vec<QueryState>,
     pub polled: Option<Polled>,
     pub last_success: Option<f64>,
     /// The failures of the last incomplete poll.
+    #[serde(skip)]
     pub failed_poll: Option<Arc<Failed>>,
-    /// `None` if the scope does not need names and tags.
+    /// `None` if the scope does not need names and tags. Absent in old files.
+    #[serde(default, rename = "names", skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
     /// True while a scrape waits for the first poll of the scope.
+    #[serde(skip)]
     pub blocks_scrape: bool,
     /// True if the scope existed at the start and has not been polled since.
+    #[serde(skip)]
     pub pending_first_poll: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Polled {
+/// The last poll.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Polled {
     pub up: bool,
-    /// True if something is from an earlier poll, whatever the observations say: an empty listing, or data of the previous process.
-    pub keeps_older_data: bool,
-    pub stale: bool,
-    /// Start of the last poll; earlier observations are stale. `None` if the poll was by the previous process: then all data are stale.
+    /// Earlier observations are stale. `None` if the poll was by the previous process: then all data are stale.
+    #[serde(skip)]
     pub started: Option<Instant>,
-    pub at: Instant,
+    pub ended: Timestamp,
     pub duration: Duration,
 }
 
-/// The cached result of one query.
-#[derive(Debug, Default)]
-pub(super) struct QueryState {
-    pub observations: BTreeMap<String, Observation>,
-    /// Time of the last complete answer.
-    pub last_complete: Option<Timestamp>,
-    /// Set if the query is for one integration, and AWS answered that it does not exist.
-    pub not_found: Option<NotFound>,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Observation {
-    pub integration: Arc<Integration>,
-    pub observed_at: Instant,
-    /// The same time in Unix seconds, for display.
-    pub observed_at_unix: f64,
-    /// True if an answer to this query, with the current credentials, contained the integration. Only then an answer without it means
-    /// that it is deleted: other credentials may be of another account.
-    pub confirmed: bool,
-}
-
 impl Scope {
-    pub fn new(watch: &ScopeRegion) -> Self {
+    /// Creates the scope of a watch. `at_start` is true if scrapes wait for its first poll.
+    pub fn new(watch: &ScopeRegion, at_start: bool) -> Self {
         Self {
+            name: watch.scope.to_string(),
+            region: watch.region.to_string(),
             interval: watch.interval,
             stale_after: watch.stale_after,
-            queries: watch
-                .queries
-                .iter()
-                .map(|query| (query.clone(), QueryState::default()))
-                .collect(),
             selection: Arc::clone(&watch.selection),
             credentials_key: credentials_key(&watch.credentials),
-            polled: None,
-            last_success: None,
-            failed_poll: None,
-            metadata: watch.describe.then(|| Metadata::new(watch)),
-            blocks_scrape: true,
-            pending_first_poll: true,
+            queries: watch.queries.iter().map(QueryState::new).collect(),
+            metadata: watch.describe.then(|| Metadata::new(watch, at_start)),
+            blocks_scrape: at_start,
+            pending_first_poll: at_start,
+            ..Self::default()
         }
     }
 
-    /// Applies the result of a poll. `observed` has the integrations of this poll.
+    /// Applies the result of a poll.
     ///
-    /// Returns the deleted integrations and the times of the answers: the scope had observed them, and complete answers lack them now. It
-    /// excludes integrations that the scope never observed, because its credentials may be of another account.
-    pub fn apply(
-        &mut self,
-        poll: &PollResult,
-        observed: &HashMap<&str, (Status, Timestamp)>,
-    ) -> BTreeMap<String, Instant> {
-        let mut deleted: BTreeMap<String, Instant> = BTreeMap::new();
+    /// Returns the integrations that a complete answer lacks, with the times of the answers. It excludes integrations that the scope
+    /// never observed, because its credentials may be of another account.
+    pub fn apply(&mut self, poll: &PollResult) -> BTreeMap<String, Instant> {
+        let mut unlisted: BTreeMap<String, Instant> = BTreeMap::new();
         let confirmed: HashSet<&str> = self
             .observations()
-            .filter(|(_, observation)| observation.confirmed)
-            .map(|(arn, _)| arn.as_str())
+            .filter(|observation| !observation.inherited)
+            .map(Observation::arn)
             .collect();
-        let confirmed_configured: HashSet<String> = self
-            .configured()
-            .filter(|arn| confirmed.contains(arn))
-            .map(str::to_owned)
-            .collect();
-        let mut up = true;
-        let mut failed_empty = Vec::with_capacity(self.queries.len());
+        let configured = self.queries.iter().map(|it| it.query.configured_arn());
+        let configured = configured.map(|arn| arn.filter(|arn| confirmed.contains(arn)));
+        let configured: Vec<Option<String>> =
+            configured.map(|arn| arn.map(str::to_owned)).collect();
         let metadata = self.metadata.as_ref();
-        for ((query, state), answer) in self.queries.iter_mut().zip(&poll.answers) {
-            let mut returned = answer.integrations.iter();
-            let nothing =
-                returned.all(|(integration, _)| is_excluded_by(metadata, &integration.arn));
-            failed_empty.push(answer.outcome.is_err() && nothing);
-            match &answer.outcome {
-                Ok(at) => {
-                    state.note_not_found(query, answer, self.metadata.as_ref());
-                    let not_listed = state.observe_all(&answer.integrations);
-                    state.last_complete = Some(*at);
-                    if let Query::Integration(arn) = query
-                        && confirmed_configured.contains(arn.as_str())
-                    {
-                        deleted.insert(arn.to_string(), at.instant);
-                    }
-                    deleted.extend(not_listed.into_iter().map(|arn| (arn, at.instant)));
-                }
-                Err(_) => {
-                    up = false;
-                    if !answer.integrations.is_empty() {
-                        state.not_found = None;
-                    }
-                    state.observe(&answer.integrations);
-                    state.bound(self.stale_after, poll.ended.instant);
-                }
+        let queries = self.queries.iter_mut().zip(configured);
+        for ((query, configured), answer) in queries.zip(&poll.answers) {
+            let name = query
+                .query
+                .configured_arn()
+                .and_then(|arn| metadata?.name(arn));
+            let missing = query.apply(answer, name);
+            if let Ok(at) = answer.outcome {
+                unlisted.extend(
+                    missing
+                        .into_iter()
+                        .chain(configured)
+                        .map(|arn| (arn, at.instant)),
+                );
             }
         }
-        deleted.retain(|arn, _| !observed.contains_key(arn.as_str()));
-        for (arn, at) in &deleted {
-            for (query, state) in &mut self.queries {
-                state.remove_if_older(query, arn, *at);
-            }
-        }
-        let older_observation = self
-            .included()
-            .any(|(_, observation)| observation.observed_at < poll.started.instant);
-        // An empty answer of an earlier poll is older data too.
-        let older_empty_answer = self
-            .queries
+        let mut errors = poll
+            .answers
             .iter()
-            .zip(failed_empty)
-            .any(|((_, state), nothing)| nothing && state.last_complete.is_some());
+            .filter_map(|it| it.outcome.as_ref().err())
+            .peekable();
+        let up = errors.peek().is_none();
         if up {
             self.last_success = Some(poll.ended.unix);
         } else {
-            self.failed_poll = Some(Arc::new(failed_poll(poll)));
+            self.failed_poll = Some(Arc::new(failed(errors, poll.ended.unix)));
         }
         self.blocks_scrape = false;
         self.pending_first_poll = false;
         self.polled = Some(Polled {
             up,
-            keeps_older_data: older_empty_answer,
-            stale: older_empty_answer || older_observation,
             started: Some(poll.started.instant),
-            at: poll.ended.instant,
+            ended: poll.ended,
             duration: poll.ended.instant - poll.started.instant,
         });
-        deleted
+        unlisted
     }
 
-    /// Returns the ARNs of `integration_arns`.
-    fn configured(&self) -> impl Iterator<Item = &str> {
-        self.queries.iter().filter_map(|(query, _)| match query {
-            Query::Integration(arn) => Some(arn.as_str()),
-            Query::Target(_) | Query::All => None,
-        })
+    /// Returns the observations of all queries.
+    pub fn observations(&self) -> impl Iterator<Item = &Observation> {
+        let queries = self.queries.iter();
+        queries.flat_map(|query| query.observations.values())
     }
 
-    /// Returns true if the selection matches names.
-    pub fn uses_names(&self) -> bool {
-        self.selection.uses_names()
+    pub fn into_observations(self) -> impl Iterator<Item = Observation> {
+        let queries = self.queries.into_iter();
+        queries.flat_map(|query| query.observations.into_values())
     }
 
-    /// Updates `stale` after names or the selection changed which integrations are exported.
-    pub fn update_stale(&mut self) {
-        if let Some(mut polled) = self.polled {
-            let is_older = |(_, observation): (&String, &Observation)| {
-                polled
-                    .started
-                    .is_none_or(|started| observation.observed_at < started)
-            };
-            polled.stale = polled.keeps_older_data || self.included().any(is_older);
-            self.polled = Some(polled);
-        }
+    pub fn observations_mut(&mut self) -> impl Iterator<Item = &mut Observation> {
+        let queries = self.queries.iter_mut();
+        queries.flat_map(|query| query.observations.values_mut())
+    }
+
+    /// Returns the canonical ARNs of all observations, including those excluded by name.
+    pub fn canonical_arns(&self) -> BTreeSet<String> {
+        self.observations()
+            .map(|observation| canonical_arn(observation.arn()).into_owned())
+            .collect()
     }
 
     /// Returns true if the selection excludes an integration by name.
     pub fn excludes(&self, arn: &str) -> bool {
-        is_excluded_by(self.metadata.as_ref(), arn)
-    }
-
-    /// Returns the observations that are not excluded by name.
-    fn included(&self) -> impl Iterator<Item = (&String, &Observation)> {
-        self.observations().filter(|(arn, _)| !self.excludes(arn))
-    }
-
-    /// Returns the observations of all queries.
-    pub fn observations(&self) -> impl Iterator<Item = (&String, &Observation)> {
-        self.queries
-            .iter()
-            .flat_map(|(_, state)| &state.observations)
+        let metadata = self.metadata.as_ref();
+        metadata.is_some_and(|metadata| metadata.excludes(arn))
     }
 
     /// Returns true if the scope exports this integration, or did until `stale_after` passed.
     pub fn includes(&self, arn: &str) -> bool {
         let mut queries = self.queries.iter();
-        !self.excludes(arn) && queries.any(|(_, state)| state.observations.contains_key(arn))
+        !self.excludes(arn) && queries.any(|query| query.observations.contains_key(arn))
     }
 
-    /// Returns the ARNs of all observations, including those excluded by name.
-    pub fn arns(&self) -> impl Iterator<Item = &str> {
-        self.observations().map(|(arn, _)| arn.as_str())
+    /// Returns true if a scrape waits for the first poll, or for names and tags.
+    pub fn blocks_scrape(&self) -> bool {
+        let metadata = self.metadata.as_ref();
+        self.blocks_scrape || metadata.is_some_and(|metadata| metadata.blocks_scrape)
     }
 
-    pub fn next_expiry(&self, now: Instant) -> Option<Instant> {
-        self.queries
-            .iter()
-            .filter(|(_, state)| state.observations.is_empty())
-            .flat_map(|(_, state)| state.last_complete.map(|complete| complete.instant))
-            .chain(
-                self.included()
-                    .map(|(_, observation)| observation.observed_at),
-            )
-            .map(|seen| seen + self.stale_after)
-            .filter(|end| *end > now)
-            .min()
+    /// Returns true if something that AWS answered at this time is older than the last poll.
+    pub fn is_older(&self, at: Timestamp) -> bool {
+        let started = self.polled.and_then(|polled| polled.started);
+        started.is_none_or(|started| at.instant < started)
     }
-}
 
-fn is_excluded_by(metadata: Option<&Metadata>, arn: &str) -> bool {
-    metadata.is_some_and(|metadata| metadata.is_excluded_by(arn))
-}
-
-impl QueryState {
-    /// Removes the observation of an integration if it is older than `at`, when another query found that the integration is deleted.
-    /// Returns whether there is a later observation.
-    pub fn remove_if_older(&mut self, query: &Query, arn: &str, at: Instant) -> bool {
-        let Some(observation) = self.observations.get(arn) else {
-            return false;
+    /// Returns true if any data are older than the last poll, or inherited. An empty answer is data too.
+    pub fn is_stale(&self) -> bool {
+        let is_stale = |query: &QueryState| {
+            let observations = query.observations.values();
+            let mut included = observations
+                .filter(|it| !self.excludes(it.arn()))
+                .peekable();
+            if included.peek().is_none() {
+                return query.last_complete.is_some_and(|at| self.is_older(at));
+            }
+            included.any(|it| it.inherited || self.is_older(it.observed_at))
         };
-        if observation.observed_at >= at {
-            return true;
-        }
-        self.observations.remove(arn);
-        // AWS has not yet answered this query with "does not exist".
-        if matches!(query, Query::Integration(_)) {
-            self.last_complete = None;
-        }
-        false
+        let is_restored = self.polled.is_some_and(|polled| polled.started.is_none());
+        is_restored || self.queries.iter().any(is_stale)
     }
 
-    pub fn stored(&self, query: &Query, unix: impl Fn(Instant) -> f64) -> StoredQueryState {
-        StoredQueryState {
-            query: StoredQuery::of(query),
-            complete: self.last_complete.map(|complete| unix(complete.instant)),
-            absent: self.not_found.clone(),
-            observations: self
+    /// Returns when data stop being exported: observations, and empty answers.
+    pub fn expiries(&self) -> impl Iterator<Item = Instant> {
+        let empty = self.queries.iter().filter(|it| it.observations.is_empty());
+        let empty = empty.filter_map(|query| query.last_complete);
+        let included = self.observations().filter(|it| !self.excludes(it.arn()));
+        let times = included.map(|it| it.observed_at).chain(empty);
+        times.map(|at| at.instant + self.stale_after)
+    }
+
+    /// Prepares the data of the previous process, whose times have no instants yet, to be inherited by `scope`.
+    pub fn rebase(&mut self, scope: &Self, now: Timestamp) {
+        for query in &mut self.queries {
+            query.last_complete.take_if(|at| !at.rebase(now));
+            query
                 .observations
-                .values()
-                .map(|observation| StoredObservation {
-                    integration: Arc::clone(&observation.integration),
-                    seen: unix(observation.observed_at),
-                    inherited: !observation.confirmed,
-                })
-                .collect(),
+                .retain(|_, observation| observation.observed_at.rebase(now));
         }
+        // If all data expired while the exporter was stopped, a scrape waits as at a first start.
+        self.polled.take_if(|polled| {
+            !polled.ended.rebase(now) || polled.ended.instant + scope.stale_after <= now.instant
+        });
+        self.blocks_scrape = self.polled.is_none();
+        self.pending_first_poll = true;
+        let metadata = self.metadata.get_or_insert_default();
+        metadata
+            .entries
+            .retain(|_, entry| entry.observed_at.rebase(now));
+        metadata.blocks_scrape = self.blocks_scrape;
+        metadata.up.take_if(|_| self.blocks_scrape);
     }
 
-    /// Adds observations. An unchanged integration keeps its pointer, so that the snapshot and the cache share it.
-    fn observe(&mut self, integrations: &[(Arc<Integration>, Timestamp)]) {
-        for (integration, moment) in integrations {
-            match self.observations.get_mut(&integration.arn) {
-                Some(observation) if observation.integration == *integration => {
-                    observation.observed_at = moment.instant;
-                    observation.observed_at_unix = moment.unix;
-                    observation.confirmed = true;
+    /// Inherits the data of the scope before a reload or a restart, when it may have had other queries or credentials. Returns the dropped
+    /// data: those of removed queries, and those that the selection excludes now.
+    pub fn inherit(&mut self, mut before: Self) -> Vec<Observation> {
+        let same_credentials = self.credentials_key == before.credentials_key;
+        let mut new_queries: Vec<&mut QueryState> = Vec::new();
+        let old_queries = before.queries.drain(..);
+        let mut old_queries: HashMap<QueryKey, QueryState> =
+            old_queries.map(|old| (old.query.clone(), old)).collect();
+        let mut excluded: Vec<Observation> = Vec::new();
+        for query in &mut self.queries {
+            if let Some(old) = old_queries.remove(&query.query) {
+                *query = old;
+                // The next listing would lack them, and the cache would take them for deleted, in other scopes too.
+                let is_excluded = |_: &String, observation: &mut Observation| {
+                    query.query.configured_arn().is_none()
+                        && !is_selected(&self.selection, &observation.integration)
+                };
+                let dropped = query.observations.extract_if(.., is_excluded);
+                excluded.extend(dropped.map(|(_, observation)| observation));
+                for observation in query.observations.values_mut() {
+                    observation.inherited |= !same_credentials;
                 }
-                _ => {
-                    let observation = Observation {
-                        integration: Arc::clone(integration),
-                        observed_at: moment.instant,
-                        observed_at_unix: moment.unix,
-                        confirmed: true,
-                    };
-                    self.observations
-                        .insert(integration.arn.clone(), observation);
-                }
+            } else {
+                new_queries.push(query);
             }
         }
-    }
-
-    /// Applies a complete answer. Returns the integrations that an earlier answer contained and this one lacks.
-    fn observe_all(&mut self, integrations: &[(Arc<Integration>, Timestamp)]) -> Vec<String> {
-        self.observe(integrations);
-        let listed = integrations.iter().map(|(integration, _)| &integration.arn);
-        // Both are sorted, and usually equal.
-        if self.observations.keys().eq(listed.clone()) {
-            return Vec::new();
-        }
-        let listed: HashSet<&String> = listed.collect();
-        let missing = self.observations.keys().filter(|arn| !listed.contains(arn));
-        let mut missing: Vec<String> = missing.cloned().collect();
-        missing.retain(|arn| {
-            self.observations
-                .remove(arn)
-                .is_some_and(|observation| observation.confirmed)
-        });
-        missing
-    }
-
-    /// Bounds the memory. A listing that never completes and has new integrations in each poll would fill it before the first ones expire.
-    fn bound(&mut self, stale_after: Duration, now: Instant) {
-        let mut expired: Vec<Instant> = self
-            .observations
-            .values()
-            .map(|observation| observation.observed_at)
-            .filter(|seen| *seen + stale_after <= now)
+        let removed = old_queries.into_values();
+        let mut dropped: Vec<Observation> = removed
+            .flat_map(|old| old.observations.into_values())
             .collect();
-        if expired.len() > MAX_EXPIRED {
-            expired.sort_unstable();
-            let oldest_kept = expired[expired.len() - MAX_EXPIRED / 2];
-            self.observations
-                .retain(|_, observation| observation.observed_at >= oldest_kept);
+        inherit_dropped(new_queries, &dropped, &self.selection);
+        if let (Some(metadata), Some(before)) = (&mut self.metadata, before.metadata) {
+            metadata.inherit(before);
         }
-        let mut sizes: Vec<(Instant, usize)> = self
-            .observations
-            .values()
-            .map(|observation| {
-                (
-                    observation.observed_at,
-                    observation.integration.approx_bytes(),
-                )
-            })
-            .collect();
-        sizes.sort_unstable_by_key(|(seen, _)| Reverse(*seen));
-        let mut total_bytes = 0;
-        let over_limit = sizes.into_iter().find(|(_, bytes)| {
-            total_bytes += bytes;
-            total_bytes > MAX_QUERY_BYTES
-        });
-        if let Some((latest_dropped, _)) = over_limit {
-            self.observations
-                .retain(|_, observation| observation.observed_at > latest_dropped);
-        }
+        self.polled = before.polled;
+        self.last_success = before.last_success;
+        self.failed_poll = before.failed_poll;
+        self.blocks_scrape = before.blocks_scrape;
+        self.pending_first_poll = before.pending_first_poll;
+        dropped.extend(excluded);
+        dropped
     }
+}
+
+/// Copies the observations of removed queries to the new queries that match them, until AWS has answered the new queries.
+fn inherit_dropped(
+    new_queries: Vec<&mut QueryState>,
+    dropped: &[Observation],
+    selection: &Selection,
+) {
+    // An index, because there can be thousands of ARNs and thousands of observations.
+    let mut by_arn: HashMap<Cow<'_, str>, Vec<&Observation>> = HashMap::new();
+    for observation in dropped {
+        let arn = canonical_arn(observation.arn());
+        by_arn.entry(arn).or_default().push(observation);
+    }
+    for query in new_queries {
+        let key = &query.query;
+        let matching: Vec<&Observation> = match key.configured_arn() {
+            Some(arn) => by_arn.get(&canonical_arn(arn)).cloned().unwrap_or_default(),
+            None => {
+                let listed = |it: &&Observation| key.lists(selection, &it.integration);
+                dropped.iter().filter(listed).collect()
+            }
+        };
+        query.inherit(&matching);
+    }
+}
+
+/// Returns a key of the profile and the role. The external ID does not change what the credentials can access.
+fn credentials_key(credentials: &Credentials) -> String {
+    let profile = credentials.profile.as_deref().unwrap_or_default();
+    let role = credentials.role.as_ref().map(|role| role.arn.as_str());
+    format!("{profile} {}", role.unwrap_or_default())
 }

@@ -109,7 +109,7 @@ fn describe_watch(watch: &ScopeRegion) -> String {
     if watch.queries.iter().any(Query::lists) {
         text += &selection(&watch.selection);
     }
-    if watch.lookup == Lookup::List {
+    if watch.lookup == Lookup::List && watch.queries.iter().any(|query| !query.lists()) {
         text += "  looks the integrations up in one listing of the region, and requests each missing one by its ARN\n";
     }
     text += &format!("  uses {}\n", credentials(&watch.credentials));

@@ -3,72 +3,72 @@
 //! The collector of the `prometheus` crate is not used: it rounds CPU time to whole seconds and reports a start time of 0 if
 //! `/proc/stat` is hidden.
 
-use super::text_format::{Metric, MetricType, Writer};
-
-const fn metric(name: &'static str, kind: MetricType, help: &'static str) -> Metric {
-    Metric {
-        name,
-        kind,
-        labels: &[],
-        tagged: false,
-        help,
-    }
-}
+use super::text_format::{Format, Metric, MetricType, metadata, sample};
 
 /// Every metric of this file, sorted by name.
-pub const METRICS: &[Metric] = &[
+pub(crate) const METRICS: &[Metric] = &[
     metric(
-        "process_cpu_seconds_total",
         MetricType::Counter,
+        "process_cpu_seconds_total",
         "Total user and system CPU time spent in seconds.",
     ),
     metric(
-        "process_max_fds",
         MetricType::Gauge,
+        "process_max_fds",
         "Maximum number of open file descriptors.",
     ),
     metric(
-        "process_network_receive_bytes_total",
         MetricType::Counter,
+        "process_network_receive_bytes_total",
         "Number of bytes received by the network namespace of the process.",
     ),
     metric(
-        "process_network_transmit_bytes_total",
         MetricType::Counter,
+        "process_network_transmit_bytes_total",
         "Number of bytes sent by the network namespace of the process.",
     ),
     metric(
-        "process_open_fds",
         MetricType::Gauge,
+        "process_open_fds",
         "Number of open file descriptors.",
     ),
     metric(
-        "process_resident_memory_bytes",
         MetricType::Gauge,
+        "process_resident_memory_bytes",
         "Resident memory size in bytes.",
     ),
     metric(
-        "process_start_time_seconds",
         MetricType::Gauge,
+        "process_start_time_seconds",
         "Unix time in seconds at which the process started.",
     ),
     metric(
-        "process_virtual_memory_bytes",
         MetricType::Gauge,
+        "process_virtual_memory_bytes",
         "Virtual memory size in bytes.",
     ),
     metric(
-        "process_virtual_memory_max_bytes",
         MetricType::Gauge,
+        "process_virtual_memory_max_bytes",
         "Maximum amount of virtual memory in bytes; 2^64 if there is no limit.",
     ),
 ];
 
-/// Writes the current values.
-pub fn write(writer: &mut Writer) {
+const fn metric(kind: MetricType, name: &'static str, help: &'static str) -> Metric {
+    Metric {
+        name,
+        kind,
+        labels: &[],
+        help,
+    }
+}
+
+/// Appends the current values.
+pub(crate) fn append(text: &mut String, format: Format) {
     for (metric, value) in METRICS.iter().zip(read::values()) {
         if let Some(value) = value {
-            writer.sample(metric, "", value);
+            metadata(text, format, metric);
+            sample(text, metric.name, "", value);
         }
     }
 }

@@ -23,6 +23,14 @@ impl Format {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         }
     }
+
+    /// Returns the line that ends an exposition.
+    pub(crate) fn end(self) -> &'static str {
+        match self {
+            Self::Text => "",
+            Self::OpenMetrics => "# EOF\n",
+        }
+    }
 }
 
 /// The type of a metric, as in its `# TYPE` line.
@@ -50,109 +58,63 @@ pub struct Metric {
     pub name: &'static str,
     pub kind: MetricType,
     pub labels: &'static [&'static str],
-    /// True if the labels of the configuration's `tag_labels` follow `labels`.
-    pub tagged: bool,
     /// The text of the `# HELP` line: one sentence.
     pub help: &'static str,
 }
 
-/// Writes an exposition, or a part of one, as text.
-#[derive(Debug)]
-pub struct Writer {
-    format: Format,
-    text: String,
-}
-
-/// The sample lines of a family, which are the same in both formats.
-#[derive(Debug, Default)]
-pub struct Samples(String);
-
-impl Writer {
-    /// Creates a writer with an initial buffer of `capacity` bytes.
-    pub fn new(format: Format, capacity: usize) -> Self {
-        Self {
-            format,
-            text: String::with_capacity(capacity),
-        }
-    }
-
-    /// Writes a family, or nothing if it has no samples.
-    pub fn family(&mut self, metric: &Metric, samples: &Samples) {
-        if !samples.0.is_empty() {
-            self.metadata(metric).push_str(&samples.0);
-        }
-    }
-
-    /// Writes a family of one sample.
-    pub fn sample(&mut self, metric: &Metric, labels: &str, value: f64) {
-        sample(self.metadata(metric), metric.name, labels, value);
-    }
-
-    /// Writes the metadata lines of a family. Returns the buffer to which the caller adds the samples.
-    pub fn metadata(&mut self, metric: &Metric) -> &mut String {
-        let family = match (self.format, metric.kind) {
-            (Format::OpenMetrics, MetricType::Counter) => {
-                metric.name.strip_suffix("_total").unwrap_or(metric.name)
-            }
-            (Format::OpenMetrics | Format::Text, _) => metric.name,
-        };
-        self.line(&["# HELP ", family, " "]);
-        escape(
-            &mut self.text,
-            metric.help,
-            self.format == Format::OpenMetrics,
-        );
-        self.line(&["\n# TYPE ", family, " ", metric.kind.as_str(), "\n"]);
-        if self.format == Format::OpenMetrics
-            && let Some(unit) = ["seconds", "bytes"].into_iter().find(|unit| {
-                family
-                    .strip_suffix(unit)
-                    .is_some_and(|name| name.ends_with('_'))
-            })
-        {
-            self.line(&["# UNIT ", family, " ", unit, "\n"]);
-        }
-        &mut self.text
-    }
-
-    fn line(&mut self, parts: &[&str]) {
-        self.text.extend(parts.iter().copied());
-    }
-
-    /// Returns the written text.
-    pub fn into_string(self) -> String {
-        self.text
-    }
-
-    /// Ends the exposition.
-    pub fn end(&mut self) {
-        if self.format == Format::OpenMetrics {
-            self.text.push_str("# EOF\n");
-        }
+/// Appends the metadata lines of a metric.
+pub(crate) fn metadata(text: &mut String, format: Format, metric: &Metric) {
+    let is_open_metrics = format == Format::OpenMetrics;
+    let family = match metric.kind {
+        MetricType::Counter if is_open_metrics => metric.name.trim_end_matches("_total"),
+        _ => metric.name,
+    };
+    text.extend(["# HELP ", family, " "]);
+    escape(text, metric.help, is_open_metrics);
+    text.extend(["\n# TYPE ", family, " ", metric.kind.as_str(), "\n"]);
+    let has_unit = |unit: &&str| {
+        family
+            .rsplit_once('_')
+            .is_some_and(|(_, last)| last == *unit)
+    };
+    if is_open_metrics && let Some(unit) = ["seconds", "bytes"].into_iter().find(has_unit) {
+        text.extend(["# UNIT ", family, " ", unit, "\n"]);
     }
 }
 
-impl Samples {
-    /// Adds one sample. `labels` is the output of `label()`, or empty.
-    pub fn add(&mut self, name: &str, labels: &str, value: f64) {
-        sample(&mut self.0, name, labels, value);
-    }
-
-    /// Returns the sample lines.
-    pub fn into_string(self) -> String {
-        self.0
-    }
-}
-
-/// Appends `name="value"` to a list of labels and escapes the value.
-pub fn label(labels: &mut String, name: &str, value: &str) {
+/// Appends a sample. `labels` is the output of [`labels()`], or empty.
+pub(crate) fn sample(text: &mut String, name: &str, labels: &str, value: f64) {
+    text.push_str(name);
     if !labels.is_empty() {
-        labels.push(',');
+        text.extend(["{", labels, "}"]);
     }
-    labels.push_str(name);
-    labels.push_str("=\"");
-    escape(labels, value, true);
-    labels.push('"');
+    end_sample(text, value);
+}
+
+/// Appends the value of a sample and ends its line.
+pub(crate) fn end_sample(text: &mut String, value: f64) {
+    text.push(' ');
+    number(text, value);
+    text.push('\n');
+}
+
+/// Returns labels as text between braces.
+pub(crate) fn labels<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let mut text = String::new();
+    for (name, value) in labels {
+        if !text.is_empty() {
+            text.push(',');
+        }
+        label(&mut text, name, value);
+    }
+    text
+}
+
+/// Appends `name="value"` and escapes the value.
+pub(crate) fn label(text: &mut String, name: &str, value: &str) {
+    text.extend([name, "=\""]);
+    escape(text, value, true);
+    text.push('"');
 }
 
 /// Appends `value` escaped. The text format does not escape quotes in `# HELP` lines.
@@ -169,16 +131,6 @@ fn escape(text: &mut String, value: &str, quotes: bool) {
         start = at + 1;
     }
     text.push_str(&value[start..]);
-}
-
-fn sample(text: &mut String, name: &str, labels: &str, value: f64) {
-    text.push_str(name);
-    if !labels.is_empty() {
-        text.extend(["{", labels, "}"]);
-    }
-    text.push(' ');
-    number(text, value);
-    text.push('\n');
 }
 
 /// Appends a value in its shortest form, as Go's `strconv` parses it.
@@ -217,6 +169,6 @@ fn thousandths(value: f64) -> Option<u64> {
 
 /// Converts a count to a sample value.
 #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
-pub fn count(number: u64) -> f64 {
+pub(crate) fn count(number: u64) -> f64 {
     number as f64
 }

@@ -65,7 +65,7 @@ impl MetadataPoller {
     async fn found_new(&self, polled: &Notify) {
         loop {
             polled.notified().await;
-            if self.publisher.metadata_due(&self.key) {
+            if self.publisher.cache.lock().metadata_due(&self.key) {
                 return;
             }
         }
@@ -73,7 +73,8 @@ impl MetadataPoller {
 
     /// Fetches once, within the timeout of a poll.
     pub async fn describe(&mut self) {
-        let Some(filter) = self.publisher.metadata_wanted(&self.key) else {
+        let wanted = self.publisher.cache.lock().metadata_wanted(&self.key);
+        let Some(filter) = wanted else {
             return;
         };
         let request = fetch(self.watch.clone(), Arc::clone(&self.glue), filter.clone());

@@ -17,30 +17,23 @@ impl PodName {
     /// # Errors
     /// If the name does not certainly end in an ordinal. A wrong shard index would silently leave a part unwatched.
     pub fn ordinal(&self) -> Result<u16, String> {
-        let error = |why: &str| Err(format!("{self} {why}"));
         let name = match self {
             Self::Environment(name) => name,
             // With setHostnameAsFQDN the host name contains the domain.
             Self::Host(name) => name.split('.').next().unwrap_or_default(),
         };
-        let Some((set, ordinal)) = name.rsplit_once('-') else {
-            return error("does not end in `-` and an ordinal");
-        };
-        let is_number =
-            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        if set.is_empty() || !is_number(ordinal) {
-            return error("does not end in `-` and an ordinal");
-        }
-        if ordinal.len() > 1 && ordinal.starts_with('0') {
-            return error("ends in a number with a leading 0, which is not an ordinal");
-        }
+        let (set, ordinal) = name.rsplit_once('-').unwrap_or_default();
         let previous = set.rsplit('-').next().unwrap_or_default();
-        if matches!(self, Self::Host(_)) && is_number(previous) {
-            return error("ends in two numbers, so it looks like a node name with an IP address");
+        if matches!(self, Self::Host(_)) && previous.parse::<u64>().is_ok() {
+            return Err(format!(
+                "{self} ends in two numbers, so it looks like a node name with an IP address"
+            ));
         }
-        ordinal
-            .parse()
-            .or_else(|_| error("ends in a number that is too large for an ordinal"))
+        match ordinal.parse::<u16>() {
+            // An ordinal has no leading zero and no sign.
+            Ok(number) if !set.is_empty() && number.to_string() == ordinal => Ok(number),
+            _ => Err(format!("{self} does not end in `-` and an ordinal")),
+        }
     }
 }
 

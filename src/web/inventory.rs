@@ -172,7 +172,7 @@ impl<'a> Inventory<'a> {
                 scopes: seen_by.unwrap_or_default(),
             }
         });
-        let missing = diagnostics.missing.iter().map(|missing| Row {
+        let missing = self.snapshot.missing.iter().map(|missing| Row {
             arn: &missing.arn,
             name: &missing.name,
             status: MISSING,

@@ -3,7 +3,8 @@
 use crate::support::account::{Behaviour, Bench, FakeAccount, arn, integration, watches};
 use glue_integration_exporter::cache::key;
 use glue_integration_exporter::config::{Config, TagLabel};
-use glue_integration_exporter::exposition::text_format::{Format, Writer};
+use glue_integration_exporter::exposition::Exposition;
+use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::glue::Reason;
 use glue_integration_exporter::http::routes::{ROUTES, start_counters};
 use glue_integration_exporter::snapshot::{Integration, IntegrationError, MAX_ARN_BYTES, Status};
@@ -290,9 +291,8 @@ fn openapi_file_matches_routes_and_enums() {
     // Each status code of each route has a counter from the start.
     let telemetry = Telemetry::new().unwrap();
     start_counters(&telemetry, "/metrics", false);
-    let mut writer = Writer::new(Format::Text, 0);
-    telemetry.write(&mut writer, &[]);
-    let text = writer.into_string();
+    let exposition = Exposition::default().text(Format::Text, &telemetry, 0.0);
+    let text = String::from_utf8(exposition.concat()).unwrap();
     for path in &ROUTES {
         for code in path.codes.iter().chain(&[405]) {
             let row = format!("path=\"{}\",code=\"{code}\"}} 0\n", path.path);

@@ -6,7 +6,7 @@ use flate2::bufread::GzDecoder;
 use glue_integration_exporter::exposition::Exposition;
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::snapshot::{
-    ExportedIntegration, MetadataLabels, Presence, Snapshot, Status,
+    ExportedIntegration, MetadataLabels, Missing, Snapshot, Status,
 };
 use glue_integration_exporter::telemetry::Telemetry;
 use hyper::body::Bytes;
@@ -28,14 +28,19 @@ fn snapshot(integrations: &BTreeMap<usize, bool>) -> Snapshot {
         )),
         labels: Arc::new(MetadataLabels::default()),
         status_since: START,
+        configured: *well,
     };
-    let presence = |(number, well): (&usize, &bool)| Presence {
+    let missing = |(number, _): (&usize, &bool)| Missing {
         arn: arn(*number),
-        present: *well,
+        ..Missing::default()
     };
     Snapshot {
         integrations: integrations.iter().map(shown).collect(),
-        presence: integrations.iter().map(presence).collect(),
+        missing: integrations
+            .iter()
+            .filter(|(_, well)| !**well)
+            .map(missing)
+            .collect(),
         ..Snapshot::default()
     }
 }

@@ -425,14 +425,13 @@ async fn endless_lookup_listing_fails() {
     assert!(error.message.contains("more than 10000 pages"), "{error}");
 }
 
-/// Repeated endless listings do not accumulate. The latest integrations are kept, with at most 1.25 times the size of a listing.
+/// Repeated endless listings do not accumulate. The latest integrations are kept, at most twice as many as this listing has.
 #[tokio::test]
 async fn endless_listing_keeps_memory_bounded() {
-    // The size of long ARNs includes their series, which are not rendered here.
     let endless = Arc::new(Endless {
         requests: AtomicU64::new(0),
         on_each_page: 1_000,
-        padding: "x".repeat(1_900),
+        padding: String::new(),
     });
     let watch = watch(EU);
     let clock = Clock::from_wall(|| 0.0);
@@ -446,8 +445,7 @@ async fn endless_listing_keeps_memory_bounded() {
         let kept = stored["scopes"][0]["queries"][0]["sights"]
             .as_array()
             .unwrap();
-        // Each takes about 39,000 bytes.
-        assert!((10_000..=17_500).contains(&kept.len()), "{}", kept.len());
+        assert!((100_000..=201_000).contains(&kept.len()), "{}", kept.len());
         let last = endless.requests.load(Ordering::Relaxed) - 2;
         let last = arn(EU, &format!("{last:09}-0{}", endless.padding));
         assert!(

@@ -756,6 +756,7 @@ fn all_texts(text: &str) -> Snapshot {
                 tags: vec![(Arc::from("tag_team"), text.to_owned())],
             }),
             status_since: START,
+            configured: true,
         }],
         scopes: vec![ScopeState {
             scope: "lake".to_owned(),
@@ -772,7 +773,6 @@ fn all_texts(text: &str) -> Snapshot {
             }],
             seen_by: vec![0],
             scopes: vec![ScopeDiagnostics::default()],
-            ..Diagnostics::default()
         },
         ..Snapshot::default()
     }

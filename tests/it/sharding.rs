@@ -160,11 +160,11 @@ fn shard_index_comes_from_flags_or_pod_name() {
         ),
         (
             pod("exporter-01"),
-            "POD_NAME `exporter-01` ends in a number with a leading 0, which is not an ordinal",
+            "POD_NAME `exporter-01` does not end in `-` and an ordinal",
         ),
         (
             pod("exporter-99999"),
-            "POD_NAME `exporter-99999` ends in a number that is too large for an ordinal",
+            "POD_NAME `exporter-99999` does not end in `-` and an ordinal",
         ),
         (
             host("localhost"),

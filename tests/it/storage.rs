@@ -456,9 +456,7 @@ proptest! {
         let answers = vec![Answer { integrations, outcome }];
         cache.apply(&key(&watches[0]), PollResult { started: ago(duration), ended, answers });
 
-        let stored = cache.stored(now);
-        let read = storage::decode(&storage::encode(&stored).unwrap()).unwrap();
-        prop_assert_eq!(&read, &stored);
+        let read = storage::decode(&storage::encode(&cache.stored()).unwrap()).unwrap();
         let mut restored = IntegrationCache::new(&watches);
         restored.restore(read, now);
         let ((actual, _), (expected, _)) = (restored.snapshot(now.instant), cache.snapshot(now.instant));

@@ -1,6 +1,6 @@
 //! Checks that every metric of a PromQL query exists and has each label that the query matches, groups by or joins on.
 
-use glue_integration_exporter::exposition::table;
+use glue_integration_exporter::exposition;
 use glue_integration_exporter::exposition::text_format::MetricType;
 use promql_parser::label::Matchers;
 use promql_parser::parser::{
@@ -103,7 +103,7 @@ impl Series {
         let mut known = BTreeMap::new();
         let owned =
             |labels: &[&str]| -> Labels { labels.iter().map(|&label| label.to_owned()).collect() };
-        for (metric, labels) in table::metrics() {
+        for (metric, labels) in exposition::metrics() {
             let labels = owned(&[&labels, TARGET].concat());
             if matches!(metric.kind, MetricType::Histogram) {
                 let mut bucket = labels.clone();

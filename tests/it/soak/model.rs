@@ -5,7 +5,7 @@ use glue_integration_exporter::cache::{Key, key};
 use glue_integration_exporter::clock::Timestamp;
 use glue_integration_exporter::config::{Lookup, Query, ScopeRegion};
 use glue_integration_exporter::snapshot::{
-    Diagnostics, ExportedIntegration, Integration, MetadataLabels, PolledScope, Presence,
+    Diagnostics, ExportedIntegration, Integration, MetadataLabels, Missing, PolledScope,
     ScopeState, Snapshot, Status,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +49,8 @@ struct Scope {
     watch: ScopeRegion,
     queries: Vec<(Query, QueryModel)>,
     polled: Option<PolledScope>,
+    /// The start of the last poll of this process.
+    started: Option<Instant>,
     ended: Option<Instant>,
     last_success: Option<f64>,
     blocks_scrape: bool,
@@ -81,6 +83,7 @@ impl Scope {
                 .map(|query| (query.clone(), QueryModel::default()))
                 .collect(),
             polled: None,
+            started: None,
             ended: None,
             last_success: None,
             blocks_scrape: at_start,
@@ -90,6 +93,20 @@ impl Scope {
 
     fn fresh(&self, at: Instant, now: Instant) -> bool {
         now < at + self.watch.stale_after
+    }
+
+    /// Returns true if any data are older than the last poll, or of the previous process.
+    fn stale(&self, deleted: &BTreeMap<String, Instant>) -> bool {
+        let Some(started) = self.started else {
+            return true;
+        };
+        self.queries.iter().any(|(_, state)| {
+            let mut current = state.current(deleted).peekable();
+            if current.peek().is_none() {
+                return state.last_complete.is_some_and(|(_, at)| at < started);
+            }
+            current.any(|(arn, _, at)| at < started || !state.confirmed.contains(arn))
+        })
     }
 }
 
@@ -198,14 +215,13 @@ impl Model {
             .collect();
         for watch in watches {
             let mut scope = Scope::new(watch, false);
-            if let Some(mut before) = before.remove(&key(watch)) {
+            if let Some(before) = before.remove(&key(watch)) {
                 let ended: Vec<&QueryModel> = before
                     .queries
                     .iter()
                     .filter(|(query, _)| !watch.queries.contains(query))
                     .map(|(_, state)| state)
                     .collect();
-                let mut has_unconfirmed = false;
                 for (query, state) in &mut scope.queries {
                     if let Some((_, known)) = before
                         .queries
@@ -227,11 +243,6 @@ impl Model {
                             state.observations.insert(arn.clone(), observation);
                         }
                     }
-                    let mut current = state.current(&self.deleted);
-                    has_unconfirmed |= current.any(|(arn, ..)| !state.confirmed.contains(arn));
-                }
-                if let Some(polled) = &mut before.polled {
-                    polled.stale |= has_unconfirmed;
                 }
                 scope = Scope {
                     watch: scope.watch,
@@ -271,7 +282,7 @@ impl Model {
         for watch in watches {
             let scope = self.scopes.get_mut(&key(watch)).unwrap();
             if scope.ended.is_some_and(|ended| scope.fresh(ended, now)) {
-                scope.polled.as_mut().unwrap().stale = true;
+                scope.started = None;
                 scope.blocks_scrape = false;
                 scope.pending_first_poll = true;
             } else {
@@ -324,7 +335,6 @@ impl Model {
             .map(|(arn, _, _)| arn.clone())
             .collect();
         let mut all = true;
-        let mut failed: Vec<(Query, bool)> = Vec::new();
         for (query, state) in &mut scope.queries {
             let (observations, complete) = if looked_up {
                 looked_up_or_queried(query, &replies)
@@ -336,7 +346,6 @@ impl Model {
                 .map(|(arn, ..)| arn.clone())
                 .filter(|arn| state.confirmed.contains(arn))
                 .collect();
-            let returned_any = !observations.is_empty();
             if complete.is_some() {
                 state.observations.clear();
             }
@@ -355,7 +364,6 @@ impl Model {
                 deleted_now.extend(before.into_iter().map(|arn| (arn, at)));
             } else {
                 all = false;
-                failed.push((query.clone(), returned_any));
             }
         }
         assert_eq!(
@@ -387,27 +395,17 @@ impl Model {
         }
         self.deleted.extend(deleted_now.clone());
         let scope = self.scopes.get_mut(&key).unwrap();
-        let stale = failed.iter().any(|(query, returned_any)| {
-            let (_, state) = scope
-                .queries
-                .iter()
-                .find(|(existing, _)| existing == query)
-                .unwrap();
-            let older = state
-                .current(&self.deleted)
-                .any(|(_, _, at)| at < started.instant);
-            older || (!returned_any && state.last_complete.is_some())
-        });
         if all {
             scope.last_success = Some(ended.unix);
         }
         scope.polled = Some(PolledScope {
             up: all,
-            stale,
+            stale: false,
             last_success: scope.last_success,
             integrations: 0,
             duration: ended.instant - started.instant,
         });
+        scope.started = Some(started.instant);
         scope.ended = Some(ended.instant);
         scope.blocks_scrape = false;
         scope.pending_first_poll = false;
@@ -483,12 +481,14 @@ impl Model {
                 names_up: None,
                 polled: scope.polled.clone().map(|polled| PolledScope {
                     integrations: of_scope.len(),
+                    stale: scope.stale(&self.deleted),
                     ..polled
                 }),
             });
             fresh.extend(of_scope);
         }
-        let mut presence: BTreeMap<&str, bool> = BTreeMap::new();
+        let mut configured: BTreeSet<&str> = BTreeSet::new();
+        let mut missing: BTreeSet<&str> = BTreeSet::new();
         for scope in self.scopes.values() {
             for (query, state) in &scope.queries {
                 let Query::Integration(arn) = query else {
@@ -499,10 +499,9 @@ impl Model {
                     && state
                         .last_complete
                         .is_some_and(|(_, at)| scope.fresh(at, now));
-                if fresh.iter().any(|shown| *shown == arn) {
-                    presence.insert(arn, true);
-                } else if deleted {
-                    presence.insert(arn, false);
+                configured.insert(arn);
+                if deleted && !fresh.iter().any(|shown| *shown == arn) {
+                    missing.insert(arn);
                 }
             }
         }
@@ -514,27 +513,20 @@ impl Model {
                     integration: Arc::clone(integration),
                     labels: Arc::new(MetadataLabels::default()),
                     status_since: self.statuses.get(arn).map_or(0.0, |since| since.wall),
+                    configured: configured.contains(arn.as_str()),
                 })
                 .collect(),
-            presence: presence
+            missing: missing
                 .into_iter()
-                .map(|(arn, present)| Presence {
+                .map(|arn| Missing {
                     arn: arn.to_owned(),
-                    present,
+                    ..Missing::default()
                 })
                 .collect(),
             scopes,
             diagnostics: Diagnostics::default(),
-            blocks_scrape: self
-                .scopes
-                .values()
-                .filter(|scope| scope.blocks_scrape)
-                .count(),
-            pending_first_poll: self
-                .scopes
-                .values()
-                .filter(|scope| scope.pending_first_poll)
-                .count(),
+            blocks_scrape: self.scopes.values().any(|scope| scope.blocks_scrape),
+            pending_first_poll: self.scopes.values().any(|scope| scope.pending_first_poll),
         }
     }
 }

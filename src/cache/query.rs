@@ -1,0 +1,231 @@
+//! The cached result of one query, and how an answer changes it. The names of the fields are part of the state file.
+
+use crate::clock::Timestamp;
+use crate::config::{Query, Selection};
+use crate::glue::{Answer, is_selected};
+use crate::snapshot::Integration;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Not;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Number of integrations that a query keeps while its listing stays incomplete. Without a limit, integrations that come and go would
+/// fill the memory.
+const MAX_OBSERVATIONS: usize = 200_000;
+
+/// A query as it is stored, without the checks of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum QueryKey {
+    Integration(String),
+    Target(String),
+    All,
+}
+
+/// A query and its cached result.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct QueryState {
+    pub query: QueryKey,
+    /// By ARN.
+    #[serde(
+        rename = "sights",
+        serialize_with = "serialize_observations",
+        deserialize_with = "deserialize_observations"
+    )]
+    pub observations: BTreeMap<String, Observation>,
+    /// Time of the last complete answer.
+    #[serde(rename = "complete")]
+    pub last_complete: Option<Timestamp>,
+    /// Set if the query is for one integration, and AWS answered that it does not exist.
+    #[serde(default, rename = "absent", skip_serializing_if = "Option::is_none")]
+    pub not_found: Option<NotFound>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Observation {
+    pub integration: Arc<Integration>,
+    #[serde(rename = "seen")]
+    pub observed_at: Timestamp,
+    /// True if another query, or the same query with other credentials, made the observation. Then an answer without the integration
+    /// does not mean that it is deleted: other credentials may be of another account.
+    #[serde(default, rename = "adopted", skip_serializing_if = "Not::not")]
+    pub inherited: bool,
+}
+
+/// The answer of AWS that a configured integration does not exist.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct NotFound {
+    /// Time of the first such answer, in Unix seconds.
+    pub since: f64,
+    /// The last observation before.
+    pub last: Option<Arc<Integration>>,
+    /// The name of the integration, empty if it is unknown.
+    pub name: String,
+}
+
+impl Observation {
+    pub fn arn(&self) -> &str {
+        &self.integration.arn
+    }
+}
+
+impl From<&Query> for QueryKey {
+    fn from(query: &Query) -> Self {
+        match query {
+            Query::Integration(arn) => Self::Integration(arn.to_string()),
+            Query::Target(arn) => Self::Target(arn.to_string()),
+            Query::All => Self::All,
+        }
+    }
+}
+
+impl QueryKey {
+    /// Returns the ARN of a query for one integration.
+    pub fn configured_arn(&self) -> Option<&str> {
+        match self {
+            Self::Integration(arn) => Some(arn),
+            Self::Target(_) | Self::All => None,
+        }
+    }
+
+    /// Returns true if this is a listing that would contain the integration, if it exists.
+    pub fn lists(&self, selection: &Selection, integration: &Integration) -> bool {
+        let may_list = match self {
+            Self::Integration(_) => false,
+            Self::Target(target) => *target == integration.target_arn,
+            Self::All => true,
+        };
+        may_list && is_selected(selection, integration)
+    }
+}
+
+impl QueryState {
+    /// Creates the state of a query that has not been answered.
+    pub fn new(query: &Query) -> Self {
+        Self {
+            query: query.into(),
+            observations: BTreeMap::new(),
+            last_complete: None,
+            not_found: None,
+        }
+    }
+
+    /// Applies the answer to the query. `name` is the last known name of a configured integration.
+    ///
+    /// Returns the integrations that the query had observed and a complete answer lacks.
+    pub fn apply(&mut self, answer: &Answer, name: Option<&str>) -> Vec<String> {
+        if !answer.integrations.is_empty() {
+            self.not_found = None;
+        }
+        let Ok(at) = answer.outcome else {
+            self.observe(&answer.integrations);
+            self.bound();
+            return Vec::new();
+        };
+        if self.query.configured_arn().is_some()
+            && answer.integrations.is_empty()
+            && self.not_found.is_none()
+        {
+            let last = self.observations.values().next();
+            self.not_found = Some(NotFound {
+                since: at.unix,
+                last: last.map(|observation| Arc::clone(&observation.integration)),
+                name: name.unwrap_or_default().to_owned(),
+            });
+        }
+        self.last_complete = Some(at);
+        self.observe(&answer.integrations);
+        self.drop_unlisted(&answer.integrations)
+    }
+
+    /// Adds observations. An unchanged integration keeps its pointer, so that the snapshot and the cache share it.
+    fn observe(&mut self, integrations: &[(Arc<Integration>, Timestamp)]) {
+        for (integration, observed_at) in integrations {
+            let mut observation = Observation {
+                integration: Arc::clone(integration),
+                observed_at: *observed_at,
+                inherited: false,
+            };
+            if let Some(before) = self.observations.get_mut(&integration.arn) {
+                if before.integration == *integration {
+                    observation.integration = Arc::clone(&before.integration);
+                }
+                *before = observation;
+            } else {
+                self.observations
+                    .insert(integration.arn.clone(), observation);
+            }
+        }
+    }
+
+    /// Drops the observations that a complete answer lacks, and returns those that the query itself made.
+    fn drop_unlisted(&mut self, integrations: &[(Arc<Integration>, Timestamp)]) -> Vec<String> {
+        let listed = integrations.iter().map(|(integration, _)| &integration.arn);
+        // Both are sorted, and usually equal.
+        if self.observations.keys().eq(listed.clone()) {
+            return Vec::new();
+        }
+        let listed: HashSet<&String> = listed.collect();
+        self.observations
+            .extract_if(.., |arn, _| !listed.contains(arn))
+            .filter(|(_, observation)| !observation.inherited)
+            .map(|(arn, _)| arn)
+            .collect()
+    }
+
+    /// Removes the observation of an integration if it is older than `at`, when another query found that the integration is deleted.
+    /// Returns whether there is a later observation.
+    pub fn remove_if_older(&mut self, arn: &str, at: Instant) -> bool {
+        let Some(observation) = self.observations.get(arn) else {
+            return false;
+        };
+        if observation.observed_at.instant >= at {
+            return true;
+        }
+        self.observations.remove(arn);
+        // AWS has not yet answered this query with "does not exist".
+        if self.query.configured_arn().is_some() {
+            self.last_complete = None;
+        }
+        false
+    }
+
+    /// Copies observations of removed queries, the latest one of each integration.
+    pub fn inherit(&mut self, observations: &[&Observation]) {
+        for observation in observations {
+            let arn = observation.arn();
+            let existing = self.observations.get(arn);
+            if existing.is_none_or(|it| it.observed_at.instant < observation.observed_at.instant) {
+                let mut inherited = (*observation).clone();
+                inherited.inherited = true;
+                self.observations.insert(arn.to_owned(), inherited);
+            }
+        }
+    }
+
+    /// Keeps the latest observations of a listing that stays incomplete.
+    fn bound(&mut self) {
+        if self.observations.len() > MAX_OBSERVATIONS {
+            let observations = self.observations.values();
+            let mut times: Vec<Instant> = observations.map(|it| it.observed_at.instant).collect();
+            times.sort_unstable();
+            let oldest_kept = times[times.len() - MAX_OBSERVATIONS];
+            self.observations
+                .retain(|_, observation| observation.observed_at.instant >= oldest_kept);
+        }
+    }
+}
+
+fn serialize_observations<S: Serializer>(
+    observations: &BTreeMap<String, Observation>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(observations.values())
+}
+
+fn deserialize_observations<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Observation>, D::Error> {
+    let observations = Vec::<Observation>::deserialize(deserializer)?.into_iter();
+    Ok(observations.map(|it| (it.arn().to_owned(), it)).collect())
+}
