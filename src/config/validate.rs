@@ -9,7 +9,7 @@ use super::model::{Config, Credentials, Role, Scope, partition_mismatch};
 use super::schema::{FORMAT, Polling, Root, ScopeKeys};
 use super::value::{ExternalId, Lookup, NonEmpty, RegionName, ScopeName};
 use crate::arn::{IntegrationArn, RoleArn, TargetArn};
-use crate::files::{self, KIB};
+use crate::toolkit::files::{self, KIB};
 use crate::toolkit::yaml::{
     self, At, ConfigErrors, Field, List, MAX_CONFIG_BYTES, Parsed, Report, Value, Whole,
 };

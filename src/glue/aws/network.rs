@@ -2,7 +2,7 @@
 
 use super::proxy::Proxies;
 use super::{endpoint, profiles};
-use crate::files;
+use crate::toolkit::files;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls::RootCertStore;
