@@ -6,7 +6,6 @@ use super::stored::StoredScope;
 use crate::arn::canonical_arn;
 use crate::clock::Timestamp;
 use crate::config::{Credentials, Query, Selection};
-use crate::glue::is_selected;
 use crate::snapshot::Integration;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -188,7 +187,7 @@ impl QueryState {
     /// cache would take them for deleted, in other scopes too.
     fn apply_selection(&mut self, selection: &Selection, query: &Query) -> Self {
         let is_excluded = |_: &String, observation: &mut Observation| {
-            query.lists() && !is_selected(selection, &observation.integration)
+            query.lists() && !selection.matches(&observation.integration)
         };
         Self {
             observations: self.observations.extract_if(.., is_excluded).collect(),
@@ -208,5 +207,5 @@ pub(super) fn credentials_key(credentials: &Credentials) -> String {
 fn lists(query: &Query, selection: &Selection, integration: &Integration) -> bool {
     let is_of_target =
         |arn: &str| !matches!(query, Query::Target(target) if target.as_str() != arn);
-    query.lists() && is_of_target(&integration.target_arn) && is_selected(selection, integration)
+    query.lists() && is_of_target(&integration.target_arn) && selection.matches(integration)
 }

@@ -49,10 +49,9 @@ pub struct RequestContext<'a> {
     pub deadline: &'a Deadline,
 }
 
-/// A request for one page of `DescribeInboundIntegrations`.
+/// A request for one page of a listing.
 #[derive(Clone, Copy)]
 pub struct PageRequest<'a> {
-    pub query: &'a Query,
     /// `Marker` of the previous page, None for the first page.
     pub marker: Option<&'a str>,
     /// `MaxRecords`. AWS decides if it is None.
@@ -60,37 +59,29 @@ pub struct PageRequest<'a> {
     pub context: RequestContext<'a>,
 }
 
-/// One page of `DescribeInboundIntegrations`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Page {
-    pub integrations: Vec<Integration>,
+/// One page of a listing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page<T> {
+    pub items: Vec<T>,
     /// Number of items without a valid ARN. They cannot be exported, so the listing is incomplete.
     pub without_arn: usize,
     /// `Marker` of the next page, None on the last page.
     pub marker: Option<String>,
 }
 
-/// A request for one page of `DescribeIntegrations`.
-#[derive(Clone, Copy)]
-pub struct MetadataRequest<'a> {
-    pub tags: &'a BTreeSet<String>,
-    /// `Marker` of the previous page, None for the first page.
-    pub marker: Option<&'a str>,
-    /// `MaxRecords`. AWS decides if it is None.
-    pub page_size: Option<u16>,
-    pub context: RequestContext<'a>,
+impl<T> Page<T> {
+    /// Creates the last page of a listing.
+    pub fn last(items: Vec<T>) -> Self {
+        Self {
+            items,
+            without_arn: 0,
+            marker: None,
+        }
+    }
 }
 
-/// One page of `DescribeIntegrations`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct MetadataPage {
-    /// Each description with the ARN as AWS sent it.
-    pub described: Vec<(String, Description)>,
-    /// Number of items without a valid ARN.
-    pub without_arn: usize,
-    /// `Marker` of the next page, None on the last page.
-    pub marker: Option<String>,
-}
+/// The ARN of an integration as AWS sent it, and its name and tags.
+pub type Described = (String, Description);
 
 /// A boxed future, as in the `futures` crate.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -103,11 +94,16 @@ pub trait Glue: Send + Sync {
     }
 
     /// Requests one page of `DescribeInboundIntegrations`. Returns an empty page if a configured integration does not exist.
-    fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, GlueError>>;
+    fn page<'a>(
+        &'a self,
+        query: &'a Query,
+        request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<Page<Integration>, GlueError>>;
 
-    /// Requests one page of `DescribeIntegrations`, which lists the integrations that the caller's account created.
+    /// Requests one page of `DescribeIntegrations`, which lists the integrations that the caller's account created, with these tags.
     fn metadata_page<'a>(
         &'a self,
-        request: MetadataRequest<'a>,
-    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>>;
+        tags: &'a BTreeSet<String>,
+        request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<Page<Described>, GlueError>>;
 }

@@ -3,7 +3,7 @@
 
 use crate::clock::Timestamp;
 use crate::config::ScopeRegion;
-use crate::hash::fnv1a;
+use crate::hash::{fnv1a, split_mix};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -23,7 +23,8 @@ impl Schedule {
         let interval_millis = u64::try_from(interval.as_millis())
             .unwrap_or(u64::MAX)
             .max(1);
-        let offset = mix(fnv1a(&name)) % interval_millis;
+        // Mixed, so that names that differ only in the last letter get different offsets.
+        let offset = split_mix(fnv1a(&name), 0) % interval_millis;
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -60,11 +61,4 @@ impl Schedule {
         let intervals = (moment - self.first).as_millis() / self.interval.as_millis().max(1);
         u32::try_from(intervals + 1).unwrap_or(u32::MAX)
     }
-}
-
-/// Mixes the bits of a hash, so that names that differ only in the last letter get different offsets.
-fn mix(mut hash: u64) -> u64 {
-    hash ^= hash >> 33;
-    hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash ^ (hash >> 33)
 }

@@ -3,11 +3,11 @@
 use super::client::{AwsGlue, Call};
 use super::{classify, convert};
 use crate::config::Query;
-use crate::glue::{
-    BoxFuture, Glue, GlueError, MetadataPage, MetadataRequest, Operation, Page, PageRequest,
-};
+use crate::glue::{BoxFuture, Described, Glue, GlueError, Operation, Page, PageRequest};
+use crate::snapshot::Integration;
 use aws_sdk_glue::operation::describe_inbound_integrations::DescribeInboundIntegrationsError;
 use aws_sdk_glue::operation::describe_integrations::DescribeIntegrationsError;
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 impl Glue for AwsGlue {
@@ -15,8 +15,12 @@ impl Glue for AwsGlue {
         self.max_concurrent_requests.load(Ordering::Relaxed)
     }
 
-    fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, GlueError>> {
-        let (query, region) = (request.query, &self.region);
+    fn page<'a>(
+        &'a self,
+        query: &'a Query,
+        request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<Page<Integration>, GlueError>> {
+        let region = &self.region;
         let call = Call {
             operation: Operation::DescribeInboundIntegrations,
             attempted: match query {
@@ -43,13 +47,17 @@ impl Glue for AwsGlue {
             };
             call.customize().config_override(settings).send()
         });
-        Box::pin(async { Ok(answer.await?.map(convert::page).unwrap_or_default()) })
+        Box::pin(async {
+            let not_found = || Page::last(Vec::new());
+            Ok(answer.await?.map_or_else(not_found, convert::page))
+        })
     }
 
     fn metadata_page<'a>(
         &'a self,
-        request: MetadataRequest<'a>,
-    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
+        tags: &'a BTreeSet<String>,
+        request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<Page<Described>, GlueError>> {
         let call = Call {
             operation: Operation::DescribeIntegrations,
             attempted: format!("asking AWS Glue in {} for names and tags", self.region),
@@ -64,9 +72,9 @@ impl Glue for AwsGlue {
             call.customize().config_override(settings).send()
         });
         Box::pin(async move {
-            let page = answer.await?;
-            let page = page.map(|output| convert::metadata_page(output, request.tags));
-            Ok(page.unwrap_or_default())
+            let not_found = || Page::last(Vec::new());
+            let convert = |output| convert::metadata_page(output, tags);
+            Ok(answer.await?.map_or_else(not_found, convert))
         })
     }
 }
