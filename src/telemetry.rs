@@ -351,8 +351,8 @@ impl Observer for Telemetry {
 impl HistogramVec {
     fn new(metric: Metric) -> prometheus::Result<Self> {
         let histograms = Operation::ALL
-            .into_iter()
-            .map(|operation| OperationHistogram::new(operation, &metric))
+            .iter()
+            .map(|operation| OperationHistogram::new(*operation, &metric))
             .collect::<prometheus::Result<_>>()?;
         Ok(Self { metric, histograms })
     }

@@ -7,9 +7,10 @@ use crate::snapshot::{Description, Integration};
 use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::time::Duration;
+use strum::{IntoStaticStr, VariantArray};
 
 /// The API operations that the exporter calls: the values of the label `operation`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
 pub enum Operation {
     DescribeInboundIntegrations,
     DescribeIntegrations,
@@ -17,17 +18,11 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation, so that each has its series from the start.
-    pub const ALL: [Self; 2] = [
-        Self::DescribeInboundIntegrations,
-        Self::DescribeIntegrations,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// The value of the label `operation`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::DescribeInboundIntegrations => "DescribeInboundIntegrations",
-            Self::DescribeIntegrations => "DescribeIntegrations",
-        }
+        self.into()
     }
 }
 
