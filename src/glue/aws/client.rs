@@ -54,18 +54,19 @@ pub struct Call<'a> {
     pub operation: Operation,
     /// Start of the error message: "asking AWS Glue in … for …".
     pub attempted: String,
+    /// The call asks for one integration, so an error that says that it does not exist is an answer.
+    pub is_for_integration: bool,
     pub context: RequestContext<'a>,
 }
 
 impl AwsGlue {
-    /// Makes the call. `send` gets a client and the settings of one attempt. Returns None after an error that `is_answer` accepts.
+    /// Makes the call. `send` gets a client and the settings of one attempt. Returns None if the integration of the call does not exist.
     ///
     /// # Errors
     /// The error of the last attempt, or of the wait for credentials or a permit.
     pub(super) async fn call<T, E, F>(
         &self,
         call: Call<'_>,
-        is_answer: impl Fn(&E) -> bool,
         send: impl Fn(Client, Builder) -> F,
     ) -> Result<Option<T>, GlueError>
     where
@@ -99,7 +100,10 @@ impl AwsGlue {
                     ended(None);
                     return Ok(Some(output));
                 }
-                Ok(Err(error)) if error.as_service_error().is_some_and(&is_answer) => {
+                Ok(Err(error))
+                    if call.is_for_integration
+                        && error.as_service_error().is_some_and(classify::is_not_found) =>
+                {
                     ended(None);
                     return Ok(None);
                 }

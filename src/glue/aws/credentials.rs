@@ -3,7 +3,7 @@
 //! A provider of the SDK parses the profile files only once, so each load creates a new one. A request that times out does not cancel
 //! the load: the next request uses its result, and a `credential_process` that hangs is not started twice.
 
-use super::{classify, credential_process, endpoint, message, profiles};
+use super::{classify, credential_process, message, profiles};
 use crate::clock::Clock;
 use crate::config::Credentials;
 use crate::glue::api::BoxFuture;
@@ -161,10 +161,10 @@ impl Provider {
         if let Some(error) = profiles::pipe_error() {
             return Err(CredentialsError::invalid_configuration(error));
         }
-        let sdk = self.sdk_config().await;
-        if let Some(error) = endpoint::configuration_error(&sdk) {
+        if let Some(error) = profiles::endpoint_error(self.credentials.profile.as_deref()).await {
             return Err(CredentialsError::invalid_configuration(error));
         }
+        let sdk = self.sdk_config().await;
         if let (Some(role), Some(source)) = (&self.credentials.role, &self.source) {
             let keys = source.get().await?;
             let mut provider = AssumeRoleProvider::builder(role.arn.as_str())
@@ -178,7 +178,7 @@ impl Provider {
             let assumed = provider.provide_credentials().await;
             // Other source credentials may be allowed to assume the role.
             if let Err(error) = &assumed
-                && (classify::is_source_rejected(error) || classify::is_role_denied(error))
+                && classify::role_refused(error).is_some()
             {
                 source.reject(&keys);
             }

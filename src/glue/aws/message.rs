@@ -292,7 +292,7 @@ pub fn with_hint(message: &str, credentials: &Credentials) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{chain, load_failed, with_hint};
+    use super::{chain, with_hint};
     use crate::config::Credentials;
     use aws_credential_types::provider::error::CredentialsError;
 
@@ -336,12 +336,5 @@ mod tests {
             assert!(text.starts_with(&start), "{text}");
             assert!(!text.contains('{') && !text.contains("(Ok"), "{text}");
         }
-    }
-
-    #[test]
-    fn message_has_no_double_full_stop() {
-        let error = CredentialsError::unhandled("It ends. ");
-        let message = load_failed(&error, &Credentials::default());
-        assert!(message.contains("It ends. Check"), "{message}");
     }
 }

@@ -1,12 +1,10 @@
 //! The two operations of Glue that the exporter calls.
 
 use super::client::{AwsGlue, Call};
-use super::{classify, convert};
+use super::convert;
 use crate::config::Query;
 use crate::glue::{BoxFuture, Described, Glue, GlueError, Operation, Page, PageRequest};
 use crate::snapshot::Integration;
-use aws_sdk_glue::operation::describe_inbound_integrations::DescribeInboundIntegrationsError;
-use aws_sdk_glue::operation::describe_integrations::DescribeIntegrationsError;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
@@ -30,12 +28,10 @@ impl Glue for AwsGlue {
                 }
                 Query::All => format!("asking AWS Glue in {region} for all inbound integrations"),
             },
+            is_for_integration: !query.lists(),
             context: request.context,
         };
-        let is_answer = move |error: &DescribeInboundIntegrationsError| {
-            query.integration().is_some() && classify::is_not_found(error)
-        };
-        let answer = self.call(call, is_answer, move |client, settings| {
+        let answer = self.call(call, move |client, settings| {
             let call = client
                 .describe_inbound_integrations()
                 .set_marker(request.marker.map(str::to_owned))
@@ -61,10 +57,10 @@ impl Glue for AwsGlue {
         let call = Call {
             operation: Operation::DescribeIntegrations,
             attempted: format!("asking AWS Glue in {} for names and tags", self.region),
+            is_for_integration: false,
             context: request.context,
         };
-        let is_answer = |_: &DescribeIntegrationsError| false;
-        let answer = self.call(call, is_answer, move |client, settings| {
+        let answer = self.call(call, move |client, settings| {
             let call = client
                 .describe_integrations()
                 .set_marker(request.marker.map(str::to_owned))
