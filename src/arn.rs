@@ -1,6 +1,8 @@
 //! ARNs and partitions. ARNs that AWS sent are only split; those of a configuration are checked, and each error says which part is invalid.
 
-use crate::config::value::{Checked, RegionName, ValueError, check_characters, check_length};
+use crate::config::value::{
+    Checked, RegionName, ValueError, check_characters, check_length, reject_characters,
+};
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
@@ -38,50 +40,35 @@ impl<'a> Arn<'a> {
 
     /// Checks what applies to every ARN of a configuration.
     fn parse<V: Checked>(text: &'a str, max: usize) -> Result<Self, ValueError> {
-        let invalid = |why: String| Err(ValueError::of::<V>(why));
         check_length::<V>(text, 1, max)?;
-        if !text.starts_with("arn:") {
-            return invalid("is not an ARN: it does not begin with `arn:`".to_owned());
-        }
-        if let Some(c) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
-            return invalid(format!(
-                "contains the invalid character `{}`",
-                c.escape_debug()
-            ));
-        }
-        let separators = text.matches(':').count();
-        if separators < SEPARATORS {
-            return invalid(format!(
-                "has only {} of the six parts of an ARN",
-                separators + 1
-            ));
-        }
+        reject_characters::<V>(text, |c| c.is_whitespace() || c.is_control())?;
         let arn = Self::split(text);
         let (partition, service, account) = (arn.partition, arn.service, arn.account);
+        let parts = 1 + text.matches(':').count();
         let is_lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-        let mut names = partition.split('-');
-        if names.next() != Some("aws")
-            || !names.all(|name| !name.is_empty() && name.bytes().all(is_lower))
-        {
-            return invalid(format!(
-                "has the partition `{partition}`; a partition is `aws` or begins with `aws-`"
-            ));
-        }
-        if service.is_empty() || !service.bytes().all(|b| is_lower(b) || b == b'-') {
-            return invalid(format!(
-                "has the service `{service}`, which is not a service name"
-            ));
-        }
+        let is_part = |name: &str| !name.is_empty() && name.bytes().all(is_lower);
+        let is_partition = partition == "aws"
+            || partition
+                .strip_prefix("aws-")
+                .is_some_and(|names| names.split('-').all(is_part));
+        let is_service = !service.is_empty() && service.bytes().all(|b| is_lower(b) || b == b'-');
         let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
-        if !account.is_empty() && !is_account {
-            return invalid(format!(
-                "has the account `{account}`; an account ID has 12 digits"
-            ));
-        }
-        if arn.resource.is_empty() {
-            return invalid("has no resource".to_owned());
-        }
-        Ok(arn)
+        let why = if !text.starts_with("arn:") {
+            "is not an ARN: it does not begin with `arn:`".to_owned()
+        } else if parts <= SEPARATORS {
+            format!("has only {parts} of the six parts of an ARN")
+        } else if !is_partition {
+            format!("has the partition `{partition}`; a partition is `aws` or begins with `aws-`")
+        } else if !is_service {
+            format!("has the service `{service}`, which is not a service name")
+        } else if !account.is_empty() && !is_account {
+            format!("has the account `{account}`; an account ID has 12 digits")
+        } else if arn.resource.is_empty() {
+            "has no resource".to_owned()
+        } else {
+            return Ok(arn);
+        };
+        Err(ValueError::of::<V>(why))
     }
 
     /// Returns the region, which must be in the partition.

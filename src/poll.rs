@@ -7,7 +7,7 @@ mod schedule;
 
 use crate::cache::{PollResult, key};
 use crate::clock::Clock;
-use crate::config::{ScopeName, ScopeRegion};
+use crate::config::ScopeRegion;
 use crate::glue::{Deadline, Glue, Reason, RequestContext};
 use crate::publisher::Publisher;
 use crate::telemetry::Telemetry;
@@ -178,20 +178,23 @@ impl Poller {
         let mut running: JoinSet<PendingQuery> = JoinSet::new();
         loop {
             while running.len() < concurrency
-                && let Some(pending) = queue.next()
+                && let Some(mut pending) = queue.next()
             {
                 if deadline.time_left().is_zero() {
                     queue.end(pending, deadline.reason());
                     continue;
                 }
                 deadline.update(queue.waiting(), running.len() + 1);
-                running.spawn(run_query(
-                    pending,
-                    self.watch.scope.clone(),
-                    Arc::clone(&self.glue),
-                    self.clock.clone(),
-                    Arc::clone(&deadline),
-                ));
+                let (scope, glue) = (self.watch.scope.clone(), Arc::clone(&self.glue));
+                let (clock, deadline) = (self.clock.clone(), Arc::clone(&deadline));
+                running.spawn(async move {
+                    let context = RequestContext {
+                        scope: scope.as_str(),
+                        deadline: &deadline,
+                    };
+                    pending.listing.follow(&*glue, &clock, context).await;
+                    pending
+                });
             }
             // A lookup that ended may have added queries.
             deadline.update(queue.waiting(), running.len());
@@ -213,20 +216,4 @@ impl Poller {
             answers,
         }
     }
-}
-
-/// Requests the pages of one query within the deadline.
-async fn run_query(
-    mut pending: PendingQuery,
-    scope: ScopeName,
-    glue: Arc<dyn Glue>,
-    clock: Clock,
-    deadline: Arc<Deadline>,
-) -> PendingQuery {
-    let context = RequestContext {
-        scope: scope.as_str(),
-        deadline: &deadline,
-    };
-    pending.listing.follow(&*glue, &clock, context).await;
-    pending
 }
