@@ -196,10 +196,6 @@ impl TargetArn {
         &self.text
     }
 
-    pub fn partition(&self) -> &str {
-        Arn::split(&self.text).partition
-    }
-
     /// Returns the region to poll it in; the ARNs of some services have none (S3 buckets).
     pub fn region(&self) -> Option<&RegionName> {
         self.region.as_ref()

@@ -14,7 +14,6 @@ use aws_sdk_glue::config::{Builder, SharedHttpClient};
 use aws_sdk_glue::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_glue::operation::RequestId;
 use aws_smithy_types::retry::RetryConfig;
-use aws_smithy_types::timeout::TimeoutConfig;
 use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
@@ -28,9 +27,6 @@ pub(super) const MAX_ATTEMPTS: u32 = 3;
 /// Maximum wait before the first retry. It doubles for the second retry. The wait is a random part of it, so that clients that failed
 /// together do not retry together.
 const MAX_FIRST_BACKOFF: Duration = Duration::from_secs(1);
-
-/// The default of the SDK. It is repeated here because it is the only timeout that the SDK sets.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
 
 /// AWS Glue as one set of credentials sees it in one region.
 pub struct AwsGlue {
@@ -158,11 +154,6 @@ impl AwsGlue {
                 .http_client(self.http.clone())
                 .retry_config(RetryConfig::disabled())
                 .interceptor(ResponseCheck)
-                .timeout_config(
-                    TimeoutConfig::builder()
-                        .connect_timeout(CONNECT_TIMEOUT)
-                        .build(),
-                )
                 .build();
             Client::from_conf(config)
         });

@@ -219,40 +219,43 @@ impl Provider {
     }
 }
 
-const UNUSABLE: &str =
-    "has a character that cannot be part of it, such as a space or a line break at its end";
-
 /// Returns why credentials cannot be sent in the headers of a request. The SDK panics on some invalid characters.
 fn unusable(keys: &Keys) -> Option<String> {
     let parts = [
-        ("access key ID", keys.access_key_id()),
-        ("secret access key", keys.secret_access_key()),
-        ("session token", keys.session_token().unwrap_or_default()),
+        ("the access key ID", keys.access_key_id()),
+        ("the secret access key", keys.secret_access_key()),
+        (
+            "the session token",
+            keys.session_token().unwrap_or_default(),
+        ),
     ];
-    let (name, _) = parts.into_iter().find(|(_, part)| !is_usable(part))?;
-    Some(format!("the {name} {UNUSABLE}"))
+    parts
+        .into_iter()
+        .find_map(|(name, part)| key_error(name, part))
 }
 
-fn is_usable(part: &str) -> bool {
-    part.bytes().all(|byte| byte.is_ascii_graphic())
+fn key_error(name: &str, part: &str) -> Option<String> {
+    let is_usable = part.bytes().all(|byte| byte.is_ascii_graphic());
+    (!is_usable).then(|| {
+        format!("{name} has a character that cannot be part of it, such as a space or a line break at its end")
+    })
 }
 
 /// Returns an error for each variable of the environment whose credentials cannot be sent. `check` reports them; in a poll they are a
 /// failure of the scopes that use them.
 pub fn environment_key_errors() -> Vec<String> {
-    let is_unusable = |name: &&str| {
+    let error = |name| {
         let value = std::env::var(name).unwrap_or_default();
         // The SDK trims the session token.
-        let is_trimmed = *name == "AWS_SESSION_TOKEN";
-        !is_usable(if is_trimmed { value.trim() } else { &value })
+        let is_trimmed = name == "AWS_SESSION_TOKEN";
+        key_error(name, if is_trimmed { value.trim() } else { &value })
     };
     let names = [
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
         "AWS_SESSION_TOKEN",
     ];
-    let unusable = names.into_iter().filter(is_unusable);
-    unusable.map(|name| format!("{name} {UNUSABLE}")).collect()
+    names.into_iter().filter_map(error).collect()
 }
 
 /// Returns how long credentials are valid, by the system clock. None if they have no expiry time.

@@ -9,8 +9,8 @@ use crate::glue::{Observer, RateLimiter};
 use aws_config::Region;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 use tokio::sync::OnceCell;
 
 /// Requests of all clients in flight. Each client may have at least one, so that an endpoint that hangs blocks no other client.
@@ -28,7 +28,7 @@ pub struct Sdk {
     /// How many requests each client may have in flight.
     max_concurrent_requests: Arc<AtomicUsize>,
     /// The cache of each set of credentials in use.
-    credential_caches: Arc<Mutex<HashMap<Credentials, Weak<CredentialCache>>>>,
+    credential_caches: Arc<Mutex<HashMap<Credentials, Arc<CredentialCache>>>>,
 }
 
 impl Sdk {
@@ -119,12 +119,8 @@ impl Sdk {
 
     fn credential_cache(&self, credentials: &Credentials) -> Arc<CredentialCache> {
         let mut credential_caches = self.credential_caches.lock();
-        if let Some(credential_cache) = credential_caches.get(credentials).and_then(Weak::upgrade) {
-            return credential_cache;
-        }
-        let credential_cache = Arc::default();
-        credential_caches.retain(|_, credential_cache| credential_cache.strong_count() > 0);
-        credential_caches.insert(credentials.clone(), Arc::downgrade(&credential_cache));
-        credential_cache
+        // No provider uses the others any more.
+        credential_caches.retain(|_, cache| Arc::strong_count(cache) > 1);
+        Arc::clone(credential_caches.entry(credentials.clone()).or_default())
     }
 }
