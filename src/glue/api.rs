@@ -4,8 +4,8 @@ use super::deadline::Deadline;
 use super::error::{GlueError, Reason};
 use crate::config::Query;
 use crate::snapshot::{Description, Integration};
+use futures_util::future::BoxFuture;
 use std::collections::BTreeSet;
-use std::pin::Pin;
 use std::time::Duration;
 use strum::{IntoStaticStr, VariantArray};
 
@@ -77,9 +77,6 @@ impl<T> Page<T> {
 
 /// The ARN of an integration as AWS sent it, and its name and tags.
 pub type Described = (String, Description);
-
-/// A boxed future, as in the `futures` crate.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// AWS Glue as one set of credentials sees it in one region.
 pub trait Glue: Send + Sync {

@@ -6,7 +6,7 @@
 use super::{classify, credential_process, message, profiles};
 use crate::clock::Clock;
 use crate::config::Credentials;
-use crate::glue::api::BoxFuture;
+use crate::glue::BoxFuture;
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::sts::AssumeRoleProvider;

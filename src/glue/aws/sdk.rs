@@ -23,7 +23,7 @@ const MAX_CREDENTIALS_BYTES: usize = 1 << 20;
 /// Creates the clients, which share HTTP connections and loaded credentials.
 #[derive(Clone)]
 pub struct Sdk {
-    http: HttpClients,
+    http: Arc<HttpClients>,
     observer: Arc<dyn Observer>,
     /// How many requests each client may have in flight.
     max_concurrent_requests: Arc<AtomicUsize>,
