@@ -38,8 +38,11 @@ impl<'a> Arn<'a> {
         }
     }
 
-    /// Checks what applies to every ARN of a configuration.
-    fn parse<V: Checked>(text: &'a str, max: usize) -> Result<Self, ValueError> {
+    /// Checks what applies to every ARN of a configuration. Returns its region too.
+    fn parse<V: Checked>(
+        text: &'a str,
+        max: usize,
+    ) -> Result<(Self, Option<RegionName>), ValueError> {
         check_length::<V>(text, 1, max)?;
         reject_characters::<V>(text, |c| c.is_whitespace() || c.is_control())?;
         let arn = Self::split(text);
@@ -65,24 +68,21 @@ impl<'a> Arn<'a> {
             format!("has the account `{account}`; an account ID has 12 digits")
         } else if arn.resource.is_empty() {
             "has no resource".to_owned()
+        } else if arn.region.is_empty() {
+            return Ok((arn, None));
         } else {
-            return Ok(arn);
-        };
-        Err(ValueError::of::<V>(why))
-    }
-
-    /// Returns the region, which must be in the partition.
-    fn checked_region<V: Checked>(&self) -> Result<Option<RegionName>, ValueError> {
-        let (region, partition) = (self.region, self.partition);
-        if region.is_empty() {
-            return Ok(None);
-        }
-        let why = match region.parse::<RegionName>() {
-            Ok(region) if region.in_partition(partition) => return Ok(Some(region)),
-            Ok(_) => {
-                format!("has the region `{region}`, which is not in the partition `{partition}`")
+            match arn.region.parse::<RegionName>() {
+                Ok(region) if region.in_partition(partition) => return Ok((arn, Some(region))),
+                Ok(region) => {
+                    format!(
+                        "has the region `{region}`, which is not in the partition `{partition}`"
+                    )
+                }
+                Err(_) => format!(
+                    "has the region `{}`, which is not a region name",
+                    arn.region
+                ),
             }
-            Err(_) => format!("has the region `{region}`, which is not a region name"),
         };
         Err(ValueError::of::<V>(why))
     }
@@ -101,8 +101,7 @@ pub fn canonical_arn(arn: &str) -> Cow<'_, str> {
 
 /// Checks a complete ARN of any service.
 pub(crate) fn check_arn<V: Checked>(text: &str) -> Result<(), ValueError> {
-    let arn = Arn::parse::<V>(text, usize::MAX)?;
-    arn.checked_region::<V>().map(drop)
+    Arn::parse::<V>(text, usize::MAX).map(drop)
 }
 
 /// Checks the beginning of an ARN. The last part may be incomplete, so it is checked only if it is the first or the second part.
@@ -150,25 +149,24 @@ impl FromStr for IntegrationArn {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let arn = Arn::parse::<Self>(text, 128)?;
+        let (arn, region) = Arn::parse::<Self>(text, 128)?;
         let (kind, id) = arn
             .resource
             .split_once([':', '/'])
             .unwrap_or((arn.resource, ""));
-        let why = match arn.checked_region::<Self>() {
+        let why = match region {
             _ if arn.service != "glue" => format!(
                 "has the service `{}`; an integration ARN has the service `glue`",
                 arn.service
             ),
-            Err(error) => return Err(error),
-            Ok(None) => "has no region".to_owned(),
-            Ok(Some(_)) if arn.account.is_empty() => "has no account".to_owned(),
-            Ok(Some(_)) if kind != "integration" => format!(
+            None => "has no region".to_owned(),
+            Some(_) if arn.account.is_empty() => "has no account".to_owned(),
+            Some(_) if kind != "integration" => format!(
                 "is the ARN of a Glue `{}`, not of an `integration`",
                 kind.escape_debug()
             ),
-            Ok(Some(_)) if id.is_empty() => "has no ID after `integration`".to_owned(),
-            Ok(Some(region)) => {
+            Some(_) if id.is_empty() => "has no ID after `integration`".to_owned(),
+            Some(region) => {
                 check_characters::<Self>(id, "-")?;
                 let text = text.to_owned();
                 return Ok(Self { text, region });
@@ -210,7 +208,7 @@ impl FromStr for TargetArn {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let region = Arn::parse::<Self>(text, 512)?.checked_region::<Self>()?;
+        let (_, region) = Arn::parse::<Self>(text, 512)?;
         let text = text.to_owned();
         Ok(Self { text, region })
     }
@@ -244,7 +242,7 @@ impl FromStr for RoleArn {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let arn = Arn::parse::<Self>(text, 2048)?;
+        let (arn, _) = Arn::parse::<Self>(text, 2048)?;
         let why = match arn.resource.split_once('/') {
             _ if arn.service != "iam" => {
                 format!(

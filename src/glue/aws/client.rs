@@ -5,7 +5,7 @@ use super::credentials::Provider;
 use super::response::ResponseCheck;
 use super::{classify, message};
 use crate::config::{Credentials, RegionName};
-use crate::glue::{GlueError, Observer, Operation, RateLimiter, Reason, RequestContext};
+use crate::glue::{GlueError, Observer, Operation, Page, RateLimiter, Reason, RequestContext};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials as Keys;
 use aws_sdk_glue::Client;
@@ -56,15 +56,16 @@ pub struct Call<'a> {
 }
 
 impl AwsGlue {
-    /// Makes the call. `send` gets a client and the settings of one attempt. Returns None if the integration of the call does not exist.
+    /// Makes the call. `send` gets a client and the settings of one attempt. Returns an empty page if the integration of the call does not exist.
     ///
     /// # Errors
     /// The error of the last attempt, or of the wait for credentials or a permit.
-    pub(super) async fn call<T, E, F>(
+    pub(super) async fn call<T, E, F, I>(
         &self,
         call: Call<'_>,
         send: impl Fn(Client, Builder) -> F,
-    ) -> Result<Option<T>, GlueError>
+        convert: impl FnOnce(T) -> Page<I>,
+    ) -> Result<Page<I>, GlueError>
     where
         E: Error + ProvideErrorMetadata + 'static,
         SdkError<E, HttpResponse>: RequestId,
@@ -94,14 +95,14 @@ impl AwsGlue {
             let error = match outcome {
                 Ok(Ok(output)) => {
                     ended(None);
-                    return Ok(Some(output));
+                    return Ok(convert(output));
                 }
                 Ok(Err(error))
                     if call.is_for_integration
                         && error.as_service_error().is_some_and(classify::is_not_found) =>
                 {
                     ended(None);
-                    return Ok(None);
+                    return Ok(Page::last(Vec::new()));
                 }
                 Ok(Err(error)) => {
                     let reason = classify::classify(&error);

@@ -5,6 +5,7 @@ use super::convert;
 use crate::config::Query;
 use crate::glue::{BoxFuture, Described, Glue, GlueError, Operation, Page, PageRequest};
 use crate::snapshot::Integration;
+use aws_sdk_glue::Client;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
@@ -31,7 +32,7 @@ impl Glue for AwsGlue {
             is_for_integration: !query.lists(),
             context: request.context,
         };
-        let answer = self.call(call, move |client, settings| {
+        let send = move |client: Client, settings| {
             let call = client
                 .describe_inbound_integrations()
                 .set_marker(request.marker.map(str::to_owned))
@@ -42,11 +43,8 @@ impl Glue for AwsGlue {
                 Query::All => call,
             };
             call.customize().config_override(settings).send()
-        });
-        Box::pin(async {
-            let not_found = || Page::last(Vec::new());
-            Ok(answer.await?.map_or_else(not_found, convert::page))
-        })
+        };
+        Box::pin(self.call(call, send, convert::page))
     }
 
     fn metadata_page<'a>(
@@ -60,17 +58,14 @@ impl Glue for AwsGlue {
             is_for_integration: false,
             context: request.context,
         };
-        let answer = self.call(call, move |client, settings| {
+        let send = move |client: Client, settings| {
             let call = client
                 .describe_integrations()
                 .set_marker(request.marker.map(str::to_owned))
                 .set_max_records(request.page_size.map(i32::from));
             call.customize().config_override(settings).send()
-        });
-        Box::pin(async move {
-            let not_found = || Page::last(Vec::new());
-            let convert = |output| convert::metadata_page(output, tags);
-            Ok(answer.await?.map_or_else(not_found, convert))
-        })
+        };
+        let convert = |output| convert::metadata_page(output, tags);
+        Box::pin(self.call(call, send, convert))
     }
 }

@@ -51,7 +51,7 @@ impl Sdk {
         rate_limiter: RateLimiter,
     ) -> AwsGlue {
         let backend = Backend::Aws(self.provider(credentials, region));
-        self.client(backend, credentials.clone(), region.clone(), rate_limiter)
+        self.client(backend, credentials, region, rate_limiter)
     }
 
     /// Returns a client of a simulated endpoint. It ignores the credentials, endpoints and proxies of the environment.
@@ -63,19 +63,14 @@ impl Sdk {
     ) -> AwsGlue {
         let sdk = Self::new(Network::default(), observer);
         let backend = Backend::Simulated { endpoint };
-        sdk.client(
-            backend,
-            Credentials::default(),
-            region.clone(),
-            rate_limiter,
-        )
+        sdk.client(backend, &Credentials::default(), region, rate_limiter)
     }
 
     fn client(
         &self,
         backend: Backend,
-        credentials: Credentials,
-        region: RegionName,
+        credentials: &Credentials,
+        region: &RegionName,
         rate_limiter: RateLimiter,
     ) -> AwsGlue {
         let profile = credentials.profile.as_deref();
@@ -83,8 +78,8 @@ impl Sdk {
             backend,
             client: OnceCell::new(),
             http: self.http.client(profile, MAX_RESPONSE_BYTES),
-            region,
-            credentials,
+            region: region.clone(),
+            credentials: credentials.clone(),
             max_concurrent_requests: Arc::clone(&self.max_concurrent_requests),
             rate_limiter,
             observer: Arc::clone(&self.observer),
