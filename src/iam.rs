@@ -76,7 +76,8 @@ pub fn write(watches: &[ScopeRegion], format: Format, show_external_ids: bool) -
 /// Returns the operations of Glue that a watch needs.
 pub fn operations(watch: &ScopeRegion) -> impl Iterator<Item = Operation> {
     Operation::ALL
-        .into_iter()
+        .iter()
+        .copied()
         .filter(|operation| match operation {
             Operation::DescribeInboundIntegrations => true,
             Operation::DescribeIntegrations => watch.describe,

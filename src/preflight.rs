@@ -8,8 +8,7 @@ use crate::clock::Clock;
 use crate::config::{Credentials, Lookup, Query, ScopeRegion};
 use crate::glue::aws::{IdentityError, Sdk};
 use crate::glue::{
-    Deadline, Glue, GlueError, Listing, MetadataRequest, Operation, PageRequest, Reason,
-    RequestContext,
+    Deadline, Glue, GlueError, Listing, Operation, PageRequest, Reason, RequestContext,
 };
 use crate::iam;
 use futures_util::future::join_all;
@@ -186,13 +185,9 @@ impl Check<'_> {
                 }
             }
             Operation::DescribeIntegrations => {
-                let request = MetadataRequest {
-                    tags: &BTreeSet::new(),
-                    marker: None,
-                    page_size: self.watch.page_size,
-                    context: self.context(),
-                };
-                self.glue.metadata_page(request).await.map(|_| ())
+                let tags = BTreeSet::new();
+                let page = self.glue.metadata_page(&tags, self.first_page()).await;
+                page.map(|_| ())
             }
         };
         let error = result.as_ref().err();
@@ -221,18 +216,15 @@ impl Check<'_> {
 
     /// Sends one query: looks up a configured integration, or requests one page of a listing.
     async fn query(&self, query: &Query) -> Result<(), GlueError> {
-        let (page_size, context) = (self.watch.page_size, self.context());
+        let request = self.first_page();
         if query.lists() {
-            let request = PageRequest {
-                query,
-                marker: None,
-                page_size,
-                context,
-            };
-            return self.glue.page(request).await.map(|_| ());
+            return self.glue.page(query, request).await.map(|_| ());
         }
-        let mut listing = Listing::new(query.clone(), &self.watch.selection, page_size);
-        listing.follow(self.glue, &Clock::system(), context).await;
+        let selection = &self.watch.selection;
+        let mut listing = Listing::new(query.clone(), selection, request.page_size);
+        listing
+            .follow(self.glue, &Clock::system(), request.context)
+            .await;
         let answer = listing.into_answer(Reason::Timeout);
         answer.outcome?;
         if answer.integrations.is_empty() {
@@ -242,10 +234,14 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn context(&self) -> RequestContext<'_> {
-        RequestContext {
-            scope: self.watch.scope.as_str(),
-            deadline: &self.deadline,
+    fn first_page(&self) -> PageRequest<'_> {
+        PageRequest {
+            marker: None,
+            page_size: self.watch.page_size,
+            context: RequestContext {
+                scope: self.watch.scope.as_str(),
+                deadline: &self.deadline,
+            },
         }
     }
 }

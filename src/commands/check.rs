@@ -5,7 +5,7 @@ use super::sharding;
 use super::source::{Clients, ConfigSource, LoadedConfig};
 use crate::cli::CheckFlags;
 use crate::config;
-use crate::glue::aws::{Sdk, environment_key_errors, profile_error};
+use crate::glue::aws::{Sdk, endpoint_error, environment_key_errors, profile_error};
 use crate::preflight;
 use crate::shard::Shard;
 use crate::storage;
@@ -70,6 +70,7 @@ async fn warnings(loaded: &LoadedConfig) -> Vec<String> {
     let mut aws = BTreeSet::new();
     for profile in profiles {
         aws.extend(profile_error(profile).await);
+        aws.extend(endpoint_error(profile).await);
     }
     aws.extend(environment_key_errors());
     let shared = path.and_then(storage::shared_directory).map(|directory| {

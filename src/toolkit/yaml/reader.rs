@@ -36,9 +36,14 @@ impl<'a> Reader<'a> {
                 let at = self.report.place(&self.path, key);
                 self.report.error(at, text);
             };
-            let Value::Text(name) = &key.value else {
-                reject(format!("a key {}; allowed: text", key.value.kind()));
-                continue;
+            let name = match &key.value {
+                Value::Text(name) => name,
+                // Of numbers, only integers keep their spelling: `1.10` becomes 1.1.
+                Value::Number(name) if name.bytes().all(|byte| byte.is_ascii_digit()) => name,
+                other => {
+                    reject(format!("a key {}; allowed: text", other.kind()));
+                    continue;
+                }
             };
             let shown = name.escape_debug();
             match allowed {
