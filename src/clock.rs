@@ -55,7 +55,6 @@ impl From<f64> for Timestamp {
 pub struct Clock(Arc<dyn Fn() -> f64 + Send + Sync>);
 
 impl Clock {
-    /// Returns the clock of the system.
     pub fn system() -> Self {
         Self::from_wall(|| {
             #[allow(
@@ -74,7 +73,6 @@ impl Clock {
         Self(Arc::new(wall))
     }
 
-    /// Returns the current time.
     pub fn now(&self) -> Timestamp {
         Timestamp {
             instant: Instant::now(),
@@ -107,18 +105,9 @@ pub fn rfc3339(unix_seconds: f64) -> Option<String> {
     )]
     let millis = (unix_seconds * 1000.0).round() as i64;
     let utc = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok()?;
-    let (date, time) = (utc.date(), utc.time());
-    (0..=9999).contains(&date.year()).then(|| {
-        format!(
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-            date.year(),
-            u8::from(date.month()),
-            date.day(),
-            time.hour(),
-            time.minute(),
-            time.second(),
-            time.millisecond()
-        )
+    (0..=9999).contains(&utc.year()).then(|| {
+        let (date, (hour, minute, second, milli)) = (utc.date(), utc.time().as_hms_milli());
+        format!("{date}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
     })
 }
 
