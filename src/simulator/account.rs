@@ -20,7 +20,7 @@ const MAX_PAGE_SIZE: usize = 100;
 pub struct Account {
     pub(super) integrations: BTreeMap<String, SimulatedIntegration>,
     /// The steps of the integrations that still follow the script.
-    script: Script,
+    pub(super) script: Script,
     /// Unix time of the start of the script, in seconds.
     script_start: f64,
     start: Instant,
@@ -87,7 +87,6 @@ impl Account {
         self
     }
 
-    /// Updates the integrations that follow the script to their present state.
     pub(super) fn advance(&mut self) {
         let elapsed = self.start.elapsed().as_secs();
         let second = elapsed % SCRIPT_DURATION.as_secs();
@@ -105,30 +104,6 @@ impl Account {
                 integration.create_time = self.script_start + cycle_start.as_secs_f64();
             }
         }
-    }
-
-    /// Creates or replaces an integration. An integration that was changed no longer follows the
-    /// script.
-    pub(super) fn put(&mut self, integration: SimulatedIntegration) {
-        self.script.remove(&integration.arn);
-        self.integrations
-            .insert(integration.arn.clone(), integration);
-    }
-
-    /// Removes an integration. Returns `false` if there is no integration with this ARN.
-    pub(super) fn remove(&mut self, arn: &str) -> bool {
-        self.script.remove(arn);
-        self.integrations.remove(arn).is_some()
-    }
-
-    /// Changes one integration. Returns `false` if there is no integration with this ARN.
-    pub(super) fn change(
-        &mut self,
-        arn: &str,
-        change: impl FnOnce(&mut SimulatedIntegration),
-    ) -> bool {
-        self.script.remove(arn);
-        self.integrations.get_mut(arn).map(change).is_some()
     }
 
     /// Returns the integrations of one page, ordered by ARN, and true if there are more pages.
@@ -149,7 +124,7 @@ impl Account {
         let target = request.target_arn.as_deref();
         let matches_target =
             |found: &&SimulatedIntegration| target.is_none_or(|target| found.target_arn == target);
-        let after = request.after();
+        let after = request.after.as_deref();
         let requested = request.max_records.map(|records| records as usize);
         let size = requested.map_or(self.max_page_size, |size| size.min(self.max_page_size));
 

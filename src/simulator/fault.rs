@@ -25,10 +25,6 @@ pub struct RequestMatcher {
 }
 
 impl RequestMatcher {
-    pub fn any() -> Self {
-        Self::default()
-    }
-
     pub fn integration(arn: &str) -> Self {
         Self {
             integration_arn: Some(arn.to_owned()),
@@ -134,7 +130,6 @@ impl Fault {
         }
     }
 
-    /// Limits the fault to this number of requests.
     pub fn times(self, times: u32) -> Self {
         Self {
             times: Some(times),

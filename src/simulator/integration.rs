@@ -1,6 +1,6 @@
 //! A simulated integration, as the API and the control endpoint write and read it in JSON.
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -69,7 +69,6 @@ pub struct SimulatedIntegration {
     pub target_arn: String,
     pub status: String,
     /// Unix time in seconds, possibly with a fraction.
-    #[serde(serialize_with = "epoch_seconds")]
     pub create_time: f64,
     /// The account of the target; `DescribeInboundIntegrations` lists the integration there.
     #[serde(default, skip_serializing)]
@@ -128,11 +127,6 @@ impl SimulatedIntegration {
         self
     }
 
-    /// Returns the item of `InboundIntegrations`. It has no null members.
-    pub fn inbound_json(&self) -> Value {
-        json!(self)
-    }
-
     /// Returns the item of `Integrations`, the list of `DescribeIntegrations`.
     pub(super) fn created_json(&self) -> Value {
         let mut item = json!(self);
@@ -152,17 +146,4 @@ impl SimulatedIntegration {
 /// Returns a field of an ARN (3: region, 4: account), or `None` if it is empty or absent.
 fn arn_field(arn: &str, index: usize) -> Option<&str> {
     arn.split(':').nth(index).filter(|field| !field.is_empty())
-}
-
-/// Writes whole seconds without a fraction, as AWS does.
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "a larger time than an i64 saturates"
-)]
-fn epoch_seconds<S: Serializer>(time: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    if time.fract() == 0.0 {
-        serializer.serialize_i64(*time as i64)
-    } else {
-        serializer.serialize_f64(*time)
-    }
 }

@@ -1,9 +1,9 @@
 //! Parses the headers and the input of an API request, and returns the errors that AWS would return.
 //! It does not verify the signature, because the simulator has no secret keys.
 
-use super::response::{API_CONTENT_TYPE, ApiError, parse_json};
+use super::response::{ApiError, parse_json};
 use hyper::HeaderMap;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 pub(super) const INBOUND: &str = "DescribeInboundIntegrations";
@@ -29,6 +29,9 @@ pub struct RecordedRequest {
     pub max_records: Option<u32>,
     /// Number of the page within its listing, starting at 1.
     pub page: u32,
+    /// The ARN before the first one of the page.
+    #[serde(skip)]
+    pub(super) after: Option<String>,
 }
 
 /// The input of both operations. Like AWS, it treats a `null` member as absent.
@@ -50,9 +53,9 @@ impl RecordedRequest {
             .map_err(|message| ApiError::new("SerializationException", &message))?;
         check_length("IntegrationArn", input.integration_arn.as_deref(), 128)?;
         check_length("TargetArn", input.target_arn.as_deref(), 512)?;
-        let page = match input.marker.as_deref().map(parse_marker) {
-            None => 1,
-            Some(Some((page, _))) => page,
+        let (page, after) = match input.marker.as_deref().map(parse_marker) {
+            None => (1, None),
+            Some(Some((page, after))) => (page, Some(after.to_owned())),
             Some(None) => return Err(invalid("Marker", "the Marker of an earlier response")),
         };
         let max_records = match input.max_records.map(u32::try_from) {
@@ -69,13 +72,8 @@ impl RecordedRequest {
             max_records,
             marker: input.marker,
             page,
+            after,
         })
-    }
-
-    /// Returns the ARN before the first one of the page.
-    pub(super) fn after(&self) -> Option<&str> {
-        let marker = self.marker.as_deref().and_then(parse_marker);
-        marker.map(|(_, last_arn)| last_arn)
     }
 
     /// Returns the marker of the next page. It contains the position, so the simulator stores none.
@@ -104,28 +102,17 @@ fn check_length(field: &str, text: Option<&str>, max: usize) -> Result<(), ApiEr
     }
 }
 
-/// Returns the operation in the headers.
-///
-/// # Errors
-/// The content type is wrong, or the operation is not simulated.
 fn operation(headers: &HeaderMap) -> Result<&'static str, ApiError> {
-    let text = |name: &str| {
-        let value = headers.get(name).and_then(|value| value.to_str().ok());
-        value.unwrap_or_default()
-    };
-    let unknown = |message: String| ApiError::new("UnknownOperationException", &message);
-    let content_type = text(CONTENT_TYPE.as_str());
-    if content_type.split(';').next().map(str::trim) != Some(API_CONTENT_TYPE) {
-        return Err(unknown(format!(
-            "The content type must be {API_CONTENT_TYPE}, not {content_type:?}."
-        )));
-    }
-    match text("x-amz-target") {
-        "AWSGlue.DescribeInboundIntegrations" => Ok(INBOUND),
-        "AWSGlue.DescribeIntegrations" => Ok(CREATED),
-        other => Err(unknown(format!(
-            "The operation {other:?} is not simulated: expected {INBOUND} or {CREATED}."
-        ))),
+    let target = headers.get("x-amz-target");
+    match target.map_or(&b""[..], HeaderValue::as_bytes) {
+        b"AWSGlue.DescribeInboundIntegrations" => Ok(INBOUND),
+        b"AWSGlue.DescribeIntegrations" => Ok(CREATED),
+        _ => {
+            let message = format!(
+                "The operation {target:?} is not simulated: expected {INBOUND} or {CREATED}."
+            );
+            Err(ApiError::new("UnknownOperationException", &message))
+        }
     }
 }
 
@@ -138,26 +125,17 @@ fn credential(headers: &HeaderMap) -> Result<(String, String), ApiError> {
             "Missing Authentication Token",
         ));
     };
-    let parameters = authorization.to_str().ok();
-    let scope = parameters
-        .and_then(|text| text.strip_prefix("AWS4-HMAC-SHA256 "))
-        .into_iter()
-        .flat_map(|parameters| parameters.split(','))
-        .find_map(|parameter| parameter.trim().strip_prefix("Credential="));
-    // Split from the right: an access key id may contain `/`, the other parts may not.
-    let parts: Vec<&str> = scope.unwrap_or_default().rsplitn(5, '/').collect();
-    if let ["aws4_request", service, region, _date, key] = parts[..]
-        && !region.is_empty()
-        && !key.is_empty()
-    {
-        if service == "glue" {
-            return Ok((key.to_owned(), region.to_owned()));
+    let parameters = authorization.to_str().unwrap_or_default();
+    let (_, credential) = parameters.split_once("Credential=").unwrap_or_default();
+    let scope = credential.split(',').next().unwrap_or_default();
+    let parts: Vec<&str> = scope.split('/').collect();
+    match parts[..] {
+        [key, _date, region, "glue", "aws4_request"] if !key.is_empty() && !region.is_empty() => {
+            Ok((key.to_owned(), region.to_owned()))
         }
-        let message = "Credential should be scoped to correct service: 'glue'.";
-        return Err(ApiError::new("InvalidSignatureException", message));
+        _ => Err(ApiError::new(
+            "IncompleteSignatureException",
+            "Authorization header requires a full 'Credential' parameter for the service 'glue'.",
+        )),
     }
-    Err(ApiError::new(
-        "IncompleteSignatureException",
-        "Authorization header requires a full 'Credential' parameter.",
-    ))
 }

@@ -1012,7 +1012,7 @@ async fn slow_answers_within_timeout_succeed() {
             slow.page_size = page_size;
             slow.concurrency = concurrency;
             serving.handle.push_fault(Fault::new(
-                RequestMatcher::any(),
+                RequestMatcher::default(),
                 FaultKind::Delay(seconds(delay)),
             ));
             let mut bench = Bench::new(&[slow]);
@@ -1038,7 +1038,7 @@ async fn hanging_request_is_retried_after_others() {
     let mut named = watch("hit", EU, &format!("integration_arns: {ARNS:?}"));
     named.timeout = Duration::from_secs(3);
     named.concurrency = 1;
-    let hang = Fault::new(RequestMatcher::any(), FaultKind::Hang).times(1);
+    let hang = Fault::new(RequestMatcher::default(), FaultKind::Hang).times(1);
     serving.handle.push_fault(hang);
     let mut bench = Bench::new(&[named]);
     let mut hit = bench.poller("hit", serving.addr);
@@ -1354,7 +1354,7 @@ fn listing(change: impl Fn(&mut Vec<serde_json::Map<String, Value>>)) -> String 
     let mut items = integrations("SYNCING")
         .iter()
         .take(ARNS.len())
-        .map(|integration| integration.inbound_json().as_object().unwrap().clone())
+        .map(|integration| json!(integration).as_object().unwrap().clone())
         .collect();
     change(&mut items);
     json!({ "InboundIntegrations": items }).to_string()

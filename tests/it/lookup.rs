@@ -175,7 +175,7 @@ async fn lookup_missing_arn_is_requested_individually() {
     let (page, _) = exporter.poll().await;
     let since = page.value(SINCE, &[("integration_arn", &arn(1))]);
     // As if a call without an ARN did not list all integrations.
-    let others = [0, 2].map(|n| integration(&arn(n), "FAILED").inbound_json());
+    let others = [0, 2].map(|n| json!(integration(&arn(n), "FAILED")));
     let lacking = || Fault::new(RequestMatcher::page(1), listing(&others)).times(1);
     exporter.simulated.push_fault(lacking());
     let (page, requests) = exporter.poll().await;
@@ -255,7 +255,7 @@ async fn lookup_matches_both_arn_forms_and_later_page() {
         integration(&arn(0), "FAILED"),
         integration(&slash(1), "ACTIVE"),
     ];
-    let again = listing(&again.map(|integration| integration.inbound_json()));
+    let again = listing(&again.map(|integration| json!(integration)));
     exporter
         .simulated
         .push_fault(Fault::new(RequestMatcher::page(2), again));
@@ -269,9 +269,9 @@ async fn lookup_incomplete_listing_keeps_found_items() {
     let arns = first(3);
     let mut exporter = Exporter::start(account(3, "ACTIVE"), &scope("list", &arns)).await;
     exporter.poll().await;
-    let mut nameless = integration(&arn(2), "FAILED").inbound_json();
+    let mut nameless = json!(integration(&arn(2), "FAILED"));
     nameless.as_object_mut().unwrap().remove("IntegrationArn");
-    let found = [0, 1].map(|n| integration(&arn(n), "FAILED").inbound_json());
+    let found = [0, 1].map(|n| json!(integration(&arn(n), "FAILED")));
     let items = [&found[..], &[nameless.clone()]].concat();
     let fault = Fault::new(RequestMatcher::page(1), listing(&items)).times(1);
     exporter.simulated.push_fault(fault);
@@ -286,7 +286,7 @@ async fn lookup_incomplete_listing_keeps_found_items() {
 
     // An unnamed item does not matter if all configured integrations were found.
     let items: Vec<Value> = (0..3)
-        .map(|n| integration(&arn(n), "ACTIVE").inbound_json())
+        .map(|n| json!(integration(&arn(n), "ACTIVE")))
         .chain([nameless])
         .collect();
     exporter
@@ -372,7 +372,7 @@ async fn reload_changing_lookup_keeps_data() {
         let broken = FaultKind::error("AccessDeniedException", "no");
         exporter
             .simulated
-            .push_fault(Fault::new(RequestMatcher::any(), broken));
+            .push_fault(Fault::new(RequestMatcher::default(), broken));
         exporter.reload(&scope(lookup, &arns));
         assert_eq!(samples(&exporter.bench.page()), samples(&first_page));
         let (page, _) = exporter.poll().await;

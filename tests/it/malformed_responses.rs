@@ -601,7 +601,7 @@ fn integrations(status: &str) -> Vec<SimulatedIntegration> {
 fn listed(change: impl Fn(&mut Vec<Value>)) -> FaultKind {
     let mut items = integrations("FAILED")[..NAMES.len()]
         .iter()
-        .map(SimulatedIntegration::inbound_json)
+        .map(|integration| json!(integration))
         .collect();
     change(&mut items);
     FaultKind::raw(200, json!({"InboundIntegrations": items}).to_string())

@@ -214,7 +214,7 @@ async fn poll_starved_by_rate_limit_is_throttled() {
 #[tokio::test]
 async fn retries_wait_for_rate_limit() {
     let fault = Fault::new(
-        RequestMatcher::any(),
+        RequestMatcher::default(),
         FaultKind::error("InternalServiceException", "try again"),
     );
     let arns: Vec<String> = (0..4).map(arn).collect();

@@ -637,7 +637,7 @@ fn replaced_clients_leak_no_socket_and_no_task() {
                 _ => FaultKind::Delay(Duration::from_millis(5)),
             };
             // As many faults as all scopes send requests at once, so that the faults end together.
-            faults.push_fault(Fault::new(RequestMatcher::any(), fault).times(8));
+            faults.push_fault(Fault::new(RequestMatcher::default(), fault).times(8));
             let bench = Bench::new(&watches);
             let clients: Vec<Arc<dyn Glue>> = (0..4)
                 .map(|_| {

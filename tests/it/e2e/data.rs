@@ -115,7 +115,7 @@ fn empty_listing_is_a_successful_poll() {
     let sim = simulator(Account::of(Vec::new()));
     let body = FaultKind::raw(200, "{}");
     sim.handle
-        .push_fault(Fault::new(RequestMatcher::any(), body));
+        .push_fault(Fault::new(RequestMatcher::default(), body));
     let scrape = Setup::new(&sim, ONE_SCOPE).daemon(&[]).scrape();
     assert_eq!(scrape.of_scope("scope_up", "all"), Some(1.0));
     assert_eq!(scrape.of_scope("scope_integrations", "all"), Some(0.0));

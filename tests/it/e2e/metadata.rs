@@ -35,7 +35,7 @@ fn sim() -> Sim {
 fn push_fault(sim: &Sim, kind: FaultKind) {
     let on = RequestMatcher {
         operation: Some("DescribeIntegrations".to_owned()),
-        ..RequestMatcher::any()
+        ..RequestMatcher::default()
     };
     sim.handle.push_fault(Fault::new(on, kind));
 }

@@ -158,7 +158,7 @@ async fn name_request_failure_affects_no_poll() {
         ("EntityNotFoundException", "not_found", 1.0),
         ("UnknownOperationException", "unsupported", 1.0),
     ] {
-        exporter.fail(RequestMatcher::any(), FaultKind::error(code, "no"));
+        exporter.fail(RequestMatcher::default(), FaultKind::error(code, "no"));
         let (page, _) = exporter.round().await;
         let state = (gauge(&page, NAMES_UP), gauge(&page, UP));
         assert_eq!(state, (Some(0.0), Some(1.0)), "{code}");
@@ -196,7 +196,7 @@ async fn incomplete_name_listing_keeps_found_names() {
     );
     assert_eq!(gauge(&page, NAMES_UP), Some(0.0));
     let without_arn = json!({"Integrations": [{"IntegrationName": "nobody"}]}).to_string();
-    exporter.fail(RequestMatcher::any(), FaultKind::raw(200, without_arn));
+    exporter.fail(RequestMatcher::default(), FaultKind::raw(200, without_arn));
     let (page, _) = exporter.round().await;
     assert_eq!(
         (gauge(&page, NAMES_UP), gauge(&page, UP)),
@@ -208,7 +208,7 @@ async fn incomplete_name_listing_keeps_found_names() {
         "{\"Integrations\": 1}",
         "{\"Integrations\": [{]",
     ] {
-        exporter.fail(RequestMatcher::any(), FaultKind::raw(200, body));
+        exporter.fail(RequestMatcher::default(), FaultKind::raw(200, body));
         let (page, _) = exporter.round().await;
         assert_eq!(gauge(&page, NAMES_UP), Some(0.0), "{body}");
         assert_eq!(name(&page, 0).as_deref(), Some("name-0-v2"));
@@ -231,7 +231,7 @@ async fn long_names_are_truncated_in_labels() {
 #[tokio::test]
 async fn hanging_name_request_times_out() {
     let mut exporter = Exporter::start(1, u16::MAX).await;
-    exporter.fail(RequestMatcher::any(), FaultKind::Hang);
+    exporter.fail(RequestMatcher::default(), FaultKind::Hang);
     let begun = Instant::now();
     let (page, _) = exporter.round().await;
     assert!((SECOND * 2..SECOND * 6).contains(&begun.elapsed()));
