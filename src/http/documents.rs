@@ -148,12 +148,8 @@ impl DocumentRequest {
             Source::Static(text) => return Ok((StatusCode::OK, text.into())),
             Source::Page => page::render(&inventory, &self.telemetry_path, &self.query)
                 .map_err(|error| error.to_string())?,
-            Source::Integrations => {
-                api::integrations(&inventory, &self.query).map_err(|error| error.to_string())?
-            }
-            Source::Scopes => {
-                api::scopes(&inventory, &self.query).map_err(|error| error.to_string())?
-            }
+            Source::Integrations => api::integrations(&inventory, &self.query),
+            Source::Scopes => api::scopes(&inventory, &self.query),
         };
         let status = if is_bad_request {
             StatusCode::BAD_REQUEST

@@ -36,7 +36,6 @@ fn request(bench: &Bench, path: &str, query: &str) -> (bool, Value) {
         "/api/v1/scopes" => api::scopes(&inventory, query),
         _ => panic!("unexpected path {path}"),
     };
-    let answer = answer.unwrap();
     (
         answer.is_bad_request,
         serde_json::from_str(&answer.body).unwrap(),
