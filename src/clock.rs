@@ -12,14 +12,11 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "f64", into = "f64")]
 pub struct Timestamp {
-    /// The monotonic clock, for order, deadlines and ages of data.
     pub instant: Instant,
-    /// The wall clock, in Unix seconds, for the web page and the metrics.
     pub unix: f64,
 }
 
 impl Timestamp {
-    /// Returns the Unix time of an instant in the past or the future.
     pub(crate) fn unix_of(self, instant: Instant) -> f64 {
         let ahead = instant.saturating_duration_since(self.instant);
         let behind = self.instant.saturating_duration_since(instant);
@@ -68,7 +65,6 @@ impl Clock {
         })
     }
 
-    /// Returns a clock with the wall time of `wall`, in Unix seconds.
     pub fn from_wall(wall: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
         Self(Arc::new(wall))
     }
@@ -92,7 +88,6 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// Rounds seconds to three decimals.
 pub fn round_to_millis(seconds: f64) -> f64 {
     (seconds * 1000.0).round() / 1000.0
 }
@@ -111,7 +106,6 @@ pub fn rfc3339(unix_seconds: f64) -> Option<String> {
     })
 }
 
-/// Returns a duration in seconds, rounded to three decimals.
 pub fn seconds(duration: Duration) -> f64 {
     round_to_millis(duration.as_secs_f64())
 }

@@ -122,7 +122,6 @@ fn roles_per_policy(roles: &[&str]) -> usize {
     (MAX_POLICY_BYTES - BASE_POLICY_BYTES) / (longest + 3)
 }
 
-/// Returns the trust policy of the role that `watches` assume.
 fn trust_policy(
     watches: &[&ScopeRegion],
     principal: impl Fn(Identity<'_>) -> String,

@@ -11,7 +11,6 @@ pub use ordinal::PodName;
 /// Maximum number of shards. Finding the owner of an item computes one hash for each shard.
 pub const MAX_SHARDS: u16 = 1_000;
 
-/// The index of this exporter and the number of shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
     /// Below `total`.
@@ -20,13 +19,11 @@ pub struct Shard {
     total: u16,
 }
 
-/// The error if the flags do not define a shard.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ShardError(String);
 
 impl Shard {
-    /// The only shard, which owns everything.
     pub const SINGLE: Self = Self { index: 0, total: 1 };
 
     /// Returns the shard that the flags define. Without an index, the ordinal of the pod name is the index. Without `total` there is one

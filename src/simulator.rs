@@ -40,7 +40,6 @@ use tokio::task::JoinSet;
 /// the loop would spin.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A simulator that is bound to an address but does not serve yet.
 pub struct Simulator {
     listener: TcpListener,
     local_addr: SocketAddr,

@@ -16,7 +16,6 @@ pub const DEFAULT_ACCOUNT: &str = "111122223333";
 /// AWS does not document the limit of a page.
 const MAX_PAGE_SIZE: usize = 100;
 
-/// The integrations of any number of AWS accounts and regions, with the script and the rules.
 pub struct Account {
     pub(super) integrations: BTreeMap<String, SimulatedIntegration>,
     /// The steps of the integrations that still follow the script.

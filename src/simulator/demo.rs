@@ -13,7 +13,6 @@ const DEMO: &str = include_str!("demo.yaml");
 /// The steps of each integration, ordered by time, by ARN.
 pub(super) type Script = BTreeMap<String, Vec<Step>>;
 
-/// The integrations at the start, and what happens to them.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Demo {

@@ -12,7 +12,6 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "PascalCase", deny_unknown_fields)]
 pub struct RequestMatcher {
-    /// `DescribeInboundIntegrations` or `DescribeIntegrations`.
     pub operation: Option<String>,
     /// `IntegrationArn` or `IntegrationIdentifier`.
     pub integration_arn: Option<String>,
@@ -66,7 +65,6 @@ impl RequestMatcher {
     }
 }
 
-/// The response to a request that a fault matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultKind {
     /// An error response of the API, with the HTTP status that AWS uses for this code.
@@ -86,7 +84,6 @@ pub enum FaultKind {
     /// The normal response, but always with a new marker: the listing continues endlessly with empty
     /// pages.
     EndlessMarkers,
-    /// The normal response after this time.
     Delay(Duration),
     /// The normal response, slowly: `bytes` of the body at a time, with `pause` after each piece.
     Drip { bytes: usize, pause: Duration },

@@ -8,7 +8,6 @@ use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Maximum number of requests that the simulator keeps for `Handle::requests`.
 const MAX_RECORDED_REQUESTS: usize = 10_000;
 
 pub(super) struct State {

@@ -137,7 +137,6 @@ impl SimulatedIntegration {
         item
     }
 
-    /// Returns the account that created the integration.
     pub(super) fn creator(&self) -> &str {
         arn_field(&self.arn, 4).unwrap_or_default()
     }

@@ -9,11 +9,9 @@ use serde::{Deserialize, Serialize};
 pub(super) const INBOUND: &str = "DescribeInboundIntegrations";
 const CREATED: &str = "DescribeIntegrations";
 
-/// A valid request to the API, as the simulator parsed it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct RecordedRequest {
-    /// `DescribeInboundIntegrations` or `DescribeIntegrations`.
     pub operation: &'static str,
     /// The region of the signature's credential scope.
     pub region: String,

@@ -13,10 +13,8 @@ use tokio::time::sleep;
 
 pub(super) const API_CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 
-/// A body that is sent whole, or in pieces.
 pub(super) type ResponseBody = Either<Full<Bytes>, Channel<Bytes>>;
 
-/// An error response of the API.
 #[derive(Debug)]
 pub(super) struct ApiError {
     pub code: String,
@@ -50,7 +48,6 @@ impl ApiError {
     }
 }
 
-/// Returns a response with a body that is sent whole.
 pub(super) fn whole(
     status: StatusCode,
     content_type: &'static str,
@@ -94,7 +91,6 @@ pub(super) async fn read_body(body: Incoming, limit: usize) -> Option<Bytes> {
     Some(body.to_bytes())
 }
 
-/// Parses a request body. The error names the field.
 pub(super) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| error.to_string())?;

@@ -13,20 +13,16 @@ use askama::Template;
 use rows::Timestamp;
 use std::collections::BTreeSet;
 
-/// The style sheet.
 pub const STYLE: &str = include_str!("page/page.css");
-/// The script.
 pub const SCRIPT: &str = include_str!("page/page.js");
 
 /// Allows only this page's own style, script and data: no frames and no other hosts. The icon is a `data:` URL.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
     base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// The maximum number of integrations, and of scopes, on one page.
 const ROWS_PER_PAGE: usize = 100;
 /// The maximum number of AWS's errors on one page; all its rows may have the same number. A message has up to 2,048 characters.
 const MAX_ERRORS: usize = 500;
-/// The maximum number of failing scopes that the alert at the top names.
 const MAX_NAMED_SCOPES: usize = 5;
 /// The maximum length of a search. A row can link to a search for its ARN, so this is the maximum length of an ARN.
 const MAX_SEARCH_CHARS: usize = MAX_ARN_BYTES;
@@ -34,7 +30,6 @@ const MAX_SEARCH_CHARS: usize = MAX_ARN_BYTES;
 const PARAMETERS: [&str; 8] = [
     "q", "status", "scope", "account", "region", "page", "scopes", "refresh",
 ];
-/// Values of `status` that select rows by their problem.
 const PROBLEM_WORDS: [&str; 3] = ["WRONG", "STUCK", "ERRORS"];
 
 #[derive(Template)]
@@ -56,7 +51,6 @@ struct Html<'a> {
     /// The rows that the search and every filter except `status` select.
     found: Vec<Row<'a>>,
     sections: Vec<Section<'a>>,
-    /// The maximum number of errors of each row.
     max_errors: usize,
     row_pages: Pagination,
     scopes: Vec<ScopeRow<'a>>,
@@ -212,7 +206,6 @@ impl<'a> Html<'a> {
         Timestamp::at(*at, self.inventory.now)
     }
 
-    /// Returns true if a search or a filter is set.
     fn is_filtered(&self) -> bool {
         !self
             .query

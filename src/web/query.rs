@@ -3,21 +3,16 @@
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Serialize;
 
-/// The maximum length of a name or value in an error message.
 const MAX_VALUE_CHARS: usize = 100;
-/// The maximum number of allowed values in an error message.
 const MAX_LISTED_VALUES: usize = 20;
-/// The one parameter that may be repeated.
 const REPEATABLE: &str = "status";
 
-/// A response to a query.
 pub struct Rendered {
     pub body: String,
     /// True if the query has an invalid parameter, which `body` names.
     pub is_bad_request: bool,
 }
 
-/// An unknown parameter, or a value that is not allowed.
 #[derive(Debug, Serialize)]
 pub(crate) struct InvalidParameter {
     pub parameter: String,
@@ -100,17 +95,14 @@ impl Query {
         Ok(parameters)
     }
 
-    /// Returns the value of a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 
-    /// Returns the value of a parameter whose values are numbers.
     pub fn number(&self, name: &str) -> Option<usize> {
         self.get(name)?.parse().ok()
     }
 
-    /// Returns all values of a parameter.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &str> + Clone {
         self.0
             .iter()
@@ -123,7 +115,6 @@ impl Query {
         self.get(name).is_none_or(|wanted| wanted == value)
     }
 
-    /// Returns all parameters except `without`.
     pub fn without(&self, without: &[&str]) -> Vec<(&'static str, &str)> {
         self.0
             .iter()
