@@ -3,10 +3,11 @@
 use crate::http::routes::ROUTES;
 use crate::logging::Format;
 use crate::preflight;
+use crate::shard::MAX_SHARDS;
 use crate::toolkit::listen::Address;
 use crate::version;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, value_parser};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tracing::level_filters::LevelFilter;
@@ -134,10 +135,10 @@ pub(crate) struct ConfigFlags {
 #[derive(Debug, Args)]
 pub(crate) struct ShardFlags {
     /// Index of this shard, counted from 0. Default: the ordinal at the end of POD_NAME, or of the hostname if POD_NAME is not set.
-    #[arg(long = "shard.index", value_name = "N")]
+    #[arg(long = "shard.index", value_name = "N", requires = "total")]
     pub(crate) index: Option<u16>,
     /// Number of exporters that share this configuration, 1 to 1000. Default: this exporter watches everything.
-    #[arg(long = "shard.total", value_name = "N")]
+    #[arg(long = "shard.total", value_name = "N", value_parser = value_parser!(u16).range(1..=MAX_SHARDS))]
     pub(crate) total: Option<u16>,
 }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 #[serde(from = "f64", into = "f64")]
 pub struct Timestamp {
     pub instant: Instant,
+    /// The wall clock, in Unix seconds.
     pub unix: f64,
 }
 

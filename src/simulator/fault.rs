@@ -68,7 +68,10 @@ impl RequestMatcher {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultKind {
     /// An error response of the API, with the HTTP status that AWS uses for this code.
-    Error { code: String, message: String },
+    Error {
+        code: String,
+        message: String,
+    },
     /// Any response: truncated JSON, HTML, `{}`, a null list, items with missing fields.
     Raw {
         status: u16,
@@ -86,7 +89,10 @@ pub enum FaultKind {
     EndlessMarkers,
     Delay(Duration),
     /// The normal response, slowly: `bytes` of the body at a time, with `pause` after each piece.
-    Drip { bytes: usize, pause: Duration },
+    Drip {
+        bytes: usize,
+        pause: Duration,
+    },
 }
 
 impl FaultKind {
