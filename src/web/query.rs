@@ -1,6 +1,5 @@
 //! The query of a URL: its parameters, and links with other parameters.
 
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Serialize;
 
 const MAX_VALUE_CHARS: usize = 100;
@@ -76,12 +75,7 @@ impl Query {
         check: impl Fn(&str, &str) -> Result<(), String>,
     ) -> Result<Self, InvalidParameter> {
         let mut parameters = Self::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let (Some(decoded), Some(value)) = (decode(name), decode(value)) else {
-                let allowed = "percent-encoded UTF-8".to_owned();
-                return Err(InvalidParameter::new(name, value, allowed));
-            };
+        for (decoded, value) in form_urlencoded::parse(query.as_bytes()) {
             let invalid = |allowed| InvalidParameter::new(&decoded, &value, allowed);
             let Some(name) = names.iter().find(|name| **name == decoded) else {
                 return Err(invalid(format!("the parameters {}", names.join(", "))));
@@ -90,7 +84,7 @@ impl Query {
             if *name != REPEATABLE && parameters.get(name).is_some() {
                 return Err(invalid("this parameter only once".to_owned()));
             }
-            parameters.0.push((*name, value));
+            parameters.0.push((*name, value.into_owned()));
         }
         Ok(parameters)
     }
@@ -129,21 +123,14 @@ impl Query {
         let set = changes
             .iter()
             .filter_map(|(name, value)| Some((*name, (*value)?)));
-        let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
         let pairs = self.without(&changed).into_iter().chain(set);
-        let pairs: Vec<String> = pairs
-            .map(|(name, value)| format!("{name}={}", encode(value)))
-            .collect();
-        if pairs.is_empty() {
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(pairs)
+            .finish();
+        if query.is_empty() {
             "./".to_owned()
         } else {
-            format!("?{}", pairs.join("&"))
+            format!("?{query}")
         }
     }
-}
-
-fn decode(text: &str) -> Option<String> {
-    let spaced = text.replace('+', " ");
-    let decoded = percent_decode_str(&spaced).decode_utf8().ok()?;
-    Some(decoded.into_owned())
 }

@@ -370,7 +370,6 @@ async fn invalid_value_reports_allowed_values() {
             "after=",
             "the next of a response, from 1 to 1024 characters",
         ),
-        ("%ff=1", "percent-encoded UTF-8"),
         (
             "=",
             "the parameters status, scope, account, region, limit, after",
