@@ -2,7 +2,6 @@
 //! timer or expire a series.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
@@ -80,12 +79,6 @@ impl Clock {
     /// Returns the wall time in Unix seconds, rounded to milliseconds to keep meaningless digits out of the output.
     pub fn unix_now(&self) -> f64 {
         round_to_millis((self.0)())
-    }
-}
-
-impl fmt::Debug for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clock")
     }
 }
 

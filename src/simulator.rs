@@ -42,8 +42,8 @@ const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 pub struct Simulator {
     listener: TcpListener,
-    local_addr: SocketAddr,
-    handle: Handle,
+    pub local_addr: SocketAddr,
+    pub handle: Handle,
 }
 
 impl Simulator {
@@ -55,14 +55,6 @@ impl Simulator {
             listener,
             handle: Handle::new(account),
         })
-    }
-
-    pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
-    }
-
-    pub fn handle(&self) -> Handle {
-        self.handle.clone()
     }
 
     /// Serves until `stop` resolves. All connections then close, also those of requests in flight.

@@ -1,7 +1,7 @@
 //! The simulated account: its integrations, the callers that can see them, and the listings. It is
 //! independent of HTTP and of faults.
 
-use super::demo::{Demo, SCRIPT_DURATION, Script};
+use super::demo::{DEMO, Demo, SCRIPT_DURATION, Script};
 use super::integration::SimulatedIntegration;
 use super::request::{INBOUND, RecordedRequest};
 use super::response::ApiError;
@@ -33,11 +33,11 @@ impl Account {
     /// Creates an account without a script. Of two integrations with the same ARN, the last one is
     /// kept.
     pub fn of(integrations: Vec<SimulatedIntegration>) -> Self {
+        let integrations = integrations
+            .into_iter()
+            .map(|integration| (integration.arn.clone(), integration.with_defaults()));
         Self {
-            integrations: integrations
-                .into_iter()
-                .map(|integration| (integration.arn.clone(), integration))
-                .collect(),
+            integrations: integrations.collect(),
             script: Script::default(),
             script_start: 0.0,
             start: Instant::now(),
@@ -53,7 +53,10 @@ impl Account {
     /// If the file of the demo account is invalid.
     pub fn demo(now: f64) -> Result<Self, serde_yaml::Error> {
         let script_start = now.floor();
-        let demo = Demo::load(script_start)?;
+        let mut demo: Demo = serde_yaml::from_str(DEMO)?;
+        for integration in &mut demo.integrations {
+            integration.create_time += script_start;
+        }
         Ok(Self {
             script: demo.script,
             script_start,
@@ -127,29 +130,27 @@ impl Account {
         let requested = request.max_records.map(|records| records as usize);
         let size = requested.map_or(self.max_page_size, |size| size.min(self.max_page_size));
 
-        let mut found: Vec<_> = match &request.integration_arn {
-            Some(arn) => {
-                let one = self.integrations.get(arn).filter(is_visible);
-                if one.is_none() {
-                    let message = format!("Integration {arn} not found.");
-                    return Err(ApiError::new("IntegrationNotFoundFault", &message));
-                }
-                // There is only one page.
-                let one = one.filter(|_| after.is_none()).filter(matches_target);
-                one.into_iter().collect()
-            }
-            None => self
-                .integrations
-                .range::<str, _>((
-                    after.map_or(Bound::Unbounded, Bound::Excluded),
-                    Bound::Unbounded,
-                ))
-                .map(|(_, integration)| integration)
-                .filter(is_visible)
-                .filter(matches_target)
-                .take(size + 1)
-                .collect(),
+        let arn = request.integration_arn.as_deref();
+        let range = match arn {
+            Some(arn) => (Bound::Included(arn), Bound::Included(arn)),
+            None => (
+                after.map_or(Bound::Unbounded, Bound::Excluded),
+                Bound::Unbounded,
+            ),
         };
+        let visible = self.integrations.range::<str, _>(range);
+        let visible = visible.map(|(_, found)| found).filter(is_visible);
+        let mut visible = visible.peekable();
+        if let Some(arn) = arn
+            && visible.peek().is_none()
+        {
+            let message = format!("Integration {arn} not found.");
+            return Err(ApiError::new("IntegrationNotFoundFault", &message));
+        }
+        let is_after =
+            |found: &&SimulatedIntegration| after.is_none_or(|after| *found.arn > *after);
+        let found = visible.filter(is_after).filter(matches_target);
+        let mut found: Vec<_> = found.take(size + 1).collect();
         let more = found.len() > size;
         found.truncate(size);
         Ok((found, more))

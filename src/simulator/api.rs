@@ -43,7 +43,7 @@ async fn read_request(headers: &HeaderMap, body: Incoming) -> Result<RecordedReq
 async fn response_to(handle: &Handle, request: &RecordedRequest) -> Response<ResponseBody> {
     let fault = handle.state().record(request);
     match &fault {
-        Some(FaultKind::Error { code, message }) => return ApiError::new(code, message).response(),
+        Some(FaultKind::Error(error)) => return error.response(),
         Some(FaultKind::Raw {
             status,
             headers,

@@ -68,10 +68,7 @@ struct FaultBody {
 impl FaultBody {
     fn into_fault(self) -> Result<Fault, &'static str> {
         let kind = match (self.kind, self.code, self.milliseconds) {
-            (DrillFault::Error, Some(code), None) => FaultKind::Error {
-                code,
-                message: self.message,
-            },
+            (DrillFault::Error, Some(code), None) => FaultKind::error(&code, &self.message),
             (DrillFault::Delay, None, Some(time)) => FaultKind::Delay(Duration::from_millis(time)),
             (DrillFault::Hang, None, None) => FaultKind::Hang,
             _ => return Err("allowed: an Error with Code, a Delay with Milliseconds, or a Hang"),
@@ -123,14 +120,13 @@ fn dispatch(handle: &Handle, method: &str, path: &str, body: &[u8]) -> ControlRe
             if list.iter().any(|integration| integration.arn.is_empty()) {
                 return Err(bad_request("missing field `IntegrationArn`"));
             }
-            let list = list.into_iter().map(SimulatedIntegration::with_defaults);
-            handle.put_all(list.collect());
+            handle.put_all(list);
         }
         ("DELETE", "integrations", None) => handle.remove_all(),
         ("PUT", "integrations", Some(arn)) if !arn.is_empty() => {
             let mut integration: SimulatedIntegration = parse(body)?;
             arn.clone_into(&mut integration.arn);
-            handle.put(integration.with_defaults());
+            handle.put(integration);
         }
         ("PATCH", "integrations", Some(arn)) => {
             let patch: Patch = parse(body)?;

@@ -2,7 +2,7 @@
 //! sends the responses.
 
 use super::request::RecordedRequest;
-use super::response::API_CONTENT_TYPE;
+use super::response::{API_CONTENT_TYPE, ApiError};
 use bytes::Bytes;
 use serde::Deserialize;
 use std::time::Duration;
@@ -68,10 +68,7 @@ impl RequestMatcher {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultKind {
     /// An error response of the API, with the HTTP status that AWS uses for this code.
-    Error {
-        code: String,
-        message: String,
-    },
+    Error(ApiError),
     /// Any response: truncated JSON, HTML, `{}`, a null list, items with missing fields.
     Raw {
         status: u16,
@@ -97,10 +94,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     pub fn error(code: &str, message: &str) -> Self {
-        Self::Error {
-            code: code.to_owned(),
-            message: message.to_owned(),
-        }
+        Self::Error(ApiError::new(code, message))
     }
 
     /// Returns a response with this body and the content type of the API.

@@ -60,7 +60,9 @@ impl Handle {
         for integration in integrations {
             account.script.remove(&integration.arn);
             let arn = integration.arn.clone();
-            account.integrations.insert(arn, integration);
+            account
+                .integrations
+                .insert(arn, integration.with_defaults());
         }
     }
 

@@ -15,14 +15,14 @@ pub(super) const API_CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 
 pub(super) type ResponseBody = Either<Full<Bytes>, Channel<Bytes>>;
 
-#[derive(Debug)]
-pub(super) struct ApiError {
-    pub code: String,
-    pub message: String,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    code: String,
+    message: String,
 }
 
 impl ApiError {
-    pub fn new(code: &str, message: &str) -> Self {
+    pub(super) fn new(code: &str, message: &str) -> Self {
         Self {
             code: code.to_owned(),
             message: message.to_owned(),
@@ -31,7 +31,7 @@ impl ApiError {
 
     /// Returns the response `{"__type": …, "Message": …}`: botocore reads the code from `__type`, and
     /// Glue's model has the member `Message`.
-    pub fn response(&self) -> Response<ResponseBody> {
+    pub(super) fn response(&self) -> Response<ResponseBody> {
         // Glue returns 400 for nearly all errors, even for InternalServerException.
         let status = match self.code.as_str() {
             "InternalServiceException" | "InternalFailure" => StatusCode::INTERNAL_SERVER_ERROR,

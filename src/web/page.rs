@@ -8,7 +8,6 @@ mod rows;
 use super::inventory::{Condition, Inventory, Row, ScopeRow, statuses};
 use super::query::{InvalidParameter, Query, Rendered, one_of};
 use crate::snapshot::MAX_ARN_BYTES;
-use crate::version;
 use askama::Template;
 use rows::Timestamp;
 use std::ops::Range;
@@ -35,7 +34,6 @@ const PROBLEM_WORDS: [&str; 3] = ["WRONG", "STUCK", "ERRORS"];
 #[derive(Template)]
 #[template(path = "page.html", config = "src/web/page/askama.toml")]
 struct Html<'a> {
-    version: &'static str,
     telemetry_path: &'a str,
     inventory: &'a Inventory<'a>,
     query: &'a Query,
@@ -153,7 +151,6 @@ impl<'a> Html<'a> {
         let old: Vec<f64> = old.collect();
         let faults = problems + failing.len() + pending_first_poll + old.len();
         Self {
-            version: version::VERSION,
             telemetry_path,
             inventory,
             query,

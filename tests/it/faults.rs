@@ -1274,8 +1274,8 @@ impl Serving {
     async fn start(world: Account, addr: SocketAddr) -> Self {
         let simulator = Simulator::bind(addr, world).await.unwrap();
         Self {
-            addr: simulator.local_addr(),
-            handle: simulator.handle(),
+            addr: simulator.local_addr,
+            handle: simulator.handle.clone(),
             task: tokio::spawn(simulator.serve(std::future::pending())),
         }
     }

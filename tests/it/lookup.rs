@@ -59,7 +59,7 @@ impl Exporter {
         let simulator = Simulator::bind("127.0.0.1:0".parse().unwrap(), world)
             .await
             .unwrap();
-        let (address, simulated) = (simulator.local_addr(), simulator.handle());
+        let (address, simulated) = (simulator.local_addr, simulator.handle.clone());
         let stop = CancellationToken::new();
         tokio::spawn(simulator.serve(stop.clone().cancelled_owned()));
         let bench = Bench::with_clock(std::slice::from_ref(watch), Clock::system());

@@ -569,8 +569,8 @@ async fn serve(world: Account) -> (String, Handle) {
         .await
         .unwrap();
     let served = (
-        format!("http://{}", simulator.local_addr()),
-        simulator.handle(),
+        format!("http://{}", simulator.local_addr),
+        simulator.handle.clone(),
     );
     tokio::spawn(simulator.serve(std::future::pending()));
     served

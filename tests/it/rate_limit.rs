@@ -134,7 +134,7 @@ async fn poll(
     let simulator = Simulator::bind("127.0.0.1:0".parse().unwrap(), Account::of(Vec::new()))
         .await
         .unwrap();
-    let (address, handle) = (simulator.local_addr(), simulator.handle());
+    let (address, handle) = (simulator.local_addr, simulator.handle.clone());
     if let Some(fault) = fault {
         handle.push_fault(fault);
     }

@@ -36,7 +36,7 @@ fn start(account: Account) -> TestSimulator {
                 .await
                 .unwrap();
             started_tx
-                .send((simulator.local_addr(), simulator.handle()))
+                .send((simulator.local_addr, simulator.handle.clone()))
                 .unwrap();
             simulator.serve(async { drop(stop_rx.await) }).await;
         });
@@ -468,7 +468,7 @@ async fn script_follows_clock() {
     let simulator = Simulator::bind(([127, 0, 0, 1], 0).into(), demo())
         .await
         .unwrap();
-    let handle = simulator.handle();
+    let handle = simulator.handle.clone();
     let at = async |second: u64, index: usize| {
         tokio::time::sleep_until(start + Duration::from_secs(second)).await;
         let found = handle.integrations().swap_remove(index);

@@ -47,7 +47,7 @@ impl Exporter {
         let simulator = Simulator::bind("127.0.0.1:0".parse().unwrap(), world)
             .await
             .unwrap();
-        let (address, simulated) = (simulator.local_addr(), simulator.handle());
+        let (address, simulated) = (simulator.local_addr, simulator.handle.clone());
         let stop = CancellationToken::new();
         tokio::spawn(simulator.serve(stop.clone().cancelled_owned()));
         let mut watch = watches(NAMED).remove(0);
