@@ -6,6 +6,7 @@ use super::integration::SimulatedIntegration;
 use super::request::{INBOUND, RecordedRequest};
 use super::response::ApiError;
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::ops::Bound;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -127,8 +128,8 @@ impl Account {
         let matches_target =
             |found: &&SimulatedIntegration| target.is_none_or(|target| found.target_arn == target);
         let after = request.after.as_deref();
-        let requested = request.max_records.map(|records| records as usize);
-        let size = requested.map_or(self.max_page_size, |size| size.min(self.max_page_size));
+        let requested = request.max_records.map_or(usize::MAX, NonZeroUsize::get);
+        let size = requested.min(self.max_page_size);
 
         let arn = request.integration_arn.as_deref();
         let range = match arn {

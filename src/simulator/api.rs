@@ -44,11 +44,9 @@ async fn response_to(handle: &Handle, request: &RecordedRequest) -> Response<Res
     let fault = handle.state().record(request);
     match &fault {
         Some(FaultKind::Error(error)) => return error.response(),
-        Some(FaultKind::Raw {
-            status,
-            headers,
-            body,
-        }) => return raw(*status, headers, body),
+        Some(FaultKind::Raw(response)) => {
+            return response.clone().map(|body| Either::Left(Full::new(body)));
+        }
         Some(FaultKind::Hang) => std::future::pending().await,
         Some(FaultKind::Delay(time)) => tokio::time::sleep(*time).await,
         _ => {}
@@ -95,15 +93,4 @@ fn page(
         body["Marker"] = json!(marker);
     }
     Ok(body)
-}
-
-/// Returns any response. A status or header that HTTP does not allow becomes an `InternalFailure`.
-fn raw(status: u16, headers: &[(String, String)], body: &Bytes) -> Response<ResponseBody> {
-    let mut response = Response::builder().status(status);
-    for (name, value) in headers {
-        response = response.header(name, value);
-    }
-    response
-        .body(Either::Left(Full::new(body.clone())))
-        .unwrap_or_else(|error| ApiError::new("InternalFailure", &error.to_string()).response())
 }

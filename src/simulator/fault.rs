@@ -4,6 +4,8 @@
 use super::request::RecordedRequest;
 use super::response::{API_CONTENT_TYPE, ApiError};
 use bytes::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -24,20 +26,6 @@ pub struct RequestMatcher {
 }
 
 impl RequestMatcher {
-    pub fn integration(arn: &str) -> Self {
-        Self {
-            integration_arn: Some(arn.to_owned()),
-            ..Self::default()
-        }
-    }
-
-    pub fn target(arn: &str) -> Self {
-        Self {
-            target_arn: Some(arn.to_owned()),
-            ..Self::default()
-        }
-    }
-
     pub fn region(region: &str) -> Self {
         Self {
             region: Some(region.to_owned()),
@@ -65,16 +53,12 @@ impl RequestMatcher {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum FaultKind {
     /// An error response of the API, with the HTTP status that AWS uses for this code.
     Error(ApiError),
     /// Any response: truncated JSON, HTML, `{}`, a null list, items with missing fields.
-    Raw {
-        status: u16,
-        headers: Vec<(String, String)>,
-        body: Bytes,
-    },
+    Raw(Response<Bytes>),
     /// No response until the client closes the connection or the simulator stops.
     Hang,
     /// The headers and half of the body of the normal response, then the connection closes.
@@ -99,17 +83,17 @@ impl FaultKind {
 
     /// Returns a response with this body and the content type of the API.
     pub fn raw(status: u16, body: impl Into<Bytes>) -> Self {
-        let headers = vec![("content-type".to_owned(), API_CONTENT_TYPE.to_owned())];
-        Self::Raw {
-            status,
-            headers,
-            body: body.into(),
-        }
+        let mut response = Response::new(body.into());
+        *response.status_mut() =
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let content_type = HeaderValue::from_static(API_CONTENT_TYPE);
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+        Self::Raw(response)
     }
 }
 
 /// A fault. A request gets the first fault of the list that matches it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Fault {
     pub matcher: RequestMatcher,
     /// Remaining number of requests; `None` means until the fault is cleared.

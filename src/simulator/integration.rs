@@ -14,15 +14,6 @@ pub struct SimulatedError {
     pub message: Option<String>,
 }
 
-impl SimulatedError {
-    pub fn new(code: &str, message: &str) -> Self {
-        Self {
-            code: Some(code.to_owned()),
-            message: Some(message.to_owned()),
-        }
-    }
-}
-
 /// `IntegrationConfig`. Responses omit members that are `None` or empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase", deny_unknown_fields)]
@@ -46,15 +37,6 @@ pub struct SimulatedConfig {
 pub struct SimulatedTag {
     pub key: String,
     pub value: String,
-}
-
-impl SimulatedTag {
-    pub fn new(key: &str, value: &str) -> Self {
-        Self {
-            key: key.to_owned(),
-            value: value.to_owned(),
-        }
-    }
 }
 
 /// One integration. Its strings are not validated, so that a test can simulate invalid responses of

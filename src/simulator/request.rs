@@ -5,6 +5,7 @@ use super::response::{ApiError, parse_json};
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroUsize;
 
 pub(super) const INBOUND: &str = "DescribeInboundIntegrations";
 const CREATED: &str = "DescribeIntegrations";
@@ -24,7 +25,7 @@ pub struct RecordedRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub marker: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_records: Option<u32>,
+    pub max_records: Option<NonZeroUsize>,
     /// Number of the page within its listing, starting at 1.
     pub page: u32,
     /// The ARN before the first one of the page.
@@ -40,7 +41,7 @@ struct Input {
     integration_arn: Option<String>,
     target_arn: Option<String>,
     marker: Option<String>,
-    max_records: Option<i64>,
+    max_records: Option<NonZeroUsize>,
 }
 
 impl RecordedRequest {
@@ -49,17 +50,13 @@ impl RecordedRequest {
         let (access_key_id, region) = credential(headers)?;
         let input: Input = parse_json(body)
             .map_err(|message| ApiError::new("SerializationException", &message))?;
-        check_length("IntegrationArn", input.integration_arn.as_deref(), 128)?;
-        check_length("TargetArn", input.target_arn.as_deref(), 512)?;
         let (page, after) = match input.marker.as_deref().map(parse_marker) {
             None => (1, None),
             Some(Some((page, after))) => (page, Some(after.to_owned())),
-            Some(None) => return Err(invalid("Marker", "the Marker of an earlier response")),
-        };
-        let max_records = match input.max_records.map(u32::try_from) {
-            None => None,
-            Some(Ok(records @ 1..)) => Some(records),
-            Some(_) => return Err(invalid("MaxRecords", "a whole number of at least 1")),
+            Some(None) => {
+                let message = "Marker must be the Marker of an earlier response";
+                return Err(ApiError::new("ValidationException", message));
+            }
         };
         Ok(Self {
             operation,
@@ -67,7 +64,7 @@ impl RecordedRequest {
             access_key_id,
             integration_arn: input.integration_arn,
             target_arn: input.target_arn,
-            max_records,
+            max_records: input.max_records,
             marker: input.marker,
             page,
             after,
@@ -84,20 +81,6 @@ impl RecordedRequest {
 fn parse_marker(marker: &str) -> Option<(u32, &str)> {
     let (page, last_arn) = marker.split_once(':')?;
     Some((page.parse().ok()?, last_arn))
-}
-
-fn invalid(field: &str, expected: &str) -> ApiError {
-    let message = format!("1 validation error detected: {field} must be {expected}");
-    ApiError::new("ValidationException", &message)
-}
-
-fn check_length(field: &str, text: Option<&str>, max: usize) -> Result<(), ApiError> {
-    match text.map(|text| text.chars().count()) {
-        Some(length) if length == 0 || length > max => {
-            Err(invalid(field, &format!("1 to {max} characters")))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn operation(headers: &HeaderMap) -> Result<&'static str, ApiError> {

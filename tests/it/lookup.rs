@@ -190,7 +190,13 @@ async fn lookup_missing_arn_is_requested_individually() {
     // If its own request fails, only this integration keeps its last data.
     exporter.simulated.push_fault(lacking());
     let denied = FaultKind::error("AccessDeniedException", "no");
-    let fault = Fault::new(RequestMatcher::integration(&arn(1)), denied);
+    let fault = Fault::new(
+        RequestMatcher {
+            integration_arn: Some(arn(1)),
+            ..RequestMatcher::default()
+        },
+        denied,
+    );
     exporter.simulated.push_fault(fault);
     let (page, requests) = exporter.poll().await;
     assert_eq!(requests, ["page 1", &arn(1)]);
@@ -343,9 +349,13 @@ async fn lookup_list_requests_targets_too() {
     );
     let mut exporter = Exporter::start(account(4, "ACTIVE"), &watches(&yaml)[0]).await;
     let denied = FaultKind::error("AccessDeniedException", "no");
-    exporter
-        .simulated
-        .push_fault(Fault::new(RequestMatcher::target(TARGET), denied.clone()));
+    exporter.simulated.push_fault(Fault::new(
+        RequestMatcher {
+            target_arn: Some(TARGET.to_owned()),
+            ..RequestMatcher::default()
+        },
+        denied.clone(),
+    ));
     let (page, mut requests) = exporter.poll().await;
     requests.sort_unstable();
     assert_eq!(requests, [TARGET, "page 1"]);

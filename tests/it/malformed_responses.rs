@@ -587,7 +587,10 @@ fn integration(region: &str, name: &str, status: &str) -> SimulatedIntegration {
         of("glue") + ":database/sales",
     );
     let mut integration = SimulatedIntegration::new(&arn(region, name), &source, &target, status);
-    integration.errors = Some(vec![SimulatedError::new("Oops", "simulated")]);
+    integration.errors = Some(vec![SimulatedError {
+        code: Some("Oops".into()),
+        message: Some("simulated".into()),
+    }]);
     integration
 }
 

@@ -14,9 +14,18 @@ const REGION: &str = "eu-west-1";
 fn integration_has_all_its_series() {
     let mut rich = integration(REGION, "rich", "needs_attention");
     rich.errors = Some(vec![
-        SimulatedError::new("B", "one"),
-        SimulatedError::new("A", "two"),
-        SimulatedError::new("B", "three"),
+        SimulatedError {
+            code: Some("B".into()),
+            message: Some("one".into()),
+        },
+        SimulatedError {
+            code: Some("A".into()),
+            message: Some("two".into()),
+        },
+        SimulatedError {
+            code: Some("B".into()),
+            message: Some("three".into()),
+        },
         SimulatedError::default(),
     ]);
     let mut poor = integration(REGION, "poor", "PAUSED");
@@ -170,7 +179,13 @@ fn failing_scope_keeps_last_good_data() {
         sim.handle.set_status(&fine(scope), "FAILED");
     }
     for scope in &scopes {
-        let fault = Fault::new(RequestMatcher::integration(&fails(scope)), denied());
+        let fault = Fault::new(
+            RequestMatcher {
+                integration_arn: Some(fails(scope)),
+                ..RequestMatcher::default()
+            },
+            denied(),
+        );
         sim.handle.push_fault(fault);
     }
     for scope in &scopes {

@@ -260,11 +260,12 @@ fn wrong_clock_is_logged_once() {
         sim.handle.clear_faults();
         sim.handle.push_fault(Fault::new(
             RequestMatcher::default(),
-            FaultKind::Raw {
-                status: 200,
-                headers: vec![("date".to_owned(), date.to_owned())],
-                body: "{}".into(),
-            },
+            FaultKind::Raw(
+                hyper::Response::builder()
+                    .header("date", date)
+                    .body("{}".into())
+                    .unwrap(),
+            ),
         ));
     };
     dated("Tue, 15 Nov 1994 08:12:31 GMT");

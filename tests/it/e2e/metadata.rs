@@ -24,8 +24,14 @@ fn sim() -> Sim {
     let orders = SimulatedIntegration {
         name: "orders".to_owned(),
         tags: vec![
-            SimulatedTag::new("Cost-Center", "4711"),
-            SimulatedTag::new("owner", "private"),
+            SimulatedTag {
+                key: "Cost-Center".into(),
+                value: "4711".into(),
+            },
+            SimulatedTag {
+                key: "owner".into(),
+                value: "private".into(),
+            },
         ],
         ..integration(REGION, "a", "FAILED")
     };

@@ -413,8 +413,13 @@ fn missing_arns_are_reported() {
     let (sim, sts) = (one_integration(), sts());
     let target = "arn:aws:glue:eu-west-1:111122223333:database/elsewhere";
     let not_found = FaultKind::error("TargetResourceNotFound", "there is no such target");
-    sim.handle
-        .push_fault(Fault::new(RequestMatcher::target(target), not_found));
+    sim.handle.push_fault(Fault::new(
+        RequestMatcher {
+            target_arn: Some(target.to_owned()),
+            ..RequestMatcher::default()
+        },
+        not_found,
+    ));
     for lookup in ["each", "list"] {
         let scope = format!(
             "external_id: {EXTERNAL_ID}, lookup: {lookup}, target_arns: ['{target}'], integration_arns: ['{}', '{}']",

@@ -32,8 +32,14 @@ impl Exporter {
         let integration = |n| SimulatedIntegration {
             name: format!("name-{n}"),
             tags: vec![
-                SimulatedTag::new("team", "lake"),
-                SimulatedTag::new("private", "secret"),
+                SimulatedTag {
+                    key: "team".into(),
+                    value: "lake".into(),
+                },
+                SimulatedTag {
+                    key: "private".into(),
+                    value: "secret".into(),
+                },
             ],
             ..SimulatedIntegration::new(
                 &arn(n),
@@ -220,7 +226,10 @@ async fn long_names_are_truncated_in_labels() {
     let mut exporter = Exporter::start(1, u16::MAX).await;
     exporter.simulated.change(&arn(0), |zero| {
         zero.name = "é".repeat(100_000);
-        zero.tags = vec![SimulatedTag::new("team", "a \"quoted\" \\ name\n")];
+        zero.tags = vec![SimulatedTag {
+            key: "team".into(),
+            value: "a \"quoted\" \\ name\n".into(),
+        }];
     });
     let (page, _) = exporter.round().await;
     assert_eq!(name(&page, 0).unwrap(), format!("{}…", "é".repeat(256)));
