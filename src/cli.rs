@@ -1,13 +1,13 @@
 //! The command line. Flags are spelled as in Prometheus' exporters.
 
 use crate::http::routes::ROUTES;
-use crate::iam;
 use crate::logging::Format;
 use crate::preflight;
+use crate::shard::MAX_SHARDS;
 use crate::toolkit::listen::Address;
 use crate::version;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, value_parser};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tracing::level_filters::LevelFilter;
@@ -36,7 +36,6 @@ pub struct Cli {
     pub log: LogFlags,
 }
 
-/// The commands besides the daemon.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Validate the configuration and print what it will watch. Exits with 0, or with 2 and all errors.
@@ -60,12 +59,7 @@ pub(crate) enum Command {
     /// Run the simulated AWS Glue endpoint alone, for fire drills and tests.
     Simulate {
         /// Address that the simulated endpoint listens on.
-        #[arg(
-            long = "listen-address",
-            value_name = "ADDRESS",
-            default_value = "127.0.0.1:10059",
-            value_parser = socket_address
-        )]
+        #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:10059")]
         listen_address: SocketAddr,
     },
     /// Print the least IAM policies for the configuration, and the trust policy of each role. Sends no requests. Exits with 0, or
@@ -74,10 +68,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         config: ConfigFlags,
         /// Output format. A CloudFormation template for one account is in deploy/iam/cloudformation.yaml.
-        #[arg(long = "format", value_name = "FORMAT", default_value = "json")]
-        output_format: iam::Format,
+        #[arg(long = "format", value_name = "FORMAT", default_value = "json", value_parser = ["json"])]
+        _output_format: String,
         /// Print external IDs instead of placeholders.
-        #[arg(long = "show-external-id")]
+        #[arg(long)]
         show_external_id: bool,
     },
     /// Check whether a running exporter is healthy. Exits with 0 if it is, otherwise with 1.
@@ -85,13 +79,13 @@ pub(crate) enum Command {
         /// URL to request: http://host:port/path, https://host:port/path, or a Unix socket: unix:/socket (for /-/healthy) or
         /// unix:/socket:/path. A user:password@ before the host is sent as basic auth.
         #[arg(
-            long = "url",
+            long,
             value_name = "URL",
             default_value = "http://127.0.0.1:10058/-/healthy"
         )]
         url: String,
         /// CA certificates that verify an https URL. Default: the system's; on a loopback address, nothing is verified.
-        #[arg(long = "ca-file", value_name = "FILE")]
+        #[arg(long, value_name = "FILE")]
         ca_file: Option<PathBuf>,
     },
 }
@@ -103,7 +97,7 @@ pub(crate) struct CheckFlags {
     #[command(flatten)]
     pub(crate) web: WebConfigFlags,
     /// Check with AWS whether each scope has the permissions that it needs.
-    #[arg(long = "online")]
+    #[arg(long)]
     pub(crate) online: bool,
     /// Output format of --online.
     #[arg(
@@ -141,10 +135,10 @@ pub(crate) struct ConfigFlags {
 #[derive(Debug, Args)]
 pub(crate) struct ShardFlags {
     /// Index of this shard, counted from 0. Default: the ordinal at the end of POD_NAME, or of the hostname if POD_NAME is not set.
-    #[arg(long = "shard.index", value_name = "N")]
+    #[arg(long = "shard.index", value_name = "N", requires = "total")]
     pub(crate) index: Option<u16>,
     /// Number of exporters that share this configuration, 1 to 1000. Default: this exporter watches everything.
-    #[arg(long = "shard.total", value_name = "N")]
+    #[arg(long = "shard.total", value_name = "N", value_parser = value_parser!(u16).range(1..=MAX_SHARDS))]
     pub(crate) total: Option<u16>,
 }
 
@@ -173,7 +167,6 @@ pub(crate) struct WebFlags {
     pub(crate) enable_lifecycle: bool,
 }
 
-/// The flag that names the web configuration.
 #[derive(Debug, Args)]
 pub(crate) struct WebConfigFlags {
     /// File that configures TLS, client certificates, basic auth, headers and the rate limit, in the format of Prometheus' exporters.
@@ -182,14 +175,13 @@ pub(crate) struct WebConfigFlags {
 }
 
 impl WebConfigFlags {
-    /// Returns the file. An empty value means no file: it is the default in Prometheus' exporters.
+    /// An empty value means no file: it is the default in Prometheus' exporters.
     pub(crate) fn file(&self) -> Option<&Path> {
         let file = self.web_config.as_deref();
         file.filter(|file| !file.as_os_str().is_empty())
     }
 }
 
-/// Flags of the log, which every command has.
 #[derive(Debug, Args)]
 pub struct LogFlags {
     /// Log only messages of this level or above.
@@ -229,9 +221,4 @@ fn telemetry_path(path: &str) -> Result<String, String> {
                 .to_owned(),
         )
     }
-}
-
-fn socket_address(address: &str) -> Result<SocketAddr, String> {
-    let allowed = "allowed: an IP address and a port, such as 127.0.0.1:10059 or [::1]:0";
-    address.parse().map_err(|_| allowed.to_owned())
 }

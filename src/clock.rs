@@ -2,7 +2,6 @@
 //! timer or expire a series.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
@@ -12,14 +11,12 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "f64", into = "f64")]
 pub struct Timestamp {
-    /// The monotonic clock, for order, deadlines and ages of data.
     pub instant: Instant,
-    /// The wall clock, in Unix seconds, for the web page and the metrics.
+    /// The wall clock, in Unix seconds.
     pub unix: f64,
 }
 
 impl Timestamp {
-    /// Returns the Unix time of an instant in the past or the future.
     pub(crate) fn unix_of(self, instant: Instant) -> f64 {
         let ahead = instant.saturating_duration_since(self.instant);
         let behind = self.instant.saturating_duration_since(instant);
@@ -55,7 +52,6 @@ impl From<f64> for Timestamp {
 pub struct Clock(Arc<dyn Fn() -> f64 + Send + Sync>);
 
 impl Clock {
-    /// Returns the clock of the system.
     pub fn system() -> Self {
         Self::from_wall(|| {
             #[allow(
@@ -69,12 +65,10 @@ impl Clock {
         })
     }
 
-    /// Returns a clock with the wall time of `wall`, in Unix seconds.
     pub fn from_wall(wall: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
         Self(Arc::new(wall))
     }
 
-    /// Returns the current time.
     pub fn now(&self) -> Timestamp {
         Timestamp {
             instant: Instant::now(),
@@ -88,13 +82,6 @@ impl Clock {
     }
 }
 
-impl fmt::Debug for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clock")
-    }
-}
-
-/// Rounds seconds to three decimals.
 pub fn round_to_millis(seconds: f64) -> f64 {
     (seconds * 1000.0).round() / 1000.0
 }
@@ -107,22 +94,12 @@ pub fn rfc3339(unix_seconds: f64) -> Option<String> {
     )]
     let millis = (unix_seconds * 1000.0).round() as i64;
     let utc = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok()?;
-    let (date, time) = (utc.date(), utc.time());
-    (0..=9999).contains(&date.year()).then(|| {
-        format!(
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-            date.year(),
-            u8::from(date.month()),
-            date.day(),
-            time.hour(),
-            time.minute(),
-            time.second(),
-            time.millisecond()
-        )
+    (0..=9999).contains(&utc.year()).then(|| {
+        let (date, (hour, minute, second, milli)) = (utc.date(), utc.time().as_hms_milli());
+        format!("{date}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
     })
 }
 
-/// Returns a duration in seconds, rounded to three decimals.
 pub fn seconds(duration: Duration) -> f64 {
     round_to_millis(duration.as_secs_f64())
 }

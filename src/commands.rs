@@ -28,9 +28,9 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Simulate { listen_address }) => simulate::simulate(listen_address).await,
         Some(Command::Iam {
             config,
-            output_format,
             show_external_id,
-        }) => iam::print_policies(config, output_format, show_external_id).await,
+            ..
+        }) => iam::print_policies(config, show_external_id).await,
         Some(Command::Health { url, ca_file }) => client::check(&url, ca_file.as_deref())
             .await
             .map_err(|unhealthy| {

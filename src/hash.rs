@@ -3,15 +3,10 @@
 
 /// Returns the 64-bit FNV-1a hash of the fields, with a zero byte between them.
 pub fn fnv1a(fields: &[&str]) -> u64 {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    let mut add = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    for (n, field) in fields.iter().enumerate() {
-        if n > 0 {
-            add(0);
-        }
-        field.bytes().for_each(&mut add);
-    }
-    hash
+    let text = fields.join("\0");
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// Returns the n-th number, counted from 0, of the SplitMix64 generator with this seed.

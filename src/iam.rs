@@ -3,7 +3,6 @@
 
 use crate::config::{ExternalId, ScopeRegion};
 use crate::glue::Operation;
-use clap::ValueEnum;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -12,28 +11,21 @@ const MAX_POLICY_BYTES: usize = 6_144;
 /// The size of a policy without its ARNs, rounded up. It includes the other statement.
 const BASE_POLICY_BYTES: usize = 400;
 
-/// Output format of the permissions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Single policies, each with its owner.
-    Json,
-}
-
 /// An identity that the exporter runs as: the profile, or None for the SDK's default chain, and the partition. Each partition has its own,
 /// because identities are not valid in other partitions.
 type Identity<'a> = (Option<&'a str>, &'a str);
 
-fn identity(watch: &ScopeRegion) -> Option<Identity<'_>> {
+fn identity(watch: &ScopeRegion) -> Identity<'_> {
     let partition = match &watch.credentials.role {
         Some(role) => role.arn.partition(),
         None => watch.region.partition(),
     };
-    Some((watch.credentials.profile.as_deref(), partition))
+    (watch.credentials.profile.as_deref(), partition)
 }
 
 /// Returns the permissions that `watches` need, as text. External IDs are placeholders unless `show_external_ids` is true.
-pub fn write(watches: &[ScopeRegion], format: Format, show_external_ids: bool) -> String {
-    let identities = group_by(watches, identity);
+pub fn write(watches: &[ScopeRegion], show_external_ids: bool) -> String {
+    let identities = group_by(watches, |watch| Some(identity(watch)));
     // A placeholder has the form of a role's ARN, so that tools accept it. Its account does not exist, so IAM rejects it.
     let placeholder = |identity: Identity<'_>| {
         let number = match identities.iter().position(|(it, _)| *it == identity) {
@@ -68,12 +60,9 @@ pub fn write(watches: &[ScopeRegion], format: Format, show_external_ids: bool) -
             }))
             .collect::<Vec<_>>(),
     });
-    match format {
-        Format::Json => format!("{document:#}\n"),
-    }
+    format!("{document:#}\n")
 }
 
-/// Returns the operations of Glue that a watch needs.
 pub fn operations(watch: &ScopeRegion) -> impl Iterator<Item = Operation> {
     Operation::ALL
         .iter()
@@ -84,7 +73,6 @@ pub fn operations(watch: &ScopeRegion) -> impl Iterator<Item = Operation> {
         })
 }
 
-/// Returns the IAM action of an operation.
 pub(crate) fn action(operation: Operation) -> String {
     format!("glue:{}", operation.as_str())
 }
@@ -101,7 +89,9 @@ fn identity_json(
         "scopes": scopes(watches),
     });
     let watches = watches.iter().copied();
-    let roles: BTreeSet<&str> = watches.clone().filter_map(role_arn).collect();
+    let mut roles: Vec<&str> = watches.clone().filter_map(role_arn).collect();
+    roles.sort_unstable();
+    roles.dedup();
     if !roles.is_empty() {
         json["placeholder"] = json!(placeholder);
     }
@@ -111,41 +101,28 @@ fn identity_json(
         statements.push(read_statement(&actions));
     }
     let mut policies = Vec::new();
-    for roles in split(roles) {
-        if !roles.is_empty() {
-            statements.push(json!({
-                "Sid": "AssumeTheRolesOfTheScopes",
-                "Effect": "Allow",
-                "Action": "sts:AssumeRole",
-                "Resource": one_or_many(&roles),
-            }));
-        }
+    for roles in roles.chunks(roles_per_policy(&roles)) {
+        statements.push(json!({
+            "Sid": "AssumeTheRolesOfTheScopes",
+            "Effect": "Allow",
+            "Action": "sts:AssumeRole",
+            "Resource": one_or_many(roles),
+        }));
+        policies.push(policy(&std::mem::take(&mut statements)));
+    }
+    if !statements.is_empty() {
         policies.push(policy(&statements));
-        statements.clear();
     }
     json["policies"] = json!(policies);
     json
 }
 
-/// Splits ARNs into lists that each fit into one policy.
-fn split(arns: BTreeSet<&str>) -> Vec<Vec<&str>> {
-    let mut lists = Vec::new();
-    let (mut list, mut bytes) = (Vec::new(), BASE_POLICY_BYTES);
-    for arn in arns {
-        // Plus quotes and comma.
-        let arn_bytes = arn.len() + 3;
-        if bytes + arn_bytes > MAX_POLICY_BYTES && !list.is_empty() {
-            lists.push(std::mem::take(&mut list));
-            bytes = BASE_POLICY_BYTES;
-        }
-        list.push(arn);
-        bytes += arn_bytes;
-    }
-    lists.push(list);
-    lists
+fn roles_per_policy(roles: &[&str]) -> usize {
+    let longest = roles.iter().map(|arn| arn.len()).max().unwrap_or_default();
+    // Each ARN has two quotes and a comma.
+    (MAX_POLICY_BYTES - BASE_POLICY_BYTES) / (longest + 3)
 }
 
-/// Returns the trust policy of the role that `watches` assume.
 fn trust_policy(
     watches: &[&ScopeRegion],
     principal: impl Fn(Identity<'_>) -> String,
@@ -153,7 +130,7 @@ fn trust_policy(
 ) -> Value {
     let mut statements = Vec::new();
     let watches = watches.iter().copied();
-    for (identity, watches) in group_by(watches, identity) {
+    for (identity, watches) in group_by(watches, |watch| Some(identity(watch))) {
         let mut statement = json!({
             "Effect": "Allow",
             "Principal": {"AWS": principal(identity)},

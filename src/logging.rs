@@ -4,7 +4,7 @@
 use crate::escape;
 use crate::toolkit::stderr;
 use clap::ValueEnum;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::panic::{self, PanicHookInfo};
@@ -18,7 +18,6 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::{Layer, Registry};
 
-/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     Logfmt,
@@ -49,7 +48,6 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     );
 }
 
-/// Writes each event as a line.
 struct LogLines {
     format: Format,
 }
@@ -59,71 +57,58 @@ impl<S: Subscriber> Layer<S> for LogLines {
         let mut time = String::new();
         // Writing to a String does not fail.
         let _ = SystemTime.format_time(&mut Writer::new(&mut time));
-        let mut fields = Fields {
-            message: String::new(),
-            others: Vec::new(),
-        };
-        event.record(&mut fields);
         let level = event.metadata().level().to_string();
-        let standard_fields = [
-            ("time", time.into()),
-            ("level", level.into()),
-            ("msg", fields.message.into()),
-        ];
-        let all_fields = standard_fields.into_iter().chain(fields.others);
+        let first = [("time", time), ("level", level), ("msg", String::new())];
+        let first = first.map(|(name, value)| (name.to_owned(), value.into()));
+        let mut fields = Fields(Map::from_iter(first));
+        event.record(&mut fields);
         let line = match self.format {
             Format::Logfmt => {
-                let fields = all_fields.map(|(name, value)| format!("{name}={}", logfmt(&value)));
+                let fields = fields.0.iter();
+                let fields = fields.map(|(name, value)| format!("{name}={}", logfmt(value)));
                 fields.collect::<Vec<_>>().join(" ")
             }
-            Format::Json => {
-                let fields = all_fields.map(|(name, value)| format!("\"{name}\":{value}"));
-                format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
-            }
+            Format::Json => Value::Object(fields.0).to_string(),
         };
         stderr::write(format!("{}\n", escape::line(&line)).as_bytes());
     }
 }
 
-struct Fields {
-    message: String,
-    others: Vec<(&'static str, Value)>,
-}
+struct Fields(Map<String, Value>);
 
 impl Fields {
-    fn push(&mut self, field: &Field, value: impl Into<Value>) {
-        self.others.push((field.name(), value.into()));
+    fn set(&mut self, field: &Field, value: impl Into<Value>) {
+        let name = match field.name() {
+            "message" => "msg",
+            name => name,
+        };
+        self.0.insert(name.to_owned(), value.into());
     }
 }
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let text = format!("{value:?}");
-        if field.name() == "message" {
-            self.message = text;
-        } else {
-            self.push(field, text);
-        }
+        self.set(field, format!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.push(field, value);
+        self.set(field, value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.push(field, value);
+        self.set(field, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.push(field, value);
+        self.set(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.push(field, value);
+        self.set(field, value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.push(field, value);
+        self.set(field, value);
     }
 }
 

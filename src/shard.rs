@@ -2,16 +2,12 @@
 //!
 //! An item is identified by strings only, so this module is independent of the configuration.
 
-mod ordinal;
-
 use crate::hash::{fnv1a, split_mix};
-
-pub use ordinal::PodName;
+use std::fmt;
 
 /// Maximum number of shards. Finding the owner of an item computes one hash for each shard.
-pub const MAX_SHARDS: u16 = 1_000;
+pub(crate) const MAX_SHARDS: i64 = 1_000;
 
-/// The index of this exporter and the number of shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
     /// Below `total`.
@@ -20,38 +16,26 @@ pub struct Shard {
     total: u16,
 }
 
-/// The error if the flags do not define a shard.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ShardError(String);
 
 impl Shard {
-    /// The only shard, which owns everything.
     pub const SINGLE: Self = Self { index: 0, total: 1 };
 
-    /// Returns the shard that the flags define. Without an index, the ordinal of the pod name is the index. Without `total` there is one
-    /// shard, whatever the pod name.
+    /// Returns the shard that the flags define, whose form clap has checked. Without an index, the ordinal of the pod name is the index.
+    /// Without `total` there is one shard, whatever the pod name.
     ///
     /// # Errors
-    /// If the index is missing, or a value is out of range.
+    /// If the pod name is needed and has no ordinal, or the index is too large.
     pub fn from_flags(
         index: Option<u16>,
         total: Option<u16>,
         pod: impl FnOnce() -> PodName,
     ) -> Result<Self, ShardError> {
         let Some(total) = total else {
-            return match index {
-                None => Ok(Self::SINGLE),
-                Some(index) => Err(ShardError(format!(
-                    "--shard.index={index} has no effect without --shard.total"
-                ))),
-            };
+            return Ok(Self::SINGLE);
         };
-        if !(1..=MAX_SHARDS).contains(&total) {
-            return Err(ShardError(format!(
-                "--shard.total={total} is out of range; allowed: 1 to {MAX_SHARDS}"
-            )));
-        }
         let (index, origin) = match index {
             Some(index) => (index, format!("--shard.index={index}")),
             None => {
@@ -93,5 +77,46 @@ impl Shard {
             let theirs = score(other);
             theirs < own || (theirs == own && other >= self.index)
         })
+    }
+}
+
+/// The name of the pod, and its origin. Kubernetes appends the ordinal: `NAME-2` is the third pod of a StatefulSet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodName {
+    /// The environment variable `POD_NAME`, which a manifest sets explicitly.
+    Environment(String),
+    /// The host name. It is the pod name unless the pod uses the network of the node.
+    Host(String),
+}
+
+impl PodName {
+    /// Fails if the name does not certainly end in an ordinal. A wrong shard index would silently leave a part unwatched.
+    fn ordinal(&self) -> Result<u16, String> {
+        let name = match self {
+            Self::Environment(name) => name,
+            // With setHostnameAsFQDN the host name contains the domain.
+            Self::Host(name) => name.split('.').next().unwrap_or_default(),
+        };
+        let (set, ordinal) = name.rsplit_once('-').unwrap_or_default();
+        let previous = set.rsplit('-').next().unwrap_or_default();
+        if matches!(self, Self::Host(_)) && previous.parse::<u64>().is_ok() {
+            return Err(format!(
+                "{self} ends in two numbers, so it looks like a node name with an IP address"
+            ));
+        }
+        match ordinal.parse::<u16>() {
+            // An ordinal has no leading zero and no sign.
+            Ok(number) if !set.is_empty() && number.to_string() == ordinal => Ok(number),
+            _ => Err(format!("{self} does not end in `-` and an ordinal")),
+        }
+    }
+}
+
+impl fmt::Display for PodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment(name) => write!(f, "POD_NAME `{}`", name.escape_debug()),
+            Self::Host(name) => write!(f, "the host name `{}`", name.escape_debug()),
+        }
     }
 }

@@ -40,11 +40,10 @@ use tokio::task::JoinSet;
 /// the loop would spin.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A simulator that is bound to an address but does not serve yet.
 pub struct Simulator {
     listener: TcpListener,
-    local_addr: SocketAddr,
-    handle: Handle,
+    pub local_addr: SocketAddr,
+    pub handle: Handle,
 }
 
 impl Simulator {
@@ -56,14 +55,6 @@ impl Simulator {
             listener,
             handle: Handle::new(account),
         })
-    }
-
-    pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
-    }
-
-    pub fn handle(&self) -> Handle {
-        self.handle.clone()
     }
 
     /// Serves until `stop` resolves. All connections then close, also those of requests in flight.

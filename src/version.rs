@@ -1,6 +1,5 @@
 //! The version of this build.
 
-/// The version of the crate.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit of the build, with `-dirty` after uncommitted changes, or `unknown` outside a checkout.
 pub(crate) const REVISION: &str = git_version::git_version!(
@@ -8,7 +7,6 @@ pub(crate) const REVISION: &str = git_version::git_version!(
     fallback = "unknown"
 );
 
-/// Returns the version of the compiler.
 pub(crate) fn rust_version() -> String {
     rustc_version_runtime::version().to_string()
 }

@@ -60,7 +60,7 @@ pub(super) async fn demo(web: WebFlags) -> Result<(), Failure> {
     let telemetry = sharding::telemetry(Shard::SINGLE)?;
     let loaded = ConfigSource::Demo.load().await?;
     let simulator = bind_simulator((Ipv4Addr::LOCALHOST, 0).into()).await?;
-    let address = simulator.local_addr();
+    let address = simulator.local_addr;
     tracing::info!(endpoint = %address, "simulating AWS Glue");
     let clients = Clients::for_simulator(
         format!("http://{address}"),

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 pub(super) async fn simulate(address: SocketAddr) -> Result<(), Failure> {
     let signals = Signals::handle()?;
     let simulator = bind_simulator(address).await?;
-    tracing::info!(address = %simulator.local_addr(), "listening");
+    tracing::info!(address = %simulator.local_addr, "listening");
     simulator.serve(signals.stop.cancelled_owned()).await;
     Ok(())
 }

@@ -157,9 +157,10 @@ impl DocumentRequest {
             now: self.clock.unix_now(),
         };
         let rendered = match self.document {
-            Document::Page => page::render(&inventory, &self.telemetry_path, &self.query)?,
-            Document::Integrations => api::integrations(&inventory, &self.query)?,
-            Document::Scopes => api::scopes(&inventory, &self.query)?,
+            Document::Page => page::render(&inventory, &self.telemetry_path, &self.query)
+                .map_err(|error| error.to_string())?,
+            Document::Integrations => api::integrations(&inventory, &self.query),
+            Document::Scopes => api::scopes(&inventory, &self.query),
             Document::Style => return Ok((StatusCode::OK, page::STYLE.into())),
             Document::Script => return Ok((StatusCode::OK, page::SCRIPT.into())),
             Document::OpenApi => return Ok((StatusCode::OK, api::OPENAPI.into())),

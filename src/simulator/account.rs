@@ -1,11 +1,12 @@
 //! The simulated account: its integrations, the callers that can see them, and the listings. It is
 //! independent of HTTP and of faults.
 
-use super::demo::{Demo, SCRIPT_DURATION, Script};
+use super::demo::{DEMO, Demo, SCRIPT_DURATION, Script};
 use super::integration::SimulatedIntegration;
 use super::request::{INBOUND, RecordedRequest};
 use super::response::ApiError;
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::ops::Bound;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -16,11 +17,10 @@ pub const DEFAULT_ACCOUNT: &str = "111122223333";
 /// AWS does not document the limit of a page.
 const MAX_PAGE_SIZE: usize = 100;
 
-/// The integrations of any number of AWS accounts and regions, with the script and the rules.
 pub struct Account {
     pub(super) integrations: BTreeMap<String, SimulatedIntegration>,
     /// The steps of the integrations that still follow the script.
-    script: Script,
+    pub(super) script: Script,
     /// Unix time of the start of the script, in seconds.
     script_start: f64,
     start: Instant,
@@ -34,11 +34,11 @@ impl Account {
     /// Creates an account without a script. Of two integrations with the same ARN, the last one is
     /// kept.
     pub fn of(integrations: Vec<SimulatedIntegration>) -> Self {
+        let integrations = integrations
+            .into_iter()
+            .map(|integration| (integration.arn.clone(), integration.with_defaults()));
         Self {
-            integrations: integrations
-                .into_iter()
-                .map(|integration| (integration.arn.clone(), integration))
-                .collect(),
+            integrations: integrations.collect(),
             script: Script::default(),
             script_start: 0.0,
             start: Instant::now(),
@@ -54,7 +54,10 @@ impl Account {
     /// If the file of the demo account is invalid.
     pub fn demo(now: f64) -> Result<Self, serde_yaml::Error> {
         let script_start = now.floor();
-        let demo = Demo::load(script_start)?;
+        let mut demo: Demo = serde_yaml::from_str(DEMO)?;
+        for integration in &mut demo.integrations {
+            integration.create_time += script_start;
+        }
         Ok(Self {
             script: demo.script,
             script_start,
@@ -87,7 +90,6 @@ impl Account {
         self
     }
 
-    /// Updates the integrations that follow the script to their present state.
     pub(super) fn advance(&mut self) {
         let elapsed = self.start.elapsed().as_secs();
         let second = elapsed % SCRIPT_DURATION.as_secs();
@@ -105,30 +107,6 @@ impl Account {
                 integration.create_time = self.script_start + cycle_start.as_secs_f64();
             }
         }
-    }
-
-    /// Creates or replaces an integration. An integration that was changed no longer follows the
-    /// script.
-    pub(super) fn put(&mut self, integration: SimulatedIntegration) {
-        self.script.remove(&integration.arn);
-        self.integrations
-            .insert(integration.arn.clone(), integration);
-    }
-
-    /// Removes an integration. Returns `false` if there is no integration with this ARN.
-    pub(super) fn remove(&mut self, arn: &str) -> bool {
-        self.script.remove(arn);
-        self.integrations.remove(arn).is_some()
-    }
-
-    /// Changes one integration. Returns `false` if there is no integration with this ARN.
-    pub(super) fn change(
-        &mut self,
-        arn: &str,
-        change: impl FnOnce(&mut SimulatedIntegration),
-    ) -> bool {
-        self.script.remove(arn);
-        self.integrations.get_mut(arn).map(change).is_some()
     }
 
     /// Returns the integrations of one page, ordered by ARN, and true if there are more pages.
@@ -149,33 +127,31 @@ impl Account {
         let target = request.target_arn.as_deref();
         let matches_target =
             |found: &&SimulatedIntegration| target.is_none_or(|target| found.target_arn == target);
-        let after = request.after();
-        let requested = request.max_records.map(|records| records as usize);
-        let size = requested.map_or(self.max_page_size, |size| size.min(self.max_page_size));
+        let after = request.after.as_deref();
+        let requested = request.max_records.map_or(usize::MAX, NonZeroUsize::get);
+        let size = requested.min(self.max_page_size);
 
-        let mut found: Vec<_> = match &request.integration_arn {
-            Some(arn) => {
-                let one = self.integrations.get(arn).filter(is_visible);
-                if one.is_none() {
-                    let message = format!("Integration {arn} not found.");
-                    return Err(ApiError::new("IntegrationNotFoundFault", &message));
-                }
-                // There is only one page.
-                let one = one.filter(|_| after.is_none()).filter(matches_target);
-                one.into_iter().collect()
-            }
-            None => self
-                .integrations
-                .range::<str, _>((
-                    after.map_or(Bound::Unbounded, Bound::Excluded),
-                    Bound::Unbounded,
-                ))
-                .map(|(_, integration)| integration)
-                .filter(is_visible)
-                .filter(matches_target)
-                .take(size + 1)
-                .collect(),
+        let arn = request.integration_arn.as_deref();
+        let range = match arn {
+            Some(arn) => (Bound::Included(arn), Bound::Included(arn)),
+            None => (
+                after.map_or(Bound::Unbounded, Bound::Excluded),
+                Bound::Unbounded,
+            ),
         };
+        let visible = self.integrations.range::<str, _>(range);
+        let visible = visible.map(|(_, found)| found).filter(is_visible);
+        let mut visible = visible.peekable();
+        if let Some(arn) = arn
+            && visible.peek().is_none()
+        {
+            let message = format!("Integration {arn} not found.");
+            return Err(ApiError::new("IntegrationNotFoundFault", &message));
+        }
+        let is_after =
+            |found: &&SimulatedIntegration| after.is_none_or(|after| *found.arn > *after);
+        let found = visible.filter(is_after).filter(matches_target);
+        let mut found: Vec<_> = found.take(size + 1).collect();
         let more = found.len() > size;
         found.truncate(size);
         Ok((found, more))

@@ -9,7 +9,7 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::{HeaderMap, Request, Response, StatusCode};
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -17,7 +17,6 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 /// server's buffer and never be sent.
 const FLUSH_DELAY: Duration = Duration::from_millis(20);
 
-/// Handles a request of the API.
 pub(super) async fn respond(handle: &Handle, request: Request<Incoming>) -> Response<ResponseBody> {
     let number = handle.count_request();
     let (parts, body) = request.into_parts();
@@ -44,12 +43,10 @@ async fn read_request(headers: &HeaderMap, body: Incoming) -> Result<RecordedReq
 async fn response_to(handle: &Handle, request: &RecordedRequest) -> Response<ResponseBody> {
     let fault = handle.state().record(request);
     match &fault {
-        Some(FaultKind::Error { code, message }) => return ApiError::new(code, message).response(),
-        Some(FaultKind::Raw {
-            status,
-            headers,
-            body,
-        }) => return raw(*status, headers, body),
+        Some(FaultKind::Error(error)) => return error.response(),
+        Some(FaultKind::Raw(response)) => {
+            return response.clone().map(|body| Either::Left(Full::new(body)));
+        }
         Some(FaultKind::Hang) => std::future::pending().await,
         Some(FaultKind::Delay(time)) => tokio::time::sleep(*time).await,
         _ => {}
@@ -71,7 +68,6 @@ async fn response_to(handle: &Handle, request: &RecordedRequest) -> Response<Res
     }
 }
 
-/// Returns the body of a page.
 fn page(
     handle: &Handle,
     request: &RecordedRequest,
@@ -80,34 +76,21 @@ fn page(
     let state = handle.state();
     let (found, more) = state.account.page(request)?;
     let last = found.last().map(|item| item.arn.as_str());
-    let next = request.next_marker(last.or(request.after()).unwrap_or_default());
+    let next = request.next_marker(last.or(request.after.as_deref()).unwrap_or_default());
     let marker = match (fault, &request.marker) {
         (Some(FaultKind::RepeatMarker), Some(marker)) => Some(marker.clone()),
         (Some(FaultKind::RepeatMarker | FaultKind::EndlessMarkers), _) => Some(next),
         _ => more.then_some(next),
     };
     let (name, items) = if request.operation == INBOUND {
-        let items = found.iter().map(|item| item.inbound_json());
-        ("InboundIntegrations", items.collect())
+        ("InboundIntegrations", json!(found))
     } else {
         let items = found.iter().map(|item| item.created_json());
         ("Integrations", items.collect())
     };
-    let mut body = Map::new();
-    body.insert(name.to_owned(), items);
+    let mut body = json!({name: items});
     if let Some(marker) = marker {
-        body.insert("Marker".to_owned(), Value::String(marker));
+        body["Marker"] = json!(marker);
     }
-    Ok(Value::Object(body))
-}
-
-/// Returns any response. A status or header that HTTP does not allow becomes an `InternalFailure`.
-fn raw(status: u16, headers: &[(String, String)], body: &Bytes) -> Response<ResponseBody> {
-    let mut response = Response::builder().status(status);
-    for (name, value) in headers {
-        response = response.header(name, value);
-    }
-    response
-        .body(Either::Left(Full::new(body.clone())))
-        .unwrap_or_else(|error| ApiError::new("InternalFailure", &error.to_string()).response())
+    Ok(body)
 }

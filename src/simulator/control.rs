@@ -1,6 +1,6 @@
 //! The control endpoint under `/simulator/`, which changes the account and the faults while the
-//! simulator serves. It has no authentication. Checking `Host` and `Origin` keeps web pages from
-//! using it.
+//! simulator serves. It has no authentication. A web page cannot change anything, because browsers
+//! send its `Origin` with every method except GET and HEAD.
 //!
 //! | request | does |
 //! |---|---|
@@ -23,13 +23,11 @@ use super::integration::{SimulatedError, SimulatedIntegration};
 use super::response::{ResponseBody, parse_json, read_body, whole};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::header::{HOST, ORIGIN};
-use hyper::http::uri::Authority;
-use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper::header::ORIGIN;
+use hyper::{Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::net::IpAddr;
 use std::time::Duration;
 
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
@@ -37,7 +35,6 @@ const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 /// The JSON body of a response, `None` for 204, or the status and the message of an error.
 type ControlResult = Result<Option<Value>, (StatusCode, String)>;
 
-/// The body of a PATCH.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Patch {
@@ -71,10 +68,7 @@ struct FaultBody {
 impl FaultBody {
     fn into_fault(self) -> Result<Fault, &'static str> {
         let kind = match (self.kind, self.code, self.milliseconds) {
-            (DrillFault::Error, Some(code), None) => FaultKind::Error {
-                code,
-                message: self.message,
-            },
+            (DrillFault::Error, Some(code), None) => FaultKind::error(&code, &self.message),
             (DrillFault::Delay, None, Some(time)) => FaultKind::Delay(Duration::from_millis(time)),
             (DrillFault::Hang, None, None) => FaultKind::Hang,
             _ => return Err("allowed: an Error with Code, a Delay with Milliseconds, or a Hang"),
@@ -87,18 +81,16 @@ impl FaultBody {
     }
 }
 
-/// Handles a control request.
 pub(super) async fn respond(handle: &Handle, request: Request<Incoming>) -> Response<ResponseBody> {
     let (parts, body) = request.into_parts();
-    let result = match check_origin(&parts.headers) {
-        Err(error) => Err(error),
-        Ok(()) => match read_body(body, MAX_BODY_BYTES).await {
-            Some(body) => dispatch(handle, parts.method.as_str(), parts.uri.path(), &body),
-            None => {
-                let message = format!("The body is larger than {MAX_BODY_BYTES} bytes.");
-                Err((StatusCode::PAYLOAD_TOO_LARGE, message))
-            }
-        },
+    let result = if parts.headers.contains_key(ORIGIN) {
+        let message = "Web pages must not use this endpoint: expected no Origin header.";
+        Err((StatusCode::FORBIDDEN, message.to_owned()))
+    } else if let Some(body) = read_body(body, MAX_BODY_BYTES).await {
+        dispatch(handle, parts.method.as_str(), parts.uri.path(), &body)
+    } else {
+        let message = format!("The body is larger than {MAX_BODY_BYTES} bytes.");
+        Err((StatusCode::PAYLOAD_TOO_LARGE, message))
     };
     let (status, body) = match result {
         Ok(Some(body)) => (StatusCode::OK, body),
@@ -110,21 +102,6 @@ pub(super) async fn respond(handle: &Handle, request: Request<Incoming>) -> Resp
         Err((status, message)) => (status, json!({"message": message})),
     };
     whole(status, "application/json", body.to_string())
-}
-
-/// Rejects requests of web pages. They send an `Origin` header; with DNS rebinding, they send the
-/// name of a foreign `Host`.
-fn check_origin(headers: &HeaderMap) -> Result<(), (StatusCode, String)> {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let authority = host.and_then(|host| host.parse::<Authority>().ok());
-    let name = authority.as_ref().map_or("", Authority::host);
-    let address: Result<IpAddr, _> = name.trim_matches(['[', ']']).parse();
-    let allowed_host = address.is_ok() || name.eq_ignore_ascii_case("localhost");
-    if allowed_host && !headers.contains_key(ORIGIN) {
-        return Ok(());
-    }
-    let message = "Web pages must not use this endpoint: expected no Origin header, and localhost or an IP address as Host.";
-    Err((StatusCode::FORBIDDEN, message.to_owned()))
 }
 
 fn dispatch(handle: &Handle, method: &str, path: &str, body: &[u8]) -> ControlResult {
@@ -143,14 +120,13 @@ fn dispatch(handle: &Handle, method: &str, path: &str, body: &[u8]) -> ControlRe
             if list.iter().any(|integration| integration.arn.is_empty()) {
                 return Err(bad_request("missing field `IntegrationArn`"));
             }
-            let list = list.into_iter().map(SimulatedIntegration::with_defaults);
-            handle.put_all(list.collect());
+            handle.put_all(list);
         }
         ("DELETE", "integrations", None) => handle.remove_all(),
         ("PUT", "integrations", Some(arn)) if !arn.is_empty() => {
             let mut integration: SimulatedIntegration = parse(body)?;
             arn.clone_into(&mut integration.arn);
-            handle.put(integration.with_defaults());
+            handle.put(integration);
         }
         ("PATCH", "integrations", Some(arn)) => {
             let patch: Patch = parse(body)?;

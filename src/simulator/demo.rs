@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Duration of the script, which then starts again.
-pub const SCRIPT_DURATION: Duration = Duration::from_secs(600);
+pub(super) const SCRIPT_DURATION: Duration = Duration::from_secs(600);
 
-const DEMO: &str = include_str!("demo.yaml");
+/// The times of creation in it are relative to the start.
+pub(super) const DEMO: &str = include_str!("demo.yaml");
 
 /// The steps of each integration, ordered by time, by ARN.
 pub(super) type Script = BTreeMap<String, Vec<Step>>;
 
-/// The integrations at the start, and what happens to them.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Demo {
@@ -28,20 +28,4 @@ pub(super) struct Step {
     pub at: u64,
     pub status: String,
     pub errors: Option<Vec<SimulatedError>>,
-}
-
-impl Demo {
-    /// Reads the file, in which the times of creation are relative to the start.
-    pub fn load(start: f64) -> Result<Self, serde_yaml::Error> {
-        let mut demo: Self = serde_yaml::from_str(DEMO)?;
-        demo.integrations = demo
-            .integrations
-            .into_iter()
-            .map(|integration| SimulatedIntegration {
-                create_time: start + integration.create_time,
-                ..integration.with_defaults()
-            })
-            .collect();
-        Ok(demo)
-    }
 }

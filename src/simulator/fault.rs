@@ -2,8 +2,10 @@
 //! sends the responses.
 
 use super::request::RecordedRequest;
-use super::response::API_CONTENT_TYPE;
+use super::response::{API_CONTENT_TYPE, ApiError};
 use bytes::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -12,7 +14,6 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "PascalCase", deny_unknown_fields)]
 pub struct RequestMatcher {
-    /// `DescribeInboundIntegrations` or `DescribeIntegrations`.
     pub operation: Option<String>,
     /// `IntegrationArn` or `IntegrationIdentifier`.
     pub integration_arn: Option<String>,
@@ -25,24 +26,6 @@ pub struct RequestMatcher {
 }
 
 impl RequestMatcher {
-    pub fn any() -> Self {
-        Self::default()
-    }
-
-    pub fn integration(arn: &str) -> Self {
-        Self {
-            integration_arn: Some(arn.to_owned()),
-            ..Self::default()
-        }
-    }
-
-    pub fn target(arn: &str) -> Self {
-        Self {
-            target_arn: Some(arn.to_owned()),
-            ..Self::default()
-        }
-    }
-
     pub fn region(region: &str) -> Self {
         Self {
             region: Some(region.to_owned()),
@@ -70,17 +53,12 @@ impl RequestMatcher {
     }
 }
 
-/// The response to a request that a fault matches.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum FaultKind {
     /// An error response of the API, with the HTTP status that AWS uses for this code.
-    Error { code: String, message: String },
+    Error(ApiError),
     /// Any response: truncated JSON, HTML, `{}`, a null list, items with missing fields.
-    Raw {
-        status: u16,
-        headers: Vec<(String, String)>,
-        body: Bytes,
-    },
+    Raw(Response<Bytes>),
     /// No response until the client closes the connection or the simulator stops.
     Hang,
     /// The headers and half of the body of the normal response, then the connection closes.
@@ -90,33 +68,32 @@ pub enum FaultKind {
     /// The normal response, but always with a new marker: the listing continues endlessly with empty
     /// pages.
     EndlessMarkers,
-    /// The normal response after this time.
     Delay(Duration),
     /// The normal response, slowly: `bytes` of the body at a time, with `pause` after each piece.
-    Drip { bytes: usize, pause: Duration },
+    Drip {
+        bytes: usize,
+        pause: Duration,
+    },
 }
 
 impl FaultKind {
     pub fn error(code: &str, message: &str) -> Self {
-        Self::Error {
-            code: code.to_owned(),
-            message: message.to_owned(),
-        }
+        Self::Error(ApiError::new(code, message))
     }
 
     /// Returns a response with this body and the content type of the API.
     pub fn raw(status: u16, body: impl Into<Bytes>) -> Self {
-        let headers = vec![("content-type".to_owned(), API_CONTENT_TYPE.to_owned())];
-        Self::Raw {
-            status,
-            headers,
-            body: body.into(),
-        }
+        let mut response = Response::new(body.into());
+        *response.status_mut() =
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let content_type = HeaderValue::from_static(API_CONTENT_TYPE);
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+        Self::Raw(response)
     }
 }
 
 /// A fault. A request gets the first fault of the list that matches it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Fault {
     pub matcher: RequestMatcher,
     /// Remaining number of requests; `None` means until the fault is cleared.
@@ -134,7 +111,6 @@ impl Fault {
         }
     }
 
-    /// Limits the fault to this number of requests.
     pub fn times(self, times: u32) -> Self {
         Self {
             times: Some(times),

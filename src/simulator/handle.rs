@@ -8,7 +8,6 @@ use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Maximum number of requests that the simulator keeps for `Handle::requests`.
 const MAX_RECORDED_REQUESTS: usize = 10_000;
 
 pub(super) struct State {
@@ -38,39 +37,40 @@ impl State {
 /// Changes the account and the faults of a running simulator, and reads the requests that it got.
 /// All clones refer to the same simulator.
 #[derive(Clone)]
-pub struct Handle {
-    state: Arc<Mutex<State>>,
-}
+pub struct Handle(Arc<Mutex<State>>);
 
 impl Handle {
     pub(super) fn new(account: Account) -> Self {
-        Self {
-            state: Arc::new(Mutex::new(State {
-                account,
-                faults: Vec::new(),
-                requests: VecDeque::new(),
-                request_count: 0,
-            })),
-        }
+        Self(Arc::new(Mutex::new(State {
+            account,
+            faults: Vec::new(),
+            requests: VecDeque::new(),
+            request_count: 0,
+        })))
     }
 
     /// Creates or replaces an integration. An integration that was changed through the handle no
     /// longer follows the script.
     pub fn put(&self, integration: SimulatedIntegration) {
-        self.state().account.put(integration);
+        self.put_all(vec![integration]);
     }
 
-    /// Creates or replaces several integrations.
     pub fn put_all(&self, integrations: Vec<SimulatedIntegration>) {
-        let mut state = self.state();
-        integrations
-            .into_iter()
-            .for_each(|integration| state.account.put(integration));
+        let account = &mut self.state().account;
+        for integration in integrations {
+            account.script.remove(&integration.arn);
+            let arn = integration.arn.clone();
+            account
+                .integrations
+                .insert(arn, integration.with_defaults());
+        }
     }
 
     /// Removes an integration. Returns `false` if there is no integration with this ARN.
     pub fn remove(&self, arn: &str) -> bool {
-        self.state().account.remove(arn)
+        let account = &mut self.state().account;
+        account.script.remove(arn);
+        account.integrations.remove(arn).is_some()
     }
 
     /// Removes all integrations, and ends the script.
@@ -81,10 +81,11 @@ impl Handle {
     /// Changes one integration in place; the ARN must stay the same. Returns `false` if there is no
     /// integration with this ARN.
     pub fn change(&self, arn: &str, change: impl FnOnce(&mut SimulatedIntegration)) -> bool {
-        self.state().account.change(arn, change)
+        let account = &mut self.state().account;
+        account.script.remove(arn);
+        account.integrations.get_mut(arn).map(change).is_some()
     }
 
-    /// Sets the status of an integration. Returns `false` if there is no integration with this ARN.
     pub fn set_status(&self, arn: &str, status: &str) -> bool {
         self.change(arn, |integration| integration.status = status.to_owned())
     }
@@ -95,12 +96,8 @@ impl Handle {
 
     /// Returns the current integrations of all accounts, ordered by ARN.
     pub fn integrations(&self) -> Vec<SimulatedIntegration> {
-        self.state()
-            .account
-            .integrations
-            .values()
-            .cloned()
-            .collect()
+        let integrations = &self.state().account.integrations;
+        integrations.values().cloned().collect()
     }
 
     /// Adds a fault at the end of the list. A request gets the first fault that matches it.
@@ -131,7 +128,7 @@ impl Handle {
 
     /// Locks the state, after advancing the script to the present time.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        let mut state = self.state.lock();
+        let mut state = self.0.lock();
         state.account.advance();
         state
     }

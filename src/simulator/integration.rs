@@ -1,6 +1,6 @@
 //! A simulated integration, as the API and the control endpoint write and read it in JSON.
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -12,15 +12,6 @@ pub struct SimulatedError {
     pub code: Option<String>,
     #[serde(rename = "ErrorMessage", skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-}
-
-impl SimulatedError {
-    pub fn new(code: &str, message: &str) -> Self {
-        Self {
-            code: Some(code.to_owned()),
-            message: Some(message.to_owned()),
-        }
-    }
 }
 
 /// `IntegrationConfig`. Responses omit members that are `None` or empty.
@@ -48,15 +39,6 @@ pub struct SimulatedTag {
     pub value: String,
 }
 
-impl SimulatedTag {
-    pub fn new(key: &str, value: &str) -> Self {
-        Self {
-            key: key.to_owned(),
-            value: value.to_owned(),
-        }
-    }
-}
-
 /// One integration. Its strings are not validated, so that a test can simulate invalid responses of
 /// AWS.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -69,7 +51,6 @@ pub struct SimulatedIntegration {
     pub target_arn: String,
     pub status: String,
     /// Unix time in seconds, possibly with a fraction.
-    #[serde(serialize_with = "epoch_seconds")]
     pub create_time: f64,
     /// The account of the target; `DescribeInboundIntegrations` lists the integration there.
     #[serde(default, skip_serializing)]
@@ -128,11 +109,6 @@ impl SimulatedIntegration {
         self
     }
 
-    /// Returns the item of `InboundIntegrations`. It has no null members.
-    pub fn inbound_json(&self) -> Value {
-        json!(self)
-    }
-
     /// Returns the item of `Integrations`, the list of `DescribeIntegrations`.
     pub(super) fn created_json(&self) -> Value {
         let mut item = json!(self);
@@ -143,7 +119,6 @@ impl SimulatedIntegration {
         item
     }
 
-    /// Returns the account that created the integration.
     pub(super) fn creator(&self) -> &str {
         arn_field(&self.arn, 4).unwrap_or_default()
     }
@@ -152,17 +127,4 @@ impl SimulatedIntegration {
 /// Returns a field of an ARN (3: region, 4: account), or `None` if it is empty or absent.
 fn arn_field(arn: &str, index: usize) -> Option<&str> {
     arn.split(':').nth(index).filter(|field| !field.is_empty())
-}
-
-/// Writes whole seconds without a fraction, as AWS does.
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "a larger time than an i64 saturates"
-)]
-fn epoch_seconds<S: Serializer>(time: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    if time.fract() == 0.0 {
-        serializer.serialize_i64(*time as i64)
-    } else {
-        serializer.serialize_f64(*time)
-    }
 }

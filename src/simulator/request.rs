@@ -1,19 +1,18 @@
 //! Parses the headers and the input of an API request, and returns the errors that AWS would return.
 //! It does not verify the signature, because the simulator has no secret keys.
 
-use super::response::{API_CONTENT_TYPE, ApiError, parse_json};
+use super::response::{ApiError, parse_json};
 use hyper::HeaderMap;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroUsize;
 
 pub(super) const INBOUND: &str = "DescribeInboundIntegrations";
 const CREATED: &str = "DescribeIntegrations";
 
-/// A valid request to the API, as the simulator parsed it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct RecordedRequest {
-    /// `DescribeInboundIntegrations` or `DescribeIntegrations`.
     pub operation: &'static str,
     /// The region of the signature's credential scope.
     pub region: String,
@@ -26,9 +25,12 @@ pub struct RecordedRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub marker: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_records: Option<u32>,
+    pub max_records: Option<NonZeroUsize>,
     /// Number of the page within its listing, starting at 1.
     pub page: u32,
+    /// The ARN before the first one of the page.
+    #[serde(skip)]
+    pub(super) after: Option<String>,
 }
 
 /// The input of both operations. Like AWS, it treats a `null` member as absent.
@@ -39,7 +41,7 @@ struct Input {
     integration_arn: Option<String>,
     target_arn: Option<String>,
     marker: Option<String>,
-    max_records: Option<i64>,
+    max_records: Option<NonZeroUsize>,
 }
 
 impl RecordedRequest {
@@ -48,17 +50,13 @@ impl RecordedRequest {
         let (access_key_id, region) = credential(headers)?;
         let input: Input = parse_json(body)
             .map_err(|message| ApiError::new("SerializationException", &message))?;
-        check_length("IntegrationArn", input.integration_arn.as_deref(), 128)?;
-        check_length("TargetArn", input.target_arn.as_deref(), 512)?;
-        let page = match input.marker.as_deref().map(parse_marker) {
-            None => 1,
-            Some(Some((page, _))) => page,
-            Some(None) => return Err(invalid("Marker", "the Marker of an earlier response")),
-        };
-        let max_records = match input.max_records.map(u32::try_from) {
-            None => None,
-            Some(Ok(records @ 1..)) => Some(records),
-            Some(_) => return Err(invalid("MaxRecords", "a whole number of at least 1")),
+        let (page, after) = match input.marker.as_deref().map(parse_marker) {
+            None => (1, None),
+            Some(Some((page, after))) => (page, Some(after.to_owned())),
+            Some(None) => {
+                let message = "Marker must be the Marker of an earlier response";
+                return Err(ApiError::new("ValidationException", message));
+            }
         };
         Ok(Self {
             operation,
@@ -66,16 +64,11 @@ impl RecordedRequest {
             access_key_id,
             integration_arn: input.integration_arn,
             target_arn: input.target_arn,
-            max_records,
+            max_records: input.max_records,
             marker: input.marker,
             page,
+            after,
         })
-    }
-
-    /// Returns the ARN before the first one of the page.
-    pub(super) fn after(&self) -> Option<&str> {
-        let marker = self.marker.as_deref().and_then(parse_marker);
-        marker.map(|(_, last_arn)| last_arn)
     }
 
     /// Returns the marker of the next page. It contains the position, so the simulator stores none.
@@ -90,42 +83,17 @@ fn parse_marker(marker: &str) -> Option<(u32, &str)> {
     Some((page.parse().ok()?, last_arn))
 }
 
-fn invalid(field: &str, expected: &str) -> ApiError {
-    let message = format!("1 validation error detected: {field} must be {expected}");
-    ApiError::new("ValidationException", &message)
-}
-
-fn check_length(field: &str, text: Option<&str>, max: usize) -> Result<(), ApiError> {
-    match text.map(|text| text.chars().count()) {
-        Some(length) if length == 0 || length > max => {
-            Err(invalid(field, &format!("1 to {max} characters")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Returns the operation in the headers.
-///
-/// # Errors
-/// The content type is wrong, or the operation is not simulated.
 fn operation(headers: &HeaderMap) -> Result<&'static str, ApiError> {
-    let text = |name: &str| {
-        let value = headers.get(name).and_then(|value| value.to_str().ok());
-        value.unwrap_or_default()
-    };
-    let unknown = |message: String| ApiError::new("UnknownOperationException", &message);
-    let content_type = text(CONTENT_TYPE.as_str());
-    if content_type.split(';').next().map(str::trim) != Some(API_CONTENT_TYPE) {
-        return Err(unknown(format!(
-            "The content type must be {API_CONTENT_TYPE}, not {content_type:?}."
-        )));
-    }
-    match text("x-amz-target") {
-        "AWSGlue.DescribeInboundIntegrations" => Ok(INBOUND),
-        "AWSGlue.DescribeIntegrations" => Ok(CREATED),
-        other => Err(unknown(format!(
-            "The operation {other:?} is not simulated: expected {INBOUND} or {CREATED}."
-        ))),
+    let target = headers.get("x-amz-target");
+    match target.map_or(&b""[..], HeaderValue::as_bytes) {
+        b"AWSGlue.DescribeInboundIntegrations" => Ok(INBOUND),
+        b"AWSGlue.DescribeIntegrations" => Ok(CREATED),
+        _ => {
+            let message = format!(
+                "The operation {target:?} is not simulated: expected {INBOUND} or {CREATED}."
+            );
+            Err(ApiError::new("UnknownOperationException", &message))
+        }
     }
 }
 
@@ -138,26 +106,17 @@ fn credential(headers: &HeaderMap) -> Result<(String, String), ApiError> {
             "Missing Authentication Token",
         ));
     };
-    let parameters = authorization.to_str().ok();
-    let scope = parameters
-        .and_then(|text| text.strip_prefix("AWS4-HMAC-SHA256 "))
-        .into_iter()
-        .flat_map(|parameters| parameters.split(','))
-        .find_map(|parameter| parameter.trim().strip_prefix("Credential="));
-    // Split from the right: an access key id may contain `/`, the other parts may not.
-    let parts: Vec<&str> = scope.unwrap_or_default().rsplitn(5, '/').collect();
-    if let ["aws4_request", service, region, _date, key] = parts[..]
-        && !region.is_empty()
-        && !key.is_empty()
-    {
-        if service == "glue" {
-            return Ok((key.to_owned(), region.to_owned()));
+    let parameters = authorization.to_str().unwrap_or_default();
+    let (_, credential) = parameters.split_once("Credential=").unwrap_or_default();
+    let scope = credential.split(',').next().unwrap_or_default();
+    let parts: Vec<&str> = scope.split('/').collect();
+    match parts[..] {
+        [key, _date, region, "glue", "aws4_request"] if !key.is_empty() && !region.is_empty() => {
+            Ok((key.to_owned(), region.to_owned()))
         }
-        let message = "Credential should be scoped to correct service: 'glue'.";
-        return Err(ApiError::new("InvalidSignatureException", message));
+        _ => Err(ApiError::new(
+            "IncompleteSignatureException",
+            "Authorization header requires a full 'Credential' parameter for the service 'glue'.",
+        )),
     }
-    Err(ApiError::new(
-        "IncompleteSignatureException",
-        "Authorization header requires a full 'Credential' parameter.",
-    ))
 }

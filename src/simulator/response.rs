@@ -13,18 +13,16 @@ use tokio::time::sleep;
 
 pub(super) const API_CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 
-/// A body that is sent whole, or in pieces.
 pub(super) type ResponseBody = Either<Full<Bytes>, Channel<Bytes>>;
 
-/// An error response of the API.
-#[derive(Debug)]
-pub(super) struct ApiError {
-    pub code: String,
-    pub message: String,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    code: String,
+    message: String,
 }
 
 impl ApiError {
-    pub fn new(code: &str, message: &str) -> Self {
+    pub(super) fn new(code: &str, message: &str) -> Self {
         Self {
             code: code.to_owned(),
             message: message.to_owned(),
@@ -33,7 +31,7 @@ impl ApiError {
 
     /// Returns the response `{"__type": …, "Message": …}`: botocore reads the code from `__type`, and
     /// Glue's model has the member `Message`.
-    pub fn response(&self) -> Response<ResponseBody> {
+    pub(super) fn response(&self) -> Response<ResponseBody> {
         // Glue returns 400 for nearly all errors, even for InternalServerException.
         let status = match self.code.as_str() {
             "InternalServiceException" | "InternalFailure" => StatusCode::INTERNAL_SERVER_ERROR,
@@ -50,7 +48,6 @@ impl ApiError {
     }
 }
 
-/// Returns a response with a body that is sent whole.
 pub(super) fn whole(
     status: StatusCode,
     content_type: &'static str,
@@ -94,7 +91,6 @@ pub(super) async fn read_body(body: Incoming, limit: usize) -> Option<Bytes> {
     Some(body.to_bytes())
 }
 
-/// Parses a request body. The error names the field.
 pub(super) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| error.to_string())?;

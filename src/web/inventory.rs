@@ -10,7 +10,6 @@ use std::time::Duration;
 /// An integration is stuck if it is CREATING, MODIFYING or DELETING for longer. CREATING usually takes 15 to 30 minutes
 /// (<https://docs.aws.amazon.com/glue/latest/dg/zero-etl-using.html>).
 const STUCK_AFTER: Duration = Duration::from_secs(3600);
-/// The status of an integration that does not exist in AWS.
 const MISSING: &str = "MISSING";
 
 /// The condition of an integration, in the order of the page: the most severe problem first.
@@ -28,7 +27,6 @@ pub enum Condition {
 }
 
 impl Condition {
-    /// Every problem.
     pub const PROBLEMS: [Self; 6] = [
         Self::Failed,
         Self::NeedsAttention,
@@ -57,7 +55,6 @@ impl Condition {
     }
 }
 
-/// Returns every status of a row.
 pub fn statuses() -> impl Iterator<Item = &'static str> {
     Status::ALL.map(Status::as_str).into_iter().chain([MISSING])
 }
@@ -66,7 +63,6 @@ pub fn statuses() -> impl Iterator<Item = &'static str> {
 #[derive(Clone, Copy)]
 pub(crate) struct Row<'a> {
     pub arn: &'a str,
-    /// Empty if it is unknown.
     pub name: &'a str,
     pub status: &'static str,
     pub condition: Condition,
@@ -92,7 +88,6 @@ impl Row<'_> {
         self.condition == Condition::Missing
     }
 
-    /// Returns the unknown status that AWS sent.
     pub fn status_text(&self) -> Option<&str> {
         let existing = self.integration.filter(|_| !self.is_missing());
         existing?.status_text.as_deref()
@@ -110,12 +105,10 @@ impl Row<'_> {
     }
 }
 
-/// A scope in one region.
 pub(crate) struct ScopeRow<'a> {
     pub state: &'a ScopeState,
     pub failed_poll: Option<&'a Failed>,
     pub failed_metadata: Option<&'a Failed>,
-    /// True if a poll is in progress.
     pub polling: bool,
     /// The time of the next poll in Unix seconds, if it is known.
     pub next_poll: Option<f64>,
@@ -126,7 +119,6 @@ impl ScopeRow<'_> {
         self.state.polled.as_ref().is_some_and(|polled| !polled.up)
     }
 
-    /// Returns the end of the last successful poll in Unix seconds.
     pub fn last_success(&self) -> Option<f64> {
         self.state.polled.as_ref()?.last_success
     }
@@ -142,7 +134,6 @@ pub struct Inventory<'a> {
 }
 
 impl<'a> Inventory<'a> {
-    /// Returns all integrations and missing integrations, sorted by ARN.
     pub(crate) fn rows(&self) -> Vec<Row<'a>> {
         let diagnostics = &self.snapshot.diagnostics;
         let integrations = self.snapshot.integrations.iter();
@@ -191,7 +182,6 @@ impl<'a> Inventory<'a> {
         rows
     }
 
-    /// Returns the scopes that `query` selects.
     pub(crate) fn scopes(&self, query: &Query) -> Vec<ScopeRow<'a>> {
         let scopes = self.snapshot.scopes.iter().enumerate();
         let rows = scopes.map(|(index, state)| {
@@ -211,7 +201,6 @@ impl<'a> Inventory<'a> {
         .collect()
     }
 
-    /// Returns the scopes of a row.
     pub(crate) fn scopes_of(&self, row: &Row<'_>) -> impl Iterator<Item = &'a ScopeState> {
         let scopes = &self.snapshot.scopes;
         row.scopes
@@ -219,7 +208,6 @@ impl<'a> Inventory<'a> {
             .filter_map(|index| scopes.get(*index as usize))
     }
 
-    /// Returns true if `query` selects the scopes, account and region of a row.
     pub(crate) fn has_location(&self, row: &Row<'_>, query: &Query) -> bool {
         let arn = Arn::split(row.arn);
         query.allows("account", arn.account)

@@ -8,25 +8,20 @@ mod rows;
 use super::inventory::{Condition, Inventory, Row, ScopeRow, statuses};
 use super::query::{InvalidParameter, Query, Rendered, one_of};
 use crate::snapshot::MAX_ARN_BYTES;
-use crate::version;
 use askama::Template;
 use rows::Timestamp;
-use std::collections::BTreeSet;
+use std::ops::Range;
 
-/// The style sheet.
 pub const STYLE: &str = include_str!("page/page.css");
-/// The script.
 pub const SCRIPT: &str = include_str!("page/page.js");
 
 /// Allows only this page's own style, script and data: no frames and no other hosts. The icon is a `data:` URL.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
     base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// The maximum number of integrations, and of scopes, on one page.
 const ROWS_PER_PAGE: usize = 100;
 /// The maximum number of AWS's errors on one page; all its rows may have the same number. A message has up to 2,048 characters.
 const MAX_ERRORS: usize = 500;
-/// The maximum number of failing scopes that the alert at the top names.
 const MAX_NAMED_SCOPES: usize = 5;
 /// The maximum length of a search. A row can link to a search for its ARN, so this is the maximum length of an ARN.
 const MAX_SEARCH_CHARS: usize = MAX_ARN_BYTES;
@@ -34,13 +29,11 @@ const MAX_SEARCH_CHARS: usize = MAX_ARN_BYTES;
 const PARAMETERS: [&str; 8] = [
     "q", "status", "scope", "account", "region", "page", "scopes", "refresh",
 ];
-/// Values of `status` that select rows by their problem.
 const PROBLEM_WORDS: [&str; 3] = ["WRONG", "STUCK", "ERRORS"];
 
 #[derive(Template)]
 #[template(path = "page.html", config = "src/web/page/askama.toml")]
 struct Html<'a> {
-    version: &'static str,
     telemetry_path: &'a str,
     inventory: &'a Inventory<'a>,
     query: &'a Query,
@@ -56,19 +49,10 @@ struct Html<'a> {
     /// The rows that the search and every filter except `status` select.
     found: Vec<Row<'a>>,
     sections: Vec<Section<'a>>,
-    /// The maximum number of errors of each row.
     max_errors: usize,
     row_pages: Pagination,
     scopes: Vec<ScopeRow<'a>>,
     scope_pages: Pagination,
-}
-
-/// A count of rows that links to the list of these rows.
-struct Chip {
-    count: usize,
-    link: String,
-    /// True if these rows are listed now.
-    current: bool,
 }
 
 /// A part of the list of integrations.
@@ -80,10 +64,9 @@ struct Section<'a> {
     rows: Vec<Row<'a>>,
 }
 
-/// The position of the listed rows, counted from 1, and the links to the other pages.
+/// One page of a list, and the links to the other pages.
 struct Pagination {
-    first: usize,
-    last: usize,
+    rows: Range<usize>,
     total: usize,
     previous: Option<String>,
     next: Option<String>,
@@ -144,8 +127,7 @@ impl<'a> Html<'a> {
         };
         let problems = count_problems(&all);
         let mut found = all.clone();
-        found.retain(|row| inventory.has_location(row, query));
-        search(&mut found, query);
+        found.retain(|row| inventory.has_location(row, query) && matches_search(row, query));
         let mut listed = found.clone();
         listed.retain(|row| row.has_status(query.all("status")));
         // Within a condition rows are sorted by name, and rows without a name follow, sorted by ARN.
@@ -164,17 +146,11 @@ impl<'a> Html<'a> {
             Some(_) => 3,
         });
         let scope_pages = Pagination::of("scopes", listed_scopes.len(), query);
-        listed_scopes.truncate(scope_pages.last);
-        listed_scopes.drain(..scope_pages.first.saturating_sub(1));
 
-        let old: Vec<f64> = all
-            .iter()
-            .filter(|row| row.old)
-            .map(|row| row.observed_at)
-            .collect();
+        let old = all.iter().filter(|row| row.old).map(|row| row.observed_at);
+        let old: Vec<f64> = old.collect();
         let faults = problems + failing.len() + pending_first_poll + old.len();
         Self {
-            version: version::VERSION,
             telemetry_path,
             inventory,
             query,
@@ -189,35 +165,32 @@ impl<'a> Html<'a> {
             oldest: old.into_iter().fold(f64::INFINITY, f64::min),
             found,
             sections: sections(&listed, &row_pages),
-            max_errors: MAX_ERRORS / (row_pages.last + 1 - row_pages.first).max(1),
+            max_errors: MAX_ERRORS / row_pages.rows.len().max(1),
             row_pages,
-            scopes: listed_scopes,
+            scopes: listed_scopes.drain(scope_pages.rows.clone()).collect(),
             scope_pages,
         }
     }
 
-    /// Returns the count of the rows with a value of `status`, or of all rows.
-    fn chip(&self, label: &str) -> Chip {
+    /// Returns the number of rows with a value of `status`, or of all rows, a link to the list of them, and whether it is listed now.
+    fn chip(&self, label: &str) -> (usize, String, bool) {
         let status = (label != "ALL").then_some(label);
         let has_status = |row: &&Row<'_>| row.has_status(status.into_iter());
         let mut current = self.query.all("status");
-        Chip {
-            count: self.found.iter().filter(has_status).count(),
-            link: self.query.link(&[("status", status), ("page", None)]),
-            current: current.clone().next() == status && current.all(|it| Some(it) == status),
-        }
+        (
+            self.found.iter().filter(has_status).count(),
+            self.query.link(&[("status", status), ("page", None)]),
+            current.clone().next() == status && current.all(|it| Some(it) == status),
+        )
     }
 
     fn timestamp(&self, at: &f64) -> Timestamp {
         Timestamp::at(*at, self.inventory.now)
     }
 
-    /// Returns true if a search or a filter is set.
     fn is_filtered(&self) -> bool {
-        !self
-            .query
-            .without(&["page", "scopes", "refresh"])
-            .is_empty()
+        let filters = self.query.without(&["page", "scopes", "refresh"]);
+        !filters.is_empty()
     }
 
     fn refreshes(&self) -> bool {
@@ -236,22 +209,12 @@ impl<'a> Html<'a> {
     }
 }
 
-/// Removes the rows that do not contain every word of the search.
-fn search(rows: &mut Vec<Row<'_>>, query: &Query) {
+/// Returns true if the row contains every word of the search, in upper or lower case.
+fn matches_search(row: &Row<'_>, query: &Query) -> bool {
     let search = query.get("q").unwrap_or_default().to_lowercase();
-    // A set, because each row is searched for every word.
-    let words: BTreeSet<&str> = search.split_whitespace().collect();
-    if words.is_empty() {
-        return;
+    if search.is_empty() {
+        return true;
     }
-    rows.retain(|row| {
-        let text = search_text(row);
-        words.iter().all(|word| text.contains(word))
-    });
-}
-
-/// Returns the lower-case text in which a search looks for its words.
-fn search_text(row: &Row<'_>) -> String {
     let mut texts = vec![row.arn, row.name, row.status];
     if row.condition == Condition::Stuck {
         texts.push("STUCK");
@@ -264,12 +227,14 @@ fn search_text(row: &Row<'_>) -> String {
         texts.extend(error.code.as_deref());
         texts.extend(error.message.as_deref());
     }
-    texts.join("\n").to_lowercase()
+    let text = texts.join("\n").to_lowercase();
+    let mut words = search.split_whitespace();
+    words.all(|word| text.contains(word))
 }
 
 /// Returns the sections of the listed rows on this page.
 fn sections<'a>(listed: &[Row<'a>], pages: &Pagination) -> Vec<Section<'a>> {
-    listed[pages.first.saturating_sub(1)..pages.last]
+    listed[pages.rows.clone()]
         .chunk_by(|row, next| section(row) == section(next))
         .map(|rows| {
             let (id, title) = section(&rows[0]);
@@ -299,8 +264,7 @@ impl Pagination {
         let page = query.number(parameter).unwrap_or(1).min(pages);
         let link = |page: usize| query.link(&[(parameter, Some(&page.to_string()))]);
         Self {
-            first: ((page - 1) * ROWS_PER_PAGE + 1).min(total),
-            last: (page * ROWS_PER_PAGE).min(total),
+            rows: (page - 1) * ROWS_PER_PAGE..(page * ROWS_PER_PAGE).min(total),
             total,
             previous: (page > 1).then(|| link(page - 1)),
             next: (page < pages).then(|| link(page + 1)),

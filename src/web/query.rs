@@ -1,23 +1,17 @@
 //! The query of a URL: its parameters, and links with other parameters.
 
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Serialize;
 
-/// The maximum length of a name or value in an error message.
 const MAX_VALUE_CHARS: usize = 100;
-/// The maximum number of allowed values in an error message.
 const MAX_LISTED_VALUES: usize = 20;
-/// The one parameter that may be repeated.
 const REPEATABLE: &str = "status";
 
-/// A response to a query.
 pub struct Rendered {
     pub body: String,
     /// True if the query has an invalid parameter, which `body` names.
     pub is_bad_request: bool,
 }
 
-/// An unknown parameter, or a value that is not allowed.
 #[derive(Debug, Serialize)]
 pub(crate) struct InvalidParameter {
     pub parameter: String,
@@ -81,12 +75,7 @@ impl Query {
         check: impl Fn(&str, &str) -> Result<(), String>,
     ) -> Result<Self, InvalidParameter> {
         let mut parameters = Self::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let (Some(decoded), Some(value)) = (decode(name), decode(value)) else {
-                let allowed = "percent-encoded UTF-8".to_owned();
-                return Err(InvalidParameter::new(name, value, allowed));
-            };
+        for (decoded, value) in form_urlencoded::parse(query.as_bytes()) {
             let invalid = |allowed| InvalidParameter::new(&decoded, &value, allowed);
             let Some(name) = names.iter().find(|name| **name == decoded) else {
                 return Err(invalid(format!("the parameters {}", names.join(", "))));
@@ -95,22 +84,19 @@ impl Query {
             if *name != REPEATABLE && parameters.get(name).is_some() {
                 return Err(invalid("this parameter only once".to_owned()));
             }
-            parameters.0.push((*name, value));
+            parameters.0.push((*name, value.into_owned()));
         }
         Ok(parameters)
     }
 
-    /// Returns the value of a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 
-    /// Returns the value of a parameter whose values are numbers.
     pub fn number(&self, name: &str) -> Option<usize> {
         self.get(name)?.parse().ok()
     }
 
-    /// Returns all values of a parameter.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &str> + Clone {
         self.0
             .iter()
@@ -123,7 +109,6 @@ impl Query {
         self.get(name).is_none_or(|wanted| wanted == value)
     }
 
-    /// Returns all parameters except `without`.
     pub fn without(&self, without: &[&str]) -> Vec<(&'static str, &str)> {
         self.0
             .iter()
@@ -138,21 +123,14 @@ impl Query {
         let set = changes
             .iter()
             .filter_map(|(name, value)| Some((*name, (*value)?)));
-        let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
         let pairs = self.without(&changed).into_iter().chain(set);
-        let pairs: Vec<String> = pairs
-            .map(|(name, value)| format!("{name}={}", encode(value)))
-            .collect();
-        if pairs.is_empty() {
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(pairs)
+            .finish();
+        if query.is_empty() {
             "./".to_owned()
         } else {
-            format!("?{}", pairs.join("&"))
+            format!("?{query}")
         }
     }
-}
-
-fn decode(text: &str) -> Option<String> {
-    let spaced = text.replace('+', " ");
-    let decoded = percent_decode_str(&spaced).decode_utf8().ok()?;
-    Some(decoded.into_owned())
 }

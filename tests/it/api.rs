@@ -36,7 +36,6 @@ fn request(bench: &Bench, path: &str, query: &str) -> (bool, Value) {
         "/api/v1/scopes" => api::scopes(&inventory, query),
         _ => panic!("unexpected path {path}"),
     };
-    let answer = answer.unwrap();
     (
         answer.is_bad_request,
         serde_json::from_str(&answer.body).unwrap(),
@@ -369,7 +368,6 @@ async fn invalid_value_reports_allowed_values() {
             "after=",
             "the next of a response, from 1 to 1024 characters",
         ),
-        ("%ff=1", "percent-encoded UTF-8"),
         (
             "=",
             "the parameters status, scope, account, region, limit, after",

@@ -138,12 +138,21 @@ fn errors() -> Vec<Case> {
     cases
 }
 
+fn raw(status: u16, header: (&str, &str), body: &'static str) -> FaultKind {
+    let response = hyper::Response::builder()
+        .status(status)
+        .header(header.0, header.1);
+    FaultKind::Raw(response.body(body.into()).unwrap())
+}
+
 /// Invalid responses.
 fn invalid_responses() -> Vec<Case> {
-    let html = |status| FaultKind::Raw {
-        status,
-        headers: vec![("content-type".to_owned(), "text/html".to_owned())],
-        body: "<html><body><h1>Sorry</h1></body></html>".into(),
+    let html = |status| {
+        raw(
+            status,
+            ("content-type", "text/html"),
+            "<html><body><h1>Sorry</h1></body></html>",
+        )
     };
     let throttled = r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#;
     let whole = listing(|_| ());
@@ -189,14 +198,7 @@ fn invalid_responses() -> Vec<Case> {
             .fails("invalid_response"),
             case(
                 "an error's code in a header with 200",
-                FaultKind::Raw {
-                    status: 200,
-                    headers: vec![(
-                        "x-amzn-errortype".to_owned(),
-                        "ThrottlingException".to_owned(),
-                    )],
-                    body: "{}".into(),
-                },
+                raw(200, ("x-amzn-errortype", "ThrottlingException"), "{}"),
             )
             .fails("invalid_response"),
             case("HTML with 302", html(302)).fails("invalid_response"),
@@ -204,14 +206,7 @@ fn invalid_responses() -> Vec<Case> {
             case("HTML with 401", html(401)).fails("access_denied"),
             case(
                 "an error's code in a header alone",
-                FaultKind::Raw {
-                    status: 403,
-                    headers: vec![(
-                        "x-amzn-errortype".to_owned(),
-                        "ExpiredTokenException:http://internal.amazon.com/coral/".to_owned(),
-                    )],
-                    body: "{}".into(),
-                },
+                raw(403, ("x-amzn-errortype", "ExpiredTokenException:http://internal.amazon.com/coral/"), "{}"),
             )
             .fails("credentials"),
             case(
@@ -539,8 +534,14 @@ fn error(code: &str) -> FaultKind {
 fn case(name: &str, watching: Watching, what: FaultKind) -> Case {
     let on = match watching {
         Watching::All => RequestMatcher::region(EU),
-        Watching::Target => RequestMatcher::target(TARGET),
-        Watching::Named => RequestMatcher::integration(ARNS[0]),
+        Watching::Target => RequestMatcher {
+            target_arn: Some(TARGET.to_owned()),
+            ..RequestMatcher::default()
+        },
+        Watching::Named => RequestMatcher {
+            integration_arn: Some(ARNS[0].to_owned()),
+            ..RequestMatcher::default()
+        },
     };
     Case {
         name: format!("{name} ({watching:?})"),
@@ -1012,7 +1013,7 @@ async fn slow_answers_within_timeout_succeed() {
             slow.page_size = page_size;
             slow.concurrency = concurrency;
             serving.handle.push_fault(Fault::new(
-                RequestMatcher::any(),
+                RequestMatcher::default(),
                 FaultKind::Delay(seconds(delay)),
             ));
             let mut bench = Bench::new(&[slow]);
@@ -1038,7 +1039,7 @@ async fn hanging_request_is_retried_after_others() {
     let mut named = watch("hit", EU, &format!("integration_arns: {ARNS:?}"));
     named.timeout = Duration::from_secs(3);
     named.concurrency = 1;
-    let hang = Fault::new(RequestMatcher::any(), FaultKind::Hang).times(1);
+    let hang = Fault::new(RequestMatcher::default(), FaultKind::Hang).times(1);
     serving.handle.push_fault(hang);
     let mut bench = Bench::new(&[named]);
     let mut hit = bench.poller("hit", serving.addr);
@@ -1274,8 +1275,8 @@ impl Serving {
     async fn start(world: Account, addr: SocketAddr) -> Self {
         let simulator = Simulator::bind(addr, world).await.unwrap();
         Self {
-            addr: simulator.local_addr(),
-            handle: simulator.handle(),
+            addr: simulator.local_addr,
+            handle: simulator.handle.clone(),
             task: tokio::spawn(simulator.serve(std::future::pending())),
         }
     }
@@ -1342,7 +1343,10 @@ fn integrations(status: &str) -> Vec<SimulatedIntegration> {
         .map(|(arn, target)| {
             let mut integration = SimulatedIntegration::new(arn, SOURCE, target, status);
             if status != "ACTIVE" {
-                integration.errors = Some(vec![SimulatedError::new("Oops", "simulated")]);
+                integration.errors = Some(vec![SimulatedError {
+                    code: Some("Oops".into()),
+                    message: Some("simulated".into()),
+                }]);
             }
             integration
         })
@@ -1354,7 +1358,7 @@ fn listing(change: impl Fn(&mut Vec<serde_json::Map<String, Value>>)) -> String 
     let mut items = integrations("SYNCING")
         .iter()
         .take(ARNS.len())
-        .map(|integration| integration.inbound_json().as_object().unwrap().clone())
+        .map(|integration| json!(integration).as_object().unwrap().clone())
         .collect();
     change(&mut items);
     json!({ "InboundIntegrations": items }).to_string()

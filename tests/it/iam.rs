@@ -3,7 +3,7 @@
 
 use glue_integration_exporter::config::{Config, ScopeRegion};
 use glue_integration_exporter::glue::Operation;
-use glue_integration_exporter::iam::{self, Format};
+use glue_integration_exporter::iam;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,14 +22,14 @@ fn watches_of_text(text: &str) -> Vec<ScopeRegion> {
 }
 
 fn document(watches: &[ScopeRegion]) -> Value {
-    serde_json::from_str(&iam::write(watches, Format::Json, false)).unwrap()
+    serde_json::from_str(&iam::write(watches, false)).unwrap()
 }
 
 #[test]
 fn output_matches_the_expected_files() {
     for name in ["smallest", "role", "fleet"] {
         let watches = watches_of_file(&format!("{name}.yaml"));
-        let text = iam::write(&watches, Format::Json, false);
+        let text = iam::write(&watches, false);
         let path = format!("tests/iam/{name}.json");
         if std::env::var_os("UPDATE").is_some() {
             fs::write(&path, &text).unwrap();
@@ -42,9 +42,9 @@ fn output_matches_the_expected_files() {
 #[test]
 fn external_ids_need_the_flag() {
     let watches = watches_of_file("fleet.yaml");
-    let hidden = iam::write(&watches, Format::Json, false);
+    let hidden = iam::write(&watches, false);
     assert!(!hidden.contains("SECRET"), "{hidden}");
-    let shown = iam::write(&watches, Format::Json, true);
+    let shown = iam::write(&watches, true);
     for scope in ["lake", "archive", "partner"] {
         assert!(
             shown.contains(&format!("\"SECRET-of-the-{scope}\"")),

@@ -59,7 +59,7 @@ impl Exporter {
         let simulator = Simulator::bind("127.0.0.1:0".parse().unwrap(), world)
             .await
             .unwrap();
-        let (address, simulated) = (simulator.local_addr(), simulator.handle());
+        let (address, simulated) = (simulator.local_addr, simulator.handle.clone());
         let stop = CancellationToken::new();
         tokio::spawn(simulator.serve(stop.clone().cancelled_owned()));
         let bench = Bench::with_clock(std::slice::from_ref(watch), Clock::system());
@@ -175,7 +175,7 @@ async fn lookup_missing_arn_is_requested_individually() {
     let (page, _) = exporter.poll().await;
     let since = page.value(SINCE, &[("integration_arn", &arn(1))]);
     // As if a call without an ARN did not list all integrations.
-    let others = [0, 2].map(|n| integration(&arn(n), "FAILED").inbound_json());
+    let others = [0, 2].map(|n| json!(integration(&arn(n), "FAILED")));
     let lacking = || Fault::new(RequestMatcher::page(1), listing(&others)).times(1);
     exporter.simulated.push_fault(lacking());
     let (page, requests) = exporter.poll().await;
@@ -190,7 +190,13 @@ async fn lookup_missing_arn_is_requested_individually() {
     // If its own request fails, only this integration keeps its last data.
     exporter.simulated.push_fault(lacking());
     let denied = FaultKind::error("AccessDeniedException", "no");
-    let fault = Fault::new(RequestMatcher::integration(&arn(1)), denied);
+    let fault = Fault::new(
+        RequestMatcher {
+            integration_arn: Some(arn(1)),
+            ..RequestMatcher::default()
+        },
+        denied,
+    );
     exporter.simulated.push_fault(fault);
     let (page, requests) = exporter.poll().await;
     assert_eq!(requests, ["page 1", &arn(1)]);
@@ -255,7 +261,7 @@ async fn lookup_matches_both_arn_forms_and_later_page() {
         integration(&arn(0), "FAILED"),
         integration(&slash(1), "ACTIVE"),
     ];
-    let again = listing(&again.map(|integration| integration.inbound_json()));
+    let again = listing(&again.map(|integration| json!(integration)));
     exporter
         .simulated
         .push_fault(Fault::new(RequestMatcher::page(2), again));
@@ -269,9 +275,9 @@ async fn lookup_incomplete_listing_keeps_found_items() {
     let arns = first(3);
     let mut exporter = Exporter::start(account(3, "ACTIVE"), &scope("list", &arns)).await;
     exporter.poll().await;
-    let mut nameless = integration(&arn(2), "FAILED").inbound_json();
+    let mut nameless = json!(integration(&arn(2), "FAILED"));
     nameless.as_object_mut().unwrap().remove("IntegrationArn");
-    let found = [0, 1].map(|n| integration(&arn(n), "FAILED").inbound_json());
+    let found = [0, 1].map(|n| json!(integration(&arn(n), "FAILED")));
     let items = [&found[..], &[nameless.clone()]].concat();
     let fault = Fault::new(RequestMatcher::page(1), listing(&items)).times(1);
     exporter.simulated.push_fault(fault);
@@ -286,7 +292,7 @@ async fn lookup_incomplete_listing_keeps_found_items() {
 
     // An unnamed item does not matter if all configured integrations were found.
     let items: Vec<Value> = (0..3)
-        .map(|n| integration(&arn(n), "ACTIVE").inbound_json())
+        .map(|n| json!(integration(&arn(n), "ACTIVE")))
         .chain([nameless])
         .collect();
     exporter
@@ -343,9 +349,13 @@ async fn lookup_list_requests_targets_too() {
     );
     let mut exporter = Exporter::start(account(4, "ACTIVE"), &watches(&yaml)[0]).await;
     let denied = FaultKind::error("AccessDeniedException", "no");
-    exporter
-        .simulated
-        .push_fault(Fault::new(RequestMatcher::target(TARGET), denied.clone()));
+    exporter.simulated.push_fault(Fault::new(
+        RequestMatcher {
+            target_arn: Some(TARGET.to_owned()),
+            ..RequestMatcher::default()
+        },
+        denied.clone(),
+    ));
     let (page, mut requests) = exporter.poll().await;
     requests.sort_unstable();
     assert_eq!(requests, [TARGET, "page 1"]);
@@ -372,7 +382,7 @@ async fn reload_changing_lookup_keeps_data() {
         let broken = FaultKind::error("AccessDeniedException", "no");
         exporter
             .simulated
-            .push_fault(Fault::new(RequestMatcher::any(), broken));
+            .push_fault(Fault::new(RequestMatcher::default(), broken));
         exporter.reload(&scope(lookup, &arns));
         assert_eq!(samples(&exporter.bench.page()), samples(&first_page));
         let (page, _) = exporter.poll().await;

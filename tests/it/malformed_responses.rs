@@ -575,8 +575,8 @@ async fn serve(world: Account) -> (String, Handle) {
         .await
         .unwrap();
     let served = (
-        format!("http://{}", simulator.local_addr()),
-        simulator.handle(),
+        format!("http://{}", simulator.local_addr),
+        simulator.handle.clone(),
     );
     tokio::spawn(simulator.serve(std::future::pending()));
     served
@@ -593,7 +593,10 @@ fn integration(region: &str, name: &str, status: &str) -> SimulatedIntegration {
         of("glue") + ":database/sales",
     );
     let mut integration = SimulatedIntegration::new(&arn(region, name), &source, &target, status);
-    integration.errors = Some(vec![SimulatedError::new("Oops", "simulated")]);
+    integration.errors = Some(vec![SimulatedError {
+        code: Some("Oops".into()),
+        message: Some("simulated".into()),
+    }]);
     integration
 }
 
@@ -607,7 +610,7 @@ fn integrations(status: &str) -> Vec<SimulatedIntegration> {
 fn listed(change: impl Fn(&mut Vec<Value>)) -> FaultKind {
     let mut items = integrations("FAILED")[..NAMES.len()]
         .iter()
-        .map(SimulatedIntegration::inbound_json)
+        .map(|integration| json!(integration))
         .collect();
     change(&mut items);
     FaultKind::raw(200, json!({"InboundIntegrations": items}).to_string())

@@ -134,7 +134,7 @@ async fn poll(
     let simulator = Simulator::bind("127.0.0.1:0".parse().unwrap(), Account::of(Vec::new()))
         .await
         .unwrap();
-    let (address, handle) = (simulator.local_addr(), simulator.handle());
+    let (address, handle) = (simulator.local_addr, simulator.handle.clone());
     if let Some(fault) = fault {
         handle.push_fault(fault);
     }
@@ -214,7 +214,7 @@ async fn poll_starved_by_rate_limit_is_throttled() {
 #[tokio::test]
 async fn retries_wait_for_rate_limit() {
     let fault = Fault::new(
-        RequestMatcher::any(),
+        RequestMatcher::default(),
         FaultKind::error("InternalServiceException", "try again"),
     );
     let arns: Vec<String> = (0..4).map(arn).collect();

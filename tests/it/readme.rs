@@ -158,7 +158,7 @@ fn fleet_block_matches_sharding() {
 fn iam_block_matches_command() {
     let config = Config::load(Path::new("tests/iam/role.yaml")).unwrap();
     let watches = config.watches(|_| Err(None)).unwrap();
-    let printed = iam::write(&watches, iam::Format::Json, false);
+    let printed = iam::write(&watches, false);
     let configured = fs::read_to_string("tests/iam/role.yaml").unwrap();
     let text = format!(
         "\n```yaml\n{configured}```\n\n```console\n$ glue-integration-exporter iam\n{printed}```\n\n"

@@ -620,7 +620,7 @@ fn replaced_clients_leak_no_socket_and_no_task() {
         let simulator = Simulator::bind(([127, 0, 0, 1], 0).into(), Account::generated(20))
             .await
             .unwrap();
-        let (address, faults, stop) = (simulator.local_addr(), simulator.handle(), CancellationToken::new());
+        let (address, faults, stop) = (simulator.local_addr, simulator.handle.clone(), CancellationToken::new());
         let serving = tokio::spawn(simulator.serve(stop.clone().cancelled_owned()));
         let files = open_files();
         let watches = watches(
@@ -637,7 +637,7 @@ fn replaced_clients_leak_no_socket_and_no_task() {
                 _ => FaultKind::Delay(Duration::from_millis(5)),
             };
             // As many faults as all scopes send requests at once, so that the faults end together.
-            faults.push_fault(Fault::new(RequestMatcher::any(), fault).times(8));
+            faults.push_fault(Fault::new(RequestMatcher::default(), fault).times(8));
             let bench = Bench::new(&watches);
             let clients: Vec<Arc<dyn Glue>> = (0..4)
                 .map(|_| {

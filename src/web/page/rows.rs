@@ -9,13 +9,10 @@ use std::time::Duration;
 /// The units of a duration in seconds, the largest first.
 const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
 
-/// A point in time as text.
 pub(super) struct Timestamp {
     /// The time as RFC 3339, or empty if the format cannot represent it.
     pub datetime: String,
-    /// The time to the second, in UTC.
     pub text: String,
-    /// The distance from now.
     pub ago: String,
 }
 
@@ -42,7 +39,6 @@ impl Timestamp {
     }
 }
 
-/// Formats a duration in its two largest units.
 pub(super) fn format_duration(duration: &Duration) -> String {
     let seconds = duration.as_secs();
     let mut units = UNITS.iter().skip_while(|(length, _)| seconds < *length);
@@ -85,7 +81,6 @@ pub(super) fn scope_state(scope: &ScopeRow<'_>) -> (&'static str, &'static str, 
     }
 }
 
-/// Returns the URL of a page with only this scope.
 pub(super) fn scope_link(scope: &ScopeRow<'_>) -> String {
     let (name, region) = (scope.state.scope.as_str(), scope.state.region.as_str());
     Query::default().link(&[("scope", Some(name)), ("region", Some(region))])

@@ -34,7 +34,7 @@ impl FakeAccount {
                     .await
                     .unwrap();
                 started_tx
-                    .send((simulator.local_addr(), simulator.handle()))
+                    .send((simulator.local_addr, simulator.handle.clone()))
                     .unwrap();
                 simulator.serve(async { drop(stop_rx.await) }).await;
             });

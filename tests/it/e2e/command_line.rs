@@ -113,12 +113,16 @@ fn wrong_usage_exits_with_2() {
         ),
         (
             &["simulate", "--listen-address=x"],
-            "allowed: an IP address",
+            "invalid socket address",
         ),
         (&["iam", "--format=xml"], "xml"),
         (&["check", "--online", "--format=xml"], "xml"),
         (&["--shard.index=0"], "--shard.total"),
-        (&["--shard.total=0", "--shard.index=0"], "--shard.total=0"),
+        (
+            &["--shard.total=0", "--shard.index=0"],
+            "0 is not in 1..=1000",
+        ),
+        (&["--shard.total=1001"], "1001 is not in 1..=1000"),
         (&["--shard.total=65536"], "65536"),
         (&["--shard.total=3", "--shard.index=3"], "--shard.index=3"),
         (&["check", "--shard.total=3", "--shard.index=-1"], "-1"),

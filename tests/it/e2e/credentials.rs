@@ -170,7 +170,7 @@ fn wrong_clock_suggests_no_login() {
         ("RequestExpired", "Request has expired."),
     ] {
         let mut case = Case::new("", with_keys);
-        let fault = Fault::new(RequestMatcher::any(), FaultKind::error(code, message));
+        let fault = Fault::new(RequestMatcher::default(), FaultKind::error(code, message));
         case.sim.handle.push_fault(fault);
         let line = case.fails_with(&[code, "clock is wrong"]);
         assert!(
@@ -220,7 +220,7 @@ fn expired_session_recovers_with_new_keys() {
     );
     let old_key = RequestMatcher {
         access_key_id: Some("ASIAOLD".to_owned()),
-        ..RequestMatcher::any()
+        ..RequestMatcher::default()
     };
     case.sim.handle.push_fault(Fault::new(old_key, expired));
     case.fails_with(&["ExpiredTokenException", "is expired", "log in again"]);

@@ -14,9 +14,18 @@ const REGION: &str = "eu-west-1";
 fn integration_has_all_its_series() {
     let mut rich = integration(REGION, "rich", "needs_attention");
     rich.errors = Some(vec![
-        SimulatedError::new("B", "one"),
-        SimulatedError::new("A", "two"),
-        SimulatedError::new("B", "three"),
+        SimulatedError {
+            code: Some("B".into()),
+            message: Some("one".into()),
+        },
+        SimulatedError {
+            code: Some("A".into()),
+            message: Some("two".into()),
+        },
+        SimulatedError {
+            code: Some("B".into()),
+            message: Some("three".into()),
+        },
         SimulatedError::default(),
     ]);
     let mut poor = integration(REGION, "poor", "PAUSED");
@@ -115,7 +124,7 @@ fn empty_listing_is_a_successful_poll() {
     let sim = simulator(Account::of(Vec::new()));
     let body = FaultKind::raw(200, "{}");
     sim.handle
-        .push_fault(Fault::new(RequestMatcher::any(), body));
+        .push_fault(Fault::new(RequestMatcher::default(), body));
     let scrape = Setup::new(&sim, ONE_SCOPE).daemon(&[]).scrape();
     assert_eq!(scrape.of_scope("scope_up", "all"), Some(1.0));
     assert_eq!(scrape.of_scope("scope_integrations", "all"), Some(0.0));
@@ -170,7 +179,13 @@ fn failing_scope_keeps_last_good_data() {
         sim.handle.set_status(&fine(scope), "FAILED");
     }
     for scope in &scopes {
-        let fault = Fault::new(RequestMatcher::integration(&fails(scope)), denied());
+        let fault = Fault::new(
+            RequestMatcher {
+                integration_arn: Some(fails(scope)),
+                ..RequestMatcher::default()
+            },
+            denied(),
+        );
         sim.handle.push_fault(fault);
     }
     for scope in &scopes {

@@ -144,7 +144,7 @@ const WRONG_SIGNATURE: &str = "The request signature we calculated does not matc
 fn token_in_signature_error_is_not_logged() {
     let (setup, sim) = setup_with_secrets();
     sim.handle.push_fault(Fault::new(
-        RequestMatcher::any(),
+        RequestMatcher::default(),
         FaultKind::error("InvalidSignatureException", WRONG_SIGNATURE),
     ));
     // Glue and STS return the error, STS as XML.
@@ -259,12 +259,13 @@ fn wrong_clock_is_logged_once() {
     let dated = |date: &str| {
         sim.handle.clear_faults();
         sim.handle.push_fault(Fault::new(
-            RequestMatcher::any(),
-            FaultKind::Raw {
-                status: 200,
-                headers: vec![("date".to_owned(), date.to_owned())],
-                body: "{}".into(),
-            },
+            RequestMatcher::default(),
+            FaultKind::Raw(
+                hyper::Response::builder()
+                    .header("date", date)
+                    .body("{}".into())
+                    .unwrap(),
+            ),
         ));
     };
     dated("Tue, 15 Nov 1994 08:12:31 GMT");
@@ -319,7 +320,7 @@ fn full_stderr_blocks_nothing() {
     let sim = simulator(Account::generated(1));
     let denied = FaultKind::error("AccessDeniedException", "no");
     sim.handle
-        .push_fault(Fault::new(RequestMatcher::any(), denied));
+        .push_fault(Fault::new(RequestMatcher::default(), denied));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let (_reader, writer) = full_pipe();
     let start = |args: &[&str]| {
@@ -444,7 +445,7 @@ fn output_control_characters_are_escaped() {
     let sim = simulator(Account::of(vec![]));
     let denied = FaultKind::error("AccessDeniedException", CONTROLS);
     sim.handle
-        .push_fault(Fault::new(RequestMatcher::any(), denied));
+        .push_fault(Fault::new(RequestMatcher::default(), denied));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let flag = |name: &str| format!("--{name}={CONTROLS}");
     for (args, code) in [

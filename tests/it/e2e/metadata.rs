@@ -24,8 +24,14 @@ fn sim() -> Sim {
     let orders = SimulatedIntegration {
         name: "orders".to_owned(),
         tags: vec![
-            SimulatedTag::new("Cost-Center", "4711"),
-            SimulatedTag::new("owner", "private"),
+            SimulatedTag {
+                key: "Cost-Center".into(),
+                value: "4711".into(),
+            },
+            SimulatedTag {
+                key: "owner".into(),
+                value: "private".into(),
+            },
         ],
         ..integration(REGION, "a", "FAILED")
     };
@@ -35,7 +41,7 @@ fn sim() -> Sim {
 fn push_fault(sim: &Sim, kind: FaultKind) {
     let on = RequestMatcher {
         operation: Some("DescribeIntegrations".to_owned()),
-        ..RequestMatcher::any()
+        ..RequestMatcher::default()
     };
     sim.handle.push_fault(Fault::new(on, kind));
 }

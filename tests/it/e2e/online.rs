@@ -273,7 +273,7 @@ fn sso_role_reports_its_permission_set() {
         "no identity-based policy allows it",
     );
     sim.handle
-        .push_fault(Fault::new(RequestMatcher::any(), denied));
+        .push_fault(Fault::new(RequestMatcher::default(), denied));
     let role = "arn:aws:iam::111122223333:role/AWSReservedSSO_Data_Reader_0123456789abcdef";
     let set = format!(
         "the permission set Data_Reader of IAM Identity Center (policies cannot be attached to its role {role} directly)"
@@ -323,7 +323,7 @@ fn listing_denied_reports_the_policy_to_change() {
         sim.handle.clear_faults();
         let denied = FaultKind::error("AccessDeniedException", message);
         sim.handle
-            .push_fault(Fault::new(RequestMatcher::any(), denied));
+            .push_fault(Fault::new(RequestMatcher::default(), denied));
         let (json, table) = check(&setup(&sim, &sts, &listing()), 1);
         assert_eq!(
             results(&json),
@@ -361,7 +361,7 @@ fn metadata_denied_reports_grant() {
     let (sim, sts) = (one_integration(), sts());
     let on = RequestMatcher {
         operation: Some("DescribeIntegrations".to_owned()),
-        ..RequestMatcher::any()
+        ..RequestMatcher::default()
     };
     let denied = FaultKind::error(
         "AccessDeniedException",
@@ -391,7 +391,7 @@ fn access_denied_by_proxy_or_opt_in_has_no_grant() {
     let (sim, sts) = (one_integration(), sts());
     let opt_in = FaultKind::error("OptInRequired", "the region is not enabled");
     sim.handle
-        .push_fault(Fault::new(RequestMatcher::any(), opt_in));
+        .push_fault(Fault::new(RequestMatcher::default(), opt_in));
     let proxy = Double::start(|_| (403, "text/html", "<h1>AccessDenied</h1>".to_owned()));
     let no_proxy = setup(&sim, &sts, &listing());
     let by_proxy = setup(&sim, &sts, &listing()).env("AWS_ENDPOINT_URL_GLUE", &proxy.url());
@@ -413,8 +413,13 @@ fn missing_arns_are_reported() {
     let (sim, sts) = (one_integration(), sts());
     let target = "arn:aws:glue:eu-west-1:111122223333:database/elsewhere";
     let not_found = FaultKind::error("TargetResourceNotFound", "there is no such target");
-    sim.handle
-        .push_fault(Fault::new(RequestMatcher::target(target), not_found));
+    sim.handle.push_fault(Fault::new(
+        RequestMatcher {
+            target_arn: Some(target.to_owned()),
+            ..RequestMatcher::default()
+        },
+        not_found,
+    ));
     for lookup in ["each", "list"] {
         let scope = format!(
             "external_id: {EXTERNAL_ID}, lookup: {lookup}, target_arns: ['{target}'], integration_arns: ['{}', '{}']",
@@ -591,7 +596,7 @@ fn endpoint_url_applies_to_all_services() {
 fn hanging_endpoints_report_timeout() {
     let (sim, sts) = (one_integration(), sts());
     sim.handle
-        .push_fault(Fault::new(RequestMatcher::any(), FaultKind::Hang));
+        .push_fault(Fault::new(RequestMatcher::default(), FaultKind::Hang));
     let scopes: Vec<String> = (0..20)
         .map(|n| format!("{{name: s{n}, regions: [{REGION}, us-east-1]}}"))
         .collect();

@@ -113,7 +113,7 @@ fn reload_with_exclude_drops_only_excluded() {
     assert!(check.contains(told), "{check}");
     // The reload needs no answer from AWS.
     sim.handle.push_fault(Fault::new(
-        RequestMatcher::any(),
+        RequestMatcher::default(),
         FaultKind::error("AccessDeniedException", "no"),
     ));
     assert_eq!(reload(&daemon).0, 200);
@@ -364,7 +364,7 @@ fn concurrent_reloads_during_poll_lose_nothing() {
     let daemon = setup.daemon(&[LIFECYCLE]);
     let before = polled(&daemon, "all", 1.0);
     sim.handle
-        .push_fault(Fault::new(RequestMatcher::any(), FaultKind::Hang));
+        .push_fault(Fault::new(RequestMatcher::default(), FaultKind::Hang));
     // The poller of a changed scope polls at once and hangs. The next reload ends that poll.
     for timeout in ["61s", "62s", "63s"] {
         fs::write(setup.path("config.yaml"), of(timeout)).unwrap();

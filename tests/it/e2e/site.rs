@@ -173,7 +173,7 @@ fn page_shows_failure_reason_without_secrets() {
     let setup = Setup::new(&sim, ONE_SCOPE);
     let denied = FaultKind::error("AccessDeniedException", "<img src=x onerror=alert(1)>");
     sim.handle
-        .push_fault(Fault::new(RequestMatcher::any(), denied));
+        .push_fault(Fault::new(RequestMatcher::default(), denied));
     let daemon = setup.daemon(&[]);
     let scopes = until("a failed poll", SOON, || {
         let scopes = json(&daemon, "/api/v1/scopes");

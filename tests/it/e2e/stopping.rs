@@ -38,7 +38,7 @@ fn sigterm_and_sigint_stop_every_command() {
 fn stop_during_hung_poll_exits() {
     let sim = simulator(Account::generated(1));
     sim.handle
-        .push_fault(Fault::new(RequestMatcher::any(), FaultKind::Hang));
+        .push_fault(Fault::new(RequestMatcher::default(), FaultKind::Hang));
     let daemon = Setup::new(&sim, ONE_SCOPE).daemon(&[]);
     until("the poll sends a request", STOP, || {
         (!sim.handle.requests().is_empty()).then_some(())
@@ -50,7 +50,7 @@ fn stop_during_hung_poll_exits() {
 fn stop_answers_scrape_waiting_for_first_poll() {
     let sim = simulator(Account::generated(1));
     sim.handle
-        .push_fault(Fault::new(RequestMatcher::any(), FaultKind::Hang));
+        .push_fault(Fault::new(RequestMatcher::default(), FaultKind::Hang));
     let daemon = Setup::new(&sim, ONE_SCOPE).daemon(&[]);
     let mut client = connect(&daemon.addr);
     // Both requests arrive together, so after the first response the scrape has arrived too.

@@ -63,7 +63,7 @@ pub fn simulator(account: Account) -> Sim {
                 .await
                 .unwrap();
             started_tx
-                .send((simulator.local_addr(), simulator.handle()))
+                .send((simulator.local_addr, simulator.handle.clone()))
                 .unwrap();
             simulator.serve(async { drop(stopped.await) }).await;
         });

@@ -131,7 +131,7 @@ impl Drop for ServiceManager {
 fn hanging_simulator(account: Account) -> Sim {
     let sim = simulator(account);
     sim.handle
-        .push_fault(Fault::new(RequestMatcher::any(), FaultKind::Hang));
+        .push_fault(Fault::new(RequestMatcher::default(), FaultKind::Hang));
     sim
 }
 

@@ -25,7 +25,7 @@ fn scrape(addr: &str, timeout: Option<&str>) -> (Scrape, f64) {
 fn scrape_waits_up_to_the_scrape_timeout() {
     let sim = simulator(Account::generated(3));
     sim.handle
-        .push_fault(Fault::new(RequestMatcher::any(), FaultKind::Hang));
+        .push_fault(Fault::new(RequestMatcher::default(), FaultKind::Hang));
     // The default timeout of a poll is 45 seconds.
     let setup = Setup::new(&sim, "scopes: [{name: all, regions: [eu-west-1]}]");
     let daemon = setup.daemon(&[]);
@@ -97,7 +97,7 @@ fn health_over_unix_requests_the_path_in_url() {
     let sim = simulator(Account::generated(1));
     let delay = FaultKind::Delay(Duration::from_millis(1500));
     sim.handle
-        .push_fault(Fault::new(RequestMatcher::any(), delay));
+        .push_fault(Fault::new(RequestMatcher::default(), delay));
     let setup = Setup::new(&sim, ONE_SCOPE);
     let socket = setup.path("socket").display().to_string();
     let daemon = setup.daemon(&[&format!("--web.listen-address=unix:{socket}")]);
@@ -142,7 +142,7 @@ fn hung_scope_does_not_hide_other_scopes() {
 fn ready_after_first_poll_failed() {
     let sim = simulator(Account::generated(1));
     sim.handle
-        .push_fault(Fault::new(RequestMatcher::any(), FaultKind::Hang));
+        .push_fault(Fault::new(RequestMatcher::default(), FaultKind::Hang));
     let config = ONE_SCOPE.replace("interval: 10s", "interval: 10s, timeout: 1s");
     let setup = Setup::new(&sim, &config);
     let daemon = setup.daemon(&[]);

@@ -32,8 +32,14 @@ impl Exporter {
         let integration = |n| SimulatedIntegration {
             name: format!("name-{n}"),
             tags: vec![
-                SimulatedTag::new("team", "lake"),
-                SimulatedTag::new("private", "secret"),
+                SimulatedTag {
+                    key: "team".into(),
+                    value: "lake".into(),
+                },
+                SimulatedTag {
+                    key: "private".into(),
+                    value: "secret".into(),
+                },
             ],
             ..SimulatedIntegration::new(
                 &arn(n),
@@ -47,7 +53,7 @@ impl Exporter {
         let simulator = Simulator::bind("127.0.0.1:0".parse().unwrap(), world)
             .await
             .unwrap();
-        let (address, simulated) = (simulator.local_addr(), simulator.handle());
+        let (address, simulated) = (simulator.local_addr, simulator.handle.clone());
         let stop = CancellationToken::new();
         tokio::spawn(simulator.serve(stop.clone().cancelled_owned()));
         let mut watch = watches(NAMED).remove(0);
@@ -158,7 +164,7 @@ async fn name_request_failure_affects_no_poll() {
         ("EntityNotFoundException", "not_found", 1.0),
         ("UnknownOperationException", "unsupported", 1.0),
     ] {
-        exporter.fail(RequestMatcher::any(), FaultKind::error(code, "no"));
+        exporter.fail(RequestMatcher::default(), FaultKind::error(code, "no"));
         let (page, _) = exporter.round().await;
         let state = (gauge(&page, NAMES_UP), gauge(&page, UP));
         assert_eq!(state, (Some(0.0), Some(1.0)), "{code}");
@@ -196,7 +202,7 @@ async fn incomplete_name_listing_keeps_found_names() {
     );
     assert_eq!(gauge(&page, NAMES_UP), Some(0.0));
     let without_arn = json!({"Integrations": [{"IntegrationName": "nobody"}]}).to_string();
-    exporter.fail(RequestMatcher::any(), FaultKind::raw(200, without_arn));
+    exporter.fail(RequestMatcher::default(), FaultKind::raw(200, without_arn));
     let (page, _) = exporter.round().await;
     assert_eq!(
         (gauge(&page, NAMES_UP), gauge(&page, UP)),
@@ -208,7 +214,7 @@ async fn incomplete_name_listing_keeps_found_names() {
         "{\"Integrations\": 1}",
         "{\"Integrations\": [{]",
     ] {
-        exporter.fail(RequestMatcher::any(), FaultKind::raw(200, body));
+        exporter.fail(RequestMatcher::default(), FaultKind::raw(200, body));
         let (page, _) = exporter.round().await;
         assert_eq!(gauge(&page, NAMES_UP), Some(0.0), "{body}");
         assert_eq!(name(&page, 0).as_deref(), Some("name-0-v2"));
@@ -220,7 +226,10 @@ async fn long_names_are_truncated_in_labels() {
     let mut exporter = Exporter::start(1, u16::MAX).await;
     exporter.simulated.change(&arn(0), |zero| {
         zero.name = "é".repeat(100_000);
-        zero.tags = vec![SimulatedTag::new("team", "a \"quoted\" \\ name\n")];
+        zero.tags = vec![SimulatedTag {
+            key: "team".into(),
+            value: "a \"quoted\" \\ name\n".into(),
+        }];
     });
     let (page, _) = exporter.round().await;
     assert_eq!(name(&page, 0).unwrap(), format!("{}…", "é".repeat(256)));
@@ -231,7 +240,7 @@ async fn long_names_are_truncated_in_labels() {
 #[tokio::test]
 async fn hanging_name_request_times_out() {
     let mut exporter = Exporter::start(1, u16::MAX).await;
-    exporter.fail(RequestMatcher::any(), FaultKind::Hang);
+    exporter.fail(RequestMatcher::default(), FaultKind::Hang);
     let begun = Instant::now();
     let (page, _) = exporter.round().await;
     assert!((SECOND * 2..SECOND * 6).contains(&begun.elapsed()));
