@@ -1,6 +1,8 @@
 //! ARNs and partitions. ARNs that AWS sent are only split; those of a configuration are checked, and each error says which part is invalid.
 
-use crate::config::value::{Checked, RegionName, ValueError, check_characters, check_length};
+use crate::config::value::{
+    Checked, RegionName, ValueError, check_characters, check_length, reject_characters,
+};
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
@@ -36,66 +38,51 @@ impl<'a> Arn<'a> {
         }
     }
 
-    /// Checks what applies to every ARN of a configuration.
-    fn parse<V: Checked>(text: &'a str, max: usize) -> Result<Self, ValueError> {
-        let invalid = |why: String| Err(ValueError::of::<V>(why));
+    /// Checks what applies to every ARN of a configuration. Returns its region too.
+    fn parse<V: Checked>(
+        text: &'a str,
+        max: usize,
+    ) -> Result<(Self, Option<RegionName>), ValueError> {
         check_length::<V>(text, 1, max)?;
-        if !text.starts_with("arn:") {
-            return invalid("is not an ARN: it does not begin with `arn:`".to_owned());
-        }
-        if let Some(c) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
-            return invalid(format!(
-                "contains the invalid character `{}`",
-                c.escape_debug()
-            ));
-        }
-        let separators = text.matches(':').count();
-        if separators < SEPARATORS {
-            return invalid(format!(
-                "has only {} of the six parts of an ARN",
-                separators + 1
-            ));
-        }
+        reject_characters::<V>(text, |c| c.is_whitespace() || c.is_control())?;
         let arn = Self::split(text);
         let (partition, service, account) = (arn.partition, arn.service, arn.account);
+        let parts = 1 + text.matches(':').count();
         let is_lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-        let mut names = partition.split('-');
-        if names.next() != Some("aws")
-            || !names.all(|name| !name.is_empty() && name.bytes().all(is_lower))
-        {
-            return invalid(format!(
-                "has the partition `{partition}`; a partition is `aws` or begins with `aws-`"
-            ));
-        }
-        if service.is_empty() || !service.bytes().all(|b| is_lower(b) || b == b'-') {
-            return invalid(format!(
-                "has the service `{service}`, which is not a service name"
-            ));
-        }
+        let is_part = |name: &str| !name.is_empty() && name.bytes().all(is_lower);
+        let is_partition = partition == "aws"
+            || partition
+                .strip_prefix("aws-")
+                .is_some_and(|names| names.split('-').all(is_part));
+        let is_service = !service.is_empty() && service.bytes().all(|b| is_lower(b) || b == b'-');
         let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
-        if !account.is_empty() && !is_account {
-            return invalid(format!(
-                "has the account `{account}`; an account ID has 12 digits"
-            ));
-        }
-        if arn.resource.is_empty() {
-            return invalid("has no resource".to_owned());
-        }
-        Ok(arn)
-    }
-
-    /// Returns the region, which must be in the partition.
-    fn checked_region<V: Checked>(&self) -> Result<Option<RegionName>, ValueError> {
-        let (region, partition) = (self.region, self.partition);
-        if region.is_empty() {
-            return Ok(None);
-        }
-        let why = match region.parse::<RegionName>() {
-            Ok(region) if region.in_partition(partition) => return Ok(Some(region)),
-            Ok(_) => {
-                format!("has the region `{region}`, which is not in the partition `{partition}`")
+        let why = if !text.starts_with("arn:") {
+            "is not an ARN: it does not begin with `arn:`".to_owned()
+        } else if parts <= SEPARATORS {
+            format!("has only {parts} of the six parts of an ARN")
+        } else if !is_partition {
+            format!("has the partition `{partition}`; a partition is `aws` or begins with `aws-`")
+        } else if !is_service {
+            format!("has the service `{service}`, which is not a service name")
+        } else if !account.is_empty() && !is_account {
+            format!("has the account `{account}`; an account ID has 12 digits")
+        } else if arn.resource.is_empty() {
+            "has no resource".to_owned()
+        } else if arn.region.is_empty() {
+            return Ok((arn, None));
+        } else {
+            match arn.region.parse::<RegionName>() {
+                Ok(region) if region.in_partition(partition) => return Ok((arn, Some(region))),
+                Ok(region) => {
+                    format!(
+                        "has the region `{region}`, which is not in the partition `{partition}`"
+                    )
+                }
+                Err(_) => format!(
+                    "has the region `{}`, which is not a region name",
+                    arn.region
+                ),
             }
-            Err(_) => format!("has the region `{region}`, which is not a region name"),
         };
         Err(ValueError::of::<V>(why))
     }
@@ -114,8 +101,7 @@ pub fn canonical_arn(arn: &str) -> Cow<'_, str> {
 
 /// Checks a complete ARN of any service.
 pub(crate) fn check_arn<V: Checked>(text: &str) -> Result<(), ValueError> {
-    let arn = Arn::parse::<V>(text, usize::MAX)?;
-    arn.checked_region::<V>().map(drop)
+    Arn::parse::<V>(text, usize::MAX).map(drop)
 }
 
 /// Checks the beginning of an ARN. The last part may be incomplete, so it is checked only if it is the first or the second part.
@@ -163,25 +149,24 @@ impl FromStr for IntegrationArn {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let arn = Arn::parse::<Self>(text, 128)?;
+        let (arn, region) = Arn::parse::<Self>(text, 128)?;
         let (kind, id) = arn
             .resource
             .split_once([':', '/'])
             .unwrap_or((arn.resource, ""));
-        let why = match arn.checked_region::<Self>() {
+        let why = match region {
             _ if arn.service != "glue" => format!(
                 "has the service `{}`; an integration ARN has the service `glue`",
                 arn.service
             ),
-            Err(error) => return Err(error),
-            Ok(None) => "has no region".to_owned(),
-            Ok(Some(_)) if arn.account.is_empty() => "has no account".to_owned(),
-            Ok(Some(_)) if kind != "integration" => format!(
+            None => "has no region".to_owned(),
+            Some(_) if arn.account.is_empty() => "has no account".to_owned(),
+            Some(_) if kind != "integration" => format!(
                 "is the ARN of a Glue `{}`, not of an `integration`",
                 kind.escape_debug()
             ),
-            Ok(Some(_)) if id.is_empty() => "has no ID after `integration`".to_owned(),
-            Ok(Some(region)) => {
+            Some(_) if id.is_empty() => "has no ID after `integration`".to_owned(),
+            Some(region) => {
                 check_characters::<Self>(id, "-")?;
                 let text = text.to_owned();
                 return Ok(Self { text, region });
@@ -209,10 +194,6 @@ impl TargetArn {
         &self.text
     }
 
-    pub fn partition(&self) -> &str {
-        Arn::split(&self.text).partition
-    }
-
     /// Returns the region to poll it in; the ARNs of some services have none (S3 buckets).
     pub fn region(&self) -> Option<&RegionName> {
         self.region.as_ref()
@@ -227,7 +208,7 @@ impl FromStr for TargetArn {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let region = Arn::parse::<Self>(text, 512)?.checked_region::<Self>()?;
+        let (_, region) = Arn::parse::<Self>(text, 512)?;
         let text = text.to_owned();
         Ok(Self { text, region })
     }
@@ -261,7 +242,7 @@ impl FromStr for RoleArn {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let arn = Arn::parse::<Self>(text, 2048)?;
+        let (arn, _) = Arn::parse::<Self>(text, 2048)?;
         let why = match arn.resource.split_once('/') {
             _ if arn.service != "iam" => {
                 format!(

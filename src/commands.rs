@@ -18,10 +18,6 @@ use crate::cli::{Cli, Command};
 use crate::http::client;
 use crate::toolkit::rlimit;
 
-/// Runs the command of the command line.
-///
-/// # Errors
-/// If the command failed.
 pub async fn run(cli: Cli) -> Result<(), Failure> {
     rlimit::raise_limit();
     match cli.command {

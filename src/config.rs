@@ -16,7 +16,7 @@ pub(crate) mod value;
 pub use self::describe::{describe, pattern_warnings};
 pub use self::model::{Config, Credentials, Query, Role, Scope, ScopeRegion};
 pub use self::pattern::{ArnPattern, NamePattern, Pattern};
-pub use self::selection::{Candidate, Patterns, Selection};
+pub use self::selection::{Patterns, Selection};
 pub use self::tags::{LabelName, TagKey, TagLabel};
 pub use self::value::{
     Checked, ConfigDuration, ExternalId, Lookup, RegionName, ScopeName, ShardBy, ValueError,

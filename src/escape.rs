@@ -29,25 +29,3 @@ pub fn lines(text: &str) -> String {
     let lines: Vec<Cow<'_, str>> = text.split('\n').map(line).collect();
     lines.join("\n")
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn line_control_characters_are_escaped() {
-        let controls = ('\0'..='\u{1f}')
-            .chain('\u{7f}'..='\u{9f}')
-            .chain('\u{2028}'..='\u{202e}')
-            .chain('\u{2066}'..='\u{2069}');
-        for control in controls {
-            let escaped = line(&format!("a{control}b")).into_owned();
-            assert!(
-                escaped.chars().all(|c| matches!(c, ' '..='~')),
-                "{escaped:?}"
-            );
-            let read: String = serde_json::from_str(&format!("\"{escaped}\"")).unwrap();
-            assert_eq!(read, format!("a{control}b"));
-        }
-    }
-}

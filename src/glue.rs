@@ -9,12 +9,11 @@ mod listing;
 mod metadata;
 mod rate_limit;
 
-pub use api::{
-    BoxFuture, Glue, MetadataPage, MetadataRequest, Observer, Operation, Page, PageRequest,
-    RequestContext,
-};
+pub use api::{Described, Glue, Observer, Operation, Page, PageRequest, RequestContext};
 pub use deadline::Deadline;
 pub use error::{GlueError, Reason};
-pub use listing::{Answer, Listing, is_selected};
+pub use listing::{Answer, Listing};
 pub use metadata::{Metadata, MetadataFilter};
 pub use rate_limit::RateLimiter;
+
+pub use futures_util::future::BoxFuture;

@@ -1,6 +1,6 @@
 //! The HTTP server and its routes, and the client of `health`. It knows nothing of AWS.
 
-pub mod client;
+pub(crate) mod client;
 mod connection;
 mod connections;
 mod documents;

@@ -65,7 +65,8 @@ pub fn write(watches: &[ScopeRegion], show_external_ids: bool) -> String {
 
 pub fn operations(watch: &ScopeRegion) -> impl Iterator<Item = Operation> {
     Operation::ALL
-        .into_iter()
+        .iter()
+        .copied()
         .filter(|operation| match operation {
             Operation::DescribeInboundIntegrations => true,
             Operation::DescribeIntegrations => watch.describe,

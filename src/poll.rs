@@ -7,7 +7,7 @@ mod schedule;
 
 use crate::cache::{PollResult, key};
 use crate::clock::Clock;
-use crate::config::{ScopeName, ScopeRegion};
+use crate::config::ScopeRegion;
 use crate::glue::{Deadline, Glue, Reason, RequestContext};
 use crate::publisher::Publisher;
 use crate::telemetry::Telemetry;
@@ -67,7 +67,7 @@ impl Poller {
         Self {
             polled: Arc::default(),
             metadata_poller,
-            failures: FailureLog::new(&watch.scope, &watch.region),
+            failures: FailureLog::default(),
             schedule: Schedule::new(&watch, watch.interval, clock.now()),
             watch,
             glue,
@@ -115,7 +115,7 @@ impl Poller {
         let errors = result.answers.iter();
         let errors = errors.filter_map(|answer| answer.outcome.as_ref().err());
         let reasons: BTreeSet<Reason> = errors.map(|error| error.reason).collect();
-        self.failures.log(&result);
+        self.failures.log(&self.watch, &result);
         self.throttled_polls = if reasons.contains(&Reason::Throttled) {
             self.throttled_polls.saturating_add(1)
         } else {
@@ -124,7 +124,7 @@ impl Poller {
         let applied = self.publisher.apply(&key(&self.watch), result);
         for integration in &applied.unknown_statuses {
             self.telemetry.unknown_status();
-            self.failures.log_unknown_status(integration);
+            self.failures.log_unknown_status(&self.watch, integration);
         }
         // After `apply`, so that the data of a poll is available once its counter has increased.
         self.telemetry.poll_ended(scope, region, &reasons);
@@ -132,8 +132,7 @@ impl Poller {
         self.polled.notify_one();
         for change in applied.changes {
             tracing::info!(
-                scope = %self.watch.scope,
-                region = %self.watch.region,
+                %scope, %region,
                 integration = change.arn,
                 from = change.from.as_str(),
                 to = change.to.as_str(),
@@ -178,20 +177,23 @@ impl Poller {
         let mut running: JoinSet<PendingQuery> = JoinSet::new();
         loop {
             while running.len() < concurrency
-                && let Some(pending) = queue.next()
+                && let Some(mut pending) = queue.next()
             {
                 if deadline.time_left().is_zero() {
                     queue.end(pending, deadline.reason());
                     continue;
                 }
                 deadline.update(queue.waiting(), running.len() + 1);
-                running.spawn(run_query(
-                    pending,
-                    self.watch.scope.clone(),
-                    Arc::clone(&self.glue),
-                    self.clock.clone(),
-                    Arc::clone(&deadline),
-                ));
+                let (scope, glue) = (self.watch.scope.clone(), Arc::clone(&self.glue));
+                let (clock, deadline) = (self.clock.clone(), Arc::clone(&deadline));
+                running.spawn(async move {
+                    let context = RequestContext {
+                        scope: scope.as_str(),
+                        deadline: &deadline,
+                    };
+                    pending.listing.follow(&*glue, &clock, context).await;
+                    pending
+                });
             }
             // A lookup that ended may have added queries.
             deadline.update(queue.waiting(), running.len());
@@ -213,20 +215,4 @@ impl Poller {
             answers,
         }
     }
-}
-
-/// Requests the pages of one query within the deadline.
-async fn run_query(
-    mut pending: PendingQuery,
-    scope: ScopeName,
-    glue: Arc<dyn Glue>,
-    clock: Clock,
-    deadline: Arc<Deadline>,
-) -> PendingQuery {
-    let context = RequestContext {
-        scope: scope.as_str(),
-        deadline: &deadline,
-    };
-    pending.listing.follow(&*glue, &clock, context).await;
-    pending
 }

@@ -1,25 +1,23 @@
-//! `check --online`: sends the daemon's requests to AWS, as few as possible, and reports which permissions to grant. Each scope and region
+//! `check --online`: sends the daemon's requests to AWS, and reports which permissions to grant. Each scope and region
 //! is checked on its own. A check that would fail for the same reason as an earlier one is skipped.
 
 mod grant;
 mod report;
 
 use crate::clock::Clock;
-use crate::config::{Credentials, Lookup, Query, RegionName, ScopeRegion};
+use crate::config::{Credentials, Lookup, Query, ScopeRegion};
 use crate::glue::aws::{IdentityError, Sdk};
 use crate::glue::{
-    Deadline, Glue, GlueError, Listing, MetadataRequest, Operation, PageRequest, Reason,
-    RequestContext,
+    Deadline, Glue, GlueError, Listing, Operation, PageRequest, Reason, RequestContext,
 };
 use crate::iam;
-use futures_util::stream::{self, StreamExt};
+use futures_util::future::join_all;
 use grant::{Grant, Grantee};
-use parking_lot::Mutex;
 use report::CheckResult;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::OnceCell;
+use tokio::sync::Semaphore;
 
 pub use report::Format;
 pub(crate) use report::Report;
@@ -39,16 +37,12 @@ pub(crate) async fn check(
     // All requests may share one rate limiter.
     let max_rate_limit_wait =
         Duration::from_secs(requests as u64) / u32::from(requests_per_second.max(1));
-    let identities = IdentityCache {
-        sdk,
-        identities: Mutex::default(),
-    };
     let checks = watches.iter().map(async |(watch, glue)| {
         let request_timeout = watch.timeout.min(MAX_REQUEST_TIMEOUT);
         let mut check = Check {
             watch,
             glue: &**glue,
-            identities: &identities,
+            sdk: &sdk,
             // Two requests for the credentials, one for the first check, one for the rest.
             deadline: Deadline::of_requests(
                 request_timeout * 4 + max_rate_limit_wait,
@@ -66,29 +60,18 @@ pub(crate) async fn check(
 
 /// Runs the futures, at most `limit` at the same time. Returns their results in the order of the futures.
 async fn run_all<F: Future>(futures: impl Iterator<Item = F>, limit: usize) -> Vec<F::Output> {
-    let numbered = futures.enumerate();
-    let numbered = numbered.map(async |(number, future)| (number, future.await));
-    // A future that hangs must not delay the ones after it, as it does with `buffered`.
-    let results = stream::iter(numbered).buffer_unordered(limit);
-    let mut results: Vec<(usize, F::Output)> = results.collect().await;
-    results.sort_by_key(|(number, _)| *number);
-    results.into_iter().map(|(_, result)| result).collect()
+    let running = Semaphore::new(limit);
+    join_all(futures.map(async |future| {
+        let _permit = running.acquire().await;
+        future.await
+    }))
+    .await
 }
 
-/// The identities that credentials belong to. Each is requested once for all watches that use it.
-struct IdentityCache {
-    sdk: Sdk,
-    identities: Mutex<HashMap<(Credentials, RegionName), SharedIdentity>>,
-}
-
-type Identity = Result<String, IdentityError>;
-type SharedIdentity = Arc<OnceCell<Identity>>;
-
-/// The checks of one scope in one region.
 struct Check<'a> {
     watch: &'a ScopeRegion,
     glue: &'a dyn Glue,
-    identities: &'a IdentityCache,
+    sdk: &'a Sdk,
     deadline: Deadline,
     request_timeout: Duration,
     results: Vec<CheckResult>,
@@ -183,13 +166,9 @@ impl Check<'_> {
         has_credentials.then(|| Grantee::named(role.arn.as_str()))
     }
 
-    async fn identity(&self, credentials: &Credentials) -> Identity {
-        let IdentityCache { sdk, identities } = self.identities;
+    async fn identity(&self, credentials: &Credentials) -> Result<String, IdentityError> {
         let (region, timeout) = (&self.watch.region, self.request_timeout);
-        let key = (credentials.clone(), region.clone());
-        let cell = Arc::clone(identities.lock().entry(key).or_default());
-        let request = || sdk.caller_identity(credentials, region, timeout);
-        cell.get_or_init(request).await.clone()
+        self.sdk.caller_identity(credentials, region, timeout).await
     }
 
     /// Sends one request, to check the permission. Returns true if `caller` has it.
@@ -206,13 +185,9 @@ impl Check<'_> {
                 }
             }
             Operation::DescribeIntegrations => {
-                let request = MetadataRequest {
-                    tags: &BTreeSet::new(),
-                    marker: None,
-                    page_size: self.watch.page_size,
-                    context: self.context(),
-                };
-                self.glue.metadata_page(request).await.map(|_| ())
+                let tags = BTreeSet::new();
+                let page = self.glue.metadata_page(&tags, self.first_page()).await;
+                page.map(|_| ())
             }
         };
         let error = result.as_ref().err();
@@ -222,7 +197,6 @@ impl Check<'_> {
         is_allowed
     }
 
-    /// Looks up each configured ARN.
     async fn lookups(&mut self, is_allowed: bool) {
         let queries = self.watch.queries.iter();
         let queries = queries.filter_map(|query| match query {
@@ -242,18 +216,15 @@ impl Check<'_> {
 
     /// Sends one query: looks up a configured integration, or requests one page of a listing.
     async fn query(&self, query: &Query) -> Result<(), GlueError> {
-        let (page_size, context) = (self.watch.page_size, self.context());
+        let request = self.first_page();
         if query.lists() {
-            let request = PageRequest {
-                query,
-                marker: None,
-                page_size,
-                context,
-            };
-            return self.glue.page(request).await.map(|_| ());
+            return self.glue.page(query, request).await.map(|_| ());
         }
-        let mut listing = Listing::new(query.clone(), &self.watch.selection, page_size);
-        listing.follow(self.glue, &Clock::system(), context).await;
+        let selection = &self.watch.selection;
+        let mut listing = Listing::new(query.clone(), selection, request.page_size);
+        listing
+            .follow(self.glue, &Clock::system(), request.context)
+            .await;
         let answer = listing.into_answer(Reason::Timeout);
         answer.outcome?;
         if answer.integrations.is_empty() {
@@ -263,10 +234,14 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn context(&self) -> RequestContext<'_> {
-        RequestContext {
-            scope: self.watch.scope.as_str(),
-            deadline: &self.deadline,
+    fn first_page(&self) -> PageRequest<'_> {
+        PageRequest {
+            marker: None,
+            page_size: self.watch.page_size,
+            context: RequestContext {
+                scope: self.watch.scope.as_str(),
+                deadline: &self.deadline,
+            },
         }
     }
 }

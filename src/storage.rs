@@ -3,8 +3,8 @@
 
 mod file;
 
-use crate::files::FileWorker;
 use crate::publisher::Publisher;
+use crate::toolkit::files::FileWorker;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

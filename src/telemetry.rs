@@ -291,7 +291,7 @@ struct OperationHistogram {
 
 impl HistogramVec {
     fn new() -> prometheus::Result<Self> {
-        let histograms = Operation::ALL.into_iter().map(OperationHistogram::new);
+        let histograms = Operation::ALL.iter().copied().map(OperationHistogram::new);
         Ok(Self(histograms.collect::<prometheus::Result<_>>()?))
     }
 

@@ -3,9 +3,10 @@
 
 pub mod access;
 mod basic_auth;
+pub(crate) mod files;
 pub mod listen;
-mod rate;
-pub mod rlimit;
+pub(crate) mod rate;
+pub(crate) mod rlimit;
 pub mod stderr;
 pub mod systemd;
 mod unix;

@@ -2,7 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::config::{Query, Selection};
-use crate::glue::{Answer, is_selected};
+use crate::glue::Answer;
 use crate::snapshot::Integration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, HashSet};
@@ -95,7 +95,7 @@ impl QueryKey {
             Self::Target(target) => *target == integration.target_arn,
             Self::All => true,
         };
-        may_list && is_selected(selection, integration)
+        may_list && selection.matches(integration)
     }
 }
 

@@ -7,7 +7,7 @@ use super::query::{Observation, QueryKey, QueryState};
 use crate::arn::canonical_arn;
 use crate::clock::Timestamp;
 use crate::config::{Credentials, ScopeRegion, Selection};
-use crate::glue::{Answer, is_selected};
+use crate::glue::Answer;
 use crate::snapshot::Failed;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -249,7 +249,7 @@ impl Scope {
                 // The next listing would lack them, and the cache would take them for deleted, in other scopes too.
                 let is_excluded = |_: &String, observation: &mut Observation| {
                     query.query.configured_arn().is_none()
-                        && !is_selected(&self.selection, &observation.integration)
+                        && !self.selection.matches(&observation.integration)
                 };
                 let dropped = query.observations.extract_if(.., is_excluded);
                 excluded.extend(dropped.map(|(_, observation)| observation));

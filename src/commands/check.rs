@@ -1,20 +1,21 @@
 //! `check`: validates the configuration, and with `--online` also asks AWS.
 
-use super::daemon::read_web_config;
 use super::output::{Failure, print};
 use super::sharding;
 use super::source::{Clients, ConfigSource, LoadedConfig};
 use crate::cli::CheckFlags;
 use crate::config;
-use crate::glue::aws::{Sdk, environment_key_errors, profile_error};
+use crate::glue::aws::{Sdk, endpoint_error, environment_key_errors, profile_error};
 use crate::preflight;
 use crate::shard::Shard;
 use crate::storage;
+use crate::toolkit::access;
+use crate::toolkit::files::FileWorker;
 use std::collections::BTreeSet;
 
 pub(super) async fn check(flags: CheckFlags) -> Result<(), Failure> {
     let web = match flags.web.file() {
-        Some(file) => Some(read_web_config(file).await?),
+        Some(file) => Some(access::read(file, &FileWorker::default()).await.config?),
         None => None,
     };
     let shard = sharding::shard(&flags.shard)?;
@@ -44,7 +45,7 @@ pub(super) async fn check(flags: CheckFlags) -> Result<(), Failure> {
     for warning in warnings(&loaded).await {
         text += &format!("Warning: {warning}\n");
     }
-    if let Some((web, _)) = web {
+    if let Some(web) = web {
         text += &format!("\n{}", web.describe());
     }
     print(&text, "printing the configuration")
@@ -69,6 +70,7 @@ async fn warnings(loaded: &LoadedConfig) -> Vec<String> {
     let mut aws = BTreeSet::new();
     for profile in profiles {
         aws.extend(profile_error(profile).await);
+        aws.extend(endpoint_error(profile).await);
     }
     aws.extend(environment_key_errors());
     let shared = path.and_then(storage::shared_directory).map(|directory| {
@@ -81,7 +83,6 @@ async fn warnings(loaded: &LoadedConfig) -> Vec<String> {
     obstacle.into_iter().chain(aws).chain(shared).collect()
 }
 
-/// Asks AWS whether each scope may do what it is configured to do, and prints the results.
 async fn check_online(
     loaded: LoadedConfig,
     sdk: Sdk,

@@ -10,7 +10,6 @@ use super::status_line::StatusReporter;
 use crate::cli::{DaemonFlags, WebFlags};
 use crate::clock::Clock;
 use crate::config::ConfigErrors;
-use crate::files::FileWorker;
 use crate::glue::aws::Sdk;
 use crate::http::routes::{Routes, start_counters};
 use crate::http::{self, Limits};
@@ -18,10 +17,11 @@ use crate::publisher::Publisher;
 use crate::shard::Shard;
 use crate::storage;
 use crate::telemetry::Telemetry;
-use crate::toolkit::access::AccessControl;
+use crate::toolkit::access::{self, AccessControl};
+use crate::toolkit::files::FileWorker;
 use crate::toolkit::listen::{self, Listener};
 use crate::toolkit::systemd::ServiceManager;
-use crate::toolkit::web_config::{ReadFile, WebConfig, WebConfigRead};
+use crate::toolkit::web_config::WebConfigRead;
 use crate::version;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -155,17 +155,9 @@ async fn serve(
     Ok(())
 }
 
-pub(super) async fn read_web_config(file: &Path) -> Result<(WebConfig, Vec<ReadFile>), Failure> {
-    let path = file.to_owned();
-    let WebConfigRead { config, files } = FileWorker::default()
-        .run(move || WebConfig::load(&path))
-        .await
-        .unwrap_or_else(|error| WebConfigRead::failed(file, &error));
-    Ok((config?, files))
-}
-
 async fn load_access_control(file: &Path, flags: &WebFlags) -> Result<Arc<AccessControl>, Failure> {
-    let (config, files) = read_web_config(file).await?;
+    let WebConfigRead { config, files } = access::read(file, &FileWorker::default()).await;
+    let config = config?;
     tracing::info!(
         file = %file.display(),
         tls = config.tls.is_some(),

@@ -11,16 +11,12 @@ use std::process::ExitCode;
 /// Why a command failed. Each kind has its exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The configuration is invalid: exit code 2.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
-    /// The shard is unknown or invalid: exit code 2.
     #[error("glue-integration-exporter: {0}")]
     Shard(#[from] ShardError),
-    /// The command failed while running: exit code 1.
     #[error("glue-integration-exporter: {attempted}: {cause}")]
     Run { attempted: String, cause: String },
-    /// A failure that the output or the log already reports: exit code 1.
     #[error("")]
     AlreadyReported,
 }

@@ -24,7 +24,6 @@ use tokio_util::sync::CancellationToken;
 /// Limits the last write of the state file, since a stop must end within 5 s.
 const FINAL_WRITE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The pollers of all scopes and regions, and what they need.
 pub struct Pollers {
     pub publisher: Arc<Publisher>,
     pub telemetry: Arc<Telemetry>,
@@ -38,7 +37,6 @@ pub struct Pollers {
     pub running: Running,
 }
 
-/// The pollers that run, and all tasks.
 #[derive(Default)]
 pub struct Running {
     pollers: BTreeMap<Key, RunningPoller>,
@@ -197,7 +195,6 @@ impl Pollers {
         }
     }
 
-    /// Starts a poller for each watch that has none.
     fn start(&mut self, watches: Vec<ScopeRegion>, stop: &CancellationToken) {
         for watch in watches {
             let key = key(&watch);

@@ -7,10 +7,6 @@ use crate::telemetry::Telemetry;
 use std::env;
 use std::sync::Arc;
 
-/// Returns the shard that the flags name. Without an index, the ordinal at the end of the pod's name is used.
-///
-/// # Errors
-/// If the flags are invalid, or neither the flags nor the pod's name give an index.
 pub(super) fn shard(flags: &ShardFlags) -> Result<Shard, ShardError> {
     Shard::from_flags(flags.index, flags.total, pod_name)
 }
@@ -27,7 +23,6 @@ fn pod_name() -> PodName {
     }
 }
 
-/// Returns the exporter's own metrics.
 pub(super) fn telemetry(shard: Shard) -> Result<Arc<Telemetry>, Failure> {
     Telemetry::with_shard(shard)
         .map(Arc::new)

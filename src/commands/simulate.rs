@@ -14,7 +14,6 @@ pub(super) async fn simulate(address: SocketAddr) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Binds a simulator of the demo account.
 pub(super) async fn bind_simulator(address: SocketAddr) -> Result<Simulator, Failure> {
     let account = Account::demo(Clock::system().unix_now())
         .map_err(|error| Failure::run("reading the demo account", error))?;

@@ -3,11 +3,11 @@
 use crate::config::{
     Config, ConfigErrors, Credentials, RegionName, ScopeRegion, TagLabel, pattern_warnings,
 };
-use crate::files::FileWorker;
 use crate::glue::RateLimiter;
 use crate::glue::aws::{Network, Sdk, default_region};
 use crate::glue::{Glue, Observer};
 use crate::shard::Shard;
+use crate::toolkit::files::FileWorker;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! Reports the exporter's state to the service manager: ready, reloading, stopping, and a status line.
 
 use crate::publisher::Publisher;
-use crate::snapshot::{Snapshot, Status};
+use crate::snapshot::Status;
 use crate::toolkit::systemd::ServiceManager;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 /// Hundreds of polls can end each second, and people do not read that fast.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Sends the exporter's state to the service manager.
 pub struct StatusReporter {
     service_manager: ServiceManager,
     publisher: Arc<Publisher>,
@@ -33,12 +32,10 @@ impl StatusReporter {
         self.service_manager.ready(&self.status()).await;
     }
 
-    /// Reports that a reload begins.
     pub(super) async fn reloading(&self) {
         self.service_manager.reloading().await;
     }
 
-    /// Reports that a reload has ended, and how.
     pub(super) async fn reloaded(&self, outcome: &Result<(), String>) {
         *self.reload_error.lock() = outcome.clone().err();
         self.ready().await;
@@ -46,10 +43,13 @@ impl StatusReporter {
 
     /// Sends keep-alives and status lines until `stop`, then reports that the exporter is stopping.
     pub(super) async fn run(&self, stop: &CancellationToken) {
-        tokio::join!(
-            self.service_manager.send_keep_alives(stop),
-            stop.run_until_cancelled(self.update_status())
-        );
+        let reporting = async {
+            tokio::join!(
+                self.service_manager.send_keep_alives(),
+                self.update_status()
+            )
+        };
+        stop.run_until_cancelled(reporting).await;
         self.service_manager.stopping().await;
     }
 
@@ -68,48 +68,43 @@ impl StatusReporter {
         }
     }
 
+    /// Returns one line. A problem comes first, since terminals cut long lines.
     fn status(&self) -> String {
-        status(
-            &self.publisher.published(),
-            self.reload_error.lock().as_deref(),
-        )
-    }
-}
-
-/// Returns one line. A problem comes first, since terminals cut long lines.
-fn status(snapshot: &Snapshot, reload_error: Option<&str>) -> String {
-    let mut line = String::new();
-    if let Some(errors) = reload_error {
-        let first = errors.lines().next().unwrap_or_default();
-        let more = match errors.lines().skip(1).count() {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        line = format!("Last reload failed, keeping the previous configuration ({first}{more}); ");
-    }
-    let polled: Vec<_> = snapshot
-        .scopes
-        .iter()
-        .filter_map(|scope| scope.polled.as_ref())
-        .collect();
-    let up = polled.iter().filter(|polled| polled.up).count();
-    let scopes = snapshot.scopes.len();
-    line += &format!("{up} of {scopes} pairs of scope and region up");
-    if polled.len() < scopes {
-        line += &format!(", {} not polled yet", scopes - polled.len());
-    }
-    line += &format!("; {} integrations", snapshot.integrations.len());
-    let counts = Status::ALL.iter().filter_map(|status| {
-        let integrations = snapshot.integrations.iter();
-        let with_status = integrations.filter(|shown| shown.integration.status == *status);
-        match with_status.count() {
-            0 => None,
-            count => Some(format!("{count} {}", status.as_str())),
+        let snapshot = self.publisher.published();
+        let mut line = String::new();
+        if let Some(errors) = self.reload_error.lock().as_deref() {
+            let first = errors.lines().next().unwrap_or_default();
+            let more = match errors.lines().skip(1).count() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            line =
+                format!("Last reload failed, keeping the previous configuration ({first}{more}); ");
         }
-    });
-    let counts: Vec<String> = counts.collect();
-    if !counts.is_empty() {
-        line += &format!(": {}", counts.join(", "));
+        let polled: Vec<_> = snapshot
+            .scopes
+            .iter()
+            .filter_map(|scope| scope.polled.as_ref())
+            .collect();
+        let up = polled.iter().filter(|polled| polled.up).count();
+        let scopes = snapshot.scopes.len();
+        line += &format!("{up} of {scopes} pairs of scope and region up");
+        if polled.len() < scopes {
+            line += &format!(", {} not polled yet", scopes - polled.len());
+        }
+        line += &format!("; {} integrations", snapshot.integrations.len());
+        let counts = Status::ALL.iter().filter_map(|status| {
+            let integrations = snapshot.integrations.iter();
+            let with_status = integrations.filter(|shown| shown.integration.status == *status);
+            match with_status.count() {
+                0 => None,
+                count => Some(format!("{count} {}", status.as_str())),
+            }
+        });
+        let counts: Vec<String> = counts.collect();
+        if !counts.is_empty() {
+            line += &format!(": {}", counts.join(", "));
+        }
+        line
     }
-    line
 }

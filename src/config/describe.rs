@@ -109,17 +109,17 @@ fn describe_watch(watch: &ScopeRegion) -> String {
     if watch.queries.iter().any(Query::lists) {
         text += &selection(&watch.selection);
     }
-    if watch.lookup == Lookup::List {
+    if watch.lookup == Lookup::List && watch.queries.iter().any(|query| !query.lists()) {
         text += "  looks the integrations up in one listing of the region, and requests each missing one by its ARN\n";
     }
     text += &format!("  uses {}\n", credentials(&watch.credentials));
     text += &format!(
-        "  polls every {} with a timeout of {}, at most {} requests in flight, {}\n",
+        "  polls every {} with a timeout of {}, at most {} in flight, {}\n",
         format_duration(watch.interval),
         format_duration(watch.timeout),
-        watch.concurrency,
+        pluralize(watch.concurrency, "request"),
         match watch.page_size {
-            Some(size) => format!("{size} integrations per page"),
+            Some(size) => format!("{} per page", pluralize(size, "integration")),
             None => "page size chosen by AWS".to_owned(),
         }
     );
@@ -213,6 +213,7 @@ fn format_rate(per_hour: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-fn pluralize(count: u32, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+fn pluralize(count: impl ToString, noun: &str) -> String {
+    let count = count.to_string();
+    format!("{count} {noun}{}", if count == "1" { "" } else { "s" })
 }

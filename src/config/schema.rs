@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 pub(super) const FORMAT: Format = Format {
     secret_keys: &["external_id"],
-    null_is_absent: false,
+    empty_is_absent: false,
 };
 
 #[derive(Default, Deserialize)]

@@ -1,7 +1,9 @@
 //! Filters for listed integrations: `include` and `exclude` of a scope, and the shard.
 
 use super::pattern::Pattern;
+use crate::arn::canonical_arn;
 use crate::shard::Shard;
+use crate::snapshot::Integration;
 
 /// Decides which listed integrations are watched. It does not apply to `integration_arns`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,22 +25,14 @@ pub struct Patterns {
     pub name: Vec<Pattern>,
 }
 
-/// The fields of a listed integration that a selection compares. Unknown fields are empty.
-#[derive(Clone, Copy, Debug)]
-pub struct Candidate<'a> {
-    /// In the spelling `integration:ID`.
-    pub arn: &'a str,
-    pub source_arn: &'a str,
-    pub target_arn: &'a str,
-}
-
 impl Selection {
     /// Returns whether the integration is watched, without regard to its name. Patterns for an ARN that AWS did not send are
     /// ignored, because an alert too many is better than a missed one.
-    pub fn matches(&self, candidate: Candidate<'_>) -> bool {
-        self.include.verdicts(candidate).all(|matches| matches)
-            && !self.exclude.verdicts(candidate).any(|matches| matches)
-            && self.shard.is_none_or(|shard| shard.owns(&[candidate.arn]))
+    pub fn matches(&self, integration: &Integration) -> bool {
+        let arn = canonical_arn(&integration.arn);
+        self.include.verdicts(integration).all(|matches| matches)
+            && !self.exclude.verdicts(integration).any(|matches| matches)
+            && self.shard.is_none_or(|shard| shard.owns(&[&arn]))
     }
 
     /// Returns whether any pattern is for names.
@@ -65,10 +59,10 @@ impl Patterns {
     }
 
     /// Returns the verdicts of the lists that apply to a listing.
-    fn verdicts(&self, candidate: Candidate<'_>) -> impl Iterator<Item = bool> {
+    fn verdicts(&self, integration: &Integration) -> impl Iterator<Item = bool> {
         [
-            verdict(&self.source_arn, candidate.source_arn),
-            verdict(&self.target_arn, candidate.target_arn),
+            verdict(&self.source_arn, &integration.source_arn),
+            verdict(&self.target_arn, &integration.target_arn),
         ]
         .into_iter()
         .flatten()

@@ -8,8 +8,8 @@ use self::timing::{TimingKeys, timing};
 use super::model::{Config, Credentials, Role, Scope, partition_mismatch};
 use super::schema::{FORMAT, Polling, Root, ScopeKeys};
 use super::value::{ExternalId, Lookup, NonEmpty, RegionName, ScopeName};
-use crate::arn::{IntegrationArn, RoleArn, TargetArn};
-use crate::files::{self, KIB};
+use crate::arn::{Arn, IntegrationArn, RoleArn, TargetArn};
+use crate::toolkit::files::{self, KIB};
 use crate::toolkit::yaml::{
     self, At, ConfigErrors, Field, List, MAX_CONFIG_BYTES, Parsed, Report, Value, Whole,
 };
@@ -264,7 +264,7 @@ fn check_partitions(
         .iter()
         .filter(|(arn, _)| arn.region().is_none())
     {
-        let partition = arn.partition();
+        let partition = Arn::split(arn.as_str()).partition;
         if let Some(region) = regions
             .iter()
             .find(|region| !region.in_partition(partition))

@@ -4,12 +4,13 @@ use super::deadline::Deadline;
 use super::error::{GlueError, Reason};
 use crate::config::Query;
 use crate::snapshot::{Description, Integration};
+use futures_util::future::BoxFuture;
 use std::collections::BTreeSet;
-use std::pin::Pin;
 use std::time::Duration;
+use strum::{IntoStaticStr, VariantArray};
 
 /// The API operations that the exporter calls: the values of the label `operation`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
 pub enum Operation {
     DescribeInboundIntegrations,
     DescribeIntegrations,
@@ -17,17 +18,11 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation, so that each has its series from the start.
-    pub const ALL: [Self; 2] = [
-        Self::DescribeInboundIntegrations,
-        Self::DescribeIntegrations,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// The value of the label `operation`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::DescribeInboundIntegrations => "DescribeInboundIntegrations",
-            Self::DescribeIntegrations => "DescribeIntegrations",
-        }
+        self.into()
     }
 }
 
@@ -49,10 +44,9 @@ pub struct RequestContext<'a> {
     pub deadline: &'a Deadline,
 }
 
-/// A request for one page of `DescribeInboundIntegrations`.
+/// A request for one page of a listing.
 #[derive(Clone, Copy)]
 pub struct PageRequest<'a> {
-    pub query: &'a Query,
     /// `Marker` of the previous page, None for the first page.
     pub marker: Option<&'a str>,
     /// `MaxRecords`. AWS decides if it is None.
@@ -60,40 +54,29 @@ pub struct PageRequest<'a> {
     pub context: RequestContext<'a>,
 }
 
-/// One page of `DescribeInboundIntegrations`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Page {
-    pub integrations: Vec<Integration>,
+/// One page of a listing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page<T> {
+    pub items: Vec<T>,
     /// Number of items without a valid ARN. They cannot be exported, so the listing is incomplete.
     pub without_arn: usize,
     /// `Marker` of the next page, None on the last page.
     pub marker: Option<String>,
 }
 
-/// A request for one page of `DescribeIntegrations`.
-#[derive(Clone, Copy)]
-pub struct MetadataRequest<'a> {
-    pub tags: &'a BTreeSet<String>,
-    /// `Marker` of the previous page, None for the first page.
-    pub marker: Option<&'a str>,
-    /// `MaxRecords`. AWS decides if it is None.
-    pub page_size: Option<u16>,
-    pub context: RequestContext<'a>,
+impl<T> Page<T> {
+    /// Creates the last page of a listing.
+    pub fn last(items: Vec<T>) -> Self {
+        Self {
+            items,
+            without_arn: 0,
+            marker: None,
+        }
+    }
 }
 
-/// One page of `DescribeIntegrations`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct MetadataPage {
-    /// Each description with the ARN as AWS sent it.
-    pub described: Vec<(String, Description)>,
-    /// Number of items without a valid ARN.
-    pub without_arn: usize,
-    /// `Marker` of the next page, None on the last page.
-    pub marker: Option<String>,
-}
-
-/// A boxed future, as in the `futures` crate.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+/// The ARN of an integration as AWS sent it, and its name and tags.
+pub type Described = (String, Description);
 
 /// AWS Glue as one set of credentials sees it in one region.
 pub trait Glue: Send + Sync {
@@ -103,11 +86,16 @@ pub trait Glue: Send + Sync {
     }
 
     /// Requests one page of `DescribeInboundIntegrations`. Returns an empty page if a configured integration does not exist.
-    fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, GlueError>>;
+    fn page<'a>(
+        &'a self,
+        query: &'a Query,
+        request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<Page<Integration>, GlueError>>;
 
-    /// Requests one page of `DescribeIntegrations`, which lists the integrations that the caller's account created.
+    /// Requests one page of `DescribeIntegrations`, which lists the integrations that the caller's account created, with these tags.
     fn metadata_page<'a>(
         &'a self,
-        request: MetadataRequest<'a>,
-    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>>;
+        tags: &'a BTreeSet<String>,
+        request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<Page<Described>, GlueError>>;
 }

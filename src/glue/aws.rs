@@ -22,5 +22,5 @@ pub use credential_process::kill_all as kill_credential_processes;
 pub use credentials::environment_key_errors;
 pub use identity::IdentityError;
 pub use network::Network;
-pub use profiles::{default_region, profile_or_endpoint_error as profile_error};
+pub use profiles::{default_region, endpoint_error, profile_error};
 pub use sdk::Sdk;

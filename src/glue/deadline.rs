@@ -1,7 +1,7 @@
 //! Divides the time of one poll among its requests.
 
 use super::error::Reason;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use parking_lot::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -21,13 +21,18 @@ pub struct Deadline {
     min_request_timeout: Duration,
     /// None for a poll, in which a single request may use all the time.
     max_request_timeout: Option<Duration>,
+    usage: Mutex<Usage>,
+}
+
+#[derive(Debug, Default)]
+struct Usage {
     /// Number of queries that have not started yet.
-    waiting: AtomicUsize,
+    waiting: usize,
     /// The most requests that were in flight at the same time.
-    most_in_flight: AtomicU32,
-    /// Total time that requests waited for the rate limiter, in milliseconds.
-    waited_millis: AtomicU64,
-    retries: AtomicU32,
+    most_in_flight: usize,
+    /// Total time that requests waited for the rate limiter.
+    waited: Duration,
+    retries: u32,
 }
 
 impl Deadline {
@@ -40,10 +45,7 @@ impl Deadline {
             concurrency: concurrency.max(1),
             min_request_timeout: MIN_REQUEST_TIMEOUT.min(timeout / 10),
             max_request_timeout: None,
-            waiting: AtomicUsize::new(0),
-            most_in_flight: AtomicU32::new(1),
-            waited_millis: AtomicU64::new(0),
-            retries: AtomicU32::new(0),
+            usage: Mutex::default(),
         }
     }
 
@@ -57,9 +59,9 @@ impl Deadline {
 
     /// Updates the number of queries that have not started yet and the number of requests in flight.
     pub(crate) fn update(&self, waiting: usize, in_flight: usize) {
-        self.waiting.store(waiting, Ordering::Relaxed);
-        let in_flight = u32::try_from(in_flight).unwrap_or(u32::MAX);
-        self.most_in_flight.fetch_max(in_flight, Ordering::Relaxed);
+        let mut usage = self.usage.lock();
+        usage.waiting = waiting;
+        usage.most_in_flight = usage.most_in_flight.max(in_flight);
     }
 
     pub(crate) fn time_left(&self) -> Duration {
@@ -69,8 +71,7 @@ impl Deadline {
     /// Returns how long a request that starts now may take, retries included. Leaves time for the waiting queries.
     pub fn request_timeout(&self) -> Duration {
         let left = self.time_left();
-        let waiting = self.waiting.load(Ordering::Relaxed);
-        let rounds = 1 + waiting.div_ceil(self.concurrency);
+        let rounds = 1 + self.usage.lock().waiting.div_ceil(self.concurrency);
         let rounds = u32::try_from(rounds).unwrap_or(u32::MAX);
         let timeout = (left / rounds).max(self.min_request_timeout).min(left);
         timeout.min(self.max_request_timeout.unwrap_or(timeout))
@@ -78,15 +79,15 @@ impl Deadline {
 
     /// Records that a request waited this long for the rate limiter.
     pub(crate) fn waited(&self, duration: Duration) {
-        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        self.waited_millis.fetch_add(millis, Ordering::Relaxed);
+        self.usage.lock().waited += duration;
     }
 
     /// Returns why no time is left: `Throttled` if requests spent most of the time waiting for the rate limiter.
     pub(crate) fn reason(&self) -> Reason {
-        let time = self.started.elapsed() * self.most_in_flight.load(Ordering::Relaxed);
-        let waited = Duration::from_millis(self.waited_millis.load(Ordering::Relaxed));
-        if self.max_request_timeout.is_none() && waited > time / 2 {
+        let usage = self.usage.lock();
+        let requests = u32::try_from(usage.most_in_flight.max(1)).unwrap_or(u32::MAX);
+        let time = self.started.elapsed() * requests;
+        if self.max_request_timeout.is_none() && usage.waited > time / 2 {
             Reason::Throttled
         } else {
             Reason::Timeout
@@ -95,6 +96,8 @@ impl Deadline {
 
     /// Uses one of the poll's retries. Returns false if none are left.
     pub(crate) fn take_retry(&self) -> bool {
-        self.retries.fetch_add(1, Ordering::Relaxed) < MAX_RETRIES
+        let mut usage = self.usage.lock();
+        usage.retries += 1;
+        usage.retries <= MAX_RETRIES
     }
 }

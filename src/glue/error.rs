@@ -1,7 +1,10 @@
 //! Why requests fail.
 
+use strum::{IntoStaticStr, VariantArray};
+
 /// Why a request or a poll failed: the value of the label `reason`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Reason {
     Throttled,
     AccessDenied,
@@ -18,35 +21,11 @@ pub enum Reason {
 
 impl Reason {
     /// So that each has a series from the start.
-    pub const ALL: [Self; 11] = [
-        Self::Throttled,
-        Self::AccessDenied,
-        Self::Credentials,
-        Self::Timeout,
-        Self::Network,
-        Self::ServerError,
-        Self::InvalidResponse,
-        Self::InvalidRequest,
-        Self::NotFound,
-        Self::Unsupported,
-        Self::Other,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// The value of the label `reason`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Throttled => "throttled",
-            Self::AccessDenied => "access_denied",
-            Self::Credentials => "credentials",
-            Self::Timeout => "timeout",
-            Self::Network => "network",
-            Self::ServerError => "server_error",
-            Self::InvalidResponse => "invalid_response",
-            Self::InvalidRequest => "invalid_request",
-            Self::NotFound => "not_found",
-            Self::Unsupported => "unsupported",
-            Self::Other => "other",
-        }
+        self.into()
     }
 }
 

@@ -4,7 +4,7 @@ use super::api::{Glue, Page, PageRequest, RequestContext};
 use super::error::{GlueError, Reason};
 use crate::arn::canonical_arn;
 use crate::clock::{Clock, Timestamp};
-use crate::config::{Candidate, IntegrationArn, Query, Selection};
+use crate::config::{IntegrationArn, Query, Selection};
 use crate::snapshot::Integration;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -26,7 +26,6 @@ pub struct Listing {
     integrations: BTreeMap<String, (Arc<Integration>, Timestamp)>,
     /// Number of integrations and errors that were kept.
     items: usize,
-    without_arn: usize,
     /// AWS sent an integration that was not requested.
     foreign_items: bool,
     cursor: Cursor,
@@ -47,12 +46,25 @@ enum Filter {
 pub(super) struct Cursor {
     pub(super) next: Option<String>,
     seen: HashSet<String>,
+    /// Number of items without a valid ARN on the pages so far.
+    without_arn: usize,
 }
 
 impl Cursor {
-    /// Advances to the page at `marker`.
-    pub(super) fn advance(&mut self, marker: String) -> Result<(), GlueError> {
-        if self.seen.contains(&marker) {
+    /// Advances to the page after `page`. Returns false if `page` is the last one.
+    pub(super) fn advance<T>(&mut self, page: &Page<T>) -> Result<bool, GlueError> {
+        self.without_arn += page.without_arn;
+        let Some(marker) = &page.marker else {
+            return if self.without_arn == 0 {
+                Ok(false)
+            } else {
+                Err(invalid(format!(
+                    "AWS listed {} integrations without a valid ARN",
+                    self.without_arn
+                )))
+            };
+        };
+        if self.seen.contains(marker) {
             return Err(invalid(
                 "AWS sent the same page marker twice, so the listing would never end",
             ));
@@ -66,8 +78,8 @@ impl Cursor {
             )));
         }
         self.seen.insert(marker.clone());
-        self.next = Some(marker);
-        Ok(())
+        self.next = Some(marker.clone());
+        Ok(true)
     }
 }
 
@@ -120,7 +132,6 @@ impl Listing {
             page_size,
             integrations: BTreeMap::new(),
             items: 0,
-            without_arn: 0,
             foreign_items: false,
             cursor: Cursor::default(),
             outcome: None,
@@ -132,35 +143,31 @@ impl Listing {
         self.outcome = None;
         while self.outcome.is_none() {
             let request = PageRequest {
-                query: &self.query,
                 marker: self.cursor.next.as_deref(),
                 page_size: self.page_size,
                 context,
             };
-            let answer = glue.page(request).await;
+            let answer = glue.page(&self.query, request).await;
             let now = clock.now();
-            self.outcome = match answer {
-                Ok(page) => match self.add(page, now) {
-                    Ok(true) => Some(Ok(now)),
-                    Ok(false) => None,
-                    Err(error) => Some(Err(error)),
-                },
+            self.outcome = match answer.and_then(|page| self.add(page, now)) {
+                Ok(true) => None,
+                Ok(false) => Some(Ok(now)),
                 Err(error) => Some(Err(error)),
             };
         }
     }
 
-    /// Adds a page. Returns true if it is the last one.
-    fn add(&mut self, page: Page, now: Timestamp) -> Result<bool, GlueError> {
-        self.without_arn += page.without_arn;
-        for integration in page.integrations {
+    /// Adds a page. Returns false if it is the last one.
+    fn add(&mut self, page: Page<Integration>, now: Timestamp) -> Result<bool, GlueError> {
+        let has_next = self.cursor.advance(&page);
+        for integration in page.items {
             let arn = canonical_arn(&integration.arn).into_owned();
             match &self.filter {
                 Filter::Named(arns) if !arns.contains(&arn) => {
                     self.foreign_items = true;
                     continue;
                 }
-                Filter::Selected(selection) if !is_selected(selection, &integration) => {
+                Filter::Selected(selection) if !selection.matches(&integration) => {
                     // An earlier page may have contained a version that was selected.
                     self.integrations.remove(&arn);
                     continue;
@@ -175,21 +182,16 @@ impl Listing {
             }
             self.integrations.insert(arn, (Arc::new(integration), now));
         }
-        if let Some(marker) = page.marker {
-            self.cursor.advance(marker)?;
-            return Ok(false);
-        }
+        let has_next = has_next?;
         match &self.query {
-            Query::Integration(arn) if self.foreign_items && self.integrations.is_empty() => {
+            Query::Integration(arn)
+                if !has_next && self.foreign_items && self.integrations.is_empty() =>
+            {
                 Err(invalid(format!(
                     "AWS returned only other integrations for a request for {arn}"
                 )))
             }
-            _ if self.without_arn > 0 => Err(invalid(format!(
-                "AWS listed {} integrations without a valid ARN",
-                self.without_arn
-            ))),
-            _ => Ok(true),
+            _ => Ok(has_next),
         }
     }
 
@@ -220,13 +222,4 @@ impl Listing {
             outcome: Ok(*at),
         })
     }
-}
-
-/// Returns true if `selection` selects the integration.
-pub fn is_selected(selection: &Selection, integration: &Integration) -> bool {
-    selection.matches(Candidate {
-        arn: &canonical_arn(&integration.arn),
-        source_arn: &integration.source_arn,
-        target_arn: &integration.target_arn,
-    })
 }

@@ -1,9 +1,9 @@
 //! Names and tags of integrations, from the pages of `DescribeIntegrations`. It lists only the integrations that the account of the
 //! credentials created.
 
-use super::api::{Glue, MetadataRequest, RequestContext};
+use super::api::{Glue, PageRequest, RequestContext};
 use super::error::GlueError;
-use super::listing::{Cursor, invalid};
+use super::listing::Cursor;
 use crate::arn::canonical_arn;
 use crate::snapshot::Description;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,46 +36,36 @@ impl Metadata {
         context: RequestContext<'_>,
     ) -> Self {
         let mut found = BTreeMap::new();
-        let outcome = follow(glue, filter, page_size, context, &mut found).await;
-        Self { found, outcome }
-    }
-}
-
-async fn follow(
-    glue: &dyn Glue,
-    filter: &MetadataFilter,
-    page_size: Option<u16>,
-    context: RequestContext<'_>,
-    found: &mut BTreeMap<String, Description>,
-) -> Result<(), GlueError> {
-    let mut cursor = Cursor::default();
-    let mut without_arn = 0;
-    loop {
-        let request = MetadataRequest {
-            tags: &filter.tags,
-            marker: cursor.next.as_deref(),
-            page_size,
-            context,
-        };
-        let page = glue.metadata_page(request).await?;
-        without_arn += page.without_arn;
-        for (arn, described) in page.described {
-            let arn = canonical_arn(&arn);
-            if filter.arns.contains(arn.as_ref()) {
-                found.insert(arn.into_owned(), described);
+        let mut cursor = Cursor::default();
+        loop {
+            let request = PageRequest {
+                marker: cursor.next.as_deref(),
+                page_size,
+                context,
+            };
+            let page = match glue.metadata_page(&filter.tags, request).await {
+                Ok(page) => page,
+                Err(error) => {
+                    break Self {
+                        found,
+                        outcome: Err(error),
+                    };
+                }
+            };
+            let has_next = cursor.advance(&page);
+            for (arn, described) in page.items {
+                let arn = canonical_arn(&arn);
+                if filter.arns.contains(arn.as_ref()) {
+                    found.insert(arn.into_owned(), described);
+                }
             }
-        }
-        if found.len() == filter.arns.len() {
-            return Ok(());
-        }
-        match page.marker {
-            Some(marker) => cursor.advance(marker)?,
-            None if without_arn > 0 => {
-                return Err(invalid(format!(
-                    "AWS described {without_arn} integrations without a valid ARN"
-                )));
-            }
-            None => return Ok(()),
+            let outcome = match has_next {
+                _ if found.len() == filter.arns.len() => Ok(()),
+                Ok(true) => continue,
+                Ok(false) => Ok(()),
+                Err(error) => Err(error),
+            };
+            break Self { found, outcome };
         }
     }
 }

@@ -15,42 +15,39 @@ const BURST: Duration = Duration::from_secs(1);
 
 /// A rate limiter (GCRA). Clones share their state.
 #[derive(Clone, Debug)]
-pub struct RateLimiter(Arc<State>);
-
-#[derive(Debug)]
-struct State {
+pub struct RateLimiter {
     /// Time between two requests.
-    period: Mutex<Duration>,
+    period: Arc<Mutex<Duration>>,
     /// When a full burst is available again. Each request moves it by one period. The lock is held while a request waits for its permit:
     /// the others queue for the lock, which is granted in the order of arrival.
-    full_burst_at: tokio::sync::Mutex<Instant>,
+    full_burst_at: Arc<tokio::sync::Mutex<Instant>>,
     /// Only one request of each scope queues for `full_burst_at`, so the scopes take turns. The other requests queue here.
-    scopes: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    scopes: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
 }
 
 impl RateLimiter {
     /// Creates a limiter for this many requests per second, at least one.
     pub fn new(per_second: u16) -> Self {
-        Self(Arc::new(State {
-            period: Mutex::new(period(per_second)),
-            full_burst_at: tokio::sync::Mutex::new(Instant::now()),
-            scopes: Mutex::default(),
-        }))
+        Self {
+            period: Arc::new(Mutex::new(period(per_second))),
+            full_burst_at: Arc::new(tokio::sync::Mutex::new(Instant::now())),
+            scopes: Arc::default(),
+        }
     }
 
     pub fn set(&self, per_second: u16) {
-        *self.0.period.lock() = period(per_second);
+        *self.period.lock() = period(per_second);
     }
 
     /// Waits until a request of `scope` may be sent. Dropping the future leaves the queue.
     pub async fn acquire(&self, scope: &str) {
         let queue = {
-            let mut scopes = self.0.scopes.lock();
+            let mut scopes = self.scopes.lock();
             Arc::clone(scopes.entry(scope.to_owned()).or_default())
         };
         let _first_of_scope = queue.lock().await;
-        let mut full_burst_at = self.0.full_burst_at.lock().await;
-        let period = *self.0.period.lock();
+        let mut full_burst_at = self.full_burst_at.lock().await;
+        let period = *self.period.lock();
         // With one request per second, the burst is a single request.
         sleep_until(*full_burst_at + period - BURST.max(period)).await;
         *full_burst_at = (*full_burst_at).max(Instant::now()) + period;
@@ -60,10 +57,10 @@ impl RateLimiter {
     /// requests by at most one period.
     pub async fn acquire_idle(&self) {
         loop {
-            let mut full_burst_at = self.0.full_burst_at.lock().await;
+            let mut full_burst_at = self.full_burst_at.lock().await;
             let now = Instant::now();
             if *full_burst_at <= now {
-                *full_burst_at = now + *self.0.period.lock();
+                *full_burst_at = now + *self.period.lock();
                 return;
             }
             let next = *full_burst_at;

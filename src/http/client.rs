@@ -1,6 +1,6 @@
 //! The HTTP client of `health`: a health check for images without a shell or curl.
 
-use crate::files;
+use crate::toolkit::files;
 use crate::toolkit::web_config::MAX_PEM_BYTES;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -32,7 +32,6 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The default path for a Unix socket.
 const DEFAULT_PATH: &str = "/-/healthy";
 
-/// A request, and the server to send it to.
 struct Target {
     transport: Transport,
     /// The host and the port, or the path of a Unix socket.
@@ -94,13 +93,11 @@ impl Target {
                 Some((socket, path)) => (socket, format!("/{path}")),
                 None => (socket, DEFAULT_PATH.to_owned()),
             };
-            let request = Request::get(path).header(HOST, "localhost");
-            let request = request.body(Empty::new()).ok()?;
+            let over_tcp = Self::parse(&format!("http://localhost{path}"))?;
             return socket.starts_with('/').then(|| Self {
                 transport: Transport::Unix,
                 address: socket.to_owned(),
-                host: "localhost".to_owned(),
-                request,
+                ..over_tcp
             });
         }
         let uri: Uri = url.parse().ok()?;
@@ -131,9 +128,7 @@ impl Target {
     }
 
     async fn send(self, tls: Option<Arc<ClientConfig>>) -> Result<StatusCode, String> {
-        let Self {
-            address, request, ..
-        } = self;
+        let (address, request) = (self.address, self.request);
         let connecting = |error: &dyn Display| format!("connecting to {address}: {error}");
         if self.transport == Transport::Unix {
             let socket = UnixStream::connect(&address).await;

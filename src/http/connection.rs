@@ -25,7 +25,6 @@ const LARGE_RESPONSE_BYTES: usize = 256 * 1024;
 /// Limits on the resources that clients use.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// The maximum number of open connections.
     pub connections: usize,
     /// The maximum number of different large responses that are being sent.
     pub large_responses: usize,
@@ -65,35 +64,29 @@ impl Default for Limits {
     }
 }
 
-/// An open connection.
 #[derive(Debug)]
 pub struct Connection {
-    state: Mutex<State>,
+    pub state: Mutex<State>,
     limits: Arc<Limits>,
 }
 
 #[derive(Debug)]
-struct State {
+pub struct State {
     phase: Phase,
     /// When the connection is closed. The handler of a request has timeouts of its own.
-    deadline: Option<Instant>,
+    pub deadline: Option<Instant>,
     /// The latest deadline for the response.
     response_deadline: Instant,
     /// The connection opened, a request arrived, or a part of a response was written.
-    last_activity: Instant,
-    /// The large response that is being sent.
-    large_response: Option<Content>,
+    pub last_activity: Instant,
+    pub large_response: Option<Content>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The connection waits for the first byte of a request.
     Idle,
-    /// A part of a request head has arrived.
     Head,
-    /// The handler processes a request.
     Handling,
-    /// The server writes a response.
     Writing,
     /// hyper has taken the whole body of the response. When that is written, the connection waits for the next request.
     Flushing,
@@ -141,22 +134,9 @@ impl Connection {
         }
     }
 
-    /// Returns true while a request is handled or its response is being written.
     pub fn is_responding(&self) -> bool {
         let phase = self.state.lock().phase;
         phase == Phase::Handling || phase.is_writing()
-    }
-
-    pub fn is_overdue(&self, now: Instant) -> bool {
-        self.state.lock().deadline.is_some_and(|at| at <= now)
-    }
-
-    pub fn last_activity(&self) -> Instant {
-        self.state.lock().last_activity
-    }
-
-    pub fn large_response(&self) -> Option<Content> {
-        self.state.lock().large_response.clone()
     }
 
     fn on_read(&self) {
@@ -185,7 +165,6 @@ impl Connection {
         }
     }
 
-    /// Ends a response that is completely written.
     fn on_flush(&self) {
         let mut state = self.state.lock();
         if state.phase == Phase::Flushing {
@@ -213,11 +192,9 @@ impl Phase {
     }
 }
 
-/// The body of a response, as hyper reads it.
 #[derive(Debug)]
 pub struct ResponseBody {
     buffers: VecDeque<Bytes>,
-    /// The number of bytes in `buffers`.
     length: usize,
     is_last: bool,
     connection: Arc<Connection>,
@@ -300,13 +277,11 @@ impl AsyncRead for TimedSocket {
 
 impl AsyncWrite for TimedSocket {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(self.as_mut().io().poll_write(context, bytes));
-        self.connection.on_write();
-        Poll::Ready(written)
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(

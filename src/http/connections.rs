@@ -2,7 +2,7 @@
 //! waiting scrapes never keep a scraper out. Waiting requests get no preference: then a new client would be closed before it could send
 //! its request.
 
-use super::connection::{Connection, Limits};
+use super::connection::{Connection, Limits, State};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -15,7 +15,6 @@ use tokio_util::task::TaskTracker;
 /// How often slow connections are looked for. A connection can exceed its timeout by this.
 const DEADLINE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The open connections.
 #[derive(Debug)]
 pub struct Connections {
     open: Mutex<Vec<Open>>,
@@ -65,13 +64,12 @@ impl Connections {
     pub fn limit_large_responses(&self) {
         let mut open = self.open.lock();
         let responses = |open: &[Open]| {
-            let sent = open.iter().filter_map(|it| it.connection.large_response());
-            sent.map(|sent| Arc::as_ptr(&sent))
-                .collect::<BTreeSet<*const _>>()
-                .len()
+            let states = open.iter().map(|open| open.connection.state.lock());
+            let responses = states.filter_map(|it| it.large_response.as_ref().map(Arc::as_ptr));
+            responses.collect::<BTreeSet<*const _>>().len()
         };
         while responses(&open) > self.limits.large_responses
-            && close_oldest(&mut open, |it| it.large_response().is_some())
+            && close_oldest(&mut open, |state| state.large_response.is_some())
         {}
     }
 
@@ -81,7 +79,8 @@ impl Connections {
             tokio::time::sleep(DEADLINE_CHECK_INTERVAL).await;
             let now = Instant::now();
             self.open.lock().retain(|open| {
-                let is_overdue = open.connection.is_overdue(now);
+                let deadline = open.connection.state.lock().deadline;
+                let is_overdue = deadline.is_some_and(|at| at <= now);
                 if is_overdue {
                     open.task.abort();
                 }
@@ -91,12 +90,12 @@ impl Connections {
     }
 }
 
-fn close_oldest(open: &mut Vec<Open>, is_candidate: impl Fn(&Connection) -> bool) -> bool {
+fn close_oldest(open: &mut Vec<Open>, is_candidate: impl Fn(&State) -> bool) -> bool {
     let oldest = open
         .iter()
         .enumerate()
-        .filter(|(_, open)| is_candidate(&open.connection))
-        .min_by_key(|(_, open)| open.connection.last_activity());
+        .filter(|(_, open)| is_candidate(&open.connection.state.lock()))
+        .min_by_key(|(_, open)| open.connection.state.lock().last_activity);
     let Some((index, _)) = oldest else {
         return false;
     };

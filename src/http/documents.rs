@@ -8,16 +8,18 @@ use crate::clock::Clock;
 use crate::exposition::gzip::{Deflater, member};
 use crate::publisher::Publisher;
 use crate::web::inventory::Inventory;
-use crate::web::query::Rendered;
 use crate::web::{api, page};
 use hyper::body::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
+use std::error::Error;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 /// The maximum number of waiting requests. Rendering 10,000 integrations takes about 0.3 s, so the last one waits less than 3 s.
 const MAX_WAITING: usize = 8;
+
+type RenderError = Box<dyn Error + Send + Sync>;
 
 const HEADERS: [(&str, &str); 7] = [
     // A browser must not show an old page when the user goes back.
@@ -33,35 +35,48 @@ const HEADERS: [(&str, &str); 7] = [
     ("vary", "Accept-Encoding"),
 ];
 
-/// A document that a route serves.
-#[derive(Debug)]
-pub struct Document {
-    pub source: Source,
-    pub content_type: &'static str,
-    pub content_security_policy: &'static str,
-}
-
-#[derive(Debug)]
-pub enum Source {
-    Static(&'static str),
+#[derive(Clone, Copy, Debug)]
+pub enum Document {
     Page,
+    Style,
+    Script,
     Integrations,
     Scopes,
+    OpenApi,
 }
 
-/// A request for a document.
+impl Document {
+    fn is_static(self) -> bool {
+        matches!(self, Self::Style | Self::Script | Self::OpenApi)
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Page => "text/html; charset=utf-8",
+            Self::Style => "text/css; charset=utf-8",
+            Self::Script => "text/javascript; charset=utf-8",
+            Self::Integrations | Self::Scopes => "application/json",
+            Self::OpenApi => "application/yaml",
+        }
+    }
+
+    fn content_security_policy(self) -> &'static str {
+        match self {
+            Self::Page => page::CONTENT_SECURITY_POLICY,
+            _ => "default-src 'none'; frame-ancestors 'none'",
+        }
+    }
+}
+
 pub struct DocumentRequest {
-    pub document: &'static Document,
+    pub document: Document,
     pub publisher: Arc<Publisher>,
     pub clock: Clock,
     pub telemetry_path: String,
-    /// The query of the URL.
     pub query: String,
-    /// True if the client accepts gzip.
     pub gzip: bool,
 }
 
-/// Renders documents.
 #[derive(Debug)]
 pub struct Renderer {
     rendering: Arc<Semaphore>,
@@ -78,10 +93,9 @@ impl Default for Renderer {
 }
 
 impl Renderer {
-    /// Returns the response with the current version of a document.
     pub async fn respond(&self, request: DocumentRequest) -> Response<Content> {
         let (document, gzip) = (request.document, request.gzip);
-        let rendered = if matches!(document.source, Source::Static(_)) {
+        let rendered = if document.is_static() {
             request.render()
         } else {
             let Ok(waiting) = self.waiting.try_acquire() else {
@@ -95,23 +109,24 @@ impl Renderer {
                 request.render()
             });
             // The panic handler has logged a panic.
-            rendering
-                .await
-                .unwrap_or_else(|error| Err(error.to_string()))
+            rendering.await.unwrap_or_else(|error| Err(error.into()))
         };
         let (status, content) = match rendered {
             Ok(rendered) => rendered,
             Err(error) => {
-                tracing::error!(error, "failed to render a response");
+                tracing::error!(%error, "failed to render a response");
                 return plain(
                     StatusCode::INTERNAL_SERVER_ERROR,
                     "Failed to render the page. The log of the exporter has the reason.\n",
                 );
             }
         };
-        let mut response = response(status, document.content_type, Arc::new(content));
+        let mut response = response(status, document.content_type(), Arc::new(content));
         let headers = response.headers_mut();
-        let policy = ("content-security-policy", document.content_security_policy);
+        let policy = (
+            "content-security-policy",
+            document.content_security_policy(),
+        );
         let encoding = gzip.then_some(("content-encoding", "gzip"));
         for (name, value) in HEADERS.into_iter().chain([policy]).chain(encoding) {
             headers.insert(
@@ -124,7 +139,7 @@ impl Renderer {
 }
 
 impl DocumentRequest {
-    fn render(&self) -> Result<(StatusCode, Vec<Bytes>), String> {
+    fn render(&self) -> Result<(StatusCode, Vec<Bytes>), RenderError> {
         let (status, text) = self.text()?;
         let content = if self.gzip {
             Deflater::with(|deflater| member(&[&deflater.deflate(&text)]))
@@ -134,28 +149,27 @@ impl DocumentRequest {
         Ok((status, content))
     }
 
-    fn text(&self) -> Result<(StatusCode, Bytes), String> {
+    fn text(&self) -> Result<(StatusCode, Bytes), RenderError> {
         let snapshot = self.publisher.published();
         let inventory = Inventory {
             next_polls: &self.publisher.next_polls(&snapshot.scopes),
             snapshot: &snapshot,
             now: self.clock.unix_now(),
         };
-        let Rendered {
-            body,
-            is_bad_request,
-        } = match self.document.source {
-            Source::Static(text) => return Ok((StatusCode::OK, text.into())),
-            Source::Page => page::render(&inventory, &self.telemetry_path, &self.query)
+        let rendered = match self.document {
+            Document::Page => page::render(&inventory, &self.telemetry_path, &self.query)
                 .map_err(|error| error.to_string())?,
-            Source::Integrations => api::integrations(&inventory, &self.query),
-            Source::Scopes => api::scopes(&inventory, &self.query),
+            Document::Integrations => api::integrations(&inventory, &self.query),
+            Document::Scopes => api::scopes(&inventory, &self.query),
+            Document::Style => return Ok((StatusCode::OK, page::STYLE.into())),
+            Document::Script => return Ok((StatusCode::OK, page::SCRIPT.into())),
+            Document::OpenApi => return Ok((StatusCode::OK, api::OPENAPI.into())),
         };
-        let status = if is_bad_request {
+        let status = if rendered.is_bad_request {
             StatusCode::BAD_REQUEST
         } else {
             StatusCode::OK
         };
-        Ok((status, body.into()))
+        Ok((status, rendered.body.into()))
     }
 }

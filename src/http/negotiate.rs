@@ -3,7 +3,6 @@
 use crate::exposition::text_format::Format;
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderName};
 
-/// The format and encoding of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Representation {
     pub format: Format,
@@ -11,7 +10,6 @@ pub struct Representation {
 }
 
 impl Representation {
-    /// The number of representations.
     pub const COUNT: usize = 4;
 
     /// Chooses the representation that these headers prefer. A client that accepts no available format gets text instead of 406, as
@@ -23,7 +21,6 @@ impl Representation {
         }
     }
 
-    /// Returns a number below `COUNT`.
     pub fn index(self) -> usize {
         self.format as usize * 2 + usize::from(self.gzip)
     }
@@ -50,7 +47,7 @@ fn format(headers: &HeaderMap) -> Format {
                 Some((specificity, item.quality()))
             })
             .max_by_key(|(specificity, _)| *specificity)
-            .map_or(0, |(_, quality)| quality)
+            .map_or(0.0, |(_, quality)| quality)
     };
     let open_metrics = quality("application/openmetrics-text", "application/*", "1.0.0");
     // Without a preference the format is text, because the client may be a person with curl.
@@ -69,11 +66,10 @@ fn gzip(headers: &HeaderMap) -> bool {
     };
     let gzip = quality("gzip").or(quality("x-gzip")).or(quality("*"));
     // Identity is acceptable unless excluded, but any coding that the client names is preferred.
-    let identity = quality("identity").unwrap_or(1);
-    gzip.is_some_and(|gzip| gzip > 0 && gzip >= identity)
+    let identity = quality("identity").unwrap_or(0.001);
+    gzip.is_some_and(|gzip| gzip > 0.0 && gzip >= identity)
 }
 
-/// An element of a header that is a list.
 struct Item<'a> {
     value: &'a str,
     parameters: &'a str,
@@ -105,17 +101,14 @@ impl<'a> Item<'a> {
         })
     }
 
-    /// Returns `q` in thousandths: 1000 if it is absent, 0 if it is invalid.
-    fn quality(&self) -> u16 {
+    /// Returns `q`: 1 if it is absent, 0 if it is invalid.
+    fn quality(&self) -> f32 {
         let Some(text) = self.parameter("q") else {
-            return 1000;
+            return 1.0;
         };
-        let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
-        let digits = decimals.bytes().all(|byte| byte.is_ascii_digit());
-        match whole {
-            "1" if digits && decimals.bytes().all(|byte| byte == b'0') => 1000,
-            "0" if digits && decimals.len() <= 3 => format!("{decimals:0<3}").parse().unwrap_or(0),
-            _ => 0,
-        }
+        let quality = text.parse().ok();
+        quality
+            .filter(|quality| (0.0..=1.0).contains(quality))
+            .unwrap_or(0.0)
     }
 }

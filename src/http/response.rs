@@ -23,7 +23,6 @@ pub fn response(
     response
 }
 
-/// Returns a response with plain text.
 pub fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Content> {
     let content = Arc::new(vec![text.into()]);
     response(status, "text/plain; charset=utf-8", content)

@@ -1,6 +1,6 @@
 //! The routes of the HTTP server: one table, and the handlers of all but the page and the API.
 
-use super::documents::{Document, DocumentRequest, Renderer, Source};
+use super::documents::{Document, DocumentRequest, Renderer};
 use super::negotiate::Representation;
 use super::response::{Content, busy, plain, response};
 use super::shared_responses::SharedResponses;
@@ -9,7 +9,6 @@ use crate::escape;
 use crate::publisher::Publisher;
 use crate::telemetry::Telemetry;
 use crate::toolkit::access::{AccessControl, Refusal};
-use crate::web::{api, page};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_ENCODING, HeaderMap, HeaderValue, VARY, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
@@ -27,7 +26,6 @@ const MAX_SCRAPE_MARGIN: Duration = Duration::from_millis(500);
 /// The maximum wait for the first polls. A scraper that announces more may have disconnected long ago.
 const MAX_WAIT: Duration = Duration::from_secs(900);
 
-/// A route of the server.
 #[derive(Debug)]
 pub struct Route {
     /// The path. `--web.telemetry-path` replaces that of the metrics.
@@ -47,91 +45,42 @@ enum Endpoint {
     Document(Document),
 }
 
-const READ: &[Method] = &[Method::GET, Method::HEAD];
 const METHOD_NOT_ALLOWED: u16 = 405;
 const REFUSALS: [u16; 3] = [401, 429, 503];
 /// The path of requests to unknown paths in `http_requests_total`.
 const OTHER: &str = "other";
 
 const RENDERED: &[u16] = &[200, 400, 500, 503];
-const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
-/// Every route.
 pub static ROUTES: [Route; 10] = [
-    route("/metrics", READ, &[200, 500], Endpoint::Metrics),
-    route("/-/healthy", READ, &[200], Endpoint::Healthy),
-    route("/-/ready", READ, &[200, 503], Endpoint::Ready),
-    route(
-        "/-/reload",
-        &[Method::POST],
-        &[200, 403, 500],
-        Endpoint::Reload,
-    ),
-    route(
-        "/",
-        READ,
-        RENDERED,
-        Endpoint::Document(Document {
-            source: Source::Page,
-            content_type: "text/html; charset=utf-8",
-            content_security_policy: page::CONTENT_SECURITY_POLICY,
-        }),
-    ),
-    route(
-        "/page.css",
-        READ,
-        &[200],
-        data(Source::Static(page::STYLE), "text/css; charset=utf-8"),
-    ),
-    route(
-        "/page.js",
-        READ,
-        &[200],
-        data(
-            Source::Static(page::SCRIPT),
-            "text/javascript; charset=utf-8",
-        ),
-    ),
-    route(
-        "/api/v1/integrations",
-        READ,
-        RENDERED,
-        data(Source::Integrations, "application/json"),
-    ),
-    route(
-        "/api/v1/scopes",
-        READ,
-        RENDERED,
-        data(Source::Scopes, "application/json"),
-    ),
-    route(
-        "/api/v1/openapi.yaml",
-        READ,
-        &[200],
-        data(Source::Static(api::OPENAPI), "application/yaml"),
-    ),
+    get("/metrics", &[200, 500], Endpoint::Metrics),
+    get("/-/healthy", &[200], Endpoint::Healthy),
+    get("/-/ready", &[200, 503], Endpoint::Ready),
+    Route {
+        path: "/-/reload",
+        methods: &[Method::POST],
+        codes: &[200, 403, 500],
+        endpoint: Endpoint::Reload,
+    },
+    document("/", RENDERED, Document::Page),
+    document("/page.css", &[200], Document::Style),
+    document("/page.js", &[200], Document::Script),
+    document("/api/v1/integrations", RENDERED, Document::Integrations),
+    document("/api/v1/scopes", RENDERED, Document::Scopes),
+    document("/api/v1/openapi.yaml", &[200], Document::OpenApi),
 ];
 
-const fn route(
-    path: &'static str,
-    methods: &'static [Method],
-    codes: &'static [u16],
-    endpoint: Endpoint,
-) -> Route {
+const fn get(path: &'static str, codes: &'static [u16], endpoint: Endpoint) -> Route {
     Route {
         path,
-        methods,
+        methods: &[Method::GET, Method::HEAD],
         codes,
         endpoint,
     }
 }
 
-const fn data(source: Source, content_type: &'static str) -> Endpoint {
-    Endpoint::Document(Document {
-        source,
-        content_type,
-        content_security_policy: DATA_POLICY,
-    })
+const fn document(path: &'static str, codes: &'static [u16], document: Document) -> Route {
+    get(path, codes, Endpoint::Document(document))
 }
 
 impl Route {
@@ -157,7 +106,6 @@ pub fn start_counters(telemetry: &Telemetry, telemetry_path: &str, has_access_co
     }
 }
 
-/// The handler of all routes, with the data that they serve.
 pub struct Routes {
     pub publisher: Arc<Publisher>,
     pub telemetry: Arc<Telemetry>,
@@ -174,7 +122,6 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// Returns the TLS configuration for new TCP connections, or `None` for plain HTTP.
     pub fn tls(&self) -> Option<Arc<ServerConfig>> {
         self.access.as_ref()?.tls()
     }
@@ -241,7 +188,7 @@ impl Routes {
             Endpoint::Reload => self.reload().await,
             Endpoint::Document(document) => {
                 let request = DocumentRequest {
-                    document,
+                    document: *document,
                     publisher: Arc::clone(&self.publisher),
                     clock: self.clock.clone(),
                     telemetry_path: self.telemetry_path.clone(),

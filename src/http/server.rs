@@ -41,7 +41,6 @@ const RETRY_AFTER_CLOSE_INTERVAL: Duration = Duration::from_millis(1);
 /// A lack of file descriptors can last; one line a minute is enough.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The state that all connections share.
 struct Server {
     routes: Routes,
     connections: Connections,
@@ -183,7 +182,7 @@ async fn serve_http1(
             response.headers_mut().insert(CONNECTION, close);
         }
         let response = response.map(|content| state.start_response(content, is_last));
-        if state.large_response().is_some() {
+        if state.state.lock().large_response.is_some() {
             server.connections.limit_large_responses();
         }
         Ok::<_, Infallible>(response)

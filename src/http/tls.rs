@@ -1,6 +1,8 @@
 //! The TLS handshake of an accepted connection, and the log of rejected client certificates.
 
 use super::connection::TimedSocket;
+use crate::toolkit::rate::TokenBucket;
+use crate::toolkit::web_config::RateLimit;
 use parking_lot::Mutex;
 use rustls::{CertificateError, Error, ServerConfig};
 use std::collections::BTreeMap;
@@ -9,7 +11,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -19,29 +20,22 @@ const PLAIN_HTTP_RESPONSE: &[u8] =
     This port speaks HTTPS. Use https:// instead of http://.\n";
 
 /// A rejected scraper tries again with each scrape.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
+const LOG_LIMIT: RateLimit = RateLimit {
+    interval: Duration::from_secs(60),
+    burst: 1,
+};
 
-/// The time of the last log line about a rejected client certificate, for each reason.
 #[derive(Debug, Default)]
-pub struct RejectionLog(Mutex<BTreeMap<&'static str, Instant>>);
+pub struct RejectionLog(Mutex<BTreeMap<&'static str, TokenBucket>>);
 
 impl RejectionLog {
     fn log(&self, peer: Option<SocketAddr>, reason: &'static str) {
-        if self.is_due(reason) {
+        let mut limits = self.0.lock();
+        let limit = limits.entry(reason);
+        if limit.or_insert_with(|| TokenBucket::new(LOG_LIMIT)).take() {
             let address = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
             tracing::info!(address, reason, "rejected client certificate");
         }
-    }
-
-    fn is_due(&self, reason: &'static str) -> bool {
-        let now = Instant::now();
-        let mut logged = self.0.lock();
-        let previous = logged.get(reason);
-        let due = previous.is_none_or(|at| now.duration_since(*at) >= LOG_INTERVAL);
-        if due {
-            logged.insert(reason, now);
-        }
-        due
     }
 }
 
@@ -107,22 +101,4 @@ pub async fn accept(
     // This discards the client's input. Otherwise a client that is still sending could not read the response or the TLS alert.
     socket.shutdown().await.ok();
     None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn rejection_log_repeats_reason_after_a_minute() {
-        let log = RejectionLog::default();
-        assert!(log.is_due("expired"));
-        assert!(!log.is_due("expired"));
-        assert!(log.is_due("not valid yet"));
-        tokio::time::advance(LOG_INTERVAL - Duration::from_millis(1)).await;
-        assert!(!log.is_due("expired"));
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(log.is_due("expired"));
-        assert!(!log.is_due("expired"));
-    }
 }

@@ -3,7 +3,7 @@
 
 use crate::cache::PollResult;
 use crate::clock::seconds;
-use crate::config::{RegionName, ScopeName};
+use crate::config::ScopeRegion;
 use crate::glue::{GlueError, Reason};
 use crate::snapshot::Integration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,10 +17,8 @@ const REMINDER_INTERVAL: Duration = Duration::from_secs(3600);
 const MAX_UNKNOWN_STATUSES: usize = 20;
 
 /// Logs the failures of one scope in one region.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct FailureLog {
-    scope: ScopeName,
-    region: RegionName,
     ongoing: BTreeMap<Reason, Ongoing>,
     logged_statuses: BTreeSet<String>,
 }
@@ -33,30 +31,21 @@ struct Ongoing {
 }
 
 impl FailureLog {
-    pub fn new(scope: &ScopeName, region: &RegionName) -> Self {
-        Self {
-            scope: scope.clone(),
-            region: region.clone(),
-            ongoing: BTreeMap::new(),
-            logged_statuses: BTreeSet::new(),
-        }
-    }
-
     /// Logs an unknown status when it occurs for the first time.
-    pub fn log_unknown_status(&mut self, integration: &Integration) {
+    pub fn log_unknown_status(&mut self, watch: &ScopeRegion, integration: &Integration) {
         let status = integration.status_text.as_deref().unwrap_or("(not set)");
         if self.logged_statuses.len() < MAX_UNKNOWN_STATUSES
             && self.logged_statuses.insert(status.to_owned())
         {
             tracing::warn!(
-                scope = %self.scope, region = %self.region, integration = integration.arn, status,
+                scope = %watch.scope, region = %watch.region, integration = integration.arn, status,
                 "integration has an unknown status, exporting it as UNKNOWN"
             );
         }
     }
 
     /// Logs new failures, reminders and recoveries.
-    pub fn log(&mut self, result: &PollResult) {
+    pub fn log(&mut self, watch: &ScopeRegion, result: &PollResult) {
         let mut failed: BTreeMap<Reason, (&GlueError, usize)> = BTreeMap::new();
         for error in result
             .answers
@@ -67,7 +56,7 @@ impl FailureLog {
         }
         let now = result.ended.instant;
         let took = seconds(result.ended.instant - result.started.instant);
-        let (scope, region) = (&self.scope, &self.region);
+        let (scope, region) = (&watch.scope, &watch.region);
         for (reason, (error, queries)) in &failed {
             let ongoing = self.ongoing.entry(*reason).or_insert(Ongoing {
                 since: now,

@@ -5,7 +5,7 @@ use super::schedule::Schedule;
 use crate::cache::{Key, key};
 use crate::clock::Clock;
 use crate::config::ScopeRegion;
-use crate::glue::{Deadline, Glue, GlueError, Metadata, MetadataFilter, Reason, RequestContext};
+use crate::glue::{Deadline, Glue, GlueError, Metadata, Reason, RequestContext};
 use crate::publisher::Publisher;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -77,9 +77,16 @@ impl MetadataPoller {
         let Some(filter) = wanted else {
             return;
         };
-        let request = fetch(self.watch.clone(), Arc::clone(&self.glue), filter.clone());
+        let (watch, glue) = (self.watch.clone(), Arc::clone(&self.glue));
+        let wanted = filter.clone();
         // In its own task, so that parsing a large response does not delay a poll.
-        let task = AbortOnDropHandle::new(tokio::spawn(request));
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
+            let context = RequestContext {
+                scope: watch.scope.as_str(),
+                deadline: &Deadline::new(watch.timeout, 1),
+            };
+            Metadata::fetch(&*glue, &wanted, watch.page_size, context).await
+        }));
         let metadata = task.await.unwrap_or_else(|_panicked| Metadata {
             found: BTreeMap::new(),
             outcome: Err(GlueError::new(
@@ -141,13 +148,4 @@ impl MetadataPoller {
             }
         }
     }
-}
-
-async fn fetch(watch: ScopeRegion, glue: Arc<dyn Glue>, filter: MetadataFilter) -> Metadata {
-    let deadline = Deadline::new(watch.timeout, 1);
-    let context = RequestContext {
-        scope: watch.scope.as_str(),
-        deadline: &deadline,
-    };
-    Metadata::fetch(&*glue, &filter, watch.page_size, context).await
 }

@@ -104,11 +104,9 @@ impl<'a> QueryQueue<'a> {
     }
 
     /// Lets a query run a second time, after all queries that wait for their first run.
-    pub fn requeue(&mut self, pending: PendingQuery) {
-        self.waiting.push_back(PendingQuery {
-            second_run: true,
-            ..pending
-        });
+    pub fn requeue(&mut self, mut pending: PendingQuery) {
+        pending.second_run = true;
+        self.waiting.push_back(pending);
     }
 
     /// Records the answer of a query. A query for which no request was sent fails with `reason`.

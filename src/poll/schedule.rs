@@ -3,7 +3,7 @@
 
 use crate::clock::Timestamp;
 use crate::config::ScopeRegion;
-use crate::hash::fnv1a;
+use crate::hash::{fnv1a, split_mix};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -20,17 +20,13 @@ impl Schedule {
         let mut name = vec![watch.scope.as_str(), watch.region.as_str()];
         // Shards of one scope list the same integrations. They must not poll at the same time.
         name.extend(shard.as_deref());
-        let interval_millis = u64::try_from(interval.as_millis())
-            .unwrap_or(u64::MAX)
-            .max(1);
-        let offset = mix(fnv1a(&name)) % interval_millis;
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "Unix milliseconds: positive, and far below 2^63"
-        )]
-        let wall_millis = (now.unix.max(0.0) * 1000.0) as u64;
-        let wait = (offset + interval_millis - wall_millis % interval_millis) % interval_millis;
+        let interval_millis = interval.as_millis().max(1);
+        // Mixed, so that names that differ only in the last letter get different offsets.
+        let offset = u128::from(split_mix(fnv1a(&name), 0)) % interval_millis;
+        let wall = Duration::try_from_secs_f64(now.unix).unwrap_or_default();
+        let wait =
+            (offset + interval_millis - wall.as_millis() % interval_millis) % interval_millis;
+        let wait = u64::try_from(wait).unwrap_or_default();
         Self {
             first: now.instant + Duration::from_millis(wait),
             interval,
@@ -60,11 +56,4 @@ impl Schedule {
         let intervals = (moment - self.first).as_millis() / self.interval.as_millis().max(1);
         u32::try_from(intervals + 1).unwrap_or(u32::MAX)
     }
-}
-
-/// Mixes the bits of a hash, so that names that differ only in the last letter get different offsets.
-fn mix(mut hash: u64) -> u64 {
-    hash ^= hash >> 33;
-    hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash ^ (hash >> 33)
 }

@@ -21,7 +21,6 @@ const OTHER_POLICIES: [&str; 5] = [
 /// The prefix of roles of IAM Identity Center. The name of the permission set and a hash follow.
 const SSO_ROLE_PREFIX: &str = "AWSReservedSSO_";
 
-/// A permission to grant, and its recipient.
 #[derive(Debug, Serialize)]
 pub(super) struct Grant {
     action: String,
@@ -48,13 +47,12 @@ impl Grant {
         })
     }
 
-    /// Returns the grant of assuming a role.
     pub fn of_role(role: &Role, to: Grantee) -> Self {
         let id = match role.external_id {
             Some(_) => "with the scope's `external_id`",
             None => "without a condition on sts:ExternalId, because the scope has no `external_id`",
         };
-        let principal = &to.principal;
+        let principal = to.principal();
         Self {
             action: "sts:AssumeRole".to_owned(),
             resource: role.arn.to_string(),
@@ -94,19 +92,17 @@ pub(super) struct Grantee {
     /// What to attach the policy to.
     #[serde(skip)]
     label: String,
-    /// The principal of a trust policy.
+    /// True if the name lacks the path of the role.
     #[serde(skip)]
-    principal: String,
+    lacks_path: bool,
 }
 
 impl Grantee {
-    /// Returns an identity with a name or a permanent ARN.
     pub fn named(name: &str) -> Self {
-        let [name, label, principal] = [name; 3].map(str::to_owned);
         Self {
-            name,
-            label,
-            principal,
+            name: name.to_owned(),
+            label: name.to_owned(),
+            lacks_path: false,
         }
     }
 
@@ -116,23 +112,27 @@ impl Grantee {
         let [_, partition, "sts", _, account, "assumed-role", role, ..] = fields[..] else {
             return Self::named(caller);
         };
-        // A session's ARN lacks the path of its role.
         let name = format!("arn:{partition}:iam::{account}:role/{role}");
-        let Some(set) = role.strip_prefix(SSO_ROLE_PREFIX) else {
-            return Self {
-                principal: format!("{name} (with the role's path, if it has one)"),
-                ..Self::named(&name)
-            };
+        let label = match role.strip_prefix(SSO_ROLE_PREFIX) {
+            Some(set) => format!(
+                "the permission set {} of IAM Identity Center (policies cannot be attached to its role {name} directly)",
+                set.rsplit_once('_').map_or(set, |(set, _hash)| set)
+            ),
+            None => name.clone(),
         };
-        let set = set.rsplit_once('_').map_or(set, |(set, _hash)| set);
         Self {
-            label: format!(
-                "the permission set {set} of IAM Identity Center (policies cannot be attached to its role {name} directly)"
-            ),
-            principal: format!(
-                "{name} (with its path, which begins with aws-reserved/sso.amazonaws.com/)"
-            ),
             name,
+            label,
+            lacks_path: true,
         }
+    }
+
+    fn principal(&self) -> String {
+        let path = if self.lacks_path {
+            " (with the role's path, if it has one)"
+        } else {
+            ""
+        };
+        format!("{}{path}", self.name)
     }
 }

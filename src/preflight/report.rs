@@ -7,14 +7,12 @@ use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::json;
 
-/// Output format of the results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     Table,
     Json,
 }
 
-/// One check and its result.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct CheckResult {
     pub scope: String,
@@ -60,7 +58,6 @@ impl CheckResult {
 /// All results, in the order of the configuration.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// True if all checks passed.
     pub ok: bool,
     checks: Vec<CheckResult>,
 }
@@ -71,7 +68,6 @@ impl Report {
         Self { ok, checks }
     }
 
-    /// Writes the report in `format`.
     pub fn write(&self, format: Format) -> String {
         match format {
             Format::Table => self.table() + &self.failures() + &self.summary(),

@@ -3,7 +3,7 @@
 //! The first line has the name of the format, its version and the CRC-32 of the rest, which is JSON.
 
 use crate::cache::Stored;
-use crate::files::{self, MIB};
+use crate::toolkit::files::{self, MIB};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};

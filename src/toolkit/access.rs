@@ -5,7 +5,7 @@ pub use super::basic_auth::Refusal;
 
 use super::basic_auth::BasicAuth;
 use super::rate::TokenBucket;
-use crate::files::FileWorker;
+use crate::toolkit::files::FileWorker;
 use crate::toolkit::web_config::{FileIdentity, ReadFile, WebConfig, WebConfigRead};
 use crate::toolkit::yaml::ConfigErrors;
 use aws_lc_rs::error::Unspecified;
@@ -20,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 /// A changed file is reread when two checks in a row found the same state, so that its writer has probably finished.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Checks requests against the web configuration.
 #[derive(Debug)]
 pub struct AccessControl {
     file: PathBuf,
@@ -81,12 +80,10 @@ impl AccessControl {
         })
     }
 
-    /// Returns the TLS configuration for new TCP connections, or `None` for plain HTTP.
     pub fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
         self.current().config.tls.clone()
     }
 
-    /// Checks a request from `peer`.
     pub async fn check(
         &self,
         headers: &HeaderMap,
@@ -123,9 +120,7 @@ impl AccessControl {
     /// On errors the previous configuration stays active.
     pub async fn reread(&self) -> Result<(), ConfigErrors> {
         let mut files = self.files.lock().await;
-        let path = self.file.clone();
-        let read = self.worker.run(move || WebConfig::load(&path)).await;
-        let loaded = read.unwrap_or_else(|error| WebConfigRead::failed(&self.file, &error));
+        let loaded = read(&self.file, &self.worker).await;
         if !loaded.files.is_empty() {
             *files = loaded.files;
         }
@@ -190,4 +185,11 @@ impl AccessControl {
     fn current(&self) -> Arc<ActiveConfig> {
         Arc::clone(&self.current.read())
     }
+}
+
+/// Reads the web configuration file and the files that it names on the thread of `worker`.
+pub(crate) async fn read(file: &Path, worker: &FileWorker) -> WebConfigRead {
+    let path = file.to_owned();
+    let read = worker.run(move || WebConfig::load(&path)).await;
+    read.unwrap_or_else(|error| WebConfigRead::failed(file, &error))
 }

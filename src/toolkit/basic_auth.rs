@@ -9,10 +9,10 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A user can have many accepted passwords, because bcrypt compares only the first 72 bytes.
 const MAX_VERIFIED: usize = 1_000;
@@ -22,40 +22,34 @@ const MAX_PENDING_PER_CLIENT: usize = 8;
 /// An IPv4 address, or the /64 network of an IPv6 address, since one owner usually has all of it. `None` stands for all Unix sockets.
 type Client = Option<IpAddr>;
 
-/// Checks passwords and remembers the correct ones.
 #[derive(Debug)]
 pub struct BasicAuth {
-    /// A random key of this process. It keeps passwords out of memory, and clients cannot predict the choice of the dummy hash.
+    /// A random key of this process, which keeps passwords out of memory.
     key: hmac::Key,
-    verified: Arc<Mutex<VecDeque<Vec<u8>>>>,
+    /// The signatures of correct users and passwords.
+    verified: Arc<Mutex<BTreeSet<Vec<u8>>>>,
     /// Allows one check at a time, in the order of arrival.
     hashing: Arc<Semaphore>,
-    pending: Arc<Mutex<BTreeMap<Client, usize>>>,
+    /// Allows each client a few passwords that wait or are checked.
+    pending: Mutex<BTreeMap<Client, Arc<Semaphore>>>,
 }
 
-/// The reason for refusing a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The request exceeds the rate limit.
     RateLimited,
-    /// The request has no valid user and password.
     Unauthorized,
     /// Too many passwords of this client are waiting to be checked.
     Busy,
 }
 
-/// Counts a pending password of a client until it is dropped.
-struct Pending(Arc<Mutex<BTreeMap<Client, usize>>>, Client);
-
 impl BasicAuth {
-    /// Starts without remembered passwords.
     pub fn new() -> Result<Self, Unspecified> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new())?;
         Ok(Self {
             key,
             verified: Arc::default(),
             hashing: Arc::new(Semaphore::new(1)),
-            pending: Arc::default(),
+            pending: Mutex::default(),
         })
     }
 
@@ -72,9 +66,8 @@ impl BasicAuth {
         let known_hash = std::str::from_utf8(&user)
             .ok()
             .and_then(|user| users.get(user));
-        // For an unknown user the hash of a known user is checked, always the same one for the same name. So the response time does
-        // not reveal which users exist, even if their hashes have different costs.
-        let Some(hash) = known_hash.or_else(|| self.dummy_hash(users, &user)) else {
+        // For an unknown user the hash of a known user is checked, so that the response time does not reveal which users exist.
+        let Some(hash) = known_hash.or_else(|| users.values().next()) else {
             return Err(Refusal::Unauthorized);
         };
         let is_known = known_hash.is_some();
@@ -82,7 +75,7 @@ impl BasicAuth {
         if is_known && self.verified.lock().contains(&key) {
             return Ok(());
         }
-        let Some(pending) = self.add_pending(client(peer)) else {
+        let Some(pending) = self.pending_permit(client(peer)) else {
             return Err(Refusal::Busy);
         };
         let permit = Arc::clone(&self.hashing).acquire_owned().await;
@@ -93,7 +86,11 @@ impl BasicAuth {
             let _guards = (permit, pending);
             let is_correct = bcrypt::verify(&password, hash.expose()).unwrap_or(false);
             if is_correct && is_known {
-                remember(&mut verified.lock(), key);
+                let mut verified = verified.lock();
+                if verified.len() >= MAX_VERIFIED {
+                    verified.clear();
+                }
+                verified.insert(key);
             }
             is_correct && is_known
         });
@@ -104,26 +101,13 @@ impl BasicAuth {
     }
 
     /// Returns `None` if too many passwords of this client are pending.
-    fn add_pending(&self, client: Client) -> Option<Pending> {
+    fn pending_permit(&self, client: Client) -> Option<OwnedSemaphorePermit> {
         let mut pending = self.pending.lock();
-        let count = pending.entry(client).or_default();
-        if *count >= MAX_PENDING_PER_CLIENT {
-            return None;
-        }
-        *count += 1;
-        Some(Pending(Arc::clone(&self.pending), client))
-    }
-
-    /// Returns a hash to check for an unknown user. The name of the user decides which one.
-    fn dummy_hash<'a>(
-        &self,
-        users: &'a BTreeMap<String, PasswordHash>,
-        user: &[u8],
-    ) -> Option<&'a PasswordHash> {
-        let signature = self.sign(&[user]);
-        let first = signature.iter().take(size_of::<usize>());
-        let number = first.fold(0, |number: usize, byte| (number << 8) | usize::from(*byte));
-        users.values().nth(number.checked_rem(users.len())?)
+        pending.retain(|_, permits| permits.available_permits() < MAX_PENDING_PER_CLIENT);
+        let permits = pending
+            .entry(client)
+            .or_insert_with(|| Arc::new(Semaphore::new(MAX_PENDING_PER_CLIENT)));
+        Arc::clone(permits).try_acquire_owned().ok()
     }
 
     fn sign(&self, parts: &[&[u8]]) -> Vec<u8> {
@@ -136,31 +120,11 @@ impl BasicAuth {
     }
 }
 
-impl Drop for Pending {
-    fn drop(&mut self) {
-        let mut pending = self.0.lock();
-        if let Some(count) = pending.get_mut(&self.1) {
-            *count -= 1;
-        }
-        pending.retain(|_, count| *count > 0);
-    }
-}
-
 fn client(peer: Option<IpAddr>) -> Client {
     match peer? {
         IpAddr::V6(ip) => Some(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into()),
         v4 @ IpAddr::V4(_) => Some(v4),
     }
-}
-
-fn remember(verified: &mut VecDeque<Vec<u8>>, key: Vec<u8>) {
-    if verified.contains(&key) {
-        return;
-    }
-    if verified.len() >= MAX_VERIFIED {
-        verified.pop_front();
-    }
-    verified.push_back(key);
 }
 
 /// Returns the user and the password of the first `Authorization` header, if it is for basic auth, with the rules of Go's net/http.

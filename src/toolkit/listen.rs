@@ -17,7 +17,6 @@ const BACKLOG: u32 = 4096;
 /// connection. This is enough for some MB/s over the longest distance on earth.
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
 
-/// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// A host name or an IP address, and a port. An empty host means every address of the machine. A name is resolved when the socket
@@ -91,26 +90,19 @@ impl fmt::Display for Address {
     }
 }
 
-/// A bound socket.
 #[derive(Debug)]
 pub struct Listener {
     /// Dropped before the socket, so that the file of another process that binds the path later is not removed.
     _file: Option<OwnedPath>,
-    socket: Bound,
+    socket: Either<TcpListener, UnixListener>,
     /// systemd keeps the socket open after this process exits.
     pub is_from_systemd: bool,
-}
-
-#[derive(Debug)]
-enum Bound {
-    Tcp(TcpListener),
-    Unix(UnixListener),
 }
 
 impl Address {
     pub async fn bind(&self) -> io::Result<Listener> {
         let (file, socket) = match self {
-            Self::Tcp(host, port) if host.is_empty() => (None, Bound::Tcp(bind_all(*port)?)),
+            Self::Tcp(host, port) if host.is_empty() => (None, Either::Left(bind_all(*port)?)),
             Self::Tcp(host, port) => {
                 let mut addresses: Vec<SocketAddr> =
                     lookup_host((host.as_str(), *port)).await?.collect();
@@ -119,11 +111,11 @@ impl Address {
                 let address = addresses.first().ok_or_else(|| {
                     io::Error::new(ErrorKind::NotFound, format!("{host} has no address"))
                 })?;
-                (None, Bound::Tcp(bind_tcp(*address)?))
+                (None, Either::Left(bind_tcp(*address)?))
             }
             Self::Unix(path) => {
                 let (file, listener) = unix::bind(path)?;
-                (Some(file), Bound::Unix(listener))
+                (Some(file), Either::Right(listener))
             }
         };
         Ok(Listener {
@@ -169,10 +161,10 @@ pub fn from_systemd() -> io::Result<Vec<Listener>> {
     for index in 0..passed.len() {
         let socket = if let Ok(Some(tcp)) = passed.take_tcp_listener(index) {
             tcp.set_nonblocking(true)?;
-            Bound::Tcp(TcpListener::from_std(tcp)?)
+            Either::Left(TcpListener::from_std(tcp)?)
         } else if let Some(unix) = passed.take_unix_listener(index)? {
             unix.set_nonblocking(true)?;
-            Bound::Unix(UnixListener::from_std(unix)?)
+            Either::Right(UnixListener::from_std(unix)?)
         } else {
             continue;
         };
@@ -194,8 +186,10 @@ pub fn from_systemd() -> io::Result<Vec<Listener>> {
 impl Listener {
     pub async fn accept(&self) -> io::Result<Socket> {
         let listener = match &self.socket {
-            Bound::Tcp(listener) => listener,
-            Bound::Unix(listener) => return Ok(Socket(Either::Right(listener.accept().await?.0))),
+            Either::Left(listener) => listener,
+            Either::Right(listener) => {
+                return Ok(Socket(Either::Right(listener.accept().await?.0)));
+            }
         };
         let (socket, _) = listener.accept().await?;
         // An error means that the client has disconnected; a later read or write reports that too.
@@ -205,13 +199,12 @@ impl Listener {
         Ok(Socket(Either::Left(socket)))
     }
 
-    /// Returns the address that is bound.
     pub fn address(&self) -> String {
         match &self.socket {
-            Bound::Tcp(listener) => listener
+            Either::Left(listener) => listener
                 .local_addr()
                 .map_or_else(|error| error.to_string(), |address| address.to_string()),
-            Bound::Unix(listener) => listener
+            Either::Right(listener) => listener
                 .local_addr()
                 .ok()
                 .and_then(|address| Some(format!("unix:{}", address.as_pathname()?.display())))
@@ -220,7 +213,6 @@ impl Listener {
     }
 }
 
-/// An accepted connection.
 #[derive(Debug)]
 pub struct Socket(pub Either<TcpStream, UnixStream>);
 

@@ -4,7 +4,6 @@ use super::web_config::RateLimit;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Limits the rate of requests of all clients together.
 #[derive(Debug)]
 pub struct TokenBucket {
     pub limit: RateLimit,
@@ -13,7 +12,6 @@ pub struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// Returns a full bucket.
     pub fn new(limit: RateLimit) -> Self {
         Self {
             limit,

@@ -7,7 +7,6 @@ const MAX_HTTP_CONNECTIONS: u64 = 512;
 /// HTTP connections may use this part of the file descriptors, so that requests to AWS find others.
 const HTTP_SHARE_DIVISOR: u64 = 4;
 
-/// Returns how many HTTP connections the soft limit allows.
 pub fn max_http_connections() -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let connections = (limit / HTTP_SHARE_DIVISOR).clamp(1, MAX_HTTP_CONNECTIONS);

@@ -23,7 +23,6 @@ static WRITER: LazyLock<Sender<Message>> = LazyLock::new(|| {
     sender
 });
 static PENDING_BYTES: AtomicUsize = AtomicUsize::new(0);
-/// The number of lines lost since the start.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 enum Message {
@@ -43,7 +42,6 @@ pub fn write(lines: &[u8]) {
     }
 }
 
-/// Returns how many lines were lost since the start.
 pub fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }

@@ -7,15 +7,14 @@
 
 use super::watchdog::Watchdog;
 use rustix::time::{ClockId, clock_gettime};
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::env;
 use std::ffi::OsStr;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram as StdUnixDatagram};
 use std::time::Duration;
 use tokio::net::UnixDatagram;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tokio_util::sync::CancellationToken;
 
 /// Keep-alives within one watchdog timeout. `sd_watchdog_enabled(3)` recommends two; the third is for a slow machine.
 const KEEP_ALIVES_PER_TIMEOUT: u32 = 3;
@@ -24,7 +23,6 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(2);
 /// Keeps the status line readable, and the message within one datagram.
 const MAX_STATUS_CHARS: usize = 500;
 
-/// The service manager that started this process, if there is one.
 #[derive(Debug, Default)]
 pub struct ServiceManager {
     socket: Option<UnixDatagram>,
@@ -46,7 +44,12 @@ impl ServiceManager {
                 watchdog: Watchdog::default(),
             },
             Err(error) => {
-                tracing::warn!(socket = %name.display(), %error, "invalid NOTIFY_SOCKET, sending no notifications to the service manager");
+                tracing::warn!(
+                    value = %name.display(),
+                    %error,
+                    "invalid NOTIFY_SOCKET, sending no notifications to the service manager; \
+                     expected: the path of its socket, or @ and the name of an abstract socket"
+                );
                 Self::default()
             }
         }
@@ -62,7 +65,6 @@ impl ServiceManager {
             .await;
     }
 
-    /// Reports that a reload begins.
     pub async fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let microseconds = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec / 1000);
@@ -79,8 +81,8 @@ impl ServiceManager {
         self.send(&status_line(status)).await;
     }
 
-    /// Sends keep-alives until `stop`, as long as every task answers the watchdog's probes.
-    pub async fn send_keep_alives(&self, stop: &CancellationToken) {
+    /// Sends keep-alives, as long as every task answers the watchdog's probes.
+    pub async fn send_keep_alives(&self) {
         let Some(watchdog_timeout) = self.watchdog_timeout else {
             return;
         };
@@ -88,16 +90,10 @@ impl ServiceManager {
         let mut ticks = interval(every);
         // After the whole process was paused, one keep-alive is enough.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let sending = async {
-            loop {
-                ticks.tick().await;
-                self.watchdog.probe(every).await;
-                self.send("WATCHDOG=1\n").await;
-            }
-        };
-        tokio::select! {
-            () = sending => {}
-            () = stop.cancelled() => {}
+        loop {
+            ticks.tick().await;
+            self.watchdog.probe(every).await;
+            self.send("WATCHDOG=1\n").await;
         }
     }
 
@@ -115,31 +111,15 @@ impl ServiceManager {
 
 /// Connects to a path, or to `@` and the name of an abstract socket.
 fn connect(name: &OsStr) -> io::Result<UnixDatagram> {
-    let address = match name.as_bytes() {
-        [b'/', ..] => SocketAddr::from_pathname(name)?,
-        [b'@', name @ ..] => abstract_address(name)?,
-        _ => {
-            return Err(io::Error::new(
-                ErrorKind::InvalidInput,
-                "allowed: an absolute path, or @ and the name of an abstract socket",
-            ));
-        }
-    };
-    let socket = StdUnixDatagram::unbound()?;
-    socket.connect_addr(&address)?;
+    let mut name = name.as_bytes().to_vec();
+    // The system marks abstract names with a zero byte.
+    if let Some(first @ b'@') = name.first_mut() {
+        *first = 0;
+    }
+    let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+    socket.connect(&SockAddr::unix(OsStr::from_bytes(&name))?)?;
     socket.set_nonblocking(true)?;
-    UnixDatagram::from_std(socket)
-}
-
-#[cfg(target_os = "linux")]
-fn abstract_address(name: &[u8]) -> io::Result<SocketAddr> {
-    use std::os::linux::net::SocketAddrExt;
-    SocketAddr::from_abstract_name(name)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn abstract_address(_name: &[u8]) -> io::Result<SocketAddr> {
-    Err(ErrorKind::Unsupported.into())
+    UnixDatagram::from_std(socket.into())
 }
 
 /// Returns the watchdog timeout, if this process must send keep-alives.

@@ -10,7 +10,6 @@ use tokio::net::UnixListener;
 #[derive(Debug)]
 pub struct OwnedPath {
     path: PathBuf,
-    /// Device and inode.
     identity: Option<(u64, u64)>,
 }
 

@@ -7,25 +7,24 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// Probes the registered tasks.
 #[derive(Clone, Debug, Default)]
 pub struct Watchdog(Arc<Mutex<Vec<Task>>>);
 
-/// A registered task, as the watchdog sees it.
 #[derive(Clone, Debug)]
 struct Task {
     name: Arc<str>,
-    probes: mpsc::Sender<oneshot::Sender<()>>,
+    /// Has room for one probe.
+    probes: mpsc::Sender<()>,
     is_finished: Arc<AtomicBool>,
 }
 
 /// A task's own half. A ticket that is dropped without `finish` counts as stuck: its task has panicked.
 #[derive(Debug)]
 pub struct Ticket {
-    probes: mpsc::Receiver<oneshot::Sender<()>>,
+    probes: mpsc::Receiver<()>,
     is_finished: Arc<AtomicBool>,
 }
 
@@ -70,9 +69,9 @@ impl Task {
     }
 
     async fn answer(&self) {
-        let (sender, answered) = oneshot::channel();
-        let is_sent = self.probes.send(sender).await.is_ok();
-        let is_answered = is_sent && answered.await.is_ok();
+        let is_sent = self.probes.send(()).await.is_ok();
+        // There is room again when the task has received the probe.
+        let is_answered = is_sent && self.probes.reserve().await.is_ok();
         if !is_answered && !self.is_finished() {
             // The ticket was dropped, so no answer can come.
             pending::<()>().await;
@@ -83,10 +82,8 @@ impl Task {
 impl Ticket {
     /// Waits for a probe and answers it. Meant as a branch of a task's own `select!`: cancelling it loses nothing.
     pub async fn check_in(&mut self) {
-        match self.probes.recv().await {
-            // An error means that the probe was given up.
-            Some(probe) => drop(probe.send(())),
-            None => pending().await,
+        if self.probes.recv().await.is_none() {
+            pending::<()>().await;
         }
     }
 
@@ -101,7 +98,6 @@ impl Ticket {
         }
     }
 
-    /// Unregisters the task, which has ended normally.
     pub fn finish(self) {
         self.is_finished.store(true, Ordering::Release);
     }

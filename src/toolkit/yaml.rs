@@ -46,19 +46,21 @@ pub(crate) fn read<T: DeserializeOwned, U>(
         let lines = bytes[..error.valid_up_to()].split(|byte| *byte == b'\n');
         ConfigErrors::of_file(file, format!("line {} is not valid UTF-8", lines.count()))
     })?;
-    let root = tree::parse(text).map_err(|error| error::syntax(file, &error))?;
-    let report = Report::new(format);
+    // Some editors write a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let root = tree::parse(text).map_err(|error| error.in_file(file))?;
+    let report = Report::new(format, &root);
     let reader = Reader {
         node: &root,
         path: String::new(),
-        secret: false,
         report: &report,
     };
-    let field = match root.value {
-        tree::Value::Null if format.null_is_absent => Field::Absent,
+    let field = if format.empty_is_absent && root.value.is_empty() {
+        Field::Absent
+    } else {
         // A field turns every error into a report.
-        _ => Field::deserialize(reader).unwrap_or_default(),
+        Field::deserialize(reader).unwrap_or_default()
     };
     let converted = convert(field, &report);
-    report.finish(file, converted)
+    report.finish(file, text, converted)
 }

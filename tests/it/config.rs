@@ -204,35 +204,27 @@ fn invalid_documents_are_rejected() {
     );
     assert_eq!(
         message("nul", Some(b"scopes:\n- name: a\0b\n")),
-        "nul:2:10: found unprintable character"
+        "nul:2:10: the character U+0000 is not allowed in YAML"
     );
     assert_eq!(
         message("empty", Some(b"")),
         "empty:1:1: is empty; allowed: a map with the keys polling, storage, tag_labels, scopes"
     );
-    let begin = tokio::time::Instant::now();
-    for (name, unit) in [
-        ("lists", "["),
-        ("maps", "{"),
-        ("lines", "-\n [\n"),
-        ("blocks", "- "),
-        ("anchors", "&a [*a, "),
-        ("anchored", "- &a a\n- *a\n"),
-        ("keys", "? "),
-        ("pairs", "a: b\n"),
-        ("directives", "%TAG !a! x\n"),
-        ("documents", "---\n"),
-        ("quotes", "'a\n\n' \"b\\n\""),
-    ] {
-        let long = unit.repeat(1024 * 1024 / unit.len());
-        message(name, Some(long.as_bytes()));
-        message(name, Some(format!("[{long}").as_bytes()));
+    // Without our limit, the YAML parser needs a quarter of an hour for each of these three.
+    for (name, unit) in [("lists", "["), ("maps", "{"), ("lines", "-\n [\n")] {
+        let deep = unit.repeat(1024 * 1024 / unit.len());
+        let message = message(name, Some(deep.as_bytes()));
+        assert!(
+            message.contains("brackets are nested too deeply; allowed: 128 levels"),
+            "{message}"
+        );
     }
     let tags: String = (0..50_000).map(|i| format!("%TAG !{i}! x\n")).collect();
-    message("tags", Some((tags + "--- x").as_bytes()));
-    assert!(begin.elapsed() < Duration::from_secs(30));
-    let deep = message("deep", Some("- ".repeat(10_000).as_bytes()));
-    assert_eq!(deep, "deep:1:131: is nested too deeply; allowed: 64 levels");
+    assert_eq!(
+        message("tags", Some((tags + "--- x").as_bytes())),
+        "tags:1:1: a `%TAG` directive is not supported"
+    );
+    assert!(message("blocks", Some("- ".repeat(10_000).as_bytes())).contains("recursion limit"));
     let many_scopes = format!("scopes: [{}]", "{name: a b},".repeat(200));
     assert!(message("beside", Some(many_scopes.as_bytes())).contains("100 more errors"));
     let laughs: String = (1..20).fold("a0: &a0 [x]\n".to_owned(), |text, i| {
@@ -246,7 +238,7 @@ fn invalid_documents_are_rejected() {
         "*a,".repeat(10_000)
     );
     assert!(message("wide", Some(wide.as_bytes())).contains("too many values"));
-    assert!(message("endless", Some(b"scopes: &a [*a]")).contains("inside of its own anchor"));
+    assert!(message("endless", Some(b"scopes: &a [*a]")).contains("recursion limit"));
 }
 
 #[test]

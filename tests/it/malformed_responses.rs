@@ -9,13 +9,13 @@ use std::time::Duration;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, IntegrationArn, Query, ScopeRegion};
 use glue_integration_exporter::exposition::text_format::Format;
+use glue_integration_exporter::glue::Described;
 use glue_integration_exporter::glue::RateLimiter;
 use glue_integration_exporter::glue::aws::Sdk;
 use glue_integration_exporter::glue::{
     BoxFuture, Deadline, Glue, GlueError, Listing, Observer, Page as GluePage, PageRequest, Reason,
     RequestContext,
 };
-use glue_integration_exporter::glue::{MetadataPage, MetadataRequest};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::publisher::Publisher;
 use glue_integration_exporter::simulator::{
@@ -25,6 +25,7 @@ use glue_integration_exporter::simulator::{
 use glue_integration_exporter::snapshot::{Integration, IntegrationError, Status};
 use glue_integration_exporter::telemetry::Telemetry;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use tokio::task::JoinSet;
 
 const EU: &str = "eu-west-1";
@@ -464,7 +465,11 @@ struct Endless {
 }
 
 impl Glue for Endless {
-    fn page<'a>(&'a self, _request: PageRequest<'a>) -> BoxFuture<'a, Result<GluePage, GlueError>> {
+    fn page<'a>(
+        &'a self,
+        _query: &'a Query,
+        _request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<GluePage<Integration>, GlueError>> {
         let page = self.requests.fetch_add(1, Ordering::Relaxed);
         let integration = |index| Integration {
             arn: arn(EU, &format!("{page:09}-{index}{}", self.padding)),
@@ -482,7 +487,7 @@ impl Glue for Endless {
             }],
         };
         let answer = GluePage {
-            integrations: (0..self.on_each_page).map(integration).collect(),
+            items: (0..self.on_each_page).map(integration).collect(),
             without_arn: 0,
             marker: Some(page.to_string()),
         };
@@ -491,9 +496,10 @@ impl Glue for Endless {
 
     fn metadata_page<'a>(
         &'a self,
-        _request: MetadataRequest<'a>,
-    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
-        Box::pin(std::future::ready(Ok(MetadataPage::default())))
+        _tags: &'a BTreeSet<String>,
+        _request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<GluePage<Described>, GlueError>> {
+        Box::pin(std::future::ready(Ok(GluePage::last(Vec::new()))))
     }
 }
 

@@ -5,13 +5,14 @@ use crate::support::account::{Behaviour, Bench, FakeAccount, arn, watches};
 use crate::support::lines::Lines;
 use crate::support::page::Page;
 use glue_integration_exporter::clock::Clock;
-use glue_integration_exporter::config::{Config, ScopeRegion, TagLabel};
+use glue_integration_exporter::config::{Config, Query, ScopeRegion, TagLabel};
 use glue_integration_exporter::glue::{
     BoxFuture, Deadline, Glue, GlueError, Page as GluePage, PageRequest, Reason, RequestContext,
 };
-use glue_integration_exporter::glue::{Metadata, MetadataFilter, MetadataPage, MetadataRequest};
-use glue_integration_exporter::snapshot::{Description, Status};
+use glue_integration_exporter::glue::{Described, Metadata, MetadataFilter};
+use glue_integration_exporter::snapshot::{Description, Integration, Status};
 use glue_integration_exporter::storage;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -391,21 +392,26 @@ struct Endless {
 }
 
 impl Glue for Endless {
-    fn page<'a>(&'a self, _request: PageRequest<'a>) -> BoxFuture<'a, Result<GluePage, GlueError>> {
+    fn page<'a>(
+        &'a self,
+        _query: &'a Query,
+        _request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<GluePage<Integration>, GlueError>> {
         Box::pin(std::future::pending())
     }
 
     fn metadata_page<'a>(
         &'a self,
-        _request: MetadataRequest<'a>,
-    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
+        _tags: &'a BTreeSet<String>,
+        _request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<GluePage<Described>, GlueError>> {
         let page = self.pages.fetch_add(1, Ordering::Relaxed);
         let described = Description {
             name: "n".to_owned(),
             tags: [("team".to_owned(), "t".to_owned())].into(),
         };
-        Box::pin(std::future::ready(Ok(MetadataPage {
-            described: vec![(arn(page), described)],
+        Box::pin(std::future::ready(Ok(GluePage {
+            items: vec![(arn(page), described)],
             without_arn: 0,
             marker: Some(page.to_string()),
         })))

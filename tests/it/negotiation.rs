@@ -63,7 +63,7 @@ fn format_follows_accept_header() {
         // Invalid headers.
         (";;;,,,q=1;", Text),
         ("application/openmetrics-text;q=2", Text),
-        ("application/openmetrics-text;q=0.1234", Text),
+        ("application/openmetrics-text;q=0.1234", OpenMetrics),
         ("application/openmetrics-text;q=-1", Text),
     ];
     for (accept, format) in table {

@@ -3,14 +3,15 @@
 use crate::support::account::{Behaviour, Bench, FakeAccount, START, arn, integration, watches};
 use crate::support::page::Page;
 use glue_integration_exporter::clock::Clock;
+use glue_integration_exporter::config::Query;
 use glue_integration_exporter::exposition::text_format::Format;
+use glue_integration_exporter::glue::Described;
 use glue_integration_exporter::glue::{
     BoxFuture, Glue, GlueError, Page as Listed, PageRequest, Reason,
 };
-use glue_integration_exporter::glue::{MetadataPage, MetadataRequest};
 use glue_integration_exporter::poll::Poller;
-use glue_integration_exporter::snapshot::Status;
-use std::collections::BTreeMap;
+use glue_integration_exporter::snapshot::{Integration, Status};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -721,10 +722,14 @@ async fn schedule_after_suspend_polls_once() {
 struct OtherIntegrations;
 
 impl Glue for OtherIntegrations {
-    fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Listed, GlueError>> {
-        let mut page = Listed::default();
+    fn page<'a>(
+        &'a self,
+        _query: &'a Query,
+        request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<Listed<Integration>, GlueError>> {
+        let mut page = Listed::last(Vec::new());
         if request.marker.is_none() {
-            page.integrations = vec![integration(&arn(2), Status::Active)];
+            page.items = vec![integration(&arn(2), Status::Active)];
             page.marker = Some("more".to_owned());
         }
         Box::pin(std::future::ready(Ok(page)))
@@ -732,9 +737,10 @@ impl Glue for OtherIntegrations {
 
     fn metadata_page<'a>(
         &'a self,
-        _request: MetadataRequest<'a>,
-    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
-        Box::pin(std::future::ready(Ok(MetadataPage::default())))
+        _tags: &'a BTreeSet<String>,
+        _request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<Listed<Described>, GlueError>> {
+        Box::pin(std::future::ready(Ok(Listed::last(Vec::new()))))
     }
 }
 

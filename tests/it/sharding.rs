@@ -1,11 +1,11 @@
 //! Sharding: each item is watched by exactly one shard, and adding a shard moves as few items as possible.
 
-use crate::support::account::{Behaviour, Bench, FakeAccount, arn, watches};
+use crate::support::account::{Behaviour, Bench, FakeAccount, arn, integration, watches};
 use crate::support::property::cases;
-use glue_integration_exporter::config::{Candidate, Query, ScopeRegion, ShardBy};
+use glue_integration_exporter::config::{Query, ScopeRegion, ShardBy};
 use glue_integration_exporter::hash::{fnv1a, split_mix};
 use glue_integration_exporter::shard::{PodName, Shard};
-use glue_integration_exporter::snapshot::Status;
+use glue_integration_exporter::snapshot::{Integration, Status};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -225,10 +225,10 @@ fn configuration() -> impl Strategy<Value = Vec<ScopeRegion>> {
 }
 
 fn admits(watch: &ScopeRegion, arn: &str) -> bool {
-    watch.selection.matches(Candidate {
-        arn,
-        source_arn: "",
-        target_arn: "",
+    watch.selection.matches(&Integration {
+        source_arn: String::new(),
+        target_arn: String::new(),
+        ..integration(arn, Status::Active)
     })
 }
 

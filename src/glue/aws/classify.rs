@@ -4,7 +4,6 @@ use crate::glue::Reason;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_glue::config::http::HttpResponse;
 use aws_sdk_glue::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_glue::operation::describe_inbound_integrations::DescribeInboundIntegrationsError as ApiError;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use std::error::Error;
 
@@ -38,19 +37,11 @@ where
     }
 }
 
-/// Returns true if STS denied assuming the role.
-pub fn is_role_denied(error: &CredentialsError) -> bool {
-    assume_role_code(error) == Some("AccessDenied")
-}
-
-/// Returns true if STS rejected the credentials with which the role should be assumed.
-pub fn is_source_rejected(error: &CredentialsError) -> bool {
-    assume_role_code(error)
-        .is_some_and(|code| reason_for_code(Some(code), None) == Reason::Credentials)
-}
-
-fn assume_role_code(error: &CredentialsError) -> Option<&str> {
-    cause::<AssumeRoleError>(error).and_then(ProvideErrorMetadata::code)
+/// Returns why STS refused to assume the role: `AccessDenied`, or `Credentials` if it rejected those with which to assume it.
+pub fn role_refused(error: &CredentialsError) -> Option<Reason> {
+    let code = cause::<AssumeRoleError>(error)?.code()?;
+    let reason = reason_for_code(Some(code), None);
+    matches!(reason, Reason::AccessDenied | Reason::Credentials).then_some(reason)
 }
 
 /// The error codes of both operations and those common to all AWS services, separated by spaces.
@@ -112,10 +103,10 @@ fn reason_for_code(code: Option<&str>, status: Option<u16>) -> Reason {
 }
 
 /// Returns true if the error says that the requested integration does not exist.
-pub fn is_not_found(error: &ApiError) -> bool {
+pub fn is_not_found(error: &impl ProvideErrorMetadata) -> bool {
     matches!(
-        error,
-        ApiError::IntegrationNotFoundFault(_) | ApiError::EntityNotFoundException(_)
+        error.code(),
+        Some("IntegrationNotFoundFault" | "EntityNotFoundException")
     )
 }
 

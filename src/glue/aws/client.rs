@@ -5,7 +5,7 @@ use super::credentials::Provider;
 use super::response::ResponseCheck;
 use super::{classify, message};
 use crate::config::{Credentials, RegionName};
-use crate::glue::{GlueError, Observer, Operation, RateLimiter, Reason, RequestContext};
+use crate::glue::{GlueError, Observer, Operation, Page, RateLimiter, Reason, RequestContext};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials as Keys;
 use aws_sdk_glue::Client;
@@ -14,7 +14,6 @@ use aws_sdk_glue::config::{Builder, SharedHttpClient};
 use aws_sdk_glue::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_glue::operation::RequestId;
 use aws_smithy_types::retry::RetryConfig;
-use aws_smithy_types::timeout::TimeoutConfig;
 use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
@@ -28,9 +27,6 @@ pub(super) const MAX_ATTEMPTS: u32 = 3;
 /// Maximum wait before the first retry. It doubles for the second retry. The wait is a random part of it, so that clients that failed
 /// together do not retry together.
 const MAX_FIRST_BACKOFF: Duration = Duration::from_secs(1);
-
-/// The default of the SDK. It is repeated here because it is the only timeout that the SDK sets.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
 
 /// AWS Glue as one set of credentials sees it in one region.
 pub struct AwsGlue {
@@ -54,20 +50,22 @@ pub struct Call<'a> {
     pub operation: Operation,
     /// Start of the error message: "asking AWS Glue in … for …".
     pub attempted: String,
+    /// The call asks for one integration, so an error that says that it does not exist is an answer.
+    pub is_for_integration: bool,
     pub context: RequestContext<'a>,
 }
 
 impl AwsGlue {
-    /// Makes the call. `send` gets a client and the settings of one attempt. Returns None after an error that `is_answer` accepts.
+    /// Makes the call. `send` gets a client and the settings of one attempt. Returns an empty page if the integration of the call does not exist.
     ///
     /// # Errors
     /// The error of the last attempt, or of the wait for credentials or a permit.
-    pub(super) async fn call<T, E, F>(
+    pub(super) async fn call<T, E, F, I>(
         &self,
         call: Call<'_>,
-        is_answer: impl Fn(&E) -> bool,
         send: impl Fn(Client, Builder) -> F,
-    ) -> Result<Option<T>, GlueError>
+        convert: impl FnOnce(T) -> Page<I>,
+    ) -> Result<Page<I>, GlueError>
     where
         E: Error + ProvideErrorMetadata + 'static,
         SdkError<E, HttpResponse>: RequestId,
@@ -97,11 +95,14 @@ impl AwsGlue {
             let error = match outcome {
                 Ok(Ok(output)) => {
                     ended(None);
-                    return Ok(Some(output));
+                    return Ok(convert(output));
                 }
-                Ok(Err(error)) if error.as_service_error().is_some_and(&is_answer) => {
+                Ok(Err(error))
+                    if call.is_for_integration
+                        && error.as_service_error().is_some_and(classify::is_not_found) =>
+                {
                     ended(None);
-                    return Ok(None);
+                    return Ok(Page::last(Vec::new()));
                 }
                 Ok(Err(error)) => {
                     let reason = classify::classify(&error);
@@ -154,11 +155,6 @@ impl AwsGlue {
                 .http_client(self.http.clone())
                 .retry_config(RetryConfig::disabled())
                 .interceptor(ResponseCheck)
-                .timeout_config(
-                    TimeoutConfig::builder()
-                        .connect_timeout(CONNECT_TIMEOUT)
-                        .build(),
-                )
                 .build();
             Client::from_conf(config)
         });

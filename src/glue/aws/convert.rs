@@ -1,13 +1,12 @@
 //! Converts the types of the SDK. The SDK fills required fields that AWS did not send with placeholder values. They are detected here, so
 //! that they are never exported.
 
-use crate::glue::MetadataPage;
-use crate::glue::Page;
+use crate::glue::{Described, Page};
 use crate::snapshot::{Description, Integration, IntegrationError, MAX_ARN_BYTES, Status};
 use aws_sdk_glue::operation::describe_inbound_integrations::DescribeInboundIntegrationsOutput;
 use aws_sdk_glue::operation::describe_integrations::DescribeIntegrationsOutput;
 use aws_sdk_glue::primitives::DateTime;
-use aws_sdk_glue::types::InboundIntegration;
+use aws_sdk_glue::types::{InboundIntegration, Integration as SdkIntegration};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -22,44 +21,46 @@ const MAX_LABEL_CHARS: usize = 256;
 const MAX_TEXT_CHARS: usize = 2_048;
 
 /// Converts one page of integrations. A list that is absent, null or empty means that there are no integrations.
-pub fn page(output: DescribeInboundIntegrationsOutput) -> Page {
-    let mut page = Page {
-        marker: output.marker.filter(|marker| !marker.is_empty()),
-        ..Page::default()
-    };
-    for item in output.inbound_integrations.unwrap_or_default() {
-        if is_arn(&item.integration_arn) {
-            page.integrations.push(integration(item));
-        } else {
-            page.without_arn += 1;
-        }
-    }
-    page
+pub fn page(output: DescribeInboundIntegrationsOutput) -> Page<Integration> {
+    let items = output.inbound_integrations.unwrap_or_default();
+    let has_arn = |item: &InboundIntegration| is_arn(&item.integration_arn);
+    convert(items, output.marker, has_arn, integration)
 }
 
 /// Converts one page of names, with the requested tags.
-pub fn metadata_page(output: DescribeIntegrationsOutput, tags: &BTreeSet<String>) -> MetadataPage {
-    let mut page = MetadataPage {
-        marker: output.marker.filter(|marker| !marker.is_empty()),
-        ..MetadataPage::default()
-    };
-    for item in output.integrations.unwrap_or_default() {
-        if is_arn(&item.integration_arn) {
-            let item_tags = item.tags.unwrap_or_default().into_iter();
-            let item_tags = item_tags.filter_map(|tag| Some((tag.key?, tag.value)));
-            let described = Description {
-                name: truncate(item.integration_name, MAX_LABEL_CHARS),
-                tags: item_tags
-                    .filter(|(key, _)| tags.contains(key))
-                    .map(|(key, value)| (key, truncate(value.unwrap_or_default(), MAX_LABEL_CHARS)))
-                    .collect(),
-            };
-            page.described.push((item.integration_arn, described));
-        } else {
-            page.without_arn += 1;
-        }
+pub fn metadata_page(
+    output: DescribeIntegrationsOutput,
+    tags: &BTreeSet<String>,
+) -> Page<Described> {
+    let items = output.integrations.unwrap_or_default();
+    let has_arn = |item: &SdkIntegration| is_arn(&item.integration_arn);
+    convert(items, output.marker, has_arn, |item| {
+        let item_tags = item.tags.unwrap_or_default().into_iter();
+        let item_tags = item_tags.filter_map(|tag| Some((tag.key?, tag.value)));
+        let described = Description {
+            name: truncate(item.integration_name, MAX_LABEL_CHARS),
+            tags: item_tags
+                .filter(|(key, _)| tags.contains(key))
+                .map(|(key, value)| (key, truncate(value.unwrap_or_default(), MAX_LABEL_CHARS)))
+                .collect(),
+        };
+        (item.integration_arn, described)
+    })
+}
+
+fn convert<S, T>(
+    mut items: Vec<S>,
+    marker: Option<String>,
+    has_arn: impl Fn(&S) -> bool,
+    convert: impl FnMut(S) -> T,
+) -> Page<T> {
+    let listed = items.len();
+    items.retain(has_arn);
+    Page {
+        without_arn: listed - items.len(),
+        items: items.into_iter().map(convert).collect(),
+        marker: marker.filter(|marker| !marker.is_empty()),
     }
-    page
 }
 
 /// Truncates a string to `max` characters and appends `…` if it was longer.

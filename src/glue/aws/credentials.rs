@@ -3,10 +3,10 @@
 //! A provider of the SDK parses the profile files only once, so each load creates a new one. A request that times out does not cancel
 //! the load: the next request uses its result, and a `credential_process` that hangs is not started twice.
 
-use super::{classify, credential_process, endpoint, message, profiles};
+use super::{classify, credential_process, message, profiles};
 use crate::clock::Clock;
 use crate::config::Credentials;
-use crate::glue::api::BoxFuture;
+use crate::glue::BoxFuture;
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::sts::AssumeRoleProvider;
@@ -161,10 +161,10 @@ impl Provider {
         if let Some(error) = profiles::pipe_error() {
             return Err(CredentialsError::invalid_configuration(error));
         }
-        let sdk = self.sdk_config().await;
-        if let Some(error) = endpoint::configuration_error(&sdk) {
+        if let Some(error) = profiles::endpoint_error(self.credentials.profile.as_deref()).await {
             return Err(CredentialsError::invalid_configuration(error));
         }
+        let sdk = self.sdk_config().await;
         if let (Some(role), Some(source)) = (&self.credentials.role, &self.source) {
             let keys = source.get().await?;
             let mut provider = AssumeRoleProvider::builder(role.arn.as_str())
@@ -178,7 +178,7 @@ impl Provider {
             let assumed = provider.provide_credentials().await;
             // Other source credentials may be allowed to assume the role.
             if let Err(error) = &assumed
-                && (classify::is_source_rejected(error) || classify::is_role_denied(error))
+                && classify::role_refused(error).is_some()
             {
                 source.reject(&keys);
             }
@@ -219,40 +219,43 @@ impl Provider {
     }
 }
 
-const UNUSABLE: &str =
-    "has a character that cannot be part of it, such as a space or a line break at its end";
-
 /// Returns why credentials cannot be sent in the headers of a request. The SDK panics on some invalid characters.
 fn unusable(keys: &Keys) -> Option<String> {
     let parts = [
-        ("access key ID", keys.access_key_id()),
-        ("secret access key", keys.secret_access_key()),
-        ("session token", keys.session_token().unwrap_or_default()),
+        ("the access key ID", keys.access_key_id()),
+        ("the secret access key", keys.secret_access_key()),
+        (
+            "the session token",
+            keys.session_token().unwrap_or_default(),
+        ),
     ];
-    let (name, _) = parts.into_iter().find(|(_, part)| !is_usable(part))?;
-    Some(format!("the {name} {UNUSABLE}"))
+    parts
+        .into_iter()
+        .find_map(|(name, part)| key_error(name, part))
 }
 
-fn is_usable(part: &str) -> bool {
-    part.bytes().all(|byte| byte.is_ascii_graphic())
+fn key_error(name: &str, part: &str) -> Option<String> {
+    let is_usable = part.bytes().all(|byte| byte.is_ascii_graphic());
+    (!is_usable).then(|| {
+        format!("{name} has a character that cannot be part of it, such as a space or a line break at its end")
+    })
 }
 
 /// Returns an error for each variable of the environment whose credentials cannot be sent. `check` reports them; in a poll they are a
 /// failure of the scopes that use them.
 pub fn environment_key_errors() -> Vec<String> {
-    let is_unusable = |name: &&str| {
+    let error = |name| {
         let value = std::env::var(name).unwrap_or_default();
         // The SDK trims the session token.
-        let is_trimmed = *name == "AWS_SESSION_TOKEN";
-        !is_usable(if is_trimmed { value.trim() } else { &value })
+        let is_trimmed = name == "AWS_SESSION_TOKEN";
+        key_error(name, if is_trimmed { value.trim() } else { &value })
     };
     let names = [
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
         "AWS_SESSION_TOKEN",
     ];
-    let unusable = names.into_iter().filter(is_unusable);
-    unusable.map(|name| format!("{name} {UNUSABLE}")).collect()
+    names.into_iter().filter_map(error).collect()
 }
 
 /// Returns how long credentials are valid, by the system clock. None if they have no expiry time.

@@ -1,13 +1,14 @@
 //! Checks the custom endpoints of the environment and the profiles.
 
-use aws_config::SdkConfig;
-use aws_types::service_config::ServiceConfigKey;
+use aws_runtime::env_config::EnvConfigValue;
+use aws_runtime::env_config::section::EnvConfigSections;
+use aws_types::os_shim_internal::Env;
 use hyper::Uri;
 use hyper::http::uri::Authority;
 use std::env;
 
 /// The services that the exporter calls, with their names in the SDK.
-pub const SERVICES: [&str; 4] = ["Glue", "STS", "SSO", "SSO OIDC"];
+const SERVICES: [&str; 4] = ["Glue", "STS", "SSO", "SSO OIDC"];
 const VARIABLE: &str = "AWS_ENDPOINT_URL";
 const IGNORE: &str = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS";
 
@@ -32,20 +33,19 @@ pub fn environment_errors() -> Vec<String> {
         .collect()
 }
 
-/// Returns an error message for the first configured endpoint that cannot be used. The SDK panics on an empty one.
-pub fn configuration_error(sdk: &SdkConfig) -> Option<String> {
-    let configured = sdk.service_config()?;
+/// Returns an error message for the first endpoint of a profile that is in effect and cannot be used. The SDK panics on an empty one.
+pub fn profile_error(sections: &EnvConfigSections) -> Option<String> {
+    let environment = Env::real();
     SERVICES.iter().find_map(|service| {
-        let key = ServiceConfigKey::builder()
-            .service_id(service)
+        let value = EnvConfigValue::new()
             .env(VARIABLE)
             .profile("endpoint_url")
-            .build()
-            .ok()?;
-        let url = configured.load_config(key)?;
+            .service_id(service);
+        let (url, _) = value.load(&environment, Some(sections))?;
         (!is_usable(&url)).then(|| {
             format!(
-                "{service}: {} (from `endpoint_url` in the profile or in its `services` section, or from {VARIABLE})",
+                "endpoint_url for {service} of the profile `{}`, its `services` section or {VARIABLE}: {}",
+                sections.selected_profile(),
                 error_message(&url)
             )
         })
@@ -53,7 +53,7 @@ pub fn configuration_error(sdk: &SdkConfig) -> Option<String> {
 }
 
 /// Returns the error message for a `url` that cannot be used.
-pub fn error_message(url: &str) -> String {
+fn error_message(url: &str) -> String {
     // The part before the host can contain a password.
     let shown = match url.rsplit_once('@') {
         Some((_, host)) => format!("***@{host}"),
@@ -66,7 +66,7 @@ pub fn error_message(url: &str) -> String {
 }
 
 /// Returns true if requests can be sent to `url`.
-pub fn is_usable(url: &str) -> bool {
+fn is_usable(url: &str) -> bool {
     let Ok(uri) = url.parse::<Uri>() else {
         return false;
     };
@@ -78,30 +78,4 @@ pub fn has_host(authority: &Authority) -> bool {
     // `Uri` reports no port if it is larger than 65535.
     !authority.host().is_empty()
         && (authority.port().is_some() || authority.as_str().ends_with(authority.host()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{error_message, is_usable};
-
-    #[test]
-    fn endpoint_needs_scheme_and_host() {
-        for (url, usable) in [
-            ("http://localhost:4566", true),
-            ("http://[::1]:80/path", true),
-            ("HTTP://localhost", true),
-            ("http://user:secret@localhost:1", true),
-            ("localhost:4566", false),
-            ("//localhost:4566", false),
-            ("ftp://localhost", false),
-            ("http://", false),
-            ("http:/localhost", false),
-            ("http://local host", false),
-            ("http://localhost:99999", false),
-            ("http://localhost:4566\n", false),
-        ] {
-            assert_eq!(is_usable(url), usable, "{url:?}");
-        }
-        assert!(!error_message("user:secret@host:1").contains("secret"));
-    }
 }

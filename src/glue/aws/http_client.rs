@@ -25,11 +25,8 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_IDLE_PER_HOST: usize = 16;
 
 /// The HTTP clients, one for each CA bundle. Scopes with the same CA bundle share connections.
-#[derive(Clone, Debug)]
-pub struct HttpClients(Arc<Shared>);
-
 #[derive(Debug)]
-struct Shared {
+pub struct HttpClients {
     proxies: Proxies,
     resolver: Resolver,
     /// Trusts the system's CA certificates.
@@ -39,37 +36,39 @@ struct Shared {
 }
 
 impl HttpClients {
-    pub fn new(network: Network) -> Self {
+    pub fn new(network: Network) -> Arc<Self> {
         let resolver = Resolver::default();
-        let default = Routes::new(&network.proxies, None, &resolver);
-        let clients = Self(Arc::new(Shared {
+        let clients = Self {
+            default: Routes::new(&network.proxies, None, &resolver),
             proxies: network.proxies,
             resolver,
-            default,
             by_profile: RwLock::default(),
-        }));
+        };
         clients.trust(network.bundles);
-        clients
+        Arc::new(clients)
     }
 
     /// Replaces the CA bundles. If the bundle of a profile changed, its next request opens a new connection.
     pub fn trust(&self, bundles: HashMap<Option<String>, CaBundle>) {
-        let shared = &self.0;
-        let mut by_profile = shared.by_profile.write();
+        let mut by_profile = self.by_profile.write();
         let mut clients: HashMap<CaBundle, Routes> =
             by_profile.drain().map(|(_, kept)| kept).collect();
         by_profile.extend(bundles.into_iter().map(|(profile, bundle)| {
             let routes = clients
                 .entry(bundle.clone())
-                .or_insert_with(|| Routes::new(&shared.proxies, Some(&bundle), &shared.resolver));
+                .or_insert_with(|| Routes::new(&self.proxies, Some(&bundle), &self.resolver));
             (profile, (bundle, routes.clone()))
         }));
     }
 
     /// Returns the client for the scopes with this profile. A response of more than `max_response_bytes` is an error.
-    pub fn client(&self, profile: Option<&str>, max_response_bytes: usize) -> SharedHttpClient {
+    pub fn client(
+        self: &Arc<Self>,
+        profile: Option<&str>,
+        max_response_bytes: usize,
+    ) -> SharedHttpClient {
         SharedHttpClient::new(ProfileClient {
-            clients: self.clone(),
+            clients: Arc::clone(self),
             profile: profile.map(str::to_owned),
             max_response_bytes,
         })
@@ -79,7 +78,7 @@ impl HttpClients {
 /// Looks up the CA bundle for each request, so that a client that a reload keeps takes a changed bundle.
 #[derive(Debug)]
 struct ProfileClient {
-    clients: HttpClients,
+    clients: Arc<HttpClients>,
     profile: Option<String>,
     max_response_bytes: usize,
 }
@@ -90,13 +89,12 @@ impl HttpClient for ProfileClient {
         settings: &HttpConnectorSettings,
         components: &RuntimeComponents,
     ) -> SharedHttpConnector {
-        let shared = &self.clients.0;
-        let by_profile = shared.by_profile.read();
+        let by_profile = self.clients.by_profile.read();
         let routes = by_profile
             .get(&self.profile)
-            .map_or(&shared.default, |(_, routes)| routes);
+            .map_or(&self.clients.default, |(_, routes)| routes);
         SharedHttpConnector::new(RoutingConnector {
-            proxies: shared.proxies.clone(),
+            proxies: self.clients.proxies.clone(),
             direct: routes.direct.http_connector(settings, components),
             proxied: routes.proxied.http_connector(settings, components),
             max_response_bytes: self.max_response_bytes,

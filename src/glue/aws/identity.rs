@@ -47,7 +47,7 @@ impl Sdk {
                 GlueError::new(Reason::Credentials, why)
             })?
             .map_err(|error| IdentityError {
-                role_refused: classify::is_role_denied(&error),
+                role_refused: classify::role_refused(&error) == Some(Reason::AccessDenied),
                 error: GlueError::new(
                     Reason::Credentials,
                     message::load_failed(&error, credentials),

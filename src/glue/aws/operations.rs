@@ -1,13 +1,12 @@
 //! The two operations of Glue that the exporter calls.
 
 use super::client::{AwsGlue, Call};
-use super::{classify, convert};
+use super::convert;
 use crate::config::Query;
-use crate::glue::{
-    BoxFuture, Glue, GlueError, MetadataPage, MetadataRequest, Operation, Page, PageRequest,
-};
-use aws_sdk_glue::operation::describe_inbound_integrations::DescribeInboundIntegrationsError;
-use aws_sdk_glue::operation::describe_integrations::DescribeIntegrationsError;
+use crate::glue::{BoxFuture, Described, Glue, GlueError, Operation, Page, PageRequest};
+use crate::snapshot::Integration;
+use aws_sdk_glue::Client;
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 impl Glue for AwsGlue {
@@ -15,8 +14,12 @@ impl Glue for AwsGlue {
         self.max_concurrent_requests.load(Ordering::Relaxed)
     }
 
-    fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, GlueError>> {
-        let (query, region) = (request.query, &self.region);
+    fn page<'a>(
+        &'a self,
+        query: &'a Query,
+        request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<Page<Integration>, GlueError>> {
+        let region = &self.region;
         let call = Call {
             operation: Operation::DescribeInboundIntegrations,
             attempted: match query {
@@ -26,12 +29,10 @@ impl Glue for AwsGlue {
                 }
                 Query::All => format!("asking AWS Glue in {region} for all inbound integrations"),
             },
+            is_for_integration: !query.lists(),
             context: request.context,
         };
-        let is_answer = move |error: &DescribeInboundIntegrationsError| {
-            query.integration().is_some() && classify::is_not_found(error)
-        };
-        let answer = self.call(call, is_answer, move |client, settings| {
+        let send = move |client: Client, settings| {
             let call = client
                 .describe_inbound_integrations()
                 .set_marker(request.marker.map(str::to_owned))
@@ -42,31 +43,29 @@ impl Glue for AwsGlue {
                 Query::All => call,
             };
             call.customize().config_override(settings).send()
-        });
-        Box::pin(async { Ok(answer.await?.map(convert::page).unwrap_or_default()) })
+        };
+        Box::pin(self.call(call, send, convert::page))
     }
 
     fn metadata_page<'a>(
         &'a self,
-        request: MetadataRequest<'a>,
-    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
+        tags: &'a BTreeSet<String>,
+        request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<Page<Described>, GlueError>> {
         let call = Call {
             operation: Operation::DescribeIntegrations,
             attempted: format!("asking AWS Glue in {} for names and tags", self.region),
+            is_for_integration: false,
             context: request.context,
         };
-        let is_answer = |_: &DescribeIntegrationsError| false;
-        let answer = self.call(call, is_answer, move |client, settings| {
+        let send = move |client: Client, settings| {
             let call = client
                 .describe_integrations()
                 .set_marker(request.marker.map(str::to_owned))
                 .set_max_records(request.page_size.map(i32::from));
             call.customize().config_override(settings).send()
-        });
-        Box::pin(async move {
-            let page = answer.await?;
-            let page = page.map(|output| convert::metadata_page(output, request.tags));
-            Ok(page.unwrap_or_default())
-        })
+        };
+        let convert = |output| convert::metadata_page(output, tags);
+        Box::pin(self.call(call, send, convert))
     }
 }

@@ -4,7 +4,6 @@
 use super::endpoint;
 use aws_config::default_provider::region::DefaultRegionChain;
 use aws_config::profile;
-use aws_runtime::env_config::EnvConfigValue;
 use aws_runtime::env_config::file::EnvConfigFiles;
 use aws_runtime::env_config::section::EnvConfigSections;
 use aws_types::os_shim_internal::{Env, Fs};
@@ -17,8 +16,6 @@ use std::path::PathBuf;
 
 /// Allowed characters of a profile name besides letters and digits. The SDK skips sections with other characters, such as quotes.
 const NAME_CHARACTERS: &str = "_-/.%@:+";
-/// Maximum number of profiles in an error message.
-const MAX_NAMES: usize = 10;
 
 /// Returns the default region of the SDK, from the environment, the profile or the instance metadata service.
 ///
@@ -50,28 +47,10 @@ pub async fn profile_error(profile: Option<&str>) -> Option<String> {
     }
 }
 
-/// Returns the same, or else which endpoint of the profile cannot be used.
-pub async fn profile_or_endpoint_error(profile: Option<&str>) -> Option<String> {
-    let sections = match sections(profile).await {
-        Ok(sections) => sections,
-        Err(error) => return Some(error),
-    };
-    missing(profile, &sections).or_else(|| {
-        let environment = Env::from_slice(&[]);
-        endpoint::SERVICES.iter().find_map(|service| {
-            let (url, _) = EnvConfigValue::new()
-                .profile("endpoint_url")
-                .service_id(service)
-                .load(&environment, Some(&sections))?;
-            (!endpoint::is_usable(&url)).then(|| {
-                format!(
-                    "endpoint_url for {service} of the profile `{}`: {}",
-                    sections.selected_profile(),
-                    endpoint::error_message(&url)
-                )
-            })
-        })
-    })
+/// Returns which endpoint of the profile cannot be used.
+pub async fn endpoint_error(profile: Option<&str>) -> Option<String> {
+    let sections = sections(profile).await.ok()?;
+    endpoint::profile_error(&sections)
 }
 
 /// Returns what the CA bundle is and the path of `ca_bundle` in `profile`, or else in the profile of the environment. The SDK does not read
@@ -143,10 +122,6 @@ fn missing(profile: Option<&str>, sections: &EnvConfigSections) -> Option<String
     }
     let mut names: Vec<&str> = sections.profiles().collect();
     names.sort_unstable();
-    if names.len() > MAX_NAMES {
-        names.truncate(MAX_NAMES);
-        names.push("…");
-    }
     let existing = match names.as_slice() {
         [] => String::new(),
         names => format!(" (existing profiles: {})", names.join(", ")),

@@ -9,8 +9,8 @@ use crate::glue::{Observer, RateLimiter};
 use aws_config::Region;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 use tokio::sync::OnceCell;
 
 /// Requests of all clients in flight. Each client may have at least one, so that an endpoint that hangs blocks no other client.
@@ -23,12 +23,12 @@ const MAX_CREDENTIALS_BYTES: usize = 1 << 20;
 /// Creates the clients, which share HTTP connections and loaded credentials.
 #[derive(Clone)]
 pub struct Sdk {
-    http: HttpClients,
+    http: Arc<HttpClients>,
     observer: Arc<dyn Observer>,
     /// How many requests each client may have in flight.
     max_concurrent_requests: Arc<AtomicUsize>,
     /// The cache of each set of credentials in use.
-    credential_caches: Arc<Mutex<HashMap<Credentials, Weak<CredentialCache>>>>,
+    credential_caches: Arc<Mutex<HashMap<Credentials, Arc<CredentialCache>>>>,
 }
 
 impl Sdk {
@@ -51,7 +51,7 @@ impl Sdk {
         rate_limiter: RateLimiter,
     ) -> AwsGlue {
         let backend = Backend::Aws(self.provider(credentials, region));
-        self.client(backend, credentials.clone(), region.clone(), rate_limiter)
+        self.client(backend, credentials, region, rate_limiter)
     }
 
     /// Returns a client of a simulated endpoint. It ignores the credentials, endpoints and proxies of the environment.
@@ -63,19 +63,14 @@ impl Sdk {
     ) -> AwsGlue {
         let sdk = Self::new(Network::default(), observer);
         let backend = Backend::Simulated { endpoint };
-        sdk.client(
-            backend,
-            Credentials::default(),
-            region.clone(),
-            rate_limiter,
-        )
+        sdk.client(backend, &Credentials::default(), region, rate_limiter)
     }
 
     fn client(
         &self,
         backend: Backend,
-        credentials: Credentials,
-        region: RegionName,
+        credentials: &Credentials,
+        region: &RegionName,
         rate_limiter: RateLimiter,
     ) -> AwsGlue {
         let profile = credentials.profile.as_deref();
@@ -83,8 +78,8 @@ impl Sdk {
             backend,
             client: OnceCell::new(),
             http: self.http.client(profile, MAX_RESPONSE_BYTES),
-            region,
-            credentials,
+            region: region.clone(),
+            credentials: credentials.clone(),
             max_concurrent_requests: Arc::clone(&self.max_concurrent_requests),
             rate_limiter,
             observer: Arc::clone(&self.observer),
@@ -119,12 +114,8 @@ impl Sdk {
 
     fn credential_cache(&self, credentials: &Credentials) -> Arc<CredentialCache> {
         let mut credential_caches = self.credential_caches.lock();
-        if let Some(credential_cache) = credential_caches.get(credentials).and_then(Weak::upgrade) {
-            return credential_cache;
-        }
-        let credential_cache = Arc::default();
-        credential_caches.retain(|_, credential_cache| credential_cache.strong_count() > 0);
-        credential_caches.insert(credentials.clone(), Arc::downgrade(&credential_cache));
-        credential_cache
+        // No provider uses the others any more.
+        credential_caches.retain(|_, cache| Arc::strong_count(cache) > 1);
+        Arc::clone(credential_caches.entry(credentials.clone()).or_default())
     }
 }

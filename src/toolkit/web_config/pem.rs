@@ -1,6 +1,6 @@
 //! Certificates and keys, inline or in separate files.
 
-use crate::files::{self, MIB};
+use crate::toolkit::files::{self, MIB};
 use crate::toolkit::yaml::{At, Field, NonEmpty, Parsed, Report, Value};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub(super) const FORMAT: Format = Format {
     secret_keys: &["key", "basic_auth_users"],
-    null_is_absent: true,
+    empty_is_absent: true,
 };
 
 #[derive(Default, Deserialize)]
@@ -41,6 +41,28 @@ pub(super) struct TlsKeys {
     pub(super) cipher_suites: List<Suite>,
     pub(super) prefer_server_cipher_suites: Field<bool>,
     pub(super) curve_preferences: List<Curve>,
+}
+
+impl TlsKeys {
+    /// Returns true if no key has a value. Go then serves plain HTTP.
+    pub(super) fn is_empty(&self) -> bool {
+        let texts = [
+            &self.cert,
+            &self.cert_file,
+            &self.key,
+            &self.key_file,
+            &self.client_ca,
+            &self.client_ca_file,
+        ];
+        texts.into_iter().all(Field::is_absent)
+            && self.client_auth_type.is_absent()
+            && self.client_allowed_sans.is_absent()
+            && self.min_version.is_absent()
+            && self.max_version.is_absent()
+            && self.cipher_suites.is_absent()
+            && self.prefer_server_cipher_suites.is_absent()
+            && self.curve_preferences.is_absent()
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -79,6 +101,8 @@ pub(super) struct HeaderText(pub(super) String);
 
 impl Checked for HeaderText {
     const EXPECTED: &'static str = "text of visible ASCII characters and spaces";
+    // `X-XSS-Protection: 0`
+    const MAY_BE_NUMBER: bool = true;
 }
 
 impl FromStr for HeaderText {
@@ -99,6 +123,7 @@ pub(super) struct GoDuration(pub(super) Duration);
 impl Checked for GoDuration {
     const EXPECTED: &'static str =
         "0, or a duration in h, m, s, ms, us, ns, largest unit first, such as 1s, 500ms, 1m30s";
+    const MAY_BE_NUMBER: bool = true;
 }
 
 impl FromStr for GoDuration {

@@ -11,8 +11,11 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{Error, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 use std::sync::Arc;
 
-/// Returns `None` on errors.
+/// Returns `None` if no key has a value, and on errors.
 pub(super) fn tls(context: &mut Context<'_>, keys: TlsKeys, at: At) -> Option<Arc<ServerConfig>> {
+    if keys.is_empty() {
+        return None;
+    }
     let report = context.report;
     let certificate = context.pem(keys.cert, keys.cert_file);
     let key = context.pem(keys.key, keys.key_file);

@@ -1,6 +1,5 @@
 //! The errors of a configuration, as its author reads them.
 
-use saphyr_parser::{Marker, ScanError};
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
@@ -26,7 +25,7 @@ impl ConfigErrors {
 
     /// Returns an error of the file as a whole.
     pub fn of_file(file: &Path, text: impl Display) -> Self {
-        Self(vec![format!("{}: {text}", file.display())])
+        Self(vec![line(file, None, text)])
     }
 
     /// Returns the error of a file that cannot be read.
@@ -43,12 +42,49 @@ impl ConfigErrors {
     }
 }
 
-pub(super) fn syntax(file: &Path, error: &ScanError) -> ConfigErrors {
-    ConfigErrors(vec![line(file, *error.marker(), error.info())])
+/// A line and a column of a file. Both count from 1; columns count characters.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Location {
+    pub(super) line: usize,
+    pub(super) column: usize,
 }
 
-/// Returns the line for an error. Lines and columns count from 1; columns count characters.
-pub(super) fn line(file: &Path, location: Marker, text: &str) -> String {
-    let (line, column) = (location.line(), location.col() + 1);
-    format!("{}:{line}:{column}: {text}", file.display())
+impl Location {
+    pub(super) fn of_error(error: &serde_yaml::Error) -> Option<Self> {
+        error.location().map(|location| Self {
+            line: location.line(),
+            column: location.column(),
+        })
+    }
+
+    pub(super) fn of_byte(text: &str, index: usize) -> Self {
+        let before = &text[..index];
+        let line = before.rsplit('\n').next().unwrap_or(before);
+        Self {
+            line: before.matches('\n').count() + 1,
+            column: line.chars().count() + 1,
+        }
+    }
+}
+
+/// Why a text is not a YAML document.
+#[derive(Debug)]
+pub(super) struct SyntaxError {
+    pub(super) location: Option<Location>,
+    pub(super) text: String,
+}
+
+impl SyntaxError {
+    pub(super) fn in_file(self, file: &Path) -> ConfigErrors {
+        ConfigErrors(vec![line(file, self.location, self.text)])
+    }
+}
+
+/// Returns the line for an error.
+pub(super) fn line(file: &Path, location: Option<Location>, text: impl Display) -> String {
+    let file = file.display();
+    match location {
+        Some(Location { line, column }) => format!("{file}:{line}:{column}: {text}"),
+        None => format!("{file}: {text}"),
+    }
 }

@@ -100,7 +100,12 @@ impl<T> Deref for Parsed<T> {
 
 impl<'de, T: Checked> Deserialize<'de> for Parsed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(ParsedVisitor(PhantomData))
+        let visitor = ParsedVisitor(PhantomData);
+        if T::MAY_BE_NUMBER {
+            deserializer.deserialize_any(visitor)
+        } else {
+            deserializer.deserialize_str(visitor)
+        }
     }
 }
 
@@ -128,8 +133,7 @@ where
     T: TryFrom<u32>,
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer);
-        let number = text.ok().and_then(|text| text.parse().ok());
+        let number = u32::deserialize(deserializer).ok();
         let number = number.filter(|number| (MIN..=MAX).contains(number));
         let number = number.and_then(|number| T::try_from(number).ok());
         let expected = format!("a whole number from {MIN} to {MAX}");

@@ -12,7 +12,6 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use std::collections::HashSet;
 use std::mem;
-use std::rc::Rc;
 
 /// A key with a larger edit distance is not suggested.
 const MAX_SUGGESTION_DISTANCE: usize = 2;
@@ -23,29 +22,28 @@ pub(super) struct Reader<'a> {
     pub(super) node: &'a Node,
     /// The path for messages, such as `scopes[2].regions[0]`; empty for the root.
     pub(super) path: String,
-    /// Whether the node is below a key for secrets.
-    pub(super) secret: bool,
     pub(super) report: &'a Report,
 }
 
 impl<'a> Reader<'a> {
     /// Returns the entries of a map with unique keys. Reports all other keys, and those that are not in `allowed`.
-    fn entries(
-        &self,
-        map: &'a [(Rc<Node>, Rc<Node>)],
-        allowed: Option<&[&str]>,
-    ) -> Vec<(&'a str, Self)> {
+    fn entries(&self, map: &'a [(Node, Node)], allowed: Option<&[&str]>) -> Vec<(&'a str, Self)> {
         let format = self.report.format;
         let mut known = HashSet::new();
         let mut entries = Vec::new();
         for (key, node) in map {
             let reject = |text: String| {
-                let at = self.report.place(&self.path, key.location);
+                let at = self.report.place(&self.path, key);
                 self.report.error(at, text);
             };
-            let Value::Scalar(name) = &key.value else {
-                reject(format!("a key {}; allowed: text", key.value.kind()));
-                continue;
+            let name = match &key.value {
+                Value::Text(name) => name,
+                // Of numbers, only integers keep their spelling: `1.10` becomes 1.1.
+                Value::Number(name) if name.bytes().all(|byte| byte.is_ascii_digit()) => name,
+                other => {
+                    reject(format!("a key {}; allowed: text", other.kind()));
+                    continue;
+                }
             };
             let shown = name.escape_debug();
             match allowed {
@@ -60,13 +58,12 @@ impl<'a> Reader<'a> {
                 )),
                 _ if !known.insert(name) => reject(format!("the key `{shown}` is set twice")),
                 // The entries of a map without a fixed list of keys need a value.
-                Some(_) if format.null_is_absent && matches!(node.value, Value::Null) => {}
+                Some(_) if format.empty_is_absent && node.value.is_empty() => {}
                 _ => {
                     let dot = if self.path.is_empty() { "" } else { "." };
                     let reader = Self {
                         node,
                         path: format!("{}{dot}{shown}", self.path),
-                        secret: self.secret || format.secret_keys.contains(&name.as_str()),
                         report: self.report,
                     };
                     entries.push((name.as_str(), reader));
@@ -80,18 +77,15 @@ impl<'a> Reader<'a> {
         ValueError::invalid_value(Unexpected::Other(self.node.value.kind()), expected)
     }
 
-    fn text(&self, expected: &dyn Expected) -> Result<&'a str, ValueError> {
-        match &self.node.value {
-            Value::Scalar(text) => Ok(text),
-            _ => Err(self.wrong_kind(expected)),
-        }
+    fn scalar(&self, expected: &dyn Expected) -> Result<String, ValueError> {
+        let scalar = self.node.value.scalar();
+        scalar.ok_or_else(|| self.wrong_kind(expected))
     }
 
     fn error_text(&self, error: &ValueError) -> String {
-        match &self.node.value {
-            Value::Scalar(_) if self.secret => format!("`***` {error}"),
-            Value::Scalar(text) => format!("{} {error}", self.report.quote(text)),
-            _ => error.to_string(),
+        match self.node.value.scalar() {
+            Some(text) => format!("{} {error}", self.report.quote(&text)),
+            None => error.to_string(),
         }
     }
 }
@@ -121,7 +115,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         if name != FIELD {
             return visitor.visit_newtype_struct(self);
         }
-        let at = self.report.place(&self.path, self.node.location);
+        let at = self.report.place(&self.path, self.node);
         visitor.visit_seq(FieldParts {
             reader: self,
             at: at.0,
@@ -170,8 +164,8 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         visitor: V,
     ) -> Result<V::Value, ValueError> {
         let expected = variants.join(", ");
-        let text = self.text(&expected.as_str())?;
-        if variants.contains(&text) {
+        let text = self.scalar(&expected.as_str())?;
+        if variants.contains(&text.as_str()) {
             visitor.visit_enum(text.into_deserializer())
         } else {
             let why = Unexpected::Other("is not valid");
@@ -179,14 +173,34 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         }
     }
 
+    /// Rejects numbers and booleans that would be valid texts: YAML does not keep how they were written (`010` is 8).
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        let text = self.text(&visitor)?;
-        visitor.visit_str(text)
+        let expected = (&visitor as &dyn Expected).to_string();
+        let text = self.scalar(&visitor)?;
+        let value = visitor.visit_str(&text)?;
+        if matches!(self.node.value, Value::Text(_)) {
+            return Ok(value);
+        }
+        let why = format!("{}, not text; put it in quotes", self.node.value.kind());
+        Err(ValueError::invalid_value(
+            Unexpected::Other(&why),
+            &expected.as_str(),
+        ))
+    }
+
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        match &self.node.value {
+            Value::Number(text) => match text.parse() {
+                Ok(number) => visitor.visit_u32(number),
+                Err(_) => Err(self.wrong_kind(&visitor)),
+            },
+            _ => Err(self.wrong_kind(&visitor)),
+        }
     }
 
     /// Accepts the words of YAML 1.1 too, which Go's and other tools write.
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        let text = self.text(&"true or false")?;
+        let text = self.scalar(&"true or false")?;
         match text.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" | "y" => visitor.visit_bool(true),
             "false" | "no" | "off" | "n" => visitor.visit_bool(false),
@@ -194,12 +208,14 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         }
     }
 
+    /// Accepts every text, number and boolean.
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        self.deserialize_str(visitor)
+        let text = self.scalar(&visitor)?;
+        visitor.visit_str(&text)
     }
 
     forward_to_deserialize_any! {
-        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char string bytes byte_buf option unit
+        i8 i16 i32 i64 i128 u8 u16 u64 u128 f32 f64 char string bytes byte_buf option unit
         unit_struct tuple tuple_struct identifier ignored_any
     }
 }

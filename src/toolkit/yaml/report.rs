@@ -2,9 +2,9 @@
 
 use super::error::{self, ConfigErrors};
 use super::field::{At, List};
-use saphyr_parser::Marker;
+use super::tree::{self, Node};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// Nobody reads more errors at once.
@@ -18,30 +18,36 @@ const MAX_SHOWN_CHARACTERS: usize = 120;
 pub(crate) struct Format {
     /// The keys whose values are secrets.
     pub(crate) secret_keys: &'static [&'static str],
-    /// Whether a key without a value counts as absent, as in Go.
-    pub(crate) null_is_absent: bool,
+    /// Whether a key counts as absent if its value is null or an empty text, as in Go.
+    pub(crate) empty_is_absent: bool,
 }
 
 /// The errors of one file so far.
 pub(crate) struct Report {
     pub(super) format: Format,
-    /// The paths and locations of the values in the file.
-    places: RefCell<Vec<(String, Marker)>>,
+    /// An alias may repeat a secret elsewhere, so texts are compared, not locations.
+    secrets: HashSet<String>,
+    /// The paths of the values in the file, and their numbers in the tree.
+    places: RefCell<Vec<(String, usize)>>,
     errors: RefCell<Vec<(At, String)>>,
 }
 
 impl Report {
-    pub(super) fn new(format: Format) -> Self {
+    pub(super) fn new(format: Format, root: &Node) -> Self {
+        let mut secrets = HashSet::new();
+        root.value
+            .find_secrets(false, format.secret_keys, &mut secrets);
         Self {
             format,
+            secrets,
             places: RefCell::default(),
             errors: RefCell::default(),
         }
     }
 
-    pub(super) fn place(&self, path: &str, location: Marker) -> At {
+    pub(super) fn place(&self, path: &str, node: &Node) -> At {
         let mut places = self.places.borrow_mut();
-        places.push((path.to_owned(), location));
+        places.push((path.to_owned(), node.number));
         At(places.len() - 1)
     }
 
@@ -77,14 +83,11 @@ impl Report {
         }
     }
 
-    /// Quotes `text` in backticks, on one line and cut to a maximum length. Hides a text that contains a secret with its key. YAML
-    /// makes such a text if the space after a colon is missing: `profile: a` followed by the indented line `external_id:b`.
+    /// Quotes `text` in backticks, on one line and cut to a maximum length. Hides a text that is a secret or contains one with its key.
+    /// YAML makes such a text if the space after a colon is missing: `profile: a` followed by the indented line `external_id:b`.
     pub(crate) fn quote(&self, text: &str) -> String {
-        let keys = self.format.secret_keys.iter();
-        if keys
-            .map(|key| format!("{key}:"))
-            .any(|key| text.contains(&key))
-        {
+        let mut keys = self.format.secret_keys.iter();
+        if self.secrets.contains(text) || keys.any(|key| text.contains(&format!("{key}:"))) {
             return "`***`".to_owned();
         }
         let shown = text.chars().take(MAX_SHOWN_CHARACTERS);
@@ -93,16 +96,22 @@ impl Report {
         format!("`{shown}{}`", if is_cut { "…" } else { "" })
     }
 
-    /// Returns `value` if there are no errors, otherwise the errors in the order of their locations.
-    pub(super) fn finish<T>(self, file: &Path, value: T) -> Result<T, ConfigErrors> {
+    /// Returns `value` if there are no errors, otherwise the errors in the order of their locations in `document`.
+    pub(super) fn finish<T>(
+        self,
+        file: &Path,
+        document: &str,
+        value: T,
+    ) -> Result<T, ConfigErrors> {
         let places = self.places.into_inner();
         let mut errors = self.errors.into_inner();
-        errors.sort_by_key(|(At(index), _)| places[*index].1.index());
+        errors.sort_by_key(|(At(index), _)| places[*index].1);
         let hidden = errors.split_off(errors.len().min(MAX_SHOWN_ERRORS)).len();
         let lines = errors.into_iter().map(|(At(index), text)| {
-            let (path, location) = &places[index];
+            let (path, number) = &places[index];
             let colon = if path.is_empty() { "" } else { ": " };
-            error::line(file, *location, &format!("{path}{colon}{text}"))
+            let location = tree::location(document, *number);
+            error::line(file, location, format!("{path}{colon}{text}"))
         });
         let mut lines: Vec<String> = lines.collect();
         if hidden > 0 {

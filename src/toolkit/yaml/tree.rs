@@ -1,31 +1,38 @@
-//! Parses a YAML document to a tree that keeps the location of each value and duplicate keys.
+//! Parses a YAML document to a tree that keeps duplicate keys and wrong types, and finds the location of a node.
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, StrInput, Tag};
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::rc::Rc;
+use super::error::{Location, SyntaxError};
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess,
+    VariantAccess, Visitor,
+};
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::fmt;
 
 /// Limits aliases of aliases, which grow exponentially. A file of 1 MiB with distinct ARNs has a fifth of these nodes.
 const MAX_NODES: usize = 100_000;
 
-/// Limits the recursion. A configuration has a depth of 4.
-const MAX_DEPTH: usize = 64;
+/// The time of the parser is quadratic in the depth of brackets. A configuration has a depth of 4.
+const MAX_BRACKET_DEPTH: usize = 128;
 
-/// A value of the document. A node behind an alias has the location of its anchor.
+/// A value of the document.
 #[derive(Debug)]
 pub(super) struct Node {
-    pub(super) location: Marker,
+    /// Counts the nodes in the order of the document, aliases expanded.
+    pub(super) number: usize,
     pub(super) value: Value,
 }
 
 #[derive(Debug)]
 pub(super) enum Value {
     Null,
-    /// A text, number or boolean as written. The type of its key decides.
-    Scalar(String),
-    List(Vec<Rc<Node>>),
+    Bool(bool),
+    /// A number, as Rust writes it (`0x10` is `16`).
+    Number(String),
+    Text(String),
+    List(Vec<Node>),
     /// All entries in their order, including duplicate keys.
-    Map(Vec<(Rc<Node>, Rc<Node>)>),
+    Map(Vec<(Node, Node)>),
     /// A value with a tag (`!name`), which is not valid for any key.
     Tagged,
 }
@@ -35,10 +42,55 @@ impl Value {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Value::Null => "is empty",
-            Value::Scalar(_) => "is text",
+            Value::Bool(_) => "is a boolean",
+            Value::Number(_) => "is a number",
+            Value::Text(_) => "is text",
             Value::List(_) => "is a list",
             Value::Map(_) => "is a map",
             Value::Tagged => "has a YAML tag (`!…`), which is not supported",
+        }
+    }
+
+    /// Returns true if Go reads the value as if the key were absent.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Value::Null => true,
+            Value::Text(text) => text.is_empty(),
+            Value::Bool(_) | Value::Number(_) | Value::List(_) | Value::Map(_) | Value::Tagged => {
+                false
+            }
+        }
+    }
+
+    pub(super) fn scalar(&self) -> Option<String> {
+        match self {
+            Value::Bool(value) => Some(value.to_string()),
+            Value::Number(text) | Value::Text(text) => Some(text.clone()),
+            Value::Null | Value::List(_) | Value::Map(_) | Value::Tagged => None,
+        }
+    }
+
+    /// Adds the texts below one of `keys` to `secrets`.
+    pub(super) fn find_secrets(
+        &self,
+        is_secret: bool,
+        keys: &[&str],
+        secrets: &mut HashSet<String>,
+    ) {
+        match self {
+            Value::List(items) => {
+                for item in items {
+                    item.value.find_secrets(is_secret, keys, secrets);
+                }
+            }
+            Value::Map(entries) => {
+                for (key, node) in entries {
+                    let is_key =
+                        matches!(&key.value, Value::Text(name) if keys.contains(&name.as_str()));
+                    node.value.find_secrets(is_secret || is_key, keys, secrets);
+                }
+            }
+            scalar => secrets.extend(scalar.scalar().filter(|_| is_secret)),
         }
     }
 }
@@ -47,126 +99,195 @@ impl Value {
 ///
 /// # Errors
 /// If the text is not YAML, has a second document, or expands to too many nodes.
-pub(super) fn parse(text: &str) -> Result<Rc<Node>, ScanError> {
-    let mut loader = Loader {
-        events: Parser::new_from_str(text),
-        anchors: HashMap::new(),
-        nodes: 0,
+pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
+    if let Some((at, why)) = find_unsupported(text) {
+        return Err(SyntaxError {
+            location: Some(Location::of_byte(text, at)),
+            text: why,
+        });
+    }
+    let mut documents = serde_yaml::Deserializer::from_str(text);
+    let root = match documents.next() {
+        Some(document) => Tree::new(&Cell::new(0), MAX_NODES)
+            .deserialize(document)
+            .map_err(|error| syntax_error(&error, text))?,
+        None => Node {
+            number: 0,
+            value: Value::Null,
+        },
     };
-    let mut root = None;
-    loop {
-        match loader.next()? {
-            (Event::DocumentStart(_), location) if root.is_some() => {
-                let text = "a second YAML document begins here; allowed: one document per file";
-                return Err(ScanError::new_str(location, text));
+    match documents.next() {
+        None => Ok(root),
+        Some(second) => Err(SyntaxError {
+            location: first_failure(second, 0),
+            text: "a second YAML document begins here; allowed: one document per file".to_owned(),
+        }),
+    }
+}
+
+/// Returns the location of a node of `text`, which [`parse`] has accepted. A node behind an alias has the location of its anchor.
+pub(super) fn location(text: &str, number: usize) -> Option<Location> {
+    first_failure(serde_yaml::Deserializer::from_str(text), number)
+}
+
+/// The parser tells a location only with an error, so this parses until the node and fails there.
+fn first_failure(document: serde_yaml::Deserializer<'_>, number: usize) -> Option<Location> {
+    let parsed = Tree::new(&Cell::new(0), number).deserialize(document);
+    Location::of_error(&parsed.err()?)
+}
+
+/// Finds what the parser reports without a line, and constructs for which it needs quadratic time. Counts brackets in quotes and
+/// comments too, because only a parser can recognize them.
+fn find_unsupported(text: &str) -> Option<(usize, String)> {
+    let mut depth = 0_usize;
+    for (at, c) in text.char_indices() {
+        let is_control = c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}');
+        if is_control || matches!(c, '\u{FFFE}' | '\u{FFFF}') {
+            let code = u32::from(c);
+            return Some((
+                at,
+                format!("the character U+{code:04X} is not allowed in YAML"),
+            ));
+        }
+        match c {
+            '[' | '{' => depth += 1,
+            ']' | '}' => depth = depth.saturating_sub(1),
+            '%' if text[at..].starts_with("%TAG") && (at == 0 || text[..at].ends_with('\n')) => {
+                return Some((at, "a `%TAG` directive is not supported".to_owned()));
             }
-            (Event::DocumentStart(_), _) => {
-                let (event, location) = loader.next()?;
-                root = Some(loader.node(event, location, 0)?);
-            }
-            (Event::StreamEnd, _) => break,
             _ => {}
         }
+        if depth > MAX_BRACKET_DEPTH {
+            let levels = format!("allowed: {MAX_BRACKET_DEPTH} levels of `[` and `{{`");
+            return Some((at, format!("brackets are nested too deeply; {levels}")));
+        }
     }
-    let empty = Node {
-        location: Marker::new(0, 1, 0),
-        value: Value::Null,
+    None
+}
+
+fn syntax_error(error: &serde_yaml::Error, document: &str) -> SyntaxError {
+    let location = Location::of_error(error);
+    let mut text = error.to_string();
+    let is_tab = |location: Location| {
+        let line = document.split('\n').nth(location.line.saturating_sub(1))?;
+        Some(line.chars().nth(location.column.saturating_sub(1))? == '\t')
     };
-    Ok(root.unwrap_or_else(|| Rc::new(empty)))
+    if text.contains("invalid value: ") || text.contains("invalid type: ") {
+        // The parser prints the value for `!!int value`, which may be a secret.
+        text = "a value does not match its YAML tag (`!!…`); remove the tag".to_owned();
+    } else if location.and_then(is_tab) == Some(true) {
+        text = "a tab is not allowed here; indent with spaces".to_owned();
+    } else if let Some(Location { line, column }) = location {
+        text = text.replacen(&format!(" at line {line} column {column}"), "", 1);
+    }
+    SyntaxError { location, text }
 }
 
-struct Loader<'t> {
-    events: Parser<'t, StrInput<'t>>,
-    /// The nodes with an anchor, with the number of nodes in them.
-    anchors: HashMap<usize, (Rc<Node>, usize)>,
-    /// The number of nodes so far, with aliases expanded.
-    nodes: usize,
+/// Builds the next node. Fails at the node with the number `end`.
+#[derive(Clone, Copy)]
+struct Tree<'a> {
+    next: &'a Cell<usize>,
+    end: usize,
 }
 
-impl<'t> Loader<'t> {
-    fn next(&mut self) -> Result<(Event<'t>, Marker), ScanError> {
-        match self.events.next_event() {
-            Some(event) => event.map(|(event, span)| (event, span.start)),
-            None => Ok((Event::StreamEnd, Marker::default())),
-        }
+impl<'a> Tree<'a> {
+    fn new(next: &'a Cell<usize>, end: usize) -> Self {
+        Self { next, end }
     }
 
-    /// Returns the node that begins with `event`.
-    fn node(
-        &mut self,
-        event: Event<'t>,
-        location: Marker,
-        depth: usize,
-    ) -> Result<Rc<Node>, ScanError> {
-        if depth > MAX_DEPTH {
-            let text = format!("is nested too deeply; allowed: {MAX_DEPTH} levels");
-            return Err(ScanError::new(location, text));
-        }
-        let nodes_before = self.nodes;
-        self.nodes += 1;
-        let (anchor, tag, value) = match event {
-            Event::Alias(id) => {
-                let Some((node, nodes)) = self.anchors.get(&id) else {
-                    let text = "the alias is inside of its own anchor";
-                    return Err(ScanError::new_str(location, text));
-                };
-                self.nodes += nodes;
-                if self.nodes > MAX_NODES {
-                    let text = "too many values; check for aliases of aliases";
-                    return Err(ScanError::new_str(location, text));
-                }
-                return Ok(Rc::clone(node));
-            }
-            Event::Scalar(text, style, anchor, tag) => {
-                let is_plain = style == ScalarStyle::Plain && tag.is_none();
-                let is_null = matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
-                let value = if is_plain && is_null {
-                    Value::Null
-                } else {
-                    Value::Scalar(text.into_owned())
-                };
-                (anchor, tag, value)
-            }
-            Event::SequenceStart(anchor, tag) => {
-                let mut list = Vec::new();
-                while let Some(item) = self.child(depth)? {
-                    list.push(item);
-                }
-                (anchor, tag, Value::List(list))
-            }
-            Event::MappingStart(anchor, tag) => {
-                let mut map = Vec::new();
-                while let Some(key) = self.child(depth)? {
-                    map.extend(self.child(depth)?.map(|value| (key, value)));
-                }
-                (anchor, tag, Value::Map(map))
-            }
-            _ => (0, None, Value::Null),
-        };
-        let value = if is_custom(tag.as_ref()) {
-            Value::Tagged
+    fn begin<E: Error>(self) -> Result<usize, E> {
+        let number = self.next.replace(self.next.get() + 1);
+        if number < self.end {
+            Ok(number)
         } else {
-            value
-        };
-        let node = Rc::new(Node { location, value });
-        if anchor > 0 {
-            let nodes = self.nodes - nodes_before;
-            self.anchors.insert(anchor, (Rc::clone(&node), nodes));
+            Err(E::custom(
+                "too many values; check for aliases that contain aliases",
+            ))
         }
-        Ok(node)
     }
 
-    /// Returns the next item, key or value, or `None` at the end of the list or map.
-    fn child(&mut self, depth: usize) -> Result<Option<Rc<Node>>, ScanError> {
-        match self.next()? {
-            (Event::SequenceEnd | Event::MappingEnd, _) => Ok(None),
-            (event, location) => self.node(event, location, depth + 1).map(Some),
-        }
+    fn scalar<E: Error>(self, value: Value) -> Result<Node, E> {
+        let number = self.begin()?;
+        Ok(Node { number, value })
     }
 }
 
-/// Returns whether the tag changes the kind of the node: any tag but `!!str`, `!!seq` and `!!map`.
-fn is_custom(tag: Option<&Cow<'_, Tag>>) -> bool {
-    let standard = ["str", "seq", "map"];
-    tag.is_some_and(|tag| !tag.is_yaml_core_schema() || !standard.contains(&tag.suffix.as_str()))
+impl<'de> DeserializeSeed<'de> for Tree<'_> {
+    type Value = Node;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tree<'_> {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Node, E> {
+        self.scalar(Value::Null)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Node, E> {
+        self.scalar(Value::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Node, E> {
+        self.scalar(Value::Bool(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Node, E> {
+        self.scalar(Value::Number(value.to_string()))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Node, E> {
+        self.scalar(Value::Number(value.to_string()))
+    }
+
+    fn visit_i128<E: Error>(self, value: i128) -> Result<Node, E> {
+        self.scalar(Value::Number(value.to_string()))
+    }
+
+    fn visit_u128<E: Error>(self, value: u128) -> Result<Node, E> {
+        self.scalar(Value::Number(value.to_string()))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Node, E> {
+        self.scalar(Value::Number(value.to_string()))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Node, E> {
+        self.scalar(Value::Text(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+        let number = self.begin()?;
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(self)? {
+            list.push(item);
+        }
+        let value = Value::List(list);
+        Ok(Node { number, value })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
+        let number = self.begin()?;
+        let mut map = Vec::new();
+        while let Some(entry) = entries.next_entry_seed(self, self)? {
+            map.push(entry);
+        }
+        let value = Value::Map(map);
+        Ok(Node { number, value })
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Node, A::Error> {
+        let number = self.begin()?;
+        let (IgnoredAny, value) = tagged.variant()?;
+        value.newtype_variant::<IgnoredAny>()?;
+        let value = Value::Tagged;
+        Ok(Node { number, value })
+    }
 }

@@ -44,6 +44,8 @@ impl Error for ValueError {
 pub trait Checked: FromStr<Err = ValueError> {
     /// Describes the allowed values for error messages.
     const EXPECTED: &'static str;
+    /// Whether a number without quotes is allowed.
+    const MAY_BE_NUMBER: bool = false;
 }
 
 /// Checks that `text` has `min` to `max` characters.

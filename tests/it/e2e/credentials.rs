@@ -195,7 +195,7 @@ fn profile_endpoint_error_hides_request() {
     let line = case.fails_with(&[
         "the endpoint `localhost:4566`",
         "allowed: http://HOST",
-        "`endpoint_url` in the profile",
+        "endpoint_url for STS of the profile `analytics`",
     ]);
     for print in ["SdkBody", "Request {", "external-id"] {
         assert!(!line.contains(print), "{line}");

@@ -328,7 +328,9 @@ fn empty_endpoint_of_profile_is_reported() {
         );
         assert_no_panic(service, &output);
         let log = String::from_utf8_lossy(&output.stderr);
-        let words = format!("{service}: the endpoint `` is not an http or https URL");
+        let words = format!(
+            "endpoint_url for {service} of the profile `default`, its `services` section or AWS_ENDPOINT_URL: the endpoint `` is not an http or https URL"
+        );
         assert!(
             log.contains(&words) && log.contains("reason=credentials"),
             "{log}"

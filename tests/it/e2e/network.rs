@@ -11,6 +11,8 @@ use crate::e2e::support::{SECRET_KEY, SOON, Setup, until};
 const ROLE: &str = "arn:aws:iam::111122223333:role/reader";
 const CONFIG: &str = "polling: {interval: 1h}\nscopes: [{name: all, regions: [eu-west-1]}]\n";
 
+const BROKEN: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+
 /// STS issues credentials for a web identity, and Glue lists an integration.
 fn answer(request: &Request) -> Answer {
     if request.field("Action").is_empty() {
@@ -37,7 +39,12 @@ fn proxied(cloud: &Cloud) -> Setup {
         .file("token", "web-token");
     let token = setup.path("token").display().to_string();
     setup
-        .file("authority.pem", &cloud.authority())
+        // An unusable certificate does not invalidate the others.
+        .file(
+            "authority.pem",
+            &format!("# an authority\n{BROKEN}{}", cloud.authority()),
+        )
+        .file("broken.pem", BROKEN)
         .file("other.pem", &Cloud::start(answer).authority())
         .env("HTTPS_PROXY", &cloud.url())
         .env("AWS_WEB_IDENTITY_TOKEN_FILE", &token)
@@ -173,6 +180,7 @@ fn ca_bundle_invalid_is_reported() {
     for (file, why) in [
         ("missing.pem", "No such file"),
         ("token", "has no CA certificate"),
+        ("broken.pem", "has no CA certificate"),
         ("fifo", "allowed: a regular file"),
         (".aws", "allowed: a regular file"),
     ] {
@@ -226,6 +234,11 @@ fn proxy_invalid_url_is_reported() {
         ("ALL_PROXY", "socks5://user:p^sswort@127.0.0.1:9"),
         ("HTTPS_PROXY", "\"http://127.0.0.1:9\""),
         ("HTTPS_PROXY", "http://user:p^sswort@127.0.0.1:9 "),
+        ("HTTP_PROXY", "http://user:p@sswort@127.0.0.1:9"),
+        ("HTTP_PROXY", "http://user:1#sswort@127.0.0.1:9"),
+        ("http_proxy", "http://user:1/sswort@127.0.0.1:9"),
+        ("all_proxy", "http://user:sswort@:9"),
+        ("ALL_PROXY", "http://127.0.0.1:sswort"),
     ] {
         let errors = start_error(&plain(&cloud).env(name, value));
         assert!(
@@ -234,6 +247,16 @@ fn proxy_invalid_url_is_reported() {
         );
         assert!(errors.contains("allowed: http://host:port"), "{errors}");
         assert!(!errors.contains("sswort"), "{errors}");
+    }
+    for valid in [
+        "proxy",
+        "proxy:3128",
+        "HTTP://proxy:3128/",
+        "user:password@proxy:3128",
+        "http://[::1]:3128",
+    ] {
+        let checked = plain(&cloud).env("HTTPS_PROXY", valid).run(&["check"]);
+        assert_eq!(checked.code, Some(0), "{}", checked.stderr);
     }
     // `NO_PROXY=*` disables the proxy, so its value does not matter.
     let unused = plain(&cloud)

@@ -290,7 +290,7 @@ fn sso_role_reports_its_permission_set() {
     );
     let advice = row(&json, "role")["advice"].as_str().unwrap();
     assert!(
-        advice.contains(&format!("to {set}, and allow {role} (with its path")),
+        advice.contains(&format!("to {set}, and allow {role} (with the role's path")),
         "{advice}"
     );
     let grants = table.lines().filter(|line| line.contains("->"));

@@ -209,7 +209,7 @@ fn invalid_web_config_exits_with_2() {
     let web = "tls_server_config: {cert_file: server.crt}\nbasic_auth_users: {alice: SECRET}\n";
     let (setup, _) = setup(&sim, web);
     let message = "web.yml:1:20: tls_server_config: `key` or `key_file` is missing\n\
-        web.yml:2:27: basic_auth_users.alice: is not a bcrypt hash; allowed: ";
+        web.yml:2:27: basic_auth_users.alice: `***` is not a bcrypt hash; allowed: ";
     for args in [
         &[
             "--web.config.file=web.yml",
@@ -243,7 +243,8 @@ fn check_describes_valid_web_config() {
     let (setup, _) = setup(&sim, &web);
     let ended = setup.run(&["check", "--web.config.file=web.yml"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let message = "Serves TLS, with a password for 1 user.\ntls_server_config.min_version: TLS11 ";
+    let message =
+        "Serves TLS, with a password for 1 user.\ntls_server_config.min_version: TLS 1.0 and ";
     assert!(ended.stdout.contains(message), "{}", ended.stdout);
 }
 
@@ -277,7 +278,7 @@ fn invalid_reload_is_logged_once_and_in_gauge() {
     assert!(
         answer
             .body
-            .contains("basic_auth_users.alice: is not a bcrypt hash"),
+            .contains("basic_auth_users.alice: `***` is not a bcrypt hash"),
         "{}",
         answer.body
     );

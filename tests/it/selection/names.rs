@@ -5,14 +5,16 @@ use crate::support::account::{Behaviour, Bench, FakeAccount, START, arn, watches
 use crate::support::lines::Lines;
 use crate::support::page::Page;
 use glue_integration_exporter::clock::Clock;
-use glue_integration_exporter::config::ScopeRegion;
+use glue_integration_exporter::config::{Query, ScopeRegion};
 use glue_integration_exporter::exposition::text_format::Format;
-use glue_integration_exporter::glue::{self, BoxFuture, Glue, GlueError, PageRequest, Reason};
-use glue_integration_exporter::glue::{MetadataPage, MetadataRequest};
+use glue_integration_exporter::glue::{
+    self, BoxFuture, Described, Glue, GlueError, PageRequest, Reason,
+};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::shard::Shard;
 use glue_integration_exporter::snapshot::{Integration, Status};
 use glue_integration_exporter::storage;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -478,11 +480,12 @@ struct TwoPages {
 impl Glue for TwoPages {
     fn page<'a>(
         &'a self,
+        _query: &'a Query,
         request: PageRequest<'a>,
-    ) -> BoxFuture<'a, Result<glue::Page, GlueError>> {
+    ) -> BoxFuture<'a, Result<glue::Page<Integration>, GlueError>> {
         let page = |n, marker| {
             Ok(glue::Page {
-                integrations: vec![from(n, TABLE, Status::Active)],
+                items: vec![from(n, TABLE, Status::Active)],
                 without_arn: 0,
                 marker,
             })
@@ -499,9 +502,10 @@ impl Glue for TwoPages {
 
     fn metadata_page<'a>(
         &'a self,
-        request: MetadataRequest<'a>,
-    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
-        self.account.metadata_page(request)
+        tags: &'a BTreeSet<String>,
+        request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<glue::Page<Described>, GlueError>> {
+        self.account.metadata_page(tags, request)
     }
 }
 

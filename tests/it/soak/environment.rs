@@ -2,11 +2,12 @@
 
 use glue_integration_exporter::clock::{Clock, Timestamp};
 use glue_integration_exporter::config::Query;
-use glue_integration_exporter::glue::{BoxFuture, Glue, GlueError, Page, PageRequest, Reason};
-use glue_integration_exporter::glue::{MetadataPage, MetadataRequest};
+use glue_integration_exporter::glue::{
+    BoxFuture, Described, Glue, GlueError, Page, PageRequest, Reason,
+};
 use glue_integration_exporter::snapshot::{Integration, Status};
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -268,7 +269,11 @@ impl View {
         (outcome, delay.unwrap_or_default())
     }
 
-    async fn answer(&self, request: PageRequest<'_>) -> Result<Page, GlueError> {
+    async fn answer(
+        &self,
+        query: &Query,
+        request: PageRequest<'_>,
+    ) -> Result<Page<Integration>, GlueError> {
         let (outcome, delay) = self.outcome();
         sleep(delay).await;
         // No two answers have the same time, because the order decides which is right.
@@ -281,7 +286,7 @@ impl View {
         };
         let mut state = self.account.0.lock().unwrap();
         let mut rng = self.rng.lock().unwrap();
-        let of_query = |integration: &&Integration| match request.query {
+        let of_query = |integration: &&Integration| match query {
             Query::Integration(arn) => integration.arn == arn.as_str(),
             Query::Target(arn) => integration.target_arn == arn.as_str(),
             Query::All => true,
@@ -311,14 +316,14 @@ impl View {
             integrations.push(state.integrations[&first].clone());
         }
         self.replies.lock().unwrap().push(Reply {
-            query: request.query.clone(),
+            query: query.clone(),
             at: self.clock.now(),
             integrations: integrations.iter().cloned().map(Arc::new).collect(),
             last,
             incomplete,
         });
         Ok(Page {
-            integrations,
+            items: integrations,
             without_arn: usize::from(incomplete),
             marker,
         })
@@ -326,11 +331,15 @@ impl View {
 }
 
 impl Glue for View {
-    fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, GlueError>> {
+    fn page<'a>(
+        &'a self,
+        query: &'a Query,
+        request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<Page<Integration>, GlueError>> {
         Box::pin(async move {
             tokio::time::timeout(
                 request.context.deadline.request_timeout(),
-                self.answer(request),
+                self.answer(query, request),
             )
             .await
             .unwrap_or_else(|_| Err(GlueError::new(Reason::Timeout, "the request hangs")))
@@ -339,9 +348,10 @@ impl Glue for View {
 
     fn metadata_page<'a>(
         &'a self,
-        _request: MetadataRequest<'a>,
-    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
-        Box::pin(std::future::ready(Ok(MetadataPage::default())))
+        _tags: &'a BTreeSet<String>,
+        _request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<Page<Described>, GlueError>> {
+        Box::pin(std::future::ready(Ok(Page::last(Vec::new()))))
     }
 }
 

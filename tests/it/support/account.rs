@@ -3,15 +3,16 @@
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::{Config, Query, ScopeRegion};
 use glue_integration_exporter::exposition::text_format::Format;
-use glue_integration_exporter::glue::{BoxFuture, Glue, GlueError, Page, PageRequest, Reason};
-use glue_integration_exporter::glue::{MetadataPage, MetadataRequest};
+use glue_integration_exporter::glue::{
+    BoxFuture, Described, Glue, GlueError, Page, PageRequest, Reason,
+};
 use glue_integration_exporter::http::routes::Routes;
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::publisher::Publisher;
 use glue_integration_exporter::snapshot::{Description, Integration, Status};
 use glue_integration_exporter::telemetry::Telemetry;
 use glue_integration_exporter::toolkit::watchdog::Watchdog;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -118,7 +119,7 @@ impl FakeAccount {
         self.state.lock().unwrap().max_in_flight
     }
 
-    async fn answer(&self, query: &Query) -> Result<Page, GlueError> {
+    async fn answer(&self, query: &Query) -> Result<Page<Integration>, GlueError> {
         let name = match query {
             Query::Integration(arn) => arn.to_string(),
             Query::Target(arn) => arn.to_string(),
@@ -133,15 +134,8 @@ impl FakeAccount {
             Query::Target(arn) => integration.target_arn == arn.as_str(),
             Query::All => true,
         };
-        Ok(Page {
-            integrations: state
-                .integrations
-                .values()
-                .filter(matches)
-                .cloned()
-                .collect(),
-            ..Page::default()
-        })
+        let listed = state.integrations.values().filter(matches);
+        Ok(Page::last(listed.cloned().collect()))
     }
 
     async fn behave(&self, name: &str) -> Result<(), GlueError> {
@@ -165,28 +159,30 @@ impl FakeAccount {
         Ok(())
     }
 
-    async fn describe_all(&self, request: MetadataRequest<'_>) -> Result<MetadataPage, GlueError> {
+    async fn describe_all(&self, tags: &BTreeSet<String>) -> Result<Page<Described>, GlueError> {
         self.behave("names").await?;
         let state = self.state.lock().unwrap();
         let with_tags = |(arn, described): (&String, &Description)| {
             let mut described = described.clone();
-            described.tags.retain(|tag, _| request.tags.contains(tag));
+            described.tags.retain(|tag, _| tags.contains(tag));
             (arn.clone(), described)
         };
-        Ok(MetadataPage {
-            described: state.described.iter().map(with_tags).collect(),
-            ..MetadataPage::default()
-        })
+        let described = state.described.iter().map(with_tags);
+        Ok(Page::last(described.collect()))
     }
 }
 
 impl Glue for FakeAccount {
-    fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, GlueError>> {
+    fn page<'a>(
+        &'a self,
+        query: &'a Query,
+        request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<Page<Integration>, GlueError>> {
         Box::pin(async move {
             let _in_flight = InFlight::new(self);
             tokio::time::timeout(
                 request.context.deadline.request_timeout(),
-                self.answer(request.query),
+                self.answer(query),
             )
             .await
             .unwrap_or_else(|_| Err(GlueError::new(Reason::Timeout, "the account hangs")))
@@ -195,12 +191,13 @@ impl Glue for FakeAccount {
 
     fn metadata_page<'a>(
         &'a self,
-        request: MetadataRequest<'a>,
-    ) -> BoxFuture<'a, Result<MetadataPage, GlueError>> {
+        tags: &'a BTreeSet<String>,
+        request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<Page<Described>, GlueError>> {
         Box::pin(async move {
             tokio::time::timeout(
                 request.context.deadline.request_timeout(),
-                self.describe_all(request),
+                self.describe_all(tags),
             )
             .await
             .unwrap_or_else(|_| Err(GlueError::new(Reason::Timeout, "the account hangs")))

@@ -48,7 +48,7 @@ fn client_auth_type_decides_on_certificate() {
         ("RequireAndVerifyClientCert", "ca.crt", [false, true, false]),
     ];
     for (name, ca, accepted) in types {
-        let web = format!("  client_auth_type: {name}\n  client_ca_file: \"{ca}\"\n");
+        let web = format!("  client_auth_type: {name}\n  client_ca_file: {ca}\n");
         let server = Server::start(&with_tls(&web));
         let trusted = server.authority.client(vec![dns("prometheus")]);
         let foreign = Authority::new("authority").client(vec![dns("prometheus")]);

@@ -13,21 +13,14 @@ use tokio::sync::Mutex;
 pub(crate) const KIB: u64 = 1024;
 pub(crate) const MIB: u64 = 1024 * KIB;
 
-/// The limit for one file operation.
 const FILE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads the regular file at `path`.
-///
-/// # Errors
-/// If it cannot be read, is not a regular file or is larger than `max_bytes`.
 pub(crate) fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     read_to_end(open(path)?, max_bytes)
 }
 
 /// Opens the regular file at `path`, following symbolic links.
-///
-/// # Errors
-/// If it cannot be opened or is not a regular file.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     // Without O_NONBLOCK, opening a pipe waits for the other end.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
@@ -48,10 +41,6 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Reads the rest of `file`.
-///
-/// # Errors
-/// If it cannot be read or is larger than `max_bytes`.
 pub(crate) fn read_to_end(file: File, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(max_bytes + 1).read_to_end(&mut bytes)?;
@@ -82,9 +71,6 @@ pub struct FileWorker(Arc<Mutex<()>>);
 
 impl FileWorker {
     /// Runs `work` on a thread for blocking work.
-    ///
-    /// # Errors
-    /// If `work`, or an earlier operation, does not end in time. It may still end later.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
