@@ -433,7 +433,10 @@ async fn scope_row_shows_next_poll() {
         "{scope}"
     );
     account.set(Behaviour::Hang);
-    let next = bench.publisher.next_polls(&bench.publisher.published().scopes)[0].unwrap();
+    let next = bench
+        .publisher
+        .next_polls(&bench.publisher.published().scopes)[0]
+        .unwrap();
     let until_poll = Duration::from_secs_f64(next - bench.clock.unix_now());
     tokio::time::sleep(until_poll + Duration::from_millis(1)).await;
     let page = Page::of(&bench, "");
@@ -618,6 +621,7 @@ async fn invalid_parameter_is_reported_and_ignored() {
             "colour=red",
             "colour=red</bdi></code> is not allowed; allowed: the parameters q, status, scope, account, region, page, scopes, refresh.",
         ),
+        ("q=%ff", "allowed: percent-encoded UTF-8."),
         (
             "q=<script>alert(1)</script>&status=<b>",
             "status=&#60;b&#62;</bdi></code>",
