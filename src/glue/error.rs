@@ -20,10 +20,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// So that each has a series from the start.
     pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// The value of the label `reason`.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
@@ -52,7 +50,6 @@ impl GlueError {
         }
     }
 
-    /// Creates the error of a query for which the poll had no time left because of `reason`.
     pub(crate) fn not_sent(reason: Reason) -> Self {
         Self {
             request_sent: false,

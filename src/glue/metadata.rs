@@ -1,5 +1,4 @@
-//! Names and tags of integrations, from the pages of `DescribeIntegrations`. It lists only the integrations that the account of the
-//! credentials created.
+//! Names and tags of integrations, from the pages of `DescribeIntegrations`.
 
 use super::api::{Glue, PageRequest, RequestContext};
 use super::error::GlueError;
@@ -8,7 +7,7 @@ use crate::arn::canonical_arn;
 use crate::snapshot::Description;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Selects the integrations and tags that are kept. All others are dropped, because tags can be private.
+/// Everything else is dropped, because tags can be private.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MetadataFilter {
     /// Canonical ARNs.
@@ -17,7 +16,6 @@ pub struct MetadataFilter {
     pub tags: BTreeSet<String>,
 }
 
-/// The names and tags that were found.
 #[derive(Clone, Debug)]
 pub struct Metadata {
     /// By canonical ARN.

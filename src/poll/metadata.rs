@@ -1,5 +1,4 @@
-//! Fetches the names and tags of a scope's integrations after its first poll and then at an interval of its own. Polls neither wait for
-//! these requests nor fail with them.
+//! Fetches the names and tags of a scope's integrations. Polls neither wait for these requests nor fail with them.
 
 use super::schedule::Schedule;
 use crate::cache::{Key, key};
@@ -17,7 +16,6 @@ use tokio_util::task::AbortOnDropHandle;
 /// Minimum wait after a failure.
 const MIN_BACKOFF: Duration = Duration::from_secs(60);
 
-/// Fetches the names and tags of one scope in one region.
 pub struct MetadataPoller {
     watch: ScopeRegion,
     key: Key,
@@ -61,7 +59,6 @@ impl MetadataPoller {
         }
     }
 
-    /// Waits for a poll that found a new integration.
     async fn found_new(&self, polled: &Notify) {
         loop {
             polled.notified().await;
@@ -71,7 +68,6 @@ impl MetadataPoller {
         }
     }
 
-    /// Fetches once, within the timeout of a poll.
     pub async fn describe(&mut self) {
         let wanted = self.publisher.cache.lock().metadata_wanted(&self.key);
         let Some(filter) = wanted else {
@@ -113,7 +109,6 @@ impl MetadataPoller {
         }
     }
 
-    /// Logs a new failure, a failure with another reason, and the recovery.
     fn log(&mut self, metadata: &Metadata) {
         let (scope, region) = (&self.watch.scope, &self.watch.region);
         let (times, previous_reason) = self.failing.unzip();

@@ -1,5 +1,4 @@
-//! A client that calls an API operation with up to three attempts. Each attempt gets credentials, a permit of the rate limiter and the
-//! remaining time of the call. The retries of the SDK are off.
+//! The loop of attempts of an API call. Each attempt needs credentials and a permit of the rate limiter.
 
 use super::credentials::Provider;
 use super::response::ResponseCheck;
@@ -24,8 +23,7 @@ use tokio::time::{Instant, timeout_at};
 
 /// One request and two retries, as in the SDK's standard mode.
 pub(super) const MAX_ATTEMPTS: u32 = 3;
-/// Maximum wait before the first retry. It doubles for the second retry. The wait is a random part of it, so that clients that failed
-/// together do not retry together.
+/// Doubles for the second retry. The wait is a random part of it, so that clients do not retry together.
 const MAX_FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
 /// AWS Glue as one set of credentials sees it in one region.
@@ -45,21 +43,17 @@ pub(super) enum Backend {
     Simulated { endpoint: String },
 }
 
-/// An API call.
 pub struct Call<'a> {
     pub operation: Operation,
     /// Start of the error message: "asking AWS Glue in … for …".
     pub attempted: String,
-    /// The call asks for one integration, so an error that says that it does not exist is an answer.
+    /// An error that says that the integration does not exist is an answer.
     pub is_for_integration: bool,
     pub context: RequestContext<'a>,
 }
 
 impl AwsGlue {
-    /// Makes the call. `send` gets a client and the settings of one attempt. Returns an empty page if the integration of the call does not exist.
-    ///
-    /// # Errors
-    /// The error of the last attempt, or of the wait for credentials or a permit.
+    /// `send` gets the settings of one attempt.
     pub(super) async fn call<T, E, F, I>(
         &self,
         call: Call<'_>,
@@ -161,8 +155,7 @@ impl AwsGlue {
         client.await.clone()
     }
 
-    /// Returns the credentials for an attempt and loads them if necessary. The first attempt may wait half of the poll's time, because the
-    /// other requests need the credentials too.
+    /// The first attempt may wait half of the poll's time, because the other requests need the credentials too.
     async fn credentials(&self, call: &Call<'_>, end: Option<Instant>) -> Result<Keys, GlueError> {
         let provider = match &self.backend {
             Backend::Aws(provider) => provider,
@@ -186,7 +179,6 @@ impl AwsGlue {
         ))
     }
 
-    /// Waits for a permit of the rate limiter.
     async fn permit(&self, call: &Call<'_>, end: Option<Instant>) -> Result<(), GlueError> {
         let deadline = call.context.deadline;
         let since = Instant::now();
@@ -211,7 +203,6 @@ impl AwsGlue {
     }
 }
 
-/// Returns true if an immediate retry may succeed.
 fn may_retry(reason: Reason) -> bool {
     matches!(
         reason,

@@ -1,5 +1,4 @@
-//! Converts the types of the SDK. The SDK fills required fields that AWS did not send with placeholder values. They are detected here, so
-//! that they are never exported.
+//! Converts the types of the SDK. The SDK fills required fields that AWS did not send with placeholders, which are never exported.
 
 use crate::glue::{Described, Page};
 use crate::snapshot::{Description, Integration, IntegrationError, MAX_ARN_BYTES, Status};
@@ -15,19 +14,18 @@ const STATUS_PLACEHOLDER: &str = "no value was set";
 
 /// In Unix seconds. AWS never sends a time of this year or later.
 const YEAR_10_000: f64 = 253_402_300_800.0;
-/// Maximum length of a name or tag value, which become labels. AWS allows 256 characters for a tag value and 128 for a name.
+/// AWS allows 256 characters for a tag value and 128 for a name.
 const MAX_LABEL_CHARS: usize = 256;
-/// Maximum length of every other string of an integration. It is the longest that AWS's model allows, for an error message.
+/// The longest string that AWS's model allows, for an error message.
 const MAX_TEXT_CHARS: usize = 2_048;
 
-/// Converts one page of integrations. A list that is absent, null or empty means that there are no integrations.
+/// A list that is absent, null or empty means that there are no integrations.
 pub fn page(output: DescribeInboundIntegrationsOutput) -> Page<Integration> {
     let items = output.inbound_integrations.unwrap_or_default();
     let has_arn = |item: &InboundIntegration| is_arn(&item.integration_arn);
     convert(items, output.marker, has_arn, integration)
 }
 
-/// Converts one page of names, with the requested tags.
 pub fn metadata_page(
     output: DescribeIntegrationsOutput,
     tags: &BTreeSet<String>,
@@ -63,7 +61,6 @@ fn convert<S, T>(
     }
 }
 
-/// Truncates a string to `max` characters and appends `…` if it was longer.
 fn truncate(mut text: String, max: usize) -> String {
     if let Some((end, _)) = text.char_indices().nth(max) {
         text.truncate(end);
@@ -111,12 +108,12 @@ fn integration(item: InboundIntegration) -> Integration {
     }
 }
 
-/// Returns the creation time. The SDK replaces a missing time with the epoch and an invalid number with its maximum time.
+/// The SDK replaces a missing time with the epoch and an invalid number with its maximum time.
 fn created(time: &DateTime) -> Option<f64> {
     Some(time.as_secs_f64()).filter(|seconds| *seconds != 0.0 && *seconds < YEAR_10_000)
 }
 
-/// Parses a `RefreshInterval`, a whole number of minutes as a string (`"60"`).
+/// `RefreshInterval` is a number of minutes as a string (`"60"`).
 fn refresh_interval(text: &str) -> Option<Duration> {
     let minutes: u64 = text.trim().parse().ok()?;
     let seconds = minutes.checked_mul(60).filter(|seconds| *seconds > 0)?;

@@ -1,5 +1,5 @@
-//! Kills `credential_process` commands that the exporter started and no longer waits for. It starts no other processes. Children that are
-//! older than the first load are left alone: an entry point script may have started them before it executed this program.
+//! Kills `credential_process` commands that the exporter no longer waits for. Children that are older than the first load are left alone:
+//! an entry point script may have started them before it executed this program.
 
 use std::time::Duration;
 use tokio::sync::{RwLock, RwLockReadGuard};
@@ -10,15 +10,15 @@ pub use linux::kill_older_than;
 /// Held during each load of credentials, which may wait for a process that it started.
 static LOADS: RwLock<()> = RwLock::const_new(());
 
-/// Notes that later children belong to the exporter. The caller holds the guard while it may wait for one of them.
+/// The caller holds the guard while it may wait for a process.
 pub async fn note_start() -> RwLockReadGuard<'static, ()> {
     #[cfg(target_os = "linux")]
     linux::note_first();
     LOADS.read().await
 }
 
-/// Reaps the processes that a `credential_process` left behind. As PID 1, the exporter inherits them, and otherwise they stay zombies. Does
-/// nothing while a load may wait for its own process: the last load to end reaps them.
+/// Reaps what a `credential_process` left behind, which PID 1 inherits. The last load to end does it, because the others may wait for
+/// their own process.
 pub fn reap_orphans() {
     #[cfg(target_os = "linux")]
     if let Ok(_no_load_waits) = LOADS.try_write() {
@@ -84,7 +84,7 @@ mod linux {
     }
 }
 
-/// Kills all running commands. Called when no load waits for them any more.
+/// Called when no load waits for a command any more.
 pub fn kill_all() {
     kill_older_than(Duration::ZERO);
 }

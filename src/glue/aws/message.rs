@@ -8,14 +8,12 @@ use aws_sdk_glue::error::{ErrorMetadata, ProvideErrorMetadata, SdkError};
 use aws_sdk_glue::operation::RequestId;
 use std::error::Error;
 
-/// Longer messages are truncated, to keep log lines readable.
+/// Keeps log lines readable.
 const MAX_MESSAGE_CHARS: usize = 1_000;
 
-/// The error message if loading the credentials timed out.
 pub const TIMED_OUT: &str = "the credentials could not be loaded in time";
 
-/// Text before something secret: the output of a `credential_process`, which can contain the credentials, and a value that STS rejects,
-/// which can be an external ID.
+/// Text before something secret: the output of a `credential_process`, or a value that STS rejects (an external ID).
 const BEFORE_SECRET: [&str; 3] = [
     ". Stderr:",
     "could not parse response:",
@@ -47,7 +45,7 @@ const REPLACEMENTS: [(&str, &str); 5] = [
 /// Text before the canonical request, which AWS repeats if a signature is wrong. It contains the session token.
 const BEFORE_REQUEST: &str = "The Canonical String";
 
-/// Returns the error of a failed call: the code and message of an AWS error, or else the chain of causes in one line.
+/// Returns the code and message of an AWS error, or else the chain of causes.
 pub fn call_failed<E>(
     attempted: &str,
     reason: Reason,
@@ -78,12 +76,11 @@ where
     }
 }
 
-/// Returns why credentials could not be loaded.
 pub fn load_failed(error: &CredentialsError, credentials: &Credentials) -> String {
     with_hint(&sanitize(chain(error), credentials), credentials)
 }
 
-/// Returns the chain of causes in one line, the outermost first.
+/// Returns the causes in one line, the outermost first.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut message = String::new();
     let mut cause = Some(error);
@@ -111,7 +108,6 @@ fn code_and_message(metadata: &ErrorMetadata) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(": ")
 }
 
-/// Removes debug output and replaces unclear texts.
 fn clarify(text: &str) -> String {
     let debug_output = BEFORE_DEBUG_OUTPUT
         .iter()
@@ -163,8 +159,7 @@ fn without_secret(mut text: String) -> String {
     text
 }
 
-/// Texts of error messages, separated by `|`, and the hint for them. The first match wins, so specific texts come before general ones: a
-/// role's name or a certificate's expiry in a message must not be taken for the cause.
+/// Texts of error messages, separated by `|`, and the hint for them. The first match wins, so specific texts come first.
 const HINTS: [(&str, &str); 22] = [
     (
         "Signature expired|Signature not yet current|RequestExpired|Skewed|InTheFuture",

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 const CA_VARIABLE: &str = "AWS_CA_BUNDLE";
 
-/// Proxies and CA bundles. The default is no proxy and the system's CA certificates.
+/// The default is no proxy and the system's CA certificates.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
     pub(super) proxies: Proxies,
@@ -23,10 +23,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Reads the proxy variables, and the CA bundles for scopes with these profiles.
-    ///
-    /// # Errors
-    /// One message for each variable and profile whose value cannot be used.
+    /// Returns one error message for each variable and profile whose value cannot be used.
     pub async fn load(profiles: BTreeSet<Option<String>>) -> Result<Self, Vec<String>> {
         let mut errors = endpoint::environment_errors();
         let proxies = Proxies::from_env().unwrap_or_else(|found| {
