@@ -34,36 +34,28 @@ impl Metadata {
         context: RequestContext<'_>,
     ) -> Self {
         let mut found = BTreeMap::new();
-        let mut cursor = Cursor::default();
-        loop {
-            let request = PageRequest {
-                marker: cursor.next.as_deref(),
-                page_size,
-                context,
-            };
-            let page = match glue.metadata_page(&filter.tags, request).await {
-                Ok(page) => page,
-                Err(error) => {
-                    break Self {
-                        found,
-                        outcome: Err(error),
-                    };
+        let outcome = async {
+            let mut cursor = Cursor::default();
+            loop {
+                let request = PageRequest {
+                    marker: cursor.next.as_deref(),
+                    page_size,
+                    context,
+                };
+                let page = glue.metadata_page(&filter.tags, request).await?;
+                let has_next = cursor.advance(&page);
+                for (arn, described) in page.items {
+                    let arn = canonical_arn(&arn);
+                    if filter.arns.contains(arn.as_ref()) {
+                        found.insert(arn.into_owned(), described);
+                    }
                 }
-            };
-            let has_next = cursor.advance(&page);
-            for (arn, described) in page.items {
-                let arn = canonical_arn(&arn);
-                if filter.arns.contains(arn.as_ref()) {
-                    found.insert(arn.into_owned(), described);
+                if found.len() == filter.arns.len() || !has_next? {
+                    return Ok(());
                 }
             }
-            let outcome = match has_next {
-                _ if found.len() == filter.arns.len() => Ok(()),
-                Ok(true) => continue,
-                Ok(false) => Ok(()),
-                Err(error) => Err(error),
-            };
-            break Self { found, outcome };
         }
+        .await;
+        Self { found, outcome }
     }
 }

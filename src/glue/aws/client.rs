@@ -26,6 +26,13 @@ pub(super) const MAX_ATTEMPTS: u32 = 3;
 /// Doubles for the second retry. The wait is a random part of it, so that clients do not retry together.
 const MAX_FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
+const MAY_SUCCEED_LATER: [Reason; 4] = [
+    Reason::Throttled,
+    Reason::ServerError,
+    Reason::Network,
+    Reason::Timeout,
+];
+
 /// AWS Glue as one set of credentials sees it in one region.
 pub struct AwsGlue {
     pub(super) backend: Backend,
@@ -110,20 +117,16 @@ impl AwsGlue {
                     return Err(if deadline.reason() == Reason::Throttled {
                         starved_by_rate_limit(&call)
                     } else {
-                        GlueError::new(
-                            Reason::Timeout,
-                            format!(
-                                "{} timed out: AWS did not answer within {:.1} s",
-                                call.attempted,
-                                started.elapsed().as_secs_f64()
-                            ),
-                        )
+                        let (attempted, took) = (&call.attempted, started.elapsed().as_secs_f64());
+                        let why =
+                            format!("{attempted} timed out: AWS did not answer within {took:.1} s");
+                        GlueError::new(Reason::Timeout, why)
                     });
                 }
             };
             ended(Some(error.reason));
             let backoff = MAX_FIRST_BACKOFF.mul_f64(fastrand::f64()) * attempt;
-            if !may_retry(error.reason)
+            if !MAY_SUCCEED_LATER.contains(&error.reason)
                 || attempt == MAX_ATTEMPTS
                 || Instant::now() + backoff >= end
                 || !deadline.take_retry()
@@ -168,15 +171,14 @@ impl AwsGlue {
         let end = end.unwrap_or_else(|| {
             Instant::now() + deadline.request_timeout().max(deadline.time_left() / 2)
         });
+        let attempted = &call.attempted;
         let why = match timeout_at(end, provider.get()).await {
             Ok(Ok(credentials)) => return Ok(credentials),
             Ok(Err(error)) => message::load_failed(&error, &self.credentials),
             Err(_elapsed) => message::with_hint(message::TIMED_OUT, &self.credentials),
         };
-        Err(GlueError::new(
-            Reason::Credentials,
-            format!("{} failed: {why}", call.attempted),
-        ))
+        let message = format!("{attempted} failed: {why}");
+        Err(GlueError::new(Reason::Credentials, message))
     }
 
     async fn permit(&self, call: &Call<'_>, end: Option<Instant>) -> Result<(), GlueError> {
@@ -203,19 +205,7 @@ impl AwsGlue {
     }
 }
 
-fn may_retry(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::Throttled | Reason::ServerError | Reason::Network | Reason::Timeout
-    )
-}
-
 fn starved_by_rate_limit(call: &Call<'_>) -> GlueError {
-    GlueError::new(
-        Reason::Throttled,
-        format!(
-            "{} failed: it waited for other requests until the poll's timeout. Raise polling.requests_per_second or polling.interval",
-            call.attempted
-        ),
-    )
+    let why = "failed: it waited for other requests until the poll's timeout. Raise polling.requests_per_second or polling.interval";
+    GlueError::new(Reason::Throttled, format!("{} {why}", call.attempted))
 }
