@@ -27,6 +27,8 @@ impl Reason {
     }
 }
 
+const NOT_SENT: &str = "no request was sent: earlier requests used up the poll's timeout";
+
 /// A query that failed, completely or partly.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -53,10 +55,7 @@ impl GlueError {
     pub(crate) fn not_sent(reason: Reason) -> Self {
         Self {
             request_sent: false,
-            ..Self::new(
-                reason,
-                "no request was sent: earlier requests used up the poll's timeout",
-            )
+            ..Self::new(reason, NOT_SENT)
         }
     }
 }

@@ -51,29 +51,24 @@ impl Cursor {
     pub(super) fn advance<T>(&mut self, page: &Page<T>) -> Result<bool, GlueError> {
         self.without_arn += page.without_arn;
         let Some(marker) = &page.marker else {
-            return if self.without_arn == 0 {
-                Ok(false)
-            } else {
-                Err(invalid(format!(
-                    "AWS listed {} integrations without a valid ARN",
-                    self.without_arn
-                )))
+            return match self.without_arn {
+                0 => Ok(false),
+                without_arn => Err(invalid(format!(
+                    "AWS listed {without_arn} integrations without a valid ARN"
+                ))),
             };
         };
-        if self.seen.contains(marker) {
-            return Err(invalid(
-                "AWS sent the same page marker twice, so the listing would never end",
-            ));
-        }
         if marker.len() > MAX_MARKER_BYTES {
             return Err(invalid("AWS sent a page marker that is too long"));
         }
-        if self.seen.len() + 1 >= MAX_PAGES {
-            return Err(invalid(format!(
-                "the listing has more than {MAX_PAGES} pages"
-            )));
+        if !self.seen.insert(marker.clone()) {
+            let why = "AWS sent the same page marker twice, so the listing would never end";
+            return Err(invalid(why));
         }
-        self.seen.insert(marker.clone());
+        if self.seen.len() >= MAX_PAGES {
+            let why = format!("the listing has more than {MAX_PAGES} pages");
+            return Err(invalid(why));
+        }
         self.next = Some(marker.clone());
         Ok(true)
     }
@@ -169,9 +164,8 @@ impl Listing {
             }
             self.items += 1 + integration.errors.len();
             if self.items > MAX_ITEMS {
-                return Err(invalid(format!(
-                    "the listing has more than {MAX_ITEMS} integrations and errors"
-                )));
+                let why = format!("the listing has more than {MAX_ITEMS} integrations and errors");
+                return Err(invalid(why));
             }
             self.integrations.insert(arn, (Arc::new(integration), now));
         }

@@ -88,11 +88,8 @@ impl FailureLog {
             }
             continues
         });
-        let counts = result
-            .answers
-            .iter()
-            .map(|answer| answer.integrations.len());
-        let integrations: usize = counts.sum();
+        let answers = result.answers.iter();
+        let integrations: usize = answers.map(|answer| answer.integrations.len()).sum();
         tracing::debug!(%scope, %region, integrations, seconds = took, "poll ended");
         failed.into_keys().collect()
     }

@@ -14,8 +14,6 @@ const STATUS_PLACEHOLDER: &str = "no value was set";
 
 /// In Unix seconds. AWS never sends a time of this year or later.
 const YEAR_10_000: f64 = 253_402_300_800.0;
-/// AWS allows 256 characters for a tag value and 128 for a name.
-const MAX_LABEL_CHARS: usize = 256;
 /// The longest string that AWS's model allows, for an error message.
 const MAX_TEXT_CHARS: usize = 2_048;
 
@@ -34,12 +32,12 @@ pub fn metadata_page(
     let has_arn = |item: &SdkIntegration| is_arn(&item.integration_arn);
     convert(items, output.marker, has_arn, |item| {
         let item_tags = item.tags.unwrap_or_default().into_iter();
-        let item_tags = item_tags.filter_map(|tag| Some((tag.key?, tag.value)));
+        let item_tags = item_tags.filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default())));
         let described = Description {
-            name: truncate(item.integration_name, MAX_LABEL_CHARS),
+            name: bounded(item.integration_name),
             tags: item_tags
                 .filter(|(key, _)| tags.contains(key))
-                .map(|(key, value)| (key, truncate(value.unwrap_or_default(), MAX_LABEL_CHARS)))
+                .map(|(key, value)| (key, bounded(value)))
                 .collect(),
         };
         (item.integration_arn, described)
@@ -61,8 +59,8 @@ fn convert<S, T>(
     }
 }
 
-fn truncate(mut text: String, max: usize) -> String {
-    if let Some((end, _)) = text.char_indices().nth(max) {
+fn bounded(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_TEXT_CHARS) {
         text.truncate(end);
         text.push('…');
     }
@@ -71,10 +69,6 @@ fn truncate(mut text: String, max: usize) -> String {
 
 fn is_arn(text: &str) -> bool {
     !text.trim().is_empty() && text.len() <= MAX_ARN_BYTES
-}
-
-fn bounded(text: String) -> String {
-    truncate(text, MAX_TEXT_CHARS)
 }
 
 fn integration(item: InboundIntegration) -> Integration {

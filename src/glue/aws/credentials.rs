@@ -125,18 +125,15 @@ impl Provider {
     }
 
     async fn load_with_timeout(self: Arc<Self>) -> provider::Result {
-        let start_guard = credential_process::note_start().await;
+        credential_process::note_start();
         let loaded = timeout(LOAD_TIMEOUT, self.load()).await;
-        drop(start_guard);
-        let loaded = loaded.unwrap_or_else(|_elapsed| {
+        let keys = loaded.unwrap_or_else(|_elapsed| {
             // After the timeout the SDK leaves a `credential_process` running.
             credential_process::kill_older_than(
                 LOAD_TIMEOUT.saturating_sub(Duration::from_secs(1)),
             );
             Err(CredentialsError::provider_timed_out(LOAD_TIMEOUT))
-        });
-        credential_process::reap_orphans();
-        let keys = loaded?;
+        })?;
         if let Some(why) = unusable(&keys) {
             return Err(CredentialsError::invalid_configuration(why));
         }
@@ -214,17 +211,10 @@ impl Provider {
 
 /// Returns why credentials cannot be sent in headers. The SDK panics on some invalid characters.
 fn unusable(keys: &Keys) -> Option<String> {
-    let parts = [
-        ("the access key ID", keys.access_key_id()),
-        ("the secret access key", keys.secret_access_key()),
-        (
-            "the session token",
-            keys.session_token().unwrap_or_default(),
-        ),
-    ];
-    parts
-        .into_iter()
-        .find_map(|(name, part)| key_error(name, part))
+    let token = keys.session_token().unwrap_or_default();
+    key_error("the access key ID", keys.access_key_id())
+        .or_else(|| key_error("the secret access key", keys.secret_access_key()))
+        .or_else(|| key_error("the session token", token))
 }
 
 fn key_error(name: &str, part: &str) -> Option<String> {

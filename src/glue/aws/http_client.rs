@@ -123,7 +123,7 @@ fn http_client(
 ) -> SharedHttpClient {
     let mut trusted = TrustStore::default();
     if let Some(bundle) = bundle {
-        trusted = TrustStore::empty().with_pem_certificate(bundle.pem());
+        trusted = TrustStore::empty().with_pem_certificate(bundle.0.as_bytes());
     }
     let tls = TlsContext::builder().with_trust_store(trusted).build();
     // The builder cannot fail.

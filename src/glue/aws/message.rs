@@ -287,13 +287,11 @@ mod tests {
             ("`p` is incomplete: `sso_start_url`", "Correct the profile"),
             ("failed to read `.aws/sso/cache`: (os error 2)", "sso login"),
             ("external process: No such file (os error 2)", "by hand"),
-            ("No such file or directory (os error 2)", "token file"),
             (
                 "service error: Throttling: Rate exceeded",
                 "nothing is wrong",
             ),
             ("IncompleteSignatureException: …", "the access key"),
-            ("dispatch failure: io error: x", "could not be reached"),
             ("something else", "Check the scope's profile"),
         ] {
             let hint = with_hint(message, &Credentials::default());

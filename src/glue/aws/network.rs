@@ -58,13 +58,9 @@ impl Network {
 
 /// CA certificates that replace the system's, as PEM.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct CaBundle(Arc<str>);
+pub(super) struct CaBundle(pub(super) Arc<str>);
 
 impl CaBundle {
-    pub(super) fn pem(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-
     fn read(name: &str, path: &Path) -> Result<Self, String> {
         let pem = files::read(path, files::MIB).map_err(|error| format!("cannot be read: {error}"));
         pem.and_then(|pem| Self::parse(&pem)).map_err(|why| {
