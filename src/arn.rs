@@ -108,7 +108,6 @@ pub(crate) fn check_prefix<V: Checked>(text: &str) -> Result<(), ValueError> {
         1 if !"aws".starts_with(last) && !last.starts_with("aws") => parts.push(last),
         _ => {}
     }
-    // Fill up with valid parts.
     let rest = ["arn", "aws", "x", "", "", "x"];
     parts.extend(rest.iter().skip(parts.len()));
     check_arn::<V>(&parts.join(":"))
@@ -175,7 +174,6 @@ impl fmt::Display for IntegrationArn {
     }
 }
 
-/// The ARN of a resource of any service that an integration writes into.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetArn {
     text: String,
@@ -283,7 +281,6 @@ impl RegionName {
             .map_or("aws", |(_, partition)| partition)
     }
 
-    /// Returns true if the region can be in this partition, which may be an unknown one.
     pub fn in_partition(&self, partition: &str) -> bool {
         let is_known = |name: &str| PARTITION_PREFIXES.iter().any(|(_, known)| *known == name);
         match self.partition() {

@@ -22,7 +22,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Maximum time between two polls of a throttled scope, in intervals.
 const MAX_BACKOFF_INTERVALS: u32 = 4;
 /// A throttled scope's poll must end at least this long before its data expires.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(1);
@@ -37,7 +36,6 @@ pub struct Poller {
     failures: FailureLog,
     schedule: Schedule,
     throttled_polls: u32,
-    /// When the oldest data of this scope expires.
     next_expiry: Option<Instant>,
     polled: Arc<Notify>,
     metadata_poller: Option<MetadataPoller>,

@@ -40,7 +40,6 @@ pub struct RequestContext<'a> {
 
 #[derive(Clone, Copy)]
 pub struct PageRequest<'a> {
-    /// `Marker` of the previous page, None for the first page.
     pub marker: Option<&'a str>,
     /// `MaxRecords`. AWS decides if it is None.
     pub page_size: Option<u16>,
@@ -52,7 +51,6 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Number of items without a valid ARN, which cannot be exported.
     pub without_arn: usize,
-    /// `Marker` of the next page, None on the last page.
     pub marker: Option<String>,
 }
 

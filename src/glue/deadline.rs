@@ -24,10 +24,8 @@ pub struct Deadline {
 
 #[derive(Debug, Default)]
 struct Usage {
-    /// Queries that have not started yet.
     waiting: usize,
     most_in_flight: usize,
-    /// Total time that requests waited for the rate limiter.
     waited: Duration,
     retries: u32,
 }

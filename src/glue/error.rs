@@ -29,14 +29,12 @@ impl Reason {
 
 const NOT_SENT: &str = "no request was sent: earlier requests used up the poll's timeout";
 
-/// A query that failed, completely or partly.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct GlueError {
     pub reason: Reason,
     /// The error and its causes, the outermost first.
     pub message: String,
-    /// The AWS request ID, for a support case.
     pub request_id: Option<String>,
     /// False if the poll ran out of time before a request was sent.
     pub request_sent: bool,

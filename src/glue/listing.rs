@@ -33,7 +33,6 @@ pub struct Listing {
 
 #[derive(Debug)]
 enum Filter {
-    /// Canonical ARNs.
     Named(BTreeSet<String>),
     Selected(Arc<Selection>),
 }
@@ -104,7 +103,6 @@ impl Listing {
         Self::with_filter(query, filter, page_size)
     }
 
-    /// Lists everything and keeps only the given ARNs.
     pub fn lookup<'a>(
         arns: impl IntoIterator<Item = &'a IntegrationArn>,
         page_size: Option<u16>,
@@ -126,7 +124,6 @@ impl Listing {
         }
     }
 
-    /// Requests the remaining pages, up to the first failure.
     pub async fn follow(&mut self, glue: &dyn Glue, clock: &Clock, context: RequestContext<'_>) {
         self.outcome = None;
         while self.outcome.is_none() {
@@ -145,7 +142,6 @@ impl Listing {
         }
     }
 
-    /// Returns false if the page is the last one.
     fn add(&mut self, page: Page<Integration>, now: Timestamp) -> Result<bool, GlueError> {
         let has_next = self.cursor.advance(&page);
         for integration in page.items {

@@ -20,13 +20,11 @@ pub struct MetadataFilter {
 pub struct Metadata {
     /// By canonical ARN.
     pub found: BTreeMap<String, Description>,
-    /// An error if the listing is incomplete.
     pub outcome: Result<(), GlueError>,
 }
 
 impl Metadata {
-    /// Requests pages until all ARNs of the filter are found, the listing ends or a request fails. Requests at least one page, to check
-    /// that the credentials allow it.
+    /// Requests at least one page, to check that the credentials allow it.
     pub async fn fetch(
         glue: &dyn Glue,
         filter: &MetadataFilter,

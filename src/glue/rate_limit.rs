@@ -13,7 +13,6 @@ const BURST: Duration = Duration::from_secs(1);
 /// A rate limiter (GCRA). Clones share their state.
 #[derive(Clone, Debug)]
 pub struct RateLimiter {
-    /// Time between two requests.
     period: Arc<Mutex<Duration>>,
     /// When a full burst is available again. Each request moves it by one period, and holds the lock while it waits for its permit.
     full_burst_at: Arc<tokio::sync::Mutex<Instant>>,

@@ -14,7 +14,6 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Minimum wait after a failure.
 const MIN_BACKOFF: Duration = Duration::from_secs(60);
 
 pub struct MetadataPoller {
@@ -23,7 +22,6 @@ pub struct MetadataPoller {
     glue: Arc<dyn Glue>,
     publisher: Arc<Publisher>,
     schedule: Schedule,
-    /// The reason of the last failure until a fetch succeeds.
     failing: Option<Reason>,
 }
 
@@ -47,7 +45,6 @@ impl MetadataPoller {
 
     /// Fetches after the first poll, at every interval and after a poll that found a new integration.
     pub async fn run(&mut self, polled: &Notify) {
-        // Before the first poll no integrations are known.
         polled.notified().await;
         loop {
             self.describe().await;
@@ -95,7 +92,6 @@ impl MetadataPoller {
         self.publisher.apply_metadata(&self.key, filter, metadata);
     }
 
-    /// Returns the time of the next fetch: the next tick, or an earlier retry after a failure.
     fn next(&self, now: Instant) -> Instant {
         let (tick, _) = self.schedule.next(now, now, None);
         match self.failing {

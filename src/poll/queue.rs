@@ -30,7 +30,6 @@ pub struct QueryQueue<'a> {
     waiting: VecDeque<PendingQuery>,
     /// The lookup listing has not ended. Requests for the ARNs that it does not contain may follow.
     looking_up: bool,
-    /// In the order of the scope's queries.
     answers: Vec<Option<Answer>>,
 }
 
@@ -60,7 +59,6 @@ impl<'a> QueryQueue<'a> {
         queue
     }
 
-    /// Sorts the queue by the outcomes of the previous poll.
     fn enqueue(&mut self, indexes: Vec<usize>) {
         let (watch, previous_poll) = (self.watch, self.previous_poll);
         self.waiting
@@ -128,12 +126,6 @@ impl<'a> QueryQueue<'a> {
                 // More requests would only add load while AWS fails.
                 (None, Err(error)) => self.answers[index] = Some(Answer::failed(error.clone())),
             }
-        }
-        if !missing.is_empty() {
-            tracing::debug!(
-                scope = %self.watch.scope, region = %self.watch.region, integrations = missing.len(),
-                "listing does not contain all configured integrations, requesting the missing ones individually"
-            );
         }
         self.enqueue(missing);
     }

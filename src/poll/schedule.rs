@@ -43,7 +43,6 @@ impl Schedule {
         } else {
             self.ticks_until(last)
         };
-        // The tick of the next poll is not skipped.
         let before_next = self.ticks_until(next) - u32::from(next == tick);
         (next, u64::from(before_next.saturating_sub(polled_until)))
     }

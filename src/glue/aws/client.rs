@@ -33,7 +33,6 @@ const MAY_SUCCEED_LATER: [Reason; 4] = [
     Reason::Timeout,
 ];
 
-/// AWS Glue as one set of credentials sees it in one region.
 pub struct AwsGlue {
     pub(super) backend: Backend,
     pub(super) client: OnceCell<Client>,

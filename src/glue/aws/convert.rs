@@ -12,7 +12,6 @@ use std::time::Duration;
 /// The SDK's placeholder for a missing status (`inbound_integration_correct_errors` in aws-sdk-glue).
 const STATUS_PLACEHOLDER: &str = "no value was set";
 
-/// In Unix seconds. AWS never sends a time of this year or later.
 const YEAR_10_000: f64 = 253_402_300_800.0;
 /// The longest string that AWS's model allows, for an error message.
 const MAX_TEXT_CHARS: usize = 2_048;

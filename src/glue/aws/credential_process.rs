@@ -14,7 +14,6 @@ mod linux {
     use std::sync::OnceLock;
     use std::time::Duration;
 
-    /// Uptime of the system at the first load.
     static FIRST: OnceLock<Duration> = OnceLock::new();
 
     pub fn note_start() {

@@ -38,7 +38,6 @@ const SESSION_NAME: &str = "glue-integration-exporter";
 
 #[derive(Default)]
 pub struct CredentialCache {
-    /// Held by the region that loads.
     single_flight: Mutex<()>,
     loaded: parking_lot::Mutex<Option<Loaded>>,
 }
@@ -63,7 +62,6 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// Returns the cached credentials of any region if they are usable, or loads new ones.
     pub fn get(self: &Arc<Self>) -> BoxFuture<'_, provider::Result> {
         Box::pin(async move {
             if let Some(keys) = self.usable() {

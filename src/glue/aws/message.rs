@@ -8,7 +8,6 @@ use aws_sdk_glue::error::{ErrorMetadata, ProvideErrorMetadata, SdkError};
 use aws_sdk_glue::operation::RequestId;
 use std::error::Error;
 
-/// Keeps log lines readable.
 const MAX_MESSAGE_CHARS: usize = 1_000;
 
 pub const TIMED_OUT: &str = "the credentials could not be loaded in time";
@@ -45,7 +44,6 @@ const REPLACEMENTS: [(&str, &str); 5] = [
 /// Text before the canonical request, which AWS repeats if a signature is wrong. It contains the session token.
 const BEFORE_REQUEST: &str = "The Canonical String";
 
-/// Returns the code and message of an AWS error, or else the chain of causes.
 pub fn call_failed<E>(
     attempted: &str,
     reason: Reason,
@@ -80,7 +78,6 @@ pub fn load_failed(error: &CredentialsError, credentials: &Credentials) -> Strin
     with_hint(&sanitize(chain(error), credentials), credentials)
 }
 
-/// Returns the causes in one line, the outermost first.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut message = String::new();
     let mut cause = Some(error);
@@ -123,7 +120,6 @@ fn clarify(text: &str) -> String {
     text
 }
 
-/// Removes secrets, joins the lines and truncates the message.
 fn sanitize(mut message: String, credentials: &Credentials) -> String {
     let role = credentials.role.as_ref();
     if let Some(secret) = role.and_then(|role| role.external_id.as_ref()) {
@@ -157,7 +153,7 @@ fn without_secret(mut text: String) -> String {
 }
 
 /// Texts of error messages, separated by `|`, and the hint for them. The first match wins, so specific texts come first.
-const HINTS: [(&str, &str); 22] = [
+const HINTS: [(&str, &str); 21] = [
     (
         "Signature expired|Signature not yet current|RequestExpired|Skewed|InTheFuture",
         "The system clock is wrong: synchronise it (NTP, chrony)",
@@ -215,10 +211,6 @@ const HINTS: [(&str, &str); 22] = [
         "The response may not come from AWS: check the proxy, the firewall and the endpoint variables",
     ),
     (
-        "ForbiddenException",
-        "Check `sso_account_id`, `sso_role_name` and the assignment of the permission set in IAM Identity Center",
-    ),
-    (
         "SSO token|sso/cache|UnauthorizedException",
         "The SSO session has expired or does not exist: log in again with `aws sso login`",
     ),
@@ -250,7 +242,6 @@ const HINTS: [(&str, &str); 22] = [
     ),
 ];
 
-/// Adds the profile and role of the credentials that failed, and a hint how to fix the error.
 pub fn with_hint(message: &str, credentials: &Credentials) -> String {
     let profile = credentials.profile.as_deref();
     let role = credentials.role.as_ref().map(|role| role.arn.as_str());

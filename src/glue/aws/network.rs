@@ -23,7 +23,6 @@ pub struct Network {
 }
 
 impl Network {
-    /// Returns one error message for each variable and profile whose value cannot be used.
     pub async fn load(profiles: BTreeSet<Option<String>>) -> Result<Self, Vec<String>> {
         let mut errors = endpoint::environment_errors();
         let proxies = Proxies::from_env().unwrap_or_else(|found| {

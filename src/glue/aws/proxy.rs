@@ -14,7 +14,6 @@ const VARIABLES: [&str; 6] = [
     "all_proxy",
 ];
 
-/// The default is no proxy.
 #[derive(Clone, Debug, Default)]
 pub struct Proxies {
     pub enabled: bool,
@@ -23,7 +22,6 @@ pub struct Proxies {
 }
 
 impl Proxies {
-    /// Returns one error message for each variable that cannot be used.
     pub fn from_env() -> Result<Self, Vec<String>> {
         let no_proxy = env::var("NO_PROXY").or_else(|_| env::var("no_proxy"));
         let no_proxy = no_proxy.unwrap_or_default();

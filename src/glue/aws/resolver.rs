@@ -15,16 +15,12 @@ const MAX_LOOKUPS_PER_NAME: usize = 2;
 pub struct Resolver(Arc<Mutex<HashMap<String, Arc<Semaphore>>>>);
 
 impl Resolver {
-    fn limit(&self, name: &str) -> Arc<Semaphore> {
-        let mut limits = self.0.lock();
-        let limit = limits
-            .entry(name.to_owned())
-            .or_insert_with(|| Arc::new(Semaphore::new(MAX_LOOKUPS_PER_NAME)));
-        Arc::clone(limit)
-    }
-
     async fn addresses(&self, name: String) -> Result<Vec<IpAddr>, ResolveDnsError> {
-        let permit = self.limit(&name).acquire_owned().await;
+        let limit = {
+            let new = || Arc::new(Semaphore::new(MAX_LOOKUPS_PER_NAME));
+            Arc::clone(self.0.lock().entry(name.clone()).or_insert_with(new))
+        };
+        let permit = limit.acquire_owned().await;
         let permit = permit.map_err(ResolveDnsError::new)?;
         let lookup = tokio::task::spawn_blocking(move || {
             // Released when the lookup ends, whether or not somebody still waits for it.

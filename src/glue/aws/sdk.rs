@@ -24,7 +24,6 @@ const MAX_CREDENTIALS_BYTES: usize = 1 << 20;
 pub struct Sdk {
     http: Arc<HttpClients>,
     observer: Arc<dyn Observer>,
-    /// How many requests each client may have in flight.
     max_concurrent_requests: Arc<AtomicUsize>,
     credential_caches: Arc<Mutex<HashMap<Credentials, Arc<CredentialCache>>>>,
 }
@@ -87,7 +86,6 @@ impl Sdk {
         self.max_concurrent_requests.store(max, Ordering::Relaxed);
     }
 
-    /// Trusts the CA bundles of `network` from now on, in existing clients too.
     pub fn trust(&self, network: Network) {
         self.http.trust(network.bundles);
     }
