@@ -13,9 +13,9 @@ mod tags;
 mod validate;
 pub(crate) mod value;
 
-pub use self::describe::{describe, pattern_warnings};
+pub use self::describe::describe;
 pub use self::model::{Config, Credentials, Query, Role, Scope, ScopeRegion};
-pub use self::pattern::{ArnPattern, NamePattern, Pattern};
+pub use self::pattern::Pattern;
 pub use self::selection::{Patterns, Selection};
 pub use self::tags::{LabelName, TagKey, TagLabel};
 pub use self::value::{

@@ -3,7 +3,6 @@
 use super::value::{Checked, ValueError, check_characters, check_length};
 use std::str::FromStr;
 
-/// A tag that becomes a label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TagLabel {
     pub tag: TagKey,
@@ -15,7 +14,6 @@ pub struct TagLabel {
 pub struct TagKey(String);
 
 impl TagKey {
-    /// Returns the key as AWS spells it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -37,12 +35,10 @@ impl FromStr for TagKey {
     }
 }
 
-/// A label that a user may add to `aws_glue_integration_info`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LabelName(String);
 
 impl LabelName {
-    /// Returns the name as it appears in the exposition.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -50,10 +46,8 @@ impl LabelName {
     /// Returns the default label of a tag. Label names cannot contain other characters.
     pub(super) fn default_for(tag: &TagKey) -> Self {
         let valid = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-        Self(format!(
-            "tag_{}",
-            tag.0.chars().map(valid).collect::<String>()
-        ))
+        let tag: String = tag.0.chars().map(valid).collect();
+        Self(format!("tag_{tag}"))
     }
 }
 
