@@ -6,8 +6,7 @@ use std::time::Duration;
 use super::model::{Credentials, Query, ScopeRegion};
 use super::pattern::Pattern;
 use super::selection::Selection;
-use super::tags::TagLabel;
-use super::value::Lookup;
+use super::value::{Lookup, TagLabel};
 use crate::toolkit::yaml::format_duration;
 
 /// Describes what the exporter does with this configuration. Numbers of requests are without further pages and retries.
@@ -59,7 +58,7 @@ fn rate_warning(watch: &ScopeRegion, requests_per_second: u16) -> Option<String>
              its timeout of {}; raise polling.requests_per_second or the timeout.\n",
             watch.scope,
             watch.region,
-            pluralize(requests, "request"),
+            pluralize(&requests, "request"),
             format_duration(watch.timeout)
         )
     })
@@ -85,9 +84,9 @@ fn describe_watch(watch: &ScopeRegion) -> String {
         "  polls every {} with a timeout of {}, at most {} in flight, {}\n",
         format_duration(watch.interval),
         format_duration(watch.timeout),
-        pluralize(watch.concurrency, "request"),
+        pluralize(&watch.concurrency, "request"),
         match watch.page_size {
-            Some(size) => format!("{} per page", pluralize(size, "integration")),
+            Some(size) => format!("{} per page", pluralize(&size, "integration")),
             None => "page size chosen by AWS".to_owned(),
         }
     );
@@ -178,7 +177,7 @@ fn format_rate(per_hour: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-fn pluralize(count: impl ToString, noun: &str) -> String {
+fn pluralize(count: &impl ToString, noun: &str) -> String {
     let count = count.to_string();
     format!("{count} {noun}{}", if count == "1" { "" } else { "s" })
 }

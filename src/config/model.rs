@@ -1,8 +1,7 @@
 //! A valid configuration, and the watches that come of it.
 
 use super::selection::Selection;
-use super::tags::TagLabel;
-use super::value::{ExternalId, Lookup, RegionName, ScopeName, ShardBy};
+use super::value::{ExternalId, Lookup, RegionName, ScopeName, ShardBy, TagLabel};
 use crate::arn::{IntegrationArn, RoleArn, TargetArn};
 use crate::shard::Shard;
 use crate::toolkit::yaml::ConfigErrors;

@@ -1,7 +1,7 @@
 //! The rules for `tag_labels`.
 
 use crate::config::schema::TagLabelKeys;
-use crate::config::tags::{LabelName, TagLabel};
+use crate::config::value::{LabelName, TagLabel};
 use crate::toolkit::yaml::{Field, Parsed, Report};
 use std::collections::HashMap;
 
