@@ -88,12 +88,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Returns the punctuation after an unknown key, with an allowed key that is similar.
+/// Returns the punctuation after an unknown key, with the most similar allowed key.
 fn suggest(written: &str, allowed: &[&str]) -> String {
-    let is_similar = |name: &&&str| {
-        written.len() <= 32 && strsim::levenshtein(written, name) <= MAX_SUGGESTION_DISTANCE
-    };
-    match allowed.iter().find(is_similar) {
+    // The comparison takes quadratic time.
+    let written: String = written.chars().take(32).collect();
+    let distance = |name: &&&str| strsim::levenshtein(&written, name);
+    let closest = allowed.iter().min_by_key(distance);
+    match closest.filter(|name| distance(name) <= MAX_SUGGESTION_DISTANCE) {
         Some(name) => format!(", did you mean `{name}`?"),
         None => ";".to_owned(),
     }
