@@ -155,10 +155,7 @@ impl Poller {
 
     async fn run_queries(&mut self) -> PollResult {
         let started = self.clock.now();
-        let concurrency = self
-            .watch
-            .concurrency
-            .min(self.glue.max_concurrent_requests());
+        let concurrency = self.watch.concurrency;
         let deadline = Arc::new(Deadline::new(self.watch.timeout, concurrency));
         let mut queue = QueryQueue::new(&self.watch, &self.previous_poll);
         let mut running: JoinSet<PendingQuery> = JoinSet::new();

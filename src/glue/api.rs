@@ -69,11 +69,6 @@ pub type Described = (String, Description);
 
 /// AWS Glue as one set of credentials sees it in one region.
 pub trait Glue: Send + Sync {
-    /// Returns how many requests one scope may have in flight without blocking other scopes.
-    fn max_concurrent_requests(&self) -> usize {
-        usize::MAX
-    }
-
     /// Requests a page of `DescribeInboundIntegrations`. It is empty if a configured integration does not exist.
     fn page<'a>(
         &'a self,

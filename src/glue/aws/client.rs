@@ -16,7 +16,6 @@ use aws_smithy_types::retry::RetryConfig;
 use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
@@ -39,7 +38,6 @@ pub struct AwsGlue {
     pub(super) http: SharedHttpClient,
     pub(super) region: RegionName,
     pub(super) credentials: Credentials,
-    pub(super) max_concurrent_requests: Arc<AtomicUsize>,
     pub(super) rate_limiter: RateLimiter,
     pub(super) observer: Arc<dyn Observer>,
 }

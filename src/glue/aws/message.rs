@@ -220,7 +220,7 @@ const HINTS: [(&str, &str); 21] = [
     ),
     (
         "HTTP credential provider|failed to load credentials [|for ECS provider|the auth token could|IMDS",
-        "Check the role of the task, pod or instance, and the endpoint and token that the AWS_CONTAINER_… variables set",
+        "The endpoint of the container or the metadata service issued no credentials: check its token and the role of the task, pod or instance",
     ),
     (
         "could not be loaded in time|timed out|failure: timeout",

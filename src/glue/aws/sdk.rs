@@ -10,11 +10,8 @@ use aws_config::Region;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::OnceCell;
 
-/// Requests of all clients in flight. Each client may have at least one, so that an endpoint that hangs blocks no other client.
-const MAX_REQUESTS: usize = 512;
 /// A page of 100 integrations with 100 errors each and messages of maximum length has 21 million bytes.
 const MAX_RESPONSE_BYTES: usize = 32 << 20;
 /// Credentials are a few thousand bytes long.
@@ -24,7 +21,6 @@ const MAX_CREDENTIALS_BYTES: usize = 1 << 20;
 pub struct Sdk {
     http: Arc<HttpClients>,
     observer: Arc<dyn Observer>,
-    max_concurrent_requests: Arc<AtomicUsize>,
     credential_caches: Arc<Mutex<HashMap<Credentials, Arc<CredentialCache>>>>,
 }
 
@@ -33,7 +29,6 @@ impl Sdk {
         Self {
             http: HttpClients::new(network),
             observer,
-            max_concurrent_requests: Arc::new(AtomicUsize::new(MAX_REQUESTS)),
             credential_caches: Arc::default(),
         }
     }
@@ -75,15 +70,9 @@ impl Sdk {
             http: self.http.client(profile, MAX_RESPONSE_BYTES),
             region: region.clone(),
             credentials: credentials.clone(),
-            max_concurrent_requests: Arc::clone(&self.max_concurrent_requests),
             rate_limiter,
             observer: Arc::clone(&self.observer),
         }
-    }
-
-    pub fn set_clients(&self, clients: usize) {
-        let max = (MAX_REQUESTS / clients.max(1)).max(1);
-        self.max_concurrent_requests.store(max, Ordering::Relaxed);
     }
 
     pub fn trust(&self, network: Network) {
