@@ -48,7 +48,11 @@ impl MetadataPoller {
         polled.notified().await;
         loop {
             self.describe().await;
-            let due = self.next(Instant::now());
+            let now = Instant::now();
+            let (mut due, _) = self.schedule.next(now, now, None);
+            if self.failing.is_some() {
+                due = due.min(now + self.watch.interval.max(MIN_BACKOFF));
+            }
             tokio::select! {
                 () = sleep_until(due) => {}
                 // After a failure, new integrations wait for the next retry.
@@ -90,14 +94,6 @@ impl MetadataPoller {
         });
         self.log(&metadata);
         self.publisher.apply_metadata(&self.key, filter, metadata);
-    }
-
-    fn next(&self, now: Instant) -> Instant {
-        let (tick, _) = self.schedule.next(now, now, None);
-        match self.failing {
-            Some(_) => tick.min(now + self.watch.interval.max(MIN_BACKOFF)),
-            None => tick,
-        }
     }
 
     fn log(&mut self, metadata: &Metadata) {

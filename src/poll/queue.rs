@@ -61,16 +61,14 @@ impl<'a> QueryQueue<'a> {
 
     fn enqueue(&mut self, indexes: Vec<usize>) {
         let (watch, previous_poll) = (self.watch, self.previous_poll);
-        self.waiting
-            .extend(indexes.into_iter().map(|index| PendingQuery {
-                listing: Listing::new(
-                    watch.queries[index].clone(),
-                    &watch.selection,
-                    watch.page_size,
-                ),
+        for index in indexes {
+            let query = watch.queries[index].clone();
+            self.waiting.push_back(PendingQuery {
+                listing: Listing::new(query, &watch.selection, watch.page_size),
                 index: Some(index),
                 second_run: false,
-            }));
+            });
+        }
         self.waiting.make_contiguous().sort_by_key(|pending| {
             let rank = match previous_poll.get(&pending.listing.query) {
                 Some(false) => 0,

@@ -161,7 +161,7 @@ async fn hanging_name_request_delays_no_poll() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failed_name_request_backs_off() {
+async fn failed_name_request_is_retried() {
     let (bench, watches, account) = lake(NAMED);
     account.set_for("names", Behaviour::Fail(Reason::AccessDenied));
     let begun = Instant::now();
@@ -172,9 +172,10 @@ async fn failed_name_request_backs_off() {
         sleep(MINUTE).await;
     }
     let times = name_requests(&account, begun);
-    assert_eq!(times[..5], [0, 60, 180, 420, 900], "{times:?}");
-    for pair in times[5..].windows(2) {
-        assert_eq!(pair[1] - pair[0], 600, "{times:?}");
+    // One of them is the regular request, which does not wait for the retry.
+    assert!((120..=121).contains(&times.len()), "{times:?}");
+    for pair in times.windows(2) {
+        assert!(pair[1] - pair[0] <= 60, "{times:?}");
     }
     let page = bench.page();
     assert_eq!(gauge(&page, NAMES_UP), Some(0.0));

@@ -200,7 +200,7 @@ const HINTS: [(&str, &str); 21] = [
     ),
     (
         "AccessDenied",
-        "The credentials must be allowed sts:AssumeRole on the role, and its trust policy must allow them with this `external_id`",
+        "STS refused the role: check that it exists, that the credentials may call sts:AssumeRole, its trust policy and `external_id`",
     ),
     (
         "Throttl|Rate exceeded|TooManyRequests|SlowDown|InternalFailure|InternalServerError|ServiceUnavailable",

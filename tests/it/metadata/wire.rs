@@ -232,7 +232,7 @@ async fn long_names_are_truncated_in_labels() {
         }];
     });
     let (page, _) = exporter.round().await;
-    assert_eq!(name(&page, 0).unwrap(), format!("{}…", "é".repeat(256)));
+    assert_eq!(name(&page, 0).unwrap(), format!("{}…", "é".repeat(2_048)));
     let team = label(&page, 0, "tag_team");
     assert_eq!(team.as_deref(), Some("a \"quoted\" \\ name\n"));
 }
