@@ -5,8 +5,7 @@ use super::query::{Observation, QueryState};
 use super::scope::Scope;
 use crate::arn::canonical_arn;
 use crate::snapshot::{
-    Diagnostics, ExportedIntegration, Missing, PolledScope, Provenance, ScopeDiagnostics,
-    ScopeState, Snapshot,
+    ExportedIntegration, Missing, PolledScope, Provenance, ScopeState, Snapshot,
 };
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -93,33 +92,28 @@ impl IntegrationCache {
         }
         let missing = configured.into_iter();
         let missing = missing.filter_map(|(arn, queries)| missing_integration(&arn, &queries, now));
+        let scopes = self.scopes.values().zip(counts);
+        let scopes = scopes.map(|(scope, integrations)| scope_state(scope, integrations));
         let snapshot = Snapshot {
             missing: missing.collect(),
             integrations,
-            scopes: self
-                .scopes
-                .values()
-                .zip(counts)
-                .map(|(scope, integrations)| scope_state(scope, integrations))
-                .collect(),
+            provenance,
+            seen_by,
+            scopes: scopes.collect(),
             blocks_scrape: self.scopes.values().any(Scope::blocks_scrape),
             pending_first_poll: self.scopes.values().any(|scope| scope.pending_first_poll),
-            diagnostics: Diagnostics {
-                provenance,
-                seen_by,
-                scopes: self.scopes.values().map(scope_diagnostics).collect(),
-            },
         };
         (snapshot, self.next_expiry(now))
     }
 }
 
 fn scope_state(scope: &Scope, integrations: usize) -> ScopeState {
+    let metadata = scope.metadata.as_ref();
     ScopeState {
         scope: scope.name.clone(),
         region: scope.region.clone(),
         interval: scope.interval,
-        names_up: scope.metadata.as_ref().and_then(|metadata| metadata.up),
+        names_up: metadata.and_then(|metadata| metadata.up),
         polled: scope.polled.map(|polled| PolledScope {
             up: polled.up,
             stale: scope.is_stale(),
@@ -127,12 +121,6 @@ fn scope_state(scope: &Scope, integrations: usize) -> ScopeState {
             integrations,
             duration: polled.duration,
         }),
-    }
-}
-
-fn scope_diagnostics(scope: &Scope) -> ScopeDiagnostics {
-    let metadata = scope.metadata.as_ref();
-    ScopeDiagnostics {
         failed_poll: scope.failed_poll.clone(),
         failed_metadata: metadata.and_then(|metadata| metadata.failure.clone()),
     }

@@ -86,7 +86,7 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
         &["status"],
         "1 for the current status of the integration, 0 for every other status, as of its last good poll; a status that the exporter does not know is UNKNOWN.",
         |shown, samples| {
-            for status in Status::ALL {
+            for &status in Status::ALL {
                 let is_current = shown.integration.status == status;
                 samples.labelled(&[status.as_str()], f64::from(is_current));
             }
