@@ -47,7 +47,6 @@ impl From<f64> for Timestamp {
     }
 }
 
-/// Reads the time. Tests supply their own wall clock.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> f64 + Send + Sync>);
 

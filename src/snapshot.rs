@@ -79,7 +79,6 @@ impl Eq for Integration {}
 /// The name and tags of an integration. AWS returns them only to the account that created the integration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
-    /// Empty if AWS sent none.
     pub name: String,
     /// Values by tag key, only of requested tags.
     pub tags: BTreeMap<String, String>,
@@ -107,7 +106,6 @@ pub struct ExportedIntegration {
     pub labels: Arc<MetadataLabels>,
     /// When this exporter first observed the current status, in Unix seconds.
     pub status_since: f64,
-    /// True if its ARN is configured.
     pub configured: bool,
 }
 
@@ -117,7 +115,6 @@ impl ExportedIntegration {
     }
 }
 
-/// The state of a scope in one region.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScopeState {
     pub scope: String,
@@ -125,7 +122,6 @@ pub struct ScopeState {
     pub interval: Duration,
     /// True if the last request for names and tags succeeded. `None` before the first one, and if the scope does not request them.
     pub names_up: Option<bool>,
-    /// `None` until the first poll has ended.
     pub polled: Option<PolledScope>,
     /// The failures of the last incomplete poll since the start, even if a later poll succeeded.
     pub failed_poll: Option<Arc<Failed>>,
@@ -133,16 +129,13 @@ pub struct ScopeState {
     pub failed_metadata: Option<Arc<Failed>>,
 }
 
-/// The last poll of a scope in one region.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolledScope {
-    /// True if the poll succeeded for every query.
     pub up: bool,
     /// True if any data are from an earlier poll, even if they have expired.
     pub stale: bool,
     /// End of the last successful poll, in Unix seconds.
     pub last_success: Option<f64>,
-    /// Number of exported integrations of this scope.
     pub integrations: usize,
     pub duration: Duration,
 }
@@ -166,12 +159,10 @@ pub struct Snapshot {
     pub pending_first_poll: bool,
 }
 
-/// Which poll returned the exported data of an integration, and which scopes export it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Provenance {
     /// When AWS returned the data, in Unix seconds.
     pub observed_at: f64,
-    /// True if the data are older than the last poll of the scope that observed them.
     pub stale: bool,
     /// A range of `Snapshot::seen_by`.
     pub seen_by: Range<usize>,
@@ -187,7 +178,6 @@ pub struct Missing {
     pub answered_at: f64,
     /// True if the latest such answer is older than the last poll of its scope.
     pub stale: bool,
-    /// The last observation before, if there was one.
     pub last: Option<Arc<Integration>>,
     /// Empty if it is unknown.
     pub name: String,
@@ -195,23 +185,18 @@ pub struct Missing {
     pub scopes: Vec<u32>,
 }
 
-/// The failures of a poll, or of a request for names and tags.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failed {
     /// End of the poll or request, in Unix seconds.
     pub at: f64,
-    /// One for each reason.
     pub failures: Vec<Failure>,
 }
 
-/// A failure, as in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
     /// The value of the label `reason`.
     pub reason: &'static str,
-    /// Limited in length.
     pub message: String,
-    /// The ID that AWS gave to the failed request.
     pub request_id: Option<String>,
     /// Number of queries that failed for this reason. The message is from the first one.
     pub queries: usize,

@@ -1,5 +1,3 @@
-//! The snapshot of the cache that is published.
-
 use super::integrations::IntegrationCache;
 use super::query::{Observation, QueryState};
 use super::scope::Scope;
@@ -12,7 +10,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// An observation of an integration by a scope.
 struct ScopeObservation<'a> {
     observation: &'a Observation,
     /// Whether the scope may export it: it is fresh, and not excluded.
@@ -21,14 +18,11 @@ struct ScopeObservation<'a> {
     index: u32,
 }
 
-/// The query of a scope for a configured integration, with the index of the scope.
 type ConfiguredQuery<'a> = (u32, &'a Scope, &'a QueryState);
 
 impl IntegrationCache {
-    /// Returns the snapshot at `now`, and when the next series expires, which changes the snapshot without a poll.
     pub fn snapshot(&self, now: Instant) -> (Snapshot, Option<Instant>) {
         let mut observations: Vec<ScopeObservation<'_>> = Vec::new();
-        // By canonical ARN.
         let mut configured: BTreeMap<Cow<'_, str>, Vec<ConfiguredQuery<'_>>> = BTreeMap::new();
         for (index, scope) in (0..).zip(self.scopes.values()) {
             for query in &scope.queries {
@@ -126,7 +120,6 @@ fn scope_state(scope: &Scope, integrations: usize) -> ScopeState {
     }
 }
 
-/// Returns a configured integration that is not exported, if AWS answered that it does not exist.
 fn missing_integration(
     arn: &str,
     queries: &[ConfiguredQuery<'_>],
