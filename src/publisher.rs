@@ -1,5 +1,5 @@
-//! Publishes the results of polls for scrapes. Polls update the cache. One task makes an immutable snapshot of the cache, renders the
-//! exposition and replaces the published one. Scrapes read one pointer, so polls and scrapes never wait for each other.
+//! Polls update the cache. One task makes an immutable snapshot of it, renders the exposition and replaces the published one. Scrapes
+//! read one pointer, so polls and scrapes never wait for each other.
 
 use crate::cache::{Applied, IntegrationCache, Key, PollResult, Stored, TextKey, key, text_key};
 use crate::clock::Clock;
@@ -32,8 +32,7 @@ pub struct Publisher {
     status_changed: Notify,
     page: watch::Sender<Arc<Exposition>>,
     published: Mutex<Arc<Snapshot>>,
-    /// The time of the next poll of each scope and region. Not part of the snapshot, because a new time is no reason to render the
-    /// exposition.
+    /// Not part of the snapshot, because a new time is no reason to render the exposition.
     next_polls: Mutex<BTreeMap<TextKey, Instant>>,
     clock: Clock,
 }
@@ -93,7 +92,7 @@ impl Publisher {
         self.publish_now();
     }
 
-    /// Returns the number of updates by polls and metadata requests. If it has not changed, there is nothing new to store.
+    /// If this number has not changed, there is nothing new to store.
     pub fn updates(&self) -> u64 {
         self.updates.load(Ordering::Relaxed)
     }
@@ -106,8 +105,7 @@ impl Publisher {
         Arc::clone(&self.page.borrow())
     }
 
-    /// Waits until every scope of the start has been polled and its names have been requested, successfully or not, then returns the
-    /// exposition. Returns the current one after `limit` or when `stop` is cancelled.
+    /// Waits until no scope blocks a scrape, at most until `limit` has passed or `stop` is cancelled.
     pub async fn first_page(&self, limit: Duration, stop: &CancellationToken) -> Arc<Exposition> {
         let mut pages = self.page.subscribe();
         tokio::select! {

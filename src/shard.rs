@@ -1,6 +1,4 @@
 //! Sharding: several exporters with the same configuration, each watching a part of it. Each item belongs to exactly one shard.
-//!
-//! An item is identified by strings only, so this module is independent of the configuration.
 
 use crate::hash::{fnv1a, split_mix};
 use std::fmt;

@@ -1,5 +1,4 @@
 //! Plain data: integrations as AWS describes them, and the immutable snapshot of all of them that is published after a poll.
-//! Independent of the AWS SDK, of clocks and of the exposition formats.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -149,8 +149,7 @@ impl Telemetry {
         Self::with_shard(Shard::SINGLE)
     }
 
-    /// Every series of a counter with a closed set of label values exists from the start at 0, because Prometheus cannot see the increase
-    /// of a counter that appears at 1.
+    /// Known series exist from the start at 0, because Prometheus cannot see the increase of a counter that appears at 1.
     pub fn with_shard(shard: Shard) -> prometheus::Result<Self> {
         let rust = version::rust_version();
         let build = [version::VERSION, version::REVISION, &rust];

@@ -36,8 +36,7 @@ pub struct Applied {
     /// Status changes of the integrations that are exported, or were until `stale_after` passed.
     pub changes: Vec<StatusChange>,
     pub unknown_statuses: Vec<Arc<Integration>>,
-    /// True if a status changed, or an integration appeared or disappeared. Then the cache should be stored soon, because AWS cannot tell
-    /// later when a status began.
+    /// Also if an integration appeared or disappeared. To be stored soon, because AWS cannot tell later when a status began.
     pub statuses_changed: bool,
     pub next_expiry: Option<Instant>,
 }
@@ -76,8 +75,7 @@ impl IntegrationCache {
         }
     }
 
-    /// Replaces the watches. Queries that a scope keeps also keep their data, whatever else changed about the scope. The start times of
-    /// all statuses are kept. No scrape waits for a new scope.
+    /// Queries that a scope keeps also keep their data, and all start times of statuses are kept. No scrape waits for a new scope.
     pub fn reconfigure<'a>(&mut self, watches: impl IntoIterator<Item = &'a ScopeRegion>) {
         let before = std::mem::replace(&mut self.scopes, scopes(watches, false));
         self.inherit(before);
@@ -90,8 +88,7 @@ impl IntegrationCache {
         }
     }
 
-    /// Restores the data of the previous process: those of the queries that are still configured, and the start times of the statuses.
-    /// Expired data are restored too, because they still correct older observations by other scopes.
+    /// Restores expired data too, because they still correct older observations by other scopes.
     pub fn restore(&mut self, stored: Stored, now: Timestamp) {
         let before = stored.scopes.into_iter().filter_map(|mut before| {
             let key = (before.name.clone(), before.region.clone());
@@ -252,7 +249,7 @@ impl IntegrationCache {
         }
     }
 
-    /// Returns true if the names and tags of a scope should be requested now, before their schedule.
+    /// True if names and tags should be requested before their schedule.
     pub fn metadata_due(&self, key: &Key) -> bool {
         let scope = self.scopes.get(&text_key(key));
         let metadata = scope.and_then(|scope| scope.metadata.as_ref());

@@ -150,15 +150,11 @@ impl Metadata {
             {
                 description.name.clone_from(&before.description.name);
             }
-            let mut rendered = labels.labels_of(&description);
+            let rendered = labels.labels_of(&description);
             // Keep the old pointer: rendering compares pointers first.
-            if let Some(before) = before
-                && before.labels == rendered
-            {
-                rendered = Arc::clone(&before.labels);
-            }
+            let unchanged = before.filter(|before| before.labels == rendered);
             let entry = MetadataEntry {
-                labels: rendered,
+                labels: unchanged.map_or(rendered, |before| Arc::clone(&before.labels)),
                 observed_at: now,
                 excluded: !self.configured.contains(&arn)
                     && !self.selection.matches_name(&description.name),

@@ -131,21 +131,20 @@ impl QueryState {
     /// Adds observations. An unchanged integration keeps its pointer, so that the snapshot and the cache share it.
     fn observe(&mut self, integrations: &[(Arc<Integration>, Timestamp)]) {
         for (integration, observed_at) in integrations {
-            if let Some(known) = self.observations.get_mut(&integration.arn) {
-                if known.integration != *integration {
-                    known.integration = Arc::clone(integration);
-                }
-                known.observed_at = *observed_at;
-                known.inherited = false;
-                continue;
-            }
-            let observation = Observation {
+            let mut observation = Observation {
                 integration: Arc::clone(integration),
                 observed_at: *observed_at,
                 inherited: false,
             };
-            self.observations
-                .insert(integration.arn.clone(), observation);
+            if let Some(known) = self.observations.get_mut(&integration.arn) {
+                if known.integration == *integration {
+                    observation.integration = Arc::clone(&known.integration);
+                }
+                *known = observation;
+                continue;
+            }
+            let arn = integration.arn.clone();
+            self.observations.insert(arn, observation);
         }
     }
 
@@ -167,18 +166,16 @@ impl QueryState {
     /// Removes the observation of an integration if it is older than `at`, when another query found that the integration is deleted.
     /// Returns whether there is a later observation.
     pub fn remove_if_older(&mut self, arn: &str, at: Instant) -> bool {
-        let Some(observation) = self.observations.get(arn) else {
-            return false;
-        };
-        if observation.observed_at.instant >= at {
-            return true;
-        }
-        self.observations.remove(arn);
+        let observation = self.observations.get(arn);
+        let is_later = observation.is_some_and(|it| it.observed_at.instant >= at);
         // AWS has not yet answered this query with "does not exist".
-        if self.query.configured_arn().is_some() {
+        if !is_later
+            && self.observations.remove(arn).is_some()
+            && self.query.configured_arn().is_some()
+        {
             self.last_complete = None;
         }
-        false
+        is_later
     }
 
     pub fn inherit(&mut self, observations: &[&Observation]) {

@@ -132,9 +132,8 @@ impl Scope {
     }
 
     pub fn canonical_arns(&self) -> BTreeSet<String> {
-        self.observations()
-            .map(|observation| canonical_arn(observation.arn()).into_owned())
-            .collect()
+        let arns = self.observations().map(Observation::arn);
+        arns.map(|arn| canonical_arn(arn).into_owned()).collect()
     }
 
     pub fn excludes(&self, arn: &str) -> bool {
@@ -184,9 +183,8 @@ impl Scope {
     pub fn rebase(&mut self, scope: &Self, now: Timestamp) {
         for query in &mut self.queries {
             query.last_complete.take_if(|at| !at.rebase(now));
-            query
-                .observations
-                .retain(|_, observation| observation.observed_at.rebase(now));
+            let observations = &mut query.observations;
+            observations.retain(|_, observation| observation.observed_at.rebase(now));
         }
         // If all data expired while the exporter was stopped, a scrape waits as at a first start.
         self.polled.take_if(|polled| {
@@ -195,9 +193,8 @@ impl Scope {
         self.blocks_scrape = self.polled.is_none();
         self.pending_first_poll = true;
         let metadata = self.metadata.get_or_insert_default();
-        metadata
-            .entries
-            .retain(|_, entry| entry.observed_at.rebase(now));
+        let entries = &mut metadata.entries;
+        entries.retain(|_, entry| entry.observed_at.rebase(now));
         metadata.blocks_scrape = self.blocks_scrape;
         metadata.up.take_if(|_| self.blocks_scrape);
     }
@@ -209,19 +206,17 @@ impl Scope {
         let mut old_queries: HashMap<QueryKey, QueryState> =
             old_queries.map(|old| (old.query.clone(), old)).collect();
         for query in &mut self.queries {
-            if let Some(old) = old_queries.remove(&query.query) {
-                *query = old;
-                // The next listing lacks what is excluded now, and the cache would take that for deleted, in other scopes too.
-                let is_configured = query.query.configured_arn().is_some();
-                query.observations.retain(|_, observation| {
-                    is_configured || self.selection.matches(&observation.integration)
-                });
-                for observation in query.observations.values_mut() {
-                    observation.inherited |= !same_credentials;
-                }
-            } else {
+            let Some(old) = old_queries.remove(&query.query) else {
                 new_queries.push(query);
-            }
+                continue;
+            };
+            *query = old;
+            let is_configured = query.query.configured_arn().is_some();
+            query.observations.retain(|_, observation| {
+                observation.inherited |= !same_credentials;
+                // The next listing lacks what is excluded now, and the cache would take that for deleted, in other scopes too.
+                is_configured || self.selection.matches(&observation.integration)
+            });
         }
         let removed = old_queries.into_values();
         let dropped = removed.flat_map(|old| old.observations.into_values());

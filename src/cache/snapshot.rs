@@ -57,23 +57,19 @@ impl IntegrationCache {
                 }
             }
             // The latest observation describes the integration, as long as any scope has a fresh one.
-            let latest = group
-                .iter()
-                .max_by_key(|entry| entry.observation.observed_at.instant);
+            let entries = group.iter();
+            let latest = entries.max_by_key(|entry| entry.observation.observed_at.instant);
             let Some(latest) = latest.filter(|_| seen_by.len() > first) else {
                 continue;
             };
             let arn = latest.observation.arn();
-            let metadata = group
-                .iter()
-                .filter_map(|entry| entry.scope.metadata.as_ref());
-            let described = metadata.filter_map(|metadata| metadata.entry(arn));
-            let labels = described
-                .max_by_key(|entry| entry.observed_at.instant)
-                .map(|it| &it.labels);
+            let entries = group.iter();
+            let described = entries.filter_map(|entry| entry.scope.metadata.as_ref()?.entry(arn));
+            let described = described.max_by_key(|entry| entry.observed_at.instant);
+            let labels = described.map_or(&self.tag_labels.empty, |entry| &entry.labels);
             integrations.push(ExportedIntegration {
                 integration: Arc::clone(&latest.observation.integration),
-                labels: Arc::clone(labels.unwrap_or(&self.tag_labels.empty)),
+                labels: Arc::clone(labels),
                 status_since: self.statuses.get(arn).map_or(0.0, |since| since.since),
                 // Removed, so that only the integrations that are not exported are left.
                 configured: configured.remove(&canonical_arn(arn)).is_some(),
@@ -134,7 +130,7 @@ fn missing_integration(
     let not_found = queries
         .iter()
         .filter_map(|(_, _, query)| query.not_found.as_ref());
-    let mut names = not_found.clone().map(|it| it.name.as_str());
+    let mut names = not_found.clone().map(|it| &it.name);
     Some(Missing {
         arn: arn.to_owned(),
         since: not_found.clone().map(|it| it.since).min_by(f64::total_cmp),
@@ -143,8 +139,8 @@ fn missing_integration(
         last: not_found.clone().find_map(|it| it.last.clone()),
         name: names
             .find(|name| !name.is_empty())
-            .unwrap_or_default()
-            .to_owned(),
+            .cloned()
+            .unwrap_or_default(),
         scopes: queries.iter().map(|(index, ..)| *index).collect(),
     })
 }

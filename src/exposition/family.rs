@@ -82,7 +82,7 @@ impl<T> Family<T> {
 }
 
 impl Samples<'_> {
-    /// Adds the sample of a metric without further labels, if there is a value.
+    /// Adds a sample without further labels, if there is a value.
     pub fn value(&mut self, value: impl Into<Option<f64>>) {
         if let Some(value) = value.into() {
             sample(self.text, self.metric.name, self.identity, value);
@@ -93,7 +93,7 @@ impl Samples<'_> {
         self.tagged(values, &[], value);
     }
 
-    /// Adds a sample with these values of the metric's labels, and with further labels.
+    /// Adds a sample with these values of the metric's labels, and with tags.
     pub fn tagged(&mut self, values: &[&str], tags: &[(Arc<str>, String)], value: f64) {
         let labels = self.metric.labels.iter().copied();
         let tags = tags.iter().map(|(name, value)| (&**name, value.as_str()));
