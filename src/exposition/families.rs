@@ -114,9 +114,8 @@ pub(crate) const SCOPES: &[Family<ScopeState>] = &[
         "glue_integration_exporter_scope_last_success_timestamp_seconds",
         "Unix time in seconds at which the last poll of the scope that succeeded for every query ended; 0 if there was none.",
         |scope, samples| {
-            last_poll(scope, samples, |polled| {
-                polled.last_success.map_or(0.0, round_to_millis)
-            })
+            let value = |it: &PolledScope| round_to_millis(it.last_success.unwrap_or(0.0));
+            last_poll(scope, samples, value);
         },
     ),
     gauge(
