@@ -54,7 +54,6 @@ impl Pollers {
     /// Applies a configuration, at the start and on a reload, before the pollers of its watches start. Queries that a scope keeps also
     /// keep their data.
     pub fn apply(&mut self, loaded: &LoadedConfig) {
-        loaded.warn_suspicious_patterns();
         self.publisher.reconfigure(&loaded.watches);
         self.publisher.set_tag_labels(&loaded.tag_labels);
         self.clients
