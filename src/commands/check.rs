@@ -30,8 +30,8 @@ pub(super) async fn check(flags: CheckFlags) -> Result<(), Failure> {
     if shard != Shard::SINGLE {
         text = format!(
             "Shard {} of {} (counted from 0) watches at least part of {} of {} pairs of scope and region.\n\n",
-            shard.index(),
-            shard.total(),
+            shard.index,
+            shard.total,
             loaded.watches.len(),
             loaded.total_targets,
         );

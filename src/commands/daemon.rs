@@ -43,8 +43,8 @@ pub(super) async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
     let (loaded, network) = loaded?;
     if shard != Shard::SINGLE {
         tracing::info!(
-            shard_index = shard.index(),
-            shard_total = shard.total(),
+            shard_index = shard.index,
+            shard_total = shard.total,
             watches = loaded.watches.len(),
             total_targets = loaded.total_targets,
             "watching only the part of this shard"

@@ -178,7 +178,7 @@ impl Routes {
                 self.metrics(Representation::from_headers(headers)).await
             }
             Endpoint::Healthy => plain(StatusCode::OK, "glue-integration-exporter is healthy.\n"),
-            Endpoint::Ready if self.publisher.page().is_ready() => {
+            Endpoint::Ready if !self.publisher.page().pending_first_poll => {
                 plain(StatusCode::OK, "glue-integration-exporter is ready.\n")
             }
             Endpoint::Ready => plain(

@@ -2,7 +2,7 @@
 
 use super::query::{Query, one_of};
 use crate::arn::Arn;
-use crate::snapshot::{Failed, Integration, IntegrationError, ScopeState, Snapshot, Status};
+use crate::snapshot::{Integration, IntegrationError, ScopeState, Snapshot, Status};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +56,8 @@ impl Condition {
 }
 
 pub fn statuses() -> impl Iterator<Item = &'static str> {
-    Status::ALL.map(Status::as_str).into_iter().chain([MISSING])
+    let statuses = Status::ALL.iter().map(|status| status.as_str());
+    statuses.chain([MISSING])
 }
 
 /// An integration, or a configured one that does not exist in AWS.
@@ -107,8 +108,6 @@ impl Row<'_> {
 
 pub(crate) struct ScopeRow<'a> {
     pub state: &'a ScopeState,
-    pub failed_poll: Option<&'a Failed>,
-    pub failed_metadata: Option<&'a Failed>,
     pub polling: bool,
     /// The time of the next poll in Unix seconds, if it is known.
     pub next_poll: Option<f64>,
@@ -135,9 +134,8 @@ pub struct Inventory<'a> {
 
 impl<'a> Inventory<'a> {
     pub(crate) fn rows(&self) -> Vec<Row<'a>> {
-        let diagnostics = &self.snapshot.diagnostics;
         let integrations = self.snapshot.integrations.iter();
-        let exported = integrations.zip(&diagnostics.provenance);
+        let exported = integrations.zip(&self.snapshot.provenance);
         let exported = exported.map(|(exported, provenance)| {
             let integration = &*exported.integration;
             let status_since = Some(exported.status_since).filter(|since| *since > 0.0);
@@ -147,7 +145,7 @@ impl<'a> Inventory<'a> {
             let times = [status_since, created].into_iter().flatten();
             let since = times.reduce(f64::min);
             let age = since.map_or(0.0, |since| self.now - since);
-            let seen_by = diagnostics.seen_by.get(provenance.seen_by.clone());
+            let seen_by = self.snapshot.seen_by.get(provenance.seen_by.clone());
             Row {
                 arn: &integration.arn,
                 name: &exported.labels.name,
@@ -185,12 +183,9 @@ impl<'a> Inventory<'a> {
     pub(crate) fn scopes(&self, query: &Query) -> Vec<ScopeRow<'a>> {
         let scopes = self.snapshot.scopes.iter().enumerate();
         let rows = scopes.map(|(index, state)| {
-            let diagnostics = self.snapshot.diagnostics.scopes.get(index);
             let next = self.next_polls.get(index).copied().flatten();
             ScopeRow {
                 state,
-                failed_poll: diagnostics.and_then(|it| it.failed_poll.as_deref()),
-                failed_metadata: diagnostics.and_then(|it| it.failed_metadata.as_deref()),
                 polling: next.is_some_and(|next| next <= self.now),
                 next_poll: next.filter(|next| *next > self.now),
             }
