@@ -1,4 +1,4 @@
-//! ARNs and partitions. ARNs that AWS sent are only split; those of a configuration are checked, and each error says which part is invalid.
+//! ARNs and partitions. ARNs that AWS sent are only split; those of a configuration are checked.
 
 use crate::config::value::{
     Checked, RegionName, ValueError, check_characters, check_length, reject_characters,
@@ -7,8 +7,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-/// The parts of an ARN.
-///
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Arn<'a> {
@@ -19,7 +17,6 @@ pub struct Arn<'a> {
     pub resource: &'a str,
 }
 
-/// Number of `:` between the six parts of an ARN.
 pub(crate) const SEPARATORS: usize = 5;
 
 impl<'a> Arn<'a> {
@@ -88,8 +85,7 @@ impl<'a> Arn<'a> {
     }
 }
 
-/// Returns the one spelling of an integration ARN that is compared. AWS writes `integration:ID`, but one of its examples has
-/// `integration/ID`.
+/// Returns the spelling that is compared. AWS writes `integration:ID`, but one of its examples has `integration/ID`.
 pub fn canonical_arn(arn: &str) -> Cow<'_, str> {
     // Most ARNs have no slash, which is faster to check.
     if arn.contains('/') && arn.contains(":integration/") {
@@ -99,12 +95,11 @@ pub fn canonical_arn(arn: &str) -> Cow<'_, str> {
     }
 }
 
-/// Checks a complete ARN of any service.
 pub(crate) fn check_arn<V: Checked>(text: &str) -> Result<(), ValueError> {
     Arn::parse::<V>(text, usize::MAX).map(drop)
 }
 
-/// Checks the beginning of an ARN. The last part may be incomplete, so it is checked only if it is the first or the second part.
+/// Checks the beginning of an ARN. The last part may be incomplete.
 pub(crate) fn check_prefix<V: Checked>(text: &str) -> Result<(), ValueError> {
     let mut parts: Vec<&str> = text.splitn(SEPARATORS + 1, ':').collect();
     let last = parts.pop().unwrap_or_default();
@@ -113,13 +108,11 @@ pub(crate) fn check_prefix<V: Checked>(text: &str) -> Result<(), ValueError> {
         1 if !"aws".starts_with(last) && !last.starts_with("aws") => parts.push(last),
         _ => {}
     }
-    // Fill up with valid parts.
     let rest = ["arn", "aws", "x", "", "", "x"];
     parts.extend(rest.iter().skip(parts.len()));
     check_arn::<V>(&parts.join(":"))
 }
 
-/// The ARN of a zero-ETL integration, which contains the region and the account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IntegrationArn {
     text: String,
@@ -131,7 +124,6 @@ impl IntegrationArn {
         &self.text
     }
 
-    /// Returns the region to poll it in.
     pub fn region(&self) -> &RegionName {
         &self.region
     }
@@ -182,7 +174,6 @@ impl fmt::Display for IntegrationArn {
     }
 }
 
-/// The ARN of a resource of any service that an integration writes into.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetArn {
     text: String,
@@ -220,7 +211,6 @@ impl fmt::Display for TargetArn {
     }
 }
 
-/// The ARN of a role that a scope assumes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoleArn(String);
 
@@ -271,9 +261,7 @@ impl fmt::Display for RoleArn {
     }
 }
 
-/// The partitions that are known by the prefix of their region names. They are separate: a region, an identity or a role of one partition
-/// cannot be used in another. Other partitions are accepted too, because AWS adds new ones.
-///
+/// The prefix of region names of each partition. Other partitions are accepted too, because AWS adds new ones.
 /// <https://docs.aws.amazon.com/general/latest/gr/rande.html>, and the SDK's table of partitions
 const PARTITION_PREFIXES: [(&str, &str); 7] = [
     ("cn-", "aws-cn"),
@@ -286,7 +274,6 @@ const PARTITION_PREFIXES: [(&str, &str); 7] = [
 ];
 
 impl RegionName {
-    /// Returns the partition of the region: `aws`, unless the prefix of the name is that of another partition.
     pub fn partition(&self) -> &'static str {
         PARTITION_PREFIXES
             .iter()
@@ -294,7 +281,6 @@ impl RegionName {
             .map_or("aws", |(_, partition)| partition)
     }
 
-    /// Returns true if the region can be in this partition. A region without a known prefix can be in an unknown partition.
     pub fn in_partition(&self, partition: &str) -> bool {
         let is_known = |name: &str| PARTITION_PREFIXES.iter().any(|(_, known)| *known == name);
         match self.partition() {

@@ -1,5 +1,4 @@
-//! The interface to AWS Glue, independent of the SDK: requests, pages, listings of many pages, and the reasons of failures. The
-//! implementation with the AWS SDK is in `aws`.
+//! The interface to AWS Glue, independent of the SDK. The implementation with the SDK is in `aws`.
 
 mod api;
 pub mod aws;

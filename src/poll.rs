@@ -22,12 +22,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Maximum time between two polls of a throttled scope, in intervals.
 const MAX_BACKOFF_INTERVALS: u32 = 4;
 /// A throttled scope's poll must end at least this long before its data expires.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(1);
 
-/// Polls one scope in one region.
 pub struct Poller {
     watch: ScopeRegion,
     glue: Arc<dyn Glue>,
@@ -38,11 +36,8 @@ pub struct Poller {
     failures: FailureLog,
     schedule: Schedule,
     throttled_polls: u32,
-    /// When the oldest exported data of this scope expires.
     next_expiry: Option<Instant>,
-    /// Notified after each poll.
     polled: Arc<Notify>,
-    /// Present only if the scope has `describe: true`.
     metadata_poller: Option<MetadataPoller>,
 }
 
@@ -79,8 +74,7 @@ impl Poller {
         }
     }
 
-    /// Polls at once and then at every interval until `stop` is cancelled, which aborts a running poll. Fetches names and tags
-    /// concurrently if the scope has `describe: true`.
+    /// Polls until `stop` is cancelled, which aborts a running poll.
     pub async fn run(mut self, stop: CancellationToken) {
         let metadata_poller = self.metadata_poller.take();
         let polled = Arc::clone(&self.polled);
@@ -107,7 +101,7 @@ impl Poller {
         }
     }
 
-    /// Polls once. Returns true if every query succeeded.
+    /// Returns true if every query succeeded.
     pub async fn poll(&mut self) -> bool {
         let result = self.run_queries().await;
         let (scope, region) = (&self.watch.scope, &self.watch.region);
@@ -138,15 +132,13 @@ impl Poller {
         reasons.is_empty()
     }
 
-    /// Fetches names and tags once if the scope has `describe: true`.
     pub async fn describe(&mut self) {
         if let Some(metadata_poller) = &mut self.metadata_poller {
             metadata_poller.describe().await;
         }
     }
 
-    /// Returns the earliest time of the next poll if the poll at `due` was throttled. The wait doubles with each throttled poll, but the
-    /// next poll always has time to end before the scope's data expires.
+    /// The wait doubles with each throttled poll, but the next poll has time to end before the scope's data expires.
     fn backoff(&self, due: Instant) -> Option<Instant> {
         if self.throttled_polls == 0 {
             return None;
@@ -161,13 +153,9 @@ impl Poller {
         Some(latest.map_or(wanted, |latest| wanted.min(latest)))
     }
 
-    /// Runs all queries, up to `concurrency` at a time, and ends within the scope's timeout.
     async fn run_queries(&mut self) -> PollResult {
         let started = self.clock.now();
-        let concurrency = self
-            .watch
-            .concurrency
-            .min(self.glue.max_concurrent_requests());
+        let concurrency = self.watch.concurrency;
         let deadline = Arc::new(Deadline::new(self.watch.timeout, concurrency));
         let mut queue = QueryQueue::new(&self.watch, &self.previous_poll);
         let mut running: JoinSet<PendingQuery> = JoinSet::new();

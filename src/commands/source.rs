@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const DEMO: &str = include_str!("demo.yaml");
+/// Of all watches together. Leaves file descriptors for scrapes.
+const MAX_REQUESTS: usize = 512;
 
 #[derive(Clone, Debug)]
 pub enum ConfigSource {
@@ -39,12 +41,12 @@ impl ConfigSource {
         };
         let watches = watches(&config).await;
         let watches = watches.map_err(|errors| errors.in_file(file))?;
+        let total_targets = watches.len();
+        let of_shard = watches.into_iter();
+        let of_shard = of_shard.filter_map(|watch| watch.for_shard(shard));
         Ok(LoadedConfig {
-            total_targets: watches.len(),
-            watches: watches
-                .into_iter()
-                .filter_map(|watch| watch.for_shard(shard))
-                .collect(),
+            total_targets,
+            watches: limit_concurrency(of_shard.collect()),
             storage_path: config.storage_path,
             requests_per_second: config.requests_per_second,
             tag_labels: config.tag_labels,
@@ -73,10 +75,14 @@ pub struct LoadedConfig {
     pub tag_labels: Vec<TagLabel>,
 }
 
-/// Returns how many requests can be in flight: one for each watch, and a second one if it fetches names and tags.
-fn concurrent_requests(watches: &[ScopeRegion]) -> usize {
-    let describing = watches.iter().filter(|watch| watch.describe);
-    watches.len() + describing.count()
+/// Divides the requests in flight. Each watch may have at least one, so that an endpoint that hangs blocks no other watch.
+fn limit_concurrency(mut watches: Vec<ScopeRegion>) -> Vec<ScopeRegion> {
+    let describing = watches.iter().filter(|watch| watch.describe).count();
+    let max = MAX_REQUESTS / (watches.len() + describing).max(1);
+    for watch in &mut watches {
+        watch.concurrency = watch.concurrency.min(max.max(1));
+    }
+    watches
 }
 
 /// Returns the watches of a configuration. A scope without regions gets the SDK's default region.
@@ -117,7 +123,6 @@ pub struct Clients {
 impl Clients {
     /// The clients share cached credentials with everything else that `sdk` creates.
     pub(crate) fn for_aws(loaded: &LoadedConfig, sdk: Sdk) -> Self {
-        sdk.set_clients(concurrent_requests(&loaded.watches));
         Self {
             sdk: Some(sdk.clone()),
             requests_per_second: loaded.requests_per_second,
@@ -167,9 +172,6 @@ impl Clients {
     /// Applies a new rate limit, and drops the clients that `watches` do not use.
     pub(crate) fn reconfigure(&mut self, watches: &[ScopeRegion], requests_per_second: u16) {
         self.requests_per_second = requests_per_second;
-        if let Some(sdk) = &self.sdk {
-            sdk.set_clients(concurrent_requests(watches));
-        }
         for (_, rate_limiter) in self.clients.values() {
             rate_limiter.set(requests_per_second);
         }

@@ -17,26 +17,20 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Every operation, so that each has its series from the start.
     pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// The value of the label `operation`.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// Receives the events of every HTTP request attempt.
+/// Receives the events of every HTTP request attempt: its wait for the rate limiter, its start and its end.
 pub trait Observer: Send + Sync {
-    /// A request waited this long for the rate limiter.
     fn waited(&self, operation: Operation, duration: Duration);
-    /// A request is sent to AWS.
     fn sent(&self, operation: Operation);
-    /// The attempt ended after `duration`. It succeeded if `failure` is None.
     fn ended(&self, operation: Operation, duration: Duration, failure: Option<Reason>);
 }
 
-/// The scope that sends a request, and its time limits.
 #[derive(Clone, Copy)]
 pub struct RequestContext<'a> {
     /// The rate limiter serves the scopes in turn.
@@ -44,28 +38,23 @@ pub struct RequestContext<'a> {
     pub deadline: &'a Deadline,
 }
 
-/// A request for one page of a listing.
 #[derive(Clone, Copy)]
 pub struct PageRequest<'a> {
-    /// `Marker` of the previous page, None for the first page.
     pub marker: Option<&'a str>,
     /// `MaxRecords`. AWS decides if it is None.
     pub page_size: Option<u16>,
     pub context: RequestContext<'a>,
 }
 
-/// One page of a listing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page<T> {
     pub items: Vec<T>,
-    /// Number of items without a valid ARN. They cannot be exported, so the listing is incomplete.
+    /// Number of items without a valid ARN, which cannot be exported.
     pub without_arn: usize,
-    /// `Marker` of the next page, None on the last page.
     pub marker: Option<String>,
 }
 
 impl<T> Page<T> {
-    /// Creates the last page of a listing.
     pub fn last(items: Vec<T>) -> Self {
         Self {
             items,
@@ -80,19 +69,14 @@ pub type Described = (String, Description);
 
 /// AWS Glue as one set of credentials sees it in one region.
 pub trait Glue: Send + Sync {
-    /// Returns how many requests one scope may have in flight without blocking other scopes.
-    fn max_concurrent_requests(&self) -> usize {
-        usize::MAX
-    }
-
-    /// Requests one page of `DescribeInboundIntegrations`. Returns an empty page if a configured integration does not exist.
+    /// Requests a page of `DescribeInboundIntegrations`. It is empty if a configured integration does not exist.
     fn page<'a>(
         &'a self,
         query: &'a Query,
         request: PageRequest<'a>,
     ) -> BoxFuture<'a, Result<Page<Integration>, GlueError>>;
 
-    /// Requests one page of `DescribeIntegrations`, which lists the integrations that the caller's account created, with these tags.
+    /// Requests a page of `DescribeIntegrations`, which lists only the integrations of the caller's account.
     fn metadata_page<'a>(
         &'a self,
         tags: &'a BTreeSet<String>,

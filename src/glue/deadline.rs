@@ -5,18 +5,16 @@ use parking_lot::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Minimum time for a request, or a tenth of the poll's timeout if that is shorter. With less, requests that are only slow would time out.
+/// Or a tenth of the poll's timeout if that is shorter. With less, slow requests would time out.
 const MIN_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
-/// Maximum number of retries in one poll. Without it, an error that affects hundreds of ARNs would triple the number of requests.
+/// In one poll. An error that affects hundreds of ARNs would otherwise triple the number of requests.
 const MAX_RETRIES: u32 = 20;
 
-/// The time limits of a poll's requests.
 #[derive(Debug)]
 pub struct Deadline {
     started: Instant,
     /// When every request, and every wait for one, must end.
     pub(crate) end: Instant,
-    /// Maximum number of requests in flight.
     concurrency: usize,
     min_request_timeout: Duration,
     /// None for a poll, in which a single request may use all the time.
@@ -26,17 +24,13 @@ pub struct Deadline {
 
 #[derive(Debug, Default)]
 struct Usage {
-    /// Number of queries that have not started yet.
     waiting: usize,
-    /// The most requests that were in flight at the same time.
     most_in_flight: usize,
-    /// Total time that requests waited for the rate limiter.
     waited: Duration,
     retries: u32,
 }
 
 impl Deadline {
-    /// Creates the deadline of a poll that starts now and sends up to `concurrency` requests at the same time.
     pub fn new(timeout: Duration, concurrency: usize) -> Self {
         let started = Instant::now();
         Self {
@@ -49,7 +43,7 @@ impl Deadline {
         }
     }
 
-    /// Creates a deadline for requests that take up to `max_request_timeout` each. `timeout` includes their waits for the rate limiter.
+    /// `timeout` includes the waits for the rate limiter.
     pub(crate) fn of_requests(timeout: Duration, max_request_timeout: Duration) -> Self {
         Self {
             max_request_timeout: Some(max_request_timeout),
@@ -57,7 +51,6 @@ impl Deadline {
         }
     }
 
-    /// Updates the number of queries that have not started yet and the number of requests in flight.
     pub(crate) fn update(&self, waiting: usize, in_flight: usize) {
         let mut usage = self.usage.lock();
         usage.waiting = waiting;
@@ -68,7 +61,7 @@ impl Deadline {
         self.end.saturating_duration_since(Instant::now())
     }
 
-    /// Returns how long a request that starts now may take, retries included. Leaves time for the waiting queries.
+    /// Retries included. Leaves time for the waiting queries.
     pub fn request_timeout(&self) -> Duration {
         let left = self.time_left();
         let rounds = 1 + self.usage.lock().waiting.div_ceil(self.concurrency);
@@ -77,7 +70,6 @@ impl Deadline {
         timeout.min(self.max_request_timeout.unwrap_or(timeout))
     }
 
-    /// Records that a request waited this long for the rate limiter.
     pub(crate) fn waited(&self, duration: Duration) {
         self.usage.lock().waited += duration;
     }
@@ -94,7 +86,6 @@ impl Deadline {
         }
     }
 
-    /// Uses one of the poll's retries. Returns false if none are left.
     pub(crate) fn take_retry(&self) -> bool {
         let mut usage = self.usage.lock();
         usage.retries += 1;

@@ -20,23 +20,21 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// So that each has a series from the start.
     pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// The value of the label `reason`.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// A query that failed, completely or partly.
+const NOT_SENT: &str = "no request was sent: earlier requests used up the poll's timeout";
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct GlueError {
     pub reason: Reason,
     /// The error and its causes, the outermost first.
     pub message: String,
-    /// The AWS request ID, for a support case.
     pub request_id: Option<String>,
     /// False if the poll ran out of time before a request was sent.
     pub request_sent: bool,
@@ -52,14 +50,10 @@ impl GlueError {
         }
     }
 
-    /// Creates the error of a query for which the poll had no time left because of `reason`.
     pub(crate) fn not_sent(reason: Reason) -> Self {
         Self {
             request_sent: false,
-            ..Self::new(
-                reason,
-                "no request was sent: earlier requests used up the poll's timeout",
-            )
+            ..Self::new(reason, NOT_SENT)
         }
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 const MAX_PAGES: usize = 10_000;
 /// Far longer than the 128 characters that AWS documents.
 const MAX_MARKER_BYTES: usize = 4 << 10;
-/// Maximum number of integrations and their errors in one listing. Bounds the memory of a listing that never ends.
+/// Integrations and their errors. Bounds the memory of a listing that never ends.
 const MAX_ITEMS: usize = 200_000;
 
 /// A query and the pages received so far. A listing that timed out can resume at the page where it stopped.
@@ -24,19 +24,15 @@ pub struct Listing {
     page_size: Option<u16>,
     /// By canonical ARN, with the time of the page. If an integration appears twice, the later page wins.
     integrations: BTreeMap<String, (Arc<Integration>, Timestamp)>,
-    /// Number of integrations and errors that were kept.
     items: usize,
-    /// AWS sent an integration that was not requested.
     foreign_items: bool,
     cursor: Cursor,
     /// The time of the last page if the listing is complete. None while pages are missing.
     outcome: Option<Result<Timestamp, GlueError>>,
 }
 
-/// Selects the integrations of a page that are kept.
 #[derive(Debug)]
 enum Filter {
-    /// Integrations with these canonical ARNs.
     Named(BTreeSet<String>),
     Selected(Arc<Selection>),
 }
@@ -46,7 +42,6 @@ enum Filter {
 pub(super) struct Cursor {
     pub(super) next: Option<String>,
     seen: HashSet<String>,
-    /// Number of items without a valid ARN on the pages so far.
     without_arn: usize,
 }
 
@@ -55,29 +50,24 @@ impl Cursor {
     pub(super) fn advance<T>(&mut self, page: &Page<T>) -> Result<bool, GlueError> {
         self.without_arn += page.without_arn;
         let Some(marker) = &page.marker else {
-            return if self.without_arn == 0 {
-                Ok(false)
-            } else {
-                Err(invalid(format!(
-                    "AWS listed {} integrations without a valid ARN",
-                    self.without_arn
-                )))
+            return match self.without_arn {
+                0 => Ok(false),
+                without_arn => Err(invalid(format!(
+                    "AWS listed {without_arn} integrations without a valid ARN"
+                ))),
             };
         };
-        if self.seen.contains(marker) {
-            return Err(invalid(
-                "AWS sent the same page marker twice, so the listing would never end",
-            ));
-        }
         if marker.len() > MAX_MARKER_BYTES {
             return Err(invalid("AWS sent a page marker that is too long"));
         }
-        if self.seen.len() + 1 >= MAX_PAGES {
-            return Err(invalid(format!(
-                "the listing has more than {MAX_PAGES} pages"
-            )));
+        if !self.seen.insert(marker.clone()) {
+            let why = "AWS sent the same page marker twice, so the listing would never end";
+            return Err(invalid(why));
         }
-        self.seen.insert(marker.clone());
+        if self.seen.len() >= MAX_PAGES {
+            let why = format!("the listing has more than {MAX_PAGES} pages");
+            return Err(invalid(why));
+        }
         self.next = Some(marker.clone());
         Ok(true)
     }
@@ -87,7 +77,6 @@ pub(super) fn invalid(message: impl Into<String>) -> GlueError {
     GlueError::new(Reason::InvalidResponse, message)
 }
 
-/// The answer to one query in one poll.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub integrations: Vec<(Arc<Integration>, Timestamp)>,
@@ -96,7 +85,6 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Creates the answer to a query that failed without any integrations.
     pub fn failed(error: GlueError) -> Self {
         Self {
             integrations: Vec::new(),
@@ -106,7 +94,6 @@ impl Answer {
 }
 
 impl Listing {
-    /// Creates a listing for `query`. `selection` applies unless the query names a single integration.
     pub fn new(query: Query, selection: &Arc<Selection>, page_size: Option<u16>) -> Self {
         // A response about another ARN says nothing about the configured integration.
         let filter = match &query {
@@ -116,7 +103,6 @@ impl Listing {
         Self::with_filter(query, filter, page_size)
     }
 
-    /// Creates a listing of all integrations that keeps only the given ARNs.
     pub fn lookup<'a>(
         arns: impl IntoIterator<Item = &'a IntegrationArn>,
         page_size: Option<u16>,
@@ -138,7 +124,6 @@ impl Listing {
         }
     }
 
-    /// Requests the remaining pages, up to the first failure.
     pub async fn follow(&mut self, glue: &dyn Glue, clock: &Clock, context: RequestContext<'_>) {
         self.outcome = None;
         while self.outcome.is_none() {
@@ -157,7 +142,6 @@ impl Listing {
         }
     }
 
-    /// Adds a page. Returns false if it is the last one.
     fn add(&mut self, page: Page<Integration>, now: Timestamp) -> Result<bool, GlueError> {
         let has_next = self.cursor.advance(&page);
         for integration in page.items {
@@ -176,9 +160,8 @@ impl Listing {
             }
             self.items += 1 + integration.errors.len();
             if self.items > MAX_ITEMS {
-                return Err(invalid(format!(
-                    "the listing has more than {MAX_ITEMS} integrations and errors"
-                )));
+                let why = format!("the listing has more than {MAX_ITEMS} integrations and errors");
+                return Err(invalid(why));
             }
             self.integrations.insert(arn, (Arc::new(integration), now));
         }
@@ -195,12 +178,10 @@ impl Listing {
         }
     }
 
-    /// Returns true if a request timed out, so that the listing can be resumed if the poll has time left.
     pub(crate) fn timed_out(&self) -> bool {
         matches!(&self.outcome, Some(Err(error)) if error.reason == Reason::Timeout)
     }
 
-    /// Returns the integrations received so far. If no request was sent, the outcome is an error with `reason`.
     pub fn into_answer(self, reason: Reason) -> Answer {
         Answer {
             outcome: self.outcome(reason),
@@ -208,7 +189,7 @@ impl Listing {
         }
     }
 
-    /// Returns the outcome of the requests. If no request was sent, it is an error with `reason`.
+    /// If no request was sent, the outcome is an error with `reason`.
     pub(crate) fn outcome(&self, reason: Reason) -> Result<Timestamp, GlueError> {
         let outcome = self.outcome.clone();
         outcome.unwrap_or_else(|| Err(GlueError::not_sent(reason)))

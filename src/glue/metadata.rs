@@ -1,5 +1,4 @@
-//! Names and tags of integrations, from the pages of `DescribeIntegrations`. It lists only the integrations that the account of the
-//! credentials created.
+//! Names and tags of integrations, from the pages of `DescribeIntegrations`.
 
 use super::api::{Glue, PageRequest, RequestContext};
 use super::error::GlueError;
@@ -8,7 +7,7 @@ use crate::arn::canonical_arn;
 use crate::snapshot::Description;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Selects the integrations and tags that are kept. All others are dropped, because tags can be private.
+/// Everything else is dropped, because tags can be private.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MetadataFilter {
     /// Canonical ARNs.
@@ -17,18 +16,15 @@ pub struct MetadataFilter {
     pub tags: BTreeSet<String>,
 }
 
-/// The names and tags that were found.
 #[derive(Clone, Debug)]
 pub struct Metadata {
     /// By canonical ARN.
     pub found: BTreeMap<String, Description>,
-    /// An error if the listing is incomplete.
     pub outcome: Result<(), GlueError>,
 }
 
 impl Metadata {
-    /// Requests pages until all ARNs of the filter are found, the listing ends or a request fails. Requests at least one page, to check
-    /// that the credentials allow it.
+    /// Requests at least one page, to check that the credentials allow it.
     pub async fn fetch(
         glue: &dyn Glue,
         filter: &MetadataFilter,
@@ -36,36 +32,28 @@ impl Metadata {
         context: RequestContext<'_>,
     ) -> Self {
         let mut found = BTreeMap::new();
-        let mut cursor = Cursor::default();
-        loop {
-            let request = PageRequest {
-                marker: cursor.next.as_deref(),
-                page_size,
-                context,
-            };
-            let page = match glue.metadata_page(&filter.tags, request).await {
-                Ok(page) => page,
-                Err(error) => {
-                    break Self {
-                        found,
-                        outcome: Err(error),
-                    };
+        let outcome = async {
+            let mut cursor = Cursor::default();
+            loop {
+                let request = PageRequest {
+                    marker: cursor.next.as_deref(),
+                    page_size,
+                    context,
+                };
+                let page = glue.metadata_page(&filter.tags, request).await?;
+                let has_next = cursor.advance(&page);
+                for (arn, described) in page.items {
+                    let arn = canonical_arn(&arn);
+                    if filter.arns.contains(arn.as_ref()) {
+                        found.insert(arn.into_owned(), described);
+                    }
                 }
-            };
-            let has_next = cursor.advance(&page);
-            for (arn, described) in page.items {
-                let arn = canonical_arn(&arn);
-                if filter.arns.contains(arn.as_ref()) {
-                    found.insert(arn.into_owned(), described);
+                if found.len() == filter.arns.len() || !has_next? {
+                    return Ok(());
                 }
             }
-            let outcome = match has_next {
-                _ if found.len() == filter.arns.len() => Ok(()),
-                Ok(true) => continue,
-                Ok(false) => Ok(()),
-                Err(error) => Err(error),
-            };
-            break Self { found, outcome };
         }
+        .await;
+        Self { found, outcome }
     }
 }

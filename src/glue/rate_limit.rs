@@ -1,8 +1,5 @@
-//! Limits the requests per second of one set of credentials in one region. AWS throttles per account and region, so the exporter's
-//! requests reduce the quota of other programs.
-//!
-//! The scopes are served in turn, so that a scope with hundreds of ARNs does not delay a scope with a single listing. Each attempt takes
-//! one permit when it is sent: a request that hangs blocks no other, and a retry waits again.
+//! Limits the requests per second of one set of credentials in one region, because other programs share the quota of the account.
+//! The scopes are served in turn, so that a scope with hundreds of ARNs does not delay a scope with a single listing.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -16,17 +13,14 @@ const BURST: Duration = Duration::from_secs(1);
 /// A rate limiter (GCRA). Clones share their state.
 #[derive(Clone, Debug)]
 pub struct RateLimiter {
-    /// Time between two requests.
     period: Arc<Mutex<Duration>>,
-    /// When a full burst is available again. Each request moves it by one period. The lock is held while a request waits for its permit:
-    /// the others queue for the lock, which is granted in the order of arrival.
+    /// When a full burst is available again. Each request moves it by one period, and holds the lock while it waits for its permit.
     full_burst_at: Arc<tokio::sync::Mutex<Instant>>,
     /// Only one request of each scope queues for `full_burst_at`, so the scopes take turns. The other requests queue here.
     scopes: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
 }
 
 impl RateLimiter {
-    /// Creates a limiter for this many requests per second, at least one.
     pub fn new(per_second: u16) -> Self {
         Self {
             period: Arc::new(Mutex::new(period(per_second))),
@@ -39,7 +33,6 @@ impl RateLimiter {
         *self.period.lock() = period(per_second);
     }
 
-    /// Waits until a request of `scope` may be sent. Dropping the future leaves the queue.
     pub async fn acquire(&self, scope: &str) {
         let queue = {
             let mut scopes = self.scopes.lock();
@@ -53,8 +46,7 @@ impl RateLimiter {
         *full_burst_at = (*full_burst_at).max(Instant::now()) + period;
     }
 
-    /// Waits until a request of low priority may be sent: until no other request waits and the full burst is available. It delays later
-    /// requests by at most one period.
+    /// For requests of low priority: waits until no other request waits and the full burst is available.
     pub async fn acquire_idle(&self) {
         loop {
             let mut full_burst_at = self.full_burst_at.lock().await;

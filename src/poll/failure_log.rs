@@ -10,13 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often an ongoing failure is logged again.
 const REMINDER_INTERVAL: Duration = Duration::from_secs(3600);
-
-/// Maximum number of different unknown statuses that are logged.
 const MAX_UNKNOWN_STATUSES: usize = 20;
 
-/// Logs the failures of one scope in one region.
 #[derive(Debug, Default)]
 pub struct FailureLog {
     ongoing: BTreeMap<Reason, Ongoing>,
@@ -31,7 +27,6 @@ struct Ongoing {
 }
 
 impl FailureLog {
-    /// Logs an unknown status when it occurs for the first time.
     pub fn log_unknown_status(&mut self, watch: &ScopeRegion, integration: &Integration) {
         let status = integration.status_text.as_deref().unwrap_or("(not set)");
         if self.logged_statuses.len() < MAX_UNKNOWN_STATUSES
@@ -44,7 +39,7 @@ impl FailureLog {
         }
     }
 
-    /// Logs new failures, reminders and recoveries. Returns the reasons of the failures.
+    /// Returns the reasons of the failures.
     pub fn log(&mut self, watch: &ScopeRegion, result: &PollResult) -> BTreeSet<Reason> {
         let mut failed: BTreeMap<Reason, (&GlueError, usize)> = BTreeMap::new();
         let outcomes = result.answers.iter().map(|answer| &answer.outcome);
@@ -93,11 +88,8 @@ impl FailureLog {
             }
             continues
         });
-        let counts = result
-            .answers
-            .iter()
-            .map(|answer| answer.integrations.len());
-        let integrations: usize = counts.sum();
+        let answers = result.answers.iter();
+        let integrations: usize = answers.map(|answer| answer.integrations.len()).sum();
         tracing::debug!(%scope, %region, integrations, seconds = took, "poll ended");
         failed.into_keys().collect()
     }

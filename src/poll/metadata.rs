@@ -1,5 +1,4 @@
-//! Fetches the names and tags of a scope's integrations after its first poll and then at an interval of its own. Polls neither wait for
-//! these requests nor fail with them.
+//! Fetches the names and tags of a scope's integrations. Polls neither wait for these requests nor fail with them.
 
 use super::schedule::Schedule;
 use crate::cache::{Key, key};
@@ -8,24 +7,22 @@ use crate::config::ScopeRegion;
 use crate::glue::{Deadline, Glue, GlueError, Metadata, Reason, RequestContext};
 use crate::publisher::Publisher;
 use std::collections::BTreeMap;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Minimum wait after a failure.
 const MIN_BACKOFF: Duration = Duration::from_secs(60);
 
-/// Fetches the names and tags of one scope in one region.
 pub struct MetadataPoller {
     watch: ScopeRegion,
     key: Key,
     glue: Arc<dyn Glue>,
     publisher: Arc<Publisher>,
     schedule: Schedule,
-    /// The number of consecutive failures and the reason of the last one.
-    failing: Option<(u32, Reason)>,
+    failing: Option<Reason>,
 }
 
 impl MetadataPoller {
@@ -48,7 +45,6 @@ impl MetadataPoller {
 
     /// Fetches after the first poll, at every interval and after a poll that found a new integration.
     pub async fn run(&mut self, polled: &Notify) {
-        // Before the first poll no integrations are known.
         polled.notified().await;
         loop {
             self.describe().await;
@@ -61,7 +57,6 @@ impl MetadataPoller {
         }
     }
 
-    /// Waits for a poll that found a new integration.
     async fn found_new(&self, polled: &Notify) {
         loop {
             polled.notified().await;
@@ -71,7 +66,6 @@ impl MetadataPoller {
         }
     }
 
-    /// Fetches once, within the timeout of a poll.
     pub async fn describe(&mut self) {
         let wanted = self.publisher.cache.lock().metadata_wanted(&self.key);
         let Some(filter) = wanted else {
@@ -98,54 +92,41 @@ impl MetadataPoller {
         self.publisher.apply_metadata(&self.key, filter, metadata);
     }
 
-    /// Returns the time of the next fetch: the next tick, or an earlier retry after a failure. The wait doubles with each failure.
     fn next(&self, now: Instant) -> Instant {
         let (tick, _) = self.schedule.next(now, now, None);
-        let Some((failures, _)) = self.failing else {
-            return tick;
-        };
-        let doubled = 1u32 << failures.saturating_sub(1).min(8);
-        let backoff = self.watch.interval.max(MIN_BACKOFF) * doubled;
-        if backoff < self.watch.describe_interval() {
-            now + backoff
-        } else {
-            tick
+        match self.failing {
+            Some(_) => tick.min(now + self.watch.interval.max(MIN_BACKOFF)),
+            None => tick,
         }
     }
 
-    /// Logs a new failure, a failure with another reason, and the recovery.
     fn log(&mut self, metadata: &Metadata) {
         let (scope, region) = (&self.watch.scope, &self.watch.region);
-        let (times, previous_reason) = self.failing.unzip();
-        match &metadata.outcome {
-            Err(error) => {
-                let reason = error.reason;
-                let request_id = error.request_id.as_deref();
-                if previous_reason == Some(reason) {
-                    tracing::debug!(
-                        %scope, %region, reason = reason.as_str(), request_id, %error,
-                        "failed to fetch names and tags again"
-                    );
-                } else {
-                    let hint = match reason {
-                        Reason::AccessDenied => {
-                            "allow these credentials the action glue:DescribeIntegrations on *, or remove `describe`"
-                        }
-                        _ => "the exporter retries",
-                    };
-                    tracing::warn!(
-                        %scope, %region, reason = reason.as_str(), request_id, %error, hint,
-                        "failed to fetch names and tags, polls are not affected"
-                    );
-                }
-                self.failing = Some((times.unwrap_or_default().saturating_add(1), reason));
+        let failed = metadata.outcome.as_ref().err();
+        let previous = mem::replace(&mut self.failing, failed.map(|error| error.reason));
+        let Some(error) = failed else {
+            if previous.is_some() {
+                tracing::info!(%scope, %region, "fetched names and tags again");
             }
-            Ok(()) => {
-                if previous_reason.is_some() {
-                    tracing::info!(%scope, %region, times, "fetched names and tags again");
-                }
-                self.failing = None;
-            }
+            return;
+        };
+        let (reason, request_id) = (error.reason.as_str(), error.request_id.as_deref());
+        if previous == Some(error.reason) {
+            tracing::debug!(
+                %scope, %region, reason, request_id, %error,
+                "failed to fetch names and tags again"
+            );
+            return;
         }
+        let hint = match error.reason {
+            Reason::AccessDenied => {
+                "allow these credentials the action glue:DescribeIntegrations on *, or remove `describe`"
+            }
+            _ => "the exporter retries",
+        };
+        tracing::warn!(
+            %scope, %region, reason, request_id, %error, hint,
+            "failed to fetch names and tags, polls are not affected"
+        );
     }
 }

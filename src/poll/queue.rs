@@ -4,15 +4,12 @@ use crate::config::{Lookup, Query, ScopeRegion};
 use crate::glue::{Answer, GlueError, Listing, Reason};
 use std::collections::{BTreeMap, VecDeque};
 
-/// The queries that failed in the previous poll, with true if a request was sent. Queries without a request run first, so that they are
-/// not skipped in every poll. Queries that failed otherwise run last.
+/// The queries that failed in the previous poll, with true if a request was sent. Queries without a request run first, the others last.
 pub type PreviousPoll = BTreeMap<Query, bool>;
 
-/// A query of the scope, or one listing that looks up all configured integrations. A query that timed out to leave time for the others
-/// runs a second time after them.
+/// A query of the scope, or one listing that looks up all configured integrations.
 #[derive(Debug)]
 pub struct PendingQuery {
-    /// The query and the pages received so far.
     pub listing: Listing,
     /// The index of the scope's query, None for the lookup.
     index: Option<usize>,
@@ -20,13 +17,11 @@ pub struct PendingQuery {
 }
 
 impl PendingQuery {
-    /// Returns true if the query may run a second time to get its remaining pages.
     pub fn can_resume(&self) -> bool {
         !self.second_run && self.listing.timed_out()
     }
 }
 
-/// The waiting queries of one poll and the answers so far.
 #[derive(Debug)]
 pub struct QueryQueue<'a> {
     watch: &'a ScopeRegion,
@@ -35,7 +30,6 @@ pub struct QueryQueue<'a> {
     waiting: VecDeque<PendingQuery>,
     /// The lookup listing has not ended. Requests for the ARNs that it does not contain may follow.
     looking_up: bool,
-    /// In the order of the scope's queries.
     answers: Vec<Option<Answer>>,
 }
 
@@ -65,7 +59,6 @@ impl<'a> QueryQueue<'a> {
         queue
     }
 
-    /// Adds the queries at these indexes and sorts the queue by the outcomes of the previous poll.
     fn enqueue(&mut self, indexes: Vec<usize>) {
         let (watch, previous_poll) = (self.watch, self.previous_poll);
         self.waiting
@@ -88,8 +81,7 @@ impl<'a> QueryQueue<'a> {
         });
     }
 
-    /// Returns the number of queries that have not started yet. While a lookup runs, one more round of requests is added for the ARNs that
-    /// the listing may not contain, so that a listing that hangs does not use up the poll's time.
+    /// Counts one more round of requests while a lookup runs, so that a listing that hangs does not use up the poll's time.
     pub fn waiting(&self) -> usize {
         let may_follow = if self.looking_up {
             self.watch.concurrency
@@ -103,13 +95,13 @@ impl<'a> QueryQueue<'a> {
         self.waiting.pop_front()
     }
 
-    /// Lets a query run a second time, after all queries that wait for their first run.
+    /// Runs a query that timed out a second time, after all others.
     pub fn requeue(&mut self, mut pending: PendingQuery) {
         pending.second_run = true;
         self.waiting.push_back(pending);
     }
 
-    /// Records the answer of a query. A query for which no request was sent fails with `reason`.
+    /// A query for which no request was sent fails with `reason`.
     pub fn end(&mut self, pending: PendingQuery, reason: Reason) {
         let outcome = pending.listing.outcome(reason);
         if let Err(error) = &outcome {
@@ -135,16 +127,10 @@ impl<'a> QueryQueue<'a> {
                 (None, Err(error)) => self.answers[index] = Some(Answer::failed(error.clone())),
             }
         }
-        if !missing.is_empty() {
-            tracing::debug!(
-                scope = %self.watch.scope, region = %self.watch.region, integrations = missing.len(),
-                "listing does not contain all configured integrations, requesting the missing ones individually"
-            );
-        }
         self.enqueue(missing);
     }
 
-    /// Returns one answer for each query of the scope, in the same order, and the outcomes for the next poll.
+    /// Returns the answers in the order of the queries, and the outcomes for the next poll.
     pub fn into_answers(self) -> (Vec<Answer>, PreviousPoll) {
         let panicked = || {
             let why = "the task that sends the requests panicked";

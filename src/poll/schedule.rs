@@ -7,7 +7,7 @@ use crate::hash::{fnv1a, split_mix};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The ticks of one scope in one region. The wall clock is read once, for the offset. A later clock change does not move the ticks.
+/// The wall clock is read once, so a later clock change does not move the ticks.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
     first: Instant,
@@ -33,8 +33,8 @@ impl Schedule {
         }
     }
 
-    /// Returns the time of the next poll and the number of skipped ticks since the poll at `last`. The next poll is at the first tick after
-    /// `now`, or at `backoff` if that is later. The first poll is at the start, before the first tick, so the first tick is not skipped.
+    /// Returns the time of the next poll, which is not before `backoff`, and the number of skipped ticks since the poll at `last`.
+    /// The first poll is at the start, before the first tick, so the first tick is not skipped.
     pub fn next(&self, last: Instant, now: Instant, backoff: Option<Instant>) -> (Instant, u64) {
         let tick = self.first + self.interval.saturating_mul(self.ticks_until(now));
         let next = backoff.map_or(tick, |backoff| backoff.max(tick));
@@ -43,12 +43,11 @@ impl Schedule {
         } else {
             self.ticks_until(last)
         };
-        // The tick of the next poll is not skipped.
         let before_next = self.ticks_until(next) - u32::from(next == tick);
         (next, u64::from(before_next.saturating_sub(polled_until)))
     }
 
-    /// Returns the number of ticks up to and including `moment`.
+    /// Including a tick at `moment`.
     fn ticks_until(&self, moment: Instant) -> u32 {
         if moment < self.first {
             return 0;

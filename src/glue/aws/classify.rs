@@ -7,7 +7,6 @@ use aws_sdk_glue::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use std::error::Error;
 
-/// Returns the reason of a failed request.
 pub fn classify<E>(error: &SdkError<E, HttpResponse>) -> Reason
 where
     E: Error + ProvideErrorMetadata + 'static,
@@ -37,15 +36,14 @@ where
     }
 }
 
-/// Returns why STS refused to assume the role: `AccessDenied`, or `Credentials` if it rejected those with which to assume it.
+/// Returns `AccessDenied` if STS refused the role, `Credentials` if it rejected the source credentials.
 pub fn role_refused(error: &CredentialsError) -> Option<Reason> {
     let code = cause::<AssumeRoleError>(error)?.code()?;
     let reason = reason_for_code(Some(code), None);
     matches!(reason, Reason::AccessDenied | Reason::Credentials).then_some(reason)
 }
 
-/// The error codes of both operations and those common to all AWS services, separated by spaces.
-///
+/// The error codes of both operations and of all AWS services, separated by spaces.
 /// <https://docs.aws.amazon.com/glue/latest/webapi/API_DescribeInboundIntegrations.html>,
 /// <https://docs.aws.amazon.com/glue/latest/webapi/CommonErrors.html>
 const CODES: [(Reason, &str); 8] = [
@@ -102,7 +100,6 @@ fn reason_for_code(code: Option<&str>, status: Option<u16>) -> Reason {
         .map_or(Reason::Other, |(reason, _)| *reason)
 }
 
-/// Returns true if the error says that the requested integration does not exist.
 pub fn is_not_found(error: &impl ProvideErrorMetadata) -> bool {
     matches!(
         error.code(),

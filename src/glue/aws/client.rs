@@ -1,5 +1,4 @@
-//! A client that calls an API operation with up to three attempts. Each attempt gets credentials, a permit of the rate limiter and the
-//! remaining time of the call. The retries of the SDK are off.
+//! The loop of attempts of an API call. Each attempt needs credentials and a permit of the rate limiter.
 
 use super::credentials::Provider;
 use super::response::ResponseCheck;
@@ -17,25 +16,28 @@ use aws_smithy_types::retry::RetryConfig;
 use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
 
 /// One request and two retries, as in the SDK's standard mode.
 pub(super) const MAX_ATTEMPTS: u32 = 3;
-/// Maximum wait before the first retry. It doubles for the second retry. The wait is a random part of it, so that clients that failed
-/// together do not retry together.
+/// Doubles for the second retry. The wait is a random part of it, so that clients do not retry together.
 const MAX_FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
-/// AWS Glue as one set of credentials sees it in one region.
+const MAY_SUCCEED_LATER: [Reason; 4] = [
+    Reason::Throttled,
+    Reason::ServerError,
+    Reason::Network,
+    Reason::Timeout,
+];
+
 pub struct AwsGlue {
     pub(super) backend: Backend,
     pub(super) client: OnceCell<Client>,
     pub(super) http: SharedHttpClient,
     pub(super) region: RegionName,
     pub(super) credentials: Credentials,
-    pub(super) max_concurrent_requests: Arc<AtomicUsize>,
     pub(super) rate_limiter: RateLimiter,
     pub(super) observer: Arc<dyn Observer>,
 }
@@ -45,21 +47,17 @@ pub(super) enum Backend {
     Simulated { endpoint: String },
 }
 
-/// An API call.
 pub struct Call<'a> {
     pub operation: Operation,
     /// Start of the error message: "asking AWS Glue in … for …".
     pub attempted: String,
-    /// The call asks for one integration, so an error that says that it does not exist is an answer.
+    /// An error that says that the integration does not exist is an answer.
     pub is_for_integration: bool,
     pub context: RequestContext<'a>,
 }
 
 impl AwsGlue {
-    /// Makes the call. `send` gets a client and the settings of one attempt. Returns an empty page if the integration of the call does not exist.
-    ///
-    /// # Errors
-    /// The error of the last attempt, or of the wait for credentials or a permit.
+    /// `send` gets the settings of one attempt.
     pub(super) async fn call<T, E, F, I>(
         &self,
         call: Call<'_>,
@@ -116,20 +114,16 @@ impl AwsGlue {
                     return Err(if deadline.reason() == Reason::Throttled {
                         starved_by_rate_limit(&call)
                     } else {
-                        GlueError::new(
-                            Reason::Timeout,
-                            format!(
-                                "{} timed out: AWS did not answer within {:.1} s",
-                                call.attempted,
-                                started.elapsed().as_secs_f64()
-                            ),
-                        )
+                        let (attempted, took) = (&call.attempted, started.elapsed().as_secs_f64());
+                        let why =
+                            format!("{attempted} timed out: AWS did not answer within {took:.1} s");
+                        GlueError::new(Reason::Timeout, why)
                     });
                 }
             };
             ended(Some(error.reason));
             let backoff = MAX_FIRST_BACKOFF.mul_f64(fastrand::f64()) * attempt;
-            if !may_retry(error.reason)
+            if !MAY_SUCCEED_LATER.contains(&error.reason)
                 || attempt == MAX_ATTEMPTS
                 || Instant::now() + backoff >= end
                 || !deadline.take_retry()
@@ -161,8 +155,7 @@ impl AwsGlue {
         client.await.clone()
     }
 
-    /// Returns the credentials for an attempt and loads them if necessary. The first attempt may wait half of the poll's time, because the
-    /// other requests need the credentials too.
+    /// The first attempt may wait half of the poll's time, because the other requests need the credentials too.
     async fn credentials(&self, call: &Call<'_>, end: Option<Instant>) -> Result<Keys, GlueError> {
         let provider = match &self.backend {
             Backend::Aws(provider) => provider,
@@ -175,18 +168,16 @@ impl AwsGlue {
         let end = end.unwrap_or_else(|| {
             Instant::now() + deadline.request_timeout().max(deadline.time_left() / 2)
         });
+        let attempted = &call.attempted;
         let why = match timeout_at(end, provider.get()).await {
             Ok(Ok(credentials)) => return Ok(credentials),
             Ok(Err(error)) => message::load_failed(&error, &self.credentials),
             Err(_elapsed) => message::with_hint(message::TIMED_OUT, &self.credentials),
         };
-        Err(GlueError::new(
-            Reason::Credentials,
-            format!("{} failed: {why}", call.attempted),
-        ))
+        let message = format!("{attempted} failed: {why}");
+        Err(GlueError::new(Reason::Credentials, message))
     }
 
-    /// Waits for a permit of the rate limiter.
     async fn permit(&self, call: &Call<'_>, end: Option<Instant>) -> Result<(), GlueError> {
         let deadline = call.context.deadline;
         let since = Instant::now();
@@ -211,20 +202,7 @@ impl AwsGlue {
     }
 }
 
-/// Returns true if an immediate retry may succeed.
-fn may_retry(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::Throttled | Reason::ServerError | Reason::Network | Reason::Timeout
-    )
-}
-
 fn starved_by_rate_limit(call: &Call<'_>) -> GlueError {
-    GlueError::new(
-        Reason::Throttled,
-        format!(
-            "{} failed: it waited for other requests until the poll's timeout. Raise polling.requests_per_second or polling.interval",
-            call.attempted
-        ),
-    )
+    let why = "failed: it waited for other requests until the poll's timeout. Raise polling.requests_per_second or polling.interval";
+    GlueError::new(Reason::Throttled, format!("{} {why}", call.attempted))
 }

@@ -1,5 +1,4 @@
-//! Converts the types of the SDK. The SDK fills required fields that AWS did not send with placeholder values. They are detected here, so
-//! that they are never exported.
+//! Converts the types of the SDK. The SDK fills required fields that AWS did not send with placeholders, which are never exported.
 
 use crate::glue::{Described, Page};
 use crate::snapshot::{Description, Integration, IntegrationError, MAX_ARN_BYTES, Status};
@@ -13,21 +12,17 @@ use std::time::Duration;
 /// The SDK's placeholder for a missing status (`inbound_integration_correct_errors` in aws-sdk-glue).
 const STATUS_PLACEHOLDER: &str = "no value was set";
 
-/// In Unix seconds. AWS never sends a time of this year or later.
 const YEAR_10_000: f64 = 253_402_300_800.0;
-/// Maximum length of a name or tag value, which become labels. AWS allows 256 characters for a tag value and 128 for a name.
-const MAX_LABEL_CHARS: usize = 256;
-/// Maximum length of every other string of an integration. It is the longest that AWS's model allows, for an error message.
+/// The longest string that AWS's model allows, for an error message.
 const MAX_TEXT_CHARS: usize = 2_048;
 
-/// Converts one page of integrations. A list that is absent, null or empty means that there are no integrations.
+/// A list that is absent, null or empty means that there are no integrations.
 pub fn page(output: DescribeInboundIntegrationsOutput) -> Page<Integration> {
     let items = output.inbound_integrations.unwrap_or_default();
     let has_arn = |item: &InboundIntegration| is_arn(&item.integration_arn);
     convert(items, output.marker, has_arn, integration)
 }
 
-/// Converts one page of names, with the requested tags.
 pub fn metadata_page(
     output: DescribeIntegrationsOutput,
     tags: &BTreeSet<String>,
@@ -36,12 +31,12 @@ pub fn metadata_page(
     let has_arn = |item: &SdkIntegration| is_arn(&item.integration_arn);
     convert(items, output.marker, has_arn, |item| {
         let item_tags = item.tags.unwrap_or_default().into_iter();
-        let item_tags = item_tags.filter_map(|tag| Some((tag.key?, tag.value)));
+        let item_tags = item_tags.filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default())));
         let described = Description {
-            name: truncate(item.integration_name, MAX_LABEL_CHARS),
+            name: bounded(item.integration_name),
             tags: item_tags
                 .filter(|(key, _)| tags.contains(key))
-                .map(|(key, value)| (key, truncate(value.unwrap_or_default(), MAX_LABEL_CHARS)))
+                .map(|(key, value)| (key, bounded(value)))
                 .collect(),
         };
         (item.integration_arn, described)
@@ -63,9 +58,8 @@ fn convert<S, T>(
     }
 }
 
-/// Truncates a string to `max` characters and appends `…` if it was longer.
-fn truncate(mut text: String, max: usize) -> String {
-    if let Some((end, _)) = text.char_indices().nth(max) {
+fn bounded(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_TEXT_CHARS) {
         text.truncate(end);
         text.push('…');
     }
@@ -74,10 +68,6 @@ fn truncate(mut text: String, max: usize) -> String {
 
 fn is_arn(text: &str) -> bool {
     !text.trim().is_empty() && text.len() <= MAX_ARN_BYTES
-}
-
-fn bounded(text: String) -> String {
-    truncate(text, MAX_TEXT_CHARS)
 }
 
 fn integration(item: InboundIntegration) -> Integration {
@@ -111,12 +101,12 @@ fn integration(item: InboundIntegration) -> Integration {
     }
 }
 
-/// Returns the creation time. The SDK replaces a missing time with the epoch and an invalid number with its maximum time.
+/// The SDK replaces a missing time with the epoch and an invalid number with its maximum time.
 fn created(time: &DateTime) -> Option<f64> {
     Some(time.as_secs_f64()).filter(|seconds| *seconds != 0.0 && *seconds < YEAR_10_000)
 }
 
-/// Parses a `RefreshInterval`, a whole number of minutes as a string (`"60"`).
+/// `RefreshInterval` is a number of minutes as a string (`"60"`).
 fn refresh_interval(text: &str) -> Option<Duration> {
     let minutes: u64 = text.trim().parse().ok()?;
     let seconds = minutes.checked_mul(60).filter(|seconds| *seconds > 0)?;

@@ -1,47 +1,22 @@
-//! Kills `credential_process` commands that the exporter started and no longer waits for. It starts no other processes. Children that are
-//! older than the first load are left alone: an entry point script may have started them before it executed this program.
+//! Kills `credential_process` commands that the exporter no longer waits for. Children that are older than the first load are left alone:
+//! an entry point script may have started them before it executed this program.
 
 use std::time::Duration;
-use tokio::sync::{RwLock, RwLockReadGuard};
 
 #[cfg(target_os = "linux")]
-pub use linux::kill_older_than;
-
-/// Held during each load of credentials, which may wait for a process that it started.
-static LOADS: RwLock<()> = RwLock::const_new(());
-
-/// Notes that later children belong to the exporter. The caller holds the guard while it may wait for one of them.
-pub async fn note_start() -> RwLockReadGuard<'static, ()> {
-    #[cfg(target_os = "linux")]
-    linux::note_first();
-    LOADS.read().await
-}
-
-/// Reaps the processes that a `credential_process` left behind. As PID 1, the exporter inherits them, and otherwise they stay zombies. Does
-/// nothing while a load may wait for its own process: the last load to end reaps them.
-pub fn reap_orphans() {
-    #[cfg(target_os = "linux")]
-    if let Ok(_no_load_waits) = LOADS.try_write() {
-        linux::reap_orphans();
-    }
-}
+pub use linux::{kill_older_than, note_start};
 
 #[cfg(target_os = "linux")]
 mod linux {
     use procfs::process::all_processes;
     use procfs::{Current, Uptime, ticks_per_second};
-    use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait};
+    use rustix::process::{Pid, Signal, getpid, kill_process};
     use std::sync::OnceLock;
     use std::time::Duration;
 
-    /// Uptime of the system at the first load.
     static FIRST: OnceLock<Duration> = OnceLock::new();
 
-    pub fn reap_orphans() {
-        while getpid().is_init() && matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
-    }
-
-    pub fn note_first() {
+    pub fn note_start() {
         if FIRST.get().is_none()
             && let Ok(uptime) = Uptime::current()
         {
@@ -84,7 +59,7 @@ mod linux {
     }
 }
 
-/// Kills all running commands. Called when no load waits for them any more.
+/// Called when no load waits for a command any more.
 pub fn kill_all() {
     kill_older_than(Duration::ZERO);
 }
@@ -92,3 +67,6 @@ pub fn kill_all() {
 /// Does nothing: finding the processes needs `/proc`.
 #[cfg(not(target_os = "linux"))]
 pub fn kill_older_than(_age: Duration) {}
+
+#[cfg(not(target_os = "linux"))]
+pub fn note_start() {}

@@ -1,7 +1,7 @@
 //! Loads credentials in a separate task with a timeout, and caches them for all regions.
 //!
 //! A provider of the SDK parses the profile files only once, so each load creates a new one. A request that times out does not cancel
-//! the load: the next request uses its result, and a `credential_process` that hangs is not started twice.
+//! the load, so that a `credential_process` that hangs is not started twice.
 
 use super::{classify, credential_process, message, profiles};
 use crate::clock::Clock;
@@ -27,19 +27,17 @@ use tokio::time::{Instant, timeout};
 const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a region waits for another region's load before it starts its own.
 const MAX_WAIT: Duration = Duration::from_secs(4);
-/// Minimum time between two loads of credentials that AWS rejected. One poll can have hundreds of rejected requests.
+/// Minimum time between two loads of rejected credentials. One poll can have hundreds of rejected requests.
 const MIN_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 /// How long credentials without an expiry time are used: the shortest lifetime of temporary credentials.
 const DEFAULT_TTL: Duration = Duration::from_mins(15);
-/// Credentials are not used this long before they expire, because a request may take some time to arrive.
+/// A request may take some time to arrive.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
-/// Appears in CloudTrail and in the ARN of the assumed role, so that a policy or a person can recognise the exporter.
+/// Appears in CloudTrail and in the ARN of the assumed role.
 const SESSION_NAME: &str = "glue-integration-exporter";
 
-/// One set of credentials for all regions.
 #[derive(Default)]
 pub struct CredentialCache {
-    /// Held by the region that loads.
     single_flight: Mutex<()>,
     loaded: parking_lot::Mutex<Option<Loaded>>,
 }
@@ -50,25 +48,20 @@ struct Loaded {
     usable_until: Instant,
 }
 
-/// Loads one set of credentials in one region, with the endpoint of that region: an STS that fails or hangs in one region affects only
-/// that region.
+/// Loads credentials with the endpoint of one region, so that an STS that hangs affects only that region.
 pub struct Provider {
     pub http: SharedHttpClient,
     pub credentials: Credentials,
     pub region: Region,
-    /// The credentials with which the role is assumed. All roles share them, so that they are not loaded once for each role.
+    /// The credentials with which the role is assumed. All roles share them.
     pub source: Option<Arc<Provider>>,
     pub cache: Arc<CredentialCache>,
     pub running: Mutex<Option<JoinHandle<provider::Result>>>,
-    /// When the credentials were loaded that AWS rejected last in this region.
+    /// When the credentials that AWS rejected last were loaded.
     pub rejected: parking_lot::Mutex<Option<Instant>>,
 }
 
 impl Provider {
-    /// Returns the cached credentials of any region if they are usable, or loads new ones.
-    ///
-    /// # Errors
-    /// If they cannot be loaded, or contain characters that cannot be sent to AWS.
     pub fn get(self: &Arc<Self>) -> BoxFuture<'_, provider::Result> {
         Box::pin(async move {
             if let Some(keys) = self.usable() {
@@ -99,7 +92,6 @@ impl Provider {
         (!must_reload && Instant::now() < loaded.usable_until).then(|| loaded.keys.clone())
     }
 
-    /// Notes that AWS rejected these credentials in this region.
     pub fn reject(&self, keys: &Keys) {
         if let Some(loaded) = &*self.cache.loaded.lock()
             && loaded.keys == *keys
@@ -108,7 +100,6 @@ impl Provider {
         }
     }
 
-    /// Reads the environment and the profile files. Does not load credentials.
     pub async fn sdk_config(&self) -> SdkConfig {
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             // Without it, the start would wait for the instance metadata service.
@@ -132,18 +123,15 @@ impl Provider {
     }
 
     async fn load_with_timeout(self: Arc<Self>) -> provider::Result {
-        let start_guard = credential_process::note_start().await;
+        credential_process::note_start();
         let loaded = timeout(LOAD_TIMEOUT, self.load()).await;
-        drop(start_guard);
-        let loaded = loaded.unwrap_or_else(|_elapsed| {
+        let keys = loaded.unwrap_or_else(|_elapsed| {
             // After the timeout the SDK leaves a `credential_process` running.
             credential_process::kill_older_than(
                 LOAD_TIMEOUT.saturating_sub(Duration::from_secs(1)),
             );
             Err(CredentialsError::provider_timed_out(LOAD_TIMEOUT))
-        });
-        credential_process::reap_orphans();
-        let keys = loaded?;
+        })?;
         if let Some(why) = unusable(&keys) {
             return Err(CredentialsError::invalid_configuration(why));
         }
@@ -219,19 +207,12 @@ impl Provider {
     }
 }
 
-/// Returns why credentials cannot be sent in the headers of a request. The SDK panics on some invalid characters.
+/// Returns why credentials cannot be sent in headers. The SDK panics on some invalid characters.
 fn unusable(keys: &Keys) -> Option<String> {
-    let parts = [
-        ("the access key ID", keys.access_key_id()),
-        ("the secret access key", keys.secret_access_key()),
-        (
-            "the session token",
-            keys.session_token().unwrap_or_default(),
-        ),
-    ];
-    parts
-        .into_iter()
-        .find_map(|(name, part)| key_error(name, part))
+    let token = keys.session_token().unwrap_or_default();
+    key_error("the access key ID", keys.access_key_id())
+        .or_else(|| key_error("the secret access key", keys.secret_access_key()))
+        .or_else(|| key_error("the session token", token))
 }
 
 fn key_error(name: &str, part: &str) -> Option<String> {
@@ -241,8 +222,7 @@ fn key_error(name: &str, part: &str) -> Option<String> {
     })
 }
 
-/// Returns an error for each variable of the environment whose credentials cannot be sent. `check` reports them; in a poll they are a
-/// failure of the scopes that use them.
+/// For `check`. In a poll they are a failure of the scopes that use them.
 pub fn environment_key_errors() -> Vec<String> {
     let error = |name| {
         let value = std::env::var(name).unwrap_or_default();
@@ -258,7 +238,6 @@ pub fn environment_key_errors() -> Vec<String> {
     names.into_iter().filter_map(error).collect()
 }
 
-/// Returns how long credentials are valid, by the system clock. None if they have no expiry time.
 fn valid_for(keys: &Keys) -> Option<Duration> {
     let now = UNIX_EPOCH + Duration::from_secs_f64(Clock::system().unix_now());
     Some(keys.expiry()?.duration_since(now).unwrap_or_default())

@@ -12,7 +12,6 @@ const SERVICES: [&str; 4] = ["Glue", "STS", "SSO", "SSO OIDC"];
 const VARIABLE: &str = "AWS_ENDPOINT_URL";
 const IGNORE: &str = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS";
 
-/// Returns an error message for each endpoint variable of the environment that cannot be used.
 pub fn environment_errors() -> Vec<String> {
     if env::var(IGNORE).is_ok_and(|value| value.eq_ignore_ascii_case("true")) {
         return Vec::new();
@@ -25,7 +24,6 @@ pub fn environment_errors() -> Vec<String> {
     names
         .filter_map(|name| {
             let url = env::var_os(&name)?;
-            // An empty variable counts as not set.
             let url = url.to_string_lossy();
             (!url.is_empty() && !is_usable(&url))
                 .then(|| format!("{name}: {}", error_message(&url)))
@@ -33,7 +31,7 @@ pub fn environment_errors() -> Vec<String> {
         .collect()
 }
 
-/// Returns an error message for the first endpoint of a profile that is in effect and cannot be used. The SDK panics on an empty one.
+/// Checks the endpoints that are in effect for a profile. The SDK panics on an empty one.
 pub fn profile_error(sections: &EnvConfigSections) -> Option<String> {
     let environment = Env::real();
     SERVICES.iter().find_map(|service| {
@@ -52,7 +50,6 @@ pub fn profile_error(sections: &EnvConfigSections) -> Option<String> {
     })
 }
 
-/// Returns the error message for a `url` that cannot be used.
 fn error_message(url: &str) -> String {
     // The part before the host can contain a password.
     let shown = match url.rsplit_once('@') {
@@ -65,7 +62,6 @@ fn error_message(url: &str) -> String {
     )
 }
 
-/// Returns true if requests can be sent to `url`.
 fn is_usable(url: &str) -> bool {
     let Ok(uri) = url.parse::<Uri>() else {
         return false;
@@ -73,7 +69,6 @@ fn is_usable(url: &str) -> bool {
     matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some_and(has_host)
 }
 
-/// Returns true if there is a host, and a valid port if there is one.
 pub fn has_host(authority: &Authority) -> bool {
     // `Uri` reports no port if it is larger than 65535.
     !authority.host().is_empty()

@@ -1,4 +1,4 @@
-//! The HTTP clients for all requests to AWS: choose the proxy and the trusted CA certificates, and limit the size of responses.
+//! Chooses the proxy and the trusted CA certificates of requests, and limits the size of responses.
 
 use super::network::{CaBundle, Network};
 use super::proxy::Proxies;
@@ -19,9 +19,8 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Shorter than the idle time after which a load balancer may drop a connection silently, so that no request uses a dead connection.
+/// Shorter than the idle time after which a load balancer may silently drop a connection.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Maximum number of idle connections to one host. More would not help, because polls are spread over their interval.
 const MAX_IDLE_PER_HOST: usize = 16;
 
 /// The HTTP clients, one for each CA bundle. Scopes with the same CA bundle share connections.
@@ -29,9 +28,7 @@ const MAX_IDLE_PER_HOST: usize = 16;
 pub struct HttpClients {
     proxies: Proxies,
     resolver: Resolver,
-    /// Trusts the system's CA certificates.
     default: Routes,
-    /// The clients of the profiles with a CA bundle.
     by_profile: RwLock<HashMap<Option<String>, (CaBundle, Routes)>>,
 }
 
@@ -48,7 +45,7 @@ impl HttpClients {
         Arc::new(clients)
     }
 
-    /// Replaces the CA bundles. If the bundle of a profile changed, its next request opens a new connection.
+    /// If the bundle of a profile changed, its next request opens a new connection.
     pub fn trust(&self, bundles: HashMap<Option<String>, CaBundle>) {
         let mut by_profile = self.by_profile.write();
         let mut clients: HashMap<CaBundle, Routes> =
@@ -61,7 +58,6 @@ impl HttpClients {
         }));
     }
 
-    /// Returns the client for the scopes with this profile. A response of more than `max_response_bytes` is an error.
     pub fn client(
         self: &Arc<Self>,
         profile: Option<&str>,
@@ -105,7 +101,6 @@ impl HttpClient for ProfileClient {
 #[derive(Clone, Debug)]
 struct Routes {
     direct: SharedHttpClient,
-    /// Uses the proxies of the environment.
     proxied: SharedHttpClient,
 }
 
@@ -128,7 +123,7 @@ fn http_client(
 ) -> SharedHttpClient {
     let mut trusted = TrustStore::default();
     if let Some(bundle) = bundle {
-        trusted = TrustStore::empty().with_pem_certificate(bundle.pem());
+        trusted = TrustStore::empty().with_pem_certificate(bundle.0.as_bytes());
     }
     let tls = TlsContext::builder().with_trust_store(trusted).build();
     // The builder cannot fail.

@@ -1,4 +1,4 @@
-//! Returns the identity of credentials from AWS STS, which needs no permission. Assumes the role in the same way as the polls.
+//! The identity of credentials from AWS STS, which needs no permission.
 
 use super::client::MAX_ATTEMPTS;
 use super::sdk::Sdk;
@@ -9,7 +9,6 @@ use aws_smithy_types::retry::RetryConfig;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// Why the identity of credentials is unknown.
 #[derive(Clone, Debug)]
 pub struct IdentityError {
     pub error: GlueError,
@@ -27,10 +26,7 @@ impl From<GlueError> for IdentityError {
 }
 
 impl Sdk {
-    /// Returns the ARN of the identity that `credentials` belong to. For a role, it is the ARN of the session. Returns within `timeout`.
-    ///
-    /// # Errors
-    /// If the credentials cannot be loaded, the role cannot be assumed or the request to STS fails.
+    /// Returns an ARN. For a role, it is the ARN of the session.
     pub async fn caller_identity(
         &self,
         credentials: &Credentials,

@@ -1,6 +1,6 @@
 //! Error messages of failed calls: the error and its causes without secrets, and a hint if the credentials failed.
 
-use crate::config::{Credentials, Role};
+use crate::config::Credentials;
 use crate::glue::error::{GlueError, Reason};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_glue::config::http::HttpResponse;
@@ -8,14 +8,11 @@ use aws_sdk_glue::error::{ErrorMetadata, ProvideErrorMetadata, SdkError};
 use aws_sdk_glue::operation::RequestId;
 use std::error::Error;
 
-/// Longer messages are truncated, to keep log lines readable.
 const MAX_MESSAGE_CHARS: usize = 1_000;
 
-/// The error message if loading the credentials timed out.
 pub const TIMED_OUT: &str = "the credentials could not be loaded in time";
 
-/// Text before something secret: the output of a `credential_process`, which can contain the credentials, and a value that STS rejects,
-/// which can be an external ID.
+/// Text before something secret: the output of a `credential_process`, or a value that STS rejects (an external ID).
 const BEFORE_SECRET: [&str; 3] = [
     ". Stderr:",
     "could not parse response:",
@@ -47,7 +44,6 @@ const REPLACEMENTS: [(&str, &str); 5] = [
 /// Text before the canonical request, which AWS repeats if a signature is wrong. It contains the session token.
 const BEFORE_REQUEST: &str = "The Canonical String";
 
-/// Returns the error of a failed call: the code and message of an AWS error, or else the chain of causes in one line.
 pub fn call_failed<E>(
     attempted: &str,
     reason: Reason,
@@ -78,12 +74,10 @@ where
     }
 }
 
-/// Returns why credentials could not be loaded.
 pub fn load_failed(error: &CredentialsError, credentials: &Credentials) -> String {
     with_hint(&sanitize(chain(error), credentials), credentials)
 }
 
-/// Returns the chain of causes in one line, the outermost first.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut message = String::new();
     let mut cause = Some(error);
@@ -111,7 +105,6 @@ fn code_and_message(metadata: &ErrorMetadata) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(": ")
 }
 
-/// Removes debug output and replaces unclear texts.
 fn clarify(text: &str) -> String {
     let debug_output = BEFORE_DEBUG_OUTPUT
         .iter()
@@ -127,13 +120,9 @@ fn clarify(text: &str) -> String {
     text
 }
 
-/// Removes secrets, joins the lines and truncates the message.
 fn sanitize(mut message: String, credentials: &Credentials) -> String {
-    if let Some(Role {
-        external_id: Some(secret),
-        ..
-    }) = &credentials.role
-    {
+    let role = credentials.role.as_ref();
+    if let Some(secret) = role.and_then(|role| role.external_id.as_ref()) {
         message = message.replace(secret.expose(), "***");
     }
     // The SDK lists the providers that it tried on separate lines.
@@ -163,24 +152,21 @@ fn without_secret(mut text: String) -> String {
     text
 }
 
-/// Texts of error messages, separated by `|`, and the hint for them. The first match wins, so specific texts come before general ones: a
-/// role's name or a certificate's expiry in a message must not be taken for the cause.
-const HINTS: [(&str, &str); 22] = [
+/// Texts of error messages, separated by `|`, and the hint for them. The first match wins, so specific texts come first.
+const HINTS: [(&str, &str); 21] = [
     (
         "Signature expired|Signature not yet current|RequestExpired|Skewed|InTheFuture",
-        "The system clock is wrong: AWS rejects a request that was signed more than some minutes ago or ahead. Synchronise the clock \
-         (NTP, chrony)",
+        "The system clock is wrong: synchronise it (NTP, chrony)",
     ),
     (
         "invalid peer certificate",
-        "The certificate of the service that issues the credentials (STS, SSO), or of a proxy, is not trusted: check the CA certificates \
-         (SSL_CERT_FILE), the proxy and the system clock",
+        "Check the CA certificates (SSL_CERT_FILE), the proxy and the system clock",
     ),
     (" is not an http or https URL", "Correct the endpoint"),
     (
         "no credentials found|MissingAuthenticationToken",
-        "There are no credentials: set the scope's `profile` or AWS_PROFILE to an existing profile with credentials, make the AWS configuration files \
-         readable, or give the machine or container a role",
+        "Set the scope's `profile` or AWS_PROFILE to an existing profile with credentials, make the AWS configuration files readable, or \
+         give the machine or container a role",
     ),
     (
         "AWS configuration file ",
@@ -188,8 +174,8 @@ const HINTS: [(&str, &str); 22] = [
     ),
     (
         "login_session",
-        "Sessions of `aws login` are for a person at a terminal and end after 12 hours at most. Give the exporter a role, keys or an SSO \
-         session; to try it out, `credential_process = aws configure export-credentials --profile NAME --format process` in another profile",
+        "Give the exporter a role, keys or an SSO session; to try it out, \
+         `credential_process = aws configure export-credentials --profile NAME --format process` in another profile",
     ),
     (
         "sso-session named|invalid SSO config|will resolve an access token",
@@ -198,13 +184,11 @@ const HINTS: [(&str, &str); 22] = [
     (
         "cannot find the profile|does not exist: neither [|could not find source profile|is incomplete: `|profile missing |\
          did not contain credential|has no credentials|credential source in `|infinite loop|provider is not supported",
-        "Correct the profile, or name another as the scope's `profile`, AWS_PROFILE or `source_profile`. A `role_arn` needs `source_profile` or \
-         `credential_source`",
+        "Correct the profile, or name another as the scope's `profile`, AWS_PROFILE or `source_profile`",
     ),
     (
         "external process",
-        "Run the profile's credential_process by hand as this user: it must print credentials and exit with status 0. The SDK starts it \
-         with `sh`, so an image without a shell cannot use one",
+        "Run the profile's credential_process by hand as this user, with `sh`: it must print credentials and exit with status 0",
     ),
     (
         "explicit deny|no VPC endpoint policy|no service control policy|no resource control policy|no permissions boundary|no session policy",
@@ -212,13 +196,11 @@ const HINTS: [(&str, &str); 22] = [
     ),
     (
         "AssumeRoleWithWebIdentity",
-        "STS refused the role of AWS_ROLE_ARN: its trust policy must allow sts:AssumeRoleWithWebIdentity for the issuer and the service account of \
-         the token",
+        "The trust policy of AWS_ROLE_ARN must allow sts:AssumeRoleWithWebIdentity for the issuer and service account of the token",
     ),
     (
         "AccessDenied",
-        "STS refused the role: it must exist, the credentials must be allowed sts:AssumeRole on it, its trust policy must allow these \
-         credentials, and `external_id` must be the one that it requires",
+        "The credentials must be allowed sts:AssumeRole on the role, and its trust policy must allow them with this `external_id`",
     ),
     (
         "Throttl|Rate exceeded|TooManyRequests|SlowDown|InternalFailure|InternalServerError|ServiceUnavailable",
@@ -229,24 +211,16 @@ const HINTS: [(&str, &str); 22] = [
         "The response may not come from AWS: check the proxy, the firewall and the endpoint variables",
     ),
     (
-        "ForbiddenException",
-        "IAM Identity Center does not allow this user to use the role: check `sso_account_id`, `sso_role_name` and the assignment of the \
-         permission set",
-    ),
-    (
         "SSO token|sso/cache|UnauthorizedException",
         "The SSO session has expired or does not exist: log in again with `aws sso login`",
     ),
     (
         "InvalidIdentityToken|IDPCommunicationError|IDPRejectedClaim|WebIdentityToken|(os error 2)|(os error 13)",
-        "Check the token file that AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE or the profile names: it must exist, \
-         the exporter's user must be allowed to read it, and the identity provider in IAM must trust the token",
+        "Check the token file (AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE) and the identity provider in IAM",
     ),
     (
         "HTTP credential provider|failed to load credentials [|for ECS provider|the auth token could|IMDS",
-        "The endpoint of the container (AWS_CONTAINER_CREDENTIALS_FULL_URI or _RELATIVE_URI) or the metadata service of the instance issued \
-         no credentials: check its response, its token (AWS_CONTAINER_AUTHORIZATION_TOKEN or _TOKEN_FILE) and the role of the task, the pod \
-         or the instance",
+        "The endpoint of the container or the metadata service issued no credentials: check its token and the role of the task, pod or instance",
     ),
     (
         "could not be loaded in time|timed out|failure: timeout",
@@ -260,17 +234,14 @@ const HINTS: [(&str, &str); 22] = [
     (
         "InvalidClientTokenId|UnrecognizedClient|security token included in the request is invalid|\
          IncompleteSignature|SignatureDoesNotMatch|InvalidSignature|AuthFailure",
-        "AWS does not know the access key, or the secret access key does not belong to it: the key was deleted or deactivated, \
-         AWS_SESSION_TOKEN is missing, it belongs to another partition, the account has not enabled this region, or a proxy changes requests",
+        "Check the access key, its secret access key and AWS_SESSION_TOKEN, their partition, and whether the account has enabled the region",
     ),
     (
         "dispatch failure: io error",
-        "The service that issues the credentials (STS, SSO, the container's endpoint) could not be reached: check the network, the proxy and the CA \
-         certificates",
+        "The service that issues the credentials could not be reached: check the network, the proxy and the CA certificates",
     ),
 ];
 
-/// Adds the profile and role of the credentials that failed, and a hint how to fix the error.
 pub fn with_hint(message: &str, credentials: &Credentials) -> String {
     let profile = credentials.profile.as_deref();
     let role = credentials.role.as_ref().map(|role| role.arn.as_str());
@@ -307,13 +278,11 @@ mod tests {
             ("`p` is incomplete: `sso_start_url`", "Correct the profile"),
             ("failed to read `.aws/sso/cache`: (os error 2)", "sso login"),
             ("external process: No such file (os error 2)", "by hand"),
-            ("No such file or directory (os error 2)", "token file"),
             (
                 "service error: Throttling: Rate exceeded",
                 "nothing is wrong",
             ),
             ("IncompleteSignatureException: …", "the access key"),
-            ("dispatch failure: io error: x", "could not be reached"),
             ("something else", "Check the scope's profile"),
         ] {
             let hint = with_hint(message, &Credentials::default());

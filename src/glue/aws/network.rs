@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 const CA_VARIABLE: &str = "AWS_CA_BUNDLE";
 
-/// Proxies and CA bundles. The default is no proxy and the system's CA certificates.
+/// The default is no proxy and the system's CA certificates.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
     pub(super) proxies: Proxies,
@@ -23,10 +23,6 @@ pub struct Network {
 }
 
 impl Network {
-    /// Reads the proxy variables, and the CA bundles for scopes with these profiles.
-    ///
-    /// # Errors
-    /// One message for each variable and profile whose value cannot be used.
     pub async fn load(profiles: BTreeSet<Option<String>>) -> Result<Self, Vec<String>> {
         let mut errors = endpoint::environment_errors();
         let proxies = Proxies::from_env().unwrap_or_else(|found| {
@@ -61,13 +57,9 @@ impl Network {
 
 /// CA certificates that replace the system's, as PEM.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct CaBundle(Arc<str>);
+pub(super) struct CaBundle(pub(super) Arc<str>);
 
 impl CaBundle {
-    pub(super) fn pem(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-
     fn read(name: &str, path: &Path) -> Result<Self, String> {
         let pem = files::read(path, files::MIB).map_err(|error| format!("cannot be read: {error}"));
         pem.and_then(|pem| Self::parse(&pem)).map_err(|why| {

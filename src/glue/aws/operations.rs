@@ -7,13 +7,8 @@ use crate::glue::{BoxFuture, Described, Glue, GlueError, Operation, Page, PageRe
 use crate::snapshot::Integration;
 use aws_sdk_glue::Client;
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
 
 impl Glue for AwsGlue {
-    fn max_concurrent_requests(&self) -> usize {
-        self.max_concurrent_requests.load(Ordering::Relaxed)
-    }
-
     fn page<'a>(
         &'a self,
         query: &'a Query,

@@ -1,5 +1,4 @@
-//! Finds errors in the AWS configuration files. The SDK silently ignores a file that it cannot read, and its errors name neither the file
-//! nor the existing profiles.
+//! Finds errors in the AWS configuration files, which the SDK ignores or does not explain.
 
 use super::endpoint;
 use aws_config::default_provider::region::DefaultRegionChain;
@@ -17,10 +16,7 @@ use std::path::PathBuf;
 /// Allowed characters of a profile name besides letters and digits. The SDK skips sections with other characters, such as quotes.
 const NAME_CHARACTERS: &str = "_-/.%@:+";
 
-/// Returns the default region of the SDK, from the environment, the profile or the instance metadata service.
-///
-/// # Errors
-/// If there is no default region. Contains the error of the profile, if there is one.
+/// Returns the default region of the SDK. The error is that of the profile, if there is one.
 pub async fn default_region(profile: Option<&str>) -> Result<String, Option<String>> {
     let mut chain = DefaultRegionChain::builder();
     if let Some(profile) = profile {
@@ -39,7 +35,7 @@ pub async fn default_region(profile: Option<&str>) -> Result<String, Option<Stri
     }
 }
 
-/// Returns why the SDK cannot use `profile`, or else the profile of the environment.
+/// Checks `profile`, or else the profile of the environment.
 pub async fn profile_error(profile: Option<&str>) -> Option<String> {
     match sections(profile).await {
         Ok(sections) => missing(profile, &sections),
@@ -47,14 +43,12 @@ pub async fn profile_error(profile: Option<&str>) -> Option<String> {
     }
 }
 
-/// Returns which endpoint of the profile cannot be used.
 pub async fn endpoint_error(profile: Option<&str>) -> Option<String> {
     let sections = sections(profile).await.ok()?;
     endpoint::profile_error(&sections)
 }
 
-/// Returns what the CA bundle is and the path of `ca_bundle` in `profile`, or else in the profile of the environment. The SDK does not read
-/// this key.
+/// Returns the name and the path of the CA bundle. The SDK does not read this key.
 pub async fn ca_bundle(profile: Option<&str>) -> Option<(String, String)> {
     let sections = sections(profile).await.ok()?;
     let path = sections.get("ca_bundle").filter(|path| !path.is_empty())?;
@@ -62,7 +56,6 @@ pub async fn ca_bundle(profile: Option<&str>) -> Option<(String, String)> {
     Some((name, path.to_owned()))
 }
 
-/// Reads the AWS configuration files, or returns why they cannot be used.
 async fn sections(profile: Option<&str>) -> Result<EnvConfigSections, String> {
     if let Some(error) = pipe_error() {
         return Err(error);
@@ -93,7 +86,7 @@ async fn sections(profile: Option<&str>) -> Result<EnvConfigSections, String> {
     })
 }
 
-/// Returns an error message if one of the files is a pipe. The SDK would block on it without a timeout.
+/// The SDK would block on a pipe without a timeout.
 pub fn pipe_error() -> Option<String> {
     files().into_iter().find_map(|(path, _)| {
         let is_pipe = fs::metadata(&path).is_ok_and(|file| file.file_type().is_fifo());
@@ -106,7 +99,6 @@ pub fn pipe_error() -> Option<String> {
     })
 }
 
-/// Returns an error message if a profile was requested and the files do not contain it.
 fn missing(profile: Option<&str>, sections: &EnvConfigSections) -> Option<String> {
     let name = sections.selected_profile();
     let is_requested = profile.is_some() || env::var_os("AWS_PROFILE").is_some();
@@ -134,7 +126,7 @@ fn missing(profile: Option<&str>, sections: &EnvConfigSections) -> Option<String
     ))
 }
 
-/// Returns the paths of the two files, each with true if the environment sets it.
+/// Each with true if the environment sets it.
 fn files() -> [(PathBuf, bool); 2] {
     let home = PathBuf::from(env::var_os("HOME").unwrap_or_else(|| "~".into()));
     [

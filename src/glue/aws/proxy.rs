@@ -14,7 +14,6 @@ const VARIABLES: [&str; 6] = [
     "all_proxy",
 ];
 
-/// Which requests the proxies of the environment are used for. The default is none.
 #[derive(Clone, Debug, Default)]
 pub struct Proxies {
     pub enabled: bool,
@@ -23,10 +22,6 @@ pub struct Proxies {
 }
 
 impl Proxies {
-    /// Reads the variables.
-    ///
-    /// # Errors
-    /// One message for each variable that cannot be used.
     pub fn from_env() -> Result<Self, Vec<String>> {
         let no_proxy = env::var("NO_PROXY").or_else(|_| env::var("no_proxy"));
         let no_proxy = no_proxy.unwrap_or_default();
@@ -57,7 +52,6 @@ impl Proxies {
         })
     }
 
-    /// Returns true if the proxies must not be used for `uri`.
     pub fn are_bypassed(&self, uri: &str) -> bool {
         let Ok(uri) = uri.parse::<Uri>() else {
             return true;
@@ -72,7 +66,7 @@ impl Proxies {
     }
 }
 
-/// Returns true if `value` is the URL of a proxy. The scheme is http if there is none.
+/// The scheme is http if there is none.
 fn is_proxy_url(value: &str) -> bool {
     let Ok(uri) = value.parse::<Uri>() else {
         return false;
@@ -87,7 +81,7 @@ fn is_proxy_url(value: &str) -> bool {
     })
 }
 
-/// Parses an entry of `NO_PROXY` with a port. An IPv6 address with a port has brackets.
+/// An IPv6 address with a port has brackets.
 fn host_and_port(entry: &str) -> Option<(String, u16)> {
     let (host, port) = entry.trim().rsplit_once(':')?;
     let is_host = !host.is_empty() && (!host.contains(':') || host.starts_with('['));

@@ -7,26 +7,20 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// A lookup takes a thread that nobody can stop. When name servers hang, every retry of every scope would leave one behind, until none is
-/// left for anything else. The limit is one for each name, so that a name that hangs delays no other.
+/// A lookup takes a thread that nobody can stop. Without a limit, name servers that hang would take all threads.
 const MAX_LOOKUPS_PER_NAME: usize = 2;
 
-/// The system's resolver with a limit on lookups in flight. It caches nothing, because the system does not tell how long an answer is valid.
+/// The limit is one for each name, so that a name that hangs delays no other.
 #[derive(Clone, Debug, Default)]
 pub struct Resolver(Arc<Mutex<HashMap<String, Arc<Semaphore>>>>);
 
 impl Resolver {
-    /// The names are those of AWS's endpoints and of proxies, so they are few.
-    fn limit(&self, name: &str) -> Arc<Semaphore> {
-        let mut limits = self.0.lock();
-        let limit = limits
-            .entry(name.to_owned())
-            .or_insert_with(|| Arc::new(Semaphore::new(MAX_LOOKUPS_PER_NAME)));
-        Arc::clone(limit)
-    }
-
     async fn addresses(&self, name: String) -> Result<Vec<IpAddr>, ResolveDnsError> {
-        let permit = self.limit(&name).acquire_owned().await;
+        let limit = {
+            let new = || Arc::new(Semaphore::new(MAX_LOOKUPS_PER_NAME));
+            Arc::clone(self.0.lock().entry(name.clone()).or_insert_with(new))
+        };
+        let permit = limit.acquire_owned().await;
         let permit = permit.map_err(ResolveDnsError::new)?;
         let lookup = tokio::task::spawn_blocking(move || {
             // Released when the lookup ends, whether or not somebody still waits for it.

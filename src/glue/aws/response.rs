@@ -1,4 +1,4 @@
-//! Checks the responses of Glue: the body must contain the list of the operation. Compares the system clock with their dates.
+//! Checks the responses of Glue, and the system clock against their dates.
 
 use crate::clock::{Clock, rfc3339};
 use aws_sdk_glue::config::{ConfigBag, Intercept, RuntimeComponents};
@@ -11,15 +11,12 @@ use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The lists of the two operations, with JSON quotes.
 const LISTS: [&str; 2] = ["\"InboundIntegrations\"", "\"Integrations\""];
-/// The only other member of a response.
 const MARKER: &str = "Marker";
-/// Present only on errors.
 const ERROR_TYPE: &str = "x-amzn-errortype";
 const MAX_CLOCK_SKEW_SECONDS: f64 = 3600.0;
 
-/// Shared by all clients, so that the warning is logged once until the clock is right again.
+/// The warning is logged once until the clock is right again.
 static CLOCK_IS_WRONG: AtomicBool = AtomicBool::new(false);
 
 /// Rejects responses that the SDK would parse as an empty list although they are not from Glue.
@@ -51,7 +48,7 @@ impl Intercept for ResponseCheck {
     }
 }
 
-/// Returns true unless the body is a JSON object that contains a list or nothing but the marker. Catches empty bodies and errors with status 200.
+/// Returns true unless the body is a JSON object that contains a list or nothing but the marker.
 fn has_no_list(body: &[u8]) -> bool {
     // Nearly all responses have a list, so this avoids parsing them twice.
     if LISTS
@@ -66,7 +63,6 @@ fn has_no_list(body: &[u8]) -> bool {
     }
 }
 
-/// Logs a warning if the system clock is far from the date of a response.
 fn check_clock(date: &str) {
     let Ok(date) = DateTime::from_str(date, Format::HttpDate) else {
         return;

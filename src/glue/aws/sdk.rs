@@ -10,40 +10,30 @@ use aws_config::Region;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::OnceCell;
 
-/// Requests of all clients in flight. Each client may have at least one, so that an endpoint that hangs blocks no other client.
-const MAX_REQUESTS: usize = 512;
 /// A page of 100 integrations with 100 errors each and messages of maximum length has 21 million bytes.
 const MAX_RESPONSE_BYTES: usize = 32 << 20;
-/// Maximum size of a response with credentials. They are a few thousand bytes long.
+/// Credentials are a few thousand bytes long.
 const MAX_CREDENTIALS_BYTES: usize = 1 << 20;
 
-/// Creates the clients, which share HTTP connections and loaded credentials.
 #[derive(Clone)]
 pub struct Sdk {
     http: Arc<HttpClients>,
     observer: Arc<dyn Observer>,
-    /// How many requests each client may have in flight.
-    max_concurrent_requests: Arc<AtomicUsize>,
-    /// The cache of each set of credentials in use.
     credential_caches: Arc<Mutex<HashMap<Credentials, Arc<CredentialCache>>>>,
 }
 
 impl Sdk {
-    /// Creates an `Sdk` whose clients reach AWS over `network`.
     pub fn new(network: Network, observer: Arc<dyn Observer>) -> Self {
         Self {
             http: HttpClients::new(network),
             observer,
-            max_concurrent_requests: Arc::new(AtomicUsize::new(MAX_REQUESTS)),
             credential_caches: Arc::default(),
         }
     }
 
-    /// Returns a client with `credentials` for `region`. The first request reads the endpoints and loads the credentials, so errors there are
-    /// errors of that request.
+    /// The first request reads the endpoints and loads the credentials, so errors there are errors of that request.
     pub fn connect(
         &self,
         credentials: &Credentials,
@@ -54,7 +44,7 @@ impl Sdk {
         self.client(backend, credentials, region, rate_limiter)
     }
 
-    /// Returns a client of a simulated endpoint. It ignores the credentials, endpoints and proxies of the environment.
+    /// Ignores the credentials, endpoints and proxies of the environment.
     pub fn connect_simulated(
         observer: Arc<dyn Observer>,
         endpoint: String,
@@ -80,19 +70,11 @@ impl Sdk {
             http: self.http.client(profile, MAX_RESPONSE_BYTES),
             region: region.clone(),
             credentials: credentials.clone(),
-            max_concurrent_requests: Arc::clone(&self.max_concurrent_requests),
             rate_limiter,
             observer: Arc::clone(&self.observer),
         }
     }
 
-    /// Divides the requests in flight between this number of clients.
-    pub fn set_clients(&self, clients: usize) {
-        let max = (MAX_REQUESTS / clients.max(1)).max(1);
-        self.max_concurrent_requests.store(max, Ordering::Relaxed);
-    }
-
-    /// Trusts the CA bundles of `network` from now on, in existing clients too.
     pub fn trust(&self, network: Network) {
         self.http.trust(network.bundles);
     }
