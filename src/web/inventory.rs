@@ -36,7 +36,6 @@ impl Condition {
         Self::UnknownStatus,
     ];
 
-    /// Returns the condition of an integration that has its status for `age` seconds.
     fn of(integration: &Integration, age: f64) -> Self {
         let is_stuck = age > STUCK_AFTER.as_secs_f64();
         match integration.status {
@@ -109,7 +108,6 @@ impl Row<'_> {
 pub(crate) struct ScopeRow<'a> {
     pub state: &'a ScopeState,
     pub polling: bool,
-    /// The time of the next poll in Unix seconds, if it is known.
     pub next_poll: Option<f64>,
 }
 
@@ -123,12 +121,10 @@ impl ScopeRow<'_> {
     }
 }
 
-/// The published data at one point in time.
 pub struct Inventory<'a> {
     pub snapshot: &'a Snapshot,
     /// The time of the next poll of each scope of the snapshot, in Unix seconds.
     pub next_polls: &'a [Option<f64>],
-    /// The current time in Unix seconds.
     pub now: f64,
 }
 
@@ -214,9 +210,7 @@ impl<'a> Inventory<'a> {
     }
 
     /// Checks the value of a filter. A filter that cannot match would look as if there were no problems.
-    ///
-    /// # Errors
-    /// The allowed values.
+    /// Returns the allowed values as an error.
     pub(crate) fn check_filter(&self, name: &str, value: &str) -> Result<(), String> {
         let scopes = self.snapshot.scopes.iter();
         match name {
