@@ -24,6 +24,12 @@ use tokio_util::sync::CancellationToken;
 /// Limits the last write of the state file, since a stop must end within 5 s.
 const FINAL_WRITE_TIMEOUT: Duration = Duration::from_secs(4);
 
+pub(super) async fn load(source: &ConfigSource) -> Result<(LoadedConfig, Network), ConfigErrors> {
+    let loaded = source.load().await?;
+    let network = source.network(&loaded).await?;
+    Ok((loaded, network))
+}
+
 pub struct Pollers {
     pub publisher: Arc<Publisher>,
     pub telemetry: Arc<Telemetry>,
@@ -32,7 +38,6 @@ pub struct Pollers {
     pub clients: Clients,
     pub status_reporter: Arc<StatusReporter>,
     pub watchdog: Watchdog,
-    /// Reread together with the configuration.
     pub access: Option<Arc<AccessControl>>,
     pub running: Running,
 }
@@ -51,8 +56,7 @@ struct RunningPoller {
 }
 
 impl Pollers {
-    /// Applies a configuration, at the start and on a reload, before the pollers of its watches start. Queries that a scope keeps also
-    /// keep their data.
+    /// Must run before the pollers of these watches start. Queries that a scope keeps also keep their data.
     pub fn apply(&mut self, loaded: &LoadedConfig) {
         loaded.warn_suspicious_patterns();
         self.publisher.reconfigure(&loaded.watches);
@@ -62,26 +66,8 @@ impl Pollers {
         self.telemetry.config_loaded(self.clock.unix_now());
     }
 
-    /// Polls every watch once, all at the same time, fetches names and tags, and publishes. Returns true if every poll succeeded.
-    pub async fn once(&mut self, watches: Vec<ScopeRegion>) -> bool {
-        let mut polls = JoinSet::new();
-        for watch in watches {
-            let mut poller = self.poller(watch);
-            polls.spawn(async move {
-                let up = poller.poll().await;
-                poller.describe().await;
-                up
-            });
-        }
-        let all_up = polls.join_all().await.into_iter().all(|up| up);
-        self.publisher.publish_now();
-        all_up
-    }
-
-    /// Polls on schedule, publishes and stores the results, and reloads the configuration on request, until `stop`.
-    ///
-    /// # Errors
-    /// If a task panicked. The exporter must not serve a scope that it no longer polls.
+    /// Polls on schedule, publishes and stores the results, and reloads the configuration on request, until `stop`. Fails if a task
+    /// panicked: the exporter must not serve a scope that it no longer polls.
     pub async fn run(
         mut self,
         loaded: LoadedConfig,
@@ -144,7 +130,7 @@ impl Pollers {
             None => Ok(()),
         };
         self.telemetry.web_config_reread(web.is_ok());
-        let outcome = match self.load().await {
+        let outcome = match load(&self.source).await {
             Ok((loaded, network)) => {
                 storage_path.send_replace(loaded.storage_path.clone());
                 self.stop_changed(&loaded.watches).await;
@@ -163,12 +149,6 @@ impl Pollers {
         };
         self.status_reporter.reloaded(&outcome).await;
         outcome
-    }
-
-    async fn load(&self) -> Result<(LoadedConfig, Network), ConfigErrors> {
-        let loaded = self.source.load().await?;
-        let network = self.source.network(&loaded).await?;
-        Ok((loaded, network))
     }
 
     /// Stops the pollers whose watch is not among `watches`, and waits until they have ended: a poll that still runs would publish
@@ -201,7 +181,13 @@ impl Pollers {
             if self.running.pollers.contains_key(&key) {
                 continue;
             }
-            let poller = self.poller(watch.clone());
+            let poller = Poller::new(
+                watch.clone(),
+                self.clients.client(&watch),
+                Arc::clone(&self.publisher),
+                Arc::clone(&self.telemetry),
+                self.clock.clone(),
+            );
             let mut ticket = self
                 .watchdog
                 .register(format!("scope {} in {}", watch.scope, watch.region));
@@ -218,16 +204,5 @@ impl Pollers {
             });
             self.running.pollers.insert(key, running);
         }
-    }
-
-    fn poller(&mut self, watch: ScopeRegion) -> Poller {
-        let client = self.clients.client(&watch);
-        Poller::new(
-            watch,
-            client,
-            Arc::clone(&self.publisher),
-            Arc::clone(&self.telemetry),
-            self.clock.clone(),
-        )
     }
 }

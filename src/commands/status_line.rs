@@ -29,7 +29,9 @@ impl StatusReporter {
 
     /// Reports that the configuration is valid and the sockets are bound.
     pub(super) async fn ready(&self) {
-        self.service_manager.ready(&self.status()).await;
+        self.service_manager
+            .notify("READY=1\n", &self.status())
+            .await;
     }
 
     pub(super) async fn reloading(&self) {
@@ -50,18 +52,20 @@ impl StatusReporter {
             )
         };
         stop.run_until_cancelled(reporting).await;
-        self.service_manager.stopping().await;
+        self.service_manager
+            .notify("STOPPING=1\n", "Stopping")
+            .await;
     }
 
     async fn update_status(&self) {
-        if !self.service_manager.is_present() {
+        if self.service_manager.socket.is_none() {
             return;
         }
         let mut sent = String::new();
         loop {
             let status = self.status();
             if sent != status {
-                self.service_manager.status(&status).await;
+                self.service_manager.notify("", &status).await;
                 sent = status;
             }
             tokio::time::sleep(STATUS_INTERVAL).await;

@@ -10,7 +10,7 @@ use crate::publisher::Publisher;
 use crate::web::inventory::Inventory;
 use crate::web::{api, page};
 use hyper::body::Bytes;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::HeaderValue;
 use hyper::{Response, StatusCode};
 use std::error::Error;
 use std::sync::Arc;
@@ -57,13 +57,6 @@ impl Document {
             Self::Script => "text/javascript; charset=utf-8",
             Self::Integrations | Self::Scopes => "application/json",
             Self::OpenApi => "application/yaml",
-        }
-    }
-
-    fn content_security_policy(self) -> &'static str {
-        match self {
-            Self::Page => page::CONTENT_SECURITY_POLICY,
-            _ => "default-src 'none'; frame-ancestors 'none'",
         }
     }
 }
@@ -123,16 +116,14 @@ impl Renderer {
         };
         let mut response = response(status, document.content_type(), Arc::new(content));
         let headers = response.headers_mut();
-        let policy = (
-            "content-security-policy",
-            document.content_security_policy(),
-        );
+        let policy = match document {
+            Document::Page => page::CONTENT_SECURITY_POLICY,
+            _ => "default-src 'none'; frame-ancestors 'none'",
+        };
+        let policy = ("content-security-policy", policy);
         let encoding = gzip.then_some(("content-encoding", "gzip"));
         for (name, value) in HEADERS.into_iter().chain([policy]).chain(encoding) {
-            headers.insert(
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            );
+            headers.insert(name, HeaderValue::from_static(value));
         }
         response
     }
@@ -157,8 +148,7 @@ impl DocumentRequest {
             now: self.clock.unix_now(),
         };
         let rendered = match self.document {
-            Document::Page => page::render(&inventory, &self.telemetry_path, &self.query)
-                .map_err(|error| error.to_string())?,
+            Document::Page => page::render(&inventory, &self.telemetry_path, &self.query)?,
             Document::Integrations => api::integrations(&inventory, &self.query),
             Document::Scopes => api::scopes(&inventory, &self.query),
             Document::Style => return Ok((StatusCode::OK, page::STYLE.into())),

@@ -12,8 +12,8 @@ pub struct Representation {
 impl Representation {
     pub const COUNT: usize = 4;
 
-    /// Chooses the representation that these headers prefer. A client that accepts no available format gets text instead of 406, as
-    /// from Prometheus' own exporters: for a person who debugs, a page is more useful than an error.
+    /// A client that accepts no available format gets text instead of 406, as from Prometheus' own exporters: for a person who debugs, a
+    /// page is more useful than an error.
     pub fn from_headers(headers: &HeaderMap) -> Self {
         Self {
             format: format(headers),

@@ -1,4 +1,4 @@
-//! The routes of the HTTP server: one table, and the handlers of all but the page and the API.
+//! The route table of the HTTP server, and the handlers of all routes but the page and the API.
 
 use super::documents::{Document, DocumentRequest, Renderer};
 use super::negotiate::Representation;
@@ -12,7 +12,6 @@ use crate::toolkit::access::{AccessControl, Refusal};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_ENCODING, HeaderMap, HeaderValue, VARY, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
-use rustls::ServerConfig;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,9 +110,8 @@ pub struct Routes {
     pub telemetry: Arc<Telemetry>,
     pub clock: Clock,
     pub telemetry_path: String,
-    /// The access control of `--web.config.file`, or `None` without that flag.
     pub access: Option<Arc<AccessControl>>,
-    /// Requests a reload; `None` without `--web.enable-lifecycle`.
+    /// `None` without `--web.enable-lifecycle`.
     pub reload: Option<mpsc::Sender<oneshot::Sender<Result<(), String>>>>,
     /// Ends the wait for the first polls when the exporter stops.
     pub stop: CancellationToken,
@@ -122,11 +120,7 @@ pub struct Routes {
 }
 
 impl Routes {
-    pub fn tls(&self) -> Option<Arc<ServerConfig>> {
-        self.access.as_ref()?.tls()
-    }
-
-    /// Returns the response to a request from `peer`, which is `None` for a Unix socket.
+    /// `peer` is `None` for a Unix socket.
     pub async fn handle(
         &self,
         request: Request<Incoming>,

@@ -15,6 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode, Version};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::IpAddr;
@@ -34,10 +35,8 @@ const MAX_HEADERS: usize = 64;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a stopping server accepts clients that have already connected.
 const QUEUED_CLIENTS_TIMEOUT: Duration = Duration::from_millis(50);
-/// Accepting usually fails for lack of file descriptors, so an immediate retry would spin.
-const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
-/// Closing a connection frees a descriptor almost at once.
-const RETRY_AFTER_CLOSE_INTERVAL: Duration = Duration::from_millis(1);
+/// Accepting usually fails for lack of file descriptors, so an immediate retry would spin. Closing a connection frees one almost at once.
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(5);
 /// A lack of file descriptors can last; one line a minute is enough.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -61,7 +60,11 @@ pub async fn serve(
     let limits = Arc::new(limits);
     let server = Arc::new(Server {
         routes,
-        connections: Connections::new(tasks.clone(), Arc::clone(&limits)),
+        connections: Connections {
+            open: Mutex::default(),
+            tasks: tasks.clone(),
+            limits: Arc::clone(&limits),
+        },
         limits,
         rejections: RejectionLog::default(),
         stop: stop.clone(),
@@ -103,12 +106,8 @@ async fn accept(listener: Listener, mut ticket: Ticket, server: Arc<Server>) {
                     warned = Some(Instant::now());
                     tracing::warn!(%error, "failed to accept a connection");
                 }
-                let retry_in = if server.connections.close_oldest() {
-                    RETRY_AFTER_CLOSE_INTERVAL
-                } else {
-                    ACCEPT_RETRY_INTERVAL
-                };
-                sleep(retry_in).await;
+                server.connections.close_oldest();
+                sleep(ACCEPT_RETRY_INTERVAL).await;
             }
         }
     }
@@ -142,8 +141,12 @@ async fn serve_connection(socket: Socket, connection: Arc<Connection>, server: A
     let peer = socket.peer();
     let peer_ip = peer.map(|peer| peer.ip());
     // The client of a Unix socket is a proxy on this machine, which terminates TLS itself.
-    let tls = server.routes.tls().filter(|_| !socket.is_unix());
-    let socket = TimedSocket::new(socket, Arc::clone(&connection));
+    let access = server.routes.access.as_ref();
+    let tls = access.filter(|_| !socket.is_unix()).and_then(|it| it.tls());
+    let socket = TimedSocket {
+        socket,
+        connection: Arc::clone(&connection),
+    };
     let Some(tls) = tls else {
         return serve_http1(socket, &connection, &server, peer_ip, stop).await;
     };
@@ -210,8 +213,8 @@ async fn serve_http1(
     }
 }
 
-/// Returns true if the request has exactly one Host header, which may be empty (RFC 9112, section 3.2). HTTP/1.0
-/// requests may omit it. Go's servers accept the same characters.
+/// The request must have exactly one Host header, which may be empty (RFC 9112, section 3.2). HTTP/1.0 requests may omit it. Go's servers
+/// accept the same characters.
 fn has_valid_host(request: &Request<Incoming>) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {

@@ -9,7 +9,6 @@ use tokio::sync::Mutex;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-/// Renders at most one page of each representation at a time.
 #[derive(Debug, Default)]
 pub struct SharedResponses {
     /// The lock is held while a page is rendered. It is fair, so a scrape waits at most for the current rendering and the next one.

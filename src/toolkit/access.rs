@@ -40,7 +40,10 @@ struct ActiveConfig {
 }
 
 impl ActiveConfig {
-    fn new(config: WebConfig, previous: Option<&Self>) -> Self {
+    fn new(file: &Path, config: WebConfig, previous: Option<&Self>) -> Self {
+        for note in &config.notes {
+            tracing::warn!(file = %file.display(), "{note}");
+        }
         let headers = config.headers.iter().filter_map(|(name, value)| {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
             Some((name, HeaderValue::from_str(value).ok()?))
@@ -60,20 +63,17 @@ impl ActiveConfig {
 }
 
 impl AccessControl {
-    /// Starts with `config`, which was loaded from the file at `path`.
     pub fn new(
         path: &Path,
         config: WebConfig,
         files: Vec<ReadFile>,
         probes_exempt: bool,
     ) -> Result<Self, Unspecified> {
-        for note in &config.notes {
-            tracing::warn!(file = %path.display(), "{note}");
-        }
+        let current = ActiveConfig::new(path, config, None);
         Ok(Self {
             file: path.to_owned(),
             probes_exempt,
-            current: RwLock::new(Arc::new(ActiveConfig::new(config, None))),
+            current: RwLock::new(Arc::new(current)),
             basic_auth: BasicAuth::new()?,
             files: tokio::sync::Mutex::new(files),
             worker: FileWorker::default(),
@@ -116,7 +116,6 @@ impl AccessControl {
         }
     }
 
-    /// Rereads the web configuration file and the files that it names, and logs the outcome.
     /// On errors the previous configuration stays active.
     pub async fn reread(&self) -> Result<(), ConfigErrors> {
         let mut files = self.files.lock().await;
@@ -141,19 +140,13 @@ impl AccessControl {
         };
         match config {
             Ok(config) => {
-                for note in &config.notes {
-                    tracing::warn!(file = %self.file.display(), "{note}");
-                }
-                let new = Arc::new(ActiveConfig::new(config, Some(&previous)));
-                *self.current.write() = new;
+                let new = ActiveConfig::new(&self.file, config, Some(&previous));
+                *self.current.write() = Arc::new(new);
                 tracing::info!(file = %self.file.display(), "reloaded the web configuration");
                 Ok(())
             }
             Err(errors) => {
-                tracing::error!(
-                    error = %errors,
-                    "invalid web configuration, keeping the previous one"
-                );
+                tracing::error!(error = %errors, "invalid web configuration, keeping the previous one");
                 Err(errors)
             }
         }
@@ -187,7 +180,6 @@ impl AccessControl {
     }
 }
 
-/// Reads the web configuration file and the files that it names on the thread of `worker`.
 pub(crate) async fn read(file: &Path, worker: &FileWorker) -> WebConfigRead {
     let path = file.to_owned();
     let read = worker.run(move || WebConfig::load(&path)).await;

@@ -25,9 +25,8 @@ const MAX_STATUS_CHARS: usize = 500;
 
 #[derive(Debug, Default)]
 pub struct ServiceManager {
-    socket: Option<UnixDatagram>,
+    pub(crate) socket: Option<UnixDatagram>,
     watchdog_timeout: Option<Duration>,
-    /// Probed before each keep-alive.
     pub watchdog: Watchdog,
 }
 
@@ -55,16 +54,6 @@ impl ServiceManager {
         }
     }
 
-    pub fn is_present(&self) -> bool {
-        self.socket.is_some()
-    }
-
-    /// Reports that the start or a reload is complete.
-    pub async fn ready(&self, status: &str) {
-        self.send(&format!("READY=1\n{}", status_line(status)))
-            .await;
-    }
-
     pub async fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let microseconds = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec / 1000);
@@ -72,13 +61,14 @@ impl ServiceManager {
             .await;
     }
 
-    pub async fn stopping(&self) {
-        self.send("STOPPING=1\nSTATUS=Stopping\n").await;
-    }
-
-    /// Sets the status line that `systemctl status` shows.
-    pub async fn status(&self, status: &str) {
-        self.send(&status_line(status)).await;
+    /// Sends `state`, such as `READY=1\n` or nothing, and the status line that `systemctl status` shows.
+    pub async fn notify(&self, state: &str, status: &str) {
+        let is_long = status.chars().nth(MAX_STATUS_CHARS).is_some();
+        let shown: String = status.chars().take(MAX_STATUS_CHARS).collect();
+        // systemd would read a second line as another variable.
+        let line = shown.replace(char::is_control, " ");
+        let end = if is_long { "…" } else { "" };
+        self.send(&format!("{state}STATUS={line}{end}\n")).await;
     }
 
     /// Sends keep-alives, as long as every task answers the watchdog's probes.
@@ -137,12 +127,4 @@ fn watchdog_timeout() -> Option<Duration> {
         return None;
     };
     (timeout > 0).then(|| Duration::from_micros(timeout))
-}
-
-/// Returns the status as one line: systemd would read a second line as another variable.
-fn status_line(status: &str) -> String {
-    let is_long = status.chars().nth(MAX_STATUS_CHARS).is_some();
-    let shown: String = status.chars().take(MAX_STATUS_CHARS).collect();
-    let line = shown.replace(char::is_control, " ");
-    format!("STATUS={line}{}\n", if is_long { "…" } else { "" })
 }
