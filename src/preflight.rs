@@ -27,7 +27,7 @@ const MAX_CONCURRENT_CHECKS: usize = 32;
 /// The longest timeout of one request, retries included. A scope with a shorter poll timeout has less.
 const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Checks every watch, with the client that would poll it. `sdk` has created these clients.
+/// Checks every watch, with the client that would poll it.
 pub(crate) async fn check(
     watches: Vec<(ScopeRegion, Arc<dyn Glue>)>,
     requests_per_second: u16,
@@ -58,7 +58,7 @@ pub(crate) async fn check(
     Report::new(results.into_iter().flatten().collect())
 }
 
-/// Runs the futures, at most `limit` at the same time. Returns their results in the order of the futures.
+/// Runs at most `limit` futures at the same time.
 async fn run_all<F: Future>(futures: impl Iterator<Item = F>, limit: usize) -> Vec<F::Output> {
     let running = Semaphore::new(limit);
     join_all(futures.map(async |future| {
@@ -94,7 +94,7 @@ impl Check<'_> {
         }
     }
 
-    /// Adds the result of a check of `of`. A check of credentials returns the identity that they belong to.
+    /// A check of credentials has the identity as its result.
     fn add(
         &mut self,
         check: &'static str,
@@ -102,32 +102,38 @@ impl Check<'_> {
         result: Result<Option<String>, GlueError>,
         grant: Option<Grant>,
     ) {
-        let new = |result| CheckResult::new(self.watch, check, of, result);
-        let result = match result {
-            Ok(identity) => CheckResult {
-                identity,
-                ..new("ok")
-            },
-            Err(error) => CheckResult {
-                hint: grant.as_ref().map(|grant| grant.hint(&error.message)),
-                grant,
-                message: Some(error.message),
-                request_id: error.request_id,
-                ..new(match error.reason {
+        let check = self.push(check, of, "ok");
+        match result {
+            Ok(identity) => check.identity = identity,
+            Err(error) => {
+                check.result = match error.reason {
                     Reason::NotFound => "missing",
                     reason => reason.as_str(),
-                })
-            },
-        };
-        self.results.push(result);
+                };
+                check.hint = grant.as_ref().map(|grant| grant.hint(&error.message));
+                check.grant = grant;
+                check.message = Some(error.message);
+                check.request_id = error.request_id;
+            }
+        }
     }
 
     fn skip(&mut self, check: &'static str, of: &str) {
-        let result = CheckResult::new(self.watch, check, of, "not_asked");
-        self.results.push(result);
+        self.push(check, of, "not_asked");
     }
 
-    /// Checks the credentials and the role. Returns the identity that sends the requests to Glue, or None if they have no credentials.
+    fn push(&mut self, check: &'static str, of: &str, result: &'static str) -> &mut CheckResult {
+        self.results.push_mut(CheckResult {
+            scope: self.watch.scope.to_string(),
+            region: self.watch.region.to_string(),
+            check,
+            of: of.to_owned(),
+            result,
+            ..CheckResult::default()
+        })
+    }
+
+    /// Returns the identity that sends the requests to Glue, or `None` if they have no credentials.
     async fn credentials(&mut self) -> Option<Grantee> {
         let credentials = &self.watch.credentials;
         let owner = match &credentials.profile {
@@ -150,17 +156,12 @@ impl Check<'_> {
             self.skip("role", role.arn.as_str());
             return None;
         };
-        let (result, grant, has_credentials) = match self.identity(credentials).await {
-            Ok(arn) => (Ok(Some(arn)), None, true),
-            Err(IdentityError {
-                error,
-                role_refused,
-            }) => {
-                let grant = role_refused.then(|| Grant::of_role(role, source));
-                let has_credentials = error.reason != Reason::Credentials;
-                (Err(error), grant, has_credentials)
-            }
-        };
+        let identity = self.identity(credentials).await;
+        let failure = identity.as_ref().err();
+        let is_refused = failure.is_some_and(|failure| failure.role_refused);
+        let has_credentials = failure.is_none_or(|it| it.error.reason != Reason::Credentials);
+        let grant = is_refused.then(|| Grant::of_role(role, source));
+        let result = identity.map(Some).map_err(|failure| failure.error);
         self.add("role", role.arn.as_str(), result, grant);
         // The session's ARN lacks the role's path.
         has_credentials.then(|| Grantee::named(role.arn.as_str()))
@@ -171,7 +172,7 @@ impl Check<'_> {
         self.sdk.caller_identity(credentials, region, timeout).await
     }
 
-    /// Sends one request, to check the permission. Returns true if `caller` has it.
+    /// Returns true if `caller` has the permission.
     async fn operation(&mut self, operation: Operation, caller: &Grantee) -> bool {
         let result = match operation {
             Operation::DescribeInboundIntegrations => {
@@ -214,7 +215,7 @@ impl Check<'_> {
         }
     }
 
-    /// Sends one query: looks up a configured integration, or requests one page of a listing.
+    /// Looks up a configured integration, or requests one page of a listing.
     async fn query(&self, query: &Query) -> Result<(), GlueError> {
         let request = self.first_page();
         if query.lists() {

@@ -27,7 +27,6 @@ impl StatusReporter {
         }
     }
 
-    /// Reports that the configuration is valid and the sockets are bound.
     pub(super) async fn ready(&self) {
         self.service_manager
             .notify("READY=1\n", &self.status())
@@ -85,29 +84,24 @@ impl StatusReporter {
             line =
                 format!("Last reload failed, keeping the previous configuration ({first}{more}); ");
         }
-        let polled: Vec<_> = snapshot
-            .scopes
-            .iter()
-            .filter_map(|scope| scope.polled.as_ref())
-            .collect();
-        let up = polled.iter().filter(|polled| polled.up).count();
+        let polled = snapshot.scopes.iter().flat_map(|scope| &scope.polled);
+        let up = polled.clone().filter(|polled| polled.up).count();
         let scopes = snapshot.scopes.len();
         line += &format!("{up} of {scopes} pairs of scope and region up");
-        if polled.len() < scopes {
-            line += &format!(", {} not polled yet", scopes - polled.len());
+        let unpolled = scopes - polled.count();
+        if unpolled > 0 {
+            line += &format!(", {unpolled} not polled yet");
         }
         line += &format!("; {} integrations", snapshot.integrations.len());
-        let counts = Status::ALL.iter().filter_map(|status| {
+        let mut separator = ":";
+        for status in Status::ALL {
             let integrations = snapshot.integrations.iter();
-            let with_status = integrations.filter(|shown| shown.integration.status == *status);
-            match with_status.count() {
-                0 => None,
-                count => Some(format!("{count} {}", status.as_str())),
+            let with_status = integrations.filter(|shown| shown.integration.status == status);
+            let count = with_status.count();
+            if count > 0 {
+                line += &format!("{separator} {count} {}", status.as_str());
+                separator = ",";
             }
-        });
-        let counts: Vec<String> = counts.collect();
-        if !counts.is_empty() {
-            line += &format!(": {}", counts.join(", "));
         }
         line
     }

@@ -34,7 +34,7 @@ impl Watchdog {
         let (sender, probes) = mpsc::channel(1);
         let is_finished = Arc::default();
         let mut tasks = self.0.lock();
-        tasks.retain(|task| !task.is_finished());
+        tasks.retain(|task| !task.is_finished.load(Ordering::Acquire));
         tasks.push(Task {
             name: name.into(),
             probes: sender,
@@ -64,15 +64,11 @@ impl Watchdog {
 }
 
 impl Task {
-    fn is_finished(&self) -> bool {
-        self.is_finished.load(Ordering::Acquire)
-    }
-
     async fn answer(&self) {
         let is_sent = self.probes.send(()).await.is_ok();
         // There is room again when the task has received the probe.
         let is_answered = is_sent && self.probes.reserve().await.is_ok();
-        if !is_answered && !self.is_finished() {
+        if !is_answered && !self.is_finished.load(Ordering::Acquire) {
             // The ticket was dropped, so no answer can come.
             pending::<()>().await;
         }
