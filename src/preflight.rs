@@ -11,13 +11,12 @@ use crate::glue::{
     Deadline, Glue, GlueError, Listing, Operation, PageRequest, Reason, RequestContext,
 };
 use crate::iam;
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 use grant::{Grant, Grantee};
 use report::CheckResult;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 pub use report::Format;
 pub(crate) use report::Report;
@@ -54,18 +53,9 @@ pub(crate) async fn check(
         check.run().await;
         check.results
     });
-    let results = run_all(checks, MAX_CONCURRENT_CHECKS).await;
+    let checks = stream::iter(checks).buffered(MAX_CONCURRENT_CHECKS);
+    let results: Vec<_> = checks.collect().await;
     Report::new(results.into_iter().flatten().collect())
-}
-
-/// Runs at most `limit` futures at the same time.
-async fn run_all<F: Future>(futures: impl Iterator<Item = F>, limit: usize) -> Vec<F::Output> {
-    let running = Semaphore::new(limit);
-    join_all(futures.map(async |future| {
-        let _permit = running.acquire().await;
-        future.await
-    }))
-    .await
 }
 
 struct Check<'a> {
@@ -102,35 +92,37 @@ impl Check<'_> {
         result: Result<Option<String>, GlueError>,
         grant: Option<Grant>,
     ) {
-        let check = self.push(check, of, "ok");
+        let mut row = self.row(check, of, "ok");
         match result {
-            Ok(identity) => check.identity = identity,
+            Ok(identity) => row.identity = identity,
             Err(error) => {
-                check.result = match error.reason {
+                row.result = match error.reason {
                     Reason::NotFound => "missing",
                     reason => reason.as_str(),
                 };
-                check.hint = grant.as_ref().map(|grant| grant.hint(&error.message));
-                check.grant = grant;
-                check.message = Some(error.message);
-                check.request_id = error.request_id;
+                row.hint = grant.as_ref().map(|grant| grant.hint(&error.message));
+                row.grant = grant;
+                row.message = Some(error.message);
+                row.request_id = error.request_id;
             }
         }
+        self.results.push(row);
     }
 
     fn skip(&mut self, check: &'static str, of: &str) {
-        self.push(check, of, "not_asked");
+        let row = self.row(check, of, "not_asked");
+        self.results.push(row);
     }
 
-    fn push(&mut self, check: &'static str, of: &str, result: &'static str) -> &mut CheckResult {
-        self.results.push_mut(CheckResult {
+    fn row(&self, check: &'static str, of: &str, result: &'static str) -> CheckResult {
+        CheckResult {
             scope: self.watch.scope.to_string(),
             region: self.watch.region.to_string(),
             check,
             of: of.to_owned(),
             result,
             ..CheckResult::default()
-        })
+        }
     }
 
     /// Returns the identity that sends the requests to Glue, or `None` if they have no credentials.
@@ -210,7 +202,8 @@ impl Check<'_> {
             return;
         }
         let lookups = queries.map(async |(check, of, query)| (check, of, self.query(query).await));
-        for (check, of, result) in run_all(lookups, self.watch.concurrency).await {
+        let lookups = stream::iter(lookups).buffered(self.watch.concurrency);
+        for (check, of, result) in lookups.collect::<Vec<_>>().await {
             self.add(check, of, result.map(|()| None), None);
         }
     }

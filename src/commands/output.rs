@@ -29,7 +29,6 @@ impl Failure {
         }
     }
 
-    /// Prints the failure on stderr and returns the exit code.
     pub fn report(&self) -> ExitCode {
         if !matches!(self, Self::AlreadyReported) {
             stderr::write(format!("{}\n", escape::lines(&self.to_string())).as_bytes());

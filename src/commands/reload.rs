@@ -3,7 +3,7 @@
 use super::signals::ReloadRequest;
 use super::source::{Clients, ConfigSource, LoadedConfig};
 use super::status_line::StatusReporter;
-use crate::cache::{Key, key};
+use crate::cache::key;
 use crate::clock::Clock;
 use crate::config::{ConfigErrors, ScopeRegion};
 use crate::glue::aws::Network;
@@ -13,7 +13,6 @@ use crate::storage;
 use crate::telemetry::Telemetry;
 use crate::toolkit::access::AccessControl;
 use crate::toolkit::watchdog::Watchdog;
-use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +43,7 @@ pub struct Pollers {
 
 #[derive(Default)]
 pub struct Running {
-    pollers: BTreeMap<Key, RunningPoller>,
+    pollers: Vec<RunningPoller>,
     tasks: JoinSet<()>,
 }
 
@@ -151,34 +150,27 @@ impl Pollers {
         outcome
     }
 
-    /// Stops the pollers whose watch is not among `watches`, and waits until they have ended: a poll that still runs would publish
-    /// results of queries that are no longer configured. An unchanged scope keeps its poller, its schedule and its data.
+    /// Waits until the pollers of watches that are not among `watches` have ended: a poll that still runs would publish results of
+    /// queries that are no longer configured. An unchanged scope keeps its poller, its schedule and its data.
     async fn stop_changed(&mut self, watches: &[ScopeRegion]) {
-        let by_key: HashMap<Key, &ScopeRegion> =
-            watches.iter().map(|watch| (key(watch), watch)).collect();
-        let changed: Vec<(Key, RunningPoller)> = self
-            .running
-            .pollers
-            .extract_if(.., |key, poller| {
-                by_key.get(key).is_none_or(|watch| **watch != poller.watch)
-            })
-            .collect();
-        for (_, poller) in &changed {
+        let is_changed = |poller: &mut RunningPoller| !watches.contains(&poller.watch);
+        let changed = self.running.pollers.extract_if(.., is_changed);
+        let changed: Vec<RunningPoller> = changed.collect();
+        for poller in &changed {
             poller.stop.cancel();
         }
-        for (key, poller) in &changed {
-            poller.ended.cancelled().await;
-            if !by_key.contains_key(key) {
-                let (scope, region) = key;
-                self.telemetry.remove_scope(scope, region);
+        for RunningPoller { watch, ended, .. } in &changed {
+            ended.cancelled().await;
+            if !watches.iter().any(|new| key(new) == key(watch)) {
+                self.telemetry.remove_scope(&watch.scope, &watch.region);
             }
         }
     }
 
     fn start(&mut self, watches: Vec<ScopeRegion>, stop: &CancellationToken) {
         for watch in watches {
-            let key = key(&watch);
-            if self.running.pollers.contains_key(&key) {
+            let mut running = self.running.pollers.iter();
+            if running.any(|running| running.watch == watch) {
                 continue;
             }
             let poller = Poller::new(
@@ -202,7 +194,7 @@ impl Pollers {
                 ticket.run_checked(poller.run(until)).await;
                 ticket.finish();
             });
-            self.running.pollers.insert(key, running);
+            self.running.pollers.push(running);
         }
     }
 }

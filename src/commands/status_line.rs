@@ -14,7 +14,6 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 pub struct StatusReporter {
     service_manager: ServiceManager,
     publisher: Arc<Publisher>,
-    /// The error of the last reload, if it failed.
     reload_error: Mutex<Option<String>>,
 }
 
@@ -42,7 +41,6 @@ impl StatusReporter {
         self.ready().await;
     }
 
-    /// Sends keep-alives and status lines until `stop`, then reports that the exporter is stopping.
     pub(super) async fn run(&self, stop: &CancellationToken) {
         let reporting = async {
             tokio::join!(

@@ -48,9 +48,8 @@ enum Transport {
     Unix,
 }
 
-/// Requests `url` once and expects a success status. With `https` the certificate must be issued by an authority in `ca_file`, or by
-/// default by one that the system trusts. For a loopback address without a `ca_file` every certificate is accepted, because nobody
-/// can intercept the connection. Returns the reason if the server is not healthy.
+/// Requests `url` once and expects a success status. For a loopback address without a `ca_file` every certificate is accepted, because
+/// nobody can intercept the connection.
 pub async fn check(url: &str, ca_file: Option<&Path>) -> Result<(), String> {
     let target = Target::parse(url).ok_or_else(|| {
         format!(
@@ -74,7 +73,7 @@ pub async fn check(url: &str, ca_file: Option<&Path>) -> Result<(), String> {
     }
 }
 
-/// Returns the URL without its user and password, even if the URL is invalid.
+/// Hides the user and the password, even if the URL is invalid.
 pub fn redacted(url: &str) -> String {
     match url.rsplit_once('@') {
         Some((before, host)) if !url.starts_with("unix:") => match before.split_once("://") {

@@ -1,5 +1,4 @@
-//! The state of one connection: what it waits for, until when, and which response it sends. `TimedSocket` and `ResponseBody` keep it up to
-//! date. `Connections` closes the connection after its deadline.
+//! The state of one connection. `TimedSocket` and `ResponseBody` keep it up to date. `Connections` closes the connection after its deadline.
 
 use super::response::Content;
 use crate::toolkit::listen::Socket;
@@ -164,8 +163,8 @@ impl Connection {
         }
     }
 
-    /// Returns true if the server must discard further input before it closes the socket. If it closed the socket while the client
-    /// is still sending, the system would drop the part of the response that the client has not read.
+    /// If the server closed the socket while the client is still sending, the system would drop the part of the response that the
+    /// client has not read.
     fn must_linger(&self) -> bool {
         let mut state = self.state.lock();
         if ![Phase::Idle, Phase::Lingering].contains(&state.phase) {
@@ -238,7 +237,6 @@ pub struct TimedSocket {
 }
 
 impl TimedSocket {
-    /// Waits for the first byte and returns it without consuming it.
     pub async fn peek(&self) -> io::Result<u8> {
         let first = self.socket.peek().await;
         self.connection.on_read();

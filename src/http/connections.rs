@@ -42,7 +42,6 @@ impl Connections {
         open.push(Open { connection, task });
     }
 
-    /// Closes the connection with the oldest activity.
     pub fn close_oldest(&self) {
         close_oldest(&mut self.open.lock(), |_| true);
     }

@@ -113,7 +113,6 @@ pub struct Routes {
     pub access: Option<Arc<AccessControl>>,
     /// `None` without `--web.enable-lifecycle`.
     pub reload: Option<mpsc::Sender<oneshot::Sender<Result<(), String>>>>,
-    /// Ends the wait for the first polls when the exporter stops.
     pub stop: CancellationToken,
     pub shared_responses: SharedResponses,
     pub renderer: Renderer,
@@ -278,7 +277,6 @@ fn refused(refusal: Refusal) -> Response<Content> {
     }
 }
 
-/// Returns how long a scrape may wait for the first polls, based on the timeout that the scraper announces.
 fn max_wait(headers: &HeaderMap) -> Duration {
     headers
         .get("X-Prometheus-Scrape-Timeout-Seconds")

@@ -1,6 +1,5 @@
-//! The HTTP server: accepts connections, serves and drains. `Limits` bounds what clients can use: the number of connections, the time for
-//! each step of a request, and the memory for large responses. Only one kind of client error is logged, a rejected certificate, at most
-//! once a minute for each reason.
+//! The HTTP server: accepts connections, serves and drains. `Limits` bounds what clients can use. Of client errors only rejected
+//! certificates are logged.
 
 use super::connection::{Connection, Limits, TimedSocket};
 use super::connections::Connections;
@@ -48,7 +47,7 @@ struct Server {
     stop: CancellationToken,
 }
 
-/// Serves on all `listeners` until `stop`, then drains: requests in flight may finish. Registers its accept loops with `watchdog`.
+/// Serves until `stop`, then drains: requests in flight may finish.
 pub async fn serve(
     listeners: Vec<Listener>,
     routes: Routes,

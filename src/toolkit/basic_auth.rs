@@ -30,7 +30,6 @@ type Client = Option<IpAddr>;
 pub struct BasicAuth {
     /// A random key of this process, which keeps passwords out of memory.
     key: hmac::Key,
-    /// The signatures of correct users and passwords.
     verified: Arc<Mutex<BTreeSet<Vec<u8>>>>,
     /// Allows one check at a time, in the order of arrival.
     hashing: Arc<Semaphore>,
@@ -101,7 +100,6 @@ impl BasicAuth {
         }
     }
 
-    /// Returns `None` if too many passwords of this client are pending.
     fn pending_permit(&self, client: Client) -> Option<OwnedSemaphorePermit> {
         let mut pending = self.pending.lock();
         pending.retain(|_, permits| permits.available_permits() < MAX_PENDING_PER_CLIENT);

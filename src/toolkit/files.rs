@@ -15,7 +15,6 @@ pub(crate) const MIB: u64 = 1024 * KIB;
 
 const FILE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Reads the regular file at `path`.
 pub(crate) fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     read_to_end(open(path)?, max_bytes)
 }

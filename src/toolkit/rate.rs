@@ -19,7 +19,7 @@ impl TokenBucket {
         }
     }
 
-    /// Takes a token. Returns false if the bucket is empty.
+    /// Returns false if the bucket is empty.
     pub fn take(&self) -> bool {
         let RateLimit { interval, burst } = self.limit;
         let now = Instant::now();

@@ -31,7 +31,7 @@ pub struct ServiceManager {
 }
 
 impl ServiceManager {
-    /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`. Logs and ignores a value that is not valid.
+    /// Logs and ignores a value that is not valid.
     pub fn from_env() -> Self {
         let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Self::default();
@@ -71,7 +71,6 @@ impl ServiceManager {
         self.send(&format!("{state}STATUS={line}{end}\n")).await;
     }
 
-    /// Sends keep-alives, as long as every task answers the watchdog's probes.
     pub async fn send_keep_alives(&self) {
         let Some(watchdog_timeout) = self.watchdog_timeout else {
             return;
@@ -112,7 +111,6 @@ fn connect(name: &OsStr) -> io::Result<UnixDatagram> {
     UnixDatagram::from_std(socket.into())
 }
 
-/// Returns the watchdog timeout, if this process must send keep-alives.
 fn watchdog_timeout() -> Option<Duration> {
     let pid = env::var("WATCHDOG_PID").ok();
     if pid.is_some_and(|pid| pid != std::process::id().to_string()) {

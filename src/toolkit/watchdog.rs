@@ -1,5 +1,4 @@
-//! Checks that the exporter's long-running tasks still respond. A probe asks every registered task to check in. A task may take as long
-//! as it likes for its work, as long as it does not block its thread.
+//! Checks that the exporter's long-running tasks still respond. A probe asks every registered task to check in.
 
 use parking_lot::Mutex;
 use std::future::{Future, pending};
@@ -29,7 +28,6 @@ pub struct Ticket {
 }
 
 impl Watchdog {
-    /// Registers a task, which takes part from the next probe on. The log names it by `name` when it is stuck.
     pub fn register(&self, name: impl Into<Arc<str>>) -> Ticket {
         let (sender, probes) = mpsc::channel(1);
         let is_finished = Arc::default();
@@ -46,7 +44,7 @@ impl Watchdog {
         }
     }
 
-    /// Probes every task and returns once all have answered. Logs each task that has not answered within `answer_timeout`.
+    /// Returns once all tasks have answered. Logs each task that has not answered within `answer_timeout`.
     pub async fn probe(&self, answer_timeout: Duration) {
         let tasks = self.0.lock().clone();
         for task in tasks {
