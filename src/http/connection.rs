@@ -21,7 +21,7 @@ const FRAME_BYTES: usize = 128 * 1024;
 /// A smaller response usually fits into the kernel's buffer, so a client that does not read it costs no memory here.
 const LARGE_RESPONSE_BYTES: usize = 256 * 1024;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub connections: usize,
     /// The maximum number of different large responses that are being sent.
@@ -64,7 +64,7 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct Connection {
     pub state: Mutex<State>,
-    limits: Arc<Limits>,
+    limits: Limits,
 }
 
 #[derive(Debug)]
@@ -91,7 +91,7 @@ enum Phase {
 }
 
 impl Connection {
-    pub fn new(limits: Arc<Limits>) -> Self {
+    pub fn new(limits: Limits) -> Self {
         let now = Instant::now();
         Self {
             state: Mutex::new(State {

@@ -18,7 +18,7 @@ const DEADLINE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 pub struct Connections {
     pub open: Mutex<Vec<Open>>,
     pub tasks: TaskTracker,
-    pub limits: Arc<Limits>,
+    pub limits: Limits,
 }
 
 pub struct Open {

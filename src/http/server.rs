@@ -42,7 +42,7 @@ const WARN_INTERVAL: Duration = Duration::from_secs(60);
 struct Server {
     routes: Routes,
     connections: Connections,
-    limits: Arc<Limits>,
+    limits: Limits,
     rejections: RejectionLog,
     stop: CancellationToken,
 }
@@ -56,13 +56,12 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let tasks = TaskTracker::new();
-    let limits = Arc::new(limits);
     let server = Arc::new(Server {
         routes,
         connections: Connections {
             open: Mutex::default(),
             tasks: tasks.clone(),
-            limits: Arc::clone(&limits),
+            limits,
         },
         limits,
         rejections: RejectionLog::default(),
@@ -126,7 +125,7 @@ async fn accept(listener: Listener, mut ticket: Ticket, server: Arc<Server>) {
 }
 
 fn spawn_connection(socket: Socket, server: &Arc<Server>) {
-    let connection = Arc::new(Connection::new(Arc::clone(&server.limits)));
+    let connection = Arc::new(Connection::new(server.limits));
     let serving = serve_connection(socket, Arc::clone(&connection), Arc::clone(server));
     server.connections.spawn(connection, serving);
 }

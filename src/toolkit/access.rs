@@ -4,17 +4,17 @@
 pub use super::basic_auth::Refusal;
 
 use super::basic_auth::BasicAuth;
-use super::rate::TokenBucket;
 use crate::toolkit::files::FileWorker;
-use crate::toolkit::web_config::{FileIdentity, ReadFile, WebConfig, WebConfigRead};
+use crate::toolkit::web_config::{FileIdentity, RateLimit, ReadFile, WebConfig, WebConfigRead};
 use crate::toolkit::yaml::ConfigErrors;
 use aws_lc_rs::error::Unspecified;
 use hyper::header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// A changed file is reread when two checks in a row found the same state, so that its writer has probably finished.
@@ -49,14 +49,14 @@ impl ActiveConfig {
             Some((name, HeaderValue::from_str(value).ok()?))
         });
         let previous_bucket = previous.and_then(|previous| previous.bucket.clone());
+        let bucket = config.rate_limit.map(|limit| {
+            // A reload with the same limit must not refill the bucket.
+            let kept = previous_bucket.filter(|bucket| bucket.limit == limit);
+            kept.unwrap_or_else(|| Arc::new(TokenBucket::new(limit)))
+        });
         Self {
             headers: headers.collect(),
-            // A reload with the same limit must not refill the bucket.
-            bucket: config.rate_limit.map(|limit| {
-                previous_bucket
-                    .filter(|bucket| bucket.limit == limit)
-                    .unwrap_or_else(|| Arc::new(TokenBucket::new(limit)))
-            }),
+            bucket,
             config,
         }
     }
@@ -184,4 +184,36 @@ pub(crate) async fn read(file: &Path, worker: &FileWorker) -> WebConfigRead {
     let path = file.to_owned();
     let read = worker.run(move || WebConfig::load(&path)).await;
     read.unwrap_or_else(|error| WebConfigRead::failed(file, &error))
+}
+
+/// As in Go's `x/time/rate`: it starts full and gets one token per interval, up to the burst.
+#[derive(Debug)]
+struct TokenBucket {
+    limit: RateLimit,
+    /// When the bucket will be full if no token is taken until then.
+    full_at: Mutex<Instant>,
+}
+
+impl TokenBucket {
+    fn new(limit: RateLimit) -> Self {
+        Self {
+            limit,
+            full_at: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Returns false if the bucket is empty.
+    fn take(&self) -> bool {
+        let RateLimit { interval, burst } = self.limit;
+        let now = Instant::now();
+        let mut full_at = self.full_at.lock();
+        let Some(next) = (*full_at).max(now).checked_add(interval) else {
+            return false;
+        };
+        let has_token = next - now <= interval.saturating_mul(burst);
+        if has_token {
+            *full_at = next;
+        }
+        has_token
+    }
 }

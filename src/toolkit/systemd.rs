@@ -43,12 +43,7 @@ impl ServiceManager {
                 watchdog: Watchdog::default(),
             },
             Err(error) => {
-                tracing::warn!(
-                    value = %name.display(),
-                    %error,
-                    "invalid NOTIFY_SOCKET, sending no notifications to the service manager; \
-                     expected: the path of its socket, or @ and the name of an abstract socket"
-                );
+                tracing::warn!(value = %name.display(), %error, "invalid NOTIFY_SOCKET, sending no notifications");
                 Self::default()
             }
         }
@@ -120,7 +115,7 @@ fn watchdog_timeout() -> Option<Duration> {
     let Ok(timeout) = microseconds.parse() else {
         tracing::warn!(
             value = microseconds,
-            "WATCHDOG_USEC is not a number of microseconds, sending no watchdog keep-alives"
+            "invalid WATCHDOG_USEC, sending no keep-alives"
         );
         return None;
     };
