@@ -1,4 +1,4 @@
-//! The exporter. The modules, in the order of the data flow:
+//! The exporter. The data flow through its modules:
 //!
 //! ```text
 //! config -> shard -> poll (schedule) -> glue (AWS) -> cache -> snapshot -> exposition -> http
@@ -13,34 +13,26 @@
 #![forbid(unsafe_code)]
 
 pub mod arn;
-pub mod config;
-pub mod hash;
-pub mod shard;
-
-pub mod clock;
-pub mod poll;
-
-pub mod glue;
-
 pub mod cache;
-pub mod publisher;
-pub mod snapshot;
-pub mod storage;
-
-pub mod exposition;
-pub mod telemetry;
-
-pub mod web;
-
-pub mod http;
-
-pub mod simulator;
-
 pub mod cli;
+pub mod clock;
 pub mod commands;
+pub mod config;
 pub mod escape;
+pub mod exposition;
+pub mod glue;
+pub mod hash;
+pub mod http;
 pub mod iam;
 pub mod logging;
+pub mod poll;
 pub(crate) mod preflight;
+pub mod publisher;
+pub mod shard;
+pub mod simulator;
+pub mod snapshot;
+pub mod storage;
+pub mod telemetry;
 pub mod toolkit;
 pub(crate) mod version;
+pub mod web;

@@ -96,9 +96,5 @@ async fn check_online(
     });
     let report = preflight::check(watches.collect(), rate, sdk).await;
     print(&report.write(format))?;
-    if report.ok {
-        Ok(())
-    } else {
-        Err(Failure::AlreadyReported)
-    }
+    report.ok.then_some(()).ok_or(Failure::AlreadyReported)
 }

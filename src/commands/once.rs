@@ -45,9 +45,5 @@ pub(super) async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Fa
         .text(Format::Text, &telemetry, clock.unix_now());
     // Not escaped, so that it equals the daemon's response.
     print_unescaped(&page.concat())?;
-    if all_up {
-        Ok(())
-    } else {
-        Err(Failure::AlreadyReported)
-    }
+    all_up.then_some(()).ok_or(Failure::AlreadyReported)
 }

@@ -38,27 +38,12 @@ const HEADERS: [(&str, &str); 7] = [
 #[derive(Clone, Copy, Debug)]
 pub enum Document {
     Page,
-    Style,
-    Script,
     Integrations,
     Scopes,
-    OpenApi,
-}
-
-impl Document {
-    fn is_static(self) -> bool {
-        matches!(self, Self::Style | Self::Script | Self::OpenApi)
-    }
-
-    fn content_type(self) -> &'static str {
-        match self {
-            Self::Page => "text/html; charset=utf-8",
-            Self::Style => "text/css; charset=utf-8",
-            Self::Script => "text/javascript; charset=utf-8",
-            Self::Integrations | Self::Scopes => "application/json",
-            Self::OpenApi => "application/yaml",
-        }
-    }
+    Static {
+        content_type: &'static str,
+        text: &'static str,
+    },
 }
 
 pub struct DocumentRequest {
@@ -88,7 +73,7 @@ impl Default for Renderer {
 impl Renderer {
     pub async fn respond(&self, request: DocumentRequest) -> Response<Content> {
         let (document, gzip) = (request.document, request.gzip);
-        let rendered = if document.is_static() {
+        let rendered = if let Document::Static { .. } = document {
             request.render()
         } else {
             let Ok(waiting) = self.waiting.try_acquire() else {
@@ -114,7 +99,12 @@ impl Renderer {
                 );
             }
         };
-        let mut response = response(status, document.content_type(), Arc::new(content));
+        let content_type = match document {
+            Document::Page => "text/html; charset=utf-8",
+            Document::Integrations | Document::Scopes => "application/json",
+            Document::Static { content_type, .. } => content_type,
+        };
+        let mut response = response(status, content_type, Arc::new(content));
         let headers = response.headers_mut();
         let policy = match document {
             Document::Page => page::CONTENT_SECURITY_POLICY,
@@ -151,9 +141,7 @@ impl DocumentRequest {
             Document::Page => page::render(&inventory, &self.telemetry_path, &self.query)?,
             Document::Integrations => api::integrations(&inventory, &self.query),
             Document::Scopes => api::scopes(&inventory, &self.query),
-            Document::Style => return Ok((StatusCode::OK, page::STYLE.into())),
-            Document::Script => return Ok((StatusCode::OK, page::SCRIPT.into())),
-            Document::OpenApi => return Ok((StatusCode::OK, api::OPENAPI.into())),
+            Document::Static { text, .. } => return Ok((StatusCode::OK, text.into())),
         };
         let status = if rendered.is_bad_request {
             StatusCode::BAD_REQUEST

@@ -9,6 +9,7 @@ use crate::escape;
 use crate::publisher::Publisher;
 use crate::telemetry::Telemetry;
 use crate::toolkit::access::{AccessControl, Refusal};
+use crate::web::{api, page};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_ENCODING, HeaderMap, HeaderValue, VARY, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
@@ -49,8 +50,6 @@ const REFUSALS: [u16; 3] = [401, 429, 503];
 /// The path of requests to unknown paths in `http_requests_total`.
 const OTHER: &str = "other";
 
-const RENDERED: &[u16] = &[200, 400, 500, 503];
-
 pub static ROUTES: [Route; 10] = [
     get("/metrics", &[200, 500], Endpoint::Metrics),
     get("/-/healthy", &[200], Endpoint::Healthy),
@@ -61,12 +60,12 @@ pub static ROUTES: [Route; 10] = [
         codes: &[200, 403, 500],
         endpoint: Endpoint::Reload,
     },
-    document("/", RENDERED, Document::Page),
-    document("/page.css", &[200], Document::Style),
-    document("/page.js", &[200], Document::Script),
-    document("/api/v1/integrations", RENDERED, Document::Integrations),
-    document("/api/v1/scopes", RENDERED, Document::Scopes),
-    document("/api/v1/openapi.yaml", &[200], Document::OpenApi),
+    document("/", Document::Page),
+    file("/page.css", "text/css; charset=utf-8", page::STYLE),
+    file("/page.js", "text/javascript; charset=utf-8", page::SCRIPT),
+    document("/api/v1/integrations", Document::Integrations),
+    document("/api/v1/scopes", Document::Scopes),
+    file("/api/v1/openapi.yaml", "application/yaml", api::OPENAPI),
 ];
 
 const fn get(path: &'static str, codes: &'static [u16], endpoint: Endpoint) -> Route {
@@ -78,8 +77,13 @@ const fn get(path: &'static str, codes: &'static [u16], endpoint: Endpoint) -> R
     }
 }
 
-const fn document(path: &'static str, codes: &'static [u16], document: Document) -> Route {
-    get(path, codes, Endpoint::Document(document))
+const fn document(path: &'static str, document: Document) -> Route {
+    get(path, &[200, 400, 500, 503], Endpoint::Document(document))
+}
+
+const fn file(path: &'static str, content_type: &'static str, text: &'static str) -> Route {
+    let file = Document::Static { content_type, text };
+    get(path, &[200], Endpoint::Document(file))
 }
 
 impl Route {

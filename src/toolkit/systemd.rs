@@ -43,7 +43,8 @@ impl ServiceManager {
                 watchdog: Watchdog::default(),
             },
             Err(error) => {
-                tracing::warn!(value = %name.display(), %error, "invalid NOTIFY_SOCKET, sending no notifications");
+                let value = name.display();
+                tracing::warn!(%value, %error, "invalid NOTIFY_SOCKET, sending no notifications");
                 Self::default()
             }
         }
