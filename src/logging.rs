@@ -26,8 +26,8 @@ pub enum Format {
 
 /// Starts logging to stderr, panics included. Only the first call has an effect.
 pub fn start(level: LevelFilter, format: Format) {
-    let lines = LogLines { format }
-        .with_filter(Targets::new().with_target(env!("CARGO_CRATE_NAME"), level));
+    let lines =
+        LogLines(format).with_filter(Targets::new().with_target(env!("CARGO_CRATE_NAME"), level));
     // An error means that a subscriber is already set.
     let _ = tracing::subscriber::set_global_default(Registry::default().with(lines));
     // The default hook writes to stderr directly, which blocks while nobody reads it.
@@ -48,9 +48,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     );
 }
 
-struct LogLines {
-    format: Format,
-}
+struct LogLines(Format);
 
 impl<S: Subscriber> Layer<S> for LogLines {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
@@ -64,7 +62,7 @@ impl<S: Subscriber> Layer<S> for LogLines {
         // Comes third, whatever the order of the event's fields.
         fields.set("msg", "");
         event.record(&mut fields);
-        let line = match self.format {
+        let line = match self.0 {
             Format::Logfmt => {
                 let fields = fields.0.iter();
                 let fields = fields.map(|(name, value)| format!("{name}={}", logfmt(value)));

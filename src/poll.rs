@@ -15,7 +15,6 @@ use failure_log::FailureLog;
 use metadata::MetadataPoller;
 use queue::{PendingQuery, PreviousPoll, QueryQueue};
 use schedule::Schedule;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -112,10 +111,7 @@ impl Poller {
     pub async fn poll(&mut self) -> bool {
         let result = self.run_queries().await;
         let (scope, region) = (&self.watch.scope, &self.watch.region);
-        let errors = result.answers.iter();
-        let errors = errors.filter_map(|answer| answer.outcome.as_ref().err());
-        let reasons: BTreeSet<Reason> = errors.map(|error| error.reason).collect();
-        self.failures.log(&self.watch, &result);
+        let reasons = self.failures.log(&self.watch, &result);
         self.throttled_polls = if reasons.contains(&Reason::Throttled) {
             self.throttled_polls.saturating_add(1)
         } else {

@@ -9,7 +9,6 @@
 mod account;
 mod api;
 mod control;
-mod demo;
 mod fault;
 mod handle;
 mod integration;

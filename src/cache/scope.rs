@@ -224,6 +224,9 @@ impl Scope {
         self.polled.take_if(|polled| {
             !polled.ended.rebase(now) || polled.ended.instant + scope.stale_after <= now.instant
         });
+        if let Some(polled) = &mut self.polled {
+            polled.started = None;
+        }
         self.blocks_scrape = self.polled.is_none();
         self.pending_first_poll = true;
         let metadata = self.metadata.get_or_insert_default();

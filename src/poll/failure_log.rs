@@ -44,14 +44,11 @@ impl FailureLog {
         }
     }
 
-    /// Logs new failures, reminders and recoveries.
-    pub fn log(&mut self, watch: &ScopeRegion, result: &PollResult) {
+    /// Logs new failures, reminders and recoveries. Returns the reasons of the failures.
+    pub fn log(&mut self, watch: &ScopeRegion, result: &PollResult) -> BTreeSet<Reason> {
         let mut failed: BTreeMap<Reason, (&GlueError, usize)> = BTreeMap::new();
-        for error in result
-            .answers
-            .iter()
-            .filter_map(|answer| answer.outcome.as_ref().err())
-        {
+        let outcomes = result.answers.iter().map(|answer| &answer.outcome);
+        for error in outcomes.filter_map(|outcome| outcome.as_ref().err()) {
             failed.entry(error.reason).or_insert((error, 0)).1 += 1;
         }
         let now = result.ended.instant;
@@ -96,11 +93,12 @@ impl FailureLog {
             }
             continues
         });
-        let integrations: usize = result
+        let counts = result
             .answers
             .iter()
-            .map(|answer| answer.integrations.len())
-            .sum();
+            .map(|answer| answer.integrations.len());
+        let integrations: usize = counts.sum();
         tracing::debug!(%scope, %region, integrations, seconds = took, "poll ended");
+        failed.into_keys().collect()
     }
 }

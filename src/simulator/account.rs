@@ -1,13 +1,13 @@
 //! The simulated account: its integrations, the callers that can see them, and the listings. It is
 //! independent of HTTP and of faults.
 
-use super::demo::{DEMO, Demo, SCRIPT_DURATION, Script};
-use super::integration::SimulatedIntegration;
+use super::integration::{SimulatedError, SimulatedIntegration, arn_field};
 use super::request::{INBOUND, RecordedRequest};
 use super::response::ApiError;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::ops::Bound;
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -16,6 +16,31 @@ pub const DEFAULT_ACCOUNT: &str = "111122223333";
 
 /// AWS does not document the limit of a page.
 const MAX_PAGE_SIZE: usize = 100;
+
+/// Duration of the script, which then starts again.
+const SCRIPT_DURATION: Duration = Duration::from_secs(600);
+
+/// The times of creation in it are relative to the start.
+const DEMO: &str = include_str!("demo.yaml");
+
+/// The steps of each integration, ordered by time, by ARN.
+pub(super) type Script = BTreeMap<String, Vec<Step>>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Demo {
+    integrations: Vec<SimulatedIntegration>,
+    script: Script,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Step {
+    /// Seconds since the start of the script.
+    at: u64,
+    status: String,
+    errors: Option<Vec<SimulatedError>>,
+}
 
 pub struct Account {
     pub(super) integrations: BTreeMap<String, SimulatedIntegration>,
@@ -120,7 +145,7 @@ impl Account {
             let owner = if request.operation == INBOUND {
                 &found.account
             } else {
-                found.creator()
+                arn_field(&found.arn, 4).unwrap_or_default()
             };
             owner == account && found.region == request.region
         };
@@ -133,11 +158,8 @@ impl Account {
 
         let arn = request.integration_arn.as_deref();
         let range = match arn {
-            Some(arn) => (Bound::Included(arn), Bound::Included(arn)),
-            None => (
-                after.map_or(Bound::Unbounded, Bound::Excluded),
-                Bound::Unbounded,
-            ),
+            Some(arn) => (Included(arn), Included(arn)),
+            None => (after.map_or(Unbounded, Excluded), Unbounded),
         };
         let visible = self.integrations.range::<str, _>(range);
         let visible = visible.map(|(_, found)| found).filter(is_visible);

@@ -2,20 +2,10 @@
 //! simulator serves. It has no authentication. A web page cannot change anything, because browsers
 //! send its `Origin` with every method except GET and HEAD.
 //!
-//! | request | does |
-//! |---|---|
-//! | `GET /simulator/integrations` | lists all, in the form of `InboundIntegrations` |
-//! | `POST /simulator/integrations` | creates or replaces every integration of a list |
-//! | `DELETE /simulator/integrations` | removes all |
-//! | `PUT`, `DELETE /simulator/integrations/ARN` | creates or replaces one, removes one |
-//! | `PATCH /simulator/integrations/ARN` | changes the members in the body: `Status`, `Errors` |
-//! | `POST /simulator/faults` | adds one fault: `{"Kind": "Error", "Code": "ThrottlingException", "On": {"Region": "eu-west-1"}, "Times": 3}` |
-//! | `DELETE /simulator/faults` | removes all faults |
-//! | `GET /simulator/requests` | lists the requests to the API |
-//!
-//! A change returns 204, an error returns `{"message": …}`. An integration has the form of
-//! `InboundIntegrations`, with four more optional members: `Account` and `Region` of the target
-//! (default: those of its ARN), `IntegrationName` and `Tags`.
+//! `dispatch` is the list of requests. A change returns 204, an error returns `{"message": …}`. A fault
+//! is `{"Kind": "Error", "Code": "ThrottlingException", "On": {"Region": "eu-west-1"}, "Times": 3}`. An
+//! integration has the form of `InboundIntegrations`, with four more optional members: `Account` and
+//! `Region` of the target (default: those of its ARN), `IntegrationName` and `Tags`.
 
 use super::fault::{Fault, FaultKind, RequestMatcher};
 use super::handle::Handle;

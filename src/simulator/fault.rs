@@ -68,12 +68,10 @@ pub enum FaultKind {
     /// The normal response, but always with a new marker: the listing continues endlessly with empty
     /// pages.
     EndlessMarkers,
+    /// The normal response after this time.
     Delay(Duration),
     /// The normal response, slowly: `bytes` of the body at a time, with `pause` after each piece.
-    Drip {
-        bytes: usize,
-        pause: Duration,
-    },
+    Drip { bytes: usize, pause: Duration },
 }
 
 impl FaultKind {

@@ -66,7 +66,7 @@ impl Handle {
         }
     }
 
-    /// Removes an integration. Returns `false` if there is no integration with this ARN.
+    /// Returns `false` if there is no integration with this ARN.
     pub fn remove(&self, arn: &str) -> bool {
         let account = &mut self.state().account;
         account.script.remove(arn);

@@ -118,13 +118,9 @@ impl SimulatedIntegration {
         }
         item
     }
-
-    pub(super) fn creator(&self) -> &str {
-        arn_field(&self.arn, 4).unwrap_or_default()
-    }
 }
 
 /// Returns a field of an ARN (3: region, 4: account), or `None` if it is empty or absent.
-fn arn_field(arn: &str, index: usize) -> Option<&str> {
+pub(super) fn arn_field(arn: &str, index: usize) -> Option<&str> {
     arn.split(':').nth(index).filter(|field| !field.is_empty())
 }

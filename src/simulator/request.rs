@@ -10,14 +10,19 @@ use std::num::NonZeroUsize;
 pub(super) const INBOUND: &str = "DescribeInboundIntegrations";
 const CREATED: &str = "DescribeIntegrations";
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
+/// The input of both operations, and what the headers say. Like AWS, it treats a `null` member as
+/// absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct RecordedRequest {
+    #[serde(skip_deserializing)]
     pub operation: &'static str,
     /// The region of the signature's credential scope.
+    #[serde(skip_deserializing)]
     pub region: String,
+    #[serde(skip_deserializing)]
     pub access_key_id: String,
-    /// `IntegrationArn`, or `IntegrationIdentifier` of `DescribeIntegrations`.
+    #[serde(alias = "IntegrationIdentifier")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub integration_arn: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,28 +32,18 @@ pub struct RecordedRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_records: Option<NonZeroUsize>,
     /// Number of the page within its listing, starting at 1.
+    #[serde(skip_deserializing)]
     pub page: u32,
     /// The ARN before the first one of the page.
     #[serde(skip)]
     pub(super) after: Option<String>,
 }
 
-/// The input of both operations. Like AWS, it treats a `null` member as absent.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct Input {
-    #[serde(alias = "IntegrationIdentifier")]
-    integration_arn: Option<String>,
-    target_arn: Option<String>,
-    marker: Option<String>,
-    max_records: Option<NonZeroUsize>,
-}
-
 impl RecordedRequest {
     pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, ApiError> {
         let operation = operation(headers)?;
         let (access_key_id, region) = credential(headers)?;
-        let input: Input = parse_json(body)
+        let input: Self = parse_json(body)
             .map_err(|message| ApiError::new("SerializationException", &message))?;
         let (page, after) = match input.marker.as_deref().map(parse_marker) {
             None => (1, None),
@@ -62,12 +57,9 @@ impl RecordedRequest {
             operation,
             region,
             access_key_id,
-            integration_arn: input.integration_arn,
-            target_arn: input.target_arn,
-            max_records: input.max_records,
-            marker: input.marker,
             page,
             after,
+            ..input
         })
     }
 

@@ -80,6 +80,9 @@ impl Query {
             let Some(name) = names.iter().find(|name| **name == decoded) else {
                 return Err(invalid(format!("the parameters {}", names.join(", "))));
             };
+            if value.contains(char::REPLACEMENT_CHARACTER) {
+                return Err(invalid("percent-encoded UTF-8".to_owned()));
+            }
             check(name, &value).map_err(invalid)?;
             if *name != REPEATABLE && parameters.get(name).is_some() {
                 return Err(invalid("this parameter only once".to_owned()));

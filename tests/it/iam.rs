@@ -70,7 +70,7 @@ fn every_operation_is_needed_by_some_watch() {
         .flat_map(iam::operations)
         .collect();
     for operation in Operation::ALL {
-        assert!(needed.contains(&operation), "{operation:?}");
+        assert!(needed.contains(operation), "{operation:?}");
     }
 }
 

@@ -3,7 +3,9 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test fails by panicking"
+    clippy::print_stderr,
+    clippy::cast_precision_loss,
+    reason = "a test fails by panicking, prints its figures, and has only small numbers"
 )]
 
 mod api;

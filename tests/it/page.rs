@@ -433,7 +433,12 @@ async fn scope_row_shows_next_poll() {
         "{scope}"
     );
     account.set(Behaviour::Hang);
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    let next = bench
+        .publisher
+        .next_polls(&bench.publisher.published().scopes)[0]
+        .unwrap();
+    let until_poll = Duration::from_secs_f64(next - bench.clock.unix_now());
+    tokio::time::sleep(until_poll + Duration::from_millis(1)).await;
     let page = Page::of(&bench, "");
     let scope = page.part("id=\"s-lake/eu-west-1\"", "</tr>");
     assert!(scope.contains("in progress"), "{scope}");
