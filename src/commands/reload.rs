@@ -108,10 +108,11 @@ impl Pollers {
         stop_storing.cancel();
         tokio::time::timeout(FINAL_WRITE_TIMEOUT, storing)
             .await
-            .unwrap_or_else(|_| {
+            .unwrap_or_else(|_elapsed| {
+                let seconds = FINAL_WRITE_TIMEOUT.as_secs();
                 tracing::error!(
-                    seconds = FINAL_WRITE_TIMEOUT.as_secs(),
-                    "failed to store the results of the last polls: the disk took too long"
+                    seconds,
+                    "failed to store the last results: the disk took too long"
                 );
                 Ok(())
             })

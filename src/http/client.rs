@@ -58,11 +58,10 @@ pub async fn check(url: &str, ca_file: Option<&Path>) -> Result<(), String> {
             redacted(url)
         )
     })?;
-    let tls = match target.transport {
-        Transport::Tls => Some(tls_config(&target.host, ca_file)?),
-        Transport::Plain | Transport::Unix => None,
-    };
-    let status = tokio::time::timeout(HEALTH_TIMEOUT, target.send(tls))
+    let is_tls = target.transport == Transport::Tls;
+    let tls = is_tls.then(|| tls_config(&target.host, ca_file));
+    let sending = target.send(tls.transpose()?);
+    let status = tokio::time::timeout(HEALTH_TIMEOUT, sending)
         .await
         .unwrap_or_else(|_| Err(format!("timed out after {} s", HEALTH_TIMEOUT.as_secs())))
         .map_err(|error| format!("no response: {error}"))?;

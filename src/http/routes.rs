@@ -201,11 +201,11 @@ impl Routes {
         let (publisher, telemetry) = (Arc::clone(&self.publisher), Arc::clone(&self.telemetry));
         let (clock, Representation { format, gzip }) = (self.clock.clone(), representation);
         let render = move || {
-            let page = publisher.page();
+            let (page, now) = (publisher.page(), clock.unix_now());
             if gzip {
-                page.gzip(format, &telemetry, clock.unix_now())
+                page.gzip(format, &telemetry, now)
             } else {
-                page.text(format, &telemetry, clock.unix_now())
+                page.text(format, &telemetry, now)
             }
         };
         let inline = self.publisher.page().render_inline();
@@ -250,10 +250,8 @@ impl Routes {
 fn method_not_allowed(methods: &[Method]) -> Response<Content> {
     let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
     let allow = names.join(", ");
-    let mut response = plain(
-        StatusCode::METHOD_NOT_ALLOWED,
-        format!("Method not allowed. Allowed: {allow}.\n"),
-    );
+    let text = format!("Method not allowed. Allowed: {allow}.\n");
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, text);
     if let Ok(allow) = HeaderValue::from_str(&allow) {
         response.headers_mut().insert(ALLOW, allow);
     }
@@ -267,10 +265,8 @@ fn refused(refusal: Refusal) -> Response<Content> {
             "Too many requests: the rate limit of the web configuration is exceeded.\n",
         ),
         Refusal::Unauthorized => {
-            let mut response = plain(
-                StatusCode::UNAUTHORIZED,
-                "Unauthorized: send a user and a password of the web configuration.\n",
-            );
+            let text = "Unauthorized: send a user and a password of the web configuration.\n";
+            let mut response = plain(StatusCode::UNAUTHORIZED, text);
             let basic = HeaderValue::from_static("Basic");
             response.headers_mut().insert(WWW_AUTHENTICATE, basic);
             response

@@ -79,10 +79,8 @@ pub async fn serve(
     tokio::select! {
         () = server.connections.enforce_deadlines() => {}
         drained = stopped_and_drained => if drained.is_err() {
-            tracing::warn!(
-                seconds = DRAIN_TIMEOUT.as_secs(),
-                "drain timeout reached, closing the remaining connections"
-            );
+            let seconds = DRAIN_TIMEOUT.as_secs();
+            tracing::warn!(seconds, "drain timeout reached, closing the remaining connections");
         }
     }
 }
@@ -173,10 +171,8 @@ async fn serve_http1(
         let mut response = if is_valid {
             server.routes.handle(request, peer).await
         } else {
-            plain(
-                StatusCode::BAD_REQUEST,
-                "Bad request: the request must have exactly one valid Host header.\n",
-            )
+            let text = "Bad request: the request must have exactly one valid Host header.\n";
+            plain(StatusCode::BAD_REQUEST, text)
         };
         if is_last {
             let close = HeaderValue::from_static("close");

@@ -51,10 +51,9 @@ impl Grant {
             Some(_) => "with the scope's `external_id`",
             None => "without a condition on sts:ExternalId, because the scope has no `external_id`",
         };
-        let path = if to.lacks_path {
-            " (with the role's path, if it has one)"
-        } else {
-            ""
+        let path = match to.lacks_path {
+            true => " (with the role's path, if it has one)",
+            false => "",
         };
         let principal = &to.name;
         Self {
