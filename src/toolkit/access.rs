@@ -8,7 +8,7 @@ use crate::toolkit::files::FileWorker;
 use crate::toolkit::web_config::{FileIdentity, RateLimit, ReadFile, WebConfig, WebConfigRead};
 use crate::toolkit::yaml::ConfigErrors;
 use aws_lc_rs::error::Unspecified;
-use hyper::header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderValue};
 use parking_lot::{Mutex, RwLock};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,6 @@ pub struct AccessControl {
 #[derive(Debug)]
 struct ActiveConfig {
     config: WebConfig,
-    headers: Vec<(HeaderName, HeaderValue)>,
     bucket: Option<Arc<TokenBucket>>,
 }
 
@@ -44,21 +43,13 @@ impl ActiveConfig {
         for note in &config.notes {
             tracing::warn!(file = %file.display(), "{note}");
         }
-        let headers = config.headers.iter().filter_map(|(name, value)| {
-            let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-            Some((name, HeaderValue::from_str(value).ok()?))
-        });
         let previous_bucket = previous.and_then(|previous| previous.bucket.clone());
         let bucket = config.rate_limit.map(|limit| {
             // A reload with the same limit must not refill the bucket.
             let kept = previous_bucket.filter(|bucket| bucket.limit == limit);
             kept.unwrap_or_else(|| Arc::new(TokenBucket::new(limit)))
         });
-        Self {
-            headers: headers.collect(),
-            bucket,
-            config,
-        }
+        Self { config, bucket }
     }
 }
 
@@ -106,12 +97,13 @@ impl AccessControl {
 
     /// Adds the configured headers to a response. Headers that the response already has stay, as in Prometheus' exporter-toolkit.
     pub fn add_headers(&self, headers: &mut HeaderMap) {
-        for (name, value) in &self.current().headers {
+        for (name, value) in &self.current().config.headers {
+            let Ok(value) = HeaderValue::from_str(value) else {
+                continue;
+            };
             // Browsers enforce all policies of a response.
-            if name == CONTENT_SECURITY_POLICY {
-                headers.append(name, value.clone());
-            } else {
-                headers.entry(name).or_insert_with(|| value.clone());
+            if CONTENT_SECURITY_POLICY == *name || !headers.contains_key(*name) {
+                headers.append(*name, value);
             }
         }
     }
