@@ -26,7 +26,6 @@ const MAX_CONCURRENT_CHECKS: usize = 32;
 /// The longest timeout of one request, retries included. A scope with a shorter poll timeout has less.
 const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Checks every watch, with the client that would poll it.
 pub(crate) async fn check(
     watches: Vec<(ScopeRegion, Arc<dyn Glue>)>,
     requests_per_second: u16,
@@ -84,7 +83,6 @@ impl Check<'_> {
         }
     }
 
-    /// A check of credentials has the identity as its result.
     fn add(
         &mut self,
         check: &'static str,

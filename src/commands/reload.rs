@@ -124,7 +124,7 @@ impl Pollers {
         storage_path: &watch::Sender<Option<PathBuf>>,
         stop: &CancellationToken,
     ) -> Result<(), String> {
-        self.status_reporter.reloading().await;
+        self.status_reporter.service_manager.reloading().await;
         let web = match &self.access {
             Some(access) => access.reread().await,
             None => Ok(()),

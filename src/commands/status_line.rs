@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
 pub struct StatusReporter {
-    service_manager: ServiceManager,
+    pub(super) service_manager: ServiceManager,
     publisher: Arc<Publisher>,
     reload_error: Mutex<Option<String>>,
 }
@@ -30,10 +30,6 @@ impl StatusReporter {
         self.service_manager
             .notify("READY=1\n", &self.status())
             .await;
-    }
-
-    pub(super) async fn reloading(&self) {
-        self.service_manager.reloading().await;
     }
 
     pub(super) async fn reloaded(&self, outcome: &Result<(), String>) {

@@ -144,7 +144,7 @@ impl Connection {
         }
     }
 
-    /// Records that the socket accepted a part of the response. It accepts none while the client does not read.
+    /// The socket accepts nothing while the client does not read.
     fn on_write(&self) {
         let mut state = self.state.lock();
         if state.phase.is_writing() {

@@ -1,7 +1,5 @@
-//! The page, the API and their static files.
-//!
-//! Only one document is rendered at a time, on a blocking thread, so that many requests cannot slow down scrapes and polls. A few requests
-//! wait for this thread; further ones are rejected. Static files need no rendering and do not wait.
+//! The page, the API and their static files. Only one document is rendered at a time, on a blocking thread, so that many requests cannot
+//! slow down scrapes and polls. A few requests wait for it; further ones are rejected. Static files do not wait.
 
 use super::response::{Content, busy, plain, response};
 use crate::clock::Clock;

@@ -110,7 +110,6 @@ impl Grantee {
         }
     }
 
-    /// `caller` is the ARN that STS returns.
     pub fn of_caller(caller: &str) -> Self {
         let fields: Vec<&str> = caller.split([':', '/']).collect();
         let [_, partition, "sts", _, account, "assumed-role", role, ..] = fields[..] else {

@@ -34,7 +34,6 @@ pub(super) struct CheckResult {
 }
 
 impl CheckResult {
-    /// Returns true if `other` differs only in the scope.
     fn is_same_failure(&self, other: &Self) -> bool {
         self.check == other.check
             && self.region == other.region

@@ -74,14 +74,14 @@ impl Task {
 }
 
 impl Ticket {
-    /// Waits for a probe and answers it. Meant as a branch of a task's own `select!`: cancelling it loses nothing.
+    /// Waits for a probe and answers it. Cancelling it loses nothing.
     pub async fn check_in(&mut self) {
         if self.probes.recv().await.is_none() {
             pending::<()>().await;
         }
     }
 
-    /// Runs `work` and answers probes from the same task meanwhile. `work` may wait for any time, but must not block the thread.
+    /// Answers probes while `work` runs. `work` may wait for any time, but must not block the thread.
     pub async fn run_checked<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         loop {
