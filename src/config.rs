@@ -9,17 +9,16 @@ mod model;
 pub(crate) mod pattern;
 mod schema;
 mod selection;
-mod tags;
 mod validate;
 pub(crate) mod value;
 
-pub use self::describe::{describe, pattern_warnings};
+pub use self::describe::describe;
 pub use self::model::{Config, Credentials, Query, Role, Scope, ScopeRegion};
-pub use self::pattern::{ArnPattern, NamePattern, Pattern};
+pub use self::pattern::Pattern;
 pub use self::selection::{Patterns, Selection};
-pub use self::tags::{LabelName, TagKey, TagLabel};
 pub use self::value::{
-    Checked, ConfigDuration, ExternalId, Lookup, RegionName, ScopeName, ShardBy, ValueError,
+    Checked, ConfigDuration, ExternalId, Lookup, RegionName, ScopeName, ShardBy, TagLabel,
+    ValueError,
 };
 pub use crate::arn::{IntegrationArn, RoleArn, TargetArn};
 pub use crate::toolkit::yaml::ConfigErrors;

@@ -23,7 +23,6 @@ pub(super) async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Fa
     // So that `once` prints the same series as the daemon.
     start_counters(&telemetry, DEFAULT_TELEMETRY_PATH, false);
     let publisher = Arc::new(Publisher::new(&loaded.watches, clock.clone()));
-    loaded.warn_suspicious_patterns();
     publisher.set_tag_labels(&loaded.tag_labels);
     telemetry.config_loaded(clock.unix_now());
     let mut clients = Clients::for_aws(&loaded, Sdk::new(network, Arc::clone(&telemetry) as _));

@@ -57,7 +57,6 @@ struct RunningPoller {
 impl Pollers {
     /// Must run before the pollers of these watches start. Queries that a scope keeps also keep their data.
     pub fn apply(&mut self, loaded: &LoadedConfig) {
-        loaded.warn_suspicious_patterns();
         self.publisher.reconfigure(&loaded.watches);
         self.publisher.set_tag_labels(&loaded.tag_labels);
         self.clients

@@ -1,22 +1,17 @@
 //! Loads the configuration and creates the AWS clients, at the start and on each reload: from a file and for AWS, or for the demo.
 
-use crate::config::{
-    Config, ConfigErrors, Credentials, RegionName, ScopeRegion, TagLabel, pattern_warnings,
-};
+use crate::config::{Config, ConfigErrors, Credentials, RegionName, ScopeRegion, TagLabel};
 use crate::glue::RateLimiter;
 use crate::glue::aws::{Network, Sdk, default_region};
 use crate::glue::{Glue, Observer};
 use crate::shard::Shard;
 use crate::toolkit::files::FileWorker;
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The demo's configuration.
 const DEMO: &str = include_str!("demo.yaml");
 
-/// Where the configuration comes from.
 #[derive(Clone, Debug)]
 pub enum ConfigSource {
     /// A file, the shard that this process is, and the worker that reads the file.
@@ -25,15 +20,10 @@ pub enum ConfigSource {
 }
 
 impl ConfigSource {
-    /// Returns a source that reads `path` and keeps what `shard` watches.
     pub fn file(path: PathBuf, shard: Shard) -> Self {
         Self::File(path, shard, FileWorker::default())
     }
 
-    /// Reads and validates the configuration.
-    ///
-    /// # Errors
-    /// All errors in the configuration.
     pub async fn load(&self) -> Result<LoadedConfig, ConfigErrors> {
         let (config, file, shard) = match self {
             Self::File(file, shard, worker) => {
@@ -62,9 +52,6 @@ impl ConfigSource {
     }
 
     /// Reads the proxy settings and the CA bundles that the scopes of `loaded` use.
-    ///
-    /// # Errors
-    /// All errors in the proxy variables and the CA bundles.
     pub async fn network(&self, loaded: &LoadedConfig) -> Result<Network, ConfigErrors> {
         let Self::File(..) = self else {
             return Ok(Network::default());
@@ -76,7 +63,6 @@ impl ConfigSource {
     }
 }
 
-/// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct LoadedConfig {
     /// Number of watches on all shards together.
@@ -87,15 +73,6 @@ pub struct LoadedConfig {
     pub tag_labels: Vec<TagLabel>,
 }
 
-impl LoadedConfig {
-    /// Logs a warning for each pattern that is probably a mistake.
-    pub fn warn_suspicious_patterns(&self) {
-        for warning in pattern_warnings(&self.watches) {
-            tracing::warn!("{warning}");
-        }
-    }
-}
-
 /// Returns how many requests can be in flight: one for each watch, and a second one if it fetches names and tags.
 fn concurrent_requests(watches: &[ScopeRegion]) -> usize {
     let describing = watches.iter().filter(|watch| watch.describe);
@@ -103,22 +80,21 @@ fn concurrent_requests(watches: &[ScopeRegion]) -> usize {
 }
 
 /// Returns the watches of a configuration. A scope without regions gets the SDK's default region.
-///
-/// # Errors
-/// If a scope has no region and there is no default region.
 async fn watches(config: &Config) -> Result<Vec<ScopeRegion>, ConfigErrors> {
-    let mut regions: BTreeMap<Option<String>, Result<RegionName, Option<String>>> = BTreeMap::new();
+    let mut regions: HashMap<Option<String>, Result<RegionName, Option<String>>> = HashMap::new();
     for scope in config.scopes_without_region() {
-        if let Entry::Vacant(entry) = regions.entry(scope.credentials.profile.clone()) {
-            let region = default_region(entry.key().as_deref()).await;
-            entry.insert(region.and_then(|region| {
+        let profile = &scope.credentials.profile;
+        if !regions.contains_key(profile) {
+            let region = default_region(profile.as_deref()).await;
+            let region = region.and_then(|region| {
                 region.parse().map_err(|invalid| {
                     Some(format!(
                         "the SDK's default region (AWS_REGION, AWS_DEFAULT_REGION, the profile's `region` or the metadata service's answer) `{}` {invalid}",
                         region.chars().take(64).collect::<String>().escape_debug()
                     ))
                 })
-            }));
+            });
+            regions.insert(profile.clone(), region);
         }
     }
     config.watches(|scope| {
@@ -127,89 +103,79 @@ async fn watches(config: &Config) -> Result<Vec<ScopeRegion>, ConfigErrors> {
     })
 }
 
+type Connect = Box<dyn Fn(&ScopeRegion, RateLimiter) -> Arc<dyn Glue> + Send + Sync>;
+
 /// Creates and caches clients. Watches with the same credentials and region share one client.
 pub struct Clients {
-    endpoint: Endpoint,
+    connect: Connect,
+    /// `None` for the simulator.
+    sdk: Option<Sdk>,
     requests_per_second: u16,
     clients: HashMap<(Credentials, RegionName), (Arc<dyn Glue>, RateLimiter)>,
 }
 
-enum Endpoint {
-    Aws(Sdk),
-    Simulated {
-        url: String,
-        observer: Arc<dyn Observer>,
-    },
-}
-
 impl Clients {
-    /// Returns clients of AWS. They share cached credentials with everything else that `sdk` creates.
-    pub fn for_aws(loaded: &LoadedConfig, sdk: Sdk) -> Self {
+    /// The clients share cached credentials with everything else that `sdk` creates.
+    pub(crate) fn for_aws(loaded: &LoadedConfig, sdk: Sdk) -> Self {
         sdk.set_clients(concurrent_requests(&loaded.watches));
-        Self::new(loaded.requests_per_second, Endpoint::Aws(sdk))
+        Self {
+            sdk: Some(sdk.clone()),
+            requests_per_second: loaded.requests_per_second,
+            connect: Box::new(move |watch, rate_limiter| {
+                Arc::new(sdk.connect(&watch.credentials, &watch.region, rate_limiter))
+            }),
+            clients: HashMap::new(),
+        }
     }
 
-    /// Returns clients of a simulated endpoint.
     pub fn for_simulator(
         url: String,
         requests_per_second: u16,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        Self::new(requests_per_second, Endpoint::Simulated { url, observer })
-    }
-
-    fn new(requests_per_second: u16, endpoint: Endpoint) -> Self {
         Self {
+            sdk: None,
             requests_per_second,
-            endpoint,
+            connect: Box::new(move |watch, rate_limiter| {
+                let (observer, url) = (Arc::clone(&observer), url.clone());
+                Arc::new(Sdk::connect_simulated(
+                    observer,
+                    url,
+                    &watch.region,
+                    rate_limiter,
+                ))
+            }),
             clients: HashMap::new(),
         }
     }
 
-    /// Returns the client for the credentials and region of `watch`, creating it if necessary.
-    pub fn client(&mut self, watch: &ScopeRegion) -> Arc<dyn Glue> {
+    pub(crate) fn client(&mut self, watch: &ScopeRegion) -> Arc<dyn Glue> {
         let key = (watch.credentials.clone(), watch.region.clone());
-        if let Some((client, _)) = self.clients.get(&key) {
-            return Arc::clone(client);
-        }
-        let rate_limiter = RateLimiter::new(self.requests_per_second);
-        let client: Arc<dyn Glue> = match &self.endpoint {
-            Endpoint::Aws(sdk) => {
-                Arc::new(sdk.connect(&watch.credentials, &watch.region, rate_limiter.clone()))
-            }
-            Endpoint::Simulated { url, observer } => Arc::new(Sdk::connect_simulated(
-                Arc::clone(observer),
-                url.clone(),
-                &watch.region,
-                rate_limiter.clone(),
-            )),
-        };
-        self.clients
-            .insert(key, (Arc::clone(&client), rate_limiter));
-        client
+        let (client, _) = self.clients.entry(key).or_insert_with(|| {
+            let rate_limiter = RateLimiter::new(self.requests_per_second);
+            ((self.connect)(watch, rate_limiter.clone()), rate_limiter)
+        });
+        Arc::clone(client)
     }
 
-    /// Applies the CA bundles of a network that was read anew.
-    pub fn trust(&self, network: Network) {
-        if let Endpoint::Aws(sdk) = &self.endpoint {
+    pub(crate) fn trust(&self, network: Network) {
+        if let Some(sdk) = &self.sdk {
             sdk.trust(network);
         }
     }
 
     /// Applies a new rate limit, and drops the clients that `watches` do not use.
-    pub fn reconfigure(&mut self, watches: &[ScopeRegion], requests_per_second: u16) {
+    pub(crate) fn reconfigure(&mut self, watches: &[ScopeRegion], requests_per_second: u16) {
         self.requests_per_second = requests_per_second;
-        if let Endpoint::Aws(sdk) = &self.endpoint {
+        if let Some(sdk) = &self.sdk {
             sdk.set_clients(concurrent_requests(watches));
         }
         for (_, rate_limiter) in self.clients.values() {
             rate_limiter.set(requests_per_second);
         }
-        let is_used = |(credentials, region): &(Credentials, RegionName)| {
-            let same =
-                |watch: &ScopeRegion| watch.credentials == *credentials && watch.region == *region;
-            watches.iter().any(same)
-        };
-        self.clients.retain(|key, _| is_used(key));
+        self.clients.retain(|(credentials, region), _| {
+            let mut watches = watches.iter();
+            watches.any(|watch| watch.credentials == *credentials && watch.region == *region)
+        });
     }
 }

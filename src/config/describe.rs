@@ -6,12 +6,10 @@ use std::time::Duration;
 use super::model::{Credentials, Query, ScopeRegion};
 use super::pattern::Pattern;
 use super::selection::Selection;
-use super::tags::TagLabel;
-use super::value::Lookup;
+use super::value::{Lookup, TagLabel};
 use crate::toolkit::yaml::format_duration;
 
-/// Describes what the exporter does with this configuration: one paragraph for each scope and region, the number of requests
-/// without further pages and retries, the tag labels, the state file and warnings. Ends with a line break.
+/// Describes what the exporter does with this configuration. Numbers of requests are without further pages and retries.
 pub fn describe(
     watches: &[ScopeRegion],
     storage: Option<&Path>,
@@ -20,8 +18,7 @@ pub fn describe(
 ) -> String {
     let mut text = String::new();
     for watch in watches {
-        text += &describe_watch(watch);
-        text += "\n";
+        text += &format!("{}\n", describe_watch(watch));
     }
     let total = watches.iter().map(requests_per_hour).sum();
     text += &format!(
@@ -45,56 +42,26 @@ pub fn describe(
     if !tag_labels.is_empty() && !watches.iter().any(|watch| watch.describe) {
         text += "Warning: no scope has `describe: true`, so the labels of `tag_labels` will always be empty.\n";
     }
-    let warnings = rate_warnings(watches, requests_per_second);
-    for warning in pattern_warnings(watches).into_iter().chain(warnings) {
-        text += &format!("Warning: {warning}\n");
+    for watch in watches {
+        text += &rate_warning(watch, requests_per_second).unwrap_or_default();
     }
     text
 }
 
-/// Returns a warning for each pattern that looks like a regular expression, once per scope.
-pub fn pattern_warnings(watches: &[ScopeRegion]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    // The regions of a scope are adjacent.
-    for watches in watches.chunk_by(|one, next| one.scope == next.scope) {
-        let (scope, selection) = (&watches[0].scope, &watches[0].selection);
-        let sides = [
-            ("include", &selection.include),
-            ("exclude", &selection.exclude),
-        ];
-        for (side, patterns) in sides {
-            for (key, patterns) in patterns.by_key() {
-                for pattern in patterns.iter().filter(|pattern| pattern.looks_like_regex()) {
-                    warnings.push(format!(
-                        "scope {scope}: `{pattern}` in {side}.{key} looks like a regular expression, but patterns are globs: `*` matches any \
-                         characters, `?` matches one character, and every other character matches itself."
-                    ));
-                }
-            }
-        }
-    }
-    warnings
-}
-
-/// Returns a warning for each watch that needs more than half of its timeout for its requests. Pages, retries and slow responses
-/// need the other half.
-fn rate_warnings(watches: &[ScopeRegion], requests_per_second: u16) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for watch in watches {
-        let requests = requests_per_poll(watch);
-        let needed = f64::from(requests) / f64::from(requests_per_second);
-        if needed > watch.timeout.as_secs_f64() / 2.0 {
-            warnings.push(format!(
-                "scope {} in {} needs {needed:.0}s for its {} at {requests_per_second} requests per second, which is more than half of its \
-                 timeout of {}; raise polling.requests_per_second or the timeout.",
-                watch.scope,
-                watch.region,
-                pluralize(requests, "request"),
-                format_duration(watch.timeout)
-            ));
-        }
-    }
-    warnings
+/// Warns if the requests need more than half of the timeout. Pages, retries and slow responses need the other half.
+fn rate_warning(watch: &ScopeRegion, requests_per_second: u16) -> Option<String> {
+    let requests = requests_per_poll(watch);
+    let needed = f64::from(requests) / f64::from(requests_per_second);
+    (needed > watch.timeout.as_secs_f64() / 2.0).then(|| {
+        format!(
+            "Warning: scope {} in {} needs {needed:.0}s for its {} at {requests_per_second} requests per second, which is more than half of \
+             its timeout of {}; raise polling.requests_per_second or the timeout.\n",
+            watch.scope,
+            watch.region,
+            pluralize(&requests, "request"),
+            format_duration(watch.timeout)
+        )
+    })
 }
 
 fn describe_watch(watch: &ScopeRegion) -> String {
@@ -117,9 +84,9 @@ fn describe_watch(watch: &ScopeRegion) -> String {
         "  polls every {} with a timeout of {}, at most {} in flight, {}\n",
         format_duration(watch.interval),
         format_duration(watch.timeout),
-        pluralize(watch.concurrency, "request"),
+        pluralize(&watch.concurrency, "request"),
         match watch.page_size {
-            Some(size) => format!("{} per page", pluralize(size, "integration")),
+            Some(size) => format!("{} per page", pluralize(&size, "integration")),
             None => "page size chosen by AWS".to_owned(),
         }
     );
@@ -152,10 +119,9 @@ fn selection(selection: &Selection) -> String {
                 continue;
             }
             let patterns: Vec<&str> = patterns.iter().map(Pattern::as_str).collect();
-            let unknown = if verb == "shows" && key == "name" {
-                ", or if the name is not known"
-            } else {
-                ""
+            let unknown = match (verb, key) {
+                ("shows", "name") => ", or if the name is not known",
+                _ => "",
             };
             text += &format!(
                 "  {verb} listed integrations {condition} {key} matches {}{unknown}\n",
@@ -184,8 +150,7 @@ fn credentials(credentials: &Credentials) -> String {
     format!("the role {}{id}, assumed with {source}", role.arn)
 }
 
-/// Returns the minimum number of requests of one poll. A lookup by listing needs at least the pages that its integrations fill,
-/// and one more request for each integration that the listing does not contain.
+/// Returns the minimum number of requests of one poll. A lookup by listing needs at least the pages that its integrations fill.
 fn requests_per_poll(watch: &ScopeRegion) -> u32 {
     let arns = watch.queries.iter().filter_map(Query::integration).count();
     let lookups = match (watch.lookup, watch.page_size) {
@@ -199,12 +164,11 @@ fn requests_per_poll(watch: &ScopeRegion) -> u32 {
 
 fn requests_per_hour(watch: &ScopeRegion) -> f64 {
     let per_hour = |interval: Duration| 3600.0 / interval.as_secs_f64();
-    let polls = f64::from(requests_per_poll(watch)) * per_hour(watch.interval);
+    let mut requests = f64::from(requests_per_poll(watch)) * per_hour(watch.interval);
     if watch.describe {
-        polls + per_hour(watch.describe_interval())
-    } else {
-        polls
+        requests += per_hour(watch.describe_interval());
     }
+    requests
 }
 
 /// Formats a rate without trailing zeros. Two decimals show one request per day as 0.04.
@@ -213,7 +177,7 @@ fn format_rate(per_hour: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-fn pluralize(count: impl ToString, noun: &str) -> String {
+fn pluralize(count: &impl ToString, noun: &str) -> String {
     let count = count.to_string();
     format!("{count} {noun}{}", if count == "1" { "" } else { "s" })
 }

@@ -1,8 +1,7 @@
 //! A valid configuration, and the watches that come of it.
 
 use super::selection::Selection;
-use super::tags::TagLabel;
-use super::value::{ExternalId, Lookup, RegionName, ScopeName, ShardBy};
+use super::value::{ExternalId, Lookup, RegionName, ScopeName, ShardBy, TagLabel};
 use crate::arn::{IntegrationArn, RoleArn, TargetArn};
 use crate::shard::Shard;
 use crate::toolkit::yaml::ConfigErrors;
@@ -13,14 +12,13 @@ use std::time::Duration;
 const NO_REGION: &str =
     "; set `regions`, or the environment variable AWS_REGION or AWS_DEFAULT_REGION";
 
-/// A valid configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// One or more scopes with unique names, in the order of the file.
+    /// At least one, with unique names, in the order of the file.
     pub scopes: Vec<Scope>,
-    /// The state file as written, which may be relative; `None` if nothing is stored.
+    /// May be relative; `None` if nothing is stored.
     pub storage_path: Option<PathBuf>,
-    /// Tags that become labels of every integration; tags and labels are unique.
+    /// Tags and labels are unique.
     pub tag_labels: Vec<TagLabel>,
     /// Rate limit of all scopes with the same credentials in the same region.
     pub requests_per_second: u16,
@@ -29,7 +27,6 @@ pub struct Config {
 /// One set of credentials and what it watches. Keys that the scope does not set come from `polling` or the defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
-    /// Unique in the configuration.
     pub name: ScopeName,
     /// As written; empty if not set. Otherwise the region of each ARN is one of them.
     pub regions: Vec<RegionName>,
@@ -37,7 +34,6 @@ pub struct Scope {
     /// `List` only if there are `integration_arns`.
     pub lookup: Lookup,
     pub target_arns: Vec<TargetArn>,
-    /// Filter for the integrations that targets and regions list.
     pub selection: Arc<Selection>,
     pub shard_by: ShardBy,
     pub credentials: Credentials,
@@ -50,21 +46,18 @@ pub struct Scope {
     pub concurrency: usize,
     /// `MaxRecords` of each request; AWS chooses if `None`.
     pub page_size: Option<u16>,
-    /// Whether to fetch names and tags too.
     pub describe: bool,
 }
 
 /// The SDK's default credential chain or a profile, and a role to assume with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Credentials {
-    /// A profile of the AWS configuration files; never empty.
+    /// Never empty.
     pub profile: Option<String>,
-    /// The role to assume with the credentials of the profile or the default chain.
     pub role: Option<Role>,
 }
 
 impl Credentials {
-    /// Returns the credentials that the role is assumed with: these without the role.
     pub fn source(&self) -> Self {
         Self {
             profile: self.profile.clone(),
@@ -73,12 +66,9 @@ impl Credentials {
     }
 }
 
-/// A role to assume.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Role {
-    /// The role may be in any account.
     pub arn: RoleArn,
-    /// The external ID that the role's trust policy requires.
     pub external_id: Option<ExternalId>,
 }
 
@@ -89,9 +79,7 @@ pub struct ScopeRegion {
     pub region: RegionName,
     /// One or more queries; `All` is always the only one.
     pub queries: Vec<Query>,
-    /// How to look up the integrations in `queries`, if there are any.
     pub lookup: Lookup,
-    /// Filter for the results of the queries that list integrations.
     pub selection: Arc<Selection>,
     pub shard_by: ShardBy,
     pub credentials: Credentials,
@@ -109,14 +97,12 @@ const MIN_DESCRIBE_INTERVAL: Duration = Duration::from_secs(300);
 const MAX_DESCRIBE_INTERVAL: Duration = Duration::from_secs(3600);
 
 impl ScopeRegion {
-    /// Returns the time between two fetches of names and tags; at least the poll interval.
     pub fn describe_interval(&self) -> Duration {
         (self.interval * POLLS_PER_DESCRIBE)
             .clamp(MIN_DESCRIBE_INTERVAL, MAX_DESCRIBE_INTERVAL)
             .max(self.interval)
     }
 
-    /// Returns the part of the watch that the shard owns, or `None` if it owns nothing.
     pub fn for_shard(self, shard: Shard) -> Option<ScopeRegion> {
         if shard == Shard::SINGLE {
             return Some(self);
@@ -150,12 +136,9 @@ impl ScopeRegion {
     }
 }
 
-/// A question to AWS.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Query {
-    /// Whether this integration exists, and its state.
     Integration(IntegrationArn),
-    /// All integrations that write into this resource.
     Target(TargetArn),
     /// All inbound integrations of the account and region.
     All,
@@ -169,7 +152,6 @@ impl Query {
         }
     }
 
-    /// Returns whether the query lists integrations, so that the scope's selection applies.
     pub fn lists(&self) -> bool {
         self.integration().is_none()
     }
@@ -183,11 +165,8 @@ impl Config {
             .filter(|scope| scope.named_regions().is_empty())
     }
 
-    /// Returns the scopes and regions to poll. Scopes are in the order of the file, regions in the order of `regions` or of the
-    /// ARNs. `default_region` is called only for [`Config::scopes_without_region`]; its error may hold the reason.
-    ///
-    /// # Errors
-    /// All scopes that get no region, and all roles that are in another partition than the default region.
+    /// Returns the scopes and regions to poll, in the order of the file. `default_region` is called only for
+    /// [`Config::scopes_without_region`]; its error may hold the reason.
     pub fn watches(
         &self,
         default_region: impl Fn(&Scope) -> Result<RegionName, Option<String>>,
@@ -227,8 +206,9 @@ impl Scope {
             return self.regions.clone();
         }
         let mut regions: Vec<RegionName> = Vec::new();
-        let of_integrations = self.integration_arns.iter().map(IntegrationArn::region);
-        for region in of_integrations.chain(self.target_arns.iter().filter_map(TargetArn::region)) {
+        let targets = self.target_arns.iter().filter_map(TargetArn::region);
+        let integrations = self.integration_arns.iter().map(IntegrationArn::region);
+        for region in integrations.chain(targets) {
             if !regions.contains(region) {
                 regions.push(region.clone());
             }
@@ -237,17 +217,12 @@ impl Scope {
     }
 
     fn watch(&self, region: RegionName) -> ScopeRegion {
-        let integrations = self
-            .integration_arns
-            .iter()
-            .filter(|arn| *arn.region() == region)
-            .map(|arn| Query::Integration(arn.clone()));
-        let targets = self
-            .target_arns
-            .iter()
-            .filter(|arn| arn.region().is_none_or(|named| *named == region))
-            .map(|arn| Query::Target(arn.clone()));
-        let mut queries: Vec<Query> = integrations.chain(targets).collect();
+        let mut integrations = self.integration_arns.clone();
+        integrations.retain(|arn| *arn.region() == region);
+        let mut targets = self.target_arns.clone();
+        targets.retain(|arn| arn.region().is_none_or(|named| *named == region));
+        let mut queries: Vec<Query> = integrations.into_iter().map(Query::Integration).collect();
+        queries.extend(targets.into_iter().map(Query::Target));
         if self.integration_arns.is_empty() && self.target_arns.is_empty() {
             queries.push(Query::All);
         }
@@ -269,7 +244,6 @@ impl Scope {
     }
 }
 
-/// Returns why the role cannot be used in the region, if it cannot.
 pub(super) fn partition_mismatch(role: &RoleArn, region: &RegionName) -> Option<String> {
     let partition = role.partition();
     (!region.in_partition(partition)).then(|| {

@@ -1,8 +1,9 @@
 //! The keys of the configuration. A new key is one field here, its rule in `validate`, and its line in the example and the docs.
 
-use super::pattern::{ArnPattern, NamePattern};
-use super::tags::{LabelName, TagKey};
-use super::value::{ConfigDuration, ExternalId, Lookup, NonEmpty, RegionName, ScopeName, ShardBy};
+use super::pattern::Pattern;
+use super::value::{
+    ConfigDuration, ExternalId, LabelName, Lookup, NonEmpty, RegionName, ScopeName, ShardBy, TagKey,
+};
 use crate::arn::{IntegrationArn, RoleArn, TargetArn};
 use crate::toolkit::yaml::{Field, Format, List, Value, Whole};
 use serde::Deserialize;
@@ -74,7 +75,7 @@ pub(super) struct ScopeKeys {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct PatternKeys {
-    pub(super) source_arn: List<ArnPattern>,
-    pub(super) target_arn: List<ArnPattern>,
-    pub(super) name: List<NamePattern>,
+    pub(super) source_arn: List<Pattern>,
+    pub(super) target_arn: List<Pattern>,
+    pub(super) name: List<Pattern>,
 }

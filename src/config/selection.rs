@@ -5,18 +5,15 @@ use crate::arn::canonical_arn;
 use crate::shard::Shard;
 use crate::snapshot::Integration;
 
-/// Decides which listed integrations are watched. It does not apply to `integration_arns`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// At least one pattern of each list that is not empty must match.
     pub include: Patterns,
     /// No pattern may match.
     pub exclude: Patterns,
-    /// The shard that must own the integration, with `shard_by: integration`.
     pub shard: Option<Shard>,
 }
 
-/// The patterns of `include` or `exclude`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patterns {
     pub source_arn: Vec<Pattern>,
@@ -35,13 +32,11 @@ impl Selection {
             && self.shard.is_none_or(|shard| shard.owns(&[&arn]))
     }
 
-    /// Returns whether any pattern is for names.
     pub fn uses_names(&self) -> bool {
         !self.include.name.is_empty() || !self.exclude.name.is_empty()
     }
 
-    /// Returns whether an integration with this name is watched. The name is fetched after the listing and is empty until then; an
-    /// empty name always matches.
+    /// The name is fetched after the listing and is empty until then; an empty name always matches.
     pub fn matches_name(&self, name: &str) -> bool {
         let name_verdict = |patterns: &Patterns| verdict(&patterns.name, name);
         name_verdict(&self.include).unwrap_or(true) && !name_verdict(&self.exclude).unwrap_or(false)
@@ -49,7 +44,6 @@ impl Selection {
 }
 
 impl Patterns {
-    /// Returns each list with its key.
     pub fn by_key(&self) -> [(&'static str, &[Pattern]); 3] {
         [
             ("source_arn", &self.source_arn),
@@ -58,7 +52,6 @@ impl Patterns {
         ]
     }
 
-    /// Returns the verdicts of the lists that apply to a listing.
     fn verdicts(&self, integration: &Integration) -> impl Iterator<Item = bool> {
         [
             verdict(&self.source_arn, &integration.source_arn),

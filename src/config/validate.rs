@@ -4,7 +4,7 @@ mod selection;
 mod tags;
 mod timing;
 
-use self::timing::{TimingKeys, timing};
+use self::timing::timing;
 use super::model::{Config, Credentials, Role, Scope, partition_mismatch};
 use super::schema::{FORMAT, Polling, Root, ScopeKeys};
 use super::value::{ExternalId, Lookup, NonEmpty, RegionName, ScopeName};
@@ -13,14 +13,14 @@ use crate::toolkit::files::{self, KIB};
 use crate::toolkit::yaml::{
     self, At, ConfigErrors, Field, List, MAX_CONFIG_BYTES, Parsed, Report, Value, Whole,
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt::Display;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const DEFAULT_CONCURRENCY: usize = 4;
-/// AWS documents no quota for this operation, but throttles similar Glue operations at tens of requests per second. This rate leaves most
-/// of that quota to others, and polls 200 ARNs within half of the default timeout.
+/// AWS throttles similar Glue operations at tens of requests per second. This rate polls 200 ARNs within half of the default timeout.
 const DEFAULT_REQUESTS_PER_SECOND: u16 = 10;
 
 /// More than the longest external ID with its line breaks.
@@ -28,33 +28,21 @@ const MAX_EXTERNAL_ID_FILE_BYTES: u64 = 4 * KIB;
 
 impl Config {
     /// Reads the file at `path` (at most 1 MiB) and its `external_id_file`s, which are relative to its directory.
-    ///
-    /// # Errors
-    /// All errors in the file, or the reason why it cannot be read.
     pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
         match files::read(path, MAX_CONFIG_BYTES) {
-            Ok(bytes) => read(&bytes, path),
+            Ok(bytes) => Self::from_yaml(bytes, path),
             Err(error) => Err(ConfigErrors::unreadable(path, &error)),
         }
     }
 
-    /// Parses `text` as the content of `file`. Reads only the `external_id_file`s.
-    ///
-    /// # Errors
-    /// All errors in the text.
-    pub fn from_yaml(text: &str, file: &Path) -> Result<Config, ConfigErrors> {
-        read(text.as_bytes(), file)
+    pub fn from_yaml(text: impl AsRef<[u8]>, file: &Path) -> Result<Config, ConfigErrors> {
+        let directory = file.parent().unwrap_or(Path::new(""));
+        yaml::read(text.as_ref(), file, FORMAT, |root, report| {
+            config(report, root, directory)
+        })
     }
 }
 
-fn read(bytes: &[u8], file: &Path) -> Result<Config, ConfigErrors> {
-    let directory = file.parent().unwrap_or(Path::new(""));
-    yaml::read(bytes, file, FORMAT, |root, report| {
-        config(report, root, directory)
-    })
-}
-
-/// Converts the whole file. The result is complete only if there are no errors.
 fn config(report: &Report, root: Field<Root>, directory: &Path) -> Config {
     let mut config = Config {
         scopes: Vec::new(),
@@ -66,65 +54,41 @@ fn config(report: &Report, root: Field<Root>, directory: &Path) -> Config {
         return config;
     };
     let polling = root.polling.valid().unwrap_or_default();
-    timing(report, polling.timing(), None);
+    timing(report, &polling, &polling);
     if let Some((Whole(rate), _)) = polling.requests_per_second.as_valid() {
         config.requests_per_second = *rate;
     }
     let storage = root.storage.valid().and_then(|keys| keys.path.parsed());
     config.storage_path = storage.map(|NonEmpty(path)| PathBuf::from(path));
     config.tag_labels = tags::tag_labels(report, root.tag_labels);
-    match root.scopes {
-        Field::Valid(scopes, at) => {
-            if scopes.is_empty() {
-                report.error(at, "is empty; at least one scope is needed");
-            }
-            let mut names = HashMap::new();
-            for (scope, at) in scopes.into_iter().filter_map(Field::located) {
-                let name = scope_name(report, &scope.name, at, &mut names);
-                config
-                    .scopes
-                    .extend(self::scope(report, scope, name, &polling, directory));
-            }
-        }
-        Field::Absent => report.error(at, "`scopes` is missing; at least one scope is needed"),
-        Field::Invalid => {}
+    let missing = "`scopes` is missing; at least one scope is needed";
+    let Some((scopes, at)) = report.required(root.scopes, at, missing) else {
+        return config;
+    };
+    if scopes.is_empty() {
+        report.error(at, "is empty; at least one scope is needed");
+    }
+    let mut names = HashMap::new();
+    for (mut scope, at) in scopes.into_iter().filter_map(Field::located) {
+        let name = scope_name(report, mem::take(&mut scope.name), at, &mut names);
+        let scope = self::scope(report, scope, name, &polling, directory);
+        config.scopes.extend(scope);
     }
     config
 }
 
-impl Polling {
-    fn timing(&self) -> TimingKeys<'_> {
-        TimingKeys {
-            interval: &self.interval,
-            timeout: &self.timeout,
-            stale_after: &self.stale_after,
-        }
-    }
-}
-
 fn scope_name(
     report: &Report,
-    name: &Value<ScopeName>,
+    name: Value<ScopeName>,
     scope_at: At,
     names: &mut HashMap<ScopeName, At>,
 ) -> Option<ScopeName> {
-    match name {
-        Field::Valid(Parsed(name), at) => {
-            if let Some(first) = names.insert(name.clone(), *at) {
-                let (shown, first) = (report.quote(name.as_str()), report.path(first));
-                report.error(*at, format!("{shown} is already used as {first}"));
-            }
-            Some(name.clone())
-        }
-        Field::Absent => {
-            report.error(
-                scope_at,
-                "`name` is missing; each scope needs a unique name",
-            );
-            None
-        }
-        Field::Invalid => None,
+    let missing = "`name` is missing; each scope needs a unique name";
+    let (Parsed(name), at) = report.required(name, scope_at, missing)?;
+    if let Some(first) = names.insert(name.clone(), at) {
+        report.already_listed(at, name.as_str(), first);
     }
+    Some(name)
 }
 
 fn scope(
@@ -142,12 +106,15 @@ fn scope(
     check_lookup(report, &keys.lookup, integrations);
     check_regions(report, regions, integrations, targets);
     check_partitions(report, &keys.role_arn, regions, integrations, targets);
-    let own_timing = TimingKeys {
-        interval: &keys.interval,
-        timeout: &keys.timeout,
-        stale_after: &keys.stale_after,
+    let own = Polling {
+        interval: keys.interval,
+        timeout: keys.timeout,
+        stale_after: keys.stale_after,
+        concurrency: keys.concurrency,
+        page_size: keys.page_size,
+        requests_per_second: Field::Absent,
     };
-    let timing = timing(report, own_timing, Some(polling.timing()));
+    let timing = timing(report, &own, polling);
     let patterns = [keys.include, keys.exclude];
     let selection = selection::selection(report, patterns, integrations, targets, &keys.describe);
     let credentials = credentials(
@@ -159,8 +126,8 @@ fn scope(
         directory,
     );
     let timing = timing?;
-    let concurrency = keys.concurrency.or(&polling.concurrency).as_valid();
-    let page_size = keys.page_size.or(&polling.page_size).as_valid();
+    let concurrency = own.concurrency.or(&polling.concurrency).as_valid();
+    let page_size = own.page_size.or(&polling.page_size).as_valid();
     Some(Scope {
         name: name?,
         regions: keys.regions.values(),
@@ -194,21 +161,19 @@ fn check_regions(
     integrations: &List<IntegrationArn>,
     targets: &List<TargetArn>,
 ) {
-    let integration_regions = integrations.items.iter();
-    let integration_regions =
-        integration_regions.map(|(arn, at)| (Some(arn.region()), arn.as_str(), *at));
-    let target_regions = targets.items.iter();
-    let target_regions = target_regions.map(|(arn, at)| (arn.region(), arn.as_str(), *at));
-    let used: Vec<(Option<&RegionName>, &str, At)> =
-        integration_regions.chain(target_regions).collect();
-    let is_everywhere = used.iter().any(|(region, ..)| region.is_none());
+    let mut used: Vec<(Option<&RegionName>, &str, At)> = Vec::new();
+    for (arn, at) in &integrations.items {
+        used.push((Some(arn.region()), arn.as_str(), *at));
+    }
+    for (arn, at) in &targets.items {
+        used.push((arn.region(), arn.as_str(), *at));
+    }
     let Some(regions_at) = regions.at else {
-        for (_, arn, at) in used.iter().filter(|(region, ..)| region.is_none()) {
-            if !regions.has_errors {
-                let arn = report.quote(arn);
-                let text = format!("{arn} has no region, so the scope needs `regions`");
-                report.error(*at, text);
-            }
+        let everywhere = used.iter().filter(|(region, ..)| region.is_none());
+        for (_, arn, at) in everywhere.filter(|_| regions.is_absent()) {
+            let arn = report.quote(arn);
+            let text = format!("{arn} has no region, so the scope needs `regions`");
+            report.error(*at, text);
         }
         return;
     };
@@ -217,29 +182,28 @@ fn check_regions(
         report.error(regions_at, text);
         return;
     }
-    if !regions.has_errors {
-        let listed: HashSet<&RegionName> = regions.iter().collect();
-        for (region, arn, at) in &used {
-            if let Some(region) = region.filter(|region| !listed.contains(region)) {
-                let arn = report.quote(arn);
-                let text = format!(
-                    "{arn} is in {region}, which is not in `regions`; it would never be polled"
-                );
-                report.error(*at, text);
-            }
+    for (region, arn, at) in used.iter().filter(|_| !regions.has_errors) {
+        if let Some(region) = region.filter(|region| !regions.iter().any(|r| r == *region)) {
+            let arn = report.quote(arn);
+            let text = format!(
+                "{arn} is in {region}, which is not in `regions`; it would never be polled"
+            );
+            report.error(*at, text);
         }
     }
+    let is_everywhere = used.iter().any(|(region, ..)| region.is_none());
     if used.is_empty() || is_everywhere || integrations.has_errors || targets.has_errors {
         return;
     }
-    let needed: HashSet<&RegionName> = used.iter().filter_map(|(region, ..)| *region).collect();
-    for (region, at) in regions.items.iter().filter(|(r, _)| !needed.contains(r)) {
-        let text = format!("no ARN of the scope is in {region}; nothing would be polled there");
-        report.error(*at, text);
+    for (region, at) in &regions.items {
+        if !used.iter().any(|(used, ..)| *used == Some(region)) {
+            let text = format!("no ARN of the scope is in {region}; nothing would be polled there");
+            report.error(*at, text);
+        }
     }
 }
 
-/// Compares the partition of ARNs without a region with the regions of the scope. Parsing has checked ARNs with a region.
+/// Compares ARNs without a region with the regions of the scope. Parsing has checked the others.
 fn check_partitions(
     report: &Report,
     role: &Value<RoleArn>,
@@ -253,21 +217,17 @@ fn check_partitions(
         .iter()
         .chain(integration_regions)
         .chain(target_regions);
-    if let Some((role, at)) = role.as_valid()
+    if let Some((Parsed(role), at)) = role.as_valid()
         && let Some(mismatch) = used.find_map(|region| partition_mismatch(role, region))
     {
         let role = report.quote(role.as_str());
         report.error(at, format!("{role} {mismatch}"));
     }
-    for (arn, at) in targets
-        .items
-        .iter()
-        .filter(|(arn, _)| arn.region().is_none())
-    {
+    for (arn, at) in &targets.items {
         let partition = Arn::split(arn.as_str()).partition;
-        if let Some(region) = regions
-            .iter()
-            .find(|region| !region.in_partition(partition))
+        let mut regions = regions.iter();
+        if arn.region().is_none()
+            && let Some(region) = regions.find(|region| !region.in_partition(partition))
         {
             let arn = report.quote(arn.as_str());
             let text = format!(
@@ -308,8 +268,7 @@ fn credentials(
     }
 }
 
-/// Reads an external ID from a file that contains nothing else except trailing line breaks.
-/// Errors contain the name of the file, never its content.
+/// The file contains nothing else except trailing line breaks. Errors do not contain its content.
 fn read_external_id(path: &Path) -> Result<ExternalId, String> {
     let bytes = files::read(path, MAX_EXTERNAL_ID_FILE_BYTES)
         .map_err(|e| format!("`{}` cannot be read: {e}", path.display()))?;

@@ -11,7 +11,6 @@ pub(crate) use crate::toolkit::yaml::{
     NonEmpty, check_characters, check_length, reject_characters,
 };
 
-/// A duration as written in the configuration: `90s`, `5m`, `1h30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConfigDuration(pub Duration);
 
@@ -38,7 +37,6 @@ impl FromStr for ConfigDuration {
 pub struct RegionName(String);
 
 impl RegionName {
-    /// Returns the name as AWS writes it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -52,22 +50,19 @@ impl FromStr for RegionName {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let letters =
+        let is_word =
             |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
         let parts: Vec<&str> = text.split('-').collect();
-        match parts.as_slice() {
-            [area, places @ .., number]
-                if area.len() >= 2
-                    && letters(area)
-                    && !places.is_empty()
-                    && places.iter().all(letters)
-                    && matches!(number.len(), 1 | 2)
-                    && number.bytes().all(|b| b.is_ascii_digit()) =>
-            {
-                Ok(RegionName(text.to_owned()))
-            }
-            _ => Err(ValueError::of::<Self>("is not a region name")),
+        if let [words @ .., number] = parts.as_slice()
+            && words.len() >= 2
+            && words[0].len() >= 2
+            && words.iter().all(is_word)
+            && matches!(number.len(), 1 | 2)
+            && number.bytes().all(|b| b.is_ascii_digit())
+        {
+            return Ok(RegionName(text.to_owned()));
         }
+        Err(ValueError::of::<Self>("is not a region name"))
     }
 }
 
@@ -108,18 +103,15 @@ impl fmt::Display for ScopeName {
     }
 }
 
-/// How a scope's `integration_arns` are looked up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Lookup {
-    /// One request for each integration.
     #[default]
     Each,
     /// One listing of the region, and one request for each integration that it does not contain.
     List,
 }
 
-/// How shards divide a scope.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ShardBy {
@@ -136,7 +128,6 @@ pub enum ShardBy {
 pub struct ExternalId(String);
 
 impl ExternalId {
-    /// Returns the secret for the request that needs it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -162,5 +153,76 @@ impl FromStr for ExternalId {
 impl fmt::Debug for ExternalId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagLabel {
+    pub tag: TagKey,
+    pub label: LabelName,
+}
+
+/// The key of a tag, which is case-sensitive.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TagKey(String);
+
+impl TagKey {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Checked for TagKey {
+    const EXPECTED: &'static str = "a tag key, 1 to 128 characters";
+}
+
+impl FromStr for TagKey {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        check_length::<Self>(text, 1, 128)?;
+        if text.trim() != text {
+            return Err(ValueError::of::<Self>("begins or ends with a space"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LabelName(String);
+
+impl LabelName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the default label of a tag. Label names cannot contain other characters.
+    pub(super) fn default_for(tag: &TagKey) -> Self {
+        let valid = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+        let tag: String = tag.0.chars().map(valid).collect();
+        Self(format!("tag_{tag}"))
+    }
+}
+
+/// <https://prometheus.io/docs/concepts/data_model/#metric-names-and-labels>
+impl Checked for LabelName {
+    const EXPECTED: &'static str = "1 to 128 letters (a-z, A-Z), digits and underscores, not beginning with a digit or two underscores";
+}
+
+impl FromStr for LabelName {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        check_length::<Self>(text, 1, 128)?;
+        check_characters::<Self>(text, "_")?;
+        if text.starts_with(|first: char| first.is_ascii_digit()) {
+            return Err(ValueError::of::<Self>("begins with a digit"));
+        }
+        if text.starts_with("__") {
+            return Err(ValueError::of::<Self>(
+                "begins with two underscores, which Prometheus reserves",
+            ));
+        }
+        Ok(Self(text.to_owned()))
     }
 }

@@ -1,18 +1,15 @@
-//! The file of `--web.config.file`, in the format of Prometheus' exporter-toolkit. Every value in a [`WebConfig`] is valid, including
-//! keys and certificates, because reading makes all checks.
-//!
-//! Reading is stricter than the toolkit where the toolkit would give less protection than the file suggests: a list of names although
-//! certificates are optional, a rate limit that rejects every request, or two keys that exclude each other.
+//! The file of `--web.config.file`, in the format of Prometheus' exporter-toolkit. Reading is stricter than the toolkit where the toolkit
+//! would give less protection than the file suggests.
 
 mod client_certificate;
 mod clients;
 mod names;
-mod password;
 mod pem;
 mod schema;
 mod tls;
 
 use self::pem::Context;
+pub use self::schema::PasswordHash;
 use self::schema::{FORMAT, GoDuration, HeaderKeys, HeaderText, RateLimitKeys, Root};
 use crate::toolkit::yaml::{
     self, ConfigErrors, Field, MAX_CONFIG_BYTES, Parsed, Report, Value, Whole,
@@ -23,10 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{io, mem};
 
-pub use password::PasswordHash;
 pub use pem::{FileIdentity, MAX_PEM_BYTES, ReadFile};
 
-/// A valid web configuration.
 #[derive(Clone, Debug, Default)]
 pub struct WebConfig {
     /// TLS for TCP connections; plain HTTP if `None`.
@@ -35,15 +30,12 @@ pub struct WebConfig {
     pub headers: Vec<(&'static str, String)>,
     /// `None` if there is no limit.
     pub rate_limit: Option<RateLimit>,
-    /// The users with access; everybody has access if it is empty.
     pub users: BTreeMap<String, PasswordHash>,
-    /// Messages about settings that the exporter ignores or interprets differently.
+    /// Settings that the exporter ignores or interprets differently.
     pub notes: Vec<String>,
-    /// Whether the file is empty.
     pub is_empty: bool,
 }
 
-/// A limit for the rate of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
     /// Average time between two requests; greater than zero.
@@ -60,8 +52,7 @@ pub struct WebConfigRead {
 }
 
 impl WebConfigRead {
-    /// Returns the result for a file that cannot be read.
-    pub fn failed(path: &Path, error: &io::Error) -> Self {
+    pub(crate) fn failed(path: &Path, error: &io::Error) -> Self {
         Self {
             config: Err(ConfigErrors::unreadable(path, error)),
             files: Vec::new(),
@@ -74,9 +65,10 @@ impl WebConfig {
     pub fn load(path: &Path) -> WebConfigRead {
         let mut files = Vec::new();
         let bytes = pem::content(path, MAX_CONFIG_BYTES, &mut files);
-        let config = bytes
-            .map_err(|error| ConfigErrors::unreadable(path, &error))
-            .and_then(|bytes| Self::parse(&bytes, path, &mut files));
+        let config = match bytes {
+            Ok(bytes) => Self::parse(&bytes, path, &mut files),
+            Err(error) => Err(ConfigErrors::unreadable(path, &error)),
+        };
         WebConfigRead { config, files }
     }
 
@@ -92,14 +84,11 @@ impl WebConfig {
         })
     }
 
-    /// Describes the configuration for the output of `check`.
     pub fn describe(&self) -> String {
-        let tls = if self.tls.is_some() {
-            "TLS"
-        } else {
-            "plain HTTP"
+        let mut text = match self.tls {
+            Some(_) => "Serves TLS".to_owned(),
+            None => "Serves plain HTTP".to_owned(),
         };
-        let mut text = format!("Serves {tls}");
         match self.users.len() {
             0 => text += ", without passwords",
             1 => text += ", with a password for 1 user",
@@ -119,14 +108,11 @@ impl WebConfig {
 }
 
 fn convert(root: Field<Root>, context: &mut Context<'_>) -> WebConfig {
-    let root = match root {
-        Field::Valid(root, _) => root,
-        Field::Absent | Field::Invalid => {
-            return WebConfig {
-                is_empty: true,
-                ..WebConfig::default()
-            };
-        }
+    let Some(root) = root.valid() else {
+        return WebConfig {
+            is_empty: true,
+            ..WebConfig::default()
+        };
     };
     let http = root.http_server_config.valid().unwrap_or_default();
     let headers = http.headers.valid().unwrap_or_default();
@@ -144,23 +130,14 @@ fn convert(root: Field<Root>, context: &mut Context<'_>) -> WebConfig {
 
 fn headers(report: &Report, keys: HeaderKeys) -> Vec<(&'static str, String)> {
     let any: &[&str] = &[];
+    let options: &[&str] = &["nosniff"];
+    let frames: &[&str] = &["deny", "sameorigin"];
+    let hsts = keys.strict_transport_security;
     let rows = [
         ("Content-Security-Policy", keys.content_security_policy, any),
-        (
-            "Strict-Transport-Security",
-            keys.strict_transport_security,
-            any,
-        ),
-        (
-            "X-Content-Type-Options",
-            keys.content_type_options,
-            &["nosniff"],
-        ),
-        (
-            "X-Frame-Options",
-            keys.frame_options,
-            &["deny", "sameorigin"],
-        ),
+        ("Strict-Transport-Security", hsts, any),
+        ("X-Content-Type-Options", keys.content_type_options, options),
+        ("X-Frame-Options", keys.frame_options, frames),
         ("X-XSS-Protection", keys.xss_protection, any),
     ];
     let mut headers = Vec::new();
@@ -182,18 +159,12 @@ fn rate_limit(report: &Report, keys: RateLimitKeys) -> Option<RateLimit> {
     if interval.is_zero() {
         return None;
     }
-    match keys.burst {
-        Field::Valid(Whole(0), at) => {
-            report.error(at, "`0` would reject every request; allowed: 1 to 1000000");
-        }
-        Field::Valid(Whole(burst), _) => return Some(RateLimit { interval, burst }),
-        Field::Absent => {
-            let text = "needs a `burst`, because without it every request is rejected; allowed: a `burst` of 1 to 1000000";
-            report.error(at, text);
-        }
-        Field::Invalid => {}
+    let missing = "needs a `burst` of 1 to 1000000, because without it every request is rejected";
+    let (Whole(burst), at) = report.required(keys.burst, at, missing)?;
+    if burst == 0 {
+        report.error(at, "`0` would reject every request; allowed: 1 to 1000000");
     }
-    None
+    Some(RateLimit { interval, burst })
 }
 
 fn users(

@@ -5,8 +5,7 @@
 //! text -> tree (values with locations) -> reader (serde) -> structs of Fields -> rules of the caller
 //! ```
 //!
-//! The structs are the only list of keys: their field names are known to serde. Each value is a [`Field`], which is absent, valid with
-//! its location, or invalid. Reading goes on after an invalid value.
+//! The structs are the only list of keys. Reading goes on after an invalid value, which becomes [`Field::Invalid`].
 
 mod duration;
 mod error;
@@ -33,9 +32,6 @@ pub(crate) use value::{NonEmpty, check_characters, check_length, reject_characte
 pub(crate) const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
 
 /// Parses `bytes` as the content of `file` into a `T`, and converts it with `convert`, which reports further errors.
-///
-/// # Errors
-/// All errors in the file.
 pub(crate) fn read<T: DeserializeOwned, U>(
     bytes: &[u8],
     file: &Path,
@@ -48,19 +44,13 @@ pub(crate) fn read<T: DeserializeOwned, U>(
     })?;
     // Some editors write a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let root = tree::parse(text).map_err(|error| error.in_file(file))?;
+    let root = tree::parse(text, file)?;
     let report = Report::new(format, &root);
-    let reader = Reader {
-        node: &root,
-        path: String::new(),
-        report: &report,
-    };
-    let field = if format.empty_is_absent && root.value.is_empty() {
-        Field::Absent
-    } else {
+    let mut field = Field::Absent;
+    if !(format.empty_is_absent && root.value.is_empty()) {
         // A field turns every error into a report.
-        Field::deserialize(reader).unwrap_or_default()
-    };
+        field = Field::deserialize(Reader::new(&root, String::new(), &report)).unwrap_or_default();
+    }
     let converted = convert(field, &report);
     report.finish(file, text, converted)
 }

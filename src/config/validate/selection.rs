@@ -9,7 +9,6 @@ use crate::toolkit::yaml::{Field, List, Report};
 /// Limits the cost of a poll, which compares each listed integration with each pattern.
 const MAX_PATTERNS: usize = 100;
 
-/// The lists of [`PatternKeys`] in their order.
 type Lists = [List<Pattern>; 3];
 
 pub(super) fn selection(
@@ -19,9 +18,8 @@ pub(super) fn selection(
     targets: &List<TargetArn>,
     describe: &Field<bool>,
 ) -> Selection {
-    let only_integrations = !integrations.items.is_empty() && targets.is_empty();
-    for at in [include.at(), exclude.at()].into_iter().flatten() {
-        if only_integrations {
+    if !integrations.items.is_empty() && targets.is_empty() {
+        for at in [include.at(), exclude.at()].into_iter().flatten() {
             let text = "has no effect, because the scope's `integration_arns` are always shown; \
                         allowed: together with `target_arns`, or in a scope without ARNs";
             report.error(at, text);
@@ -30,10 +28,7 @@ pub(super) fn selection(
     let (include, exclude) = (lists(report, include), lists(report, exclude));
     reject_empty_selection(report, &include, &exclude, targets);
     if matches!(describe, Field::Absent | Field::Valid(false, _)) {
-        for at in [&include, &exclude]
-            .iter()
-            .filter_map(|[_, _, name]| name.at)
-        {
+        for at in [include[2].at, exclude[2].at].into_iter().flatten() {
             let text = "has no effect, because the scope does not fetch names; allowed: with `describe: true` in the scope, \
                         which needs the permission glue:DescribeIntegrations";
             report.error(at, text);
@@ -59,11 +54,13 @@ fn lists(report: &Report, field: Field<PatternKeys>) -> Lists {
     let Field::Valid(keys, at) = field else {
         return Lists::default();
     };
-    let lists = [
-        keys.source_arn.convert(),
-        keys.target_arn.convert(),
-        keys.name.convert(),
-    ];
+    let lists = [keys.source_arn, keys.target_arn, keys.name];
+    for (pattern, at) in lists[..2].iter().flat_map(|list| &list.items) {
+        if let Err(error) = pattern.check_arn() {
+            let pattern = report.quote(pattern.as_str());
+            report.error(*at, format!("{pattern} {error}"));
+        }
+    }
     if lists.iter().all(List::is_absent) {
         report.error(
             at,
@@ -83,25 +80,16 @@ fn lists(report: &Report, field: Field<PatternKeys>) -> Lists {
     lists
 }
 
-/// Reports patterns and targets for which no integration would be left.
 fn reject_empty_selection(
     report: &Report,
     include: &Lists,
     exclude: &Lists,
     targets: &List<TargetArn>,
 ) {
-    for (included, excluded) in include.iter().zip(exclude) {
-        for (pattern, at) in &excluded.items {
-            let shown = report.quote(pattern.as_str());
-            if pattern.matches_everything() {
-                report.error(*at, format!("{shown} excludes everything"));
-            } else if let Some((_, first)) = included.items.iter().find(|(p, _)| p == pattern) {
-                let first = report.path(*first);
-                report.error(
-                    *at,
-                    format!("{shown} is also included by {first}; nothing that matches it would be shown"),
-                );
-            }
+    for (pattern, at) in exclude.iter().flat_map(|list| &list.items) {
+        if pattern.matches_everything() {
+            let pattern = report.quote(pattern.as_str());
+            report.error(*at, format!("{pattern} excludes everything"));
         }
     }
     let ([_, included, _], [_, excluded, _]) = (include, exclude);

@@ -1,14 +1,13 @@
 //! The rules for `tag_labels`.
 
 use crate::config::schema::TagLabelKeys;
-use crate::config::tags::{LabelName, TagLabel};
+use crate::config::value::{LabelName, TagLabel};
 use crate::toolkit::yaml::{Field, Parsed, Report};
 use std::collections::HashMap;
 
 /// AWS allows at most 50 tags per resource.
 const MAX_TAGS: usize = 50;
 
-/// The labels that `aws_glue_integration_info` always has.
 const EXPORTER_LABELS: [&str; 8] = [
     "aws_account_id",
     "aws_region",
@@ -23,7 +22,6 @@ const EXPORTER_LABELS: [&str; 8] = [
 /// The labels that Prometheus sets on each target. It would rename ours, or replace the target's with `honor_labels`.
 const TARGET_LABELS: [&str; 2] = ["job", "instance"];
 
-/// Returns the entries of `tag_labels` in their order.
 pub(super) fn tag_labels(report: &Report, field: Field<Vec<Field<TagLabelKeys>>>) -> Vec<TagLabel> {
     let Field::Valid(entries, at) = field else {
         return Vec::new();
@@ -39,35 +37,28 @@ pub(super) fn tag_labels(report: &Report, field: Field<Vec<Field<TagLabelKeys>>>
         let Field::Valid(TagLabelKeys { tag, label }, at) = entry else {
             continue;
         };
-        let (tag, tag_at) = match tag {
-            Field::Valid(Parsed(tag), at) => (tag, at),
-            Field::Absent => {
-                report.error(at, "`tag` is missing; each entry needs a tag");
-                continue;
-            }
-            Field::Invalid => continue,
+        let missing = "`tag` is missing; each entry needs a tag";
+        let Some((Parsed(tag), tag_at)) = report.required(tag, at, missing) else {
+            continue;
         };
         if let Some(first) = tags.insert(tag.clone(), tag_at) {
             report.already_listed(tag_at, tag.as_str(), first);
             continue;
         }
-        let (label, label_at) = match label {
-            Field::Valid(Parsed(label), at) => (label, at),
-            Field::Absent => (LabelName::default_for(&tag), tag_at),
-            Field::Invalid => continue,
+        let default = Parsed(LabelName::default_for(&tag));
+        let Some((Parsed(label), label_at)) = label.located_or(default, tag_at) else {
+            continue;
         };
         let shown = report.quote(label.as_str());
-        if EXPORTER_LABELS.contains(&label.as_str()) {
-            let allowed = EXPORTER_LABELS.join(", ");
-            let text = format!(
-                "the exporter already sets the label {shown}; allowed: any label except {allowed}"
-            );
-            report.error(label_at, text);
-        } else if TARGET_LABELS.contains(&label.as_str()) {
-            let allowed = TARGET_LABELS.join(", ");
-            let text = format!(
-                "Prometheus sets the label {shown} on every target; allowed: any label except {allowed}"
-            );
+        let setters: [(&str, &[&str]); 2] = [
+            ("the exporter already sets the label", &EXPORTER_LABELS),
+            ("Prometheus already sets the label", &TARGET_LABELS),
+        ];
+        let mut setters = setters.iter();
+        let reserved = setters.find(|(_, labels)| labels.contains(&label.as_str()));
+        if let Some((why, labels)) = reserved {
+            let allowed = labels.join(", ");
+            let text = format!("{why} {shown}; allowed: any label except {allowed}");
             report.error(label_at, text);
         } else if let Some(first) = names.insert(label.clone(), label_at) {
             let first = report.path(first);

@@ -1,5 +1,6 @@
 //! The rules for intervals and timeouts, and their defaults.
 
+use crate::config::schema::Polling;
 use crate::config::value::ConfigDuration;
 use crate::toolkit::yaml::{Field, Report, Value, format_duration};
 use std::time::Duration;
@@ -13,30 +14,15 @@ const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Long, because an alert that resolves only because data is missing is worse than data that is marked as old.
 const DEFAULT_STALE_AFTER: Duration = Duration::from_secs(3600);
 
-/// The keys of `polling` or of a scope.
-#[derive(Clone, Copy)]
-pub(super) struct TimingKeys<'a> {
-    pub(super) interval: &'a Value<ConfigDuration>,
-    pub(super) timeout: &'a Value<ConfigDuration>,
-    pub(super) stale_after: &'a Value<ConfigDuration>,
-}
-
-/// The effective timing of one scope.
 pub(super) struct Timing {
     pub(super) interval: Duration,
     pub(super) timeout: Duration,
     pub(super) stale_after: Duration,
 }
 
-/// Returns the timing of `own` keys, which inherit from `parent`; defaults depend on the effective interval.
-/// Returns `None` if a value is invalid.
-pub(super) fn timing(
-    report: &Report,
-    own: TimingKeys<'_>,
-    parent: Option<TimingKeys<'_>>,
-) -> Option<Timing> {
-    let inherited = parent.unwrap_or(own);
-    let interval = duration(own.interval.or(inherited.interval), DEFAULT_INTERVAL)?;
+/// Returns the timing of `own` keys. Defaults depend on the effective interval. Returns `None` if a value is invalid.
+pub(super) fn timing(report: &Report, own: &Polling, inherited: &Polling) -> Option<Timing> {
+    let interval = duration(own.interval.or(&inherited.interval), DEFAULT_INTERVAL)?;
     if let Some((_, at)) = own.interval.as_valid()
         && !(MIN_INTERVAL..=MAX_INTERVAL).contains(&interval)
     {
@@ -48,9 +34,9 @@ pub(super) fn timing(
         return None;
     }
     let default = DEFAULT_TIMEOUT.min(interval * 3 / 4);
-    let timeout = duration(own.timeout.or(inherited.timeout), default)?;
+    let timeout = duration(own.timeout.or(&inherited.timeout), default)?;
     let default = DEFAULT_STALE_AFTER.max(interval * 6);
-    let stale_after = duration(own.stale_after.or(inherited.stale_after), default)?;
+    let stale_after = duration(own.stale_after.or(&inherited.stale_after), default)?;
 
     // An inherited value is reported at the scope's interval. If the scope has none, `polling` itself is wrong and reported.
     let report_at = |field: &Value<ConfigDuration>, name: &str, value: Duration, allowed: &str| {
@@ -67,12 +53,12 @@ pub(super) fn timing(
     let timeout_fits = timeout >= MIN_TIMEOUT && timeout < interval;
     if !timeout_fits {
         let allowed = "at least 1s and shorter than the interval";
-        report_at(own.timeout, "timeout", timeout, allowed);
+        report_at(&own.timeout, "timeout", timeout, allowed);
     }
     let stale_after_fits = stale_after >= interval * 2;
     if !stale_after_fits {
         let allowed = "at least twice the interval";
-        report_at(own.stale_after, "stale_after", stale_after, allowed);
+        report_at(&own.stale_after, "stale_after", stale_after, allowed);
     }
     (timeout_fits && stale_after_fits).then_some(Timing {
         interval,

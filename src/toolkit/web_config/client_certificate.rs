@@ -14,19 +14,15 @@ use x509_cert::der::oid::db::rfc5280::{ANY_EXTENDED_KEY_USAGE, ID_KP_CLIENT_AUTH
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{ExtendedKeyUsage, SubjectAltName};
 
-/// Requests and verifies the certificates of clients.
 #[derive(Debug)]
 pub(super) struct ClientCertificates {
     pub(super) provider: Arc<CryptoProvider>,
-    /// Whether to reject clients without a certificate.
     pub(super) mandatory: bool,
     /// The accepted issuers; any issuer is accepted if `None`.
     pub(super) issuers: Option<Issuers>,
-    /// The certificate must contain one of these alternative names.
     pub(super) allowed_names: Option<BTreeSet<String>>,
 }
 
-/// The certificates that client certificates are verified with.
 #[derive(Debug)]
 pub(super) struct Issuers {
     /// `None` if there is no CA, so that no chain is valid.
@@ -46,9 +42,8 @@ impl Issuers {
         if self.trusted.iter().any(|trusted| trusted == certificate) {
             return verify_trusted(certificate, now);
         }
-        let Some(verifier) = &self.chain_verifier else {
-            return Err(CertificateError::UnknownIssuer.into());
-        };
+        let verifier = self.chain_verifier.as_ref();
+        let verifier = verifier.ok_or(CertificateError::UnknownIssuer)?;
         verifier.verify_client_cert(certificate, intermediates, now)?;
         Ok(())
     }
@@ -56,8 +51,7 @@ impl Issuers {
 
 /// Checks validity period and key usage, which Go checks even without a chain.
 fn verify_trusted(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
-    let bad = |_| Error::from(CertificateError::BadEncoding);
-    let certificate = Certificate::from_der(certificate).map_err(bad)?;
+    let certificate = Certificate::from_der(certificate).map_err(bad_encoding)?;
     let certificate = certificate.tbs_certificate();
     let validity = certificate.validity();
     if now.as_secs() < validity.not_before.to_unix_duration().as_secs() {
@@ -66,9 +60,8 @@ fn verify_trusted(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(),
     if now.as_secs() > validity.not_after.to_unix_duration().as_secs() {
         return Err(CertificateError::Expired.into());
     }
-    let usages = certificate
-        .get_extension::<ExtendedKeyUsage>()
-        .map_err(bad)?;
+    let usages = certificate.get_extension::<ExtendedKeyUsage>();
+    let usages = usages.map_err(bad_encoding)?;
     let allowed = [ID_KP_CLIENT_AUTH, ANY_EXTENDED_KEY_USAGE];
     if usages.is_some_and(|(_, usages)| !usages.0.iter().any(|usage| allowed.contains(usage))) {
         return Err(CertificateError::InvalidPurpose.into());
@@ -102,9 +95,7 @@ impl ClientCertVerifier for ClientCertificates {
             issuers.verify(certificate, intermediates, now)?;
         }
         if let Some(allowed) = &self.allowed_names
-            && !names(certificate)?
-                .iter()
-                .any(|name| allowed.contains(name))
+            && allowed.is_disjoint(&names(certificate)?)
         {
             return Err(CertificateError::ApplicationVerificationFailure.into());
         }
@@ -138,16 +129,18 @@ impl ClientCertVerifier for ClientCertificates {
     }
 }
 
+fn bad_encoding(_: x509_cert::der::Error) -> Error {
+    CertificateError::BadEncoding.into()
+}
+
 /// Returns the DNS names, e-mail addresses, IP addresses and URIs of the certificate, in the format of Go.
-fn names(certificate: &CertificateDer<'_>) -> Result<Vec<String>, Error> {
-    let bad = |_| Error::from(CertificateError::BadEncoding);
-    let certificate = Certificate::from_der(certificate).map_err(bad)?;
-    let extension = certificate
-        .tbs_certificate()
-        .get_extension::<SubjectAltName>()
-        .map_err(bad)?;
+fn names(certificate: &CertificateDer<'_>) -> Result<BTreeSet<String>, Error> {
+    let certificate = Certificate::from_der(certificate).map_err(bad_encoding)?;
+    let certificate = certificate.tbs_certificate();
+    let extension = certificate.get_extension::<SubjectAltName>();
+    let extension = extension.map_err(bad_encoding)?;
     let Some((_, SubjectAltName(names))) = extension else {
-        return Ok(Vec::new());
+        return Ok(BTreeSet::new());
     };
     Ok(names.iter().filter_map(name_text).collect())
 }

@@ -2,16 +2,14 @@
 
 use super::client_certificate::{ClientCertificates, Issuers};
 use super::pem::{Context, Pem};
-use crate::toolkit::yaml::{At, Checked, Field, List, ValueError};
+use crate::toolkit::yaml::{At, Field, List, NonEmpty};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use serde::Deserialize;
-use std::str::FromStr;
 use std::sync::Arc;
 
-/// Go's `tls.ClientAuthType`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(super) enum ClientAuth {
     #[default]
@@ -24,38 +22,15 @@ pub(super) enum ClientAuth {
     RequireAndVerifyClientCert,
 }
 
-/// An alternative name that a client certificate may contain.
-pub(super) struct AllowedName(String);
-
-impl Checked for AllowedName {
-    const EXPECTED: &'static str = "a DNS name, IP address, e-mail address or URI";
-}
-
-impl FromStr for AllowedName {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        if text.is_empty() {
-            return Err(ValueError::of::<Self>("is empty"));
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-/// Returns the verifier of client certificates; `None` if they are not requested.
 pub(super) fn verifier(
     context: &mut Context<'_>,
     provider: &Arc<CryptoProvider>,
-    (auth, names): (Field<ClientAuth>, List<AllowedName>),
+    (auth, names): (Field<ClientAuth>, List<NonEmpty>),
     authorities: Field<Pem>,
     tls_at: At,
 ) -> Option<Arc<dyn ClientCertVerifier>> {
     let report = context.report;
-    let (auth, auth_at) = match auth {
-        Field::Valid(auth, at) => (auth, at),
-        Field::Absent => (ClientAuth::NoClientCert, tls_at),
-        Field::Invalid => return None,
-    };
+    let (auth, auth_at) = auth.located_or(ClientAuth::NoClientCert, tls_at)?;
     let (mandatory, verified) = match auth {
         ClientAuth::NoClientCert | ClientAuth::RequestClientCert => (false, false),
         ClientAuth::RequireAnyClientCert => (true, false),
@@ -101,7 +76,6 @@ pub(super) fn verifier(
     })
 }
 
-/// Returns a verifier with the CA certificates in `pem`.
 fn issuers(
     context: &mut Context<'_>,
     pem: &Pem,
@@ -110,8 +84,7 @@ fn issuers(
     let certificates = pem.certificates(context.report)?;
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(certificates.iter().cloned());
-    let provider = Arc::clone(provider);
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
     let Ok(verifier) = builder.build() else {
         let text = "contains no certificate that can be used as a CA";
         pem.error(context.report, text);
@@ -128,13 +101,11 @@ fn issuers(
     })
 }
 
-/// Returns a verifier with the system's CA certificates, as Go does without `ClientCAs`. It sends no list of accepted CAs to clients,
-/// because the list would be long.
+/// As Go does without `ClientCAs`. Sends no list of accepted CAs to clients, because the list would be long.
 fn system_issuers(provider: &Arc<CryptoProvider>) -> Issuers {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::clone(provider);
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
     Issuers {
         chain_verifier: builder.clear_root_hint_subjects().build().ok(),
         trusted: Vec::new(),

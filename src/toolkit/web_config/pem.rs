@@ -4,7 +4,6 @@ use crate::toolkit::files::{self, MIB};
 use crate::toolkit::yaml::{At, Field, NonEmpty, Parsed, Report, Value};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -14,61 +13,44 @@ pub const MAX_PEM_BYTES: u64 = MIB;
 
 /// The identity of a file and its state, to detect changes: device, inode, size, modification and change time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileIdentity([u64; 3], [i64; 4]);
+pub struct FileIdentity([u64; 3], [[i64; 2]; 2]);
 
 impl FileIdentity {
-    /// Returns the identity of the file at `path`, if it exists.
-    pub fn of(path: &Path) -> Option<Self> {
-        std::fs::metadata(path).ok().as_ref().map(Self::from)
-    }
-}
-
-impl From<&Metadata> for FileIdentity {
-    fn from(file: &Metadata) -> Self {
-        Self(
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let file = std::fs::metadata(path).ok()?;
+        let modified = [file.mtime(), file.mtime_nsec()];
+        let changed = [file.ctime(), file.ctime_nsec()];
+        Some(Self(
             [file.dev(), file.ino(), file.len()],
-            [
-                file.mtime(),
-                file.mtime_nsec(),
-                file.ctime(),
-                file.ctime_nsec(),
-            ],
-        )
+            [modified, changed],
+        ))
     }
 }
 
-/// A file that was read, with its identity when it was opened; `None` if it cannot be opened.
+/// A file that was read, with its identity before it was opened; `None` if it does not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadFile {
     pub path: PathBuf,
     pub identity: Option<FileIdentity>,
 }
 
-/// Reads the regular file at `path` and adds its identity to `files`.
 pub(super) fn content(
     path: &Path,
     max_bytes: u64,
     files: &mut Vec<ReadFile>,
 ) -> io::Result<Vec<u8>> {
-    let opened = files::open(path);
-    let identity = opened.as_ref().ok().and_then(|file| file.metadata().ok());
     files.push(ReadFile {
         path: path.to_owned(),
-        identity: identity
-            .as_ref()
-            .map(FileIdentity::from)
-            .or_else(|| FileIdentity::of(path)),
+        identity: FileIdentity::of(path),
     });
-    files::read_to_end(opened?, max_bytes)
+    files::read(path, max_bytes)
 }
 
-/// What the conversion of a web configuration needs and collects.
 pub(super) struct Context<'a> {
     pub(super) report: &'a Report,
     /// The directory of the file. Paths are relative to it.
     pub(super) directory: &'a Path,
     pub(super) files: &'a mut Vec<ReadFile>,
-    /// Messages about settings that the exporter ignores or interprets differently.
     pub(super) notes: Vec<String>,
 }
 
@@ -108,10 +90,8 @@ impl Context<'_> {
     }
 }
 
-/// PEM data and its source.
 pub(super) struct Pem {
     bytes: Vec<u8>,
-    /// The location of the key in the configuration.
     pub(super) at: At,
     /// The subject of error messages: "the file `server.crt` ", or empty for inline data.
     subject: String,
@@ -133,10 +113,8 @@ impl Pem {
     }
 
     pub(super) fn private_key(&self, report: &Report) -> Option<PrivateKeyDer<'static>> {
-        let key = PrivateKeyDer::from_pem_slice(&self.bytes).ok();
-        if key.is_none() {
-            self.error(report, "contains no unencrypted PEM private key");
-        }
-        key
+        let key = PrivateKeyDer::from_pem_slice(&self.bytes);
+        key.inspect_err(|_| self.error(report, "contains no unencrypted PEM private key"))
+            .ok()
     }
 }

@@ -1,13 +1,13 @@
 //! The keys of the web configuration file.
 
-use super::clients::{AllowedName, ClientAuth};
+use super::clients::ClientAuth;
 use super::names::{Curve, MaxVersion, MinVersion, Suite};
-use super::password::PasswordHash;
 use crate::toolkit::yaml::{
     Checked, Field, Format, List, NonEmpty, Value, ValueError, Whole, parse_duration,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(super) struct TlsKeys {
     pub(super) client_auth_type: Field<ClientAuth>,
     pub(super) client_ca: Value<NonEmpty>,
     pub(super) client_ca_file: Value<NonEmpty>,
-    pub(super) client_allowed_sans: List<AllowedName>,
+    pub(super) client_allowed_sans: List<NonEmpty>,
     pub(super) min_version: Field<MinVersion>,
     pub(super) max_version: Field<MaxVersion>,
     pub(super) cipher_suites: List<Suite>,
@@ -44,7 +44,7 @@ pub(super) struct TlsKeys {
 }
 
 impl TlsKeys {
-    /// Returns true if no key has a value. Go then serves plain HTTP.
+    /// Go then serves plain HTTP.
     pub(super) fn is_empty(&self) -> bool {
         let texts = [
             &self.cert,
@@ -96,7 +96,6 @@ pub(super) struct RateLimitKeys {
     pub(super) burst: Field<Whole<u32, 0, 1_000_000>>,
 }
 
-/// The value of a response header.
 pub(super) struct HeaderText(pub(super) String);
 
 impl Checked for HeaderText {
@@ -117,7 +116,18 @@ impl FromStr for HeaderText {
     }
 }
 
-/// A duration in the format of Go, in the order of its units.
+/// The units of Go's durations, in seconds. Go accepts both characters for micro.
+const GO_UNITS: [(&str, f64); 8] = [
+    ("h", 3_600.0),
+    ("m", 60.0),
+    ("s", 1.0),
+    ("ms", 1e-3),
+    ("us", 1e-6),
+    ("µs", 1e-6),
+    ("μs", 1e-6),
+    ("ns", 1e-9),
+];
+
 pub(super) struct GoDuration(pub(super) Duration);
 
 impl Checked for GoDuration {
@@ -130,20 +140,49 @@ impl FromStr for GoDuration {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let units = [
-            ("h", 3_600.0),
-            ("m", 60.0),
-            ("s", 1.0),
-            ("ms", 1e-3),
-            ("us", 1e-6),
-            ("µs", 1e-6),
-            ("μs", 1e-6),
-            ("ns", 1e-9),
-        ];
         if text == "0" {
             return Ok(Self(Duration::ZERO));
         }
-        let duration = parse_duration(text, &units);
+        let duration = parse_duration(text, &GO_UNITS);
         duration.map(Self).map_err(ValueError::of::<Self>)
+    }
+}
+
+/// At cost 18, checking one password takes many seconds of CPU time, and each further step doubles it.
+const MAX_COST: u32 = 18;
+
+/// A valid bcrypt hash. It prints as `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordHash(String);
+
+impl PasswordHash {
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Checked for PasswordHash {
+    const EXPECTED: &'static str =
+        "a bcrypt hash of 60 characters, such as $2y$10$…, with a cost of 4 to 18";
+}
+
+impl FromStr for PasswordHash {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let why = match text.parse::<bcrypt::HashParts>() {
+            Err(_) => "is not a bcrypt hash".to_owned(),
+            Ok(parts) => match parts.get_cost() {
+                4..=MAX_COST => return Ok(Self(text.to_owned())),
+                cost => format!("has a cost of {cost}"),
+            },
+        };
+        Err(ValueError::of::<Self>(why))
+    }
+}
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
     }
 }

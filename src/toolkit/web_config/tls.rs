@@ -19,17 +19,11 @@ pub(super) fn tls(context: &mut Context<'_>, keys: TlsKeys, at: At) -> Option<Ar
     let report = context.report;
     let certificate = context.pem(keys.cert, keys.cert_file);
     let key = context.pem(keys.key, keys.key_file);
-    if certificate.is_absent() {
-        report.error(at, "`cert` or `cert_file` is missing");
-    }
-    if key.is_absent() {
-        report.error(at, "`key` or `key_file` is missing");
-    }
-    let (certificate, key) = (certificate.valid(), key.valid());
-    let chain = certificate
-        .as_ref()
-        .and_then(|pem| pem.certificates(report));
-    let private_key = key.as_ref().and_then(|pem| pem.private_key(report));
+    let certificate = report.required(certificate, at, "`cert` or `cert_file` is missing");
+    let key = report.required(key, at, "`key` or `key_file` is missing");
+    let chain = certificate.as_ref();
+    let chain = chain.and_then(|(pem, _)| pem.certificates(report));
+    let private_key = key.as_ref().and_then(|(pem, _)| pem.private_key(report));
     let versions = versions(context, &keys.min_version, &keys.max_version);
 
     let mut provider = aws_lc_rs::default_provider();
@@ -47,8 +41,8 @@ pub(super) fn tls(context: &mut Context<'_>, keys: TlsKeys, at: At) -> Option<Ar
     let authorities = context.pem(keys.client_ca, keys.client_ca_file);
     let auth = (keys.client_auth_type, keys.client_allowed_sans);
     let clients = clients::verifier(context, &provider, auth, authorities, at);
-    let (certificate, chain) = (certificate?, chain?);
-    let (key, private_key) = (key?, private_key?);
+    let ((certificate, _), chain) = (certificate?, chain?);
+    let ((key, _), private_key) = (key?, private_key?);
     if report.has_errors() {
         return None;
     }
@@ -86,7 +80,6 @@ pub(super) fn tls(context: &mut Context<'_>, keys: TlsKeys, at: At) -> Option<Ar
     Some(Arc::new(config))
 }
 
-/// Returns the enabled TLS versions.
 fn versions(
     context: &mut Context<'_>,
     min: &Field<MinVersion>,

@@ -5,13 +5,9 @@ use std::time::Duration;
 /// 100 years. Adding much more to a point in time overflows and panics.
 const MAX_SECONDS: f64 = 36_500.0 * 86_400.0;
 
-/// The units that [`format_duration`] writes, with their seconds.
 const UNITS: [(&str, u64); 3] = [("d", 86_400), ("h", 3_600), ("m", 60)];
 
 /// Parses numbers with `units`, which are names and seconds in the order in which they must be written, each at most once.
-///
-/// # Errors
-/// The reason why the text is not such a duration.
 pub fn parse_duration(text: &str, units: &[(&str, f64)]) -> Result<Duration, String> {
     if text.is_empty() {
         return Err("is empty".to_owned());
@@ -30,12 +26,10 @@ pub fn parse_duration(text: &str, units: &[(&str, f64)]) -> Result<Duration, Str
         if unit.is_empty() {
             return Err("has no unit".to_owned());
         }
-        if !units.iter().any(|(name, _)| *name == unit) {
-            return Err(format!("has the unknown unit `{shown}`"));
-        }
         // The iterator only moves forward, so it does not find earlier units.
         let Some((_, length)) = next_units.find(|(name, _)| *name == unit) else {
-            return Err(format!("has the unit `{unit}` twice or in the wrong order"));
+            let why = "which is unknown, repeated or in the wrong order";
+            return Err(format!("has the unit `{shown}`, {why}"));
         };
         let number: f64 = number
             .parse()
@@ -49,7 +43,6 @@ pub fn parse_duration(text: &str, units: &[(&str, f64)]) -> Result<Duration, Str
     Ok(Duration::from_secs_f64(seconds))
 }
 
-/// Splits `text` before the first character for which `is` returns true.
 fn split_before(text: &str, is: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(is).unwrap_or(text.len()))
 }

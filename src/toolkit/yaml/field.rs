@@ -4,17 +4,13 @@ use super::value::Checked;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Unexpected, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::Deref;
-
-/// The name by which the reader recognizes a [`Field`].
-pub(super) const FIELD: &str = "$field";
 
 /// A value of the file. The report knows its path and its location.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) struct At(pub(super) usize);
 
 /// The value of a key: absent, invalid (the error is already reported), or valid with its location.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub(crate) enum Field<T> {
     #[default]
     Absent,
@@ -22,7 +18,6 @@ pub(crate) enum Field<T> {
     Valid(T, At),
 }
 
-/// A value that is parsed from one text.
 pub(crate) type Value<T> = Field<Parsed<T>>;
 
 impl<T> Field<T> {
@@ -44,6 +39,14 @@ impl<T> Field<T> {
         }
     }
 
+    /// Returns the default if the key is absent, and `None` if it is invalid.
+    pub(crate) fn located_or(self, default: T, default_at: At) -> Option<(T, At)> {
+        if self.is_absent() {
+            return Some((default, default_at));
+        }
+        self.located()
+    }
+
     pub(crate) fn at(&self) -> Option<At> {
         self.as_valid().map(|(_, at)| at)
     }
@@ -52,7 +55,6 @@ impl<T> Field<T> {
         matches!(self, Field::Absent)
     }
 
-    /// Returns this field, or `parent` if it is absent.
     pub(crate) fn or<'a>(&'a self, parent: &'a Self) -> &'a Self {
         if self.is_absent() { parent } else { self }
     }
@@ -66,7 +68,7 @@ impl<T> Value<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_newtype_struct(FIELD, FieldVisitor(PhantomData))
+        deserializer.deserialize_newtype_struct("Field", FieldVisitor(PhantomData))
     }
 }
 
@@ -87,16 +89,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for FieldVisitor<T> {
 }
 
 /// A value whose type parses it from a text.
-#[derive(Clone, Debug)]
 pub(crate) struct Parsed<T>(pub(crate) T);
-
-impl<T> Deref for Parsed<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
 
 impl<'de, T: Checked> Deserialize<'de> for Parsed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -124,8 +117,6 @@ impl<T: Checked> Visitor<'_> for ParsedVisitor<T> {
     }
 }
 
-/// A whole number from `MIN` to `MAX`.
-#[derive(Clone, Copy, Debug)]
 pub(crate) struct Whole<T, const MIN: u32, const MAX: u32>(pub(crate) T);
 
 impl<'de, T, const MIN: u32, const MAX: u32> Deserialize<'de> for Whole<T, MIN, MAX>
@@ -133,21 +124,20 @@ where
     T: TryFrom<u32>,
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let number = u32::deserialize(deserializer).ok();
-        let number = number.filter(|number| (MIN..=MAX).contains(number));
-        let number = number.and_then(|number| T::try_from(number).ok());
+        if let Ok(number) = u32::deserialize(deserializer)
+            && (MIN..=MAX).contains(&number)
+            && let Ok(number) = T::try_from(number)
+        {
+            return Ok(Whole(number));
+        }
         let expected = format!("a whole number from {MIN} to {MAX}");
         let why = Unexpected::Other("is not valid");
-        number
-            .map(Whole)
-            .ok_or_else(|| D::Error::invalid_value(why, &expected.as_str()))
+        Err(D::Error::invalid_value(why, &expected.as_str()))
     }
 }
 
 /// The valid elements of a list, with their locations. If the key is absent, the list is empty.
-#[derive(Clone, Debug)]
 pub(crate) struct List<T> {
-    /// The location of the list, if the key has a list.
     pub(crate) at: Option<At>,
     pub(crate) items: Vec<(T, At)>,
     /// Whether any element or the list itself is invalid.
@@ -156,19 +146,15 @@ pub(crate) struct List<T> {
 
 impl<T> Default for List<T> {
     fn default() -> Self {
-        List::new(None)
-    }
-}
-
-impl<T> List<T> {
-    fn new(at: Option<At>) -> Self {
         Self {
-            at,
+            at: None,
             items: Vec::new(),
             has_errors: false,
         }
     }
+}
 
+impl<T> List<T> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.items.iter().map(|(value, _)| value)
     }
@@ -185,22 +171,16 @@ impl<T> List<T> {
     pub(crate) fn values(self) -> Vec<T> {
         self.items.into_iter().map(|(value, _)| value).collect()
     }
-
-    pub(crate) fn convert<U: From<T>>(self) -> List<U> {
-        let items = self.items.into_iter();
-        List {
-            at: self.at,
-            items: items.map(|(value, at)| (value.into(), at)).collect(),
-            has_errors: self.has_errors,
-        }
-    }
 }
 
 impl<'de, T: Checked> Deserialize<'de> for List<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let field = Field::<Vec<Value<T>>>::deserialize(deserializer)?;
-        let mut list = List::new(field.at());
-        list.has_errors = matches!(field, Field::Invalid);
+        let mut list = List {
+            at: field.at(),
+            has_errors: matches!(field, Field::Invalid),
+            ..List::default()
+        };
         for item in field.valid().unwrap_or_default() {
             match item {
                 Field::Valid(Parsed(value), at) => list.items.push((value, at)),

@@ -1,6 +1,6 @@
 //! A serde deserializer over the tree. Fields report their errors here, so that reading goes on.
 
-use super::field::{At, FIELD};
+use super::field::At;
 use super::report::Report;
 use super::tree::{Node, Value};
 use super::value::ValueError;
@@ -16,16 +16,18 @@ use std::mem;
 /// A key with a larger edit distance is not suggested.
 const MAX_SUGGESTION_DISTANCE: usize = 2;
 
-/// Reads one node.
 #[derive(Clone)]
 pub(super) struct Reader<'a> {
-    pub(super) node: &'a Node,
-    /// The path for messages, such as `scopes[2].regions[0]`; empty for the root.
-    pub(super) path: String,
-    pub(super) report: &'a Report,
+    node: &'a Node,
+    path: String,
+    report: &'a Report,
 }
 
 impl<'a> Reader<'a> {
+    pub(super) fn new(node: &'a Node, path: String, report: &'a Report) -> Self {
+        Self { node, path, report }
+    }
+
     /// Returns the entries of a map with unique keys. Reports all other keys, and those that are not in `allowed`.
     fn entries(&self, map: &'a [(Node, Node)], allowed: Option<&[&str]>) -> Vec<(&'a str, Self)> {
         let format = self.report.format;
@@ -61,12 +63,8 @@ impl<'a> Reader<'a> {
                 Some(_) if format.empty_is_absent && node.value.is_empty() => {}
                 _ => {
                     let dot = if self.path.is_empty() { "" } else { "." };
-                    let reader = Self {
-                        node,
-                        path: format!("{}{dot}{shown}", self.path),
-                        report: self.report,
-                    };
-                    entries.push((name.as_str(), reader));
+                    let path = format!("{}{dot}{shown}", self.path);
+                    entries.push((name.as_str(), Self::new(node, path, self.report)));
                 }
             }
         }
@@ -90,31 +88,27 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Returns the punctuation after an unknown key, with the allowed key that is most similar, if it is similar enough.
+/// Returns the punctuation after an unknown key, with the most similar allowed key.
 fn suggest(written: &str, allowed: &[&str]) -> String {
-    let distances = allowed
-        .iter()
-        .filter(|_| written.len() <= 32)
-        .map(|name| (strsim::levenshtein(written, name), name));
-    match distances.min() {
-        Some((distance, name)) if distance <= MAX_SUGGESTION_DISTANCE => {
-            format!(", did you mean `{name}`?")
-        }
-        _ => ";".to_owned(),
+    // The comparison takes quadratic time.
+    let written: String = written.chars().take(32).collect();
+    let distance = |name: &&&str| strsim::levenshtein(&written, name);
+    let closest = allowed.iter().min_by_key(distance);
+    match closest.filter(|name| distance(name) <= MAX_SUGGESTION_DISTANCE) {
+        Some(name) => format!(", did you mean `{name}`?"),
+        None => ";".to_owned(),
     }
 }
 
 impl<'de> Deserializer<'de> for Reader<'_> {
     type Error = ValueError;
 
+    /// Reads a [`super::field::Field`]. No other type asks for a newtype struct.
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        name: &'static str,
+        _: &'static str,
         visitor: V,
     ) -> Result<V::Value, ValueError> {
-        if name != FIELD {
-            return visitor.visit_newtype_struct(self);
-        }
         let at = self.report.place(&self.path, self.node);
         visitor.visit_seq(FieldParts {
             reader: self,
@@ -149,10 +143,9 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         let Value::List(list) = &self.node.value else {
             return Err(self.wrong_kind(&"a list `[…]`"));
         };
-        let items = list.iter().enumerate().map(|(n, node)| Self {
-            node,
-            path: format!("{}[{n}]", self.path),
-            ..self
+        let items = list.iter().enumerate().map(|(n, node)| {
+            let path = format!("{}[{n}]", self.path);
+            Self::new(node, path, self.report)
         });
         visitor.visit_seq(SeqDeserializer::new(items))
     }
@@ -189,13 +182,12 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match &self.node.value {
-            Value::Number(text) => match text.parse() {
-                Ok(number) => visitor.visit_u32(number),
-                Err(_) => Err(self.wrong_kind(&visitor)),
-            },
-            _ => Err(self.wrong_kind(&visitor)),
+        if let Value::Number(text) = &self.node.value
+            && let Ok(number) = text.parse()
+        {
+            return visitor.visit_u32(number);
         }
+        Err(self.wrong_kind(&visitor))
     }
 
     /// Accepts the words of YAML 1.1 too, which Go's and other tools write.
@@ -208,7 +200,6 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         }
     }
 
-    /// Accepts every text, number and boolean.
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         let text = self.scalar(&visitor)?;
         visitor.visit_str(&text)
@@ -228,7 +219,7 @@ impl<'de> IntoDeserializer<'de, ValueError> for Reader<'_> {
     }
 }
 
-/// The two parts of a [`super::field::Field`]: its location, and its value. Reports an invalid value and leaves it out.
+/// Gives a field its location and then its value. Reports an invalid value and leaves it out.
 struct FieldParts<'a> {
     reader: Reader<'a>,
     at: usize,

@@ -1,7 +1,7 @@
 //! Collects the errors of one file.
 
 use super::error::{self, ConfigErrors};
-use super::field::{At, List};
+use super::field::{At, Field, List};
 use super::tree::{self, Node};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -13,21 +13,17 @@ const MAX_SHOWN_ERRORS: usize = 100;
 /// Longer values are cut in messages.
 const MAX_SHOWN_CHARACTERS: usize = 120;
 
-/// How a kind of file is read.
 #[derive(Clone, Copy)]
 pub(crate) struct Format {
-    /// The keys whose values are secrets.
     pub(crate) secret_keys: &'static [&'static str],
     /// Whether a key counts as absent if its value is null or an empty text, as in Go.
     pub(crate) empty_is_absent: bool,
 }
 
-/// The errors of one file so far.
 pub(crate) struct Report {
     pub(super) format: Format,
     /// An alias may repeat a secret elsewhere, so texts are compared, not locations.
     secrets: HashSet<String>,
-    /// The paths of the values in the file, and their numbers in the tree.
     places: RefCell<Vec<(String, usize)>>,
     errors: RefCell<Vec<(At, String)>>,
 }
@@ -64,6 +60,13 @@ impl Report {
         !self.errors.borrow().is_empty()
     }
 
+    pub(crate) fn required<T>(&self, key: Field<T>, parent: At, text: &str) -> Option<(T, At)> {
+        if key.is_absent() {
+            self.error(parent, text);
+        }
+        key.located()
+    }
+
     pub(crate) fn already_listed(&self, at: At, value: &str, first: At) {
         let (value, first) = (self.quote(value), self.path(first));
         self.error(at, format!("{value} is already listed as {first}"));
@@ -83,8 +86,8 @@ impl Report {
         }
     }
 
-    /// Quotes `text` in backticks, on one line and cut to a maximum length. Hides a text that is a secret or contains one with its key.
-    /// YAML makes such a text if the space after a colon is missing: `profile: a` followed by the indented line `external_id:b`.
+    /// Quotes `text` on one line and cuts it. Hides a secret, also with its key before it, which YAML reads as one text if the space after
+    /// the colon is missing.
     pub(crate) fn quote(&self, text: &str) -> String {
         let mut keys = self.format.secret_keys.iter();
         if self.secrets.contains(text) || keys.any(|key| text.contains(&format!("{key}:"))) {
@@ -111,7 +114,7 @@ impl Report {
             let (path, number) = &places[index];
             let colon = if path.is_empty() { "" } else { ": " };
             let location = tree::location(document, *number);
-            error::line(file, location, format!("{path}{colon}{text}"))
+            error::line(file, location.as_ref(), format!("{path}{colon}{text}"))
         });
         let mut lines: Vec<String> = lines.collect();
         if hidden > 0 {

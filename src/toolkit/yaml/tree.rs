@@ -1,29 +1,22 @@
 //! Parses a YAML document to a tree that keeps duplicate keys and wrong types, and finds the location of a node.
 
-use super::error::{Location, SyntaxError};
-use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess,
-    VariantAccess, Visitor,
-};
+use super::error::ConfigErrors;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_yaml::Location;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
+use std::path::Path;
 
 /// Limits aliases of aliases, which grow exponentially. A file of 1 MiB with distinct ARNs has a fifth of these nodes.
 const MAX_NODES: usize = 100_000;
 
-/// The time of the parser is quadratic in the depth of brackets. A configuration has a depth of 4.
-const MAX_BRACKET_DEPTH: usize = 128;
-
-/// A value of the document.
-#[derive(Debug)]
 pub(super) struct Node {
-    /// Counts the nodes in the order of the document, aliases expanded.
+    /// Counts the nodes in the order of the document, with aliases expanded.
     pub(super) number: usize,
     pub(super) value: Value,
 }
 
-#[derive(Debug)]
 pub(super) enum Value {
     Null,
     Bool(bool),
@@ -33,12 +26,9 @@ pub(super) enum Value {
     List(Vec<Node>),
     /// All entries in their order, including duplicate keys.
     Map(Vec<(Node, Node)>),
-    /// A value with a tag (`!name`), which is not valid for any key.
-    Tagged,
 }
 
 impl Value {
-    /// Returns what a value of this kind is, for messages.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Value::Null => "is empty",
@@ -47,30 +37,21 @@ impl Value {
             Value::Text(_) => "is text",
             Value::List(_) => "is a list",
             Value::Map(_) => "is a map",
-            Value::Tagged => "has a YAML tag (`!…`), which is not supported",
         }
     }
 
-    /// Returns true if Go reads the value as if the key were absent.
     pub(super) fn is_empty(&self) -> bool {
-        match self {
-            Value::Null => true,
-            Value::Text(text) => text.is_empty(),
-            Value::Bool(_) | Value::Number(_) | Value::List(_) | Value::Map(_) | Value::Tagged => {
-                false
-            }
-        }
+        matches!(self, Value::Null) || matches!(self, Value::Text(text) if text.is_empty())
     }
 
     pub(super) fn scalar(&self) -> Option<String> {
         match self {
             Value::Bool(value) => Some(value.to_string()),
             Value::Number(text) | Value::Text(text) => Some(text.clone()),
-            Value::Null | Value::List(_) | Value::Map(_) | Value::Tagged => None,
+            Value::Null | Value::List(_) | Value::Map(_) => None,
         }
     }
 
-    /// Adds the texts below one of `keys` to `secrets`.
     pub(super) fn find_secrets(
         &self,
         is_secret: bool,
@@ -95,34 +76,23 @@ impl Value {
     }
 }
 
-/// Parses the single document in `text`; an empty text is `Null`.
-///
-/// # Errors
-/// If the text is not YAML, has a second document, or expands to too many nodes.
-pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
-    if let Some((at, why)) = find_unsupported(text) {
-        return Err(SyntaxError {
-            location: Some(Location::of_byte(text, at)),
-            text: why,
-        });
-    }
+pub(super) fn parse(text: &str, file: &Path) -> Result<Node, ConfigErrors> {
     let mut documents = serde_yaml::Deserializer::from_str(text);
     let root = match documents.next() {
         Some(document) => Tree::new(&Cell::new(0), MAX_NODES)
             .deserialize(document)
-            .map_err(|error| syntax_error(&error, text))?,
+            .map_err(|error| syntax_error(&error, text, file))?,
         None => Node {
             number: 0,
             value: Value::Null,
         },
     };
-    match documents.next() {
-        None => Ok(root),
-        Some(second) => Err(SyntaxError {
-            location: first_failure(second, 0),
-            text: "a second YAML document begins here; allowed: one document per file".to_owned(),
-        }),
-    }
+    let Some(second) = documents.next() else {
+        return Ok(root);
+    };
+    let location = first_failure(second, 0);
+    let text = "a second YAML document begins here; allowed: one document per file";
+    Err(ConfigErrors::of_location(file, location.as_ref(), text))
 }
 
 /// Returns the location of a node of `text`, which [`parse`] has accepted. A node behind an alias has the location of its anchor.
@@ -133,54 +103,26 @@ pub(super) fn location(text: &str, number: usize) -> Option<Location> {
 /// The parser tells a location only with an error, so this parses until the node and fails there.
 fn first_failure(document: serde_yaml::Deserializer<'_>, number: usize) -> Option<Location> {
     let parsed = Tree::new(&Cell::new(0), number).deserialize(document);
-    Location::of_error(&parsed.err()?)
+    parsed.err()?.location()
 }
 
-/// Finds what the parser reports without a line, and constructs for which it needs quadratic time. Counts brackets in quotes and
-/// comments too, because only a parser can recognize them.
-fn find_unsupported(text: &str) -> Option<(usize, String)> {
-    let mut depth = 0_usize;
-    for (at, c) in text.char_indices() {
-        let is_control = c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}');
-        if is_control || matches!(c, '\u{FFFE}' | '\u{FFFF}') {
-            let code = u32::from(c);
-            return Some((
-                at,
-                format!("the character U+{code:04X} is not allowed in YAML"),
-            ));
-        }
-        match c {
-            '[' | '{' => depth += 1,
-            ']' | '}' => depth = depth.saturating_sub(1),
-            '%' if text[at..].starts_with("%TAG") && (at == 0 || text[..at].ends_with('\n')) => {
-                return Some((at, "a `%TAG` directive is not supported".to_owned()));
-            }
-            _ => {}
-        }
-        if depth > MAX_BRACKET_DEPTH {
-            let levels = format!("allowed: {MAX_BRACKET_DEPTH} levels of `[` and `{{`");
-            return Some((at, format!("brackets are nested too deeply; {levels}")));
-        }
-    }
-    None
-}
-
-fn syntax_error(error: &serde_yaml::Error, document: &str) -> SyntaxError {
-    let location = Location::of_error(error);
+fn syntax_error(error: &serde_yaml::Error, document: &str, file: &Path) -> ConfigErrors {
+    let location = error.location();
     let mut text = error.to_string();
-    let is_tab = |location: Location| {
-        let line = document.split('\n').nth(location.line.saturating_sub(1))?;
-        Some(line.chars().nth(location.column.saturating_sub(1))? == '\t')
+    let is_tab = |at: &Location| {
+        let line = document.split('\n').nth(at.line().saturating_sub(1))?;
+        Some(line.chars().nth(at.column().saturating_sub(1))? == '\t')
     };
     if text.contains("invalid value: ") || text.contains("invalid type: ") {
         // The parser prints the value for `!!int value`, which may be a secret.
-        text = "a value does not match its YAML tag (`!!…`); remove the tag".to_owned();
-    } else if location.and_then(is_tab) == Some(true) {
+        text = "a value does not match its YAML tag (`!…`); remove the tag".to_owned();
+    } else if location.as_ref().and_then(is_tab) == Some(true) {
         text = "a tab is not allowed here; indent with spaces".to_owned();
-    } else if let Some(Location { line, column }) = location {
-        text = text.replacen(&format!(" at line {line} column {column}"), "", 1);
+    } else if let Some(at) = &location {
+        let shown = format!(" at line {} column {}", at.line(), at.column());
+        text = text.replacen(&shown, "", 1);
     }
-    SyntaxError { location, text }
+    ConfigErrors::of_location(file, location.as_ref(), text)
 }
 
 /// Builds the next node. Fails at the node with the number `end`.
@@ -227,6 +169,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
         f.write_str("any value")
     }
 
+    /// For an empty document.
     fn visit_none<E: Error>(self) -> Result<Node, E> {
         self.scalar(Value::Null)
     }
@@ -280,14 +223,6 @@ impl<'de> Visitor<'de> for Tree<'_> {
             map.push(entry);
         }
         let value = Value::Map(map);
-        Ok(Node { number, value })
-    }
-
-    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Node, A::Error> {
-        let number = self.begin()?;
-        let (IgnoredAny, value) = tagged.variant()?;
-        value.newtype_variant::<IgnoredAny>()?;
-        let value = Value::Tagged;
         Ok(Node { number, value })
     }
 }

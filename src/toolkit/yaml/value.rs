@@ -14,7 +14,6 @@ pub struct ValueError {
 }
 
 impl ValueError {
-    /// Returns an error with the allowed values of `V`.
     pub(crate) fn of<V: Checked>(why: impl Into<String>) -> Self {
         Self {
             why: why.into(),
@@ -40,15 +39,12 @@ impl Error for ValueError {
     }
 }
 
-/// A type that is parsed from one text.
 pub trait Checked: FromStr<Err = ValueError> {
-    /// Describes the allowed values for error messages.
     const EXPECTED: &'static str;
     /// Whether a number without quotes is allowed.
     const MAY_BE_NUMBER: bool = false;
 }
 
-/// Checks that `text` has `min` to `max` characters.
 pub(crate) fn check_length<V: Checked>(
     text: &str,
     min: usize,
@@ -64,28 +60,25 @@ pub(crate) fn check_length<V: Checked>(
     }
 }
 
-/// Checks that `text` contains only ASCII letters, digits and the characters in `others`.
+/// Allows ASCII letters, digits and the characters in `others`.
 pub(crate) fn check_characters<V: Checked>(text: &str, others: &str) -> Result<(), ValueError> {
     let is_valid = |c: char| c.is_ascii_alphanumeric() || others.contains(c);
     reject_characters::<V>(text, |c| !is_valid(c))
 }
 
-/// Checks that `text` contains no character for which `is_invalid` is true.
 pub(crate) fn reject_characters<V: Checked>(
     text: &str,
     is_invalid: impl Fn(char) -> bool,
 ) -> Result<(), ValueError> {
-    match text.chars().find(|c| is_invalid(*c)) {
-        None => Ok(()),
-        Some(c) => Err(ValueError::of::<V>(format!(
-            "contains the invalid character `{}`",
-            c.escape_debug()
-        ))),
-    }
+    let Some(c) = text.chars().find(|c| is_invalid(*c)) else {
+        return Ok(());
+    };
+    let c = c.escape_debug();
+    Err(ValueError::of::<V>(format!(
+        "contains the invalid character `{c}`"
+    )))
 }
 
-/// A text that is not empty.
-#[derive(Clone, Debug)]
 pub(crate) struct NonEmpty(pub(crate) String);
 
 impl Checked for NonEmpty {
@@ -98,10 +91,6 @@ impl FromStr for NonEmpty {
     fn from_str(text: &str) -> Result<Self, ValueError> {
         if text.trim().is_empty() {
             return Err(ValueError::of::<Self>("is empty"));
-        }
-        // File names and profiles cannot contain NUL, and the error of the system call is less clear.
-        if text.contains('\0') {
-            return Err(ValueError::of::<Self>("contains a NUL character"));
         }
         Ok(Self(text.to_owned()))
     }

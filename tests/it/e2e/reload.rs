@@ -328,37 +328,6 @@ fn pipe_as_storage_path_reports_error() {
 }
 
 #[test]
-fn regex_like_pattern_logs_warning() {
-    let sim = simulator(simulated_account());
-    let of = |pattern: &str| {
-        config(&[&format!(
-            "{{name: all, regions: [eu-west-1], include: {{source_arn: ['{pattern}']}}}}"
-        )])
-    };
-    let warnings = |daemon: &Daemon| {
-        daemon
-            .process
-            .stderr()
-            .matches("looks like a regular expression")
-            .count()
-    };
-    let setup = Setup::new(&sim, &of("arn:aws:dynamodb:.*"));
-    let daemon = setup.daemon(&[LIFECYCLE]);
-    // The log is written after the daemon listens.
-    let expect = |count| {
-        until("the log has the warnings", SOON, || {
-            (warnings(&daemon) == count).then_some(())
-        });
-    };
-    expect(1);
-    for (pattern, count) in [("arn:aws:dynamodb:*", 1), ("arn:aws:rds:.*:x", 2)] {
-        fs::write(setup.path("config.yaml"), of(pattern)).unwrap();
-        assert_eq!(reload(&daemon).0, 200);
-        expect(count);
-    }
-}
-
-#[test]
 fn concurrent_reloads_during_poll_lose_nothing() {
     let sim = simulator(simulated_account());
     let of = |timeout: &str| {
