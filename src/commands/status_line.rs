@@ -90,7 +90,7 @@ impl StatusReporter {
         let mut separator = ":";
         for status in Status::ALL {
             let integrations = snapshot.integrations.iter();
-            let with_status = integrations.filter(|shown| shown.integration.status == status);
+            let with_status = integrations.filter(|shown| shown.integration.status == *status);
             let count = with_status.count();
             if count > 0 {
                 line += &format!("{separator} {count} {}", status.as_str());
