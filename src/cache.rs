@@ -1,6 +1,4 @@
-//! The cache of the last good data of each scope and region (stale-if-error, RFC 5861).
-//!
-//! Pure: time comes in as a parameter, and nothing here waits, sends requests or renders the exposition.
+//! The cache of the last good data of each scope and region (stale-if-error, RFC 5861). Pure: time comes in as a parameter.
 //!
 //! A failed poll removes nothing and changes no value; only an answer from AWS does. If several scopes observed the same integration,
 //! the latest observation is right for all of them, even after its own scope stopped serving it.

@@ -1,5 +1,4 @@
-//! The only place that reads the wall clock. Timers and comparisons use the monotonic clock, so a wall clock that jumps does not move a
-//! timer or expire a series.
+//! Timers and comparisons use the monotonic clock, so a wall clock that jumps does not move a timer or expire a series.
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -47,7 +46,6 @@ impl From<f64> for Timestamp {
     }
 }
 
-/// Reads the time. Tests supply their own wall clock.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> f64 + Send + Sync>);
 
@@ -76,7 +74,7 @@ impl Clock {
         }
     }
 
-    /// Returns the wall time in Unix seconds, rounded to milliseconds to keep meaningless digits out of the output.
+    /// In seconds, rounded to milliseconds to keep meaningless digits out of the output.
     pub fn unix_now(&self) -> f64 {
         round_to_millis((self.0)())
     }

@@ -2,7 +2,6 @@
 
 mod check;
 mod daemon;
-mod iam;
 mod once;
 mod output;
 pub mod reload;
@@ -14,9 +13,12 @@ pub mod status_line;
 
 pub use output::Failure;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, ConfigFlags};
 use crate::http::client;
+use crate::iam;
+use crate::shard::Shard;
 use crate::toolkit::rlimit;
+use source::ConfigSource;
 
 pub async fn run(cli: Cli) -> Result<(), Failure> {
     rlimit::raise_limit();
@@ -30,11 +32,17 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             config,
             show_external_id,
             ..
-        }) => iam::print_policies(config, show_external_id).await,
+        }) => print_policies(config, show_external_id).await,
         Some(Command::Health { url, ca_file }) => client::check(&url, ca_file.as_deref())
             .await
             .map_err(|unhealthy| {
                 Failure::run(format!("requesting {}", client::redacted(&url)), unhealthy)
             }),
     }
+}
+
+async fn print_policies(flags: ConfigFlags, show_external_ids: bool) -> Result<(), Failure> {
+    // Every shard gets the permissions of all shards.
+    let loaded = ConfigSource::file(flags.file, Shard::SINGLE).load().await?;
+    output::print(&iam::write(&loaded.watches, show_external_ids))
 }

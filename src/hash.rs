@@ -9,7 +9,6 @@ pub fn fnv1a(fields: &[&str]) -> u64 {
     })
 }
 
-/// Returns the n-th number, counted from 0, of the SplitMix64 generator with this seed.
 pub fn split_mix(seed: u64, n: u64) -> u64 {
     let step = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut mixed = seed.wrapping_add(step);

@@ -185,7 +185,6 @@ fn role_arn(watch: &ScopeRegion) -> Option<&str> {
     Some(watch.credentials.role.as_ref()?.arn.as_str())
 }
 
-/// Returns the names of the scopes. The regions of a scope follow each other.
 fn scopes<'a>(watches: &[&'a ScopeRegion]) -> Vec<&'a str> {
     let mut names: Vec<&str> = watches.iter().map(|watch| watch.scope.as_str()).collect();
     names.dedup();

@@ -18,7 +18,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::{Layer, Registry};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Format {
     Logfmt,
     Json,
@@ -37,8 +37,8 @@ pub fn start(level: LevelFilter, format: Format) {
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string);
     let backtrace = Backtrace::capture();
-    let backtrace =
-        (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    let is_captured = backtrace.status() == BacktraceStatus::Captured;
+    let backtrace = is_captured.then(|| backtrace.to_string());
     tracing::error!(
         thread = thread::current().name(),
         location,
@@ -55,10 +55,12 @@ impl<S: Subscriber> Layer<S> for LogLines {
         let mut time = String::new();
         // Writing to a String does not fail.
         let _ = SystemTime.format_time(&mut Writer::new(&mut time));
-        let level = event.metadata().level().to_string();
-        let first = [("time", time), ("level", level), ("msg", String::new())];
-        let first = first.map(|(name, value)| (name.to_owned(), value.into()));
-        let mut fields = Fields(Map::from_iter(first));
+        let level = event.metadata().level().as_str();
+        let mut fields = Fields(Map::new());
+        fields.set("time", time);
+        fields.set("level", level);
+        // Comes third, whatever the order of the event's fields.
+        fields.set("msg", "");
         event.record(&mut fields);
         let line = match self.0 {
             Format::Logfmt => {
@@ -75,38 +77,35 @@ impl<S: Subscriber> Layer<S> for LogLines {
 struct Fields(Map<String, Value>);
 
 impl Fields {
-    fn set(&mut self, field: &Field, value: impl Into<Value>) {
-        let name = match field.name() {
-            "message" => "msg",
-            name => name,
-        };
+    fn set(&mut self, name: &str, value: impl Into<Value>) {
+        let name = if name == "message" { "msg" } else { name };
         self.0.insert(name.to_owned(), value.into());
     }
 }
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.set(field, format!("{value:?}"));
+        self.set(field.name(), format!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.set(field, value);
+        self.set(field.name(), value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.set(field, value);
+        self.set(field.name(), value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.set(field, value);
+        self.set(field.name(), value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.set(field, value);
+        self.set(field.name(), value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.set(field, value);
+        self.set(field.name(), value);
     }
 }
 

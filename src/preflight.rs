@@ -11,13 +11,12 @@ use crate::glue::{
     Deadline, Glue, GlueError, Listing, Operation, PageRequest, Reason, RequestContext,
 };
 use crate::iam;
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 use grant::{Grant, Grantee};
 use report::CheckResult;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 pub use report::Format;
 pub(crate) use report::Report;
@@ -27,7 +26,6 @@ const MAX_CONCURRENT_CHECKS: usize = 32;
 /// The longest timeout of one request, retries included. A scope with a shorter poll timeout has less.
 const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Checks every watch, with the client that would poll it. `sdk` has created these clients.
 pub(crate) async fn check(
     watches: Vec<(ScopeRegion, Arc<dyn Glue>)>,
     requests_per_second: u16,
@@ -54,18 +52,9 @@ pub(crate) async fn check(
         check.run().await;
         check.results
     });
-    let results = run_all(checks, MAX_CONCURRENT_CHECKS).await;
+    let checks = stream::iter(checks).buffered(MAX_CONCURRENT_CHECKS);
+    let results: Vec<_> = checks.collect().await;
     Report::new(results.into_iter().flatten().collect())
-}
-
-/// Runs the futures, at most `limit` at the same time. Returns their results in the order of the futures.
-async fn run_all<F: Future>(futures: impl Iterator<Item = F>, limit: usize) -> Vec<F::Output> {
-    let running = Semaphore::new(limit);
-    join_all(futures.map(async |future| {
-        let _permit = running.acquire().await;
-        future.await
-    }))
-    .await
 }
 
 struct Check<'a> {
@@ -94,7 +83,6 @@ impl Check<'_> {
         }
     }
 
-    /// Adds the result of a check of `of`. A check of credentials returns the identity that they belong to.
     fn add(
         &mut self,
         check: &'static str,
@@ -102,32 +90,40 @@ impl Check<'_> {
         result: Result<Option<String>, GlueError>,
         grant: Option<Grant>,
     ) {
-        let new = |result| CheckResult::new(self.watch, check, of, result);
-        let result = match result {
-            Ok(identity) => CheckResult {
-                identity,
-                ..new("ok")
-            },
-            Err(error) => CheckResult {
-                hint: grant.as_ref().map(|grant| grant.hint(&error.message)),
-                grant,
-                message: Some(error.message),
-                request_id: error.request_id,
-                ..new(match error.reason {
+        let mut row = self.row(check, of, "ok");
+        match result {
+            Ok(identity) => row.identity = identity,
+            Err(error) => {
+                row.result = match error.reason {
                     Reason::NotFound => "missing",
                     reason => reason.as_str(),
-                })
-            },
-        };
-        self.results.push(result);
+                };
+                row.hint = grant.as_ref().map(|grant| grant.hint(&error.message));
+                row.grant = grant;
+                row.message = Some(error.message);
+                row.request_id = error.request_id;
+            }
+        }
+        self.results.push(row);
     }
 
     fn skip(&mut self, check: &'static str, of: &str) {
-        let result = CheckResult::new(self.watch, check, of, "not_asked");
-        self.results.push(result);
+        let row = self.row(check, of, "not_asked");
+        self.results.push(row);
     }
 
-    /// Checks the credentials and the role. Returns the identity that sends the requests to Glue, or None if they have no credentials.
+    fn row(&self, check: &'static str, of: &str, result: &'static str) -> CheckResult {
+        CheckResult {
+            scope: self.watch.scope.to_string(),
+            region: self.watch.region.to_string(),
+            check,
+            of: of.to_owned(),
+            result,
+            ..CheckResult::default()
+        }
+    }
+
+    /// Returns the identity that sends the requests to Glue, or `None` if they have no credentials.
     async fn credentials(&mut self) -> Option<Grantee> {
         let credentials = &self.watch.credentials;
         let owner = match &credentials.profile {
@@ -150,17 +146,12 @@ impl Check<'_> {
             self.skip("role", role.arn.as_str());
             return None;
         };
-        let (result, grant, has_credentials) = match self.identity(credentials).await {
-            Ok(arn) => (Ok(Some(arn)), None, true),
-            Err(IdentityError {
-                error,
-                role_refused,
-            }) => {
-                let grant = role_refused.then(|| Grant::of_role(role, source));
-                let has_credentials = error.reason != Reason::Credentials;
-                (Err(error), grant, has_credentials)
-            }
-        };
+        let identity = self.identity(credentials).await;
+        let failure = identity.as_ref().err();
+        let is_refused = failure.is_some_and(|failure| failure.role_refused);
+        let has_credentials = failure.is_none_or(|it| it.error.reason != Reason::Credentials);
+        let grant = is_refused.then(|| Grant::of_role(role, source));
+        let result = identity.map(Some).map_err(|failure| failure.error);
         self.add("role", role.arn.as_str(), result, grant);
         // The session's ARN lacks the role's path.
         has_credentials.then(|| Grantee::named(role.arn.as_str()))
@@ -171,7 +162,7 @@ impl Check<'_> {
         self.sdk.caller_identity(credentials, region, timeout).await
     }
 
-    /// Sends one request, to check the permission. Returns true if `caller` has it.
+    /// Returns true if `caller` has the permission.
     async fn operation(&mut self, operation: Operation, caller: &Grantee) -> bool {
         let result = match operation {
             Operation::DescribeInboundIntegrations => {
@@ -209,12 +200,13 @@ impl Check<'_> {
             return;
         }
         let lookups = queries.map(async |(check, of, query)| (check, of, self.query(query).await));
-        for (check, of, result) in run_all(lookups, self.watch.concurrency).await {
+        let lookups = stream::iter(lookups).buffered(self.watch.concurrency);
+        for (check, of, result) in lookups.collect::<Vec<_>>().await {
             self.add(check, of, result.map(|()| None), None);
         }
     }
 
-    /// Sends one query: looks up a configured integration, or requests one page of a listing.
+    /// Looks up a configured integration, or requests one page of a listing.
     async fn query(&self, query: &Query) -> Result<(), GlueError> {
         let request = self.first_page();
         if query.lists() {

@@ -1,5 +1,5 @@
-//! Publishes the results of polls for scrapes. Polls update the cache. One task makes an immutable snapshot of the cache, renders the
-//! exposition and replaces the published one. Scrapes read one pointer, so polls and scrapes never wait for each other.
+//! Polls update the cache. One task makes an immutable snapshot of it, renders the exposition and replaces the published one. Scrapes
+//! read one pointer, so polls and scrapes never wait for each other.
 
 use crate::cache::{Applied, IntegrationCache, Key, PollResult, Stored, TextKey, key, text_key};
 use crate::clock::Clock;
@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use tokio::task::JoinError;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// Publishing takes at most one part in this many of the time. With a hundred polls per second, rendering after each poll would use a
@@ -24,42 +25,35 @@ const MAX_DUTY_DIVISOR: u32 = 4;
 /// How far publishing may run ahead of that rate, so that the results of occasional polls are published at once.
 const MAX_BURST: Duration = Duration::from_millis(500);
 
-/// The cache, and the exposition rendered from it.
 pub struct Publisher {
     pub(crate) cache: Mutex<IntegrationCache>,
     changed: Notify,
     updates: AtomicU64,
     status_changed: Notify,
     page: watch::Sender<Arc<Exposition>>,
-    /// The snapshot of the published exposition.
     published: Mutex<Arc<Snapshot>>,
-    /// The time of the next poll of each scope and region. Not part of the snapshot, because a new time is no reason to render the
-    /// exposition.
+    /// Not part of the snapshot, because a new time is no reason to render the exposition.
     next_polls: Mutex<BTreeMap<TextKey, Instant>>,
     clock: Clock,
 }
 
 impl Publisher {
-    /// Returns a publisher with an empty cache for `watches`.
     pub fn new(watches: &[ScopeRegion], clock: Clock) -> Self {
         let cache = IntegrationCache::new(watches);
         let (snapshot, _) = cache.snapshot(clock.now().instant);
+        let page = Exposition::render(&snapshot, &Exposition::default());
         Self {
             cache: Mutex::new(cache),
             changed: Notify::new(),
             updates: AtomicU64::new(0),
             status_changed: Notify::new(),
-            page: watch::Sender::new(Arc::new(Exposition::render(
-                &snapshot,
-                &Exposition::default(),
-            ))),
+            page: watch::Sender::new(Arc::new(page)),
             published: Mutex::new(Arc::new(snapshot)),
             next_polls: Mutex::default(),
             clock,
         }
     }
 
-    /// Applies the result of a poll. It is published with the next exposition.
     pub fn apply(&self, key: &Key, poll: PollResult) -> Applied {
         let applied = self.cache.lock().apply(key, poll);
         self.updates.fetch_add(1, Ordering::Relaxed);
@@ -70,7 +64,6 @@ impl Publisher {
         applied
     }
 
-    /// Applies names and tags. `request` is the request that AWS answered.
     pub fn apply_metadata(&self, key: &Key, request: MetadataFilter, answer: Metadata) {
         let now = self.clock.now();
         self.cache.lock().apply_metadata(key, request, answer, now);
@@ -78,13 +71,11 @@ impl Publisher {
         self.changed.notify_one();
     }
 
-    /// Sets the tags that become labels.
     pub fn set_tag_labels(&self, tag_labels: &[TagLabel]) {
         self.cache.lock().set_tag_labels(tag_labels);
         self.changed.notify_one();
     }
 
-    /// Replaces the watches. Queries that a scope keeps also keep their data.
     pub fn reconfigure(&self, watches: &[ScopeRegion]) {
         self.cache.lock().reconfigure(watches);
         let kept: BTreeSet<TextKey> = watches.iter().map(|it| text_key(&key(it))).collect();
@@ -92,44 +83,34 @@ impl Publisher {
         self.changed.notify_one();
     }
 
-    /// Returns the data to keep over a restart.
     pub fn stored(&self) -> Stored {
         self.cache.lock().stored()
     }
 
-    /// Restores the data of the previous process and publishes them at once.
     pub fn restore(&self, stored: Stored) {
         self.cache.lock().restore(stored, self.clock.now());
         self.publish_now();
     }
 
-    /// Returns the number of updates by polls and metadata requests. If it has not changed, there is nothing new to store.
+    /// If this number has not changed, there is nothing new to store.
     pub fn updates(&self) -> u64 {
         self.updates.load(Ordering::Relaxed)
     }
 
-    /// Waits until a status changes, or an integration appears or disappears.
     pub async fn status_changed(&self) {
         self.status_changed.notified().await;
     }
 
-    /// Returns the published exposition.
     pub fn page(&self) -> Arc<Exposition> {
         Arc::clone(&self.page.borrow())
     }
 
-    /// Returns a receiver that gets each new exposition.
-    pub fn subscribe(&self) -> watch::Receiver<Arc<Exposition>> {
-        self.page.subscribe()
-    }
-
-    /// Waits until every scope of the start has been polled and its names have been requested, successfully or not, then returns the
-    /// exposition. Returns the current one after `limit` or when `stop` is cancelled.
+    /// Waits until no scope blocks a scrape, at most until `limit` has passed or `stop` is cancelled.
     pub async fn first_page(&self, limit: Duration, stop: &CancellationToken) -> Arc<Exposition> {
-        let mut pages = self.subscribe();
+        let mut pages = self.page.subscribe();
         tokio::select! {
             // The sender lives in self, so `wait_for` cannot fail.
-            _ = pages.wait_for(|page| page.is_complete()) => {}
+            _ = pages.wait_for(|page| !page.blocks_scrape) => {}
             () = tokio::time::sleep(limit) => {}
             () = stop.cancelled() => {}
         }
@@ -137,42 +118,28 @@ impl Publisher {
     }
 
     /// Publishes after polls and whenever a series expires, until `stop` is cancelled. Polls that end at nearly the same time are published
-    /// together.
-    ///
-    /// The watchdog `ticket` is not checked in while rendering, so the watchdog detects rendering that never ends.
-    ///
-    /// # Panics
-    /// If rendering panics.
+    /// together. The watchdog `ticket` is not checked in while rendering, so the watchdog detects rendering that never ends.
     pub async fn publish(self: Arc<Self>, mut ticket: Ticket, stop: CancellationToken) {
         let mut allowed_at = Instant::now();
         loop {
             let started = Instant::now();
             // On a blocking thread, so that rendering delays no scrape and no poll.
             let publisher = Arc::clone(&self);
-            let next_expiry =
-                match tokio::task::spawn_blocking(move || publisher.publish_now()).await {
-                    Ok(next_expiry) => next_expiry,
-                    Err(error) => match error.try_into_panic() {
-                        Ok(panic) => resume_unwind(panic),
-                        Err(_) => return,
-                    },
-                };
-            let end = async {
-                match next_expiry {
-                    Some(end) => tokio::time::sleep_until(end).await,
-                    None => std::future::pending().await,
-                }
+            let rendering = tokio::task::spawn_blocking(move || publisher.publish_now());
+            let next_expiry = match rendering.await.map_err(JoinError::try_into_panic) {
+                Ok(next_expiry) => next_expiry,
+                Err(Ok(panic)) => resume_unwind(panic),
+                Err(Err(_cancelled)) => return,
             };
             allowed_at = allowed_at.max(started) + started.elapsed() * MAX_DUTY_DIVISOR;
             let changed = async {
-                tokio::time::sleep_until(allowed_at.checked_sub(MAX_BURST).unwrap_or(started))
-                    .await;
+                sleep_until(allowed_at.checked_sub(MAX_BURST).unwrap_or(started)).await;
                 self.changed.notified().await;
             };
             let next = async {
                 tokio::select! {
                     () = changed => {}
-                    () = end => {}
+                    () = sleep_until(next_expiry.unwrap_or(started)), if next_expiry.is_some() => {}
                 }
             };
             tokio::select! {
@@ -182,7 +149,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes the current data. Returns when the next series expires, which changes the exposition without a poll.
+    /// Returns when the next series expires, which changes the exposition without a poll.
     pub fn publish_now(&self) -> Option<Instant> {
         let (snapshot, next_expiry) = self.snapshot();
         let page = Exposition::render(&snapshot, &self.page());
@@ -191,28 +158,25 @@ impl Publisher {
         next_expiry
     }
 
-    /// Returns the published snapshot.
     pub fn published(&self) -> Arc<Snapshot> {
         Arc::clone(&self.published.lock())
     }
 
-    /// Sets the time of the next poll of a scope. A time in the past means that the poll is running.
+    /// A time in the past means that the poll is running.
     pub fn set_next_poll(&self, key: &Key, due: Instant) {
         self.next_polls.lock().insert(text_key(key), due);
     }
 
-    /// Returns the time of the next poll of each scope in Unix seconds, `None` if it is unknown. A time in the past is the start of a
-    /// running poll.
+    /// In Unix seconds. A time in the past is the start of a running poll.
     pub fn next_polls(&self, scopes: &[ScopeState]) -> Vec<Option<f64>> {
         let (times, now) = (self.next_polls.lock(), self.clock.now());
-        let keys = scopes
-            .iter()
-            .map(|it| (it.scope.clone(), it.region.clone()));
-        keys.map(|key| Some(now.unix_of(*times.get(&key)?)))
-            .collect()
+        let next = |scope: &ScopeState| {
+            let key = (scope.scope.clone(), scope.region.clone());
+            times.get(&key).map(|due| now.unix_of(*due))
+        };
+        scopes.iter().map(next).collect()
     }
 
-    /// Returns a snapshot of the current data, and when the next series expires.
     pub fn snapshot(&self) -> (Snapshot, Option<Instant>) {
         let now = self.clock.now().instant;
         self.cache.lock().snapshot(now)

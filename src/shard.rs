@@ -1,6 +1,4 @@
 //! Sharding: several exporters with the same configuration, each watching a part of it. Each item belongs to exactly one shard.
-//!
-//! An item is identified by strings only, so this module is independent of the configuration.
 
 use crate::hash::{fnv1a, split_mix};
 use std::fmt;
@@ -11,9 +9,9 @@ pub(crate) const MAX_SHARDS: i64 = 1_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
     /// Below `total`.
-    index: u16,
+    pub index: u16,
     /// At least 1.
-    total: u16,
+    pub total: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,11 +21,7 @@ pub struct ShardError(String);
 impl Shard {
     pub const SINGLE: Self = Self { index: 0, total: 1 };
 
-    /// Returns the shard that the flags define, whose form clap has checked. Without an index, the ordinal of the pod name is the index.
-    /// Without `total` there is one shard, whatever the pod name.
-    ///
-    /// # Errors
-    /// If the pod name is needed and has no ordinal, or the index is too large.
+    /// Without an index, the ordinal of the pod name is the index. Without `total` there is one shard, whatever the pod name.
     pub fn from_flags(
         index: Option<u16>,
         total: Option<u16>,
@@ -56,16 +50,6 @@ impl Shard {
         Ok(Self { index, total })
     }
 
-    pub fn index(self) -> u16 {
-        self.index
-    }
-
-    pub fn total(self) -> u16 {
-        self.total
-    }
-
-    /// Returns true if this shard owns the item with this name.
-    ///
     /// The owner is the shard with the largest hash (rendezvous hashing, Thaler and Ravishankar). If a shard is added, items move only to
     /// the new shard.
     pub fn owns(self, name: &[&str]) -> bool {

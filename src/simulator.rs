@@ -46,7 +46,6 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Binds to an address. Port 0 selects a free port.
     pub async fn bind(addr: SocketAddr, account: Account) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         Ok(Self {

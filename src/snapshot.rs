@@ -1,16 +1,29 @@
 //! Plain data: integrations as AWS describes them, and the immutable snapshot of all of them that is published after a poll.
-//! Independent of the AWS SDK, of clocks and of the exposition formats.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
-/// The status of an integration: the values of the API, and `Unknown` for any other text.
-///
-/// <https://docs.aws.amazon.com/glue/latest/webapi/API_InboundIntegration.html>
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+/// The values of the API (<https://docs.aws.amazon.com/glue/latest/webapi/API_InboundIntegration.html>), and `Unknown` for any other text.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE", ascii_case_insensitive)]
 pub enum Status {
     Creating,
     Active,
@@ -24,42 +37,19 @@ pub enum Status {
 
 impl Status {
     /// All statuses, in the order of the exposition.
-    pub const ALL: [Self; 8] = [
-        Self::Creating,
-        Self::Active,
-        Self::Modifying,
-        Self::Failed,
-        Self::Deleting,
-        Self::Syncing,
-        Self::NeedsAttention,
-        Self::Unknown,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// Returns the value of the label `status`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Creating => "CREATING",
-            Self::Active => "ACTIVE",
-            Self::Modifying => "MODIFYING",
-            Self::Failed => "FAILED",
-            Self::Deleting => "DELETING",
-            Self::Syncing => "SYNCING",
-            Self::NeedsAttention => "NEEDS_ATTENTION",
-            Self::Unknown => "UNKNOWN",
-        }
+        self.into()
     }
 
-    /// Parses the status ignoring case, because AWS documentation shows statuses in lower case too.
+    /// Ignores case, because AWS documentation shows statuses in lower case too.
     pub fn parse(text: &str) -> Self {
-        Self::ALL
-            .into_iter()
-            .find(|status| status.as_str().eq_ignore_ascii_case(text))
-            .unwrap_or(Self::Unknown)
+        text.parse().unwrap_or(Self::Unknown)
     }
 }
 
-/// Maximum length of an integration ARN, eight times the limit of the API. Each sample repeats the ARN and the cache keeps it, so it must
-/// be bounded. Query parameters accept ARNs of the same length.
+/// Eight times the limit of the API. Each sample repeats the ARN and the cache keeps it, so it must be bounded.
 pub const MAX_ARN_BYTES: usize = 1_024;
 
 /// One inbound integration as the API returns it. A field that AWS did not send is `None` or empty.
@@ -88,19 +78,16 @@ impl Eq for Integration {}
 /// The name and tags of an integration. AWS returns them only to the account that created the integration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
-    /// Empty if AWS sent none.
     pub name: String,
-    /// The requested tags that the integration has, by key.
+    /// Values by tag key, only of requested tags.
     pub tags: BTreeMap<String, String>,
 }
 
-/// The labels made of the name and tags of an integration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MetadataLabels {
     /// Empty if the name is unknown.
     pub name: String,
-    /// Each configured label with its value, which is empty if the tag is absent or unknown. All integrations of a snapshot have the same
-    /// labels.
+    /// Each configured label with its value, which is empty if the tag is absent or unknown.
     pub tags: Vec<(Arc<str>, String)>,
 }
 
@@ -112,46 +99,42 @@ pub struct IntegrationError {
     pub message: Option<String>,
 }
 
-/// An integration as it is exported.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExportedIntegration {
     pub integration: Arc<Integration>,
     pub labels: Arc<MetadataLabels>,
     /// When this exporter first observed the current status, in Unix seconds.
     pub status_since: f64,
-    /// True if its ARN is configured.
     pub configured: bool,
 }
 
 impl ExportedIntegration {
-    /// Returns the ARN, by which integrations are sorted.
-    pub fn arn(&self) -> &str {
+    pub(crate) fn arn(&self) -> &str {
         &self.integration.arn
     }
 }
 
-/// The state of a scope in one region.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScopeState {
     pub scope: String,
     pub region: String,
     pub interval: Duration,
     /// True if the last request for names and tags succeeded. `None` before the first one, and if the scope does not request them.
     pub names_up: Option<bool>,
-    /// `None` until the first poll has ended.
     pub polled: Option<PolledScope>,
+    /// The failures of the last incomplete poll since the start, even if a later poll succeeded.
+    pub failed_poll: Option<Arc<Failed>>,
+    /// The failure of the last request for names and tags, `None` if it succeeded.
+    pub failed_metadata: Option<Arc<Failed>>,
 }
 
-/// The result of the last poll of a scope in one region.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolledScope {
-    /// True if the last poll succeeded for every query.
     pub up: bool,
-    /// True if any data are from an earlier poll than the last, even if they have expired.
+    /// True if any data are from an earlier poll, even if they have expired.
     pub stale: bool,
     /// End of the last successful poll, in Unix seconds.
     pub last_success: Option<f64>,
-    /// Number of exported integrations of this scope.
     pub integrations: usize,
     pub duration: Duration,
 }
@@ -161,6 +144,10 @@ pub struct PolledScope {
 pub struct Snapshot {
     /// Sorted by ARN, each ARN once.
     pub integrations: Vec<ExportedIntegration>,
+    /// One for each integration, in the same order. Apart from them, because it changes with each poll but not what is rendered.
+    pub provenance: Vec<Provenance>,
+    /// Indexes of `scopes`. Each [`Provenance`] refers to a range of them.
+    pub seen_by: Vec<u32>,
     /// The configured integrations that do not exist, sorted by ARN.
     pub missing: Vec<Missing>,
     /// Sorted by scope and region, each pair once.
@@ -169,28 +156,14 @@ pub struct Snapshot {
     pub blocks_scrape: bool,
     /// True if a scope that existed at the start has not been polled yet.
     pub pending_first_poll: bool,
-    pub diagnostics: Diagnostics,
 }
 
-/// Data for the web page and the API that no metric exports.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Diagnostics {
-    /// One entry for each integration, in the same order.
-    pub provenance: Vec<Provenance>,
-    /// Indexes of `Snapshot::scopes`. Each [`Provenance`] refers to a range of them.
-    pub seen_by: Vec<u32>,
-    /// One entry for each scope, in the same order.
-    pub scopes: Vec<ScopeDiagnostics>,
-}
-
-/// Which poll returned the exported data of an integration, and which scopes export it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Provenance {
     /// When AWS returned the data, in Unix seconds.
     pub observed_at: f64,
-    /// True if the data are older than the last poll of the scope that observed them.
     pub stale: bool,
-    /// The scopes that export the integration, as a range of `Diagnostics::seen_by`.
+    /// A range of `Snapshot::seen_by`.
     pub seen_by: Range<usize>,
 }
 
@@ -204,40 +177,25 @@ pub struct Missing {
     pub answered_at: f64,
     /// True if the latest such answer is older than the last poll of its scope.
     pub stale: bool,
-    /// The last observation before, if there was one.
     pub last: Option<Arc<Integration>>,
-    /// The name of the integration, empty if it is unknown.
+    /// Empty if it is unknown.
     pub name: String,
     /// The scopes whose configuration has the ARN, as indexes of `Snapshot::scopes`.
     pub scopes: Vec<u32>,
 }
 
-/// The failures of a scope in one region.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ScopeDiagnostics {
-    /// The failures of the last incomplete poll since the start, even if a later poll succeeded.
-    pub failed_poll: Option<Arc<Failed>>,
-    /// The failure of the last request for names and tags, `None` if it succeeded.
-    pub failed_metadata: Option<Arc<Failed>>,
-}
-
-/// The failures of a poll, or of a request for names and tags.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failed {
     /// End of the poll or request, in Unix seconds.
     pub at: f64,
-    /// One entry for each reason.
     pub failures: Vec<Failure>,
 }
 
-/// A failure, as in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
     /// The value of the label `reason`.
     pub reason: &'static str,
-    /// The error message, limited in length.
     pub message: String,
-    /// The ID that AWS gave to the failed request.
     pub request_id: Option<String>,
     /// Number of queries that failed for this reason. The message is from the first one.
     pub queries: usize,

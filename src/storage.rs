@@ -1,5 +1,4 @@
-//! The state file, which keeps the last good data over a restart. It is always replaced as a whole. If it cannot be used, the exporter
-//! starts without its data.
+//! Keeps the last good data over a restart. If the file cannot be used, the exporter starts without its data.
 
 mod file;
 
@@ -15,10 +14,9 @@ pub use file::{decode, encode, obstacle, read, shared_directory, write};
 
 /// A changed status is written at once, but not more often than this.
 const MIN_WRITE_INTERVAL: Duration = Duration::from_millis(500);
-/// How often data are written while no status changes. If the process is killed, the stored data are at most this much too old.
+/// If the process is killed, the stored data are at most this much too old.
 const WRITE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Restores the data of the previous process. Logs a warning if the file cannot be used.
 pub async fn restore(path: &Path, publisher: &Publisher) {
     let (file, path) = (path.to_owned(), path.display());
     // A file that takes too long is not worth waiting for: the first polls return newer data.
@@ -70,7 +68,6 @@ pub async fn persist(
     }
 }
 
-/// Returns true if writing failed.
 async fn write_now(
     publisher: &Arc<Publisher>,
     path: PathBuf,

@@ -22,7 +22,6 @@ const PATH_CODE: &[&str] = &["path", "code"];
 const SCOPE: &[&str] = &["scope", "aws_region"];
 const SCOPE_REASON: &[&str] = &["scope", "aws_region", "reason"];
 
-/// The exporter's own metrics, except those of its process and the gauges of scopes.
 pub(crate) const METRICS: &[Family<Telemetry>] = &[
     family(
         MetricType::Histogram,
@@ -107,14 +106,14 @@ pub(crate) const METRICS: &[Family<Telemetry>] = &[
         &["shard_index", "shard_total"],
         "Always 1, labeled with the index of this shard, counted from 0, and the number of shards.",
         |own, samples| {
-            let [index, total] = [own.shard.index(), own.shard.total()].map(|it| it.to_string());
+            let [index, total] = [own.shard.index, own.shard.total].map(|it| it.to_string());
             samples.labelled(&[&index, &total], 1.0);
         },
     ),
     gauge(
         "glue_integration_exporter_shards",
         "Number of shards among which the configuration is divided, as configured for this exporter; 1 if it watches everything.",
-        |own, samples| samples.value(f64::from(own.shard.total())),
+        |own, samples| samples.value(f64::from(own.shard.total)),
     ),
     counter(
         "glue_integration_exporter_unknown_statuses_total",
@@ -127,18 +126,15 @@ pub(crate) const METRICS: &[Family<Telemetry>] = &[
 /// Bucket bounds in seconds. AWS responds within tens to hundreds of milliseconds; with the default timeout an attempt ends after 15 s.
 const DURATION_BUCKETS: &[f64] = &[0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0];
 
-/// The exporter's own metrics.
 #[derive(Debug)]
 pub struct Telemetry {
     api_requests: CounterVec,
     api_request_failures: CounterVec,
     api_request_duration: HistogramVec,
     api_request_wait: HistogramVec,
-    /// The labels of the build information.
     build: String,
     config_ok: AtomicBool,
     web_config_ok: AtomicBool,
-    /// In Unix seconds.
     reload_time: Gauge,
     http_requests: CounterVec,
     polls: CounterVec,
@@ -149,25 +145,25 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Creates the metrics of an exporter that watches everything.
-    ///
-    /// # Errors
-    /// As `with_shard`.
     pub fn new() -> prometheus::Result<Self> {
         Self::with_shard(Shard::SINGLE)
     }
 
-    /// Creates the metrics of a shard. Every series of a counter with a closed set of label values exists from the start at 0, because
-    /// Prometheus cannot see the increase of a counter that appears at 1.
-    ///
-    /// # Errors
-    /// If the `prometheus` crate rejects a histogram.
+    /// Known series exist from the start at 0, because Prometheus cannot see the increase of a counter that appears at 1.
     pub fn with_shard(shard: Shard) -> prometheus::Result<Self> {
         let rust = version::rust_version();
         let build = [version::VERSION, version::REVISION, &rust];
-        let telemetry = Self {
-            api_requests: CounterVec::new(OPERATION),
-            api_request_failures: CounterVec::new(OPERATION_REASON),
+        let api_requests = CounterVec::new(OPERATION);
+        let api_request_failures = CounterVec::new(OPERATION_REASON);
+        for operation in Operation::ALL.iter().map(|operation| operation.as_str()) {
+            api_requests.add(&[operation], 0);
+            for reason in Reason::ALL {
+                api_request_failures.add(&[operation, reason.as_str()], 0);
+            }
+        }
+        Ok(Self {
+            api_requests,
+            api_request_failures,
             api_request_duration: HistogramVec::new()?,
             api_request_wait: HistogramVec::new()?,
             build: labels(BUILD.iter().copied().zip(build)),
@@ -180,19 +176,9 @@ impl Telemetry {
             poll_failures: CounterVec::new(SCOPE_REASON),
             shard,
             unknown_statuses: AtomicU64::new(0),
-        };
-        for operation in Operation::ALL {
-            telemetry.api_requests.add(&[operation.as_str()], 0);
-            for reason in Reason::ALL {
-                telemetry
-                    .api_request_failures
-                    .add(&[operation.as_str(), reason.as_str()], 0);
-            }
-        }
-        Ok(telemetry)
+        })
     }
 
-    /// Creates the counters of a scope.
     pub fn add_scope(&self, scope: &ScopeName, region: &RegionName) {
         let (scope, region) = (scope.as_str(), region.as_str());
         self.polls.add(&[scope, region], 0);
@@ -202,17 +188,12 @@ impl Telemetry {
         }
     }
 
-    /// Removes the counters of a scope.
     pub fn remove_scope(&self, scope: &ScopeName, region: &RegionName) {
-        let (scope, region) = (scope.as_str(), region.as_str());
-        self.polls.remove(&[scope, region]);
-        self.polls_skipped.remove(&[scope, region]);
-        for reason in Reason::ALL {
-            self.poll_failures.remove(&[scope, region, reason.as_str()]);
+        for counters in [&self.polls, &self.polls_skipped, &self.poll_failures] {
+            counters.remove(&[scope.as_str(), region.as_str()]);
         }
     }
 
-    /// Counts a poll that ended, and each reason for which it failed.
     pub fn poll_ended(&self, scope: &ScopeName, region: &RegionName, reasons: &BTreeSet<Reason>) {
         let (scope, region) = (scope.as_str(), region.as_str());
         self.polls.add(&[scope, region], 1);
@@ -221,39 +202,32 @@ impl Telemetry {
         }
     }
 
-    /// Counts polls that were due but skipped.
     pub fn polls_skipped(&self, scope: &ScopeName, region: &RegionName, polls: u64) {
         self.polls_skipped
             .add(&[scope.as_str(), region.as_str()], polls);
     }
 
-    /// Counts an integration with an unknown or missing status.
     pub fn unknown_status(&self) {
         self.unknown_statuses.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Records that the configuration was loaded successfully at `now`, in Unix seconds.
     pub fn config_loaded(&self, now: f64) {
         self.config_ok.store(true, Ordering::Relaxed);
         self.reload_time.set(now);
     }
 
-    /// Records that a new configuration was rejected.
     pub fn config_rejected(&self) {
         self.config_ok.store(false, Ordering::Relaxed);
     }
 
-    /// Records whether a new web configuration was accepted. `config_last_reload_successful` covers both files.
     pub fn web_config_reread(&self, accepted: bool) {
         self.web_config_ok.store(accepted, Ordering::Relaxed);
     }
 
-    /// Creates the counter of a path and a status code that it can return.
     pub fn add_path(&self, path: &str, code: u16) {
         self.http_requests.add(&[path, &code.to_string()], 0);
     }
 
-    /// Counts an answered request.
     pub fn http_request(&self, path: &str, code: u16) {
         self.http_requests.add(&[path, &code.to_string()], 1);
     }
@@ -277,7 +251,6 @@ impl Observer for Telemetry {
     }
 }
 
-/// A histogram for each AWS operation, at the index of its discriminant.
 #[derive(Debug)]
 struct HistogramVec(Vec<OperationHistogram>);
 
@@ -296,8 +269,8 @@ impl HistogramVec {
     }
 
     fn observe(&self, operation: Operation, duration: Duration) {
-        let histogram = &self.0[operation as usize].histogram;
-        histogram.observe(duration.as_secs_f64());
+        let of_operation = &self.0[operation as usize];
+        of_operation.histogram.observe(duration.as_secs_f64());
     }
 
     fn write(&self, samples: &mut Samples<'_>) {
@@ -316,14 +289,11 @@ impl HistogramVec {
 }
 
 impl OperationHistogram {
-    /// Creates the histogram of an operation and the labels of its series. The encoder of the `prometheus` crate is not used: it writes
-    /// `le="1"` where OpenMetrics requires `le="1.0"`, so that the identity of a series would depend on the format.
     fn new(operation: Operation) -> prometheus::Result<Self> {
         let of_operation = (OPERATION[0], operation.as_str());
-        // `Debug` writes a whole number as 1.0.
+        // OpenMetrics requires `le="1.0"`, but the `prometheus` crate writes `le="1"`. `Debug` writes 1.0.
         let bounds = DURATION_BUCKETS.iter().map(|bound| format!("{bound:?}"));
         let bounds = bounds.chain(["+Inf".to_owned()]);
-        // The exposition has its own names and texts, see `METRICS`.
         let opts = HistogramOpts::new("duration_seconds", "Duration.");
         Ok(Self {
             histogram: Histogram::with_opts(opts.buckets(DURATION_BUCKETS.to_vec()))?,

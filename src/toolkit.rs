@@ -5,7 +5,6 @@ pub mod access;
 mod basic_auth;
 pub(crate) mod files;
 pub mod listen;
-pub(crate) mod rate;
 pub(crate) mod rlimit;
 pub mod stderr;
 pub mod systemd;

@@ -3,14 +3,14 @@
 use crate::glue::GlueError;
 use crate::snapshot::{Failed, Failure};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Limit for error messages: enough for a whole chain of causes, even if AWS sends a long one.
 const MAX_MESSAGE_CHARS: usize = 1024;
 /// Request IDs of AWS have 36 characters.
 const MAX_REQUEST_ID_CHARS: usize = 128;
 
-/// Returns the failures at a time in Unix seconds, one for each reason.
-pub(crate) fn failed<'a>(errors: impl Iterator<Item = &'a GlueError>, at: f64) -> Failed {
+pub(crate) fn failed(errors: &[&GlueError], at: f64) -> Arc<Failed> {
     let mut failures: BTreeMap<_, Failure> = BTreeMap::new();
     for error in errors {
         let failure = failures.entry(error.reason).or_insert_with(|| Failure {
@@ -18,16 +18,14 @@ pub(crate) fn failed<'a>(errors: impl Iterator<Item = &'a GlueError>, at: f64) -
             message: truncate(&error.message, MAX_MESSAGE_CHARS),
             request_id: error
                 .request_id
-                .as_deref()
+                .as_ref()
                 .map(|id| truncate(id, MAX_REQUEST_ID_CHARS)),
             queries: 0,
         });
         failure.queries += 1;
     }
-    Failed {
-        at,
-        failures: failures.into_values().collect(),
-    }
+    let failures = failures.into_values().collect();
+    Arc::new(Failed { at, failures })
 }
 
 fn truncate(text: &str, characters: usize) -> String {

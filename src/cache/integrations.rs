@@ -16,18 +16,14 @@ use tokio::time::Instant;
 /// Above this number of statuses, those of integrations that no scope observes any more are dropped.
 const MAX_STATUSES: usize = 300_000;
 
-/// A scope in a region.
 pub type Key = (ScopeName, RegionName);
 
-/// The names of a scope and a region.
 pub(crate) type TextKey = (String, String);
 
-/// Returns the key of a watch.
 pub fn key(watch: &ScopeRegion) -> Key {
     (watch.scope.clone(), watch.region.clone())
 }
 
-/// A status change between two observations of an integration, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusChange {
     pub arn: String,
@@ -35,21 +31,16 @@ pub struct StatusChange {
     pub to: Status,
 }
 
-/// The effects of a poll on the cache.
 #[derive(Clone, Debug, Default)]
 pub struct Applied {
     /// Status changes of the integrations that are exported, or were until `stale_after` passed.
     pub changes: Vec<StatusChange>,
-    /// The integrations with an unknown status, once for each answer that contains them.
     pub unknown_statuses: Vec<Arc<Integration>>,
-    /// True if a status changed, or an integration appeared or disappeared. The caller should store the cache soon, because AWS cannot
-    /// tell later when a status began.
+    /// Also if an integration appeared or disappeared. To be stored soon, because AWS cannot tell later when a status began.
     pub statuses_changed: bool,
-    /// When the oldest exported data of the scope will expire.
     pub next_expiry: Option<Instant>,
 }
 
-/// The last good data of all scopes.
 #[derive(Debug, Default)]
 pub struct IntegrationCache {
     pub(crate) scopes: BTreeMap<TextKey, Scope>,
@@ -63,9 +54,7 @@ pub struct IntegrationCache {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct StatusSince {
     status: Status,
-    /// Unix time in seconds.
     pub since: f64,
-    /// The latest observation of the integration. Older answers do not change the status.
     #[serde(rename = "seen")]
     observed_at: Timestamp,
 }
@@ -79,7 +68,6 @@ pub struct Stored {
 }
 
 impl IntegrationCache {
-    /// Returns an empty cache for `watches`.
     pub fn new<'a>(watches: impl IntoIterator<Item = &'a ScopeRegion>) -> Self {
         Self {
             scopes: scopes(watches, true),
@@ -87,14 +75,12 @@ impl IntegrationCache {
         }
     }
 
-    /// Replaces the watches. Queries that a scope keeps also keep their data, whatever else changed about the scope. The start times of
-    /// all statuses are kept. No scrape waits for a new scope.
+    /// Queries that a scope keeps also keep their data, and all start times of statuses are kept. No scrape waits for a new scope.
     pub fn reconfigure<'a>(&mut self, watches: impl IntoIterator<Item = &'a ScopeRegion>) {
         let before = std::mem::replace(&mut self.scopes, scopes(watches, false));
         self.inherit(before);
     }
 
-    /// Returns the data to keep over a restart.
     pub fn stored(&self) -> Stored {
         Stored {
             scopes: self.scopes.values().cloned().collect(),
@@ -102,8 +88,7 @@ impl IntegrationCache {
         }
     }
 
-    /// Restores the data of the previous process: those of the queries that are still configured, and the start times of the statuses.
-    /// Expired data are restored too, because they still correct older observations by other scopes.
+    /// Restores expired data too, because they still correct older observations by other scopes.
     pub fn restore(&mut self, stored: Stored, now: Timestamp) {
         let before = stored.scopes.into_iter().filter_map(|mut before| {
             let key = (before.name.clone(), before.region.clone());
@@ -119,34 +104,24 @@ impl IntegrationCache {
     }
 
     fn inherit(&mut self, mut before: BTreeMap<TextKey, Scope>) {
-        let mut dropped: Vec<Observation> = Vec::new();
+        let observations = before.values().flat_map(Scope::observations);
+        let mut observations: Vec<Observation> = observations.cloned().collect();
+        observations.sort_by_key(|observation| observation.observed_at.instant);
+        let latest: HashMap<&str, &Observation> =
+            observations.iter().map(|it| (it.arn(), it)).collect();
+        // It stays right for other scopes, even if its own scope drops it now.
+        for observation in before.values_mut().flat_map(Scope::observations_mut) {
+            if let Some(latest) = latest.get(observation.arn()) {
+                observation.integration = Arc::clone(&latest.integration);
+            }
+        }
         for (key, scope) in &mut self.scopes {
             if let Some(before) = before.remove(key) {
-                dropped.extend(scope.inherit(before));
-            }
-        }
-        dropped.extend(before.into_values().flat_map(Scope::into_observations));
-        self.correct(dropped);
-    }
-
-    /// Copies dropped observations into older observations of the same integrations by other scopes, because the later one is still right.
-    fn correct(&mut self, mut dropped: Vec<Observation>) {
-        dropped.sort_by_key(|observation| observation.observed_at.instant);
-        // The latest observation of each integration is collected last.
-        let latest: HashMap<&str, &Observation> = dropped.iter().map(|it| (it.arn(), it)).collect();
-        if latest.is_empty() {
-            return;
-        }
-        for observation in self.scopes.values_mut().flat_map(Scope::observations_mut) {
-            if let Some(later) = latest.get(observation.arn())
-                && observation.observed_at.instant < later.observed_at.instant
-            {
-                observation.integration = Arc::clone(&later.integration);
+                scope.inherit(before);
             }
         }
     }
 
-    /// Applies the result of a poll.
     pub fn apply(&mut self, key: &Key, mut poll: PollResult) -> Applied {
         // A poll that ended earlier may have got a later answer that the integration is deleted.
         for answer in &mut poll.answers {
@@ -159,13 +134,17 @@ impl IntegrationCache {
             return Applied::default();
         };
         // If the poll returned an integration twice, the later observation counts: the earlier status was never exported.
-        let mut observed: HashMap<&str, (Status, Timestamp)> = HashMap::new();
+        let mut observed: HashMap<&str, StatusSince> = HashMap::new();
         let mut unknown_statuses = Vec::new();
         let mut deleted = scope.apply(&poll);
         for (integration, at) in poll.answers.iter().flat_map(|answer| &answer.integrations) {
-            let observation = (integration.status, *at);
+            let observation = StatusSince {
+                status: integration.status,
+                since: at.unix,
+                observed_at: *at,
+            };
             let latest = observed.entry(&integration.arn).or_insert(observation);
-            if at.instant >= latest.1.instant {
+            if at.instant >= latest.observed_at.instant {
                 *latest = observation;
             }
             if integration.status == Status::Unknown && !scope.excludes(&integration.arn) {
@@ -180,31 +159,25 @@ impl IntegrationCache {
         let statuses_changed =
             known > known_before || self.statuses.len() < known || !changes.is_empty();
         changes.retain(|change| {
-            self.scopes
-                .values()
-                .any(|scope| scope.includes(&change.arn))
+            let mut scopes = self.scopes.values();
+            scopes.any(|scope| scope.includes(&change.arn))
         });
-        // The log gets a stable order.
         changes.sort_by(|one, other| one.arn.cmp(&other.arn));
         self.remember_deleted(deleted, poll.ended.instant);
         self.bound_statuses();
         let scope = self.scopes.get(&text_key(key));
+        let expiries = scope.into_iter().flat_map(Scope::expiries);
         Applied {
             changes,
             unknown_statuses,
             statuses_changed,
-            next_expiry: scope.and_then(|scope| next(scope.expiries(), poll.ended.instant)),
+            next_expiry: next(expiries, poll.ended.instant),
         }
     }
 
-    fn note_statuses(&mut self, observed: HashMap<&str, (Status, Timestamp)>) -> Vec<StatusChange> {
+    fn note_statuses(&mut self, observed: HashMap<&str, StatusSince>) -> Vec<StatusChange> {
         let mut changes = Vec::new();
-        for (arn, (status, at)) in observed {
-            let now = StatusSince {
-                status,
-                since: at.unix,
-                observed_at: at,
-            };
+        for (arn, now) in observed {
             let Some(known) = self.statuses.get_mut(arn) else {
                 self.statuses.insert(arn.to_owned(), now);
                 continue;
@@ -212,13 +185,13 @@ impl IntegrationCache {
             if now.observed_at.instant < known.observed_at.instant {
                 continue;
             }
-            if known.status == status {
+            if known.status == now.status {
                 known.observed_at = now.observed_at;
             } else {
                 changes.push(StatusChange {
                     arn: arn.to_owned(),
                     from: known.status,
-                    to: status,
+                    to: now.status,
                 });
                 *known = now;
             }
@@ -226,7 +199,6 @@ impl IntegrationCache {
         changes
     }
 
-    /// Removes older observations of deleted integrations from all scopes, and the start times of their statuses.
     fn drop_deleted(&mut self, deleted: &BTreeMap<String, Instant>) {
         for (arn, at) in deleted {
             let mut seen_elsewhere = false;
@@ -260,38 +232,31 @@ impl IntegrationCache {
         }
     }
 
-    /// Returns when the next series expires, which changes the snapshot without a poll.
     pub(crate) fn next_expiry(&self, now: Instant) -> Option<Instant> {
         next(self.scopes.values().flat_map(Scope::expiries), now)
     }
 
-    /// Sets the tags that become labels. Tags that were configured before keep their values.
+    /// Tags that were configured before keep their values.
     pub fn set_tag_labels(&mut self, tag_labels: &[TagLabel]) {
         self.tag_labels = TagLabels::new(tag_labels);
         self.relabel();
     }
 
     fn relabel(&mut self) {
-        for scope in self.scopes.values_mut() {
-            if let Some(metadata) = &mut scope.metadata {
-                metadata.relabel(&self.tag_labels);
-            }
+        let scopes = self.scopes.values_mut();
+        for metadata in scopes.filter_map(|scope| scope.metadata.as_mut()) {
+            metadata.relabel(&self.tag_labels);
         }
     }
 
-    /// Returns true if the names and tags of a scope should be requested now, before their schedule.
+    /// True if names and tags should be requested before their schedule.
     pub fn metadata_due(&self, key: &Key) -> bool {
-        let metadata = self
-            .scopes
-            .get(&text_key(key))
-            .and_then(|scope| scope.metadata.as_ref());
-        let wanted = self.metadata_wanted(key);
-        metadata
-            .zip(wanted)
-            .is_some_and(|(metadata, wanted)| metadata.due(&wanted))
+        let scope = self.scopes.get(&text_key(key));
+        let metadata = scope.and_then(|scope| scope.metadata.as_ref());
+        let both = metadata.zip(self.metadata_wanted(key));
+        both.is_some_and(|(metadata, wanted)| metadata.due(&wanted))
     }
 
-    /// Returns the next request for names and tags of a scope, `None` if the scope does not need them.
     pub fn metadata_wanted(&self, key: &Key) -> Option<MetadataFilter> {
         let scope = self.scopes.get(&text_key(key))?;
         scope.metadata.as_ref().map(|_| MetadataFilter {
@@ -300,7 +265,6 @@ impl IntegrationCache {
         })
     }
 
-    /// Applies the names and tags that AWS returned at `now`.
     pub fn apply_metadata(
         &mut self,
         key: &Key,
@@ -322,16 +286,14 @@ fn scopes<'a>(
     at_start: bool,
 ) -> BTreeMap<TextKey, Scope> {
     let watches = watches.into_iter();
-    watches
-        .map(|watch| (text_key(&key(watch)), Scope::new(watch, at_start)))
-        .collect()
+    let scopes = watches.map(|watch| (text_key(&key(watch)), Scope::new(watch, at_start)));
+    scopes.collect()
 }
 
 pub(crate) fn text_key((scope, region): &Key) -> TextKey {
     (scope.to_string(), region.to_string())
 }
 
-/// Returns the first of these times after `now`.
 fn next(times: impl Iterator<Item = Instant>, now: Instant) -> Option<Instant> {
     times.filter(|end| *end > now).min()
 }

@@ -1,8 +1,5 @@
 //! Names and tags of the integrations of one scope and region, the labels made of them, and which integrations are excluded by name.
-//!
-//! An integration keeps its last good name and tags as long as the scope observes it. That is safe, because AWS never reuses an ARN.
-//!
-//! The names of the stored fields are part of the state file.
+//! An integration keeps its last good name and tags as long as the scope observes it, because AWS never reuses an ARN.
 
 use super::by_arn;
 use super::failures::failed;
@@ -15,20 +12,16 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-/// The tags that become labels, in the order of the labels in the exposition.
 #[derive(Debug, Default)]
 pub(crate) struct TagLabels {
-    /// Each tag with its label.
     labels: Vec<(String, Arc<str>)>,
-    /// The labels of all integrations without metadata.
     pub empty: Arc<MetadataLabels>,
 }
 
 impl TagLabels {
     pub fn new(labels: &[TagLabel]) -> Self {
         let labels = labels.iter();
-        let labels =
-            labels.map(|entry| (entry.tag.as_str().to_owned(), entry.label.as_str().into()));
+        let labels = labels.map(|it| (it.tag.as_str().to_owned(), it.label.as_str().into()));
         let mut labels = Self {
             labels: labels.collect(),
             empty: Arc::default(),
@@ -53,15 +46,16 @@ impl TagLabels {
     }
 }
 
-/// The names and tags of the integrations of one scope and region.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Metadata {
     /// By canonical ARN.
     #[serde(rename = "known", with = "by_arn")]
     pub entries: BTreeMap<String, MetadataEntry>,
     #[serde(skip)]
-    filter: NameFilter,
-    /// The last request of this process.
+    selection: Arc<Selection>,
+    /// Canonical ARNs of `integration_arns`. They are exported whatever their name is.
+    #[serde(skip)]
+    configured: HashSet<String>,
     #[serde(skip)]
     last_request: Option<MetadataFilter>,
     /// True if the last request succeeded, `None` before the first one.
@@ -69,7 +63,6 @@ pub(crate) struct Metadata {
     /// True while a scrape waits for the first answer or failure.
     #[serde(skip)]
     pub blocks_scrape: bool,
-    /// Why the last request failed.
     #[serde(skip)]
     pub failure: Option<Arc<Failed>>,
 }
@@ -87,20 +80,6 @@ pub(crate) struct MetadataEntry {
     excluded: bool,
 }
 
-/// Decides which integrations the selection excludes by name.
-#[derive(Clone, Debug, Default)]
-struct NameFilter {
-    selection: Arc<Selection>,
-    /// Canonical ARNs of `integration_arns`. They are exported whatever their name is.
-    configured: HashSet<String>,
-}
-
-impl NameFilter {
-    fn excludes(&self, arn: &str, name: &str) -> bool {
-        !self.configured.contains(arn) && !self.selection.matches_name(name)
-    }
-}
-
 impl Metadata {
     pub fn new(watch: &ScopeRegion, blocks_scrape: bool) -> Self {
         let configured = watch.queries.iter().filter_map(|query| match query {
@@ -108,22 +87,18 @@ impl Metadata {
             Query::Target(_) | Query::All => None,
         });
         Self {
-            filter: NameFilter {
-                selection: Arc::clone(&watch.selection),
-                configured: configured.collect(),
-            },
+            selection: Arc::clone(&watch.selection),
+            configured: configured.collect(),
             blocks_scrape,
             ..Self::default()
         }
     }
 
-    /// Returns true if the selection excludes an integration by name. An integration without a known name is never excluded.
     pub fn excludes(&self, arn: &str) -> bool {
         // Usually names exclude nothing: skip the lookup.
-        self.filter.selection.uses_names() && self.entry(arn).is_some_and(|entry| entry.excluded)
+        self.selection.uses_names() && self.entry(arn).is_some_and(|entry| entry.excluded)
     }
 
-    /// Returns the name of an integration, `None` if it is unknown.
     pub fn name(&self, arn: &str) -> Option<&str> {
         self.entry(arn).map(|entry| entry.description.name.as_str())
     }
@@ -132,12 +107,15 @@ impl Metadata {
         self.entries.get(canonical_arn(arn).as_ref())
     }
 
-    /// Inherits the names and tags of the scope before a reload or a restart.
     pub fn inherit(&mut self, before: Self) {
-        let filter = std::mem::take(&mut self.filter);
-        *self = Self { filter, ..before };
+        *self = Self {
+            selection: std::mem::take(&mut self.selection),
+            configured: std::mem::take(&mut self.configured),
+            ..before
+        };
         for (arn, entry) in &mut self.entries {
-            entry.excluded = self.filter.excludes(arn, &entry.description.name);
+            let name = &entry.description.name;
+            entry.excluded = !self.configured.contains(arn) && !self.selection.matches_name(name);
         }
     }
 
@@ -150,7 +128,6 @@ impl Metadata {
         })
     }
 
-    /// Applies the answer that AWS gave at `now`. `arns` are the integrations that the scope observes now.
     pub fn apply(
         &mut self,
         request: MetadataFilter,
@@ -162,7 +139,7 @@ impl Metadata {
         self.entries.retain(|arn, _| arns.contains(arn));
         self.up = Some(answer.outcome.is_ok());
         let error = answer.outcome.as_ref().err();
-        self.failure = error.map(|error| Arc::new(failed([error].into_iter(), now.unix)));
+        self.failure = error.map(|error| failed(&[error], now.unix));
         self.blocks_scrape = false;
         self.last_request = Some(request);
         for (arn, mut description) in answer.found {
@@ -173,24 +150,20 @@ impl Metadata {
             {
                 description.name.clone_from(&before.description.name);
             }
-            let mut rendered = labels.labels_of(&description);
+            let rendered = labels.labels_of(&description);
             // Keep the old pointer: rendering compares pointers first.
-            if let Some(before) = before
-                && before.labels == rendered
-            {
-                rendered = Arc::clone(&before.labels);
-            }
+            let unchanged = before.filter(|before| before.labels == rendered);
             let entry = MetadataEntry {
-                labels: rendered,
+                labels: unchanged.map_or(rendered, |before| Arc::clone(&before.labels)),
                 observed_at: now,
-                excluded: self.filter.excludes(&arn, &description.name),
+                excluded: !self.configured.contains(&arn)
+                    && !self.selection.matches_name(&description.name),
                 description,
             };
             self.entries.insert(arn, entry);
         }
     }
 
-    /// Rebuilds the labels and drops tags that are not configured any more.
     pub fn relabel(&mut self, labels: &TagLabels) {
         let tags = labels.tags();
         for entry in self.entries.values_mut() {

@@ -10,8 +10,7 @@ use std::ops::Not;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Number of integrations that a query keeps while its listing stays incomplete. Without a limit, integrations that come and go would
-/// fill the memory.
+/// The limit while a listing stays incomplete. Without it, integrations that come and go would fill the memory.
 const MAX_OBSERVATIONS: usize = 200_000;
 
 /// A query as it is stored, without the checks of the configuration.
@@ -22,18 +21,15 @@ pub(crate) enum QueryKey {
     All,
 }
 
-/// A query and its cached result.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct QueryState {
     pub query: QueryKey,
-    /// By ARN.
     #[serde(
         rename = "sights",
         serialize_with = "serialize_observations",
         deserialize_with = "deserialize_observations"
     )]
     pub observations: BTreeMap<String, Observation>,
-    /// Time of the last complete answer.
     #[serde(rename = "complete")]
     pub last_complete: Option<Timestamp>,
     /// Set if the query is for one integration, and AWS answered that it does not exist.
@@ -52,14 +48,11 @@ pub(crate) struct Observation {
     pub inherited: bool,
 }
 
-/// The answer of AWS that a configured integration does not exist.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct NotFound {
     /// Time of the first such answer, in Unix seconds.
     pub since: f64,
-    /// The last observation before.
     pub last: Option<Arc<Integration>>,
-    /// The name of the integration, empty if it is unknown.
     pub name: String,
 }
 
@@ -80,7 +73,6 @@ impl From<&Query> for QueryKey {
 }
 
 impl QueryKey {
-    /// Returns the ARN of a query for one integration.
     pub fn configured_arn(&self) -> Option<&str> {
         match self {
             Self::Integration(arn) => Some(arn),
@@ -100,7 +92,6 @@ impl QueryKey {
 }
 
 impl QueryState {
-    /// Creates the state of a query that has not been answered.
     pub fn new(query: &Query) -> Self {
         Self {
             query: query.into(),
@@ -110,9 +101,8 @@ impl QueryState {
         }
     }
 
-    /// Applies the answer to the query. `name` is the last known name of a configured integration.
-    ///
-    /// Returns the integrations that the query had observed and a complete answer lacks.
+    /// `name` is the last known name of a configured integration. Returns the integrations that the query had observed and a complete
+    /// answer lacks.
     pub fn apply(&mut self, answer: &Answer, name: Option<&str>) -> Vec<String> {
         if !answer.integrations.is_empty() {
             self.not_found = None;
@@ -146,15 +136,15 @@ impl QueryState {
                 observed_at: *observed_at,
                 inherited: false,
             };
-            if let Some(before) = self.observations.get_mut(&integration.arn) {
-                if before.integration == *integration {
-                    observation.integration = Arc::clone(&before.integration);
+            if let Some(known) = self.observations.get_mut(&integration.arn) {
+                if known.integration == *integration {
+                    observation.integration = Arc::clone(&known.integration);
                 }
-                *before = observation;
-            } else {
-                self.observations
-                    .insert(integration.arn.clone(), observation);
+                *known = observation;
+                continue;
             }
+            let arn = integration.arn.clone();
+            self.observations.insert(arn, observation);
         }
     }
 
@@ -176,21 +166,18 @@ impl QueryState {
     /// Removes the observation of an integration if it is older than `at`, when another query found that the integration is deleted.
     /// Returns whether there is a later observation.
     pub fn remove_if_older(&mut self, arn: &str, at: Instant) -> bool {
-        let Some(observation) = self.observations.get(arn) else {
-            return false;
-        };
-        if observation.observed_at.instant >= at {
-            return true;
-        }
-        self.observations.remove(arn);
+        let observation = self.observations.get(arn);
+        let is_later = observation.is_some_and(|it| it.observed_at.instant >= at);
         // AWS has not yet answered this query with "does not exist".
-        if self.query.configured_arn().is_some() {
+        if !is_later
+            && self.observations.remove(arn).is_some()
+            && self.query.configured_arn().is_some()
+        {
             self.last_complete = None;
         }
-        false
+        is_later
     }
 
-    /// Copies observations of removed queries, the latest one of each integration.
     pub fn inherit(&mut self, observations: &[&Observation]) {
         for observation in observations {
             let arn = observation.arn();
@@ -203,7 +190,6 @@ impl QueryState {
         }
     }
 
-    /// Keeps the latest observations of a listing that stays incomplete.
     fn bound(&mut self) {
         if self.observations.len() > MAX_OBSERVATIONS {
             let observations = self.observations.values();

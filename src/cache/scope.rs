@@ -1,13 +1,10 @@
-//! The cached state of one scope in one region, how a poll changes it, and what it inherits from its predecessor after a reload or a
-//! restart.
-
 use super::failures::failed;
 use super::metadata::Metadata;
 use super::query::{Observation, QueryKey, QueryState};
 use crate::arn::canonical_arn;
 use crate::clock::Timestamp;
 use crate::config::{Credentials, ScopeRegion, Selection};
-use crate::glue::Answer;
+use crate::glue::{Answer, GlueError};
 use crate::snapshot::Failed;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -16,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The result of one poll of a scope in a region.
 #[derive(Clone, Debug)]
 pub struct PollResult {
     pub started: Timestamp,
@@ -43,21 +39,17 @@ pub(crate) struct Scope {
     pub queries: Vec<QueryState>,
     pub polled: Option<Polled>,
     pub last_success: Option<f64>,
-    /// The failures of the last incomplete poll.
     #[serde(skip)]
     pub failed_poll: Option<Arc<Failed>>,
     /// `None` if the scope does not need names and tags. Absent in old files.
     #[serde(default, rename = "names", skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
-    /// True while a scrape waits for the first poll of the scope.
     #[serde(skip)]
     pub blocks_scrape: bool,
-    /// True if the scope existed at the start and has not been polled since.
     #[serde(skip)]
     pub pending_first_poll: bool,
 }
 
-/// The last poll.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Polled {
     pub up: bool,
@@ -69,7 +61,7 @@ pub(crate) struct Polled {
 }
 
 impl Scope {
-    /// Creates the scope of a watch. `at_start` is true if scrapes wait for its first poll.
+    /// `at_start` is true if scrapes wait for the first poll.
     pub fn new(watch: &ScopeRegion, at_start: bool) -> Self {
         Self {
             name: watch.scope.to_string(),
@@ -86,53 +78,42 @@ impl Scope {
         }
     }
 
-    /// Applies the result of a poll.
-    ///
     /// Returns the integrations that a complete answer lacks, with the times of the answers. It excludes integrations that the scope
     /// never observed, because its credentials may be of another account.
     pub fn apply(&mut self, poll: &PollResult) -> BTreeMap<String, Instant> {
         let mut unlisted: BTreeMap<String, Instant> = BTreeMap::new();
-        let confirmed: HashSet<&str> = self
-            .observations()
-            .filter(|observation| !observation.inherited)
-            .map(Observation::arn)
-            .collect();
-        let configured = self.queries.iter().map(|it| it.query.configured_arn());
-        let configured = configured.map(|arn| arn.filter(|arn| confirmed.contains(arn)));
-        let configured: Vec<Option<String>> =
-            configured.map(|arn| arn.map(str::to_owned)).collect();
+        let confirmed = self.observations().filter(|it| !it.inherited);
+        let confirmed: HashSet<&str> = confirmed.map(Observation::arn).collect();
+        let confirmed = self.queries.iter().map(|it| {
+            let configured = it.query.configured_arn();
+            let configured = configured.filter(|arn| confirmed.contains(arn));
+            configured.map(str::to_owned)
+        });
+        let confirmed: Vec<Option<String>> = confirmed.collect();
         let metadata = self.metadata.as_ref();
-        let queries = self.queries.iter_mut().zip(configured);
-        for ((query, configured), answer) in queries.zip(&poll.answers) {
-            let name = query
-                .query
-                .configured_arn()
-                .and_then(|arn| metadata?.name(arn));
-            let missing = query.apply(answer, name);
+        let queries = self.queries.iter_mut().zip(confirmed);
+        for ((query, confirmed), answer) in queries.zip(&poll.answers) {
+            let configured = query.query.configured_arn();
+            let name = configured.and_then(|arn| metadata?.name(arn));
+            let missing = query.apply(answer, name).into_iter().chain(confirmed);
             if let Ok(at) = answer.outcome {
-                unlisted.extend(
-                    missing
-                        .into_iter()
-                        .chain(configured)
-                        .map(|arn| (arn, at.instant)),
-                );
+                unlisted.extend(missing.map(|arn| (arn, at.instant)));
             }
         }
-        let mut errors = poll
+        let errors = poll
             .answers
             .iter()
-            .filter_map(|it| it.outcome.as_ref().err())
-            .peekable();
-        let up = errors.peek().is_none();
-        if up {
+            .filter_map(|it| it.outcome.as_ref().err());
+        let errors: Vec<&GlueError> = errors.collect();
+        if errors.is_empty() {
             self.last_success = Some(poll.ended.unix);
         } else {
-            self.failed_poll = Some(Arc::new(failed(errors, poll.ended.unix)));
+            self.failed_poll = Some(failed(&errors, poll.ended.unix));
         }
         self.blocks_scrape = false;
         self.pending_first_poll = false;
         self.polled = Some(Polled {
-            up,
+            up: errors.is_empty(),
             started: Some(poll.started.instant),
             ended: poll.ended,
             duration: poll.ended.instant - poll.started.instant,
@@ -140,15 +121,9 @@ impl Scope {
         unlisted
     }
 
-    /// Returns the observations of all queries.
     pub fn observations(&self) -> impl Iterator<Item = &Observation> {
         let queries = self.queries.iter();
         queries.flat_map(|query| query.observations.values())
-    }
-
-    pub fn into_observations(self) -> impl Iterator<Item = Observation> {
-        let queries = self.queries.into_iter();
-        queries.flat_map(|query| query.observations.into_values())
     }
 
     pub fn observations_mut(&mut self) -> impl Iterator<Item = &mut Observation> {
@@ -156,32 +131,26 @@ impl Scope {
         queries.flat_map(|query| query.observations.values_mut())
     }
 
-    /// Returns the canonical ARNs of all observations, including those excluded by name.
     pub fn canonical_arns(&self) -> BTreeSet<String> {
-        self.observations()
-            .map(|observation| canonical_arn(observation.arn()).into_owned())
-            .collect()
+        let arns = self.observations().map(Observation::arn);
+        arns.map(|arn| canonical_arn(arn).into_owned()).collect()
     }
 
-    /// Returns true if the selection excludes an integration by name.
     pub fn excludes(&self, arn: &str) -> bool {
         let metadata = self.metadata.as_ref();
         metadata.is_some_and(|metadata| metadata.excludes(arn))
     }
 
-    /// Returns true if the scope exports this integration, or did until `stale_after` passed.
     pub fn includes(&self, arn: &str) -> bool {
         let mut queries = self.queries.iter();
         !self.excludes(arn) && queries.any(|query| query.observations.contains_key(arn))
     }
 
-    /// Returns true if a scrape waits for the first poll, or for names and tags.
     pub fn blocks_scrape(&self) -> bool {
         let metadata = self.metadata.as_ref();
         self.blocks_scrape || metadata.is_some_and(|metadata| metadata.blocks_scrape)
     }
 
-    /// Returns true if something that AWS answered at this time is older than the last poll.
     pub fn is_older(&self, at: Timestamp) -> bool {
         let started = self.polled.and_then(|polled| polled.started);
         started.is_none_or(|started| at.instant < started)
@@ -191,9 +160,8 @@ impl Scope {
     pub fn is_stale(&self) -> bool {
         let is_stale = |query: &QueryState| {
             let observations = query.observations.values();
-            let mut included = observations
-                .filter(|it| !self.excludes(it.arn()))
-                .peekable();
+            let included = observations.filter(|it| !self.excludes(it.arn()));
+            let mut included = included.peekable();
             if included.peek().is_none() {
                 return query.last_complete.is_some_and(|at| self.is_older(at));
             }
@@ -203,7 +171,6 @@ impl Scope {
         is_restored || self.queries.iter().any(is_stale)
     }
 
-    /// Returns when data stop being exported: observations, and empty answers.
     pub fn expiries(&self) -> impl Iterator<Item = Instant> {
         let empty = self.queries.iter().filter(|it| it.observations.is_empty());
         let empty = empty.filter_map(|query| query.last_complete);
@@ -216,9 +183,8 @@ impl Scope {
     pub fn rebase(&mut self, scope: &Self, now: Timestamp) {
         for query in &mut self.queries {
             query.last_complete.take_if(|at| !at.rebase(now));
-            query
-                .observations
-                .retain(|_, observation| observation.observed_at.rebase(now));
+            let observations = &mut query.observations;
+            observations.retain(|_, observation| observation.observed_at.rebase(now));
         }
         // If all data expired while the exporter was stopped, a scrape waits as at a first start.
         self.polled.take_if(|polled| {
@@ -230,44 +196,34 @@ impl Scope {
         self.blocks_scrape = self.polled.is_none();
         self.pending_first_poll = true;
         let metadata = self.metadata.get_or_insert_default();
-        metadata
-            .entries
-            .retain(|_, entry| entry.observed_at.rebase(now));
+        let entries = &mut metadata.entries;
+        entries.retain(|_, entry| entry.observed_at.rebase(now));
         metadata.blocks_scrape = self.blocks_scrape;
         metadata.up.take_if(|_| self.blocks_scrape);
     }
 
-    /// Inherits the data of the scope before a reload or a restart, when it may have had other queries or credentials. Returns the dropped
-    /// data: those of removed queries, and those that the selection excludes now.
-    pub fn inherit(&mut self, mut before: Self) -> Vec<Observation> {
+    pub fn inherit(&mut self, before: Self) {
         let same_credentials = self.credentials_key == before.credentials_key;
         let mut new_queries: Vec<&mut QueryState> = Vec::new();
-        let old_queries = before.queries.drain(..);
+        let old_queries = before.queries.into_iter();
         let mut old_queries: HashMap<QueryKey, QueryState> =
             old_queries.map(|old| (old.query.clone(), old)).collect();
-        let mut excluded: Vec<Observation> = Vec::new();
         for query in &mut self.queries {
-            if let Some(old) = old_queries.remove(&query.query) {
-                *query = old;
-                // The next listing would lack them, and the cache would take them for deleted, in other scopes too.
-                let is_excluded = |_: &String, observation: &mut Observation| {
-                    query.query.configured_arn().is_none()
-                        && !self.selection.matches(&observation.integration)
-                };
-                let dropped = query.observations.extract_if(.., is_excluded);
-                excluded.extend(dropped.map(|(_, observation)| observation));
-                for observation in query.observations.values_mut() {
-                    observation.inherited |= !same_credentials;
-                }
-            } else {
+            let Some(old) = old_queries.remove(&query.query) else {
                 new_queries.push(query);
-            }
+                continue;
+            };
+            *query = old;
+            let is_configured = query.query.configured_arn().is_some();
+            query.observations.retain(|_, observation| {
+                observation.inherited |= !same_credentials;
+                // The next listing lacks what is excluded now, and the cache would take that for deleted, in other scopes too.
+                is_configured || self.selection.matches(&observation.integration)
+            });
         }
         let removed = old_queries.into_values();
-        let mut dropped: Vec<Observation> = removed
-            .flat_map(|old| old.observations.into_values())
-            .collect();
-        inherit_dropped(new_queries, &dropped, &self.selection);
+        let dropped = removed.flat_map(|old| old.observations.into_values());
+        inherit_dropped(new_queries, &dropped.collect::<Vec<_>>(), &self.selection);
         if let (Some(metadata), Some(before)) = (&mut self.metadata, before.metadata) {
             metadata.inherit(before);
         }
@@ -276,12 +232,9 @@ impl Scope {
         self.failed_poll = before.failed_poll;
         self.blocks_scrape = before.blocks_scrape;
         self.pending_first_poll = before.pending_first_poll;
-        dropped.extend(excluded);
-        dropped
     }
 }
 
-/// Copies the observations of removed queries to the new queries that match them, until AWS has answered the new queries.
 fn inherit_dropped(
     new_queries: Vec<&mut QueryState>,
     dropped: &[Observation],

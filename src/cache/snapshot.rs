@@ -1,19 +1,15 @@
-//! The snapshot of the cache that is published.
-
 use super::integrations::IntegrationCache;
 use super::query::{Observation, QueryState};
 use super::scope::Scope;
 use crate::arn::canonical_arn;
 use crate::snapshot::{
-    Diagnostics, ExportedIntegration, Missing, PolledScope, Provenance, ScopeDiagnostics,
-    ScopeState, Snapshot,
+    ExportedIntegration, Missing, PolledScope, Provenance, ScopeState, Snapshot,
 };
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// An observation of an integration by a scope.
 struct ScopeObservation<'a> {
     observation: &'a Observation,
     /// Whether the scope may export it: it is fresh, and not excluded.
@@ -22,14 +18,11 @@ struct ScopeObservation<'a> {
     index: u32,
 }
 
-/// The query of a scope for a configured integration, with the index of the scope.
 type ConfiguredQuery<'a> = (u32, &'a Scope, &'a QueryState);
 
 impl IntegrationCache {
-    /// Returns the snapshot at `now`, and when the next series expires, which changes the snapshot without a poll.
     pub fn snapshot(&self, now: Instant) -> (Snapshot, Option<Instant>) {
         let mut observations: Vec<ScopeObservation<'_>> = Vec::new();
-        // By canonical ARN.
         let mut configured: BTreeMap<Cow<'_, str>, Vec<ConfiguredQuery<'_>>> = BTreeMap::new();
         for (index, scope) in (0..).zip(self.scopes.values()) {
             for query in &scope.queries {
@@ -64,23 +57,19 @@ impl IntegrationCache {
                 }
             }
             // The latest observation describes the integration, as long as any scope has a fresh one.
-            let latest = group
-                .iter()
-                .max_by_key(|entry| entry.observation.observed_at.instant);
+            let entries = group.iter();
+            let latest = entries.max_by_key(|entry| entry.observation.observed_at.instant);
             let Some(latest) = latest.filter(|_| seen_by.len() > first) else {
                 continue;
             };
             let arn = latest.observation.arn();
-            let metadata = group
-                .iter()
-                .filter_map(|entry| entry.scope.metadata.as_ref());
-            let described = metadata.filter_map(|metadata| metadata.entry(arn));
-            let labels = described
-                .max_by_key(|entry| entry.observed_at.instant)
-                .map(|it| &it.labels);
+            let entries = group.iter();
+            let described = entries.filter_map(|entry| entry.scope.metadata.as_ref()?.entry(arn));
+            let described = described.max_by_key(|entry| entry.observed_at.instant);
+            let labels = described.map_or(&self.tag_labels.empty, |entry| &entry.labels);
             integrations.push(ExportedIntegration {
                 integration: Arc::clone(&latest.observation.integration),
-                labels: Arc::clone(labels.unwrap_or(&self.tag_labels.empty)),
+                labels: Arc::clone(labels),
                 status_since: self.statuses.get(arn).map_or(0.0, |since| since.since),
                 // Removed, so that only the integrations that are not exported are left.
                 configured: configured.remove(&canonical_arn(arn)).is_some(),
@@ -93,33 +82,28 @@ impl IntegrationCache {
         }
         let missing = configured.into_iter();
         let missing = missing.filter_map(|(arn, queries)| missing_integration(&arn, &queries, now));
+        let scopes = self.scopes.values().zip(counts);
+        let scopes = scopes.map(|(scope, integrations)| scope_state(scope, integrations));
         let snapshot = Snapshot {
             missing: missing.collect(),
             integrations,
-            scopes: self
-                .scopes
-                .values()
-                .zip(counts)
-                .map(|(scope, integrations)| scope_state(scope, integrations))
-                .collect(),
+            provenance,
+            seen_by,
+            scopes: scopes.collect(),
             blocks_scrape: self.scopes.values().any(Scope::blocks_scrape),
             pending_first_poll: self.scopes.values().any(|scope| scope.pending_first_poll),
-            diagnostics: Diagnostics {
-                provenance,
-                seen_by,
-                scopes: self.scopes.values().map(scope_diagnostics).collect(),
-            },
         };
         (snapshot, self.next_expiry(now))
     }
 }
 
 fn scope_state(scope: &Scope, integrations: usize) -> ScopeState {
+    let metadata = scope.metadata.as_ref();
     ScopeState {
         scope: scope.name.clone(),
         region: scope.region.clone(),
         interval: scope.interval,
-        names_up: scope.metadata.as_ref().and_then(|metadata| metadata.up),
+        names_up: metadata.and_then(|metadata| metadata.up),
         polled: scope.polled.map(|polled| PolledScope {
             up: polled.up,
             stale: scope.is_stale(),
@@ -127,18 +111,11 @@ fn scope_state(scope: &Scope, integrations: usize) -> ScopeState {
             integrations,
             duration: polled.duration,
         }),
-    }
-}
-
-fn scope_diagnostics(scope: &Scope) -> ScopeDiagnostics {
-    let metadata = scope.metadata.as_ref();
-    ScopeDiagnostics {
         failed_poll: scope.failed_poll.clone(),
         failed_metadata: metadata.and_then(|metadata| metadata.failure.clone()),
     }
 }
 
-/// Returns a configured integration that is not exported, if AWS answered that it does not exist.
 fn missing_integration(
     arn: &str,
     queries: &[ConfiguredQuery<'_>],
@@ -153,7 +130,7 @@ fn missing_integration(
     let not_found = queries
         .iter()
         .filter_map(|(_, _, query)| query.not_found.as_ref());
-    let mut names = not_found.clone().map(|it| it.name.as_str());
+    let mut names = not_found.clone().map(|it| &it.name);
     Some(Missing {
         arn: arn.to_owned(),
         since: not_found.clone().map(|it| it.since).min_by(f64::total_cmp),
@@ -162,8 +139,8 @@ fn missing_integration(
         last: not_found.clone().find_map(|it| it.last.clone()),
         name: names
             .find(|name| !name.is_empty())
-            .unwrap_or_default()
-            .to_owned(),
+            .cloned()
+            .unwrap_or_default(),
         scopes: queries.iter().map(|(index, ..)| *index).collect(),
     })
 }

@@ -1,6 +1,7 @@
 //! `check`: validates the configuration, and with `--online` also asks AWS.
 
 use super::output::{Failure, print};
+use super::reload::load;
 use super::sharding;
 use super::source::{Clients, ConfigSource, LoadedConfig};
 use crate::cli::CheckFlags;
@@ -20,8 +21,7 @@ pub(super) async fn check(flags: CheckFlags) -> Result<(), Failure> {
     };
     let shard = sharding::shard(&flags.shard)?;
     let source = ConfigSource::file(flags.config.file, shard);
-    let loaded = source.load().await?;
-    let network = source.network(&loaded).await?;
+    let (loaded, network) = load(&source).await?;
     if flags.online {
         let telemetry = sharding::telemetry(shard)?;
         return check_online(loaded, Sdk::new(network, telemetry), flags.output_format).await;
@@ -30,8 +30,8 @@ pub(super) async fn check(flags: CheckFlags) -> Result<(), Failure> {
     if shard != Shard::SINGLE {
         text = format!(
             "Shard {} of {} (counted from 0) watches at least part of {} of {} pairs of scope and region.\n\n",
-            shard.index(),
-            shard.total(),
+            shard.index,
+            shard.total,
             loaded.watches.len(),
             loaded.total_targets,
         );
@@ -48,39 +48,39 @@ pub(super) async fn check(flags: CheckFlags) -> Result<(), Failure> {
     if let Some(web) = web {
         text += &format!("\n{}", web.describe());
     }
-    print(&text, "printing the configuration")
+    print(&text)
 }
 
 /// Returns what is probably wrong on this machine. These are no errors: the check may run on another machine than the exporter, the AWS
 /// configuration files can be fixed at any time, and some scopes may not need them.
 async fn warnings(loaded: &LoadedConfig) -> Vec<String> {
+    let mut warnings = Vec::new();
     let path = loaded.storage_path.as_deref();
-    let obstacle = path.and_then(|path| {
-        let obstacle = storage::obstacle(path)?;
+    if let Some(path) = path
+        && let Some(obstacle) = storage::obstacle(path)
+    {
         let path = path.display();
-        Some(format!(
+        warnings.push(format!(
             "data cannot be stored at {path} (storage.path) on this machine: {obstacle}"
-        ))
-    });
-    let profiles: BTreeSet<Option<&str>> = loaded
-        .watches
-        .iter()
-        .map(|watch| watch.credentials.profile.as_deref())
-        .collect();
+        ));
+    }
+    let watches = loaded.watches.iter();
+    let profiles = watches.map(|watch| watch.credentials.profile.as_deref());
     let mut aws = BTreeSet::new();
-    for profile in profiles {
+    for profile in profiles.collect::<BTreeSet<_>>() {
         aws.extend(profile_error(profile).await);
         aws.extend(endpoint_error(profile).await);
     }
     aws.extend(environment_key_errors());
-    let shared = path.and_then(storage::shared_directory).map(|directory| {
-        format!(
+    warnings.extend(aws);
+    if let Some(directory) = path.and_then(storage::shared_directory) {
+        warnings.push(format!(
             "every user of this machine can write to {}, the directory of storage.path, and replace the exporter's file; \
              choose a directory that only the exporter can write to.",
             directory.display()
-        )
-    });
-    obstacle.into_iter().chain(aws).chain(shared).collect()
+        ));
+    }
+    warnings
 }
 
 async fn check_online(
@@ -95,10 +95,6 @@ async fn check_online(
         (watch, client)
     });
     let report = preflight::check(watches.collect(), rate, sdk).await;
-    print(&report.write(format), "printing the results")?;
-    if report.ok {
-        Ok(())
-    } else {
-        Err(Failure::AlreadyReported)
-    }
+    print(&report.write(format))?;
+    report.ok.then_some(()).ok_or(Failure::AlreadyReported)
 }

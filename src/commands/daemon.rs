@@ -1,7 +1,7 @@
 //! The daemon, and `demo`, which is the daemon over a simulated AWS.
 
 use super::output::Failure;
-use super::reload::{Pollers, Running};
+use super::reload::{Pollers, Running, load};
 use super::sharding;
 use super::signals::Signals;
 use super::simulate::bind_simulator;
@@ -9,7 +9,6 @@ use super::source::{Clients, ConfigSource, LoadedConfig};
 use super::status_line::StatusReporter;
 use crate::cli::{DaemonFlags, WebFlags};
 use crate::clock::Clock;
-use crate::config::ConfigErrors;
 use crate::glue::aws::Sdk;
 use crate::http::routes::{Routes, start_counters};
 use crate::http::{self, Limits};
@@ -32,19 +31,15 @@ pub(super) async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
     let shard = sharding::shard(&flags.shard)?;
     let telemetry = sharding::telemetry(shard)?;
     let source = ConfigSource::file(flags.config.file, shard);
-    let load = async {
-        let loaded = source.load().await?;
-        let network = source.network(&loaded).await?;
-        Ok::<_, ConfigErrors>((loaded, network))
-    };
-    let Some(loaded) = signals.stop.run_until_cancelled(load).await else {
+    let loading = load(&source);
+    let Some(loaded) = signals.stop.run_until_cancelled(loading).await else {
         return Ok(());
     };
     let (loaded, network) = loaded?;
     if shard != Shard::SINGLE {
         tracing::info!(
-            shard_index = shard.index(),
-            shard_total = shard.total(),
+            shard_index = shard.index,
+            shard_total = shard.total,
             watches = loaded.watches.len(),
             total_targets = loaded.total_targets,
             "watching only the part of this shard"
@@ -71,7 +66,6 @@ pub(super) async fn demo(web: WebFlags) -> Result<(), Failure> {
     serve(ConfigSource::Demo, loaded, clients, telemetry, web, signals).await
 }
 
-/// Polls and serves until a signal stops the process.
 async fn serve(
     source: ConfigSource,
     loaded: LoadedConfig,
@@ -97,9 +91,8 @@ async fn serve(
     if let Some(access) = &access {
         let (access, telemetry, stop) = (Arc::clone(access), Arc::clone(&telemetry), stop.clone());
         tokio::spawn(async move {
-            access
-                .watch(|ok| telemetry.web_config_reread(ok), stop)
-                .await;
+            let on_reread = |ok| telemetry.web_config_reread(ok);
+            access.watch(on_reread, stop).await;
         });
     }
     let publisher = Arc::new(Publisher::new(&loaded.watches, clock.clone()));
@@ -178,9 +171,8 @@ async fn bind(web: &WebFlags) -> Result<Vec<Listener>, Failure> {
     } else {
         for address in &web.listen_address {
             let bound = address.bind().await;
-            listeners.push(
-                bound.map_err(|error| Failure::run(format!("listening on {address}"), error))?,
-            );
+            let failed = |error| Failure::run(format!("listening on {address}"), error);
+            listeners.push(bound.map_err(failed)?);
         }
     }
     for listener in &listeners {

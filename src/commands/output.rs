@@ -29,7 +29,6 @@ impl Failure {
         }
     }
 
-    /// Prints the failure on stderr and returns the exit code.
     pub fn report(&self) -> ExitCode {
         if !matches!(self, Self::AlreadyReported) {
             stderr::write(format!("{}\n", escape::lines(&self.to_string())).as_bytes());
@@ -42,12 +41,12 @@ impl Failure {
 }
 
 /// Prints text for people, or JSON, with control characters escaped.
-pub(super) fn print(text: &str, attempted: &str) -> Result<(), Failure> {
-    print_unescaped(escape::lines(text).as_bytes(), attempted)
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    print_unescaped(escape::lines(text).as_bytes())
 }
 
-pub(super) fn print_unescaped(text: &[u8], attempted: &str) -> Result<(), Failure> {
+pub(super) fn print_unescaped(text: &[u8]) -> Result<(), Failure> {
     io::stdout()
         .write_all(text)
-        .map_err(|error| Failure::run(attempted, error))
+        .map_err(|error| Failure::run("writing to stdout", error))
 }

@@ -3,7 +3,7 @@
 use super::signals::ReloadRequest;
 use super::source::{Clients, ConfigSource, LoadedConfig};
 use super::status_line::StatusReporter;
-use crate::cache::{Key, key};
+use crate::cache::key;
 use crate::clock::Clock;
 use crate::config::{ConfigErrors, ScopeRegion};
 use crate::glue::aws::Network;
@@ -13,7 +13,6 @@ use crate::storage;
 use crate::telemetry::Telemetry;
 use crate::toolkit::access::AccessControl;
 use crate::toolkit::watchdog::Watchdog;
-use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +23,12 @@ use tokio_util::sync::CancellationToken;
 /// Limits the last write of the state file, since a stop must end within 5 s.
 const FINAL_WRITE_TIMEOUT: Duration = Duration::from_secs(4);
 
+pub(super) async fn load(source: &ConfigSource) -> Result<(LoadedConfig, Network), ConfigErrors> {
+    let loaded = source.load().await?;
+    let network = source.network(&loaded).await?;
+    Ok((loaded, network))
+}
+
 pub struct Pollers {
     pub publisher: Arc<Publisher>,
     pub telemetry: Arc<Telemetry>,
@@ -32,14 +37,13 @@ pub struct Pollers {
     pub clients: Clients,
     pub status_reporter: Arc<StatusReporter>,
     pub watchdog: Watchdog,
-    /// Reread together with the configuration.
     pub access: Option<Arc<AccessControl>>,
     pub running: Running,
 }
 
 #[derive(Default)]
 pub struct Running {
-    pollers: BTreeMap<Key, RunningPoller>,
+    pollers: Vec<RunningPoller>,
     tasks: JoinSet<()>,
 }
 
@@ -51,8 +55,7 @@ struct RunningPoller {
 }
 
 impl Pollers {
-    /// Applies a configuration, at the start and on a reload, before the pollers of its watches start. Queries that a scope keeps also
-    /// keep their data.
+    /// Must run before the pollers of these watches start. Queries that a scope keeps also keep their data.
     pub fn apply(&mut self, loaded: &LoadedConfig) {
         self.publisher.reconfigure(&loaded.watches);
         self.publisher.set_tag_labels(&loaded.tag_labels);
@@ -61,26 +64,8 @@ impl Pollers {
         self.telemetry.config_loaded(self.clock.unix_now());
     }
 
-    /// Polls every watch once, all at the same time, fetches names and tags, and publishes. Returns true if every poll succeeded.
-    pub async fn once(&mut self, watches: Vec<ScopeRegion>) -> bool {
-        let mut polls = JoinSet::new();
-        for watch in watches {
-            let mut poller = self.poller(watch);
-            polls.spawn(async move {
-                let up = poller.poll().await;
-                poller.describe().await;
-                up
-            });
-        }
-        let all_up = polls.join_all().await.into_iter().all(|up| up);
-        self.publisher.publish_now();
-        all_up
-    }
-
-    /// Polls on schedule, publishes and stores the results, and reloads the configuration on request, until `stop`.
-    ///
-    /// # Errors
-    /// If a task panicked. The exporter must not serve a scope that it no longer polls.
+    /// Polls on schedule, publishes and stores the results, and reloads the configuration on request, until `stop`. Fails if a task
+    /// panicked: the exporter must not serve a scope that it no longer polls.
     pub async fn run(
         mut self,
         loaded: LoadedConfig,
@@ -122,10 +107,11 @@ impl Pollers {
         stop_storing.cancel();
         tokio::time::timeout(FINAL_WRITE_TIMEOUT, storing)
             .await
-            .unwrap_or_else(|_| {
+            .unwrap_or_else(|_elapsed| {
+                let seconds = FINAL_WRITE_TIMEOUT.as_secs();
                 tracing::error!(
-                    seconds = FINAL_WRITE_TIMEOUT.as_secs(),
-                    "failed to store the results of the last polls: the disk took too long"
+                    seconds,
+                    "failed to store the last results: the disk took too long"
                 );
                 Ok(())
             })
@@ -137,13 +123,13 @@ impl Pollers {
         storage_path: &watch::Sender<Option<PathBuf>>,
         stop: &CancellationToken,
     ) -> Result<(), String> {
-        self.status_reporter.reloading().await;
+        self.status_reporter.service_manager.reloading().await;
         let web = match &self.access {
             Some(access) => access.reread().await,
             None => Ok(()),
         };
         self.telemetry.web_config_reread(web.is_ok());
-        let outcome = match self.load().await {
+        let outcome = match load(&self.source).await {
             Ok((loaded, network)) => {
                 storage_path.send_replace(loaded.storage_path.clone());
                 self.stop_changed(&loaded.watches).await;
@@ -164,43 +150,36 @@ impl Pollers {
         outcome
     }
 
-    async fn load(&self) -> Result<(LoadedConfig, Network), ConfigErrors> {
-        let loaded = self.source.load().await?;
-        let network = self.source.network(&loaded).await?;
-        Ok((loaded, network))
-    }
-
-    /// Stops the pollers whose watch is not among `watches`, and waits until they have ended: a poll that still runs would publish
-    /// results of queries that are no longer configured. An unchanged scope keeps its poller, its schedule and its data.
+    /// Waits until the pollers of watches that are not among `watches` have ended: a poll that still runs would publish results of
+    /// queries that are no longer configured. An unchanged scope keeps its poller, its schedule and its data.
     async fn stop_changed(&mut self, watches: &[ScopeRegion]) {
-        let by_key: HashMap<Key, &ScopeRegion> =
-            watches.iter().map(|watch| (key(watch), watch)).collect();
-        let changed: Vec<(Key, RunningPoller)> = self
-            .running
-            .pollers
-            .extract_if(.., |key, poller| {
-                by_key.get(key).is_none_or(|watch| **watch != poller.watch)
-            })
-            .collect();
-        for (_, poller) in &changed {
+        let is_changed = |poller: &mut RunningPoller| !watches.contains(&poller.watch);
+        let changed = self.running.pollers.extract_if(.., is_changed);
+        let changed: Vec<RunningPoller> = changed.collect();
+        for poller in &changed {
             poller.stop.cancel();
         }
-        for (key, poller) in &changed {
-            poller.ended.cancelled().await;
-            if !by_key.contains_key(key) {
-                let (scope, region) = key;
-                self.telemetry.remove_scope(scope, region);
+        for RunningPoller { watch, ended, .. } in &changed {
+            ended.cancelled().await;
+            if !watches.iter().any(|new| key(new) == key(watch)) {
+                self.telemetry.remove_scope(&watch.scope, &watch.region);
             }
         }
     }
 
     fn start(&mut self, watches: Vec<ScopeRegion>, stop: &CancellationToken) {
         for watch in watches {
-            let key = key(&watch);
-            if self.running.pollers.contains_key(&key) {
+            let mut running = self.running.pollers.iter();
+            if running.any(|running| running.watch == watch) {
                 continue;
             }
-            let poller = self.poller(watch.clone());
+            let poller = Poller::new(
+                watch.clone(),
+                self.clients.client(&watch),
+                Arc::clone(&self.publisher),
+                Arc::clone(&self.telemetry),
+                self.clock.clone(),
+            );
             let mut ticket = self
                 .watchdog
                 .register(format!("scope {} in {}", watch.scope, watch.region));
@@ -215,18 +194,7 @@ impl Pollers {
                 ticket.run_checked(poller.run(until)).await;
                 ticket.finish();
             });
-            self.running.pollers.insert(key, running);
+            self.running.pollers.push(running);
         }
-    }
-
-    fn poller(&mut self, watch: ScopeRegion) -> Poller {
-        let client = self.clients.client(&watch);
-        Poller::new(
-            watch,
-            client,
-            Arc::clone(&self.publisher),
-            Arc::clone(&self.telemetry),
-            self.clock.clone(),
-        )
     }
 }

@@ -14,12 +14,10 @@ pub(super) fn shard(flags: &ShardFlags) -> Result<Shard, ShardError> {
 fn pod_name() -> PodName {
     match env::var_os("POD_NAME") {
         Some(name) if !name.is_empty() => PodName::Environment(name.to_string_lossy().into_owned()),
-        Some(_) | None => PodName::Host(
-            rustix::system::uname()
-                .nodename()
-                .to_string_lossy()
-                .into_owned(),
-        ),
+        Some(_) | None => {
+            let host = rustix::system::uname();
+            PodName::Host(host.nodename().to_string_lossy().into_owned())
+        }
     }
 }
 

@@ -5,7 +5,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// Reload requests that may wait while another one is handled.
 const MAX_PENDING_RELOADS: usize = 16;
 
 /// A request to reload, as the channel for its result. An error is the text for the user.

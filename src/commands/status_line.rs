@@ -12,9 +12,8 @@ use tokio_util::sync::CancellationToken;
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
 pub struct StatusReporter {
-    service_manager: ServiceManager,
+    pub(super) service_manager: ServiceManager,
     publisher: Arc<Publisher>,
-    /// The error of the last reload, if it failed.
     reload_error: Mutex<Option<String>>,
 }
 
@@ -27,13 +26,10 @@ impl StatusReporter {
         }
     }
 
-    /// Reports that the configuration is valid and the sockets are bound.
     pub(super) async fn ready(&self) {
-        self.service_manager.ready(&self.status()).await;
-    }
-
-    pub(super) async fn reloading(&self) {
-        self.service_manager.reloading().await;
+        self.service_manager
+            .notify("READY=1\n", &self.status())
+            .await;
     }
 
     pub(super) async fn reloaded(&self, outcome: &Result<(), String>) {
@@ -41,7 +37,6 @@ impl StatusReporter {
         self.ready().await;
     }
 
-    /// Sends keep-alives and status lines until `stop`, then reports that the exporter is stopping.
     pub(super) async fn run(&self, stop: &CancellationToken) {
         let reporting = async {
             tokio::join!(
@@ -50,18 +45,20 @@ impl StatusReporter {
             )
         };
         stop.run_until_cancelled(reporting).await;
-        self.service_manager.stopping().await;
+        self.service_manager
+            .notify("STOPPING=1\n", "Stopping")
+            .await;
     }
 
     async fn update_status(&self) {
-        if !self.service_manager.is_present() {
+        if self.service_manager.socket.is_none() {
             return;
         }
         let mut sent = String::new();
         loop {
             let status = self.status();
             if sent != status {
-                self.service_manager.status(&status).await;
+                self.service_manager.notify("", &status).await;
                 sent = status;
             }
             tokio::time::sleep(STATUS_INTERVAL).await;
@@ -81,29 +78,24 @@ impl StatusReporter {
             line =
                 format!("Last reload failed, keeping the previous configuration ({first}{more}); ");
         }
-        let polled: Vec<_> = snapshot
-            .scopes
-            .iter()
-            .filter_map(|scope| scope.polled.as_ref())
-            .collect();
-        let up = polled.iter().filter(|polled| polled.up).count();
+        let polled = snapshot.scopes.iter().flat_map(|scope| &scope.polled);
+        let up = polled.clone().filter(|polled| polled.up).count();
         let scopes = snapshot.scopes.len();
         line += &format!("{up} of {scopes} pairs of scope and region up");
-        if polled.len() < scopes {
-            line += &format!(", {} not polled yet", scopes - polled.len());
+        let unpolled = scopes - polled.count();
+        if unpolled > 0 {
+            line += &format!(", {unpolled} not polled yet");
         }
         line += &format!("; {} integrations", snapshot.integrations.len());
-        let counts = Status::ALL.iter().filter_map(|status| {
+        let mut separator = ":";
+        for status in Status::ALL {
             let integrations = snapshot.integrations.iter();
             let with_status = integrations.filter(|shown| shown.integration.status == *status);
-            match with_status.count() {
-                0 => None,
-                count => Some(format!("{count} {}", status.as_str())),
+            let count = with_status.count();
+            if count > 0 {
+                line += &format!("{separator} {count} {}", status.as_str());
+                separator = ",";
             }
-        });
-        let counts: Vec<String> = counts.collect();
-        if !counts.is_empty() {
-            line += &format!(": {}", counts.join(", "));
         }
         line
     }

@@ -13,10 +13,8 @@ use std::sync::Arc;
 /// The mean number of items in a chunk. The checksum of an ARN decides whether its item ends a chunk, so that a new or deleted
 /// integration does not move the boundaries of other chunks.
 const MEAN_CHUNK_ITEMS: u32 = 256;
-/// Limits the length of a chunk for every choice of ARNs.
 const MAX_CHUNK_ITEMS: usize = 1024;
 
-/// Integrations sorted by ARN, with their rendered series.
 #[derive(Debug)]
 pub(crate) struct Chunk {
     items: Vec<ExportedIntegration>,
@@ -24,18 +22,16 @@ pub(crate) struct Chunk {
     pub fragments: Vec<Fragment>,
     /// The concatenated samples of the age, without their values.
     ages: String,
-    /// For each of these samples its end in `ages` and the creation time of its integration.
+    /// For each of these samples its end in `ages` and the creation time.
     created: Vec<(usize, f64)>,
 }
 
-/// Text of one family, plain and compressed.
 #[derive(Clone, Debug)]
 pub(crate) struct Fragment {
     pub text: Bytes,
     pub deflated: Deflated,
 }
 
-/// Renders the series of `items`. Reuses the chunks of `previous` that did not change.
 pub(crate) fn render(
     items: &[ExportedIntegration],
     previous: &[Arc<Chunk>],
@@ -53,7 +49,6 @@ pub(crate) fn render(
         .collect()
 }
 
-/// Splits items into chunks, of which none is empty.
 fn split(items: &[ExportedIntegration]) -> impl Iterator<Item = &[ExportedIntegration]> {
     let mut length = 0;
     items.chunk_by(move |item, _| {
@@ -70,11 +65,10 @@ fn split(items: &[ExportedIntegration]) -> impl Iterator<Item = &[ExportedIntegr
 impl Chunk {
     fn new(items: &[ExportedIntegration], deflater: &mut Deflater) -> Self {
         let identities: Vec<String> = items.iter().map(|item| identity(item.arn())).collect();
-        let fragments = INTEGRATION.iter().map(|family| {
-            let samples = family.samples(identities.iter().zip(items));
-            Fragment::new(samples, deflater)
-        });
-        let fragments = fragments.collect();
+        let samples = INTEGRATION
+            .iter()
+            .map(|family| family.samples(identities.iter().zip(items)));
+        let fragments = samples.map(|it| Fragment::new(it, deflater)).collect();
         let mut ages = String::new();
         let mut created = Vec::new();
         for (item, identity) in items.iter().zip(&identities) {
@@ -93,7 +87,7 @@ impl Chunk {
         }
     }
 
-    /// Returns the samples of the age at `now`, in Unix seconds.
+    /// Returns the samples of the ages at `now`, in Unix seconds.
     pub fn ages(&self, now: f64) -> String {
         /// Enough for an age of 30 years with decimals, the space and the line feed.
         const VALUE_BYTES: usize = 15;
@@ -109,7 +103,6 @@ impl Chunk {
 }
 
 impl Fragment {
-    /// Compresses `text` and keeps both.
     pub fn new(text: String, deflater: &mut Deflater) -> Self {
         Self {
             deflated: deflater.deflate(&text),

@@ -7,7 +7,6 @@ use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A counter for each combination of label values.
 #[derive(Debug)]
 pub(crate) struct CounterVec {
     names: &'static [&'static str],
@@ -16,7 +15,6 @@ pub(crate) struct CounterVec {
 }
 
 impl CounterVec {
-    /// Creates counters with these label names, without any series.
     pub fn new(names: &'static [&'static str]) -> Self {
         Self {
             names,
@@ -24,7 +22,6 @@ impl CounterVec {
         }
     }
 
-    /// Adds `number` to the series with these label values. Creates the series if it does not exist.
     pub fn add(&self, values: &[&str], number: u64) {
         let labels = self.labels(values);
         if let Some(counter) = self.series.read().get(&labels) {
@@ -35,12 +32,13 @@ impl CounterVec {
         *series.entry(labels).or_default().get_mut() += number;
     }
 
-    /// Removes the series with these label values.
+    /// Removes all series whose first labels have these values.
     pub fn remove(&self, values: &[&str]) {
-        self.series.write().remove(&self.labels(values));
+        let first = self.labels(values);
+        let mut series = self.series.write();
+        series.retain(|labels, _| !labels.starts_with(&first));
     }
 
-    /// Writes all series.
     pub fn write(&self, samples: &mut Samples<'_>) {
         for (labels, counter) in &*self.series.read() {
             samples.rendered("", labels, count(counter.load(Ordering::Relaxed)));

@@ -1,23 +1,19 @@
-//! The metrics of integrations and scopes, sorted by name. The README's table is generated from these rows.
-//!
-//! The samples do not pass through a `prometheus` registry, whose vectors compare label values only by hash.
+//! The metrics of integrations and scopes, sorted by name. The README's table is generated from these rows. The samples do not pass through a `prometheus` registry, whose vectors compare label values only by hash.
 
 use super::family::{Family, Samples, family, gauge};
 use super::text_format::{Metric, MetricType, count, labels};
 use crate::arn::Arn;
 use crate::clock::{round_to_millis, seconds};
-use crate::snapshot::{ExportedIntegration, ScopeState, Status};
+use crate::snapshot::{ExportedIntegration, PolledScope, ScopeState, Status};
 use std::collections::BTreeMap;
 
-/// The maximum number of error codes of one integration that have their own series.
+/// The number of error codes of one integration that have their own series.
 const MAX_ERROR_CODES: usize = 20;
 
-/// The first labels of each series of an integration.
+/// The first labels of each series of an integration, and of a scope.
 pub(crate) const IDENTITY: [&str; 3] = ["aws_account_id", "aws_region", "integration_arn"];
-/// The first labels of each series of a scope.
 pub(crate) const SCOPE: [&str; 2] = ["scope", "aws_region"];
 
-/// The age of an integration. It changes between polls, so each scrape writes it.
 pub(crate) const AGE: Metric = Metric {
     name: "aws_glue_integration_age_seconds",
     kind: MetricType::Gauge,
@@ -28,17 +24,16 @@ pub(crate) const AGE: Metric = Metric {
 /// The metric that also has samples for integrations that do not exist.
 pub(crate) const PRESENT: &str = "aws_glue_integration_present";
 
-/// The metrics of an integration, except its age.
 pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
     gauge(
         "aws_glue_integration_continuous_sync",
         "1 if the integration syncs continuously, 0 if it is a one-time snapshot, as of its last good poll; absent if AWS does not report it.",
-        |shown, samples| samples.optional(shown.integration.continuous_sync.map(f64::from)),
+        |shown, samples| samples.value(shown.integration.continuous_sync.map(f64::from)),
     ),
     gauge(
         "aws_glue_integration_created_timestamp_seconds",
         "Unix time in seconds at which the integration was created, as of its last good poll; absent if AWS does not report it.",
-        |shown, samples| samples.optional(shown.integration.created),
+        |shown, samples| samples.value(shown.integration.created),
     ),
     gauge(
         "aws_glue_integration_errors",
@@ -73,12 +68,12 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
     gauge(
         PRESENT,
         "1 if the configured integration exists, 0 if AWS answered that it does not, as of its last good poll.",
-        |shown, samples| samples.optional(shown.configured.then_some(1.0)),
+        |shown, samples| samples.value(shown.configured.then_some(1.0)),
     ),
     gauge(
         "aws_glue_integration_refresh_interval_seconds",
         "Interval in seconds at which the integration pulls changes, as of its last good poll; absent if AWS does not report it.",
-        |shown, samples| samples.optional(shown.integration.refresh_interval.map(seconds)),
+        |shown, samples| samples.value(shown.integration.refresh_interval.map(seconds)),
     ),
     family(
         MetricType::Gauge,
@@ -86,7 +81,7 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
         &["status"],
         "1 for the current status of the integration, 0 for every other status, as of its last good poll; a status that the exporter does not know is UNKNOWN.",
         |shown, samples| {
-            for status in Status::ALL {
+            for &status in Status::ALL {
                 let is_current = shown.integration.status == status;
                 samples.labelled(&[status.as_str()], f64::from(is_current));
             }
@@ -99,15 +94,11 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
     ),
 ];
 
-/// The gauges of a scope in a region.
 pub(crate) const SCOPES: &[Family<ScopeState>] = &[
     gauge(
         "glue_integration_exporter_scope_integrations",
         "Number of integrations of the scope that are exported.",
-        |scope, samples| {
-            let polled = scope.polled.as_ref();
-            samples.optional(polled.map(|polled| count(polled.integrations as u64)));
-        },
+        |scope, samples| last_poll(scope, samples, |polled| count(polled.integrations as u64)),
     ),
     gauge(
         "glue_integration_exporter_scope_interval_seconds",
@@ -117,79 +108,68 @@ pub(crate) const SCOPES: &[Family<ScopeState>] = &[
     gauge(
         "glue_integration_exporter_scope_last_poll_duration_seconds",
         "Duration of the last poll of the scope in seconds.",
-        |scope, samples| {
-            let polled = scope.polled.as_ref();
-            samples.optional(polled.map(|polled| seconds(polled.duration)));
-        },
+        |scope, samples| last_poll(scope, samples, |polled| seconds(polled.duration)),
     ),
     gauge(
         "glue_integration_exporter_scope_last_success_timestamp_seconds",
         "Unix time in seconds at which the last poll of the scope that succeeded for every query ended; 0 if there was none.",
         |scope, samples| {
-            let polled = scope.polled.as_ref();
-            samples.optional(polled.map(|polled| polled.last_success.map_or(0.0, round_to_millis)));
+            let value = |it: &PolledScope| round_to_millis(it.last_success.unwrap_or(0.0));
+            last_poll(scope, samples, value);
         },
     ),
     gauge(
         "glue_integration_exporter_scope_names_up",
         "1 if the last fetch of names and tags for the scope succeeded, otherwise 0; absent before the first fetch and for scopes that do not fetch them.",
-        |scope, samples| samples.optional(scope.names_up.map(f64::from)),
+        |scope, samples| samples.value(scope.names_up.map(f64::from)),
     ),
     gauge(
         "glue_integration_exporter_scope_stale",
         "1 if any data of the scope is older than its last poll, otherwise 0; data that ended after stale_after still counts.",
-        |scope, samples| {
-            let polled = scope.polled.as_ref();
-            samples.optional(polled.map(|polled| f64::from(polled.stale)));
-        },
+        |scope, samples| last_poll(scope, samples, |polled| f64::from(polled.stale)),
     ),
     gauge(
         "glue_integration_exporter_scope_up",
         "1 if the last poll of the scope succeeded for every query, otherwise 0.",
-        |scope, samples| {
-            let polled = scope.polled.as_ref();
-            samples.optional(polled.map(|polled| f64::from(polled.up)));
-        },
+        |scope, samples| last_poll(scope, samples, |polled| f64::from(polled.up)),
     ),
 ];
+
+fn last_poll(scope: &ScopeState, samples: &mut Samples<'_>, value: fn(&PolledScope) -> f64) {
+    samples.value(scope.polled.as_ref().map(value));
+}
 
 fn errors_by_code(shown: &ExportedIntegration, samples: &mut Samples<'_>) {
     const NO_CODE: &str = "none";
     const OTHER: &str = "other";
-    let mut by_code: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut by_code: BTreeMap<&str, u64> = BTreeMap::new();
     for error in &shown.integration.errors {
-        *by_code
-            .entry(error.code.as_deref().unwrap_or(NO_CODE))
-            .or_default() += 1;
+        let code = error.code.as_deref().unwrap_or(NO_CODE);
+        *by_code.entry(code).or_default() += 1;
     }
     // An AWS code named "none" or "other" shares that series: a second one would be a duplicate.
-    let no_code = by_code.remove(NO_CODE).unwrap_or(0);
-    let mut other = by_code.remove(OTHER).unwrap_or(0);
+    let no_code = by_code.remove(NO_CODE);
+    let mut other = by_code.remove(OTHER);
     for (index, (code, errors)) in by_code.into_iter().enumerate() {
         if index < MAX_ERROR_CODES {
-            samples.labelled(&[code], count(errors as u64));
+            samples.labelled(&[code], count(errors));
         } else {
-            other += errors;
+            other = Some(other.unwrap_or_default() + errors);
         }
     }
     for (code, errors) in [(NO_CODE, no_code), (OTHER, other)] {
-        if errors > 0 {
-            samples.labelled(&[code], count(errors as u64));
+        if let Some(errors) = errors {
+            samples.labelled(&[code], count(errors));
         }
     }
 }
 
-/// Returns the identity labels of an integration as text between braces.
 pub(crate) fn identity(arn: &str) -> String {
     let fields = Arn::split(arn);
-    labels(
-        IDENTITY
-            .into_iter()
-            .zip([fields.account, fields.region, arn]),
-    )
+    let values = [fields.account, fields.region, arn];
+    labels(IDENTITY.into_iter().zip(values))
 }
 
-/// Returns the labels of a scope as text between braces.
 pub(crate) fn scope_labels(scope: &ScopeState) -> String {
     labels(SCOPE.into_iter().zip([scope.scope.as_str(), &scope.region]))
 }

@@ -3,7 +3,6 @@
 use super::text_format::{Format, Metric, MetricType, end_sample, label, metadata, sample};
 use std::sync::Arc;
 
-/// A metric of items of one type.
 pub(crate) struct Family<T: 'static> {
     /// Its labels do not include the labels that identify the item.
     pub metric: Metric,
@@ -11,11 +10,9 @@ pub(crate) struct Family<T: 'static> {
     pub write: fn(&T, &mut Samples<'_>),
 }
 
-/// Appends the samples of one item.
 pub(crate) struct Samples<'a> {
     text: &'a mut String,
     metric: &'a Metric,
-    /// The labels that identify the item, as text between braces.
     identity: &'a str,
 }
 
@@ -28,7 +25,6 @@ pub(crate) const fn gauge<T>(
     family(MetricType::Gauge, name, &[], help, write)
 }
 
-/// Returns the row of a counter.
 pub(crate) const fn counter<T>(
     name: &'static str,
     labels: &'static [&'static str],
@@ -38,7 +34,6 @@ pub(crate) const fn counter<T>(
     family(MetricType::Counter, name, labels, help, write)
 }
 
-/// Returns the row of any metric.
 pub(crate) const fn family<T>(
     kind: MetricType,
     name: &'static str,
@@ -66,15 +61,12 @@ impl<T> Family<T> {
     }
 
     fn add(&self, text: &mut String, identity: &str, item: &T) {
-        let metric = &self.metric;
-        (self.write)(
-            item,
-            &mut Samples {
-                text,
-                metric,
-                identity,
-            },
-        );
+        let mut samples = Samples {
+            text,
+            metric: &self.metric,
+            identity,
+        };
+        (self.write)(item, &mut samples);
     }
 
     /// Appends the metadata and the samples of a metric with a single item, or nothing if there are no samples.
@@ -90,24 +82,18 @@ impl<T> Family<T> {
 }
 
 impl Samples<'_> {
-    /// Adds the sample of a metric without further labels.
-    pub fn value(&mut self, value: f64) {
-        sample(self.text, self.metric.name, self.identity, value);
-    }
-
-    /// Adds the sample of a metric without further labels, if there is a value.
-    pub fn optional(&mut self, value: Option<f64>) {
-        if let Some(value) = value {
-            self.value(value);
+    /// Adds a sample without further labels, if there is a value.
+    pub fn value(&mut self, value: impl Into<Option<f64>>) {
+        if let Some(value) = value.into() {
+            sample(self.text, self.metric.name, self.identity, value);
         }
     }
 
-    /// Adds a sample with these values of the metric's labels.
     pub fn labelled(&mut self, values: &[&str], value: f64) {
         self.tagged(values, &[], value);
     }
 
-    /// Adds a sample with these values of the metric's labels, and with the labels of `tag_labels`.
+    /// Adds a sample with these values of the metric's labels, and with tags.
     pub fn tagged(&mut self, values: &[&str], tags: &[(Arc<str>, String)], value: f64) {
         let labels = self.metric.labels.iter().copied();
         let tags = tags.iter().map(|(name, value)| (&**name, value.as_str()));

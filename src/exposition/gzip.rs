@@ -16,15 +16,13 @@ const HEADER: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 /// An empty last block with fixed Huffman codes.
 const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
 
-/// Compresses parts one after another.
 #[derive(Debug)]
 pub struct Deflater {
     encoder: DeflateEncoder<Vec<u8>>,
-    /// True if the encoder has compressed a part and must be reset, so that the next part does not refer to it.
+    /// True if the next part would refer to the previous one.
     needs_reset: bool,
-    /// The checksum of the current part.
     crc: Hasher,
-    /// The uncompressed length of the current part in bytes.
+    /// Uncompressed, in bytes.
     length: usize,
 }
 
@@ -33,12 +31,11 @@ thread_local! {
     static DEFLATER: Cell<Option<Deflater>> = const { Cell::new(None) };
 }
 
-/// A compressed part of a text.
 #[derive(Clone, Debug, Default)]
 pub struct Deflated {
     bytes: Bytes,
     crc: Hasher,
-    /// The uncompressed length in bytes.
+    /// Uncompressed, in bytes.
     length: usize,
 }
 
@@ -62,10 +59,8 @@ impl Deflater {
         result
     }
 
-    /// Adds text to the current part.
     pub fn add(&mut self, text: impl AsRef<[u8]>) {
         let text = text.as_ref();
-        // Writing to memory does not fail.
         if mem::take(&mut self.needs_reset) {
             let _ = self.encoder.reset(Vec::new());
         }
@@ -74,7 +69,6 @@ impl Deflater {
         self.length += text.len();
     }
 
-    /// Ends the current part and starts the next one.
     pub fn end(&mut self) -> Deflated {
         let _ = self.encoder.flush();
         self.needs_reset = true;
@@ -85,7 +79,6 @@ impl Deflater {
         }
     }
 
-    /// Compresses a whole part.
     pub fn deflate(&mut self, text: impl AsRef<[u8]>) -> Deflated {
         self.add(text);
         self.end()
@@ -93,7 +86,6 @@ impl Deflater {
 }
 
 impl Deflated {
-    /// Joins parts to one part.
     pub fn join(parts: &[&Self]) -> Self {
         let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.bytes.len()).sum());
         let mut crc = Hasher::new();
@@ -109,7 +101,6 @@ impl Deflated {
     }
 }
 
-/// Returns a gzip member with the concatenated text of the parts.
 pub fn member(parts: &[&Deflated]) -> Vec<Bytes> {
     let mut buffers = vec![Bytes::from_static(HEADER)];
     let mut crc = Hasher::new();

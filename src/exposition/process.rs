@@ -1,69 +1,62 @@
 //! The `process_*` metrics, named as in Prometheus' Go client. A value that cannot be read is absent.
-//!
 //! The collector of the `prometheus` crate is not used: it rounds CPU time to whole seconds and reports a start time of 0 if
 //! `/proc/stat` is hidden.
 
 use super::text_format::{Format, Metric, MetricType, metadata, sample};
 
-/// Every metric of this file, sorted by name.
 pub(crate) const METRICS: &[Metric] = &[
-    metric(
-        MetricType::Counter,
+    counter(
         "process_cpu_seconds_total",
         "Total user and system CPU time spent in seconds.",
     ),
-    metric(
-        MetricType::Gauge,
+    gauge(
         "process_max_fds",
         "Maximum number of open file descriptors.",
     ),
-    metric(
-        MetricType::Counter,
+    counter(
         "process_network_receive_bytes_total",
         "Number of bytes received by the network namespace of the process.",
     ),
-    metric(
-        MetricType::Counter,
+    counter(
         "process_network_transmit_bytes_total",
         "Number of bytes sent by the network namespace of the process.",
     ),
-    metric(
-        MetricType::Gauge,
-        "process_open_fds",
-        "Number of open file descriptors.",
-    ),
-    metric(
-        MetricType::Gauge,
+    gauge("process_open_fds", "Number of open file descriptors."),
+    gauge(
         "process_resident_memory_bytes",
         "Resident memory size in bytes.",
     ),
-    metric(
-        MetricType::Gauge,
+    gauge(
         "process_start_time_seconds",
         "Unix time in seconds at which the process started.",
     ),
-    metric(
-        MetricType::Gauge,
+    gauge(
         "process_virtual_memory_bytes",
         "Virtual memory size in bytes.",
     ),
-    metric(
-        MetricType::Gauge,
+    gauge(
         "process_virtual_memory_max_bytes",
         "Maximum amount of virtual memory in bytes; 2^64 if there is no limit.",
     ),
 ];
 
-const fn metric(kind: MetricType, name: &'static str, help: &'static str) -> Metric {
+const fn counter(name: &'static str, help: &'static str) -> Metric {
+    let kind = MetricType::Counter;
+    Metric {
+        kind,
+        ..gauge(name, help)
+    }
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> Metric {
     Metric {
         name,
-        kind,
+        kind: MetricType::Gauge,
         labels: &[],
         help,
     }
 }
 
-/// Appends the current values.
 pub(crate) fn append(text: &mut String, format: Format) {
     for (metric, value) in METRICS.iter().zip(read::values()) {
         if let Some(value) = value {
@@ -93,15 +86,16 @@ mod read {
     static MEMORY: LazyLock<io::Result<File>> = LazyLock::new(|| File::open("/proc/self/statm"));
     static NETWORK: LazyLock<io::Result<File>> = LazyLock::new(|| File::open("/proc/self/net/dev"));
 
-    /// Returns the values in the order of `METRICS`.
     pub fn values() -> [Option<f64>; 9] {
         let cpu_time = Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).ok();
         let network = read(&NETWORK)
             .and_then(|text| InterfaceDeviceStatus::from_buf_read(text.as_slice()).ok());
-        let network = network.map(|InterfaceDeviceStatus(devices)| devices);
-        let network = network.as_ref();
+        let network = network
+            .as_ref()
+            .map(|InterfaceDeviceStatus(devices)| devices);
         let files = PROCESS.as_ref().and_then(|process| process.fd_count().ok());
         let memory = read(&MEMORY).and_then(|text| StatM::from_read(text.as_slice()).ok());
+        let memory = memory.as_ref();
         let bytes = |pages| count(pages * procfs::page_size());
         [
             cpu_time.map(|time| time.as_secs_f64()),
@@ -109,9 +103,9 @@ mod read {
             network.map(|devices| count(devices.values().map(|device| device.recv_bytes).sum())),
             network.map(|devices| count(devices.values().map(|device| device.sent_bytes).sum())),
             files.map(|files| count(files as u64)),
-            memory.as_ref().map(|memory| bytes(memory.resident)),
+            memory.map(|memory| bytes(memory.resident)),
             *START_TIME,
-            memory.as_ref().map(|memory| bytes(memory.size)),
+            memory.map(|memory| bytes(memory.size)),
             Some(limit(Resource::As)),
         ]
     }
@@ -122,20 +116,15 @@ mod read {
         Some(count(boot) + count(since_boot) / count(ticks_per_second()))
     }
 
-    /// Reads the current content of an open `/proc` file.
     fn read(file: &LazyLock<io::Result<File>>) -> Option<Vec<u8>> {
-        const READ_BYTES: usize = 2048;
         let file = LazyLock::force(file).as_ref().ok()?;
-        let mut text = vec![0; READ_BYTES];
-        let mut length = 0;
+        let mut text = Vec::new();
+        let mut piece = [0; 4096];
         loop {
-            let read = file.read_at(&mut text[length..], length as u64).ok()?;
-            if read == 0 {
-                text.truncate(length);
-                return Some(text);
+            match file.read_at(&mut piece, text.len() as u64).ok()? {
+                0 => return Some(text),
+                length => text.extend_from_slice(&piece[..length]),
             }
-            length += read;
-            text.resize(length + READ_BYTES, 0);
         }
     }
 
@@ -147,7 +136,6 @@ mod read {
 
 #[cfg(not(target_os = "linux"))]
 mod read {
-    /// Returns no values: only Linux has the `/proc` files.
     pub fn values() -> [Option<f64>; 9] {
         [None; 9]
     }

@@ -4,8 +4,8 @@
 
 use memchr::memchr3_iter;
 use std::fmt::Write;
+use strum::IntoStaticStr;
 
-/// The format of an exposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Text,
@@ -16,25 +16,16 @@ impl Format {
     /// Both formats; each is at the index of its discriminant.
     pub const ALL: [Self; 2] = [Self::Text, Self::OpenMetrics];
 
-    /// Returns the value of the `Content-Type` header.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         }
     }
-
-    /// Returns the line that ends an exposition.
-    pub(crate) fn end(self) -> &'static str {
-        match self {
-            Self::Text => "",
-            Self::OpenMetrics => "# EOF\n",
-        }
-    }
 }
 
-/// The type of a metric, as in its `# TYPE` line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum MetricType {
     Counter,
     Gauge,
@@ -42,17 +33,11 @@ pub enum MetricType {
 }
 
 impl MetricType {
-    /// Returns the type as the `# TYPE` line spells it.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-        }
+        self.into()
     }
 }
 
-/// The description of a metric: a row of the README's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metric {
     pub name: &'static str,
@@ -62,7 +47,6 @@ pub struct Metric {
     pub help: &'static str,
 }
 
-/// Appends the metadata lines of a metric.
 pub(crate) fn metadata(text: &mut String, format: Format, metric: &Metric) {
     let is_open_metrics = format == Format::OpenMetrics;
     let family = match metric.kind {
@@ -72,12 +56,7 @@ pub(crate) fn metadata(text: &mut String, format: Format, metric: &Metric) {
     text.extend(["# HELP ", family, " "]);
     escape(text, metric.help, is_open_metrics);
     text.extend(["\n# TYPE ", family, " ", metric.kind.as_str(), "\n"]);
-    let has_unit = |unit: &&str| {
-        family
-            .rsplit_once('_')
-            .is_some_and(|(_, last)| last == *unit)
-    };
-    if is_open_metrics && let Some(unit) = ["seconds", "bytes"].into_iter().find(has_unit) {
+    if is_open_metrics && let Some((_, unit @ ("seconds" | "bytes"))) = family.rsplit_once('_') {
         text.extend(["# UNIT ", family, " ", unit, "\n"]);
     }
 }
@@ -91,14 +70,12 @@ pub(crate) fn sample(text: &mut String, name: &str, labels: &str, value: f64) {
     end_sample(text, value);
 }
 
-/// Appends the value of a sample and ends its line.
 pub(crate) fn end_sample(text: &mut String, value: f64) {
     text.push(' ');
     number(text, value);
     text.push('\n');
 }
 
-/// Returns labels as text between braces.
 pub(crate) fn labels<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut text = String::new();
     for (name, value) in labels {
@@ -110,7 +87,6 @@ pub(crate) fn labels<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -
     text
 }
 
-/// Appends `name="value"` and escapes the value.
 pub(crate) fn label(text: &mut String, name: &str, value: &str) {
     text.extend([name, "=\""]);
     escape(text, value, true);
@@ -148,13 +124,12 @@ pub fn number(text: &mut String, value: f64) {
             text.push_str(decimals.trim_end_matches('0'));
         }
     } else {
-        // Writing to a String does not fail.
         let _ = write!(text, "{value}");
     }
 }
 
-/// Converts a value to thousandths, because an integer is written much faster. Returns `None` if the value is not a whole number of
-/// thousandths, or if it has more than the 15 digits that a float represents exactly.
+/// Integers are written much faster. Returns `None` if the value is not a whole number of thousandths, or if it has more than the
+/// 15 digits that a float represents exactly.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
@@ -167,7 +142,6 @@ fn thousandths(value: f64) -> Option<u64> {
     exact.then_some(thousandths as u64)
 }
 
-/// Converts a count to a sample value.
 #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
 pub(crate) fn count(number: u64) -> f64 {
     number as f64

@@ -23,13 +23,13 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{io, iter};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
-/// A health check that takes longer has failed.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
-/// The default path for a Unix socket.
+/// For a Unix socket.
 const DEFAULT_PATH: &str = "/-/healthy";
 
 struct Target {
@@ -48,9 +48,8 @@ enum Transport {
     Unix,
 }
 
-/// Requests `url` once and expects a success status. With `https` the certificate must be issued by an authority in `ca_file`, or by
-/// default by one that the system trusts. For a loopback address without a `ca_file` every certificate is accepted, because nobody
-/// can intercept the connection. Returns the reason if the server is not healthy.
+/// Requests `url` once and expects a success status. For a loopback address without a `ca_file` every certificate is accepted, because
+/// nobody can intercept the connection.
 pub async fn check(url: &str, ca_file: Option<&Path>) -> Result<(), String> {
     let target = Target::parse(url).ok_or_else(|| {
         format!(
@@ -59,11 +58,10 @@ pub async fn check(url: &str, ca_file: Option<&Path>) -> Result<(), String> {
             redacted(url)
         )
     })?;
-    let tls = match target.transport {
-        Transport::Tls => Some(Arc::new(tls_config(&target.host, ca_file)?)),
-        Transport::Plain | Transport::Unix => None,
-    };
-    let status = tokio::time::timeout(HEALTH_TIMEOUT, target.send(tls))
+    let is_tls = target.transport == Transport::Tls;
+    let tls = is_tls.then(|| tls_config(&target.host, ca_file));
+    let sending = target.send(tls.transpose()?);
+    let status = tokio::time::timeout(HEALTH_TIMEOUT, sending)
         .await
         .unwrap_or_else(|_| Err(format!("timed out after {} s", HEALTH_TIMEOUT.as_secs())))
         .map_err(|error| format!("no response: {error}"))?;
@@ -74,7 +72,7 @@ pub async fn check(url: &str, ca_file: Option<&Path>) -> Result<(), String> {
     }
 }
 
-/// Returns the URL without its user and password, even if the URL is invalid.
+/// Hides the user and the password, even if the URL is invalid.
 pub fn redacted(url: &str) -> String {
     match url.rsplit_once('@') {
         Some((before, host)) if !url.starts_with("unix:") => match before.split_once("://") {
@@ -127,22 +125,23 @@ impl Target {
         })
     }
 
-    async fn send(self, tls: Option<Arc<ClientConfig>>) -> Result<StatusCode, String> {
+    async fn send(self, tls: Option<ClientConfig>) -> Result<StatusCode, String> {
         let (address, request) = (self.address, self.request);
-        let connecting = |error: &dyn Display| format!("connecting to {address}: {error}");
+        let connecting = |error| format!("connecting to {address}: {error}");
         if self.transport == Transport::Unix {
-            let socket = UnixStream::connect(&address).await;
-            return send(socket.map_err(|error| connecting(&error))?, request).await;
+            let socket = UnixStream::connect(&address).await.map_err(connecting)?;
+            return send(socket, request).await;
         }
-        let socket = TcpStream::connect(&address).await;
-        let socket = socket.map_err(|error| connecting(&error))?;
+        let socket = TcpStream::connect(&address).await.map_err(connecting)?;
         let Some(tls) = tls else {
             return send(socket, request).await;
         };
-        let handshake = |error: &dyn Display| format!("the TLS handshake with {address}: {error}");
-        let name = ServerName::try_from(self.host).map_err(|error| handshake(&error))?;
-        let stream = TlsConnector::from(tls).connect(name, socket).await;
-        send(stream.map_err(|error| handshake(&error))?, request).await
+        let handshake = |error| format!("the TLS handshake with {address}: {error}");
+        let name = ServerName::try_from(self.host);
+        let name = name.map_err(|error| handshake(io::Error::other(error)))?;
+        let connector = TlsConnector::from(Arc::new(tls));
+        let stream = connector.connect(name, socket).await.map_err(handshake)?;
+        send(stream, request).await
     }
 }
 
@@ -166,13 +165,11 @@ async fn send(
     Ok(response.map_err(|error| describe(&error))?.status())
 }
 
-/// Returns the error with its sources, which have the cause, for example that the server requires a client certificate.
+/// The sources have the cause, for example that the server requires a client certificate.
 fn describe(error: &hyper::Error) -> String {
     let mut message = format!("sending the request: {error}");
-    let mut source = error.source();
-    while let Some(error) = source {
-        message += &format!(": {error}");
-        source = error.source();
+    for source in iter::successors(error.source(), |error| (*error).source()) {
+        message += &format!(": {source}");
     }
     message
 }
@@ -217,7 +214,6 @@ fn tls_config(host: &str, ca_file: Option<&Path>) -> Result<ClientConfig, String
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// Accepts every certificate.
 #[derive(Debug)]
 struct NoVerification(WebPkiSupportedAlgorithms);
 

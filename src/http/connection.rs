@@ -1,5 +1,4 @@
-//! The state of one connection: what it waits for, until when, and which response it sends. `TimedSocket` and `ResponseBody` keep it up to
-//! date. `Connections` closes the connection after its deadline.
+//! The state of one connection. `TimedSocket` and `ResponseBody` keep it up to date. `Connections` closes the connection after its deadline.
 
 use super::response::Content;
 use crate::toolkit::listen::Socket;
@@ -22,17 +21,15 @@ const FRAME_BYTES: usize = 128 * 1024;
 /// A smaller response usually fits into the kernel's buffer, so a client that does not read it costs no memory here.
 const LARGE_RESPONSE_BYTES: usize = 256 * 1024;
 
-/// Limits on the resources that clients use.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub connections: usize,
     /// The maximum number of different large responses that are being sent.
     pub large_responses: usize,
-    /// The timeout for a request head. It starts when the connection opens, and for later requests at their first byte.
+    /// Starts when the connection opens, and for later requests at their first byte.
     pub head: Duration,
-    /// How long a new connection stays open after it was accepted, even if the server stops, so that its first request arrives.
+    /// How long a new connection stays open although the server stops, so that its first request arrives.
     pub accept_grace: Duration,
-    /// The timeout between a response and the first byte of the next request.
     pub idle: Duration,
     /// The timeout for a response that the client does not read.
     pub write_stall: Duration,
@@ -67,15 +64,14 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct Connection {
     pub state: Mutex<State>,
-    limits: Arc<Limits>,
+    limits: Limits,
 }
 
 #[derive(Debug)]
 pub struct State {
     phase: Phase,
-    /// When the connection is closed. The handler of a request has timeouts of its own.
+    /// `None` while a request is handled: handlers have timeouts of their own.
     pub deadline: Option<Instant>,
-    /// The latest deadline for the response.
     response_deadline: Instant,
     /// The connection opened, a request arrived, or a part of a response was written.
     pub last_activity: Instant,
@@ -95,7 +91,7 @@ enum Phase {
 }
 
 impl Connection {
-    pub fn new(limits: Arc<Limits>) -> Self {
+    pub fn new(limits: Limits) -> Self {
         let now = Instant::now();
         Self {
             state: Mutex::new(State {
@@ -116,7 +112,7 @@ impl Connection {
         state.last_activity = Instant::now();
     }
 
-    /// Starts the response and returns its body for hyper. `is_last` is true if no further request is read from the connection.
+    /// Returns the body for hyper. `is_last` is true if no further request is read from the connection.
     pub fn start_response(self: &Arc<Self>, content: Content, is_last: bool) -> ResponseBody {
         let buffers = VecDeque::from(content.to_vec());
         let length = content.iter().map(Bytes::len).sum();
@@ -148,20 +144,13 @@ impl Connection {
         }
     }
 
-    /// Records that the socket accepted a part of the response. It accepts none while the client does not read.
+    /// The socket accepts nothing while the client does not read.
     fn on_write(&self) {
         let mut state = self.state.lock();
         if state.phase.is_writing() {
             state.last_activity = Instant::now();
             let stalled = state.last_activity + self.limits.write_stall;
             state.deadline = Some(stalled.min(state.response_deadline));
-        }
-    }
-
-    fn on_body_taken(&self) {
-        let mut state = self.state.lock();
-        if state.phase == Phase::Writing {
-            state.phase = Phase::Flushing;
         }
     }
 
@@ -174,8 +163,8 @@ impl Connection {
         }
     }
 
-    /// Returns true if the server must discard further input before it closes the socket. If it closed the socket while the client
-    /// is still sending, the system would drop the part of the response that the client has not read.
+    /// If the server closed the socket while the client is still sending, the system would drop the part of the response that the
+    /// client has not read.
     fn must_linger(&self) -> bool {
         let mut state = self.state.lock();
         if ![Phase::Idle, Phase::Lingering].contains(&state.phase) {
@@ -233,8 +222,9 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        if !self.is_last {
-            self.connection.on_body_taken();
+        let mut state = self.connection.state.lock();
+        if !self.is_last && state.phase == Phase::Writing {
+            state.phase = Phase::Flushing;
         }
     }
 }
@@ -242,24 +232,15 @@ impl Drop for ResponseBody {
 /// The socket of a connection, which reports reads and writes.
 #[derive(Debug)]
 pub struct TimedSocket {
-    socket: Socket,
-    connection: Arc<Connection>,
+    pub socket: Socket,
+    pub connection: Arc<Connection>,
 }
 
 impl TimedSocket {
-    pub fn new(socket: Socket, connection: Arc<Connection>) -> Self {
-        Self { socket, connection }
-    }
-
-    /// Waits for the first byte and returns it without consuming it.
     pub async fn peek(&self) -> io::Result<u8> {
         let first = self.socket.peek().await;
         self.connection.on_read();
         first
-    }
-
-    fn io(self: Pin<&mut Self>) -> Pin<&mut (impl AsyncRead + AsyncWrite + use<>)> {
-        Pin::new(&mut self.get_mut().socket.0)
     }
 }
 
@@ -269,7 +250,7 @@ impl AsyncRead for TimedSocket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(self.as_mut().io().poll_read(context, buffer))?;
+        ready!(Pin::new(&mut self.socket.0).poll_read(context, buffer))?;
         self.connection.on_read();
         Poll::Ready(Ok(()))
     }
@@ -289,7 +270,7 @@ impl AsyncWrite for TimedSocket {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(self.as_mut().io().poll_write_vectored(context, slices));
+        let written = ready!(Pin::new(&mut self.socket.0).poll_write_vectored(context, slices));
         self.connection.on_write();
         Poll::Ready(written)
     }
@@ -299,20 +280,20 @@ impl AsyncWrite for TimedSocket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.as_mut().io().poll_flush(context))?;
+        ready!(Pin::new(&mut self.socket.0).poll_flush(context))?;
         self.connection.on_flush();
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.as_mut().io().poll_shutdown(context))?;
+        ready!(Pin::new(&mut self.socket.0).poll_shutdown(context))?;
         if !self.connection.must_linger() {
             return Poll::Ready(Ok(()));
         }
         let mut discarded = [0; 4096];
         loop {
             let mut buffer = ReadBuf::new(&mut discarded);
-            ready!(self.as_mut().io().poll_read(context, &mut buffer))?;
+            ready!(Pin::new(&mut self.socket.0).poll_read(context, &mut buffer))?;
             if buffer.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }

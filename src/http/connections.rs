@@ -15,29 +15,19 @@ use tokio_util::task::TaskTracker;
 /// How often slow connections are looked for. A connection can exceed its timeout by this.
 const DEADLINE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-#[derive(Debug)]
 pub struct Connections {
-    open: Mutex<Vec<Open>>,
-    tasks: TaskTracker,
-    limits: Arc<Limits>,
+    pub open: Mutex<Vec<Open>>,
+    pub tasks: TaskTracker,
+    pub limits: Limits,
 }
 
-#[derive(Debug)]
-struct Open {
+pub struct Open {
     connection: Arc<Connection>,
     task: AbortHandle,
 }
 
 impl Connections {
-    pub fn new(tasks: TaskTracker, limits: Arc<Limits>) -> Self {
-        Self {
-            open: Mutex::default(),
-            tasks,
-            limits,
-        }
-    }
-
-    /// Runs `serving` in a task until it ends or the connection must be closed. Closes another connection if too many are open.
+    /// Runs `serving` in a task. Closes another connection if too many are open.
     pub fn spawn(
         &self,
         connection: Arc<Connection>,
@@ -52,11 +42,8 @@ impl Connections {
         open.push(Open { connection, task });
     }
 
-    /// Closes the connection with the oldest activity. Returns false if no connection is open.
-    pub fn close_oldest(&self) -> bool {
-        let mut open = self.open.lock();
-        open.retain(|open| !open.task.is_finished());
-        close_oldest(&mut open, |_| true)
+    pub fn close_oldest(&self) {
+        close_oldest(&mut self.open.lock(), |_| true);
     }
 
     /// Closes connections of slow readers while too many different large responses are being sent, because the memory for each is kept
@@ -90,6 +77,7 @@ impl Connections {
     }
 }
 
+/// Returns false if no connection is a candidate.
 fn close_oldest(open: &mut Vec<Open>, is_candidate: impl Fn(&State) -> bool) -> bool {
     let oldest = open
         .iter()

@@ -1,7 +1,5 @@
-//! The page, the API and their static files.
-//!
-//! Only one document is rendered at a time, on a blocking thread, so that many requests cannot slow down scrapes and polls. A few requests
-//! wait for this thread; further ones are rejected. Static files need no rendering and do not wait.
+//! The page, the API and their static files. Only one document is rendered at a time, on a blocking thread, so that many requests cannot
+//! slow down scrapes and polls. A few requests wait for it; further ones are rejected. Static files do not wait.
 
 use super::response::{Content, busy, plain, response};
 use crate::clock::Clock;
@@ -10,7 +8,7 @@ use crate::publisher::Publisher;
 use crate::web::inventory::Inventory;
 use crate::web::{api, page};
 use hyper::body::Bytes;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::HeaderValue;
 use hyper::{Response, StatusCode};
 use std::error::Error;
 use std::sync::Arc;
@@ -38,34 +36,12 @@ const HEADERS: [(&str, &str); 7] = [
 #[derive(Clone, Copy, Debug)]
 pub enum Document {
     Page,
-    Style,
-    Script,
     Integrations,
     Scopes,
-    OpenApi,
-}
-
-impl Document {
-    fn is_static(self) -> bool {
-        matches!(self, Self::Style | Self::Script | Self::OpenApi)
-    }
-
-    fn content_type(self) -> &'static str {
-        match self {
-            Self::Page => "text/html; charset=utf-8",
-            Self::Style => "text/css; charset=utf-8",
-            Self::Script => "text/javascript; charset=utf-8",
-            Self::Integrations | Self::Scopes => "application/json",
-            Self::OpenApi => "application/yaml",
-        }
-    }
-
-    fn content_security_policy(self) -> &'static str {
-        match self {
-            Self::Page => page::CONTENT_SECURITY_POLICY,
-            _ => "default-src 'none'; frame-ancestors 'none'",
-        }
-    }
+    Static {
+        content_type: &'static str,
+        text: &'static str,
+    },
 }
 
 pub struct DocumentRequest {
@@ -95,7 +71,7 @@ impl Default for Renderer {
 impl Renderer {
     pub async fn respond(&self, request: DocumentRequest) -> Response<Content> {
         let (document, gzip) = (request.document, request.gzip);
-        let rendered = if document.is_static() {
+        let rendered = if let Document::Static { .. } = document {
             request.render()
         } else {
             let Ok(waiting) = self.waiting.try_acquire() else {
@@ -121,18 +97,21 @@ impl Renderer {
                 );
             }
         };
-        let mut response = response(status, document.content_type(), Arc::new(content));
+        let content_type = match document {
+            Document::Page => "text/html; charset=utf-8",
+            Document::Integrations | Document::Scopes => "application/json",
+            Document::Static { content_type, .. } => content_type,
+        };
+        let mut response = response(status, content_type, Arc::new(content));
         let headers = response.headers_mut();
-        let policy = (
-            "content-security-policy",
-            document.content_security_policy(),
-        );
+        let policy = match document {
+            Document::Page => page::CONTENT_SECURITY_POLICY,
+            _ => "default-src 'none'; frame-ancestors 'none'",
+        };
+        let policy = ("content-security-policy", policy);
         let encoding = gzip.then_some(("content-encoding", "gzip"));
         for (name, value) in HEADERS.into_iter().chain([policy]).chain(encoding) {
-            headers.insert(
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            );
+            headers.insert(name, HeaderValue::from_static(value));
         }
         response
     }
@@ -157,13 +136,10 @@ impl DocumentRequest {
             now: self.clock.unix_now(),
         };
         let rendered = match self.document {
-            Document::Page => page::render(&inventory, &self.telemetry_path, &self.query)
-                .map_err(|error| error.to_string())?,
+            Document::Page => page::render(&inventory, &self.telemetry_path, &self.query)?,
             Document::Integrations => api::integrations(&inventory, &self.query),
             Document::Scopes => api::scopes(&inventory, &self.query),
-            Document::Style => return Ok((StatusCode::OK, page::STYLE.into())),
-            Document::Script => return Ok((StatusCode::OK, page::SCRIPT.into())),
-            Document::OpenApi => return Ok((StatusCode::OK, api::OPENAPI.into())),
+            Document::Static { text, .. } => return Ok((StatusCode::OK, text.into())),
         };
         let status = if rendered.is_bad_request {
             StatusCode::BAD_REQUEST

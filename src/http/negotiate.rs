@@ -10,19 +10,13 @@ pub struct Representation {
 }
 
 impl Representation {
-    pub const COUNT: usize = 4;
-
-    /// Chooses the representation that these headers prefer. A client that accepts no available format gets text instead of 406, as
-    /// from Prometheus' own exporters: for a person who debugs, a page is more useful than an error.
+    /// A client that accepts no available format gets text instead of 406, as from Prometheus' own exporters: for a person who debugs, a
+    /// page is more useful than an error.
     pub fn from_headers(headers: &HeaderMap) -> Self {
         Self {
             format: format(headers),
             gzip: gzip(headers),
         }
-    }
-
-    pub fn index(self) -> usize {
-        self.format as usize * 2 + usize::from(self.gzip)
     }
 }
 
@@ -101,7 +95,6 @@ impl<'a> Item<'a> {
         })
     }
 
-    /// Returns `q`: 1 if it is absent, 0 if it is invalid.
     fn quality(&self) -> f32 {
         let Some(text) = self.parameter("q") else {
             return 1.0;

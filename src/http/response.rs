@@ -1,14 +1,12 @@
-//! Responses and their content.
-
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use std::sync::Arc;
 
-/// The content of a response, as consecutive buffers.
+/// Consecutive buffers.
 pub type Content = Arc<Vec<Bytes>>;
 
-/// Returns a response with its length, so that a response to HEAD has the header too. hyper omits the body of a response to HEAD.
+/// Sets the length, so that a response to HEAD has the header too. hyper omits the body of a response to HEAD.
 pub fn response(
     status: StatusCode,
     content_type: &'static str,

@@ -1,4 +1,4 @@
-//! The routes of the HTTP server: one table, and the handlers of all but the page and the API.
+//! The route table of the HTTP server, and the handlers of all routes but the page and the API.
 
 use super::documents::{Document, DocumentRequest, Renderer};
 use super::negotiate::Representation;
@@ -9,10 +9,10 @@ use crate::escape;
 use crate::publisher::Publisher;
 use crate::telemetry::Telemetry;
 use crate::toolkit::access::{AccessControl, Refusal};
+use crate::web::{api, page};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_ENCODING, HeaderMap, HeaderValue, VARY, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
-use rustls::ServerConfig;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,8 +50,6 @@ const REFUSALS: [u16; 3] = [401, 429, 503];
 /// The path of requests to unknown paths in `http_requests_total`.
 const OTHER: &str = "other";
 
-const RENDERED: &[u16] = &[200, 400, 500, 503];
-
 pub static ROUTES: [Route; 10] = [
     get("/metrics", &[200, 500], Endpoint::Metrics),
     get("/-/healthy", &[200], Endpoint::Healthy),
@@ -62,12 +60,12 @@ pub static ROUTES: [Route; 10] = [
         codes: &[200, 403, 500],
         endpoint: Endpoint::Reload,
     },
-    document("/", RENDERED, Document::Page),
-    document("/page.css", &[200], Document::Style),
-    document("/page.js", &[200], Document::Script),
-    document("/api/v1/integrations", RENDERED, Document::Integrations),
-    document("/api/v1/scopes", RENDERED, Document::Scopes),
-    document("/api/v1/openapi.yaml", &[200], Document::OpenApi),
+    document("/", Document::Page),
+    file("/page.css", "text/css; charset=utf-8", page::STYLE),
+    file("/page.js", "text/javascript; charset=utf-8", page::SCRIPT),
+    document("/api/v1/integrations", Document::Integrations),
+    document("/api/v1/scopes", Document::Scopes),
+    file("/api/v1/openapi.yaml", "application/yaml", api::OPENAPI),
 ];
 
 const fn get(path: &'static str, codes: &'static [u16], endpoint: Endpoint) -> Route {
@@ -79,8 +77,13 @@ const fn get(path: &'static str, codes: &'static [u16], endpoint: Endpoint) -> R
     }
 }
 
-const fn document(path: &'static str, codes: &'static [u16], document: Document) -> Route {
-    get(path, codes, Endpoint::Document(document))
+const fn document(path: &'static str, document: Document) -> Route {
+    get(path, &[200, 400, 500, 503], Endpoint::Document(document))
+}
+
+const fn file(path: &'static str, content_type: &'static str, text: &'static str) -> Route {
+    let file = Document::Static { content_type, text };
+    get(path, &[200], Endpoint::Document(file))
 }
 
 impl Route {
@@ -111,22 +114,16 @@ pub struct Routes {
     pub telemetry: Arc<Telemetry>,
     pub clock: Clock,
     pub telemetry_path: String,
-    /// The access control of `--web.config.file`, or `None` without that flag.
     pub access: Option<Arc<AccessControl>>,
-    /// Requests a reload; `None` without `--web.enable-lifecycle`.
+    /// `None` without `--web.enable-lifecycle`.
     pub reload: Option<mpsc::Sender<oneshot::Sender<Result<(), String>>>>,
-    /// Ends the wait for the first polls when the exporter stops.
     pub stop: CancellationToken,
     pub shared_responses: SharedResponses,
     pub renderer: Renderer,
 }
 
 impl Routes {
-    pub fn tls(&self) -> Option<Arc<ServerConfig>> {
-        self.access.as_ref()?.tls()
-    }
-
-    /// Returns the response to a request from `peer`, which is `None` for a Unix socket.
+    /// `peer` is `None` for a Unix socket.
     pub async fn handle(
         &self,
         request: Request<Incoming>,
@@ -178,7 +175,7 @@ impl Routes {
                 self.metrics(Representation::from_headers(headers)).await
             }
             Endpoint::Healthy => plain(StatusCode::OK, "glue-integration-exporter is healthy.\n"),
-            Endpoint::Ready if self.publisher.page().is_ready() => {
+            Endpoint::Ready if !self.publisher.page().pending_first_poll => {
                 plain(StatusCode::OK, "glue-integration-exporter is ready.\n")
             }
             Endpoint::Ready => plain(
@@ -204,11 +201,11 @@ impl Routes {
         let (publisher, telemetry) = (Arc::clone(&self.publisher), Arc::clone(&self.telemetry));
         let (clock, Representation { format, gzip }) = (self.clock.clone(), representation);
         let render = move || {
-            let page = publisher.page();
+            let (page, now) = (publisher.page(), clock.unix_now());
             if gzip {
-                page.gzip(format, &telemetry, clock.unix_now())
+                page.gzip(format, &telemetry, now)
             } else {
-                page.text(format, &telemetry, clock.unix_now())
+                page.text(format, &telemetry, now)
             }
         };
         let inline = self.publisher.page().render_inline();
@@ -253,10 +250,8 @@ impl Routes {
 fn method_not_allowed(methods: &[Method]) -> Response<Content> {
     let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
     let allow = names.join(", ");
-    let mut response = plain(
-        StatusCode::METHOD_NOT_ALLOWED,
-        format!("Method not allowed. Allowed: {allow}.\n"),
-    );
+    let text = format!("Method not allowed. Allowed: {allow}.\n");
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, text);
     if let Ok(allow) = HeaderValue::from_str(&allow) {
         response.headers_mut().insert(ALLOW, allow);
     }
@@ -270,10 +265,8 @@ fn refused(refusal: Refusal) -> Response<Content> {
             "Too many requests: the rate limit of the web configuration is exceeded.\n",
         ),
         Refusal::Unauthorized => {
-            let mut response = plain(
-                StatusCode::UNAUTHORIZED,
-                "Unauthorized: send a user and a password of the web configuration.\n",
-            );
+            let text = "Unauthorized: send a user and a password of the web configuration.\n";
+            let mut response = plain(StatusCode::UNAUTHORIZED, text);
             let basic = HeaderValue::from_static("Basic");
             response.headers_mut().insert(WWW_AUTHENTICATE, basic);
             response
@@ -284,7 +277,6 @@ fn refused(refusal: Refusal) -> Response<Content> {
     }
 }
 
-/// Returns how long a scrape may wait for the first polls, based on the timeout that the scraper announces.
 fn max_wait(headers: &HeaderMap) -> Duration {
     headers
         .get("X-Prometheus-Scrape-Timeout-Seconds")

@@ -1,6 +1,5 @@
-//! The HTTP server: accepts connections, serves and drains. `Limits` bounds what clients can use: the number of connections, the time for
-//! each step of a request, and the memory for large responses. Only one kind of client error is logged, a rejected certificate, at most
-//! once a minute for each reason.
+//! The HTTP server: accepts connections, serves and drains. `Limits` bounds what clients can use. Of client errors only rejected
+//! certificates are logged.
 
 use super::connection::{Connection, Limits, TimedSocket};
 use super::connections::Connections;
@@ -15,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode, Version};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::IpAddr;
@@ -34,22 +34,20 @@ const MAX_HEADERS: usize = 64;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a stopping server accepts clients that have already connected.
 const QUEUED_CLIENTS_TIMEOUT: Duration = Duration::from_millis(50);
-/// Accepting usually fails for lack of file descriptors, so an immediate retry would spin.
-const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
-/// Closing a connection frees a descriptor almost at once.
-const RETRY_AFTER_CLOSE_INTERVAL: Duration = Duration::from_millis(1);
+/// Accepting usually fails for lack of file descriptors, so an immediate retry would spin. Closing a connection frees one almost at once.
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(5);
 /// A lack of file descriptors can last; one line a minute is enough.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 struct Server {
     routes: Routes,
     connections: Connections,
-    limits: Arc<Limits>,
+    limits: Limits,
     rejections: RejectionLog,
     stop: CancellationToken,
 }
 
-/// Serves on all `listeners` until `stop`, then drains: requests in flight may finish. Registers its accept loops with `watchdog`.
+/// Serves until `stop`, then drains: requests in flight may finish.
 pub async fn serve(
     listeners: Vec<Listener>,
     routes: Routes,
@@ -58,10 +56,13 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let tasks = TaskTracker::new();
-    let limits = Arc::new(limits);
     let server = Arc::new(Server {
         routes,
-        connections: Connections::new(tasks.clone(), Arc::clone(&limits)),
+        connections: Connections {
+            open: Mutex::default(),
+            tasks: tasks.clone(),
+            limits,
+        },
         limits,
         rejections: RejectionLog::default(),
         stop: stop.clone(),
@@ -78,10 +79,8 @@ pub async fn serve(
     tokio::select! {
         () = server.connections.enforce_deadlines() => {}
         drained = stopped_and_drained => if drained.is_err() {
-            tracing::warn!(
-                seconds = DRAIN_TIMEOUT.as_secs(),
-                "drain timeout reached, closing the remaining connections"
-            );
+            let seconds = DRAIN_TIMEOUT.as_secs();
+            tracing::warn!(seconds, "drain timeout reached, closing the remaining connections");
         }
     }
 }
@@ -103,12 +102,8 @@ async fn accept(listener: Listener, mut ticket: Ticket, server: Arc<Server>) {
                     warned = Some(Instant::now());
                     tracing::warn!(%error, "failed to accept a connection");
                 }
-                let retry_in = if server.connections.close_oldest() {
-                    RETRY_AFTER_CLOSE_INTERVAL
-                } else {
-                    ACCEPT_RETRY_INTERVAL
-                };
-                sleep(retry_in).await;
+                server.connections.close_oldest();
+                sleep(ACCEPT_RETRY_INTERVAL).await;
             }
         }
     }
@@ -128,7 +123,7 @@ async fn accept(listener: Listener, mut ticket: Ticket, server: Arc<Server>) {
 }
 
 fn spawn_connection(socket: Socket, server: &Arc<Server>) {
-    let connection = Arc::new(Connection::new(Arc::clone(&server.limits)));
+    let connection = Arc::new(Connection::new(server.limits));
     let serving = serve_connection(socket, Arc::clone(&connection), Arc::clone(server));
     server.connections.spawn(connection, serving);
 }
@@ -142,8 +137,12 @@ async fn serve_connection(socket: Socket, connection: Arc<Connection>, server: A
     let peer = socket.peer();
     let peer_ip = peer.map(|peer| peer.ip());
     // The client of a Unix socket is a proxy on this machine, which terminates TLS itself.
-    let tls = server.routes.tls().filter(|_| !socket.is_unix());
-    let socket = TimedSocket::new(socket, Arc::clone(&connection));
+    let access = server.routes.access.as_ref();
+    let tls = access.filter(|_| !socket.is_unix()).and_then(|it| it.tls());
+    let socket = TimedSocket {
+        socket,
+        connection: Arc::clone(&connection),
+    };
     let Some(tls) = tls else {
         return serve_http1(socket, &connection, &server, peer_ip, stop).await;
     };
@@ -172,10 +171,8 @@ async fn serve_http1(
         let mut response = if is_valid {
             server.routes.handle(request, peer).await
         } else {
-            plain(
-                StatusCode::BAD_REQUEST,
-                "Bad request: the request must have exactly one valid Host header.\n",
-            )
+            let text = "Bad request: the request must have exactly one valid Host header.\n";
+            plain(StatusCode::BAD_REQUEST, text)
         };
         if is_last {
             let close = HeaderValue::from_static("close");
@@ -210,8 +207,8 @@ async fn serve_http1(
     }
 }
 
-/// Returns true if the request has exactly one Host header, which may be empty (RFC 9112, section 3.2). HTTP/1.0
-/// requests may omit it. Go's servers accept the same characters.
+/// The request must have exactly one Host header, which may be empty (RFC 9112, section 3.2). HTTP/1.0 requests may omit it. Go's servers
+/// accept the same characters.
 fn has_valid_host(request: &Request<Incoming>) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {

@@ -9,11 +9,10 @@ use tokio::sync::Mutex;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-/// Renders at most one page of each representation at a time.
 #[derive(Debug, Default)]
 pub struct SharedResponses {
     /// The lock is held while a page is rendered. It is fair, so a scrape waits at most for the current rendering and the next one.
-    last: [Mutex<Option<Rendered>>; Representation::COUNT],
+    last: [[Mutex<Option<Rendered>>; 2]; 2],
 }
 
 #[derive(Debug)]
@@ -27,12 +26,12 @@ impl SharedResponses {
     /// Returns a page whose rendering started after this call. Renders it on a blocking thread, or inline if `inline` is true.
     pub async fn get(
         &self,
-        representation: Representation,
+        Representation { format, gzip }: Representation,
         inline: bool,
         render: impl FnOnce() -> Vec<Bytes> + Send + 'static,
     ) -> Result<Content, JoinError> {
         let requested = Instant::now();
-        let mut last = self.last[representation.index()].lock().await;
+        let mut last = self.last[format as usize][usize::from(gzip)].lock().await;
         let newer = last.as_ref().filter(|last| last.started > requested);
         if let Some(content) = newer.and_then(|last| last.content.upgrade()) {
             return Ok(content);

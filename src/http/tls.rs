@@ -1,8 +1,6 @@
 //! The TLS handshake of an accepted connection, and the log of rejected client certificates.
 
 use super::connection::TimedSocket;
-use crate::toolkit::rate::TokenBucket;
-use crate::toolkit::web_config::RateLimit;
 use parking_lot::Mutex;
 use rustls::{CertificateError, Error, ServerConfig};
 use std::collections::BTreeMap;
@@ -11,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -19,20 +18,19 @@ const PLAIN_HTTP_RESPONSE: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n\
     This port speaks HTTPS. Use https:// instead of http://.\n";
 
-/// A rejected scraper tries again with each scrape.
-const LOG_LIMIT: RateLimit = RateLimit {
-    interval: Duration::from_secs(60),
-    burst: 1,
-};
+/// How often each reason is logged: a rejected scraper tries again with each scrape.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
+/// When each reason was last logged.
 #[derive(Debug, Default)]
-pub struct RejectionLog(Mutex<BTreeMap<&'static str, TokenBucket>>);
+pub struct RejectionLog(Mutex<BTreeMap<&'static str, Instant>>);
 
 impl RejectionLog {
     fn log(&self, peer: Option<SocketAddr>, reason: &'static str) {
-        let mut limits = self.0.lock();
-        let limit = limits.entry(reason);
-        if limit.or_insert_with(|| TokenBucket::new(LOG_LIMIT)).take() {
+        let mut logged = self.0.lock();
+        let last = logged.get(reason);
+        if last.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+            logged.insert(reason, Instant::now());
             let address = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
             tracing::info!(address, reason, "rejected client certificate");
         }
@@ -70,8 +68,7 @@ fn rejection_reason(error: &io::Error) -> Option<&'static str> {
     })
 }
 
-/// Performs the handshake. Returns `None` if it failed or if the client speaks plain HTTP. A rejected client
-/// certificate is logged at info level, other failures at debug level.
+/// Returns `None` if the handshake failed or if the client speaks plain HTTP.
 pub async fn accept(
     mut socket: TimedSocket,
     peer: Option<SocketAddr>,

@@ -16,7 +16,7 @@ pub struct Schedule {
 
 impl Schedule {
     pub fn new(watch: &ScopeRegion, interval: Duration, now: Timestamp) -> Self {
-        let shard = watch.selection.shard.map(|shard| shard.index().to_string());
+        let shard = watch.selection.shard.map(|shard| shard.index.to_string());
         let mut name = vec![watch.scope.as_str(), watch.region.as_str()];
         // Shards of one scope list the same integrations. They must not poll at the same time.
         name.extend(shard.as_deref());

@@ -33,8 +33,7 @@ pub(super) struct Grant {
 }
 
 impl Grant {
-    /// Returns the grant of an operation if the request failed because the permission is missing. A proxy, or a region that is not enabled
-    /// for the account, denies access for other reasons.
+    /// Returns `None` if access was denied for another reason, for example by a proxy or because the region is not enabled for the account.
     pub fn of_operation(operation: Operation, to: &Grantee, error: &GlueError) -> Option<Self> {
         let mut codes = PERMISSION_ERROR_CODES.iter();
         let lacks_permission =
@@ -52,16 +51,21 @@ impl Grant {
             Some(_) => "with the scope's `external_id`",
             None => "without a condition on sts:ExternalId, because the scope has no `external_id`",
         };
-        let principal = to.principal();
+        let path = match to.lacks_path {
+            true => " (with the role's path, if it has one)",
+            false => "",
+        };
+        let principal = &to.name;
         Self {
             action: "sts:AssumeRole".to_owned(),
             resource: role.arn.to_string(),
-            trust_policy_hint: format!(", and allow {principal} in the role's trust policy, {id}"),
+            trust_policy_hint: format!(
+                ", and allow {principal}{path} in the role's trust policy, {id}"
+            ),
             to,
         }
     }
 
-    /// Returns how to fix the missing permission that `message` is about.
     pub fn hint(&self, message: &str) -> String {
         let (action, to) = (&self.action, &self.to.label);
         let denies = |policy: &&&str| message.contains(&format!("no {policy} allows"));
@@ -92,7 +96,7 @@ pub(super) struct Grantee {
     /// What to attach the policy to.
     #[serde(skip)]
     label: String,
-    /// True if the name lacks the path of the role.
+    /// The name lacks the path of the role.
     #[serde(skip)]
     lacks_path: bool,
 }
@@ -106,7 +110,6 @@ impl Grantee {
         }
     }
 
-    /// Returns the owner of credentials from the caller ARN that STS returns.
     pub fn of_caller(caller: &str) -> Self {
         let fields: Vec<&str> = caller.split([':', '/']).collect();
         let [_, partition, "sts", _, account, "assumed-role", role, ..] = fields[..] else {
@@ -125,14 +128,5 @@ impl Grantee {
             label,
             lacks_path: true,
         }
-    }
-
-    fn principal(&self) -> String {
-        let path = if self.lacks_path {
-            " (with the role's path, if it has one)"
-        } else {
-            ""
-        };
-        format!("{}{path}", self.name)
     }
 }

@@ -1,7 +1,6 @@
 //! The results as a table for people, or as JSON.
 
 use super::grant::Grant;
-use crate::config::ScopeRegion;
 use crate::escape;
 use clap::ValueEnum;
 use serde::Serialize;
@@ -35,18 +34,6 @@ pub(super) struct CheckResult {
 }
 
 impl CheckResult {
-    pub fn new(watch: &ScopeRegion, check: &'static str, of: &str, result: &'static str) -> Self {
-        Self {
-            scope: watch.scope.to_string(),
-            region: watch.region.to_string(),
-            check,
-            of: of.to_owned(),
-            result,
-            ..Self::default()
-        }
-    }
-
-    /// Returns true if `other` differs only in the scope.
     fn is_same_failure(&self, other: &Self) -> bool {
         self.check == other.check
             && self.region == other.region
@@ -100,7 +87,7 @@ impl Report {
             .collect()
     }
 
-    /// Returns the messages and hints, which do not fit into the table. Failures that several scopes share are listed once.
+    /// The messages and hints, which do not fit into the table. Failures that several scopes share are listed once.
     fn failures(&self) -> String {
         let mut failures: Vec<(&CheckResult, String)> = Vec::new();
         for check in self.checks.iter().filter(|check| check.message.is_some()) {

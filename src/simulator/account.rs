@@ -56,8 +56,6 @@ pub struct Account {
 }
 
 impl Account {
-    /// Creates an account without a script. Of two integrations with the same ARN, the last one is
-    /// kept.
     pub fn of(integrations: Vec<SimulatedIntegration>) -> Self {
         let integrations = integrations
             .into_iter()
@@ -74,9 +72,6 @@ impl Account {
 
     /// Creates the demo account: twelve integrations in eu-west-1 and us-east-1, with every status.
     /// Three of them follow the script, which starts now. `now` is the Unix time in seconds.
-    ///
-    /// # Errors
-    /// If the file of the demo account is invalid.
     pub fn demo(now: f64) -> Result<Self, serde_yaml::Error> {
         let script_start = now.floor();
         let mut demo: Demo = serde_yaml::from_str(DEMO)?;

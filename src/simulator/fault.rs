@@ -55,7 +55,6 @@ impl RequestMatcher {
 
 #[derive(Clone, Debug)]
 pub enum FaultKind {
-    /// An error response of the API, with the HTTP status that AWS uses for this code.
     Error(ApiError),
     /// Any response: truncated JSON, HTML, `{}`, a null list, items with missing fields.
     Raw(Response<Bytes>),
@@ -68,10 +67,12 @@ pub enum FaultKind {
     /// The normal response, but always with a new marker: the listing continues endlessly with empty
     /// pages.
     EndlessMarkers,
-    /// The normal response after this time.
     Delay(Duration),
     /// The normal response, slowly: `bytes` of the body at a time, with `pause` after each piece.
-    Drip { bytes: usize, pause: Duration },
+    Drip {
+        bytes: usize,
+        pause: Duration,
+    },
 }
 
 impl FaultKind {
@@ -79,7 +80,6 @@ impl FaultKind {
         Self::Error(ApiError::new(code, message))
     }
 
-    /// Returns a response with this body and the content type of the API.
     pub fn raw(status: u16, body: impl Into<Bytes>) -> Self {
         let mut response = Response::new(body.into());
         *response.status_mut() =
@@ -100,7 +100,6 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Creates a fault that stays until it is cleared.
     pub fn new(matcher: RequestMatcher, kind: FaultKind) -> Self {
         Self {
             matcher,

@@ -18,7 +18,6 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Records a request and returns the first fault that matches it.
     pub fn record(&mut self, request: &RecordedRequest) -> Option<FaultKind> {
         if self.requests.len() == MAX_RECORDED_REQUESTS {
             self.requests.pop_front();
@@ -94,13 +93,11 @@ impl Handle {
         self.state().account.max_page_size = max_page_size;
     }
 
-    /// Returns the current integrations of all accounts, ordered by ARN.
     pub fn integrations(&self) -> Vec<SimulatedIntegration> {
         let integrations = &self.state().account.integrations;
         integrations.values().cloned().collect()
     }
 
-    /// Adds a fault at the end of the list. A request gets the first fault that matches it.
     pub fn push_fault(&self, fault: Fault) {
         self.state().faults.push(fault);
     }
@@ -119,7 +116,6 @@ impl Handle {
         self.state().request_count
     }
 
-    /// Counts an API request, and returns its number.
     pub(super) fn count_request(&self) -> u64 {
         let mut state = self.state();
         state.request_count += 1;

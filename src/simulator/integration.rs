@@ -109,7 +109,6 @@ impl SimulatedIntegration {
         self
     }
 
-    /// Returns the item of `Integrations`, the list of `DescribeIntegrations`.
     pub(super) fn created_json(&self) -> Value {
         let mut item = json!(self);
         item["IntegrationName"] = json!(self.name);

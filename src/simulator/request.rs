@@ -69,7 +69,6 @@ impl RecordedRequest {
     }
 }
 
-/// Returns the number of the page, and the ARN before its first one.
 fn parse_marker(marker: &str) -> Option<(u32, &str)> {
     let (page, last_arn) = marker.split_once(':')?;
     Some((page.parse().ok()?, last_arn))

@@ -1,6 +1,4 @@
-//! Reads and replaces the state file.
-//!
-//! The first line has the name of the format, its version and the CRC-32 of the rest, which is JSON.
+//! The state file. The first line has the name of the format, its version and the CRC-32 of the rest, which is JSON.
 
 use crate::cache::Stored;
 use crate::toolkit::files::{self, MIB};
@@ -9,25 +7,17 @@ use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// The name of the format, which is the first word of the file.
 const FORMAT_NAME: &str = "glue-integration-exporter-state";
-/// The name and the version of the format.
 const FORMAT_HEADER: &str = "glue-integration-exporter-state 1 ";
-/// The checksum and the end of the line.
 const CHECKSUM_BYTES: usize = 9;
 /// Enough for about 250,000 integrations.
 const MAX_STATE_BYTES: u64 = 512 * MIB;
-/// Mode bits: the group may write, and every user may write.
 const MODE_GROUP_WRITE: u32 = 0o020;
 const MODE_OTHERS_WRITE: u32 = 0o002;
 
 const UNKNOWN_FORMAT: &str = "the file is not a state file of this version";
 const NOT_REPLACEABLE: &str = "the file at this path is not a state file and is not overwritten: remove it or choose another path";
 
-/// Reads the data of the previous process. Returns `None` if there is no file yet.
-///
-/// # Errors
-/// If there is a file that cannot be used.
 pub fn read(path: &Path) -> io::Result<Option<Stored>> {
     let file = match files::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -47,7 +37,6 @@ pub fn read(path: &Path) -> io::Result<Option<Stored>> {
     decode(&bytes).map(Some)
 }
 
-/// Adds to an error what was attempted.
 fn failed(attempted: &str) -> impl Fn(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("failed to {attempted}: {error}"))
 }
@@ -68,32 +57,25 @@ fn untrusted_reason(file: &Metadata, directory: &Metadata) -> Option<String> {
         return Some("every user may write to it".to_owned());
     }
     let group = file.gid();
-    let is_own_group = rustix::process::getegid().as_raw() == group
-        || rustix::process::getgroups()
-            .is_ok_and(|groups| groups.iter().any(|member| member.as_raw() == group));
-    (file.mode() & MODE_GROUP_WRITE != 0 && !is_own_group)
+    let mut groups = rustix::process::getgroups().unwrap_or_default();
+    groups.push(rustix::process::getegid());
+    let is_member = groups.iter().any(|own| own.as_raw() == group);
+    (file.mode() & MODE_GROUP_WRITE != 0 && !is_member)
         .then(|| format!("group {group} may write to it, and the exporter is not a member"))
 }
 
-/// Decodes the content of a state file.
-///
-/// # Errors
-/// If the content was not made by [`encode`].
 pub fn decode(bytes: &[u8]) -> io::Result<Stored> {
     let rest = bytes.strip_prefix(FORMAT_HEADER.as_bytes());
-    let (checksum, content) = rest
-        .and_then(|rest| rest.split_at_checked(CHECKSUM_BYTES))
-        .ok_or_else(|| io::Error::other(UNKNOWN_FORMAT))?;
+    let Some((checksum, content)) = rest.and_then(|rest| rest.split_at_checked(CHECKSUM_BYTES))
+    else {
+        return Err(io::Error::other(UNKNOWN_FORMAT));
+    };
     if checksum != checksum_line(content).as_bytes() {
         return Err(io::Error::other("the file is damaged: wrong checksum"));
     }
     Ok(serde_json::from_slice(content)?)
 }
 
-/// Encodes the content of a state file.
-///
-/// # Errors
-/// If the data cannot be written as JSON, which a test would find.
 pub fn encode(stored: &Stored) -> io::Result<Vec<u8>> {
     let content = serde_json::to_vec(stored)?;
     let checksum = checksum_line(&content);
@@ -104,10 +86,7 @@ fn checksum_line(content: &[u8]) -> String {
     format!("{:08x}\n", crc32fast::hash(content))
 }
 
-/// Replaces the state file atomically. Only its owner may read it.
-///
-/// # Errors
-/// If it could not be written; then the old file is kept. A file that is not a state file is never replaced.
+/// Replaces the state file atomically. Only its owner may read it. A file that is not a state file is never replaced.
 pub fn write(path: &Path, stored: &Stored) -> io::Result<()> {
     if !is_replaceable(path).map_err(failed("inspect the old file"))? {
         return Err(io::Error::other(NOT_REPLACEABLE));
@@ -139,11 +118,8 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // A killed process may have left the file. Remove it instead of overwriting it, because its mode may differ.
     let _ = fs::remove_file(path);
     let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    options.write(true).create_new(true).mode(0o600);
+    let mut file = options.open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -168,13 +144,12 @@ pub fn shared_directory(path: &Path) -> Option<&Path> {
 }
 
 fn directory(path: &Path) -> &Path {
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    directory.unwrap_or(Path::new("."))
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    }
 }
 
-/// Returns true if the path has no file, an empty file, or a state file. The state file may be damaged or of another version.
 fn is_replaceable(path: &Path) -> io::Result<bool> {
     let metadata = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
@@ -183,9 +158,8 @@ fn is_replaceable(path: &Path) -> io::Result<bool> {
     if !metadata.is_file() {
         return Ok(false);
     }
-    Ok(FORMAT_NAME
-        .as_bytes()
-        .starts_with(&first_bytes(&files::open(path)?)?))
+    let first = first_bytes(&files::open(path)?)?;
+    Ok(FORMAT_NAME.as_bytes().starts_with(&first))
 }
 
 /// Reads as many bytes as `FORMAT_NAME` has, or all of a shorter file.

@@ -4,17 +4,17 @@
 pub use super::basic_auth::Refusal;
 
 use super::basic_auth::BasicAuth;
-use super::rate::TokenBucket;
 use crate::toolkit::files::FileWorker;
-use crate::toolkit::web_config::{FileIdentity, ReadFile, WebConfig, WebConfigRead};
+use crate::toolkit::web_config::{FileIdentity, RateLimit, ReadFile, WebConfig, WebConfigRead};
 use crate::toolkit::yaml::ConfigErrors;
 use aws_lc_rs::error::Unspecified;
-use hyper::header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue};
-use parking_lot::RwLock;
+use hyper::header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderValue};
+use parking_lot::{Mutex, RwLock};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// A changed file is reread when two checks in a row found the same state, so that its writer has probably finished.
@@ -35,45 +35,36 @@ pub struct AccessControl {
 #[derive(Debug)]
 struct ActiveConfig {
     config: WebConfig,
-    headers: Vec<(HeaderName, HeaderValue)>,
     bucket: Option<Arc<TokenBucket>>,
 }
 
 impl ActiveConfig {
-    fn new(config: WebConfig, previous: Option<&Self>) -> Self {
-        let headers = config.headers.iter().filter_map(|(name, value)| {
-            let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-            Some((name, HeaderValue::from_str(value).ok()?))
-        });
-        let previous_bucket = previous.and_then(|previous| previous.bucket.clone());
-        Self {
-            headers: headers.collect(),
-            // A reload with the same limit must not refill the bucket.
-            bucket: config.rate_limit.map(|limit| {
-                previous_bucket
-                    .filter(|bucket| bucket.limit == limit)
-                    .unwrap_or_else(|| Arc::new(TokenBucket::new(limit)))
-            }),
-            config,
+    fn new(file: &Path, config: WebConfig, previous: Option<&Self>) -> Self {
+        for note in &config.notes {
+            tracing::warn!(file = %file.display(), "{note}");
         }
+        let previous_bucket = previous.and_then(|previous| previous.bucket.clone());
+        let bucket = config.rate_limit.map(|limit| {
+            // A reload with the same limit must not refill the bucket.
+            let kept = previous_bucket.filter(|bucket| bucket.limit == limit);
+            kept.unwrap_or_else(|| Arc::new(TokenBucket::new(limit)))
+        });
+        Self { config, bucket }
     }
 }
 
 impl AccessControl {
-    /// Starts with `config`, which was loaded from the file at `path`.
     pub fn new(
         path: &Path,
         config: WebConfig,
         files: Vec<ReadFile>,
         probes_exempt: bool,
     ) -> Result<Self, Unspecified> {
-        for note in &config.notes {
-            tracing::warn!(file = %path.display(), "{note}");
-        }
+        let current = ActiveConfig::new(path, config, None);
         Ok(Self {
             file: path.to_owned(),
             probes_exempt,
-            current: RwLock::new(Arc::new(ActiveConfig::new(config, None))),
+            current: RwLock::new(Arc::new(current)),
             basic_auth: BasicAuth::new()?,
             files: tokio::sync::Mutex::new(files),
             worker: FileWorker::default(),
@@ -106,17 +97,17 @@ impl AccessControl {
 
     /// Adds the configured headers to a response. Headers that the response already has stay, as in Prometheus' exporter-toolkit.
     pub fn add_headers(&self, headers: &mut HeaderMap) {
-        for (name, value) in &self.current().headers {
+        for (name, value) in &self.current().config.headers {
+            let Ok(value) = HeaderValue::from_str(value) else {
+                continue;
+            };
             // Browsers enforce all policies of a response.
-            if name == CONTENT_SECURITY_POLICY {
-                headers.append(name, value.clone());
-            } else {
-                headers.entry(name).or_insert_with(|| value.clone());
+            if CONTENT_SECURITY_POLICY == *name || !headers.contains_key(*name) {
+                headers.append(*name, value);
             }
         }
     }
 
-    /// Rereads the web configuration file and the files that it names, and logs the outcome.
     /// On errors the previous configuration stays active.
     pub async fn reread(&self) -> Result<(), ConfigErrors> {
         let mut files = self.files.lock().await;
@@ -141,19 +132,13 @@ impl AccessControl {
         };
         match config {
             Ok(config) => {
-                for note in &config.notes {
-                    tracing::warn!(file = %self.file.display(), "{note}");
-                }
-                let new = Arc::new(ActiveConfig::new(config, Some(&previous)));
-                *self.current.write() = new;
+                let new = ActiveConfig::new(&self.file, config, Some(&previous));
+                *self.current.write() = Arc::new(new);
                 tracing::info!(file = %self.file.display(), "reloaded the web configuration");
                 Ok(())
             }
             Err(errors) => {
-                tracing::error!(
-                    error = %errors,
-                    "invalid web configuration, keeping the previous one"
-                );
+                tracing::error!(error = %errors, "invalid web configuration, keeping the previous one");
                 Err(errors)
             }
         }
@@ -187,9 +172,40 @@ impl AccessControl {
     }
 }
 
-/// Reads the web configuration file and the files that it names on the thread of `worker`.
 pub(crate) async fn read(file: &Path, worker: &FileWorker) -> WebConfigRead {
     let path = file.to_owned();
     let read = worker.run(move || WebConfig::load(&path)).await;
     read.unwrap_or_else(|error| WebConfigRead::failed(file, &error))
+}
+
+/// As in Go's `x/time/rate`: it starts full and gets one token per interval, up to the burst.
+#[derive(Debug)]
+struct TokenBucket {
+    limit: RateLimit,
+    /// When the bucket will be full if no token is taken until then.
+    full_at: Mutex<Instant>,
+}
+
+impl TokenBucket {
+    fn new(limit: RateLimit) -> Self {
+        Self {
+            limit,
+            full_at: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Returns false if the bucket is empty.
+    fn take(&self) -> bool {
+        let RateLimit { interval, burst } = self.limit;
+        let now = Instant::now();
+        let mut full_at = self.full_at.lock();
+        let Some(next) = (*full_at).max(now).checked_add(interval) else {
+            return false;
+        };
+        let has_token = next - now <= interval.saturating_mul(burst);
+        if has_token {
+            *full_at = next;
+        }
+        has_token
+    }
 }

@@ -11,6 +11,7 @@ use hyper::header::{AUTHORIZATION, HeaderMap};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
+use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -19,6 +20,9 @@ const MAX_VERIFIED: usize = 1_000;
 /// The maximum number of passwords of one client that wait or are checked. Enough for all scrapers behind one proxy that start together.
 const MAX_PENDING_PER_CLIENT: usize = 8;
 
+/// The place of the two digits of the cost in a hash, such as `$2y$10$…`.
+const COST: Range<usize> = 4..6;
+
 /// An IPv4 address, or the /64 network of an IPv6 address, since one owner usually has all of it. `None` stands for all Unix sockets.
 type Client = Option<IpAddr>;
 
@@ -26,11 +30,9 @@ type Client = Option<IpAddr>;
 pub struct BasicAuth {
     /// A random key of this process, which keeps passwords out of memory.
     key: hmac::Key,
-    /// The signatures of correct users and passwords.
     verified: Arc<Mutex<BTreeSet<Vec<u8>>>>,
     /// Allows one check at a time, in the order of arrival.
     hashing: Arc<Semaphore>,
-    /// Allows each client a few passwords that wait or are checked.
     pending: Mutex<BTreeMap<Client, Arc<Semaphore>>>,
 }
 
@@ -44,9 +46,8 @@ pub enum Refusal {
 
 impl BasicAuth {
     pub fn new() -> Result<Self, Unspecified> {
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new())?;
         Ok(Self {
-            key,
+            key: hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new())?,
             verified: Arc::default(),
             hashing: Arc::new(Semaphore::new(1)),
             pending: Mutex::default(),
@@ -63,11 +64,10 @@ impl BasicAuth {
         let Some((user, password)) = credentials(headers) else {
             return Err(Refusal::Unauthorized);
         };
-        let known_hash = std::str::from_utf8(&user)
-            .ok()
-            .and_then(|user| users.get(user));
-        // For an unknown user the hash of a known user is checked, so that the response time does not reveal which users exist.
-        let Some(hash) = known_hash.or_else(|| users.values().next()) else {
+        let known_hash = str::from_utf8(&user).ok().and_then(|user| users.get(user));
+        // For an unknown user the slowest hash is checked, so that the response time does not reveal which users exist.
+        let slowest = || users.values().max_by_key(|hash| hash.expose().get(COST));
+        let Some(hash) = known_hash.or_else(slowest) else {
             return Err(Refusal::Unauthorized);
         };
         let is_known = known_hash.is_some();
@@ -100,7 +100,6 @@ impl BasicAuth {
         }
     }
 
-    /// Returns `None` if too many passwords of this client are pending.
     fn pending_permit(&self, client: Client) -> Option<OwnedSemaphorePermit> {
         let mut pending = self.pending.lock();
         pending.retain(|_, permits| permits.available_permits() < MAX_PENDING_PER_CLIENT);
@@ -127,7 +126,7 @@ fn client(peer: Option<IpAddr>) -> Client {
     }
 }
 
-/// Returns the user and the password of the first `Authorization` header, if it is for basic auth, with the rules of Go's net/http.
+/// Returns the user and the password of the first `Authorization` header, with the rules of Go's net/http.
 fn credentials(headers: &HeaderMap) -> Option<(Vec<u8>, Vec<u8>)> {
     let value = headers.get(AUTHORIZATION)?.as_bytes();
     let (scheme, encoded) = value.split_at_checked("Basic ".len())?;

@@ -4,7 +4,7 @@
 use rustix::fs::{FileType, Mode, OFlags, fcntl_setfl};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,6 @@ pub(crate) const MIB: u64 = 1024 * KIB;
 
 const FILE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Reads the regular file at `path`.
 pub(crate) fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     read_to_end(open(path)?, max_bytes)
 }
@@ -70,7 +69,6 @@ fn not_regular(kind: &str) -> io::Error {
 pub struct FileWorker(Arc<Mutex<()>>);
 
 impl FileWorker {
-    /// Runs `work` on a thread for blocking work.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -89,7 +87,7 @@ impl FileWorker {
         in_time.unwrap_or_else(|_elapsed| {
             let seconds = FILE_TIMEOUT.as_secs();
             let text = format!("it took longer than {seconds} s; the disk may hang");
-            Err(io::Error::new(ErrorKind::TimedOut, text))
+            Err(io::Error::other(text))
         })
     }
 }

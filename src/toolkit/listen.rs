@@ -6,7 +6,7 @@ use socket2::SockRef;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream, lookup_host};
 use tokio_util::either::Either;
@@ -19,8 +19,7 @@ const SEND_BUFFER_BYTES: usize = 256 * 1024;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// A host name or an IP address, and a port. An empty host means every address of the machine. A name is resolved when the socket
-    /// is bound.
+    /// A host name or an IP address, and a port. An empty host means every address of the machine.
     Tcp(String, u16),
     Unix(PathBuf),
 }
@@ -71,9 +70,8 @@ fn parse(address: &str) -> Result<Address, &'static str> {
             name = without_zone;
         }
     } else {
-        let is_allowed =
-            |character: char| character.is_ascii_alphanumeric() || "-._".contains(character);
-        if !name.chars().all(is_allowed) {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        if !name.bytes().all(is_allowed) {
             return Err("has no valid host name before the port");
         }
     }
@@ -104,14 +102,12 @@ impl Address {
         let (file, socket) = match self {
             Self::Tcp(host, port) if host.is_empty() => (None, Either::Left(bind_all(*port)?)),
             Self::Tcp(host, port) => {
-                let mut addresses: Vec<SocketAddr> =
-                    lookup_host((host.as_str(), *port)).await?.collect();
+                let addresses = lookup_host((host.as_str(), *port)).await?;
                 // Go's servers prefer IPv4 if a name has several addresses.
-                addresses.sort_by_key(SocketAddr::is_ipv6);
-                let address = addresses.first().ok_or_else(|| {
-                    io::Error::new(ErrorKind::NotFound, format!("{host} has no address"))
-                })?;
-                (None, Either::Left(bind_tcp(*address)?))
+                let Some(address) = addresses.min_by_key(SocketAddr::is_ipv6) else {
+                    return Err(io::Error::other(format!("{host} has no address")));
+                };
+                (None, Either::Left(bind_tcp(address)?))
             }
             Self::Unix(path) => {
                 let (file, listener) = unix::bind(path)?;
@@ -175,8 +171,7 @@ pub fn from_systemd() -> io::Result<Vec<Listener>> {
         });
     }
     if listeners.is_empty() {
-        return Err(io::Error::new(
-            ErrorKind::NotFound,
+        return Err(io::Error::other(
             "systemd passed no socket: LISTEN_FDS and LISTEN_PID are not set for this process",
         ));
     }
@@ -185,13 +180,12 @@ pub fn from_systemd() -> io::Result<Vec<Listener>> {
 
 impl Listener {
     pub async fn accept(&self) -> io::Result<Socket> {
-        let listener = match &self.socket {
-            Either::Left(listener) => listener,
+        let socket = match &self.socket {
+            Either::Left(listener) => listener.accept().await?.0,
             Either::Right(listener) => {
                 return Ok(Socket(Either::Right(listener.accept().await?.0)));
             }
         };
-        let (socket, _) = listener.accept().await?;
         // An error means that the client has disconnected; a later read or write reports that too.
         let _ = SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER_BYTES);
         // The last segment of a page must not wait for an acknowledgement.
@@ -200,16 +194,14 @@ impl Listener {
     }
 
     pub fn address(&self) -> String {
-        match &self.socket {
-            Either::Left(listener) => listener
-                .local_addr()
-                .map_or_else(|error| error.to_string(), |address| address.to_string()),
-            Either::Right(listener) => listener
-                .local_addr()
-                .ok()
-                .and_then(|address| Some(format!("unix:{}", address.as_pathname()?.display())))
-                .unwrap_or_else(|| "unix:".to_owned()),
-        }
+        let address = match &self.socket {
+            Either::Left(listener) => listener.local_addr().map(|address| address.to_string()),
+            Either::Right(listener) => listener.local_addr().map(|address| {
+                let path = address.as_pathname().unwrap_or(Path::new(""));
+                format!("unix:{}", path.display())
+            }),
+        };
+        address.unwrap_or_else(|error| error.to_string())
     }
 }
 
@@ -217,12 +209,11 @@ impl Listener {
 pub struct Socket(pub Either<TcpStream, UnixStream>);
 
 impl Socket {
-    /// Returns true for a Unix socket. Its client is on this machine, and the file permissions allow it to connect.
     pub fn is_unix(&self) -> bool {
         matches!(self.0, Either::Right(_))
     }
 
-    /// Returns the address of the client, or `None` for a Unix socket or a disconnected client.
+    /// Returns `None` for a Unix socket or a disconnected client.
     pub fn peer(&self) -> Option<SocketAddr> {
         let Either::Left(socket) = &self.0 else {
             return None;

@@ -1,5 +1,4 @@
 //! Writes to stderr from a dedicated thread. If the reader stops reading (a container's log driver, `less`), only this thread blocks.
-//!
 //! This is own code because `tracing-appender` does not log that lines were lost. It also prints to stdout if its queue is full at exit,
 //! which blocks if both streams are the same pipe.
 
@@ -12,7 +11,6 @@ use std::time::Duration;
 
 /// Room for thousands of lines. Further lines are dropped.
 const MAX_PENDING_BYTES: usize = 1024 * 1024;
-/// How long the process waits at exit for pending lines to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// The pause between two attempts if stderr is non-blocking, as some parent processes make it.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
@@ -92,7 +90,6 @@ fn write_all(messages: &Receiver<Message>) {
     }
 }
 
-/// Writes the whole line, with as many writes as necessary.
 fn write_line(mut line: &[u8]) -> io::Result<()> {
     while !line.is_empty() {
         match io::stderr().write(line) {

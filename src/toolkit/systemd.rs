@@ -1,6 +1,5 @@
 //! Notifies systemd, or another service manager, through the socket of `sd_notify(3)`: ready, reloading, stopping, a status line, and
 //! the watchdog keep-alive. Sends nothing if `NOTIFY_SOCKET` is not set.
-//!
 //! This is own code because the crate `sd-notify` blocks a worker of the runtime while the service manager does not read, and does not
 //! support abstract sockets. Programs that the AWS SDK starts for credentials inherit `NOTIFY_SOCKET`: the unit needs
 //! `NotifyAccess=main`, so that they cannot send messages for this process.
@@ -25,14 +24,13 @@ const MAX_STATUS_CHARS: usize = 500;
 
 #[derive(Debug, Default)]
 pub struct ServiceManager {
-    socket: Option<UnixDatagram>,
+    pub(crate) socket: Option<UnixDatagram>,
     watchdog_timeout: Option<Duration>,
-    /// Probed before each keep-alive.
     pub watchdog: Watchdog,
 }
 
 impl ServiceManager {
-    /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`. Logs and ignores a value that is not valid.
+    /// Logs and ignores a value that is not valid.
     pub fn from_env() -> Self {
         let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Self::default();
@@ -44,25 +42,11 @@ impl ServiceManager {
                 watchdog: Watchdog::default(),
             },
             Err(error) => {
-                tracing::warn!(
-                    value = %name.display(),
-                    %error,
-                    "invalid NOTIFY_SOCKET, sending no notifications to the service manager; \
-                     expected: the path of its socket, or @ and the name of an abstract socket"
-                );
+                let value = name.display();
+                tracing::warn!(%value, %error, "invalid NOTIFY_SOCKET, sending no notifications");
                 Self::default()
             }
         }
-    }
-
-    pub fn is_present(&self) -> bool {
-        self.socket.is_some()
-    }
-
-    /// Reports that the start or a reload is complete.
-    pub async fn ready(&self, status: &str) {
-        self.send(&format!("READY=1\n{}", status_line(status)))
-            .await;
     }
 
     pub async fn reloading(&self) {
@@ -72,16 +56,16 @@ impl ServiceManager {
             .await;
     }
 
-    pub async fn stopping(&self) {
-        self.send("STOPPING=1\nSTATUS=Stopping\n").await;
+    /// Sends `state`, such as `READY=1\n` or nothing, and the status line that `systemctl status` shows.
+    pub async fn notify(&self, state: &str, status: &str) {
+        let is_long = status.chars().nth(MAX_STATUS_CHARS).is_some();
+        let shown: String = status.chars().take(MAX_STATUS_CHARS).collect();
+        // systemd would read a second line as another variable.
+        let line = shown.replace(char::is_control, " ");
+        let end = if is_long { "…" } else { "" };
+        self.send(&format!("{state}STATUS={line}{end}\n")).await;
     }
 
-    /// Sets the status line that `systemctl status` shows.
-    pub async fn status(&self, status: &str) {
-        self.send(&status_line(status)).await;
-    }
-
-    /// Sends keep-alives, as long as every task answers the watchdog's probes.
     pub async fn send_keep_alives(&self) {
         let Some(watchdog_timeout) = self.watchdog_timeout else {
             return;
@@ -122,7 +106,6 @@ fn connect(name: &OsStr) -> io::Result<UnixDatagram> {
     UnixDatagram::from_std(socket.into())
 }
 
-/// Returns the watchdog timeout, if this process must send keep-alives.
 fn watchdog_timeout() -> Option<Duration> {
     let pid = env::var("WATCHDOG_PID").ok();
     if pid.is_some_and(|pid| pid != std::process::id().to_string()) {
@@ -132,17 +115,9 @@ fn watchdog_timeout() -> Option<Duration> {
     let Ok(timeout) = microseconds.parse() else {
         tracing::warn!(
             value = microseconds,
-            "WATCHDOG_USEC is not a number of microseconds, sending no watchdog keep-alives"
+            "invalid WATCHDOG_USEC, sending no keep-alives"
         );
         return None;
     };
     (timeout > 0).then(|| Duration::from_micros(timeout))
-}
-
-/// Returns the status as one line: systemd would read a second line as another variable.
-fn status_line(status: &str) -> String {
-    let is_long = status.chars().nth(MAX_STATUS_CHARS).is_some();
-    let shown: String = status.chars().take(MAX_STATUS_CHARS).collect();
-    let line = shown.replace(char::is_control, " ");
-    format!("STATUS={line}{}\n", if is_long { "…" } else { "" })
 }

@@ -1,5 +1,4 @@
-//! Checks that the exporter's long-running tasks still respond. A probe asks every registered task to check in. A task may take as long
-//! as it likes for its work, as long as it does not block its thread.
+//! Checks that the exporter's long-running tasks still respond. A probe asks every registered task to check in.
 
 use parking_lot::Mutex;
 use std::future::{Future, pending};
@@ -29,12 +28,11 @@ pub struct Ticket {
 }
 
 impl Watchdog {
-    /// Registers a task, which takes part from the next probe on. The log names it by `name` when it is stuck.
     pub fn register(&self, name: impl Into<Arc<str>>) -> Ticket {
         let (sender, probes) = mpsc::channel(1);
         let is_finished = Arc::default();
         let mut tasks = self.0.lock();
-        tasks.retain(|task| !task.is_finished());
+        tasks.retain(|task| !task.is_finished.load(Ordering::Acquire));
         tasks.push(Task {
             name: name.into(),
             probes: sender,
@@ -46,7 +44,7 @@ impl Watchdog {
         }
     }
 
-    /// Probes every task and returns once all have answered. Logs each task that has not answered within `answer_timeout`.
+    /// Returns once all tasks have answered. Logs each task that has not answered within `answer_timeout`.
     pub async fn probe(&self, answer_timeout: Duration) {
         let tasks = self.0.lock().clone();
         for task in tasks {
@@ -64,15 +62,11 @@ impl Watchdog {
 }
 
 impl Task {
-    fn is_finished(&self) -> bool {
-        self.is_finished.load(Ordering::Acquire)
-    }
-
     async fn answer(&self) {
         let is_sent = self.probes.send(()).await.is_ok();
         // There is room again when the task has received the probe.
         let is_answered = is_sent && self.probes.reserve().await.is_ok();
-        if !is_answered && !self.is_finished() {
+        if !is_answered && !self.is_finished.load(Ordering::Acquire) {
             // The ticket was dropped, so no answer can come.
             pending::<()>().await;
         }
@@ -80,14 +74,14 @@ impl Task {
 }
 
 impl Ticket {
-    /// Waits for a probe and answers it. Meant as a branch of a task's own `select!`: cancelling it loses nothing.
+    /// Waits for a probe and answers it. Cancelling it loses nothing.
     pub async fn check_in(&mut self) {
         if self.probes.recv().await.is_none() {
             pending::<()>().await;
         }
     }
 
-    /// Runs `work` and answers probes from the same task meanwhile. `work` may wait for any time, but must not block the thread.
+    /// Answers probes while `work` runs. `work` may wait for any time, but must not block the thread.
     pub async fn run_checked<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         loop {

@@ -158,8 +158,8 @@ fn scope_item(row: &ScopeRow<'_>) -> Value {
         "integrations": polled.map(|polled| polled.integrations),
         "polling": row.polling,
         "next_poll": row.next_poll.and_then(rfc3339),
-        "last_failure": row.failed_poll.map(failed),
+        "last_failure": row.state.failed_poll.as_deref().map(failed),
         "names_up": row.state.names_up,
-        "names_failure": row.failed_metadata.map(failed),
+        "names_failure": row.state.failed_metadata.as_deref().map(failed),
     })
 }

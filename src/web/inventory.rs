@@ -2,7 +2,7 @@
 
 use super::query::{Query, one_of};
 use crate::arn::Arn;
-use crate::snapshot::{Failed, Integration, IntegrationError, ScopeState, Snapshot, Status};
+use crate::snapshot::{Integration, IntegrationError, ScopeState, Snapshot, Status};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,6 @@ impl Condition {
         Self::UnknownStatus,
     ];
 
-    /// Returns the condition of an integration that has its status for `age` seconds.
     fn of(integration: &Integration, age: f64) -> Self {
         let is_stuck = age > STUCK_AFTER.as_secs_f64();
         match integration.status {
@@ -56,7 +55,8 @@ impl Condition {
 }
 
 pub fn statuses() -> impl Iterator<Item = &'static str> {
-    Status::ALL.map(Status::as_str).into_iter().chain([MISSING])
+    let statuses = Status::ALL.iter().map(|status| status.as_str());
+    statuses.chain([MISSING])
 }
 
 /// An integration, or a configured one that does not exist in AWS.
@@ -107,10 +107,7 @@ impl Row<'_> {
 
 pub(crate) struct ScopeRow<'a> {
     pub state: &'a ScopeState,
-    pub failed_poll: Option<&'a Failed>,
-    pub failed_metadata: Option<&'a Failed>,
     pub polling: bool,
-    /// The time of the next poll in Unix seconds, if it is known.
     pub next_poll: Option<f64>,
 }
 
@@ -124,20 +121,17 @@ impl ScopeRow<'_> {
     }
 }
 
-/// The published data at one point in time.
 pub struct Inventory<'a> {
     pub snapshot: &'a Snapshot,
     /// The time of the next poll of each scope of the snapshot, in Unix seconds.
     pub next_polls: &'a [Option<f64>],
-    /// The current time in Unix seconds.
     pub now: f64,
 }
 
 impl<'a> Inventory<'a> {
     pub(crate) fn rows(&self) -> Vec<Row<'a>> {
-        let diagnostics = &self.snapshot.diagnostics;
         let integrations = self.snapshot.integrations.iter();
-        let exported = integrations.zip(&diagnostics.provenance);
+        let exported = integrations.zip(&self.snapshot.provenance);
         let exported = exported.map(|(exported, provenance)| {
             let integration = &*exported.integration;
             let status_since = Some(exported.status_since).filter(|since| *since > 0.0);
@@ -147,7 +141,7 @@ impl<'a> Inventory<'a> {
             let times = [status_since, created].into_iter().flatten();
             let since = times.reduce(f64::min);
             let age = since.map_or(0.0, |since| self.now - since);
-            let seen_by = diagnostics.seen_by.get(provenance.seen_by.clone());
+            let seen_by = self.snapshot.seen_by.get(provenance.seen_by.clone());
             Row {
                 arn: &integration.arn,
                 name: &exported.labels.name,
@@ -185,12 +179,9 @@ impl<'a> Inventory<'a> {
     pub(crate) fn scopes(&self, query: &Query) -> Vec<ScopeRow<'a>> {
         let scopes = self.snapshot.scopes.iter().enumerate();
         let rows = scopes.map(|(index, state)| {
-            let diagnostics = self.snapshot.diagnostics.scopes.get(index);
             let next = self.next_polls.get(index).copied().flatten();
             ScopeRow {
                 state,
-                failed_poll: diagnostics.and_then(|it| it.failed_poll.as_deref()),
-                failed_metadata: diagnostics.and_then(|it| it.failed_metadata.as_deref()),
                 polling: next.is_some_and(|next| next <= self.now),
                 next_poll: next.filter(|next| *next > self.now),
             }
@@ -219,9 +210,7 @@ impl<'a> Inventory<'a> {
     }
 
     /// Checks the value of a filter. A filter that cannot match would look as if there were no problems.
-    ///
-    /// # Errors
-    /// The allowed values.
+    /// Returns the allowed values as an error.
     pub(crate) fn check_filter(&self, name: &str, value: &str) -> Result<(), String> {
         let scopes = self.snapshot.scopes.iter();
         match name {

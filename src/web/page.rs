@@ -55,16 +55,13 @@ struct Html<'a> {
     scope_pages: Pagination,
 }
 
-/// A part of the list of integrations.
 struct Section<'a> {
     id: &'static str,
     title: &'static str,
-    /// The number of rows of the section on all pages.
     total: usize,
     rows: Vec<Row<'a>>,
 }
 
-/// One page of a list, and the links to the other pages.
 struct Pagination {
     rows: Range<usize>,
     total: usize,
@@ -73,9 +70,6 @@ struct Pagination {
 }
 
 /// Renders the page for the query of its URL. An invalid query selects everything.
-///
-/// # Errors
-/// If the template fails, which is a bug.
 pub fn render(
     inventory: &Inventory<'_>,
     telemetry_path: &str,
@@ -209,7 +203,6 @@ impl<'a> Html<'a> {
     }
 }
 
-/// Returns true if the row contains every word of the search, in upper or lower case.
 fn matches_search(row: &Row<'_>, query: &Query) -> bool {
     let search = query.get("q").unwrap_or_default().to_lowercase();
     if search.is_empty() {
@@ -232,7 +225,6 @@ fn matches_search(row: &Row<'_>, query: &Query) -> bool {
     words.all(|word| text.contains(word))
 }
 
-/// Returns the sections of the listed rows on this page.
 fn sections<'a>(listed: &[Row<'a>], pages: &Pagination) -> Vec<Section<'a>> {
     listed[pages.rows.clone()]
         .chunk_by(|row, next| section(row) == section(next))

@@ -33,10 +33,7 @@ impl InvalidParameter {
     }
 }
 
-/// Checks that `value` is one of `allowed`.
-///
-/// # Errors
-/// The allowed values as a list. A long list is truncated.
+/// Returns the allowed values as an error. A long list is truncated.
 pub(crate) fn one_of<'a>(
     value: &str,
     allowed: impl IntoIterator<Item = &'a str>,
@@ -60,15 +57,11 @@ pub(crate) fn one_of<'a>(
     })
 }
 
-/// The parameters of a query, each with a valid value.
 #[derive(Debug, Default)]
 pub(crate) struct Query(Vec<(&'static str, String)>);
 
 impl Query {
     /// Parses names and values as a form encodes them: `+` and `%20` are a space. `check` returns what is allowed if a value is not.
-    ///
-    /// # Errors
-    /// If a parameter is not one of `names` or is repeated, or if a value is invalid.
     pub fn parse(
         query: &str,
         names: &[&'static str],

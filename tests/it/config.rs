@@ -210,6 +210,11 @@ fn invalid_documents_are_rejected() {
         message("empty", Some(b"")),
         "empty:1:1: is empty; allowed: a map with the keys polling, storage, tag_labels, scopes"
     );
+    // Without our limit, the YAML parser needs a quarter of an hour for each of these.
+    for (name, unit) in [("lists", "["), ("maps", "{"), ("lines", "-\n [\n")] {
+        let deep = unit.repeat(1024 * 1024 / unit.len());
+        assert!(message(name, Some(deep.as_bytes())).contains("more than 128 brackets are open"));
+    }
     assert!(message("blocks", Some("- ".repeat(10_000).as_bytes())).contains("recursion limit"));
     let many_scopes = format!("scopes: [{}]", "{name: a b},".repeat(200));
     assert!(message("beside", Some(many_scopes.as_bytes())).contains("100 more errors"));

@@ -7,8 +7,8 @@ use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::exposition::text_format::{MetricType, number};
 use glue_integration_exporter::exposition::{self, Exposition};
 use glue_integration_exporter::snapshot::{
-    Diagnostics, ExportedIntegration, IntegrationError, MetadataLabels, Missing, PolledScope,
-    ScopeState, Snapshot, Status,
+    ExportedIntegration, IntegrationError, MetadataLabels, Missing, PolledScope, ScopeState,
+    Snapshot, Status,
 };
 use glue_integration_exporter::telemetry::Telemetry;
 use proptest::prelude::*;
@@ -84,7 +84,6 @@ fn example() -> Snapshot {
     without.refresh_interval = None;
     without.continuous_sync = None;
     Snapshot {
-        diagnostics: Diagnostics::default(),
         integrations: vec![
             ExportedIntegration {
                 configured: true,
@@ -120,17 +119,18 @@ fn example() -> Snapshot {
                     integrations: 3,
                     duration: Duration::from_millis(1250),
                 }),
+                ..ScopeState::default()
             },
             ScopeState {
                 scope: "new".to_owned(),
                 region: "us-east-1".to_owned(),
                 interval: Duration::from_secs(300),
-                names_up: None,
-                polled: None,
+                ..ScopeState::default()
             },
         ],
         blocks_scrape: true,
         pending_first_poll: true,
+        ..Snapshot::default()
     }
 }
 

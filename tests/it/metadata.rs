@@ -270,13 +270,13 @@ async fn first_scrape_waits_for_names_or_failure() {
         account.set_for("names", behaviour);
         let complete = || {
             bench.publisher.publish_now();
-            bench.publisher.page().is_complete()
+            !bench.publisher.page().blocks_scrape
         };
         let mut poller = bench.poller(&watches[0], &account);
         poller.poll().await;
         assert!(!complete());
         assert!(
-            bench.publisher.page().is_ready(),
+            !bench.publisher.page().pending_first_poll,
             "ready after the first poll"
         );
         poller.describe().await;
@@ -304,7 +304,7 @@ async fn names_and_tags_survive_restart() {
     poller.describe().await;
     storage::write(&path, &bench.publisher.stored()).unwrap();
     let again = restarted(&bench, &named, "[{tag: team, label: squad}]", &path).await;
-    assert!(again.publisher.page().is_complete(), "no scrape waits");
+    assert!(!again.publisher.page().blocks_scrape, "no scrape waits");
     let page = again.page();
     assert_eq!(name(&page, 1).as_deref(), Some("orders"));
     assert_eq!(label(&page, 1, "squad").as_deref(), Some("lake"));
@@ -339,7 +339,7 @@ async fn old_state_file_without_names_is_read() {
     std::fs::write(&path, file).unwrap();
     let (bench, watches, _) = lake(NAMED);
     storage::restore(&path, &bench.publisher).await;
-    assert!(bench.publisher.page().is_complete(), "no scrape waits");
+    assert!(!bench.publisher.page().blocks_scrape, "no scrape waits");
     let page = bench.page();
     assert_eq!(page.status(&arn(1)).as_deref(), Some("FAILED"));
     assert_eq!(name(&page, 1).as_deref(), Some(""));
@@ -362,7 +362,7 @@ async fn reload_enables_and_disables_names() {
     assert_eq!(gauge(&page, NAMES_UP), None);
     bench.publisher.reconfigure(&named);
     bench.publisher.publish_now();
-    assert!(bench.publisher.page().is_complete(), "no scrape waits");
+    assert!(!bench.publisher.page().blocks_scrape, "no scrape waits");
     bench.poller(&named[0], &account).describe().await;
     assert_eq!(name(&bench.page(), 1).as_deref(), Some("orders"));
 }

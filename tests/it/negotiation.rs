@@ -104,7 +104,6 @@ fn gzip_follows_accept_encoding_header() {
 proptest! {
     #[test]
     fn arbitrary_headers_do_not_panic(accept in "[ -~]{0,80}", encoding in "[ -~]{0,80}") {
-        let representation = negotiate(&[(ACCEPT, &accept), (ACCEPT_ENCODING, &encoding)]);
-        prop_assert!(representation.index() < Representation::COUNT);
+        negotiate(&[(ACCEPT, &accept), (ACCEPT_ENCODING, &encoding)]);
     }
 }

@@ -547,8 +547,8 @@ async fn search_finds_every_status_word() {
         arn(99),
         integration("", Status::Active).target_arn
     );
-    let statuses = Status::ALL.into_iter().zip(0..);
-    let integrations = statuses.map(|(status, number)| integration(&arn(number), status));
+    let statuses = Status::ALL.iter().zip(0..);
+    let integrations = statuses.map(|(status, number)| integration(&arn(number), *status));
     let (bench, _account) = polled(&yaml, integrations.collect()).await;
     let names = |query: &str| {
         let page = Page::of(&bench, query);
@@ -557,7 +557,7 @@ async fn search_finds_every_status_word() {
             .map(str::to_owned)
             .collect::<Vec<_>>()
     };
-    for (number, status) in Status::ALL.into_iter().enumerate() {
+    for (number, status) in Status::ALL.iter().enumerate() {
         let query = format!("q={}", status.as_str());
         assert_eq!(names(&query), [arn(number)], "{query}");
         let query = query.to_lowercase();
@@ -743,7 +743,7 @@ async fn large_page_is_bounded_in_size_and_time() {
 /// Returns a snapshot of one integration in which `text` is the value of every text.
 fn all_texts(text: &str) -> Snapshot {
     use glue_integration_exporter::snapshot::{
-        Diagnostics, ExportedIntegration, MetadataLabels, Provenance, ScopeDiagnostics, ScopeState,
+        ExportedIntegration, MetadataLabels, Provenance, ScopeState,
     };
     Snapshot {
         integrations: vec![ExportedIntegration {
@@ -767,18 +767,14 @@ fn all_texts(text: &str) -> Snapshot {
             scope: "lake".to_owned(),
             region: "eu-west-1".to_owned(),
             interval: Duration::from_secs(60),
-            names_up: None,
-            polled: None,
+            ..ScopeState::default()
         }],
-        diagnostics: Diagnostics {
-            provenance: vec![Provenance {
-                observed_at: START,
-                stale: false,
-                seen_by: 0..1,
-            }],
-            seen_by: vec![0],
-            scopes: vec![ScopeDiagnostics::default()],
-        },
+        provenance: vec![Provenance {
+            observed_at: START,
+            stale: false,
+            seen_by: 0..1,
+        }],
+        seen_by: vec![0],
         ..Snapshot::default()
     }
 }

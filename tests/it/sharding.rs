@@ -23,7 +23,7 @@ fn shards(total: u16) -> impl Iterator<Item = Shard> {
 fn owner(total: u16, name: &[&str]) -> u16 {
     let owners: Vec<Shard> = shards(total).filter(|shard| shard.owns(name)).collect();
     assert_eq!(owners.len(), 1, "{name:?} among {total}");
-    owners[0].index()
+    owners[0].index
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn shard_index_comes_from_flags_or_pod_name() {
     let host = |name: &str| PodName::Host(name.to_owned());
     let of = |index, total, pod: &PodName| {
         Shard::from_flags(index, total, || pod.clone())
-            .map(|shard| (shard.index(), shard.total()))
+            .map(|shard| (shard.index, shard.total))
             .map_err(|why| why.to_string())
     };
     let two = pod("exporter-2");

@@ -20,7 +20,7 @@ use glue_integration_exporter::glue::aws::Sdk;
 use glue_integration_exporter::glue::{Glue, Observer, Operation, Reason};
 use glue_integration_exporter::poll::Poller;
 use glue_integration_exporter::simulator::{Account, Fault, FaultKind, RequestMatcher, Simulator};
-use glue_integration_exporter::snapshot::{Diagnostics, Missing, PolledScope, Snapshot};
+use glue_integration_exporter::snapshot::{Missing, PolledScope, Snapshot};
 use glue_integration_exporter::storage;
 use glue_integration_exporter::telemetry::Telemetry;
 use model::{Model, Polled};
@@ -44,31 +44,26 @@ const MAX_EVENTS: usize = 20;
 
 /// Checks that the diagnostics are consistent with the exported data.
 fn check_diagnostics(shown: &Snapshot) {
-    let diagnostics = &shown.diagnostics;
-    assert_eq!(diagnostics.provenance.len(), shown.integrations.len());
-    assert_eq!(diagnostics.scopes.len(), shown.scopes.len());
+    assert_eq!(shown.provenance.len(), shown.integrations.len());
     let mut seen = vec![0; shown.scopes.len()];
-    for provenance in &diagnostics.provenance {
+    for provenance in &shown.provenance {
         assert!(
             !provenance.seen_by.is_empty(),
             "exported, but no scope observes it"
         );
-        for scope in &diagnostics.seen_by[provenance.seen_by.clone()] {
+        for scope in &shown.seen_by[provenance.seen_by.clone()] {
             seen[*scope as usize] += 1;
         }
     }
-    for ((scope, of_scope), seen) in shown.scopes.iter().zip(&diagnostics.scopes).zip(seen) {
+    for (scope, seen) in shown.scopes.iter().zip(seen) {
         let Some(polled) = &scope.polled else {
             continue;
         };
         assert_eq!(polled.integrations, seen, "{scope:?}");
         // After a restart the failures of the previous process are unknown.
-        assert!(polled.up || polled.stale || of_scope.failed_poll.is_some());
+        assert!(polled.up || polled.stale || scope.failed_poll.is_some());
     }
-    let old = diagnostics
-        .provenance
-        .iter()
-        .any(|provenance| provenance.stale);
+    let old = shown.provenance.iter().any(|provenance| provenance.stale);
     let stale = |polled: &PolledScope| polled.stale;
     let mut polled = shown
         .scopes
@@ -416,7 +411,11 @@ impl Soak {
         let (mut shown, next_expiry) = self.bench.publisher.snapshot();
         check_diagnostics(&shown);
         // The model does not compute the diagnostics, and they change with each poll.
-        shown.diagnostics = Diagnostics::default();
+        shown.provenance.clear();
+        shown.seen_by.clear();
+        for scope in &mut shown.scopes {
+            scope.failed_poll = None;
+        }
         for missing in &mut shown.missing {
             *missing = Missing {
                 arn: std::mem::take(&mut missing.arn),

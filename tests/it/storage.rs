@@ -71,9 +71,9 @@ async fn stored_data_served_stale_until_first_poll() {
 
     advance(Duration::from_secs(20)).await;
     let bench = restarted(&watches, &before, Duration::from_secs(60), &path).await;
-    assert!(bench.publisher.page().is_complete(), "no scrape waits");
+    assert!(!bench.publisher.page().blocks_scrape, "no scrape waits");
     assert!(
-        !bench.publisher.page().is_ready(),
+        bench.publisher.page().pending_first_poll,
         "nothing has been polled"
     );
     let page = bench.page();
@@ -124,7 +124,7 @@ async fn expired_data_not_served_status_time_kept() {
         (None, None)
     );
     assert!(
-        !bench.publisher.page().is_complete(),
+        bench.publisher.page().blocks_scrape,
         "a scrape waits as at a first start"
     );
     account.set(Behaviour::Fail(Reason::Network));

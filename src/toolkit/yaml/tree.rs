@@ -11,6 +11,9 @@ use std::path::Path;
 /// Limits aliases of aliases, which grow exponentially. A file of 1 MiB with distinct ARNs has a fifth of these nodes.
 const MAX_NODES: usize = 100_000;
 
+/// The parser would be busy with a file full of opening brackets for a quarter of an hour.
+const MAX_OPEN_BRACKETS: usize = 128;
+
 pub(super) struct Node {
     /// Counts the nodes in the order of the document, with aliases expanded.
     pub(super) number: usize,
@@ -77,6 +80,18 @@ impl Value {
 }
 
 pub(super) fn parse(text: &str, file: &Path) -> Result<Node, ConfigErrors> {
+    let mut open_brackets: usize = 0;
+    for byte in text.bytes() {
+        match byte {
+            b'[' | b'{' => open_brackets += 1,
+            b']' | b'}' => open_brackets = open_brackets.saturating_sub(1),
+            _ => {}
+        }
+        if open_brackets > MAX_OPEN_BRACKETS {
+            let why = format!("more than {MAX_OPEN_BRACKETS} brackets are open at once");
+            return Err(ConfigErrors::of_file(file, why));
+        }
+    }
     let mut documents = serde_yaml::Deserializer::from_str(text);
     let root = match documents.next() {
         Some(document) => Tree::new(&Cell::new(0), MAX_NODES)

@@ -6,7 +6,6 @@ use crate::web::inventory::{Condition, Row, ScopeRow};
 use crate::web::query::Query;
 use std::time::Duration;
 
-/// The units of a duration in seconds, the largest first.
 const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
 
 pub(super) struct Timestamp {
@@ -17,7 +16,6 @@ pub(super) struct Timestamp {
 }
 
 impl Timestamp {
-    /// Formats the time `at` relative to `now`, both in Unix seconds.
     pub fn at(at: f64, now: f64) -> Self {
         let datetime = rfc3339(at).unwrap_or_default();
         let text = match (datetime.get(..10), datetime.get(11..19)) {

@@ -303,7 +303,7 @@ async fn restart_keeps_exclusions_and_status_since() {
     let account = account();
     let (before, _) = named(&watch, &account).await;
     let after = restarted(&before, &watch);
-    assert!(after.publisher.page().is_complete(), "no scrape waits");
+    assert!(!after.publisher.page().blocks_scrape, "no scrape waits");
     let page = published(&after);
     assert_eq!(shown(&page), [0, 2]);
     assert_eq!(of_scope(&page, "scope_integrations", "some"), Some(2.0));

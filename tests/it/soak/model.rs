@@ -5,8 +5,8 @@ use glue_integration_exporter::cache::{Key, key};
 use glue_integration_exporter::clock::Timestamp;
 use glue_integration_exporter::config::{Lookup, Query, ScopeRegion};
 use glue_integration_exporter::snapshot::{
-    Diagnostics, ExportedIntegration, Integration, MetadataLabels, Missing, PolledScope,
-    ScopeState, Snapshot, Status,
+    ExportedIntegration, Integration, MetadataLabels, Missing, PolledScope, ScopeState, Snapshot,
+    Status,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -478,12 +478,12 @@ impl Model {
                 scope: name.to_string(),
                 region: region.to_string(),
                 interval: scope.watch.interval,
-                names_up: None,
                 polled: scope.polled.clone().map(|polled| PolledScope {
                     integrations: of_scope.len(),
                     stale: scope.stale(&self.deleted),
                     ..polled
                 }),
+                ..ScopeState::default()
             });
             fresh.extend(of_scope);
         }
@@ -524,9 +524,9 @@ impl Model {
                 })
                 .collect(),
             scopes,
-            diagnostics: Diagnostics::default(),
             blocks_scrape: self.scopes.values().any(|scope| scope.blocks_scrape),
             pending_first_poll: self.scopes.values().any(|scope| scope.pending_first_poll),
+            ..Snapshot::default()
         }
     }
 }

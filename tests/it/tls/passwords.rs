@@ -124,7 +124,8 @@ fn basic_auth_accepts_valid_credentials() {
 
 #[test]
 fn unknown_user_takes_as_long_as_wrong_password() {
-    let server = Server::start(&users(&[("alice", "secret", 10)]));
+    // The first user has a faster hash.
+    let server = Server::start(&users(&[("aaron", "other", 4), ("alice", "secret", 10)]));
     let time_of = |credentials: String| {
         let start = Instant::now();
         assert_eq!(get(&server, "/metrics", &basic(credentials)).0, 401);
@@ -137,7 +138,7 @@ fn unknown_user_takes_as_long_as_wrong_password() {
         unknown = unknown.min(time_of(format!("mallory{n}:secret")));
     }
     let ratio = unknown.as_secs_f64() / wrong.as_secs_f64();
-    assert!((0.5..2.0).contains(&ratio), "{unknown:?} and {wrong:?}");
+    assert!((0.25..4.0).contains(&ratio), "{unknown:?} and {wrong:?}");
     // A correct password is not hashed again.
     assert_eq!(get(&server, "/metrics", &basic("alice:secret")).0, 200);
     let start = Instant::now();
