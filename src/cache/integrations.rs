@@ -17,7 +17,6 @@ use tokio::time::Instant;
 const MAX_STATUSES: usize = 300_000;
 
 pub type Key = (ScopeName, RegionName);
-
 pub(crate) type TextKey = (String, String);
 
 pub fn key(watch: &ScopeRegion) -> Key {
@@ -95,8 +94,7 @@ impl IntegrationCache {
             before.rebase(self.scopes.get(&key)?, now);
             Some((key, before))
         });
-        let before = before.collect();
-        self.inherit(before);
+        self.inherit(before.collect());
         self.relabel();
         self.statuses = stored.statuses;
         self.statuses
@@ -158,10 +156,7 @@ impl IntegrationCache {
         self.drop_deleted(&deleted);
         let statuses_changed =
             known > known_before || self.statuses.len() < known || !changes.is_empty();
-        changes.retain(|change| {
-            let mut scopes = self.scopes.values();
-            scopes.any(|scope| scope.includes(&change.arn))
-        });
+        changes.retain(|change| self.scopes.values().any(|it| it.includes(&change.arn)));
         changes.sort_by(|one, other| one.arn.cmp(&other.arn));
         self.remember_deleted(deleted, poll.ended.instant);
         self.bound_statuses();

@@ -107,24 +107,20 @@ impl QueryState {
         if !answer.integrations.is_empty() {
             self.not_found = None;
         }
+        self.observe(&answer.integrations);
         let Ok(at) = answer.outcome else {
-            self.observe(&answer.integrations);
             self.bound();
             return Vec::new();
         };
-        if self.query.configured_arn().is_some()
-            && answer.integrations.is_empty()
-            && self.not_found.is_none()
-        {
+        if self.query.configured_arn().is_some() && answer.integrations.is_empty() {
             let last = self.observations.values().next();
-            self.not_found = Some(NotFound {
+            self.not_found.get_or_insert_with(|| NotFound {
                 since: at.unix,
                 last: last.map(|observation| Arc::clone(&observation.integration)),
                 name: name.unwrap_or_default().to_owned(),
             });
         }
         self.last_complete = Some(at);
-        self.observe(&answer.integrations);
         self.drop_unlisted(&answer.integrations)
     }
 

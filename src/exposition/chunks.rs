@@ -37,10 +37,8 @@ pub(crate) fn render(
     previous: &[Arc<Chunk>],
     deflater: &mut Deflater,
 ) -> Vec<Arc<Chunk>> {
-    let previous: HashMap<&str, &Arc<Chunk>> = previous
-        .iter()
-        .map(|chunk| (chunk.items[0].arn(), chunk))
-        .collect();
+    let previous = previous.iter().map(|chunk| (chunk.items[0].arn(), chunk));
+    let previous: HashMap<&str, &Arc<Chunk>> = previous.collect();
     split(items)
         .map(|items| match previous.get(items[0].arn()) {
             Some(unchanged) if unchanged.items == items => Arc::clone(unchanged),
@@ -65,9 +63,8 @@ fn split(items: &[ExportedIntegration]) -> impl Iterator<Item = &[ExportedIntegr
 impl Chunk {
     fn new(items: &[ExportedIntegration], deflater: &mut Deflater) -> Self {
         let identities: Vec<String> = items.iter().map(|item| identity(item.arn())).collect();
-        let samples = INTEGRATION
-            .iter()
-            .map(|family| family.samples(identities.iter().zip(items)));
+        let families = INTEGRATION.iter();
+        let samples = families.map(|family| family.samples(identities.iter().zip(items)));
         let fragments = samples.map(|it| Fragment::new(it, deflater)).collect();
         let mut ages = String::new();
         let mut created = Vec::new();

@@ -41,9 +41,8 @@ pub(crate) const METRICS: &[Metric] = &[
 ];
 
 const fn counter(name: &'static str, help: &'static str) -> Metric {
-    let kind = MetricType::Counter;
     Metric {
-        kind,
+        kind: MetricType::Counter,
         ..gauge(name, help)
     }
 }
@@ -90,9 +89,7 @@ mod read {
         let cpu_time = Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).ok();
         let network = read(&NETWORK)
             .and_then(|text| InterfaceDeviceStatus::from_buf_read(text.as_slice()).ok());
-        let network = network
-            .as_ref()
-            .map(|InterfaceDeviceStatus(devices)| devices);
+        let network = network.as_ref().map(|status| &status.0);
         let files = PROCESS.as_ref().and_then(|process| process.fd_count().ok());
         let memory = read(&MEMORY).and_then(|text| StatM::from_read(text.as_slice()).ok());
         let memory = memory.as_ref();
