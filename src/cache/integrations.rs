@@ -166,7 +166,7 @@ impl IntegrationCache {
             changes,
             unknown_statuses,
             statuses_changed,
-            next_expiry: next(expiries, poll.ended.instant),
+            next_expiry: next_expiry(expiries, poll.ended.instant),
         }
     }
 
@@ -227,10 +227,6 @@ impl IntegrationCache {
         }
     }
 
-    pub(crate) fn next_expiry(&self, now: Instant) -> Option<Instant> {
-        next(self.scopes.values().flat_map(Scope::expiries), now)
-    }
-
     /// Tags that were configured before keep their values.
     pub fn set_tag_labels(&mut self, tag_labels: &[TagLabel]) {
         self.tag_labels = TagLabels::new(tag_labels);
@@ -289,6 +285,6 @@ pub(crate) fn text_key((scope, region): &Key) -> TextKey {
     (scope.to_string(), region.to_string())
 }
 
-fn next(times: impl Iterator<Item = Instant>, now: Instant) -> Option<Instant> {
+pub(crate) fn next_expiry(times: impl Iterator<Item = Instant>, now: Instant) -> Option<Instant> {
     times.filter(|end| *end > now).min()
 }

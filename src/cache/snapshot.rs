@@ -1,4 +1,4 @@
-use super::integrations::IntegrationCache;
+use super::integrations::{IntegrationCache, next_expiry};
 use super::query::{Observation, QueryState};
 use super::scope::Scope;
 use crate::arn::canonical_arn;
@@ -93,7 +93,8 @@ impl IntegrationCache {
             blocks_scrape: self.scopes.values().any(Scope::blocks_scrape),
             pending_first_poll: self.scopes.values().any(|scope| scope.pending_first_poll),
         };
-        (snapshot, self.next_expiry(now))
+        let expiries = self.scopes.values().flat_map(Scope::expiries);
+        (snapshot, next_expiry(expiries, now))
     }
 }
 

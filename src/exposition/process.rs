@@ -1,6 +1,5 @@
 //! The `process_*` metrics, named as in Prometheus' Go client. A value that cannot be read is absent.
-//! The collector of the `prometheus` crate is not used: it rounds CPU time to whole seconds and reports a start time of 0 if
-//! `/proc/stat` is hidden.
+//! The collector of `prometheus` is not used: it rounds CPU time to seconds, and its start time is 0 if `/proc/stat` is hidden.
 
 use super::text_format::{Format, Metric, MetricType, metadata, sample};
 

@@ -40,10 +40,8 @@ fn failed(attempted: &str) -> impl Fn(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("failed to {attempted}: {error}"))
 }
 
-/// Returns why another user may have written a file, `None` if the file is trusted.
-///
-/// The groups of the process may have write access, as Kubernetes grants it to the fsGroup. The owner of the directory is trusted if other
-/// users cannot write to it, because an NFS server may write every file as that user.
+/// Returns why another user may have written a file. Groups of the process may write to it: Kubernetes grants that to the fsGroup.
+/// The owner of a directory that others cannot write to is trusted, because an NFS server may write every file as that user.
 fn untrusted_reason(file: &Metadata, directory: &Metadata) -> Option<String> {
     let (user, owner) = (rustix::process::geteuid().as_raw(), file.uid());
     let is_directory_owner = owner == directory.uid() && directory.mode() & MODE_OTHERS_WRITE == 0;
