@@ -19,8 +19,7 @@ use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// Publishing takes at most one part in this many of the time. With a hundred polls per second, rendering after each poll would use a
-/// whole core, although a scrape comes only every fifteen seconds.
+/// Publishing takes at most one part in this many of the time. Rendering after each of a hundred polls per second would use a core.
 const MAX_DUTY_DIVISOR: u32 = 4;
 /// How far publishing may run ahead of that rate, so that the results of occasional polls are published at once.
 const MAX_BURST: Duration = Duration::from_millis(500);
@@ -117,8 +116,7 @@ impl Publisher {
         self.page()
     }
 
-    /// Publishes after polls and whenever a series expires, until `stop` is cancelled. Polls that end at nearly the same time are published
-    /// together. The watchdog `ticket` is not checked in while rendering, so the watchdog detects rendering that never ends.
+    /// Publishes after polls and when a series expires. While rendering, `ticket` is not checked in: the watchdog detects a hang.
     pub async fn publish(self: Arc<Self>, mut ticket: Ticket, stop: CancellationToken) {
         let mut allowed_at = Instant::now();
         loop {

@@ -294,12 +294,11 @@ impl OperationHistogram {
         // OpenMetrics requires `le="1.0"`, but the `prometheus` crate writes `le="1"`. `Debug` writes 1.0.
         let bounds = DURATION_BUCKETS.iter().map(|bound| format!("{bound:?}"));
         let bounds = bounds.chain(["+Inf".to_owned()]);
+        let buckets = bounds.map(|bound| labels([of_operation, ("le", &bound)]));
         let opts = HistogramOpts::new("duration_seconds", "Duration.");
         Ok(Self {
             histogram: Histogram::with_opts(opts.buckets(DURATION_BUCKETS.to_vec()))?,
-            buckets: bounds
-                .map(|bound| labels([of_operation, ("le", &bound)]))
-                .collect(),
+            buckets: buckets.collect(),
             labels: labels([of_operation]),
         })
     }

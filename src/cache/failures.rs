@@ -13,13 +13,11 @@ const MAX_REQUEST_ID_CHARS: usize = 128;
 pub(crate) fn failed(errors: &[&GlueError], at: f64) -> Arc<Failed> {
     let mut failures: BTreeMap<_, Failure> = BTreeMap::new();
     for error in errors {
+        let request_id = error.request_id.as_ref();
         let failure = failures.entry(error.reason).or_insert_with(|| Failure {
             reason: error.reason.as_str(),
             message: truncate(&error.message, MAX_MESSAGE_CHARS),
-            request_id: error
-                .request_id
-                .as_ref()
-                .map(|id| truncate(id, MAX_REQUEST_ID_CHARS)),
+            request_id: request_id.map(|id| truncate(id, MAX_REQUEST_ID_CHARS)),
             queries: 0,
         });
         failure.queries += 1;

@@ -17,7 +17,6 @@ use tokio::time::Instant;
 const MAX_STATUSES: usize = 300_000;
 
 pub type Key = (ScopeName, RegionName);
-
 pub(crate) type TextKey = (String, String);
 
 pub fn key(watch: &ScopeRegion) -> Key {
@@ -95,8 +94,7 @@ impl IntegrationCache {
             before.rebase(self.scopes.get(&key)?, now);
             Some((key, before))
         });
-        let before = before.collect();
-        self.inherit(before);
+        self.inherit(before.collect());
         self.relabel();
         self.statuses = stored.statuses;
         self.statuses
@@ -158,10 +156,7 @@ impl IntegrationCache {
         self.drop_deleted(&deleted);
         let statuses_changed =
             known > known_before || self.statuses.len() < known || !changes.is_empty();
-        changes.retain(|change| {
-            let mut scopes = self.scopes.values();
-            scopes.any(|scope| scope.includes(&change.arn))
-        });
+        changes.retain(|change| self.scopes.values().any(|it| it.includes(&change.arn)));
         changes.sort_by(|one, other| one.arn.cmp(&other.arn));
         self.remember_deleted(deleted, poll.ended.instant);
         self.bound_statuses();
@@ -171,7 +166,7 @@ impl IntegrationCache {
             changes,
             unknown_statuses,
             statuses_changed,
-            next_expiry: next(expiries, poll.ended.instant),
+            next_expiry: next_expiry(expiries, poll.ended.instant),
         }
     }
 
@@ -232,10 +227,6 @@ impl IntegrationCache {
         }
     }
 
-    pub(crate) fn next_expiry(&self, now: Instant) -> Option<Instant> {
-        next(self.scopes.values().flat_map(Scope::expiries), now)
-    }
-
     /// Tags that were configured before keep their values.
     pub fn set_tag_labels(&mut self, tag_labels: &[TagLabel]) {
         self.tag_labels = TagLabels::new(tag_labels);
@@ -294,6 +285,6 @@ pub(crate) fn text_key((scope, region): &Key) -> TextKey {
     (scope.to_string(), region.to_string())
 }
 
-fn next(times: impl Iterator<Item = Instant>, now: Instant) -> Option<Instant> {
+pub(crate) fn next_expiry(times: impl Iterator<Item = Instant>, now: Instant) -> Option<Instant> {
     times.filter(|end| *end > now).min()
 }

@@ -36,12 +36,11 @@ impl TagLabels {
 
     fn labels_of(&self, description: &Description) -> Arc<MetadataLabels> {
         let value = |tag: &String| description.tags.get(tag).cloned().unwrap_or_default();
-        let labels = self.labels.iter();
+        let tags = self.labels.iter();
+        let tags = tags.map(|(tag, label)| (Arc::clone(label), value(tag)));
         Arc::new(MetadataLabels {
             name: description.name.clone(),
-            tags: labels
-                .map(|(tag, label)| (Arc::clone(label), value(tag)))
-                .collect(),
+            tags: tags.collect(),
         })
     }
 }

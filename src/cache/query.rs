@@ -62,16 +62,6 @@ impl Observation {
     }
 }
 
-impl From<&Query> for QueryKey {
-    fn from(query: &Query) -> Self {
-        match query {
-            Query::Integration(arn) => Self::Integration(arn.to_string()),
-            Query::Target(arn) => Self::Target(arn.to_string()),
-            Query::All => Self::All,
-        }
-    }
-}
-
 impl QueryKey {
     pub fn configured_arn(&self) -> Option<&str> {
         match self {
@@ -93,38 +83,38 @@ impl QueryKey {
 
 impl QueryState {
     pub fn new(query: &Query) -> Self {
+        let query = match query {
+            Query::Integration(arn) => QueryKey::Integration(arn.to_string()),
+            Query::Target(arn) => QueryKey::Target(arn.to_string()),
+            Query::All => QueryKey::All,
+        };
         Self {
-            query: query.into(),
+            query,
             observations: BTreeMap::new(),
             last_complete: None,
             not_found: None,
         }
     }
 
-    /// `name` is the last known name of a configured integration. Returns the integrations that the query had observed and a complete
-    /// answer lacks.
+    /// `name` is the last known name of a configured integration. Returns the observed integrations that a complete answer lacks.
     pub fn apply(&mut self, answer: &Answer, name: Option<&str>) -> Vec<String> {
         if !answer.integrations.is_empty() {
             self.not_found = None;
         }
+        self.observe(&answer.integrations);
         let Ok(at) = answer.outcome else {
-            self.observe(&answer.integrations);
             self.bound();
             return Vec::new();
         };
-        if self.query.configured_arn().is_some()
-            && answer.integrations.is_empty()
-            && self.not_found.is_none()
-        {
+        if self.query.configured_arn().is_some() && answer.integrations.is_empty() {
             let last = self.observations.values().next();
-            self.not_found = Some(NotFound {
+            self.not_found.get_or_insert_with(|| NotFound {
                 since: at.unix,
                 last: last.map(|observation| Arc::clone(&observation.integration)),
                 name: name.unwrap_or_default().to_owned(),
             });
         }
         self.last_complete = Some(at);
-        self.observe(&answer.integrations);
         self.drop_unlisted(&answer.integrations)
     }
 
@@ -163,8 +153,7 @@ impl QueryState {
             .collect()
     }
 
-    /// Removes the observation of an integration if it is older than `at`, when another query found that the integration is deleted.
-    /// Returns whether there is a later observation.
+    /// Removes an observation older than `at`, when another query found its integration deleted. Returns whether there is a later one.
     pub fn remove_if_older(&mut self, arn: &str, at: Instant) -> bool {
         let observation = self.observations.get(arn);
         let is_later = observation.is_some_and(|it| it.observed_at.instant >= at);

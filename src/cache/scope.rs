@@ -100,11 +100,8 @@ impl Scope {
                 unlisted.extend(missing.map(|arn| (arn, at.instant)));
             }
         }
-        let errors = poll
-            .answers
-            .iter()
-            .filter_map(|it| it.outcome.as_ref().err());
-        let errors: Vec<&GlueError> = errors.collect();
+        let outcomes = poll.answers.iter().map(|it| it.outcome.as_ref());
+        let errors: Vec<&GlueError> = outcomes.filter_map(Result::err).collect();
         if errors.is_empty() {
             self.last_success = Some(poll.ended.unix);
         } else {

@@ -1,4 +1,4 @@
-use super::integrations::IntegrationCache;
+use super::integrations::{IntegrationCache, next_expiry};
 use super::query::{Observation, QueryState};
 use super::scope::Scope;
 use crate::arn::canonical_arn;
@@ -93,7 +93,8 @@ impl IntegrationCache {
             blocks_scrape: self.scopes.values().any(Scope::blocks_scrape),
             pending_first_poll: self.scopes.values().any(|scope| scope.pending_first_poll),
         };
-        (snapshot, self.next_expiry(now))
+        let expiries = self.scopes.values().flat_map(Scope::expiries);
+        (snapshot, next_expiry(expiries, now))
     }
 }
 
@@ -127,20 +128,16 @@ fn missing_integration(
         (is_fresh && query.observations.is_empty()).then_some((answered, scope))
     });
     let (answered, scope) = answers.max_by_key(|(answered, _)| answered.instant)?;
-    let not_found = queries
-        .iter()
-        .filter_map(|(_, _, query)| query.not_found.as_ref());
+    let not_found = queries.iter().filter_map(|(.., it)| it.not_found.as_ref());
     let mut names = not_found.clone().map(|it| &it.name);
+    let name = names.find(|name| !name.is_empty()).cloned();
     Some(Missing {
         arn: arn.to_owned(),
         since: not_found.clone().map(|it| it.since).min_by(f64::total_cmp),
         answered_at: answered.unix,
         stale: scope.is_older(answered),
         last: not_found.clone().find_map(|it| it.last.clone()),
-        name: names
-            .find(|name| !name.is_empty())
-            .cloned()
-            .unwrap_or_default(),
+        name: name.unwrap_or_default(),
         scopes: queries.iter().map(|(index, ..)| *index).collect(),
     })
 }

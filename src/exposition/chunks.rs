@@ -1,5 +1,4 @@
-//! The series of integrations, rendered in chunks of some hundreds of integrations. An exposition reuses each unchanged chunk of the
-//! previous one. Publishing therefore costs only the changes, and two expositions share the memory of what they have in common.
+//! The series of integrations, in chunks. An exposition reuses the unchanged chunks of the previous one, which saves time and memory.
 
 use super::families::{AGE, INTEGRATION, identity};
 use super::gzip::{Deflated, Deflater};
@@ -10,8 +9,7 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The mean number of items in a chunk. The checksum of an ARN decides whether its item ends a chunk, so that a new or deleted
-/// integration does not move the boundaries of other chunks.
+/// The checksum of an ARN decides whether its item ends a chunk, so that a new or deleted integration moves no other boundaries.
 const MEAN_CHUNK_ITEMS: u32 = 256;
 const MAX_CHUNK_ITEMS: usize = 1024;
 
@@ -37,10 +35,8 @@ pub(crate) fn render(
     previous: &[Arc<Chunk>],
     deflater: &mut Deflater,
 ) -> Vec<Arc<Chunk>> {
-    let previous: HashMap<&str, &Arc<Chunk>> = previous
-        .iter()
-        .map(|chunk| (chunk.items[0].arn(), chunk))
-        .collect();
+    let previous = previous.iter().map(|chunk| (chunk.items[0].arn(), chunk));
+    let previous: HashMap<&str, &Arc<Chunk>> = previous.collect();
     split(items)
         .map(|items| match previous.get(items[0].arn()) {
             Some(unchanged) if unchanged.items == items => Arc::clone(unchanged),
@@ -65,9 +61,8 @@ fn split(items: &[ExportedIntegration]) -> impl Iterator<Item = &[ExportedIntegr
 impl Chunk {
     fn new(items: &[ExportedIntegration], deflater: &mut Deflater) -> Self {
         let identities: Vec<String> = items.iter().map(|item| identity(item.arn())).collect();
-        let samples = INTEGRATION
-            .iter()
-            .map(|family| family.samples(identities.iter().zip(items)));
+        let families = INTEGRATION.iter();
+        let samples = families.map(|family| family.samples(identities.iter().zip(items)));
         let fragments = samples.map(|it| Fragment::new(it, deflater)).collect();
         let mut ages = String::new();
         let mut created = Vec::new();

@@ -1,5 +1,4 @@
-//! Counters with labels. The vectors of the `prometheus` crate are not used: reading them copies every label name and value, which
-//! took a sixth of the time of a small scrape with about 100 series. Each scope adds 13 series.
+//! Counters with labels. Reading those of `prometheus` copies every label, which took a sixth of the time of a scrape of 100 series.
 
 use super::family::Samples;
 use super::text_format::{count, labels};

@@ -1,6 +1,5 @@
 //! The `process_*` metrics, named as in Prometheus' Go client. A value that cannot be read is absent.
-//! The collector of the `prometheus` crate is not used: it rounds CPU time to whole seconds and reports a start time of 0 if
-//! `/proc/stat` is hidden.
+//! The collector of `prometheus` is not used: it rounds CPU time to seconds, and its start time is 0 if `/proc/stat` is hidden.
 
 use super::text_format::{Format, Metric, MetricType, metadata, sample};
 
@@ -41,9 +40,8 @@ pub(crate) const METRICS: &[Metric] = &[
 ];
 
 const fn counter(name: &'static str, help: &'static str) -> Metric {
-    let kind = MetricType::Counter;
     Metric {
-        kind,
+        kind: MetricType::Counter,
         ..gauge(name, help)
     }
 }
@@ -90,9 +88,7 @@ mod read {
         let cpu_time = Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).ok();
         let network = read(&NETWORK)
             .and_then(|text| InterfaceDeviceStatus::from_buf_read(text.as_slice()).ok());
-        let network = network
-            .as_ref()
-            .map(|InterfaceDeviceStatus(devices)| devices);
+        let network = network.as_ref().map(|status| &status.0);
         let files = PROCESS.as_ref().and_then(|process| process.fd_count().ok());
         let memory = read(&MEMORY).and_then(|text| StatM::from_read(text.as_slice()).ok());
         let memory = memory.as_ref();

@@ -128,8 +128,7 @@ pub fn number(text: &mut String, value: f64) {
     }
 }
 
-/// Integers are written much faster. Returns `None` if the value is not a whole number of thousandths, or if it has more than the
-/// 15 digits that a float represents exactly.
+/// Integers are written much faster. `None` unless it is a whole number of thousandths of at most 15 digits, which a float has exactly.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,

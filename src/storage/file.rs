@@ -14,7 +14,6 @@ const CHECKSUM_BYTES: usize = 9;
 const MAX_STATE_BYTES: u64 = 512 * MIB;
 const MODE_GROUP_WRITE: u32 = 0o020;
 const MODE_OTHERS_WRITE: u32 = 0o002;
-
 const UNKNOWN_FORMAT: &str = "the file is not a state file of this version";
 const NOT_REPLACEABLE: &str = "the file at this path is not a state file and is not overwritten: remove it or choose another path";
 
@@ -41,10 +40,8 @@ fn failed(attempted: &str) -> impl Fn(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("failed to {attempted}: {error}"))
 }
 
-/// Returns why another user may have written a file, `None` if the file is trusted.
-///
-/// The groups of the process may have write access, as Kubernetes grants it to the fsGroup. The owner of the directory is trusted if other
-/// users cannot write to it, because an NFS server may write every file as that user.
+/// Returns why another user may have written a file. Groups of the process may write to it: Kubernetes grants that to the fsGroup.
+/// The owner of a directory that others cannot write to is trusted, because an NFS server may write every file as that user.
 fn untrusted_reason(file: &Metadata, directory: &Metadata) -> Option<String> {
     let (user, owner) = (rustix::process::geteuid().as_raw(), file.uid());
     let is_directory_owner = owner == directory.uid() && directory.mode() & MODE_OTHERS_WRITE == 0;
@@ -126,11 +123,10 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Returns why the state cannot be stored at a path, `None` if no problem is visible.
 pub fn obstacle(path: &Path) -> Option<String> {
+    let directory = directory(path);
     match is_replaceable(path) {
-        Ok(true) => {
-            let directory = directory(path);
-            (!directory.is_dir()).then(|| format!("there is no directory {}", directory.display()))
-        }
+        Ok(true) if directory.is_dir() => None,
+        Ok(true) => Some(format!("there is no directory {}", directory.display())),
         Ok(false) => Some(NOT_REPLACEABLE.to_owned()),
         Err(error) => Some(format!("failed to inspect the file: {error}")),
     }
@@ -144,10 +140,8 @@ pub fn shared_directory(path: &Path) -> Option<&Path> {
 }
 
 fn directory(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        Some(_) | None => Path::new("."),
-    }
+    let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
 }
 
 fn is_replaceable(path: &Path) -> io::Result<bool> {
