@@ -12,7 +12,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tracing::level_filters::LevelFilter;
 
-/// The default of `--web.telemetry-path`.
 pub(crate) const DEFAULT_TELEMETRY_PATH: &str = "/metrics";
 
 /// Prometheus exporter for AWS Glue zero-ETL inbound integrations.
@@ -205,15 +204,13 @@ pub struct LogFlags {
 }
 
 fn telemetry_path(path: &str) -> Result<String, String> {
-    let valid_characters = path
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte));
+    let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
     // `/` is allowed: it replaces the HTML page, as in other exporters.
     let is_replaceable = [DEFAULT_TELEMETRY_PATH, "/"].contains(&path);
     let hides_route = path.starts_with("/-/")
         || path.starts_with("/api/")
         || !is_replaceable && ROUTES.iter().any(|route| route.path == path);
-    if path.starts_with('/') && valid_characters && !hides_route && path.len() <= 256 {
+    if path.starts_with('/') && path.bytes().all(is_valid) && !hides_route && path.len() <= 256 {
         Ok(path.to_owned())
     } else {
         Err(

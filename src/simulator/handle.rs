@@ -33,8 +33,7 @@ impl State {
     }
 }
 
-/// Changes the account and the faults of a running simulator, and reads the requests that it got.
-/// All clones refer to the same simulator.
+/// Changes and reads the account, faults and requests of a simulator, which all clones share.
 #[derive(Clone)]
 pub struct Handle(Arc<Mutex<State>>);
 
@@ -48,8 +47,7 @@ impl Handle {
         })))
     }
 
-    /// Creates or replaces an integration. An integration that was changed through the handle no
-    /// longer follows the script.
+    /// Creates or replaces an integration. A changed integration no longer follows the script.
     pub fn put(&self, integration: SimulatedIntegration) {
         self.put_all(vec![integration]);
     }
@@ -72,13 +70,7 @@ impl Handle {
         account.integrations.remove(arn).is_some()
     }
 
-    /// Removes all integrations, and ends the script.
-    pub(super) fn remove_all(&self) {
-        self.state().account.integrations.clear();
-    }
-
-    /// Changes one integration in place; the ARN must stay the same. Returns `false` if there is no
-    /// integration with this ARN.
+    /// Changes an integration, but not its ARN. Returns `false` if there is none with this ARN.
     pub fn change(&self, arn: &str, change: impl FnOnce(&mut SimulatedIntegration)) -> bool {
         let account = &mut self.state().account;
         account.script.remove(arn);

@@ -39,8 +39,7 @@ pub struct SimulatedTag {
     pub value: String,
 }
 
-/// One integration. Its strings are not validated, so that a test can simulate invalid responses of
-/// AWS.
+/// Its strings are not validated, so that a test can simulate invalid responses of AWS.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct SimulatedIntegration {
