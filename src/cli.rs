@@ -77,11 +77,8 @@ pub(crate) enum Command {
     Health {
         /// URL to request: http://host:port/path, https://host:port/path, or a Unix socket: unix:/socket (for /-/healthy) or
         /// unix:/socket:/path. A user:password@ before the host is sent as basic auth.
-        #[arg(
-            long,
-            value_name = "URL",
-            default_value = "http://127.0.0.1:10058/-/healthy"
-        )]
+        #[arg(long, value_name = "URL")]
+        #[arg(default_value = "http://127.0.0.1:10058/-/healthy")]
         url: String,
         /// CA certificates that verify an https URL. Default: the system's; on a loopback address, nothing is verified.
         #[arg(long, value_name = "FILE")]
@@ -99,12 +96,8 @@ pub(crate) struct CheckFlags {
     #[arg(long)]
     pub(crate) online: bool,
     /// Output format of --online.
-    #[arg(
-        long = "format",
-        value_name = "FORMAT",
-        default_value = "table",
-        requires = "online"
-    )]
+    #[arg(long = "format", value_name = "FORMAT", requires = "online")]
+    #[arg(default_value = "table")]
     pub(crate) output_format: preflight::Format,
     #[command(flatten)]
     pub(crate) shard: ShardFlags,
@@ -123,11 +116,8 @@ pub(crate) struct DaemonFlags {
 #[derive(Debug, Args)]
 pub(crate) struct ConfigFlags {
     /// The configuration file.
-    #[arg(
-        long = "config.file",
-        value_name = "FILE",
-        default_value = "config.yaml"
-    )]
+    #[arg(long = "config.file", value_name = "FILE")]
+    #[arg(default_value = "config.yaml")]
     pub(crate) file: PathBuf,
 }
 
@@ -144,11 +134,8 @@ pub(crate) struct ShardFlags {
 #[derive(Debug, Args)]
 pub(crate) struct WebFlags {
     /// Address to listen on: :port, host:port, [v6]:port or unix:/path. Can be repeated.
-    #[arg(
-        long = "web.listen-address",
-        value_name = "ADDRESS",
-        default_value = ":10058"
-    )]
+    #[arg(long = "web.listen-address", value_name = "ADDRESS")]
+    #[arg(default_value = ":10058")]
     pub(crate) listen_address: Vec<Address>,
     /// Listen on the sockets that systemd passes instead of on addresses.
     #[arg(long = "web.systemd-socket")]
@@ -194,12 +181,8 @@ pub struct LogFlags {
     )]
     pub level: LevelFilter,
     /// Format of the log lines.
-    #[arg(
-        long = "log.format",
-        global = true,
-        value_name = "FORMAT",
-        default_value = "logfmt"
-    )]
+    #[arg(long = "log.format", global = true, value_name = "FORMAT")]
+    #[arg(default_value = "logfmt")]
     pub format: Format,
 }
 

@@ -105,10 +105,8 @@ impl Fault {
         }
     }
 
-    pub fn times(self, times: u32) -> Self {
-        Self {
-            times: Some(times),
-            ..self
-        }
+    pub fn times(mut self, times: u32) -> Self {
+        self.times = Some(times);
+        self
     }
 }

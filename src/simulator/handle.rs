@@ -24,10 +24,8 @@ impl State {
         }
         self.requests.push_back(request.clone());
         self.faults.retain(|fault| fault.times != Some(0));
-        let fault = self
-            .faults
-            .iter_mut()
-            .find(|fault| fault.matcher.matches(request))?;
+        let mut faults = self.faults.iter_mut();
+        let fault = faults.find(|fault| fault.matcher.matches(request))?;
         fault.times = fault.times.map(|times| times.saturating_sub(1));
         Some(fault.kind.clone())
     }
@@ -57,9 +55,8 @@ impl Handle {
         for integration in integrations {
             account.script.remove(&integration.arn);
             let arn = integration.arn.clone();
-            account
-                .integrations
-                .insert(arn, integration.with_defaults());
+            let integration = integration.with_defaults();
+            account.integrations.insert(arn, integration);
         }
     }
 

@@ -24,9 +24,8 @@ pub fn integrations(inventory: &Inventory<'_>, query: &str) -> Rendered {
     let mut rows = inventory.rows();
     rows.retain(|row| row.has_status(query.all("status")) && inventory.has_location(row, &query));
     let rows: Vec<_> = rows.iter().map(|row| (row.arn.to_owned(), row)).collect();
-    list(inventory, &query, &rows, |row| {
-        integration_item(inventory, row)
-    })
+    let item = |row: &&Row<'_>| integration_item(inventory, row);
+    list(inventory, &query, &rows, item)
 }
 
 pub fn scopes(inventory: &Inventory<'_>, query: &str) -> Rendered {
