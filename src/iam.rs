@@ -92,10 +92,8 @@ fn identity_json(
         json["placeholder"] = json!(placeholder);
     }
     let actions = actions(watches.filter(|watch| role_arn(watch).is_none()));
-    let mut statements = Vec::new();
-    if !actions.is_empty() {
-        statements.push(read_statement(&actions));
-    }
+    let reads = (!actions.is_empty()).then(|| read_statement(&actions));
+    let mut statements = Vec::from_iter(reads);
     let mut policies = Vec::new();
     let longest = roles.iter().map(|arn| arn.len()).max().unwrap_or_default();
     // Each ARN has two quotes and a comma.

@@ -28,7 +28,6 @@ pub enum Format {
 pub fn start(level: LevelFilter, format: Format) {
     let lines =
         LogLines(format).with_filter(Targets::new().with_target(env!("CARGO_CRATE_NAME"), level));
-    // An error means that a subscriber is already set.
     let _ = tracing::subscriber::set_global_default(Registry::default().with(lines));
     // The default hook writes to stderr directly, which blocks while nobody reads it.
     panic::set_hook(Box::new(log_panic));

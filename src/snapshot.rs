@@ -78,7 +78,6 @@ pub struct MetadataLabels {
     pub tags: Vec<(Arc<str>, String)>,
 }
 
-/// An error that AWS lists for an integration. Both fields are optional in the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IntegrationError {
     pub code: Option<String>,

@@ -1,4 +1,4 @@
-//! The simulated account: its integrations, who sees them, and the listings. Knows no HTTP or faults.
+//! The simulated account: its integrations, who sees them, and the listings. No HTTP, no faults.
 
 use super::integration::{SimulatedError, SimulatedIntegration, arn_field};
 use super::request::{INBOUND, RecordedRequest};
@@ -16,7 +16,6 @@ pub const DEFAULT_ACCOUNT: &str = "111122223333";
 const MAX_PAGE_SIZE: usize = 100;
 /// Duration of the script, which then starts again.
 const SCRIPT_DURATION: Duration = Duration::from_secs(600);
-/// The times of creation in it are relative to the start.
 const DEMO: &str = include_str!("demo.yaml");
 
 /// The steps of each integration, ordered by time, by ARN.
@@ -94,7 +93,6 @@ impl Account {
         Self::of((0..count).map(integration).collect())
     }
 
-    /// Assigns an access key id to an account. All other keys belong to `DEFAULT_ACCOUNT`.
     pub fn with_account(mut self, access_key_id: &str, account: &str) -> Self {
         self.accounts
             .insert(access_key_id.to_owned(), account.to_owned());

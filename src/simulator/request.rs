@@ -43,8 +43,8 @@ impl RecordedRequest {
     pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, ApiError> {
         let operation = operation(headers)?;
         let (access_key_id, region) = credential(headers)?;
-        let input: Self = parse_json(body)
-            .map_err(|message| ApiError::new("SerializationException", &message))?;
+        let invalid = |message: String| ApiError::new("SerializationException", &message);
+        let input: Self = parse_json(body).map_err(invalid)?;
         let (page, after) = match input.marker.as_deref().map(parse_marker) {
             None => (1, None),
             Some(Some((page, after))) => (page, Some(after.to_owned())),

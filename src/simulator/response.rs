@@ -59,8 +59,7 @@ pub(super) fn whole(
     response
 }
 
-/// Returns a response of the API that announces `length` bytes and sends `pieces` of the body, with
-/// `pause` after each. The connection closes if the pieces are shorter than announced.
+/// Pauses after each piece. The connection closes if the pieces are shorter than `length` bytes.
 pub(super) fn in_pieces(
     length: usize,
     pieces: Vec<Bytes>,

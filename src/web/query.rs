@@ -111,9 +111,7 @@ impl Query {
     /// Returns a relative URL with the parameters of `changes` set or removed.
     pub fn link(&self, changes: &[(&'static str, Option<&str>)]) -> String {
         let changed: Vec<&str> = changes.iter().map(|(name, _)| *name).collect();
-        let set = changes
-            .iter()
-            .filter_map(|(name, value)| Some((*name, (*value)?)));
+        let set = changes.iter().filter_map(|&(name, to)| Some((name, to?)));
         let pairs = self.without(&changed).into_iter().chain(set);
         let query = form_urlencoded::Serializer::new(String::new())
             .extend_pairs(pairs)
