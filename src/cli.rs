@@ -12,7 +12,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tracing::level_filters::LevelFilter;
 
-/// The default of `--web.telemetry-path`.
 pub(crate) const DEFAULT_TELEMETRY_PATH: &str = "/metrics";
 
 /// Prometheus exporter for AWS Glue zero-ETL inbound integrations.
@@ -78,11 +77,8 @@ pub(crate) enum Command {
     Health {
         /// URL to request: http://host:port/path, https://host:port/path, or a Unix socket: unix:/socket (for /-/healthy) or
         /// unix:/socket:/path. A user:password@ before the host is sent as basic auth.
-        #[arg(
-            long,
-            value_name = "URL",
-            default_value = "http://127.0.0.1:10058/-/healthy"
-        )]
+        #[arg(long, value_name = "URL")]
+        #[arg(default_value = "http://127.0.0.1:10058/-/healthy")]
         url: String,
         /// CA certificates that verify an https URL. Default: the system's; on a loopback address, nothing is verified.
         #[arg(long, value_name = "FILE")]
@@ -100,12 +96,8 @@ pub(crate) struct CheckFlags {
     #[arg(long)]
     pub(crate) online: bool,
     /// Output format of --online.
-    #[arg(
-        long = "format",
-        value_name = "FORMAT",
-        default_value = "table",
-        requires = "online"
-    )]
+    #[arg(long = "format", value_name = "FORMAT", requires = "online")]
+    #[arg(default_value = "table")]
     pub(crate) output_format: preflight::Format,
     #[command(flatten)]
     pub(crate) shard: ShardFlags,
@@ -124,11 +116,8 @@ pub(crate) struct DaemonFlags {
 #[derive(Debug, Args)]
 pub(crate) struct ConfigFlags {
     /// The configuration file.
-    #[arg(
-        long = "config.file",
-        value_name = "FILE",
-        default_value = "config.yaml"
-    )]
+    #[arg(long = "config.file", value_name = "FILE")]
+    #[arg(default_value = "config.yaml")]
     pub(crate) file: PathBuf,
 }
 
@@ -145,11 +134,8 @@ pub(crate) struct ShardFlags {
 #[derive(Debug, Args)]
 pub(crate) struct WebFlags {
     /// Address to listen on: :port, host:port, [v6]:port or unix:/path. Can be repeated.
-    #[arg(
-        long = "web.listen-address",
-        value_name = "ADDRESS",
-        default_value = ":10058"
-    )]
+    #[arg(long = "web.listen-address", value_name = "ADDRESS")]
+    #[arg(default_value = ":10058")]
     pub(crate) listen_address: Vec<Address>,
     /// Listen on the sockets that systemd passes instead of on addresses.
     #[arg(long = "web.systemd-socket")]
@@ -195,25 +181,19 @@ pub struct LogFlags {
     )]
     pub level: LevelFilter,
     /// Format of the log lines.
-    #[arg(
-        long = "log.format",
-        global = true,
-        value_name = "FORMAT",
-        default_value = "logfmt"
-    )]
+    #[arg(long = "log.format", global = true, value_name = "FORMAT")]
+    #[arg(default_value = "logfmt")]
     pub format: Format,
 }
 
 fn telemetry_path(path: &str) -> Result<String, String> {
-    let valid_characters = path
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte));
+    let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
     // `/` is allowed: it replaces the HTML page, as in other exporters.
     let is_replaceable = [DEFAULT_TELEMETRY_PATH, "/"].contains(&path);
     let hides_route = path.starts_with("/-/")
         || path.starts_with("/api/")
         || !is_replaceable && ROUTES.iter().any(|route| route.path == path);
-    if path.starts_with('/') && valid_characters && !hides_route && path.len() <= 256 {
+    if path.starts_with('/') && path.bytes().all(is_valid) && !hides_route && path.len() <= 256 {
         Ok(path.to_owned())
     } else {
         Err(

@@ -52,10 +52,7 @@ pub struct Clock(Arc<dyn Fn() -> f64 + Send + Sync>);
 impl Clock {
     pub fn system() -> Self {
         Self::from_wall(|| {
-            #[allow(
-                clippy::disallowed_methods,
-                reason = "the one place where the wall clock is read"
-            )]
+            #[allow(clippy::disallowed_methods, reason = "the one wall clock read")]
             SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 // A clock before 1970 is wrong by decades, so 0 is as good as any value.
@@ -86,10 +83,8 @@ pub fn round_to_millis(seconds: f64) -> f64 {
 
 /// Formats a Unix time as `2026-11-22T03:12:07.250Z`. Returns `None` before the year 0 and after 9999.
 pub fn rfc3339(unix_seconds: f64) -> Option<String> {
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "`as` saturates, and the range is checked below"
-    )]
+    // The range is checked below.
+    #[allow(clippy::cast_possible_truncation, reason = "`as` saturates")]
     let millis = (unix_seconds * 1000.0).round() as i64;
     let utc = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok()?;
     (0..=9999).contains(&utc.year()).then(|| {

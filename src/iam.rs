@@ -16,10 +16,8 @@ const BASE_POLICY_BYTES: usize = 400;
 type Identity<'a> = (Option<&'a str>, &'a str);
 
 fn identity(watch: &ScopeRegion) -> Identity<'_> {
-    let partition = match &watch.credentials.role {
-        Some(role) => role.arn.partition(),
-        None => watch.region.partition(),
-    };
+    let role = watch.credentials.role.as_ref();
+    let partition = role.map_or(watch.region.partition(), |role| role.arn.partition());
     (watch.credentials.profile.as_deref(), partition)
 }
 
@@ -64,13 +62,11 @@ pub fn write(watches: &[ScopeRegion], show_external_ids: bool) -> String {
 }
 
 pub fn operations(watch: &ScopeRegion) -> impl Iterator<Item = Operation> {
-    Operation::ALL
-        .iter()
-        .copied()
-        .filter(|operation| match operation {
-            Operation::DescribeInboundIntegrations => true,
-            Operation::DescribeIntegrations => watch.describe,
-        })
+    let operations = Operation::ALL.iter().copied();
+    operations.filter(|operation| match operation {
+        Operation::DescribeInboundIntegrations => true,
+        Operation::DescribeIntegrations => watch.describe,
+    })
 }
 
 pub(crate) fn action(operation: Operation) -> String {
@@ -96,12 +92,13 @@ fn identity_json(
         json["placeholder"] = json!(placeholder);
     }
     let actions = actions(watches.filter(|watch| role_arn(watch).is_none()));
-    let mut statements = Vec::new();
-    if !actions.is_empty() {
-        statements.push(read_statement(&actions));
-    }
+    let reads = (!actions.is_empty()).then(|| read_statement(&actions));
+    let mut statements = Vec::from_iter(reads);
     let mut policies = Vec::new();
-    for roles in roles.chunks(roles_per_policy(&roles)) {
+    let longest = roles.iter().map(|arn| arn.len()).max().unwrap_or_default();
+    // Each ARN has two quotes and a comma.
+    let roles_per_policy = (MAX_POLICY_BYTES - BASE_POLICY_BYTES) / (longest + 3);
+    for roles in roles.chunks(roles_per_policy) {
         statements.push(json!({
             "Sid": "AssumeTheRolesOfTheScopes",
             "Effect": "Allow",
@@ -115,12 +112,6 @@ fn identity_json(
     }
     json["policies"] = json!(policies);
     json
-}
-
-fn roles_per_policy(roles: &[&str]) -> usize {
-    let longest = roles.iter().map(|arn| arn.len()).max().unwrap_or_default();
-    // Each ARN has two quotes and a comma.
-    (MAX_POLICY_BYTES - BASE_POLICY_BYTES) / (longest + 3)
 }
 
 fn trust_policy(
@@ -143,10 +134,8 @@ fn trust_policy(
         let with_id: usize = by_id.iter().map(|(_, watches)| watches.len()).sum();
         // A condition would lock out a scope that assumes the role without an external ID.
         if with_id == watch_count {
-            let ids = by_id
-                .iter()
-                .map(|(id, watches)| external_id(id, watches[0]));
-            let ids: Vec<String> = ids.collect();
+            let ids = by_id.iter();
+            let ids: Vec<_> = ids.map(|(id, it)| external_id(id, it[0])).collect();
             statement["Condition"] = json!({"StringEquals": {"sts:ExternalId": one_or_many(&ids)}});
         }
         statements.push(statement);

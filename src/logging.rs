@@ -28,7 +28,6 @@ pub enum Format {
 pub fn start(level: LevelFilter, format: Format) {
     let lines =
         LogLines(format).with_filter(Targets::new().with_target(env!("CARGO_CRATE_NAME"), level));
-    // An error means that a subscriber is already set.
     let _ = tracing::subscriber::set_global_default(Registry::default().with(lines));
     // The default hook writes to stderr directly, which blocks while nobody reads it.
     panic::set_hook(Box::new(log_panic));
@@ -55,10 +54,9 @@ impl<S: Subscriber> Layer<S> for LogLines {
         let mut time = String::new();
         // Writing to a String does not fail.
         let _ = SystemTime.format_time(&mut Writer::new(&mut time));
-        let level = event.metadata().level().as_str();
         let mut fields = Fields(Map::new());
         fields.set("time", time);
-        fields.set("level", level);
+        fields.set("level", event.metadata().level().as_str());
         // Comes third, whatever the order of the event's fields.
         fields.set("msg", "");
         event.record(&mut fields);
@@ -111,14 +109,13 @@ impl Visit for Fields {
 
 /// Returns the text of a value. It is quoted as in JSON if it is empty or contains a character that is special in logfmt.
 fn logfmt(value: &Value) -> String {
+    let is_special = |character: char| {
+        escape::is_control(character)
+            || character.is_whitespace()
+            || matches!(character, '"' | '=' | '\\')
+    };
     match value {
         Value::String(text) if !text.is_empty() && !text.contains(is_special) => text.clone(),
         other => other.to_string(),
     }
-}
-
-fn is_special(character: char) -> bool {
-    escape::is_control(character)
-        || character.is_whitespace()
-        || matches!(character, '"' | '=' | '\\')
 }

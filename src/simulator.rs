@@ -1,5 +1,4 @@
-//! A simulated AWS Glue endpoint for `demo`, `simulate` and the tests. It speaks the real wire
-//! protocol, so to a client it is AWS at another address.
+//! A simulated AWS Glue endpoint for `demo`, `simulate` and the tests, with the real wire protocol.
 //!
 //! ```text
 //! connection -> / (api: request) -> fault? -> account -> page -> response
@@ -35,8 +34,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// Pause after a failed `accept`. The usual cause is a lack of file descriptors, and without a pause
-/// the loop would spin.
+/// Without a pause the loop would spin while file descriptors are lacking.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 pub struct Simulator {
@@ -78,8 +76,7 @@ impl Simulator {
 }
 
 async fn serve_connection(stream: TcpStream, handle: Handle) {
-    // Without this, small responses wait for the client's delayed acknowledgement. A failure only
-    // makes them slower.
+    // Otherwise small responses wait for delayed acknowledgements. A failure only makes them slower.
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| route(&handle, request));
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);

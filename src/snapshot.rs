@@ -8,22 +8,9 @@ use std::time::Duration;
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
 /// The values of the API (<https://docs.aws.amazon.com/glue/latest/webapi/API_InboundIntegration.html>), and `Unknown` for any other text.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    Serialize,
-    Deserialize,
-    EnumString,
-    IntoStaticStr,
-    VariantArray,
-)]
+#[derive(EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE", ascii_case_insensitive)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Status {
     Creating,
     Active,
@@ -91,7 +78,6 @@ pub struct MetadataLabels {
     pub tags: Vec<(Arc<str>, String)>,
 }
 
-/// An error that AWS lists for an integration. Both fields are optional in the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IntegrationError {
     pub code: Option<String>,
@@ -163,7 +149,6 @@ pub struct Provenance {
     /// When AWS returned the data, in Unix seconds.
     pub observed_at: f64,
     pub stale: bool,
-    /// A range of `Snapshot::seen_by`.
     pub seen_by: Range<usize>,
 }
 

@@ -1,5 +1,4 @@
-//! The simulated account: its integrations, the callers that can see them, and the listings. It is
-//! independent of HTTP and of faults.
+//! The simulated account: its integrations, who sees them, and the listings. No HTTP, no faults.
 
 use super::integration::{SimulatedError, SimulatedIntegration, arn_field};
 use super::request::{INBOUND, RecordedRequest};
@@ -13,14 +12,10 @@ use tokio::time::Instant;
 
 /// The account of every access key that `Account::with_account` did not assign.
 pub const DEFAULT_ACCOUNT: &str = "111122223333";
-
 /// AWS does not document the limit of a page.
 const MAX_PAGE_SIZE: usize = 100;
-
 /// Duration of the script, which then starts again.
 const SCRIPT_DURATION: Duration = Duration::from_secs(600);
-
-/// The times of creation in it are relative to the start.
 const DEMO: &str = include_str!("demo.yaml");
 
 /// The steps of each integration, ordered by time, by ARN.
@@ -85,25 +80,19 @@ impl Account {
         })
     }
 
-    /// Creates `count` ACTIVE integrations of the default account in eu-west-1. Every call returns
-    /// the same ones.
+    /// Creates `count` ACTIVE integrations of the default account in eu-west-1, always the same.
     pub fn generated(count: usize) -> Self {
         let integration = |index: usize| {
             let prefix = |service| format!("arn:aws:{service}:eu-west-1:{DEFAULT_ACCOUNT}");
-            SimulatedIntegration::new(
-                &format!(
-                    "{}:integration:{index:08x}-0000-4000-8000-{index:012x}",
-                    prefix("glue")
-                ),
-                &format!("{}:table/table-{index}", prefix("dynamodb")),
-                &format!("{}:database/database_{}", prefix("glue"), index / 10),
-                "ACTIVE",
-            )
+            let id = format!("{index:08x}-0000-4000-8000-{index:012x}");
+            let arn = format!("{}:integration:{id}", prefix("glue"));
+            let source = format!("{}:table/table-{index}", prefix("dynamodb"));
+            let target = format!("{}:database/database_{}", prefix("glue"), index / 10);
+            SimulatedIntegration::new(&arn, &source, &target, "ACTIVE")
         };
         Self::of((0..count).map(integration).collect())
     }
 
-    /// Assigns an access key id to an account. All other keys belong to `DEFAULT_ACCOUNT`.
     pub fn with_account(mut self, access_key_id: &str, account: &str) -> Self {
         self.accounts
             .insert(access_key_id.to_owned(), account.to_owned());
@@ -120,8 +109,7 @@ impl Account {
             };
             integration.status.clone_from(&step.status);
             integration.errors.clone_from(&step.errors);
-            // An integration that starts as CREATING is created again in each cycle, so its age
-            // restarts.
+            // An integration that starts as CREATING is created again in each cycle.
             if steps[0].status == "CREATING" {
                 let cycle_start = Duration::from_secs(elapsed - second);
                 integration.create_time = self.script_start + cycle_start.as_secs_f64();

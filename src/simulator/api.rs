@@ -8,19 +8,22 @@ use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
-use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
-/// Pause before a truncated body ends the connection. Without it, the first half would stay in the
-/// server's buffer and never be sent.
+/// Without this pause, the first half of a truncated body would never leave the server's buffer.
 const FLUSH_DELAY: Duration = Duration::from_millis(20);
 
 pub(super) async fn respond(handle: &Handle, request: Request<Incoming>) -> Response<ResponseBody> {
     let number = handle.count_request();
     let (parts, body) = request.into_parts();
-    let mut response = match read_request(&parts.headers, body).await {
+    let body = read_body(body, MAX_BODY_BYTES).await.ok_or_else(|| {
+        let message = format!("The request is larger than {MAX_BODY_BYTES} bytes.");
+        ApiError::new("RequestEntityTooLargeException", &message)
+    });
+    let mut response = match body.and_then(|body| RecordedRequest::parse(&parts.headers, &body)) {
         Ok(request) => response_to(handle, &request).await,
         Err(error) => error.response(),
     };
@@ -30,14 +33,6 @@ pub(super) async fn respond(handle: &Handle, request: Request<Incoming>) -> Resp
         response.headers_mut().insert("x-amzn-requestid", id);
     }
     response
-}
-
-async fn read_request(headers: &HeaderMap, body: Incoming) -> Result<RecordedRequest, ApiError> {
-    let body = read_body(body, MAX_BODY_BYTES).await.ok_or_else(|| {
-        let message = format!("The request is larger than {MAX_BODY_BYTES} bytes.");
-        ApiError::new("RequestEntityTooLargeException", &message)
-    })?;
-    RecordedRequest::parse(headers, &body)
 }
 
 async fn response_to(handle: &Handle, request: &RecordedRequest) -> Response<ResponseBody> {
@@ -76,7 +71,9 @@ fn page(
     let state = handle.state();
     let (found, more) = state.account.page(request)?;
     let last = found.last().map(|item| item.arn.as_str());
-    let next = request.next_marker(last.or(request.after.as_deref()).unwrap_or_default());
+    let last = last.or(request.after.as_deref()).unwrap_or_default();
+    // A marker contains the position, so the simulator stores none.
+    let next = format!("{}:{last}", request.page.saturating_add(1));
     let marker = match (fault, &request.marker) {
         (Some(FaultKind::RepeatMarker), Some(marker)) => Some(marker.clone()),
         (Some(FaultKind::RepeatMarker | FaultKind::EndlessMarkers), _) => Some(next),

@@ -97,12 +97,10 @@ pub(super) async fn respond(handle: &Handle, request: Request<Incoming>) -> Resp
 fn dispatch(handle: &Handle, method: &str, path: &str, body: &[u8]) -> ControlResult {
     let path = path.strip_prefix("/simulator/").unwrap_or_default();
     let (collection, arn) = match path.split_once('/') {
-        Some((collection, arn)) => (
-            collection,
-            Some(percent_decode_str(arn).decode_utf8_lossy()),
-        ),
+        Some((collection, arn)) => (collection, Some(percent_decode_str(arn))),
         None => (path, None),
     };
+    let arn = arn.map(|arn| arn.decode_utf8_lossy());
     match (method, collection, arn.as_deref()) {
         ("GET", "integrations", None) => return Ok(Some(json!(handle.integrations()))),
         ("POST", "integrations", None) => {
@@ -112,7 +110,7 @@ fn dispatch(handle: &Handle, method: &str, path: &str, body: &[u8]) -> ControlRe
             }
             handle.put_all(list);
         }
-        ("DELETE", "integrations", None) => handle.remove_all(),
+        ("DELETE", "integrations", None) => handle.state().account.integrations.clear(),
         ("PUT", "integrations", Some(arn)) if !arn.is_empty() => {
             let mut integration: SimulatedIntegration = parse(body)?;
             arn.clone_into(&mut integration.arn);
@@ -147,10 +145,8 @@ fn dispatch(handle: &Handle, method: &str, path: &str, body: &[u8]) -> ControlRe
 }
 
 fn check_found(found: bool, arn: &str) -> Result<(), (StatusCode, String)> {
-    let message = || format!("Integration {arn} does not exist.");
-    found
-        .then_some(())
-        .ok_or_else(|| (StatusCode::NOT_FOUND, message()))
+    let message = format!("Integration {arn} does not exist.");
+    found.then_some(()).ok_or((StatusCode::NOT_FOUND, message))
 }
 
 fn bad_request(message: impl Into<String>) -> (StatusCode, String) {

@@ -1,5 +1,4 @@
-//! Injected faults: the requests that a fault matches, how often, and the response to them. `api`
-//! sends the responses.
+//! Injected faults: the requests that a fault matches, how often, and the response to them.
 
 use super::request::RecordedRequest;
 use super::response::{API_CONTENT_TYPE, ApiError};
@@ -9,8 +8,7 @@ use hyper::{Response, StatusCode};
 use serde::Deserialize;
 use std::time::Duration;
 
-/// The requests that a fault applies to. A request matches if it equals every field that is set; the
-/// default matches all requests.
+/// The requests that a fault applies to: those that equal every field that is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "PascalCase", deny_unknown_fields)]
 pub struct RequestMatcher {
@@ -64,8 +62,7 @@ pub enum FaultKind {
     ResetMidBody,
     /// The normal response with the marker of the request: the listing returns the same page again.
     RepeatMarker,
-    /// The normal response, but always with a new marker: the listing continues endlessly with empty
-    /// pages.
+    /// The normal response, but always with a new marker: empty pages without end.
     EndlessMarkers,
     Delay(Duration),
     /// The normal response, slowly: `bytes` of the body at a time, with `pause` after each piece.
@@ -108,10 +105,8 @@ impl Fault {
         }
     }
 
-    pub fn times(self, times: u32) -> Self {
-        Self {
-            times: Some(times),
-            ..self
-        }
+    pub fn times(mut self, times: u32) -> Self {
+        self.times = Some(times);
+        self
     }
 }

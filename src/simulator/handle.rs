@@ -24,17 +24,14 @@ impl State {
         }
         self.requests.push_back(request.clone());
         self.faults.retain(|fault| fault.times != Some(0));
-        let fault = self
-            .faults
-            .iter_mut()
-            .find(|fault| fault.matcher.matches(request))?;
+        let mut faults = self.faults.iter_mut();
+        let fault = faults.find(|fault| fault.matcher.matches(request))?;
         fault.times = fault.times.map(|times| times.saturating_sub(1));
         Some(fault.kind.clone())
     }
 }
 
-/// Changes the account and the faults of a running simulator, and reads the requests that it got.
-/// All clones refer to the same simulator.
+/// Changes and reads the account, faults and requests of a simulator, which all clones share.
 #[derive(Clone)]
 pub struct Handle(Arc<Mutex<State>>);
 
@@ -48,8 +45,7 @@ impl Handle {
         })))
     }
 
-    /// Creates or replaces an integration. An integration that was changed through the handle no
-    /// longer follows the script.
+    /// Creates or replaces an integration. A changed integration no longer follows the script.
     pub fn put(&self, integration: SimulatedIntegration) {
         self.put_all(vec![integration]);
     }
@@ -59,9 +55,8 @@ impl Handle {
         for integration in integrations {
             account.script.remove(&integration.arn);
             let arn = integration.arn.clone();
-            account
-                .integrations
-                .insert(arn, integration.with_defaults());
+            let integration = integration.with_defaults();
+            account.integrations.insert(arn, integration);
         }
     }
 
@@ -72,13 +67,7 @@ impl Handle {
         account.integrations.remove(arn).is_some()
     }
 
-    /// Removes all integrations, and ends the script.
-    pub(super) fn remove_all(&self) {
-        self.state().account.integrations.clear();
-    }
-
-    /// Changes one integration in place; the ARN must stay the same. Returns `false` if there is no
-    /// integration with this ARN.
+    /// Changes an integration, but not its ARN. Returns `false` if there is none with this ARN.
     pub fn change(&self, arn: &str, change: impl FnOnce(&mut SimulatedIntegration)) -> bool {
         let account = &mut self.state().account;
         account.script.remove(arn);

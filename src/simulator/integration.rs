@@ -39,8 +39,7 @@ pub struct SimulatedTag {
     pub value: String,
 }
 
-/// One integration. Its strings are not validated, so that a test can simulate invalid responses of
-/// AWS.
+/// Its strings are not validated, so that a test can simulate invalid responses of AWS.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct SimulatedIntegration {
@@ -59,7 +58,6 @@ pub struct SimulatedIntegration {
     pub region: String,
     #[serde(rename = "IntegrationConfig", skip_serializing_if = "Option::is_none")]
     pub config: Option<SimulatedConfig>,
-    /// If it is `None`, responses omit the member.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errors: Option<Vec<SimulatedError>>,
     /// Only `DescribeIntegrations` returns the name and the tags.
@@ -70,8 +68,6 @@ pub struct SimulatedIntegration {
 }
 
 impl SimulatedIntegration {
-    /// Creates an integration with continuous sync, a refresh interval of 60 minutes, the creation
-    /// time 1,700,000,000 and the defaults of `with_defaults`.
     pub fn new(arn: &str, source_arn: &str, target_arn: &str, status: &str) -> Self {
         Self {
             arn: arn.to_owned(),
@@ -89,8 +85,7 @@ impl SimulatedIntegration {
         .with_defaults()
     }
 
-    /// Fills empty members. Account and region come from the target ARN, or from the integration
-    /// ARN if the target ARN has none. The name is the last part of the ARN.
+    /// Fills empty members from the ARNs. For account and region, the target ARN has precedence.
     pub(super) fn with_defaults(mut self) -> Self {
         let field = |index| {
             let found = arn_field(&self.target_arn, index).or_else(|| arn_field(&self.arn, index));

@@ -1,5 +1,4 @@
-//! Parses the headers and the input of an API request, and returns the errors that AWS would return.
-//! It does not verify the signature, because the simulator has no secret keys.
+//! Parses API requests. It does not verify signatures, because the simulator has no secret keys.
 
 use super::response::{ApiError, parse_json};
 use hyper::HeaderMap;
@@ -10,8 +9,7 @@ use std::num::NonZeroUsize;
 pub(super) const INBOUND: &str = "DescribeInboundIntegrations";
 const CREATED: &str = "DescribeIntegrations";
 
-/// The input of both operations, and what the headers say. Like AWS, it treats a `null` member as
-/// absent.
+/// The input of both operations, and what the headers say. Like in AWS, `null` means absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct RecordedRequest {
@@ -22,8 +20,10 @@ pub struct RecordedRequest {
     pub region: String,
     #[serde(skip_deserializing)]
     pub access_key_id: String,
-    #[serde(alias = "IntegrationIdentifier")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        alias = "IntegrationIdentifier",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub integration_arn: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_arn: Option<String>,
@@ -43,8 +43,8 @@ impl RecordedRequest {
     pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, ApiError> {
         let operation = operation(headers)?;
         let (access_key_id, region) = credential(headers)?;
-        let input: Self = parse_json(body)
-            .map_err(|message| ApiError::new("SerializationException", &message))?;
+        let invalid = |message: String| ApiError::new("SerializationException", &message);
+        let input: Self = parse_json(body).map_err(invalid)?;
         let (page, after) = match input.marker.as_deref().map(parse_marker) {
             None => (1, None),
             Some(Some((page, after))) => (page, Some(after.to_owned())),
@@ -61,11 +61,6 @@ impl RecordedRequest {
             after,
             ..input
         })
-    }
-
-    /// Returns the marker of the next page. It contains the position, so the simulator stores none.
-    pub(super) fn next_marker(&self, last_arn: &str) -> String {
-        format!("{}:{last_arn}", self.page.saturating_add(1))
     }
 }
 
@@ -91,12 +86,10 @@ fn operation(headers: &HeaderMap) -> Result<&'static str, ApiError> {
 /// Returns the access key id and the region from the `Authorization` header: `AWS4-HMAC-SHA256
 /// Credential=AKID/20261122/eu-west-1/glue/aws4_request, SignedHeaders=…, Signature=…`.
 fn credential(headers: &HeaderMap) -> Result<(String, String), ApiError> {
-    let Some(authorization) = headers.get(AUTHORIZATION) else {
-        return Err(ApiError::new(
-            "MissingAuthenticationTokenException",
-            "Missing Authentication Token",
-        ));
-    };
+    let authorization = headers.get(AUTHORIZATION).ok_or_else(|| {
+        let message = "Missing Authentication Token";
+        ApiError::new("MissingAuthenticationTokenException", message)
+    })?;
     let parameters = authorization.to_str().unwrap_or_default();
     let (_, credential) = parameters.split_once("Credential=").unwrap_or_default();
     let scope = credential.split(',').next().unwrap_or_default();

@@ -29,8 +29,7 @@ impl ApiError {
         }
     }
 
-    /// Returns the response `{"__type": …, "Message": …}`: botocore reads the code from `__type`, and
-    /// Glue's model has the member `Message`.
+    /// botocore reads the code from `__type`, and Glue's model has the member `Message`.
     pub(super) fn response(&self) -> Response<ResponseBody> {
         // Glue returns 400 for nearly all errors, even for InternalServerException.
         let status = match self.code.as_str() {
@@ -55,14 +54,12 @@ pub(super) fn whole(
 ) -> Response<ResponseBody> {
     let mut response = Response::new(Either::Left(Full::new(body.into())));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let content_type = HeaderValue::from_static(content_type);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }
 
-/// Returns a response of the API that announces `length` bytes and sends `pieces` of the body, with
-/// `pause` after each. The connection closes if the pieces are shorter than announced.
+/// Pauses after each piece. The connection closes if the pieces are shorter than `length` bytes.
 pub(super) fn in_pieces(
     length: usize,
     pieces: Vec<Bytes>,
@@ -78,14 +75,12 @@ pub(super) fn in_pieces(
         }
     });
     let mut response = whole(StatusCode::OK, API_CONTENT_TYPE, "").map(|_| Either::Right(body));
-    response
-        .headers_mut()
-        .insert(CONTENT_LENGTH, HeaderValue::from(length));
+    let length = HeaderValue::from(length);
+    response.headers_mut().insert(CONTENT_LENGTH, length);
     response
 }
 
-/// Reads a request body. Returns `None` if it is larger than `limit`, in bytes, or the client closed
-/// the connection.
+/// Returns `None` if the body is larger than `limit` bytes or the client closed the connection.
 pub(super) async fn read_body(body: Incoming, limit: usize) -> Option<Bytes> {
     let body = Limited::new(body, limit).collect().await.ok()?;
     Some(body.to_bytes())

@@ -1,7 +1,7 @@
 //! The JSON API. `api/openapi.yaml` describes it; `tests/it/api.rs` compares the two.
 
 use super::inventory::{Inventory, Row, ScopeRow};
-use super::query::{InvalidParameter, Query, Rendered};
+use super::query::{Query, Rendered};
 use crate::arn::Arn;
 use crate::clock::{rfc3339, seconds};
 use crate::snapshot::{Failed, MAX_ARN_BYTES};
@@ -19,20 +19,19 @@ pub fn integrations(inventory: &Inventory<'_>, query: &str) -> Rendered {
     let parameters = ["status", "scope", "account", "region", "limit", "after"];
     let query = match parse(query, &parameters, inventory) {
         Ok(query) => query,
-        Err(invalid) => return refuse(&invalid),
+        Err(refused) => return refused,
     };
     let mut rows = inventory.rows();
     rows.retain(|row| row.has_status(query.all("status")) && inventory.has_location(row, &query));
     let rows: Vec<_> = rows.iter().map(|row| (row.arn.to_owned(), row)).collect();
-    list(inventory, &query, &rows, |row| {
-        integration_item(inventory, row)
-    })
+    let item = |row: &&Row<'_>| integration_item(inventory, row);
+    list(inventory, &query, &rows, item)
 }
 
 pub fn scopes(inventory: &Inventory<'_>, query: &str) -> Rendered {
     let query = match parse(query, &["scope", "region", "limit", "after"], inventory) {
         Ok(query) => query,
-        Err(invalid) => return refuse(&invalid),
+        Err(refused) => return refused,
     };
     let rows = inventory.scopes(&query).into_iter();
     let mut rows: Vec<(String, ScopeRow<'_>)> = rows
@@ -47,7 +46,7 @@ fn parse(
     query: &str,
     parameters: &[&'static str],
     inventory: &Inventory<'_>,
-) -> Result<Query, InvalidParameter> {
+) -> Result<Query, Rendered> {
     Query::parse(query, parameters, |name, value| match name {
         "limit" => match value.parse() {
             Ok(1..=MAX_LIMIT) => Ok(()),
@@ -61,13 +60,10 @@ fn parse(
         },
         filter => inventory.check_filter(filter, value),
     })
-}
-
-fn refuse(invalid: &InvalidParameter) -> Rendered {
-    Rendered {
+    .map_err(|invalid| Rendered {
         body: json!({ "error": invalid }).to_string(),
         is_bad_request: true,
-    }
+    })
 }
 
 /// Renders the part of a list that `query` selects. `rows` have unique keys and are sorted by them.
@@ -109,9 +105,7 @@ fn integration_item(inventory: &Inventory<'_>, row: &Row<'_>) -> Value {
     // A missing integration has its last known description, of which only the ARNs and the creation still hold.
     let existing = integration.filter(|_| !row.is_missing());
     let tags = row.tags.iter().filter(|(_, value)| !value.is_empty());
-    let tags: BTreeMap<&str, &str> = tags
-        .map(|(label, value)| (&**label, value.as_str()))
-        .collect();
+    let tags: BTreeMap<_, _> = tags.map(|(label, value)| (&**label, value)).collect();
     let scopes = inventory
         .scopes_of(row)
         .map(|it| json!({"scope": it.scope, "region": it.region}));

@@ -55,8 +55,7 @@ impl Condition {
 }
 
 pub fn statuses() -> impl Iterator<Item = &'static str> {
-    let statuses = Status::ALL.iter().map(|status| status.as_str());
-    statuses.chain([MISSING])
+    Status::ALL.iter().map(|it| it.as_str()).chain([MISSING])
 }
 
 /// An integration, or a configured one that does not exist in AWS.
@@ -194,23 +193,19 @@ impl<'a> Inventory<'a> {
 
     pub(crate) fn scopes_of(&self, row: &Row<'_>) -> impl Iterator<Item = &'a ScopeState> {
         let scopes = &self.snapshot.scopes;
-        row.scopes
-            .iter()
-            .filter_map(|index| scopes.get(*index as usize))
+        let indexes = row.scopes.iter();
+        indexes.filter_map(|index| scopes.get(*index as usize))
     }
 
     pub(crate) fn has_location(&self, row: &Row<'_>, query: &Query) -> bool {
         let arn = Arn::split(row.arn);
+        let has_scope = |wanted: &str| self.scopes_of(row).any(|scope| scope.scope == wanted);
         query.allows("account", arn.account)
             && query.allows("region", arn.region)
-            && query.get("scope").is_none_or(|wanted| {
-                let mut scopes = self.scopes_of(row);
-                scopes.any(|scope| scope.scope == wanted)
-            })
+            && query.get("scope").is_none_or(has_scope)
     }
 
-    /// Checks the value of a filter. A filter that cannot match would look as if there were no problems.
-    /// Returns the allowed values as an error.
+    /// Returns the allowed values as an error: a filter that cannot match would look as if there were no problems.
     pub(crate) fn check_filter(&self, name: &str, value: &str) -> Result<(), String> {
         let scopes = self.snapshot.scopes.iter();
         match name {

@@ -79,11 +79,10 @@ pub fn render(
         Ok(query) => (query, None),
         Err(invalid) => (Query::default(), Some(invalid)),
     };
-    let is_bad_request = invalid.is_some();
     let html = Html::new(inventory, telemetry_path, &query, invalid);
     Ok(Rendered {
         body: html.render()?,
-        is_bad_request,
+        is_bad_request: html.invalid.is_some(),
     })
 }
 

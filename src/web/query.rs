@@ -94,10 +94,8 @@ impl Query {
     }
 
     pub fn all(&self, name: &str) -> impl Iterator<Item = &str> + Clone {
-        self.0
-            .iter()
-            .filter(move |(other, _)| *other == name)
-            .map(|(_, value)| value.as_str())
+        let found = self.0.iter().filter(move |(other, _)| *other == name);
+        found.map(|(_, value)| value.as_str())
     }
 
     /// Returns true if the parameter has this value, or is not set.
@@ -106,19 +104,14 @@ impl Query {
     }
 
     pub fn without(&self, without: &[&str]) -> Vec<(&'static str, &str)> {
-        self.0
-            .iter()
-            .filter(|(name, _)| !without.contains(name))
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect()
+        let kept = self.0.iter().filter(|(it, _)| !without.contains(it));
+        kept.map(|(name, value)| (*name, value.as_str())).collect()
     }
 
     /// Returns a relative URL with the parameters of `changes` set or removed.
     pub fn link(&self, changes: &[(&'static str, Option<&str>)]) -> String {
         let changed: Vec<&str> = changes.iter().map(|(name, _)| *name).collect();
-        let set = changes
-            .iter()
-            .filter_map(|(name, value)| Some((*name, (*value)?)));
+        let set = changes.iter().filter_map(|&(name, to)| Some((name, to?)));
         let pairs = self.without(&changed).into_iter().chain(set);
         let query = form_urlencoded::Serializer::new(String::new())
             .extend_pairs(pairs)
