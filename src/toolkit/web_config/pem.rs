@@ -20,10 +20,8 @@ impl FileIdentity {
         let file = std::fs::metadata(path).ok()?;
         let modified = [file.mtime(), file.mtime_nsec()];
         let changed = [file.ctime(), file.ctime_nsec()];
-        Some(Self(
-            [file.dev(), file.ino(), file.len()],
-            [modified, changed],
-        ))
+        let identity = [file.dev(), file.ino(), file.len()];
+        Some(Self(identity, [modified, changed]))
     }
 }
 
