@@ -85,9 +85,9 @@ fn describe_watch(watch: &ScopeRegion) -> String {
         }
     );
     if watch.describe {
+        let interval = format_duration(watch.describe_interval());
         text += &format!(
-            "  fetches names and tags every {}, which also needs glue:DescribeIntegrations\n",
-            format_duration(watch.describe_interval())
+            "  fetches names and tags every {interval}, which also needs glue:DescribeIntegrations\n"
         );
     }
     let stale_after = format_duration(watch.stale_after);

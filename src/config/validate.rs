@@ -84,11 +84,12 @@ fn config(report: &Report, root: Field<Root>, directory: &Path) -> Config {
 
 fn scope(
     report: &Report,
-    keys: ScopeKeys,
+    mut keys: ScopeKeys,
     name: Option<ScopeName>,
     polling: &Polling,
     directory: &Path,
 ) -> Option<Scope> {
+    let credentials = credentials(report, &mut keys, directory);
     let (regions, integrations, targets) =
         (&keys.regions, &keys.integration_arns, &keys.target_arns);
     report.reject_duplicates(regions, RegionName::to_string);
@@ -113,14 +114,6 @@ fn scope(
     let timing = timing(report, &own, polling);
     let patterns = [keys.include, keys.exclude];
     let selection = selection::selection(report, patterns, integrations, targets, &keys.describe);
-    let credentials = credentials(
-        report,
-        keys.profile,
-        keys.role_arn,
-        keys.external_id,
-        keys.external_id_file,
-        directory,
-    );
     let [interval, timeout, stale_after] = timing?;
     let concurrency = own.concurrency.or(&polling.concurrency).as_valid();
     let page_size = own.page_size.or(&polling.page_size).as_valid();
@@ -215,15 +208,10 @@ fn check_partitions(
     }
 }
 
-fn credentials(
-    report: &Report,
-    profile: Value<NonEmpty>,
-    role: Value<RoleArn>,
-    id: Value<ExternalId>,
-    file: Value<NonEmpty>,
-    directory: &Path,
-) -> Credentials {
-    if role.is_absent() {
+fn credentials(report: &Report, keys: &mut ScopeKeys, directory: &Path) -> Credentials {
+    let id = mem::take(&mut keys.external_id);
+    let file = mem::take(&mut keys.external_id_file);
+    if keys.role_arn.is_absent() {
         for at in [id.at(), file.at()].into_iter().flatten() {
             let text = "has no effect without `role_arn`; set `role_arn` or remove it";
             report.error(at, text);
@@ -239,9 +227,11 @@ fn credentials(
             Err(text) => report.error(at, text),
         }
     }
+    let role = keys.role_arn.as_valid().map(|(Parsed(arn), _)| arn.clone());
+    let profile = mem::take(&mut keys.profile).parsed();
     Credentials {
-        profile: profile.parsed().map(|NonEmpty(name)| name),
-        role: role.parsed().map(|arn| Role { arn, external_id }),
+        profile: profile.map(|NonEmpty(name)| name),
+        role: role.map(|arn| Role { arn, external_id }),
     }
 }
 

@@ -144,9 +144,6 @@ fn name_text(name: &GeneralName) -> Option<String> {
             let ip = v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from));
             ip.ok().map(|ip| ip.to_canonical().to_string())
         }
-        GeneralName::OtherName(_)
-        | GeneralName::DirectoryName(_)
-        | GeneralName::EdiPartyName(_)
-        | GeneralName::RegisteredId(_) => None,
+        _ => None,
     }
 }

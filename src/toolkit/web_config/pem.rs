@@ -32,16 +32,12 @@ pub struct ReadFile {
     pub identity: Option<FileIdentity>,
 }
 
-pub(super) fn content(
-    path: &Path,
-    max_bytes: u64,
-    files: &mut Vec<ReadFile>,
-) -> io::Result<Vec<u8>> {
+pub(super) fn content(path: &Path, limit: u64, files: &mut Vec<ReadFile>) -> io::Result<Vec<u8>> {
     files.push(ReadFile {
         path: path.to_owned(),
         identity: FileIdentity::of(path),
     });
-    files::read(path, max_bytes)
+    files::read(path, limit)
 }
 
 pub(super) struct Context<'a> {

@@ -102,13 +102,8 @@ impl Report {
         format!("`{shown}{}`", if is_cut { "…" } else { "" })
     }
 
-    /// Returns `value` if there are no errors, otherwise the errors in the order of their locations in `document`.
-    pub(super) fn finish<T>(
-        self,
-        file: &Path,
-        document: &str,
-        value: T,
-    ) -> Result<T, ConfigErrors> {
+    /// Returns `value` if there are no errors, otherwise the errors in the order of their locations in `yaml`.
+    pub(super) fn finish<T>(self, file: &Path, yaml: &str, value: T) -> Result<T, ConfigErrors> {
         let places = self.places.into_inner();
         let mut errors = self.errors.into_inner();
         errors.sort_by_key(|(At(index), _)| places[*index].1);
@@ -116,7 +111,7 @@ impl Report {
         let lines = errors.into_iter().map(|(At(index), text)| {
             let (path, number) = &places[index];
             let colon = if path.is_empty() { "" } else { ": " };
-            let location = tree::location(document, *number);
+            let location = tree::location(yaml, *number);
             error::line(file, location.as_ref(), format!("{path}{colon}{text}"))
         });
         let mut lines: Vec<String> = lines.collect();
