@@ -44,9 +44,16 @@ impl ConfigSource {
         let total_targets = watches.len();
         let of_shard = watches.into_iter();
         let of_shard = of_shard.filter_map(|watch| watch.for_shard(shard));
+        let mut watches: Vec<ScopeRegion> = of_shard.collect();
+        // Each watch may have at least one, so that an endpoint that hangs blocks no other watch.
+        let describing = watches.iter().filter(|watch| watch.describe).count();
+        let max = MAX_REQUESTS / (watches.len() + describing).max(1);
+        for watch in &mut watches {
+            watch.concurrency = watch.concurrency.min(max.max(1));
+        }
         Ok(LoadedConfig {
             total_targets,
-            watches: limit_concurrency(of_shard.collect()),
+            watches,
             storage_path: config.storage_path,
             requests_per_second: config.requests_per_second,
             tag_labels: config.tag_labels,
@@ -73,16 +80,6 @@ pub struct LoadedConfig {
     pub storage_path: Option<PathBuf>,
     pub requests_per_second: u16,
     pub tag_labels: Vec<TagLabel>,
-}
-
-/// Divides the requests in flight. Each watch may have at least one, so that an endpoint that hangs blocks no other watch.
-fn limit_concurrency(mut watches: Vec<ScopeRegion>) -> Vec<ScopeRegion> {
-    let describing = watches.iter().filter(|watch| watch.describe).count();
-    let max = MAX_REQUESTS / (watches.len() + describing).max(1);
-    for watch in &mut watches {
-        watch.concurrency = watch.concurrency.min(max.max(1));
-    }
-    watches
 }
 
 /// Returns the watches of a configuration. A scope without regions gets the SDK's default region.
@@ -142,13 +139,8 @@ impl Clients {
             sdk: None,
             requests_per_second,
             connect: Box::new(move |watch, rate_limiter| {
-                let (observer, url) = (Arc::clone(&observer), url.clone());
-                Arc::new(Sdk::connect_simulated(
-                    observer,
-                    url,
-                    &watch.region,
-                    rate_limiter,
-                ))
+                let (observer, url, region) = (Arc::clone(&observer), url.clone(), &watch.region);
+                Arc::new(Sdk::connect_simulated(observer, url, region, rate_limiter))
             }),
             clients: HashMap::new(),
         }

@@ -20,17 +20,11 @@ pub fn describe(
     for watch in watches {
         text += &format!("{}\n", describe_watch(watch));
     }
-    let total = watches.iter().map(requests_per_hour).sum();
-    text += &format!(
-        "In total at least {} API requests per hour.\n",
-        format_rate(total)
-    );
+    let total = format_rate(watches.iter().map(requests_per_hour).sum());
+    text += &format!("In total at least {total} API requests per hour.\n");
     for TagLabel { tag, label } in tag_labels {
-        text += &format!(
-            "The tag {} becomes the label {} of aws_glue_integration_info.\n",
-            tag.as_str(),
-            label.as_str()
-        );
+        let (tag, label) = (tag.as_str(), label.as_str());
+        text += &format!("The tag {tag} becomes the label {label} of aws_glue_integration_info.\n");
     }
     text += &match storage {
         Some(path) => format!(
@@ -91,20 +85,16 @@ fn describe_watch(watch: &ScopeRegion) -> String {
         }
     );
     if watch.describe {
+        let interval = format_duration(watch.describe_interval());
         text += &format!(
-            "  fetches names and tags every {}, which also needs glue:DescribeIntegrations\n",
-            format_duration(watch.describe_interval())
+            "  fetches names and tags every {interval}, which also needs glue:DescribeIntegrations\n"
         );
     }
-    text += &format!(
-        "  serves the last good data for up to {} while AWS requests fail\n",
-        format_duration(watch.stale_after)
-    );
-    text += &format!(
-        "  makes at least {} API requests per hour\n",
-        format_rate(requests_per_hour(watch))
-    );
-    text
+    let stale_after = format_duration(watch.stale_after);
+    text +=
+        &format!("  serves the last good data for up to {stale_after} while AWS requests fail\n");
+    let rate = format_rate(requests_per_hour(watch));
+    text + &format!("  makes at least {rate} API requests per hour\n")
 }
 
 fn selection(selection: &Selection) -> String {

@@ -160,9 +160,8 @@ impl Query {
 impl Config {
     /// Returns the scopes that need the SDK's default region, because neither `regions` nor an ARN names one.
     pub fn scopes_without_region(&self) -> impl Iterator<Item = &Scope> {
-        self.scopes
-            .iter()
-            .filter(|scope| scope.named_regions().is_empty())
+        let scopes = self.scopes.iter();
+        scopes.filter(|scope| scope.named_regions().is_empty())
     }
 
     /// Returns the scopes and regions to poll, in the order of the file. `default_region` is called only for

@@ -22,17 +22,15 @@ use std::sync::Arc;
 const DEFAULT_CONCURRENCY: usize = 4;
 /// AWS throttles similar Glue operations at tens of requests per second. This rate polls 200 ARNs within half of the default timeout.
 const DEFAULT_REQUESTS_PER_SECOND: u16 = 10;
-
 /// More than the longest external ID with its line breaks.
 const MAX_EXTERNAL_ID_FILE_BYTES: u64 = 4 * KIB;
 
 impl Config {
     /// Reads the file at `path` (at most 1 MiB) and its `external_id_file`s, which are relative to its directory.
     pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-        match files::read(path, MAX_CONFIG_BYTES) {
-            Ok(bytes) => Self::from_yaml(bytes, path),
-            Err(error) => Err(ConfigErrors::unreadable(path, &error)),
-        }
+        let bytes = files::read(path, MAX_CONFIG_BYTES);
+        let bytes = bytes.map_err(|error| ConfigErrors::unreadable(path, &error))?;
+        Self::from_yaml(bytes, path)
     }
 
     pub fn from_yaml(text: impl AsRef<[u8]>, file: &Path) -> Result<Config, ConfigErrors> {
@@ -70,40 +68,39 @@ fn config(report: &Report, root: Field<Root>, directory: &Path) -> Config {
     }
     let mut names = HashMap::new();
     for (mut scope, at) in scopes.into_iter().filter_map(Field::located) {
-        let name = scope_name(report, mem::take(&mut scope.name), at, &mut names);
+        let missing = "`name` is missing; each scope needs a unique name";
+        let name = report.required(mem::take(&mut scope.name), at, missing);
+        let name = name.map(|(Parsed(name), at)| {
+            if let Some(first) = names.insert(name.clone(), at) {
+                report.already_listed(at, name.as_str(), first);
+            }
+            name
+        });
         let scope = self::scope(report, scope, name, &polling, directory);
         config.scopes.extend(scope);
     }
     config
 }
 
-fn scope_name(
-    report: &Report,
-    name: Value<ScopeName>,
-    scope_at: At,
-    names: &mut HashMap<ScopeName, At>,
-) -> Option<ScopeName> {
-    let missing = "`name` is missing; each scope needs a unique name";
-    let (Parsed(name), at) = report.required(name, scope_at, missing)?;
-    if let Some(first) = names.insert(name.clone(), at) {
-        report.already_listed(at, name.as_str(), first);
-    }
-    Some(name)
-}
-
 fn scope(
     report: &Report,
-    keys: ScopeKeys,
+    mut keys: ScopeKeys,
     name: Option<ScopeName>,
     polling: &Polling,
     directory: &Path,
 ) -> Option<Scope> {
+    let credentials = credentials(report, &mut keys, directory);
     let (regions, integrations, targets) =
         (&keys.regions, &keys.integration_arns, &keys.target_arns);
     report.reject_duplicates(regions, RegionName::to_string);
     report.reject_duplicates(integrations, IntegrationArn::canonical);
     report.reject_duplicates(targets, TargetArn::to_string);
-    check_lookup(report, &keys.lookup, integrations);
+    if let Field::Valid(Lookup::List, at) = keys.lookup
+        && integrations.is_empty()
+    {
+        let text = "`list` needs `integration_arns`, but the scope has none; allowed: `each`, or `list` with `integration_arns`";
+        report.error(at, text);
+    }
     check_regions(report, regions, integrations, targets);
     check_partitions(report, &keys.role_arn, regions, integrations, targets);
     let own = Polling {
@@ -117,15 +114,7 @@ fn scope(
     let timing = timing(report, &own, polling);
     let patterns = [keys.include, keys.exclude];
     let selection = selection::selection(report, patterns, integrations, targets, &keys.describe);
-    let credentials = credentials(
-        report,
-        keys.profile,
-        keys.role_arn,
-        keys.external_id,
-        keys.external_id_file,
-        directory,
-    );
-    let timing = timing?;
+    let [interval, timeout, stale_after] = timing?;
     let concurrency = own.concurrency.or(&polling.concurrency).as_valid();
     let page_size = own.page_size.or(&polling.page_size).as_valid();
     Some(Scope {
@@ -137,22 +126,13 @@ fn scope(
         selection: Arc::new(selection),
         shard_by: keys.shard_by.valid().unwrap_or_default(),
         credentials,
-        interval: timing.interval,
-        timeout: timing.timeout,
-        stale_after: timing.stale_after,
+        interval,
+        timeout,
+        stale_after,
         concurrency: concurrency.map_or(DEFAULT_CONCURRENCY, |(count, _)| count.0),
         page_size: page_size.map(|(size, _)| size.0),
         describe: keys.describe.valid().unwrap_or(false),
     })
-}
-
-fn check_lookup(report: &Report, lookup: &Field<Lookup>, integrations: &List<IntegrationArn>) {
-    if let Field::Valid(Lookup::List, at) = lookup
-        && integrations.is_empty()
-    {
-        let text = "`list` needs `integration_arns`, but the scope has none; allowed: `each`, or `list` with `integration_arns`";
-        report.error(*at, text);
-    }
 }
 
 fn check_regions(
@@ -171,9 +151,7 @@ fn check_regions(
     let Some(regions_at) = regions.at else {
         let everywhere = used.iter().filter(|(region, ..)| region.is_none());
         for (_, arn, at) in everywhere.filter(|_| regions.is_absent()) {
-            let arn = report.quote(arn);
-            let text = format!("{arn} has no region, so the scope needs `regions`");
-            report.error(*at, text);
+            report.reject(*at, arn, "has no region, so the scope needs `regions`");
         }
         return;
     };
@@ -184,11 +162,8 @@ fn check_regions(
     }
     for (region, arn, at) in used.iter().filter(|_| !regions.has_errors) {
         if let Some(region) = region.filter(|region| !regions.iter().any(|r| r == *region)) {
-            let arn = report.quote(arn);
-            let text = format!(
-                "{arn} is in {region}, which is not in `regions`; it would never be polled"
-            );
-            report.error(*at, text);
+            let outside = format!("is in {region}, which is not in `regions`");
+            report.reject(*at, arn, format!("{outside}; it would never be polled"));
         }
     }
     let is_everywhere = used.iter().any(|(region, ..)| region.is_none());
@@ -213,15 +188,12 @@ fn check_partitions(
 ) {
     let integration_regions = integrations.iter().map(IntegrationArn::region);
     let target_regions = targets.iter().filter_map(TargetArn::region);
-    let mut used = regions
-        .iter()
-        .chain(integration_regions)
-        .chain(target_regions);
+    let of_arns = integration_regions.chain(target_regions);
+    let mut used = regions.iter().chain(of_arns);
     if let Some((Parsed(role), at)) = role.as_valid()
         && let Some(mismatch) = used.find_map(|region| partition_mismatch(role, region))
     {
-        let role = report.quote(role.as_str());
-        report.error(at, format!("{role} {mismatch}"));
+        report.reject(at, role.as_str(), mismatch);
     }
     for (arn, at) in &targets.items {
         let partition = Arn::split(arn.as_str()).partition;
@@ -229,24 +201,17 @@ fn check_partitions(
         if arn.region().is_none()
             && let Some(region) = regions.find(|region| !region.in_partition(partition))
         {
-            let arn = report.quote(arn.as_str());
-            let text = format!(
-                "{arn} is in the partition `{partition}`, but {region} in `regions` is not"
-            );
-            report.error(*at, text);
+            let why =
+                format!("is in the partition `{partition}`, but {region} in `regions` is not");
+            report.reject(*at, arn.as_str(), why);
         }
     }
 }
 
-fn credentials(
-    report: &Report,
-    profile: Value<NonEmpty>,
-    role: Value<RoleArn>,
-    id: Value<ExternalId>,
-    file: Value<NonEmpty>,
-    directory: &Path,
-) -> Credentials {
-    if role.is_absent() {
+fn credentials(report: &Report, keys: &mut ScopeKeys, directory: &Path) -> Credentials {
+    let id = mem::take(&mut keys.external_id);
+    let file = mem::take(&mut keys.external_id_file);
+    if keys.role_arn.is_absent() {
         for at in [id.at(), file.at()].into_iter().flatten() {
             let text = "has no effect without `role_arn`; set `role_arn` or remove it";
             report.error(at, text);
@@ -262,9 +227,11 @@ fn credentials(
             Err(text) => report.error(at, text),
         }
     }
+    let role = keys.role_arn.as_valid().map(|(Parsed(arn), _)| arn.clone());
+    let profile = mem::take(&mut keys.profile).parsed();
     Credentials {
-        profile: profile.parsed().map(|NonEmpty(name)| name),
-        role: role.parsed().map(|arn| Role { arn, external_id }),
+        profile: profile.map(|NonEmpty(name)| name),
+        role: role.map(|arn| Role { arn, external_id }),
     }
 }
 

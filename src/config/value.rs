@@ -219,9 +219,8 @@ impl FromStr for LabelName {
             return Err(ValueError::of::<Self>("begins with a digit"));
         }
         if text.starts_with("__") {
-            return Err(ValueError::of::<Self>(
-                "begins with two underscores, which Prometheus reserves",
-            ));
+            let why = "begins with two underscores, which Prometheus reserves";
+            return Err(ValueError::of::<Self>(why));
         }
         Ok(Self(text.to_owned()))
     }

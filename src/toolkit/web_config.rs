@@ -65,23 +65,18 @@ impl WebConfig {
     pub fn load(path: &Path) -> WebConfigRead {
         let mut files = Vec::new();
         let bytes = pem::content(path, MAX_CONFIG_BYTES, &mut files);
-        let config = match bytes {
-            Ok(bytes) => Self::parse(&bytes, path, &mut files),
-            Err(error) => Err(ConfigErrors::unreadable(path, &error)),
-        };
-        WebConfigRead { config, files }
-    }
-
-    fn parse(bytes: &[u8], file: &Path, files: &mut Vec<ReadFile>) -> Result<Self, ConfigErrors> {
-        yaml::read(bytes, file, FORMAT, |root, report| {
+        let bytes = bytes.map_err(|error| ConfigErrors::unreadable(path, &error));
+        let read = |root, report: &Report| {
             let mut context = Context {
                 report,
-                directory: file.parent().unwrap_or(Path::new("")),
-                files,
+                directory: path.parent().unwrap_or(Path::new("")),
+                files: &mut files,
                 notes: Vec::new(),
             };
             convert(root, &mut context)
-        })
+        };
+        let config = bytes.and_then(|bytes| yaml::read(&bytes, path, FORMAT, read));
+        WebConfigRead { config, files }
     }
 
     pub fn describe(&self) -> String {

@@ -26,7 +26,24 @@ pub(super) fn selection(
         }
     }
     let (include, exclude) = (lists(report, include), lists(report, exclude));
-    reject_empty_selection(report, &include, &exclude, targets);
+    for (pattern, at) in exclude.iter().flat_map(|list| &list.items) {
+        if pattern.matches_everything() {
+            report.reject(*at, pattern.as_str(), "excludes everything");
+        }
+    }
+    let ([_, included, _], [_, excluded, _]) = (&include, &exclude);
+    for (target, at) in &targets.items {
+        let matches = |pattern: &Pattern| pattern.matches(target.as_str());
+        let reason = if excluded.iter().any(matches) {
+            "excluded by exclude.target_arn"
+        } else if !included.has_errors && !included.is_empty() && !included.iter().any(matches) {
+            "not included by include.target_arn"
+        } else {
+            continue;
+        };
+        let why = format!("is {reason}; no integration that writes into it would be shown");
+        report.reject(*at, target.as_str(), why);
+    }
     if matches!(describe, Field::Absent | Field::Valid(false, _)) {
         for at in [include[2].at, exclude[2].at].into_iter().flatten() {
             let text = "has no effect, because the scope does not fetch names; allowed: with `describe: true` in the scope, \
@@ -57,15 +74,12 @@ fn lists(report: &Report, field: Field<PatternKeys>) -> Lists {
     let lists = [keys.source_arn, keys.target_arn, keys.name];
     for (pattern, at) in lists[..2].iter().flat_map(|list| &list.items) {
         if let Err(error) = pattern.check_arn() {
-            let pattern = report.quote(pattern.as_str());
-            report.error(*at, format!("{pattern} {error}"));
+            report.reject(*at, pattern.as_str(), error);
         }
     }
     if lists.iter().all(List::is_absent) {
-        report.error(
-            at,
-            "is empty; remove it or set source_arn, target_arn, name",
-        );
+        let text = "is empty; remove it or set source_arn, target_arn, name";
+        report.error(at, text);
     }
     for list in &lists {
         report.reject_duplicates(list, Pattern::to_string);
@@ -78,34 +92,4 @@ fn lists(report: &Report, field: Field<PatternKeys>) -> Lists {
         }
     }
     lists
-}
-
-fn reject_empty_selection(
-    report: &Report,
-    include: &Lists,
-    exclude: &Lists,
-    targets: &List<TargetArn>,
-) {
-    for (pattern, at) in exclude.iter().flat_map(|list| &list.items) {
-        if pattern.matches_everything() {
-            let pattern = report.quote(pattern.as_str());
-            report.error(*at, format!("{pattern} excludes everything"));
-        }
-    }
-    let ([_, included, _], [_, excluded, _]) = (include, exclude);
-    for (target, at) in &targets.items {
-        let matches = |pattern: &Pattern| pattern.matches(target.as_str());
-        let reason = if excluded.iter().any(matches) {
-            "excluded by exclude.target_arn"
-        } else if !included.has_errors && !included.is_empty() && !included.iter().any(matches) {
-            "not included by include.target_arn"
-        } else {
-            continue;
-        };
-        let target = report.quote(target.as_str());
-        report.error(
-            *at,
-            format!("{target} is {reason}; no integration that writes into it would be shown"),
-        );
-    }
 }

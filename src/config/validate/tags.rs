@@ -7,7 +7,6 @@ use std::collections::HashMap;
 
 /// AWS allows at most 50 tags per resource.
 const MAX_TAGS: usize = 50;
-
 const EXPORTER_LABELS: [&str; 8] = [
     "aws_account_id",
     "aws_region",
@@ -33,10 +32,7 @@ pub(super) fn tag_labels(report: &Report, field: Field<Vec<Field<TagLabelKeys>>>
         return Vec::new();
     }
     let (mut labels, mut tags, mut names) = (Vec::new(), HashMap::new(), HashMap::new());
-    for entry in entries {
-        let Field::Valid(TagLabelKeys { tag, label }, at) = entry else {
-            continue;
-        };
+    for (TagLabelKeys { tag, label }, at) in entries.into_iter().filter_map(Field::located) {
         let missing = "`tag` is missing; each entry needs a tag";
         let Some((Parsed(tag), tag_at)) = report.required(tag, at, missing) else {
             continue;

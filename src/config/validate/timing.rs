@@ -14,23 +14,15 @@ const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Long, because an alert that resolves only because data is missing is worse than data that is marked as old.
 const DEFAULT_STALE_AFTER: Duration = Duration::from_secs(3600);
 
-pub(super) struct Timing {
-    pub(super) interval: Duration,
-    pub(super) timeout: Duration,
-    pub(super) stale_after: Duration,
-}
-
-/// Returns the timing of `own` keys. Defaults depend on the effective interval. Returns `None` if a value is invalid.
-pub(super) fn timing(report: &Report, own: &Polling, inherited: &Polling) -> Option<Timing> {
+/// Returns interval, timeout and `stale_after` of the `own` keys. Defaults depend on the effective interval. Returns `None` if a value is invalid.
+pub(super) fn timing(report: &Report, own: &Polling, inherited: &Polling) -> Option<[Duration; 3]> {
     let interval = duration(own.interval.or(&inherited.interval), DEFAULT_INTERVAL)?;
     if let Some((_, at)) = own.interval.as_valid()
         && !(MIN_INTERVAL..=MAX_INTERVAL).contains(&interval)
     {
         let interval = format_duration(interval);
-        report.error(
-            at,
-            format!("{interval} is out of range; allowed: 10s to 24h"),
-        );
+        let text = format!("{interval} is out of range; allowed: 10s to 24h");
+        report.error(at, text);
         return None;
     }
     let default = DEFAULT_TIMEOUT.min(interval * 3 / 4);
@@ -60,11 +52,7 @@ pub(super) fn timing(report: &Report, own: &Polling, inherited: &Polling) -> Opt
         let allowed = "at least twice the interval";
         report_at(&own.stale_after, "stale_after", stale_after, allowed);
     }
-    (timeout_fits && stale_after_fits).then_some(Timing {
-        interval,
-        timeout,
-        stale_after,
-    })
+    (timeout_fits && stale_after_fits).then_some([interval, timeout, stale_after])
 }
 
 fn duration(field: &Value<ConfigDuration>, default: Duration) -> Option<Duration> {

@@ -32,23 +32,6 @@ pub(super) struct Issuers {
     pub(super) trusted: Vec<CertificateDer<'static>>,
 }
 
-impl Issuers {
-    fn verify(
-        &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<(), Error> {
-        if self.trusted.iter().any(|trusted| trusted == certificate) {
-            return verify_trusted(certificate, now);
-        }
-        let verifier = self.chain_verifier.as_ref();
-        let verifier = verifier.ok_or(CertificateError::UnknownIssuer)?;
-        verifier.verify_client_cert(certificate, intermediates, now)?;
-        Ok(())
-    }
-}
-
 /// Checks validity period and key usage, which Go checks even without a chain.
 fn verify_trusted(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
     let certificate = Certificate::from_der(certificate).map_err(bad_encoding)?;
@@ -92,7 +75,13 @@ impl ClientCertVerifier for ClientCertificates {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         if let Some(issuers) = &self.issuers {
-            issuers.verify(certificate, intermediates, now)?;
+            if issuers.trusted.iter().any(|trusted| trusted == certificate) {
+                verify_trusted(certificate, now)?;
+            } else {
+                let verifier = issuers.chain_verifier.as_ref();
+                let verifier = verifier.ok_or(CertificateError::UnknownIssuer)?;
+                verifier.verify_client_cert(certificate, intermediates, now)?;
+            }
         }
         if let Some(allowed) = &self.allowed_names
             && allowed.is_disjoint(&names(certificate)?)
@@ -123,9 +112,8 @@ impl ClientCertVerifier for ClientCertificates {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        let algorithms = &self.provider.signature_verification_algorithms;
+        algorithms.supported_schemes()
     }
 }
 
@@ -156,9 +144,6 @@ fn name_text(name: &GeneralName) -> Option<String> {
             let ip = v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from));
             ip.ok().map(|ip| ip.to_canonical().to_string())
         }
-        GeneralName::OtherName(_)
-        | GeneralName::DirectoryName(_)
-        | GeneralName::EdiPartyName(_)
-        | GeneralName::RegisteredId(_) => None,
+        _ => None,
     }
 }

@@ -56,7 +56,7 @@ pub(super) fn verifier(
             report.error(pem.at, text);
             None
         }
-        Field::Valid(pem, _) => issuers(context, &pem, provider),
+        Field::Valid(pem, _) => issuers(context, &pem, Arc::clone(provider)),
         Field::Absent if verified => {
             let text = "neither `client_ca` nor `client_ca_file` is set; verifying client certificates with the system's CA certificates";
             context.note(auth_at, text);
@@ -76,15 +76,11 @@ pub(super) fn verifier(
     })
 }
 
-fn issuers(
-    context: &mut Context<'_>,
-    pem: &Pem,
-    provider: &Arc<CryptoProvider>,
-) -> Option<Issuers> {
+fn issuers(context: &mut Context<'_>, pem: &Pem, provider: Arc<CryptoProvider>) -> Option<Issuers> {
     let certificates = pem.certificates(context.report)?;
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(certificates.iter().cloned());
-    let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+    let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
     let Ok(verifier) = builder.build() else {
         let text = "contains no certificate that can be used as a CA";
         pem.error(context.report, text);

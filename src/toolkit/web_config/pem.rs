@@ -20,10 +20,8 @@ impl FileIdentity {
         let file = std::fs::metadata(path).ok()?;
         let modified = [file.mtime(), file.mtime_nsec()];
         let changed = [file.ctime(), file.ctime_nsec()];
-        Some(Self(
-            [file.dev(), file.ino(), file.len()],
-            [modified, changed],
-        ))
+        let identity = [file.dev(), file.ino(), file.len()];
+        Some(Self(identity, [modified, changed]))
     }
 }
 
@@ -34,16 +32,12 @@ pub struct ReadFile {
     pub identity: Option<FileIdentity>,
 }
 
-pub(super) fn content(
-    path: &Path,
-    max_bytes: u64,
-    files: &mut Vec<ReadFile>,
-) -> io::Result<Vec<u8>> {
+pub(super) fn content(path: &Path, limit: u64, files: &mut Vec<ReadFile>) -> io::Result<Vec<u8>> {
     files.push(ReadFile {
         path: path.to_owned(),
         identity: FileIdentity::of(path),
     });
-    files::read(path, max_bytes)
+    files::read(path, limit)
 }
 
 pub(super) struct Context<'a> {

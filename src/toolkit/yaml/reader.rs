@@ -175,10 +175,8 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             return Ok(value);
         }
         let why = format!("{}, not text; put it in quotes", self.node.value.kind());
-        Err(ValueError::invalid_value(
-            Unexpected::Other(&why),
-            &expected.as_str(),
-        ))
+        let why = Unexpected::Other(&why);
+        Err(ValueError::invalid_value(why, &expected.as_str()))
     }
 
     fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {

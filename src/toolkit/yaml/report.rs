@@ -5,11 +5,11 @@ use super::field::{At, Field, List};
 use super::tree::{self, Node};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 use std::path::Path;
 
 /// Nobody reads more errors at once.
 const MAX_SHOWN_ERRORS: usize = 100;
-
 /// Longer values are cut in messages.
 const MAX_SHOWN_CHARACTERS: usize = 120;
 
@@ -56,6 +56,10 @@ impl Report {
         self.errors.borrow_mut().push((at, text.into()));
     }
 
+    pub(crate) fn reject(&self, at: At, value: &str, why: impl Display) {
+        self.error(at, format!("{} {why}", self.quote(value)));
+    }
+
     pub(crate) fn has_errors(&self) -> bool {
         !self.errors.borrow().is_empty()
     }
@@ -68,16 +72,15 @@ impl Report {
     }
 
     pub(crate) fn already_listed(&self, at: At, value: &str, first: At) {
-        let (value, first) = (self.quote(value), self.path(first));
-        self.error(at, format!("{value} is already listed as {first}"));
+        self.reject(
+            at,
+            value,
+            format!("is already listed as {}", self.path(first)),
+        );
     }
 
     /// Reports the elements of `list` for which `key` returns the same text as for an earlier one.
-    pub(crate) fn reject_duplicates<T: ToString>(
-        &self,
-        list: &List<T>,
-        key: impl Fn(&T) -> String,
-    ) {
+    pub(crate) fn reject_duplicates<T: ToString>(&self, list: &List<T>, key: fn(&T) -> String) {
         let mut seen = HashMap::new();
         for (value, at) in &list.items {
             if let Some(first) = seen.insert(key(value), *at) {
@@ -99,13 +102,8 @@ impl Report {
         format!("`{shown}{}`", if is_cut { "…" } else { "" })
     }
 
-    /// Returns `value` if there are no errors, otherwise the errors in the order of their locations in `document`.
-    pub(super) fn finish<T>(
-        self,
-        file: &Path,
-        document: &str,
-        value: T,
-    ) -> Result<T, ConfigErrors> {
+    /// Returns `value` if there are no errors, otherwise the errors in the order of their locations in `yaml`.
+    pub(super) fn finish<T>(self, file: &Path, yaml: &str, value: T) -> Result<T, ConfigErrors> {
         let places = self.places.into_inner();
         let mut errors = self.errors.into_inner();
         errors.sort_by_key(|(At(index), _)| places[*index].1);
@@ -113,7 +111,7 @@ impl Report {
         let lines = errors.into_iter().map(|(At(index), text)| {
             let (path, number) = &places[index];
             let colon = if path.is_empty() { "" } else { ": " };
-            let location = tree::location(document, *number);
+            let location = tree::location(yaml, *number);
             error::line(file, location.as_ref(), format!("{path}{colon}{text}"))
         });
         let mut lines: Vec<String> = lines.collect();

@@ -10,7 +10,6 @@ use std::path::Path;
 
 /// Limits aliases of aliases, which grow exponentially. A file of 1 MiB with distinct ARNs has a fifth of these nodes.
 const MAX_NODES: usize = 100_000;
-
 /// The parser would be busy with a file full of opening brackets for a quarter of an hour.
 const MAX_OPEN_BRACKETS: usize = 128;
 
@@ -55,26 +54,21 @@ impl Value {
         }
     }
 
-    pub(super) fn find_secrets(
-        &self,
-        is_secret: bool,
-        keys: &[&str],
-        secrets: &mut HashSet<String>,
-    ) {
+    pub(super) fn find_secrets(&self, is_secret: bool, keys: &[&str], found: &mut HashSet<String>) {
         match self {
             Value::List(items) => {
                 for item in items {
-                    item.value.find_secrets(is_secret, keys, secrets);
+                    item.value.find_secrets(is_secret, keys, found);
                 }
             }
             Value::Map(entries) => {
                 for (key, node) in entries {
                     let is_key =
                         matches!(&key.value, Value::Text(name) if keys.contains(&name.as_str()));
-                    node.value.find_secrets(is_secret || is_key, keys, secrets);
+                    node.value.find_secrets(is_secret || is_key, keys, found);
                 }
             }
-            scalar => secrets.extend(scalar.scalar().filter(|_| is_secret)),
+            scalar => found.extend(scalar.scalar().filter(|_| is_secret)),
         }
     }
 }
@@ -155,12 +149,10 @@ impl<'a> Tree<'a> {
     fn begin<E: Error>(self) -> Result<usize, E> {
         let number = self.next.replace(self.next.get() + 1);
         if number < self.end {
-            Ok(number)
-        } else {
-            Err(E::custom(
-                "too many values; check for aliases that contain aliases",
-            ))
+            return Ok(number);
         }
+        let why = "too many values; check for aliases that contain aliases";
+        Err(E::custom(why))
     }
 
     fn scalar<E: Error>(self, value: Value) -> Result<Node, E> {

@@ -73,10 +73,8 @@ pub(crate) fn reject_characters<V: Checked>(
     let Some(c) = text.chars().find(|c| is_invalid(*c)) else {
         return Ok(());
     };
-    let c = c.escape_debug();
-    Err(ValueError::of::<V>(format!(
-        "contains the invalid character `{c}`"
-    )))
+    let why = format!("contains the invalid character `{}`", c.escape_debug());
+    Err(ValueError::of::<V>(why))
 }
 
 pub(crate) struct NonEmpty(pub(crate) String);
