@@ -11,6 +11,7 @@ use crate::snapshot::{Integration, Status};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Above this number of statuses, those of integrations that no scope observes any more are dropped.
@@ -89,10 +90,11 @@ impl IntegrationCache {
 
     /// Restores expired data too, because they still correct older observations by other scopes.
     pub fn restore(&mut self, stored: Stored, now: Timestamp) {
-        let before = stored.scopes.into_iter().filter_map(|mut before| {
+        let before = stored.scopes.into_iter().map(|mut before| {
             let key = (before.name.clone(), before.region.clone());
-            before.rebase(self.scopes.get(&key)?, now);
-            Some((key, before))
+            let scope = self.scopes.get(&key);
+            before.rebase(scope.map_or(Duration::ZERO, |it| it.stale_after), now);
+            (key, before)
         });
         self.inherit(before.collect());
         self.relabel();

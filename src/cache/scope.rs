@@ -177,7 +177,7 @@ impl Scope {
     }
 
     /// Prepares the data of the previous process, whose times have no instants yet, to be inherited by `scope`.
-    pub fn rebase(&mut self, scope: &Self, now: Timestamp) {
+    pub fn rebase(&mut self, stale_after: Duration, now: Timestamp) {
         for query in &mut self.queries {
             query.last_complete.take_if(|at| !at.rebase(now));
             let observations = &mut query.observations;
@@ -185,7 +185,7 @@ impl Scope {
         }
         // If all data expired while the exporter was stopped, a scrape waits as at a first start.
         self.polled.take_if(|polled| {
-            !polled.ended.rebase(now) || polled.ended.instant + scope.stale_after <= now.instant
+            !polled.ended.rebase(now) || polled.ended.instant + stale_after <= now.instant
         });
         if let Some(polled) = &mut self.polled {
             polled.started = None;
