@@ -37,15 +37,13 @@ pub(crate) async fn check(
         Duration::from_secs(requests as u64) / u32::from(requests_per_second.max(1));
     let checks = watches.iter().map(async |(watch, glue)| {
         let request_timeout = watch.timeout.min(MAX_REQUEST_TIMEOUT);
+        // Two requests for the credentials, one for the first check, one for the rest.
+        let timeout = request_timeout * 4 + max_rate_limit_wait;
         let mut check = Check {
             watch,
             glue: &**glue,
             sdk: &sdk,
-            // Two requests for the credentials, one for the first check, one for the rest.
-            deadline: Deadline::of_requests(
-                request_timeout * 4 + max_rate_limit_wait,
-                request_timeout,
-            ),
+            deadline: Deadline::of_requests(timeout, request_timeout),
             request_timeout,
             results: Vec::new(),
         };
@@ -214,9 +212,8 @@ impl Check<'_> {
         }
         let selection = &self.watch.selection;
         let mut listing = Listing::new(query.clone(), selection, request.page_size);
-        listing
-            .follow(self.glue, &Clock::system(), request.context)
-            .await;
+        let clock = Clock::system();
+        listing.follow(self.glue, &clock, request.context).await;
         let answer = listing.into_answer(Reason::Timeout);
         answer.outcome?;
         if answer.integrations.is_empty() {

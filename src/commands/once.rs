@@ -39,9 +39,8 @@ pub(super) async fn once(flags: ConfigFlags, shard: ShardFlags) -> Result<(), Fa
     }
     let all_up = polls.join_all().await.into_iter().all(|up| up);
     publisher.publish_now();
-    let page = publisher
-        .page()
-        .text(Format::Text, &telemetry, clock.unix_now());
+    let now = clock.unix_now();
+    let page = publisher.page().text(Format::Text, &telemetry, now);
     // Not escaped, so that it equals the daemon's response.
     print_unescaped(&page.concat())?;
     all_up.then_some(()).ok_or(Failure::AlreadyReported)

@@ -180,9 +180,8 @@ impl Pollers {
                 Arc::clone(&self.telemetry),
                 self.clock.clone(),
             );
-            let mut ticket = self
-                .watchdog
-                .register(format!("scope {} in {}", watch.scope, watch.region));
+            let name = format!("scope {} in {}", watch.scope, watch.region);
+            let mut ticket = self.watchdog.register(name);
             let running = RunningPoller {
                 watch,
                 stop: stop.child_token(),

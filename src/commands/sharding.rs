@@ -8,17 +8,13 @@ use std::env;
 use std::sync::Arc;
 
 pub(super) fn shard(flags: &ShardFlags) -> Result<Shard, ShardError> {
-    Shard::from_flags(flags.index, flags.total, pod_name)
-}
-
-fn pod_name() -> PodName {
-    match env::var_os("POD_NAME") {
+    Shard::from_flags(flags.index, flags.total, || match env::var_os("POD_NAME") {
         Some(name) if !name.is_empty() => PodName::Environment(name.to_string_lossy().into_owned()),
         Some(_) | None => {
             let host = rustix::system::uname();
             PodName::Host(host.nodename().to_string_lossy().into_owned())
         }
-    }
+    })
 }
 
 pub(super) fn telemetry(shard: Shard) -> Result<Arc<Telemetry>, Failure> {

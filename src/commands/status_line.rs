@@ -3,6 +3,7 @@
 use crate::publisher::Publisher;
 use crate::snapshot::Status;
 use crate::toolkit::systemd::ServiceManager;
+use futures_util::future::join;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,9 +28,8 @@ impl StatusReporter {
     }
 
     pub(super) async fn ready(&self) {
-        self.service_manager
-            .notify("READY=1\n", &self.status())
-            .await;
+        let status = self.status();
+        self.service_manager.notify("READY=1\n", &status).await;
     }
 
     pub(super) async fn reloaded(&self, outcome: &Result<(), String>) {
@@ -38,16 +38,10 @@ impl StatusReporter {
     }
 
     pub(super) async fn run(&self, stop: &CancellationToken) {
-        let reporting = async {
-            tokio::join!(
-                self.service_manager.send_keep_alives(),
-                self.update_status()
-            )
-        };
+        let manager = &self.service_manager;
+        let reporting = join(manager.send_keep_alives(), self.update_status());
         stop.run_until_cancelled(reporting).await;
-        self.service_manager
-            .notify("STOPPING=1\n", "Stopping")
-            .await;
+        manager.notify("STOPPING=1\n", "Stopping").await;
     }
 
     async fn update_status(&self) {

@@ -29,8 +29,6 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
-/// For a Unix socket.
-const DEFAULT_PATH: &str = "/-/healthy";
 
 struct Target {
     transport: Transport,
@@ -89,7 +87,7 @@ impl Target {
             // The syntax of nginx: the socket, a colon and the path.
             let (socket, path) = match socket.split_once(":/") {
                 Some((socket, path)) => (socket, format!("/{path}")),
-                None => (socket, DEFAULT_PATH.to_owned()),
+                None => (socket, "/-/healthy".to_owned()),
             };
             let over_tcp = Self::parse(&format!("http://localhost{path}"))?;
             return socket.starts_with('/').then(|| Self {
@@ -149,9 +147,8 @@ async fn send(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Empty<Bytes>>,
 ) -> Result<StatusCode, String> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(io))
-        .await
-        .map_err(|error| describe(&error))?;
+    let handshake = http1::handshake(TokioIo::new(io)).await;
+    let (mut sender, connection) = handshake.map_err(|error| describe(&error))?;
     let mut response = pin!(sender.send_request(request));
     let response = tokio::select! {
         biased;
@@ -176,10 +173,8 @@ fn describe(error: &hyper::Error) -> String {
 
 fn basic(userinfo: &str) -> String {
     let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
-    let credentials: Vec<u8> = percent_decode_str(user)
-        .chain([b':'])
-        .chain(percent_decode_str(password))
-        .collect();
+    let [user, password] = [user, password].map(percent_decode_str);
+    let credentials: Vec<u8> = user.chain([b':']).chain(password).collect();
     format!("Basic {}", BASE64_STANDARD.encode(credentials))
 }
 

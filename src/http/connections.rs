@@ -1,6 +1,5 @@
 //! The table of open connections. When it is full, the connection with the oldest activity is closed, so idle clients, slow readers and
-//! waiting scrapes never keep a scraper out. Waiting requests get no preference: then a new client would be closed before it could send
-//! its request.
+//! waiting scrapes never keep a scraper out. Waiting requests get no preference, or a new client would be closed before its request.
 
 use super::connection::{Connection, Limits, State};
 use parking_lot::Mutex;

@@ -78,10 +78,8 @@ fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = 
         .flat_map(|value| value.split(','))
         .map(|item| {
             let (value, parameters) = item.split_once(';').unwrap_or((item, ""));
-            Item {
-                value: value.trim(),
-                parameters,
-            }
+            let value = value.trim();
+            Item { value, parameters }
         })
 }
 
@@ -96,12 +94,9 @@ impl<'a> Item<'a> {
     }
 
     fn quality(&self) -> f32 {
-        let Some(text) = self.parameter("q") else {
-            return 1.0;
-        };
-        let quality = text.parse().ok();
-        quality
-            .filter(|quality| (0.0..=1.0).contains(quality))
-            .unwrap_or(0.0)
+        self.parameter("q").map_or(1.0, |text| {
+            let quality = text.parse().ok();
+            quality.filter(|it| (0.0..=1.0).contains(it)).unwrap_or(0.0)
+        })
     }
 }

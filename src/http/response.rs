@@ -29,7 +29,6 @@ pub fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Content> {
 /// Returns 503 for a full queue, which is usually free again within a second.
 pub fn busy(text: &'static str) -> Response<Content> {
     let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, text);
-    let seconds = HeaderValue::from_static("1");
-    response.headers_mut().insert(RETRY_AFTER, seconds);
+    response.headers_mut().insert(RETRY_AFTER, 1_u16.into());
     response
 }

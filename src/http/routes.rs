@@ -169,9 +169,8 @@ impl Routes {
         let headers = request.headers();
         match &route.endpoint {
             Endpoint::Metrics => {
-                self.publisher
-                    .first_page(max_wait(headers), &self.stop)
-                    .await;
+                let wait = max_wait(headers);
+                self.publisher.first_page(wait, &self.stop).await;
                 self.metrics(Representation::from_headers(headers)).await
             }
             Endpoint::Healthy => plain(StatusCode::OK, "glue-integration-exporter is healthy.\n"),

@@ -42,7 +42,6 @@ const WARN_INTERVAL: Duration = Duration::from_secs(60);
 struct Server {
     routes: Routes,
     connections: Connections,
-    limits: Limits,
     rejections: RejectionLog,
     stop: CancellationToken,
 }
@@ -63,7 +62,6 @@ pub async fn serve(
             tasks: tasks.clone(),
             limits,
         },
-        limits,
         rejections: RejectionLog::default(),
         stop: stop.clone(),
     });
@@ -113,7 +111,7 @@ async fn accept(listener: Listener, mut ticket: Ticket, server: Arc<Server>) {
     }
     // Clients in the accept queue are already connected; closing the listener would reset their connections.
     let end = Instant::now() + QUEUED_CLIENTS_TIMEOUT;
-    for _ in 0..server.limits.connections {
+    for _ in 0..server.connections.limits.connections {
         match timeout_at(end, listener.accept()).await {
             Ok(Ok(socket)) => spawn_connection(socket, &server),
             Ok(Err(_)) => {}
@@ -123,13 +121,13 @@ async fn accept(listener: Listener, mut ticket: Ticket, server: Arc<Server>) {
 }
 
 fn spawn_connection(socket: Socket, server: &Arc<Server>) {
-    let connection = Arc::new(Connection::new(server.limits));
+    let connection = Arc::new(Connection::new(server.connections.limits));
     let serving = serve_connection(socket, Arc::clone(&connection), Arc::clone(server));
     server.connections.spawn(connection, serving);
 }
 
 async fn serve_connection(socket: Socket, connection: Arc<Connection>, server: Arc<Server>) {
-    let grace_end = Instant::now() + server.limits.accept_grace;
+    let grace_end = Instant::now() + server.connections.limits.accept_grace;
     let mut stop = pin!(async {
         server.stop.cancelled().await;
         sleep_until(grace_end).await;

@@ -8,7 +8,6 @@ use serde::Serialize;
 /// Error codes of AWS that a granted permission fixes.
 const PERMISSION_ERROR_CODES: [&str; 3] =
     ["AccessDenied", "NotAuthorized", "UnauthorizedOperation"];
-
 /// Policies that must also allow an action, besides those of the caller. AWS names the one that does not.
 const OTHER_POLICIES: [&str; 5] = [
     "VPC endpoint policy",
@@ -17,9 +16,6 @@ const OTHER_POLICIES: [&str; 5] = [
     "permissions boundary",
     "session policy",
 ];
-
-/// The prefix of roles of IAM Identity Center. The name of the permission set and a hash follow.
-const SSO_ROLE_PREFIX: &str = "AWSReservedSSO_";
 
 #[derive(Debug, Serialize)]
 pub(super) struct Grant {
@@ -116,7 +112,8 @@ impl Grantee {
             return Self::named(caller);
         };
         let name = format!("arn:{partition}:iam::{account}:role/{role}");
-        let label = match role.strip_prefix(SSO_ROLE_PREFIX) {
+        // Roles of IAM Identity Center: the name of the permission set and a hash follow.
+        let label = match role.strip_prefix("AWSReservedSSO_") {
             Some(set) => format!(
                 "the permission set {} of IAM Identity Center (policies cannot be attached to its role {name} directly)",
                 set.rsplit_once('_').map_or(set, |(set, _hash)| set)

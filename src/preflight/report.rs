@@ -34,11 +34,9 @@ pub(super) struct CheckResult {
 }
 
 impl CheckResult {
-    fn is_same_failure(&self, other: &Self) -> bool {
-        self.check == other.check
-            && self.region == other.region
-            && self.of == other.of
-            && self.message == other.message
+    fn failure(&self) -> (&str, &str, &str, Option<&str>) {
+        let message = self.message.as_deref();
+        (self.check, &self.region, &self.of, message)
     }
 }
 
@@ -92,7 +90,7 @@ impl Report {
         let mut failures: Vec<(&CheckResult, String)> = Vec::new();
         for check in self.checks.iter().filter(|check| check.message.is_some()) {
             let mut earlier = failures.iter_mut();
-            match earlier.find(|(first, _)| first.is_same_failure(check)) {
+            match earlier.find(|(first, _)| first.failure() == check.failure()) {
                 Some((_, scopes)) => *scopes += &format!(", {}", check.scope),
                 None => failures.push((check, check.scope.clone())),
             }

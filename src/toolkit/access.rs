@@ -47,7 +47,10 @@ impl ActiveConfig {
         let bucket = config.rate_limit.map(|limit| {
             // A reload with the same limit must not refill the bucket.
             let kept = previous_bucket.filter(|bucket| bucket.limit == limit);
-            kept.unwrap_or_else(|| Arc::new(TokenBucket::new(limit)))
+            kept.unwrap_or_else(|| {
+                let full_at = Mutex::new(Instant::now());
+                Arc::new(TokenBucket { limit, full_at })
+            })
         });
         Self { config, bucket }
     }
@@ -130,18 +133,13 @@ impl AccessControl {
             ),
             other => other,
         };
-        match config {
-            Ok(config) => {
-                let new = ActiveConfig::new(&self.file, config, Some(&previous));
-                *self.current.write() = Arc::new(new);
-                tracing::info!(file = %self.file.display(), "reloaded the web configuration");
-                Ok(())
-            }
-            Err(errors) => {
-                tracing::error!(error = %errors, "invalid web configuration, keeping the previous one");
-                Err(errors)
-            }
-        }
+        let config = config.inspect_err(|errors| {
+            tracing::error!(error = %errors, "invalid web configuration, keeping the previous one");
+        })?;
+        let new = ActiveConfig::new(&self.file, config, Some(&previous));
+        *self.current.write() = Arc::new(new);
+        tracing::info!(file = %self.file.display(), "reloaded the web configuration");
+        Ok(())
     }
 
     /// Rereads changed files until `stop`. Calls `on_reread` after each attempt with true if it succeeded.
@@ -187,13 +185,6 @@ struct TokenBucket {
 }
 
 impl TokenBucket {
-    fn new(limit: RateLimit) -> Self {
-        Self {
-            limit,
-            full_at: Mutex::new(Instant::now()),
-        }
-    }
-
     /// Returns false if the bucket is empty.
     fn take(&self) -> bool {
         let RateLimit { interval, burst } = self.limit;

@@ -1,6 +1,5 @@
-//! Basic auth. A bcrypt check takes 100 ms of CPU time or more by design. So passwords are checked one at a time on a blocking thread, and
-//! correct passwords are remembered: guesses never delay a client whose password was accepted before. Each client may have only a few
-//! passwords waiting, so that guesses from one address do not keep a new client out either.
+//! Basic auth. A bcrypt check takes at least 100 ms of CPU time by design, so passwords are checked one at a time on a blocking thread.
+//! So that guesses delay no other client, correct passwords are remembered, and each client may have only a few passwords waiting.
 
 use super::web_config::PasswordHash;
 use aws_lc_rs::error::Unspecified;
@@ -19,7 +18,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const MAX_VERIFIED: usize = 1_000;
 /// The maximum number of passwords of one client that wait or are checked. Enough for all scrapers behind one proxy that start together.
 const MAX_PENDING_PER_CLIENT: usize = 8;
-
 /// The place of the two digits of the cost in a hash, such as `$2y$10$…`.
 const COST: Range<usize> = 4..6;
 
@@ -61,23 +59,19 @@ impl BasicAuth {
         headers: &HeaderMap,
         peer: Option<IpAddr>,
     ) -> Result<(), Refusal> {
-        let Some((user, password)) = credentials(headers) else {
-            return Err(Refusal::Unauthorized);
-        };
+        let (user, password) = credentials(headers).ok_or(Refusal::Unauthorized)?;
         let known_hash = str::from_utf8(&user).ok().and_then(|user| users.get(user));
         // For an unknown user the slowest hash is checked, so that the response time does not reveal which users exist.
         let slowest = || users.values().max_by_key(|hash| hash.expose().get(COST));
-        let Some(hash) = known_hash.or_else(slowest) else {
-            return Err(Refusal::Unauthorized);
-        };
+        let hash = known_hash.or_else(slowest);
+        let hash = hash.ok_or(Refusal::Unauthorized)?;
         let is_known = known_hash.is_some();
         let key = self.sign(&[&user, hash.expose().as_bytes(), &password]);
         if is_known && self.verified.lock().contains(&key) {
             return Ok(());
         }
-        let Some(pending) = self.pending_permit(client(peer)) else {
-            return Err(Refusal::Busy);
-        };
+        let pending = self.pending_permit(client(peer));
+        let pending = pending.ok_or(Refusal::Busy)?;
         let permit = Arc::clone(&self.hashing).acquire_owned().await;
         let (hash, verified) = (hash.clone(), Arc::clone(&self.verified));
         // The check finishes even if the client has disconnected. So if a check takes longer than the scrape timeout, the next
@@ -94,10 +88,8 @@ impl BasicAuth {
             }
             is_correct && is_known
         });
-        match checked.await {
-            Ok(true) => Ok(()),
-            _ => Err(Refusal::Unauthorized),
-        }
+        let is_correct = checked.await.unwrap_or(false);
+        is_correct.then_some(()).ok_or(Refusal::Unauthorized)
     }
 
     fn pending_permit(&self, client: Client) -> Option<OwnedSemaphorePermit> {

@@ -30,7 +30,8 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     };
     match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
         FileType::RegularFile => Ok(file),
-        FileType::Fifo if is_inherited(path) => {
+        // The parent process writes it: `… | check --config.file=/dev/stdin`, and `<(…)` in a shell.
+        FileType::Fifo if path == Path::new("/dev/stdin") || path.starts_with("/dev/fd") => {
             fcntl_setfl(&file, OFlags::empty())?;
             Ok(file)
         }
@@ -50,14 +51,8 @@ pub(crate) fn read_to_end(file: File, max_bytes: u64) -> io::Result<Vec<u8>> {
         0 => format!("{} KiB", max_bytes / KIB),
         mib => format!("{mib} MiB"),
     };
-    Err(io::Error::other(format!(
-        "it is too large; allowed: {allowed}"
-    )))
-}
-
-/// Returns true for pipes that the parent process writes: `… | check --config.file=/dev/stdin`, and `<(…)` in a shell.
-fn is_inherited(path: &Path) -> bool {
-    path == Path::new("/dev/stdin") || path.starts_with("/dev/fd")
+    let text = format!("it is too large; allowed: {allowed}");
+    Err(io::Error::other(text))
 }
 
 fn not_regular(kind: &str) -> io::Error {

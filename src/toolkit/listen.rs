@@ -36,11 +36,9 @@ impl FromStr for Address {
 
 fn parse(address: &str) -> Result<Address, &'static str> {
     if let Some(path) = address.strip_prefix("unix:") {
-        return if path.starts_with('/') {
-            Ok(Address::Unix(PathBuf::from(path)))
-        } else {
-            Err("has no absolute path")
-        };
+        let absolute = Some(path).filter(|path| path.starts_with('/'));
+        let path = absolute.ok_or("has no absolute path")?;
+        return Ok(Address::Unix(PathBuf::from(path)));
     }
     if address.starts_with("vsock://") {
         return Err("is a vsock address, which is not supported");
@@ -49,31 +47,26 @@ fn parse(address: &str) -> Result<Address, &'static str> {
         return Err("is a URL; remove the scheme");
     }
     let (host, port) = address.rsplit_once(':').ok_or("has no port")?;
-    let port = port
-        .parse()
-        .map_err(|_| "has no port from 0 to 65535 after the last colon")?;
-    let in_brackets = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
+    let no_port = "has no port from 0 to 65535 after the last colon";
+    let port = port.parse().map_err(|_| no_port)?;
+    let opened = host.strip_prefix('[');
+    let in_brackets = opened.and_then(|host| host.strip_suffix(']'));
     // Go accepts brackets around any host.
     let mut name = in_brackets.unwrap_or(host);
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     if name.contains(':') {
         if in_brackets.is_none() {
             return Err("has more than one colon; put an IPv6 address in brackets");
         }
         // The zone names a network interface. It has no meaning for other addresses than link-local ones.
         let without_zone = name.split_once('%').map_or(name, |(ip, _)| ip);
-        let ip: Ipv6Addr = without_zone
-            .parse()
-            .map_err(|_| "has no valid IPv6 address in the brackets")?;
+        let ip = without_zone.parse::<Ipv6Addr>();
+        let ip = ip.map_err(|_| "has no valid IPv6 address in the brackets")?;
         if !ip.is_unicast_link_local() {
             name = without_zone;
         }
-    } else {
-        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-        if !name.bytes().all(is_allowed) {
-            return Err("has no valid host name before the port");
-        }
+    } else if !name.bytes().all(is_allowed) {
+        return Err("has no valid host name before the port");
     }
     Ok(Address::Tcp(name.to_owned(), port))
 }
@@ -124,14 +117,10 @@ impl Address {
 
 /// Binds a dual-stack socket, or an IPv4 socket if the machine has no IPv6.
 fn bind_all(port: u16) -> io::Result<TcpListener> {
-    match bind_tcp((Ipv6Addr::UNSPECIFIED, port).into()) {
-        Err(error)
-            if ![ErrorKind::AddrInUse, ErrorKind::PermissionDenied].contains(&error.kind()) =>
-        {
-            bind_tcp((Ipv4Addr::UNSPECIFIED, port).into())
-        }
-        bound => bound,
-    }
+    bind_tcp((Ipv6Addr::UNSPECIFIED, port).into()).or_else(|error| match error.kind() {
+        ErrorKind::AddrInUse | ErrorKind::PermissionDenied => Err(error),
+        _ => bind_tcp((Ipv4Addr::UNSPECIFIED, port).into()),
+    })
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {

@@ -1,8 +1,7 @@
 //! Notifies systemd, or another service manager, through the socket of `sd_notify(3)`: ready, reloading, stopping, a status line, and
 //! the watchdog keep-alive. Sends nothing if `NOTIFY_SOCKET` is not set.
-//! This is own code because the crate `sd-notify` blocks a worker of the runtime while the service manager does not read, and does not
-//! support abstract sockets. Programs that the AWS SDK starts for credentials inherit `NOTIFY_SOCKET`: the unit needs
-//! `NotifyAccess=main`, so that they cannot send messages for this process.
+//! This is own code because the crate `sd-notify` blocks a worker while the service manager does not read, and lacks abstract sockets.
+//! Programs that the AWS SDK starts for credentials inherit `NOTIFY_SOCKET`; `NotifyAccess=main` in the unit stops their messages.
 
 use super::watchdog::Watchdog;
 use rustix::time::{ClockId, clock_gettime};
