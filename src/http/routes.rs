@@ -281,8 +281,6 @@ fn max_wait(headers: &HeaderMap) -> Duration {
         .get("X-Prometheus-Scrape-Timeout-Seconds")
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
         .and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok())
-        .map_or(DEFAULT_WAIT, |timeout| {
-            timeout - MAX_SCRAPE_MARGIN.min(timeout / 10)
-        })
+        .map_or(DEFAULT_WAIT, |it| it - MAX_SCRAPE_MARGIN.min(it / 10))
         .min(MAX_WAIT)
 }
