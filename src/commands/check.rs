@@ -36,12 +36,8 @@ pub(super) async fn check(flags: CheckFlags) -> Result<(), Failure> {
             loaded.total_targets,
         );
     }
-    text += &config::describe(
-        &loaded.watches,
-        loaded.storage_path.as_deref(),
-        loaded.requests_per_second,
-        &loaded.tag_labels,
-    );
+    let (path, rate) = (loaded.storage_path.as_deref(), loaded.requests_per_second);
+    text += &config::describe(&loaded.watches, path, rate, &loaded.tag_labels);
     for warning in warnings(&loaded).await {
         text += &format!("Warning: {warning}\n");
     }

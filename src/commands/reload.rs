@@ -171,13 +171,8 @@ impl Pollers {
             }
             let client = self.clients.client(&watch);
             let (publisher, telemetry) = (Arc::clone(&self.publisher), Arc::clone(&self.telemetry));
-            let poller = Poller::new(
-                watch.clone(),
-                client,
-                publisher,
-                telemetry,
-                self.clock.clone(),
-            );
+            let clock = self.clock.clone();
+            let poller = Poller::new(watch.clone(), client, publisher, telemetry, clock);
             let name = format!("scope {} in {}", watch.scope, watch.region);
             let mut ticket = self.watchdog.register(name);
             let running = RunningPoller {

@@ -91,10 +91,8 @@ impl Renderer {
             Ok(rendered) => rendered,
             Err(error) => {
                 tracing::error!(%error, "failed to render a response");
-                return plain(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "Failed to render the page. The log of the exporter has the reason.\n",
-                );
+                let text = "Failed to render the page. The log of the exporter has the reason.\n";
+                return plain(StatusCode::INTERNAL_SERVER_ERROR, text);
             }
         };
         let content_type = match document {

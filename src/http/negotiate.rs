@@ -87,9 +87,8 @@ impl<'a> Item<'a> {
     fn parameter(&self, name: &str) -> Option<&'a str> {
         self.parameters.split(';').find_map(|parameter| {
             let (key, value) = parameter.split_once('=')?;
-            key.trim()
-                .eq_ignore_ascii_case(name)
-                .then(|| value.trim().trim_matches('"'))
+            let is_named = key.trim().eq_ignore_ascii_case(name);
+            is_named.then(|| value.trim().trim_matches('"'))
         })
     }
 
