@@ -28,12 +28,10 @@ pub(super) async fn check(flags: CheckFlags) -> Result<(), Failure> {
     }
     let mut text = String::new();
     if shard != Shard::SINGLE {
+        let Shard { index, total } = shard;
+        let (watched, all) = (loaded.watches.len(), loaded.total_targets);
         text = format!(
-            "Shard {} of {} (counted from 0) watches at least part of {} of {} pairs of scope and region.\n\n",
-            shard.index,
-            shard.total,
-            loaded.watches.len(),
-            loaded.total_targets,
+            "Shard {index} of {total} (counted from 0) watches at least part of {watched} of {all} pairs of scope and region.\n\n"
         );
     }
     let (path, rate) = (loaded.storage_path.as_deref(), loaded.requests_per_second);

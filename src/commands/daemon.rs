@@ -75,10 +75,10 @@ async fn serve(
     let mut access = None;
     if let Some(file) = web.config.file() {
         let loading = load_access_control(file, &web);
-        let Some(loaded) = stop.run_until_cancelled(loading).await else {
+        let Some(control) = stop.run_until_cancelled(loading).await else {
             return Ok(());
         };
-        access = Some(loaded?);
+        access = Some(control?);
     }
     let listeners = bind(&web).await?;
     let clock = Clock::system();

@@ -45,8 +45,7 @@ enum Transport {
     Unix,
 }
 
-/// Requests `url` once and expects a success status. For a loopback address without a `ca_file` every certificate is accepted, because
-/// nobody can intercept the connection.
+/// Expects a success status. Without `ca_file`, a loopback address may have any certificate: nobody can intercept the connection.
 pub async fn check(url: &str, ca_file: Option<&Path>) -> Result<(), String> {
     let target = Target::parse(url).ok_or_else(|| {
         format!(

@@ -139,11 +139,10 @@ impl DocumentRequest {
             Document::Scopes => api::scopes(&inventory, &self.query),
             Document::Static { text, .. } => return Ok((StatusCode::OK, text.into())),
         };
-        let status = if rendered.is_bad_request {
-            StatusCode::BAD_REQUEST
-        } else {
-            StatusCode::OK
-        };
+        let mut status = StatusCode::OK;
+        if rendered.is_bad_request {
+            status = StatusCode::BAD_REQUEST;
+        }
         Ok((status, rendered.body.into()))
     }
 }

@@ -10,8 +10,7 @@ pub struct Representation {
 }
 
 impl Representation {
-    /// A client that accepts no available format gets text instead of 406, as from Prometheus' own exporters: for a person who debugs, a
-    /// page is more useful than an error.
+    /// A client that accepts no available format gets text instead of 406, as from Prometheus' own exporters: it helps a person who debugs.
     pub fn from_headers(headers: &HeaderMap) -> Self {
         Self {
             format: format(headers),
