@@ -14,12 +14,11 @@ use crate::iam;
 use futures_util::stream::{self, StreamExt};
 use grant::{Grant, Grantee};
 use report::CheckResult;
+pub use report::Format;
+pub(crate) use report::Report;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-
-pub use report::Format;
-pub(crate) use report::Report;
 
 /// Scopes and regions that are checked at the same time, so that hundreds of hanging endpoints take only minutes.
 const MAX_CONCURRENT_CHECKS: usize = 32;
@@ -68,13 +67,11 @@ impl Check<'_> {
     async fn run(&mut self) {
         let caller = self.credentials().await;
         for operation in iam::operations(self.watch) {
-            let is_allowed = match &caller {
-                Some(caller) => self.operation(operation, caller).await,
-                None => {
-                    self.skip(operation.as_str(), "*");
-                    false
-                }
-            };
+            let mut is_allowed = false;
+            match &caller {
+                Some(caller) => is_allowed = self.operation(operation, caller).await,
+                None => self.skip(operation.as_str(), "*"),
+            }
             if operation == Operation::DescribeInboundIntegrations {
                 self.lookups(is_allowed).await;
             }
@@ -106,8 +103,7 @@ impl Check<'_> {
     }
 
     fn skip(&mut self, check: &'static str, of: &str) {
-        let row = self.row(check, of, "not_asked");
-        self.results.push(row);
+        self.results.push(self.row(check, of, "not_asked"));
     }
 
     fn row(&self, check: &'static str, of: &str, result: &'static str) -> CheckResult {
@@ -224,13 +220,11 @@ impl Check<'_> {
     }
 
     fn first_page(&self) -> PageRequest<'_> {
+        let (scope, deadline) = (self.watch.scope.as_str(), &self.deadline);
         PageRequest {
             marker: None,
             page_size: self.watch.page_size,
-            context: RequestContext {
-                scope: self.watch.scope.as_str(),
-                deadline: &self.deadline,
-            },
+            context: RequestContext { scope, deadline },
         }
     }
 }

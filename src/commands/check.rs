@@ -28,20 +28,14 @@ pub(super) async fn check(flags: CheckFlags) -> Result<(), Failure> {
     }
     let mut text = String::new();
     if shard != Shard::SINGLE {
+        let Shard { index, total } = shard;
+        let (watched, all) = (loaded.watches.len(), loaded.total_targets);
         text = format!(
-            "Shard {} of {} (counted from 0) watches at least part of {} of {} pairs of scope and region.\n\n",
-            shard.index,
-            shard.total,
-            loaded.watches.len(),
-            loaded.total_targets,
+            "Shard {index} of {total} (counted from 0) watches at least part of {watched} of {all} pairs of scope and region.\n\n"
         );
     }
-    text += &config::describe(
-        &loaded.watches,
-        loaded.storage_path.as_deref(),
-        loaded.requests_per_second,
-        &loaded.tag_labels,
-    );
+    let (path, rate) = (loaded.storage_path.as_deref(), loaded.requests_per_second);
+    text += &config::describe(&loaded.watches, path, rate, &loaded.tag_labels);
     for warning in warnings(&loaded).await {
         text += &format!("Warning: {warning}\n");
     }

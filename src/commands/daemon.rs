@@ -57,11 +57,8 @@ pub(super) async fn demo(web: WebFlags) -> Result<(), Failure> {
     let simulator = bind_simulator((Ipv4Addr::LOCALHOST, 0).into()).await?;
     let address = simulator.local_addr;
     tracing::info!(endpoint = %address, "simulating AWS Glue");
-    let clients = Clients::for_simulator(
-        format!("http://{address}"),
-        loaded.requests_per_second,
-        Arc::clone(&telemetry) as _,
-    );
+    let (url, rate) = (format!("http://{address}"), loaded.requests_per_second);
+    let clients = Clients::for_simulator(url, rate, Arc::clone(&telemetry) as _);
     tokio::spawn(simulator.serve(signals.stop.clone().cancelled_owned()));
     serve(ConfigSource::Demo, loaded, clients, telemetry, web, signals).await
 }
@@ -75,16 +72,14 @@ async fn serve(
     signals: Signals,
 ) -> Result<(), Failure> {
     let stop = signals.stop;
-    let access = match web.config.file() {
-        Some(file) => {
-            let loading = load_access_control(file, &web);
-            match stop.run_until_cancelled(loading).await {
-                Some(access) => Some(access?),
-                None => return Ok(()),
-            }
-        }
-        None => None,
-    };
+    let mut access = None;
+    if let Some(file) = web.config.file() {
+        let loading = load_access_control(file, &web);
+        let Some(control) = stop.run_until_cancelled(loading).await else {
+            return Ok(());
+        };
+        access = Some(control?);
+    }
     let listeners = bind(&web).await?;
     let clock = Clock::system();
     start_counters(&telemetry, &web.telemetry_path, access.is_some());

@@ -46,7 +46,6 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 }
 
 pub(super) fn print_unescaped(text: &[u8]) -> Result<(), Failure> {
-    io::stdout()
-        .write_all(text)
-        .map_err(|error| Failure::run("writing to stdout", error))
+    let written = io::stdout().write_all(text);
+    written.map_err(|error| Failure::run("writing to stdout", error))
 }

@@ -77,11 +77,8 @@ impl Pollers {
         self.running.tasks.spawn(publishing);
         let storage_path = watch::Sender::new(loaded.storage_path);
         let stop_storing = CancellationToken::new();
-        let storing = tokio::spawn(storage::persist(
-            Arc::clone(&self.publisher),
-            storage_path.subscribe(),
-            stop_storing.clone(),
-        ));
+        let (publisher, path) = (Arc::clone(&self.publisher), storage_path.subscribe());
+        let storing = tokio::spawn(storage::persist(publisher, path, stop_storing.clone()));
         let mut ticket = self.watchdog.register("scheduler");
         self.start(loaded.watches, &stop);
         loop {
@@ -105,16 +102,15 @@ impl Pollers {
         }
         // All polls have ended, so this write is the last.
         stop_storing.cancel();
-        tokio::time::timeout(FINAL_WRITE_TIMEOUT, storing)
-            .await
-            .unwrap_or_else(|_elapsed| {
-                let seconds = FINAL_WRITE_TIMEOUT.as_secs();
-                tracing::error!(
-                    seconds,
-                    "failed to store the last results: the disk took too long"
-                );
-                Ok(())
-            })
+        let stored = tokio::time::timeout(FINAL_WRITE_TIMEOUT, storing).await;
+        stored.unwrap_or_else(|_elapsed| {
+            let seconds = FINAL_WRITE_TIMEOUT.as_secs();
+            tracing::error!(
+                seconds,
+                "failed to store the last results: the disk took too long"
+            );
+            Ok(())
+        })
     }
 
     /// Rereads both files. Each valid one is applied; an error is the text for the user.
@@ -173,13 +169,10 @@ impl Pollers {
             if running.any(|running| running.watch == watch) {
                 continue;
             }
-            let poller = Poller::new(
-                watch.clone(),
-                self.clients.client(&watch),
-                Arc::clone(&self.publisher),
-                Arc::clone(&self.telemetry),
-                self.clock.clone(),
-            );
+            let client = self.clients.client(&watch);
+            let (publisher, telemetry) = (Arc::clone(&self.publisher), Arc::clone(&self.telemetry));
+            let clock = self.clock.clone();
+            let poller = Poller::new(watch.clone(), client, publisher, telemetry, clock);
             let name = format!("scope {} in {}", watch.scope, watch.region);
             let mut ticket = self.watchdog.register(name);
             let running = RunningPoller {

@@ -18,7 +18,6 @@ pub(super) fn shard(flags: &ShardFlags) -> Result<Shard, ShardError> {
 }
 
 pub(super) fn telemetry(shard: Shard) -> Result<Arc<Telemetry>, Failure> {
-    Telemetry::with_shard(shard)
-        .map(Arc::new)
-        .map_err(|error| Failure::run("creating the metrics", error))
+    let telemetry = Telemetry::with_shard(shard).map(Arc::new);
+    telemetry.map_err(|error| Failure::run("creating the metrics", error))
 }

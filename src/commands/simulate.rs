@@ -17,7 +17,6 @@ pub(super) async fn simulate(address: SocketAddr) -> Result<(), Failure> {
 pub(super) async fn bind_simulator(address: SocketAddr) -> Result<Simulator, Failure> {
     let account = Account::demo(Clock::system().unix_now())
         .map_err(|error| Failure::run("reading the demo account", error))?;
-    Simulator::bind(address, account)
-        .await
-        .map_err(|error| Failure::run(format!("listening on {address}"), error))
+    let bound = Simulator::bind(address, account).await;
+    bound.map_err(|error| Failure::run(format!("listening on {address}"), error))
 }

@@ -154,15 +154,6 @@ impl Connection {
         }
     }
 
-    fn on_flush(&self) {
-        let mut state = self.state.lock();
-        if state.phase == Phase::Flushing {
-            state.phase = Phase::Idle;
-            state.deadline = Some(Instant::now() + self.limits.idle);
-            state.large_response = None;
-        }
-    }
-
     /// If the server closed the socket while the client is still sending, the system would drop the part of the response that the
     /// client has not read.
     fn must_linger(&self) -> bool {
@@ -281,7 +272,12 @@ impl AsyncWrite for TimedSocket {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.socket.0).poll_flush(context))?;
-        self.connection.on_flush();
+        let mut state = self.connection.state.lock();
+        if state.phase == Phase::Flushing {
+            state.phase = Phase::Idle;
+            state.deadline = Some(Instant::now() + self.connection.limits.idle);
+            state.large_response = None;
+        }
         Poll::Ready(Ok(()))
     }
 

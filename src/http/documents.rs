@@ -91,10 +91,8 @@ impl Renderer {
             Ok(rendered) => rendered,
             Err(error) => {
                 tracing::error!(%error, "failed to render a response");
-                return plain(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "Failed to render the page. The log of the exporter has the reason.\n",
-                );
+                let text = "Failed to render the page. The log of the exporter has the reason.\n";
+                return plain(StatusCode::INTERNAL_SERVER_ERROR, text);
             }
         };
         let content_type = match document {
@@ -141,11 +139,10 @@ impl DocumentRequest {
             Document::Scopes => api::scopes(&inventory, &self.query),
             Document::Static { text, .. } => return Ok((StatusCode::OK, text.into())),
         };
-        let status = if rendered.is_bad_request {
-            StatusCode::BAD_REQUEST
-        } else {
-            StatusCode::OK
-        };
+        let mut status = StatusCode::OK;
+        if rendered.is_bad_request {
+            status = StatusCode::BAD_REQUEST;
+        }
         Ok((status, rendered.body.into()))
     }
 }

@@ -10,8 +10,7 @@ pub struct Representation {
 }
 
 impl Representation {
-    /// A client that accepts no available format gets text instead of 406, as from Prometheus' own exporters: for a person who debugs, a
-    /// page is more useful than an error.
+    /// A client that accepts no available format gets text instead of 406, as from Prometheus' own exporters: it helps a person who debugs.
     pub fn from_headers(headers: &HeaderMap) -> Self {
         Self {
             format: format(headers),
@@ -87,9 +86,8 @@ impl<'a> Item<'a> {
     fn parameter(&self, name: &str) -> Option<&'a str> {
         self.parameters.split(';').find_map(|parameter| {
             let (key, value) = parameter.split_once('=')?;
-            key.trim()
-                .eq_ignore_ascii_case(name)
-                .then(|| value.trim().trim_matches('"'))
+            let is_named = key.trim().eq_ignore_ascii_case(name);
+            is_named.then(|| value.trim().trim_matches('"'))
         })
     }
 

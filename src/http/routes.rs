@@ -133,14 +133,12 @@ impl Routes {
         let route = ROUTES
             .iter()
             .find(|route| route.path(&self.telemetry_path) == path);
-        let checked = match &self.access {
-            Some(access) => {
-                let endpoint = route.map(|route| &route.endpoint);
-                let is_probe = matches!(endpoint, Some(Endpoint::Healthy | Endpoint::Ready));
-                access.check(request.headers(), peer, is_probe).await
-            }
-            None => Ok(()),
-        };
+        let mut checked = Ok(());
+        if let Some(access) = &self.access {
+            let endpoint = route.map(|route| &route.endpoint);
+            let is_probe = matches!(endpoint, Some(Endpoint::Healthy | Endpoint::Ready));
+            checked = access.check(request.headers(), peer, is_probe).await;
+        }
         let mut response = match (checked, route) {
             (Err(refusal), _) => refused(refusal),
             (Ok(()), Some(route)) => self.respond(route, &request).await,
@@ -210,10 +208,8 @@ impl Routes {
         let inline = self.publisher.page().render_inline();
         let rendering = self.shared_responses.get(representation, inline, render);
         let Ok(content) = rendering.await else {
-            return plain(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "Failed to render the metrics. The log of the exporter has the reason.\n",
-            );
+            let text = "Failed to render the metrics. The log of the exporter has the reason.\n";
+            return plain(StatusCode::INTERNAL_SERVER_ERROR, text);
         };
         let mut response = response(StatusCode::OK, format.content_type(), content);
         let headers = response.headers_mut();
@@ -226,10 +222,8 @@ impl Routes {
 
     async fn reload(&self) -> Response<Content> {
         let Some(reload) = &self.reload else {
-            return plain(
-                StatusCode::FORBIDDEN,
-                "The lifecycle API is not enabled: start with --web.enable-lifecycle.\n",
-            );
+            let text = "The lifecycle API is not enabled: start with --web.enable-lifecycle.\n";
+            return plain(StatusCode::FORBIDDEN, text);
         };
         let (sender, outcome) = oneshot::channel();
         // If sending fails, the sender of the outcome is dropped.
@@ -281,8 +275,6 @@ fn max_wait(headers: &HeaderMap) -> Duration {
         .get("X-Prometheus-Scrape-Timeout-Seconds")
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
         .and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok())
-        .map_or(DEFAULT_WAIT, |timeout| {
-            timeout - MAX_SCRAPE_MARGIN.min(timeout / 10)
-        })
+        .map_or(DEFAULT_WAIT, |it| it - MAX_SCRAPE_MARGIN.min(it / 10))
         .min(MAX_WAIT)
 }

@@ -137,19 +137,17 @@ async fn serve_connection(socket: Socket, connection: Arc<Connection>, server: A
     // The client of a Unix socket is a proxy on this machine, which terminates TLS itself.
     let access = server.routes.access.as_ref();
     let tls = access.filter(|_| !socket.is_unix()).and_then(|it| it.tls());
-    let socket = TimedSocket {
-        socket,
-        connection: Arc::clone(&connection),
-    };
+    let state = Arc::clone(&connection);
+    let socket = TimedSocket { socket, connection };
     let Some(tls) = tls else {
-        return serve_http1(socket, &connection, &server, peer_ip, stop).await;
+        return serve_http1(socket, &state, &server, peer_ip, stop).await;
     };
     let accepted = tokio::select! {
         accepted = tls::accept(socket, peer, tls, &server.rejections) => accepted,
         () = &mut stop => None,
     };
     if let Some(stream) = accepted {
-        serve_http1(stream, &connection, &server, peer_ip, stop).await;
+        serve_http1(stream, &state, &server, peer_ip, stop).await;
     }
 }
 

@@ -75,10 +75,8 @@ pub async fn accept(
     config: Arc<ServerConfig>,
     log: &RejectionLog,
 ) -> Option<TlsStream<TimedSocket>> {
-    let is_plain_http = socket
-        .peek()
-        .await
-        .is_ok_and(|first| first.is_ascii_uppercase());
+    let first = socket.peek().await;
+    let is_plain_http = first.is_ok_and(|first| first.is_ascii_uppercase());
     let mut socket = if is_plain_http {
         socket.write_all(PLAIN_HTTP_RESPONSE).await.ok()?;
         socket

@@ -1,9 +1,8 @@
 //! Applies `--web.config.file`: TLS, basic auth, the rate limit and response headers. The file, its certificates and its keys are
 //! checked for changes every second and reread after a change. An invalid configuration is logged once and changes nothing.
 
-pub use super::basic_auth::Refusal;
-
 use super::basic_auth::BasicAuth;
+pub use super::basic_auth::Refusal;
 use crate::toolkit::files::FileWorker;
 use crate::toolkit::web_config::{FileIdentity, RateLimit, ReadFile, WebConfig, WebConfigRead};
 use crate::toolkit::yaml::ConfigErrors;

@@ -95,9 +95,8 @@ impl BasicAuth {
     fn pending_permit(&self, client: Client) -> Option<OwnedSemaphorePermit> {
         let mut pending = self.pending.lock();
         pending.retain(|_, permits| permits.available_permits() < MAX_PENDING_PER_CLIENT);
-        let permits = pending
-            .entry(client)
-            .or_insert_with(|| Arc::new(Semaphore::new(MAX_PENDING_PER_CLIENT)));
+        let new = || Arc::new(Semaphore::new(MAX_PENDING_PER_CLIENT));
+        let permits = pending.entry(client).or_insert_with(new);
         Arc::clone(permits).try_acquire_owned().ok()
     }
 

@@ -1,6 +1,5 @@
 //! Writes to stderr from a dedicated thread. If the reader stops reading (a container's log driver, `less`), only this thread blocks.
-//! This is own code because `tracing-appender` does not log that lines were lost. It also prints to stdout if its queue is full at exit,
-//! which blocks if both streams are the same pipe.
+//! This is own code because `tracing-appender` does not log lost lines, and can block at exit: with a full queue it prints to stdout.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::LazyLock;

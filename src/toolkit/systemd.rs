@@ -1,5 +1,4 @@
-//! Notifies systemd, or another service manager, through the socket of `sd_notify(3)`: ready, reloading, stopping, a status line, and
-//! the watchdog keep-alive. Sends nothing if `NOTIFY_SOCKET` is not set.
+//! Notifies the service manager through the socket of `sd_notify(3)`, keep-alives included. Without `NOTIFY_SOCKET` it sends nothing.
 //! This is own code because the crate `sd-notify` blocks a worker while the service manager does not read, and lacks abstract sockets.
 //! Programs that the AWS SDK starts for credentials inherit `NOTIFY_SOCKET`; `NotifyAccess=main` in the unit stops their messages.
 

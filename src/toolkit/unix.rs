@@ -36,11 +36,8 @@ pub fn bind(path: &Path) -> io::Result<(OwnedPath, UnixListener)> {
         }
         bound => bound?,
     };
-    let owned = OwnedPath {
-        path: path.to_owned(),
-        identity: file_identity(path),
-    };
-    Ok((owned, listener))
+    let (path, identity) = (path.to_owned(), file_identity(path));
+    Ok((OwnedPath { path, identity }, listener))
 }
 
 /// Returns true if connecting is refused, which means that no process listens on the socket. Any other error means that it may be in
