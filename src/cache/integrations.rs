@@ -67,7 +67,7 @@ pub struct Stored {
 }
 
 impl IntegrationCache {
-    pub fn new<'a>(watches: impl IntoIterator<Item = &'a ScopeRegion>) -> Self {
+    pub fn new(watches: &[ScopeRegion]) -> Self {
         Self {
             scopes: scopes(watches, true),
             ..Self::default()
@@ -75,7 +75,7 @@ impl IntegrationCache {
     }
 
     /// Queries that a scope keeps also keep their data, and all start times of statuses are kept. No scrape waits for a new scope.
-    pub fn reconfigure<'a>(&mut self, watches: impl IntoIterator<Item = &'a ScopeRegion>) {
+    pub fn reconfigure(&mut self, watches: &[ScopeRegion]) {
         let before = std::mem::replace(&mut self.scopes, scopes(watches, false));
         self.inherit(before);
     }
@@ -97,8 +97,7 @@ impl IntegrationCache {
         self.inherit(before.collect());
         self.relabel();
         self.statuses = stored.statuses;
-        self.statuses
-            .retain(|_, since| since.observed_at.rebase(now));
+        self.statuses.retain(|_, it| it.observed_at.rebase(now));
     }
 
     fn inherit(&mut self, mut before: BTreeMap<TextKey, Scope>) {
@@ -272,11 +271,8 @@ impl IntegrationCache {
     }
 }
 
-fn scopes<'a>(
-    watches: impl IntoIterator<Item = &'a ScopeRegion>,
-    at_start: bool,
-) -> BTreeMap<TextKey, Scope> {
-    let watches = watches.into_iter();
+fn scopes(watches: &[ScopeRegion], at_start: bool) -> BTreeMap<TextKey, Scope> {
+    let watches = watches.iter();
     let scopes = watches.map(|watch| (text_key(&key(watch)), Scope::new(watch, at_start)));
     scopes.collect()
 }

@@ -119,8 +119,7 @@ impl Scope {
     }
 
     pub fn observations(&self) -> impl Iterator<Item = &Observation> {
-        let queries = self.queries.iter();
-        queries.flat_map(|query| query.observations.values())
+        self.queries.iter().flat_map(|it| it.observations.values())
     }
 
     pub fn observations_mut(&mut self) -> impl Iterator<Item = &mut Observation> {
@@ -134,8 +133,7 @@ impl Scope {
     }
 
     pub fn excludes(&self, arn: &str) -> bool {
-        let metadata = self.metadata.as_ref();
-        metadata.is_some_and(|metadata| metadata.excludes(arn))
+        self.metadata.as_ref().is_some_and(|it| it.excludes(arn))
     }
 
     pub fn includes(&self, arn: &str) -> bool {
@@ -144,8 +142,7 @@ impl Scope {
     }
 
     pub fn blocks_scrape(&self) -> bool {
-        let metadata = self.metadata.as_ref();
-        self.blocks_scrape || metadata.is_some_and(|metadata| metadata.blocks_scrape)
+        self.blocks_scrape || self.metadata.as_ref().is_some_and(|it| it.blocks_scrape)
     }
 
     pub fn is_older(&self, at: Timestamp) -> bool {
