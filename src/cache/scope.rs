@@ -229,18 +229,14 @@ impl Scope {
     }
 }
 
-fn inherit_dropped(
-    new_queries: Vec<&mut QueryState>,
-    dropped: &[Observation],
-    selection: &Selection,
-) {
+fn inherit_dropped(queries: Vec<&mut QueryState>, dropped: &[Observation], selection: &Selection) {
     // An index, because there can be thousands of ARNs and thousands of observations.
     let mut by_arn: HashMap<Cow<'_, str>, Vec<&Observation>> = HashMap::new();
     for observation in dropped {
         let arn = canonical_arn(observation.arn());
         by_arn.entry(arn).or_default().push(observation);
     }
-    for query in new_queries {
+    for query in queries {
         let key = &query.query;
         let matching: Vec<&Observation> = match key.configured_arn() {
             Some(arn) => by_arn.get(&canonical_arn(arn)).cloned().unwrap_or_default(),
