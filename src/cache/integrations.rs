@@ -158,7 +158,12 @@ impl IntegrationCache {
         changes.retain(|change| self.scopes.values().any(|it| it.includes(&change.arn)));
         changes.sort_by(|one, other| one.arn.cmp(&other.arn));
         self.remember_deleted(deleted, poll.ended.instant);
-        self.bound_statuses();
+        if self.statuses.len() > MAX_STATUSES {
+            let observations = self.scopes.values().flat_map(Scope::observations);
+            let observed: HashSet<&str> = observations.map(Observation::arn).collect();
+            self.statuses
+                .retain(|arn, _| observed.contains(arn.as_str()));
+        }
         let scope = self.scopes.get(&text_key(key));
         let expiries = scope.into_iter().flat_map(Scope::expiries);
         Applied {
@@ -215,15 +220,6 @@ impl IntegrationCache {
         let longest = self.scopes.values().map(|scope| scope.interval).max();
         self.deleted
             .retain(|_, at| *at + longest.unwrap_or_default() > now);
-    }
-
-    fn bound_statuses(&mut self) {
-        if self.statuses.len() > MAX_STATUSES {
-            let observations = self.scopes.values().flat_map(Scope::observations);
-            let observed: HashSet<&str> = observations.map(Observation::arn).collect();
-            self.statuses
-                .retain(|arn, _| observed.contains(arn.as_str()));
-        }
     }
 
     /// Tags that were configured before keep their values.

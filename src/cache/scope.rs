@@ -84,12 +84,9 @@ impl Scope {
         let mut unlisted: BTreeMap<String, Instant> = BTreeMap::new();
         let confirmed = self.observations().filter(|it| !it.inherited);
         let confirmed: HashSet<&str> = confirmed.map(Observation::arn).collect();
-        let confirmed = self.queries.iter().map(|it| {
-            let configured = it.query.configured_arn();
-            let configured = configured.filter(|arn| confirmed.contains(arn));
-            configured.map(str::to_owned)
-        });
-        let confirmed: Vec<Option<String>> = confirmed.collect();
+        let arns = self.queries.iter().map(|it| it.query.configured_arn());
+        let arns = arns.map(|arn| arn.filter(|it| confirmed.contains(it)).map(str::to_owned));
+        let confirmed: Vec<Option<String>> = arns.collect();
         let metadata = self.metadata.as_ref();
         let queries = self.queries.iter_mut().zip(confirmed);
         for ((query, confirmed), answer) in queries.zip(&poll.answers) {

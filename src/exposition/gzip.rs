@@ -1,5 +1,4 @@
 //! Joins parts that were compressed separately to one gzip member (RFC 1952), so that unchanged parts are compressed only once.
-//!
 //! Each part is flushed to a byte boundary (RFC 1951, section 3.2.4) and contains no reference to an earlier part. The concatenated
 //! parts are therefore one DEFLATE stream, which an empty last block ends. The checksums of the parts combine to that of the member.
 
