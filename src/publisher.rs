@@ -1,5 +1,4 @@
-//! Polls update the cache. One task makes an immutable snapshot of it, renders the exposition and replaces the published one. Scrapes
-//! read one pointer, so polls and scrapes never wait for each other.
+//! Polls update the cache, and one task renders and publishes it. Scrapes read one pointer: polls and scrapes never wait for each other.
 
 use crate::cache::{Applied, IntegrationCache, Key, PollResult, Stored, TextKey, key, text_key};
 use crate::clock::Clock;

@@ -68,7 +68,7 @@ pub struct Stored {
 }
 
 impl IntegrationCache {
-    pub fn new<'a>(watches: impl IntoIterator<Item = &'a ScopeRegion>) -> Self {
+    pub fn new(watches: &[ScopeRegion]) -> Self {
         Self {
             scopes: scopes(watches, true),
             ..Self::default()
@@ -76,7 +76,7 @@ impl IntegrationCache {
     }
 
     /// Queries that a scope keeps also keep their data, and all start times of statuses are kept. No scrape waits for a new scope.
-    pub fn reconfigure<'a>(&mut self, watches: impl IntoIterator<Item = &'a ScopeRegion>) {
+    pub fn reconfigure(&mut self, watches: &[ScopeRegion]) {
         let before = std::mem::replace(&mut self.scopes, scopes(watches, false));
         self.inherit(before);
     }
@@ -99,8 +99,7 @@ impl IntegrationCache {
         self.inherit(before.collect());
         self.relabel();
         self.statuses = stored.statuses;
-        self.statuses
-            .retain(|_, since| since.observed_at.rebase(now));
+        self.statuses.retain(|_, it| it.observed_at.rebase(now));
     }
 
     fn inherit(&mut self, mut before: BTreeMap<TextKey, Scope>) {
@@ -161,7 +160,12 @@ impl IntegrationCache {
         changes.retain(|change| self.scopes.values().any(|it| it.includes(&change.arn)));
         changes.sort_by(|one, other| one.arn.cmp(&other.arn));
         self.remember_deleted(deleted, poll.ended.instant);
-        self.bound_statuses();
+        if self.statuses.len() > MAX_STATUSES {
+            let observations = self.scopes.values().flat_map(Scope::observations);
+            let observed: HashSet<&str> = observations.map(Observation::arn).collect();
+            self.statuses
+                .retain(|arn, _| observed.contains(arn.as_str()));
+        }
         let scope = self.scopes.get(&text_key(key));
         let expiries = scope.into_iter().flat_map(Scope::expiries);
         Applied {
@@ -220,15 +224,6 @@ impl IntegrationCache {
             .retain(|_, at| *at + longest.unwrap_or_default() > now);
     }
 
-    fn bound_statuses(&mut self) {
-        if self.statuses.len() > MAX_STATUSES {
-            let observations = self.scopes.values().flat_map(Scope::observations);
-            let observed: HashSet<&str> = observations.map(Observation::arn).collect();
-            self.statuses
-                .retain(|arn, _| observed.contains(arn.as_str()));
-        }
-    }
-
     /// Tags that were configured before keep their values.
     pub fn set_tag_labels(&mut self, tag_labels: &[TagLabel]) {
         self.tag_labels = TagLabels::new(tag_labels);
@@ -274,11 +269,8 @@ impl IntegrationCache {
     }
 }
 
-fn scopes<'a>(
-    watches: impl IntoIterator<Item = &'a ScopeRegion>,
-    at_start: bool,
-) -> BTreeMap<TextKey, Scope> {
-    let watches = watches.into_iter();
+fn scopes(watches: &[ScopeRegion], at_start: bool) -> BTreeMap<TextKey, Scope> {
+    let watches = watches.iter();
     let scopes = watches.map(|watch| (text_key(&key(watch)), Scope::new(watch, at_start)));
     scopes.collect()
 }

@@ -144,9 +144,7 @@ impl Metadata {
         for (arn, mut description) in answer.found {
             let before = self.entries.get(&arn);
             // Every integration has a name, so keep the last one if the answer lacks it.
-            if description.name.is_empty()
-                && let Some(before) = before
-            {
+            if let Some(before) = before.filter(|_| description.name.is_empty()) {
                 description.name.clone_from(&before.description.name);
             }
             let rendered = labels.labels_of(&description);

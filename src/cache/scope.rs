@@ -84,12 +84,9 @@ impl Scope {
         let mut unlisted: BTreeMap<String, Instant> = BTreeMap::new();
         let confirmed = self.observations().filter(|it| !it.inherited);
         let confirmed: HashSet<&str> = confirmed.map(Observation::arn).collect();
-        let confirmed = self.queries.iter().map(|it| {
-            let configured = it.query.configured_arn();
-            let configured = configured.filter(|arn| confirmed.contains(arn));
-            configured.map(str::to_owned)
-        });
-        let confirmed: Vec<Option<String>> = confirmed.collect();
+        let arns = self.queries.iter().map(|it| it.query.configured_arn());
+        let arns = arns.map(|arn| arn.filter(|it| confirmed.contains(it)).map(str::to_owned));
+        let confirmed: Vec<Option<String>> = arns.collect();
         let metadata = self.metadata.as_ref();
         let queries = self.queries.iter_mut().zip(confirmed);
         for ((query, confirmed), answer) in queries.zip(&poll.answers) {
@@ -119,8 +116,7 @@ impl Scope {
     }
 
     pub fn observations(&self) -> impl Iterator<Item = &Observation> {
-        let queries = self.queries.iter();
-        queries.flat_map(|query| query.observations.values())
+        self.queries.iter().flat_map(|it| it.observations.values())
     }
 
     pub fn observations_mut(&mut self) -> impl Iterator<Item = &mut Observation> {
@@ -134,8 +130,7 @@ impl Scope {
     }
 
     pub fn excludes(&self, arn: &str) -> bool {
-        let metadata = self.metadata.as_ref();
-        metadata.is_some_and(|metadata| metadata.excludes(arn))
+        self.metadata.as_ref().is_some_and(|it| it.excludes(arn))
     }
 
     pub fn includes(&self, arn: &str) -> bool {
@@ -144,8 +139,7 @@ impl Scope {
     }
 
     pub fn blocks_scrape(&self) -> bool {
-        let metadata = self.metadata.as_ref();
-        self.blocks_scrape || metadata.is_some_and(|metadata| metadata.blocks_scrape)
+        self.blocks_scrape || self.metadata.as_ref().is_some_and(|it| it.blocks_scrape)
     }
 
     pub fn is_older(&self, at: Timestamp) -> bool {
@@ -232,18 +226,14 @@ impl Scope {
     }
 }
 
-fn inherit_dropped(
-    new_queries: Vec<&mut QueryState>,
-    dropped: &[Observation],
-    selection: &Selection,
-) {
+fn inherit_dropped(queries: Vec<&mut QueryState>, dropped: &[Observation], selection: &Selection) {
     // An index, because there can be thousands of ARNs and thousands of observations.
     let mut by_arn: HashMap<Cow<'_, str>, Vec<&Observation>> = HashMap::new();
     for observation in dropped {
         let arn = canonical_arn(observation.arn());
         by_arn.entry(arn).or_default().push(observation);
     }
-    for query in new_queries {
+    for query in queries {
         let key = &query.query;
         let matching: Vec<&Observation> = match key.configured_arn() {
             Some(arn) => by_arn.get(&canonical_arn(arn)).cloned().unwrap_or_default(),

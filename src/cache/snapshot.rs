@@ -81,7 +81,7 @@ impl IntegrationCache {
             });
         }
         let missing = configured.into_iter();
-        let missing = missing.filter_map(|(arn, queries)| missing_integration(&arn, &queries, now));
+        let missing = missing.filter_map(|(arn, queries)| find_missing(&arn, &queries, now));
         let scopes = self.scopes.values().zip(counts);
         let scopes = scopes.map(|(scope, integrations)| scope_state(scope, integrations));
         let snapshot = Snapshot {
@@ -117,11 +117,7 @@ fn scope_state(scope: &Scope, integrations: usize) -> ScopeState {
     }
 }
 
-fn missing_integration(
-    arn: &str,
-    queries: &[ConfiguredQuery<'_>],
-    now: Instant,
-) -> Option<Missing> {
+fn find_missing(arn: &str, queries: &[ConfiguredQuery<'_>], now: Instant) -> Option<Missing> {
     let answers = queries.iter().filter_map(|(_, scope, query)| {
         let answered = query.last_complete?;
         let is_fresh = answered.instant + scope.stale_after > now;

@@ -34,8 +34,7 @@ impl CounterVec {
     /// Removes all series whose first labels have these values.
     pub fn remove(&self, values: &[&str]) {
         let first = self.labels(values);
-        let mut series = self.series.write();
-        series.retain(|labels, _| !labels.starts_with(&first));
+        self.series.write().retain(|it, _| !it.starts_with(&first));
     }
 
     pub fn write(&self, samples: &mut Samples<'_>) {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 pub(crate) struct Family<T: 'static> {
     /// Its labels do not include the labels that identify the item.
     pub metric: Metric,
-    /// Writes the samples of an item.
     pub write: fn(&T, &mut Samples<'_>),
 }
 
@@ -16,7 +15,6 @@ pub(crate) struct Samples<'a> {
     identity: &'a str,
 }
 
-/// Returns the row of a gauge that has only the labels of its item.
 pub(crate) const fn gauge<T>(
     name: &'static str,
     help: &'static str,
@@ -93,7 +91,6 @@ impl Samples<'_> {
         self.tagged(values, &[], value);
     }
 
-    /// Adds a sample with these values of the metric's labels, and with tags.
     pub fn tagged(&mut self, values: &[&str], tags: &[(Arc<str>, String)], value: f64) {
         let labels = self.metric.labels.iter().copied();
         let tags = tags.iter().map(|(name, value)| (&**name, value.as_str()));

@@ -1,5 +1,4 @@
 //! Joins parts that were compressed separately to one gzip member (RFC 1952), so that unchanged parts are compressed only once.
-//!
 //! Each part is flushed to a byte boundary (RFC 1951, section 3.2.4) and contains no reference to an earlier part. The concatenated
 //! parts are therefore one DEFLATE stream, which an empty last block ends. The checksums of the parts combine to that of the member.
 
@@ -21,9 +20,8 @@ pub struct Deflater {
     encoder: DeflateEncoder<Vec<u8>>,
     /// True if the next part would refer to the previous one.
     needs_reset: bool,
-    crc: Hasher,
-    /// Uncompressed, in bytes.
-    length: usize,
+    /// Without its bytes, which the encoder has.
+    part: Deflated,
 }
 
 thread_local! {
@@ -44,8 +42,7 @@ impl Default for Deflater {
         Self {
             encoder: DeflateEncoder::new(Vec::new(), Compression::fast()),
             needs_reset: false,
-            crc: Hasher::new(),
-            length: 0,
+            part: Deflated::default(),
         }
     }
 }
@@ -65,8 +62,8 @@ impl Deflater {
             let _ = self.encoder.reset(Vec::new());
         }
         let _ = self.encoder.write_all(text);
-        self.crc.update(text);
-        self.length += text.len();
+        self.part.crc.update(text);
+        self.part.length += text.len();
     }
 
     pub fn end(&mut self) -> Deflated {
@@ -74,8 +71,7 @@ impl Deflater {
         self.needs_reset = true;
         Deflated {
             bytes: Bytes::from(mem::take(self.encoder.get_mut()).into_boxed_slice()),
-            crc: mem::take(&mut self.crc),
-            length: mem::take(&mut self.length),
+            ..mem::take(&mut self.part)
         }
     }
 

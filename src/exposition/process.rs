@@ -91,7 +91,6 @@ mod read {
         let network = network.as_ref().map(|status| &status.0);
         let files = PROCESS.as_ref().and_then(|process| process.fd_count().ok());
         let memory = read(&MEMORY).and_then(|text| StatM::from_read(text.as_slice()).ok());
-        let memory = memory.as_ref();
         let bytes = |pages| count(pages * procfs::page_size());
         [
             cpu_time.map(|time| time.as_secs_f64()),

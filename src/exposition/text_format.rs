@@ -1,6 +1,5 @@
-//! The two exposition formats: text 0.0.4 (<https://prometheus.io/docs/instrumenting/exposition_formats/>) and OpenMetrics 1.0.0
-//! (<https://prometheus.io/docs/specs/om/open_metrics_spec/>). Samples are identical in both, so that a series keeps its identity
-//! in either format. Only the metadata lines and the end marker differ.
+//! The exposition formats: text 0.0.4 (<https://prometheus.io/docs/instrumenting/exposition_formats/>) and OpenMetrics 1.0.0
+//! (<https://prometheus.io/docs/specs/om/open_metrics_spec/>). Samples are identical in both, so that a series keeps its identity.
 
 use memchr::memchr3_iter;
 use std::fmt::Write;
