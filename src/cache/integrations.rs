@@ -103,20 +103,23 @@ impl IntegrationCache {
     }
 
     fn inherit(&mut self, mut before: BTreeMap<TextKey, Scope>) {
-        let observations = before.values().flat_map(Scope::observations);
-        let mut observations: Vec<Observation> = observations.cloned().collect();
-        observations.sort_by_key(|observation| observation.observed_at.instant);
-        let latest: HashMap<&str, &Observation> =
-            observations.iter().map(|it| (it.arn(), it)).collect();
-        // It stays right for other scopes, even if its own scope drops it now.
-        for observation in before.values_mut().flat_map(Scope::observations_mut) {
-            if let Some(latest) = latest.get(observation.arn()) {
-                observation.integration = Arc::clone(&latest.integration);
-            }
-        }
+        let mut dropped: Vec<Observation> = Vec::new();
         for (key, scope) in &mut self.scopes {
             if let Some(before) = before.remove(key) {
-                scope.inherit(before);
+                dropped.extend(scope.inherit(before));
+            }
+        }
+        for scope in before.values() {
+            dropped.extend(scope.observations().cloned());
+        }
+        // A later observation stays right for other scopes, even if its own scope drops it.
+        dropped.sort_by_key(|observation| observation.observed_at.instant);
+        let latest: HashMap<&str, &Observation> = dropped.iter().map(|it| (it.arn(), it)).collect();
+        for observation in self.scopes.values_mut().flat_map(Scope::observations_mut) {
+            if let Some(latest) = latest.get(observation.arn())
+                && observation.observed_at.instant < latest.observed_at.instant
+            {
+                observation.integration = Arc::clone(&latest.integration);
             }
         }
     }

@@ -193,12 +193,14 @@ impl Scope {
         metadata.up.take_if(|_| self.blocks_scrape);
     }
 
-    pub fn inherit(&mut self, before: Self) {
+    /// Returns the dropped observations: those of removed queries, and those that the selection excludes now.
+    pub fn inherit(&mut self, before: Self) -> Vec<Observation> {
         let same_credentials = self.credentials_key == before.credentials_key;
         let mut new_queries: Vec<&mut QueryState> = Vec::new();
         let old_queries = before.queries.into_iter();
         let mut old_queries: HashMap<QueryKey, QueryState> =
             old_queries.map(|old| (old.query.clone(), old)).collect();
+        let mut excluded: Vec<Observation> = Vec::new();
         for query in &mut self.queries {
             let Some(old) = old_queries.remove(&query.query) else {
                 new_queries.push(query);
@@ -206,15 +208,18 @@ impl Scope {
             };
             *query = old;
             let is_configured = query.query.configured_arn().is_some();
-            query.observations.retain(|_, observation| {
+            // The next listing lacks what is excluded now, and the cache would take that for deleted, in other scopes too.
+            let dropped = query.observations.extract_if(.., |_, observation| {
                 observation.inherited |= !same_credentials;
-                // The next listing lacks what is excluded now, and the cache would take that for deleted, in other scopes too.
-                is_configured || self.selection.matches(&observation.integration)
+                !is_configured && !self.selection.matches(&observation.integration)
             });
+            excluded.extend(dropped.map(|(_, observation)| observation));
         }
         let removed = old_queries.into_values();
         let dropped = removed.flat_map(|old| old.observations.into_values());
-        inherit_dropped(new_queries, &dropped.collect::<Vec<_>>(), &self.selection);
+        let mut dropped: Vec<Observation> = dropped.collect();
+        inherit_dropped(new_queries, &dropped, &self.selection);
+        dropped.extend(excluded);
         if let (Some(metadata), Some(before)) = (&mut self.metadata, before.metadata) {
             metadata.inherit(before);
         }
@@ -223,6 +228,7 @@ impl Scope {
         self.failed_poll = before.failed_poll;
         self.blocks_scrape = before.blocks_scrape;
         self.pending_first_poll = before.pending_first_poll;
+        dropped
     }
 }
 
