@@ -100,7 +100,7 @@ fn dispatch(handle: &Handle, method: &str, path: &str, body: &[u8]) -> ControlRe
         Some((collection, arn)) => (collection, Some(percent_decode_str(arn))),
         None => (path, None),
     };
-    let arn = arn.map(|arn| arn.decode_utf8_lossy());
+    let arn = arn.map(percent_encoding::PercentDecode::decode_utf8_lossy);
     match (method, collection, arn.as_deref()) {
         ("GET", "integrations", None) => return Ok(Some(json!(handle.integrations()))),
         ("POST", "integrations", None) => {
