@@ -2,21 +2,46 @@
 //! an entry point script may have started them before it executed this program.
 
 use std::time::Duration;
+use tokio::sync::{RwLock, RwLockReadGuard};
 
 #[cfg(target_os = "linux")]
-pub use linux::{kill_older_than, note_start};
+pub use linux::kill_older_than;
+
+/// Held during each load of credentials, which may wait for a process that it started.
+static LOADS: RwLock<()> = RwLock::const_new(());
+
+/// The caller holds the guard while it may wait for a process.
+pub async fn note_start() -> RwLockReadGuard<'static, ()> {
+    #[cfg(target_os = "linux")]
+    linux::note_first();
+    LOADS.read().await
+}
+
+/// Reaps what a `credential_process` left behind, which PID 1 inherits. The last load to end does it, because the others may wait for
+/// their own process.
+pub fn reap_orphans() {
+    #[cfg(target_os = "linux")]
+    if let Ok(_no_load_waits) = LOADS.try_write() {
+        linux::reap_orphans();
+    }
+}
 
 #[cfg(target_os = "linux")]
 mod linux {
     use procfs::process::all_processes;
     use procfs::{Current, Uptime, ticks_per_second};
-    use rustix::process::{Pid, Signal, getpid, kill_process};
+    use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait};
     use std::sync::OnceLock;
     use std::time::Duration;
 
+    /// Uptime of the system at the first load.
     static FIRST: OnceLock<Duration> = OnceLock::new();
 
-    pub fn note_start() {
+    pub fn reap_orphans() {
+        while getpid().is_init() && matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
+    }
+
+    pub fn note_first() {
         if FIRST.get().is_none()
             && let Ok(uptime) = Uptime::current()
         {
@@ -67,6 +92,3 @@ pub fn kill_all() {
 /// Does nothing: finding the processes needs `/proc`.
 #[cfg(not(target_os = "linux"))]
 pub fn kill_older_than(_age: Duration) {}
-
-#[cfg(not(target_os = "linux"))]
-pub fn note_start() {}

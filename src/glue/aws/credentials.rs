@@ -123,15 +123,18 @@ impl Provider {
     }
 
     async fn load_with_timeout(self: Arc<Self>) -> provider::Result {
-        credential_process::note_start();
+        let start_guard = credential_process::note_start().await;
         let loaded = timeout(LOAD_TIMEOUT, self.load()).await;
-        let keys = loaded.unwrap_or_else(|_elapsed| {
+        drop(start_guard);
+        let loaded = loaded.unwrap_or_else(|_elapsed| {
             // After the timeout the SDK leaves a `credential_process` running.
             credential_process::kill_older_than(
                 LOAD_TIMEOUT.saturating_sub(Duration::from_secs(1)),
             );
             Err(CredentialsError::provider_timed_out(LOAD_TIMEOUT))
-        })?;
+        });
+        credential_process::reap_orphans();
+        let keys = loaded?;
         if let Some(why) = unusable(&keys) {
             return Err(CredentialsError::invalid_configuration(why));
         }

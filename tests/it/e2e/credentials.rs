@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use glue_integration_exporter::simulator::{Account, Fault, FaultKind, RequestMatcher};
 use procfs::process::{Stat, all_processes};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
+use crate::e2e::cloud::in_seconds;
 use crate::e2e::doubles::{Double, ROLE, sts_answer};
 use crate::e2e::exposition::Scrape;
 use crate::e2e::support::{
-    Daemon, SECRET_KEY, SOON, STOP, Setup, Sim, integration, simulator, until,
+    Daemon, Process, SECRET_KEY, SOON, STOP, Setup, Sim, integration, simulator, until,
 };
 
 const REGION: &str = "eu-west-1";
@@ -469,6 +470,72 @@ fn sso_response_size_is_limited() {
     case.write(TOKEN_FILE, &sso_token("3000-01-01T00:00:00Z"));
     case.fails_with(&["larger than 1 MiB"]);
     assert!(peak_memory(case.daemon().process.pid()) < 64 << 10);
+}
+
+/// As PID 1, the exporter inherits the orphans of a `credential_process`.
+#[test]
+fn credential_process_orphan_leaves_no_zombie() {
+    let contained = [
+        "--user",
+        "--map-root-user",
+        "--pid",
+        "--fork",
+        "--kill-child",
+    ];
+    let mut case = Case::new("", |setup| setup);
+    let unshare = case
+        .setup
+        .command("unshare", &[&contained[..], &["true"]].concat());
+    if !{ unshare }.status().is_ok_and(|status| status.success()) {
+        // Not every machine allows user namespaces.
+        return;
+    }
+    case.write(
+        ".aws/config",
+        "[default]\ncredential_process = sh process.sh\n",
+    );
+    // They expire soon, so that each poll loads them.
+    let keys = printing("AKIDPROCESS").replace(
+        "}'",
+        &format!(", \"Expiration\": \"{}\"}}'", in_seconds(5.0)),
+    );
+    case.write(
+        "process.sh",
+        &format!("(sleep 0 &) </dev/null >/dev/null 2>&1; {keys}"),
+    );
+    case.configure();
+    let binary = env!("CARGO_BIN_EXE_glue-integration-exporter");
+    let args = [
+        &contained[..],
+        &[binary, "--web.listen-address=127.0.0.1:0"],
+    ]
+    .concat();
+    let daemon = Process::of(case.setup.command("unshare", &args));
+    let addr = daemon.addresses(1).remove(0);
+    let daemon = Daemon {
+        process: daemon,
+        addr,
+    };
+    let polled = |times: usize| {
+        until("the scope is polled", SOON, || {
+            (case.sim.handle.requests().len() == times).then_some(())
+        });
+    };
+    polled(1);
+    let exporter = descendants(daemon.process.pid())[0].pid;
+    let children = || descendants(u32::try_from(exporter).unwrap());
+    until("the orphan has ended", SOON, || {
+        children()
+            .iter()
+            .all(|stat| stat.state == 'Z')
+            .then_some(())
+    });
+    case.write("process.sh", &keys);
+    case.timeout += 1;
+    case.configure();
+    kill_process(Pid::from_raw(exporter).unwrap(), Signal::HUP).unwrap();
+    polled(2);
+    assert_eq!(children().len(), 0, "{:?}", children());
 }
 
 /// A process that hangs is not started a second time, and its late result is used.
