@@ -76,9 +76,9 @@ impl StatusReporter {
         let up = polled.clone().filter(|polled| polled.up).count();
         let scopes = snapshot.scopes.len();
         line += &format!("{up} of {scopes} pairs of scope and region up");
-        let unpolled = scopes - polled.count();
-        if unpolled > 0 {
-            line += &format!(", {unpolled} not polled yet");
+        let not_polled = scopes - polled.count();
+        if not_polled > 0 {
+            line += &format!(", {not_polled} not polled yet");
         }
         line += &format!("; {} integrations", snapshot.integrations.len());
         let mut separator = ":";
