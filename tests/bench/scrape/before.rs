@@ -19,7 +19,7 @@ const MAX_ROUNDS: usize = 600;
 const MAX_DURATION: Duration = Duration::from_secs(8);
 const STARTS: usize = 15;
 /// Polls with scrapes between them before the memory is measured.
-const POLLS: usize = 20;
+const POLLS: u32 = 20;
 const SLOW_READERS: usize = 100;
 /// Time in which the server has written to the slow readers what it can.
 const SETTLE_TIME: Duration = Duration::from_secs(2);
@@ -94,9 +94,10 @@ fn starts(binaries: Pair<&Path>, account: &FakeAccount) -> Pair<Duration> {
     times.map(|times| median(&times))
 }
 
-/// Compares the memory after polls, and with readers that have sent a request and read nothing while polls publish new data.
+/// Compares the CPU time of polls, the memory after them, and with readers that have sent a request and read nothing while polls publish new data.
 fn memory(binaries: Pair<&Path>, limits: &mut Limits) {
     let account = FakeAccount::start(SIZES[2]);
+    let mut cpu = [0.0; 2];
     let mut after_polls = [0.0; 2];
     let mut with_readers = [0.0; 2];
     for (server, binary) in binaries.into_iter().enumerate() {
@@ -108,9 +109,11 @@ fn memory(binaries: Pair<&Path>, limits: &mut Limits) {
             client.fetch(IDENTITY);
             client.fetch(GZIP);
         };
+        let before = exporter.process.cpu();
         for _ in 0..POLLS {
             poll(&mut exporter);
         }
+        cpu[server] = millis(exporter.process.cpu().since(&before)) / f64::from(POLLS);
         after_polls[server] = megabytes(exporter.process.memory().resident);
         let readers: Vec<TcpStream> = (0..SLOW_READERS)
             .map(|reader| {
@@ -126,6 +129,8 @@ fn memory(binaries: Pair<&Path>, limits: &mut Limits) {
         with_readers[server] = megabytes(exporter.process.memory().peak);
         drop(readers);
     }
+    let name = "CPU time of a poll of 10,000 integrations with two scrapes, ms";
+    report(name, cpu, MAX_TIME_RATIO, limits);
     let name = format!("memory after {POLLS} polls of 10,000 integrations, MB");
     report(&name, after_polls, MAX_MEMORY_RATIO, limits);
     let name = format!("peak memory with {SLOW_READERS} slow readers while polls publish, MB");
