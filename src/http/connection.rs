@@ -1,4 +1,5 @@
-//! The state of one connection. `TimedSocket` and `ResponseBody` keep it up to date. `Connections` closes the connection after its deadline.
+//! The state of one connection. `TimedSocket` and `ResponseBody` keep it up to date. `Connections` closes the connection after its
+//! deadline.
 
 use super::response::Content;
 use crate::toolkit::listen::Socket;

@@ -14,7 +14,8 @@ const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Long, because an alert that resolves only because data is missing is worse than data that is marked as old.
 const DEFAULT_STALE_AFTER: Duration = Duration::from_secs(3600);
 
-/// Returns interval, timeout and `stale_after` of the `own` keys. Defaults depend on the effective interval. Returns `None` if a value is invalid.
+/// Returns interval, timeout and `stale_after` of the `own` keys. Defaults depend on the effective interval. Returns `None` if a
+/// value is invalid.
 pub(super) fn timing(report: &Report, own: &Polling, inherited: &Polling) -> Option<[Duration; 3]> {
     let interval = duration(own.interval.or(&inherited.interval), DEFAULT_INTERVAL)?;
     if let Some((_, at)) = own.interval.as_valid()
