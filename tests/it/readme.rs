@@ -203,3 +203,19 @@ fn policy_matches_shipped_file() {
     );
     assert!(readme.contains(&format!("\"Action\": \"glue:{}\"", describe.as_str())));
 }
+
+#[test]
+fn architecture_names_files_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    assert!(text.lines().count() <= 150);
+    let quoted = text.split('`').skip(1).step_by(2);
+    let paths: Vec<&str> = quoted
+        .filter(|it| it.contains('/') && !it.contains(' ') && !it.starts_with('/'))
+        .collect();
+    assert!(paths.len() > 20);
+    for path in paths {
+        let exists = root.join("src").join(path).exists() || root.join(path).exists();
+        assert!(exists, "{path}");
+    }
+}
