@@ -1,4 +1,4 @@
-//! What any Prometheus exporter needs and what knows nothing of AWS Glue: the web configuration file, access control, listeners,
+//! The parts that any Prometheus exporter needs, without knowledge of AWS Glue: the web configuration file, access control, listeners,
 //! systemd and the watchdog.
 
 pub mod access;

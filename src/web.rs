@@ -1,4 +1,4 @@
-//! What people and scripts read besides `/metrics`: the page, the JSON API, and the inventory that both show.
+//! The pages for people and scripts besides `/metrics`: the HTML page, the JSON API, and the inventory that both show.
 
 pub mod api;
 pub mod inventory;

@@ -1,4 +1,4 @@
-//! What a command prints, and the exit code of a failure.
+//! The output of a command, and the exit code of its failure.
 
 use crate::config::ConfigErrors;
 use crate::escape;

@@ -89,7 +89,7 @@ impl Grant {
 pub(super) struct Grantee {
     #[serde(rename = "to")]
     name: String,
-    /// What to attach the policy to.
+    /// The identity that the policy is to be attached to.
     #[serde(skip)]
     label: String,
     /// The name lacks the path of the role.
