@@ -25,7 +25,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// Two scopes: one with an integration, one without.
 fn two_scopes() -> Vec<ScopeRegion> {
-    watches("scopes:\n- {name: lake, regions: [eu-west-1]}\n- {name: empty, regions: [us-east-1]}")
+    watches(
+        "polling: {stale_after: 1h}\nscopes:\n- {name: lake, regions: [eu-west-1]}\n- {name: empty, regions: [us-east-1]}",
+    )
 }
 
 async fn polled(watches: &[ScopeRegion], account: &Arc<FakeAccount>) -> Bench {

@@ -11,8 +11,8 @@ const MAX_INTERVAL: Duration = Duration::from_secs(86_400);
 /// Enough for several pages and retries, and shorter than the default interval.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45);
 const MIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// Long, because an alert that resolves only because data is missing is worse than data that is marked as old.
-const DEFAULT_STALE_AFTER: Duration = Duration::from_secs(3600);
+/// Long, because an alert that resolves only because data is missing is worse than data that is marked as stale.
+const DEFAULT_STALE_AFTER: Duration = Duration::from_secs(86_400);
 
 /// Returns interval, timeout and `stale_after` of the `own` keys. Defaults depend on the effective interval. Returns `None` if a
 /// value is invalid.

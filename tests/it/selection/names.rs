@@ -329,7 +329,7 @@ async fn restart_keeps_exclusions_and_status_since() {
 async fn excluded_in_one_scope_is_shown_by_other() {
     let watches = watches(
         "scopes:\n- {name: some, regions: [eu-west-1], describe: true, exclude: {name: ['scratch-*']}}\n\
-         - {name: other, regions: [eu-west-1]}",
+         - {name: other, regions: [eu-west-1], stale_after: 1h}",
     );
     let account = account();
     let bench = Bench::new(&watches);
