@@ -17,10 +17,10 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::{self, Telemetry};
 use bytes::Bytes;
 use chunks::{Chunk, Fragment};
-use families::{AGE, IDENTITY, INTEGRATION, PRESENT, SCOPE, SCOPES, identity, scope_labels};
+use families::{AGE, IDENTITY, INTEGRATION, MISSING, SCOPE, SCOPES, identity, scope_labels};
 use gzip::{Deflated, Deflater};
 use std::sync::Arc;
-use text_format::{Format, Metric, metadata, sample};
+use text_format::{Format, Metric, metadata};
 
 const TELEMETRY_BYTES: usize = 32 * 1024;
 /// Writing and compressing this number of samples takes 0.2 ms.
@@ -46,17 +46,21 @@ impl Exposition {
     pub fn render(snapshot: &Snapshot, previous: &Self) -> Self {
         let mut deflater = Deflater::default();
         let chunks = chunks::render(&snapshot.integrations, &previous.chunks, &mut deflater);
-        let mut missing = String::new();
-        for integration in &snapshot.missing {
-            sample(&mut missing, PRESENT, &identity(&integration.arn), 0.0);
-        }
-        let missing = Fragment::new(missing, &mut deflater);
+        let missing = snapshot.missing.iter();
+        let missing_identities: Vec<String> = missing.map(|it| identity(&it.arn)).collect();
         let identities: Vec<String> = snapshot.scopes.iter().map(scope_labels).collect();
         let mut families: Vec<(Metric, Vec<Fragment>)> = Vec::new();
         for (index, family) in INTEGRATION.iter().enumerate() {
             let fragments = chunks.iter().map(|chunk| &chunk.fragments[index]);
-            let missing = (family.metric.name == PRESENT).then_some(&missing);
-            families.push((family.metric, fragments.chain(missing).cloned().collect()));
+            let mut fragments: Vec<Fragment> = fragments.cloned().collect();
+            let missing = MISSING
+                .iter()
+                .find(|it| it.metric.name == family.metric.name);
+            if let Some(missing) = missing {
+                let samples = missing.samples(missing_identities.iter().zip(&snapshot.missing));
+                fragments.push(Fragment::new(samples, &mut deflater));
+            }
+            families.push((family.metric, fragments));
         }
         for family in SCOPES {
             let samples = family.samples(identities.iter().zip(&snapshot.scopes));

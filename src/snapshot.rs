@@ -91,7 +91,8 @@ pub struct ExportedIntegration {
     pub labels: Arc<MetadataLabels>,
     /// When this exporter first observed the current status, in Unix seconds.
     pub status_since: f64,
-    pub configured: bool,
+    /// True if the data are older than the last poll of the scope that they come from.
+    pub stale: bool,
 }
 
 impl ExportedIntegration {
@@ -134,7 +135,7 @@ pub struct Snapshot {
     pub provenance: Vec<Provenance>,
     /// Indexes of `scopes`. Each [`Provenance`] refers to a range of them.
     pub seen_by: Vec<u32>,
-    /// The configured integrations that do not exist, sorted by ARN.
+    /// Sorted by ARN.
     pub missing: Vec<Missing>,
     /// Sorted by scope and region, each pair once.
     pub scopes: Vec<ScopeState>,
@@ -148,11 +149,10 @@ pub struct Snapshot {
 pub struct Provenance {
     /// When AWS returned the data, in Unix seconds.
     pub observed_at: f64,
-    pub stale: bool,
     pub seen_by: Range<usize>,
 }
 
-/// A configured integration that does not exist, according to AWS.
+/// An integration that does not exist, according to AWS: a configured one, or one that a listing no longer has although it was not DELETING.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Missing {
     pub arn: String,
@@ -163,9 +163,8 @@ pub struct Missing {
     /// True if the latest such answer is older than the last poll of its scope.
     pub stale: bool,
     pub last: Option<Arc<Integration>>,
-    /// Empty if it is unknown.
-    pub name: String,
-    /// The scopes whose configuration has the ARN, as indexes of `Snapshot::scopes`.
+    pub labels: Arc<MetadataLabels>,
+    /// The scopes that are configured with it or observed it, as indexes of `Snapshot::scopes`.
     pub scopes: Vec<u32>,
 }
 

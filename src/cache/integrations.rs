@@ -3,7 +3,8 @@
 use super::by_arn;
 use super::metadata::TagLabels;
 use super::query::Observation;
-use super::scope::{PollResult, Scope};
+use super::scope::{PollResult, Scope, Vanished};
+use crate::arn::canonical_arn;
 use crate::clock::Timestamp;
 use crate::config::{RegionName, ScopeName, ScopeRegion, TagLabel};
 use crate::glue::{Metadata as MetadataAnswer, MetadataFilter};
@@ -154,10 +155,16 @@ impl IntegrationCache {
             }
         }
         deleted.retain(|arn, _| !observed.contains_key(arn.as_str()));
+        for scope in self.scopes.values_mut() {
+            scope.vanished.retain(|arn, vanished| {
+                let later = observed.get(arn.as_str());
+                later.is_none_or(|it| it.observed_at.instant < vanished.since.instant)
+            });
+        }
         let known_before = self.statuses.len();
         let mut changes = self.note_statuses(observed);
         let known = self.statuses.len();
-        self.drop_deleted(&deleted);
+        self.drop_deleted(&text_key(key), &deleted);
         let statuses_changed =
             known > known_before || self.statuses.len() < known || !changes.is_empty();
         changes.retain(|change| self.scopes.values().any(|it| it.includes(&change.arn)));
@@ -203,21 +210,36 @@ impl IntegrationCache {
         changes
     }
 
-    fn drop_deleted(&mut self, deleted: &BTreeMap<String, Instant>) {
-        for (arn, at) in deleted {
-            let mut seen_elsewhere = false;
-            let scopes = self.scopes.values_mut();
-            for query in scopes.flat_map(|scope| &mut scope.queries) {
-                seen_elsewhere |= query.remove_if_older(arn, *at);
+    /// Drops what any scope observed before the answers to `polled`. What was not DELETING has vanished, unless it was observed later.
+    fn drop_deleted(&mut self, polled: &TextKey, deleted: &BTreeMap<String, Vanished>) {
+        for (arn, vanished) in deleted {
+            let status = self.statuses.get(arn).map(|it| it.status);
+            let mut observed_by: Vec<&mut Scope> = Vec::new();
+            let mut is_deleted = true;
+            for (key, scope) in &mut self.scopes {
+                let mut observed = key == polled;
+                for query in &mut scope.queries {
+                    observed |= query.remove_if_older(arn, vanished.since.instant);
+                    is_deleted &= !query.observations.contains_key(arn);
+                }
+                if observed {
+                    observed_by.push(scope);
+                }
             }
-            if !seen_elsewhere {
+            if is_deleted {
                 self.statuses.remove(arn);
+                if status != Some(Status::Deleting) {
+                    for scope in observed_by {
+                        scope.note_vanished(vanished);
+                    }
+                }
             }
         }
     }
 
-    fn remember_deleted(&mut self, deleted: BTreeMap<String, Instant>, now: Instant) {
+    fn remember_deleted(&mut self, deleted: BTreeMap<String, Vanished>, now: Instant) {
         for (arn, at) in deleted {
+            let at = at.since.instant;
             let latest = self.deleted.entry(arn).or_insert(at);
             *latest = at.max(*latest);
         }
@@ -264,7 +286,9 @@ impl IntegrationCache {
         now: Timestamp,
     ) {
         if let Some(scope) = self.scopes.get_mut(&text_key(key)) {
-            let arns = scope.canonical_arns();
+            let mut arns = scope.canonical_arns();
+            let vanished = scope.vanished.keys();
+            arns.extend(vanished.map(|arn| canonical_arn(arn).into_owned()));
             if let Some(metadata) = &mut scope.metadata {
                 metadata.apply(request, answer, &arns, now, &self.tag_labels);
             }

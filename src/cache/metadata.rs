@@ -1,5 +1,5 @@
 //! Names and tags of the integrations of one scope and region, the labels made of them, and which integrations are excluded by name.
-//! An integration keeps its last good name and tags as long as the scope observes it, because AWS never reuses an ARN.
+//! An integration keeps its last good name and tags as long as it is shown, also as missing, because AWS never reuses an ARN.
 
 use super::by_arn;
 use super::failures::failed;
@@ -98,10 +98,6 @@ impl Metadata {
         self.selection.uses_names() && self.entry(arn).is_some_and(|entry| entry.excluded)
     }
 
-    pub fn name(&self, arn: &str) -> Option<&str> {
-        self.entry(arn).map(|entry| entry.description.name.as_str())
-    }
-
     pub fn entry(&self, arn: &str) -> Option<&MetadataEntry> {
         self.entries.get(canonical_arn(arn).as_ref())
     }
@@ -135,7 +131,8 @@ impl Metadata {
         now: Timestamp,
         labels: &TagLabels,
     ) {
-        self.entries.retain(|arn, _| arns.contains(arn));
+        self.entries
+            .retain(|arn, _| arns.contains(arn) || self.configured.contains(arn));
         self.up = Some(answer.outcome.is_ok());
         let error = answer.outcome.as_ref().err();
         self.failure = error.map(|error| failed(&[error], now.unix));

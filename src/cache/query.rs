@@ -1,5 +1,6 @@
 //! The cached result of one query, and how an answer changes it. The names of the fields are part of the state file.
 
+use crate::arn::canonical_arn;
 use crate::clock::Timestamp;
 use crate::config::{Query, Selection};
 use crate::glue::Answer;
@@ -53,7 +54,6 @@ pub(crate) struct NotFound {
     /// Time of the first such answer, in Unix seconds.
     pub since: f64,
     pub last: Option<Arc<Integration>>,
-    pub name: String,
 }
 
 impl Observation {
@@ -70,14 +70,14 @@ impl QueryKey {
         }
     }
 
-    /// Returns true if this is a listing that would contain the integration, if it exists.
-    pub fn lists(&self, selection: &Selection, integration: &Integration) -> bool {
-        let may_list = match self {
-            Self::Integration(_) => false,
+    /// Returns true if a complete answer would contain the integration, if it exists.
+    pub fn covers(&self, selection: &Selection, integration: &Integration) -> bool {
+        let listed = match self {
+            Self::Integration(arn) => return canonical_arn(arn) == canonical_arn(&integration.arn),
             Self::Target(target) => *target == integration.target_arn,
             Self::All => true,
         };
-        may_list && selection.matches(integration)
+        listed && selection.matches(integration)
     }
 }
 
@@ -96,8 +96,8 @@ impl QueryState {
         }
     }
 
-    /// `name` is the last known name of a configured integration. Returns the observed integrations that a complete answer lacks.
-    pub fn apply(&mut self, answer: &Answer, name: Option<&str>) -> Vec<String> {
+    /// Returns the observed integrations that a complete answer lacks.
+    pub fn apply(&mut self, answer: &Answer) -> Vec<Arc<Integration>> {
         if !answer.integrations.is_empty() {
             self.not_found = None;
         }
@@ -111,7 +111,6 @@ impl QueryState {
             self.not_found.get_or_insert_with(|| NotFound {
                 since: at.unix,
                 last: last.map(|observation| Arc::clone(&observation.integration)),
-                name: name.unwrap_or_default().to_owned(),
             });
         }
         self.last_complete = Some(at);
@@ -139,7 +138,10 @@ impl QueryState {
     }
 
     /// Drops the observations that a complete answer lacks, and returns those that the query itself made.
-    fn drop_unlisted(&mut self, integrations: &[(Arc<Integration>, Timestamp)]) -> Vec<String> {
+    fn drop_unlisted(
+        &mut self,
+        integrations: &[(Arc<Integration>, Timestamp)],
+    ) -> Vec<Arc<Integration>> {
         let listed = integrations.iter().map(|(integration, _)| &integration.arn);
         // Both are sorted, and usually equal.
         if self.observations.keys().eq(listed.clone()) {
@@ -149,22 +151,22 @@ impl QueryState {
         self.observations
             .extract_if(.., |arn, _| !listed.contains(arn))
             .filter(|(_, observation)| !observation.inherited)
-            .map(|(arn, _)| arn)
+            .map(|(_, observation)| observation.integration)
             .collect()
     }
 
-    /// Removes an observation older than `at`, when another query found its integration deleted. Returns whether there is a later one.
+    /// Removes an observation older than `at`, when another query found its integration deleted. Returns whether there was one.
     pub fn remove_if_older(&mut self, arn: &str, at: Instant) -> bool {
         let observation = self.observations.get(arn);
-        let is_later = observation.is_some_and(|it| it.observed_at.instant >= at);
-        // AWS has not yet answered this query with "does not exist".
-        if !is_later
-            && self.observations.remove(arn).is_some()
-            && self.query.configured_arn().is_some()
-        {
-            self.last_complete = None;
+        let is_older = observation.is_some_and(|it| it.observed_at.instant < at);
+        if is_older {
+            self.observations.remove(arn);
+            if self.query.configured_arn().is_some() {
+                // AWS has not yet answered this query with "does not exist".
+                self.last_complete = None;
+            }
         }
-        is_later
+        is_older
     }
 
     pub fn inherit(&mut self, observations: &[&Observation]) {

@@ -1,3 +1,4 @@
+use super::by_arn;
 use super::failures::failed;
 use super::metadata::Metadata;
 use super::query::{Observation, QueryKey, QueryState};
@@ -5,13 +6,18 @@ use crate::arn::canonical_arn;
 use crate::clock::Timestamp;
 use crate::config::{Credentials, ScopeRegion, Selection};
 use crate::glue::{Answer, GlueError};
-use crate::snapshot::Failed;
+use crate::snapshot::{Failed, Integration};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// How long an integration that vanished is shown as missing.
+const VANISHED_RETENTION: Duration = Duration::from_secs(86_400);
+/// Without this limit, integrations that come and go would fill the memory.
+const MAX_VANISHED: usize = 10_000;
 
 #[derive(Clone, Debug)]
 pub struct PollResult {
@@ -37,6 +43,9 @@ pub(crate) struct Scope {
     #[serde(default, rename = "asker")]
     credentials_key: String,
     pub queries: Vec<QueryState>,
+    /// By ARN. Absent in old files.
+    #[serde(default, with = "by_arn", skip_serializing_if = "BTreeMap::is_empty")]
+    pub vanished: BTreeMap<String, Vanished>,
     pub polled: Option<Polled>,
     pub last_success: Option<f64>,
     #[serde(skip)]
@@ -50,6 +59,14 @@ pub(crate) struct Scope {
     pub pending_first_poll: bool,
 }
 
+/// An integration that AWS no longer lists, although it was not DELETING.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Vanished {
+    /// The first answer without it.
+    pub since: Timestamp,
+    pub last: Arc<Integration>,
+}
+
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Polled {
     pub up: bool,
@@ -58,6 +75,12 @@ pub(crate) struct Polled {
     pub started: Option<Instant>,
     pub ended: Timestamp,
     pub duration: Duration,
+}
+
+impl Vanished {
+    pub fn expiry(&self) -> Instant {
+        self.since.instant + VANISHED_RETENTION
+    }
 }
 
 impl Scope {
@@ -80,23 +103,22 @@ impl Scope {
 
     /// Returns the integrations that a complete answer lacks, with the times of the answers. It excludes integrations that the scope
     /// never observed, because its credentials may be of another account.
-    pub fn apply(&mut self, poll: &PollResult) -> BTreeMap<String, Instant> {
-        let mut unlisted: BTreeMap<String, Instant> = BTreeMap::new();
+    pub fn apply(&mut self, poll: &PollResult) -> BTreeMap<String, Vanished> {
+        let mut unlisted: BTreeMap<String, Vanished> = BTreeMap::new();
         let confirmed = self.observations().filter(|it| !it.inherited);
-        let confirmed: HashSet<&str> = confirmed.map(Observation::arn).collect();
+        let confirmed: HashMap<&str, &Observation> = confirmed.map(|it| (it.arn(), it)).collect();
         let arns = self.queries.iter().map(|it| it.query.configured_arn());
-        let arns = arns.map(|arn| arn.filter(|it| confirmed.contains(it)).map(str::to_owned));
-        let confirmed: Vec<Option<String>> = arns.collect();
-        let metadata = self.metadata.as_ref();
+        let confirmed = arns.map(|arn| Some(Arc::clone(&confirmed.get(arn?)?.integration)));
+        let confirmed: Vec<Option<Arc<Integration>>> = confirmed.collect();
         let queries = self.queries.iter_mut().zip(confirmed);
         for ((query, confirmed), answer) in queries.zip(&poll.answers) {
-            let configured = query.query.configured_arn();
-            let name = configured.and_then(|arn| metadata?.name(arn));
-            let missing = query.apply(answer, name).into_iter().chain(confirmed);
-            if let Ok(at) = answer.outcome {
-                unlisted.extend(missing.map(|arn| (arn, at.instant)));
+            let missing = query.apply(answer).into_iter().chain(confirmed);
+            if let Ok(since) = answer.outcome {
+                unlisted.extend(missing.map(|last| (last.arn.clone(), Vanished { since, last })));
             }
         }
+        let now = poll.ended.instant;
+        self.vanished.retain(|_, it| it.expiry() > now);
         let outcomes = poll.answers.iter().map(|it| it.outcome.as_ref());
         let errors: Vec<&GlueError> = outcomes.filter_map(Result::err).collect();
         if errors.is_empty() {
@@ -127,6 +149,24 @@ impl Scope {
     pub fn canonical_arns(&self) -> BTreeSet<String> {
         let arns = self.observations().map(Observation::arn);
         arns.map(|arn| canonical_arn(arn).into_owned()).collect()
+    }
+
+    pub fn note_vanished(&mut self, vanished: &Vanished) {
+        let arn = &vanished.last.arn;
+        if self.vanished.len() < MAX_VANISHED && !self.excludes(arn) {
+            self.vanished.insert(arn.clone(), vanished.clone());
+        }
+    }
+
+    /// Returns when a query last had a complete answer that would contain the integration.
+    pub fn last_complete(&self, vanished: &Vanished) -> Timestamp {
+        let queries = self.queries.iter();
+        let queries = queries.filter(|it| it.query.covers(&self.selection, &vanished.last));
+        let answers = queries.filter_map(|query| query.last_complete);
+        let latest = answers.max_by_key(|at| at.instant);
+        latest
+            .filter(|at| at.instant > vanished.since.instant)
+            .unwrap_or(vanished.since)
     }
 
     pub fn excludes(&self, arn: &str) -> bool {
@@ -167,7 +207,10 @@ impl Scope {
         let empty = empty.filter_map(|query| query.last_complete);
         let included = self.observations().filter(|it| !self.excludes(it.arn()));
         let times = included.map(|it| it.observed_at).chain(empty);
-        times.map(|at| at.instant + self.stale_after)
+        let vanished = self.vanished.values();
+        times
+            .map(|at| at.instant + self.stale_after)
+            .chain(vanished.map(Vanished::expiry))
     }
 
     /// Prepares the data of the previous process, whose times have no instants yet, to be inherited by `scope`.
@@ -177,6 +220,7 @@ impl Scope {
             let observations = &mut query.observations;
             observations.retain(|_, observation| observation.observed_at.rebase(now));
         }
+        self.vanished.retain(|_, it| it.since.rebase(now));
         // If all data expired while the exporter was stopped, a scrape waits as at a first start.
         self.polled.take_if(|polled| {
             !polled.ended.rebase(now) || polled.ended.instant + stale_after <= now.instant
@@ -223,6 +267,12 @@ impl Scope {
         if let (Some(metadata), Some(before)) = (&mut self.metadata, before.metadata) {
             metadata.inherit(before);
         }
+        self.vanished = before.vanished;
+        let (queries, selection) = (&self.queries, &self.selection);
+        self.vanished.retain(|_, it| {
+            let mut queries = queries.iter();
+            queries.any(|query| query.query.covers(selection, &it.last))
+        });
         self.polled = before.polled;
         self.last_success = before.last_success;
         self.failed_poll = before.failed_poll;
@@ -244,7 +294,7 @@ fn inherit_dropped(queries: Vec<&mut QueryState>, dropped: &[Observation], selec
         let matching: Vec<&Observation> = match key.configured_arn() {
             Some(arn) => by_arn.get(&canonical_arn(arn)).cloned().unwrap_or_default(),
             None => {
-                let listed = |it: &&Observation| key.lists(selection, &it.integration);
+                let listed = |it: &&Observation| key.covers(selection, &it.integration);
                 dropped.iter().filter(listed).collect()
             }
         };

@@ -2,8 +2,10 @@ use super::integrations::{IntegrationCache, next_expiry};
 use super::query::{Observation, QueryState};
 use super::scope::Scope;
 use crate::arn::canonical_arn;
+use crate::clock::Timestamp;
 use crate::snapshot::{
-    ExportedIntegration, Missing, PolledScope, Provenance, ScopeState, Snapshot,
+    ExportedIntegration, Integration, MetadataLabels, Missing, PolledScope, Provenance, ScopeState,
+    Snapshot,
 };
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,17 +20,43 @@ struct ScopeObservation<'a> {
     index: u32,
 }
 
-type ConfiguredQuery<'a> = (u32, &'a Scope, &'a QueryState);
+/// What one scope knows about an integration that may not exist.
+struct Absence<'a> {
+    scope: &'a Scope,
+    index: u32,
+    /// The last answer that it does not exist. `None` if there was none, or the integration exists.
+    answered: Option<Timestamp>,
+    since: Option<f64>,
+    last: Option<&'a Arc<Integration>>,
+}
 
 impl IntegrationCache {
     pub fn snapshot(&self, now: Instant) -> (Snapshot, Option<Instant>) {
         let mut observations: Vec<ScopeObservation<'_>> = Vec::new();
-        let mut configured: BTreeMap<Cow<'_, str>, Vec<ConfiguredQuery<'_>>> = BTreeMap::new();
+        let mut absences: BTreeMap<Cow<'_, str>, Vec<Absence<'_>>> = BTreeMap::new();
         for (index, scope) in (0..).zip(self.scopes.values()) {
             for query in &scope.queries {
                 if let Some(arn) = query.query.configured_arn() {
-                    let queries = configured.entry(canonical_arn(arn)).or_default();
-                    queries.push((index, scope, query));
+                    let absence = configured_absence(index, scope, query, now);
+                    absences
+                        .entry(canonical_arn(arn))
+                        .or_default()
+                        .push(absence);
+                }
+            }
+            for (arn, vanished) in &scope.vanished {
+                if vanished.expiry() > now && !scope.excludes(arn) {
+                    let absence = Absence {
+                        scope,
+                        index,
+                        answered: Some(scope.last_complete(vanished)),
+                        since: Some(vanished.since.unix),
+                        last: Some(&vanished.last),
+                    };
+                    absences
+                        .entry(canonical_arn(arn))
+                        .or_default()
+                        .push(absence);
                 }
             }
             observations.extend(scope.observations().map(|observation| ScopeObservation {
@@ -63,25 +91,20 @@ impl IntegrationCache {
                 continue;
             };
             let arn = latest.observation.arn();
-            let entries = group.iter();
-            let described = entries.filter_map(|entry| entry.scope.metadata.as_ref()?.entry(arn));
-            let described = described.max_by_key(|entry| entry.observed_at.instant);
-            let labels = described.map_or(&self.tag_labels.empty, |entry| &entry.labels);
             integrations.push(ExportedIntegration {
                 integration: Arc::clone(&latest.observation.integration),
-                labels: Arc::clone(labels),
+                labels: self.labels(arn, group.iter().map(|entry| entry.scope)),
                 status_since: self.statuses.get(arn).map_or(0.0, |since| since.since),
-                // Removed, so that only the integrations that are not exported are left.
-                configured: configured.remove(&canonical_arn(arn)).is_some(),
+                stale: latest.scope.is_older(latest.observation.observed_at),
             });
             provenance.push(Provenance {
                 observed_at: latest.observation.observed_at.unix,
-                stale: latest.scope.is_older(latest.observation.observed_at),
                 seen_by: first..seen_by.len(),
             });
+            absences.remove(&canonical_arn(arn));
         }
-        let missing = configured.into_iter();
-        let missing = missing.filter_map(|(arn, queries)| find_missing(&arn, &queries, now));
+        let missing = absences.iter();
+        let missing = missing.filter_map(|(arn, absences)| self.missing(arn, absences));
         let scopes = self.scopes.values().zip(counts);
         let scopes = scopes.map(|(scope, integrations)| scope_state(scope, integrations));
         let snapshot = Snapshot {
@@ -95,6 +118,54 @@ impl IntegrationCache {
         };
         let expiries = self.scopes.values().flat_map(Scope::expiries);
         (snapshot, next_expiry(expiries, now))
+    }
+
+    fn labels<'a>(
+        &self,
+        arn: &str,
+        scopes: impl Iterator<Item = &'a Scope>,
+    ) -> Arc<MetadataLabels> {
+        let described = scopes.filter_map(|scope| scope.metadata.as_ref()?.entry(arn));
+        let latest = described.max_by_key(|entry| entry.observed_at.instant);
+        Arc::clone(latest.map_or(&self.tag_labels.empty, |entry| &entry.labels))
+    }
+
+    fn missing(&self, arn: &str, absences: &[Absence<'_>]) -> Option<Missing> {
+        let answers = absences.iter();
+        let answers = answers.filter_map(|it| Some((it.answered?, it.scope)));
+        let (answered, scope) = answers.max_by_key(|(answered, _)| answered.instant)?;
+        let since = absences.iter().filter_map(|it| it.since);
+        let last = absences.iter().find_map(|it| it.last);
+        let mut scopes: Vec<u32> = absences.iter().map(|it| it.index).collect();
+        scopes.dedup();
+        Some(Missing {
+            arn: last.map_or(arn, |last| &last.arn).to_owned(),
+            since: since.min_by(f64::total_cmp),
+            answered_at: answered.unix,
+            stale: scope.is_older(answered),
+            last: last.map(Arc::clone),
+            labels: self.labels(arn, self.scopes.values()),
+            scopes,
+        })
+    }
+}
+
+fn configured_absence<'a>(
+    index: u32,
+    scope: &'a Scope,
+    query: &'a QueryState,
+    now: Instant,
+) -> Absence<'a> {
+    let not_found = query.not_found.as_ref();
+    let answered = query.last_complete.filter(|answered| {
+        query.observations.is_empty() && answered.instant + scope.stale_after > now
+    });
+    Absence {
+        scope,
+        index,
+        answered,
+        since: not_found.map(|it| it.since),
+        last: not_found.and_then(|it| it.last.as_ref()),
     }
 }
 
@@ -115,25 +186,4 @@ fn scope_state(scope: &Scope, integrations: usize) -> ScopeState {
         failed_poll: scope.failed_poll.clone(),
         failed_metadata: metadata.and_then(|metadata| metadata.failure.clone()),
     }
-}
-
-fn find_missing(arn: &str, queries: &[ConfiguredQuery<'_>], now: Instant) -> Option<Missing> {
-    let answers = queries.iter().filter_map(|(_, scope, query)| {
-        let answered = query.last_complete?;
-        let is_fresh = answered.instant + scope.stale_after > now;
-        (is_fresh && query.observations.is_empty()).then_some((answered, scope))
-    });
-    let (answered, scope) = answers.max_by_key(|(answered, _)| answered.instant)?;
-    let not_found = queries.iter().filter_map(|(.., it)| it.not_found.as_ref());
-    let mut names = not_found.clone().map(|it| &it.name);
-    let name = names.find(|name| !name.is_empty()).cloned();
-    Some(Missing {
-        arn: arn.to_owned(),
-        since: not_found.clone().map(|it| it.since).min_by(f64::total_cmp),
-        answered_at: answered.unix,
-        stale: scope.is_older(answered),
-        last: not_found.clone().find_map(|it| it.last.clone()),
-        name: name.unwrap_or_default(),
-        scopes: queries.iter().map(|(index, ..)| *index).collect(),
-    })
 }

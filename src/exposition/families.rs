@@ -5,7 +5,9 @@ use super::family::{Family, Samples, family, gauge};
 use super::text_format::{Metric, MetricType, count, labels};
 use crate::arn::Arn;
 use crate::clock::{round_to_millis, seconds};
-use crate::snapshot::{ExportedIntegration, PolledScope, ScopeState, Status};
+use crate::snapshot::{
+    ExportedIntegration, Integration, MetadataLabels, Missing, PolledScope, ScopeState, Status,
+};
 use std::collections::BTreeMap;
 
 /// The number of error codes of one integration that have their own series.
@@ -22,8 +24,32 @@ pub(crate) const AGE: Metric = Metric {
     help: "Age of the integration in seconds at the time of the scrape; never below 0.",
 };
 
-/// The metric that also has samples for integrations that do not exist.
-pub(crate) const PRESENT: &str = "aws_glue_integration_present";
+const INFO: Metric = Metric {
+    name: "aws_glue_integration_info",
+    kind: MetricType::Gauge,
+    labels: &[
+        "integration_name",
+        "source_arn",
+        "target_arn",
+        "source_service",
+        "target_service",
+    ],
+    help: "Always 1, labeled with the source and target of the integration as of its last good poll, and with its name and tags if the scope fetches them.",
+};
+
+const PRESENT: Metric = Metric {
+    name: "aws_glue_integration_present",
+    kind: MetricType::Gauge,
+    labels: &[],
+    help: "1 if the integration exists, as of its last good poll; 0 if AWS answered that a configured one does not, and for 24 hours if AWS no longer lists one that was not DELETING.",
+};
+
+const STALE: Metric = Metric {
+    name: "aws_glue_integration_stale",
+    kind: MetricType::Gauge,
+    labels: &[],
+    help: "1 if the last poll of the scope did not refresh the integration, so that its values are older, otherwise 0.",
+};
 
 pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
     gauge(
@@ -48,34 +74,23 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
         "Number of errors with this code that AWS lists for the integration, as of its last good poll; codes after the first 20 in alphabetical order count as other, errors without a code as none.",
         errors_by_code,
     ),
-    family(
-        MetricType::Gauge,
-        "aws_glue_integration_info",
-        &[
-            "integration_name",
-            "source_arn",
-            "target_arn",
-            "source_service",
-            "target_service",
-        ],
-        "Always 1, labeled with the source and target of the integration as of its last good poll, and with its name and tags if the scope fetches them.",
-        |shown, samples| {
-            let (source, target) = (&shown.integration.source_arn, &shown.integration.target_arn);
-            let services = [source, target].map(|arn| Arn::split(arn).service);
-            let values = [&shown.labels.name, source, target, services[0], services[1]];
-            samples.tagged(&values, &shown.labels.tags, 1.0);
-        },
-    ),
-    gauge(
-        PRESENT,
-        "1 if the configured integration exists, 0 if AWS answered that it does not, as of its last good poll.",
-        |shown, samples| samples.value(shown.configured.then_some(1.0)),
-    ),
+    Family {
+        metric: INFO,
+        write: |shown, samples| info(&shown.integration, &shown.labels, samples),
+    },
+    Family {
+        metric: PRESENT,
+        write: |_, samples| samples.value(1.0),
+    },
     gauge(
         "aws_glue_integration_refresh_interval_seconds",
         "Interval in seconds at which the integration pulls changes, as of its last good poll; absent if AWS does not report it.",
         |shown, samples| samples.value(shown.integration.refresh_interval.map(seconds)),
     ),
+    Family {
+        metric: STALE,
+        write: |shown, samples| samples.value(f64::from(shown.stale)),
+    },
     family(
         MetricType::Gauge,
         "aws_glue_integration_status",
@@ -93,6 +108,26 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
         "Unix time in seconds at which this exporter first saw the current status of the integration.",
         |shown, samples| samples.value(round_to_millis(shown.status_since)),
     ),
+];
+
+/// The metrics that also have samples for integrations that do not exist.
+pub(crate) const MISSING: &[Family<Missing>] = &[
+    Family {
+        metric: INFO,
+        write: |missing, samples| {
+            if let Some(last) = &missing.last {
+                info(last, &missing.labels, samples);
+            }
+        },
+    },
+    Family {
+        metric: PRESENT,
+        write: |_, samples| samples.value(0.0),
+    },
+    Family {
+        metric: STALE,
+        write: |missing, samples| samples.value(f64::from(missing.stale)),
+    },
 ];
 
 pub(crate) const SCOPES: &[Family<ScopeState>] = &[
@@ -138,6 +173,13 @@ pub(crate) const SCOPES: &[Family<ScopeState>] = &[
 
 fn last_poll(scope: &ScopeState, samples: &mut Samples<'_>, value: fn(&PolledScope) -> f64) {
     samples.value(scope.polled.as_ref().map(value));
+}
+
+fn info(integration: &Integration, labels: &MetadataLabels, samples: &mut Samples<'_>) {
+    let (source, target) = (&integration.source_arn, &integration.target_arn);
+    let services = [source, target].map(|arn| Arn::split(arn).service);
+    let values = [&labels.name, source, target, services[0], services[1]];
+    samples.tagged(&values, &labels.tags, 1.0);
 }
 
 fn errors_by_code(shown: &ExportedIntegration, samples: &mut Samples<'_>) {

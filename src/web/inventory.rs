@@ -1,4 +1,4 @@
-//! The rows that the page and the API show: integrations, configured integrations that do not exist in AWS, and scopes.
+//! The rows that the page and the API show: integrations, missing integrations, and scopes.
 
 use super::query::{Query, one_of};
 use crate::arn::Arn;
@@ -58,7 +58,7 @@ pub fn statuses() -> impl Iterator<Item = &'static str> {
     Status::ALL.iter().map(|it| it.as_str()).chain([MISSING])
 }
 
-/// An integration, or a configured one that does not exist in AWS.
+/// An integration, or a missing one: it does not exist in AWS.
 #[derive(Clone, Copy)]
 pub(crate) struct Row<'a> {
     pub arn: &'a str,
@@ -78,7 +78,7 @@ pub(crate) struct Row<'a> {
     pub observed_at: f64,
     /// True if the row is older than the last poll of the scope that it comes from.
     pub old: bool,
-    /// Indexes of the scopes that see the integration. For a missing one these are the scopes that are configured with it.
+    /// Indexes of the scopes that see the integration. For a missing one these are the scopes that are configured with it or saw it.
     pub scopes: &'a [u32],
 }
 
@@ -152,17 +152,17 @@ impl<'a> Inventory<'a> {
                 status_since,
                 since,
                 observed_at: provenance.observed_at,
-                old: provenance.stale,
+                old: exported.stale,
                 scopes: seen_by.unwrap_or_default(),
             }
         });
         let missing = self.snapshot.missing.iter().map(|missing| Row {
             arn: &missing.arn,
-            name: &missing.name,
+            name: &missing.labels.name,
             status: MISSING,
             condition: Condition::Missing,
             integration: missing.last.as_deref(),
-            tags: &[],
+            tags: &missing.labels.tags,
             errors: &[],
             status_since: missing.since,
             since: missing.since,

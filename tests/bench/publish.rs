@@ -59,6 +59,6 @@ fn entry(index: usize) -> ExportedIntegration {
         }),
         labels: Arc::new(MetadataLabels::default()),
         status_since: 1_795_300_000.0,
-        configured: false,
+        stale: false,
     }
 }

@@ -50,7 +50,7 @@ fn shown(arn: &str, status: Status) -> ExportedIntegration {
         integration: Arc::new(integration(arn, status)),
         labels: named("", "", ""),
         status_since: START - 60.0,
-        configured: false,
+        stale: false,
     }
 }
 
@@ -86,26 +86,35 @@ fn example() -> Snapshot {
     Snapshot {
         integrations: vec![
             ExportedIntegration {
-                configured: true,
+                stale: true,
                 ..shown(&arn(1), Status::Active)
             },
             ExportedIntegration {
                 integration: Arc::new(second),
                 labels: named("orders", "4711", "data \"lake\"\\\n"),
                 status_since: START,
-                configured: false,
+                stale: false,
             },
             ExportedIntegration {
                 integration: Arc::new(without),
                 labels: named("", "", ""),
                 status_since: START + 0.5,
-                configured: false,
+                stale: false,
             },
         ],
-        missing: vec![Missing {
-            arn: arn(9),
-            ..Missing::default()
-        }],
+        missing: vec![
+            Missing {
+                arn: arn(8),
+                stale: true,
+                last: Some(Arc::new(integration(&arn(8), Status::Active))),
+                labels: named("returns", "", ""),
+                ..Missing::default()
+            },
+            Missing {
+                arn: arn(9),
+                ..Missing::default()
+            },
+        ],
         scopes: vec![
             ScopeState {
                 scope: "lake".to_owned(),
@@ -210,7 +219,7 @@ fn error_codes_beyond_twenty_count_as_other() {
             integration: Arc::new(integration),
             labels: named("", "", ""),
             status_since: START,
-            configured: false,
+            stale: false,
         }]),
         START,
     ));
@@ -349,7 +358,7 @@ fn hostile_integration() -> impl Strategy<Value = ExportedIntegration> {
                 integration: Arc::new(integration),
                 labels: named(&name, &source, &target),
                 status_since: START,
-                configured: false,
+                stale: false,
             }
         })
 }

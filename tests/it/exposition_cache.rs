@@ -28,7 +28,7 @@ fn snapshot(integrations: &BTreeMap<usize, bool>) -> Snapshot {
         )),
         labels: Arc::new(MetadataLabels::default()),
         status_since: START,
-        configured: *well,
+        stale: !*well,
     };
     let missing = |(number, _): (&usize, &bool)| Missing {
         arn: arn(*number),

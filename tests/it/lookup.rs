@@ -132,7 +132,11 @@ fn present(page: &Page, arn: &str) -> Option<f64> {
 
 /// Returns the samples of integrations, except those that depend on the time.
 fn samples(page: &Page) -> Vec<&Sample> {
-    let time_dependent = ["aws_glue_integration_age_seconds", SINCE];
+    let time_dependent = [
+        "aws_glue_integration_age_seconds",
+        "aws_glue_integration_stale",
+        SINCE,
+    ];
     page.samples
         .iter()
         .filter(|sample| sample.name.starts_with("aws_glue_"))
@@ -164,7 +168,11 @@ async fn lookup_list_equals_individual_requests() {
     assert_eq!(requests, ["page 1", "page 2", &arn(7)]);
     assert_eq!(present(&page, &arn(7)), Some(0.0));
     assert_eq!(page.status(&arn(7)), None);
-    assert_eq!(page.find("aws_glue_integration_info", &[]).len(), 199);
+    assert_eq!(
+        page.find("aws_glue_integration_created_timestamp_seconds", &[])
+            .len(),
+        199
+    );
     assert_eq!(up_and_stale(&page), (Some(1.0), Some(0.0)));
 }
 
@@ -364,7 +372,7 @@ async fn lookup_list_requests_targets_too() {
     exporter.simulated.clear_faults();
     let (page, _) = exporter.poll().await;
     assert_eq!(page.find("aws_glue_integration_info", &[]).len(), 4);
-    assert_eq!(page.find("aws_glue_integration_present", &[]).len(), 2);
+    assert_eq!(page.find("aws_glue_integration_present", &[]).len(), 4);
     assert_eq!(gauge(&page, UP), Some(1.0));
 }
 

@@ -19,6 +19,7 @@ mod iam;
 mod lookup;
 mod malformed_responses;
 mod metadata;
+mod missing;
 mod negotiation;
 mod page;
 mod polling;

@@ -215,7 +215,9 @@ async fn failed_name_request_keeps_last_names() {
     account.describe(&arn(1), "", &[]);
     poller.describe().await;
     assert_eq!(name(&bench.page(), 1).as_deref(), Some("orders-v2"));
-    // After a deletion, the name is forgotten.
+    // After a planned deletion, the name is forgotten.
+    account.put(&arn(1), Status::Deleting);
+    poller.poll().await;
     account.remove(&arn(1));
     poller.poll().await;
     poller.describe().await;

@@ -226,7 +226,7 @@ async fn missing_integration_keeps_details_on_restart() {
             "table/orders",
             "lake in eu-west-1",
             "2026-11-21 22:27:40 UTC",
-            "Configured in",
+            "Expected by",
         ] {
             assert!(row.contains(text), "{text} in {row}");
         }
@@ -364,7 +364,7 @@ async fn page_marks_old_missing_integration() {
             !row.contains("old data") && !page.0.contains("id=\"old\""),
             "{row}"
         );
-        let answered = row.fact("<dt>Configured in</dt>");
+        let answered = row.fact("<dt>Expected by</dt>");
         assert!(
             answered.contains("sea in eu-west-1; AWS last answered <time"),
             "{row}"
@@ -393,7 +393,7 @@ async fn page_marks_old_missing_integration() {
         );
         let row = page.row(&gone);
         assert!(
-            row.contains("old data") && row.fact("<dt>Configured in</dt>").contains(ago),
+            row.contains("old data") && row.fact("<dt>Expected by</dt>").contains(ago),
             "{row}"
         );
     };
@@ -761,7 +761,7 @@ fn all_texts(text: &str) -> Snapshot {
                 tags: vec![(Arc::from("tag_team"), text.to_owned())],
             }),
             status_since: START,
-            configured: true,
+            stale: false,
         }],
         scopes: vec![ScopeState {
             scope: "lake".to_owned(),
@@ -771,7 +771,6 @@ fn all_texts(text: &str) -> Snapshot {
         }],
         provenance: vec![Provenance {
             observed_at: START,
-            stale: false,
             seen_by: 0..1,
         }],
         seen_by: vec![0],

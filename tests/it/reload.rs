@@ -223,8 +223,8 @@ async fn listing_without_arn_is_not_presence_zero() {
     );
     assert_eq!(
         present(&page, 1),
-        None,
-        "a listing does not answer the query for the ARN"
+        Some(0.0),
+        "the listing had it before, and it was not DELETING"
     );
     account.remove(&arn(1));
     account.set(Behaviour::Answer);

@@ -63,7 +63,7 @@ fn check_diagnostics(shown: &Snapshot) {
         // After a restart the failures of the previous process are unknown.
         assert!(polled.up || polled.stale || scope.failed_poll.is_some());
     }
-    let old = shown.provenance.iter().any(|provenance| provenance.stale);
+    let old = shown.integrations.iter().any(|shown| shown.stale);
     let stale = |polled: &PolledScope| polled.stale;
     let mut polled = shown
         .scopes
@@ -419,6 +419,7 @@ impl Soak {
         for missing in &mut shown.missing {
             *missing = Missing {
                 arn: std::mem::take(&mut missing.arn),
+                stale: missing.stale,
                 ..Missing::default()
             };
         }
@@ -491,10 +492,19 @@ impl Soak {
             let status = page.status(&shown.integration.arn);
             assert_eq!(status.as_deref(), Some(shown.integration.status.as_str()));
         }
-        let info = page.find("aws_glue_integration_info", &[]);
-        assert_eq!(info.len(), expected.integrations.len());
+        let (existing, missing) = (expected.integrations.len(), expected.missing.len());
+        let present = page.find("aws_glue_integration_present", &[]);
+        assert_eq!(
+            present.iter().filter(|row| row.value == 1.0).count(),
+            existing
+        );
+        assert_eq!(present.len(), existing + missing);
+        assert_eq!(
+            page.find("aws_glue_integration_stale", &[]).len(),
+            existing + missing
+        );
         let rows = page.find("aws_glue_integration_status", &[]).len();
-        assert_eq!(rows, 8 * info.len());
+        assert_eq!(rows, 8 * existing);
         for scope in &expected.scopes {
             let labels = [("scope", scope.scope.as_str())];
             let gauge =

@@ -16,6 +16,8 @@ use tokio::time::Instant;
 
 use super::environment::Reply;
 
+const VANISHED_RETENTION: Duration = Duration::from_secs(86_400);
+
 /// A poll that ended, and all replies to it.
 #[derive(Clone)]
 pub struct Polled {
@@ -55,6 +57,8 @@ struct Scope {
     last_success: Option<f64>,
     blocks_scrape: bool,
     pending_first_poll: bool,
+    /// What a complete answer lacked although it was not DELETING, and the time of that answer.
+    vanished: BTreeMap<String, (Arc<Integration>, Instant)>,
 }
 
 #[derive(Clone, Default)]
@@ -88,7 +92,12 @@ impl Scope {
             last_success: None,
             blocks_scrape: at_start,
             pending_first_poll: at_start,
+            vanished: BTreeMap::new(),
         }
+    }
+
+    fn older(&self, at: Instant) -> bool {
+        self.started.is_none_or(|started| at < started)
     }
 
     fn fresh(&self, at: Instant, now: Instant) -> bool {
@@ -249,6 +258,11 @@ impl Model {
                     queries: scope.queries,
                     ..before
                 };
+                let queries = &scope.queries;
+                scope.vanished.retain(|_, (integration, _)| {
+                    let mut queries = queries.iter();
+                    queries.any(|(query, _)| matches_query(query, integration))
+                });
             }
             self.scopes.insert(key(watch), scope);
         }
@@ -281,8 +295,8 @@ impl Model {
     pub fn restart(&mut self, watches: &[ScopeRegion], now: Instant) {
         for watch in watches {
             let scope = self.scopes.get_mut(&key(watch)).unwrap();
+            scope.started = None;
             if scope.ended.is_some_and(|ended| scope.fresh(ended, now)) {
-                scope.started = None;
                 scope.blocks_scrape = false;
                 scope.pending_first_poll = true;
             } else {
@@ -334,6 +348,12 @@ impl Model {
             })
             .map(|(arn, _, _)| arn.clone())
             .collect();
+        let mut integrations: BTreeMap<String, Arc<Integration>> = BTreeMap::new();
+        for (_, state) in &scope.queries {
+            for (arn, integration, _) in state.current(&self.deleted) {
+                integrations.insert(arn.clone(), Arc::clone(integration));
+            }
+        }
         let mut all = true;
         for (query, state) in &mut scope.queries {
             let (observations, complete) = if looked_up {
@@ -371,6 +391,19 @@ impl Model {
             "{key:?}: the exporter and the model disagree on whether the poll succeeded"
         );
         deleted_now.retain(|arn, _| !seen.contains_key(arn));
+        let mut observed_by: BTreeSet<(String, Key)> = BTreeSet::new();
+        for arn in deleted_now.keys() {
+            for (of, scope) in &self.scopes {
+                let mut queries = scope.queries.iter();
+                let observed = queries.any(|(_, state)| {
+                    let mut current = state.current(&self.deleted);
+                    current.any(|(seen, ..)| seen == arn)
+                });
+                if observed || *of == key {
+                    observed_by.insert((arn.clone(), of.clone()));
+                }
+            }
+        }
         // If another query finds that an integration is deleted, the query for its ARN has no answer yet.
         let all_queries = self.scopes.iter_mut().flat_map(|(of, scope)| {
             let state = scope.queries.iter_mut();
@@ -410,6 +443,12 @@ impl Model {
         scope.blocks_scrape = false;
         scope.pending_first_poll = false;
 
+        for scope in self.scopes.values_mut() {
+            scope.vanished.retain(|arn, (_, since)| {
+                let again = seen.get(arn);
+                again.is_none_or(|(_, moment)| moment.instant < *since)
+            });
+        }
         for (arn, (status, moment)) in seen {
             if self
                 .deleted
@@ -431,12 +470,22 @@ impl Model {
                 }
             }
         }
-        for arn in deleted_now.keys() {
+        for (arn, at) in &deleted_now {
             let mut scopes = self.scopes.values().flat_map(|scope| &scope.queries);
             let elsewhere =
                 scopes.any(|(_, state)| state.current(&self.deleted).any(|(seen, ..)| seen == arn));
-            if !elsewhere {
-                self.statuses.remove(arn);
+            if elsewhere {
+                continue;
+            }
+            let status = self.statuses.remove(arn);
+            if status.is_some_and(|last| last.status == Status::Deleting) {
+                continue;
+            }
+            for (of, scope) in &mut self.scopes {
+                if observed_by.contains(&(arn.clone(), of.clone())) {
+                    let integration = Arc::clone(&integrations[arn]);
+                    scope.vanished.insert(arn.clone(), (integration, *at));
+                }
             }
         }
         self.prune(ended.instant);
@@ -459,15 +508,15 @@ impl Model {
     }
 
     pub fn shown(&self, now: Instant) -> Snapshot {
-        let mut latest: BTreeMap<&String, (&Arc<Integration>, Instant)> = BTreeMap::new();
+        let mut latest: BTreeMap<&String, (&Arc<Integration>, Instant, bool)> = BTreeMap::new();
         let mut fresh: BTreeSet<&String> = BTreeSet::new();
         let mut scopes = Vec::new();
         for ((name, region), scope) in &self.scopes {
             let mut of_scope = BTreeSet::new();
             for (_, state) in &scope.queries {
                 for (arn, integration, at) in state.current(&self.deleted) {
-                    if latest.get(arn).is_none_or(|(_, before)| *before <= at) {
-                        latest.insert(arn, (integration, at));
+                    if latest.get(arn).is_none_or(|(_, before, _)| *before <= at) {
+                        latest.insert(arn, (integration, at, scope.older(at)));
                     }
                     if scope.fresh(at, now) {
                         of_scope.insert(arn);
@@ -487,39 +536,49 @@ impl Model {
             });
             fresh.extend(of_scope);
         }
-        let mut configured: BTreeSet<&str> = BTreeSet::new();
-        let mut missing: BTreeSet<&str> = BTreeSet::new();
+        // For each missing integration the latest answer, and whether it is older than the last poll of its scope.
+        let mut missing: BTreeMap<&str, (Instant, bool)> = BTreeMap::new();
+        let mut answered = |scope: &Scope, arn, at: Instant| {
+            if missing.get(arn).is_none_or(|(before, _)| *before <= at) {
+                missing.insert(arn, (at, scope.older(at)));
+            }
+        };
         for scope in self.scopes.values() {
             for (query, state) in &scope.queries {
-                let Query::Integration(arn) = query else {
+                let (Query::Integration(arn), Some((_, at))) = (query, state.last_complete) else {
                     continue;
                 };
-                let arn = arn.as_str();
-                let deleted = state.current(&self.deleted).next().is_none()
-                    && state
-                        .last_complete
-                        .is_some_and(|(_, at)| scope.fresh(at, now));
-                configured.insert(arn);
-                if deleted && !fresh.iter().any(|shown| *shown == arn) {
-                    missing.insert(arn);
+                let exists = state.current(&self.deleted).next().is_some();
+                if !exists && scope.fresh(at, now) {
+                    answered(scope, arn.as_str(), at);
+                }
+            }
+            for (arn, (integration, since)) in &scope.vanished {
+                if now < *since + VANISHED_RETENTION {
+                    let queries = scope.queries.iter();
+                    let covering = queries.filter(|(query, _)| matches_query(query, integration));
+                    let answers = covering.filter_map(|(_, state)| Some(state.last_complete?.1));
+                    answered(scope, arn, answers.max().unwrap_or(*since).max(*since));
                 }
             }
         }
+        missing.retain(|arn, _| !fresh.iter().any(|shown| shown == arn));
         Snapshot {
             integrations: latest
                 .into_iter()
                 .filter(|(arn, _)| fresh.contains(arn))
-                .map(|(arn, (integration, _))| ExportedIntegration {
+                .map(|(arn, (integration, _, stale))| ExportedIntegration {
                     integration: Arc::clone(integration),
                     labels: Arc::new(MetadataLabels::default()),
                     status_since: self.statuses.get(arn).map_or(0.0, |since| since.wall),
-                    configured: configured.contains(arn.as_str()),
+                    stale,
                 })
                 .collect(),
             missing: missing
                 .into_iter()
-                .map(|arn| Missing {
+                .map(|(arn, (_, stale))| Missing {
                     arn: arn.to_owned(),
+                    stale,
                     ..Missing::default()
                 })
                 .collect(),
