@@ -56,7 +56,8 @@ fn alerts_block_matches_rules_and_runbooks() {
     let rules: serde_yaml::Value = serde_yaml::from_str(&rules).unwrap();
     let runbooks = fs::read_to_string(directory.join("runbooks.md")).unwrap();
     let mut table = String::from("| alert | severity | for | fires when |\n|---|---|---|---|\n");
-    for rule in rules["groups"][0]["rules"].as_sequence().unwrap() {
+    let groups = rules["groups"].as_sequence().unwrap().iter();
+    for rule in groups.flat_map(|group| group["rules"].as_sequence().unwrap()) {
         let Some(name) = rule["alert"].as_str() else {
             continue;
         };

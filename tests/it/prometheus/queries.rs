@@ -14,32 +14,12 @@ pub type Labels = BTreeSet<String>;
 /// The labels that Prometheus adds to each series.
 const TARGET: &[&str] = &["job", "instance"];
 const INTEGRATION: &[&str] = &["aws_account_id", "aws_region", "integration_arn"];
-const SHARD: &[&str] = &["scope", "aws_region", "shard_index"];
 /// The series of Prometheus itself and those of the recording rules.
 const OTHERS: &[(&str, &[&[&str]])] = &[
+    // The exporter does not export this metric yet.
+    ("aws_glue_integration_stale", &[INTEGRATION, TARGET]),
     ("up", &[TARGET]),
     ("scrape_duration_seconds", &[TARGET]),
-    (
-        "ALERTS",
-        &[
-            INTEGRATION,
-            SHARD,
-            &["alertname", "alertstate", "severity", "status", "job"],
-        ],
-    ),
-    ("fleet:glue_integration_exporter_up:missing", &[]),
-    (
-        "instance:glue_integration_exporter_scope_interval_seconds:last",
-        &[TARGET, &["scope", "aws_region"]],
-    ),
-    (
-        "instance:glue_integration_exporter_scope_up:outdone",
-        &[TARGET, &["aws_region"]],
-    ),
-    (
-        "integration:aws_glue_integration_errors:last",
-        &[INTEGRATION],
-    ),
     (
         "integration:aws_glue_integration_info:one",
         &[
@@ -48,51 +28,13 @@ const OTHERS: &[(&str, &[&[&str]])] = &[
         ],
     ),
     (
-        "integration:aws_glue_integration_present:last",
-        &[INTEGRATION],
-    ),
-    (
-        "integration:aws_glue_integration_status:doubted",
+        "integration:aws_glue_integration_status:max",
         &[INTEGRATION, &["status"]],
     ),
     (
-        "integration:aws_glue_integration_status:last",
-        &[INTEGRATION, &["status"]],
-    ),
-    (
-        "integration:aws_glue_integration_status:left_out",
+        "integration:aws_glue_integration_status_duration_seconds:min",
         &[INTEGRATION],
     ),
-    (
-        "integration:aws_glue_integration_status:seen",
-        &[INTEGRATION],
-    ),
-    (
-        "integration:aws_glue_integration_status_since_timestamp_seconds:min",
-        &[INTEGRATION, &["status"]],
-    ),
-    (
-        "region:glue_integration_exporter_config_last_reload_success_timestamp_seconds:max",
-        &[&["aws_region"]],
-    ),
-    (
-        "region:glue_integration_exporter_scope_up:min",
-        &[&["aws_region"]],
-    ),
-    ("region:process_start_time_seconds:max", &[&["aws_region"]]),
-    (
-        "scope:glue_integration_exporter:lost",
-        &[&["job", "scope", "aws_region"]],
-    ),
-    (
-        "shard:glue_integration_exporter_scope_interval_seconds:max",
-        &[SHARD],
-    ),
-    (
-        "shard:glue_integration_exporter_scope_last_success_timestamp_seconds:max",
-        &[SHARD],
-    ),
-    ("shard:glue_integration_exporter_scope_up:max", &[SHARD]),
 ];
 
 /// Every series that a query may use, with its labels.

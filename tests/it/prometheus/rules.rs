@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+pub const FILE: &str = "deploy/prometheus/alerts.yaml";
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -13,9 +15,9 @@ struct File {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Group {
-    name: String,
-    rules: Vec<Rule>,
+pub struct Group {
+    pub name: String,
+    pub rules: Vec<Rule>,
 }
 
 /// A recording rule or an alert.
@@ -45,13 +47,15 @@ pub fn path(file: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file)
 }
 
-/// Returns the rules in evaluation order. They form one group.
-pub fn all() -> Vec<Rule> {
-    let text = fs::read_to_string(path("deploy/prometheus/alerts.yaml")).unwrap();
+/// Returns the groups, each with its rules in evaluation order.
+pub fn groups() -> Vec<Group> {
+    let text = fs::read_to_string(path(FILE)).unwrap();
     let file: File = serde_yaml::from_str(&text).unwrap();
-    let [group] = <[Group; 1]>::try_from(file.groups).ok().expect("one group");
-    assert_eq!(group.name, "glue-integration-exporter");
-    group.rules
+    file.groups
+}
+
+pub fn all() -> Vec<Rule> {
+    groups().into_iter().flat_map(|group| group.rules).collect()
 }
 
 pub fn alerts() -> Vec<Rule> {
