@@ -1,18 +1,23 @@
-"""Checks the shipped alert rules: their unit tests in promtool, the example configuration in Alertmanager, and an outage in Prometheus.
+"""Checks the shipped alert rules: their unit tests in promtool, that these notice each broken rule, the example configuration in
+Alertmanager, and an outage in Prometheus.
 
 Usage: alerts.py BINARY BIN WORK    (the exporter, a directory with the programs of Prometheus and Alertmanager, and a directory for files)
 """
 
+import copy
 import glob
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import yaml
 
 import checks
 from kinds import arn, integration
@@ -22,7 +27,16 @@ from checks import check, control, control_path, finish, query, replace_integrat
 BINARY, BIN, WORK = sys.argv[1:4]
 RULES, EXAMPLE = "deploy/prometheus/alerts.yaml", "deploy/prometheus/alertmanager.example.yaml"
 BROKEN, HEALTHY = arn(1), arn(2)
-LAST_STATUS = "integration:aws_glue_integration_status:last"
+STATUS = "integration:aws_glue_integration_status:max == 1"
+TESTS = sorted(glob.glob("tests/system/alerts/*.test.yaml"))
+# How an expression is broken: each match of a pattern is replaced, one at a time. Numbers and ranges are halved and doubled.
+HALVED_OR_DOUBLED = None
+BREAKS = [
+    (r"== 1\b", "== 0"), (r"== 0\b", "== 1"), (r"(?<= )>(?= )", "<"), (r"(?<= )<(?= )", ">"), ('="', '!="'),
+    (r"\bunless\b", "and"), (r"\band\b", "unless"), (r"\bor\b", "unless"), (r"\bmax by\b", "min by"), (r"\bmin by\b", "max by"),
+    (r"\b(avg|min)_over_time\b", "max_over_time"), (r"\bclamp_min\b", "clamp_max"), (r"[A-Z]+\|", ""), (r"\|[A-Z]+", ""),
+    (r"\b(\d{2,}|[26]|1\.5|0\.5)(?= |,|$)", HALVED_OR_DOUBLED), (r"(?<=\[)\d+(?=[mhd])", HALVED_OR_DOUBLED),
+]
 DETECTION_TIMEOUT = 40
 
 
@@ -35,16 +49,72 @@ def run(description, *command):
 
 def unit_tests():
     run("promtool accepts the rules", f"{BIN}/promtool", "check", "rules", RULES)
-    for file in sorted(glob.glob("tests/system/alerts/*.test.yaml")):
+    for file in TESTS:
         run(file, f"{BIN}/promtool", "test", "rules", file)
         print(f"  {file}")
+
+
+def broken_expressions(expression):
+    for pattern, replacement in BREAKS:
+        for found in re.finditer(pattern, expression, re.MULTILINE):
+            if replacement is not HALVED_OR_DOUBLED:
+                replacements = [replacement]
+            elif "." in found.group():
+                replacements = [f"{float(found.group()) * factor:g}" for factor in (0.5, 2)]
+            else:
+                replacements = [str(max(int(found.group()) // 2, 1)), str(int(found.group()) * 2)]
+            for text in replacements:
+                yield expression[:found.start()] + text + expression[found.end():]
+
+
+def broken_rules(rules):
+    """Yields a description and the content of the rules file for each way to break one rule."""
+    for number, group in enumerate(rules["groups"]):
+        for position, rule in enumerate(group["rules"]):
+            changes = [("expr", broken) for broken in broken_expressions(rule["expr"])]
+            for key in ("for", "keep_firing_for"):
+                if key in rule:
+                    amount, unit = int(rule[key][:-1]), rule[key][-1]
+                    changes += [(key, f"{new}{unit}") for new in ({amount // 2, amount * 2} if amount else {600})]
+            for key, value in changes:
+                broken = copy.deepcopy(rules)
+                broken["groups"][number]["rules"][position][key] = value
+                yield f"{rule.get('alert') or rule['record']} with {key}: {value}", broken
+
+
+def is_noticed(rules):
+    """Returns whether a test fails with these rules, or None if Prometheus rejects them."""
+    with tempfile.TemporaryDirectory(dir=WORK) as directory:
+        with open(f"{directory}/rules.yaml", "w", encoding="utf-8") as file:
+            yaml.safe_dump(rules, file)
+        if subprocess.run([f"{BIN}/promtool", "check", "rules", f"{directory}/rules.yaml"], capture_output=True, check=False).returncode:
+            return None
+        for test in TESTS:
+            with open(test, encoding="utf-8") as file:
+                text = file.read().replace(f"../../../{RULES}", "rules.yaml")
+            copied = f"{directory}/{os.path.basename(test)}"
+            with open(copied, "w", encoding="utf-8") as file:
+                file.write(text)
+            if subprocess.run([f"{BIN}/promtool", "test", "rules", copied], capture_output=True, check=False).returncode:
+                return True
+        return False
+
+
+def each_broken_rule_is_noticed():
+    with open(RULES, encoding="utf-8") as file:
+        broken = list(broken_rules(yaml.safe_load(file)))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        noticed = list(pool.map(is_noticed, [rules for _, rules in broken]))
+    for (description, _), result in zip(broken, noticed):
+        check(f"the tests notice {description}", result is not False)
+    print(f"  the tests notice {noticed.count(True)} broken rules; Prometheus rejects {noticed.count(None)} others")
 
 
 def alertmanager():
     run("amtool accepts the example configuration", f"{BIN}/amtool", "check-config", EXAMPLE)
     for labels, receiver in [
         (["alertname=GlueIntegrationFailed", "severity=critical"], "pager"),
-        (["alertname=GlueExporterBlind", "severity=critical"], "pager"),
+        (["alertname=GlueExporterDown", "severity=critical"], "pager"),
         (["alertname=GlueIntegrationStuck", "severity=warning"], "chat"),
         (["alertname=NodeDown", "severity=critical"], "chat"),
     ]:
@@ -57,8 +127,8 @@ def alertmanager():
     scope_labels = ["scope=lake", "aws_region=eu-west-1"]
     alerts = [
         ["GlueExporterBlind", *scope_labels],
-        ["GlueExporterThrottled", *scope_labels],
-        ["GlueExporterThrottled", "scope=sea", "aws_region=eu-west-1"],
+        ["GlueExporterScopeFailing", *scope_labels],
+        ["GlueExporterScopeFailing", "scope=sea", "aws_region=eu-west-1"],
         ["GlueIntegrationFailed", "aws_region=eu-west-1", f"integration_arn={BROKEN}"],
     ]
     for name, *labels in alerts:
@@ -69,7 +139,7 @@ def alertmanager():
         return sorted((one["labels"]["alertname"], one["labels"].get("scope", "")) for one in found)
 
     wait_for("Alertmanager has all alerts", lambda: len(queried("--active", "--inhibited")) == len(alerts))
-    check("GlueExporterBlind inhibits only alerts of its own scope", queried("--inhibited") == [("GlueExporterThrottled", "lake")], queried("--inhibited"))
+    check("GlueExporterBlind inhibits only alerts of its own scope", queried("--inhibited") == [("GlueExporterScopeFailing", "lake")], queried("--inhibited"))
     server.stop()
 
 
@@ -81,14 +151,6 @@ def firing():
     return {(labels["alertname"], labels.get("integration_arn")) for labels, _ in query(prometheus.url, 'ALERTS{alertstate="firing"}')}
 
 
-def sample_times(series, since):
-    """Returns the timestamps of the samples of a series."""
-    url = f"{prometheus.url}/api/v1/query?" + urllib.parse.urlencode({"query": f"{series}[{int(time.time() - since) + 1}s]"})
-    with urllib.request.urlopen(url, timeout=30) as response:
-        (one,) = json.load(response)["data"]["result"]
-    return [float(at) for at, _ in one["values"]]
-
-
 def ready():
     try:
         with urllib.request.urlopen(prometheus.url + "/-/ready", timeout=10):
@@ -98,51 +160,47 @@ def ready():
 
 
 def outage():
-    current = "aws_glue_integration_status == 1"
     fires = {("GlueIntegrationNeedsAttention", BROKEN)}
     wait_for("Prometheus is ready", ready)
-    wait_for("both integrations are ACTIVE", lambda: statuses(LAST_STATUS) == {(BROKEN, "ACTIVE"), (HEALTHY, "ACTIVE")})
+    wait_for("both integrations are ACTIVE", lambda: statuses(STATUS) == {(BROKEN, "ACTIVE"), (HEALTHY, "ACTIVE")})
     control("PATCH", control_path(BROKEN), {"Status": "NEEDS_ATTENTION"})
     wait_for("the alert fires", lambda: firing() == fires, DETECTION_TIMEOUT)
     with_labels = query(prometheus.url, 'ALERTS{alertstate="firing"}')[0][0]
     with_labels.pop("__name__", None)
     check("the alert has the expected labels", with_labels == {
-        "alertname": "GlueIntegrationNeedsAttention", "alertstate": "firing", "severity": "critical",
+        "alertname": "GlueIntegrationNeedsAttention", "alertstate": "firing", "severity": "critical", "status": "NEEDS_ATTENTION",
         "aws_account_id": checks.ACCOUNT, "aws_region": checks.REGION, "integration_arn": BROKEN,
     }, with_labels)
 
-    began = time.time()
     expected = {(BROKEN, "NEEDS_ATTENTION"), (HEALTHY, "ACTIVE")}
     control("POST", "faults", {"Kind": "Error", "Code": "InternalServiceException"})
-    wait_for("the status series end", lambda: not statuses(current), 2 * DETECTION_TIMEOUT)
-    check("the recording rule keeps the last status", statuses(LAST_STATUS) == expected, statuses(LAST_STATUS))
+    wait_for("both integrations are stale", lambda: len(query(prometheus.url, "aws_glue_integration_stale == 1")) == 2, DETECTION_TIMEOUT)
+    check("the outage changes neither status nor alert", statuses(STATUS) == expected and firing() == fires, (statuses(STATUS), firing()))
+    control("DELETE", "faults")
     exporter.kill()
     wait_for("the exporter is down", lambda: query(prometheus.url, "up == 0"))
+    check("the alert is kept while the exporter is down", firing() == fires, firing())
     exporter.start()
-    wait_for("the exporter has polled", lambda: query(prometheus.url, "glue_integration_exporter_scope_up == 0"), DETECTION_TIMEOUT)
-    check("the restart changes neither status nor alert", statuses(LAST_STATUS) == expected and firing() == fires, (statuses(LAST_STATUS), firing()))
-    times = sample_times(f'{LAST_STATUS}{{status="NEEDS_ATTENTION"}}', began)
-    gap = max(after - before for before, after in zip(times, times[1:]))
-    # The rules are evaluated every second; the limit allows for a busy machine.
-    check("the recording rule has no gap", gap < 3 and time.time() - times[-1] < 3, times)
+    wait_for("the exporter has polled", lambda: statuses(STATUS) == expected, DETECTION_TIMEOUT)
+    check("the restart does not change the alert", firing() == fires, firing())
 
     control("PATCH", control_path(BROKEN), {"Status": "ACTIVE"})
-    control("DELETE", "faults")
-    wait_for("the integration is ACTIVE again", lambda: statuses(LAST_STATUS) == {(BROKEN, "ACTIVE"), (HEALTHY, "ACTIVE")}, DETECTION_TIMEOUT)
+    wait_for("the integration is ACTIVE again", lambda: statuses(STATUS) == {(BROKEN, "ACTIVE"), (HEALTHY, "ACTIVE")}, DETECTION_TIMEOUT)
     with urllib.request.urlopen(prometheus.url + "/metrics", timeout=10) as response:
         failures = re.findall(r"^prometheus_rule_evaluation_failures_total\{.*\} (.*)$", response.read().decode(), re.MULTILINE)
-    check("no rule evaluation failed", failures == ["0"], failures)
-    print("  the alert kept firing while its series were gone, including a restart of the exporter")
+    check("no rule evaluation failed", failures and set(failures) == {"0"}, failures)
+    print("  the alert kept firing during an outage and a restart of the exporter")
 
 
 if __name__ == "__main__":
     unit_tests()
+    each_broken_rule_is_noticed()
     alertmanager()
 
     simulator = Server("alerts-simulator", WORK, [BINARY, "simulate"], "--listen-address").start()
     checks.SIMULATOR = simulator.url
     replace_integrations([{**integration(number, "ACTIVE"), "IntegrationArn": which} for number, which in enumerate([BROKEN, HEALTHY], 1)])
-    config = {"polling": {"interval": "10s", "stale_after": "20s"}, "scopes": [{"name": "lake", "regions": [checks.REGION]}]}
+    config = {"polling": {"interval": "10s"}, "scopes": [{"name": "lake", "regions": [checks.REGION]}]}
     with open(f"{WORK}/alerts.yaml", "w", encoding="utf-8") as file:
         json.dump(config, file)  # JSON is valid YAML
     exporter = Server(

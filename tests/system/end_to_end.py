@@ -22,7 +22,8 @@ INTERVAL = 10  # seconds between polls, the minimum
 MARGIN = 4
 JOB = "glue-integration-exporter"
 ATTENTION, FAILS, WATCHED, QUIET = arn(1), arn(2), arn(3), arn(4)
-GONE = "GlueExporterGone"
+DOWN = "GlueExporterDown"
+STATUSES = {"GlueIntegrationNeedsAttention": "NEEDS_ATTENTION", "GlueIntegrationFailed": "FAILED"}
 NAMES = {ATTENTION: "orders", FAILS: "customers", WATCHED: "shop", QUIET: "quiet"}
 
 expected = set()
@@ -88,6 +89,8 @@ def notified(alert, since, status="firing", **labels):
 def names_the_integration(alert, notification, which, severity):
     labels, annotations = notification["labels"], notification["annotations"]
     want = {"alertname": alert, "severity": severity, "aws_account_id": ACCOUNT, "aws_region": REGION, "integration_arn": which}
+    if alert in STATUSES:
+        want["status"] = STATUSES[alert]
     check(f"{alert} has these labels and no other", labels == want, labels)
     source, target = active_integration(which)["SourceArn"], active_integration(which)["TargetArn"]
     summary = annotations["summary"]
@@ -97,14 +100,14 @@ def names_the_integration(alert, notification, which, severity):
 
 
 def restart_while_firing(alert, which):
-    """Checks that an alert keeps firing over a restart which takes longer than `keep_firing_for`."""
-    downtime = pager.rules.wait(alert, "keep_firing_for") + 5
+    """Checks that an alert keeps firing over a restart which is shorter than `keep_firing_for`, and is long enough for a page."""
+    downtime = pager.rules.wait(alert, "keep_firing_for") - 6
     killed = time.time()
     exporter.kill()
-    gone = wait_for(f"{GONE} fires", lambda: pager.receiver.alerts(GONE, "firing"), downtime + 60)
-    expected.add((GONE, None))
-    check(f"{GONE} names the job", gone[0]["labels"].get("job") == JOB and gone[0]["labels"]["severity"] == "critical", gone[0]["labels"])
-    report(f"{GONE} firing: notified {gone[0]['at'] - killed:.1f} s after the exporter was killed")
+    down = wait_for(f"{DOWN} fires", lambda: pager.receiver.alerts(DOWN, "firing"), downtime + 60)
+    expected.add((DOWN, None))
+    check(f"{DOWN} names the job", down[0]["labels"].get("job") == JOB and down[0]["labels"]["severity"] == "critical", down[0]["labels"])
+    report(f"{DOWN} firing: notified {down[0]['at'] - killed:.1f} s after the exporter was killed")
     wait_for("the downtime is over", lambda: time.time() > killed + downtime, downtime + 10)
     exporter.start()
     wait_for("Prometheus has scraped the exporter", lambda: value(pager.prometheus.url, "glue_integration_exporter_scope_up") == 1, 30)
@@ -113,13 +116,13 @@ def restart_while_firing(alert, which):
     check(f"{alert} is notified once", len(pager.receiver.alerts(alert, "firing", integration_arn=which)) == 1, pager.receiver.alerts(alert))
     still = [labels for labels, _ in firing() if labels["alertname"] == alert and labels["integration_arn"] == which]
     check(f"{alert} still fires", len(still) == 1, firing())
-    report(f"{alert} kept firing while the exporter was down for {downtime:g} s and after its restart ({GONE} resolved after {resolved:.1f} s)")
+    report(f"{alert} kept firing while the exporter was down for {downtime:g} s and after its restart ({DOWN} resolved after {resolved:.1f} s)")
 
 
 def wait_for_return(alert):
-    """Waits until GlueExporterGone is resolved and until a lost alert would have been resolved. Returns the seconds until GlueExporterGone was resolved."""
+    """Waits until GlueExporterDown is resolved and until a lost alert would have been resolved. Returns the seconds until GlueExporterDown was resolved."""
     since = time.time()
-    back_at = wait_for(f"{GONE} is resolved", lambda: pager.receiver.alerts(GONE, "resolved"), 60)[0]["at"]
+    back_at = wait_for(f"{DOWN} is resolved", lambda: pager.receiver.alerts(DOWN, "resolved"), 60)[0]["at"]
     until = back_at + pager.rules.wait(alert, "keep_firing_for") + 2 * EVALUATION + GROUP_INTERVAL + 1
     wait_for("a lost alert would have ended", lambda: time.time() > until, 60)
     return back_at - since

@@ -1,7 +1,7 @@
 """Prometheus with the rules of deploy/, Alertmanager, and a webhook that records the notifications.
 
-Time runs 60 times faster: each `for` and `keep_firing_for` is divided by 60, intervals of a minute are one second, and the lookback is
-shorter. The expressions and texts of the rules are unchanged.
+Time runs 60 times faster: each `for`, `keep_firing_for` and range such as [20m] is divided by 60, intervals of a minute are one second, and
+the lookback is shorter. The expressions and texts of the rules are otherwise unchanged. So alerts that compare with seconds are not scaled.
 """
 
 import json
@@ -31,6 +31,10 @@ def seconds(duration):
     return sum(int(number) * UNITS[unit] for number, unit in parts)
 
 
+def scaled(duration):
+    return f"{round(seconds(duration) * 1000 / TIME_FACTOR)}ms"
+
+
 class Rules:
     """The alert rules of a file, with shortened durations."""
 
@@ -42,7 +46,8 @@ class Rules:
             for rule in group["rules"]:
                 for key in ("for", "keep_firing_for"):
                     if key in rule:
-                        rule[key] = f"{round(seconds(rule[key]) * 1000 / TIME_FACTOR)}ms"
+                        rule[key] = scaled(rule[key])
+                rule["expr"] = re.sub(r"(?<=\[)\w+(?=\])", lambda found: scaled(found.group()), rule["expr"])
                 if "alert" in rule:
                     self.alerts[rule["alert"]] = rule
 
