@@ -215,14 +215,14 @@ def check_exporter_panels(panels, chosen, **values):
 def throttle(panels, chosen):
     """Checks the panels of the exporters before and after AWS throttles all requests."""
     check_exporter_panels(panels, chosen, **{
-        "Exporters up/up": 2, "Exporters up/of": 2, "Shards/there": 1, "Shards/expected": 1, "Scopes": 3, "Configured and missing": 1,
+        "Exporters up/up": 2, "Exporters up/of": 2, "Shards/there": 1, "Shards/expected": 1, "Scopes": 3, "Missing": 1,
         "Scopes that are blind": 0, "Scopes with old data": 0, "Scopes that get everything/up": 3, "Scopes that get everything/down": 0,
         "Throttling/throttled": 0, "Configuration": 1,
     })
     check("fault", control("POST", "faults", {"Kind": "Error", "Code": "ThrottlingException"})[0] == 204)
     check_exporter_panels(panels, chosen, **{
         "Scopes that are blind": 3, "Scopes with old data": 3, "Scopes that get everything/up": 0, "Scopes that get everything/down": 3,
-        "Throttling/throttled": lambda numbers: len(numbers) == 1 and 0.1 < numbers[0] <= 1, "Configured and missing": 1,
+        "Throttling/throttled": lambda numbers: len(numbers) == 1 and 0.1 < numbers[0] <= 1, "Missing": 1,
         "Failures of polls by reason": lambda numbers: numbers and max(numbers) > 0,
     })
     print("  when AWS throttles all requests, the panels show that all scopes are down")
