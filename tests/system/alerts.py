@@ -64,7 +64,8 @@ def broken_expressions(expression):
             else:
                 replacements = [str(max(int(found.group()) // 2, 1)), str(int(found.group()) * 2)]
             for text in replacements:
-                yield expression[:found.start()] + text + expression[found.end():]
+                if text != found.group():
+                    yield expression[:found.start()] + text + expression[found.end():]
 
 
 def broken_rules(rules):
