@@ -48,10 +48,11 @@ fn rules_read_only_series_recorded_before_in_their_group() {
     for group in rules::groups() {
         let mut recorded = BTreeSet::new();
         for rule in group.rules {
-            assert!(!rule.expr.contains("ALERTS"), "{}", rule.name());
+            let place = format!("{} in the group {}", rule.name(), group.name);
+            assert!(!rule.expr.contains("ALERTS"), "{place}");
             for name in &known {
                 let reads = rule.expr.contains(name);
-                assert!(!reads || recorded.contains(*name), "{}", rule.name());
+                assert!(!reads || recorded.contains(*name), "{place} reads {name}");
             }
             recorded.extend(rule.record);
         }
@@ -62,6 +63,7 @@ fn rules_read_only_series_recorded_before_in_their_group() {
 
 /// Hosted rulers allow 20 rules in a group by default. The other limits keep the rules readable.
 #[test]
+#[allow(clippy::print_stdout, reason = "the test shows the numbers")]
 fn rules_are_few_and_short() {
     let lines = fs::read_to_string(rules::path(rules::FILE)).unwrap();
     let lines = lines.lines().count();
