@@ -16,8 +16,6 @@ const TARGET: &[&str] = &["job", "instance"];
 const INTEGRATION: &[&str] = &["aws_account_id", "aws_region", "integration_arn"];
 /// The series of Prometheus itself and those of the recording rules.
 const OTHERS: &[(&str, &[&[&str]])] = &[
-    // The exporter does not export this metric yet.
-    ("aws_glue_integration_stale", &[INTEGRATION, TARGET]),
     ("up", &[TARGET]),
     ("scrape_duration_seconds", &[TARGET]),
     (
