@@ -13,7 +13,7 @@ mod validate;
 pub(crate) mod value;
 
 pub use self::describe::describe;
-pub use self::model::{Config, Credentials, Query, Role, Scope, ScopeRegion};
+pub use self::model::{Config, Credentials, FreshnessConfig, Query, Role, Scope, ScopeRegion};
 pub use self::pattern::Pattern;
 pub use self::selection::{Patterns, Selection};
 pub use self::value::{

@@ -2,6 +2,7 @@
 
 mod api;
 pub mod aws;
+pub mod cloudwatch;
 mod deadline;
 mod error;
 mod listing;

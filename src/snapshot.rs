@@ -85,10 +85,67 @@ pub struct IntegrationError {
     pub message: Option<String>,
 }
 
+/// What CloudWatch says about the data of one integration. All times are in Unix seconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Freshness {
+    /// When CloudWatch last answered in full about the integration.
+    pub checked: Option<f64>,
+    /// By table name: the tables that have reported in the last 15 days.
+    pub tables: BTreeMap<String, TableFreshness>,
+    /// Redshift targets: the newest `IntegrationLag`, in seconds.
+    pub replication_lag: Option<f64>,
+    /// Redshift targets: the newest `IntegrationNumTablesFailedReplication`.
+    pub failed_tables: Option<f64>,
+}
+
+// No field is ever NaN. With `Eq`, comparing two `Arc`s of the same value compares only the pointers.
+impl Eq for Freshness {}
+
+/// The newest minutes of one table's runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TableFreshness {
+    pub last_success: Option<f64>,
+    pub last_failure: Option<f64>,
+    /// The newest `LastSyncTimestamp`.
+    pub synced_until: Option<f64>,
+}
+
+impl TableFreshness {
+    /// True if the newest run failed.
+    pub fn is_failing(&self) -> bool {
+        self.last_failure > self.last_success
+    }
+}
+
+impl Freshness {
+    /// The number of tables whose newest run failed.
+    pub fn tables_failing(&self) -> f64 {
+        let tables = self.tables.values();
+        let failing = tables.map(|table| f64::from(table.is_failing())).sum();
+        self.failed_tables.unwrap_or(failing)
+    }
+
+    /// The oldest last success of all tables.
+    pub fn oldest_success(&self) -> Option<f64> {
+        let successes = self.tables.values().filter_map(|table| table.last_success);
+        successes.min_by(f64::total_cmp)
+    }
+}
+
+/// The freshness of an integration as one scope exports it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExportedFreshness {
+    pub data: Arc<Freshness>,
+    /// The first tables in alphabetical order have their own series, up to this number.
+    pub max_tables: usize,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExportedIntegration {
     pub integration: Arc<Integration>,
     pub labels: Arc<MetadataLabels>,
+    /// `None` before the first answer, and if no scope that sees the integration asks CloudWatch.
+    pub freshness: Option<ExportedFreshness>,
     /// When this exporter first observed the current status, in Unix seconds.
     pub status_since: f64,
     /// True if the data are older than the last poll of the scope that they come from.
@@ -108,11 +165,15 @@ pub struct ScopeState {
     pub interval: Duration,
     /// True if the last request for names and tags succeeded. `None` before the first one, and if the scope does not request them.
     pub names_up: Option<bool>,
+    /// True if CloudWatch answered everything in the last round. `None` before the first one, and if the scope does not ask it.
+    pub freshness_up: Option<bool>,
     pub polled: Option<PolledScope>,
     /// The failures of the last incomplete poll since the start, even if a later poll succeeded.
     pub failed_poll: Option<Arc<Failed>>,
     /// The failure of the last request for names and tags, `None` if it succeeded.
     pub failed_metadata: Option<Arc<Failed>>,
+    /// The failures of the last round of CloudWatch requests, `None` if all succeeded.
+    pub failed_freshness: Option<Arc<Failed>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

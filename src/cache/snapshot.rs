@@ -94,6 +94,7 @@ impl IntegrationCache {
             integrations.push(ExportedIntegration {
                 integration: Arc::clone(&latest.observation.integration),
                 labels: self.labels(arn, group.iter().map(|entry| entry.scope)),
+                freshness: None,
                 status_since: self.statuses.get(arn).map_or(0.0, |since| since.since),
                 stale: latest.scope.is_older(latest.observation.observed_at),
             });
@@ -176,6 +177,8 @@ fn scope_state(scope: &Scope, integrations: usize) -> ScopeState {
         region: scope.region.clone(),
         interval: scope.interval,
         names_up: metadata.and_then(|metadata| metadata.up),
+        freshness_up: None,
+        failed_freshness: None,
         polled: scope.polled.map(|polled| PolledScope {
             up: polled.up,
             stale: scope.is_stale(),

@@ -47,6 +47,15 @@ pub struct Scope {
     /// `MaxRecords` of each request; AWS chooses if `None`.
     pub page_size: Option<u16>,
     pub describe: bool,
+    /// `None` if CloudWatch is not asked.
+    pub freshness: Option<FreshnessConfig>,
+}
+
+/// How often CloudWatch is asked about the replicated data, and how many tables of an integration have their own series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreshnessConfig {
+    pub interval: Duration,
+    pub max_tables: usize,
 }
 
 /// The SDK's default credential chain or a profile, and a role to assume with it.
@@ -89,6 +98,7 @@ pub struct ScopeRegion {
     pub concurrency: usize,
     pub page_size: Option<u16>,
     pub describe: bool,
+    pub freshness: Option<FreshnessConfig>,
 }
 
 /// Polls per fetch of names and tags, which change only when a person changes them.
@@ -239,6 +249,7 @@ impl Scope {
             concurrency: self.concurrency,
             page_size: self.page_size,
             describe: self.describe,
+            freshness: self.freshness,
         }
     }
 }

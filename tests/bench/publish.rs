@@ -58,6 +58,7 @@ fn entry(index: usize) -> ExportedIntegration {
             errors: Vec::new(),
         }),
         labels: Arc::new(MetadataLabels::default()),
+        freshness: None,
         status_since: 1_795_300_000.0,
         stale: false,
     }

@@ -49,6 +49,7 @@ fn shown(arn: &str, status: Status) -> ExportedIntegration {
     ExportedIntegration {
         integration: Arc::new(integration(arn, status)),
         labels: named("", "", ""),
+        freshness: None,
         status_since: START - 60.0,
         stale: false,
     }
@@ -92,12 +93,14 @@ fn example() -> Snapshot {
             ExportedIntegration {
                 integration: Arc::new(second),
                 labels: named("orders", "4711", "data \"lake\"\\\n"),
+                freshness: None,
                 status_since: START,
                 stale: false,
             },
             ExportedIntegration {
                 integration: Arc::new(without),
                 labels: named("", "", ""),
+                freshness: None,
                 status_since: START + 0.5,
                 stale: false,
             },
@@ -218,6 +221,7 @@ fn error_codes_beyond_twenty_count_as_other() {
         &of(vec![ExportedIntegration {
             integration: Arc::new(integration),
             labels: named("", "", ""),
+            freshness: None,
             status_since: START,
             stale: false,
         }]),
@@ -357,6 +361,7 @@ fn hostile_integration() -> impl Strategy<Value = ExportedIntegration> {
             ExportedIntegration {
                 integration: Arc::new(integration),
                 labels: named(&name, &source, &target),
+                freshness: None,
                 status_since: START,
                 stale: false,
             }

@@ -27,6 +27,7 @@ fn snapshot(integrations: &BTreeMap<usize, bool>) -> Snapshot {
             },
         )),
         labels: Arc::new(MetadataLabels::default()),
+        freshness: None,
         status_since: START,
         stale: !*well,
     };

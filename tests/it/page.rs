@@ -760,6 +760,7 @@ fn all_texts(text: &str) -> Snapshot {
                 name: text.to_owned(),
                 tags: vec![(Arc::from("tag_team"), text.to_owned())],
             }),
+            freshness: None,
             status_since: START,
             stale: false,
         }],

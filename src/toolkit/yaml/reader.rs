@@ -123,12 +123,23 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, ValueError> {
-        let Value::Map(map) = &self.node.value else {
-            let keys = format!("a map with the keys {}", fields.join(", "));
-            return Err(self.wrong_kind(&keys.as_str()));
-        };
-        let entries = self.entries(map, Some(fields));
-        visitor.visit_map(MapDeserializer::new(entries.into_iter()))
+        let mut expected = (&visitor as &dyn Expected).to_string();
+        // The text that serde derives names the Rust type.
+        if expected.starts_with("struct ") {
+            expected = format!("a map with the keys {}", fields.join(", "));
+        }
+        match &self.node.value {
+            Value::Map(map) => {
+                let entries = self.entries(map, Some(fields));
+                visitor.visit_map(MapDeserializer::new(entries.into_iter()))
+            }
+            // A few structs have a short form.
+            Value::Bool(value) => {
+                let short: Result<V::Value, ValueError> = visitor.visit_bool(*value);
+                short.map_err(|_| self.wrong_kind(&expected.as_str()))
+            }
+            _ => Err(self.wrong_kind(&expected.as_str())),
+        }
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {

@@ -570,6 +570,7 @@ impl Model {
                 .map(|(arn, (integration, _, stale))| ExportedIntegration {
                     integration: Arc::clone(integration),
                     labels: Arc::new(MetadataLabels::default()),
+                    freshness: None,
                     status_since: self.statuses.get(arn).map_or(0.0, |since| since.wall),
                     stale,
                 })
