@@ -19,7 +19,7 @@ from processes import Server
 from checks import check, control, control_path, finish, query, replace_integrations, wait_for
 
 BINARY, BIN, WORK = sys.argv[1:4]
-RULES, EXAMPLE = "deploy/prometheus/alerts.yaml", "deploy/prometheus/alertmanager.example.yaml"
+RULES, EXAMPLE = ["deploy/prometheus/alerts.yaml", "deploy/prometheus/freshness.yaml"], "deploy/prometheus/alertmanager.example.yaml"
 BROKEN, HEALTHY = arn(1), arn(2)
 STATUS = "integration:aws_glue_integration_status:max == 1"
 TESTS = sorted(glob.glob("tests/system/alerts/*.test.yaml"))
@@ -34,7 +34,7 @@ def run(description, *command):
 
 
 def unit_tests():
-    run("promtool accepts the rules", f"{BIN}/promtool", "check", "rules", RULES)
+    run("promtool accepts the rules", f"{BIN}/promtool", "check", "rules", *RULES)
     for file in TESTS:
         run(file, f"{BIN}/promtool", "test", "rules", file)
         print(f"  {file}")
@@ -138,7 +138,7 @@ if __name__ == "__main__":
     with open(f"{WORK}/alerts-prometheus.yml", "w", encoding="utf-8") as file:
         scraping = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
         jobs = [{"job_name": "glue-integration-exporter", "static_configs": [{"targets": [exporter.address]}]}]
-        json.dump({"global": scraping, "rule_files": [os.path.abspath(RULES)], "scrape_configs": jobs}, file)
+        json.dump({"global": scraping, "rule_files": [os.path.abspath(file) for file in RULES], "scrape_configs": jobs}, file)
     command = [f"{BIN}/prometheus", f"--config.file={WORK}/alerts-prometheus.yml", f"--storage.tsdb.path={WORK}/alerts-tsdb"]
     prometheus = Server("alerts-prometheus", WORK, command, "--web.listen-address").start()
     outage()
