@@ -3,9 +3,7 @@
 mod series;
 mod update;
 
-use crate::glue::cloudwatch::{
-    CloudWatch, DataRequest, Metric, MetricsRequest, Statistic,
-};
+use crate::glue::cloudwatch::{CloudWatch, DataRequest, Metric, MetricsRequest, Statistic};
 use crate::glue::{Cursor, GlueError, Reason, RequestContext};
 use series::{METRICS, MetricKind, Owners, Series};
 use std::collections::BTreeMap;
@@ -220,7 +218,9 @@ impl Round {
         }
         for (reason, count) in failures {
             let (name, all) = (kind.name, answers.len());
-            let why = format!("CloudWatch did not return all samples for {count} of {all} series of {name}");
+            let why = format!(
+                "CloudWatch did not return all samples for {count} of {all} series of {name}"
+            );
             self.errors.push(GlueError::new(reason, why));
         }
     }

@@ -4,8 +4,8 @@ use super::scope::Scope;
 use crate::arn::canonical_arn;
 use crate::clock::Timestamp;
 use crate::snapshot::{
-    ExportedFreshness, ExportedIntegration, Freshness, Integration, MetadataLabels, Missing, PolledScope, Provenance, ScopeState,
-    Snapshot,
+    ExportedFreshness, ExportedIntegration, Freshness, Integration, MetadataLabels, Missing,
+    PolledScope, Provenance, ScopeState, Snapshot,
 };
 use std::borrow::Cow;
 use std::collections::BTreeMap;
