@@ -84,16 +84,20 @@ impl Poller {
 
     /// Asks CloudWatch too while it runs, if the scope is configured so.
     pub fn with_cloudwatch(mut self, cloudwatch: Arc<dyn CloudWatch>) -> Self {
-        self.freshness_poller = self.watch.freshness.map(|config| {
-            FreshnessPoller::new(
-                self.watch.clone(),
-                config.interval,
-                cloudwatch,
-                Arc::clone(&self.publisher),
-                Arc::clone(&self.telemetry),
-                self.clock.clone(),
-            )
-        });
+        let Some(config) = self.watch.freshness else {
+            // A reload may have switched it off.
+            let (scope, region) = (&self.watch.scope, &self.watch.region);
+            self.telemetry.remove_metrics_requested(scope, region);
+            return self;
+        };
+        self.freshness_poller = Some(FreshnessPoller::new(
+            self.watch.clone(),
+            config.interval,
+            cloudwatch,
+            Arc::clone(&self.publisher),
+            Arc::clone(&self.telemetry),
+            self.clock.clone(),
+        ));
         self
     }
 
