@@ -14,6 +14,7 @@ mod e2e;
 mod exposition;
 mod exposition_cache;
 mod faults;
+mod freshness;
 mod http;
 mod iam;
 mod lookup;
