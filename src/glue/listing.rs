@@ -39,15 +39,15 @@ enum Filter {
 
 /// The position in a listing. Detects loops and listings that never end.
 #[derive(Debug, Default)]
-pub(super) struct Cursor {
-    pub(super) next: Option<String>,
+pub(crate) struct Cursor {
+    pub(crate) next: Option<String>,
     seen: HashSet<String>,
     without_arn: usize,
 }
 
 impl Cursor {
     /// Advances to the page after `page`. Returns false if `page` is the last one.
-    pub(super) fn advance<T>(&mut self, page: &Page<T>) -> Result<bool, GlueError> {
+    pub(crate) fn advance<T>(&mut self, page: &Page<T>) -> Result<bool, GlueError> {
         self.without_arn += page.without_arn;
         let Some(marker) = &page.marker else {
             return match self.without_arn {
