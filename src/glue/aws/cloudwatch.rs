@@ -122,7 +122,11 @@ fn metrics_page(output: ListMetricsOutput) -> Result<Page<Metric>, String> {
 /// Returns `None` for a metric that cannot be requested, because a part of it is missing.
 fn metric(metric: SdkMetric) -> Option<Metric> {
     let dimensions = metric.dimensions.unwrap_or_default().into_iter();
-    let dimensions = dimensions.map(|dimension| Some((dimension.name?, dimension.value?)));
+    // The SDK replaces a missing name or value with an empty one.
+    let dimensions = dimensions.map(|dimension| {
+        let (name, value) = (dimension.name?, dimension.value?);
+        (!name.is_empty() && !value.is_empty()).then_some((name, value))
+    });
     Some(Metric {
         namespace: metric.namespace?,
         name: metric.metric_name?,
