@@ -26,7 +26,7 @@ impl Operation {
     }
 
     /// The action in an IAM policy that allows the operation.
-    pub(crate) fn action(self) -> String {
+    pub fn action(self) -> String {
         let service = match self {
             Self::DescribeInboundIntegrations | Self::DescribeIntegrations => "glue",
             Self::ListMetrics | Self::GetMetricData => "cloudwatch",
