@@ -2,7 +2,10 @@
 
 use super::query::{Query, one_of};
 use crate::arn::Arn;
-use crate::snapshot::{Integration, IntegrationError, ScopeState, Snapshot, Status};
+use crate::snapshot::{
+    ExportedFreshness, ExportedIntegration, Freshness, Integration, IntegrationError, ScopeState,
+    Snapshot, Status, TableFreshness,
+};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +13,12 @@ use std::time::Duration;
 /// An integration is stuck if it is CREATING, MODIFYING or DELETING for longer. CREATING usually takes 15 to 30 minutes
 /// (<https://docs.aws.amazon.com/glue/latest/dg/zero-etl-using.html>).
 const STUCK_AFTER: Duration = Duration::from_secs(3600);
+/// Data that are older than this can be overdue, however short the refresh interval is.
+const MIN_OVERDUE_AGE: Duration = Duration::from_secs(24 * 3600);
+/// A run may take this long beyond its refresh interval.
+const RUN_DURATION: Duration = Duration::from_secs(15 * 60);
+/// An integration without any table can be overdue after this time, however short the refresh interval is.
+const MIN_FIRST_RUN_AGE: Duration = Duration::from_secs(6 * 3600);
 const MISSING: &str = "MISSING";
 
 /// The condition of an integration, in the order of the page: the most severe problem first.
@@ -21,29 +30,45 @@ pub enum Condition {
     Stuck,
     Missing,
     Errors,
+    TablesFailing,
+    DataOverdue,
     UnknownStatus,
     InProgress,
     Healthy,
 }
 
 impl Condition {
-    pub const PROBLEMS: [Self; 6] = [
+    pub const PROBLEMS: [Self; 8] = [
         Self::Failed,
         Self::NeedsAttention,
         Self::Stuck,
         Self::Missing,
         Self::Errors,
+        Self::TablesFailing,
+        Self::DataOverdue,
         Self::UnknownStatus,
     ];
 
-    fn of(integration: &Integration, age: f64) -> Self {
-        let is_stuck = age > STUCK_AFTER.as_secs_f64();
+    fn of(exported: &ExportedIntegration, since: f64, now: f64) -> Self {
+        let integration = &*exported.integration;
+        let is_stuck = now - since > STUCK_AFTER.as_secs_f64();
+        // A one-time copy has no next run that could succeed or be overdue.
+        let is_continuous = integration.continuous_sync != Some(false);
+        let freshness = exported.freshness.as_ref().filter(|_| is_continuous);
+        let freshness = freshness.map(|it| &*it.data);
         match integration.status {
             Status::Failed => Self::Failed,
             Status::NeedsAttention => Self::NeedsAttention,
             Status::Creating | Status::Modifying | Status::Deleting if is_stuck => Self::Stuck,
             Status::Unknown => Self::UnknownStatus,
             _ if !integration.errors.is_empty() => Self::Errors,
+            _ if freshness.is_some_and(|it| it.tables_failing() > 0.0) => Self::TablesFailing,
+            Status::Active
+                if !exported.stale
+                    && freshness.is_some_and(|it| is_overdue(it, integration, since)) =>
+            {
+                Self::DataOverdue
+            }
             Status::Active => Self::Healthy,
             _ => Self::InProgress,
         }
@@ -52,6 +77,37 @@ impl Condition {
     pub(crate) fn is_problem(self) -> bool {
         Self::PROBLEMS.contains(&self)
     }
+
+    /// The word of a problem that the status does not show.
+    pub(crate) fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Stuck => Some("STUCK"),
+            Self::Errors => Some("ERRORS"),
+            Self::TablesFailing => Some("TABLES_FAILING"),
+            Self::DataOverdue => Some("DATA_OVERDUE"),
+            _ => None,
+        }
+    }
+}
+
+/// Returns true if the data of an ACTIVE integration were overdue when CloudWatch last answered. The limits are those of the alerts
+/// GlueIntegrationDataOverdue, GlueIntegrationLagging and GlueIntegrationNoTables.
+fn is_overdue(freshness: &Freshness, integration: &Integration, active_since: f64) -> bool {
+    let Some(checked) = freshness.checked else {
+        return false;
+    };
+    let interval = integration.refresh_interval.unwrap_or_default();
+    let interval = interval.as_secs_f64();
+    let two_runs = 2.0 * interval + RUN_DURATION.as_secs_f64();
+    let max_age = two_runs.max(MIN_OVERDUE_AGE.as_secs_f64());
+    let first_run = MIN_FIRST_RUN_AGE.as_secs_f64().max(4.0 * interval);
+    // Tables of Redshift targets do not report.
+    let target = Arn::split(&integration.target_arn);
+    let expects_tables = !target.service.starts_with("redshift");
+    let oldest = freshness.oldest_success();
+    oldest.is_some_and(|at| checked - at > max_age)
+        || freshness.replication_lag.is_some_and(|lag| lag > two_runs)
+        || expects_tables && freshness.tables.is_empty() && checked - active_since > first_run
 }
 
 pub fn statuses() -> impl Iterator<Item = &'static str> {
@@ -78,6 +134,7 @@ pub(crate) struct Row<'a> {
     pub observed_at: f64,
     /// True if the row is older than the last poll of the scope that it comes from.
     pub old: bool,
+    pub freshness: Option<&'a ExportedFreshness>,
     /// Indexes of the scopes that see the integration. For a missing one these are the scopes that are configured with it or saw it.
     pub scopes: &'a [u32],
 }
@@ -92,14 +149,24 @@ impl Row<'_> {
         existing?.status_text.as_deref()
     }
 
+    /// Returns the tables, the worst first: those that fail, then those without a success for the longest time.
+    pub fn tables(&self) -> Vec<(&str, &TableFreshness)> {
+        let tables = self.freshness.iter().flat_map(|it| &it.data.tables);
+        let mut tables: Vec<_> = tables.map(|(name, it)| (name.as_str(), it)).collect();
+        let last_success = |it: &TableFreshness| it.last_success.unwrap_or(f64::NEG_INFINITY);
+        tables.sort_by(|(_, it), (_, other)| {
+            let failing_first = other.is_failing().cmp(&it.is_failing());
+            failing_first.then(last_success(it).total_cmp(&last_success(other)))
+        });
+        tables
+    }
+
     /// Returns true if one of `statuses` selects the row: its status, or a word for its problem. No statuses select all rows.
     pub fn has_status<'b>(&self, mut statuses: impl Iterator<Item = &'b str> + Clone) -> bool {
         statuses.clone().next().is_none()
             || statuses.any(|status| match status {
                 "WRONG" => self.condition.is_problem(),
-                "STUCK" => self.condition == Condition::Stuck,
-                "ERRORS" => self.condition == Condition::Errors,
-                status => status == self.status,
+                word => word == self.status || Some(word) == self.condition.word(),
             })
     }
 }
@@ -139,13 +206,12 @@ impl<'a> Inventory<'a> {
             let created = created.filter(|_| integration.status == Status::Creating);
             let times = [status_since, created].into_iter().flatten();
             let since = times.reduce(f64::min);
-            let age = since.map_or(0.0, |since| self.now - since);
             let seen_by = self.snapshot.seen_by.get(provenance.seen_by.clone());
             Row {
                 arn: &integration.arn,
                 name: &exported.labels.name,
                 status: integration.status.as_str(),
-                condition: Condition::of(integration, age),
+                condition: Condition::of(exported, since.unwrap_or(self.now), self.now),
                 integration: Some(integration),
                 tags: &exported.labels.tags,
                 errors: &integration.errors,
@@ -153,6 +219,7 @@ impl<'a> Inventory<'a> {
                 since,
                 observed_at: provenance.observed_at,
                 old: exported.stale,
+                freshness: exported.freshness.as_ref(),
                 scopes: seen_by.unwrap_or_default(),
             }
         });
@@ -168,6 +235,7 @@ impl<'a> Inventory<'a> {
             since: missing.since,
             observed_at: missing.answered_at,
             old: missing.stale,
+            freshness: None,
             scopes: &missing.scopes,
         });
         let mut rows: Vec<Row<'_>> = exported.chain(missing).collect();

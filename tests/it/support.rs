@@ -6,3 +6,4 @@ pub mod lines;
 pub mod page;
 pub mod process;
 pub mod property;
+pub mod snapshot;
