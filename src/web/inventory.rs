@@ -7,6 +7,7 @@ use crate::snapshot::{
     Snapshot, Status, TableFreshness,
 };
 use serde::Serialize;
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -153,10 +154,10 @@ impl Row<'_> {
     pub fn tables(&self) -> Vec<(&str, &TableFreshness)> {
         let tables = self.freshness.iter().flat_map(|it| &it.data.tables);
         let mut tables: Vec<_> = tables.map(|(name, it)| (name.as_str(), it)).collect();
-        let last_success = |it: &TableFreshness| it.last_success.unwrap_or(f64::NEG_INFINITY);
         tables.sort_by(|(_, it), (_, other)| {
             let failing_first = other.is_failing().cmp(&it.is_failing());
-            failing_first.then(last_success(it).total_cmp(&last_success(other)))
+            let oldest_first = it.last_success.partial_cmp(&other.last_success);
+            failing_first.then(oldest_first.unwrap_or(Ordering::Equal))
         });
         tables
     }
