@@ -4,7 +4,7 @@ use super::inventory::{Inventory, Row, ScopeRow};
 use super::query::{Query, Rendered};
 use crate::arn::Arn;
 use crate::clock::{rfc3339, seconds};
-use crate::snapshot::{ExportedFreshness, Failed, MAX_ARN_BYTES};
+use crate::snapshot::{ExportedFreshness, Failed, Freshness, MAX_ARN_BYTES};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -137,6 +137,8 @@ fn integration_item(inventory: &Inventory<'_>, row: &Row<'_>) -> Value {
 
 fn freshness_item(row: &Row<'_>, freshness: &ExportedFreshness) -> Value {
     let data = &*freshness.data;
+    // Before the first full answer, these two would be those of a part of the tables.
+    let full = data.checked.map(|_| data);
     let tables = row.tables().into_iter().take(freshness.max_tables);
     let tables = tables.map(|(name, table)| {
         json!({
@@ -148,9 +150,9 @@ fn freshness_item(row: &Row<'_>, freshness: &ExportedFreshness) -> Value {
     });
     json!({
         "checked": data.checked.and_then(rfc3339),
-        "oldest_success": data.oldest_success().and_then(rfc3339),
+        "oldest_success": full.and_then(|it| rfc3339(it.oldest_success()?)),
         "tables": data.tables.len(),
-        "tables_failing": data.tables_failing(),
+        "tables_failing": full.map(Freshness::tables_failing),
         "replication_lag_seconds": data.replication_lag,
         "table_details": tables.collect::<Vec<_>>(),
     })

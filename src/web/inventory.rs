@@ -1,7 +1,7 @@
 //! The rows that the page and the API show: integrations, missing integrations, and scopes.
 
 use super::query::{Query, one_of};
-use crate::arn::Arn;
+use crate::arn::{Arn, is_redshift};
 use crate::snapshot::{
     ExportedFreshness, ExportedIntegration, Freshness, Integration, IntegrationError, ScopeState,
     Snapshot, Status, TableFreshness,
@@ -14,12 +14,12 @@ use std::time::Duration;
 /// An integration is stuck if it is CREATING, MODIFYING or DELETING for longer. CREATING usually takes 15 to 30 minutes
 /// (<https://docs.aws.amazon.com/glue/latest/dg/zero-etl-using.html>).
 const STUCK_AFTER: Duration = Duration::from_secs(3600);
-/// Data that are older than this can be overdue, however short the refresh interval is.
-const MIN_OVERDUE_AGE: Duration = Duration::from_secs(24 * 3600);
-/// A run may take this long beyond its refresh interval.
-const RUN_DURATION: Duration = Duration::from_secs(15 * 60);
-/// An integration without any table can be overdue after this time, however short the refresh interval is.
-const MIN_FIRST_RUN_AGE: Duration = Duration::from_secs(6 * 3600);
+/// Data may be this old in addition to two refresh intervals.
+const MAX_RUN_SECONDS: f64 = 15.0 * 60.0;
+/// Data are never overdue before, however short the refresh interval is.
+const MIN_OVERDUE_SECONDS: f64 = 24.0 * 3600.0;
+/// The same for the first report of any table.
+const MIN_FIRST_RUN_SECONDS: f64 = 6.0 * 3600.0;
 const MISSING: &str = "MISSING";
 
 /// The condition of an integration, in the order of the page: the most severe problem first.
@@ -53,26 +53,42 @@ impl Condition {
     fn of(exported: &ExportedIntegration, since: f64, now: f64) -> Self {
         let integration = &*exported.integration;
         let is_stuck = now - since > STUCK_AFTER.as_secs_f64();
-        // A one-time copy has no next run that could succeed or be overdue.
-        let is_continuous = integration.continuous_sync != Some(false);
-        let freshness = exported.freshness.as_ref().filter(|_| is_continuous);
-        let freshness = freshness.map(|it| &*it.data);
+        let data_problem = exported.freshness.as_ref();
+        let data_problem = data_problem.and_then(|it| Self::of_data(&it.data, exported, since));
         match integration.status {
             Status::Failed => Self::Failed,
             Status::NeedsAttention => Self::NeedsAttention,
             Status::Creating | Status::Modifying | Status::Deleting if is_stuck => Self::Stuck,
             Status::Unknown => Self::UnknownStatus,
             _ if !integration.errors.is_empty() => Self::Errors,
-            _ if freshness.is_some_and(|it| it.tables_failing() > 0.0) => Self::TablesFailing,
-            Status::Active
-                if !exported.stale
-                    && freshness.is_some_and(|it| is_overdue(it, integration, since)) =>
-            {
-                Self::DataOverdue
-            }
-            Status::Active => Self::Healthy,
-            _ => Self::InProgress,
+            _ => data_problem.unwrap_or(match integration.status {
+                Status::Active => Self::Healthy,
+                _ => Self::InProgress,
+            }),
         }
+    }
+
+    /// Returns the problem of the data when CloudWatch last answered in full. The limits are those of the alerts
+    /// GlueIntegrationTableFailing, GlueIntegrationDataOverdue, GlueIntegrationNoTables and GlueIntegrationLagging.
+    fn of_data(data: &Freshness, exported: &ExportedIntegration, since: f64) -> Option<Self> {
+        let integration = &*exported.integration;
+        // A one-time copy has no next run that could succeed or be overdue.
+        let is_continuous = integration.continuous_sync != Some(false);
+        let checked = data.checked.filter(|_| is_continuous)?;
+        if data.tables_failing() > 0.0 {
+            return Some(Self::TablesFailing);
+        }
+        let interval = integration.refresh_interval.unwrap_or_default();
+        let max_age = 2.0 * interval.as_secs_f64() + MAX_RUN_SECONDS;
+        let is_lagging = data.replication_lag.is_some_and(|lag| lag > max_age);
+        let is_overdue = match data.oldest_success() {
+            Some(at) => checked - at > max_age.max(MIN_OVERDUE_SECONDS),
+            // Redshift targets report no tables.
+            None if !data.tables.is_empty() || is_redshift(&integration.target_arn) => false,
+            None => checked - since > (2.0 * max_age).max(MIN_FIRST_RUN_SECONDS),
+        };
+        let is_active = integration.status == Status::Active && !exported.stale;
+        (is_lagging || is_overdue && is_active).then_some(Self::DataOverdue)
     }
 
     pub(crate) fn is_problem(self) -> bool {
@@ -89,26 +105,6 @@ impl Condition {
             _ => None,
         }
     }
-}
-
-/// Returns true if the data of an ACTIVE integration were overdue when CloudWatch last answered. The limits are those of the alerts
-/// GlueIntegrationDataOverdue, GlueIntegrationLagging and GlueIntegrationNoTables.
-fn is_overdue(freshness: &Freshness, integration: &Integration, active_since: f64) -> bool {
-    let Some(checked) = freshness.checked else {
-        return false;
-    };
-    let interval = integration.refresh_interval.unwrap_or_default();
-    let interval = interval.as_secs_f64();
-    let two_runs = 2.0 * interval + RUN_DURATION.as_secs_f64();
-    let max_age = two_runs.max(MIN_OVERDUE_AGE.as_secs_f64());
-    let first_run = MIN_FIRST_RUN_AGE.as_secs_f64().max(4.0 * interval);
-    // Tables of Redshift targets do not report.
-    let target = Arn::split(&integration.target_arn);
-    let expects_tables = !target.service.starts_with("redshift");
-    let oldest = freshness.oldest_success();
-    oldest.is_some_and(|at| checked - at > max_age)
-        || freshness.replication_lag.is_some_and(|lag| lag > two_runs)
-        || expects_tables && freshness.tables.is_empty() && checked - active_since > first_run
 }
 
 pub fn statuses() -> impl Iterator<Item = &'static str> {
@@ -151,8 +147,11 @@ impl Row<'_> {
     }
 
     /// Returns the tables, the worst first: those that fail, then those without a success for the longest time.
+    /// Empty before the first full answer, because a part of an answer may lack the successes of tables.
     pub fn tables(&self) -> Vec<(&str, &TableFreshness)> {
-        let tables = self.freshness.iter().flat_map(|it| &it.data.tables);
+        let data = self.freshness.map(|it| &*it.data);
+        let data = data.filter(|it| it.checked.is_some());
+        let tables = data.iter().flat_map(|it| &it.tables);
         let mut tables: Vec<_> = tables.map(|(name, it)| (name.as_str(), it)).collect();
         tables.sort_by(|(_, it), (_, other)| {
             let failing_first = other.is_failing().cmp(&it.is_failing());

@@ -593,6 +593,7 @@ fn problem_follows_limits_of_alerts() {
     };
     let active = || integration(&arn(1), Status::Active);
     let with = |status| Integration { status, ..active() };
+    let attention = || with(Status::NeedsAttention);
     let one_time = || Integration {
         continuous_sync: Some(false),
         ..active()
@@ -612,7 +613,7 @@ fn problem_follows_limits_of_alerts() {
         replication_lag: Some(lag),
         ..tables(&[])
     };
-    let no_answer = |freshness| Freshness {
+    let partial = |freshness| Freshness {
         checked: None,
         ..freshness
     };
@@ -623,64 +624,35 @@ fn problem_follows_limits_of_alerts() {
     };
     let longest = || refreshed(u64::MAX / 3_600, active());
     let (overdue, failed) = (Some("data_overdue"), Some("tables_failing"));
+    let urgent = Some("needs_attention");
+    let syncing = || with(Status::Syncing);
+    let of_6_days = || refreshed(144, active());
     for (case, integration, freshness, expected) in [
-        ("below 24 h", active(), aged(24.0 * HOUR), None),
-        ("above 24 h", active(), aged(24.0 * HOUR + 1.0), overdue),
+        ("24 h", active(), aged(24.0 * HOUR), None),
+        ("above 24 h", active(), aged(24.001 * HOUR), overdue),
         ("no interval", unknown_sync(), aged(25.0 * HOUR), overdue),
-        (
-            "below two runs",
-            refreshed(144, active()),
-            aged(288.2 * HOUR),
-            None,
-        ),
-        (
-            "above two runs",
-            refreshed(144, active()),
-            aged(288.3 * HOUR),
-            overdue,
-        ),
+        ("two runs", of_6_days(), aged(288.25 * HOUR), None),
+        ("above two runs", of_6_days(), aged(288.26 * HOUR), overdue),
         ("longest interval", longest(), aged(336.0 * HOUR), None),
         ("as of the answer", active(), blind(24.0 * HOUR), None),
         ("was overdue", active(), blind(25.0 * HOUR), overdue),
-        (
-            "no full answer",
-            active(),
-            no_answer(aged(48.0 * HOUR)),
-            None,
-        ),
+        ("partial", active(), partial(aged(48.0 * HOUR)), None),
         ("one-time copy", one_time(), aged(48.0 * HOUR), None),
-        ("one-time copy failed", one_time(), failing(), None),
-        ("not ACTIVE", with(Status::Syncing), aged(48.0 * HOUR), None),
-        ("a table fails", active(), failing(), failed),
-        ("fails in SYNCING", with(Status::Syncing), failing(), failed),
-        (
-            "fails, no full answer",
-            active(),
-            no_answer(failing()),
-            failed,
-        ),
+        ("SYNCING", syncing(), aged(48.0 * HOUR), None),
+        ("fails", active(), failing(), failed),
+        ("fails in SYNCING", syncing(), failing(), failed),
+        ("fails, partial", active(), partial(failing()), None),
+        ("one-time copy fails", one_time(), failing(), None),
         ("no tables", active(), tables(&[]), overdue),
         ("no tables yet", refreshed(6, active()), tables(&[]), None),
-        (
-            "no tables, no answer",
-            active(),
-            no_answer(tables(&[])),
-            None,
-        ),
+        ("no tables in SYNCING", syncing(), tables(&[]), None),
+        ("no tables, partial", active(), partial(tables(&[])), None),
+        ("no success", active(), tables(&[("a", None, None)]), None),
         ("Redshift has no tables", to_redshift(), tables(&[]), None),
-        ("short lag", to_redshift(), lagging(2.25 * HOUR), None),
-        (
-            "long lag",
-            to_redshift(),
-            lagging(2.25 * HOUR + 1.0),
-            overdue,
-        ),
-        (
-            "NEEDS_ATTENTION",
-            with(Status::NeedsAttention),
-            failing(),
-            Some("needs_attention"),
-        ),
+        ("lag", to_redshift(), lagging(2.25 * HOUR), None),
+        ("long lag", to_redshift(), lagging(2.26 * HOUR), overdue),
+        ("lag in SYNCING", syncing(), lagging(2.26 * HOUR), overdue),
+        ("NEEDS_ATTENTION", attention(), failing(), urgent),
     ] {
         let snapshot = snapshot(vec![(integration, Some(freshness))], 100);
         let problem = &list_of(&snapshot, "/api/v1/integrations")["items"][0]["problem"];

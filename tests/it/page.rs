@@ -511,6 +511,10 @@ fn states_of_data() -> Snapshot {
         errors: vec![error("Throttled", "slow")],
         ..active(7)
     };
+    let not_answered = Freshness {
+        checked: None,
+        ..tables(&[("orders", None, Some(60.0))])
+    };
     let fresh = [("orders", Some(720.0), None), ("items", Some(60.0), None)];
     let failing = [("orders", Some(720.0), Some(0.0)), ("new", None, Some(DAY))];
     let integrations = vec![
@@ -533,6 +537,7 @@ fn states_of_data() -> Snapshot {
         ),
         (with_error, Some(tables(&failing))),
         (active(8), Some(tables(&[]))),
+        (active(9), Some(not_answered)),
     ];
     snapshot(integrations, 100)
 }
@@ -540,7 +545,7 @@ fn states_of_data() -> Snapshot {
 #[test]
 fn quiet_failures_of_data_are_problems() {
     let page = page_of(&states_of_data(), "");
-    assert_eq!(page.names(), [7, 3, 4, 2, 8, 1, 5, 6].map(arn));
+    assert_eq!(page.names(), [7, 3, 4, 2, 8, 1, 5, 6, 9].map(arn));
     for (number, text) in [
         (1, "quiet\">data as of 12 min ago"),
         (2, "note\">data as of 3 d ago"),
@@ -548,10 +553,8 @@ fn quiet_failures_of_data_are_problems() {
         (4, "note\">failing tables: 3, replication lag 5 min"),
         (6, "quiet\">data as of 9 d ago, 1 of 1 tables fail"),
         (7, "quiet\">data as of 12 min ago, 2 of 2 tables fail"),
-        (
-            8,
-            "note\">no table has reported a success in the last 15 days",
-        ),
+        (8, "note\">no table has reported a success in the last"),
+        (9, "quiet\">CloudWatch has not answered in full yet"),
     ] {
         let row = page.row(&arn(number));
         assert!(row.contains(text), "{text} in {row}");
@@ -559,6 +562,7 @@ fn quiet_failures_of_data_are_problems() {
     for number in [2, 8] {
         assert!(page.row(&arn(number)).contains("note\">overdue:</bdi>"));
     }
+    assert!(!page.row(&arn(9)).contains("orders</bdi>"));
     assert!(
         !page.row(&arn(5)).contains("Data checked"),
         "freshness is off"

@@ -53,6 +53,10 @@ pub(super) fn format_duration(duration: &Duration) -> String {
 
 /// Returns the line of a row about its data: their age, the failing tables and the replication lag.
 pub(super) fn data_line(freshness: &Freshness, now: &f64) -> String {
+    // A part of the answers cannot tell which success is the oldest and what its failures mean.
+    if freshness.checked.is_none() {
+        return "CloudWatch has not answered in full yet".to_owned();
+    }
     let failing = freshness.tables_failing();
     let mut parts = Vec::new();
     if let Some(at) = freshness.oldest_success() {
