@@ -42,43 +42,6 @@ const OTHERS: &[(&str, &[&[&str]])] = &[
     ),
 ];
 
-/// The metrics of freshness, until the exporter exports them.
-const FRESHNESS: &[(&str, &[&[&str]])] = &[
-    ("aws_glue_integration_tables", &[INTEGRATION, TARGET]),
-    (
-        "aws_glue_integration_freshness_checked_timestamp_seconds",
-        &[INTEGRATION, TARGET],
-    ),
-    (
-        "aws_glue_integration_table_last_success_timestamp_seconds",
-        &[INTEGRATION, &["table_name"], TARGET],
-    ),
-    (
-        "aws_glue_integration_table_last_failure_timestamp_seconds",
-        &[INTEGRATION, &["table_name"], TARGET],
-    ),
-    (
-        "aws_glue_integration_oldest_success_timestamp_seconds",
-        &[INTEGRATION, TARGET],
-    ),
-    (
-        "aws_glue_integration_tables_failing",
-        &[INTEGRATION, TARGET],
-    ),
-    (
-        "aws_glue_integration_replication_lag_seconds",
-        &[INTEGRATION, TARGET],
-    ),
-    (
-        "glue_integration_exporter_scope_freshness_up",
-        &[&["scope", "aws_region"], TARGET],
-    ),
-    (
-        "glue_integration_exporter_cloudwatch_metrics_requested_total",
-        &[&["scope", "aws_region"], TARGET],
-    ),
-];
-
 /// Every series that a query may use, with its labels.
 pub struct Series(BTreeMap<String, Labels>);
 
@@ -99,7 +62,7 @@ impl Series {
                 known.insert(metric.name.to_owned(), labels);
             }
         }
-        for (name, labels) in OTHERS.iter().chain(FRESHNESS) {
+        for (name, labels) in OTHERS {
             known.insert((*name).to_owned(), owned(&labels.concat()));
         }
         Self(known)
