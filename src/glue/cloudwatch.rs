@@ -39,7 +39,7 @@ pub struct DataRequest<'a> {
     pub context: RequestContext<'a>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct DataPage {
     pub results: Vec<MetricSamples>,
     pub marker: Option<String>,

@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod cloudwatch;
 mod config;
 mod e2e;
 mod exposition;

@@ -195,14 +195,17 @@ fn policy_matches_shipped_file() {
     assert!(readme.contains(&indented));
     let policy: serde_json::Value = serde_json::from_str(&policy).unwrap();
     let actions = &policy["Statement"][0]["Action"];
-    let [list, describe] = Operation::ALL else {
-        panic!("the README names two operations")
+    let [list, describe, metrics, data] = Operation::ALL else {
+        panic!("the README names four operations")
     };
-    assert_eq!(
-        actions,
-        &serde_json::json!(format!("glue:{}", list.as_str()))
-    );
-    assert!(readme.contains(&format!("\"Action\": \"glue:{}\"", describe.as_str())));
+    assert_eq!(actions, &serde_json::json!(list.action()));
+    let actions = format!("\"{}\", \"{}\"", data.action(), metrics.action());
+    for actions in [format!("\"{}\"", describe.action()), format!("[{actions}]")] {
+        assert!(
+            readme.contains(&format!("\"Action\": {actions}")),
+            "{actions}"
+        );
+    }
 }
 
 #[test]

@@ -7,3 +7,4 @@ pub mod lines;
 pub mod page;
 pub mod process;
 pub mod property;
+pub mod snapshot;
