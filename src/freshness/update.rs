@@ -17,14 +17,12 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub fn set_status(&mut self, status: SamplesStatus) {
-        if !matches!(self.status, Some(SamplesStatus::Failed(_))) {
-            self.status = Some(status);
+    /// Adds a page. Its status replaces the one before: CloudWatch may send with the next page what an internal error held back.
+    pub fn add(&mut self, readings: impl Iterator<Item = Reading>, status: SamplesStatus) {
+        for reading in readings {
+            raise(&mut self.newest, Some(reading));
         }
-    }
-
-    pub fn add(&mut self, reading: Option<Reading>) {
-        raise(&mut self.newest, reading);
+        self.status = Some(status);
     }
 
     pub fn failure(&self) -> Option<Reason> {
