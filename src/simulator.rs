@@ -1,23 +1,30 @@
-//! A simulated AWS Glue endpoint for `demo`, `simulate` and the tests, with the real wire protocol.
+//! A simulated endpoint of AWS Glue and Amazon CloudWatch for `demo`, `simulate` and the tests, with the real wire protocols.
 //!
 //! ```text
-//! connection -> / (api: request) -> fault? -> account -> page -> response
-//!            -> /simulator/ (control) --^---------^
+//! connection -> / and /service/ (api: request) -> fault? -> account -> page -> response
+//!            -> /simulator/ (control) ---------------^---------^
 //! ```
 
 mod account;
 mod api;
+mod cloudwatch;
 mod control;
 mod fault;
 mod handle;
 mod integration;
+mod metric_data;
+mod metric_request;
+mod metric_series;
+mod protocol;
+mod replication;
 mod request;
 mod response;
 
 pub use account::{Account, DEFAULT_ACCOUNT};
-pub use fault::{Fault, FaultKind, RequestMatcher};
+pub use fault::{Fault, FaultKind, MetricStatus, RequestMatcher};
 pub use handle::Handle;
 pub use integration::{SimulatedConfig, SimulatedError, SimulatedIntegration, SimulatedTag};
+pub use replication::{SimulatedMetrics, SimulatedTable};
 pub use request::RecordedRequest;
 
 use hyper::body::Incoming;
@@ -90,10 +97,10 @@ async fn route(
 ) -> Result<Response<response::ResponseBody>, Infallible> {
     Ok(match (request.uri().path(), request.method().as_str()) {
         ("/", "POST") => api::respond(handle, request).await,
+        (path, "POST") if path.starts_with("/service/") => api::respond(handle, request).await,
         (path, _) if path.starts_with("/simulator/") => control::respond(handle, request).await,
         _ => {
-            let message =
-                "Not found. The simulator serves POST / (AWS Glue API) and /simulator/ (control).";
+            let message = "Not found. The simulator serves POST / and /service/ (AWS API) and /simulator/ (control).";
             let body = json!({"message": message}).to_string();
             response::whole(StatusCode::NOT_FOUND, "application/json", body)
         }

@@ -49,18 +49,23 @@ impl Cursor {
     /// Advances to the page after `page`. Returns false if `page` is the last one.
     pub(crate) fn advance<T>(&mut self, page: &Page<T>) -> Result<bool, GlueError> {
         self.without_arn += page.without_arn;
-        let Some(marker) = &page.marker else {
-            return match self.without_arn {
-                0 => Ok(false),
-                without_arn => Err(invalid(format!(
-                    "AWS listed {without_arn} integrations without a valid ARN"
-                ))),
-            };
+        if page.marker.is_none() && self.without_arn > 0 {
+            let without_arn = self.without_arn;
+            return Err(invalid(format!(
+                "AWS listed {without_arn} integrations without a valid ARN"
+            )));
+        }
+        self.advance_to(page.marker.as_deref())
+    }
+
+    pub(crate) fn advance_to(&mut self, marker: Option<&str>) -> Result<bool, GlueError> {
+        let Some(marker) = marker else {
+            return Ok(false);
         };
         if marker.len() > MAX_MARKER_BYTES {
             return Err(invalid("AWS sent a page marker that is too long"));
         }
-        if !self.seen.insert(marker.clone()) {
+        if !self.seen.insert(marker.to_owned()) {
             let why = "AWS sent the same page marker twice, so the listing would never end";
             return Err(invalid(why));
         }
@@ -68,7 +73,7 @@ impl Cursor {
             let why = format!("the listing has more than {MAX_PAGES} pages");
             return Err(invalid(why));
         }
-        self.next = Some(marker.clone());
+        self.next = Some(marker.to_owned());
         Ok(true)
     }
 }

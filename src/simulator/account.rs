@@ -1,13 +1,13 @@
 //! The simulated account: its integrations, who sees them, and the listings. No HTTP, no faults.
 
 use super::integration::{SimulatedError, SimulatedIntegration, arn_field};
-use super::request::{INBOUND, RecordedRequest};
+use super::request::{CREATED, RecordedRequest};
 use super::response::ApiError;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::Bound::{Excluded, Included, Unbounded};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 /// The account of every access key that `Account::with_account` did not assign.
@@ -41,8 +41,8 @@ pub struct Account {
     pub(super) integrations: BTreeMap<String, SimulatedIntegration>,
     /// The steps of the integrations that still follow the script.
     pub(super) script: Script,
-    /// Unix time of the start of the script, in seconds.
-    script_start: f64,
+    /// Unix time of the start, in seconds.
+    unix_start: f64,
     start: Instant,
     /// Account id by access key id.
     accounts: BTreeMap<String, String>,
@@ -58,7 +58,7 @@ impl Account {
         Self {
             integrations: integrations.collect(),
             script: Script::default(),
-            script_start: 0.0,
+            unix_start: wall_clock(),
             start: Instant::now(),
             accounts: BTreeMap::new(),
             max_page_size: MAX_PAGE_SIZE,
@@ -68,16 +68,22 @@ impl Account {
     /// Creates the demo account: twelve integrations in eu-west-1 and us-east-1, with every status.
     /// Three of them follow the script, which starts now. `now` is the Unix time in seconds.
     pub fn demo(now: f64) -> Result<Self, serde_yaml::Error> {
-        let script_start = now.floor();
+        let unix_start = now.floor();
         let mut demo: Demo = serde_yaml::from_str(DEMO)?;
         for integration in &mut demo.integrations {
-            integration.create_time += script_start;
+            integration.shift(unix_start);
         }
+        let account = Self::of(demo.integrations).starting_at(unix_start);
         Ok(Self {
             script: demo.script,
-            script_start,
-            ..Self::of(demo.integrations)
+            ..account
         })
+    }
+
+    /// Sets the present time, which decides the samples that CloudWatch has. Default: the wall clock.
+    pub fn starting_at(mut self, unix_start: f64) -> Self {
+        self.unix_start = unix_start;
+        self
     }
 
     /// Creates `count` ACTIVE integrations of the default account in eu-west-1, always the same.
@@ -112,9 +118,37 @@ impl Account {
             // An integration that starts as CREATING is created again in each cycle.
             if steps[0].status == "CREATING" {
                 let cycle_start = Duration::from_secs(elapsed - second);
-                integration.create_time = self.script_start + cycle_start.as_secs_f64();
+                integration.create_time = self.unix_start + cycle_start.as_secs_f64();
             }
         }
+    }
+
+    /// Returns the present Unix time in seconds.
+    pub(super) fn unix_now(&self) -> i64 {
+        #[allow(clippy::cast_possible_truncation, reason = "`as` saturates")]
+        let unix_start = self.unix_start as i64;
+        unix_start.saturating_add_unsigned(self.start.elapsed().as_secs())
+    }
+
+    /// Returns the integrations that the caller sees in the region of the request, ordered by ARN.
+    pub(super) fn visible(
+        &self,
+        request: &RecordedRequest,
+    ) -> impl Iterator<Item = &SimulatedIntegration> {
+        let all = self.integrations.values();
+        all.filter(|found| self.is_visible(found, request))
+    }
+
+    /// Only `DescribeIntegrations` answers in the account that created the integration. Everything else is in the target's.
+    fn is_visible(&self, found: &SimulatedIntegration, request: &RecordedRequest) -> bool {
+        let account = self.accounts.get(&request.access_key_id);
+        let account = account.map_or(DEFAULT_ACCOUNT, String::as_str);
+        let owner = if request.operation == CREATED {
+            arn_field(&found.arn, 4).unwrap_or_default()
+        } else {
+            &found.account
+        };
+        owner == account && found.region == request.region
     }
 
     /// Returns the integrations of one page, ordered by ARN, and true if there are more pages.
@@ -122,16 +156,6 @@ impl Account {
         &self,
         request: &RecordedRequest,
     ) -> Result<(Vec<&SimulatedIntegration>, bool), ApiError> {
-        let account = self.accounts.get(&request.access_key_id);
-        let account = account.map_or(DEFAULT_ACCOUNT, String::as_str);
-        let is_visible = |found: &&SimulatedIntegration| {
-            let owner = if request.operation == INBOUND {
-                &found.account
-            } else {
-                arn_field(&found.arn, 4).unwrap_or_default()
-            };
-            owner == account && found.region == request.region
-        };
         let target = request.target_arn.as_deref();
         let matches_target =
             |found: &&SimulatedIntegration| target.is_none_or(|target| found.target_arn == target);
@@ -145,7 +169,9 @@ impl Account {
             None => (after.map_or(Unbounded, Excluded), Unbounded),
         };
         let visible = self.integrations.range::<str, _>(range);
-        let visible = visible.map(|(_, found)| found).filter(is_visible);
+        let visible = visible
+            .map(|(_, found)| found)
+            .filter(|found| self.is_visible(found, request));
         let mut visible = visible.peekable();
         if let Some(arn) = arn
             && visible.peek().is_none()
@@ -161,4 +187,14 @@ impl Account {
         found.truncate(size);
         Ok((found, more))
     }
+}
+
+fn wall_clock() -> f64 {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the simulator imports nothing, also not the crate's clock"
+    )]
+    let now = SystemTime::now();
+    let since_1970 = now.duration_since(UNIX_EPOCH);
+    since_1970.unwrap_or_default().as_secs_f64()
 }

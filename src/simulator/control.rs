@@ -4,13 +4,16 @@
 //!
 //! `dispatch` is the list of requests. A change returns 204, an error returns `{"message": …}`. A fault
 //! is `{"Kind": "Error", "Code": "ThrottlingException", "On": {"Region": "eu-west-1"}, "Times": 3}`. An
-//! integration has the form of `InboundIntegrations`, with four more optional members: `Account` and
-//! `Region` of the target (default: those of its ARN), `IntegrationName` and `Tags`.
+//! integration has the form of `InboundIntegrations`, with six more optional members: `Account` and
+//! `Region` of the target (default: those of its ARN), `IntegrationName`, `Tags`, and for CloudWatch `Tables` and
+//! `Metrics` (see `replication.rs`). PATCH replaces `Status`, `Errors`, `Tables` or `Metrics`.
 
-use super::fault::{Fault, FaultKind, RequestMatcher};
+use super::fault::{Fault, FaultKind, MetricStatus, RequestMatcher};
 use super::handle::Handle;
 use super::integration::{SimulatedError, SimulatedIntegration};
-use super::response::{ResponseBody, parse_json, read_body, whole};
+use super::protocol::parse_json;
+use super::replication::{SimulatedMetrics, SimulatedTable};
+use super::response::{ResponseBody, read_body, whole};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::ORIGIN;
@@ -30,6 +33,8 @@ type ControlResult = Result<Option<Value>, (StatusCode, String)>;
 struct Patch {
     status: Option<String>,
     errors: Option<Vec<SimulatedError>>,
+    tables: Option<Vec<SimulatedTable>>,
+    metrics: Option<SimulatedMetrics>,
 }
 
 /// The faults of a fire drill. The other kinds are for tests, which use `Handle`.
@@ -38,6 +43,7 @@ enum DrillFault {
     Error,
     Hang,
     Delay,
+    MetricStatus,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +56,9 @@ struct FaultBody {
     message: String,
     /// Of a delay only.
     milliseconds: Option<u64>,
+    /// Of a metric status only.
+    status_code: Option<String>,
+    dimension: Option<String>,
     #[serde(default)]
     on: RequestMatcher,
     times: Option<u32>,
@@ -57,11 +66,31 @@ struct FaultBody {
 
 impl FaultBody {
     fn into_fault(self) -> Result<Fault, &'static str> {
-        let kind = match (self.kind, self.code, self.milliseconds) {
-            (DrillFault::Error, Some(code), None) => FaultKind::error(&code, &self.message),
-            (DrillFault::Delay, None, Some(time)) => FaultKind::Delay(Duration::from_millis(time)),
-            (DrillFault::Hang, None, None) => FaultKind::Hang,
-            _ => return Err("allowed: an Error with Code, a Delay with Milliseconds, or a Hang"),
+        let members = (
+            self.code,
+            self.milliseconds,
+            self.status_code,
+            self.dimension,
+        );
+        let kind = match (self.kind, members) {
+            (DrillFault::Error, (Some(code), None, None, None)) => {
+                FaultKind::error(&code, &self.message)
+            }
+            (DrillFault::Delay, (None, Some(time), None, None)) => {
+                FaultKind::Delay(Duration::from_millis(time))
+            }
+            (DrillFault::Hang, (None, None, None, None)) => FaultKind::Hang,
+            (DrillFault::MetricStatus, (None, None, Some(status_code), dimension)) => {
+                FaultKind::MetricStatus(MetricStatus {
+                    status_code,
+                    dimension,
+                })
+            }
+            _ => {
+                return Err(
+                    "allowed: an Error with Code, a Delay with Milliseconds, a Hang, or a MetricStatus with StatusCode and possibly Dimension",
+                );
+            }
         };
         Ok(Fault {
             matcher: self.on,
@@ -124,6 +153,12 @@ fn dispatch(handle: &Handle, method: &str, path: &str, body: &[u8]) -> ControlRe
                 }
                 if patch.errors.is_some() {
                     integration.errors = patch.errors;
+                }
+                if patch.tables.is_some() {
+                    integration.tables = patch.tables;
+                }
+                if let Some(metrics) = patch.metrics {
+                    integration.metrics = metrics;
                 }
             });
             check_found(changed, arn)?;

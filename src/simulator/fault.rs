@@ -1,7 +1,9 @@
 //! Injected faults: the requests that a fault matches, how often, and the response to them.
 
+use super::metric_request::Metric;
+use super::protocol::Protocol;
 use super::request::RecordedRequest;
-use super::response::{API_CONTENT_TYPE, ApiError};
+use super::response::ApiError;
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -16,6 +18,8 @@ pub struct RequestMatcher {
     /// `IntegrationArn` or `IntegrationIdentifier`.
     pub integration_arn: Option<String>,
     pub target_arn: Option<String>,
+    /// Of `ListMetrics`.
+    pub metric_name: Option<String>,
     /// The region that the request was signed for.
     pub region: Option<String>,
     pub access_key_id: Option<String>,
@@ -45,6 +49,7 @@ impl RequestMatcher {
         equal(&self.operation, Some(request.operation))
             && equal(&self.integration_arn, request.integration_arn.as_deref())
             && equal(&self.target_arn, request.target_arn.as_deref())
+            && equal(&self.metric_name, request.metric_name.as_deref())
             && equal(&self.region, Some(&request.region))
             && equal(&self.access_key_id, Some(&request.access_key_id))
             && self.page.is_none_or(|page| page == request.page)
@@ -70,6 +75,24 @@ pub enum FaultKind {
         bytes: usize,
         pause: Duration,
     },
+    /// The normal response of `GetMetricData`, with another `StatusCode` for some metrics.
+    MetricStatus(MetricStatus),
+}
+
+/// `Forbidden` and `InternalError` return no datapoints of the metrics, `PartialData` does.
+#[derive(Clone, Debug)]
+pub struct MetricStatus {
+    pub status_code: String,
+    /// The value of a dimension of the metrics. `None` means all metrics.
+    pub dimension: Option<String>,
+}
+
+impl MetricStatus {
+    pub(super) fn applies_to(&self, metric: &Metric) -> bool {
+        let mut dimensions = metric.dimensions.iter();
+        let wanted = self.dimension.as_ref();
+        wanted.is_none_or(|wanted| dimensions.any(|dimension| dimension.value == *wanted))
+    }
 }
 
 impl FaultKind {
@@ -81,7 +104,7 @@ impl FaultKind {
         let mut response = Response::new(body.into());
         *response.status_mut() =
             StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let content_type = HeaderValue::from_static(API_CONTENT_TYPE);
+        let content_type = HeaderValue::from_static(Protocol::GlueJson.content_type());
         response.headers_mut().insert(CONTENT_TYPE, content_type);
         Self::Raw(response)
     }

@@ -1,5 +1,6 @@
 //! A simulated integration, as the API and the control endpoint write and read it in JSON.
 
+use super::replication::{SimulatedMetrics, SimulatedTable};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -65,6 +66,11 @@ pub struct SimulatedIntegration {
     pub name: String,
     #[serde(default, skip_serializing)]
     pub tags: Vec<SimulatedTag>,
+    /// The tables that CloudWatch has metrics of. Default: one with the name of the source.
+    #[serde(default, skip_serializing)]
+    pub tables: Option<Vec<SimulatedTable>>,
+    #[serde(default, skip_serializing)]
+    pub metrics: SimulatedMetrics,
 }
 
 impl SimulatedIntegration {
@@ -101,7 +107,24 @@ impl SimulatedIntegration {
             let last = self.arn.rsplit([':', '/']).next();
             self.name = last.unwrap_or_default().to_owned();
         }
+        if self.tables.is_none() {
+            let source = self.source_arn.rsplit([':', '/']).next();
+            self.tables = Some(vec![SimulatedTable::new(source.unwrap_or_default())]);
+        }
         self
+    }
+
+    /// Adds `start` to all times.
+    pub(super) fn shift(&mut self, start: f64) {
+        self.create_time += start;
+        #[allow(clippy::cast_possible_truncation, reason = "`as` saturates")]
+        let start = start as i64;
+        for table in self.tables.iter_mut().flatten() {
+            table.shift(start);
+        }
+        if let Some(silent_since) = &mut self.metrics.silent_since {
+            *silent_since = silent_since.saturating_add(start);
+        }
     }
 
     pub(super) fn created_json(&self) -> Value {

@@ -1,16 +1,21 @@
 //! Parses API requests. It does not verify signatures, because the simulator has no secret keys.
 
-use super::response::{ApiError, parse_json};
+use super::metric_request::{GetMetricDataInput, ListMetricsInput};
+use super::protocol::Protocol;
+use super::response::ApiError;
 use hyper::HeaderMap;
-use hyper::header::{AUTHORIZATION, HeaderValue};
+use hyper::header::AUTHORIZATION;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroUsize;
 
 pub(super) const INBOUND: &str = "DescribeInboundIntegrations";
-const CREATED: &str = "DescribeIntegrations";
+pub(super) const CREATED: &str = "DescribeIntegrations";
+const LIST_METRICS: &str = "ListMetrics";
+const GET_METRIC_DATA: &str = "GetMetricData";
 
-/// The input of both operations, and what the headers say. Like in AWS, `null` means absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The input of both operations of Glue, a summary of the input of CloudWatch's, and what the headers say.
+/// Like in AWS, `null` means absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct RecordedRequest {
     #[serde(skip_deserializing)]
@@ -27,65 +32,128 @@ pub struct RecordedRequest {
     pub integration_arn: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_arn: Option<String>,
+    /// `NextToken` of CloudWatch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub marker: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_records: Option<NonZeroUsize>,
+    /// Of `ListMetrics`.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub metric_name: Option<String>,
+    /// The number of metrics that `GetMetricData` requests, which AWS bills.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<usize>,
+    /// Of `GetMetricData`, in Unix seconds.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<f64>,
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<f64>,
     /// Number of the page within its listing, starting at 1.
     #[serde(skip_deserializing)]
     pub page: u32,
-    /// The ARN before the first one of the page.
+    /// The ARN before the first one of the page, or the position in CloudWatch's answer.
     #[serde(skip)]
     pub(super) after: Option<String>,
 }
 
+/// The input of a request, validated.
+pub(super) enum Input {
+    /// Of both operations of Glue: `RecordedRequest` has it.
+    Glue,
+    ListMetrics(ListMetricsInput),
+    GetMetricData(GetMetricDataInput),
+}
+
 impl RecordedRequest {
-    pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, ApiError> {
-        let operation = operation(headers)?;
-        let (access_key_id, region) = credential(headers)?;
+    pub(super) fn parse(
+        protocol: Protocol,
+        operation: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<(Self, Input), ApiError> {
+        let operation = simulated_operation(protocol, operation)?;
+        let (access_key_id, region) = credential(protocol.signing_name(), headers)?;
         let invalid = |message: String| ApiError::new("SerializationException", &message);
-        let input: Self = parse_json(body).map_err(invalid)?;
-        let (page, after) = match input.marker.as_deref().map(parse_marker) {
+        let (recorded, input) = match operation {
+            LIST_METRICS => {
+                let input: ListMetricsInput = protocol.parse(body).map_err(invalid)?;
+                input.validate()?;
+                (Self::of_list_metrics(&input), Input::ListMetrics(input))
+            }
+            GET_METRIC_DATA => {
+                let input: GetMetricDataInput = protocol.parse(body).map_err(invalid)?;
+                input.validate()?;
+                (Self::of_metric_data(&input), Input::GetMetricData(input))
+            }
+            _ => (protocol.parse(body).map_err(invalid)?, Input::Glue),
+        };
+        let (page, after) = match recorded.marker.as_deref().map(parse_marker) {
             None => (1, None),
             Some(Some((page, after))) => (page, Some(after.to_owned())),
-            Some(None) => {
-                let message = "Marker must be the Marker of an earlier response";
-                return Err(ApiError::new("ValidationException", message));
-            }
+            Some(None) => return Err(invalid_marker(operation)),
         };
-        Ok(Self {
+        let recorded = Self {
             operation,
             region,
             access_key_id,
             page,
             after,
-            ..input
-        })
+            ..recorded
+        };
+        Ok((recorded, input))
     }
-}
 
-fn parse_marker(marker: &str) -> Option<(u32, &str)> {
-    let (page, last_arn) = marker.split_once(':')?;
-    Some((page.parse().ok()?, last_arn))
-}
+    fn of_list_metrics(input: &ListMetricsInput) -> Self {
+        Self {
+            marker: input.next_token.clone(),
+            metric_name: input.metric_name.clone(),
+            ..Self::default()
+        }
+    }
 
-fn operation(headers: &HeaderMap) -> Result<&'static str, ApiError> {
-    let target = headers.get("x-amz-target");
-    match target.map_or(&b""[..], HeaderValue::as_bytes) {
-        b"AWSGlue.DescribeInboundIntegrations" => Ok(INBOUND),
-        b"AWSGlue.DescribeIntegrations" => Ok(CREATED),
-        _ => {
-            let message = format!(
-                "The operation {target:?} is not simulated: expected {INBOUND} or {CREATED}."
-            );
-            Err(ApiError::new("UnknownOperationException", &message))
+    fn of_metric_data(input: &GetMetricDataInput) -> Self {
+        Self {
+            marker: input.next_token.clone(),
+            metrics: Some(input.metric_data_queries.len()),
+            start_time: Some(input.start_time),
+            end_time: Some(input.end_time),
+            ..Self::default()
         }
     }
 }
 
+pub(super) fn invalid_marker(operation: &str) -> ApiError {
+    let (code, member) = match operation {
+        LIST_METRICS => ("InvalidParameterValue", "NextToken"),
+        GET_METRIC_DATA => ("InvalidNextToken", "NextToken"),
+        _ => ("ValidationException", "Marker"),
+    };
+    let message = format!("{member} must be the {member} of an earlier response");
+    ApiError::new(code, &message)
+}
+
+fn parse_marker(marker: &str) -> Option<(u32, &str)> {
+    let (page, position) = marker.split_once(':')?;
+    Some((page.parse().ok()?, position))
+}
+
+fn simulated_operation(protocol: Protocol, name: &str) -> Result<&'static str, ApiError> {
+    let simulated = match protocol {
+        Protocol::GlueJson => [INBOUND, CREATED],
+        Protocol::CloudWatchJson | Protocol::CloudWatchCbor => [LIST_METRICS, GET_METRIC_DATA],
+    };
+    let found = simulated.into_iter().find(|simulated| *simulated == name);
+    found.ok_or_else(|| {
+        let [first, second] = simulated;
+        let message =
+            format!("The operation {name:?} is not simulated: expected {first} or {second}.");
+        ApiError::new("UnknownOperationException", &message)
+    })
+}
+
 /// Returns the access key id and the region from the `Authorization` header: `AWS4-HMAC-SHA256
 /// Credential=AKID/20261122/eu-west-1/glue/aws4_request, SignedHeaders=…, Signature=…`.
-fn credential(headers: &HeaderMap) -> Result<(String, String), ApiError> {
+fn credential(service: &str, headers: &HeaderMap) -> Result<(String, String), ApiError> {
     let authorization = headers.get(AUTHORIZATION).ok_or_else(|| {
         let message = "Missing Authentication Token";
         ApiError::new("MissingAuthenticationTokenException", message)
@@ -95,12 +163,16 @@ fn credential(headers: &HeaderMap) -> Result<(String, String), ApiError> {
     let scope = credential.split(',').next().unwrap_or_default();
     let parts: Vec<&str> = scope.split('/').collect();
     match parts[..] {
-        [key, _date, region, "glue", "aws4_request"] if !key.is_empty() && !region.is_empty() => {
+        [key, _date, region, signed, "aws4_request"]
+            if signed == service && !key.is_empty() && !region.is_empty() =>
+        {
             Ok((key.to_owned(), region.to_owned()))
         }
-        _ => Err(ApiError::new(
-            "IncompleteSignatureException",
-            "Authorization header requires a full 'Credential' parameter for the service 'glue'.",
-        )),
+        _ => {
+            let message = format!(
+                "Authorization header requires a full 'Credential' parameter for the service '{service}'."
+            );
+            Err(ApiError::new("IncompleteSignatureException", &message))
+        }
     }
 }

@@ -1,17 +1,15 @@
 //! Responses of the API and of the control endpoint, and the reading of request bodies.
 
+use super::protocol::Protocol;
 use bytes::Bytes;
 use http_body_util::channel::Channel;
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
-use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::sleep;
-
-pub(super) const API_CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 
 pub(super) type ResponseBody = Either<Full<Bytes>, Channel<Bytes>>;
 
@@ -29,21 +27,44 @@ impl ApiError {
         }
     }
 
-    /// botocore reads the code from `__type`, and Glue's model has the member `Message`.
-    pub(super) fn response(&self) -> Response<ResponseBody> {
-        // Glue returns 400 for nearly all errors, even for InternalServerException.
-        let status = match self.code.as_str() {
-            "InternalServiceException" | "InternalFailure" => StatusCode::INTERNAL_SERVER_ERROR,
+    pub(super) fn response(&self, protocol: Protocol) -> Response<ResponseBody> {
+        let status = self.status();
+        // Clients read the code from `__type`. Glue's model has the member `Message`, CloudWatch's has `message`.
+        let (message, header, code) = match protocol {
+            Protocol::GlueJson => ("Message", "x-amzn-errortype", self.code.clone()),
+            // CloudWatch's clients keep the codes of its first protocol, which this header has.
+            Protocol::CloudWatchJson | Protocol::CloudWatchCbor => {
+                let fault = if status.is_server_error() {
+                    "Receiver"
+                } else {
+                    "Sender"
+                };
+                (
+                    "message",
+                    "x-amzn-query-error",
+                    format!("{};{fault}", self.code),
+                )
+            }
+        };
+        let body = json!({"__type": self.code, message: self.message});
+        let body = protocol.serialize(&body);
+        let mut response = whole(status, protocol.content_type(), body);
+        if let Ok(code) = HeaderValue::from_str(&code) {
+            response.headers_mut().insert(header, code);
+        }
+        response
+    }
+
+    /// Glue returns 400 for nearly all errors, even for InternalServerException.
+    fn status(&self) -> StatusCode {
+        match self.code.as_str() {
+            "InternalServiceException" | "InternalServiceError" | "InternalFailure" => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
             "ServiceUnavailable" | "ServiceUnavailableException" => StatusCode::SERVICE_UNAVAILABLE,
             "RequestEntityTooLargeException" => StatusCode::PAYLOAD_TOO_LARGE,
             _ => StatusCode::BAD_REQUEST,
-        };
-        let body = json!({"__type": self.code, "Message": self.message}).to_string();
-        let mut response = whole(status, API_CONTENT_TYPE, body);
-        if let Ok(code) = HeaderValue::from_str(&self.code) {
-            response.headers_mut().insert("x-amzn-errortype", code);
         }
-        response
     }
 }
 
@@ -61,6 +82,7 @@ pub(super) fn whole(
 
 /// Pauses after each piece. The connection closes if the pieces are shorter than `length` bytes.
 pub(super) fn in_pieces(
+    content_type: &'static str,
     length: usize,
     pieces: Vec<Bytes>,
     pause: Duration,
@@ -74,7 +96,7 @@ pub(super) fn in_pieces(
             sleep(pause).await;
         }
     });
-    let mut response = whole(StatusCode::OK, API_CONTENT_TYPE, "").map(|_| Either::Right(body));
+    let mut response = whole(StatusCode::OK, content_type, "").map(|_| Either::Right(body));
     let length = HeaderValue::from(length);
     response.headers_mut().insert(CONTENT_LENGTH, length);
     response
@@ -84,11 +106,4 @@ pub(super) fn in_pieces(
 pub(super) async fn read_body(body: Incoming, limit: usize) -> Option<Bytes> {
     let body = Limited::new(body, limit).collect().await.ok()?;
     Some(body.to_bytes())
-}
-
-pub(super) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| error.to_string())?;
-    json.end().map_err(|error| error.to_string())?;
-    Ok(value)
 }

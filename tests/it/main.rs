@@ -15,6 +15,7 @@ mod e2e;
 mod exposition;
 mod exposition_cache;
 mod faults;
+mod freshness;
 mod http;
 mod iam;
 mod lookup;
