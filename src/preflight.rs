@@ -5,7 +5,7 @@ mod freshness;
 mod grant;
 mod report;
 
-use crate::arn::{Arn, canonical_arn};
+use crate::arn::{canonical_arn, is_redshift};
 use crate::clock::Clock;
 use crate::config::{Credentials, Lookup, Query, ScopeRegion};
 use crate::glue::aws::{AwsGlue, IdentityError, Sdk};
@@ -28,8 +28,8 @@ use std::time::Duration;
 const MAX_CONCURRENT_CHECKS: usize = 32;
 /// The longest timeout of one request, retries included. A scope with a shorter poll timeout has less.
 const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
-/// In units of the request timeout. An account with many tables needs many requests, at most 2 per second.
-const CLOUDWATCH_REQUEST_TIMEOUTS: u32 = 8;
+/// For the pages of one listing. All scopes with the same credentials in one region share 2 requests per second.
+const CLOUDWATCH_TIMEOUT: Duration = Duration::from_mins(2);
 
 pub(crate) async fn check(
     watches: Vec<(ScopeRegion, Arc<AwsGlue>)>,
@@ -272,8 +272,7 @@ impl Check<'_> {
 
     /// Its own, because the requests to Glue may have used up theirs.
     fn cloudwatch_deadline(&self) -> Deadline {
-        let timeout = self.request_timeout * CLOUDWATCH_REQUEST_TIMEOUTS;
-        Deadline::of_requests(timeout, self.request_timeout)
+        Deadline::of_requests(CLOUDWATCH_TIMEOUT, self.request_timeout)
     }
 
     fn context<'a>(&'a self, deadline: &'a Deadline) -> RequestContext<'a> {
@@ -284,8 +283,5 @@ impl Check<'_> {
 
 /// Returns the canonical ARN of the integration, or `None` if its target is Redshift, which reports no tables.
 fn reporting_arn(integration: &Integration) -> Option<String> {
-    let is_redshift = Arn::split(&integration.target_arn)
-        .service
-        .starts_with("redshift");
-    (!is_redshift).then(|| canonical_arn(&integration.arn).into_owned())
+    (!is_redshift(&integration.target_arn)).then(|| canonical_arn(&integration.arn).into_owned())
 }

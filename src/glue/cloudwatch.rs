@@ -73,8 +73,5 @@ pub trait CloudWatch: Send + Sync {
     ) -> BoxFuture<'a, Result<Page<Metric>, GlueError>>;
 
     /// Requests a page of `GetMetricData`.
-    fn data<'a>(
-        &'a self,
-        request: DataRequest<'a>,
-    ) -> BoxFuture<'a, Result<DataPage, GlueError>>;
+    fn data<'a>(&'a self, request: DataRequest<'a>) -> BoxFuture<'a, Result<DataPage, GlueError>>;
 }

@@ -67,7 +67,7 @@ fn result(id: &str, status: &str) -> Value {
     values.unwrap()
 }
 
-fn results(results: Vec<Value>) -> Response {
+fn results(results: &[Value]) -> Response {
     ok(cbor!({"MetricDataResults" => results, "Messages" => []}))
 }
 
@@ -267,7 +267,7 @@ async fn get_metric_data_sends_dimensions_unchanged() {
     let partial = cbor!({"Id" => "m1", "Timestamps" => [time(START + 60)], "Values" => [7.5], "StatusCode" => "PartialData"});
     let server = Server::start(vec![
         ok(cbor!({"MetricDataResults" => [result("m0", "Complete"), partial.unwrap()], "NextToken" => "next"})),
-        results(vec![result("m1", "Complete")]),
+        results(&[result("m1", "Complete")]),
     ])
     .await;
     let page = server.data(None, LONG).await.unwrap();
@@ -330,7 +330,7 @@ async fn status_code_of_metric_is_its_own() {
         ("Surprise", failed(Reason::InvalidResponse)),
     ] {
         let both = vec![result("m1", code), result("m0", "Complete")];
-        let server = Server::start(vec![results(both)]).await;
+        let server = Server::start(vec![results(&both)]).await;
         let page = server.data(None, LONG).await.unwrap();
         let statuses: Vec<_> = page
             .results
@@ -344,7 +344,7 @@ async fn status_code_of_metric_is_its_own() {
         );
     }
     let missing = cbor!({"Id" => "m0"}).unwrap();
-    let server = Server::start(vec![results(vec![missing])]).await;
+    let server = Server::start(vec![results(&[missing])]).await;
     let page = server.data(None, LONG).await.unwrap();
     assert_eq!(page.results[0].status, failed(Reason::InvalidResponse));
     assert_eq!(page.results[0].samples, []);
@@ -396,13 +396,13 @@ const INVALID: [Case; 10] = [
     ("a bare list", || ok(cbor!([])), "invalid_response", 1),
     (
         "null for the list",
-        || lists(Value::Null),
+        || lists(&Value::Null),
         "invalid_response",
         1,
     ),
     (
         "text for the list",
-        || lists("a".into()),
+        || lists(&"a".into()),
         "invalid_response",
         1,
     ),
@@ -470,7 +470,7 @@ const ERRORS: [Case; 13] = [
 ];
 const LISTS_IN_JSON: &str = r#"{"Metrics":[],"MetricDataResults":[]}"#;
 
-fn lists(value: Value) -> Response {
+fn lists(value: &Value) -> Response {
     ok(cbor!({"Metrics" => value, "MetricDataResults" => value}))
 }
 
@@ -482,7 +482,7 @@ fn query_error() -> Response {
 }
 
 fn cut_short() -> Response {
-    let whole = lists(Value::Array(Vec::new()));
+    let whole = lists(&Value::Array(Vec::new()));
     Response {
         length: Some(whole.body.len() + 1),
         ..whole
@@ -529,7 +529,7 @@ async fn invalid_results_are_an_invalid_response() {
         ("a value that is not a number", not_a_number.unwrap()),
     ] {
         let both = vec![result("m1", "Complete"), wrong];
-        let server = Server::start(vec![results(both)]).await;
+        let server = Server::start(vec![results(&both)]).await;
         let failed = server.data(None, LONG).await.expect_err(name);
         assert_eq!(failed.reason, Reason::InvalidResponse, "{name}");
         assert_eq!(server.failures(), ["invalid_response"], "{name}");
@@ -541,7 +541,7 @@ async fn invalid_results_are_an_invalid_response() {
 async fn truncated_body_is_an_invalid_response() {
     let whole = [
         ok(cbor!({"Metrics" => [wire(&metric("orders"))]})),
-        results(vec![result("m0", "Complete"), result("m1", "Complete")]),
+        results(&[result("m0", "Complete"), result("m1", "Complete")]),
     ];
     for (operation, whole) in whole.into_iter().enumerate() {
         let lengths = (0..whole.body.len()).step_by(7);
@@ -559,7 +559,7 @@ async fn truncated_body_is_an_invalid_response() {
 
 #[tokio::test]
 async fn throttled_request_is_sent_again() {
-    let answer = results(vec![result("m0", "Complete")]);
+    let answer = results(&[result("m0", "Complete")]);
     let server = Server::start(vec![error(400, "Throttling"), answer]).await;
     let page = server.data(None, LONG).await.unwrap();
     assert_eq!(page.results.len(), 1);

@@ -791,9 +791,9 @@ impl Check {
             self.same(&what, found, Some(success.to_string()));
         }
         for (arn, observation) in ARNS.into_iter().zip(case.observations) {
-            self.observation(case, arn, observation, before, during, now);
+            self.observation(arn, observation, before, during, now);
         }
-        self.observation(case, ELSEWHERE, FRESH, before, during, now);
+        self.observation(ELSEWHERE, FRESH, before, during, now);
     }
 
     fn attempts(&mut self, case: &Case, before: &Page, during: &Page) {
@@ -819,7 +819,6 @@ impl Check {
 
     fn observation(
         &mut self,
-        case: &Case,
         arn: &str,
         observation: Observation,
         before: &Page,

@@ -53,7 +53,7 @@ pub struct Call<'a> {
     pub operation: Operation,
     /// Start of the error message: "asking AWS Glue in … for …", "asking CloudWatch in … for …".
     pub attempted: String,
-    /// An error that says that the integration does not exist is an answer.
+    /// An error that says that the integration does not exist is an empty answer.
     pub is_for_integration: bool,
     pub context: RequestContext<'a>,
 }
