@@ -48,6 +48,11 @@ fn minute(at: f64) -> f64 {
     at - at % 60.0
 }
 
+#[allow(clippy::cast_possible_truncation, reason = "whole seconds")]
+fn whole(seconds: f64) -> i64 {
+    seconds as i64
+}
+
 /// One scope with integration 1, and its CloudWatch.
 struct Lake {
     bench: Bench,
@@ -198,7 +203,7 @@ async fn undocumented_facts_hold_both_ways() {
                     "orders",
                     AT,
                     (AT - 7.0) * 1000.0 + 250.0,
-                )
+                );
             },
             &[(SYNCED, "orders", Some(AT - 6.75))],
         ),
@@ -538,7 +543,7 @@ async fn windows_start_a_day_before_last_full_answer() {
         lake.cloudwatch.succeed(&arn(n), "orders", START - HOUR);
     }
     lake.start().await;
-    let now = minute(START) as i64;
+    let now = whole(minute(START));
     let window = |it: &Request| (it.name.clone(), it.metrics, it.start - now, it.end - now);
     let first: Vec<_> = lake.requests(DATA).iter().map(window).collect();
     let (oldest, redshift) = (3_600 - 15 * 86_400, -3 * 3_600);
@@ -711,7 +716,7 @@ async fn values_survive_restart() {
     after.cloudwatch.succeed(&arn(1), "orders", START - HOUR);
     after.start().await;
     let requests = after.requests(DATA);
-    assert_eq!(requests[0].start, minute(START - DAY) as i64);
+    assert_eq!(requests[0].start, whole(minute(START - DAY)));
     // Without freshness the file loads too, and so does a file without freshness.
     let off = restart(OFF, &file);
     assert_eq!(off.samples(), []);
