@@ -196,6 +196,28 @@ mod tests {
     }
 
     #[test]
+    fn status_of_last_page_counts() {
+        let failed = SamplesStatus::Failed(Reason::ServerError);
+        for (first, last, failure) in [
+            (SamplesStatus::Partial, SamplesStatus::Complete, None),
+            (failed, SamplesStatus::Complete, None),
+            (SamplesStatus::Partial, failed, Some(Reason::ServerError)),
+            (
+                SamplesStatus::Complete,
+                SamplesStatus::Partial,
+                Some(Reason::InvalidResponse),
+            ),
+        ] {
+            let mut answer = Answer::default();
+            assert_eq!(answer.failure(), Some(Reason::InvalidResponse));
+            answer.add([(1.0, 1.0)].into_iter(), first);
+            answer.add([].into_iter(), last);
+            assert_eq!(answer.failure(), failure);
+            assert_eq!(answer.newest, Some((1.0, 1.0)));
+        }
+    }
+
+    #[test]
     fn full_answer_without_lag_ends_it() {
         let mut first = Update::new(true);
         raise(&mut first.replication_lag, Some((NOW - 60.0, 7.0)));

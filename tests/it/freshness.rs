@@ -421,6 +421,24 @@ async fn failures_keep_values_per_series() {
             [true; 3],
         ),
         (
+            "samples break off between two series",
+            |it| {
+                it.set_pages(500, 2);
+                it.set_from_page(DATA, 1, Behaviour::Fail(Reason::Network));
+            },
+            Reason::Network,
+            [true; 3],
+        ),
+        (
+            "samples break off within a series",
+            |it| {
+                it.set_pages(500, 1);
+                it.set_from_page(DATA, 1, Behaviour::Fail(Reason::Network));
+            },
+            Reason::Network,
+            [false; 3],
+        ),
+        (
             "CloudWatch panics",
             FakeCloudWatch::panic,
             Reason::Other,
@@ -497,7 +515,10 @@ async fn integration_without_reports_has_zero_tables() {
     lake.start().await;
     assert_eq!(lake.value(TABLES), Some(0.0));
     assert_eq!(lake.value(CHECKED), Some(START));
-    assert!(lake.value(FAILING).is_some_and(|it| it == 0.0 && it.is_sign_positive()));
+    assert!(
+        lake.value(FAILING)
+            .is_some_and(|it| it == 0.0 && it.is_sign_positive())
+    );
     assert_eq!(lake.value(OLDEST), None);
     assert_eq!(lake.requests(DATA), []);
     assert_eq!(lake.value(REQUESTED), Some(0.0));
