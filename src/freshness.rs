@@ -191,11 +191,11 @@ impl Round {
                 let Some(answer) = answers.get_mut(result.index) else {
                     continue;
                 };
-                answer.set_status(result.status);
                 let samples = result.samples.into_iter();
-                for (minute, value) in samples.filter(|(minute, _)| (start..end).contains(minute)) {
-                    answer.add(kind.read(minute, value, self.started));
-                }
+                let samples = samples.filter(|(minute, _)| (start..end).contains(minute));
+                let readings =
+                    samples.filter_map(|(minute, value)| kind.read(minute, value, self.started));
+                answer.add(readings, result.status);
             }
             if !cursor.advance_to(page.marker.as_deref())? {
                 return Ok(());

@@ -45,8 +45,11 @@ impl ConfigSource {
         let of_shard = of_shard.filter_map(|watch| watch.for_shard(shard));
         let mut watches: Vec<ScopeRegion> = of_shard.collect();
         // Each watch may have at least one, so that an endpoint that hangs blocks no other watch.
-        let describing = watches.iter().filter(|watch| watch.describe).count();
-        let max = MAX_REQUESTS / (watches.len() + describing).max(1);
+        let others = |watch: &ScopeRegion| {
+            usize::from(watch.describe) + usize::from(watch.freshness.is_some())
+        };
+        let loops: usize = watches.iter().map(|watch| 1 + others(watch)).sum();
+        let max = MAX_REQUESTS / loops.max(1);
         for watch in &mut watches {
             watch.concurrency = watch.concurrency.min(max.max(1));
         }

@@ -17,14 +17,12 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub fn set_status(&mut self, status: SamplesStatus) {
-        if !matches!(self.status, Some(SamplesStatus::Failed(_))) {
-            self.status = Some(status);
+    /// Adds a page. Its status replaces the one before: CloudWatch may send with the next page what an internal error held back.
+    pub fn add(&mut self, readings: impl Iterator<Item = Reading>, status: SamplesStatus) {
+        for reading in readings {
+            raise(&mut self.newest, Some(reading));
         }
-    }
-
-    pub fn add(&mut self, reading: Option<Reading>) {
-        raise(&mut self.newest, reading);
+        self.status = Some(status);
     }
 
     pub fn failure(&self) -> Option<Reason> {
@@ -127,5 +125,88 @@ impl Update {
 fn raise<T: PartialOrd + Copy>(current: &mut Option<T>, value: Option<T>) {
     if *current < value {
         *current = value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: f64 = 1_795_300_000.0;
+
+    fn update(tables: &[(&str, f64)]) -> Update {
+        let table = |success: f64| TableFreshness {
+            last_success: Some(success),
+            ..TableFreshness::default()
+        };
+        let tables = tables.iter();
+        Update {
+            tables: tables
+                .map(|(name, at)| ((*name).to_owned(), table(*at)))
+                .collect(),
+            ..Update::new(false)
+        }
+    }
+
+    fn successes(freshness: &Freshness) -> Vec<(&str, Option<f64>)> {
+        let tables = freshness.tables.iter();
+        tables
+            .map(|(name, it)| (name.as_str(), it.last_success))
+            .collect()
+    }
+
+    #[test]
+    fn incomplete_first_listing_says_nothing() {
+        let mut first = update(&[("orders", NOW)]);
+        first.listing_failed = true;
+        assert_eq!(first.merge(None, NOW, 9), None);
+    }
+
+    #[test]
+    fn times_only_move_forward() {
+        let first = update(&[("orders", NOW)]).merge(None, NOW, 9);
+        let second = update(&[("orders", NOW - 60.0)]).merge(first.as_ref(), NOW + 60.0, 9);
+        let second = second.unwrap();
+        assert_eq!(second.checked, Some(NOW + 60.0));
+        assert_eq!(successes(&second), [("orders", Some(NOW))]);
+    }
+
+    #[test]
+    fn only_full_answer_drops_silent_table() {
+        let silent = update(&[("orders", NOW - RETENTION_SECONDS - 1.0), ("clients", NOW)]);
+        let before = silent.merge(None, NOW, 9);
+        for (listing_failed, samples_failed) in [(true, false), (false, true)] {
+            let mut partial = update(&[]);
+            (partial.listing_failed, partial.samples_failed) = (listing_failed, samples_failed);
+            assert_eq!(partial.merge(before.as_ref(), NOW + 60.0, 9), before);
+        }
+        let after = update(&[]).merge(before.as_ref(), NOW, 9).unwrap();
+        assert_eq!(successes(&after), [("clients", Some(NOW))]);
+    }
+
+    #[test]
+    fn tables_beyond_limit_are_not_added() {
+        let before = update(&[("b", NOW)]).merge(None, NOW, 2);
+        let after = update(&[("a", NOW), ("b", NOW + 1.0), ("c", NOW)]);
+        let after = after.merge(before.as_ref(), NOW, 2).unwrap();
+        assert_eq!(
+            successes(&after),
+            [("a", Some(NOW)), ("b", Some(NOW + 1.0))]
+        );
+    }
+
+    #[test]
+    fn full_answer_without_lag_ends_it() {
+        let mut first = Update::new(true);
+        raise(&mut first.replication_lag, Some((NOW - 60.0, 7.0)));
+        raise(&mut first.replication_lag, Some((NOW - 120.0, 9.0)));
+        let first = first.merge(None, NOW, 9);
+        assert_eq!(first.as_ref().unwrap().replication_lag, Some(7.0));
+        let mut failed = Update::new(true);
+        failed.samples_failed = true;
+        let second = failed.merge(first.as_ref(), NOW, 9).unwrap();
+        assert_eq!(second.replication_lag, Some(7.0));
+        let third = Update::new(true).merge(Some(&second), NOW, 9).unwrap();
+        assert_eq!(third.replication_lag, None);
     }
 }

@@ -5,14 +5,15 @@ use super::error::{GlueError, Reason};
 use crate::arn::canonical_arn;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{IntegrationArn, Query, Selection};
+use crate::hash::fnv1a;
 use crate::snapshot::Integration;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// Stops a listing that never ends. The largest known account needs a hundredth of this.
 const MAX_PAGES: usize = 10_000;
-/// Far longer than the 128 characters that AWS documents.
-const MAX_MARKER_BYTES: usize = 4 << 10;
+/// Far longer than the 128 characters that AWS Glue documents. CloudWatch documents no limit.
+const MAX_MARKER_BYTES: usize = 64 << 10;
 /// Integrations and their errors. Bounds the memory of a listing that never ends.
 const MAX_ITEMS: usize = 200_000;
 
@@ -41,7 +42,8 @@ enum Filter {
 #[derive(Debug, Default)]
 pub(crate) struct Cursor {
     pub(crate) next: Option<String>,
-    seen: HashSet<String>,
+    /// Hashes of the markers so far, because markers can be long.
+    seen: HashSet<u64>,
     without_arn: usize,
 }
 
@@ -65,7 +67,7 @@ impl Cursor {
         if marker.len() > MAX_MARKER_BYTES {
             return Err(invalid("AWS sent a page marker that is too long"));
         }
-        if !self.seen.insert(marker.to_owned()) {
+        if !self.seen.insert(fnv1a(&[marker])) {
             let why = "AWS sent the same page marker twice, so the listing would never end";
             return Err(invalid(why));
         }

@@ -1,4 +1,6 @@
-//! Tests of the simulator over real sockets. `world/simulator_boto3.py` tests it with boto3.
+//! Tests of the simulator over real sockets. `tests/system/simulator_boto3.py` tests it with boto3.
+
+mod cloudwatch;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -109,7 +111,7 @@ impl TestSimulator {
             .unwrap();
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).unwrap();
-        String::from_utf8(bytes).unwrap()
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {

@@ -1,13 +1,15 @@
-"""Checks with boto3, the Python client of AWS, that the simulator speaks the wire protocol of AWS Glue.
+"""Checks with boto3, the Python client of AWS, that the simulator speaks the wire protocols of AWS Glue and Amazon CloudWatch.
 
 Usage: simulator_boto3.py http://127.0.0.1:PORT    (a simulator; the script deletes its integrations)
 """
 
 import datetime
+import time
+from unittest import mock
 
 from botocore.exceptions import ClientError
 
-from checks import ACCOUNT, REGION, check, client, control, control_path, finish, pages
+from checks import ACCOUNT, REGION, check, client, control, control_path, finish, pages, replace_integrations
 
 COUNT = 23
 PAGE = 5
@@ -60,6 +62,62 @@ def integration(index):
 
 def without(item, *names):
     return {name: value for name, value in item.items() if name not in names}
+
+
+def cloudwatch(protocol):
+    """Returns a client of CloudWatch that speaks this protocol. By itself, botocore takes the first one that it knows."""
+    with mock.patch("botocore.model.PRIORITY_ORDERED_SUPPORTED_PROTOCOLS", (protocol,)):
+        found = client("cloudwatch")
+    check(f"{protocol}: protocol", found.meta.service_model.resolved_protocol == protocol)
+    return found
+
+
+def metrics_and_samples(found, name):
+    """Returns all metrics, and the samples of the last 14 days by metric, with pages that are as small as possible."""
+    pages = found.get_paginator("list_metrics").paginate(Namespace="AWS/Glue/ZeroETL")
+    pages = [page["Metrics"] for page in pages]
+    check(f"{name}: pages of metrics", [len(page) for page in pages] == [500, 250], [len(page) for page in pages])
+    metrics = sum(pages, [])
+    queries = [
+        {"Id": f"m{index}", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Maximum"}}
+        for index, metric in enumerate(metrics[:6])
+    ]
+    end = datetime.datetime.fromtimestamp(time.time() // 3600 * 3600, datetime.timezone.utc)
+    samples = {query["Id"]: [] for query in queries}
+    statuses = []
+    paginator = found.get_paginator("get_metric_data")
+    window = {"StartTime": end - datetime.timedelta(days=14), "EndTime": end}
+    for page in paginator.paginate(MetricDataQueries=queries, MaxDatapoints=500, **window):
+        statuses.append([result["StatusCode"] for result in page["MetricDataResults"]])
+        for result in page["MetricDataResults"]:
+            samples[result["Id"]] += zip(result["Timestamps"], result["Values"])
+    check(f"{name}: pages of samples", len(statuses) == 5 and statuses[-1] == ["Complete"] * 6, statuses)
+    check(f"{name}: hourly samples", [len(found) for found in samples.values()] == [14 * 24] * 6, samples.keys())
+    first, value = samples["m0"][0]
+    check(f"{name}: newest first", first == end - datetime.timedelta(hours=1) and isinstance(value, float), first)
+    return metrics, samples
+
+
+def check_cloudwatch():
+    tables = [{"TableName": f"table-{index}"} for index in range(150)]
+    replace_integrations([{**integration(0), "Tables": tables}])
+    read = {}
+    # The first one is what boto3 speaks by itself.
+    for protocol in ("json", "smithy-rpc-v2-cbor"):
+        found = cloudwatch(protocol)
+        read[protocol] = metrics_and_samples(found, protocol)
+        error = raised(found.list_metrics, NextToken="nonsense")
+        check(f"{protocol}: invalid token", isinstance(error, found.exceptions.InvalidParameterValueException), error)
+        arguments = {"MetricDataQueries": [], "StartTime": 0, "EndTime": 1}
+        error = raised(found.get_metric_data, **arguments)
+        check(f"{protocol}: no queries", code(error) == "ValidationError", error)
+        control("POST", "faults", {"Kind": "Error", "Code": "InternalServiceError", "Message": "m", "Times": 1})
+        error = raised(found.list_metrics)
+        check(f"{protocol}: fault", isinstance(error, found.exceptions.InternalServiceFault), error)
+        check(f"{protocol}: status", error.response["ResponseMetadata"]["HTTPStatusCode"] == 500, error.response)
+    check("both protocols read the same", read["json"] == read["smithy-rpc-v2-cbor"])
+    check("boto3 speaks JSON", client("cloudwatch").meta.service_model.resolved_protocol == "json")
+    check("another region", client("cloudwatch", region="us-east-1").list_metrics()["Metrics"] == [])
 
 
 def main():
@@ -152,6 +210,8 @@ def main():
     check("requests", status == 200 and answer[-1]["Operation"] == "DescribeInboundIntegrations", answer[-1])
     check("DELETE", control("DELETE", path)[0] == 204 and len(inbound()["InboundIntegrations"]) == COUNT - 1)
     check("DELETE again", control("DELETE", path)[0] == 404)
+
+    check_cloudwatch()
 
     finish()
 
