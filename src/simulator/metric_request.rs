@@ -68,9 +68,6 @@ pub(super) struct GetMetricDataInput {
 pub(super) struct MetricDataQuery {
     pub id: String,
     pub metric_stat: MetricStat,
-    pub label: Option<String>,
-    #[serde(default = "returns_data")]
-    pub return_data: bool,
 }
 
 #[derive(Deserialize)]
@@ -93,15 +90,12 @@ pub(super) enum Statistic {
     Sum,
 }
 
-fn returns_data() -> bool {
-    true
-}
-
 impl ListMetricsInput {
     pub fn matches_name(&self, namespace: &str, name: &str) -> bool {
-        let wanted = (self.namespace.as_deref(), self.metric_name.as_deref());
-        wanted.0.is_none_or(|wanted| wanted == namespace)
-            && wanted.1.is_none_or(|wanted| wanted == name)
+        let equal = |wanted: &Option<String>, found: &str| {
+            wanted.as_ref().is_none_or(|wanted| wanted == found)
+        };
+        equal(&self.namespace, namespace) && equal(&self.metric_name, name)
     }
 
     /// A metric can have more dimensions than the filter.
@@ -137,13 +131,10 @@ impl GetMetricDataInput {
             format!("MaxDatapoints must be 1 to {MAX_DATAPOINTS}")
         } else if let Some(query) = queries.iter().find(|query| !ids.insert(&query.id)) {
             format!("The Id {} is not unique", query.id)
-        } else if let Some(query) = queries.iter().find(|query| !is_valid_id(&query.id)) {
+        } else if let Some(query) = queries.iter().find(|query| !query.has_valid_id()) {
             let id = &query.id;
             format!("The Id {id} must have letters, digits and underscores, a lowercase one first")
-        } else if let Some(query) = queries
-            .iter()
-            .find(|query| !query.metric_stat.has_valid_period())
-        {
+        } else if let Some(query) = queries.iter().find(|query| !query.has_valid_period()) {
             format!("The Period of {} must be a multiple of 60", query.id)
         } else {
             return Ok(());
@@ -152,13 +143,17 @@ impl GetMetricDataInput {
     }
 }
 
-impl MetricStat {
-    fn has_valid_period(&self) -> bool {
-        self.period > 0 && self.period.is_multiple_of(60)
+impl MetricDataQuery {
+    fn has_valid_id(&self) -> bool {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let starts_lowercase = self
+            .id
+            .starts_with(|first: char| first.is_ascii_lowercase());
+        starts_lowercase && self.id.bytes().all(is_allowed)
     }
-}
 
-fn is_valid_id(id: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    id.starts_with(|first: char| first.is_ascii_lowercase()) && id.bytes().all(is_allowed)
+    fn has_valid_period(&self) -> bool {
+        let period = self.metric_stat.period;
+        period > 0 && period.is_multiple_of(60)
+    }
 }
