@@ -95,6 +95,11 @@ pub fn canonical_arn(arn: &str) -> Cow<'_, str> {
     }
 }
 
+/// Returns true if the ARN is of an Amazon Redshift data warehouse, provisioned or serverless.
+pub(crate) fn is_redshift(arn: &str) -> bool {
+    matches!(Arn::split(arn).service, "redshift" | "redshift-serverless")
+}
+
 pub(crate) fn check_arn<V: Checked>(text: &str) -> Result<(), ValueError> {
     Arn::parse::<V>(text, usize::MAX).map(drop)
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod by_arn;
 pub(crate) mod failures;
+pub(crate) mod freshness;
 pub(crate) mod integrations;
 pub(crate) mod metadata;
 pub(crate) mod query;

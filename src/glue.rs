@@ -12,6 +12,7 @@ mod rate_limit;
 pub use api::{Described, Glue, Observer, Operation, Page, PageRequest, RequestContext};
 pub use deadline::Deadline;
 pub use error::{GlueError, Reason};
+pub(crate) use listing::Cursor;
 pub use listing::{Answer, Listing};
 pub use metadata::{Metadata, MetadataFilter};
 pub use rate_limit::RateLimiter;

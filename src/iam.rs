@@ -66,11 +66,8 @@ pub fn operations(watch: &ScopeRegion) -> impl Iterator<Item = Operation> {
     operations.filter(|operation| match operation {
         Operation::DescribeInboundIntegrations => true,
         Operation::DescribeIntegrations => watch.describe,
+        Operation::ListMetrics | Operation::GetMetricData => watch.freshness.is_some(),
     })
-}
-
-pub(crate) fn action(operation: Operation) -> String {
-    format!("glue:{}", operation.as_str())
 }
 
 fn identity_json(
@@ -166,7 +163,10 @@ fn one_or_many<T: serde::Serialize>(values: &[T]) -> Value {
 }
 
 fn actions<'a>(watches: impl Iterator<Item = &'a ScopeRegion>) -> Vec<String> {
-    let actions: BTreeSet<String> = watches.flat_map(operations).map(action).collect();
+    let actions: BTreeSet<String> = watches
+        .flat_map(operations)
+        .map(Operation::action)
+        .collect();
     actions.into_iter().collect()
 }
 

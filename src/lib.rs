@@ -15,6 +15,7 @@ pub mod commands;
 pub mod config;
 pub mod escape;
 pub mod exposition;
+pub mod freshness;
 pub mod glue;
 pub mod hash;
 pub mod http;

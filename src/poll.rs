@@ -1,6 +1,7 @@
 //! Polls each scope and region on its own schedule. A slow or failing scope delays no other scope.
 
 mod failure_log;
+mod freshness;
 mod metadata;
 mod queue;
 mod schedule;
@@ -8,10 +9,12 @@ mod schedule;
 use crate::cache::{PollResult, key};
 use crate::clock::Clock;
 use crate::config::ScopeRegion;
+use crate::glue::cloudwatch::CloudWatch;
 use crate::glue::{Deadline, Glue, Reason, RequestContext};
 use crate::publisher::Publisher;
 use crate::telemetry::Telemetry;
 use failure_log::FailureLog;
+use freshness::FreshnessPoller;
 use metadata::MetadataPoller;
 use queue::{PendingQuery, PreviousPoll, QueryQueue};
 use schedule::Schedule;
@@ -37,8 +40,11 @@ pub struct Poller {
     schedule: Schedule,
     throttled_polls: u32,
     next_expiry: Option<Instant>,
+    /// Each of the other loops has its own, because a notification wakes only one.
     polled: Arc<Notify>,
+    freshness_polled: Arc<Notify>,
     metadata_poller: Option<MetadataPoller>,
+    freshness_poller: Option<FreshnessPoller>,
 }
 
 impl Poller {
@@ -60,7 +66,9 @@ impl Poller {
         });
         Self {
             polled: Arc::default(),
+            freshness_polled: Arc::default(),
             metadata_poller,
+            freshness_poller: None,
             failures: FailureLog::default(),
             schedule: Schedule::new(&watch, watch.interval, clock.now()),
             watch,
@@ -74,6 +82,25 @@ impl Poller {
         }
     }
 
+    /// Asks CloudWatch too while it runs, if the scope is configured so.
+    pub fn with_cloudwatch(mut self, cloudwatch: Arc<dyn CloudWatch>) -> Self {
+        let Some(config) = self.watch.freshness else {
+            // A reload may have switched it off.
+            let (scope, region) = (&self.watch.scope, &self.watch.region);
+            self.telemetry.remove_metrics_requested(scope, region);
+            return self;
+        };
+        self.freshness_poller = Some(FreshnessPoller::new(
+            self.watch.clone(),
+            config.interval,
+            cloudwatch,
+            Arc::clone(&self.publisher),
+            Arc::clone(&self.telemetry),
+            self.clock.clone(),
+        ));
+        self
+    }
+
     /// Polls until `stop` is cancelled, which aborts a running poll.
     pub async fn run(mut self, stop: CancellationToken) {
         let metadata_poller = self.metadata_poller.take();
@@ -83,8 +110,17 @@ impl Poller {
                 metadata_poller.run(&polled).await;
             }
         };
-        stop.run_until_cancelled(async { tokio::join!(self.keep_polling(), metadata_polls) })
-            .await;
+        let freshness_poller = self.freshness_poller.take();
+        let freshness_polled = Arc::clone(&self.freshness_polled);
+        let freshness_polls = async {
+            if let Some(mut freshness_poller) = freshness_poller {
+                freshness_poller.run(&freshness_polled).await;
+            }
+        };
+        stop.run_until_cancelled(async {
+            tokio::join!(self.keep_polling(), metadata_polls, freshness_polls)
+        })
+        .await;
     }
 
     async fn keep_polling(&mut self) {
@@ -120,6 +156,7 @@ impl Poller {
         self.telemetry.poll_ended(scope, region, &reasons);
         self.next_expiry = applied.next_expiry;
         self.polled.notify_one();
+        self.freshness_polled.notify_one();
         for change in applied.changes {
             tracing::info!(
                 %scope, %region,

@@ -1,16 +1,20 @@
 //! `check --online`: sends the daemon's requests to AWS, and reports which permissions to grant. Each scope and region
 //! is checked on its own. A check that would fail for the same reason as an earlier one is skipped.
 
+mod freshness;
 mod grant;
 mod report;
 
+use crate::arn::{canonical_arn, is_redshift};
 use crate::clock::Clock;
 use crate::config::{Credentials, Lookup, Query, ScopeRegion};
-use crate::glue::aws::{IdentityError, Sdk};
+use crate::glue::aws::{AwsGlue, IdentityError, Sdk};
 use crate::glue::{
     Deadline, Glue, GlueError, Listing, Operation, PageRequest, Reason, RequestContext,
 };
 use crate::iam;
+use crate::snapshot::Integration;
+use freshness::Tables;
 use futures_util::stream::{self, StreamExt};
 use grant::{Grant, Grantee};
 use report::CheckResult;
@@ -24,9 +28,11 @@ use std::time::Duration;
 const MAX_CONCURRENT_CHECKS: usize = 32;
 /// The longest timeout of one request, retries included. A scope with a shorter poll timeout has less.
 const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// For the pages of one listing. All scopes with the same credentials in one region share 2 requests per second.
+const CLOUDWATCH_TIMEOUT: Duration = Duration::from_mins(2);
 
 pub(crate) async fn check(
-    watches: Vec<(ScopeRegion, Arc<dyn Glue>)>,
+    watches: Vec<(ScopeRegion, Arc<AwsGlue>)>,
     requests_per_second: u16,
     sdk: Sdk,
 ) -> Report {
@@ -40,10 +46,12 @@ pub(crate) async fn check(
         let timeout = request_timeout * 4 + max_rate_limit_wait;
         let mut check = Check {
             watch,
-            glue: &**glue,
+            glue,
             sdk: &sdk,
             deadline: Deadline::of_requests(timeout, request_timeout),
             request_timeout,
+            integrations: BTreeSet::new(),
+            tables: Tables::new(),
             results: Vec::new(),
         };
         check.run().await;
@@ -56,10 +64,13 @@ pub(crate) async fn check(
 
 struct Check<'a> {
     watch: &'a ScopeRegion,
-    glue: &'a dyn Glue,
+    glue: &'a AwsGlue,
     sdk: &'a Sdk,
     deadline: Deadline,
     request_timeout: Duration,
+    /// The canonical ARNs of watched integrations whose tables report to CloudWatch. Of a listing, those of the first page.
+    integrations: BTreeSet<String>,
+    tables: Tables,
     results: Vec<CheckResult>,
 }
 
@@ -72,8 +83,10 @@ impl Check<'_> {
                 Some(caller) => is_allowed = self.operation(operation, caller).await,
                 None => self.skip(operation.as_str(), "*"),
             }
-            if operation == Operation::DescribeInboundIntegrations {
-                self.lookups(is_allowed).await;
+            match operation {
+                Operation::DescribeInboundIntegrations => self.lookups(is_allowed).await,
+                Operation::ListMetrics if is_allowed => self.count_tables(),
+                _ => {}
             }
         }
     }
@@ -165,14 +178,29 @@ impl Check<'_> {
                     _ => &Query::All,
                 };
                 match self.query(first).await {
+                    Ok(integrations) => {
+                        if self.watch.queries.contains(first) {
+                            self.integrations.extend(integrations);
+                        }
+                        Ok(())
+                    }
                     Err(error) if error.reason == Reason::NotFound => Ok(()),
-                    result => result,
+                    Err(error) => Err(error),
                 }
             }
             Operation::DescribeIntegrations => {
                 let tags = BTreeSet::new();
                 let page = self.glue.metadata_page(&tags, self.first_page()).await;
                 page.map(|_| ())
+            }
+            Operation::ListMetrics => {
+                let deadline = self.cloudwatch_deadline();
+                let tables = freshness::tables(self.glue, self.context(&deadline)).await;
+                tables.map(|tables| self.tables = tables)
+            }
+            Operation::GetMetricData => {
+                let deadline = self.cloudwatch_deadline();
+                freshness::read_data(self.glue, self.context(&deadline)).await
             }
         };
         let error = result.as_ref().err();
@@ -196,17 +224,29 @@ impl Check<'_> {
         let lookups = queries.map(async |(check, of, query)| (check, of, self.query(query).await));
         let lookups = stream::iter(lookups).buffered(self.watch.concurrency);
         for (check, of, result) in lookups.collect::<Vec<_>>().await {
+            let result = result.map(|integrations| self.integrations.extend(integrations));
             self.add(check, of, result.map(|()| None), None);
         }
     }
 
-    /// Looks up a configured integration, or requests one page of a listing.
-    async fn query(&self, query: &Query) -> Result<(), GlueError> {
-        let request = self.first_page();
-        if query.lists() {
-            return self.glue.page(query, request).await.map(|_| ());
+    fn count_tables(&mut self) {
+        for arn in &self.integrations {
+            let tables = self.tables.get(arn).map_or(0, BTreeSet::len);
+            let mut row = self.row("tables", arn, "ok");
+            row.tables = Some(tables);
+            self.results.push(row);
         }
+    }
+
+    /// Looks up a configured integration, or requests one page of a listing. Returns the integrations whose tables report to CloudWatch.
+    async fn query(&self, query: &Query) -> Result<Vec<String>, GlueError> {
+        let request = self.first_page();
         let selection = &self.watch.selection;
+        if query.lists() {
+            let page = self.glue.page(query, request).await?;
+            let watched = page.items.iter().filter(|item| selection.matches(item));
+            return Ok(watched.filter_map(reporting_arn).collect());
+        }
         let mut listing = Listing::new(query.clone(), selection, request.page_size);
         let clock = Clock::system();
         listing.follow(self.glue, &clock, request.context).await;
@@ -216,15 +256,32 @@ impl Check<'_> {
             let missing = "AWS answered that it does not exist";
             return Err(GlueError::new(Reason::NotFound, missing));
         }
-        Ok(())
+        let integrations = answer.integrations.iter();
+        Ok(integrations
+            .filter_map(|(integration, _)| reporting_arn(integration))
+            .collect())
     }
 
     fn first_page(&self) -> PageRequest<'_> {
-        let (scope, deadline) = (self.watch.scope.as_str(), &self.deadline);
         PageRequest {
             marker: None,
             page_size: self.watch.page_size,
-            context: RequestContext { scope, deadline },
+            context: self.context(&self.deadline),
         }
     }
+
+    /// Its own, because the requests to Glue may have used up theirs.
+    fn cloudwatch_deadline(&self) -> Deadline {
+        Deadline::of_requests(CLOUDWATCH_TIMEOUT, self.request_timeout)
+    }
+
+    fn context<'a>(&'a self, deadline: &'a Deadline) -> RequestContext<'a> {
+        let scope = self.watch.scope.as_str();
+        RequestContext { scope, deadline }
+    }
+}
+
+/// Returns the canonical ARN of the integration, or `None` if its target is Redshift, which reports no tables.
+fn reporting_arn(integration: &Integration) -> Option<String> {
+    (!is_redshift(&integration.target_arn)).then(|| canonical_arn(&integration.arn).into_owned())
 }

@@ -4,6 +4,7 @@ use crate::cache::{Applied, IntegrationCache, Key, PollResult, Stored, TextKey, 
 use crate::clock::Clock;
 use crate::config::{ScopeRegion, TagLabel};
 use crate::exposition::Exposition;
+use crate::freshness::Round;
 use crate::glue::{Metadata, MetadataFilter};
 use crate::snapshot::{ScopeState, Snapshot};
 use crate::toolkit::watchdog::Ticket;
@@ -65,6 +66,12 @@ impl Publisher {
     pub fn apply_metadata(&self, key: &Key, request: MetadataFilter, answer: Metadata) {
         let now = self.clock.now();
         self.cache.lock().apply_metadata(key, request, answer, now);
+        self.updates.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    pub fn apply_freshness(&self, key: &Key, round: Round) {
+        self.cache.lock().apply_freshness(key, round);
         self.updates.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_one();
     }

@@ -56,6 +56,12 @@ pub(crate) const METRICS: &[Family<Telemetry>] = &[
         "Always 1, labeled with the version of the exporter, its commit and the Rust version that compiled it.",
         |own, samples| samples.rendered("", &own.build, 1.0),
     ),
+    counter(
+        "glue_integration_exporter_cloudwatch_metrics_requested_total",
+        SCOPE,
+        "Number of metrics that the exporter requested from CloudWatch for the scope, which AWS bills; absent for scopes without freshness.",
+        |own, samples| own.metrics_requested.write(samples),
+    ),
     gauge(
         "glue_integration_exporter_config_last_reload_success_timestamp_seconds",
         "Unix time in seconds at which the configuration was last loaded successfully.",
@@ -137,6 +143,7 @@ pub struct Telemetry {
     web_config_ok: AtomicBool,
     reload_time: Gauge,
     http_requests: CounterVec,
+    metrics_requested: CounterVec,
     polls: CounterVec,
     polls_skipped: CounterVec,
     poll_failures: CounterVec,
@@ -171,6 +178,7 @@ impl Telemetry {
             web_config_ok: AtomicBool::new(true),
             reload_time: Gauge::new("reload_time", "Reload time.")?,
             http_requests: CounterVec::new(PATH_CODE),
+            metrics_requested: CounterVec::new(SCOPE),
             polls: CounterVec::new(SCOPE),
             polls_skipped: CounterVec::new(SCOPE),
             poll_failures: CounterVec::new(SCOPE_REASON),
@@ -192,6 +200,18 @@ impl Telemetry {
         for counters in [&self.polls, &self.polls_skipped, &self.poll_failures] {
             counters.remove(&[scope.as_str(), region.as_str()]);
         }
+        self.remove_metrics_requested(scope, region);
+    }
+
+    /// Adds the series of the scope too, if it has none yet.
+    pub fn metrics_requested(&self, scope: &ScopeName, region: &RegionName, metrics: u64) {
+        self.metrics_requested
+            .add(&[scope.as_str(), region.as_str()], metrics);
+    }
+
+    pub fn remove_metrics_requested(&self, scope: &ScopeName, region: &RegionName) {
+        self.metrics_requested
+            .remove(&[scope.as_str(), region.as_str()]);
     }
 
     pub fn poll_ended(&self, scope: &ScopeName, region: &RegionName, reasons: &BTreeSet<Reason>) {

@@ -7,6 +7,7 @@ use super::scope::{PollResult, Scope, Vanished};
 use crate::arn::canonical_arn;
 use crate::clock::Timestamp;
 use crate::config::{RegionName, ScopeName, ScopeRegion, TagLabel};
+use crate::freshness::{Round, Wanted};
 use crate::glue::{Metadata as MetadataAnswer, MetadataFilter};
 use crate::snapshot::{Integration, Status};
 use serde::{Deserialize, Serialize};
@@ -292,6 +293,21 @@ impl IntegrationCache {
             if let Some(metadata) = &mut scope.metadata {
                 metadata.apply(request, answer, &arns, now, &self.tag_labels);
             }
+        }
+    }
+
+    pub fn freshness_wanted(&self, key: &Key) -> Option<Wanted> {
+        self.scopes.get(&text_key(key))?.freshness_wanted()
+    }
+
+    pub fn apply_freshness(&mut self, key: &Key, round: Round) {
+        let Some(scope) = self.scopes.get_mut(&text_key(key)) else {
+            return;
+        };
+        // Asked again, because a poll may have ended since the round started.
+        let wanted = scope.freshness_wanted().unwrap_or_default();
+        if let Some(freshness) = &mut scope.freshness {
+            freshness.apply(round, &wanted);
         }
     }
 }

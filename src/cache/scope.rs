@@ -1,10 +1,12 @@
 use super::by_arn;
 use super::failures::failed;
+use super::freshness::FreshnessCache;
 use super::metadata::Metadata;
 use super::query::{Observation, QueryKey, QueryState};
-use crate::arn::canonical_arn;
+use crate::arn::{canonical_arn, is_redshift};
 use crate::clock::Timestamp;
 use crate::config::{Credentials, ScopeRegion, Selection};
+use crate::freshness::{Wanted, WantedIntegration};
 use crate::glue::{Answer, GlueError};
 use crate::snapshot::{Failed, Integration};
 use serde::{Deserialize, Serialize};
@@ -53,6 +55,9 @@ pub(crate) struct Scope {
     /// `None` if the scope does not need names and tags. Absent in old files.
     #[serde(default, rename = "names", skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
+    /// `None` if the scope does not ask CloudWatch. Absent in old files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freshness: Option<FreshnessCache>,
     #[serde(skip)]
     pub blocks_scrape: bool,
     #[serde(skip)]
@@ -95,6 +100,7 @@ impl Scope {
             credentials_key: credentials_key(&watch.credentials),
             queries: watch.queries.iter().map(QueryState::new).collect(),
             metadata: watch.describe.then(|| Metadata::new(watch, at_start)),
+            freshness: watch.freshness.map(FreshnessCache::new),
             blocks_scrape: at_start,
             pending_first_poll: at_start,
             ..Self::default()
@@ -149,6 +155,23 @@ impl Scope {
     pub fn canonical_arns(&self) -> BTreeSet<String> {
         let arns = self.observations().map(Observation::arn);
         arns.map(|arn| canonical_arn(arn).into_owned()).collect()
+    }
+
+    /// Returns the integrations to ask CloudWatch about, `None` if the scope does not ask it.
+    pub fn freshness_wanted(&self) -> Option<Wanted> {
+        let freshness = self.freshness.as_ref()?;
+        let observations = self.observations();
+        let included = observations.filter(|it| !self.excludes(it.arn()));
+        let wanted = included.map(|observation| {
+            let arn = canonical_arn(observation.arn()).into_owned();
+            let entry = freshness.entries.get(&arn);
+            let integration = WantedIntegration {
+                has_redshift_target: is_redshift(&observation.integration.target_arn),
+                checked: entry.and_then(|entry| entry.checked),
+            };
+            (arn, integration)
+        });
+        Some(wanted.collect())
     }
 
     pub fn note_vanished(&mut self, vanished: &Vanished) {
@@ -266,6 +289,9 @@ impl Scope {
         dropped.extend(excluded);
         if let (Some(metadata), Some(before)) = (&mut self.metadata, before.metadata) {
             metadata.inherit(before);
+        }
+        if let (Some(freshness), Some(before)) = (&mut self.freshness, before.freshness) {
+            freshness.inherit(before);
         }
         self.vanished = before.vanished;
         let (queries, selection) = (&self.queries, &self.selection);

@@ -4,8 +4,8 @@ use super::scope::Scope;
 use crate::arn::canonical_arn;
 use crate::clock::Timestamp;
 use crate::snapshot::{
-    ExportedIntegration, Integration, MetadataLabels, Missing, PolledScope, Provenance, ScopeState,
-    Snapshot,
+    ExportedFreshness, ExportedIntegration, Freshness, Integration, MetadataLabels, Missing,
+    PolledScope, Provenance, ScopeState, Snapshot,
 };
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -94,7 +94,7 @@ impl IntegrationCache {
             integrations.push(ExportedIntegration {
                 integration: Arc::clone(&latest.observation.integration),
                 labels: self.labels(arn, group.iter().map(|entry| entry.scope)),
-                freshness: None,
+                freshness: newest_freshness(arn, group.iter().map(|entry| entry.scope)),
                 status_since: self.statuses.get(arn).map_or(0.0, |since| since.since),
                 stale: latest.scope.is_older(latest.observation.observed_at),
             });
@@ -170,15 +170,34 @@ fn configured_absence<'a>(
     }
 }
 
+/// Returns the freshness of the scope that CloudWatch answered last.
+fn newest_freshness<'a>(
+    arn: &str,
+    scopes: impl Iterator<Item = &'a Scope>,
+) -> Option<ExportedFreshness> {
+    let arn = canonical_arn(arn);
+    let known = scopes.filter_map(|scope| {
+        let freshness = scope.freshness.as_ref()?;
+        Some((freshness.entries.get(arn.as_ref())?, freshness.max_tables))
+    });
+    let checked = |freshness: &Freshness| freshness.checked.unwrap_or_default();
+    let newest = known.max_by(|(one, _), (other, _)| checked(one).total_cmp(&checked(other)));
+    newest.map(|(freshness, max_tables)| ExportedFreshness {
+        data: Arc::clone(freshness),
+        max_tables,
+    })
+}
+
 fn scope_state(scope: &Scope, integrations: usize) -> ScopeState {
     let metadata = scope.metadata.as_ref();
+    let freshness = scope.freshness.as_ref();
     ScopeState {
         scope: scope.name.clone(),
         region: scope.region.clone(),
         interval: scope.interval,
         names_up: metadata.and_then(|metadata| metadata.up),
-        freshness_up: None,
-        failed_freshness: None,
+        freshness_up: freshness.and_then(|freshness| freshness.up),
+        failed_freshness: freshness.and_then(|freshness| freshness.failure.clone()),
         polled: scope.polled.map(|polled| PolledScope {
             up: polled.up,
             stale: scope.is_stale(),

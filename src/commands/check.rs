@@ -6,7 +6,7 @@ use super::sharding;
 use super::source::{Clients, ConfigSource, LoadedConfig};
 use crate::cli::CheckFlags;
 use crate::config;
-use crate::glue::aws::{Sdk, endpoint_error, environment_key_errors, profile_error};
+use crate::glue::aws::{SERVICES, Sdk, endpoint_error, environment_key_errors, profile_error};
 use crate::preflight;
 use crate::shard::Shard;
 use crate::storage;
@@ -63,7 +63,7 @@ async fn warnings(loaded: &LoadedConfig) -> Vec<String> {
     let mut aws = BTreeSet::new();
     for profile in profiles.collect::<BTreeSet<_>>() {
         aws.extend(profile_error(profile).await);
-        aws.extend(endpoint_error(profile).await);
+        aws.extend(endpoint_error(profile, &SERVICES).await);
     }
     aws.extend(environment_key_errors());
     warnings.extend(aws);

@@ -172,7 +172,9 @@ impl Pollers {
             let client = self.clients.client(&watch);
             let (publisher, telemetry) = (Arc::clone(&self.publisher), Arc::clone(&self.telemetry));
             let clock = self.clock.clone();
+            let cloudwatch = Arc::clone(&client);
             let poller = Poller::new(watch.clone(), client, publisher, telemetry, clock);
+            let poller = poller.with_cloudwatch(cloudwatch);
             let name = format!("scope {} in {}", watch.scope, watch.region);
             let mut ticket = self.watchdog.register(name);
             let running = RunningPoller {

@@ -1,9 +1,8 @@
 //! Loads the configuration and creates the AWS clients, at the start and on each reload: from a file and for AWS, or for the demo.
 
 use crate::config::{Config, ConfigErrors, Credentials, RegionName, ScopeRegion, TagLabel};
-use crate::glue::RateLimiter;
-use crate::glue::aws::{Network, Sdk, default_region};
-use crate::glue::{Glue, Observer};
+use crate::glue::aws::{AwsGlue, Network, Sdk, default_region};
+use crate::glue::{Observer, RateLimiter};
 use crate::shard::Shard;
 use crate::toolkit::files::FileWorker;
 use std::collections::HashMap;
@@ -46,8 +45,11 @@ impl ConfigSource {
         let of_shard = of_shard.filter_map(|watch| watch.for_shard(shard));
         let mut watches: Vec<ScopeRegion> = of_shard.collect();
         // Each watch may have at least one, so that an endpoint that hangs blocks no other watch.
-        let describing = watches.iter().filter(|watch| watch.describe).count();
-        let max = MAX_REQUESTS / (watches.len() + describing).max(1);
+        let others = |watch: &ScopeRegion| {
+            usize::from(watch.describe) + usize::from(watch.freshness.is_some())
+        };
+        let loops: usize = watches.iter().map(|watch| 1 + others(watch)).sum();
+        let max = MAX_REQUESTS / loops.max(1);
         for watch in &mut watches {
             watch.concurrency = watch.concurrency.min(max.max(1));
         }
@@ -106,7 +108,7 @@ async fn watches(config: &Config) -> Result<Vec<ScopeRegion>, ConfigErrors> {
     })
 }
 
-type Connect = Box<dyn Fn(&ScopeRegion, RateLimiter) -> Arc<dyn Glue> + Send + Sync>;
+type Connect = Box<dyn Fn(&ScopeRegion, RateLimiter) -> Arc<AwsGlue> + Send + Sync>;
 
 /// Creates and caches clients. Watches with the same credentials and region share one client.
 pub struct Clients {
@@ -114,7 +116,7 @@ pub struct Clients {
     /// `None` for the simulator.
     sdk: Option<Sdk>,
     requests_per_second: u16,
-    clients: HashMap<(Credentials, RegionName), (Arc<dyn Glue>, RateLimiter)>,
+    clients: HashMap<(Credentials, RegionName), (Arc<AwsGlue>, RateLimiter)>,
 }
 
 impl Clients {
@@ -146,7 +148,7 @@ impl Clients {
         }
     }
 
-    pub(crate) fn client(&mut self, watch: &ScopeRegion) -> Arc<dyn Glue> {
+    pub(crate) fn client(&mut self, watch: &ScopeRegion) -> Arc<AwsGlue> {
         let key = (watch.credentials.clone(), watch.region.clone());
         let (client, _) = self.clients.entry(key).or_insert_with(|| {
             let rate_limiter = RateLimiter::new(self.requests_per_second);

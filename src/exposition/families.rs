@@ -3,15 +3,18 @@
 
 use super::family::{Family, Samples, family, gauge};
 use super::text_format::{Metric, MetricType, count, labels};
-use crate::arn::Arn;
+use crate::arn::{Arn, is_redshift};
 use crate::clock::{round_to_millis, seconds};
 use crate::snapshot::{
-    ExportedIntegration, Integration, MetadataLabels, Missing, PolledScope, ScopeState, Status,
+    ExportedIntegration, Freshness, Integration, MetadataLabels, Missing, PolledScope, ScopeState,
+    Status, TableFreshness,
 };
 use std::collections::BTreeMap;
 
 /// The number of error codes of one integration that have their own series.
 const MAX_ERROR_CODES: usize = 20;
+
+const TABLE: &[&str] = &["table_name"];
 
 /// The first labels of each series of an integration, and of a scope.
 pub(crate) const IDENTITY: [&str; 3] = ["aws_account_id", "aws_region", "integration_arn"];
@@ -74,10 +77,24 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
         "Number of errors with this code that AWS lists for the integration, as of its last good poll; codes after the first 20 in alphabetical order count as other, errors without a code as none.",
         errors_by_code,
     ),
+    gauge(
+        "aws_glue_integration_freshness_checked_timestamp_seconds",
+        "Unix time in seconds at which CloudWatch last answered in full about the integration; absent before the first such answer, and if the scope does not ask CloudWatch.",
+        |shown, samples| freshness(shown, samples, |data| data.checked),
+    ),
     Family {
         metric: INFO,
         write: |shown, samples| info(&shown.integration, &shown.labels, samples),
     },
+    gauge(
+        "aws_glue_integration_oldest_success_timestamp_seconds",
+        "The oldest of the Unix times in seconds at which the tables of the integration last succeeded, as of the last answer of CloudWatch; absent if no table succeeded in the last 15 days.",
+        |shown, samples| {
+            freshness(shown, samples, |data| {
+                data.checked.and_then(|_| data.oldest_success())
+            });
+        },
+    ),
     Family {
         metric: PRESENT,
         write: |_, samples| samples.value(1.0),
@@ -86,6 +103,11 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
         "aws_glue_integration_refresh_interval_seconds",
         "Interval in seconds at which the integration pulls changes, as of its last good poll; absent if AWS does not report it.",
         |shown, samples| samples.value(shown.integration.refresh_interval.map(seconds)),
+    ),
+    gauge(
+        "aws_glue_integration_replication_lag_seconds",
+        "Newest IntegrationLag in seconds that CloudWatch has for an integration with a Redshift target; absent without a sample in the last 3 hours.",
+        |shown, samples| freshness(shown, samples, |data| data.replication_lag),
     ),
     Family {
         metric: STALE,
@@ -107,6 +129,49 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
         "aws_glue_integration_status_since_timestamp_seconds",
         "Unix time in seconds at which this exporter first saw the current status of the integration.",
         |shown, samples| samples.value(round_to_millis(shown.status_since)),
+    ),
+    family(
+        MetricType::Gauge,
+        "aws_glue_integration_table_last_failure_timestamp_seconds",
+        TABLE,
+        "Unix time in seconds of the newest minute in which a run of the table failed, as of the last answer of CloudWatch; absent without one.",
+        |shown, samples| tables(shown, samples, |table| table.last_failure),
+    ),
+    family(
+        MetricType::Gauge,
+        "aws_glue_integration_table_last_success_timestamp_seconds",
+        TABLE,
+        "Unix time in seconds of the newest minute in which a run of the table succeeded, as of the last answer of CloudWatch; absent without one.",
+        |shown, samples| tables(shown, samples, |table| table.last_success),
+    ),
+    family(
+        MetricType::Gauge,
+        "aws_glue_integration_table_synced_until_timestamp_seconds",
+        TABLE,
+        "Unix time in seconds until which the source of the table has been synced to the target (LastSyncTimestamp), as of the last answer of CloudWatch; absent if it cannot be read.",
+        |shown, samples| tables(shown, samples, |table| table.synced_until),
+    ),
+    gauge(
+        "aws_glue_integration_tables",
+        "Number of tables of the integration that reported to CloudWatch in the last 15 days; absent before the first complete listing, and for Redshift targets, whose tables do not report.",
+        |shown, samples| {
+            freshness(shown, samples, |data| {
+                let tables = count(data.tables.len() as u64);
+                knows_tables(shown, data).then_some(tables)
+            });
+        },
+    ),
+    gauge(
+        "aws_glue_integration_tables_failing",
+        "Number of tables of the integration whose newest run failed, as of the last answer of CloudWatch; for Redshift targets the newest IntegrationNumTablesFailedReplication, absent without one in the last 3 hours.",
+        |shown, samples| {
+            freshness(shown, samples, |data| {
+                let is_known = data.failed_tables.is_some() || knows_tables(shown, data);
+                data.checked
+                    .filter(|_| is_known)
+                    .map(|_| data.tables_failing())
+            });
+        },
     ),
 ];
 
@@ -131,6 +196,11 @@ pub(crate) const MISSING: &[Family<Missing>] = &[
 ];
 
 pub(crate) const SCOPES: &[Family<ScopeState>] = &[
+    gauge(
+        "glue_integration_exporter_scope_freshness_up",
+        "1 if CloudWatch answered everything in the last round of requests for the scope, otherwise 0; absent before the first round and for scopes that do not ask CloudWatch.",
+        |scope, samples| samples.value(scope.freshness_up.map(f64::from)),
+    ),
     gauge(
         "glue_integration_exporter_scope_integrations",
         "Number of integrations of the scope that are exported.",
@@ -173,6 +243,35 @@ pub(crate) const SCOPES: &[Family<ScopeState>] = &[
 
 fn last_poll(scope: &ScopeState, samples: &mut Samples<'_>, value: fn(&PolledScope) -> f64) {
     samples.value(scope.polled.as_ref().map(value));
+}
+
+fn freshness(
+    shown: &ExportedIntegration,
+    samples: &mut Samples<'_>,
+    value: impl Fn(&Freshness) -> Option<f64>,
+) {
+    let freshness = shown.freshness.as_ref();
+    samples.value(freshness.and_then(|freshness| value(&freshness.data)));
+}
+
+/// Replication to Redshift reports no tables, so having none says nothing.
+fn knows_tables(shown: &ExportedIntegration, data: &Freshness) -> bool {
+    !data.tables.is_empty() || !is_redshift(&shown.integration.target_arn)
+}
+
+fn tables(
+    shown: &ExportedIntegration,
+    samples: &mut Samples<'_>,
+    value: fn(&TableFreshness) -> Option<f64>,
+) {
+    let Some(freshness) = &shown.freshness else {
+        return;
+    };
+    for (name, table) in freshness.data.tables.iter().take(freshness.max_tables) {
+        if let Some(value) = value(table) {
+            samples.labelled(&[name], value);
+        }
+    }
 }
 
 fn info(integration: &Integration, labels: &MetadataLabels, samples: &mut Samples<'_>) {

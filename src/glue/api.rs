@@ -14,6 +14,8 @@ use strum::{IntoStaticStr, VariantArray};
 pub enum Operation {
     DescribeInboundIntegrations,
     DescribeIntegrations,
+    ListMetrics,
+    GetMetricData,
 }
 
 impl Operation {
@@ -21,6 +23,15 @@ impl Operation {
 
     pub fn as_str(self) -> &'static str {
         self.into()
+    }
+
+    /// The action in an IAM policy that allows the operation.
+    pub fn action(self) -> String {
+        let service = match self {
+            Self::DescribeInboundIntegrations | Self::DescribeIntegrations => "glue",
+            Self::ListMetrics | Self::GetMetricData => "cloudwatch",
+        };
+        format!("{service}:{}", self.as_str())
     }
 }
 
@@ -61,6 +72,12 @@ impl<T> Page<T> {
             without_arn: 0,
             marker: None,
         }
+    }
+}
+
+impl<T> Default for Page<T> {
+    fn default() -> Self {
+        Self::last(Vec::new())
     }
 }
 

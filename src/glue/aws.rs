@@ -2,6 +2,7 @@
 
 mod classify;
 mod client;
+mod cloudwatch;
 mod convert;
 mod credential_process;
 mod credentials;
@@ -20,6 +21,7 @@ mod sdk;
 pub use client::AwsGlue;
 pub use credential_process::kill_all as kill_credential_processes;
 pub use credentials::environment_key_errors;
+pub use endpoint::SERVICES;
 pub use identity::IdentityError;
 pub use network::Network;
 pub use profiles::{default_region, endpoint_error, profile_error};

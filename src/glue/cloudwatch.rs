@@ -39,7 +39,7 @@ pub struct DataRequest<'a> {
     pub context: RequestContext<'a>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct DataPage {
     pub results: Vec<MetricSamples>,
     pub marker: Option<String>,
@@ -73,8 +73,5 @@ pub trait CloudWatch: Send + Sync {
     ) -> BoxFuture<'a, Result<Page<Metric>, GlueError>>;
 
     /// Requests a page of `GetMetricData`.
-    fn data<'a>(
-        &'a self,
-        request: DataRequest<'a>,
-    ) -> BoxFuture<'a, Result<DataPage, GlueError>>;
+    fn data<'a>(&'a self, request: DataRequest<'a>) -> BoxFuture<'a, Result<DataPage, GlueError>>;
 }

@@ -5,14 +5,15 @@ use super::error::{GlueError, Reason};
 use crate::arn::canonical_arn;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{IntegrationArn, Query, Selection};
+use crate::hash::fnv1a;
 use crate::snapshot::Integration;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// Stops a listing that never ends. The largest known account needs a hundredth of this.
 const MAX_PAGES: usize = 10_000;
-/// Far longer than the 128 characters that AWS documents.
-const MAX_MARKER_BYTES: usize = 4 << 10;
+/// Far longer than the 128 characters that AWS Glue documents. CloudWatch documents no limit.
+const MAX_MARKER_BYTES: usize = 64 << 10;
 /// Integrations and their errors. Bounds the memory of a listing that never ends.
 const MAX_ITEMS: usize = 200_000;
 
@@ -39,28 +40,34 @@ enum Filter {
 
 /// The position in a listing. Detects loops and listings that never end.
 #[derive(Debug, Default)]
-pub(super) struct Cursor {
-    pub(super) next: Option<String>,
-    seen: HashSet<String>,
+pub(crate) struct Cursor {
+    pub(crate) next: Option<String>,
+    /// Hashes of the markers so far, because markers can be long.
+    seen: HashSet<u64>,
     without_arn: usize,
 }
 
 impl Cursor {
     /// Advances to the page after `page`. Returns false if `page` is the last one.
-    pub(super) fn advance<T>(&mut self, page: &Page<T>) -> Result<bool, GlueError> {
+    pub(crate) fn advance<T>(&mut self, page: &Page<T>) -> Result<bool, GlueError> {
         self.without_arn += page.without_arn;
-        let Some(marker) = &page.marker else {
-            return match self.without_arn {
-                0 => Ok(false),
-                without_arn => Err(invalid(format!(
-                    "AWS listed {without_arn} integrations without a valid ARN"
-                ))),
-            };
+        if page.marker.is_none() && self.without_arn > 0 {
+            let without_arn = self.without_arn;
+            return Err(invalid(format!(
+                "AWS listed {without_arn} integrations without a valid ARN"
+            )));
+        }
+        self.advance_to(page.marker.as_deref())
+    }
+
+    pub(crate) fn advance_to(&mut self, marker: Option<&str>) -> Result<bool, GlueError> {
+        let Some(marker) = marker else {
+            return Ok(false);
         };
         if marker.len() > MAX_MARKER_BYTES {
             return Err(invalid("AWS sent a page marker that is too long"));
         }
-        if !self.seen.insert(marker.clone()) {
+        if !self.seen.insert(fnv1a(&[marker])) {
             let why = "AWS sent the same page marker twice, so the listing would never end";
             return Err(invalid(why));
         }
@@ -68,7 +75,7 @@ impl Cursor {
             let why = format!("the listing has more than {MAX_PAGES} pages");
             return Err(invalid(why));
         }
-        self.next = Some(marker.clone());
+        self.next = Some(marker.to_owned());
         Ok(true)
     }
 }

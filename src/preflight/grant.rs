@@ -2,12 +2,16 @@
 
 use crate::config::Role;
 use crate::glue::{GlueError, Operation, Reason};
-use crate::iam;
 use serde::Serialize;
 
 /// Error codes of AWS that a granted permission fixes.
-const PERMISSION_ERROR_CODES: [&str; 3] =
-    ["AccessDenied", "NotAuthorized", "UnauthorizedOperation"];
+const PERMISSION_ERROR_CODES: [&str; 4] = [
+    "AccessDenied",
+    "NotAuthorized",
+    "UnauthorizedOperation",
+    // `StatusCode` of a metric.
+    "status Forbidden",
+];
 /// Policies that must also allow an action, besides those of the caller. AWS names the one that does not.
 const OTHER_POLICIES: [&str; 5] = [
     "VPC endpoint policy",
@@ -35,7 +39,7 @@ impl Grant {
         let lacks_permission =
             error.reason == Reason::AccessDenied && codes.any(|code| error.message.contains(code));
         lacks_permission.then(|| Self {
-            action: iam::action(operation),
+            action: operation.action(),
             resource: "*".to_owned(),
             to: to.clone(),
             trust_policy_hint: String::new(),

@@ -23,6 +23,9 @@ pub(super) struct CheckResult {
     pub result: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
+    /// Number of tables that have reported to CloudWatch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tables: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,14 +67,15 @@ impl Report {
         let head = ["SCOPE", "REGION", "CHECK", "RESULT", "OF"].map(str::to_owned);
         let mut rows = vec![head];
         rows.extend(self.checks.iter().map(|check| {
-            let identity = check.identity.iter();
-            let identity = identity.map(|identity| format!(": {}", escape::line(identity)));
+            let details = check.identity.iter().cloned();
+            let details = details.chain(check.tables.map(describe_tables));
+            let details = details.map(|details| format!(": {}", escape::line(&details)));
             [
                 check.scope.clone(),
                 check.region.clone(),
                 check.check.to_owned(),
                 check.result.to_owned(),
-                check.of.clone() + &identity.collect::<String>(),
+                check.of.clone() + &details.collect::<String>(),
             ]
         }));
         let widths = [0, 1, 2, 3].map(|n| rows.iter().map(|row| row[n].len()).max().unwrap_or(0));
@@ -128,5 +132,13 @@ impl Report {
                 "\n{failed} of {all} checks failed. Skipped because they would fail too: {skipped}.\n"
             ),
         }
+    }
+}
+
+fn describe_tables(count: usize) -> String {
+    match count {
+        0 => "no table reports; the target role may lack cloudwatch:PutMetricData".to_owned(),
+        1 => "1 table reports".to_owned(),
+        count => format!("{count} tables report"),
     }
 }

@@ -4,7 +4,7 @@ use super::inventory::{Inventory, Row, ScopeRow};
 use super::query::{Query, Rendered};
 use crate::arn::Arn;
 use crate::clock::{rfc3339, seconds};
-use crate::snapshot::{Failed, MAX_ARN_BYTES};
+use crate::snapshot::{ExportedFreshness, Failed, Freshness, MAX_ARN_BYTES};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -131,6 +131,30 @@ fn integration_item(inventory: &Inventory<'_>, row: &Row<'_>) -> Value {
         "scopes": scopes.collect::<Vec<_>>(),
         "seen": rfc3339(row.observed_at),
         "old": row.old,
+        "freshness": row.freshness.map(|freshness| freshness_item(row, freshness)),
+    })
+}
+
+fn freshness_item(row: &Row<'_>, freshness: &ExportedFreshness) -> Value {
+    let data = &*freshness.data;
+    // Before the first full answer, these two would be those of a part of the tables.
+    let full = data.checked.map(|_| data);
+    let tables = row.tables().into_iter().take(freshness.max_tables);
+    let tables = tables.map(|(name, table)| {
+        json!({
+            "name": name,
+            "last_success": table.last_success.and_then(rfc3339),
+            "last_failure": table.last_failure.and_then(rfc3339),
+            "synced_until": table.synced_until.and_then(rfc3339),
+        })
+    });
+    json!({
+        "checked": data.checked.and_then(rfc3339),
+        "oldest_success": full.and_then(|it| rfc3339(it.oldest_success()?)),
+        "tables": data.tables.len(),
+        "tables_failing": full.map(Freshness::tables_failing),
+        "replication_lag_seconds": data.replication_lag,
+        "table_details": tables.collect::<Vec<_>>(),
     })
 }
 
@@ -155,5 +179,7 @@ fn scope_item(row: &ScopeRow<'_>) -> Value {
         "last_failure": row.state.failed_poll.as_deref().map(failed),
         "names_up": row.state.names_up,
         "names_failure": row.state.failed_metadata.as_deref().map(failed),
+        "freshness_up": row.state.freshness_up,
+        "freshness_failure": row.state.failed_freshness.as_deref().map(failed),
     })
 }

@@ -1,15 +1,25 @@
 //! The rows that the page and the API show: integrations, missing integrations, and scopes.
 
 use super::query::{Query, one_of};
-use crate::arn::Arn;
-use crate::snapshot::{Integration, IntegrationError, ScopeState, Snapshot, Status};
+use crate::arn::{Arn, is_redshift};
+use crate::snapshot::{
+    ExportedFreshness, ExportedIntegration, Freshness, Integration, IntegrationError, ScopeState,
+    Snapshot, Status, TableFreshness,
+};
 use serde::Serialize;
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// An integration is stuck if it is CREATING, MODIFYING or DELETING for longer. CREATING usually takes 15 to 30 minutes
 /// (<https://docs.aws.amazon.com/glue/latest/dg/zero-etl-using.html>).
 const STUCK_AFTER: Duration = Duration::from_secs(3600);
+/// Data may be this old in addition to two refresh intervals.
+const MAX_RUN_SECONDS: f64 = 15.0 * 60.0;
+/// Data are never overdue before, however short the refresh interval is.
+const MIN_OVERDUE_SECONDS: f64 = 24.0 * 3600.0;
+/// The same for the first report of any table.
+const MIN_FIRST_RUN_SECONDS: f64 = 6.0 * 3600.0;
 const MISSING: &str = "MISSING";
 
 /// The condition of an integration, in the order of the page: the most severe problem first.
@@ -21,36 +31,79 @@ pub enum Condition {
     Stuck,
     Missing,
     Errors,
+    TablesFailing,
+    DataOverdue,
     UnknownStatus,
     InProgress,
     Healthy,
 }
 
 impl Condition {
-    pub const PROBLEMS: [Self; 6] = [
+    pub const PROBLEMS: [Self; 8] = [
         Self::Failed,
         Self::NeedsAttention,
         Self::Stuck,
         Self::Missing,
         Self::Errors,
+        Self::TablesFailing,
+        Self::DataOverdue,
         Self::UnknownStatus,
     ];
 
-    fn of(integration: &Integration, age: f64) -> Self {
-        let is_stuck = age > STUCK_AFTER.as_secs_f64();
+    fn of(exported: &ExportedIntegration, since: f64, now: f64) -> Self {
+        let integration = &*exported.integration;
+        let is_stuck = now - since > STUCK_AFTER.as_secs_f64();
+        let data_problem = exported.freshness.as_ref();
+        let data_problem = data_problem.and_then(|it| Self::of_data(&it.data, exported, since));
         match integration.status {
             Status::Failed => Self::Failed,
             Status::NeedsAttention => Self::NeedsAttention,
             Status::Creating | Status::Modifying | Status::Deleting if is_stuck => Self::Stuck,
             Status::Unknown => Self::UnknownStatus,
             _ if !integration.errors.is_empty() => Self::Errors,
-            Status::Active => Self::Healthy,
-            _ => Self::InProgress,
+            _ => data_problem.unwrap_or(match integration.status {
+                Status::Active => Self::Healthy,
+                _ => Self::InProgress,
+            }),
         }
+    }
+
+    /// Returns the problem of the data when CloudWatch last answered in full. The limits are those of the alerts
+    /// GlueIntegrationTableFailing, GlueIntegrationDataOverdue, GlueIntegrationNoTables and GlueIntegrationLagging.
+    fn of_data(data: &Freshness, exported: &ExportedIntegration, since: f64) -> Option<Self> {
+        let integration = &*exported.integration;
+        // A one-time copy has no next run that could succeed or be overdue.
+        let is_continuous = integration.continuous_sync != Some(false);
+        let checked = data.checked.filter(|_| is_continuous)?;
+        if data.tables_failing() > 0.0 {
+            return Some(Self::TablesFailing);
+        }
+        let interval = integration.refresh_interval.unwrap_or_default();
+        let max_age = 2.0 * interval.as_secs_f64() + MAX_RUN_SECONDS;
+        let is_lagging = data.replication_lag.is_some_and(|lag| lag > max_age);
+        let is_overdue = match data.oldest_success() {
+            Some(at) => checked - at > max_age.max(MIN_OVERDUE_SECONDS),
+            // Redshift targets report no tables.
+            None if !data.tables.is_empty() || is_redshift(&integration.target_arn) => false,
+            None => checked - since > (2.0 * max_age).max(MIN_FIRST_RUN_SECONDS),
+        };
+        let is_active = integration.status == Status::Active && !exported.stale;
+        (is_lagging || is_overdue && is_active).then_some(Self::DataOverdue)
     }
 
     pub(crate) fn is_problem(self) -> bool {
         Self::PROBLEMS.contains(&self)
+    }
+
+    /// The word of a problem that the status does not show.
+    pub(crate) fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Stuck => Some("STUCK"),
+            Self::Errors => Some("ERRORS"),
+            Self::TablesFailing => Some("TABLES_FAILING"),
+            Self::DataOverdue => Some("DATA_OVERDUE"),
+            _ => None,
+        }
     }
 }
 
@@ -78,6 +131,7 @@ pub(crate) struct Row<'a> {
     pub observed_at: f64,
     /// True if the row is older than the last poll of the scope that it comes from.
     pub old: bool,
+    pub freshness: Option<&'a ExportedFreshness>,
     /// Indexes of the scopes that see the integration. For a missing one these are the scopes that are configured with it or saw it.
     pub scopes: &'a [u32],
 }
@@ -92,14 +146,27 @@ impl Row<'_> {
         existing?.status_text.as_deref()
     }
 
+    /// Returns the tables, the worst first: those that fail, then those without a success for the longest time.
+    /// Empty before the first full answer, because a part of an answer may lack the successes of tables.
+    pub fn tables(&self) -> Vec<(&str, &TableFreshness)> {
+        let data = self.freshness.map(|it| &*it.data);
+        let data = data.filter(|it| it.checked.is_some());
+        let tables = data.iter().flat_map(|it| &it.tables);
+        let mut tables: Vec<_> = tables.map(|(name, it)| (name.as_str(), it)).collect();
+        tables.sort_by(|(_, it), (_, other)| {
+            let failing_first = other.is_failing().cmp(&it.is_failing());
+            let oldest_first = it.last_success.partial_cmp(&other.last_success);
+            failing_first.then(oldest_first.unwrap_or(Ordering::Equal))
+        });
+        tables
+    }
+
     /// Returns true if one of `statuses` selects the row: its status, or a word for its problem. No statuses select all rows.
     pub fn has_status<'b>(&self, mut statuses: impl Iterator<Item = &'b str> + Clone) -> bool {
         statuses.clone().next().is_none()
             || statuses.any(|status| match status {
                 "WRONG" => self.condition.is_problem(),
-                "STUCK" => self.condition == Condition::Stuck,
-                "ERRORS" => self.condition == Condition::Errors,
-                status => status == self.status,
+                word => word == self.status || Some(word) == self.condition.word(),
             })
     }
 }
@@ -139,13 +206,12 @@ impl<'a> Inventory<'a> {
             let created = created.filter(|_| integration.status == Status::Creating);
             let times = [status_since, created].into_iter().flatten();
             let since = times.reduce(f64::min);
-            let age = since.map_or(0.0, |since| self.now - since);
             let seen_by = self.snapshot.seen_by.get(provenance.seen_by.clone());
             Row {
                 arn: &integration.arn,
                 name: &exported.labels.name,
                 status: integration.status.as_str(),
-                condition: Condition::of(integration, age),
+                condition: Condition::of(exported, since.unwrap_or(self.now), self.now),
                 integration: Some(integration),
                 tags: &exported.labels.tags,
                 errors: &integration.errors,
@@ -153,6 +219,7 @@ impl<'a> Inventory<'a> {
                 since,
                 observed_at: provenance.observed_at,
                 old: exported.stale,
+                freshness: exported.freshness.as_ref(),
                 scopes: seen_by.unwrap_or_default(),
             }
         });
@@ -168,6 +235,7 @@ impl<'a> Inventory<'a> {
             since: missing.since,
             observed_at: missing.answered_at,
             old: missing.stale,
+            freshness: None,
             scopes: &missing.scopes,
         });
         let mut rows: Vec<Row<'_>> = exported.chain(missing).collect();

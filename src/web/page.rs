@@ -22,6 +22,9 @@ pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'
 const ROWS_PER_PAGE: usize = 100;
 /// The maximum number of AWS's errors on one page; all its rows may have the same number. A message has up to 2,048 characters.
 const MAX_ERRORS: usize = 500;
+/// The maximum number of tables on one page, and of one row. All rows of a page may have the same number.
+const MAX_TABLES: usize = 1_000;
+const MAX_ROW_TABLES: usize = 100;
 const MAX_NAMED_SCOPES: usize = 5;
 /// The maximum length of a search. A row can link to a search for its ARN, so this is the maximum length of an ARN.
 const MAX_SEARCH_CHARS: usize = MAX_ARN_BYTES;
@@ -29,7 +32,7 @@ const MAX_SEARCH_CHARS: usize = MAX_ARN_BYTES;
 const PARAMETERS: [&str; 8] = [
     "q", "status", "scope", "account", "region", "page", "scopes", "refresh",
 ];
-const PROBLEM_WORDS: [&str; 3] = ["WRONG", "STUCK", "ERRORS"];
+const PROBLEM_WORDS: [&str; 5] = ["WRONG", "STUCK", "ERRORS", "TABLES_FAILING", "DATA_OVERDUE"];
 
 #[derive(Template)]
 #[template(path = "page.html", config = "src/web/page/askama.toml")]
@@ -44,12 +47,14 @@ struct Html<'a> {
     hidden_problems: usize,
     pending_first_poll: usize,
     failing: Vec<ScopeRow<'a>>,
+    freshness_failing: usize,
     old: usize,
     oldest: f64,
     /// The rows that the search and every filter except `status` select.
     found: Vec<Row<'a>>,
     sections: Vec<Section<'a>>,
     max_errors: usize,
+    max_tables: usize,
     row_pages: Pagination,
     scopes: Vec<ScopeRow<'a>>,
     scope_pages: Pagination,
@@ -129,6 +134,8 @@ impl<'a> Html<'a> {
 
         let scopes = &inventory.snapshot.scopes;
         let pending_first_poll = scopes.iter().filter(|it| it.polled.is_none()).count();
+        let freshness_failing = scopes.iter().filter(|it| it.freshness_up == Some(false));
+        let freshness_failing = freshness_failing.count();
         let mut failing = inventory.scopes(&Query::default());
         failing.retain(ScopeRow::is_failing);
         let mut listed_scopes = inventory.scopes(query);
@@ -142,7 +149,8 @@ impl<'a> Html<'a> {
 
         let old = all.iter().filter(|row| row.old).map(|row| row.observed_at);
         let old: Vec<f64> = old.collect();
-        let faults = problems + failing.len() + pending_first_poll + old.len();
+        let blind = failing.len() + freshness_failing + pending_first_poll;
+        let faults = problems + blind + old.len();
         Self {
             telemetry_path,
             inventory,
@@ -154,11 +162,13 @@ impl<'a> Html<'a> {
             integrations: all.len(),
             pending_first_poll,
             failing,
+            freshness_failing,
             old: old.len(),
             oldest: old.into_iter().fold(f64::INFINITY, f64::min),
             found,
             sections: sections(&listed, &row_pages),
             max_errors: MAX_ERRORS / row_pages.rows.len().max(1),
+            max_tables: MAX_ROW_TABLES.min(MAX_TABLES / row_pages.rows.len().max(1)),
             row_pages,
             scopes: listed_scopes.drain(scope_pages.rows.clone()).collect(),
             scope_pages,
@@ -179,6 +189,12 @@ impl<'a> Html<'a> {
 
     fn timestamp(&self, at: &f64) -> Timestamp {
         Timestamp::at(*at, self.inventory.now)
+    }
+
+    /// Returns true if a scope that sees the integration got no full answer from CloudWatch.
+    fn freshness_fails(&self, row: &Row<'_>) -> bool {
+        let mut scopes = self.inventory.scopes_of(row);
+        scopes.any(|it| it.freshness_up == Some(false))
     }
 
     fn is_filtered(&self) -> bool {
@@ -208,9 +224,7 @@ fn matches_search(row: &Row<'_>, query: &Query) -> bool {
         return true;
     }
     let mut texts = vec![row.arn, row.name, row.status];
-    if row.condition == Condition::Stuck {
-        texts.push("STUCK");
-    }
+    texts.extend(row.condition.word());
     if let Some(integration) = row.integration {
         texts.extend([integration.source_arn.as_str(), &integration.target_arn]);
     }

@@ -1,13 +1,17 @@
 //! The JSON API, compared with its OpenAPI file: paths, parameters and the fields of real responses.
 
-use crate::support::account::{Behaviour, Bench, FakeAccount, arn, integration, watches};
+use crate::support::account::{Behaviour, Bench, FakeAccount, START, arn, integration, watches};
+use crate::support::snapshot::{snapshot, tables};
 use glue_integration_exporter::cache::key;
+use glue_integration_exporter::clock::rfc3339;
 use glue_integration_exporter::config::{Config, TagLabel};
 use glue_integration_exporter::exposition::Exposition;
 use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::glue::Reason;
 use glue_integration_exporter::http::routes::{ROUTES, start_counters};
-use glue_integration_exporter::snapshot::{Integration, IntegrationError, MAX_ARN_BYTES, Status};
+use glue_integration_exporter::snapshot::{
+    Failed, Failure, Freshness, Integration, IntegrationError, MAX_ARN_BYTES, Snapshot, Status,
+};
 use glue_integration_exporter::telemetry::Telemetry;
 use glue_integration_exporter::web::api;
 use glue_integration_exporter::web::inventory::{Condition, Inventory, statuses};
@@ -26,14 +30,21 @@ fn openapi() -> Value {
 fn request(bench: &Bench, path: &str, query: &str) -> (bool, Value) {
     bench.publisher.publish_now();
     let snapshot = bench.publisher.published();
-    let inventory = Inventory {
-        next_polls: &bench.publisher.next_polls(&snapshot.scopes),
-        snapshot: &snapshot,
-        now: bench.clock.unix_now(),
-    };
+    request_at(
+        &Inventory {
+            next_polls: &bench.publisher.next_polls(&snapshot.scopes),
+            snapshot: &snapshot,
+            now: bench.clock.unix_now(),
+        },
+        path,
+        query,
+    )
+}
+
+fn request_at(inventory: &Inventory<'_>, path: &str, query: &str) -> (bool, Value) {
     let answer = match path {
-        "/api/v1/integrations" => api::integrations(&inventory, query),
-        "/api/v1/scopes" => api::scopes(&inventory, query),
+        "/api/v1/integrations" => api::integrations(inventory, query),
+        "/api/v1/scopes" => api::scopes(inventory, query),
         _ => panic!("unexpected path {path}"),
     };
     (
@@ -46,6 +57,16 @@ fn list(bench: &Bench, path: &str, query: &str) -> Value {
     let (refused, answer) = request(bench, path, query);
     assert!(!refused, "{query}: {answer}");
     answer
+}
+
+/// Requests the list of a snapshot at the start of the clock.
+fn list_of(snapshot: &Snapshot, path: &str) -> Value {
+    let inventory = Inventory {
+        snapshot,
+        next_polls: &[None],
+        now: START,
+    };
+    request_at(&inventory, path, "").1
 }
 
 fn arns(answer: &Value) -> Vec<&str> {
@@ -217,6 +238,9 @@ async fn responses_match_schemas_and_cover_every_field() {
         let all = list(&bench, path, "");
         schemas.check(schema, &all, path);
         Schemas::seen(&all, path, &mut seen);
+        let with_freshness = list_of(&with_freshness(), path);
+        schemas.check(schema, &with_freshness, path);
+        Schemas::seen(&with_freshness, path, &mut seen);
         let (refused, bad) = request(&bench, path, "scope=nobody");
         assert!(refused);
         let schema = &schemas.0["components"]["responses"]["Refused"]["content"]["application/json"]
@@ -230,12 +254,17 @@ async fn responses_match_schemas_and_cover_every_field() {
         properties.keys().cloned().collect::<Vec<_>>()
     };
     for (path, name) in [
-        ("/api/v1/integrations", "Integration"),
-        ("/api/v1/scopes", "Scope"),
+        ("/api/v1/integrations.items", "Integration"),
+        ("/api/v1/integrations.items.freshness", "Freshness"),
+        (
+            "/api/v1/integrations.items.freshness.table_details",
+            "TableFreshness",
+        ),
+        ("/api/v1/scopes.items", "Scope"),
     ] {
         for property in described(name) {
             // This account sends no request IDs; tests/system covers them.
-            let at = format!("{path}.items.{property}");
+            let at = format!("{path}.{property}");
             assert!(
                 seen.iter().any(|seen| seen.starts_with(&at)),
                 "no response has {at}"
@@ -421,7 +450,7 @@ async fn rows_have_typed_values_and_no_secrets() {
         "status": "FAILED", "status_text": null, "status_since": "2026-11-21T22:26:40.000Z", "problem": "failed",
         "created": "2026-11-20T22:26:40.000Z", "refresh_interval_seconds": 3600, "continuous_sync": true,
         "target_namespace": "lake", "errors": [{"code": "Code", "message": "<\"message\">"}, {"code": null, "message": null}],
-        "scopes": [{"scope": "lake", "region": "eu-west-1"}], "seen": "2026-11-21T22:26:40.000Z", "old": false,
+        "scopes": [{"scope": "lake", "region": "eu-west-1"}], "seen": "2026-11-21T22:26:40.000Z", "old": false, "freshness": null,
     });
     assert_eq!(answer["items"][0], expected);
     let unknown = &answer["items"][1];
@@ -450,6 +479,7 @@ async fn rows_have_typed_values_and_no_secrets() {
         "scope": "lake", "region": "eu-west-1", "interval_seconds": 60.0, "up": true, "stale": false,
         "last_success": "2026-11-21T22:26:40.000Z", "last_poll_duration_seconds": 0.0, "integrations": 3, "polling": false,
         "next_poll": "2026-11-21T22:26:41.500Z", "last_failure": null, "names_up": true, "names_failure": null,
+        "freshness_up": null, "freshness_failure": null,
     });
     assert_eq!(scopes["items"][0], lake);
     let failed = json!({
@@ -492,6 +522,146 @@ async fn missing_row_has_time_of_last_answer() {
         (&scope["up"], &scope["stale"]),
         (&json!(false), &json!(true))
     );
+}
+
+fn table(name: &str, success: Option<f64>, failure: Option<f64>) -> Value {
+    let time = |age: f64| rfc3339(START - age);
+    json!({
+        "name": name,
+        "last_success": success.and_then(time),
+        "last_failure": failure.and_then(time),
+        "synced_until": success.and_then(|age| time(age + 60.0)),
+    })
+}
+
+/// Returns a snapshot with one integration whose freshness is known and one without, of a scope whose last round failed.
+fn with_freshness() -> Snapshot {
+    let freshness = Freshness {
+        replication_lag: Some(90.5),
+        ..tables(&[
+            ("items", Some(60.0), None),
+            ("orders", Some(120.0), Some(0.0)),
+            ("users", Some(3_600.0), None),
+        ])
+    };
+    let active = |number| integration(&arn(number), Status::Active);
+    let mut snapshot = snapshot(vec![(active(1), Some(freshness)), (active(2), None)], 2);
+    snapshot.scopes[0].freshness_up = Some(false);
+    snapshot.scopes[0].failed_freshness = Some(Arc::new(Failed {
+        at: START,
+        failures: vec![Failure {
+            reason: "access_denied",
+            message: "grant cloudwatch:ListMetrics".to_owned(),
+            request_id: Some("request".to_owned()),
+            queries: 1,
+        }],
+    }));
+    snapshot
+}
+
+#[test]
+fn row_has_freshness_with_worst_tables_first() {
+    let answer = list_of(&with_freshness(), "/api/v1/integrations");
+    let expected = json!({
+        "checked": "2026-11-21T22:26:40.000Z",
+        "oldest_success": "2026-11-21T21:26:40.000Z",
+        "tables": 3,
+        "tables_failing": 1.0,
+        "replication_lag_seconds": 90.5,
+        "table_details": [
+            table("orders", Some(120.0), Some(0.0)),
+            table("users", Some(3_600.0), None),
+        ],
+    });
+    assert_eq!(answer["items"][0]["freshness"], expected);
+    assert_eq!(answer["items"][0]["problem"], "tables_failing");
+    assert_eq!(answer["items"][1]["freshness"], Value::Null);
+    let scope = &list_of(&with_freshness(), "/api/v1/scopes")["items"][0];
+    assert_eq!(scope["freshness_up"], false);
+    let failure = &scope["freshness_failure"];
+    assert_eq!(failure["at"], "2026-11-21T22:26:40.000Z");
+    assert_eq!(failure["failures"][0]["reason"], "access_denied");
+}
+
+/// The limits are those of the alerts on freshness.
+#[test]
+fn problem_follows_limits_of_alerts() {
+    const HOUR: f64 = 3_600.0;
+    let refreshed = |hours: u64, integration: Integration| Integration {
+        refresh_interval: Some(Duration::from_secs(hours * 3_600)),
+        ..integration
+    };
+    let active = || integration(&arn(1), Status::Active);
+    let with = |status| Integration { status, ..active() };
+    let attention = || with(Status::NeedsAttention);
+    let one_time = || Integration {
+        continuous_sync: Some(false),
+        ..active()
+    };
+    let unknown_sync = || Integration {
+        continuous_sync: None,
+        refresh_interval: None,
+        ..active()
+    };
+    let to_redshift = || Integration {
+        target_arn: "arn:aws:redshift:eu-west-1:111122223333:namespace:1".to_owned(),
+        ..active()
+    };
+    let aged = |age| tables(&[("orders", Some(age), None), ("new", None, None)]);
+    let failing = || tables(&[("orders", Some(60.0), Some(0.0))]);
+    let lagging = |lag| Freshness {
+        replication_lag: Some(lag),
+        ..tables(&[])
+    };
+    let partial = |freshness| Freshness {
+        checked: None,
+        ..freshness
+    };
+    // CloudWatch last answered two days ago.
+    let blind = |age| Freshness {
+        checked: Some(START - 48.0 * HOUR),
+        ..aged(age + 48.0 * HOUR)
+    };
+    let longest = || refreshed(u64::MAX / 3_600, active());
+    let (overdue, failed) = (Some("data_overdue"), Some("tables_failing"));
+    let urgent = Some("needs_attention");
+    let syncing = || with(Status::Syncing);
+    let of_6_days = || refreshed(144, active());
+    for (case, integration, freshness, expected) in [
+        ("24 h", active(), aged(24.0 * HOUR), None),
+        ("above 24 h", active(), aged(24.001 * HOUR), overdue),
+        ("no interval", unknown_sync(), aged(25.0 * HOUR), overdue),
+        ("two runs", of_6_days(), aged(288.25 * HOUR), None),
+        ("above two runs", of_6_days(), aged(288.26 * HOUR), overdue),
+        ("longest interval", longest(), aged(336.0 * HOUR), None),
+        ("as of the answer", active(), blind(24.0 * HOUR), None),
+        ("was overdue", active(), blind(25.0 * HOUR), overdue),
+        ("partial", active(), partial(aged(48.0 * HOUR)), None),
+        ("one-time copy", one_time(), aged(48.0 * HOUR), None),
+        ("SYNCING", syncing(), aged(48.0 * HOUR), None),
+        ("fails", active(), failing(), failed),
+        ("fails in SYNCING", syncing(), failing(), failed),
+        ("fails, partial", active(), partial(failing()), None),
+        ("one-time copy fails", one_time(), failing(), None),
+        ("no tables", active(), tables(&[]), overdue),
+        ("no tables yet", refreshed(6, active()), tables(&[]), None),
+        ("no tables in SYNCING", syncing(), tables(&[]), None),
+        ("no tables, partial", active(), partial(tables(&[])), None),
+        ("no success", active(), tables(&[("a", None, None)]), None),
+        ("Redshift has no tables", to_redshift(), tables(&[]), None),
+        ("lag", to_redshift(), lagging(2.25 * HOUR), None),
+        ("long lag", to_redshift(), lagging(2.26 * HOUR), overdue),
+        ("lag in SYNCING", syncing(), lagging(2.26 * HOUR), overdue),
+        ("NEEDS_ATTENTION", attention(), failing(), urgent),
+    ] {
+        let snapshot = snapshot(vec![(integration, Some(freshness))], 100);
+        let problem = &list_of(&snapshot, "/api/v1/integrations")["items"][0]["problem"];
+        assert_eq!(problem, &json!(expected), "{case}");
+    }
+    let mut stale = snapshot(vec![(active(), Some(aged(48.0 * HOUR)))], 100);
+    stale.integrations[0].stale = true;
+    let stale = list_of(&stale, "/api/v1/integrations");
+    assert_eq!(stale["items"][0]["problem"], Value::Null);
 }
 
 /// Returns all responses of a list by following `next`.

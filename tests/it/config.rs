@@ -136,7 +136,7 @@ fn example_contains_every_key() {
             assert!(EXAMPLE.lines().any(is), "{key}");
         }
     }
-    assert_eq!(keys, 29);
+    assert_eq!(keys, 30);
 }
 
 #[test]

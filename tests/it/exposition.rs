@@ -7,8 +7,8 @@ use glue_integration_exporter::exposition::text_format::Format;
 use glue_integration_exporter::exposition::text_format::{MetricType, number};
 use glue_integration_exporter::exposition::{self, Exposition};
 use glue_integration_exporter::snapshot::{
-    ExportedIntegration, IntegrationError, MetadataLabels, Missing, PolledScope, ScopeState,
-    Snapshot, Status,
+    ExportedFreshness, ExportedIntegration, Freshness, IntegrationError, MetadataLabels, Missing,
+    PolledScope, ScopeState, Snapshot, Status, TableFreshness,
 };
 use glue_integration_exporter::telemetry::Telemetry;
 use proptest::prelude::*;
@@ -73,6 +73,29 @@ fn of(integrations: Vec<ExportedIntegration>) -> Snapshot {
     }
 }
 
+/// Returns three tables, of which one has no series.
+fn freshness() -> ExportedFreshness {
+    let table = |success, failure, synced_until| TableFreshness {
+        last_success: Some(START - success),
+        last_failure: failure,
+        synced_until,
+    };
+    let tables = [
+        ("a \"b\"", table(3_600.0, Some(START - 60.0), None)),
+        ("orders", table(60.0, None, Some(START - 90.25))),
+        ("returns", table(86_400.0, Some(START), None)),
+    ];
+    ExportedFreshness {
+        data: Arc::new(Freshness {
+            checked: Some(START - 12.5),
+            tables: tables.map(|(name, table)| (name.to_owned(), table)).into(),
+            replication_lag: Some(12.0),
+            failed_tables: None,
+        }),
+        max_tables: 2,
+    }
+}
+
 fn example() -> Snapshot {
     let mut second = integration(&arn(2), Status::NeedsAttention);
     second.source_arn =
@@ -88,6 +111,7 @@ fn example() -> Snapshot {
         integrations: vec![
             ExportedIntegration {
                 stale: true,
+                freshness: Some(freshness()),
                 ..shown(&arn(1), Status::Active)
             },
             ExportedIntegration {
@@ -124,6 +148,7 @@ fn example() -> Snapshot {
                 region: "eu-west-1".to_owned(),
                 interval: Duration::from_secs(60),
                 names_up: Some(false),
+                freshness_up: Some(true),
                 polled: Some(PolledScope {
                     up: false,
                     stale: true,
@@ -331,6 +356,7 @@ fn exposition_matches_metric_table() {
         "polls_skipped_total",
         "poll_failures_total",
         "http_requests_total",
+        "cloudwatch_metrics_requested_total",
     ];
     for name in rows.keys() {
         let comes_later = later.iter().any(|suffix| name.ends_with(suffix));

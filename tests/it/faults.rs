@@ -519,7 +519,7 @@ enum Observation {
     Last,
     /// The current values.
     Fresh,
-    /// No series, except `present` 0 if it is configured.
+    /// No series, except `present` 0 and what goes with it.
     Gone,
     /// The current values, including these.
     As(&'static [(&'static str, Option<&'static str>)]),
@@ -753,6 +753,8 @@ impl Check {
             ("status{status=\"SYNCING\"}", "1"),
             ("status{status=\"ACTIVE\"}", "0"),
             ("errors", "1"),
+            ("present", "1"),
+            ("stale", "0"),
         ] {
             let found = series.get(name).map(String::as_str);
             self.same(&format!("{what}: {name}"), found, Some(value));
@@ -789,9 +791,9 @@ impl Check {
             self.same(&what, found, Some(success.to_string()));
         }
         for (arn, observation) in ARNS.into_iter().zip(case.observations) {
-            self.observation(case, arn, observation, before, during, now);
+            self.observation(arn, observation, before, during, now);
         }
-        self.observation(case, ELSEWHERE, FRESH, before, during, now);
+        self.observation(ELSEWHERE, FRESH, before, during, now);
     }
 
     fn attempts(&mut self, case: &Case, before: &Page, during: &Page) {
@@ -817,7 +819,6 @@ impl Check {
 
     fn observation(
         &mut self,
-        case: &Case,
         arn: &str,
         observation: Observation,
         before: &Page,
@@ -832,6 +833,7 @@ impl Check {
                 self.same(&what, expected.contains_key("age_seconds"), true);
                 // The age follows the clock.
                 expected.insert("age_seconds".to_owned(), (now - 1_700_000_000).to_string());
+                expected.insert("stale".to_owned(), "1".to_owned());
                 self.same(&what, found, expected);
             }
             Observation::Fresh => {
@@ -839,11 +841,7 @@ impl Check {
                 self.since(&what, &found, now);
             }
             Observation::Gone => {
-                let mut expected = BTreeMap::new();
-                if case.watching == Watching::Named {
-                    expected.insert("present".to_owned(), "0".to_owned());
-                }
-                self.same(&what, found, expected);
+                self.same(&what, found, missing(before, arn));
             }
             Observation::As(values) => {
                 for (name, value) in values {
@@ -864,6 +862,15 @@ impl Check {
         let found = series.get("status_since_timestamp_seconds").cloned();
         self.same(&format!("{what}: since when"), found, Some(now.to_string()));
     }
+}
+
+/// Returns the series of an integration that existed on the page `before` and does not exist any more.
+fn missing(before: &Page, arn: &str) -> BTreeMap<String, String> {
+    let mut series = before.of(arn);
+    series.retain(|name, _| name.starts_with("info{"));
+    let zero = || "0".to_owned();
+    series.extend([("present".to_owned(), zero()), ("stale".to_owned(), zero())]);
+    series
 }
 
 fn failure(scope: &str, reason: &str) -> (String, String, String) {
@@ -1149,8 +1156,9 @@ async fn integration_deleted_in_one_scope_is_removed() {
         "a failed poll does not remove it"
     );
     serving.handle.clear_faults();
+    let before = page;
     let page = bench.round(&mut [&mut discovery]).await;
-    assert_eq!(page.of(ARNS[0]), BTreeMap::new());
+    assert_eq!(page.of(ARNS[0]), missing(&before, ARNS[0]));
     assert!(!page.of(ARNS[1]).is_empty());
     for (scope, shown) in [("discovery", "2"), ("target", "2"), ("another", "0")] {
         assert_eq!(

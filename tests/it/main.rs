@@ -9,11 +9,13 @@
 )]
 
 mod api;
+mod cloudwatch;
 mod config;
 mod e2e;
 mod exposition;
 mod exposition_cache;
 mod faults;
+mod freshness;
 mod http;
 mod iam;
 mod lookup;

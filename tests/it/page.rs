@@ -1,10 +1,12 @@
 //! The HTML page: its order, its texts, escaping and cost.
 
 use crate::support::account::{Behaviour, Bench, FakeAccount, START, arn, integration, watches};
+use crate::support::snapshot::{snapshot, tables};
 use glue_integration_exporter::cache::{PollResult, key};
 use glue_integration_exporter::glue::{Answer, GlueError, Reason};
 use glue_integration_exporter::snapshot::{
-    Integration, IntegrationError, MAX_ARN_BYTES, Snapshot, Status,
+    Failed, Failure, Freshness, Integration, IntegrationError, MAX_ARN_BYTES, MetadataLabels,
+    Snapshot, Status,
 };
 use glue_integration_exporter::web::inventory::Inventory;
 use glue_integration_exporter::web::page;
@@ -88,6 +90,18 @@ fn render(bench: &Bench, query: &str) -> Rendered {
         now: bench.clock.unix_now(),
     };
     page::render(&inventory, "/metrics", query).unwrap()
+}
+
+/// Renders the page of a snapshot at the start of the clock.
+fn page_of(snapshot: &Snapshot, query: &str) -> Page {
+    let inventory = Inventory {
+        snapshot,
+        next_polls: &[None],
+        now: START,
+    };
+    let rendered = page::render(&inventory, "/metrics", query).unwrap();
+    assert!(!rendered.is_bad_request, "{query}");
+    Page(rendered.body)
 }
 
 fn error(code: &str, message: &str) -> IntegrationError {
@@ -479,6 +493,197 @@ async fn scope_row_truncates_errors_and_groups_reasons() {
     );
 }
 
+const DAY: f64 = 86_400.0;
+
+/// Returns a snapshot with one integration for each state of the data.
+fn states_of_data() -> Snapshot {
+    let active = |number| integration(&arn(number), Status::Active);
+    let failed_tables = Freshness {
+        replication_lag: Some(300.0),
+        failed_tables: Some(3.0),
+        ..tables(&[])
+    };
+    let one_time = Integration {
+        continuous_sync: Some(false),
+        ..active(6)
+    };
+    let with_error = Integration {
+        errors: vec![error("Throttled", "slow")],
+        ..active(7)
+    };
+    let not_answered = Freshness {
+        checked: None,
+        ..tables(&[("orders", None, Some(60.0))])
+    };
+    let fresh = [("orders", Some(720.0), None), ("items", Some(60.0), None)];
+    let failing = [("orders", Some(720.0), Some(0.0)), ("new", None, Some(DAY))];
+    let integrations = vec![
+        (active(1), Some(tables(&fresh))),
+        (
+            active(2),
+            Some(tables(
+                &[fresh.as_slice(), &[("old", Some(3.0 * DAY), None)]].concat(),
+            )),
+        ),
+        (
+            active(3),
+            Some(tables(&[&failing[..], &fresh[1..]].concat())),
+        ),
+        (active(4), Some(failed_tables)),
+        (active(5), None),
+        (
+            one_time,
+            Some(tables(&[("orders", Some(9.0 * DAY), Some(0.0))])),
+        ),
+        (with_error, Some(tables(&failing))),
+        (active(8), Some(tables(&[]))),
+        (active(9), Some(not_answered)),
+    ];
+    snapshot(integrations, 100)
+}
+
+#[test]
+fn quiet_failures_of_data_are_problems() {
+    let page = page_of(&states_of_data(), "");
+    assert_eq!(page.names(), [7, 3, 4, 2, 8, 1, 5, 6, 9].map(arn));
+    for (number, text) in [
+        (1, "quiet\">data as of 12 min ago"),
+        (2, "note\">data as of 3 d ago"),
+        (3, "note\">data as of 12 min ago, 2 of 3 tables fail"),
+        (4, "note\">failing tables: 3, replication lag 5 min"),
+        (6, "quiet\">data as of 9 d ago, 1 of 1 tables fail"),
+        (7, "quiet\">data as of 12 min ago, 2 of 2 tables fail"),
+        (8, "note\">no table has reported a success in the last"),
+        (9, "quiet\">CloudWatch has not answered in full yet"),
+    ] {
+        let row = page.row(&arn(number));
+        assert!(row.contains(text), "{text} in {row}");
+    }
+    for number in [2, 8] {
+        assert!(page.row(&arn(number)).contains("note\">overdue:</bdi>"));
+    }
+    assert!(!page.row(&arn(9)).contains("orders</bdi>"));
+    assert!(
+        !page.row(&arn(5)).contains("Data checked"),
+        "freshness is off"
+    );
+    assert_eq!(
+        (page.count("TABLES_FAILING"), page.count("DATA_OVERDUE")),
+        (2, 2)
+    );
+    assert_eq!((page.count("WRONG"), page.count("ERRORS")), (5, 1));
+    for query in ["status=TABLES_FAILING", "q=tables_failing"] {
+        assert_eq!(page_of(&states_of_data(), query).names(), [3, 4].map(arn));
+    }
+    for query in ["status=DATA_OVERDUE", "q=overdue"] {
+        assert_eq!(page_of(&states_of_data(), query).names(), [2, 8].map(arn));
+    }
+    assert!(page.0.contains(
+        "a green row means: the last run succeeded in time, not that the data are right."
+    ));
+}
+
+#[test]
+fn row_lists_worst_tables_first() {
+    let all = tables(&[
+        ("a-fresh", Some(60.0), None),
+        ("b-fails", Some(60.0), Some(0.0)),
+        ("c-recovered", Some(120.0), Some(180.0)),
+        ("d-never", None, None),
+        ("e-old", Some(DAY), None),
+        ("f-fails-long", Some(2.0 * DAY), Some(60.0)),
+        ("g-never-succeeded", None, Some(60.0)),
+    ]);
+    let of = |freshness| {
+        snapshot(
+            vec![(integration(&arn(1), Status::Active), Some(freshness))],
+            1,
+        )
+    };
+    let page = page_of(&of(all), "");
+    let row = page.row(&arn(1));
+    let names: Vec<&str> = row
+        .split("<tr role=\"row\"><td role=\"cell\"><bdi>")
+        .skip(1)
+        .map(|rest| rest.split_once("</bdi>").unwrap().0)
+        .collect();
+    let expected = [
+        "g-never-succeeded",
+        "f-fails-long",
+        "b-fails",
+        "d-never",
+        "e-old",
+        "c-recovered",
+        "a-fresh",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(row.matches("class=\"badge warn\">fails").count(), 3);
+    let table = &row[row.find("<bdi>c-recovered").unwrap()..];
+    let ages = ["2 min ago", "3 min ago"].map(|age| table.find(age));
+    assert!(ages.is_sorted() && ages[0].is_some(), "{table}");
+    assert!(row.fact("<dt>Data checked</dt>").contains("(0 s ago)"));
+
+    // A row has at most 100 tables, and a page at most 1,000.
+    let many: Vec<String> = (0..130)
+        .map(|n| format!("{n:03}{}", "<".repeat(253)))
+        .collect();
+    let many: Vec<_> = many
+        .iter()
+        .map(|name| (name.as_str(), Some(60.0), Some(0.0)))
+        .collect();
+    let page = page_of(&of(tables(&many)), "");
+    assert!(
+        page.row(&arn(1))
+            .contains("30 more tables are not shown here")
+    );
+    let rows = (0..200).map(|n| (integration(&arn(n), Status::Active), Some(tables(&many))));
+    let page = page_of(&snapshot(rows.collect(), 100), "");
+    assert_eq!(page.0.matches("class=\"badge warn\">fails").count(), 1_000);
+    assert!(
+        page.row(&arn(99))
+            .contains("120 more tables are not shown here")
+    );
+    assert!(page.0.len() < 3_000_000, "{}", page.0.len());
+}
+
+#[test]
+fn page_shows_that_cloudwatch_fails() {
+    let fresh = tables(&[("orders", Some(7_200.0), None)]);
+    let freshness = Freshness {
+        checked: Some(START - 7_000.0),
+        ..fresh
+    };
+    let active = integration(&arn(1), Status::Active);
+    let mut snapshot = snapshot(vec![(active, Some(freshness))], 100);
+    let page = page_of(&snapshot, "");
+    assert!(page.0.contains("class=\"well\" role=\"status\""));
+    assert!(!page.0.contains("id=\"no-freshness\""));
+    assert!(
+        page.row(&arn(1))
+            .contains("quiet\">data as of 2 h ago</span>")
+    );
+    snapshot.scopes[0].freshness_up = Some(false);
+    snapshot.scopes[0].failed_freshness = Some(Arc::new(Failed {
+        at: START,
+        failures: vec![Failure {
+            reason: "access_denied",
+            message: "grant <cloudwatch:ListMetrics>".to_owned(),
+            request_id: None,
+            queries: 1,
+        }],
+    }));
+    let page = page_of(&snapshot, "");
+    assert!(!page.0.contains("class=\"well\" role=\"status\""));
+    let alert = page.part("id=\"no-freshness\"", "</div>");
+    assert!(alert.contains("in 1 of 1 scopes"), "{alert}");
+    let line = "data as of 2 h ago; CloudWatch last answered 1 h 56 min ago";
+    assert!(page.row(&arn(1)).contains(line), "{}", page.row(&arn(1)));
+    let scope = page.part("data-label=\"Freshness\"", "</td>");
+    for text in ["failed to fetch", "access_denied", "grant &#60;cloudwatch"] {
+        assert!(scope.contains(text), "{text} in {scope}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn filter_reports_hidden_problems() {
     let (bench, _account) = polled(
@@ -742,41 +947,22 @@ async fn large_page_is_bounded_in_size_and_time() {
 
 /// Returns a snapshot of one integration in which `text` is the value of every text.
 fn all_texts(text: &str) -> Snapshot {
-    use glue_integration_exporter::snapshot::{
-        ExportedIntegration, MetadataLabels, Provenance, ScopeState,
+    let integration = Integration {
+        arn: format!("arn:aws:glue:{text}:{text}:{text}"),
+        source_arn: text.to_owned(),
+        target_arn: text.to_owned(),
+        status_text: Some(text.to_owned()),
+        target_namespace: Some(text.to_owned()),
+        errors: vec![error(text, text)],
+        ..integration(&arn(1), Status::Unknown)
     };
-    Snapshot {
-        integrations: vec![ExportedIntegration {
-            integration: Arc::new(Integration {
-                arn: format!("arn:aws:glue:{text}:{text}:{text}"),
-                source_arn: text.to_owned(),
-                target_arn: text.to_owned(),
-                status_text: Some(text.to_owned()),
-                target_namespace: Some(text.to_owned()),
-                errors: vec![error(text, text)],
-                ..integration(&arn(1), Status::Unknown)
-            }),
-            labels: Arc::new(MetadataLabels {
-                name: text.to_owned(),
-                tags: vec![(Arc::from("tag_team"), text.to_owned())],
-            }),
-            freshness: None,
-            status_since: START,
-            stale: false,
-        }],
-        scopes: vec![ScopeState {
-            scope: "lake".to_owned(),
-            region: "eu-west-1".to_owned(),
-            interval: Duration::from_secs(60),
-            ..ScopeState::default()
-        }],
-        provenance: vec![Provenance {
-            observed_at: START,
-            seen_by: 0..1,
-        }],
-        seen_by: vec![0],
-        ..Snapshot::default()
-    }
+    let freshness = tables(&[(text, Some(60.0), Some(0.0))]);
+    let mut snapshot = snapshot(vec![(integration, Some(freshness))], 100);
+    snapshot.integrations[0].labels = Arc::new(MetadataLabels {
+        name: text.to_owned(),
+        tags: vec![(Arc::from("tag_team"), text.to_owned())],
+    });
+    snapshot
 }
 
 proptest! {
@@ -786,9 +972,7 @@ proptest! {
     #[test]
     fn hostile_text_is_escaped(text in "[<>&\"'`=/ a-z\u{0}-\u{1f}\u{202e}\u{2066}]{1,60}", query in "[<>&\"' a-z%+=]{0,30}") {
         let marks = |text: &str, query: &str| {
-            let snapshot = all_texts(text);
-            let inventory = Inventory { snapshot: &snapshot, next_polls: &[None], now: START };
-            let html = page::render(&inventory, "/metrics", query).unwrap().body;
+            let html = page_of(&all_texts(text), query).0;
             ["<", ">", "\"", "'", "<script", "<bdi"].map(|mark| html.matches(mark).count())
         };
         prop_assert_eq!(marks(&text, ""), marks("plain", ""));

@@ -52,11 +52,14 @@ fn metrics_block_matches_code() {
 #[test]
 fn alerts_block_matches_rules_and_runbooks() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus");
-    let rules = fs::read_to_string(directory.join("alerts.yaml")).unwrap();
-    let rules: serde_yaml::Value = serde_yaml::from_str(&rules).unwrap();
+    let groups = ["alerts.yaml", "freshness.yaml"].map(|file| {
+        let rules = fs::read_to_string(directory.join(file)).unwrap();
+        let rules: serde_yaml::Value = serde_yaml::from_str(&rules).unwrap();
+        rules["groups"].as_sequence().unwrap().clone()
+    });
     let runbooks = fs::read_to_string(directory.join("runbooks.md")).unwrap();
     let mut table = String::from("| alert | severity | for | fires when |\n|---|---|---|---|\n");
-    let groups = rules["groups"].as_sequence().unwrap().iter();
+    let groups = groups.iter().flatten();
     for rule in groups.flat_map(|group| group["rules"].as_sequence().unwrap()) {
         let Some(name) = rule["alert"].as_str() else {
             continue;
@@ -195,14 +198,17 @@ fn policy_matches_shipped_file() {
     assert!(readme.contains(&indented));
     let policy: serde_json::Value = serde_json::from_str(&policy).unwrap();
     let actions = &policy["Statement"][0]["Action"];
-    let [list, describe] = Operation::ALL else {
-        panic!("the README names two operations")
+    let [list, describe, metrics, data] = Operation::ALL else {
+        panic!("the README names four operations")
     };
-    assert_eq!(
-        actions,
-        &serde_json::json!(format!("glue:{}", list.as_str()))
-    );
-    assert!(readme.contains(&format!("\"Action\": \"glue:{}\"", describe.as_str())));
+    assert_eq!(actions, &serde_json::json!(list.action()));
+    let actions = format!("\"{}\", \"{}\"", data.action(), metrics.action());
+    for actions in [format!("\"{}\"", describe.action()), format!("[{actions}]")] {
+        assert!(
+            readme.contains(&format!("\"Action\": {actions}")),
+            "{actions}"
+        );
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-"""Checks the shipped alert rules: their unit tests in promtool, the example configuration in Alertmanager, and an outage in Prometheus.
+"""Checks the shipped alert rules: their unit tests in promtool, the example configuration in Alertmanager, and an outage and the demo in Prometheus.
 
 Usage: alerts.py BINARY BIN WORK    (the exporter, a directory with the programs of Prometheus and Alertmanager, and a directory for files)
 """
@@ -15,15 +15,19 @@ import urllib.request
 
 import checks
 from kinds import arn, integration
+from pager import Rules
 from processes import Server
 from checks import check, control, control_path, finish, query, replace_integrations, wait_for
 
 BINARY, BIN, WORK = sys.argv[1:4]
-RULES, EXAMPLE = "deploy/prometheus/alerts.yaml", "deploy/prometheus/alertmanager.example.yaml"
+RULES, EXAMPLE = ["deploy/prometheus/alerts.yaml", "deploy/prometheus/freshness.yaml"], "deploy/prometheus/alertmanager.example.yaml"
 BROKEN, HEALTHY = arn(1), arn(2)
 STATUS = "integration:aws_glue_integration_status:max == 1"
 TESTS = sorted(glob.glob("tests/system/alerts/*.test.yaml"))
 DETECTION_TIMEOUT = 40
+# Integrations of the demo that Glue reports as ACTIVE: a table of the first one fails, and the tables of the second one are silent.
+DEMO_FAILING = "arn:aws:glue:eu-west-1:111122223333:integration:1b7d2c94-8e1f-4f0e-b7a3-2c9d4e5f6a02"
+DEMO_SILENT = "arn:aws:glue:eu-west-1:111122223333:integration:3f8e7d6c-5b4a-4938-8271-605f4e3d2c04"
 
 
 def run(description, *command):
@@ -34,7 +38,7 @@ def run(description, *command):
 
 
 def unit_tests():
-    run("promtool accepts the rules", f"{BIN}/promtool", "check", "rules", RULES)
+    run("promtool accepts the rules", f"{BIN}/promtool", "check", "rules", *RULES)
     for file in TESTS:
         run(file, f"{BIN}/promtool", "test", "rules", file)
         print(f"  {file}")
@@ -79,6 +83,35 @@ def statuses(expression):
 
 def firing():
     return {(labels["alertname"], labels.get("integration_arn")) for labels, _ in query(prometheus.url, 'ALERTS{alertstate="firing"}')}
+
+
+def start_prometheus(name, exporter, rule_files):
+    with open(f"{WORK}/{name}.yml", "w", encoding="utf-8") as file:
+        scraping = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+        jobs = [{"job_name": "glue-integration-exporter", "static_configs": [{"targets": [exporter.address]}]}]
+        json.dump({"global": scraping, "rule_files": rule_files, "scrape_configs": jobs}, file)
+    command = [f"{BIN}/prometheus", f"--config.file={WORK}/{name}.yml", f"--storage.tsdb.path={WORK}/{name}-tsdb"]
+    return Server(name, WORK, command, "--web.listen-address").start()
+
+
+def demo():
+    """Checks which alerts on freshness the demo causes. The durations of the rules are divided by 60, because its script takes ten minutes."""
+    fires = {("GlueIntegrationTableFailing", DEMO_FAILING), ("GlueIntegrationDataOverdue", DEMO_SILENT)}
+    freshness = set(Rules(RULES[1]).alerts)
+
+    def active():
+        found = {(labels["alertname"], labels.get("integration_arn")) for labels, _ in query(prometheus.url, "ALERTS")}
+        return {alert for alert in found if alert[0] in freshness}
+
+    wait_for("Prometheus is ready", ready)
+    wait_for("the alerts on the two quiet failures of the demo fire", lambda: fires <= firing(), 2 * DETECTION_TIMEOUT)
+    check("no other alert on freshness is pending or fires", active() == fires, active())
+    for name, which in fires:
+        labels = f'alertname="{name}", integration_arn="{which}"'
+        check(f"{name} has only the labels of the integration", set(query(prometheus.url, f"ALERTS{{{labels}}}")[0][0]) - {"__name__"} == {
+            "alertname", "alertstate", "severity", "aws_account_id", "aws_region", "integration_arn",
+        })
+    print("  a table of the demo that fails and a table that is silent cause an alert each, while Glue reports ACTIVE")
 
 
 def ready():
@@ -135,14 +168,16 @@ if __name__ == "__main__":
     exporter = Server(
         "alerts-exporter", WORK, [BINARY, f"--config.file={WORK}/alerts.yaml"], "--web.listen-address", AWS_ENDPOINT_URL_GLUE=simulator.url
     ).start()
-    with open(f"{WORK}/alerts-prometheus.yml", "w", encoding="utf-8") as file:
-        scraping = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-        jobs = [{"job_name": "glue-integration-exporter", "static_configs": [{"targets": [exporter.address]}]}]
-        json.dump({"global": scraping, "rule_files": [os.path.abspath(RULES)], "scrape_configs": jobs}, file)
-    command = [f"{BIN}/prometheus", f"--config.file={WORK}/alerts-prometheus.yml", f"--storage.tsdb.path={WORK}/alerts-tsdb"]
-    prometheus = Server("alerts-prometheus", WORK, command, "--web.listen-address").start()
+    prometheus = start_prometheus("alerts-prometheus", exporter, [os.path.abspath(file) for file in RULES])
     outage()
     for server in [exporter, prometheus, simulator]:
         server.stop()
         check(f"{server.name} stops", True)
+
+    Rules(*RULES).write(f"{WORK}/demo-rules.yaml")
+    exporter = Server("alerts-demo", WORK, [BINARY, "demo"], "--web.listen-address").start()
+    prometheus = start_prometheus("demo-prometheus", exporter, [f"{WORK}/demo-rules.yaml"])
+    demo()
+    for server in [exporter, prometheus]:
+        server.stop()
     finish()

@@ -22,6 +22,7 @@ from checks import check, finish
 HELM, OLDER_HELM, PROMTOOL, BINARY, WORK = sys.argv[1:]
 CHART = "deploy/helm/glue-integration-exporter"
 RELEASE = "watch"
+RULES = ["alerts.yaml", "freshness.yaml"]
 
 
 def rendered(values=(), helm=HELM, release=RELEASE):
@@ -105,7 +106,8 @@ def check_chart(what, found, values):
         storage = {} if values["storage"]["type"] == "none" else {"storage": {"path": "/var/lib/glue-integration-exporter/state"}}
         check(f"{what}: the configuration comes from the values", yaml.safe_load(obj["data"]["config.yaml"]) == {**values["config"], **storage}, obj["data"])
     for obj in of_kind(found, "PrometheusRule"):
-        check(f"{what}: the rules are the shipped ones", obj["spec"] == yaml.safe_load(read("deploy/prometheus/alerts.yaml")))
+        shipped = [group for file in RULES[:1 + values["prometheusRule"]["freshness"]] for group in yaml.safe_load(read(f"deploy/prometheus/{file}"))["groups"]]
+        check(f"{what}: the rules are the shipped ones", obj["spec"] == {"groups": shipped})
         check(f"{what}: the rules' labels", selects(values["prometheusRule"]["labels"], obj["metadata"]["labels"]))
         rules = f"{WORK}/rendered.yaml"
         with open(rules, "w", encoding="utf-8") as file:
@@ -301,8 +303,8 @@ def check_schema_of_values(values, schema, path=""):
 
 
 def helm_charts():
-    check("the rules of the chart are the shipped ones, otherwise run: cp deploy/prometheus/alerts.yaml deploy/helm/glue-integration-exporter/files/",
-          read(f"{CHART}/files/alerts.yaml") == read("deploy/prometheus/alerts.yaml"))
+    check("the rules of the chart are the shipped ones, otherwise run: cp deploy/prometheus/{alerts,freshness}.yaml deploy/helm/glue-integration-exporter/files/",
+          all(read(f"{CHART}/files/{file}") == read(f"deploy/prometheus/{file}") for file in RULES))
     chart = yaml.safe_load(read(f"{CHART}/Chart.yaml"))
     version = tomllib.loads(read("Cargo.toml"))["package"]["version"]
     check("the chart's appVersion is the program's version", chart["appVersion"] == version)
@@ -346,7 +348,7 @@ def helm_charts():
     check("a change of other values does not restart the pods", checksum() == checksum({"monitor": {"enabled": True}}))
     output_of(HELM, "package", CHART, "--destination", WORK)
     packed = output_of("tar", "tzf", f"{WORK}/{chart['name']}-{chart['version']}.tgz").split()
-    check("the package has the rules and the schema", {f"{chart['name']}/files/alerts.yaml", f"{chart['name']}/values.schema.json"} <= set(packed), packed)
+    check("the package has the rules and the schema", {f"{chart['name']}/{file}" for file in [*(f"files/{file}" for file in RULES), "values.schema.json"]} <= set(packed), packed)
     check("the package has no test values", not any("/ci/" in path for path in packed), packed)
 
 

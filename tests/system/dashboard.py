@@ -24,6 +24,8 @@ STATUSES = ["CREATING", "ACTIVE", "MODIFYING", "FAILED", "DELETING", "SYNCING", 
 UNHEALTHY_STATUSES = {"FAILED", "SYNCING", "NEEDS_ATTENTION", "UNKNOWN"}
 # This integration is ACTIVE. The replica saw it as FAILED before its polls started to fail.
 OUTDATED = "arn:aws:glue:eu-west-1:111122223333:integration:3f8e7d6c-5b4a-4938-8271-605f4e3d2c04"
+# The table of this integration fails, before Glue reports an error. The tables of OUTDATED have been silent for three days.
+FAILING_TABLE = "arn:aws:glue:eu-west-1:111122223333:integration:1b7d2c94-8e1f-4f0e-b7a3-2c9d4e5f6a02"
 MISSING = "arn:aws:glue:eu-west-1:111122223333:integration:00000000-0000-4000-8000-000000000000"
 JOB = "glue-integration-exporter"
 RATE_INTERVAL = "30s"
@@ -212,6 +214,21 @@ def check_exporter_panels(panels, chosen, **values):
         check(f"{title} {ref}", True)
 
 
+def freshness(panels, chosen):
+    by_name = {target["refId"]: target for target in panels["Data of each integration"]["targets"]}
+
+    def column(name):
+        return {labels["integration_arn"]: number for labels, number in run_query(by_name[name], chosen)}
+
+    failing = {arn: number for arn, number in column("failing").items() if number}
+    check("one table fails", failing == {FAILING_TABLE: 1}, failing)
+    for name in ("age", "now"):
+        age = column(name).get(OUTDATED, 0) / 86400
+        check(f"{name}: the data is three days old", 3 <= age < 3.1, age)
+    check_exporter_panels(panels, chosen, **{"Failing tables": 1, "Scopes without a complete answer": 0, "Tables": lambda numbers: numbers and numbers[0] > 1})
+    print("  the panels of freshness show the table that fails and the data that is three days old")
+
+
 def throttle(panels, chosen):
     """Checks the panels of the exporters before and after AWS throttles all requests."""
     check_exporter_panels(panels, chosen, **{
@@ -266,6 +283,7 @@ def main():
     print(f"  beside a replica that is blind, {len(offered)} integrations are counted once, with the status and the name that AWS has")
     blind = query(prometheus.url, f'aws_glue_integration_status{{integration_arn="{OUTDATED}", status="FAILED"}} == 1')
     check("the replica still exports the old status", len(blind) == 1, blind)
+    freshness(panels, everything)
     throttle(panels, everything)
     finish()
 

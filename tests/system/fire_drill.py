@@ -28,7 +28,10 @@ INTERVAL = 10
 MAX_LATENCY = INTERVAL + SCRAPE + EVALUATION + GROUP_WAIT + 10
 # GlueExporterScopeFailing averages over 20 seconds, which are 20 minutes for the unscaled rule.
 AVERAGED = 20
-ATTENTION = "GlueIntegrationNeedsAttention"
+# Seconds until a run of a table ends, and until the exporter has asked CloudWatch twice.
+FRESHNESS_LATENCY = 60 + 2 * 60
+FRESHNESS = "deploy/prometheus/freshness.yaml"
+ATTENTION, TABLE_FAILING, DATA_OVERDUE = "GlueIntegrationNeedsAttention", "GlueIntegrationTableFailing", "GlueIntegrationDataOverdue"
 
 
 def loopback_up():
@@ -94,6 +97,7 @@ def wait_for_alert(alert, status="firing", after=0.0, **labels):
     """Waits for a notification that arrived after `after`."""
     key = "for" if status == "firing" else "keep_firing_for"
     timeout = MAX_LATENCY + pager.rules.wait(alert, key) + GROUP_INTERVAL + AVERAGED * (alert == "GlueExporterScopeFailing")
+    timeout += FRESHNESS_LATENCY * (alert in (TABLE_FAILING, DATA_OVERDUE))
     found = wait_for(f"{alert} arrives: {status}", lambda: [one for one in pager.receiver.alerts(alert, status, **labels) if one["at"] >= after], timeout)
     check(f"{alert} arrives: {status}", True)
     print(f"  {alert} {status} after {found[0]['at'] - after:.0f} s" if after else f"  {alert} {status}")
@@ -123,7 +127,7 @@ def drill(text):
     create = next_command("curl -fsS -X PUT $DRILL")
     wait_for("the simulator listens", lambda: responds("10059/simulator/requests"))
     terminal.run(create)
-    start = next_command("AWS_ENDPOINT_URL_GLUE=http://localhost:10059 ")
+    start = next_command("AWS_ENDPOINT_URL=http://localhost:10059 ")
     terminal.start_server("exporter", start)
     wait_for("the exporter is ready", lambda: responds("10068/-/ready"))
     shown = terminal.run(next_command("curl -fsS localhost:10068/metrics"))
@@ -133,6 +137,17 @@ def drill(text):
     terminal.run(next_command("curl -fsS -X POST localhost:9090/-/reload"))
     wait_for("Prometheus scrapes the drill", lambda: value(pager.prometheus.url, f'count(aws_glue_integration_status{{aws_region="{region}"}} == 1)') == 1)
     check("there is no notification yet", not pager.receiver.arrived, pager.receiver.arrived)
+
+    for alert in (TABLE_FAILING, DATA_OVERDUE):
+        flipped = time.time()
+        terminal.run(next_command("curl -fsS -X PATCH $DRILL -d '{\"Tables\": "))
+        wait_for_alert(alert, after=flipped, integration_arn=which)
+    flipped = time.time()
+    terminal.run(next_command("curl -fsS -X PATCH $DRILL -d '{\"Tables\": "))
+    for alert in (TABLE_FAILING, DATA_OVERDUE):
+        wait_for_alert(alert, "resolved", flipped)
+    others = {alert["labels"]["alertname"] for alert in pager.receiver.arrived} - {TABLE_FAILING, DATA_OVERDUE}
+    check("only the alerts on the tables fire", not others, others)
 
     flipped = time.time()
     terminal.run(next_command("curl -fsS -X PATCH $DRILL -d '{\"Status\": \"NEEDS_ATTENTION\"}'"))
@@ -220,5 +235,5 @@ if __name__ == "__main__":
     own.address = "127.0.0.1:10058"
     own.start()
     OWN = {"job_name": "glue-integration-exporter", "static_configs": [{"targets": ["localhost:10058"]}]}
-    pager = Pager(WORK, PROGRAMS, Rules(RULES), [OWN], ports=(9090, 9093))
+    pager = Pager(WORK, PROGRAMS, Rules(RULES, FRESHNESS), [OWN], ports=(9090, 9093))
     main()

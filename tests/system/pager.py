@@ -36,12 +36,13 @@ def scaled(duration):
 
 
 class Rules:
-    """The alert rules of a file, with shortened durations."""
+    """The alert rules of files, with shortened durations."""
 
-    def __init__(self, file):
-        with open(file, encoding="utf-8") as text:
-            self.content = yaml.safe_load(text)
-        self.alerts = {}
+    def __init__(self, *files):
+        self.content, self.alerts = {"groups": []}, {}
+        for file in files:
+            with open(file, encoding="utf-8") as text:
+                self.content["groups"] += yaml.safe_load(text)["groups"]
         for group in self.content["groups"]:
             for rule in group["rules"]:
                 for key in ("for", "keep_firing_for"):

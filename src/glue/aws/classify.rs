@@ -43,14 +43,15 @@ pub fn role_refused(error: &CredentialsError) -> Option<Reason> {
     matches!(reason, Reason::AccessDenied | Reason::Credentials).then_some(reason)
 }
 
-/// The error codes of both operations and of all AWS services, separated by spaces.
+/// The error codes of the operations and of all AWS services, separated by spaces.
 /// <https://docs.aws.amazon.com/glue/latest/webapi/API_DescribeInboundIntegrations.html>,
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html>,
 /// <https://docs.aws.amazon.com/glue/latest/webapi/CommonErrors.html>
 const CODES: [(Reason, &str); 8] = [
     (
         Reason::Throttled,
         "ThrottlingException Throttling ThrottledException TooManyRequestsException RequestLimitExceeded RequestThrottled \
-         RequestThrottledException LimitExceededException BandwidthLimitExceeded PriorRequestNotComplete SlowDown",
+         RequestThrottledException LimitExceededException LimitExceeded LimitExceededFault BandwidthLimitExceeded PriorRequestNotComplete SlowDown",
     ),
     (
         Reason::AccessDenied,
@@ -67,12 +68,13 @@ const CODES: [(Reason, &str); 8] = [
     (
         Reason::ServerError,
         "InternalServerException InternalServiceException InternalServerError InternalFailure InternalError \
-         ServiceUnavailable ServiceUnavailableException",
+         InternalServiceError InternalServiceFault ServiceUnavailable ServiceUnavailableException",
     ),
     (
         Reason::InvalidRequest,
         "ValidationException ValidationError InvalidInputException InvalidParameterValue InvalidParameterValueException \
-         InvalidParameterCombination MissingParameter SerializationException MalformedQueryString InvalidQueryParameter",
+         InvalidParameterCombination InvalidParameterCombinationException MissingParameter MissingRequiredParameterException \
+         InvalidNextToken SerializationException MalformedQueryString InvalidQueryParameter",
     ),
     (
         Reason::NotFound,

@@ -1,15 +1,14 @@
 //! The loop of attempts of an API call. Each attempt needs credentials and a permit of the rate limiter.
 
 use super::credentials::Provider;
-use super::response::ResponseCheck;
-use super::{classify, message};
+use super::response::{ClockCheck, ResponseCheck};
+use super::{classify, endpoint, message, profiles};
 use crate::config::{Credentials, RegionName};
-use crate::glue::{GlueError, Observer, Operation, Page, RateLimiter, Reason, RequestContext};
+use crate::glue::{GlueError, Observer, Operation, RateLimiter, Reason, RequestContext};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials as Keys;
-use aws_sdk_glue::Client;
+use aws_sdk_glue::config::SharedHttpClient;
 use aws_sdk_glue::config::http::HttpResponse;
-use aws_sdk_glue::config::{Builder, SharedHttpClient};
 use aws_sdk_glue::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_glue::operation::RequestId;
 use aws_smithy_types::retry::RetryConfig;
@@ -34,11 +33,14 @@ const MAY_SUCCEED_LATER: [Reason; 4] = [
 
 pub struct AwsGlue {
     pub(super) backend: Backend,
-    pub(super) client: OnceCell<Client>,
+    pub(super) glue: OnceCell<aws_sdk_glue::Client>,
+    pub(super) cloudwatch: OnceCell<aws_sdk_cloudwatch::Client>,
     pub(super) http: SharedHttpClient,
     pub(super) region: RegionName,
     pub(super) credentials: Credentials,
     pub(super) rate_limiter: RateLimiter,
+    /// Requests to CloudWatch never delay the polls.
+    pub(super) cloudwatch_rate_limiter: RateLimiter,
     pub(super) observer: Arc<dyn Observer>,
 }
 
@@ -49,21 +51,21 @@ pub(super) enum Backend {
 
 pub struct Call<'a> {
     pub operation: Operation,
-    /// Start of the error message: "asking AWS Glue in … for …".
+    /// Start of the error message: "asking AWS Glue in … for …", "asking CloudWatch in … for …".
     pub attempted: String,
-    /// An error that says that the integration does not exist is an answer.
+    /// An error that says that the integration does not exist is an empty answer.
     pub is_for_integration: bool,
     pub context: RequestContext<'a>,
 }
 
 impl AwsGlue {
-    /// `send` gets the settings of one attempt.
-    pub(super) async fn call<T, E, F, I>(
+    /// `send` gets the credentials of one attempt. `convert` returns why a response is invalid.
+    pub(super) async fn call<T, E, F, R: Default>(
         &self,
         call: Call<'_>,
-        send: impl Fn(Client, Builder) -> F,
-        convert: impl FnOnce(T) -> Page<I>,
-    ) -> Result<Page<I>, GlueError>
+        send: impl Fn(Keys) -> F,
+        convert: impl FnOnce(T) -> Result<R, String>,
+    ) -> Result<R, GlueError>
     where
         E: Error + ProvideErrorMetadata + 'static,
         SdkError<E, HttpResponse>: RequestId,
@@ -75,7 +77,6 @@ impl AwsGlue {
         let mut attempt = 1;
         loop {
             let credentials = self.credentials(&call, end).await?;
-            let client = self.client().await;
             self.permit(&call, end).await?;
             let timeout = deadline.request_timeout();
             if timeout.is_zero() {
@@ -84,23 +85,26 @@ impl AwsGlue {
             let started = Instant::now();
             let end = *end.get_or_insert(started + timeout);
             self.observer.sent(call.operation);
-            let settings = Builder::new().credentials_provider(credentials.clone());
-            let outcome = timeout_at(end, send(client, settings)).await;
+            let outcome = timeout_at(end, send(credentials.clone())).await;
             let ended = |failure| {
                 self.observer
                     .ended(call.operation, started.elapsed(), failure);
             };
             let error = match outcome {
                 Ok(Ok(output)) => {
-                    ended(None);
-                    return Ok(convert(output));
+                    let converted = convert(output).map_err(|why| {
+                        let message = format!("{} failed: {why}", call.attempted);
+                        GlueError::new(Reason::InvalidResponse, message)
+                    });
+                    ended(converted.as_ref().err().map(|error| error.reason));
+                    return converted;
                 }
                 Ok(Err(error))
                     if call.is_for_integration
                         && error.as_service_error().is_some_and(classify::is_not_found) =>
                 {
                     ended(None);
-                    return Ok(Page::last(Vec::new()));
+                    return Ok(R::default());
                 }
                 Ok(Err(error)) => {
                     let reason = classify::classify(&error);
@@ -135,24 +139,46 @@ impl AwsGlue {
         }
     }
 
-    async fn client(&self) -> Client {
-        let client = self.client.get_or_init(|| async {
-            let sdk = match &self.backend {
-                Backend::Aws(provider) => provider.sdk_config().await,
-                Backend::Simulated { endpoint } => SdkConfig::builder()
-                    .behavior_version(BehaviorVersion::v2026_01_12())
-                    .region(Region::new(self.region.as_str().to_owned()))
-                    .endpoint_url(endpoint)
-                    .build(),
-            };
-            let config = Builder::from(&sdk)
+    pub(super) async fn glue(&self) -> aws_sdk_glue::Client {
+        let client = self.glue.get_or_init(|| async {
+            let config = aws_sdk_glue::config::Builder::from(&self.sdk_config().await)
                 .http_client(self.http.clone())
                 .retry_config(RetryConfig::disabled())
+                .interceptor(ClockCheck)
                 .interceptor(ResponseCheck)
                 .build();
-            Client::from_conf(config)
+            aws_sdk_glue::Client::from_conf(config)
         });
         client.await.clone()
+    }
+
+    /// Fails if the endpoint is not valid, because the SDK panics on some of them.
+    pub(super) async fn cloudwatch(&self) -> Result<aws_sdk_cloudwatch::Client, String> {
+        let client = self.cloudwatch.get_or_try_init(|| async {
+            if let Backend::Aws(_) = &self.backend {
+                let profile = self.credentials.profile.as_deref();
+                let error = profiles::endpoint_error(profile, &[endpoint::CLOUDWATCH]).await;
+                error.map_or(Ok(()), Err)?;
+            }
+            let config = aws_sdk_cloudwatch::config::Builder::from(&self.sdk_config().await)
+                .http_client(self.http.clone())
+                .retry_config(RetryConfig::disabled())
+                .interceptor(ClockCheck)
+                .build();
+            Ok(aws_sdk_cloudwatch::Client::from_conf(config))
+        });
+        client.await.cloned()
+    }
+
+    async fn sdk_config(&self) -> SdkConfig {
+        match &self.backend {
+            Backend::Aws(provider) => provider.sdk_config().await,
+            Backend::Simulated { endpoint } => SdkConfig::builder()
+                .behavior_version(BehaviorVersion::v2026_01_12())
+                .region(Region::new(self.region.as_str().to_owned()))
+                .endpoint_url(endpoint)
+                .build(),
+        }
     }
 
     /// The first attempt may wait half of the poll's time, because the other requests need the credentials too.
@@ -187,6 +213,10 @@ impl AwsGlue {
                     self.rate_limiter.acquire(call.context.scope).await;
                 }
                 Operation::DescribeIntegrations => self.rate_limiter.acquire_idle().await,
+                Operation::ListMetrics | Operation::GetMetricData => {
+                    let rate_limiter = &self.cloudwatch_rate_limiter;
+                    rate_limiter.acquire(call.context.scope).await;
+                }
             }
         };
         let in_time = timeout_at(end.unwrap_or(deadline.end), permit).await;
@@ -203,6 +233,15 @@ impl AwsGlue {
 }
 
 fn starved_by_rate_limit(call: &Call<'_>) -> GlueError {
-    let why = "failed: it waited for other requests until the poll's timeout. Raise polling.requests_per_second or polling.interval";
-    GlueError::new(Reason::Throttled, format!("{} {why}", call.attempted))
+    let setting = match call.operation {
+        Operation::DescribeInboundIntegrations | Operation::DescribeIntegrations => {
+            "polling.requests_per_second or polling.interval"
+        }
+        Operation::ListMetrics | Operation::GetMetricData => "freshness.interval of the scope",
+    };
+    let why = format!(
+        "{} failed: it waited for other requests until the timeout. Raise {setting}",
+        call.attempted
+    );
+    GlueError::new(Reason::Throttled, why)
 }

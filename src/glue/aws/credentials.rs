@@ -3,7 +3,7 @@
 //! A provider of the SDK parses the profile files only once, so each load creates a new one. A request that times out does not cancel
 //! the load, so that a `credential_process` that hangs is not started twice.
 
-use super::{classify, credential_process, message, profiles};
+use super::{classify, credential_process, endpoint, message, profiles};
 use crate::clock::Clock;
 use crate::config::Credentials;
 use crate::glue::BoxFuture;
@@ -152,7 +152,8 @@ impl Provider {
         if let Some(error) = profiles::pipe_error() {
             return Err(CredentialsError::invalid_configuration(error));
         }
-        if let Some(error) = profiles::endpoint_error(self.credentials.profile.as_deref()).await {
+        let profile = self.credentials.profile.as_deref();
+        if let Some(error) = profiles::endpoint_error(profile, &endpoint::POLLED).await {
             return Err(CredentialsError::invalid_configuration(error));
         }
         let sdk = self.sdk_config().await;

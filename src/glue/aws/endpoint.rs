@@ -7,8 +7,10 @@ use hyper::Uri;
 use hyper::http::uri::Authority;
 use std::env;
 
-/// The services that the exporter calls, with their names in the SDK.
-const SERVICES: [&str; 4] = ["Glue", "STS", "SSO", "SSO OIDC"];
+/// The services that a poll needs, with their names in the SDK.
+pub const POLLED: [&str; 4] = ["Glue", "STS", "SSO", "SSO OIDC"];
+pub const CLOUDWATCH: &str = "CloudWatch";
+pub const SERVICES: [&str; 5] = ["Glue", "STS", "SSO", "SSO OIDC", CLOUDWATCH];
 const VARIABLE: &str = "AWS_ENDPOINT_URL";
 const IGNORE: &str = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS";
 
@@ -16,11 +18,11 @@ pub fn environment_errors() -> Vec<String> {
     if env::var(IGNORE).is_ok_and(|value| value.eq_ignore_ascii_case("true")) {
         return Vec::new();
     }
-    let of_service = |service: &&str| {
+    let of_service = |service: &str| {
         let service = service.replace(' ', "_").to_uppercase();
         format!("{VARIABLE}_{service}")
     };
-    let names = std::iter::once(VARIABLE.to_owned()).chain(SERVICES.iter().map(of_service));
+    let names = std::iter::once(VARIABLE.to_owned()).chain(SERVICES.map(of_service));
     names
         .filter_map(|name| {
             let url = env::var_os(&name)?;
@@ -31,10 +33,10 @@ pub fn environment_errors() -> Vec<String> {
         .collect()
 }
 
-/// Checks the endpoints that are in effect for a profile. The SDK panics on an empty one.
-pub fn profile_error(sections: &EnvConfigSections) -> Option<String> {
+/// Checks the endpoints of `services` that are in effect for a profile. The SDK panics on an empty one.
+pub fn profile_error(sections: &EnvConfigSections, services: &[&str]) -> Option<String> {
     let environment = Env::real();
-    SERVICES.iter().find_map(|service| {
+    services.iter().find_map(|service| {
         let value = EnvConfigValue::new()
             .env(VARIABLE)
             .profile("endpoint_url")

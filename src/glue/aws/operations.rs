@@ -5,7 +5,8 @@ use super::convert;
 use crate::config::Query;
 use crate::glue::{BoxFuture, Described, Glue, GlueError, Operation, Page, PageRequest};
 use crate::snapshot::Integration;
-use aws_sdk_glue::Client;
+use aws_credential_types::Credentials as Keys;
+use aws_sdk_glue::config::Builder;
 use std::collections::BTreeSet;
 
 impl Glue for AwsGlue {
@@ -27,7 +28,8 @@ impl Glue for AwsGlue {
             is_for_integration: !query.lists(),
             context: request.context,
         };
-        let send = move |client: Client, settings| {
+        let send = move |keys| async move {
+            let client = self.glue().await;
             let call = client
                 .describe_inbound_integrations()
                 .set_marker(request.marker.map(str::to_owned))
@@ -37,9 +39,13 @@ impl Glue for AwsGlue {
                 Query::Target(arn) => call.target_arn(arn.as_str()),
                 Query::All => call,
             };
-            call.customize().config_override(settings).send()
+            call.customize()
+                .config_override(settings(keys))
+                .send()
+                .await
         };
-        Box::pin(self.call(call, send, convert::page))
+        let convert = |output| Ok(convert::page(output));
+        Box::pin(self.call(call, send, convert))
     }
 
     fn metadata_page<'a>(
@@ -53,14 +59,22 @@ impl Glue for AwsGlue {
             is_for_integration: false,
             context: request.context,
         };
-        let send = move |client: Client, settings| {
+        let send = move |keys| async move {
+            let client = self.glue().await;
             let call = client
                 .describe_integrations()
                 .set_marker(request.marker.map(str::to_owned))
                 .set_max_records(request.page_size.map(i32::from));
-            call.customize().config_override(settings).send()
+            call.customize()
+                .config_override(settings(keys))
+                .send()
+                .await
         };
-        let convert = |output| convert::metadata_page(output, tags);
+        let convert = |output| Ok(convert::metadata_page(output, tags));
         Box::pin(self.call(call, send, convert))
     }
+}
+
+fn settings(keys: Keys) -> Builder {
+    Builder::new().credentials_provider(keys)
 }

@@ -43,9 +43,10 @@ pub async fn profile_error(profile: Option<&str>) -> Option<String> {
     }
 }
 
-pub async fn endpoint_error(profile: Option<&str>) -> Option<String> {
+/// Checks the endpoints of `services`.
+pub async fn endpoint_error(profile: Option<&str>, services: &[&str]) -> Option<String> {
     let sections = sections(profile).await.ok()?;
-    endpoint::profile_error(&sections)
+    endpoint::profile_error(&sections, services)
 }
 
 /// Returns the name and the path of the CA bundle. The SDK does not read this key.

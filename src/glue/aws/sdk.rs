@@ -14,6 +14,8 @@ use tokio::sync::OnceCell;
 
 /// A page of 100 integrations with 100 errors each and messages of maximum length has 21 million bytes.
 const MAX_RESPONSE_BYTES: usize = 32 << 20;
+/// For each set of credentials in each region. AWS allows 25 `ListMetrics` and 50 `GetMetricData` requests per second and account.
+const CLOUDWATCH_REQUESTS_PER_SECOND: u16 = 2;
 /// Credentials are a few thousand bytes long.
 const MAX_CREDENTIALS_BYTES: usize = 1 << 20;
 
@@ -66,11 +68,13 @@ impl Sdk {
         let profile = credentials.profile.as_deref();
         AwsGlue {
             backend,
-            client: OnceCell::new(),
+            glue: OnceCell::new(),
+            cloudwatch: OnceCell::new(),
             http: self.http.client(profile, MAX_RESPONSE_BYTES),
             region: region.clone(),
             credentials: credentials.clone(),
             rate_limiter,
+            cloudwatch_rate_limiter: RateLimiter::new(CLOUDWATCH_REQUESTS_PER_SECOND),
             observer: Arc::clone(&self.observer),
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::clock::rfc3339;
 use crate::hash::fnv1a;
+use crate::snapshot::Freshness;
 use crate::web::inventory::{Condition, Row, ScopeRow};
 use crate::web::query::Query;
 use std::time::Duration;
@@ -50,6 +51,35 @@ pub(super) fn format_duration(duration: &Duration) -> String {
     }
 }
 
+/// Returns the line of a row about its data: their age, the failing tables and the replication lag.
+pub(super) fn data_line(freshness: &Freshness, now: &f64) -> String {
+    // A part of the answers cannot tell which success is the oldest and what its failures mean.
+    if freshness.checked.is_none() {
+        return "CloudWatch has not answered in full yet".to_owned();
+    }
+    let failing = freshness.tables_failing();
+    let mut parts = Vec::new();
+    if let Some(at) = freshness.oldest_success() {
+        parts.push(format!("data as of {}", Timestamp::at(at, *now).ago));
+    }
+    match freshness.failed_tables {
+        _ if failing <= 0.0 => {}
+        Some(failed) => parts.push(format!("failing tables: {failed}")),
+        None => parts.push(format!(
+            "{failing} of {} tables fail",
+            freshness.tables.len()
+        )),
+    }
+    if let Some(lag) = freshness.replication_lag {
+        let lag = Duration::try_from_secs_f64(lag).unwrap_or_default();
+        parts.push(format!("replication lag {}", format_duration(&lag)));
+    }
+    if parts.is_empty() {
+        parts.push("no table has reported a success in the last 15 days".to_owned());
+    }
+    parts.join(", ")
+}
+
 /// Returns the HTML id of a row: the same in each response, so that `page.js` finds the row again.
 pub(super) fn id(row: &Row<'_>) -> String {
     format!("i-{:016x}", fnv1a(&[row.arn]))
@@ -60,7 +90,10 @@ pub(super) fn severity(condition: &Condition) -> (&'static str, &'static str) {
     match condition {
         Condition::Failed | Condition::Missing => ("bad", "✖"),
         Condition::NeedsAttention | Condition::Stuck => ("warn", "▲"),
-        Condition::Errors | Condition::UnknownStatus => ("look", "◆"),
+        Condition::Errors
+        | Condition::TablesFailing
+        | Condition::DataOverdue
+        | Condition::UnknownStatus => ("look", "◆"),
         Condition::Healthy => ("well", "●"),
         Condition::InProgress => ("moving", "◌"),
     }

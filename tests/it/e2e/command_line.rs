@@ -179,6 +179,7 @@ fn endpoint_without_scheme_exits_with_2() {
         ("AWS_ENDPOINT_URL_GLUE", "http://me:secret@local host"),
         ("AWS_ENDPOINT_URL_GLUE", "http://me:secret@localhost:99999"),
         ("AWS_ENDPOINT_URL_SSO", "ftp://localhost"),
+        ("AWS_ENDPOINT_URL_CLOUDWATCH", "localhost:4566"),
         ("AWS_ENDPOINT_URL", "http://"),
     ] {
         let setup = Setup::bare()

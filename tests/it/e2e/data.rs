@@ -44,7 +44,8 @@ fn integration_has_all_its_series() {
     assert_eq!(scrape.status(&missing), None);
     assert_eq!(scrape.of_arn("present", &rich), Some(1.0));
     assert_eq!(scrape.of_arn("present", &missing), Some(0.0));
-    assert_eq!(scrape.of_arn("present", &poor), None);
+    assert_eq!(scrape.of_arn("present", &poor), Some(1.0));
+    assert_eq!(scrape.of_arn("stale", &poor), Some(0.0));
     let unknown = scrape.value("glue_integration_exporter_unknown_statuses_total", &[]);
     // More than 1 if the second poll has ended already, because its time in the interval is random.
     assert!(unknown.is_some_and(|count| count >= 1.0), "{unknown:?}");

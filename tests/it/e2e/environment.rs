@@ -12,7 +12,7 @@ use crate::e2e::exposition::Scrape;
 use crate::e2e::support::{SECRET_KEY, SOON, Setup, Sim, integration, simulator, until};
 
 /// All variables that the SDK or other AWS tools read.
-const VARIABLES: [&str; 41] = [
+const VARIABLES: [&str; 42] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_ACCOUNT_ID",
     "AWS_ACCOUNT_ID_ENDPOINT_MODE",
@@ -29,6 +29,7 @@ const VARIABLES: [&str; 41] = [
     "AWS_EC2_METADATA_SERVICE_ENDPOINT",
     "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
     "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_CLOUDWATCH",
     "AWS_ENDPOINT_URL_GLUE",
     "AWS_ENDPOINT_URL_SSO",
     "AWS_ENDPOINT_URL_STS",

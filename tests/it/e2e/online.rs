@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use glue_integration_exporter::simulator::{Account, Fault, FaultKind, RequestMatcher};
+use glue_integration_exporter::simulator::{
+    Account, Fault, FaultKind, MetricStatus, RequestMatcher, SimulatedIntegration, SimulatedTable,
+};
 use serde_json::Value;
 
 use crate::e2e::doubles::{
@@ -653,4 +655,176 @@ fn invalid_configuration_exits_with_2() {
     assert!(ended.stderr.contains("config.yaml:1:"), "{}", ended.stderr);
     // `--format` needs `--online`.
     assert_eq!(setup.run(&["check", "--format=json"]).code, Some(2));
+}
+
+/// Returns the results after those of Glue.
+fn freshness_results(json: &Value) -> Vec<(&str, &str)> {
+    let results = results(json).into_iter();
+    let results = results.skip_while(|(check, _)| *check != "ListMetrics");
+    results.collect()
+}
+
+fn operation(name: &str) -> RequestMatcher {
+    RequestMatcher {
+        operation: Some(name.to_owned()),
+        ..RequestMatcher::default()
+    }
+}
+
+/// Two scopes: one with a listing, one with the ARNs.
+fn with_freshness() -> String {
+    let [orders, silent] = ["orders", "silent"].map(|name| arn(REGION, name));
+    format!(
+        "scopes:\n  - {{name: all, regions: [{REGION}], freshness: true}}\n  \
+         - {{name: named, integration_arns: ['{orders}', '{silent}'], freshness: {{interval: 1h}}}}\n"
+    )
+}
+
+fn with_tables(name: &str, tables: &[&str]) -> SimulatedIntegration {
+    SimulatedIntegration {
+        tables: Some(
+            tables
+                .iter()
+                .map(|table| SimulatedTable::new(table))
+                .collect(),
+        ),
+        ..integration(REGION, name, "ACTIVE")
+    }
+}
+
+#[test]
+fn freshness_reports_tables_of_integrations() {
+    let redshift = SimulatedIntegration {
+        target_arn: "arn:aws:redshift:eu-west-1:111122223333:namespace:n".to_owned(),
+        ..integration(REGION, "redshift", "ACTIVE")
+    };
+    // More than one page.
+    let many: Vec<String> = (0..600).map(|n| format!("t{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let sim = simulator(Account::of(vec![
+        with_tables("many", &many),
+        with_tables("one", &["one"]),
+        with_tables("orders", &["orders", "lines"]),
+        with_tables("silent", &[]),
+        redshift,
+    ]));
+    let (json, table) = check(&setup(&sim, &sts(), &with_freshness()), 0);
+    let rows = json["checks"].as_array().unwrap().iter();
+    let tables: Vec<_> = rows
+        .filter(|row| row["check"] == "tables")
+        .map(|row| {
+            let of = row["of"].as_str().unwrap();
+            (
+                row["scope"].as_str().unwrap(),
+                of,
+                row["tables"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    let [many, one, orders, silent] =
+        ["many", "one", "orders", "silent"].map(|name| arn(REGION, name));
+    assert_eq!(
+        tables,
+        [
+            ("all", &*many, 600),
+            ("all", &*one, 1),
+            ("all", &*orders, 2),
+            ("all", &*silent, 0),
+            ("named", &*orders, 2),
+            ("named", &*silent, 0),
+        ]
+    );
+    for line in [
+        &format!("{orders}: 2 tables report"),
+        &format!("{silent}: no table reports; the target role may lack cloudwatch:PutMetricData"),
+        &format!("{one}: 1 table reports"),
+    ] {
+        assert!(table.contains(&format!("{line}\n")), "{table}");
+    }
+}
+
+#[test]
+fn freshness_denied_reports_grants() {
+    let sim = simulator(Account::of(vec![with_tables("orders", &["orders"])]));
+    let denied = |action: &str| {
+        let why = format!("User: {USER} is not authorized to perform: {action}");
+        FaultKind::error("AccessDenied", &why)
+    };
+    let forbidden = FaultKind::MetricStatus(MetricStatus {
+        status_code: "Forbidden".to_owned(),
+        dimension: None,
+    });
+    let config = format!("scopes: [{{name: all, regions: [{REGION}], freshness: true}}]");
+    let sts = sts();
+    let run = |faults: [(&str, FaultKind); 1], code: i32| {
+        sim.handle.clear_faults();
+        for (name, fault) in faults {
+            sim.handle.push_fault(Fault::new(operation(name), fault));
+        }
+        check(&setup(&sim, &sts, &config), code).0
+    };
+    let json = run([("ListMetrics", denied("cloudwatch:ListMetrics"))], 1);
+    // Without the listing, the tables are not known.
+    let expected = [("ListMetrics", "access_denied"), ("GetMetricData", "ok")];
+    assert_eq!(freshness_results(&json), expected);
+    let grant = "grant cloudwatch:ListMetrics on \"*\" to arn:aws:iam::111122223333:user/exporter";
+    assert_eq!(row(&json, "ListMetrics")["advice"], grant);
+    for fault in [denied("cloudwatch:GetMetricData"), forbidden] {
+        let json = run([("GetMetricData", fault)], 1);
+        let expected = [
+            ("ListMetrics", "ok"),
+            ("tables", "ok"),
+            ("GetMetricData", "access_denied"),
+        ];
+        assert_eq!(freshness_results(&json), expected);
+        let grant =
+            "grant cloudwatch:GetMetricData on \"*\" to arn:aws:iam::111122223333:user/exporter";
+        assert_eq!(row(&json, "GetMetricData")["advice"], grant, "{json:#}");
+    }
+}
+
+/// The polls do not need CloudWatch, so its endpoint breaks only the checks of CloudWatch.
+#[test]
+fn cloudwatch_endpoint_of_profile_affects_only_freshness() {
+    let sim = simulator(Account::of(vec![with_tables("orders", &["orders"])]));
+    let sts = sts();
+    let config =
+        format!("scopes: [{{name: all, regions: [{REGION}], profile: lake, freshness: true}}]");
+    let with_endpoint = |url: &str| {
+        let profiles = format!(
+            "[profile lake]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = {SECRET_KEY}\nservices = local\n\
+             [services local]\ncloudwatch =\n  endpoint_url = {url}\n"
+        );
+        // Without the variable of `Setup::new`, which wins.
+        let setup = Setup::bare()
+            .file("config.yaml", &config)
+            .file("profiles", &profiles);
+        let path = setup.path("profiles").display().to_string();
+        setup
+            .env("AWS_CONFIG_FILE", &path)
+            .env("AWS_ENDPOINT_URL_GLUE", &format!("http://{}", sim.addr))
+            .env("AWS_ENDPOINT_URL_STS", &sts.url())
+    };
+    let (json, _) = check(&with_endpoint(&format!("http://{}", sim.addr)), 0);
+    let expected = [
+        ("ListMetrics", "ok"),
+        ("tables", "ok"),
+        ("GetMetricData", "ok"),
+    ];
+    assert_eq!(freshness_results(&json), expected);
+    for url in ["localhost:1", ""] {
+        let setup = with_endpoint(url);
+        let (json, _) = check(&setup, 1);
+        let expected = [("ListMetrics", "other"), ("GetMetricData", "other")];
+        assert_eq!(freshness_results(&json), expected, "{url}");
+        let message = row(&json, "ListMetrics")["message"].as_str().unwrap();
+        assert!(
+            message.contains("endpoint_url for CloudWatch of the profile `lake`"),
+            "{message}"
+        );
+        assert_eq!(row(&json, "DescribeInboundIntegrations")["result"], "ok");
+        assert_eq!(setup.run(&["once"]).code, Some(0));
+        let warning = "Warning: endpoint_url for CloudWatch of the profile `lake`";
+        assert!(setup.run(&["check"]).stdout.contains(warning));
+    }
 }

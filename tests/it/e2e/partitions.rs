@@ -1,4 +1,4 @@
-//! The hosts of Glue and STS in each partition, with the SDK's switches for FIPS and dual-stack endpoints.
+//! The hosts of Glue, CloudWatch and STS in each partition, with the SDK's switches for FIPS and dual-stack endpoints.
 
 use std::fs;
 use std::sync::Arc;
@@ -102,11 +102,33 @@ fn poll(by_profile: bool, case: (&'static str, &str, &[&str])) -> [Arc<Request>;
     [sts, glue]
 }
 
+/// Returns the host of the requests to CloudWatch.
+fn cloudwatch_host(case: (&'static str, &str, &[&str])) -> String {
+    let (_, region, _) = case;
+    let cloud = Cloud::start(|_| Answer::text(403, ""));
+    let setup = setup(&cloud, false, case);
+    let config =
+        format!("scopes: [{{name: a, profile: lake, regions: [{region}], freshness: true}}]");
+    fs::write(setup.path("config.yaml"), config).unwrap();
+    let ended = setup.run(&["check", "--online"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let requests = cloud.requests();
+    let requests = requests
+        .iter()
+        .filter(|request| request.signed().service == "monitoring");
+    let [metrics, data] = requests.collect::<Vec<_>>()[..] else {
+        panic!("{}", ended.stdout);
+    };
+    assert_eq!(metrics.host, data.host);
+    metrics.host.clone()
+}
+
 /// The README includes this table.
 #[test]
 fn partition_and_switches_select_hosts() {
-    let mut table =
-        String::from("| region | switches | Glue endpoint | STS endpoint |\n|---|---|---|---|\n");
+    let mut table = String::from(
+        "| region | switches | Glue endpoint | CloudWatch endpoint | STS endpoint |\n|---|---|---|---|---|\n",
+    );
     for case in CASES {
         let [sts, glue] = poll(false, *case);
         let (_, region, switches) = case;
@@ -115,9 +137,10 @@ fn partition_and_switches_select_hosts() {
             .map(|switch| format!("`{switch}`"))
             .collect();
         table += &format!(
-            "| `{region}` | {} | `{}` | `{}` |\n",
+            "| `{region}` | {} | `{}` | `{}` | `{}` |\n",
             switches.join(", "),
             glue.host,
+            cloudwatch_host(*case),
             sts.host
         );
         // The same hosts if the profile assumes the role.

@@ -124,6 +124,10 @@ impl Setup {
             .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("AWS_ENDPOINT_URL_GLUE", &format!("http://{}", sim.addr))
+            .env(
+                "AWS_ENDPOINT_URL_CLOUDWATCH",
+                &format!("http://{}", sim.addr),
+            )
     }
 
     pub fn file(self, name: &str, text: &str) -> Self {

@@ -26,6 +26,13 @@ const OTHERS: &[(&str, &[&[&str]])] = &[
         ],
     ),
     (
+        "integration:glue_max_data_age_seconds:one",
+        &[
+            INTEGRATION,
+            &["integration_name", "source_arn", "target_arn"],
+        ],
+    ),
+    (
         "integration:aws_glue_integration_status:max",
         &[INTEGRATION, &["status"]],
     ),

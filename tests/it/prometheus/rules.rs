@@ -1,11 +1,12 @@
-//! The rules file in the format of Prometheus.
+//! The rules files in the format of Prometheus.
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-pub const FILE: &str = "deploy/prometheus/alerts.yaml";
+pub const ALERTS: &str = "deploy/prometheus/alerts.yaml";
+pub const FRESHNESS: &str = "deploy/prometheus/freshness.yaml";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,11 +48,16 @@ pub fn path(file: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file)
 }
 
-/// Returns the groups, each with its rules in evaluation order.
-pub fn groups() -> Vec<Group> {
-    let text = fs::read_to_string(path(FILE)).unwrap();
+/// Returns the groups of a file, each with its rules in evaluation order.
+pub fn of(file: &str) -> Vec<Group> {
+    let text = fs::read_to_string(path(file)).unwrap();
     let file: File = serde_yaml::from_str(&text).unwrap();
     file.groups
+}
+
+/// Returns the groups of both files.
+pub fn groups() -> Vec<Group> {
+    [of(ALERTS), of(FRESHNESS)].into_iter().flatten().collect()
 }
 
 pub fn all() -> Vec<Rule> {

@@ -21,7 +21,8 @@ pub fn check(template: &str, labels: &Labels, series: &Series) -> Result<(), Str
         let mut texts = texts.iter();
         if words.contains(&"query") {
             let query = texts.next().ok_or("a query must be a literal")?;
-            result = series.check(&query.replace("%q", "\"\""))?;
+            let query = query.replace("%q", "\"\"").replace("%[1]q", "\"\"");
+            result = series.check(&query)?;
         }
         if words.contains(&"sortByLabel") {
             let label = texts.next().ok_or("sortByLabel needs a label")?;

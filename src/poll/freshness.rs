@@ -1,0 +1,140 @@
+//! Asks CloudWatch about the data of a scope's integrations. Polls neither wait for these requests nor fail with them.
+
+use super::schedule::Schedule;
+use crate::cache::{Key, key};
+use crate::clock::Clock;
+use crate::config::ScopeRegion;
+use crate::freshness::{Round, Wanted};
+use crate::glue::cloudwatch::CloudWatch;
+use crate::glue::{Deadline, GlueError, Reason, RequestContext};
+use crate::publisher::Publisher;
+use crate::telemetry::Telemetry;
+use std::collections::BTreeMap;
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
+
+pub struct FreshnessPoller {
+    watch: ScopeRegion,
+    key: Key,
+    cloudwatch: Arc<dyn CloudWatch>,
+    publisher: Arc<Publisher>,
+    telemetry: Arc<Telemetry>,
+    clock: Clock,
+    schedule: Schedule,
+    /// For one round.
+    timeout: Duration,
+    /// For one request and its retries, so that a request that hangs leaves time for others.
+    request_timeout: Duration,
+    failing: Vec<Reason>,
+}
+
+impl FreshnessPoller {
+    pub fn new(
+        watch: ScopeRegion,
+        interval: Duration,
+        cloudwatch: Arc<dyn CloudWatch>,
+        publisher: Arc<Publisher>,
+        telemetry: Arc<Telemetry>,
+        clock: Clock,
+    ) -> Self {
+        telemetry.metrics_requested(&watch.scope, &watch.region, 0);
+        Self {
+            key: key(&watch),
+            schedule: Schedule::new(&watch, interval, clock.now()),
+            timeout: interval * 9 / 10,
+            request_timeout: interval / 4,
+            watch,
+            cloudwatch,
+            publisher,
+            telemetry,
+            clock,
+            failing: Vec::new(),
+        }
+    }
+
+    /// Asks after the first poll that found an integration, and then at every interval.
+    pub async fn run(&mut self, polled: &Notify) {
+        loop {
+            polled.notified().await;
+            if !self.wanted().is_empty() {
+                break;
+            }
+        }
+        loop {
+            self.round().await;
+            let now = Instant::now();
+            let (due, _) = self.schedule.next(now, now, None);
+            sleep_until(due).await;
+        }
+    }
+
+    fn wanted(&self) -> Wanted {
+        let wanted = self.publisher.cache.lock().freshness_wanted(&self.key);
+        wanted.unwrap_or_default()
+    }
+
+    async fn round(&mut self) {
+        let wanted = self.wanted();
+        let (scope, cloudwatch) = (self.watch.scope.clone(), Arc::clone(&self.cloudwatch));
+        let deadline = Deadline::of_requests(self.timeout, self.request_timeout);
+        let started = self.clock.unix_now();
+        // In its own task, so that a panic ends only this round.
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
+            let context = RequestContext {
+                scope: scope.as_str(),
+                deadline: &deadline,
+            };
+            Round::run(&*cloudwatch, &wanted, started, context).await
+        }));
+        let round = task.await.unwrap_or_else(|_panicked| Round {
+            started,
+            errors: vec![GlueError::new(
+                Reason::Other,
+                "the task that asks CloudWatch panicked",
+            )],
+            ..Round::default()
+        });
+        self.log(&round.errors);
+        let (scope, region) = (&self.watch.scope, &self.watch.region);
+        self.telemetry
+            .metrics_requested(scope, region, round.metrics_requested);
+        self.publisher.apply_freshness(&self.key, round);
+    }
+
+    fn log(&mut self, errors: &[GlueError]) {
+        let (scope, region) = (&self.watch.scope, &self.watch.region);
+        let mut first: BTreeMap<Reason, &GlueError> = BTreeMap::new();
+        for error in errors {
+            first.entry(error.reason).or_insert(error);
+        }
+        let reasons = first.keys().copied().collect();
+        let previous = mem::replace(&mut self.failing, reasons);
+        if errors.is_empty() && !previous.is_empty() {
+            tracing::info!(%scope, %region, "CloudWatch answered in full again");
+        }
+        for (kind, error) in first {
+            let (reason, request_id) = (kind.as_str(), error.request_id.as_deref());
+            if previous.contains(&kind) {
+                tracing::debug!(
+                    %scope, %region, reason, request_id, %error,
+                    "CloudWatch did not answer in full again"
+                );
+                continue;
+            }
+            let hint = match kind {
+                Reason::AccessDenied => {
+                    "allow these credentials the actions cloudwatch:ListMetrics and cloudwatch:GetMetricData on *, or remove `freshness`"
+                }
+                _ => "the exporter asks again after the interval of `freshness`",
+            };
+            tracing::warn!(
+                %scope, %region, reason, request_id, %error, hint,
+                "CloudWatch did not answer in full, serving the last good data; polls are not affected"
+            );
+        }
+    }
+}

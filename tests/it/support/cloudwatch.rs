@@ -1,0 +1,301 @@
+//! A fake CloudWatch of one account and region. It lists the metrics that it has data for, and answers only if it gets back the same
+//! dimensions. Like AWS, it aggregates data points to minutes and divides its answers into pages.
+
+use super::account::Behaviour;
+use glue_integration_exporter::glue::cloudwatch::{
+    CloudWatch, DataPage, DataRequest, Metric, MetricSamples, MetricsRequest, SamplesStatus,
+    Statistic,
+};
+use glue_integration_exporter::glue::{BoxFuture, GlueError, Page, Reason, RequestContext};
+use std::collections::{BTreeMap, HashMap};
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+use tokio::time::{Instant, sleep, timeout};
+
+const DAY: i64 = 86_400;
+pub const LIST: &str = "ListMetrics";
+pub const DATA: &str = "GetMetricData";
+
+#[derive(Default)]
+pub struct FakeCloudWatch {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// In the order in which they are listed. The data points have a Unix time in seconds and a value.
+    metrics: Vec<(Metric, Vec<(i64, f64)>)>,
+    positions: HashMap<Metric, usize>,
+    /// By operation: how requests for pages from a number on are handled. The first page has the number 0.
+    behaviours: BTreeMap<&'static str, (usize, Behaviour)>,
+    /// By the name of the metric.
+    statuses: BTreeMap<&'static str, SamplesStatus>,
+    list_page: Option<usize>,
+    data_page: Option<usize>,
+    panics: bool,
+    endless: bool,
+    requests: Vec<Request>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    pub at: Instant,
+    pub operation: &'static str,
+    /// Of the first metric.
+    pub name: String,
+    pub metrics: usize,
+    pub start: i64,
+    pub end: i64,
+}
+
+/// Returns a metric of a table as the target role emits it.
+pub fn table_metric(name: &str, arn: &str, load_type: &str, table: &str) -> Metric {
+    metric(
+        "AWS/Glue/ZeroETL",
+        name,
+        &[
+            ("integrationArn", arn),
+            ("loadType", load_type),
+            ("tableName", table),
+        ],
+    )
+}
+
+pub fn metric(namespace: &str, name: &str, dimensions: &[(&str, &str)]) -> Metric {
+    let dimensions = dimensions.iter();
+    Metric {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        dimensions: dimensions
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect(),
+    }
+}
+
+impl FakeCloudWatch {
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Adds data points. The time and the value are numbers of seconds, or a count.
+    pub fn put(&self, metric: Metric, points: &[(f64, f64)]) {
+        let state = &mut *self.state.lock().unwrap();
+        let next = state.metrics.len();
+        let position = *state.positions.entry(metric.clone()).or_insert(next);
+        if position == next {
+            state.metrics.push((metric, Vec::new()));
+        }
+        let points = points.iter().map(|(at, value)| (*at as i64, *value));
+        state.metrics[position].1.extend(points);
+    }
+
+    /// Adds a successful run of a table.
+    pub fn succeed(&self, arn: &str, table: &str, at: f64) {
+        self.put(
+            table_metric("IngestionSucceeded", arn, "cdc", table),
+            &[(at, 1.0)],
+        );
+        let synced = table_metric("LastSyncTimestamp", arn, "cdc", table);
+        self.put(synced, &[(at, at - 30.0)]);
+    }
+
+    pub fn fail(&self, arn: &str, table: &str, at: f64) {
+        self.put(
+            table_metric("IngestionFailed", arn, "cdc", table),
+            &[(at, 1.0)],
+        );
+    }
+
+    pub fn clear(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.metrics.clear();
+        state.positions.clear();
+    }
+
+    /// Sets how the requests of an operation are handled from now on.
+    pub fn set(&self, operation: &'static str, behaviour: Behaviour) {
+        self.set_from_page(operation, 0, behaviour);
+    }
+
+    pub fn set_from_page(&self, operation: &'static str, page: usize, behaviour: Behaviour) {
+        let mut state = self.state.lock().unwrap();
+        state.behaviours.insert(operation, (page, behaviour));
+    }
+
+    /// Sets the status of all series of a metric.
+    pub fn set_status(&self, name: &'static str, status: SamplesStatus) {
+        self.state.lock().unwrap().statuses.insert(name, status);
+    }
+
+    /// Answers all requests again.
+    pub fn recover(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.behaviours.clear();
+        state.statuses.clear();
+        (state.panics, state.endless) = (false, false);
+    }
+
+    /// Sets how many metrics a page of the listing has, and how many samples a page of data.
+    pub fn set_pages(&self, metrics: usize, samples: usize) {
+        let mut state = self.state.lock().unwrap();
+        state.list_page = Some(metrics);
+        state.data_page = Some(samples);
+    }
+
+    pub fn panic(&self) {
+        self.state.lock().unwrap().panics = true;
+    }
+
+    /// Every page says that another one follows.
+    pub fn never_end(&self) {
+        self.state.lock().unwrap().endless = true;
+    }
+
+    pub fn take_requests(&self) -> Vec<Request> {
+        std::mem::take(&mut self.state.lock().unwrap().requests)
+    }
+
+    async fn behave(
+        &self,
+        request: Request,
+        page: usize,
+        context: RequestContext<'_>,
+    ) -> Result<(), GlueError> {
+        let (behaviour, panics) = {
+            let mut state = self.state.lock().unwrap();
+            let behaviour = state.behaviours.get(request.operation).cloned();
+            state.requests.push(request);
+            (behaviour, state.panics)
+        };
+        assert!(!panics, "CloudWatch was configured to panic");
+        let limit = context.deadline.request_timeout();
+        let late = || GlueError::new(Reason::Timeout, "CloudWatch hangs");
+        match behaviour {
+            Some((first, behaviour)) if page >= first => match behaviour {
+                Behaviour::Answer => Ok(()),
+                Behaviour::Slow(duration) => {
+                    timeout(limit, sleep(duration)).await.map_err(|_| late())
+                }
+                Behaviour::Hang => timeout(limit, pending()).await.map_err(|_| late()),
+                Behaviour::Fail(reason) => Err(GlueError::new(reason, "configured to fail")),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    async fn list(&self, request: MetricsRequest<'_>) -> Result<Page<Metric>, GlueError> {
+        let page = number(request.marker);
+        let record = Request {
+            at: Instant::now(),
+            operation: LIST,
+            name: request.name.to_owned(),
+            metrics: 0,
+            start: 0,
+            end: 0,
+        };
+        self.behave(record, page, request.context).await?;
+        let state = self.state.lock().unwrap();
+        let metrics = state.metrics.iter().map(|(metric, _)| metric);
+        let mut listed = metrics.filter(|metric| {
+            let namespace = request.namespace.is_none_or(|it| it == metric.namespace);
+            namespace && metric.name == request.name
+        });
+        let size = state.list_page.unwrap_or(500);
+        let items: Vec<Metric> = listed
+            .by_ref()
+            .skip(page * size)
+            .take(size)
+            .cloned()
+            .collect();
+        let more = state.endless || listed.next().is_some();
+        Ok(Page {
+            marker: more.then(|| (page + 1).to_string()),
+            ..Page::last(items)
+        })
+    }
+
+    async fn samples(&self, request: DataRequest<'_>) -> Result<DataPage, GlueError> {
+        let page = number(request.marker);
+        let record = Request {
+            at: Instant::now(),
+            operation: DATA,
+            name: request.metrics[0].0.name.clone(),
+            metrics: request.metrics.len(),
+            start: request.start,
+            end: request.end,
+        };
+        self.behave(record, page, request.context).await?;
+        assert!(request.metrics.len() <= 500 && request.start < request.end);
+        assert!(request.start % 60 == 0 && request.end % 60 == 0);
+        assert!(
+            request.end - request.start <= 15 * DAY,
+            "coarser than minutes"
+        );
+        let state = self.state.lock().unwrap();
+        let size = state.data_page.unwrap_or(100_800);
+        let (first, end) = (page * size, (page + 1) * size);
+        let mut results = Vec::new();
+        let mut position = 0;
+        for (index, (metric, statistic)) in request.metrics.iter().enumerate() {
+            let points = state.positions.get(metric).map(|it| &state.metrics[*it].1);
+            let points = points.map(Vec::as_slice).unwrap_or_default();
+            let samples = aggregate(points, *statistic, request.start..request.end);
+            let mut status = SamplesStatus::Complete;
+            let count = samples.len();
+            if position + count > end {
+                status = SamplesStatus::Partial;
+            }
+            let on_page = samples.into_iter().zip(position..);
+            let on_page = on_page.filter(|(_, position)| (first..end).contains(position));
+            results.push(MetricSamples {
+                index,
+                samples: on_page.map(|(sample, _)| sample).collect(),
+                status: *state.statuses.get(metric.name.as_str()).unwrap_or(&status),
+            });
+            position += count;
+        }
+        let more = state.endless || position > end;
+        Ok(DataPage {
+            results,
+            marker: more.then(|| (page + 1).to_string()),
+        })
+    }
+}
+
+/// Returns the minutes with data, the newest first.
+fn aggregate(
+    points: &[(i64, f64)],
+    statistic: Statistic,
+    window: std::ops::Range<i64>,
+) -> Vec<(i64, f64)> {
+    let mut minutes: BTreeMap<i64, f64> = BTreeMap::new();
+    for (at, value) in points.iter().filter(|(at, _)| window.contains(at)) {
+        let minute = minutes.entry(at - at % 60);
+        let so_far = minute.or_insert(match statistic {
+            Statistic::Sum => 0.0,
+            Statistic::Maximum => f64::MIN,
+        });
+        *so_far = match statistic {
+            Statistic::Sum => *so_far + value,
+            Statistic::Maximum => so_far.max(*value),
+        };
+    }
+    minutes.into_iter().rev().collect()
+}
+
+fn number(marker: Option<&str>) -> usize {
+    marker.map_or(0, |marker| marker.parse().unwrap())
+}
+
+impl CloudWatch for FakeCloudWatch {
+    fn metrics<'a>(
+        &'a self,
+        request: MetricsRequest<'a>,
+    ) -> BoxFuture<'a, Result<Page<Metric>, GlueError>> {
+        Box::pin(self.list(request))
+    }
+
+    fn data<'a>(&'a self, request: DataRequest<'a>) -> BoxFuture<'a, Result<DataPage, GlueError>> {
+        Box::pin(self.samples(request))
+    }
+}
