@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 const MAX_QUERIES: usize = 500;
 pub(super) const MAX_DATAPOINTS: usize = 100_800;
+const MAX_NAME_BYTES: usize = 255;
 const RECENTLY_ACTIVE: &str = "PT3H";
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -110,11 +111,15 @@ impl ListMetricsInput {
 
     pub fn validate(&self) -> Result<(), ApiError> {
         let recently_active = self.recently_active.as_deref();
-        if recently_active.is_none_or(|given| given == RECENTLY_ACTIVE) {
+        let name = self.metric_name.as_deref();
+        let reason = if recently_active.is_some_and(|given| given != RECENTLY_ACTIVE) {
+            format!("RecentlyActive must be {RECENTLY_ACTIVE}")
+        } else if name.is_some_and(|name| name.len() > MAX_NAME_BYTES) {
+            format!("MetricName must have at most {MAX_NAME_BYTES} bytes")
+        } else {
             return Ok(());
-        }
-        let message = format!("RecentlyActive must be {RECENTLY_ACTIVE}");
-        Err(ApiError::new("InvalidParameterValue", &message))
+        };
+        Err(ApiError::new("InvalidParameterValue", &reason))
     }
 }
 
