@@ -5,8 +5,9 @@ mod update;
 
 use crate::glue::cloudwatch::{CloudWatch, DataRequest, Metric, MetricsRequest, Statistic};
 use crate::glue::{Cursor, GlueError, Reason, RequestContext};
-use series::{METRICS, MetricKind, Owners, Series};
+use series::{Kind, Owners, Series};
 use std::collections::BTreeMap;
+use strum::VariantArray;
 use update::Answer;
 
 pub use update::Update;
@@ -15,8 +16,6 @@ pub use update::Update;
 const MAX_BATCH: usize = 500;
 /// Bounds the memory of a listing that never ends.
 const MAX_SERIES: usize = 200_000;
-/// 500 metrics with a sample in each minute of 15 days, at 100,800 samples a page. AWS bills every page.
-const MAX_DATA_PAGES: usize = 108;
 /// After so many failed requests in a row, the other series of the same metric would fail too.
 const MAX_FAILED_BATCHES: usize = 3;
 const MINUTE: i64 = 60;
@@ -49,6 +48,13 @@ pub struct Round {
     pub metrics_requested: u64,
 }
 
+/// The series of one metric that are requested together, with the start of their window.
+struct Batch<'a> {
+    kind: Kind,
+    series: &'a [Series<'a>],
+    start: i64,
+}
+
 impl Round {
     pub async fn run(
         cloudwatch: &dyn CloudWatch,
@@ -65,9 +71,34 @@ impl Round {
         };
         let owners = Owners::new(wanted);
         // One metric after the other, so that the series of only one are in memory.
-        for kind in METRICS.iter().filter(|kind| owners.may_have(kind)) {
-            let series = round.list(cloudwatch, kind, &owners, context).await;
-            round.request_all(cloudwatch, kind, series, context).await;
+        for &kind in Kind::VARIANTS {
+            if !owners.may_have(kind) {
+                continue;
+            }
+            let mut by_start: BTreeMap<i64, Vec<Series<'_>>> = BTreeMap::new();
+            for series in round.list(cloudwatch, kind, &owners, context).await {
+                let checked = wanted.get(series.arn).and_then(|it| it.checked);
+                let start = round.start(kind, checked);
+                by_start.entry(start).or_default().push(series);
+            }
+            let mut failed = 0;
+            for (&start, series) in &by_start {
+                for series in series.chunks(MAX_BATCH) {
+                    let batch = Batch {
+                        kind,
+                        series,
+                        start,
+                    };
+                    let mut answers = vec![Answer::default(); series.len()];
+                    if failed < MAX_FAILED_BATCHES {
+                        let request = round.request(cloudwatch, &batch, &mut answers, context);
+                        let error = request.await.err();
+                        failed = error.as_ref().map_or(0, |_| failed + 1);
+                        round.note_failures(kind, &answers, error);
+                    }
+                    round.update(&batch, &answers);
+                }
+            }
         }
         round
     }
@@ -76,7 +107,7 @@ impl Round {
     async fn list<'a>(
         &mut self,
         cloudwatch: &dyn CloudWatch,
-        kind: &MetricKind,
+        kind: Kind,
         owners: &Owners<'a>,
         context: RequestContext<'_>,
     ) -> Vec<Series<'a>> {
@@ -85,8 +116,8 @@ impl Round {
             let mut cursor = Cursor::default();
             loop {
                 let request = MetricsRequest {
-                    namespace: kind.namespace,
-                    name: kind.name,
+                    namespace: kind.namespace(),
+                    name: kind.name(),
                     marker: cursor.next.as_deref(),
                     context,
                 };
@@ -95,7 +126,8 @@ impl Round {
                 let metrics = page.items.into_iter();
                 found.extend(metrics.filter_map(|metric| owners.series(kind, metric)));
                 if found.len() > MAX_SERIES {
-                    let name = kind.name;
+                    found.truncate(MAX_SERIES);
+                    let name = kind.name();
                     let why = format!("CloudWatch lists more than {MAX_SERIES} series of {name}");
                     return Err(GlueError::new(Reason::InvalidResponse, why));
                 }
@@ -105,59 +137,27 @@ impl Round {
             }
         }
         .await;
-        found.truncate(MAX_SERIES);
+        for series in &found {
+            if let Some(update) = self.updates.get_mut(series.arn) {
+                update.add_table(series);
+            }
+        }
         if let Err(error) = outcome {
             self.errors.push(error);
             for update in self.updates.values_mut() {
                 update.listing_failed(kind);
             }
         }
-        for series in &found {
-            if let Some(update) = self.updates.get_mut(series.arn) {
-                update.add_table(series);
-            }
-        }
         found
     }
 
-    async fn request_all(
-        &mut self,
-        cloudwatch: &dyn CloudWatch,
-        kind: &MetricKind,
-        series: Vec<Series<'_>>,
-        context: RequestContext<'_>,
-    ) {
-        let mut by_start: BTreeMap<i64, Vec<Series<'_>>> = BTreeMap::new();
-        for series in series {
-            let start = self.start(kind, series.checked);
-            by_start.entry(start).or_default().push(series);
-        }
-        let mut failed_batches = 0;
-        for (start, series) in &by_start {
-            for batch in series.chunks(MAX_BATCH) {
-                let mut answers = vec![Answer::default(); batch.len()];
-                if failed_batches < MAX_FAILED_BATCHES {
-                    let request =
-                        self.request(cloudwatch, kind, batch, *start, &mut answers, context);
-                    let failed = request.await.err();
-                    failed_batches = failed.as_ref().map_or(0, |_| failed_batches + 1);
-                    self.note_failures(kind, &answers, failed);
-                }
-                self.update(kind, batch, &answers);
-            }
-        }
-    }
-
-    fn start(&self, kind: &MetricKind, checked: Option<f64>) -> i64 {
+    fn start(&self, kind: Kind, checked: Option<f64>) -> i64 {
         let now = whole_minute(self.started);
         let oldest = now - MAX_WINDOW_SECONDS;
         match checked {
             _ if kind.is_of_redshift() => now - REDSHIFT_WINDOW_SECONDS,
             // If the clock was set back, `checked` is in the future.
-            Some(checked) => {
-                let overlapping = whole_minute(checked).min(now) - OVERLAP_SECONDS;
-                overlapping.max(oldest)
-            }
+            Some(checked) => oldest.max(whole_minute(checked).min(now) - OVERLAP_SECONDS),
             None => oldest,
         }
     }
@@ -166,18 +166,17 @@ impl Round {
     async fn request(
         &mut self,
         cloudwatch: &dyn CloudWatch,
-        kind: &MetricKind,
-        batch: &[Series<'_>],
-        start: i64,
+        batch: &Batch<'_>,
         answers: &mut [Answer],
         context: RequestContext<'_>,
     ) -> Result<(), GlueError> {
-        let metrics = batch.iter();
-        let metrics = metrics.map(|series| (series.metric.clone(), kind.statistic));
+        let Batch { kind, start, .. } = *batch;
+        let metrics = batch.series.iter();
+        let metrics = metrics.map(|series| (series.metric.clone(), kind.statistic()));
         let metrics: Vec<(Metric, Statistic)> = metrics.collect();
         let end = whole_minute(self.started) + MINUTE;
         let mut cursor = Cursor::default();
-        for _ in 0..MAX_DATA_PAGES {
+        loop {
             self.metrics_requested += metrics.len() as u64;
             let request = DataRequest {
                 metrics: &metrics,
@@ -188,36 +187,32 @@ impl Round {
             };
             let page = cloudwatch.data(request).await?;
             for result in page.results {
-                let Some(answer) = answers.get_mut(result.index) else {
-                    continue;
-                };
                 let samples = result.samples.into_iter();
                 let samples = samples.filter(|(minute, _)| (start..end).contains(minute));
-                let readings =
-                    samples.filter_map(|(minute, value)| kind.read(minute, value, self.started));
-                answer.add(readings, result.status);
+                let readings = samples.filter_map(|(at, value)| kind.read(at, value, self.started));
+                if let Some(answer) = answers.get_mut(result.index) {
+                    answer.add(readings, result.status);
+                }
             }
             if !cursor.advance_to(page.marker.as_deref())? {
                 return Ok(());
             }
         }
-        let why = format!("CloudWatch sent more than {MAX_DATA_PAGES} pages of samples");
-        Err(GlueError::new(Reason::InvalidResponse, why))
     }
 
-    /// Adds the error of the request, or one error for each reason why a part of its metrics failed.
-    fn note_failures(&mut self, kind: &MetricKind, answers: &[Answer], failed: Option<GlueError>) {
+    /// Adds the error of the request, and one error for each other reason why a part of its metrics failed.
+    fn note_failures(&mut self, kind: Kind, answers: &[Answer], error: Option<GlueError>) {
         let mut failures: BTreeMap<Reason, usize> = BTreeMap::new();
         for reason in answers.iter().filter_map(Answer::failure) {
             *failures.entry(reason).or_default() += 1;
         }
-        if let Some(error) = failed {
+        if let Some(error) = error {
             // Incomplete answers are its consequence.
             failures.remove(&Reason::InvalidResponse);
             self.errors.push(error);
         }
         for (reason, count) in failures {
-            let (name, all) = (kind.name, answers.len());
+            let (name, all) = (kind.name(), answers.len());
             let why = format!(
                 "CloudWatch did not return all samples for {count} of {all} series of {name}"
             );
@@ -225,10 +220,10 @@ impl Round {
         }
     }
 
-    fn update(&mut self, kind: &MetricKind, batch: &[Series<'_>], answers: &[Answer]) {
-        for (series, answer) in batch.iter().zip(answers) {
+    fn update(&mut self, batch: &Batch<'_>, answers: &[Answer]) {
+        for (series, answer) in batch.series.iter().zip(answers) {
             if let Some(update) = self.updates.get_mut(series.arn) {
-                update.add(kind, series, answer);
+                update.add(batch.kind, series, answer);
             }
         }
     }

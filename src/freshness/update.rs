@@ -1,6 +1,6 @@
 //! The answers of a round about one integration, and how they change what is known about it.
 
-use super::series::{MetricKind, Reading, Series, Value};
+use super::series::{Kind, Reading, Series};
 use crate::glue::Reason;
 use crate::glue::cloudwatch::SamplesStatus;
 use crate::snapshot::{Freshness, TableFreshness};
@@ -52,7 +52,7 @@ impl Update {
         }
     }
 
-    pub(super) fn listing_failed(&mut self, kind: &MetricKind) {
+    pub(super) fn listing_failed(&mut self, kind: Kind) {
         self.listing_failed |= self.has_redshift_target || !kind.is_of_redshift();
     }
 
@@ -63,7 +63,7 @@ impl Update {
     }
 
     /// Adds the samples of a series, whose table was added before. If the series failed, they count as none.
-    pub(super) fn add(&mut self, kind: &MetricKind, series: &Series<'_>, answer: &Answer) {
+    pub(super) fn add(&mut self, kind: Kind, series: &Series<'_>, answer: &Answer) {
         if answer.failure().is_some() {
             self.samples_failed = true;
             return;
@@ -72,12 +72,12 @@ impl Update {
         let time = newest.map(|(_, value)| value);
         let mut unlisted = TableFreshness::default();
         let table = self.tables.get_mut(&series.table).unwrap_or(&mut unlisted);
-        match kind.value {
-            Value::Success => raise(&mut table.last_success, time),
-            Value::Failure => raise(&mut table.last_failure, time),
-            Value::SyncedUntil => raise(&mut table.synced_until, time),
-            Value::ReplicationLag => raise(&mut self.replication_lag, newest),
-            Value::FailedTables => raise(&mut self.failed_tables, newest),
+        match kind {
+            Kind::IngestionSucceeded => raise(&mut table.last_success, time),
+            Kind::IngestionFailed => raise(&mut table.last_failure, time),
+            Kind::LastSyncTimestamp => raise(&mut table.synced_until, time),
+            Kind::IntegrationLag => raise(&mut self.replication_lag, newest),
+            Kind::IntegrationNumTablesFailedReplication => raise(&mut self.failed_tables, newest),
         }
     }
 
@@ -193,6 +193,28 @@ mod tests {
             successes(&after),
             [("a", Some(NOW)), ("b", Some(NOW + 1.0))]
         );
+    }
+
+    #[test]
+    fn status_of_last_page_counts() {
+        let failed = SamplesStatus::Failed(Reason::ServerError);
+        for (first, last, failure) in [
+            (SamplesStatus::Partial, SamplesStatus::Complete, None),
+            (failed, SamplesStatus::Complete, None),
+            (SamplesStatus::Partial, failed, Some(Reason::ServerError)),
+            (
+                SamplesStatus::Complete,
+                SamplesStatus::Partial,
+                Some(Reason::InvalidResponse),
+            ),
+        ] {
+            let mut answer = Answer::default();
+            assert_eq!(answer.failure(), Some(Reason::InvalidResponse));
+            answer.add([(1.0, 1.0)].into_iter(), first);
+            answer.add([].into_iter(), last);
+            assert_eq!(answer.failure(), failure);
+            assert_eq!(answer.newest, Some((1.0, 1.0)));
+        }
     }
 
     #[test]

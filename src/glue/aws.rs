@@ -1,4 +1,4 @@
-//! The implementation of `Glue` with the AWS SDK. Only this module uses the `aws_*` crates.
+//! The implementation of `Glue` and `CloudWatch` with the AWS SDK. Only this module uses the `aws_*` crates.
 
 mod classify;
 mod client;

@@ -25,10 +25,7 @@ pub struct FreshnessPoller {
     telemetry: Arc<Telemetry>,
     clock: Clock,
     schedule: Schedule,
-    /// For one round.
-    timeout: Duration,
-    /// For one request and its retries, so that a request that hangs leaves time for others.
-    request_timeout: Duration,
+    interval: Duration,
     failing: Vec<Reason>,
 }
 
@@ -45,8 +42,7 @@ impl FreshnessPoller {
         Self {
             key: key(&watch),
             schedule: Schedule::new(&watch, interval, clock.now()),
-            timeout: interval * 9 / 10,
-            request_timeout: interval / 4,
+            interval,
             watch,
             cloudwatch,
             publisher,
@@ -80,7 +76,8 @@ impl FreshnessPoller {
     async fn round(&mut self) {
         let wanted = self.wanted();
         let (scope, cloudwatch) = (self.watch.scope.clone(), Arc::clone(&self.cloudwatch));
-        let deadline = Deadline::of_requests(self.timeout, self.request_timeout);
+        // A request that hangs leaves time for others.
+        let deadline = Deadline::of_requests(self.interval * 9 / 10, self.interval / 4);
         let started = self.clock.unix_now();
         // In its own task, so that a panic ends only this round.
         let task = AbortOnDropHandle::new(tokio::spawn(async move {

@@ -77,15 +77,8 @@ pub(super) async fn read_data(
         SamplesStatus::Failed(reason) => Some(reason),
         SamplesStatus::Complete | SamplesStatus::Partial => None,
     });
-    match failed {
-        Some(Reason::AccessDenied) => Err(GlueError::new(
-            Reason::AccessDenied,
-            "CloudWatch answered with the status Forbidden for the metric",
-        )),
-        Some(reason) => Err(GlueError::new(
-            reason,
-            "CloudWatch answered that reading the metric failed",
-        )),
-        None => Ok(()),
-    }
+    failed.map_or(Ok(()), |reason| {
+        let why = format!("CloudWatch answered {} for the metric", reason.as_str());
+        Err(GlueError::new(reason, why))
+    })
 }

@@ -9,8 +9,8 @@ const PERMISSION_ERROR_CODES: [&str; 4] = [
     "AccessDenied",
     "NotAuthorized",
     "UnauthorizedOperation",
-    // `StatusCode` of a metric.
-    "status Forbidden",
+    // The `StatusCode` of a metric was `Forbidden`.
+    "CloudWatch answered access_denied",
 ];
 /// Policies that must also allow an action, besides those of the caller. AWS names the one that does not.
 const OTHER_POLICIES: [&str; 5] = [

@@ -102,17 +102,14 @@ pub(super) fn get_metric_data(
                 points.clear();
             }
         }
-        if query.return_data {
-            let (times, values): (Vec<_>, _) = points.into_iter().unzip();
-            let label = query.label.as_ref().unwrap_or(&stat.metric.metric_name);
-            items.push(MetricDataResult {
-                id: query.id.clone(),
-                label: label.clone(),
-                timestamps: times.into_iter().map(EpochSeconds).collect(),
-                values,
-                status_code: status.to_owned(),
-            });
-        }
+        let (times, values): (Vec<_>, _) = points.into_iter().unzip();
+        items.push(MetricDataResult {
+            id: query.id.clone(),
+            label: stat.metric.metric_name.clone(),
+            timestamps: times.into_iter().map(EpochSeconds).collect(),
+            values,
+            status_code: status.to_owned(),
+        });
     }
     let (index, continued) = next.unwrap_or((input.metric_data_queries.len(), 0));
     Ok(Listing {

@@ -26,15 +26,6 @@ pub(super) struct Datapoints {
     pub next: Option<i64>,
 }
 
-/// The samples of one period.
-struct Bucket {
-    start: i64,
-    sum: f64,
-    minimum: f64,
-    maximum: f64,
-    count: f64,
-}
-
 impl<'a> Reader<'a> {
     pub fn new(
         account: &'a Account,
@@ -59,25 +50,23 @@ impl<'a> Reader<'a> {
         let period = i64::from(stat.period);
         let mut window = self.window(period);
         match (self.input.scan_by, continued) {
-            (ScanBy::TimestampAscending, Some(start)) => window.start = start,
-            (ScanBy::TimestampDescending, Some(end)) => window.end = end,
+            (ScanBy::TimestampAscending, Some(start)) => window.start = window.start.max(start),
+            (ScanBy::TimestampDescending, Some(end)) => window.end = window.end.min(end),
             (_, None) => {}
         }
         let times = series.times(window.clone(), self.now);
-        let (buckets, is_complete) = match self.input.scan_by {
-            ScanBy::TimestampAscending => aggregate(series, times, period, limit),
-            ScanBy::TimestampDescending => aggregate(series, times.rev(), period, limit),
+        let (periods, is_complete) = match self.input.scan_by {
+            ScanBy::TimestampAscending => group(series, times, period, limit),
+            ScanBy::TimestampDescending => group(series, times.rev(), period, limit),
         };
-        let last = buckets.last().map(|bucket| bucket.start);
+        let last = periods.last().map(|(start, _)| *start);
         let next = match self.input.scan_by {
             ScanBy::TimestampAscending => last.map_or(window.start, |last| last + period),
             ScanBy::TimestampDescending => last.unwrap_or(window.end),
         };
-        let points = buckets.iter();
+        let point = |(start, values): (i64, Vec<f64>)| (start, stat.stat.of(&values));
         Datapoints {
-            points: points
-                .map(|bucket| (bucket.start, bucket.value(stat.stat)))
-                .collect(),
+            points: periods.into_iter().map(point).collect(),
             next: (!is_complete).then_some(next),
         }
     }
@@ -115,52 +104,38 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Returns at most `limit` buckets, and true if there are no more samples. The times are ordered.
-fn aggregate(
+/// Returns the values of at most `limit` periods, and true if there are no more samples. The times are ordered.
+fn group(
     series: Series,
     times: impl Iterator<Item = i64>,
     period: i64,
     limit: usize,
-) -> (Vec<Bucket>, bool) {
-    let mut buckets: Vec<Bucket> = Vec::new();
+) -> (Vec<(i64, Vec<f64>)>, bool) {
+    let mut periods: Vec<(i64, Vec<f64>)> = Vec::new();
     for time in times {
         let start = time.div_euclid(period) * period;
         let value = series.value(time);
-        let is_full = buckets.len() == limit;
-        match buckets.last_mut().filter(|last| last.start == start) {
-            Some(bucket) => bucket.add(value),
-            None if is_full => return (buckets, false),
-            None => buckets.push(Bucket::new(start, value)),
+        let is_full = periods.len() == limit;
+        match periods.last_mut().filter(|last| last.0 == start) {
+            Some((_, values)) => values.push(value),
+            None if is_full => return (periods, false),
+            None => periods.push((start, vec![value])),
         }
     }
-    (buckets, true)
+    (periods, true)
 }
 
-impl Bucket {
-    fn new(start: i64, value: f64) -> Self {
-        Self {
-            start,
-            sum: value,
-            minimum: value,
-            maximum: value,
-            count: 1.0,
-        }
-    }
-
-    fn add(&mut self, value: f64) {
-        self.sum += value;
-        self.minimum = self.minimum.min(value);
-        self.maximum = self.maximum.max(value);
-        self.count += 1.0;
-    }
-
-    fn value(&self, statistic: Statistic) -> f64 {
-        match statistic {
-            Statistic::Average => self.sum / self.count,
-            Statistic::Maximum => self.maximum,
-            Statistic::Minimum => self.minimum,
-            Statistic::SampleCount => self.count,
-            Statistic::Sum => self.sum,
+impl Statistic {
+    fn of(self, values: &[f64]) -> f64 {
+        let sum = values.iter().sum();
+        #[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
+        let count = values.len() as f64;
+        match self {
+            Self::Average => sum / count,
+            Self::Maximum => values.iter().copied().fold(f64::MIN, f64::max),
+            Self::Minimum => values.iter().copied().fold(f64::MAX, f64::min),
+            Self::SampleCount => count,
+            Self::Sum => sum,
         }
     }
 }

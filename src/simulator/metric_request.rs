@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 const MAX_QUERIES: usize = 500;
 pub(super) const MAX_DATAPOINTS: usize = 100_800;
+const MAX_NAME_BYTES: usize = 255;
 const RECENTLY_ACTIVE: &str = "PT3H";
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -68,9 +69,6 @@ pub(super) struct GetMetricDataInput {
 pub(super) struct MetricDataQuery {
     pub id: String,
     pub metric_stat: MetricStat,
-    pub label: Option<String>,
-    #[serde(default = "returns_data")]
-    pub return_data: bool,
 }
 
 #[derive(Deserialize)]
@@ -93,15 +91,12 @@ pub(super) enum Statistic {
     Sum,
 }
 
-fn returns_data() -> bool {
-    true
-}
-
 impl ListMetricsInput {
     pub fn matches_name(&self, namespace: &str, name: &str) -> bool {
-        let wanted = (self.namespace.as_deref(), self.metric_name.as_deref());
-        wanted.0.is_none_or(|wanted| wanted == namespace)
-            && wanted.1.is_none_or(|wanted| wanted == name)
+        let equal = |wanted: &Option<String>, found: &str| {
+            wanted.as_ref().is_none_or(|wanted| wanted == found)
+        };
+        equal(&self.namespace, namespace) && equal(&self.metric_name, name)
     }
 
     /// A metric can have more dimensions than the filter.
@@ -116,11 +111,15 @@ impl ListMetricsInput {
 
     pub fn validate(&self) -> Result<(), ApiError> {
         let recently_active = self.recently_active.as_deref();
-        if recently_active.is_none_or(|given| given == RECENTLY_ACTIVE) {
+        let name = self.metric_name.as_deref();
+        let reason = if recently_active.is_some_and(|given| given != RECENTLY_ACTIVE) {
+            format!("RecentlyActive must be {RECENTLY_ACTIVE}")
+        } else if name.is_some_and(|name| name.len() > MAX_NAME_BYTES) {
+            format!("MetricName must have at most {MAX_NAME_BYTES} bytes")
+        } else {
             return Ok(());
-        }
-        let message = format!("RecentlyActive must be {RECENTLY_ACTIVE}");
-        Err(ApiError::new("InvalidParameterValue", &message))
+        };
+        Err(ApiError::new("InvalidParameterValue", &reason))
     }
 }
 
@@ -137,13 +136,10 @@ impl GetMetricDataInput {
             format!("MaxDatapoints must be 1 to {MAX_DATAPOINTS}")
         } else if let Some(query) = queries.iter().find(|query| !ids.insert(&query.id)) {
             format!("The Id {} is not unique", query.id)
-        } else if let Some(query) = queries.iter().find(|query| !is_valid_id(&query.id)) {
+        } else if let Some(query) = queries.iter().find(|query| !query.has_valid_id()) {
             let id = &query.id;
             format!("The Id {id} must have letters, digits and underscores, a lowercase one first")
-        } else if let Some(query) = queries
-            .iter()
-            .find(|query| !query.metric_stat.has_valid_period())
-        {
+        } else if let Some(query) = queries.iter().find(|query| !query.has_valid_period()) {
             format!("The Period of {} must be a multiple of 60", query.id)
         } else {
             return Ok(());
@@ -152,13 +148,17 @@ impl GetMetricDataInput {
     }
 }
 
-impl MetricStat {
-    fn has_valid_period(&self) -> bool {
-        self.period > 0 && self.period.is_multiple_of(60)
+impl MetricDataQuery {
+    fn has_valid_id(&self) -> bool {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let starts_lowercase = self
+            .id
+            .starts_with(|first: char| first.is_ascii_lowercase());
+        starts_lowercase && self.id.bytes().all(is_allowed)
     }
-}
 
-fn is_valid_id(id: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    id.starts_with(|first: char| first.is_ascii_lowercase()) && id.bytes().all(is_allowed)
+    fn has_valid_period(&self) -> bool {
+        let period = self.metric_stat.period;
+        period > 0 && period.is_multiple_of(60)
+    }
 }

@@ -67,13 +67,14 @@ impl Protocol {
     }
 
     pub fn serialize(self, value: &impl Serialize) -> Bytes {
-        let mut body = Vec::new();
         // Writing to memory does not fail, and all keys are strings.
-        let _ = match self {
-            Self::CloudWatchCbor => ciborium::into_writer(value, &mut body).is_ok(),
-            Self::GlueJson | Self::CloudWatchJson => {
-                serde_json::to_writer(&mut body, value).is_ok()
+        let body = match self {
+            Self::CloudWatchCbor => {
+                let mut body = Vec::new();
+                let _ = ciborium::into_writer(value, &mut body);
+                body
             }
+            Self::GlueJson | Self::CloudWatchJson => serde_json::to_vec(value).unwrap_or_default(),
         };
         body.into()
     }

@@ -12,6 +12,8 @@ pub(super) const INBOUND: &str = "DescribeInboundIntegrations";
 pub(super) const CREATED: &str = "DescribeIntegrations";
 const LIST_METRICS: &str = "ListMetrics";
 const GET_METRIC_DATA: &str = "GetMetricData";
+/// An ARN or two numbers. Requests are recorded, so their texts have limits.
+const MAX_POSITION_BYTES: usize = 2048;
 
 /// The input of both operations of Glue, a summary of the input of CloudWatch's, and what the headers say.
 /// Like in AWS, `null` means absent.
@@ -134,6 +136,9 @@ pub(super) fn invalid_marker(operation: &str) -> ApiError {
 
 fn parse_marker(marker: &str) -> Option<(u32, &str)> {
     let (page, position) = marker.split_once(':')?;
+    if position.len() > MAX_POSITION_BYTES {
+        return None;
+    }
     Some((page.parse().ok()?, position))
 }
 

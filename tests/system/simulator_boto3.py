@@ -72,8 +72,8 @@ def cloudwatch(protocol):
     return found
 
 
-def metrics_and_samples(found, name):
-    """Returns all metrics, and the samples of the last 14 days by metric, with pages that are as small as possible."""
+def metrics_and_samples(found, name, end):
+    """Returns all metrics, and the samples of the 14 days before `end` of six metrics. Both have several pages."""
     pages = found.get_paginator("list_metrics").paginate(Namespace="AWS/Glue/ZeroETL")
     pages = [page["Metrics"] for page in pages]
     check(f"{name}: pages of metrics", [len(page) for page in pages] == [500, 250], [len(page) for page in pages])
@@ -82,7 +82,6 @@ def metrics_and_samples(found, name):
         {"Id": f"m{index}", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Maximum"}}
         for index, metric in enumerate(metrics[:6])
     ]
-    end = datetime.datetime.fromtimestamp(time.time() // 3600 * 3600, datetime.timezone.utc)
     samples = {query["Id"]: [] for query in queries}
     statuses = []
     paginator = found.get_paginator("get_metric_data")
@@ -101,11 +100,12 @@ def metrics_and_samples(found, name):
 def check_cloudwatch():
     tables = [{"TableName": f"table-{index}"} for index in range(150)]
     replace_integrations([{**integration(0), "Tables": tables}])
+    end = datetime.datetime.fromtimestamp(time.time() // 3600 * 3600, datetime.timezone.utc)
     read = {}
     # The first one is what boto3 speaks by itself.
     for protocol in ("json", "smithy-rpc-v2-cbor"):
         found = cloudwatch(protocol)
-        read[protocol] = metrics_and_samples(found, protocol)
+        read[protocol] = metrics_and_samples(found, protocol, end)
         error = raised(found.list_metrics, NextToken="nonsense")
         check(f"{protocol}: invalid token", isinstance(error, found.exceptions.InvalidParameterValueException), error)
         arguments = {"MetricDataQueries": [], "StartTime": 0, "EndTime": 1}

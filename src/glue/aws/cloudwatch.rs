@@ -51,7 +51,7 @@ impl CloudWatch for AwsGlue {
         let (region, requested) = (&self.region, request.metrics.len());
         let call = Call {
             operation: Operation::GetMetricData,
-            attempted: format!("asking CloudWatch in {region} for the data of {requested} metrics"),
+            attempted: format!("asking CloudWatch in {region} for metric data"),
             is_for_integration: false,
             context: request.context,
         };

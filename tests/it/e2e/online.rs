@@ -163,6 +163,12 @@ fn failed_checks_report_what_to_grant() {
     let denied = FaultKind::error("AccessDeniedException", &denied);
     sim.handle
         .push_fault(Fault::new(RequestMatcher::region("us-east-1"), denied));
+    let denied = format!(
+        "User: {USER} is not authorized to perform: cloudwatch:GetMetricData because no identity-based policy allows the action"
+    );
+    let denied = FaultKind::error("AccessDenied", &denied);
+    sim.handle
+        .push_fault(Fault::new(operation("GetMetricData"), denied));
     let config = format!(
         "\
 scopes:
@@ -172,6 +178,7 @@ scopes:
     external_id: another
   - name: sales
     integration_arns: ['{}', '{}']
+    freshness: true
   - name: orders
     regions: [us-east-1]
 ",
@@ -198,6 +205,9 @@ scopes:
             "ok",
             "missing",
             "ok",
+            "ok",
+            "access_denied",
+            "ok",
             "access_denied"
         ]
     );
@@ -207,9 +217,11 @@ scopes:
     );
     // The simulator numbers the requests, which scopes send at the same time.
     let mut json = json.clone();
-    let id = &mut json["checks"][8]["request_id"];
-    assert!(id.as_str().unwrap().starts_with("00000000-"), "{id}");
-    *id = Value::from("…");
+    for row in [9, 11] {
+        let id = &mut json["checks"][row]["request_id"];
+        assert!(id.as_str().unwrap().starts_with("00000000-"), "{id}");
+        *id = Value::from("…");
+    }
     golden("refused.json", &format!("{json:#}\n"));
 }
 

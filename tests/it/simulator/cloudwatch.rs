@@ -597,6 +597,18 @@ fn invalid_input_returns_aws_errors() {
         ),
         (
             "ListMetrics",
+            json!({"MetricName": "m".repeat(256)}),
+            "InvalidParameterValue",
+            "255",
+        ),
+        (
+            "ListMetrics",
+            json!({"NextToken": format!("2:{}", "1".repeat(2049))}),
+            "InvalidParameterValue",
+            "NextToken",
+        ),
+        (
+            "ListMetrics",
             json!({"RecentlyActive": "P1D"}),
             "InvalidParameterValue",
             "PT3H",

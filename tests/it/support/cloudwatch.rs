@@ -85,6 +85,7 @@ impl FakeCloudWatch {
         if position == next {
             state.metrics.push((metric, Vec::new()));
         }
+        #[allow(clippy::cast_possible_truncation, reason = "whole seconds")]
         let points = points.iter().map(|(at, value)| (*at as i64, *value));
         state.metrics[position].1.extend(points);
     }
