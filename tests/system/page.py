@@ -21,7 +21,7 @@ LISTEN = "--web.listen-address"
 VIEWS = {"light": ("light", 1200), "dark": ("dark", 1200), "phone": ("light", 390), "phone-dark": ("dark", 390)}
 CONFIG = """
 polling: {interval: 10s, page_size: 1000}
-scopes: [{name: all, regions: [eu-west-1], describe: true}]
+scopes: [{name: all, regions: [eu-west-1], describe: true, freshness: true}]
 """
 # Each string would run code, load a resource or break the layout if it were not escaped.
 ATTACKS = [
@@ -86,6 +86,10 @@ def check_appearance(browser, url, name):
 
 def demo_page(browser):
     demo = Server("page-demo", WORK, [BINARY, "demo"], LISTEN).start()
+    quiet_failures(browser, demo.url)
+    # The demo changes after half a minute.
+    demo.kill()
+    demo.start()
     session = BrowserPage(browser, demo.url)
 
     def names():
@@ -94,7 +98,6 @@ def demo_page(browser):
 
     wait_for("the page shows the names", names)
     session.finish("demo")
-    quiet_failures(browser, demo.url)
     check_appearance(browser, demo.url, "demo")
     filters(browser, demo.url)
     without_script(browser, demo.url)
@@ -367,6 +370,7 @@ def hostile(browser, exporter):
         integration(
             number, ["FAILED", text[:128]][number % 2], IntegrationName=text[:128], Errors=errors,
             SourceArn=f"arn:aws:dynamodb:eu-west-1:1:table/{text}", TargetArn=f"arn:aws:glue:eu-west-1:{checks.ACCOUNT}:database/{text}",
+            Tables=[{"TableName": text}, {"TableName": "wide" * 60}],
         )
         for number, text in enumerate(ATTACKS)
     ]
@@ -376,7 +380,8 @@ def hostile(browser, exporter):
 
     def arrived():
         session.open()
-        return session.page.locator("h3 .name").count() == len(attacks) + 1 and ATTACKS[0] in rows(session.page)
+        tables = session.page.locator(".tables td bdi").all_inner_texts()
+        return session.page.locator("h3 .name").count() == len(attacks) + 1 and ATTACKS[0] in rows(session.page) and ATTACKS[0] in tables
 
     wait_for("hostile values are shown", arrived)
     page = session.page
@@ -391,6 +396,7 @@ def hostile(browser, exporter):
     # HTML cannot contain NUL, so the values do not contain it.
     for text in ATTACKS:
         check("a hostile value is shown unchanged", text in shown, text)
+        check("a hostile table name is shown unchanged", text in page.locator(".tables td bdi").evaluate_all("all => all.map(one => one.textContent)"), text)
         check("a message of 2,048 characters is shown unchanged", (text * 2048)[:2048] in shown, text)
     check("values are isolated with bdi", page.locator("#wrong bdi").count() > 100)
     page.locator("#q").fill(ATTACKS[1])
@@ -425,7 +431,7 @@ def access_denied(browser, exporter):
 def many(browser, exporter):
     message = "The source rejected the connection. " * 56
     watch(exporter, [
-        integration(number, "FAILED", Errors=[{"ErrorCode": "Code", "ErrorMessage": message}]) if number < FAILED else integration(number, "ACTIVE")
+        integration(number, "FAILED", Errors=[{"ErrorCode": "Code", "ErrorMessage": message}], Tables=[]) if number < FAILED else integration(number, "ACTIVE", Tables=[])
         for number in range(MANY)
     ])
     session = BrowserPage(browser, exporter.url)
@@ -467,7 +473,7 @@ def main():
     checks.SIMULATOR = simulator.url
     with open(f"{WORK}/page.yaml", "w", encoding="utf-8") as config:
         config.write(CONFIG)
-    exporter = Server("page-exporter", WORK, [BINARY, f"--config.file={WORK}/page.yaml"], LISTEN, AWS_ENDPOINT_URL_GLUE=simulator.url).start()
+    exporter = Server("page-exporter", WORK, [BINARY, f"--config.file={WORK}/page.yaml"], LISTEN, AWS_ENDPOINT_URL_GLUE=simulator.url, AWS_ENDPOINT_URL_CLOUDWATCH=simulator.url).start()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium)
         demo_page(browser)
