@@ -121,9 +121,8 @@ impl Freshness {
     /// The number of tables whose newest run failed.
     pub fn tables_failing(&self) -> f64 {
         let tables = self.tables.values();
-        let failing = tables.map(|table| f64::from(table.is_failing()));
-        // Not `sum`, which is -0.0 without tables.
-        let failing = failing.fold(0.0, |total, table| total + table);
+        // The sum of no floats would be -0.
+        let failing = tables.fold(0.0, |sum, table| sum + f64::from(table.is_failing()));
         self.failed_tables.unwrap_or(failing)
     }
 

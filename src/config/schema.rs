@@ -6,9 +6,9 @@ use super::value::{
 };
 use crate::arn::{IntegrationArn, RoleArn, TargetArn};
 use crate::toolkit::yaml::{Field, Format, List, Value, Whole};
+use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
-use serde::Deserialize;
 use std::fmt;
 
 pub(super) const FORMAT: Format = Format {

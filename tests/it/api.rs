@@ -576,6 +576,38 @@ fn row_has_freshness_with_worst_tables_first() {
     assert_eq!(answer["items"][0]["freshness"], expected);
     assert_eq!(answer["items"][0]["problem"], "tables_failing");
     assert_eq!(answer["items"][1]["freshness"], Value::Null);
+    // Redshift targets report no tables.
+    let to_redshift = Integration {
+        target_arn: "arn:aws:redshift:eu-west-1:111122223333:namespace:1".to_owned(),
+        ..integration(&arn(1), Status::Active)
+    };
+    let failing = Freshness {
+        failed_tables: Some(2.0),
+        ..tables(&[])
+    };
+    let partial = Freshness {
+        checked: None,
+        ..tables(&[("orders", None, Some(60.0))])
+    };
+    for (integration, data, expected) in [
+        (to_redshift.clone(), tables(&[]), json!([null, null])),
+        (to_redshift, failing, json!([null, 2.0])),
+        (
+            integration(&arn(1), Status::Active),
+            tables(&[]),
+            json!([0, 0.0]),
+        ),
+        (
+            integration(&arn(1), Status::Active),
+            partial,
+            json!([1, null]),
+        ),
+    ] {
+        let snapshot = snapshot(vec![(integration, Some(data))], 100);
+        let freshness = &list_of(&snapshot, "/api/v1/integrations")["items"][0]["freshness"];
+        let numbers = json!([freshness["tables"], freshness["tables_failing"]]);
+        assert_eq!(numbers.to_string(), expected.to_string());
+    }
     let scope = &list_of(&with_freshness(), "/api/v1/scopes")["items"][0];
     assert_eq!(scope["freshness_up"], false);
     let failure = &scope["freshness_failure"];

@@ -21,7 +21,7 @@ LISTEN = "--web.listen-address"
 VIEWS = {"light": ("light", 1200), "dark": ("dark", 1200), "phone": ("light", 390), "phone-dark": ("dark", 390)}
 CONFIG = """
 polling: {interval: 10s, page_size: 1000}
-scopes: [{name: all, regions: [eu-west-1], describe: true}]
+scopes: [{name: all, regions: [eu-west-1], describe: true, freshness: true}]
 """
 # Each string would run code, load a resource or break the layout if it were not escaped.
 ATTACKS = [
@@ -86,6 +86,10 @@ def check_appearance(browser, url, name):
 
 def demo_page(browser):
     demo = Server("page-demo", WORK, [BINARY, "demo"], LISTEN).start()
+    quiet_failures(browser, demo.url)
+    # The demo changes after half a minute.
+    demo.kill()
+    demo.start()
     session = BrowserPage(browser, demo.url)
 
     def names():
@@ -99,6 +103,33 @@ def demo_page(browser):
     without_script(browser, demo.url)
     by_keyboard(browser, demo.url)
     demo.stop()
+
+
+def quiet_failures(browser, url):
+    """Checks that the page shows failures of data before Glue reports any: old data, and one table that fails."""
+    session = BrowserPage(browser, url)
+
+    def counts():
+        page = session.open()
+        return [page.locator(f"#c-{word} b").inner_text() for word in ("TABLES_FAILING", "DATA_OVERDUE")]
+
+    wait_for("the page counts both quiet failures", lambda: counts() == ["1", "1"])
+    page = session.page
+    for chip in ("#c-TABLES_FAILING", "#c-DATA_OVERDUE"):
+        box = page.locator(chip).bounding_box()
+        check("the count is visible without scrolling", box["y"] + box["height"] < 900 and "some" in page.locator(chip).get_attribute("class"), box)
+    overdue = page.locator("#wrong .rows > li", has_text="sap-finance").locator("h3").inner_text()
+    check("the row with old data says so", "ACTIVE" in overdue and "overdue: data as of 3 d" in " ".join(overdue.split()), overdue)
+    failing = page.locator("#wrong .rows > li", has_text="salesforce-crm")
+    check("the row says how many tables fail", "1 of 3 tables fail" in failing.locator("h3").inner_text(), failing.inner_text())
+    first = failing.locator(".tables tbody tr").first.inner_text()
+    check("the failing table is the first one", first.startswith("opportunity") and "fails" in first, first)
+    lag = page.locator(".rows > li", has_text="customers").locator(".data").first.inner_text()
+    check("a Redshift target shows its lag", "replication lag 1 min 35 s" in lag, lag)
+    page.locator("#c-DATA_OVERDUE").click()
+    page.wait_for_load_state()
+    check("the count selects the row with old data", rows(page) == ["sap-finance"], rows(page))
+    session.finish("quiet failures")
 
 
 def address(page):
@@ -181,8 +212,15 @@ def by_keyboard(browser, url):
     session.finish("keyboard")
 
 
+def watch(exporter, integrations):
+    """Lets a new process watch these integrations. One that had seen the ones before would show them as missing."""
+    exporter.kill()
+    replace_integrations(integrations)
+    exporter.start()
+
+
 def refreshing(browser, exporter):
-    replace_integrations([integration(number, "ACTIVE") for number in range(60)] + [integration(70, "FAILED", Errors=[{"ErrorCode": "Before"}])])
+    watch(exporter, [integration(number, "ACTIVE") for number in range(60)] + [integration(70, "FAILED", Errors=[{"ErrorCode": "Before"}])])
     session = BrowserPage(browser, exporter.url)
     page = session.page
     wait_for("all rows are shown", lambda: len(rows(session.open())) == 61)
@@ -261,7 +299,7 @@ ROW = "arn => [...document.querySelectorAll('.rows > li')].find(row => row.query
 
 def focus_and_selection(browser, exporter):
     """Checks that focus and selection survive when rows appear, disappear and move."""
-    replace_integrations([integration(number, "ACTIVE") for number in range(10)] + [integration(30, "FAILED"), integration(31, "FAILED")])
+    watch(exporter, [integration(number, "ACTIVE") for number in range(10)] + [integration(30, "FAILED"), integration(31, "FAILED")])
     session = BrowserPage(browser, exporter.url)
     page = session.page
     wait_for("all rows are shown", lambda: len(rows(session.open())) == 12)
@@ -294,6 +332,9 @@ def focus_and_selection(browser, exporter):
         text = page.evaluate("window.selected.data.slice(4)")
         check(what, state == {"focused": True, "same": True, "open": True, "blurs": blurs, "text": text, "selected": True}, state)
 
+    # An integration that disappears without having been DELETING is missing.
+    check("set one to DELETING", control("PATCH", control_path(arn(1)), {"Status": "DELETING"})[0] == 204)
+    wait("the row is being deleted", lambda: section(1) == "moving")
     page.evaluate(f"""([focused, opened]) => {{
         ({ROW})(opened).querySelector('details').open = true;
         window.focused = ({ROW})(focused).querySelector('summary');
@@ -329,16 +370,18 @@ def hostile(browser, exporter):
         integration(
             number, ["FAILED", text[:128]][number % 2], IntegrationName=text[:128], Errors=errors,
             SourceArn=f"arn:aws:dynamodb:eu-west-1:1:table/{text}", TargetArn=f"arn:aws:glue:eu-west-1:{checks.ACCOUNT}:database/{text}",
+            Tables=[{"TableName": text}, {"TableName": "wide" * 60}],
         )
         for number, text in enumerate(ATTACKS)
     ]
     odd_arn = {**integration(50, "FAILED", Errors=errors), "IntegrationArn": "arn:aws:glue:eu-west-1:1:integration:\"><script>hacked=1</script>"}
-    replace_integrations([*attacks, odd_arn])
+    watch(exporter, [*attacks, odd_arn])
     session = BrowserPage(browser, exporter.url)
 
     def arrived():
         session.open()
-        return session.page.locator("h3 .name").count() == len(attacks) + 1 and ATTACKS[0] in rows(session.page)
+        tables = session.page.locator(".tables td bdi").all_inner_texts()
+        return session.page.locator("h3 .name").count() == len(attacks) + 1 and ATTACKS[0] in rows(session.page) and ATTACKS[0] in tables
 
     wait_for("hostile values are shown", arrived)
     page = session.page
@@ -353,6 +396,7 @@ def hostile(browser, exporter):
     # HTML cannot contain NUL, so the values do not contain it.
     for text in ATTACKS:
         check("a hostile value is shown unchanged", text in shown, text)
+        check("a hostile table name is shown unchanged", text in page.locator(".tables td bdi").evaluate_all("all => all.map(one => one.textContent)"), text)
         check("a message of 2,048 characters is shown unchanged", (text * 2048)[:2048] in shown, text)
     check("values are isolated with bdi", page.locator("#wrong bdi").count() > 100)
     page.locator("#q").fill(ATTACKS[1])
@@ -386,8 +430,8 @@ def access_denied(browser, exporter):
 
 def many(browser, exporter):
     message = "The source rejected the connection. " * 56
-    replace_integrations([
-        integration(number, "FAILED", Errors=[{"ErrorCode": "Code", "ErrorMessage": message}]) if number < FAILED else integration(number, "ACTIVE")
+    watch(exporter, [
+        integration(number, "FAILED", Errors=[{"ErrorCode": "Code", "ErrorMessage": message}], Tables=[]) if number < FAILED else integration(number, "ACTIVE", Tables=[])
         for number in range(MANY)
     ])
     session = BrowserPage(browser, exporter.url)
@@ -429,7 +473,7 @@ def main():
     checks.SIMULATOR = simulator.url
     with open(f"{WORK}/page.yaml", "w", encoding="utf-8") as config:
         config.write(CONFIG)
-    exporter = Server("page-exporter", WORK, [BINARY, f"--config.file={WORK}/page.yaml"], LISTEN, AWS_ENDPOINT_URL_GLUE=simulator.url).start()
+    exporter = Server("page-exporter", WORK, [BINARY, f"--config.file={WORK}/page.yaml"], LISTEN, AWS_ENDPOINT_URL_GLUE=simulator.url, AWS_ENDPOINT_URL_CLOUDWATCH=simulator.url).start()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium)
         demo_page(browser)
