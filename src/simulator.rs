@@ -12,7 +12,6 @@ mod control;
 mod fault;
 mod handle;
 mod integration;
-mod metric_data;
 mod metric_request;
 mod metric_series;
 mod protocol;
@@ -21,7 +20,7 @@ mod request;
 mod response;
 
 pub use account::{Account, DEFAULT_ACCOUNT};
-pub use fault::{Fault, FaultKind, MetricStatus, RequestMatcher};
+pub use fault::{Fault, FaultKind, RequestMatcher};
 pub use handle::Handle;
 pub use integration::{SimulatedConfig, SimulatedError, SimulatedIntegration, SimulatedTag};
 pub use replication::{SimulatedMetrics, SimulatedTable};

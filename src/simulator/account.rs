@@ -7,7 +7,8 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::Bound::{Excluded, Included, Unbounded};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::ops::RangeBounds;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// The account of every access key that `Account::with_account` did not assign.
@@ -41,8 +42,8 @@ pub struct Account {
     pub(super) integrations: BTreeMap<String, SimulatedIntegration>,
     /// The steps of the integrations that still follow the script.
     pub(super) script: Script,
-    /// Unix time of the start, in seconds.
-    unix_start: f64,
+    /// Unix time of the start, in seconds. The samples of CloudWatch depend on it, and by default there are none.
+    pub unix_start: f64,
     start: Instant,
     /// Account id by access key id.
     accounts: BTreeMap<String, String>,
@@ -58,7 +59,7 @@ impl Account {
         Self {
             integrations: integrations.collect(),
             script: Script::default(),
-            unix_start: wall_clock(),
+            unix_start: 0.0,
             start: Instant::now(),
             accounts: BTreeMap::new(),
             max_page_size: MAX_PAGE_SIZE,
@@ -73,17 +74,11 @@ impl Account {
         for integration in &mut demo.integrations {
             integration.shift(unix_start);
         }
-        let account = Self::of(demo.integrations).starting_at(unix_start);
         Ok(Self {
             script: demo.script,
-            ..account
+            unix_start,
+            ..Self::of(demo.integrations)
         })
-    }
-
-    /// Sets the present time, which decides the samples that CloudWatch has. Default: the wall clock.
-    pub fn starting_at(mut self, unix_start: f64) -> Self {
-        self.unix_start = unix_start;
-        self
     }
 
     /// Creates `count` ACTIVE integrations of the default account in eu-west-1, always the same.
@@ -130,25 +125,24 @@ impl Account {
         unix_start.saturating_add_unsigned(self.start.elapsed().as_secs())
     }
 
-    /// Returns the integrations that the caller sees in the region of the request, ordered by ARN.
+    /// Returns the integrations whose ARN is in the range and that the request may see, ordered by ARN.
     pub(super) fn visible(
         &self,
         request: &RecordedRequest,
+        arns: impl RangeBounds<str>,
     ) -> impl Iterator<Item = &SimulatedIntegration> {
-        let all = self.integrations.values();
-        all.filter(|found| self.is_visible(found, request))
-    }
-
-    /// Only `DescribeIntegrations` answers in the account that created the integration. Everything else is in the target's.
-    fn is_visible(&self, found: &SimulatedIntegration, request: &RecordedRequest) -> bool {
         let account = self.accounts.get(&request.access_key_id);
         let account = account.map_or(DEFAULT_ACCOUNT, String::as_str);
-        let owner = if request.operation == CREATED {
-            arn_field(&found.arn, 4).unwrap_or_default()
-        } else {
-            &found.account
+        let is_visible = move |found: &&SimulatedIntegration| {
+            let owner = if request.operation == CREATED {
+                arn_field(&found.arn, 4).unwrap_or_default()
+            } else {
+                &found.account
+            };
+            owner == account && found.region == request.region
         };
-        owner == account && found.region == request.region
+        let found = self.integrations.range::<str, _>(arns);
+        found.map(|(_, found)| found).filter(is_visible)
     }
 
     /// Returns the integrations of one page, ordered by ARN, and true if there are more pages.
@@ -168,11 +162,7 @@ impl Account {
             Some(arn) => (Included(arn), Included(arn)),
             None => (after.map_or(Unbounded, Excluded), Unbounded),
         };
-        let visible = self.integrations.range::<str, _>(range);
-        let visible = visible
-            .map(|(_, found)| found)
-            .filter(|found| self.is_visible(found, request));
-        let mut visible = visible.peekable();
+        let mut visible = self.visible(request, range).peekable();
         if let Some(arn) = arn
             && visible.peek().is_none()
         {
@@ -187,14 +177,4 @@ impl Account {
         found.truncate(size);
         Ok((found, more))
     }
-}
-
-fn wall_clock() -> f64 {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the simulator imports nothing, also not the crate's clock"
-    )]
-    let now = SystemTime::now();
-    let since_1970 = now.duration_since(UNIX_EPOCH);
-    since_1970.unwrap_or_default().as_secs_f64()
 }

@@ -1,7 +1,8 @@
 //! The API of AWS: records a request, and responds with a page, an error or a fault.
 
+use super::account::Account;
 use super::cloudwatch::{get_metric_data, list_metrics};
-use super::fault::FaultKind;
+use super::fault::{FaultKind, next_marker};
 use super::handle::Handle;
 use super::protocol::Protocol;
 use super::request::{INBOUND, Input, RecordedRequest};
@@ -11,8 +12,7 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::{Request, Response, StatusCode};
-use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// `GetMetricData` with 500 queries is much longer than all other requests.
@@ -20,22 +20,6 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 const MAX_CLOUDWATCH_BODY_BYTES: usize = 1024 * 1024;
 /// Without this pause, the first half of a truncated body would never leave the server's buffer.
 const FLUSH_DELAY: Duration = Duration::from_millis(20);
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct MetricsPage<T> {
-    metrics: Vec<T>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_token: Option<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct DataPage<T> {
-    metric_data_results: Vec<T>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_token: Option<String>,
-}
 
 pub(super) async fn respond(handle: &Handle, request: Request<Incoming>) -> Response<ResponseBody> {
     let number = handle.count_request();
@@ -109,53 +93,35 @@ fn page(
     input: &Input,
     fault: Option<&FaultKind>,
 ) -> Result<Bytes, ApiError> {
-    let state = handle.state();
-    let account = &state.account;
+    let account = &handle.state().account;
     Ok(match input {
+        Input::Glue => protocol.serialize(&integrations_page(account, request, fault)?),
         Input::ListMetrics(input) => {
-            let found = list_metrics(account, request, input)?;
-            protocol.serialize(&MetricsPage {
-                next_token: marker(request, fault, &found.position, found.has_more),
-                metrics: found.items,
-            })
+            protocol.serialize(&list_metrics(account, request, input, fault)?)
         }
         Input::GetMetricData(input) => {
-            let found = get_metric_data(account, request, input, fault)?;
-            protocol.serialize(&DataPage {
-                next_token: marker(request, fault, &found.position, found.has_more),
-                metric_data_results: found.items,
-            })
-        }
-        Input::Glue => {
-            let (found, has_more) = account.page(request)?;
-            let last = found.last().map(|item| item.arn.as_str());
-            let last = last.or(request.after.as_deref()).unwrap_or_default();
-            let (name, items) = if request.operation == INBOUND {
-                ("InboundIntegrations", json!(found))
-            } else {
-                let items = found.iter().map(|item| item.created_json());
-                ("Integrations", items.collect())
-            };
-            let mut body = json!({name: items});
-            if let Some(marker) = marker(request, fault, last, has_more) {
-                body["Marker"] = json!(marker);
-            }
-            protocol.serialize(&body)
+            protocol.serialize(&get_metric_data(account, request, input, fault)?)
         }
     })
 }
 
-/// Returns the marker of the next page. It contains the position, so the simulator stores none.
-fn marker(
+fn integrations_page(
+    account: &Account,
     request: &RecordedRequest,
     fault: Option<&FaultKind>,
-    position: &str,
-    has_more: bool,
-) -> Option<String> {
-    let next = format!("{}:{position}", request.page.saturating_add(1));
-    match (fault, &request.marker) {
-        (Some(FaultKind::RepeatMarker), Some(marker)) => Some(marker.clone()),
-        (Some(FaultKind::RepeatMarker | FaultKind::EndlessMarkers), _) => Some(next),
-        _ => has_more.then_some(next),
+) -> Result<Value, ApiError> {
+    let (found, has_more) = account.page(request)?;
+    let last = found.last().map(|item| item.arn.as_str());
+    let last = last.or(request.after.as_deref()).unwrap_or_default();
+    let (name, items) = if request.operation == INBOUND {
+        ("InboundIntegrations", json!(found))
+    } else {
+        let items = found.iter().map(|item| item.created_json());
+        ("Integrations", items.collect())
+    };
+    let mut body = json!({name: items});
+    if let Some(marker) = next_marker(request, fault, last, has_more) {
+        body["Marker"] = json!(marker);
     }
+    Ok(body)
 }

@@ -1,66 +1,66 @@
 //! The operations of Amazon CloudWatch: `ListMetrics` and `GetMetricData`.
 
 use super::account::Account;
-use super::fault::FaultKind;
-use super::metric_data::Reader;
-use super::metric_request::{GetMetricDataInput, ListMetricsInput, MAX_DATAPOINTS, Metric};
+use super::fault::{FaultKind, next_marker};
+use super::metric_request::{GetMetricDataInput, ListMetricsInput, Metric};
 use super::metric_series::Series;
 use super::protocol::EpochSeconds;
-use super::request::{RecordedRequest, invalid_marker};
+use super::request::RecordedRequest;
 use super::response::ApiError;
 use serde::Serialize;
+use std::collections::HashMap;
 
 const METRICS_PER_PAGE: usize = 500;
-const MAX_SILENCE: i64 = 14 * 86_400;
-const MAX_SILENCE_RECENTLY_ACTIVE: i64 = 3 * 3600;
-const PARTIAL_DATA: &str = "PartialData";
+const MAX_DATAPOINTS: usize = 100_800;
 
-/// A page, and where the next one starts.
-pub(super) struct Listing<T> {
-    pub items: Vec<T>,
-    pub position: String,
-    pub has_more: bool,
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct MetricsPage {
+    metrics: Vec<Metric>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_token: Option<String>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct MetricDataResult {
+pub(super) struct DataPage {
+    metric_data_results: Vec<MetricDataResult>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_token: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct MetricDataResult {
     id: String,
-    label: String,
     timestamps: Vec<EpochSeconds>,
     values: Vec<f64>,
-    status_code: String,
+    status_code: &'static str,
 }
 
 pub(super) fn list_metrics(
     account: &Account,
     request: &RecordedRequest,
     input: &ListMetricsInput,
-) -> Result<Listing<Metric>, ApiError> {
-    let offset: usize = match request.after.as_deref().map(str::parse) {
-        None => 0,
-        Some(Ok(offset)) => offset,
-        Some(Err(_)) => return Err(invalid_marker(request.operation)),
-    };
+    fault: Option<&FaultKind>,
+) -> Result<MetricsPage, ApiError> {
+    let offset = request.offset()?;
     let now = account.unix_now();
-    let max_silence = match input.recently_active {
-        Some(_) => MAX_SILENCE_RECENTLY_ACTIVE,
-        None => MAX_SILENCE,
-    };
-    let series = account.visible(request).flat_map(Series::of);
-    let found = series
-        .filter(|series| input.matches_name(series.namespace(), series.name))
-        .filter(|series| series.is_listed(now, max_silence))
-        .filter(|series| input.dimensions.is_empty() || input.matches_dimensions(&series.metric()));
-    let page = found.skip(offset).take(METRICS_PER_PAGE + 1);
-    let mut items: Vec<_> = page.map(|series| series.metric()).collect();
-    let has_more = items.len() > METRICS_PER_PAGE;
-    items.truncate(METRICS_PER_PAGE);
-    let position = offset.saturating_add(items.len()).to_string();
-    Ok(Listing {
-        items,
-        position,
-        has_more,
+    let matches = |wanted: Option<&str>, found: &str| wanted.is_none_or(|wanted| wanted == found);
+    let mut listed = account
+        .visible(request, ..)
+        .flat_map(Series::of)
+        .filter(|series| matches(input.namespace.as_deref(), series.namespace()))
+        .filter(|series| matches(input.metric_name.as_deref(), series.name))
+        .filter(|series| series.is_listed(now))
+        .skip(offset);
+    let page = listed.by_ref().take(METRICS_PER_PAGE);
+    let metrics: Vec<_> = page.map(|series| series.metric()).collect();
+    let end = offset.saturating_add(metrics.len());
+    let has_more = listed.next().is_some();
+    Ok(MetricsPage {
+        metrics,
+        next_token: next_marker(request, fault, end, has_more),
     })
 }
 
@@ -70,57 +70,48 @@ pub(super) fn get_metric_data(
     request: &RecordedRequest,
     input: &GetMetricDataInput,
     fault: Option<&FaultKind>,
-) -> Result<Listing<MetricDataResult>, ApiError> {
-    let (first, mut continued) = match request.after.as_deref().map(parse_position) {
-        None => (0, None),
-        Some(Some((first, continued))) => (first, Some(continued)),
-        Some(None) => return Err(invalid_marker(request.operation)),
-    };
-    let reader = Reader::new(account, request, input);
-    let mut left = input.max_datapoints.unwrap_or(MAX_DATAPOINTS);
-    let mut next = None;
-    let mut items = Vec::new();
-    for (index, query) in input.metric_data_queries.iter().enumerate() {
-        let stat = &query.metric_stat;
-        let mut points = Vec::new();
-        if index >= first && next.is_none() {
-            let found = reader.read(stat, continued.take(), left);
-            left -= found.points.len();
-            next = found.next.map(|continued| (index, continued));
-            points = found.points;
-        }
-        let mut status = if next.is_some() {
-            PARTIAL_DATA
-        } else {
-            "Complete"
-        };
-        if let Some(FaultKind::MetricStatus(fault)) = fault
-            && fault.applies_to(&stat.metric)
-        {
-            status = &fault.status_code;
-            if status != PARTIAL_DATA {
-                points.clear();
-            }
-        }
-        let (times, values): (Vec<_>, _) = points.into_iter().unzip();
-        items.push(MetricDataResult {
+) -> Result<DataPage, ApiError> {
+    let offset = request.offset()?;
+    let max_datapoints = input.max_datapoints.unwrap_or(MAX_DATAPOINTS);
+    let max_datapoints = max_datapoints.clamp(1, MAX_DATAPOINTS);
+    let now = account.unix_now();
+    let window = input.start_time.0..input.end_time.0;
+    // CloudWatch knows a metric only by all its dimensions.
+    let series = account.visible(request, ..).flat_map(Series::of);
+    let series = series.map(|series| (series.metric(), series));
+    let mut series: HashMap<Metric, Series> = series.collect();
+    if let Some(FaultKind::MetricStatus(_)) = fault {
+        series.clear();
+    }
+
+    // The datapoints of earlier pages that are still to skip, and the space that is left on this page.
+    let (mut to_skip, mut space) = (offset, max_datapoints);
+    let mut has_more = false;
+    let mut metric_data_results = Vec::new();
+    for query in &input.metric_data_queries {
+        let found = series.get(&query.metric_stat.metric).into_iter();
+        let mut samples = found.flat_map(|found| found.samples(window.clone(), now));
+        to_skip -= samples.by_ref().take(to_skip).count();
+        let page = samples.by_ref().take(space);
+        let page = page.map(|(time, value)| (EpochSeconds(time), value));
+        let (timestamps, values): (Vec<_>, Vec<_>) = page.unzip();
+        space -= values.len();
+        let is_partial = samples.next().is_some();
+        has_more |= is_partial;
+        metric_data_results.push(MetricDataResult {
             id: query.id.clone(),
-            label: stat.metric.metric_name.clone(),
-            timestamps: times.into_iter().map(EpochSeconds).collect(),
+            timestamps,
             values,
-            status_code: status.to_owned(),
+            status_code: match fault {
+                Some(FaultKind::MetricStatus(status_code)) => status_code,
+                _ if is_partial => "PartialData",
+                _ => "Complete",
+            },
         });
     }
-    let (index, continued) = next.unwrap_or((input.metric_data_queries.len(), 0));
-    Ok(Listing {
-        items,
-        position: format!("{index}:{continued}"),
-        has_more: next.is_some(),
+    let end = offset.saturating_add(max_datapoints - space);
+    Ok(DataPage {
+        metric_data_results,
+        next_token: next_marker(request, fault, end, has_more),
     })
-}
-
-/// Returns the first query that is not answered in full, and where its datapoints continue.
-fn parse_position(position: &str) -> Option<(usize, i64)> {
-    let (index, continued) = position.split_once(':')?;
-    Some((index.parse().ok()?, continued.parse().ok()?))
 }

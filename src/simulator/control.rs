@@ -8,7 +8,7 @@
 //! `Region` of the target (default: those of its ARN), `IntegrationName`, `Tags`, and for CloudWatch `Tables` and
 //! `Metrics` (see `replication.rs`). PATCH replaces `Status`, `Errors`, `Tables` or `Metrics`.
 
-use super::fault::{Fault, FaultKind, MetricStatus, RequestMatcher};
+use super::fault::{Fault, FaultKind, RequestMatcher};
 use super::handle::Handle;
 use super::integration::{SimulatedError, SimulatedIntegration};
 use super::protocol::parse_json;
@@ -43,7 +43,6 @@ enum DrillFault {
     Error,
     Hang,
     Delay,
-    MetricStatus,
 }
 
 #[derive(Deserialize)]
@@ -56,9 +55,6 @@ struct FaultBody {
     message: String,
     /// Of a delay only.
     milliseconds: Option<u64>,
-    /// Of a metric status only.
-    status_code: Option<String>,
-    dimension: Option<String>,
     #[serde(default)]
     on: RequestMatcher,
     times: Option<u32>,
@@ -66,31 +62,11 @@ struct FaultBody {
 
 impl FaultBody {
     fn into_fault(self) -> Result<Fault, &'static str> {
-        let members = (
-            self.code,
-            self.milliseconds,
-            self.status_code,
-            self.dimension,
-        );
-        let kind = match (self.kind, members) {
-            (DrillFault::Error, (Some(code), None, None, None)) => {
-                FaultKind::error(&code, &self.message)
-            }
-            (DrillFault::Delay, (None, Some(time), None, None)) => {
-                FaultKind::Delay(Duration::from_millis(time))
-            }
-            (DrillFault::Hang, (None, None, None, None)) => FaultKind::Hang,
-            (DrillFault::MetricStatus, (None, None, Some(status_code), dimension)) => {
-                FaultKind::MetricStatus(MetricStatus {
-                    status_code,
-                    dimension,
-                })
-            }
-            _ => {
-                return Err(
-                    "allowed: an Error with Code, a Delay with Milliseconds, a Hang, or a MetricStatus with StatusCode and possibly Dimension",
-                );
-            }
+        let kind = match (self.kind, self.code, self.milliseconds) {
+            (DrillFault::Error, Some(code), None) => FaultKind::error(&code, &self.message),
+            (DrillFault::Delay, None, Some(time)) => FaultKind::Delay(Duration::from_millis(time)),
+            (DrillFault::Hang, None, None) => FaultKind::Hang,
+            _ => return Err("allowed: an Error with Code, a Delay with Milliseconds, or a Hang"),
         };
         Ok(Fault {
             matcher: self.on,

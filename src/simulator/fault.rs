@@ -1,6 +1,5 @@
 //! Injected faults: the requests that a fault matches, how often, and the response to them.
 
-use super::metric_request::Metric;
 use super::protocol::Protocol;
 use super::request::RecordedRequest;
 use super::response::ApiError;
@@ -8,6 +7,7 @@ use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Deserialize;
+use std::fmt::Display;
 use std::time::Duration;
 
 /// The requests that a fault applies to: those that equal every field that is set.
@@ -18,8 +18,6 @@ pub struct RequestMatcher {
     /// `IntegrationArn` or `IntegrationIdentifier`.
     pub integration_arn: Option<String>,
     pub target_arn: Option<String>,
-    /// Of `ListMetrics`.
-    pub metric_name: Option<String>,
     /// The region that the request was signed for.
     pub region: Option<String>,
     pub access_key_id: Option<String>,
@@ -49,7 +47,6 @@ impl RequestMatcher {
         equal(&self.operation, Some(request.operation))
             && equal(&self.integration_arn, request.integration_arn.as_deref())
             && equal(&self.target_arn, request.target_arn.as_deref())
-            && equal(&self.metric_name, request.metric_name.as_deref())
             && equal(&self.region, Some(&request.region))
             && equal(&self.access_key_id, Some(&request.access_key_id))
             && self.page.is_none_or(|page| page == request.page)
@@ -75,24 +72,8 @@ pub enum FaultKind {
         bytes: usize,
         pause: Duration,
     },
-    /// The normal response of `GetMetricData`, with another `StatusCode` for some metrics.
-    MetricStatus(MetricStatus),
-}
-
-/// `Forbidden` and `InternalError` return no datapoints of the metrics, `PartialData` does.
-#[derive(Clone, Debug)]
-pub struct MetricStatus {
-    pub status_code: String,
-    /// The value of a dimension of the metrics. `None` means all metrics.
-    pub dimension: Option<String>,
-}
-
-impl MetricStatus {
-    pub(super) fn applies_to(&self, metric: &Metric) -> bool {
-        let mut dimensions = metric.dimensions.iter();
-        let wanted = self.dimension.as_ref();
-        wanted.is_none_or(|wanted| dimensions.any(|dimension| dimension.value == *wanted))
-    }
+    /// The response of `GetMetricData` with this `StatusCode` (`Forbidden` or `InternalError`) and no data for each metric.
+    MetricStatus(&'static str),
 }
 
 impl FaultKind {
@@ -107,6 +88,21 @@ impl FaultKind {
         let content_type = HeaderValue::from_static(Protocol::GlueJson.content_type());
         response.headers_mut().insert(CONTENT_TYPE, content_type);
         Self::Raw(response)
+    }
+}
+
+/// Returns the marker of the next page. It contains the position, so the simulator stores none.
+pub(super) fn next_marker(
+    request: &RecordedRequest,
+    fault: Option<&FaultKind>,
+    position: impl Display,
+    has_more: bool,
+) -> Option<String> {
+    let next = format!("{}:{position}", request.page.saturating_add(1));
+    match (fault, &request.marker) {
+        (Some(FaultKind::RepeatMarker), Some(marker)) => Some(marker.clone()),
+        (Some(FaultKind::RepeatMarker | FaultKind::EndlessMarkers), _) => Some(next),
+        _ => has_more.then_some(next),
     }
 }
 

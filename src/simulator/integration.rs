@@ -66,7 +66,8 @@ pub struct SimulatedIntegration {
     pub name: String,
     #[serde(default, skip_serializing)]
     pub tags: Vec<SimulatedTag>,
-    /// The tables that CloudWatch has metrics of. Default: one with the name of the source.
+    /// The tables that CloudWatch has metrics of: none if the target role must not write them.
+    /// Default: one with the name of the source.
     #[serde(default, skip_serializing)]
     pub tables: Option<Vec<SimulatedTable>>,
     #[serde(default, skip_serializing)]
@@ -104,12 +105,10 @@ impl SimulatedIntegration {
             self.account = field(4);
         }
         if self.name.is_empty() {
-            let last = self.arn.rsplit([':', '/']).next();
-            self.name = last.unwrap_or_default().to_owned();
+            self.name = arn_id(&self.arn).to_owned();
         }
         if self.tables.is_none() {
-            let source = self.source_arn.rsplit([':', '/']).next();
-            self.tables = Some(vec![SimulatedTable::new(source.unwrap_or_default())]);
+            self.tables = Some(vec![SimulatedTable::new(arn_id(&self.source_arn))]);
         }
         self
     }
@@ -120,10 +119,8 @@ impl SimulatedIntegration {
         #[allow(clippy::cast_possible_truncation, reason = "`as` saturates")]
         let start = start as i64;
         for table in self.tables.iter_mut().flatten() {
-            table.shift(start);
-        }
-        if let Some(silent_since) = &mut self.metrics.silent_since {
-            *silent_since = silent_since.saturating_add(start);
+            table.failing_since = table.failing_since.map(|time| time + start);
+            table.silent_since = table.silent_since.map(|time| time + start);
         }
     }
 
@@ -140,4 +137,9 @@ impl SimulatedIntegration {
 /// Returns a field of an ARN (3: region, 4: account), or `None` if it is empty or absent.
 pub(super) fn arn_field(arn: &str, index: usize) -> Option<&str> {
     arn.split(':').nth(index).filter(|field| !field.is_empty())
+}
+
+/// Returns the text after the last colon or slash of an ARN: the UUID of an integration, the name of a table.
+pub(super) fn arn_id(arn: &str) -> &str {
+    arn.rsplit([':', '/']).next().unwrap_or_default()
 }

@@ -1,25 +1,23 @@
 //! The metrics of an integration. Their samples are a function of time, so the past exists from the start.
 
-use super::integration::{SimulatedIntegration, arn_field};
+use super::integration::{SimulatedIntegration, arn_field, arn_id};
 use super::metric_request::{Dimension, Metric};
 use super::replication::SimulatedTable;
+use std::num::NonZeroU32;
 use std::ops::Range;
 
-const RUN_METRICS: [&str; 6] = [
-    "DeleteCount",
-    "IngestionFailed",
-    "IngestionSucceeded",
-    "InsertCount",
-    "LastSyncTimestamp",
-    "UpdateCount",
-];
+const TABLE_METRICS: [&str; 3] = ["IngestionFailed", "IngestionSucceeded", "LastSyncTimestamp"];
 const REDSHIFT_METRICS: [&str; 2] = ["IntegrationLag", "IntegrationNumTablesFailedReplication"];
-const DEFAULT_INTERVAL_MINUTES: i64 = 15;
+const DEFAULT_INTERVAL_MINUTES: u32 = 15;
+const DAY: i64 = 86_400;
+/// How long CloudWatch keeps samples with a period of a minute.
+const RETENTION: i64 = 15 * DAY;
+/// `ListMetrics` returns a metric until it has been silent for two weeks.
+const MAX_SILENCE: i64 = 14 * DAY;
 /// How much older than the end of its run the synchronized data of a table are.
 const RUN_DURATION: i64 = 60;
 
 /// One metric of an integration.
-#[derive(Clone, Copy)]
 pub(super) struct Series<'a> {
     integration: &'a SimulatedIntegration,
     /// `None` for a Redshift target, which reports each minute.
@@ -29,20 +27,19 @@ pub(super) struct Series<'a> {
 
 impl<'a> Series<'a> {
     /// Returns the metrics of an integration, always in the same order.
-    pub fn of(integration: &'a SimulatedIntegration) -> impl Iterator<Item = Self> {
-        let tables = integration.tables.as_deref().unwrap_or_default();
-        let (tables, names): (Vec<_>, &[_]) = if is_redshift(integration) {
-            (vec![None], &REDSHIFT_METRICS)
-        } else {
-            (tables.iter().map(Some).collect(), &RUN_METRICS)
+    pub fn of(integration: &'a SimulatedIntegration) -> Vec<Self> {
+        let series = |table, name| Self {
+            integration,
+            table,
+            name,
         };
-        tables.into_iter().flat_map(move |table| {
-            names.iter().map(move |name| Self {
-                integration,
-                table,
-                name,
-            })
-        })
+        if is_redshift(integration) {
+            return REDSHIFT_METRICS.map(|name| series(None, name)).into();
+        }
+        let tables = integration.tables.iter().flatten();
+        tables
+            .flat_map(|table| TABLE_METRICS.map(|name| series(Some(table), name)))
+            .collect()
     }
 
     pub fn namespace(&self) -> &'a str {
@@ -74,7 +71,7 @@ impl<'a> Series<'a> {
                     dimension("tableName", &table.name),
                 ]
             }
-            None => vec![dimension("IntegrationId", integration_id(arn))],
+            None => vec![dimension("IntegrationId", arn_id(arn))],
         };
         Metric {
             namespace: self.namespace().to_owned(),
@@ -83,47 +80,48 @@ impl<'a> Series<'a> {
         }
     }
 
-    /// A query with another unit has no samples.
-    pub fn unit(&self) -> &'a str {
-        let unit = self.integration.metrics.unit.as_deref();
-        unit.unwrap_or("Count")
-    }
-
-    /// Returns true if `ListMetrics` returns the metric: it has a sample in the last `max_silence` seconds.
-    pub fn is_listed(&self, now: i64, max_silence: i64) -> bool {
+    /// Returns true if `ListMetrics` returns the metric.
+    pub fn is_listed(&self, now: i64) -> bool {
         let delay = i64::from(self.integration.metrics.listing_delay);
-        let mut times = self.times(i64::MIN..i64::MAX, now);
-        let Some(first) = times.next() else {
-            return false;
-        };
-        let last = times.next_back().unwrap_or(first);
-        first <= now - delay && last > now - max_silence
+        let window = now - MAX_SILENCE + 1..now - delay + 1;
+        self.samples(window, now).next().is_some()
     }
 
-    /// Returns the times of the samples within the window that can be read, in ascending order.
-    pub fn times(&self, window: Range<i64>, now: i64) -> impl DoubleEndedIterator<Item = i64> {
+    /// Returns the times and values of the samples within the window that can be read, the newest first.
+    pub fn samples(&self, window: Range<i64>, now: i64) -> impl Iterator<Item = (i64, f64)> {
+        #[allow(clippy::cast_possible_truncation, reason = "`as` saturates")]
+        let created = self.integration.create_time as i64;
+        let start = window.start.max(created).max(now - RETENTION);
+        let readable = now - i64::from(self.integration.metrics.sample_delay) + 1;
+        let silent_since = self.table.and_then(|table| table.silent_since);
+        let end = window.end.min(readable);
+        let end = end.min(silent_since.unwrap_or(i64::MAX));
+
+        // Runs end at the multiples of the interval. This is the number of the first run from a time on.
         let interval = self.interval();
-        let multiple = move |time: i64| time.saturating_add(interval - 1).div_euclid(interval);
-        let [before, after] = self.reporting(now).map(|range| {
-            let (from, until) = (range.start.max(window.start), range.end.min(window.end));
-            multiple(from)..multiple(until)
-        });
-        before.chain(after).map(move |run| run * interval)
+        let run_from = |time: i64| time.saturating_add(interval - 1).div_euclid(interval);
+        let runs = (run_from(start)..run_from(end)).rev();
+        let times = runs.map(move |run| run * interval);
+        times.filter_map(move |time| Some((time, self.value(time)?)))
     }
 
-    pub fn value(&self, time: i64) -> f64 {
+    /// Returns `None` if the run that ends at this time does not report the metric.
+    fn value(&self, time: i64) -> Option<f64> {
         let metrics = &self.integration.metrics;
+        let failing_since = self.table.and_then(|table| table.failing_since);
+        let failed = time >= failing_since.unwrap_or(i64::MAX);
+        let count = |happened: bool| (happened || metrics.zeros).then_some(f64::from(happened));
         match self.name {
-            "IntegrationLag" => metrics.replication_lag,
-            "IntegrationNumTablesFailedReplication" => metrics.failed_tables,
-            "IngestionSucceeded" => f64::from(u8::from(!self.fails_at(time))),
-            "IngestionFailed" => f64::from(u8::from(self.fails_at(time))),
-            "LastSyncTimestamp" => {
+            "IntegrationLag" => Some(metrics.replication_lag),
+            "IntegrationNumTablesFailedReplication" => Some(metrics.failed_tables),
+            "IngestionFailed" => count(failed),
+            "IngestionSucceeded" => count(!failed),
+            _ => {
                 let unit = if metrics.milliseconds { 1000 } else { 1 };
-                as_f64((time - RUN_DURATION) * unit)
+                #[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
+                let synced_until = ((time - RUN_DURATION) * unit) as f64;
+                (!failed).then_some(synced_until)
             }
-            // The number of changed rows differs from run to run.
-            _ => as_f64((time / 60).rem_euclid(97)),
         }
     }
 
@@ -135,57 +133,11 @@ impl<'a> Series<'a> {
         let refresh_interval = config.and_then(|config| config.refresh_interval.as_deref());
         let refresh_interval = refresh_interval.and_then(|minutes| minutes.parse().ok());
         let minutes = table.interval_minutes.or(refresh_interval);
-        60 * minutes.map_or(DEFAULT_INTERVAL_MINUTES, |minutes| i64::from(minutes.get()))
-    }
-
-    /// Returns when the metric has samples, as two ranges in ascending order. A range can be empty.
-    fn reporting(&self, now: i64) -> [Range<i64>; 2] {
-        let metrics = &self.integration.metrics;
-        // A time beyond the range of i64 is as good as its limit.
-        #[allow(clippy::cast_possible_truncation, reason = "`as` saturates")]
-        let created = self.integration.create_time as i64;
-        let running_since = self.table.and_then(|table| table.running_since);
-        let silent_since = self.table.and_then(|table| table.silent_since);
-        let from = running_since.unwrap_or(created);
-        let until = [silent_since, metrics.silent_since]
-            .into_iter()
-            .flatten()
-            .fold(now - i64::from(metrics.sample_delay) + 1, i64::min);
-        let failing = self.failing();
-        let failing = failing.start.max(from)..failing.end.min(until);
-        let reports_both = metrics.zeros && self.name.starts_with("Ingestion");
-        let none = until..until;
-        if self.name == "IngestionFailed" && !reports_both {
-            [failing, none]
-        } else if self.table.is_none() || reports_both || failing.is_empty() {
-            [from..until, none]
-        } else {
-            [from..failing.start, failing.end..until]
-        }
-    }
-
-    fn failing(&self) -> Range<i64> {
-        let since = self.table.and_then(|table| table.failing_since);
-        let until = self.table.and_then(|table| table.failing_until);
-        since.unwrap_or(i64::MAX)..until.unwrap_or(i64::MAX)
-    }
-
-    fn fails_at(&self, time: i64) -> bool {
-        self.failing().contains(&time)
+        60 * i64::from(minutes.map_or(DEFAULT_INTERVAL_MINUTES, NonZeroU32::get))
     }
 }
 
 fn is_redshift(integration: &SimulatedIntegration) -> bool {
     let service = arn_field(&integration.target_arn, 2);
     service.is_some_and(|service| service.starts_with("redshift"))
-}
-
-/// Returns the UUID at the end of an integration's ARN.
-pub(super) fn integration_id(arn: &str) -> &str {
-    arn.rsplit([':', '/']).next().unwrap_or_default()
-}
-
-#[allow(clippy::cast_precision_loss, reason = "times are far below 2^53")]
-fn as_f64(value: i64) -> f64 {
-    value as f64
 }

@@ -5,38 +5,37 @@ use ciborium::Value as Cbor;
 use ciborium::tag::Required;
 use hyper::http::request::Parts;
 use serde::de::DeserializeOwned;
-use serde::{Serialize, Serializer};
-use serde_json::Value;
+use serde::{Deserialize, Serialize, Serializer};
 
 const CBOR_PATH: &str = "/service/GraniteServiceVersion20100801/operation/";
 const CLOUDWATCH_TARGET: &str = "GraniteServiceVersion20100801.";
 const GLUE_TARGET: &str = "AWSGlue.";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     GlueJson,
     CloudWatchJson,
     CloudWatchCbor,
 }
 
-/// A time in whole Unix seconds. CBOR marks it with tag 1.
+/// A time in whole Unix seconds. CBOR marks it with tag 1. Some clients send an integer, others a float.
+#[derive(Deserialize)]
+#[serde(try_from = "Cbor")]
 pub(super) struct EpochSeconds(pub i64);
 
 impl Protocol {
     /// Returns the protocol and the name of the operation, which is empty if the request has none.
     pub fn of(parts: &Parts) -> (Self, &str) {
-        if let Some(operation) = parts.uri.path().strip_prefix(CBOR_PATH) {
-            return (Self::CloudWatchCbor, operation);
-        }
         let target = parts.headers.get("x-amz-target");
         let target = target.and_then(|target| target.to_str().ok());
         let target = target.unwrap_or_default();
-        match target.strip_prefix(CLOUDWATCH_TARGET) {
-            Some(operation) => (Self::CloudWatchJson, operation),
-            None => {
-                let operation = target.strip_prefix(GLUE_TARGET);
-                (Self::GlueJson, operation.unwrap_or_default())
-            }
+        if let Some(operation) = parts.uri.path().strip_prefix(CBOR_PATH) {
+            (Self::CloudWatchCbor, operation)
+        } else if let Some(operation) = target.strip_prefix(CLOUDWATCH_TARGET) {
+            (Self::CloudWatchJson, operation)
+        } else {
+            let operation = target.strip_prefix(GLUE_TARGET);
+            (Self::GlueJson, operation.unwrap_or_default())
         }
     }
 
@@ -48,33 +47,19 @@ impl Protocol {
         }
     }
 
-    /// The service in the credential scope of a signature.
-    pub fn signing_name(self) -> &'static str {
-        match self {
-            Self::GlueJson => "glue",
-            Self::CloudWatchJson | Self::CloudWatchCbor => "monitoring",
-        }
-    }
-
-    /// CBOR is converted to JSON, so an input is read the same way in each protocol.
     pub fn parse<T: DeserializeOwned>(self, body: &[u8]) -> Result<T, String> {
-        if self != Self::CloudWatchCbor {
-            return parse_json(body);
+        match self {
+            Self::CloudWatchCbor => ciborium::from_reader(body).map_err(|error| error.to_string()),
+            Self::GlueJson | Self::CloudWatchJson => parse_json(body),
         }
-        let cbor = ciborium::from_reader(body).map_err(|error| error.to_string())?;
-        let json = to_json(cbor).ok_or("CBOR with values that no member has")?;
-        serde_path_to_error::deserialize(json).map_err(|error| error.to_string())
     }
 
     pub fn serialize(self, value: &impl Serialize) -> Bytes {
+        let mut body = Vec::new();
         // Writing to memory does not fail, and all keys are strings.
-        let body = match self {
-            Self::CloudWatchCbor => {
-                let mut body = Vec::new();
-                let _ = ciborium::into_writer(value, &mut body);
-                body
-            }
-            Self::GlueJson | Self::CloudWatchJson => serde_json::to_vec(value).unwrap_or_default(),
+        let _ = match self {
+            Self::CloudWatchCbor => ciborium::into_writer(value, &mut body).ok(),
+            Self::GlueJson | Self::CloudWatchJson => serde_json::to_writer(&mut body, value).ok(),
         };
         body.into()
     }
@@ -87,22 +72,19 @@ pub(super) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> 
     Ok(value)
 }
 
-/// Drops the tags. Only times have one, and their member says that they are times.
-fn to_json(value: Cbor) -> Option<Value> {
-    Some(match value {
-        Cbor::Null => Value::Null,
-        Cbor::Bool(value) => value.into(),
-        Cbor::Integer(value) => i64::try_from(value).ok()?.into(),
-        Cbor::Float(value) => value.into(),
-        Cbor::Text(value) => value.into(),
-        Cbor::Tag(_, value) => to_json(*value)?,
-        Cbor::Array(items) => items.into_iter().map(to_json).collect::<Option<_>>()?,
-        Cbor::Map(members) => {
-            let member = |(key, value): (Cbor, _)| Some((key.into_text().ok()?, to_json(value)?));
-            Value::Object(members.into_iter().map(member).collect::<Option<_>>()?)
-        }
-        _ => return None,
-    })
+impl TryFrom<Cbor> for EpochSeconds {
+    type Error = &'static str;
+
+    fn try_from(value: Cbor) -> Result<Self, Self::Error> {
+        #[allow(clippy::cast_possible_truncation, reason = "`as` saturates")]
+        let seconds = match value {
+            Cbor::Tag(_, value) => return Self::try_from(*value),
+            Cbor::Integer(seconds) => i64::try_from(seconds).ok(),
+            Cbor::Float(seconds) => Some(seconds as i64),
+            _ => None,
+        };
+        seconds.map(Self).ok_or("expected a time in Unix seconds")
+    }
 }
 
 impl Serialize for EpochSeconds {

@@ -17,11 +17,8 @@ pub struct SimulatedTable {
     pub load_type: Option<String>,
     /// Default: the refresh interval of the integration, or 15.
     pub interval_minutes: Option<NonZeroU32>,
-    /// The time of the first run. Default: the creation of the integration.
-    pub running_since: Option<i64>,
-    /// Runs fail from this time on, until `failing_until`.
+    /// Runs fail from this time on.
     pub failing_since: Option<i64>,
-    pub failing_until: Option<i64>,
     /// There are no runs from this time on.
     pub silent_since: Option<i64>,
 }
@@ -38,14 +35,10 @@ pub struct SimulatedMetrics {
     pub milliseconds: bool,
     /// Each run reports both `IngestionSucceeded` and `IngestionFailed`, one of them as 0.
     pub zeros: bool,
-    /// The unit of all metrics. Default: `Count`.
-    pub unit: Option<String>,
     /// Seconds until a sample can be read.
     pub sample_delay: u32,
     /// Seconds from the first sample of a metric until the metric is listed.
     pub listing_delay: u32,
-    /// No metric has samples from this time on. A role that must not write metrics is silent since 0.
-    pub silent_since: Option<i64>,
     /// Redshift targets: `IntegrationLag`, in seconds.
     pub replication_lag: f64,
     /// Redshift targets: `IntegrationNumTablesFailedReplication`.
@@ -57,19 +50,6 @@ impl SimulatedTable {
         Self {
             name: name.to_owned(),
             ..Self::default()
-        }
-    }
-
-    /// Adds `start` to all times.
-    pub(super) fn shift(&mut self, start: i64) {
-        let times = [
-            &mut self.running_since,
-            &mut self.failing_since,
-            &mut self.failing_until,
-            &mut self.silent_since,
-        ];
-        for time in times.into_iter().flatten() {
-            *time = time.saturating_add(start);
         }
     }
 }

@@ -12,12 +12,12 @@ pub(super) const INBOUND: &str = "DescribeInboundIntegrations";
 pub(super) const CREATED: &str = "DescribeIntegrations";
 const LIST_METRICS: &str = "ListMetrics";
 const GET_METRIC_DATA: &str = "GetMetricData";
-/// An ARN or two numbers. Requests are recorded, so their texts have limits.
-const MAX_POSITION_BYTES: usize = 2048;
+/// A marker has an ARN or a number. Requests are recorded, so their texts have limits.
+const MAX_MARKER_BYTES: usize = 2048;
 
-/// The input of both operations of Glue, a summary of the input of CloudWatch's, and what the headers say.
+/// The input of both operations of Glue, the marker of CloudWatch's, and what the headers say.
 /// Like in AWS, `null` means absent.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct RecordedRequest {
     #[serde(skip_deserializing)]
@@ -39,21 +39,10 @@ pub struct RecordedRequest {
     pub marker: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_records: Option<NonZeroUsize>,
-    /// Of `ListMetrics`.
-    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
-    pub metric_name: Option<String>,
-    /// The number of metrics that `GetMetricData` requests, which AWS bills.
-    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
-    pub metrics: Option<usize>,
-    /// Of `GetMetricData`, in Unix seconds.
-    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
-    pub start_time: Option<f64>,
-    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
-    pub end_time: Option<f64>,
     /// Number of the page within its listing, starting at 1.
     #[serde(skip_deserializing)]
     pub page: u32,
-    /// The ARN before the first one of the page, or the position in CloudWatch's answer.
+    /// The ARN before the first one of the page, or the number of items on CloudWatch's earlier pages.
     #[serde(skip)]
     pub(super) after: Option<String>,
 }
@@ -73,21 +62,26 @@ impl RecordedRequest {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<(Self, Input), ApiError> {
-        let operation = simulated_operation(protocol, operation)?;
-        let (access_key_id, region) = credential(protocol.signing_name(), headers)?;
+        let operation = simulated_operation(operation)?;
+        let (access_key_id, region) = credential(headers)?;
         let invalid = |message: String| ApiError::new("SerializationException", &message);
-        let (recorded, input) = match operation {
+        let mut recorded = Self::default();
+        let input = match operation {
             LIST_METRICS => {
                 let input: ListMetricsInput = protocol.parse(body).map_err(invalid)?;
-                input.validate()?;
-                (Self::of_list_metrics(&input), Input::ListMetrics(input))
+                recorded.marker.clone_from(&input.next_token);
+                Input::ListMetrics(input)
             }
             GET_METRIC_DATA => {
                 let input: GetMetricDataInput = protocol.parse(body).map_err(invalid)?;
                 input.validate()?;
-                (Self::of_metric_data(&input), Input::GetMetricData(input))
+                recorded.marker.clone_from(&input.next_token);
+                Input::GetMetricData(input)
             }
-            _ => (protocol.parse(body).map_err(invalid)?, Input::Glue),
+            _ => {
+                recorded = protocol.parse(body).map_err(invalid)?;
+                Input::Glue
+            }
         };
         let (page, after) = match recorded.marker.as_deref().map(parse_marker) {
             None => (1, None),
@@ -105,26 +99,15 @@ impl RecordedRequest {
         Ok((recorded, input))
     }
 
-    fn of_list_metrics(input: &ListMetricsInput) -> Self {
-        Self {
-            marker: input.next_token.clone(),
-            metric_name: input.metric_name.clone(),
-            ..Self::default()
-        }
-    }
-
-    fn of_metric_data(input: &GetMetricDataInput) -> Self {
-        Self {
-            marker: input.next_token.clone(),
-            metrics: Some(input.metric_data_queries.len()),
-            start_time: Some(input.start_time),
-            end_time: Some(input.end_time),
-            ..Self::default()
-        }
+    /// Returns the number of items on CloudWatch's earlier pages.
+    pub(super) fn offset(&self) -> Result<usize, ApiError> {
+        let after = self.after.as_deref().unwrap_or("0");
+        let offset = after.parse();
+        offset.map_err(|_| invalid_marker(self.operation))
     }
 }
 
-pub(super) fn invalid_marker(operation: &str) -> ApiError {
+fn invalid_marker(operation: &str) -> ApiError {
     let (code, member) = match operation {
         LIST_METRICS => ("InvalidParameterValue", "NextToken"),
         GET_METRIC_DATA => ("InvalidNextToken", "NextToken"),
@@ -135,30 +118,24 @@ pub(super) fn invalid_marker(operation: &str) -> ApiError {
 }
 
 fn parse_marker(marker: &str) -> Option<(u32, &str)> {
-    let (page, position) = marker.split_once(':')?;
-    if position.len() > MAX_POSITION_BYTES {
-        return None;
-    }
-    Some((page.parse().ok()?, position))
+    let (page, after) = marker.split_once(':')?;
+    let page = page.parse().ok()?;
+    (marker.len() <= MAX_MARKER_BYTES).then_some((page, after))
 }
 
-fn simulated_operation(protocol: Protocol, name: &str) -> Result<&'static str, ApiError> {
-    let simulated = match protocol {
-        Protocol::GlueJson => [INBOUND, CREATED],
-        Protocol::CloudWatchJson | Protocol::CloudWatchCbor => [LIST_METRICS, GET_METRIC_DATA],
-    };
+fn simulated_operation(name: &str) -> Result<&'static str, ApiError> {
+    let simulated = [INBOUND, CREATED, LIST_METRICS, GET_METRIC_DATA];
     let found = simulated.into_iter().find(|simulated| *simulated == name);
     found.ok_or_else(|| {
-        let [first, second] = simulated;
-        let message =
-            format!("The operation {name:?} is not simulated: expected {first} or {second}.");
+        let simulated = simulated.join(", ");
+        let message = format!("The operation {name:?} is not simulated: expected {simulated}.");
         ApiError::new("UnknownOperationException", &message)
     })
 }
 
 /// Returns the access key id and the region from the `Authorization` header: `AWS4-HMAC-SHA256
 /// Credential=AKID/20261122/eu-west-1/glue/aws4_request, SignedHeaders=…, Signature=…`.
-fn credential(service: &str, headers: &HeaderMap) -> Result<(String, String), ApiError> {
+fn credential(headers: &HeaderMap) -> Result<(String, String), ApiError> {
     let authorization = headers.get(AUTHORIZATION).ok_or_else(|| {
         let message = "Missing Authentication Token";
         ApiError::new("MissingAuthenticationTokenException", message)
@@ -168,16 +145,14 @@ fn credential(service: &str, headers: &HeaderMap) -> Result<(String, String), Ap
     let scope = credential.split(',').next().unwrap_or_default();
     let parts: Vec<&str> = scope.split('/').collect();
     match parts[..] {
-        [key, _date, region, signed, "aws4_request"]
-            if signed == service && !key.is_empty() && !region.is_empty() =>
+        [key, _date, region, "glue" | "monitoring", "aws4_request"]
+            if !key.is_empty() && !region.is_empty() =>
         {
             Ok((key.to_owned(), region.to_owned()))
         }
-        _ => {
-            let message = format!(
-                "Authorization header requires a full 'Credential' parameter for the service '{service}'."
-            );
-            Err(ApiError::new("IncompleteSignatureException", &message))
-        }
+        _ => Err(ApiError::new(
+            "IncompleteSignatureException",
+            "Authorization header requires a full 'Credential' parameter for the service 'glue' or 'monitoring'.",
+        )),
     }
 }

@@ -29,21 +29,17 @@ impl ApiError {
 
     pub(super) fn response(&self, protocol: Protocol) -> Response<ResponseBody> {
         let status = self.status();
-        // Clients read the code from `__type`. Glue's model has the member `Message`, CloudWatch's has `message`.
+        // Clients read the code from `__type`. Those of CloudWatch prefer the header, which has the code of its first protocol.
         let (message, header, code) = match protocol {
             Protocol::GlueJson => ("Message", "x-amzn-errortype", self.code.clone()),
-            // CloudWatch's clients keep the codes of its first protocol, which this header has.
             Protocol::CloudWatchJson | Protocol::CloudWatchCbor => {
                 let fault = if status.is_server_error() {
                     "Receiver"
                 } else {
                     "Sender"
                 };
-                (
-                    "message",
-                    "x-amzn-query-error",
-                    format!("{};{fault}", self.code),
-                )
+                let code = format!("{};{fault}", self.code);
+                ("message", "x-amzn-query-error", code)
             }
         };
         let body = json!({"__type": self.code, message: self.message});

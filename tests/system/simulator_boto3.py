@@ -76,7 +76,7 @@ def metrics_and_samples(found, name, end):
     """Returns all metrics, and the samples of the 14 days before `end` of six metrics. Both have several pages."""
     pages = found.get_paginator("list_metrics").paginate(Namespace="AWS/Glue/ZeroETL")
     pages = [page["Metrics"] for page in pages]
-    check(f"{name}: pages of metrics", [len(page) for page in pages] == [500, 250], [len(page) for page in pages])
+    check(f"{name}: pages of metrics", [len(page) for page in pages] == [500, 100], [len(page) for page in pages])
     metrics = sum(pages, [])
     queries = [
         {"Id": f"m{index}", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Maximum"}}
@@ -98,7 +98,7 @@ def metrics_and_samples(found, name, end):
 
 
 def check_cloudwatch():
-    tables = [{"TableName": f"table-{index}"} for index in range(150)]
+    tables = [{"TableName": f"table-{index}"} for index in range(300)]
     replace_integrations([{**integration(0), "Tables": tables}])
     end = datetime.datetime.fromtimestamp(time.time() // 3600 * 3600, datetime.timezone.utc)
     read = {}

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::simulator::{
-    Account, Fault, FaultKind, MetricStatus, RequestMatcher, SimulatedIntegration, SimulatedTable,
+    Account, Fault, FaultKind, RequestMatcher, SimulatedIntegration, SimulatedTable,
 };
 use serde_json::Value;
 
@@ -60,8 +61,15 @@ fn listing() -> String {
     with_role(&format!("regions: [{REGION}], external_id: {EXTERNAL_ID}"))
 }
 
+/// CloudWatch has samples until the present time.
+fn simulator_with_metrics(integrations: Vec<SimulatedIntegration>) -> Sim {
+    let mut account = Account::of(integrations);
+    account.unix_start = Clock::system().unix_now();
+    simulator(account)
+}
+
 fn one_integration() -> Sim {
-    simulator(Account::of(vec![integration(REGION, "a", "ACTIVE")]))
+    simulator_with_metrics(vec![integration(REGION, "a", "ACTIVE")])
 }
 
 fn setup(sim: &Sim, sts: &Double, config: &str) -> Setup {
@@ -153,10 +161,10 @@ fn all_permissions_granted_exits_with_0() {
 /// The README shows this output.
 #[test]
 fn failed_checks_report_what_to_grant() {
-    let sim = simulator(Account::of(vec![
+    let sim = simulator_with_metrics(vec![
         integration(REGION, "a", "ACTIVE"),
         integration("us-east-1", "b", "ACTIVE"),
-    ]));
+    ]);
     let denied = format!(
         "User: {USER} is not authorized to perform: glue:DescribeInboundIntegrations because no identity-based policy allows the action"
     );
@@ -713,13 +721,13 @@ fn freshness_reports_tables_of_integrations() {
     // More than one page.
     let many: Vec<String> = (0..600).map(|n| format!("t{n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let sim = simulator(Account::of(vec![
+    let sim = simulator_with_metrics(vec![
         with_tables("many", &many),
         with_tables("one", &["one"]),
         with_tables("orders", &["orders", "lines"]),
         with_tables("silent", &[]),
         redshift,
-    ]));
+    ]);
     let (json, table) = check(&setup(&sim, &sts(), &with_freshness()), 0);
     let rows = json["checks"].as_array().unwrap().iter();
     let tables: Vec<_> = rows
@@ -757,15 +765,12 @@ fn freshness_reports_tables_of_integrations() {
 
 #[test]
 fn freshness_denied_reports_grants() {
-    let sim = simulator(Account::of(vec![with_tables("orders", &["orders"])]));
+    let sim = simulator_with_metrics(vec![with_tables("orders", &["orders"])]);
     let denied = |action: &str| {
         let why = format!("User: {USER} is not authorized to perform: {action}");
         FaultKind::error("AccessDenied", &why)
     };
-    let forbidden = FaultKind::MetricStatus(MetricStatus {
-        status_code: "Forbidden".to_owned(),
-        dimension: None,
-    });
+    let forbidden = FaultKind::MetricStatus("Forbidden");
     let config = format!("scopes: [{{name: all, regions: [{REGION}], freshness: true}}]");
     let sts = sts();
     let run = |faults: [(&str, FaultKind); 1], code: i32| {
@@ -798,7 +803,7 @@ fn freshness_denied_reports_grants() {
 /// The polls do not need CloudWatch, so its endpoint breaks only the checks of CloudWatch.
 #[test]
 fn cloudwatch_endpoint_of_profile_affects_only_freshness() {
-    let sim = simulator(Account::of(vec![with_tables("orders", &["orders"])]));
+    let sim = simulator_with_metrics(vec![with_tables("orders", &["orders"])]);
     let sts = sts();
     let config =
         format!("scopes: [{{name: all, regions: [{REGION}], profile: lake, freshness: true}}]");

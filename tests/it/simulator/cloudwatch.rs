@@ -7,11 +7,9 @@ use aws_sdk_cloudwatch::error::ProvideErrorMetadata;
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::{MetricDataQuery, MetricStat};
 use glue_integration_exporter::simulator::{
-    Account, Fault, FaultKind, MetricStatus, RequestMatcher, SimulatedIntegration,
-    SimulatedMetrics, SimulatedTable,
+    Account, Fault, FaultKind, RequestMatcher, SimulatedIntegration,
 };
 use serde_json::{Value, json};
-use std::num::NonZeroU32;
 
 /// A whole hour.
 const NOW: i64 = 1_795_298_400;
@@ -19,36 +17,38 @@ const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 const ID: &str = "0c5e6f0a-3d0b-4c7a-9a51-5b1f0e6d7a01";
 
-/// An integration with hourly runs.
-fn integration(tables: Vec<SimulatedTable>, metrics: SimulatedMetrics) -> SimulatedIntegration {
-    let source = "arn:aws:dynamodb:eu-west-1:111122223333:table/orders";
-    let target = "arn:aws:glue:eu-west-1:111122223333:database/orders";
-    let new = SimulatedIntegration::new(&arn(), source, target, "ACTIVE");
-    SimulatedIntegration {
-        tables: Some(tables),
-        metrics,
-        ..new
-    }
-}
-
 fn arn() -> String {
     format!("arn:aws:glue:eu-west-1:111122223333:integration:{ID}")
 }
 
-fn redshift(metrics: SimulatedMetrics) -> SimulatedIntegration {
+/// An integration with hourly runs. `tables` and `metrics` are those of the control endpoint.
+fn integration(tables: Value, metrics: Value) -> SimulatedIntegration {
+    let source = "arn:aws:dynamodb:eu-west-1:111122223333:table/orders";
+    let target = "arn:aws:glue:eu-west-1:111122223333:database/orders";
+    let new = SimulatedIntegration::new(&arn(), source, target, "ACTIVE");
     SimulatedIntegration {
-        target_arn: "arn:aws:redshift:eu-west-1:111122223333:namespace:n".to_owned(),
-        ..integration(Vec::new(), metrics)
+        tables: serde_json::from_value(tables).unwrap(),
+        metrics: serde_json::from_value(metrics).unwrap(),
+        ..new
     }
 }
 
-fn healthy() -> SimulatedIntegration {
-    let tables = vec![SimulatedTable::new("orders")];
-    integration(tables, SimulatedMetrics::default())
+fn with_tables(names: &[&str]) -> SimulatedIntegration {
+    let tables = names.iter().map(|name| json!({"TableName": name}));
+    integration(tables.collect(), json!({}))
+}
+
+fn redshift(metrics: Value) -> SimulatedIntegration {
+    SimulatedIntegration {
+        target_arn: "arn:aws:redshift:eu-west-1:111122223333:namespace:n".to_owned(),
+        ..integration(json!([]), metrics)
+    }
 }
 
 fn serve(now: i64, integrations: Vec<SimulatedIntegration>) -> TestSimulator {
-    start(Account::of(integrations).starting_at(now as f64))
+    let mut account = Account::of(integrations);
+    account.unix_start = now as f64;
+    start(account)
 }
 
 fn call(simulator: &TestSimulator, operation: &str, body: &Value) -> Response {
@@ -63,37 +63,41 @@ fn list(simulator: &TestSimulator, input: &Value) -> Vec<Value> {
     response["Metrics"].as_array().unwrap().clone()
 }
 
-/// The metric of the table `orders`, or of the first one, with this name.
+/// The first metric with this name.
 fn metric(simulator: &TestSimulator, name: &str) -> Value {
     list(simulator, &json!({"MetricName": name})).swap_remove(0)
 }
 
-fn query(metric: &Value, period: i64, statistic: &str) -> Value {
-    json!({"Id": "m0", "MetricStat": {"Metric": metric, "Period": period, "Stat": statistic}})
+/// Queries of the metrics, with the ids `m0`, `m1` and so on.
+fn input(metrics: &[Value], start: i64, end: i64) -> Value {
+    let query = |(index, metric)| json!({"Id": format!("m{index}"), "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Sum"}});
+    let queries = metrics.iter().enumerate().map(query);
+    json!({"MetricDataQueries": queries.collect::<Vec<_>>(), "StartTime": start, "EndTime": end})
 }
 
-fn input(queries: &[Value], start: i64, end: i64) -> Value {
-    json!({"MetricDataQueries": queries, "StartTime": start, "EndTime": end})
+/// Returns the status code, and the times and values of each metric.
+fn results(response: &Value) -> Vec<(String, Vec<(i64, f64)>)> {
+    let results = response["MetricDataResults"].as_array().unwrap().iter();
+    let result = |result: &Value| {
+        let times = result["Timestamps"].as_array().unwrap().iter();
+        let values = result["Values"].as_array().unwrap().iter();
+        assert_eq!(times.len(), values.len());
+        let points = times.zip(values);
+        let points = points.map(|(time, value)| (time.as_i64().unwrap(), value.as_f64().unwrap()));
+        let status_code = result["StatusCode"].as_str().unwrap();
+        (status_code.to_owned(), points.collect())
+    };
+    results.map(result).collect()
 }
 
-/// Returns the times and values of one result.
-fn datapoints(result: &Value) -> Vec<(i64, f64)> {
-    let times = result["Timestamps"].as_array().unwrap().iter();
-    let values = result["Values"].as_array().unwrap().iter();
-    assert_eq!(times.len(), values.len());
-    let times = times.map(|time| time.as_i64().unwrap());
-    times
-        .zip(values.map(|value| value.as_f64().unwrap()))
-        .collect()
-}
-
-/// Returns the samples of each minute of a metric, the newest first.
+/// Returns the samples of a metric, the newest first.
 fn samples(simulator: &TestSimulator, metric: &Value, start: i64, end: i64) -> Vec<(i64, f64)> {
-    let input = input(&[query(metric, 60, "Sum")], start, end);
+    let input = input(std::slice::from_ref(metric), start, end);
     let response = call(simulator, "GetMetricData", &input).json();
-    assert_eq!(response["MetricDataResults"][0]["StatusCode"], "Complete");
     assert_eq!(response["NextToken"], Value::Null);
-    datapoints(&response["MetricDataResults"][0])
+    let (status_code, samples) = results(&response).swap_remove(0);
+    assert_eq!(status_code, "Complete");
+    samples
 }
 
 fn sdk(simulator: &TestSimulator) -> aws_sdk_cloudwatch::Client {
@@ -109,128 +113,70 @@ fn sdk(simulator: &TestSimulator) -> aws_sdk_cloudwatch::Client {
 
 #[test]
 fn samples_are_a_function_of_time() {
-    let table = SimulatedTable {
-        failing_since: Some(NOW - 5 * HOUR),
-        failing_until: Some(NOW - 2 * HOUR),
-        ..SimulatedTable::new("orders")
-    };
-    let with_tables = || {
-        vec![integration(
-            vec![table.clone()],
-            SimulatedMetrics::default(),
-        )]
-    };
-    let simulator = serve(NOW, with_tables());
+    let tables = json!([{"TableName": "orders", "FailingSince": NOW - 2 * HOUR}]);
+    let orders = integration(tables, json!({}));
+    let simulator = serve(NOW, vec![orders.clone()]);
     let [succeeded, failed, synced] =
         ["IngestionSucceeded", "IngestionFailed", "LastSyncTimestamp"]
             .map(|name| metric(&simulator, name));
     let at = |hours: &[i64]| -> Vec<(i64, f64)> {
         hours.iter().map(|hour| (NOW - hour * HOUR, 1.0)).collect()
     };
-    let window = (NOW - 6 * HOUR, NOW + HOUR);
-    let read = |simulator, metric| samples(simulator, metric, window.0, window.1);
-    assert_eq!(read(&simulator, &succeeded), at(&[0, 1, 2, 6]));
-    assert_eq!(read(&simulator, &failed), at(&[3, 4, 5]));
-    assert_eq!(read(&simulator, &failed), at(&[3, 4, 5]), "asked twice");
-    let synced = read(&simulator, &synced);
-    assert_eq!(synced[0], (NOW, (NOW - 60) as f64));
+    let read = |simulator, metric| samples(simulator, metric, NOW - 4 * HOUR, NOW + HOUR);
+    assert_eq!(read(&simulator, &succeeded), at(&[3, 4]));
+    assert_eq!(read(&simulator, &failed), at(&[0, 1, 2]));
+    assert_eq!(read(&simulator, &failed), at(&[0, 1, 2]), "asked twice");
+    let synced_until = |hours: i64| (NOW - hours * HOUR - 60) as f64;
+    let expected = [3, 4].map(|hours| (NOW - hours * HOUR, synced_until(hours)));
+    assert_eq!(read(&simulator, &synced), expected);
     // Fifteen days exist at the start, and nothing older.
     let all = samples(&simulator, &succeeded, NOW - 30 * DAY, NOW + 1);
     assert_eq!(all.last(), Some(&(NOW - 15 * DAY, 1.0)));
-    assert_eq!(all.len() as i64, 15 * 24 + 1 - 3);
+    assert_eq!(all.len() as i64, 15 * 24 - 2);
 
-    let later = serve(NOW + 2 * HOUR, with_tables());
-    let moved = samples(&later, &succeeded, window.0, NOW + 3 * HOUR);
-    assert_eq!(moved, at(&[-2, -1, 0, 1, 2, 6]));
-    assert_eq!(read(&later, &failed), at(&[3, 4, 5]));
+    let later = serve(NOW + 2 * HOUR, vec![orders]);
+    let moved = samples(&later, &failed, NOW - 4 * HOUR, NOW + 3 * HOUR);
+    assert_eq!(moved, at(&[-2, -1, 0, 1, 2]));
+    assert_eq!(read(&later, &succeeded), at(&[3, 4]));
 }
 
 #[test]
 fn silent_metrics_are_no_longer_listed() {
-    let names = |table| {
-        let simulator = serve(
-            NOW,
-            vec![integration(vec![table], SimulatedMetrics::default())],
-        );
-        let listed = list(&simulator, &json!({}));
-        let names = listed.iter().map(|metric| metric["MetricName"].as_str());
-        names
-            .map(|name| name.unwrap().to_owned())
-            .collect::<Vec<_>>()
+    let names = |table: Value| {
+        let simulator = serve(NOW, vec![integration(json!([table]), json!({}))]);
+        let listed = list(&simulator, &json!({})).into_iter();
+        let names = listed.map(|metric| metric["MetricName"].as_str().unwrap().to_owned());
+        names.collect::<Vec<_>>()
     };
-    let silent_since = |seconds: i64| SimulatedTable {
-        silent_since: Some(NOW - seconds),
-        ..SimulatedTable::new("orders")
+    let silent_since = |time: i64| names(json!({"TableName": "orders", "SilentSince": time}));
+    let failing_since = |time: i64| names(json!({"TableName": "orders", "FailingSince": time}));
+    let succeeding = ["IngestionSucceeded", "LastSyncTimestamp"];
+    assert_eq!(names(json!({"TableName": "orders"})), succeeding);
+    assert_eq!(silent_since(NOW - 13 * DAY), succeeding);
+    assert!(silent_since(NOW - 14 * DAY).is_empty());
+    assert_eq!(failing_since(NOW - 15 * DAY), ["IngestionFailed"]);
+    assert_eq!(failing_since(NOW - DAY).len(), 3);
+    let new = SimulatedIntegration {
+        create_time: (NOW + 1) as f64,
+        ..with_tables(&["orders"])
     };
-    let succeeding = [
-        "DeleteCount",
-        "IngestionSucceeded",
-        "InsertCount",
-        "LastSyncTimestamp",
-        "UpdateCount",
-    ];
-    assert_eq!(names(SimulatedTable::new("orders")), succeeding);
-    assert_eq!(names(silent_since(13 * DAY)), succeeding);
-    assert!(names(silent_since(14 * DAY)).is_empty());
-    let failing_since = |seconds: i64| SimulatedTable {
-        failing_since: Some(NOW - seconds),
-        ..SimulatedTable::new("orders")
-    };
-    assert_eq!(names(failing_since(15 * DAY)), ["IngestionFailed"]);
-    assert_eq!(names(failing_since(DAY)).len(), 6);
-    assert!(
-        names(SimulatedTable {
-            running_since: Some(NOW + 1),
-            ..SimulatedTable::new("new")
-        })
-        .is_empty()
-    );
-
-    let simulator = serve(
-        NOW,
-        vec![integration(
-            vec![silent_since(4 * HOUR)],
-            SimulatedMetrics::default(),
-        )],
-    );
-    assert_eq!(list(&simulator, &json!({})).len(), 5);
-    assert!(list(&simulator, &json!({"RecentlyActive": "PT3H"})).is_empty());
+    assert!(list(&serve(NOW, vec![new]), &json!({})).is_empty());
 }
 
 #[test]
-fn list_filters_by_namespace_name_and_dimensions() {
-    let tables = ["a", "b"].map(SimulatedTable::new).to_vec();
+fn list_filters_by_namespace_and_name() {
     let other = SimulatedIntegration {
         arn: arn().replace(ID, "other"),
-        ..redshift(SimulatedMetrics::default())
+        ..redshift(json!({}))
     };
-    let simulator = serve(
-        NOW,
-        vec![integration(tables, SimulatedMetrics::default()), other],
-    );
+    let simulator = serve(NOW, vec![with_tables(&["a", "b"]), other]);
     for (filter, expected) in [
-        (json!({}), 12),
-        (json!({"Namespace": "AWS/Glue/ZeroETL"}), 10),
+        (json!({}), 6),
+        (json!({"Namespace": "AWS/Glue/ZeroETL"}), 4),
         (json!({"Namespace": "AWS/Redshift"}), 2),
         (json!({"Namespace": "AWS/EC2"}), 0),
         (json!({"MetricName": "IntegrationLag"}), 1),
-        (
-            json!({"Namespace": "AWS/Glue/ZeroETL", "MetricName": "InsertCount"}),
-            2,
-        ),
-        (json!({"Dimensions": [{"Name": "tableName"}]}), 10),
-        (
-            json!({"Dimensions": [{"Name": "tableName", "Value": "a"}]}),
-            5,
-        ),
-        (
-            json!({"Dimensions": [{"Name": "tableName", "Value": "a"}, {"Name": "integrationArn", "Value": arn()}]}),
-            5,
-        ),
-        (
-            json!({"Dimensions": [{"Name": "tableName", "Value": "a"}, {"Name": "IntegrationId"}]}),
-            0,
-        ),
+        (json!({"MetricName": "IngestionSucceeded"}), 2),
     ] {
         assert_eq!(list(&simulator, &filter).len(), expected, "{filter}");
     }
@@ -246,128 +192,79 @@ fn list_filters_by_namespace_name_and_dimensions() {
 /// One row for each form that AWS does not document.
 #[test]
 fn undocumented_forms_exist_both_ways() {
-    let plain = SimulatedMetrics::default;
-    let orders = || {
-        vec![SimulatedTable {
-            failing_since: Some(NOW - HOUR),
-            ..SimulatedTable::new("orders")
-        }]
+    let orders = |metrics: &Value, load_type: Option<&str>| {
+        let table =
+            json!({"TableName": "orders", "LoadType": load_type, "FailingSince": NOW - HOUR});
+        serve(NOW, vec![integration(json!([table]), metrics.clone())])
     };
-    let read = |integration: SimulatedIntegration, name: &str| {
-        let simulator = serve(NOW, vec![integration]);
+    let (plain, zeros) = (json!({}), json!({"Zeros": true}));
+    let milliseconds = json!({"Milliseconds": true});
+    let synced_until = (NOW - 2 * HOUR - 60) as f64;
+    for (metrics, name, expected) in [
+        (&plain, "IngestionSucceeded", vec![1.0]),
+        (&zeros, "IngestionSucceeded", vec![0.0, 0.0, 1.0]),
+        (&plain, "IngestionFailed", vec![1.0, 1.0]),
+        (&zeros, "IngestionFailed", vec![1.0, 1.0, 0.0]),
+        (&plain, "LastSyncTimestamp", vec![synced_until]),
+        (
+            &milliseconds,
+            "LastSyncTimestamp",
+            vec![1000.0 * synced_until],
+        ),
+    ] {
+        let simulator = orders(metrics, None);
         let metric = metric(&simulator, name);
         let samples = samples(&simulator, &metric, NOW - 2 * HOUR, NOW + 1);
-        (
-            metric,
-            samples
-                .into_iter()
-                .map(|(_, value)| value)
-                .collect::<Vec<_>>(),
-        )
-    };
-    let dimension = |metric: &Value, index: usize| {
-        metric["Dimensions"][index]["Value"]
-            .as_str()
-            .unwrap()
-            .to_owned()
-    };
-
-    let (documented, values) = read(integration(orders(), plain()), "IngestionSucceeded");
-    assert_eq!(values, [1.0]);
-    assert_eq!(dimension(&documented, 0), arn());
-    assert_eq!(dimension(&documented, 1), "INCREMENTAL");
-    let zeros = SimulatedMetrics {
-        zeros: true,
-        ..plain()
-    };
-    let (_, values) = read(integration(orders(), zeros.clone()), "IngestionSucceeded");
-    assert_eq!(values, [0.0, 0.0, 1.0]);
-    let (_, values) = read(integration(orders(), zeros), "IngestionFailed");
-    assert_eq!(values, [1.0, 1.0, 0.0]);
-
-    let slash = SimulatedMetrics {
-        slash_in_arn: true,
-        ..plain()
-    };
-    let (metric, values) = read(integration(orders(), slash), "IngestionSucceeded");
-    assert_eq!(
-        (dimension(&metric, 0), values.len()),
-        (arn().replace("integration:", "integration/"), 1)
-    );
-    let full = SimulatedTable {
-        load_type: Some("FULL".to_owned()),
-        ..SimulatedTable::new("orders")
-    };
-    let (metric, _) = read(integration(vec![full], plain()), "IngestionSucceeded");
-    assert_eq!(dimension(&metric, 1), "FULL");
-
-    let seconds = (NOW - 2 * HOUR - 60) as f64;
-    let (_, values) = read(integration(orders(), plain()), "LastSyncTimestamp");
-    assert_eq!(values, [seconds]);
-    let milliseconds = SimulatedMetrics {
-        milliseconds: true,
-        ..plain()
-    };
-    let (_, values) = read(integration(orders(), milliseconds), "LastSyncTimestamp");
-    assert_eq!(values, [1000.0 * seconds]);
-
-    let lagging = SimulatedMetrics {
-        namespace: Some("AWS/Glue/ZeroETL".to_owned()),
-        replication_lag: 7.5,
-        failed_tables: 2.0,
-        ..plain()
-    };
-    let (metric, values) = read(redshift(lagging.clone()), "IntegrationLag");
-    assert_eq!(
-        (metric["Namespace"].as_str(), values.len(), values[0]),
-        (Some("AWS/Glue/ZeroETL"), 121, 7.5)
-    );
-    let (_, values) = read(redshift(lagging), "IntegrationNumTablesFailedReplication");
-    assert_eq!(values[0], 2.0);
+        let values: Vec<f64> = samples.into_iter().map(|(_, value)| value).collect();
+        assert_eq!(values, expected, "{name} with {metrics}");
+    }
+    let slash = arn().replace("integration:", "integration/");
+    for (metrics, load_type, expected) in [
+        (json!({}), None, (arn(), "INCREMENTAL")),
+        (json!({"SlashInArn": true}), Some("FULL"), (slash, "FULL")),
+    ] {
+        let simulator = orders(&metrics, load_type);
+        let metric = metric(&simulator, "IngestionFailed");
+        let expected = json!([
+            {"Name": "integrationArn", "Value": expected.0},
+            {"Name": "loadType", "Value": expected.1},
+            {"Name": "tableName", "Value": "orders"},
+        ]);
+        assert_eq!(metric["Dimensions"], expected);
+        assert_eq!(samples(&simulator, &metric, NOW, NOW + 1), [(NOW, 1.0)]);
+    }
+    for namespace in ["AWS/Redshift", "AWS/Glue/ZeroETL"] {
+        let metrics = json!({"Namespace": namespace, "ReplicationLag": 7.5, "FailedTables": 2.0});
+        let simulator = serve(NOW, vec![redshift(metrics)]);
+        let lag = metric(&simulator, "IntegrationLag");
+        assert_eq!(lag["Namespace"], namespace);
+        let lag = samples(&simulator, &lag, NOW - 120, NOW + 1);
+        assert_eq!(lag, [0, 60, 120].map(|age| (NOW - age, 7.5)));
+        let failed = metric(&simulator, "IntegrationNumTablesFailedReplication");
+        assert_eq!(samples(&simulator, &failed, NOW, NOW + 1), [(NOW, 2.0)]);
+    }
 }
 
 #[test]
 fn samples_and_listings_can_come_late() {
-    let late = SimulatedMetrics {
-        sample_delay: 600,
-        listing_delay: 900,
-        ..SimulatedMetrics::default()
-    };
-    let table = SimulatedTable {
-        running_since: Some(NOW),
-        ..SimulatedTable::new("orders")
-    };
     let at = |seconds: i64| {
-        serve(
-            NOW + seconds,
-            vec![integration(vec![table.clone()], late.clone())],
-        )
+        let late = json!({"SampleDelay": 600, "ListingDelay": 900});
+        let late = SimulatedIntegration {
+            create_time: NOW as f64,
+            ..integration(json!([{"TableName": "orders"}]), late)
+        };
+        serve(NOW + seconds, vec![late])
     };
     assert!(list(&at(899), &json!({})).is_empty());
-    let listed = at(900);
-    let metric = metric(&listed, "IngestionSucceeded");
+    let metric = metric(&at(900), "IngestionSucceeded");
     let read = |seconds: i64| samples(&at(seconds), &metric, NOW - HOUR, NOW + DAY).len();
     assert_eq!([599, 600, HOUR + 599, HOUR + 600].map(read), [0, 1, 1, 2]);
-    // A role that must not write metrics.
-    let silent = SimulatedMetrics {
-        silent_since: Some(0),
-        ..SimulatedMetrics::default()
-    };
-    assert!(
-        list(
-            &serve(NOW, vec![integration(vec![table], silent)]),
-            &json!({})
-        )
-        .is_empty()
-    );
 }
 
 #[test]
 fn list_pages_return_each_metric_once() {
-    let tables: Vec<_> = (0..250)
-        .map(|table| SimulatedTable::new(&format!("table-{table}")))
-        .collect();
-    let simulator = serve(NOW, vec![integration(tables, SimulatedMetrics::default())]);
+    let tables = (0..300).map(|number| json!({"TableName": format!("table-{number}")}));
+    let simulator = serve(NOW, vec![integration(tables.collect(), json!({}))]);
     let (mut sizes, mut metrics, mut token) = (Vec::new(), Vec::new(), Value::Null);
     loop {
         let page = call(&simulator, "ListMetrics", &json!({"NextToken": token})).json();
@@ -379,134 +276,65 @@ fn list_pages_return_each_metric_once() {
             break;
         }
     }
-    assert_eq!(sizes, [500, 500, 250]);
+    assert_eq!(sizes, [500, 100]);
     metrics.sort_unstable();
     metrics.dedup();
-    assert_eq!(metrics.len(), 1250);
+    assert_eq!(metrics.len(), 600);
 }
 
 #[test]
 fn data_pages_return_each_datapoint_once() {
-    let tables = ["a", "b", "c"].map(SimulatedTable::new).to_vec();
-    let simulator = serve(NOW, vec![integration(tables, SimulatedMetrics::default())]);
-    let metrics = list(&simulator, &json!({"MetricName": "InsertCount"}));
-    let queries: Vec<_> = (0..)
-        .zip(&metrics)
-        .map(|(index, metric)| {
-            let mut query = query(metric, 60, "Sum");
-            query["Id"] = json!(format!("m{index}"));
-            query
-        })
-        .collect();
-    for scan_by in ["TimestampDescending", "TimestampAscending"] {
-        let mut input = input(&queries, NOW - DAY, NOW);
-        input["ScanBy"] = json!(scan_by);
-        let whole = call(&simulator, "GetMetricData", &input).json();
-        let whole: Vec<_> = whole["MetricDataResults"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(datapoints)
-            .collect();
-        assert_eq!(whole.iter().map(Vec::len).collect::<Vec<_>>(), [24, 24, 24]);
-        let is_sorted =
-            whole[0].is_sorted_by(|a, b| (a.0 < b.0) == (scan_by == "TimestampAscending"));
-        assert!(is_sorted, "{scan_by}");
+    let simulator = serve(NOW, vec![with_tables(&["a", "b", "c"])]);
+    let metrics = list(&simulator, &json!({"MetricName": "LastSyncTimestamp"}));
+    let mut input = input(&metrics, NOW - DAY, NOW);
+    let whole = results(&call(&simulator, "GetMetricData", &input).json());
+    assert_eq!(whole.len(), 3);
 
-        input["MaxDatapoints"] = json!(20);
-        let mut paged = vec![Vec::new(); 3];
-        let mut statuses = Vec::new();
-        loop {
-            let page = call(&simulator, "GetMetricData", &input).json();
-            let results = page["MetricDataResults"].as_array().unwrap();
-            for (all, result) in paged.iter_mut().zip(results) {
-                all.extend(datapoints(result));
-            }
-            statuses.push(
-                [0, 1, 2].map(|index| results[index]["StatusCode"].as_str().unwrap().to_owned()),
-            );
-            input["NextToken"] = page["NextToken"].clone();
-            if input["NextToken"].is_null() {
-                break;
-            }
+    input["MaxDatapoints"] = json!(20);
+    let mut paged = vec![(String::new(), Vec::new()); 3];
+    let mut statuses = Vec::new();
+    loop {
+        let page = call(&simulator, "GetMetricData", &input).json();
+        let page_results = results(&page);
+        statuses.push([0, 1, 2].map(|index| page_results[index].0.clone()));
+        for (all, (status_code, points)) in paged.iter_mut().zip(page_results) {
+            all.0 = status_code;
+            all.1.extend(points);
         }
-        assert_eq!(paged, whole);
-        let (partial, complete) = ("PartialData", "Complete");
-        assert_eq!(
-            statuses,
-            [
-                [partial; 3],
-                [complete, partial, partial],
-                [complete, complete, partial],
-                [complete; 3]
-            ]
-        );
+        input["NextToken"] = page["NextToken"].clone();
+        if input["NextToken"].is_null() {
+            break;
+        }
     }
+    assert_eq!(paged, whole);
+    let (partial, complete) = ("PartialData", "Complete");
+    assert_eq!(
+        statuses,
+        [
+            [partial; 3],
+            [complete, partial, partial],
+            [complete, complete, partial],
+            [complete; 3]
+        ]
+    );
 }
 
 #[test]
 fn full_page_has_100800_datapoints() {
-    let table = SimulatedTable {
-        interval_minutes: NonZeroU32::new(1),
-        ..SimulatedTable::new("orders")
-    };
-    let zeros = SimulatedMetrics {
-        zeros: true,
-        ..SimulatedMetrics::default()
-    };
-    let simulator = serve(NOW, vec![integration(vec![table], zeros)]);
-    let metric = metric(&simulator, "InsertCount");
-    let query = |index| json!({"Id": format!("m{index}"), "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Sum"}});
-    let queries: Vec<_> = (0..6).map(query).collect();
-    let page = call(
-        &simulator,
-        "GetMetricData",
-        &input(&queries, NOW - 15 * DAY, NOW),
-    )
-    .json();
-    let sizes = page["MetricDataResults"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|result| datapoints(result).len());
-    assert_eq!(
-        sizes.collect::<Vec<_>>(),
-        [21_600, 21_600, 21_600, 21_600, 14_400, 0]
-    );
+    let tables = json!([{"TableName": "orders", "IntervalMinutes": 1}]);
+    let simulator = serve(NOW, vec![integration(tables, json!({}))]);
+    let metrics = vec![metric(&simulator, "LastSyncTimestamp"); 6];
+    let input = input(&metrics, NOW - 15 * DAY, NOW);
+    let page = call(&simulator, "GetMetricData", &input).json();
+    let sizes = results(&page).into_iter().map(|(_, points)| points.len());
+    let expected = [21_600, 21_600, 21_600, 21_600, 14_400, 0];
+    assert_eq!(sizes.collect::<Vec<_>>(), expected);
     assert!(page["NextToken"].is_string());
 }
 
 #[test]
-fn statistics_aggregate_periods() {
-    let table = SimulatedTable {
-        interval_minutes: NonZeroU32::new(15),
-        ..SimulatedTable::new("orders")
-    };
-    let simulator = serve(
-        NOW,
-        vec![integration(vec![table], SimulatedMetrics::default())],
-    );
-    let inserted = metric(&simulator, "InsertCount");
-    let values = samples(&simulator, &inserted, NOW - HOUR, NOW);
-    let values: Vec<f64> = values.into_iter().map(|(_, value)| value).collect();
-    let sum: f64 = values.iter().sum();
-    for (statistic, expected) in [
-        ("Sum", sum),
-        ("Average", sum / 4.0),
-        ("SampleCount", 4.0),
-        ("Maximum", values.iter().copied().fold(f64::MIN, f64::max)),
-        ("Minimum", values.iter().copied().fold(f64::MAX, f64::min)),
-    ] {
-        let input = input(&[query(&inserted, HOUR, statistic)], NOW - HOUR, NOW);
-        let response = call(&simulator, "GetMetricData", &input).json();
-        let found = datapoints(&response["MetricDataResults"][0]);
-        assert_eq!(found, [(NOW - HOUR, expected)], "{statistic}");
-    }
-}
-
-#[test]
 fn unknown_metric_has_no_datapoints() {
-    let simulator = serve(NOW, vec![healthy()]);
+    let simulator = serve(NOW, vec![with_tables(&["orders"])]);
     let known = metric(&simulator, "IngestionSucceeded");
     let changed = |pointer: &str, value: &str| {
         let mut metric = known.clone();
@@ -514,228 +342,88 @@ fn unknown_metric_has_no_datapoints() {
         samples(&simulator, &metric, NOW - DAY, NOW).len()
     };
     assert_eq!(changed("/Namespace", "AWS/Glue/ZeroETL"), 24);
-    for pointer in [
-        "/Namespace",
-        "/MetricName",
-        "/Dimensions/0/Value",
-        "/Dimensions/1/Value",
-        "/Dimensions/2/Name",
+    // The spelling of the ARN must be the listed one.
+    let slash = arn().replace("integration:", "integration/");
+    for (pointer, value) in [
+        ("/Namespace", "other"),
+        ("/MetricName", "other"),
+        ("/Dimensions/0/Value", &slash),
+        ("/Dimensions/1/Value", "other"),
+        ("/Dimensions/2/Name", "other"),
     ] {
-        assert_eq!(changed(pointer, "other"), 0, "{pointer}");
-    }
-    // The spelling of the ARN must be the listed one, but the order of the dimensions is free.
-    assert_eq!(
-        changed(
-            "/Dimensions/0/Value",
-            &arn().replace("integration:", "integration/")
-        ),
-        0
-    );
-    let mut reversed = known.clone();
-    reversed["Dimensions"].as_array_mut().unwrap().reverse();
-    assert_eq!(samples(&simulator, &reversed, NOW - DAY, NOW).len(), 24);
-
-    for (unit, expected) in [("Count", 24), ("Seconds", 0)] {
-        let mut query = query(&known, 60, "Sum");
-        query["MetricStat"]["Unit"] = json!(unit);
-        let response = call(
-            &simulator,
-            "GetMetricData",
-            &input(&[query], NOW - DAY, NOW),
-        )
-        .json();
-        assert_eq!(
-            datapoints(&response["MetricDataResults"][0]).len(),
-            expected,
-            "{unit}"
-        );
+        assert_eq!(changed(pointer, value), 0, "{pointer}");
     }
 }
 
 #[test]
 fn invalid_input_returns_aws_errors() {
-    let simulator = serve(NOW, vec![healthy()]);
+    let simulator = serve(NOW, vec![with_tables(&["orders"])]);
     let known = metric(&simulator, "IngestionSucceeded");
-    let valid = || input(&[query(&known, 60, "Sum")], NOW - DAY, NOW);
     let with = |pointer: &str, value: Value| {
-        let mut input = valid();
+        let mut input = input(std::slice::from_ref(&known), NOW - DAY, NOW);
+        input["ScanBy"] = json!("TimestampDescending");
+        input["NextToken"] = json!(null);
         *input.pointer_mut(pointer).unwrap() = value;
         input
     };
-    let and = |member: &str, value: Value| {
-        let mut input = valid();
-        input[member] = value;
-        input
-    };
-    let ids = |ids: Vec<String>| {
-        let queries = ids.into_iter().map(|id| {
-            let mut query = query(&known, 60, "Sum");
-            query["Id"] = json!(id);
-            query
-        });
-        with("/MetricDataQueries", queries.collect())
-    };
-    let numbered = |count| ids((0..count).map(|index| format!("m{index}")).collect());
+    let queries = |count| input(&vec![known.clone(); count], NOW - DAY, NOW);
     let period = "/MetricDataQueries/0/MetricStat/Period";
     let stat = "/MetricDataQueries/0/MetricStat/Stat";
-    assert_eq!(
-        call(&simulator, "GetMetricData", &numbered(500)).status,
-        200
-    );
-    for (operation, body, code, message) in [
-        (
-            "ListMetrics",
-            json!({"NextToken": "x"}),
-            "InvalidParameterValue",
-            "NextToken",
-        ),
-        (
-            "ListMetrics",
-            json!({"NextToken": "2:x"}),
-            "InvalidParameterValue",
-            "NextToken",
-        ),
-        (
-            "ListMetrics",
-            json!({"MetricName": "m".repeat(256)}),
-            "InvalidParameterValue",
-            "255",
-        ),
-        (
-            "ListMetrics",
-            json!({"NextToken": format!("2:{}", "1".repeat(2049))}),
-            "InvalidParameterValue",
-            "NextToken",
-        ),
-        (
-            "ListMetrics",
-            json!({"RecentlyActive": "P1D"}),
-            "InvalidParameterValue",
-            "PT3H",
-        ),
-        (
-            "ListMetrics",
-            json!({"Dimensions": [{"Value": "x"}]}),
-            "SerializationException",
-            "Dimensions[0]: missing field `Name`",
-        ),
-        (
-            "GetMetricData",
-            json!({}),
-            "SerializationException",
-            "MetricDataQueries",
-        ),
-        ("GetMetricData", numbered(0), "ValidationError", "1 to 500"),
-        (
-            "GetMetricData",
-            numbered(501),
-            "ValidationError",
-            "1 to 500",
-        ),
-        (
-            "GetMetricData",
-            ids(vec!["a".to_owned(), "a".to_owned()]),
-            "ValidationError",
-            "not unique",
-        ),
-        (
-            "GetMetricData",
-            ids(vec!["M".to_owned()]),
-            "ValidationError",
-            "lowercase",
-        ),
-        (
-            "GetMetricData",
-            with("/StartTime", json!(NOW)),
-            "ValidationError",
-            "StartTime",
-        ),
-        (
-            "GetMetricData",
-            with(period, json!(61)),
-            "ValidationError",
-            "60",
-        ),
-        (
-            "GetMetricData",
-            with(period, json!(0)),
-            "ValidationError",
-            "60",
-        ),
-        (
-            "GetMetricData",
-            with(stat, json!("Median")),
-            "SerializationException",
-            "unknown variant `Median`",
-        ),
-        (
-            "GetMetricData",
-            and("MaxDatapoints", json!(0)),
-            "ValidationError",
-            "MaxDatapoints",
-        ),
-        (
-            "GetMetricData",
-            and("MaxDatapoints", json!(100_801)),
-            "ValidationError",
-            "MaxDatapoints",
-        ),
-        (
-            "GetMetricData",
-            and("NextToken", json!("2:1")),
-            "InvalidNextToken",
-            "NextToken",
-        ),
-        (
-            "PutMetricData",
-            json!({}),
-            "UnknownOperationException",
-            "ListMetrics",
-        ),
+    let ascending = json!("TimestampAscending");
+    let long = format!("2:{}", "0".repeat(2049));
+    let (token, next_token) = ("InvalidParameterValue", "InvalidNextToken");
+    let (unreadable, invalid) = ("SerializationException", "ValidationError");
+    let response = call(&simulator, "GetMetricData", &queries(500));
+    assert_eq!(response.status, 200);
+    for (body, code, message) in [
+        (json!({"NextToken": "x"}), token, "NextToken"),
+        (json!({"NextToken": "2:x"}), token, "NextToken"),
+        (json!({"NextToken": long}), token, "NextToken"),
+        (json!({"RecentlyActive": "PT3H"}), unreadable, "Recently"),
     ] {
-        let response = call(&simulator, operation, &body);
-        assert_eq!(response.error(), (400, code.to_owned()), "{body}");
-        assert!(
-            response.body.contains(message),
-            "{message}: {}",
-            response.body
-        );
-        let header = format!("x-amzn-query-error: {};sender", code.to_lowercase());
-        assert!(response.head.contains(&header), "{}", response.head);
+        let response = call(&simulator, "ListMetrics", &body);
+        assert_error(&response, code, message);
     }
-    // A signature for another service.
-    let glue = authorization("AKIDTEST/20261122/eu-west-1/glue/aws4_request");
-    let headers = api_headers("GraniteServiceVersion20100801.ListMetrics", &glue);
-    let response = simulator.send("POST", "/", &headers, "{}");
-    assert_eq!(
-        response.error(),
-        (400, "IncompleteSignatureException".to_owned())
-    );
+    for (body, code, message) in [
+        (json!({}), unreadable, "MetricDataQueries"),
+        (queries(0), invalid, "1 to 500"),
+        (queries(501), invalid, "1 to 500"),
+        (with("/StartTime", json!(NOW)), invalid, "StartTime"),
+        (with("/StartTime", json!("x")), unreadable, "StartTime"),
+        (with(period, json!(300)), invalid, "only 60"),
+        (with(stat, json!("Average")), unreadable, "or `Sum`"),
+        (with("/ScanBy", ascending), unreadable, "ScanBy"),
+        (with("/NextToken", json!("2:x")), next_token, "NextToken"),
+    ] {
+        let response = call(&simulator, "GetMetricData", &body);
+        assert_error(&response, code, message);
+    }
+    let response = call(&simulator, "PutMetricData", &json!({}));
+    assert_error(&response, "UnknownOperationException", "ListMetrics");
+}
+
+fn assert_error(response: &Response, code: &str, message: &str) {
+    assert_eq!(response.error(), (400, code.to_owned()), "{message}");
+    let body = &response.body;
+    assert!(body.contains(message), "{message}: {body}");
+    let header = format!("x-amzn-query-error: {};sender", code.to_lowercase());
+    assert!(response.head.contains(&header), "{}", response.head);
 }
 
 /// The SDK speaks CBOR.
 #[tokio::test]
 async fn cbor_answers_like_json() {
-    let simulator = serve(NOW, vec![healthy()]);
+    let simulator = serve(NOW, vec![with_tables(&["orders"])]);
     let client = sdk(&simulator);
-    let listed = client
-        .list_metrics()
-        .metric_name("InsertCount")
-        .send()
-        .await
-        .unwrap();
-    let inserted = metric(&simulator, "InsertCount");
+    let synced = metric(&simulator, "LastSyncTimestamp");
+    let listed = client.list_metrics().metric_name("LastSyncTimestamp");
+    let listed = listed.send().await.unwrap();
     let [found] = listed.metrics() else {
         panic!("{listed:?}");
     };
-    let dimensions = found
-        .dimensions()
-        .iter()
-        .map(|one| json!({"Name": one.name(), "Value": one.value()}));
-    assert_eq!(
-        json!(dimensions.collect::<Vec<_>>()),
-        inserted["Dimensions"]
-    );
+    let dimensions = found.dimensions().iter();
+    let dimensions = dimensions.map(|one| json!({"Name": one.name(), "Value": one.value()}));
+    assert_eq!(json!(dimensions.collect::<Vec<_>>()), synced["Dimensions"]);
 
     let request = || {
         let stat = MetricStat::builder()
@@ -743,14 +431,10 @@ async fn cbor_answers_like_json() {
             .period(60)
             .stat("Maximum")
             .build();
+        let query = MetricDataQuery::builder().id("m0").metric_stat(stat);
         client
             .get_metric_data()
-            .metric_data_queries(
-                MetricDataQuery::builder()
-                    .id("m0")
-                    .metric_stat(stat)
-                    .build(),
-            )
+            .metric_data_queries(query.build())
             .start_time(DateTime::from_secs(NOW - DAY))
             .end_time(DateTime::from_secs(NOW))
     };
@@ -760,54 +444,24 @@ async fn cbor_answers_like_json() {
     };
     let times = result.timestamps().iter().map(DateTime::secs);
     let points: Vec<_> = times.zip(result.values().iter().copied()).collect();
-    assert_eq!(points, samples(&simulator, &inserted, NOW - DAY, NOW));
+    assert_eq!(points, samples(&simulator, &synced, NOW - DAY, NOW));
     assert_eq!(result.status_code().unwrap().as_str(), "Complete");
 
     let first = request().max_datapoints(20).send().await.unwrap();
-    assert_eq!(
-        first.metric_data_results()[0]
-            .status_code()
-            .unwrap()
-            .as_str(),
-        "PartialData"
-    );
-    let token = first.next_token().unwrap();
-    let second = request()
-        .max_datapoints(20)
-        .next_token(token)
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(
-        (
-            second.metric_data_results()[0].values().len(),
-            second.next_token()
-        ),
-        (4, None)
-    );
+    let status_code = first.metric_data_results()[0].status_code();
+    assert_eq!(status_code.unwrap().as_str(), "PartialData");
+    let second = request().next_token(first.next_token().unwrap());
+    let second = second.send().await.unwrap();
+    assert_eq!(second.metric_data_results()[0].values().len(), 4);
+    assert_eq!(second.next_token(), None);
 
     let error = request().next_token("x").send().await.unwrap_err();
-    assert_eq!(
-        error
-            .raw_response()
-            .unwrap()
-            .headers()
-            .get("smithy-protocol"),
-        Some("rpc-v2-cbor")
-    );
+    let headers = error.raw_response().unwrap().headers();
+    assert_eq!(headers.get("smithy-protocol"), Some("rpc-v2-cbor"));
     assert!(error.as_service_error().unwrap().is_invalid_next_token());
-    let error = client
-        .list_metrics()
-        .next_token("x")
-        .send()
-        .await
-        .unwrap_err();
-    assert!(
-        error
-            .as_service_error()
-            .unwrap()
-            .is_invalid_parameter_value_exception()
-    );
+    let error = client.list_metrics().next_token("x").send().await;
+    let error = error.unwrap_err().into_service_error();
+    assert!(error.is_invalid_parameter_value_exception());
     let unknown = client.describe_alarms().send().await.unwrap_err();
     assert_eq!(unknown.code(), Some("UnknownOperationException"));
 
@@ -817,70 +471,29 @@ async fn cbor_answers_like_json() {
     for body in ["", "{", "aa", "\u{1}\u{1}"] {
         let response = simulator.send("POST", path, &[("Authorization", &authorization)], body);
         assert_eq!(response.status, 400);
-        assert!(
-            response.body.contains("SerializationException"),
-            "{}",
-            response.body
-        );
+        let body = response.body;
+        assert!(body.contains("SerializationException"), "{body}");
     }
 }
 
 #[tokio::test]
 async fn faults_apply_to_both_operations() {
-    let tables = ["a", "b"].map(SimulatedTable::new).to_vec();
-    let simulator = serve(NOW, vec![integration(tables, SimulatedMetrics::default())]);
+    let simulator = serve(NOW, vec![with_tables(&["a", "b"])]);
     let metrics = list(&simulator, &json!({"MetricName": "IngestionSucceeded"}));
-    let queries: Vec<_> = (0..)
-        .zip(&metrics)
-        .map(|(index, metric)| {
-            let mut query = query(metric, 60, "Sum");
-            query["Id"] = json!(format!("m{index}"));
-            query
-        })
-        .collect();
-    let input = input(&queries, NOW - DAY, NOW);
+    let input = input(&metrics, NOW - DAY, NOW);
     let on = |operation: &str| RequestMatcher {
         operation: Some(operation.to_owned()),
         ..RequestMatcher::default()
     };
 
-    for (code, status, points) in [
-        ("Forbidden", "Forbidden", 0),
-        ("InternalError", "InternalError", 0),
-        ("PartialData", "PartialData", 24),
-    ] {
-        let fault =
-            json!({"Kind": "MetricStatus", "StatusCode": code, "Dimension": "a", "Times": 1});
-        assert_eq!(
-            simulator
-                .control("POST", "faults", &fault.to_string())
-                .status,
-            204
-        );
+    for status_code in ["Forbidden", "InternalError"] {
+        let fault = Fault::new(on("GetMetricData"), FaultKind::MetricStatus(status_code));
+        simulator.handle.push_fault(fault.times(1));
         let response = call(&simulator, "GetMetricData", &input).json();
-        let results = response["MetricDataResults"].as_array().unwrap();
-        let found = |index: usize| {
-            (
-                results[index]["StatusCode"].as_str().unwrap(),
-                datapoints(&results[index]).len(),
-            )
-        };
-        assert_eq!((found(0), found(1)), ((status, points), ("Complete", 24)));
+        for (found, samples) in results(&response) {
+            assert_eq!((&*found, samples.len()), (status_code, 0));
+        }
     }
-    let all = FaultKind::MetricStatus(MetricStatus {
-        status_code: "Forbidden".to_owned(),
-        dimension: None,
-    });
-    simulator
-        .handle
-        .push_fault(Fault::new(on("GetMetricData"), all).times(1));
-    let response = call(&simulator, "GetMetricData", &input).json();
-    let results = response["MetricDataResults"].as_array().unwrap();
-    assert!(
-        results
-            .iter()
-            .all(|result| result["StatusCode"] == "Forbidden")
-    );
 
     let client = sdk(&simulator);
     for (code, status) in [
@@ -889,11 +502,9 @@ async fn faults_apply_to_both_operations() {
         ("InternalServiceError", 500),
     ] {
         let fault = Fault::new(on("ListMetrics"), FaultKind::error(code, "m"));
-        simulator.handle.push_fault(fault.clone().times(2));
-        assert_eq!(
-            call(&simulator, "ListMetrics", &json!({})).error(),
-            (status, code.to_owned())
-        );
+        simulator.handle.push_fault(fault.times(2));
+        let response = call(&simulator, "ListMetrics", &json!({}));
+        assert_eq!(response.error(), (status, code.to_owned()));
         let error = client.list_metrics().send().await.unwrap_err();
         assert_eq!((error.code(), error.message()), (Some(code), Some("m")));
         assert_eq!(error.raw_response().unwrap().status().as_u16(), status);
@@ -905,126 +516,62 @@ async fn faults_apply_to_both_operations() {
 
     simulator.push_fault(on("ListMetrics"), FaultKind::EndlessMarkers);
     let first = client.list_metrics().send().await.unwrap();
-    let second = client
-        .list_metrics()
-        .next_token(first.next_token().unwrap())
-        .send()
-        .await
-        .unwrap();
+    let token = first.next_token().unwrap();
+    let second = client.list_metrics().next_token(token);
+    let second = second.send().await.unwrap();
     assert!(second.metrics().is_empty() && second.next_token() != first.next_token());
-    simulator.handle.clear_faults();
-    let lag = RequestMatcher {
-        metric_name: Some("IntegrationLag".to_owned()),
-        ..RequestMatcher::default()
-    };
-    simulator.push_fault(lag, FaultKind::error("Throttling", "m"));
-    assert!(
-        client
-            .list_metrics()
-            .metric_name("IngestionFailed")
-            .send()
-            .await
-            .is_ok()
-    );
-    assert!(
-        client
-            .list_metrics()
-            .metric_name("IntegrationLag")
-            .send()
-            .await
-            .is_err()
-    );
-}
-
-#[test]
-fn request_log_has_both_operations() {
-    let simulator = serve(NOW, vec![healthy()]);
-    let known = metric(&simulator, "IngestionSucceeded");
-    samples(&simulator, &known, NOW - DAY, NOW);
-    assert_eq!(
-        simulator.control("GET", "requests", "").json(),
-        json!([
-            {"Operation": "ListMetrics", "Region": "eu-west-1", "AccessKeyId": "AKIDTEST", "MetricName": "IngestionSucceeded", "Page": 1},
-            {"Operation": "GetMetricData", "Region": "eu-west-1", "AccessKeyId": "AKIDTEST", "Metrics": 1,
-                "StartTime": (NOW - DAY) as f64, "EndTime": NOW as f64, "Page": 1},
-        ])
-    );
 }
 
 #[test]
 fn control_endpoint_changes_tables_and_metrics() {
-    let simulator = serve(NOW, vec![healthy()]);
+    let simulator = serve(NOW, vec![with_tables(&["orders"])]);
     let path = format!("integrations/{}", arn());
+    let patch = |patch: &Value| simulator.control("PATCH", &path, &patch.to_string());
+    let tables = json!([
+        {"TableName": "a", "FailingSince": 0},
+        {"TableName": "a", "LoadType": "FULL", "IntervalMinutes": 5, "SilentSince": NOW - DAY},
+    ]);
+    assert_eq!(patch(&json!({"Tables": tables})).status, 204);
+    assert_eq!(list(&simulator, &json!({})).len(), 3);
+    assert_eq!(patch(&json!({"Metrics": {"Zeros": true}})).status, 204);
     assert_eq!(list(&simulator, &json!({})).len(), 5);
-    let patch = json!({"Tables": [{"TableName": "a", "FailingSince": 0}, {"TableName": "a", "LoadType": "FULL", "IntervalMinutes": 5}]});
-    assert_eq!(
-        simulator.control("PATCH", &path, &patch.to_string()).status,
-        204
-    );
-    assert_eq!(list(&simulator, &json!({})).len(), 6);
-    let silent = json!({"Metrics": {"SilentSince": 0}});
-    assert_eq!(
-        simulator
-            .control("PATCH", &path, &silent.to_string())
-            .status,
-        204
-    );
-    assert!(list(&simulator, &json!({})).is_empty());
-    for (patch, message) in [
-        (
-            json!({"Tables": [{}]}),
-            "Tables[0]: missing field `TableName`",
-        ),
-        (
-            json!({"Tables": [{"TableName": "a", "IntervalMinutes": 0}]}),
-            "Tables[0].IntervalMinutes",
-        ),
-        (
-            json!({"Metrics": {"Unknown": 1}}),
-            "unknown field `Unknown`",
-        ),
+    let zero = json!({"TableName": "a", "IntervalMinutes": 0});
+    for (invalid, message) in [
+        (json!({"Tables": [{}]}), "Tables[0]: missing field"),
+        (json!({"Tables": [zero]}), "Tables[0].IntervalMinutes"),
+        (json!({"Metrics": {"A": 1}}), "unknown field `A`"),
     ] {
-        let response = simulator.control("PATCH", &path, &patch.to_string());
+        let response = patch(&invalid);
         assert_eq!(response.status, 400);
         assert!(response.body.contains(message), "{}", response.body);
     }
-    let fault = json!({"Kind": "MetricStatus"}).to_string();
-    assert!(
-        simulator
-            .control("POST", "faults", &fault)
-            .body
-            .contains("MetricStatus with StatusCode")
-    );
 }
 
 #[test]
 fn demo_data_are_old_while_status_is_active() {
     let simulator = start(demo());
     let now = 1_795_000_000;
-    let newest = |name: &str, table: &str| {
-        let filter =
-            json!({"MetricName": name, "Dimensions": [{"Name": "tableName", "Value": table}]});
-        let listed = list(&simulator, &filter);
-        listed
-            .first()
-            .map(|metric| now - samples(&simulator, metric, now - 14 * DAY, now + 1)[0].0)
+    // The ages of the samples of a table, the newest first.
+    let ages = |name: &str, table: &str| {
+        let table = json!({"Name": "tableName", "Value": table});
+        let mut listed = list(&simulator, &json!({"MetricName": name})).into_iter();
+        let found = listed.find(|metric| metric["Dimensions"][2] == table);
+        let samples = found.map(|found| samples(&simulator, &found, now - 14 * DAY, now + 1));
+        let samples = samples.into_iter().flatten();
+        samples.map(|(time, _)| now - time).collect::<Vec<_>>()
     };
     for table in ["account", "contact"] {
-        assert!(
-            newest("IngestionSucceeded", table).unwrap() < HOUR,
-            "{table}"
-        );
-        assert_eq!(newest("IngestionFailed", table), None, "{table}");
+        assert!(ages("IngestionSucceeded", table)[0] < HOUR, "{table}");
+        assert!(ages("IngestionFailed", table).is_empty(), "{table}");
     }
-    assert!(newest("IngestionFailed", "opportunity").unwrap() < HOUR);
-    assert!(newest("IngestionSucceeded", "opportunity").unwrap() > 2 * HOUR);
+    assert!(ages("IngestionFailed", "opportunity")[0] < HOUR);
+    assert!(ages("IngestionSucceeded", "opportunity")[0] > 2 * HOUR);
     for table in ["invoices", "ledger"] {
-        let age = newest("IngestionSucceeded", table).unwrap();
+        let age = ages("IngestionSucceeded", table)[0];
         assert!((3 * DAY..4 * DAY).contains(&age), "{table}: {age}");
     }
+    let copied = ages("IngestionSucceeded", "sessions");
+    assert_eq!(copied.len(), 1, "the run of a one-time copy");
     let lag = metric(&simulator, "IntegrationLag");
     assert_eq!(samples(&simulator, &lag, now - HOUR, now)[0].1, 95.0);
-    let copy = json!({"MetricName": "IngestionSucceeded", "Dimensions": [{"Name": "loadType", "Value": "FULL"}]});
-    let copied = samples(&simulator, &list(&simulator, &copy)[0], now - 14 * DAY, now);
-    assert_eq!(copied.len(), 1, "the run of a one-time copy");
 }
