@@ -181,8 +181,15 @@ def by_keyboard(browser, url):
     session.finish("keyboard")
 
 
+def watch(exporter, integrations):
+    """Lets a new process watch these integrations. One that had seen the ones before would show them as missing."""
+    exporter.kill()
+    replace_integrations(integrations)
+    exporter.start()
+
+
 def refreshing(browser, exporter):
-    replace_integrations([integration(number, "ACTIVE") for number in range(60)] + [integration(70, "FAILED", Errors=[{"ErrorCode": "Before"}])])
+    watch(exporter, [integration(number, "ACTIVE") for number in range(60)] + [integration(70, "FAILED", Errors=[{"ErrorCode": "Before"}])])
     session = BrowserPage(browser, exporter.url)
     page = session.page
     wait_for("all rows are shown", lambda: len(rows(session.open())) == 61)
@@ -261,7 +268,7 @@ ROW = "arn => [...document.querySelectorAll('.rows > li')].find(row => row.query
 
 def focus_and_selection(browser, exporter):
     """Checks that focus and selection survive when rows appear, disappear and move."""
-    replace_integrations([integration(number, "ACTIVE") for number in range(10)] + [integration(30, "FAILED"), integration(31, "FAILED")])
+    watch(exporter, [integration(number, "ACTIVE") for number in range(10)] + [integration(30, "FAILED"), integration(31, "FAILED")])
     session = BrowserPage(browser, exporter.url)
     page = session.page
     wait_for("all rows are shown", lambda: len(rows(session.open())) == 12)
@@ -294,6 +301,9 @@ def focus_and_selection(browser, exporter):
         text = page.evaluate("window.selected.data.slice(4)")
         check(what, state == {"focused": True, "same": True, "open": True, "blurs": blurs, "text": text, "selected": True}, state)
 
+    # An integration that disappears without having been DELETING is missing.
+    check("set one to DELETING", control("PATCH", control_path(arn(1)), {"Status": "DELETING"})[0] == 204)
+    wait("the row is being deleted", lambda: section(1) == "moving")
     page.evaluate(f"""([focused, opened]) => {{
         ({ROW})(opened).querySelector('details').open = true;
         window.focused = ({ROW})(focused).querySelector('summary');
@@ -333,7 +343,7 @@ def hostile(browser, exporter):
         for number, text in enumerate(ATTACKS)
     ]
     odd_arn = {**integration(50, "FAILED", Errors=errors), "IntegrationArn": "arn:aws:glue:eu-west-1:1:integration:\"><script>hacked=1</script>"}
-    replace_integrations([*attacks, odd_arn])
+    watch(exporter, [*attacks, odd_arn])
     session = BrowserPage(browser, exporter.url)
 
     def arrived():
@@ -386,7 +396,7 @@ def access_denied(browser, exporter):
 
 def many(browser, exporter):
     message = "The source rejected the connection. " * 56
-    replace_integrations([
+    watch(exporter, [
         integration(number, "FAILED", Errors=[{"ErrorCode": "Code", "ErrorMessage": message}]) if number < FAILED else integration(number, "ACTIVE")
         for number in range(MANY)
     ])
