@@ -167,9 +167,7 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
         |shown, samples| {
             freshness(shown, samples, |data| {
                 let is_known = data.failed_tables.is_some() || knows_tables(shown, data);
-                data.checked
-                    .filter(|_| is_known)
-                    .map(|_| data.tables_failing())
+                (data.checked.is_some() && is_known).then(|| data.tables_failing())
             });
         },
     ),

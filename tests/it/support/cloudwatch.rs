@@ -26,10 +26,12 @@ struct State {
     /// In the order in which they are listed. The data points have a Unix time in seconds and a value.
     metrics: Vec<(Metric, Vec<(i64, f64)>)>,
     positions: HashMap<Metric, usize>,
-    /// By operation: how requests for pages from a number on are handled. The first page has the number 0.
+    /// By operation, or by operation and first metric: how requests for pages from a number on are handled. The first page has the number 0.
     behaviours: BTreeMap<&'static str, (usize, Behaviour)>,
     /// By the name of the metric.
     statuses: BTreeMap<&'static str, SamplesStatus>,
+    series_statuses: HashMap<Metric, SamplesStatus>,
+    first_page_status: Option<SamplesStatus>,
     list_page: Option<usize>,
     data_page: Option<usize>,
     panics: bool,
@@ -128,11 +130,23 @@ impl FakeCloudWatch {
         self.state.lock().unwrap().statuses.insert(name, status);
     }
 
+    pub fn set_status_of_series(&self, metric: Metric, status: SamplesStatus) {
+        let mut state = self.state.lock().unwrap();
+        state.series_statuses.insert(metric, status);
+    }
+
+    /// Sets the status of all series on the first page of each answer.
+    pub fn set_status_of_first_page(&self, status: SamplesStatus) {
+        self.state.lock().unwrap().first_page_status = Some(status);
+    }
+
     /// Answers all requests again.
     pub fn recover(&self) {
         let mut state = self.state.lock().unwrap();
         state.behaviours.clear();
         state.statuses.clear();
+        state.series_statuses.clear();
+        state.first_page_status = None;
         (state.panics, state.endless) = (false, false);
     }
 
@@ -164,7 +178,10 @@ impl FakeCloudWatch {
     ) -> Result<(), GlueError> {
         let (behaviour, panics) = {
             let mut state = self.state.lock().unwrap();
-            let behaviour = state.behaviours.get(request.operation).cloned();
+            let of_metric = format!("{} {}", request.operation, request.name);
+            let behaviour = state.behaviours.get(request.operation);
+            let behaviour = behaviour.or_else(|| state.behaviours.get(&*of_metric));
+            let behaviour = behaviour.cloned();
             state.requests.push(request);
             (behaviour, state.panics)
         };
@@ -246,12 +263,16 @@ impl FakeCloudWatch {
             if position + count > end {
                 status = SamplesStatus::Partial;
             }
+            let first_page = state.first_page_status.filter(|_| page == 0);
+            let of_series = state.series_statuses.get(metric).copied();
+            let of_name = state.statuses.get(metric.name.as_str()).copied();
+            let status = of_series.or(of_name).or(first_page).unwrap_or(status);
             let on_page = samples.into_iter().zip(position..);
             let on_page = on_page.filter(|(_, position)| (first..end).contains(position));
             results.push(MetricSamples {
                 index,
                 samples: on_page.map(|(sample, _)| sample).collect(),
-                status: *state.statuses.get(metric.name.as_str()).unwrap_or(&status),
+                status,
             });
             position += count;
         }
