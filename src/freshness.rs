@@ -117,7 +117,7 @@ impl Round {
             }
         }
         let mut failures: BTreeMap<Reason, usize> = BTreeMap::new();
-        for reason in batch.iter().filter_map(Series::failure) {
+        for reason in batch.iter().filter_map(|series| series.missing) {
             *failures.entry(reason).or_default() += 1;
         }
         for (reason, count) in failures {
@@ -134,7 +134,7 @@ impl Round {
         let Some(answer) = self.answers.get_mut(first.arn) else {
             return;
         };
-        let answered = || table.iter().filter(|series| series.failure().is_none());
+        let answered = || table.iter().filter(|series| series.missing.is_none());
         if answered().count() < table.len() {
             answer.checked = None;
         }
@@ -150,7 +150,7 @@ impl Round {
             return;
         }
         // Successes and failures count only together: a table is failing if its newest run failed.
-        let mut failed = table.iter().filter(|series| series.failure().is_some());
+        let mut failed = table.iter().filter(|series| series.missing.is_some());
         let knows_runs = failed.all(|series| series.kind == Kind::LastSyncTimestamp);
         let newest_run = |kind| newest(kind).filter(|_| knows_runs);
         let freshness = TableFreshness {

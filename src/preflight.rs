@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::config::{Credentials, Lookup, Query, ScopeRegion};
 use crate::freshness::{self, Wanted, WantedIntegration};
 use crate::glue::aws::{AwsGlue, IdentityError, Sdk};
-use crate::glue::cloudwatch::{CloudWatch, DataRequest, Metric, SamplesStatus, Statistic};
+use crate::glue::cloudwatch::{CloudWatch, DataRequest, Metric, Statistic};
 use crate::glue::{
     Deadline, Glue, GlueError, Listing, Operation, PageRequest, Reason, RequestContext,
 };
@@ -255,7 +255,7 @@ impl Check<'_> {
         };
         let page = self.glue.data(request).await?;
         for result in page.results {
-            if let SamplesStatus::Failed(reason) = result.status {
+            if let Some(reason) = result.missing {
                 // As an error code, `AccessDenied` for a metric that is `Forbidden`.
                 let why = format!("CloudWatch answered {reason:?} for the metric");
                 return Err(GlueError::new(reason, why));

@@ -262,10 +262,9 @@ fn tables(
     samples: &mut Samples<'_>,
     value: fn(&TableFreshness) -> Option<f64>,
 ) {
-    let Some(freshness) = &shown.freshness else {
-        return;
-    };
-    for (name, table) in freshness.data.tables.iter().take(freshness.max_tables) {
+    let tables = shown.freshness.iter();
+    let tables = tables.flat_map(|it| it.data.tables.iter().take(it.max_tables));
+    for (name, table) in tables {
         if let Some(value) = value(table) {
             samples.labelled(&[name], value);
         }

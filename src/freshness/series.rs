@@ -3,7 +3,7 @@
 use super::Wanted;
 use crate::arn::canonical_arn;
 use crate::glue::Reason;
-use crate::glue::cloudwatch::{Metric, MetricSamples, SamplesStatus, Statistic};
+use crate::glue::cloudwatch::{Metric, MetricSamples, Statistic};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use strum::{IntoStaticStr, VariantArray};
@@ -110,7 +110,8 @@ pub(super) struct Series<'a> {
     pub start: i64,
     /// The newest minute with a sample that says something, and what it says.
     pub newest: Option<(i64, f64)>,
-    status: SamplesStatus,
+    /// Why samples are missing, `None` if CloudWatch returned all.
+    pub missing: Option<Reason>,
 }
 
 impl<'a> Series<'a> {
@@ -134,7 +135,7 @@ impl<'a> Series<'a> {
             table,
             start,
             newest: None,
-            status: SamplesStatus::Partial,
+            missing: Some(Reason::InvalidResponse),
             metric,
         })
     }
@@ -144,7 +145,7 @@ impl<'a> Series<'a> {
         (self.start, self.arn, &self.table)
     }
 
-    /// Adds a page. Its status replaces the one before: CloudWatch may send with the next page what an internal error held back.
+    /// Adds a page. What was missing before no longer counts: CloudWatch may send with the next page what an internal error held back.
     pub fn add(&mut self, page: &MetricSamples, end: i64) {
         for &(minute, value) in &page.samples {
             let is_newest = self.newest.is_none_or(|(newest, _)| newest < minute);
@@ -155,14 +156,6 @@ impl<'a> Series<'a> {
                 self.newest = Some((minute, value));
             }
         }
-        self.status = page.status;
-    }
-
-    pub fn failure(&self) -> Option<Reason> {
-        match self.status {
-            SamplesStatus::Complete => None,
-            SamplesStatus::Failed(reason) => Some(reason),
-            SamplesStatus::Partial => Some(Reason::InvalidResponse),
-        }
+        self.missing = page.missing;
     }
 }

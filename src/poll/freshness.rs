@@ -52,13 +52,10 @@ impl FreshnessPoller {
         }
     }
 
-    /// Asks after the first poll that found an integration, and then at every interval.
+    /// Asks as soon as an integration is known, and then at every interval.
     pub async fn run(&mut self, polled: &Notify) {
-        loop {
+        while self.wanted().is_empty() {
             polled.notified().await;
-            if !self.wanted().is_empty() {
-                break;
-            }
         }
         loop {
             self.round().await;

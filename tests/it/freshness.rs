@@ -7,7 +7,7 @@ use crate::support::page::Page;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::ScopeRegion;
 use glue_integration_exporter::freshness::{Round, Wanted, WantedIntegration};
-use glue_integration_exporter::glue::cloudwatch::{Metric, SamplesStatus};
+use glue_integration_exporter::glue::cloudwatch::Metric;
 use glue_integration_exporter::glue::{Deadline, Reason, RequestContext};
 use glue_integration_exporter::snapshot::{Freshness, Status};
 use glue_integration_exporter::storage;
@@ -384,23 +384,23 @@ async fn failures_keep_values_per_series() {
         (
             "one metric forbidden",
             |it| {
-                let forbidden = SamplesStatus::Failed(Reason::AccessDenied);
-                it.set_status("IngestionFailed", forbidden);
+                let forbidden = Reason::AccessDenied;
+                it.fail_metric("IngestionFailed", forbidden);
             },
             Reason::AccessDenied,
             [false, false, true],
         ),
         (
             "one metric partial to the end",
-            |it| it.set_status("LastSyncTimestamp", SamplesStatus::Partial),
+            |it| it.fail_metric("LastSyncTimestamp", Reason::InvalidResponse),
             Reason::InvalidResponse,
             [true, true, false],
         ),
         (
             "internal error of one metric",
             |it| {
-                let failed = SamplesStatus::Failed(Reason::ServerError);
-                it.set_status("IngestionSucceeded", failed);
+                let failed = Reason::ServerError;
+                it.fail_metric("IngestionSucceeded", failed);
             },
             Reason::ServerError,
             [false, false, true],
@@ -504,11 +504,11 @@ async fn failures_keep_values_per_series() {
 #[tokio::test(start_paused = true)]
 async fn half_answered_table_keeps_its_runs() {
     type Break = fn(&FakeCloudWatch);
-    const FORBIDDEN: SamplesStatus = SamplesStatus::Failed(Reason::AccessDenied);
-    const FAILED: SamplesStatus = SamplesStatus::Failed(Reason::ServerError);
+    const FORBIDDEN: Reason = Reason::AccessDenied;
+    const FAILED: Reason = Reason::ServerError;
     let successes_of =
         |load_type: &str| table_metric("IngestionSucceeded", &arn(1), load_type, "orders");
-    let rows: &[(&str, Break, Option<(Metric, SamplesStatus)>)] = &[
+    let rows: &[(&str, Break, Option<(Metric, Reason)>)] = &[
         (
             "listing of successes",
             |it| {
@@ -538,7 +538,7 @@ async fn half_answered_table_keeps_its_runs() {
         (
             "a part of the successes",
             |_| {},
-            Some((successes_of("cdc"), SamplesStatus::Partial)),
+            Some((successes_of("cdc"), Reason::InvalidResponse)),
         ),
         (
             "one of two load types",
@@ -564,8 +564,8 @@ async fn half_answered_table_keeps_its_runs() {
         }
         lake.start().await;
         fail(cloudwatch);
-        if let Some((metric, status)) = series {
-            cloudwatch.set_status_of_series(metric.clone(), *status);
+        if let Some((metric, reason)) = series {
+            cloudwatch.fail_series(metric.clone(), *reason);
         }
         for table in ["orders", "clients", "new"] {
             cloudwatch.fail(&arn(1), table, START - 60.0);
@@ -609,7 +609,7 @@ async fn half_answered_new_table_is_not_oldest() {
     lake.cloudwatch.put(of_orders("initial_load"), &[(at, 1.0)]);
     lake.cloudwatch.put(of_orders("cdc"), &[(START, 1.0)]);
     lake.cloudwatch
-        .set_status_of_series(of_orders("cdc"), SamplesStatus::Partial);
+        .fail_series(of_orders("cdc"), Reason::InvalidResponse);
     sleep(INTERVAL).await;
     assert_eq!(lake.value(TABLES), Some(2.0));
     assert_eq!(lake.table(SUCCESS, "orders"), None);
@@ -657,8 +657,8 @@ async fn pages_of_samples_are_joined() {
     }
     lake.cloudwatch.set_pages(1, 2);
     // CloudWatch may send with the next page what an internal error held back.
-    let failed = SamplesStatus::Failed(Reason::ServerError);
-    lake.cloudwatch.set_status_of_first_page(failed);
+    let failed = Reason::ServerError;
+    lake.cloudwatch.fail_first_page(failed);
     lake.start().await;
     assert_eq!(lake.value(FRESHNESS_UP), Some(1.0));
     assert_eq!(lake.table(SUCCESS, "orders"), Some(minute(START - HOUR)));
@@ -689,8 +689,8 @@ async fn full_answer_without_lag_ends_it() {
     put_redshift(&lake, REDSHIFT, "AWS/Redshift");
     lake.start().await;
     assert_eq!(lake.value(LAG), Some(12.0));
-    let failed = SamplesStatus::Failed(Reason::ServerError);
-    lake.cloudwatch.set_status("IntegrationLag", failed);
+    let failed = Reason::ServerError;
+    lake.cloudwatch.fail_metric("IntegrationLag", failed);
     sleep(INTERVAL * 16).await;
     assert_eq!(lake.value(LAG), Some(12.0));
     lake.cloudwatch.recover();
@@ -794,8 +794,8 @@ async fn windows_start_a_day_before_last_full_answer() {
     assert!(tables[0].start - tables[0].end < oldest + 120 && tables[0].metrics == 2);
     assert_eq!((tables[1].start - now, tables[1].metrics), (-86_400, 4));
     // While samples of an integration are missing, its window starts before its last full answer.
-    let forbidden = SamplesStatus::Failed(Reason::AccessDenied);
-    lake.cloudwatch.set_status("LastSyncTimestamp", forbidden);
+    let forbidden = Reason::AccessDenied;
+    lake.cloudwatch.fail_metric("LastSyncTimestamp", forbidden);
     sleep(MINUTE * 60 * 24).await;
     let requests = lake.requests(DATA);
     let last = requests
@@ -1014,8 +1014,8 @@ async fn failures_are_logged_once_per_reason() {
     let lake = Lake::new(LAKE);
     let (lines, _guard) = Lines::begin();
     lake.cloudwatch.succeed(&arn(1), "orders", START - HOUR);
-    let forbidden = SamplesStatus::Failed(Reason::AccessDenied);
-    lake.cloudwatch.set_status("LastSyncTimestamp", forbidden);
+    let forbidden = Reason::AccessDenied;
+    lake.cloudwatch.fail_metric("LastSyncTimestamp", forbidden);
     lake.start().await;
     sleep(INTERVAL * 4).await;
     assert_eq!(lines.with("CloudWatch did not answer in full"), 1);

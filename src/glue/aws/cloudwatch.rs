@@ -2,8 +2,7 @@
 
 use super::client::{AwsGlue, Call};
 use crate::glue::cloudwatch::{
-    CloudWatch, DataPage, DataRequest, Metric, MetricSamples, MetricsRequest, SamplesStatus,
-    Statistic,
+    CloudWatch, DataPage, DataRequest, Metric, MetricSamples, MetricsRequest, Statistic,
 };
 use crate::glue::{BoxFuture, GlueError, Operation, Page, Reason};
 use aws_credential_types::Credentials as Keys;
@@ -159,12 +158,11 @@ fn samples(result: MetricDataResult, requested: usize) -> Result<MetricSamples, 
     Ok(MetricSamples {
         index,
         samples: timestamps.iter().map(DateTime::secs).zip(values).collect(),
-        status: match result.status_code {
-            Some(StatusCode::Complete) => SamplesStatus::Complete,
-            Some(StatusCode::PartialData) => SamplesStatus::Partial,
-            Some(StatusCode::InternalError) => SamplesStatus::Failed(Reason::ServerError),
-            Some(StatusCode::Forbidden) => SamplesStatus::Failed(Reason::AccessDenied),
-            _ => SamplesStatus::Failed(Reason::InvalidResponse),
+        missing: match result.status_code {
+            Some(StatusCode::Complete) => None,
+            Some(StatusCode::InternalError) => Some(Reason::ServerError),
+            Some(StatusCode::Forbidden) => Some(Reason::AccessDenied),
+            _ => Some(Reason::InvalidResponse),
         },
     })
 }
