@@ -114,8 +114,10 @@ mod tests {
                 ..Round::default()
             };
             let answer = round.answers.entry(arn.to_owned()).or_default();
-            let mut table = TableFreshness::default();
-            table.last_success = Some(1e9 - 60.0);
+            let table = TableFreshness {
+                last_success: Some(1e9 - 60.0),
+                ..TableFreshness::default()
+            };
             answer.tables = listed.map(|n| (n.to_string(), table)).collect();
             cache.apply(round, &wanted);
             assert_eq!(cache.entries[arn].tables.len(), known);

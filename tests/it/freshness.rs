@@ -500,22 +500,23 @@ async fn failures_keep_values_per_series() {
     }
 }
 
+fn successes_of_orders(load_type: &str) -> Metric {
+    table_metric("IngestionSucceeded", &arn(1), load_type, "orders")
+}
+
 /// A table that failed and then succeeded never looks as if it fails because the success was not answered.
 #[tokio::test(start_paused = true)]
 async fn half_answered_table_keeps_its_runs() {
     type Break = fn(&FakeCloudWatch);
-    const FORBIDDEN: Reason = Reason::AccessDenied;
-    const FAILED: Reason = Reason::ServerError;
-    let successes_of =
-        |load_type: &str| table_metric("IngestionSucceeded", &arn(1), load_type, "orders");
-    let rows: &[(&str, Break, Option<(Metric, Reason)>)] = &[
+    // What fails, and whether other tables are answered. After a failed listing, no samples are requested.
+    let rows: &[(&str, Break, bool)] = &[
         (
             "listing of successes",
             |it| {
                 let behaviour = Behaviour::Fail(Reason::Throttled);
                 it.set("ListMetrics IngestionSucceeded", behaviour);
             },
-            None,
+            false,
         ),
         (
             "listing of failures",
@@ -523,50 +524,48 @@ async fn half_answered_table_keeps_its_runs() {
                 let behaviour = Behaviour::Fail(Reason::Throttled);
                 it.set("ListMetrics IngestionFailed", behaviour);
             },
-            None,
+            false,
         ),
         (
             "forbidden successes",
-            |_| {},
-            Some((successes_of("cdc"), FORBIDDEN)),
+            |it| it.fail_series(successes_of_orders("cdc"), Reason::AccessDenied),
+            true,
         ),
         (
             "internal error of successes",
-            |_| {},
-            Some((successes_of("cdc"), FAILED)),
+            |it| it.fail_series(successes_of_orders("cdc"), Reason::ServerError),
+            true,
         ),
         (
             "a part of the successes",
-            |_| {},
-            Some((successes_of("cdc"), Reason::InvalidResponse)),
+            |it| it.fail_series(successes_of_orders("cdc"), Reason::InvalidResponse),
+            true,
         ),
         (
             "one of two load types",
-            |_| {},
-            Some((successes_of("initial_load"), FAILED)),
+            |it| it.fail_series(successes_of_orders("initial_load"), Reason::ServerError),
+            true,
         ),
         (
             "forbidden failures",
-            |_| {},
-            Some((
-                table_metric("IngestionFailed", &arn(1), "cdc", "orders"),
-                FORBIDDEN,
-            )),
+            |it| {
+                let failures = table_metric("IngestionFailed", &arn(1), "cdc", "orders");
+                it.fail_series(failures, Reason::AccessDenied);
+            },
+            true,
         ),
     ];
-    for (name, fail, series) in rows {
+    for (name, fail, answers_others) in rows {
         let lake = Lake::new(LAKE);
         let cloudwatch = &lake.cloudwatch;
-        cloudwatch.put(successes_of("initial_load"), &[(START - 5.0 * HOUR, 1.0)]);
+        let initial_load = successes_of_orders("initial_load");
+        cloudwatch.put(initial_load, &[(START - 5.0 * HOUR, 1.0)]);
         for table in ["orders", "clients"] {
             cloudwatch.fail(&arn(1), table, START - 3.0 * HOUR);
             cloudwatch.succeed(&arn(1), table, START - 2.0 * HOUR);
         }
         lake.start().await;
         fail(cloudwatch);
-        if let Some((metric, reason)) = series {
-            cloudwatch.fail_series(metric.clone(), *reason);
-        }
         for table in ["orders", "clients", "new"] {
             cloudwatch.fail(&arn(1), table, START - 60.0);
             cloudwatch.succeed(&arn(1), table, START);
@@ -575,8 +574,7 @@ async fn half_answered_table_keeps_its_runs() {
         let [old_success, old_failure] = [2.0, 3.0].map(|hours| minute(START - hours * HOUR));
         assert_eq!(lake.table(SUCCESS, "orders"), Some(old_success), "{name}");
         assert_eq!(lake.table(FAILURE, "orders"), Some(old_failure), "{name}");
-        // Series of other tables were answered. After a failed listing, nothing is asked.
-        let other = series.as_ref().map(|_| minute(START));
+        let other = answers_others.then(|| minute(START));
         assert_eq!(lake.table(SUCCESS, "new"), other, "{name}");
         let other = other.or(Some(old_success));
         assert_eq!(lake.table(SUCCESS, "clients"), other, "{name}");
@@ -603,13 +601,14 @@ async fn half_answered_new_table_is_not_oldest() {
     let lake = Lake::new(LAKE);
     lake.cloudwatch.succeed(&arn(1), "clients", START - HOUR);
     lake.start().await;
-    let of_orders =
-        |load_type: &str| table_metric("IngestionSucceeded", &arn(1), load_type, "orders");
+    let (initial_load, cdc) = (
+        successes_of_orders("initial_load"),
+        successes_of_orders("cdc"),
+    );
     let at = START - 9.0 * HOUR;
-    lake.cloudwatch.put(of_orders("initial_load"), &[(at, 1.0)]);
-    lake.cloudwatch.put(of_orders("cdc"), &[(START, 1.0)]);
-    lake.cloudwatch
-        .fail_series(of_orders("cdc"), Reason::InvalidResponse);
+    lake.cloudwatch.put(initial_load, &[(at, 1.0)]);
+    lake.cloudwatch.put(cdc.clone(), &[(START, 1.0)]);
+    lake.cloudwatch.fail_series(cdc, Reason::InvalidResponse);
     sleep(INTERVAL).await;
     assert_eq!(lake.value(TABLES), Some(2.0));
     assert_eq!(lake.table(SUCCESS, "orders"), None);
