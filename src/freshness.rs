@@ -1,30 +1,20 @@
 //! One round of requests to CloudWatch about the integrations of a scope: when their tables last succeeded and failed.
 
 mod series;
-mod update;
 
 use crate::glue::cloudwatch::{CloudWatch, DataRequest, Metric, MetricsRequest, Statistic};
 use crate::glue::{Cursor, GlueError, Reason, RequestContext};
-use series::{Kind, Owners, Series};
-use std::collections::BTreeMap;
+use crate::snapshot::{Freshness, TableFreshness};
+use series::{Kind, MINUTE, Owners, Series, owners};
+use std::collections::{BTreeMap, BTreeSet};
 use strum::VariantArray;
-use update::Answer;
 
-pub use update::Update;
+pub(crate) use series::whole_minute;
 
 /// The limit of `GetMetricData`.
 const MAX_BATCH: usize = 500;
-/// Bounds the memory of a listing that never ends.
-const MAX_SERIES: usize = 200_000;
-/// After so many failed requests in a row, the other series of the same metric would fail too.
-const MAX_FAILED_BATCHES: usize = 3;
-const MINUTE: i64 = 60;
-/// Samples may come late.
-const OVERLAP_SECONDS: i64 = 86_400;
-/// CloudWatch keeps minutes for 15 days. An hour less, so that rounding loses no sample.
-const MAX_WINDOW_SECONDS: i64 = 15 * 86_400 - 3_600;
-/// Redshift reports every minute, and only the newest sample counts.
-const REDSHIFT_WINDOW_SECONDS: i64 = 3 * 3_600;
+/// Bounds the memory. 10,000 integrations with 5 tables have 150,000 series, which need about 120 MB during a round.
+pub(crate) const MAX_SERIES: usize = 300_000;
 
 /// The integrations of a round, by canonical ARN.
 pub type Wanted = BTreeMap<String, WantedIntegration>;
@@ -40,19 +30,12 @@ pub struct WantedIntegration {
 pub struct Round {
     /// In Unix seconds. The answers are as of this time.
     pub started: f64,
-    /// By canonical ARN.
-    pub updates: BTreeMap<String, Update>,
-    /// One for each failed request, and for each reason why metrics of a successful request failed.
+    /// What CloudWatch answered, by canonical ARN. There are none if a listing failed. `checked` is `None` if a series failed.
+    pub answers: BTreeMap<String, Freshness>,
+    /// One for each failed request, and for each reason why series of a successful request failed.
     pub errors: Vec<GlueError>,
     /// Each page of samples counts all its metrics, as in the bill of AWS.
     pub metrics_requested: u64,
-}
-
-/// The series of one metric that are requested together, with the start of their window.
-struct Batch<'a> {
-    kind: Kind,
-    series: &'a [Series<'a>],
-    start: i64,
 }
 
 impl Round {
@@ -62,119 +45,57 @@ impl Round {
         started: f64,
         context: RequestContext<'_>,
     ) -> Self {
-        let updates = wanted.iter();
-        let updates = updates.map(|(arn, it)| (arn.clone(), Update::new(it.has_redshift_target)));
         let mut round = Self {
             started,
-            updates: updates.collect(),
             ..Self::default()
         };
-        let owners = Owners::new(wanted);
-        // One metric after the other, so that the series of only one are in memory.
+        let owners = owners(wanted, started);
+        let has_redshift_target = wanted.values().any(|it| it.has_redshift_target);
+        let mut all: Vec<Series<'_>> = Vec::new();
         for &kind in Kind::VARIANTS {
-            if !owners.may_have(kind) {
+            if kind.is_of_redshift() && !has_redshift_target {
                 continue;
             }
-            let mut by_start: BTreeMap<i64, Vec<Series<'_>>> = BTreeMap::new();
-            for series in round.list(cloudwatch, kind, &owners, context).await {
-                let checked = wanted.get(series.arn).and_then(|it| it.checked);
-                let start = round.start(kind, checked);
-                by_start.entry(start).or_default().push(series);
+            // With the failures and without the successes, tables would look as if they fail.
+            if let Err(error) = list(cloudwatch, kind, &owners, &mut all, context).await {
+                round.errors.push(error);
+                return round;
             }
-            let mut failed = 0;
-            for (&start, series) in &by_start {
-                for series in series.chunks(MAX_BATCH) {
-                    let batch = Batch {
-                        kind,
-                        series,
-                        start,
-                    };
-                    let mut answers = vec![Answer::default(); series.len()];
-                    if failed < MAX_FAILED_BATCHES {
-                        let request = round.request(cloudwatch, &batch, &mut answers, context);
-                        let error = request.await.err();
-                        failed = error.as_ref().map_or(0, |_| failed + 1);
-                        round.note_failures(kind, &answers, error);
-                    }
-                    round.update(&batch, &answers);
+        }
+        // All series of a table are in one batch, except at the end of a full batch.
+        all.sort_by(|one, other| one.key().cmp(&other.key()));
+        for window in all.chunk_by_mut(|one, other| one.start == other.start) {
+            for batch in window.chunks_mut(MAX_BATCH) {
+                if let Err(error) = round.request(cloudwatch, batch, context).await {
+                    round.errors.push(error);
                 }
             }
+        }
+        for arn in wanted.keys() {
+            let answer = Freshness {
+                checked: Some(started),
+                ..Freshness::default()
+            };
+            round.answers.insert(arn.clone(), answer);
+        }
+        for table in all.chunk_by(|one, other| one.key() == other.key()) {
+            round.add(table);
         }
         round
     }
 
-    /// Returns the series of the integrations. If a page fails, those of the pages before.
-    async fn list<'a>(
-        &mut self,
-        cloudwatch: &dyn CloudWatch,
-        kind: Kind,
-        owners: &Owners<'a>,
-        context: RequestContext<'_>,
-    ) -> Vec<Series<'a>> {
-        let mut found: Vec<Series<'a>> = Vec::new();
-        let outcome = async {
-            let mut cursor = Cursor::default();
-            loop {
-                let request = MetricsRequest {
-                    namespace: kind.namespace(),
-                    name: kind.name(),
-                    marker: cursor.next.as_deref(),
-                    context,
-                };
-                let page = cloudwatch.metrics(request).await?;
-                let has_next = cursor.advance(&page);
-                let metrics = page.items.into_iter();
-                found.extend(metrics.filter_map(|metric| owners.series(kind, metric)));
-                if found.len() > MAX_SERIES {
-                    found.truncate(MAX_SERIES);
-                    let name = kind.name();
-                    let why = format!("CloudWatch lists more than {MAX_SERIES} series of {name}");
-                    return Err(GlueError::new(Reason::InvalidResponse, why));
-                }
-                if !has_next? {
-                    return Ok(());
-                }
-            }
-        }
-        .await;
-        for series in &found {
-            if let Some(update) = self.updates.get_mut(series.arn) {
-                update.add_table(series);
-            }
-        }
-        if let Err(error) = outcome {
-            self.errors.push(error);
-            for update in self.updates.values_mut() {
-                update.listing_failed(kind);
-            }
-        }
-        found
-    }
-
-    fn start(&self, kind: Kind, checked: Option<f64>) -> i64 {
-        let now = whole_minute(self.started);
-        let oldest = now - MAX_WINDOW_SECONDS;
-        match checked {
-            _ if kind.is_of_redshift() => now - REDSHIFT_WINDOW_SECONDS,
-            // If the clock was set back, `checked` is in the future.
-            Some(checked) => oldest.max(whole_minute(checked).min(now) - OVERLAP_SECONDS),
-            None => oldest,
-        }
-    }
-
-    /// Follows the pages of samples. If a page fails, `answers` has those of the pages before.
+    /// Follows the pages of samples. If a page fails, the series have the samples of the pages before.
     async fn request(
         &mut self,
         cloudwatch: &dyn CloudWatch,
-        batch: &Batch<'_>,
-        answers: &mut [Answer],
+        batch: &mut [Series<'_>],
         context: RequestContext<'_>,
     ) -> Result<(), GlueError> {
-        let Batch { kind, start, .. } = *batch;
-        let metrics = batch.series.iter();
-        let metrics = metrics.map(|series| (series.metric.clone(), kind.statistic()));
-        let metrics: Vec<(Metric, Statistic)> = metrics.collect();
         let end = whole_minute(self.started) + MINUTE;
+        let start = batch.first().map_or(end, |series| series.start);
+        let metrics = batch.iter();
+        let metrics = metrics.map(|series| (series.metric.clone(), series.kind.statistic()));
+        let metrics: Vec<(Metric, Statistic)> = metrics.collect();
         let mut cursor = Cursor::default();
         loop {
             self.metrics_requested += metrics.len() as u64;
@@ -187,50 +108,107 @@ impl Round {
             };
             let page = cloudwatch.data(request).await?;
             for result in page.results {
-                let samples = result.samples.into_iter();
-                let samples = samples.filter(|(minute, _)| (start..end).contains(minute));
-                let readings = samples.filter_map(|(at, value)| kind.read(at, value, self.started));
-                if let Some(answer) = answers.get_mut(result.index) {
-                    answer.add(readings, result.status);
+                if let Some(series) = batch.get_mut(result.index) {
+                    series.add(&result, end);
                 }
             }
             if !cursor.advance_to(page.marker.as_deref())? {
-                return Ok(());
+                break;
             }
         }
-    }
-
-    /// Adds the error of the request, and one error for each other reason why a part of its metrics failed.
-    fn note_failures(&mut self, kind: Kind, answers: &[Answer], error: Option<GlueError>) {
         let mut failures: BTreeMap<Reason, usize> = BTreeMap::new();
-        for reason in answers.iter().filter_map(Answer::failure) {
+        for reason in batch.iter().filter_map(|series| series.missing) {
             *failures.entry(reason).or_default() += 1;
         }
-        if let Some(error) = error {
-            // Incomplete answers are its consequence.
-            failures.remove(&Reason::InvalidResponse);
-            self.errors.push(error);
-        }
         for (reason, count) in failures {
-            let (name, all) = (kind.name(), answers.len());
-            let why = format!(
-                "CloudWatch did not return all samples for {count} of {all} series of {name}"
-            );
+            let all = batch.len();
+            let why = format!("CloudWatch did not return all samples for {count} of {all} series");
             self.errors.push(GlueError::new(reason, why));
         }
+        Ok(())
     }
 
-    fn update(&mut self, batch: &Batch<'_>, answers: &[Answer]) {
-        for (series, answer) in batch.series.iter().zip(answers) {
-            if let Some(update) = self.updates.get_mut(series.arn) {
-                update.add(batch.kind, series, answer);
-            }
+    /// Adds all series of one table, or those of an integration with a Redshift target.
+    fn add(&mut self, table: &[Series<'_>]) {
+        let [first, ..] = table else { return };
+        let Some(answer) = self.answers.get_mut(first.arn) else {
+            return;
+        };
+        let (failed, answered): (Vec<_>, Vec<_>) =
+            table.iter().partition(|series| series.missing.is_some());
+        if !failed.is_empty() {
+            answer.checked = None;
         }
+        let newest = |kind| {
+            let series = answered.iter().filter(|series| series.kind == kind);
+            let newest = series.filter_map(|series| series.newest);
+            let newest = newest.reduce(|one, other| if one < other { other } else { one });
+            newest.map(|(_, value)| value)
+        };
+        if first.kind.is_of_redshift() {
+            answer.replication_lag = newest(Kind::IntegrationLag);
+            answer.failed_tables = newest(Kind::IntegrationNumTablesFailedReplication);
+            return;
+        }
+        // Successes and failures count only together: a table is failing if its newest run failed.
+        let mut failed = failed.iter();
+        let knows_runs = failed.all(|series| series.kind == Kind::LastSyncTimestamp);
+        let newest_run = |kind| newest(kind).filter(|_| knows_runs);
+        let freshness = TableFreshness {
+            last_success: newest_run(Kind::IngestionSucceeded),
+            last_failure: newest_run(Kind::IngestionFailed),
+            synced_until: newest(Kind::LastSyncTimestamp),
+        };
+        answer.tables.insert(first.table.clone(), freshness);
     }
 }
 
-fn whole_minute(unix_seconds: f64) -> i64 {
-    #[allow(clippy::cast_possible_truncation, reason = "`as` saturates")]
-    let seconds = unix_seconds as i64;
-    seconds - seconds.rem_euclid(MINUTE)
+/// Returns the names of the tables that have reported in the last two weeks, by the ARN of their integration.
+pub(crate) async fn tables(
+    cloudwatch: &dyn CloudWatch,
+    wanted: &Wanted,
+    context: RequestContext<'_>,
+) -> Result<BTreeMap<String, BTreeSet<String>>, GlueError> {
+    let (owners, mut all) = (owners(wanted, 0.0), Vec::new());
+    for kind in [Kind::IngestionSucceeded, Kind::IngestionFailed] {
+        list(cloudwatch, kind, &owners, &mut all, context).await?;
+    }
+    let tables = wanted.keys().map(|arn| (arn.clone(), BTreeSet::new()));
+    let mut tables: BTreeMap<String, BTreeSet<String>> = tables.collect();
+    for series in all {
+        if let Some(tables) = tables.get_mut(series.arn) {
+            tables.insert(series.table);
+        }
+    }
+    Ok(tables)
+}
+
+/// Adds the series of one metric.
+async fn list<'a>(
+    cloudwatch: &dyn CloudWatch,
+    kind: Kind,
+    owners: &Owners<'a>,
+    all: &mut Vec<Series<'a>>,
+    context: RequestContext<'_>,
+) -> Result<(), GlueError> {
+    let mut cursor = Cursor::default();
+    loop {
+        let request = MetricsRequest {
+            namespace: kind.namespace(),
+            name: kind.into(),
+            marker: cursor.next.as_deref(),
+            context,
+        };
+        let page = cloudwatch.metrics(request).await?;
+        let has_next = cursor.advance(&page)?;
+        let metrics = page.items.into_iter();
+        all.extend(metrics.filter_map(|metric| Series::new(kind, metric, owners)));
+        if all.len() > MAX_SERIES {
+            let why = format!("CloudWatch lists more than {MAX_SERIES} series");
+            return Err(GlueError::new(Reason::InvalidResponse, why));
+        }
+        if !has_next {
+            return Ok(());
+        }
+    }
 }

@@ -1,26 +1,26 @@
 //! `check --online`: sends the daemon's requests to AWS, and reports which permissions to grant. Each scope and region
 //! is checked on its own. A check that would fail for the same reason as an earlier one is skipped.
 
-mod freshness;
 mod grant;
 mod report;
 
 use crate::arn::{canonical_arn, is_redshift};
 use crate::clock::Clock;
 use crate::config::{Credentials, Lookup, Query, ScopeRegion};
+use crate::freshness::{self, Wanted, WantedIntegration};
 use crate::glue::aws::{AwsGlue, IdentityError, Sdk};
+use crate::glue::cloudwatch::{CloudWatch, DataRequest, Metric, Statistic};
 use crate::glue::{
     Deadline, Glue, GlueError, Listing, Operation, PageRequest, Reason, RequestContext,
 };
 use crate::iam;
 use crate::snapshot::Integration;
-use freshness::Tables;
 use futures_util::stream::{self, StreamExt};
 use grant::{Grant, Grantee};
 use report::CheckResult;
 pub use report::Format;
 pub(crate) use report::Report;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use std::time::Duration;
 const MAX_CONCURRENT_CHECKS: usize = 32;
 /// The longest timeout of one request, retries included. A scope with a shorter poll timeout has less.
 const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
-/// For the pages of one listing. All scopes with the same credentials in one region share 2 requests per second.
+/// For the pages of the listings. All scopes with the same credentials in one region share 2 requests per second.
 const CLOUDWATCH_TIMEOUT: Duration = Duration::from_mins(2);
 
 pub(crate) async fn check(
@@ -43,15 +43,18 @@ pub(crate) async fn check(
     let checks = watches.iter().map(async |(watch, glue)| {
         let request_timeout = watch.timeout.min(MAX_REQUEST_TIMEOUT);
         // Two requests for the credentials, one for the first check, one for the rest.
-        let timeout = request_timeout * 4 + max_rate_limit_wait;
+        let mut timeout = request_timeout * 4 + max_rate_limit_wait;
+        if watch.freshness.is_some() {
+            timeout += CLOUDWATCH_TIMEOUT;
+        }
         let mut check = Check {
             watch,
             glue,
             sdk: &sdk,
             deadline: Deadline::of_requests(timeout, request_timeout),
             request_timeout,
-            integrations: BTreeSet::new(),
-            tables: Tables::new(),
+            integrations: Wanted::new(),
+            tables: BTreeMap::new(),
             results: Vec::new(),
         };
         check.run().await;
@@ -68,9 +71,10 @@ struct Check<'a> {
     sdk: &'a Sdk,
     deadline: Deadline,
     request_timeout: Duration,
-    /// The canonical ARNs of watched integrations whose tables report to CloudWatch. Of a listing, those of the first page.
-    integrations: BTreeSet<String>,
-    tables: Tables,
+    /// The watched integrations whose tables report to CloudWatch. Of a listing, those of the first page.
+    integrations: Wanted,
+    /// The names of the tables of these integrations.
+    tables: BTreeMap<String, BTreeSet<String>>,
     results: Vec<CheckResult>,
 }
 
@@ -85,7 +89,7 @@ impl Check<'_> {
             }
             match operation {
                 Operation::DescribeInboundIntegrations => self.lookups(is_allowed).await,
-                Operation::ListMetrics if is_allowed => self.count_tables(),
+                Operation::ListMetrics => self.count_tables(),
                 _ => {}
             }
         }
@@ -194,14 +198,11 @@ impl Check<'_> {
                 page.map(|_| ())
             }
             Operation::ListMetrics => {
-                let deadline = self.cloudwatch_deadline();
-                let tables = freshness::tables(self.glue, self.context(&deadline)).await;
+                let (integrations, context) = (&self.integrations, self.context());
+                let tables = freshness::tables(self.glue, integrations, context).await;
                 tables.map(|tables| self.tables = tables)
             }
-            Operation::GetMetricData => {
-                let deadline = self.cloudwatch_deadline();
-                freshness::read_data(self.glue, self.context(&deadline)).await
-            }
+            Operation::GetMetricData => self.read_metric().await,
         };
         let error = result.as_ref().err();
         let grant = error.and_then(|error| Grant::of_operation(operation, caller, error));
@@ -230,22 +231,47 @@ impl Check<'_> {
     }
 
     fn count_tables(&mut self) {
-        for arn in &self.integrations {
-            let tables = self.tables.get(arn).map_or(0, BTreeSet::len);
+        for (arn, tables) in &self.tables {
             let mut row = self.row("tables", arn, "ok");
-            row.tables = Some(tables);
+            row.tables = Some(tables.len());
             self.results.push(row);
         }
     }
 
+    /// Requests a metric that has no samples, because only the permission matters.
+    async fn read_metric(&self) -> Result<(), GlueError> {
+        let metric = Metric {
+            namespace: "AWS/Glue/ZeroETL".to_owned(),
+            name: "IngestionSucceeded".to_owned(),
+            dimensions: Vec::new(),
+        };
+        let end = freshness::whole_minute(Clock::system().unix_now());
+        let request = DataRequest {
+            metrics: &[(metric, Statistic::Sum)],
+            start: end - 3_600,
+            end,
+            marker: None,
+            context: self.context(),
+        };
+        let page = self.glue.data(request).await?;
+        for result in page.results {
+            if let Some(reason) = result.missing {
+                // As an error code, `AccessDenied` for a metric that is `Forbidden`.
+                let why = format!("CloudWatch answered {reason:?} for the metric");
+                return Err(GlueError::new(reason, why));
+            }
+        }
+        Ok(())
+    }
+
     /// Looks up a configured integration, or requests one page of a listing. Returns the integrations whose tables report to CloudWatch.
-    async fn query(&self, query: &Query) -> Result<Vec<String>, GlueError> {
+    async fn query(&self, query: &Query) -> Result<Wanted, GlueError> {
         let request = self.first_page();
         let selection = &self.watch.selection;
         if query.lists() {
             let page = self.glue.page(query, request).await?;
             let watched = page.items.iter().filter(|item| selection.matches(item));
-            return Ok(watched.filter_map(reporting_arn).collect());
+            return Ok(watched.filter_map(reporting).collect());
         }
         let mut listing = Listing::new(query.clone(), selection, request.page_size);
         let clock = Clock::system();
@@ -256,32 +282,27 @@ impl Check<'_> {
             let missing = "AWS answered that it does not exist";
             return Err(GlueError::new(Reason::NotFound, missing));
         }
-        let integrations = answer.integrations.iter();
-        Ok(integrations
-            .filter_map(|(integration, _)| reporting_arn(integration))
-            .collect())
+        let integrations = answer.integrations.iter().map(|(it, _)| &**it);
+        Ok(integrations.filter_map(reporting).collect())
     }
 
     fn first_page(&self) -> PageRequest<'_> {
         PageRequest {
             marker: None,
             page_size: self.watch.page_size,
-            context: self.context(&self.deadline),
+            context: self.context(),
         }
     }
 
-    /// Its own, because the requests to Glue may have used up theirs.
-    fn cloudwatch_deadline(&self) -> Deadline {
-        Deadline::of_requests(CLOUDWATCH_TIMEOUT, self.request_timeout)
-    }
-
-    fn context<'a>(&'a self, deadline: &'a Deadline) -> RequestContext<'a> {
-        let scope = self.watch.scope.as_str();
+    fn context(&self) -> RequestContext<'_> {
+        let (scope, deadline) = (self.watch.scope.as_str(), &self.deadline);
         RequestContext { scope, deadline }
     }
 }
 
-/// Returns the canonical ARN of the integration, or `None` if its target is Redshift, which reports no tables.
-fn reporting_arn(integration: &Integration) -> Option<String> {
-    (!is_redshift(&integration.target_arn)).then(|| canonical_arn(&integration.arn).into_owned())
+/// Returns `None` if the target is Redshift, which reports no tables.
+fn reporting(integration: &Integration) -> Option<(String, WantedIntegration)> {
+    let arn = canonical_arn(&integration.arn).into_owned();
+    let is_redshift = is_redshift(&integration.target_arn);
+    (!is_redshift).then(|| (arn, WantedIntegration::default()))
 }

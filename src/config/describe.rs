@@ -9,9 +9,9 @@ use super::selection::Selection;
 use super::value::{Lookup, TagLabel};
 use crate::toolkit::yaml::format_duration;
 
-const DAY: Duration = Duration::from_hours(24);
-/// `IngestionSucceeded`, `IngestionFailed` and `LastSyncTimestamp` have one `ListMetrics` each.
-const FRESHNESS_LISTINGS: f64 = 3.0;
+const DAY_SECONDS: f64 = 86_400.0;
+/// `IngestionSucceeded`, `IngestionFailed` and `LastSyncTimestamp`. Each is listed with one `ListMetrics` too.
+const METRICS_PER_TABLE: f64 = 3.0;
 const DOLLARS_PER_METRIC: f64 = 0.01 / 1000.0;
 
 /// Describes what the exporter does with this configuration. Numbers of requests are without further pages and retries.
@@ -108,18 +108,14 @@ fn describe_watch(watch: &ScopeRegion) -> String {
 fn describe_freshness(freshness: FreshnessConfig) -> String {
     let interval = format_duration(freshness.interval);
     // An interval that does not divide a day has one round less on some days.
-    let rounds = (DAY.as_secs_f64() / freshness.interval.as_secs_f64()).ceil();
-    let cost = |metrics: f64| format_dollars(rounds * metrics * DOLLARS_PER_METRIC);
-    let (table, redshift) = (cost(3.0), cost(2.0));
-    let rounds = pluralize(&rounds, "round");
+    let rounds = (DAY_SECONDS / freshness.interval.as_secs_f64()).ceil();
+    let dollars = rounds * METRICS_PER_TABLE * DOLLARS_PER_METRIC;
     let tables = pluralize(&freshness.max_tables, "table");
-    [
-        format!("  asks CloudWatch every {interval} whether data arrive, which also needs cloudwatch:ListMetrics and cloudwatch:GetMetricData\n"),
-        format!("  costs at most {table} a day for each load type of each table: {rounds} of 3 metrics at $0.01 per 1,000, without further pages and retries\n"),
-        format!("  costs at most {redshift} a day for each integration with a Redshift target: {rounds} of 2 metrics\n"),
-        format!("  exports series of at most {tables} for each integration\n"),
-    ]
-    .concat()
+    format!(
+        "  asks CloudWatch every {interval} whether data arrive, which also needs cloudwatch:ListMetrics and cloudwatch:GetMetricData\n  \
+         costs at most ${dollars:.5} a day for each load type of each table, without further pages and retries\n  \
+         exports series of at most {tables} for each integration\n"
+    )
 }
 
 fn selection(selection: &Selection) -> String {
@@ -184,7 +180,7 @@ fn requests_per_hour(watch: &ScopeRegion) -> f64 {
         requests += per_hour(watch.describe_interval());
     }
     if let Some(freshness) = watch.freshness {
-        requests += FRESHNESS_LISTINGS * per_hour(freshness.interval);
+        requests += METRICS_PER_TABLE * per_hour(freshness.interval);
     }
     requests
 }
@@ -192,12 +188,6 @@ fn requests_per_hour(watch: &ScopeRegion) -> f64 {
 /// Formats a rate without trailing zeros. Two decimals show one request per day as 0.04.
 fn format_rate(per_hour: f64) -> String {
     let text = format!("{per_hour:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// Formats an amount without trailing zeros. Five decimals show one metric per day as $0.00001.
-fn format_dollars(amount: f64) -> String {
-    let text = format!("${amount:.5}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 

@@ -167,9 +167,7 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
         |shown, samples| {
             freshness(shown, samples, |data| {
                 let is_known = data.failed_tables.is_some() || knows_tables(shown, data);
-                data.checked
-                    .filter(|_| is_known)
-                    .map(|_| data.tables_failing())
+                (data.checked.is_some() && is_known).then(|| data.tables_failing())
             });
         },
     ),
@@ -264,10 +262,9 @@ fn tables(
     samples: &mut Samples<'_>,
     value: fn(&TableFreshness) -> Option<f64>,
 ) {
-    let Some(freshness) = &shown.freshness else {
-        return;
-    };
-    for (name, table) in freshness.data.tables.iter().take(freshness.max_tables) {
+    let tables = shown.freshness.iter();
+    let tables = tables.flat_map(|it| it.data.tables.iter().take(it.max_tables));
+    for (name, table) in tables {
         if let Some(value) = value(table) {
             samples.labelled(&[name], value);
         }

@@ -2,10 +2,19 @@
 
 use super::Wanted;
 use crate::arn::canonical_arn;
-use crate::glue::cloudwatch::{Metric, Statistic};
+use crate::glue::Reason;
+use crate::glue::cloudwatch::{Metric, MetricSamples, Statistic};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use strum::{IntoStaticStr, VariantArray};
 
+pub(super) const MINUTE: i64 = 60;
+/// Samples may come late.
+const OVERLAP_SECONDS: i64 = 86_400;
+/// CloudWatch keeps minutes for 15 days. An hour less, so that rounding loses no sample.
+const MAX_WINDOW_SECONDS: i64 = 15 * 86_400 - 3_600;
+/// Redshift reports every minute, and only the newest sample counts.
+const REDSHIFT_WINDOW_SECONDS: i64 = 3 * 3_600;
 /// Longer table names are cut, because each sample repeats the name.
 const MAX_TABLE_NAME_CHARS: usize = 256;
 /// A larger number of seconds would be after the year 5000, so it is milliseconds.
@@ -23,14 +32,7 @@ pub(super) enum Kind {
     IntegrationNumTablesFailedReplication,
 }
 
-/// What a sample says: readings are compared by the first number, and the second one is exported.
-pub(super) type Reading = (f64, f64);
-
 impl Kind {
-    pub fn name(self) -> &'static str {
-        self.into()
-    }
-
     pub fn is_of_redshift(self) -> bool {
         matches!(
             self,
@@ -50,72 +52,110 @@ impl Kind {
         }
     }
 
-    /// Returns `None` if the sample says nothing: a count of 0, or a number that cannot be right.
-    pub fn read(self, minute: i64, value: f64, now: f64) -> Option<Reading> {
+    /// Returns the value to export, or `None` if the sample says nothing: a count of 0, or a number that cannot be right.
+    fn read(self, minute: i64, value: f64) -> Option<f64> {
         #[allow(clippy::cast_precision_loss, reason = "exact for 285 million years")]
         let minute = minute as f64;
         match self {
-            Self::IngestionSucceeded | Self::IngestionFailed => {
-                (value > 0.0).then_some((minute, minute))
-            }
+            Self::IngestionSucceeded | Self::IngestionFailed => (value > 0.0).then_some(minute),
             Self::LastSyncTimestamp => {
                 let is_millis = value > MAX_SECONDS;
                 let time = if is_millis { value / 1000.0 } else { value };
-                let possible = YEAR_2000..=now + DAY_SECONDS;
-                possible.contains(&time).then_some((time, time))
+                (YEAR_2000..=minute + DAY_SECONDS)
+                    .contains(&time)
+                    .then_some(time)
             }
-            Self::IntegrationLag | Self::IntegrationNumTablesFailedReplication => {
-                value.is_finite().then_some((minute, value))
-            }
+            _ => value.is_finite().then_some(value),
         }
     }
 }
 
-/// A series of an integration.
+/// The canonical ARN of an integration and the start of the window of its samples, by what its series name: its canonical ARN, or the
+/// UUID in it if it has a Redshift target.
+pub(super) type Owners<'a> = HashMap<&'a str, (&'a str, i64)>;
+
+pub(super) fn owners(wanted: &Wanted, now: f64) -> Owners<'_> {
+    let now = whole_minute(now);
+    let mut owners = Owners::new();
+    for (arn, integration) in wanted {
+        let (arn, oldest) = (arn.as_str(), now - MAX_WINDOW_SECONDS);
+        // If the clock was set back, `checked` is in the future.
+        let start = integration.checked.map_or(oldest, |checked| {
+            oldest.max(whole_minute(checked).min(now) - OVERLAP_SECONDS)
+        });
+        owners.insert(arn, (arn, start));
+        if integration.has_redshift_target {
+            let id = arn.rsplit(':').next().unwrap_or(arn);
+            owners.insert(id, (arn, now - REDSHIFT_WINDOW_SECONDS));
+        }
+    }
+    owners
+}
+
+pub(crate) fn whole_minute(unix_seconds: f64) -> i64 {
+    #[allow(clippy::cast_possible_truncation, reason = "`as` saturates")]
+    let seconds = unix_seconds as i64;
+    seconds - seconds.rem_euclid(MINUTE)
+}
+
+/// A series of an integration, and the answer about it.
 pub(super) struct Series<'a> {
+    pub kind: Kind,
     pub metric: Metric,
     /// The canonical ARN of the integration.
     pub arn: &'a str,
     /// Empty if the series is of the whole integration.
     pub table: String,
+    /// Of the window, in Unix seconds.
+    pub start: i64,
+    /// The newest minute with a sample that says something, and what it says.
+    pub newest: Option<(i64, f64)>,
+    /// Why samples are missing, `None` if CloudWatch returned all.
+    pub missing: Option<Reason>,
 }
 
-/// Finds the integration of a series.
-pub(super) struct Owners<'a> {
-    wanted: &'a Wanted,
-    /// The canonical ARNs of integrations with a Redshift target, by their UUID.
-    redshift: HashMap<&'a str, &'a str>,
-}
-
-impl<'a> Owners<'a> {
-    pub fn new(wanted: &'a Wanted) -> Self {
-        let redshift = wanted.iter().filter(|(_, it)| it.has_redshift_target);
-        let redshift = redshift.filter_map(|(arn, _)| Some((arn.rsplit(':').next()?, &**arn)));
-        Self {
-            wanted,
-            redshift: redshift.collect(),
-        }
-    }
-
-    pub fn may_have(&self, kind: Kind) -> bool {
-        !self.wanted.is_empty() && (!kind.is_of_redshift() || !self.redshift.is_empty())
-    }
-
+impl<'a> Series<'a> {
     /// Returns `None` if the metric is of no integration of the round.
-    pub fn series(&self, kind: Kind, metric: Metric) -> Option<Series<'a>> {
+    pub fn new(kind: Kind, metric: Metric, owners: &Owners<'a>) -> Option<Self> {
         let dimension = |name| {
             let mut dimensions = metric.dimensions.iter();
             dimensions.find_map(|(it, value)| (it == name).then_some(value.as_str()))
         };
-        if kind.is_of_redshift() {
-            let arn = *self.redshift.get(dimension("IntegrationId")?)?;
-            let table = String::new();
-            return Some(Series { metric, arn, table });
-        }
-        let table = dimension("tableName").filter(|name| !name.is_empty())?;
+        let (owner, table) = if kind.is_of_redshift() {
+            (Cow::Borrowed(dimension("IntegrationId")?), "")
+        } else {
+            let table = dimension("tableName").filter(|name| !name.is_empty())?;
+            (canonical_arn(dimension("integrationArn")?), table)
+        };
+        let (arn, start) = *owners.get(&*owner)?;
         let table = table.chars().take(MAX_TABLE_NAME_CHARS).collect();
-        let arn = canonical_arn(dimension("integrationArn")?);
-        let (arn, _) = self.wanted.get_key_value(arn.as_ref())?;
-        Some(Series { metric, arn, table })
+        Some(Self {
+            kind,
+            arn,
+            table,
+            start,
+            newest: None,
+            missing: Some(Reason::InvalidResponse),
+            metric,
+        })
+    }
+
+    /// Equal for all series of a table.
+    pub fn key(&self) -> (i64, &str, &str) {
+        (self.start, self.arn, &self.table)
+    }
+
+    /// Adds a page. What was missing before no longer counts: CloudWatch may send with the next page what an internal error held back.
+    pub fn add(&mut self, page: &MetricSamples, end: i64) {
+        for &(minute, value) in &page.samples {
+            let is_newest = self.newest.is_none_or(|(newest, _)| newest < minute);
+            if let Some(value) = self.kind.read(minute, value)
+                && is_newest
+                && (self.start..end).contains(&minute)
+            {
+                self.newest = Some((minute, value));
+            }
+        }
+        self.missing = page.missing;
     }
 }

@@ -52,16 +52,8 @@ pub struct MetricSamples {
     pub index: usize,
     /// The Unix time of the minute in seconds, and the value.
     pub samples: Vec<(i64, f64)>,
-    pub status: SamplesStatus,
-}
-
-/// `StatusCode` of one metric. HTTP 200 says nothing about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SamplesStatus {
-    Complete,
-    /// More samples may follow with the next page.
-    Partial,
-    Failed(Reason),
+    /// Why samples are missing, `None` if these are all. The next page may have them. HTTP 200 says nothing about it.
+    pub missing: Option<Reason>,
 }
 
 /// Amazon CloudWatch as one set of credentials sees it in one region.

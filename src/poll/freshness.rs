@@ -9,7 +9,7 @@ use crate::glue::cloudwatch::CloudWatch;
 use crate::glue::{Deadline, GlueError, Reason, RequestContext};
 use crate::publisher::Publisher;
 use crate::telemetry::Telemetry;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub struct FreshnessPoller {
     clock: Clock,
     schedule: Schedule,
     interval: Duration,
-    failing: Vec<Reason>,
+    failing: BTreeSet<Reason>,
 }
 
 impl FreshnessPoller {
@@ -48,17 +48,14 @@ impl FreshnessPoller {
             publisher,
             telemetry,
             clock,
-            failing: Vec::new(),
+            failing: BTreeSet::new(),
         }
     }
 
-    /// Asks after the first poll that found an integration, and then at every interval.
+    /// Asks as soon as an integration is known, and then at every interval.
     pub async fn run(&mut self, polled: &Notify) {
-        loop {
+        while self.wanted().is_empty() {
             polled.notified().await;
-            if !self.wanted().is_empty() {
-                break;
-            }
         }
         loop {
             self.round().await;
@@ -102,27 +99,19 @@ impl FreshnessPoller {
         self.publisher.apply_freshness(&self.key, round);
     }
 
+    /// Logs each reason once until a round without it.
     fn log(&mut self, errors: &[GlueError]) {
         let (scope, region) = (&self.watch.scope, &self.watch.region);
-        let mut first: BTreeMap<Reason, &GlueError> = BTreeMap::new();
-        for error in errors {
-            first.entry(error.reason).or_insert(error);
-        }
-        let reasons = first.keys().copied().collect();
-        let previous = mem::replace(&mut self.failing, reasons);
+        let previous = mem::take(&mut self.failing);
         if errors.is_empty() && !previous.is_empty() {
             tracing::info!(%scope, %region, "CloudWatch answered in full again");
         }
-        for (kind, error) in first {
-            let (reason, request_id) = (kind.as_str(), error.request_id.as_deref());
-            if previous.contains(&kind) {
-                tracing::debug!(
-                    %scope, %region, reason, request_id, %error,
-                    "CloudWatch did not answer in full again"
-                );
+        for error in errors {
+            if !self.failing.insert(error.reason) || previous.contains(&error.reason) {
                 continue;
             }
-            let hint = match kind {
+            let (reason, request_id) = (error.reason.as_str(), error.request_id.as_deref());
+            let hint = match error.reason {
                 Reason::AccessDenied => {
                     "allow these credentials the actions cloudwatch:ListMetrics and cloudwatch:GetMetricData on *, or remove `freshness`"
                 }

@@ -5,13 +5,8 @@ use crate::glue::{GlueError, Operation, Reason};
 use serde::Serialize;
 
 /// Error codes of AWS that a granted permission fixes.
-const PERMISSION_ERROR_CODES: [&str; 4] = [
-    "AccessDenied",
-    "NotAuthorized",
-    "UnauthorizedOperation",
-    // The `StatusCode` of a metric was `Forbidden`.
-    "CloudWatch answered access_denied",
-];
+const PERMISSION_ERROR_CODES: [&str; 3] =
+    ["AccessDenied", "NotAuthorized", "UnauthorizedOperation"];
 /// Policies that must also allow an action, besides those of the caller. AWS names the one that does not.
 const OTHER_POLICIES: [&str; 5] = [
     "VPC endpoint policy",

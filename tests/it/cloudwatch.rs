@@ -9,8 +9,7 @@ use ciborium::cbor;
 use ciborium::value::Value;
 use glue_integration_exporter::glue::aws::{AwsGlue, Sdk};
 use glue_integration_exporter::glue::cloudwatch::{
-    CloudWatch, DataPage, DataRequest, Metric, MetricSamples, MetricsRequest, SamplesStatus,
-    Statistic,
+    CloudWatch, DataPage, DataRequest, Metric, MetricSamples, MetricsRequest, Statistic,
 };
 use glue_integration_exporter::glue::{
     Deadline, GlueError, Observer, Operation, Page, RateLimiter, Reason, RequestContext,
@@ -271,16 +270,16 @@ async fn get_metric_data_sends_dimensions_unchanged() {
     ])
     .await;
     let page = server.data(None, LONG).await.unwrap();
-    let samples = |index, samples, status| MetricSamples {
+    let samples = |index, samples, missing| MetricSamples {
         index,
         samples,
-        status,
+        missing,
     };
-    let complete = samples(0, vec![(START, 1.0)], SamplesStatus::Complete);
-    let partial = samples(1, vec![(START + 60, 7.5)], SamplesStatus::Partial);
+    let complete = samples(0, vec![(START, 1.0)], None);
+    let partial = samples(1, vec![(START + 60, 7.5)], Some(Reason::InvalidResponse));
     assert_eq!(page.results, [complete, partial]);
     let page = server.data(page.marker.as_deref(), LONG).await.unwrap();
-    let rest = samples(1, vec![(START, 1.0)], SamplesStatus::Complete);
+    let rest = samples(1, vec![(START, 1.0)], None);
     assert_eq!((page.results, page.marker), (vec![rest], None));
 
     let requests = server.log.requests.lock();
@@ -321,32 +320,27 @@ async fn get_metric_data_sends_dimensions_unchanged() {
 
 #[tokio::test]
 async fn status_code_of_metric_is_its_own() {
-    let failed = SamplesStatus::Failed;
-    for (code, status) in [
-        ("Complete", SamplesStatus::Complete),
-        ("PartialData", SamplesStatus::Partial),
-        ("InternalError", failed(Reason::ServerError)),
-        ("Forbidden", failed(Reason::AccessDenied)),
-        ("Surprise", failed(Reason::InvalidResponse)),
+    for (code, missing) in [
+        ("Complete", None),
+        ("PartialData", Some(Reason::InvalidResponse)),
+        ("InternalError", Some(Reason::ServerError)),
+        ("Forbidden", Some(Reason::AccessDenied)),
+        ("Surprise", Some(Reason::InvalidResponse)),
     ] {
         let both = vec![result("m1", code), result("m0", "Complete")];
         let server = Server::start(vec![results(&both)]).await;
         let page = server.data(None, LONG).await.unwrap();
-        let statuses: Vec<_> = page
+        let found: Vec<_> = page
             .results
             .iter()
-            .map(|it| (it.index, it.status))
+            .map(|it| (it.index, it.missing))
             .collect();
-        assert_eq!(
-            statuses,
-            [(1, status), (0, SamplesStatus::Complete)],
-            "{code}"
-        );
+        assert_eq!(found, [(1, missing), (0, None)], "{code}");
     }
     let missing = cbor!({"Id" => "m0"}).unwrap();
     let server = Server::start(vec![results(&[missing])]).await;
     let page = server.data(None, LONG).await.unwrap();
-    assert_eq!(page.results[0].status, failed(Reason::InvalidResponse));
+    assert_eq!(page.results[0].missing, Some(Reason::InvalidResponse));
     assert_eq!(page.results[0].samples, []);
 }
 

@@ -7,7 +7,7 @@ use crate::support::page::Page;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::ScopeRegion;
 use glue_integration_exporter::freshness::{Round, Wanted, WantedIntegration};
-use glue_integration_exporter::glue::cloudwatch::SamplesStatus;
+use glue_integration_exporter::glue::cloudwatch::Metric;
 use glue_integration_exporter::glue::{Deadline, Reason, RequestContext};
 use glue_integration_exporter::snapshot::{Freshness, Status};
 use glue_integration_exporter::storage;
@@ -357,7 +357,7 @@ fn put_redshift(lake: &Lake, target: &str, namespace: &str) {
     cloudwatch.put(of("IntegrationLag", "another"), &[(START, 7.0)]);
 }
 
-/// A failure removes nothing and changes no value, for each series. What was answered counts.
+/// A failure removes nothing and changes no value. Successes and failures of a table count only together, synced times on their own.
 #[tokio::test(start_paused = true)]
 async fn failures_keep_values_per_series() {
     type Break = fn(&FakeCloudWatch);
@@ -384,26 +384,26 @@ async fn failures_keep_values_per_series() {
         (
             "one metric forbidden",
             |it| {
-                let forbidden = SamplesStatus::Failed(Reason::AccessDenied);
-                it.set_status("IngestionFailed", forbidden);
+                let forbidden = Reason::AccessDenied;
+                it.fail_metric("IngestionFailed", forbidden);
             },
             Reason::AccessDenied,
-            [true, false, true],
+            [false, false, true],
         ),
         (
             "one metric partial to the end",
-            |it| it.set_status("LastSyncTimestamp", SamplesStatus::Partial),
+            |it| it.fail_metric("LastSyncTimestamp", Reason::InvalidResponse),
             Reason::InvalidResponse,
             [true, true, false],
         ),
         (
             "internal error of one metric",
             |it| {
-                let failed = SamplesStatus::Failed(Reason::ServerError);
-                it.set_status("IngestionSucceeded", failed);
+                let failed = Reason::ServerError;
+                it.fail_metric("IngestionSucceeded", failed);
             },
             Reason::ServerError,
-            [false, true, true],
+            [false, false, true],
         ),
         (
             "CloudWatch hangs",
@@ -418,16 +418,25 @@ async fn failures_keep_values_per_series() {
                 it.set_from_page(LIST, 1, Behaviour::Fail(Reason::Network));
             },
             Reason::Network,
-            [true; 3],
+            [false; 3],
         ),
         (
-            "samples break off between two series",
+            "samples break off after successes and failures",
+            |it| {
+                it.set_pages(500, 4);
+                it.set_from_page(DATA, 1, Behaviour::Fail(Reason::Network));
+            },
+            Reason::Network,
+            [true, true, false],
+        ),
+        (
+            "samples break off between successes and failures",
             |it| {
                 it.set_pages(500, 2);
                 it.set_from_page(DATA, 1, Behaviour::Fail(Reason::Network));
             },
             Reason::Network,
-            [true; 3],
+            [false; 3],
         ),
         (
             "samples break off within a series",
@@ -448,7 +457,7 @@ async fn failures_keep_values_per_series() {
             "pages without end",
             FakeCloudWatch::never_end,
             Reason::InvalidResponse,
-            [true; 3],
+            [false; 3],
         ),
     ];
     for (name, fail, reason, known) in rows {
@@ -489,6 +498,204 @@ async fn failures_keep_values_per_series() {
         assert_eq!(lake.table(SUCCESS, "orders"), Some(at), "{name}");
         lake.bench.stop.cancel();
     }
+}
+
+fn successes_of_orders(load_type: &str) -> Metric {
+    table_metric("IngestionSucceeded", &arn(1), load_type, "orders")
+}
+
+/// A table that failed and then succeeded never looks as if it fails because the success was not answered.
+#[tokio::test(start_paused = true)]
+async fn half_answered_table_keeps_its_runs() {
+    type Break = fn(&FakeCloudWatch);
+    // What fails, and whether other tables are answered. After a failed listing, no samples are requested.
+    let rows: &[(&str, Break, bool)] = &[
+        (
+            "listing of successes",
+            |it| {
+                let behaviour = Behaviour::Fail(Reason::Throttled);
+                it.set("ListMetrics IngestionSucceeded", behaviour);
+            },
+            false,
+        ),
+        (
+            "listing of failures",
+            |it| {
+                let behaviour = Behaviour::Fail(Reason::Throttled);
+                it.set("ListMetrics IngestionFailed", behaviour);
+            },
+            false,
+        ),
+        (
+            "forbidden successes",
+            |it| it.fail_series(successes_of_orders("cdc"), Reason::AccessDenied),
+            true,
+        ),
+        (
+            "internal error of successes",
+            |it| it.fail_series(successes_of_orders("cdc"), Reason::ServerError),
+            true,
+        ),
+        (
+            "a part of the successes",
+            |it| it.fail_series(successes_of_orders("cdc"), Reason::InvalidResponse),
+            true,
+        ),
+        (
+            "one of two load types",
+            |it| it.fail_series(successes_of_orders("initial_load"), Reason::ServerError),
+            true,
+        ),
+        (
+            "forbidden failures",
+            |it| {
+                let failures = table_metric("IngestionFailed", &arn(1), "cdc", "orders");
+                it.fail_series(failures, Reason::AccessDenied);
+            },
+            true,
+        ),
+    ];
+    for (name, fail, answers_others) in rows {
+        let lake = Lake::new(LAKE);
+        let cloudwatch = &lake.cloudwatch;
+        let initial_load = successes_of_orders("initial_load");
+        cloudwatch.put(initial_load, &[(START - 5.0 * HOUR, 1.0)]);
+        for table in ["orders", "clients"] {
+            cloudwatch.fail(&arn(1), table, START - 3.0 * HOUR);
+            cloudwatch.succeed(&arn(1), table, START - 2.0 * HOUR);
+        }
+        lake.start().await;
+        fail(cloudwatch);
+        for table in ["orders", "clients", "new"] {
+            cloudwatch.fail(&arn(1), table, START - 60.0);
+            cloudwatch.succeed(&arn(1), table, START);
+        }
+        sleep(INTERVAL).await;
+        let [old_success, old_failure] = [2.0, 3.0].map(|hours| minute(START - hours * HOUR));
+        assert_eq!(lake.table(SUCCESS, "orders"), Some(old_success), "{name}");
+        assert_eq!(lake.table(FAILURE, "orders"), Some(old_failure), "{name}");
+        let other = answers_others.then(|| minute(START));
+        assert_eq!(lake.table(SUCCESS, "new"), other, "{name}");
+        let other = other.or(Some(old_success));
+        assert_eq!(lake.table(SUCCESS, "clients"), other, "{name}");
+        assert_eq!(lake.value(FAILING), Some(0.0), "{name}");
+        assert_eq!(lake.value(OLDEST), Some(old_success), "{name}");
+        assert_eq!(lake.value(CHECKED), Some(START), "{name}");
+        assert_eq!(lake.value(FRESHNESS_UP), Some(0.0), "{name}");
+        cloudwatch.recover();
+        sleep(INTERVAL).await;
+        assert_eq!(lake.table(SUCCESS, "orders"), Some(minute(START)), "{name}");
+        assert_eq!(
+            lake.table(FAILURE, "orders"),
+            Some(minute(START - 60.0)),
+            "{name}"
+        );
+        assert_eq!(lake.value(FRESHNESS_UP), Some(1.0), "{name}");
+        lake.bench.stop.cancel();
+    }
+}
+
+/// The old success of one load type says nothing without the other load type.
+#[tokio::test(start_paused = true)]
+async fn half_answered_new_table_is_not_oldest() {
+    let lake = Lake::new(LAKE);
+    lake.cloudwatch.succeed(&arn(1), "clients", START - HOUR);
+    lake.start().await;
+    let (initial_load, cdc) = (
+        successes_of_orders("initial_load"),
+        successes_of_orders("cdc"),
+    );
+    let at = START - 9.0 * HOUR;
+    lake.cloudwatch.put(initial_load, &[(at, 1.0)]);
+    lake.cloudwatch.put(cdc.clone(), &[(START, 1.0)]);
+    lake.cloudwatch.fail_series(cdc, Reason::InvalidResponse);
+    sleep(INTERVAL).await;
+    assert_eq!(lake.value(TABLES), Some(2.0));
+    assert_eq!(lake.table(SUCCESS, "orders"), None);
+    assert_eq!(lake.value(OLDEST), Some(minute(START - HOUR)));
+}
+
+/// The successes of the last table are at the end of the first batch, and its failures in the second one.
+#[tokio::test(start_paused = true)]
+async fn failed_batch_leaves_out_halves_of_tables() {
+    for (failing, answered) in [("IngestionSucceeded", false), ("IngestionFailed", true)] {
+        let cloudwatch = FakeCloudWatch::new();
+        let first = table_metric("IngestionSucceeded", &arn(1), "cdc", "first");
+        cloudwatch.put(first, &[(START - HOUR, 1.0)]);
+        for n in 0..167 {
+            let table = format!("t{n:03}");
+            cloudwatch.succeed(&arn(1), &table, START - HOUR);
+            cloudwatch.fail(&arn(1), &table, START - 2.0 * HOUR);
+        }
+        let request = match failing {
+            "IngestionFailed" => "GetMetricData IngestionFailed",
+            _ => "GetMetricData IngestionSucceeded",
+        };
+        cloudwatch.set(request, Behaviour::Fail(Reason::Throttled));
+        let wanted = Wanted::from([(arn(1), WantedIntegration::default())]);
+        let round = run(&cloudwatch, &wanted).await;
+        let tables = &round.answers[&arn(1)].tables;
+        let known = |table: &str| tables[table].last_success.is_some();
+        assert_eq!((tables.len(), round.errors.len()), (168, 1));
+        assert_eq!(known("first"), answered, "{failing}");
+        assert_eq!(known("t165"), answered, "{failing}");
+        let last = tables["t166"];
+        assert_eq!((last.last_success, last.last_failure), (None, None));
+        assert_eq!(round.answers[&arn(1)].checked, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_of_samples_are_joined() {
+    let lake = Lake::new(LAKE);
+    for hours in [3.0, 2.0, 1.0] {
+        lake.cloudwatch
+            .succeed(&arn(1), "orders", START - hours * HOUR);
+        lake.cloudwatch
+            .fail(&arn(1), "orders", START - hours * HOUR - 60.0);
+    }
+    lake.cloudwatch.set_pages(1, 2);
+    // CloudWatch may send with the next page what an internal error held back.
+    let failed = Reason::ServerError;
+    lake.cloudwatch.fail_first_page(failed);
+    lake.start().await;
+    assert_eq!(lake.value(FRESHNESS_UP), Some(1.0));
+    assert_eq!(lake.table(SUCCESS, "orders"), Some(minute(START - HOUR)));
+    let failure = minute(START - HOUR - 60.0);
+    assert_eq!(lake.table(FAILURE, "orders"), Some(failure));
+    assert_eq!(lake.table(SYNCED, "orders"), Some(START - HOUR - 30.0));
+    // Five pages with three metrics.
+    assert_eq!(lake.value(REQUESTED), Some(15.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_only_move_forward() {
+    let lake = Lake::new(LAKE);
+    lake.cloudwatch.succeed(&arn(1), "orders", START - HOUR);
+    lake.start().await;
+    lake.cloudwatch.clear();
+    lake.cloudwatch
+        .succeed(&arn(1), "orders", START - 2.0 * HOUR);
+    sleep(INTERVAL).await;
+    assert_eq!(lake.table(SUCCESS, "orders"), Some(minute(START - HOUR)));
+    assert_eq!(lake.table(SYNCED, "orders"), Some(START - HOUR - 30.0));
+    assert!(lake.value(CHECKED) > Some(START));
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_answer_without_lag_ends_it() {
+    let lake = Lake::new(LAKE);
+    put_redshift(&lake, REDSHIFT, "AWS/Redshift");
+    lake.start().await;
+    assert_eq!(lake.value(LAG), Some(12.0));
+    let failed = Reason::ServerError;
+    lake.cloudwatch.fail_metric("IntegrationLag", failed);
+    sleep(INTERVAL * 16).await;
+    assert_eq!(lake.value(LAG), Some(12.0));
+    lake.cloudwatch.recover();
+    sleep(INTERVAL).await;
+    assert_eq!(lake.value(LAG), None);
+    assert_eq!(lake.value(FAILING), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -568,12 +775,9 @@ async fn windows_start_a_day_before_last_full_answer() {
     let window = |it: &Request| (it.name.clone(), it.metrics, it.start - now, it.end - now);
     let first: Vec<_> = lake.requests(DATA).iter().map(window).collect();
     let (oldest, redshift) = (3_600 - 15 * 86_400, -3 * 3_600);
-    let failed = "IntegrationNumTablesFailedReplication";
     let expected = [
-        ("IngestionSucceeded", 2, oldest),
-        ("LastSyncTimestamp", 2, oldest),
-        ("IntegrationLag", 1, redshift),
-        (failed, 1, redshift),
+        ("IngestionSucceeded", 4, oldest),
+        ("IntegrationLag", 2, redshift),
     ];
     let expected = expected.map(|(name, count, start)| (name.to_owned(), count, start, 60));
     assert_eq!(first, expected);
@@ -586,11 +790,11 @@ async fn windows_start_a_day_before_last_full_answer() {
         .collect();
     // The new integration is asked about all 15 days, in a request of its own.
     assert_eq!(tables.len(), 2);
-    assert!(tables[0].start - tables[0].end < oldest + 120 && tables[0].metrics == 1);
-    assert_eq!((tables[1].start - now, tables[1].metrics), (-86_400, 2));
+    assert!(tables[0].start - tables[0].end < oldest + 120 && tables[0].metrics == 2);
+    assert_eq!((tables[1].start - now, tables[1].metrics), (-86_400, 4));
     // While samples of an integration are missing, its window starts before its last full answer.
-    let forbidden = SamplesStatus::Failed(Reason::AccessDenied);
-    lake.cloudwatch.set_status("LastSyncTimestamp", forbidden);
+    let forbidden = Reason::AccessDenied;
+    lake.cloudwatch.fail_metric("LastSyncTimestamp", forbidden);
     sleep(MINUTE * 60 * 24).await;
     let requests = lake.requests(DATA);
     let last = requests
@@ -809,8 +1013,8 @@ async fn failures_are_logged_once_per_reason() {
     let lake = Lake::new(LAKE);
     let (lines, _guard) = Lines::begin();
     lake.cloudwatch.succeed(&arn(1), "orders", START - HOUR);
-    let forbidden = SamplesStatus::Failed(Reason::AccessDenied);
-    lake.cloudwatch.set_status("LastSyncTimestamp", forbidden);
+    let forbidden = Reason::AccessDenied;
+    lake.cloudwatch.fail_metric("LastSyncTimestamp", forbidden);
     lake.start().await;
     sleep(INTERVAL * 4).await;
     assert_eq!(lines.with("CloudWatch did not answer in full"), 1);
@@ -865,6 +1069,14 @@ async fn unchanged_freshness_keeps_its_pointer() {
     assert!(Arc::ptr_eq(&before, &data()));
 }
 
+async fn run(cloudwatch: &FakeCloudWatch, wanted: &Wanted) -> Round {
+    let context = RequestContext {
+        scope: "lake",
+        deadline: &Deadline::new(INTERVAL, 1),
+    };
+    Round::run(cloudwatch, wanted, START, context).await
+}
+
 /// Runs one round over this number of integrations with five tables each.
 async fn large_round(integrations: usize) -> (Round, Vec<Request>) {
     let cloudwatch = FakeCloudWatch::new();
@@ -877,11 +1089,7 @@ async fn large_round(integrations: usize) -> (Round, Vec<Request>) {
             cloudwatch.fail(&arn(n), &table, START - 2.0 * HOUR);
         }
     }
-    let context = RequestContext {
-        scope: "lake",
-        deadline: &Deadline::new(INTERVAL, 1),
-    };
-    let round = Round::run(&*cloudwatch, &wanted, START, context).await;
+    let round = run(&cloudwatch, &wanted).await;
     let requests = cloudwatch.take_requests();
     (round, requests)
 }

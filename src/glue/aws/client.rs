@@ -1,7 +1,7 @@
 //! The loop of attempts of an API call. Each attempt needs credentials and a permit of the rate limiter.
 
 use super::credentials::Provider;
-use super::response::{ClockCheck, ResponseCheck};
+use super::response::ResponseCheck;
 use super::{classify, endpoint, message, profiles};
 use crate::config::{Credentials, RegionName};
 use crate::glue::{GlueError, Observer, Operation, RateLimiter, Reason, RequestContext};
@@ -144,7 +144,6 @@ impl AwsGlue {
             let config = aws_sdk_glue::config::Builder::from(&self.sdk_config().await)
                 .http_client(self.http.clone())
                 .retry_config(RetryConfig::disabled())
-                .interceptor(ClockCheck)
                 .interceptor(ResponseCheck)
                 .build();
             aws_sdk_glue::Client::from_conf(config)
@@ -163,7 +162,6 @@ impl AwsGlue {
             let config = aws_sdk_cloudwatch::config::Builder::from(&self.sdk_config().await)
                 .http_client(self.http.clone())
                 .retry_config(RetryConfig::disabled())
-                .interceptor(ClockCheck)
                 .build();
             Ok(aws_sdk_cloudwatch::Client::from_conf(config))
         });
@@ -234,14 +232,10 @@ impl AwsGlue {
 
 fn starved_by_rate_limit(call: &Call<'_>) -> GlueError {
     let setting = match call.operation {
-        Operation::DescribeInboundIntegrations | Operation::DescribeIntegrations => {
-            "polling.requests_per_second or polling.interval"
-        }
         Operation::ListMetrics | Operation::GetMetricData => "freshness.interval of the scope",
+        _ => "polling.requests_per_second or polling.interval",
     };
-    let why = format!(
-        "{} failed: it waited for other requests until the timeout. Raise {setting}",
-        call.attempted
-    );
-    GlueError::new(Reason::Throttled, why)
+    let why = "failed: it waited for other requests until the timeout. Raise";
+    let message = format!("{} {why} {setting}", call.attempted);
+    GlueError::new(Reason::Throttled, message)
 }

@@ -2,8 +2,7 @@
 
 use super::client::{AwsGlue, Call};
 use crate::glue::cloudwatch::{
-    CloudWatch, DataPage, DataRequest, Metric, MetricSamples, MetricsRequest, SamplesStatus,
-    Statistic,
+    CloudWatch, DataPage, DataRequest, Metric, MetricSamples, MetricsRequest, Statistic,
 };
 use crate::glue::{BoxFuture, GlueError, Operation, Page, Reason};
 use aws_credential_types::Credentials as Keys;
@@ -33,16 +32,14 @@ impl CloudWatch for AwsGlue {
         };
         let send = move |keys| async move {
             let client = self.cloudwatch().await;
+            let client = client.map_err(SdkError::construction_failure)?;
             let call = client
-                .map_err(SdkError::construction_failure)?
                 .list_metrics()
                 .set_namespace(request.namespace.map(str::to_owned))
                 .metric_name(name)
-                .set_next_token(request.marker.map(str::to_owned));
-            call.customize()
-                .config_override(settings(keys))
-                .send()
-                .await
+                .set_next_token(request.marker.map(str::to_owned))
+                .customize();
+            call.config_override(settings(keys)).send().await
         };
         Box::pin(self.call(call, send, metrics_page))
     }
@@ -57,21 +54,17 @@ impl CloudWatch for AwsGlue {
         };
         let send = move |keys| async move {
             let client = self.cloudwatch().await;
-            let queries = request.metrics.iter().enumerate();
-            let queries =
-                queries.map(|(index, (metric, statistic))| query(index, metric, *statistic));
+            let client = client.map_err(SdkError::construction_failure)?;
+            let queries = request.metrics.iter().enumerate().map(query).collect();
             let call = client
-                .map_err(SdkError::construction_failure)?
                 .get_metric_data()
-                .set_metric_data_queries(Some(queries.collect()))
+                .set_metric_data_queries(Some(queries))
                 .start_time(DateTime::from_secs(request.start))
                 .end_time(DateTime::from_secs(request.end))
                 .scan_by(ScanBy::TimestampDescending)
-                .set_next_token(request.marker.map(str::to_owned));
-            call.customize()
-                .config_override(settings(keys))
-                .send()
-                .await
+                .set_next_token(request.marker.map(str::to_owned))
+                .customize();
+            call.config_override(settings(keys)).send().await
         };
         Box::pin(self.call(call, send, move |output| data_page(output, requested)))
     }
@@ -82,7 +75,7 @@ fn settings(keys: Keys) -> Builder {
 }
 
 /// Without a unit, CloudWatch returns the samples of every unit.
-fn query(index: usize, metric: &Metric, statistic: Statistic) -> MetricDataQuery {
+fn query((index, (metric, statistic)): (usize, &(Metric, Statistic))) -> MetricDataQuery {
     let dimensions = metric.dimensions.iter();
     let dimensions =
         dimensions.map(|(name, value)| Dimension::builder().name(name).value(value).build());
@@ -165,12 +158,11 @@ fn samples(result: MetricDataResult, requested: usize) -> Result<MetricSamples, 
     Ok(MetricSamples {
         index,
         samples: timestamps.iter().map(DateTime::secs).zip(values).collect(),
-        status: match result.status_code {
-            Some(StatusCode::Complete) => SamplesStatus::Complete,
-            Some(StatusCode::PartialData) => SamplesStatus::Partial,
-            Some(StatusCode::InternalError) => SamplesStatus::Failed(Reason::ServerError),
-            Some(StatusCode::Forbidden) => SamplesStatus::Failed(Reason::AccessDenied),
-            _ => SamplesStatus::Failed(Reason::InvalidResponse),
+        missing: match result.status_code {
+            Some(StatusCode::Complete) => None,
+            Some(StatusCode::InternalError) => Some(Reason::ServerError),
+            Some(StatusCode::Forbidden) => Some(Reason::AccessDenied),
+            _ => Some(Reason::InvalidResponse),
         },
     })
 }

@@ -1,4 +1,4 @@
-//! Checks the responses of Glue, and the system clock against the dates of all responses.
+//! Checks the responses of Glue, and the system clock against their dates.
 
 use crate::clock::{Clock, rfc3339};
 use aws_sdk_glue::config::{ConfigBag, Intercept, RuntimeComponents};
@@ -35,32 +35,14 @@ impl Intercept for ResponseCheck {
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let response = context.response();
+        if let Some(date) = response.headers().get("date") {
+            check_clock(date);
+        }
         let is_error = response.headers().get(ERROR_TYPE).is_some();
         if context.output_or_error().is_ok()
             && (is_error || response.body().bytes().is_some_and(has_no_list))
         {
             return Err("the body is not a response of Glue".into());
-        }
-        Ok(())
-    }
-}
-
-#[derive(Debug)]
-pub struct ClockCheck;
-
-impl Intercept for ClockCheck {
-    fn name(&self) -> &'static str {
-        "ClockCheck"
-    }
-
-    fn read_after_deserialization(
-        &self,
-        context: &AfterDeserializationInterceptorContextRef<'_>,
-        _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        if let Some(date) = context.response().headers().get("date") {
-            check_clock(date);
         }
         Ok(())
     }

@@ -3,8 +3,7 @@
 
 use super::account::Behaviour;
 use glue_integration_exporter::glue::cloudwatch::{
-    CloudWatch, DataPage, DataRequest, Metric, MetricSamples, MetricsRequest, SamplesStatus,
-    Statistic,
+    CloudWatch, DataPage, DataRequest, Metric, MetricSamples, MetricsRequest, Statistic,
 };
 use glue_integration_exporter::glue::{BoxFuture, GlueError, Page, Reason, RequestContext};
 use std::collections::{BTreeMap, HashMap};
@@ -26,10 +25,12 @@ struct State {
     /// In the order in which they are listed. The data points have a Unix time in seconds and a value.
     metrics: Vec<(Metric, Vec<(i64, f64)>)>,
     positions: HashMap<Metric, usize>,
-    /// By operation: how requests for pages from a number on are handled. The first page has the number 0.
+    /// By operation, or by operation and first metric: how requests for pages from a number on are handled. The first page has the number 0.
     behaviours: BTreeMap<&'static str, (usize, Behaviour)>,
     /// By the name of the metric.
-    statuses: BTreeMap<&'static str, SamplesStatus>,
+    failing_metrics: BTreeMap<&'static str, Reason>,
+    failing_series: HashMap<Metric, Reason>,
+    failing_first_page: Option<Reason>,
     list_page: Option<usize>,
     data_page: Option<usize>,
     panics: bool,
@@ -123,16 +124,32 @@ impl FakeCloudWatch {
         state.behaviours.insert(operation, (page, behaviour));
     }
 
-    /// Sets the status of all series of a metric.
-    pub fn set_status(&self, name: &'static str, status: SamplesStatus) {
-        self.state.lock().unwrap().statuses.insert(name, status);
+    /// From now on, samples of all series of a metric are missing for this reason.
+    pub fn fail_metric(&self, name: &'static str, reason: Reason) {
+        self.state
+            .lock()
+            .unwrap()
+            .failing_metrics
+            .insert(name, reason);
+    }
+
+    pub fn fail_series(&self, metric: Metric, reason: Reason) {
+        let mut state = self.state.lock().unwrap();
+        state.failing_series.insert(metric, reason);
+    }
+
+    /// Samples of all series are missing on the first page of each answer.
+    pub fn fail_first_page(&self, reason: Reason) {
+        self.state.lock().unwrap().failing_first_page = Some(reason);
     }
 
     /// Answers all requests again.
     pub fn recover(&self) {
         let mut state = self.state.lock().unwrap();
         state.behaviours.clear();
-        state.statuses.clear();
+        state.failing_metrics.clear();
+        state.failing_series.clear();
+        state.failing_first_page = None;
         (state.panics, state.endless) = (false, false);
     }
 
@@ -164,7 +181,10 @@ impl FakeCloudWatch {
     ) -> Result<(), GlueError> {
         let (behaviour, panics) = {
             let mut state = self.state.lock().unwrap();
-            let behaviour = state.behaviours.get(request.operation).cloned();
+            let of_metric = format!("{} {}", request.operation, request.name);
+            let behaviour = state.behaviours.get(request.operation);
+            let behaviour = behaviour.or_else(|| state.behaviours.get(&*of_metric));
+            let behaviour = behaviour.cloned();
             state.requests.push(request);
             (behaviour, state.panics)
         };
@@ -241,17 +261,21 @@ impl FakeCloudWatch {
             let points = state.positions.get(metric).map(|it| &state.metrics[*it].1);
             let points = points.map(Vec::as_slice).unwrap_or_default();
             let samples = aggregate(points, *statistic, request.start..request.end);
-            let mut status = SamplesStatus::Complete;
+            let mut missing = None;
             let count = samples.len();
             if position + count > end {
-                status = SamplesStatus::Partial;
+                missing = Some(Reason::InvalidResponse);
             }
+            let first_page = state.failing_first_page.filter(|_| page == 0);
+            let of_series = state.failing_series.get(metric).copied();
+            let of_name = state.failing_metrics.get(metric.name.as_str()).copied();
+            let missing = of_series.or(of_name).or(first_page).or(missing);
             let on_page = samples.into_iter().zip(position..);
             let on_page = on_page.filter(|(_, position)| (first..end).contains(position));
             results.push(MetricSamples {
                 index,
                 samples: on_page.map(|(sample, _)| sample).collect(),
-                status: *state.statuses.get(metric.name.as_str()).unwrap_or(&status),
+                missing,
             });
             position += count;
         }
