@@ -85,7 +85,7 @@ pub struct IntegrationError {
     pub message: Option<String>,
 }
 
-/// What CloudWatch says about the data of one integration. All times are in Unix seconds.
+/// The data of one integration, as CloudWatch reports it. All times are in Unix seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Freshness {
     /// When CloudWatch last answered in full about the integration.

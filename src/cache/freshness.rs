@@ -1,4 +1,4 @@
-//! What CloudWatch said about the data of one scope's integrations.
+//! The last answers of CloudWatch about the integrations of one scope.
 
 use super::by_arn;
 use super::failures::failed;

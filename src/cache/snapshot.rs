@@ -20,7 +20,7 @@ struct ScopeObservation<'a> {
     index: u32,
 }
 
-/// What one scope knows about an integration that may not exist.
+/// The knowledge of one scope about an integration that may not exist.
 struct Absence<'a> {
     scope: &'a Scope,
     index: u32,
