@@ -10,21 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use strum::VariantArray;
 
 pub(crate) use series::whole_minute;
+pub use series::{Wanted, WantedIntegration};
 
 /// The limit of `GetMetricData`.
 const MAX_BATCH: usize = 500;
 /// Bounds the memory. 10,000 integrations with 5 tables have 150,000 series, which need about 120 MB during a round.
 pub(crate) const MAX_SERIES: usize = 300_000;
-
-/// The integrations of a round, by canonical ARN.
-pub type Wanted = BTreeMap<String, WantedIntegration>;
-
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct WantedIntegration {
-    pub has_redshift_target: bool,
-    /// When CloudWatch last answered in full about the integration, in Unix seconds.
-    pub checked: Option<f64>,
-}
 
 #[derive(Clone, Debug, Default)]
 pub struct Round {

@@ -1,11 +1,10 @@
 //! The metrics that tell about the data, and the integrations to which their series belong.
 
-use super::Wanted;
 use crate::arn::canonical_arn;
 use crate::glue::Reason;
 use crate::glue::cloudwatch::{Metric, MetricSamples, Statistic};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use strum::{IntoStaticStr, VariantArray};
 
 pub(super) const MINUTE: i64 = 60;
@@ -21,6 +20,16 @@ const MAX_TABLE_NAME_CHARS: usize = 256;
 const MAX_SECONDS: f64 = 1e11;
 const YEAR_2000: f64 = 946_684_800.0;
 const DAY_SECONDS: f64 = 86_400.0;
+
+/// The integrations of a round, by canonical ARN.
+pub type Wanted = BTreeMap<String, WantedIntegration>;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WantedIntegration {
+    pub has_redshift_target: bool,
+    /// When CloudWatch last answered in full about the integration, in Unix seconds.
+    pub checked: Option<f64>,
+}
 
 /// The metrics of tables, and those of integrations with a Redshift target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
