@@ -1,4 +1,4 @@
-//! What CloudWatch says about tables, on a paused clock: which series are requested, what their answers mean, and what failures change.
+//! The rounds of requests to CloudWatch, on a paused clock: which series are requested, what their answers mean, and what failures change.
 
 use crate::support::account::{Behaviour, Bench, FakeAccount, START, arn, integration, watches};
 use crate::support::cloudwatch::{DATA, FakeCloudWatch, LIST, Request, metric, table_metric};
@@ -158,7 +158,7 @@ async fn metrics_follow_reports_of_tables() {
     assert!(lake.value(CHECKED) > Some(START + 1.0));
 }
 
-/// What AWS documents nowhere. The exporter must be right either way.
+/// Facts that AWS documents nowhere. The exporter must be right either way.
 #[tokio::test(start_paused = true)]
 async fn undocumented_facts_hold_both_ways() {
     type Put = fn(&Lake);
@@ -361,7 +361,7 @@ fn put_redshift(lake: &Lake, target: &str, namespace: &str) {
 #[tokio::test(start_paused = true)]
 async fn failures_keep_values_per_series() {
     type Break = fn(&FakeCloudWatch);
-    // What fails, its reason, and whether the success, the failure and the sync time that are new become known.
+    // The failure, its reason, and whether the success, the failure and the sync time that are new become known.
     let rows: &[(&str, Break, Reason, [bool; 3])] = &[
         (
             "listing throttled",
@@ -508,7 +508,7 @@ fn successes_of_orders(load_type: &str) -> Metric {
 #[tokio::test(start_paused = true)]
 async fn half_answered_table_keeps_its_runs() {
     type Break = fn(&FakeCloudWatch);
-    // What fails, and whether other tables are answered. After a failed listing, no samples are requested.
+    // The failure, and whether other tables are answered. After a failed listing, no samples are requested.
     let rows: &[(&str, Break, bool)] = &[
         (
             "listing of successes",

@@ -1,4 +1,4 @@
-//! What the exporter says of each integration: whether the last poll refreshed it, and whether it still exists.
+//! Two statements of the exporter about each integration: whether the last poll refreshed it, and whether it still exists.
 
 use crate::support::account::{Behaviour, Bench, FakeAccount, arn, integration, watches};
 use crate::support::page::Page;
@@ -95,7 +95,7 @@ async fn only_integrations_that_were_not_refreshed_are_stale() {
     account.set_for(&arn(1), Behaviour::Fail(Reason::Network));
     assert!(!poller.poll().await);
     assert_eq!(stale(&bench), [Some(1.0), Some(0.0), Some(0.0)]);
-    // What AWS said before of an integration that does not exist is older, too.
+    // The answer that an integration does not exist is older, too.
     account.set(Behaviour::Fail(Reason::Network));
     advance(MINUTE).await;
     assert!(!poller.poll().await);

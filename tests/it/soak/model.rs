@@ -57,7 +57,7 @@ struct Scope {
     last_success: Option<f64>,
     blocks_scrape: bool,
     pending_first_poll: bool,
-    /// What a complete answer lacked although it was not DELETING, and the time of that answer.
+    /// The integrations that a complete answer lacked although they were not DELETING, and the time of that answer.
     vanished: BTreeMap<String, (Arc<Integration>, Instant)>,
 }
 
