@@ -80,6 +80,15 @@ fn restarted(bench: &Bench, watches: &[ScopeRegion], later: Duration) -> Bench {
     after
 }
 
+/// Changes the configuration by a restart or a reload.
+fn reconfigured(bench: Bench, watches: &[ScopeRegion], restart: bool) -> Bench {
+    if restart {
+        return restarted(&bench, watches, MINUTE);
+    }
+    bench.publisher.reconfigure(watches);
+    bench
+}
+
 #[tokio::test(start_paused = true)]
 async fn only_integrations_that_were_not_refreshed_are_stale() {
     let yaml = format!(
@@ -251,11 +260,7 @@ async fn reload_that_still_covers_vanished_integration_keeps_it() {
             let account = account();
             let (mut bench, _) = vanished(ALL, &account).await;
             let watches = scopes(&[&yaml]);
-            if restart {
-                bench = restarted(&bench, &watches, MINUTE);
-            } else {
-                bench.publisher.reconfigure(&watches);
-            }
+            bench = reconfigured(bench, &watches, restart);
             let page = bench.page();
             assert_eq!(
                 value(&page, "present", 1),
@@ -284,11 +289,7 @@ async fn reload_that_takes_vanished_integration_out_ends_it() {
             let account = account();
             let (mut bench, _) = vanished(ALL, &account).await;
             let watches = scopes(&[&yaml]);
-            if restart {
-                bench = restarted(&bench, &watches, MINUTE);
-            } else {
-                bench.publisher.reconfigure(&watches);
-            }
+            bench = reconfigured(bench, &watches, restart);
             assert_eq!(present(&bench, 1), None, "{yaml}, restart: {restart}");
             assert_eq!(name(&bench.page(), 1), None, "{yaml}");
         }
