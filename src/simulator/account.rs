@@ -1,8 +1,8 @@
 //! The simulated account: its integrations, who sees them, and the listings. No HTTP, no faults.
 
 use super::integration::{SimulatedError, SimulatedIntegration, arn_field};
+use super::protocol::ApiError;
 use super::request::{CREATED, RecordedRequest};
-use super::response::ApiError;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -134,12 +134,12 @@ impl Account {
         let account = self.accounts.get(&request.access_key_id);
         let account = account.map_or(DEFAULT_ACCOUNT, String::as_str);
         let is_visible = move |found: &&SimulatedIntegration| {
-            let owner = if request.operation == CREATED {
-                arn_field(&found.arn, 4).unwrap_or_default()
-            } else {
-                &found.account
+            let [region, target_account] = found.region_and_account();
+            let owner = match request.operation {
+                CREATED => arn_field(&found.arn, 4),
+                _ => target_account,
             };
-            owner == account && found.region == request.region
+            owner == Some(account) && region == Some(&request.region)
         };
         let found = self.integrations.range::<str, _>(arns);
         found.map(|(_, found)| found).filter(is_visible)
@@ -150,31 +150,25 @@ impl Account {
         &self,
         request: &RecordedRequest,
     ) -> Result<(Vec<&SimulatedIntegration>, bool), ApiError> {
-        let target = request.target_arn.as_deref();
-        let matches_target =
-            |found: &&SimulatedIntegration| target.is_none_or(|target| found.target_arn == target);
-        let after = request.after.as_deref();
-        let requested = request.max_records.map_or(usize::MAX, NonZeroUsize::get);
-        let size = requested.min(self.max_page_size);
-
         let arn = request.integration_arn.as_deref();
+        let after = request.after.as_deref();
         let range = match arn {
             Some(arn) => (Included(arn), Included(arn)),
             None => (after.map_or(Unbounded, Excluded), Unbounded),
         };
-        let mut visible = self.visible(request, range).peekable();
+        let target = request.target_arn.as_deref();
+        let requested = request.max_records.map_or(usize::MAX, NonZeroUsize::get);
+        let size = requested.min(self.max_page_size);
+        let found = self.visible(request, range);
+        let mut found =
+            found.filter(|found| target.is_none_or(|target| found.target_arn == target));
+        let page: Vec<_> = found.by_ref().take(size).collect();
         if let Some(arn) = arn
-            && visible.peek().is_none()
+            && page.is_empty()
         {
             let message = format!("Integration {arn} not found.");
             return Err(ApiError::new("IntegrationNotFoundFault", &message));
         }
-        let is_after =
-            |found: &&SimulatedIntegration| after.is_none_or(|after| *found.arn > *after);
-        let found = visible.filter(is_after).filter(matches_target);
-        let mut found: Vec<_> = found.take(size + 1).collect();
-        let more = found.len() > size;
-        found.truncate(size);
-        Ok((found, more))
+        Ok((page, found.next().is_some()))
     }
 }

@@ -78,10 +78,6 @@ impl Handle {
         self.change(arn, |integration| integration.status = status.to_owned())
     }
 
-    pub fn set_max_page_size(&self, max_page_size: usize) {
-        self.state().account.max_page_size = max_page_size;
-    }
-
     pub fn integrations(&self) -> Vec<SimulatedIntegration> {
         let integrations = &self.state().account.integrations;
         integrations.values().cloned().collect()
