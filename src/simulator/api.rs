@@ -4,6 +4,7 @@ use super::account::Account;
 use super::cloudwatch::{get_metric_data, list_metrics};
 use super::fault::{FaultKind, next_marker};
 use super::handle::Handle;
+use super::integration::SimulatedIntegration;
 use super::protocol::{ApiError, Protocol};
 use super::request::{GET_METRIC_DATA, INBOUND, LIST_METRICS, RecordedRequest};
 use super::response::{ResponseBody, in_pieces, read_body, whole};
@@ -14,6 +15,8 @@ use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use serde_json::{Value, json};
+use std::num::NonZeroUsize;
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::time::Duration;
 
 /// Without this pause, the first half of a truncated body would never leave the server's buffer.
@@ -56,17 +59,15 @@ async fn response_to(
     let body = page(handle, protocol, &request, &body, fault.as_ref())?;
     let content_type = protocol.content_type();
     let length = body.len();
-    Ok(match fault {
-        Some(FaultKind::ResetMidBody) => {
-            let half = vec![body.slice(..length / 2)];
-            in_pieces(content_type, length, half, FLUSH_DELAY)
-        }
+    let (pieces, pause) = match fault {
+        Some(FaultKind::ResetMidBody) => (vec![body.slice(..length / 2)], FLUSH_DELAY),
         Some(FaultKind::Drip { bytes, pause }) => {
             let pieces = body.chunks(bytes).map(Bytes::copy_from_slice);
-            in_pieces(content_type, length, pieces.collect(), pause)
+            (pieces.collect(), pause)
         }
-        _ => whole(StatusCode::OK, content_type, body),
-    })
+        _ => return Ok(whole(StatusCode::OK, content_type, body)),
+    };
+    Ok(in_pieces(content_type, length, pieces, pause))
 }
 
 fn page(
@@ -87,20 +88,39 @@ fn page(
     })
 }
 
+/// Returns a page of integrations, ordered by ARN. A marker has the last ARN of its page, so changes between two pages
+/// do not shift the second one.
 fn integrations_page(
     account: &Account,
     request: &RecordedRequest,
     fault: Option<&FaultKind>,
 ) -> Result<Value, ApiError> {
-    let (found, has_more) = account.page(request)?;
-    let last = found.last().map(|item| item.arn.as_str());
-    let last = last.or(request.after.as_deref()).unwrap_or_default();
+    let arn = request.integration_arn.as_deref();
+    let after = request.after.as_deref();
+    let range = match arn {
+        Some(arn) => (Included(arn), Included(arn)),
+        None => (after.map_or(Unbounded, Excluded), Unbounded),
+    };
+    let target = request.target_arn.as_deref();
+    let has_target =
+        |found: &&SimulatedIntegration| target.is_none_or(|arn| found.target_arn == arn);
+    let requested = request.max_records.map_or(usize::MAX, NonZeroUsize::get);
+    let size = requested.min(account.max_page_size);
+
+    let mut found = account.visible(request, range).filter(has_target);
+    let page: Vec<_> = found.by_ref().take(size).collect();
+    if let (Some(arn), None) = (arn, page.first()) {
+        let message = format!("Integration {arn} not found.");
+        return Err(ApiError::new("IntegrationNotFoundFault", &message));
+    }
+    let last = page.last().map(|item| item.arn.as_str());
+    let last = last.or(after).unwrap_or_default();
     let name = match request.operation {
         INBOUND => "InboundIntegrations",
         _ => "Integrations",
     };
-    let mut body = json!({name: found});
-    if let Some(marker) = next_marker(request, fault, last, has_more) {
+    let mut body = json!({name: page});
+    if let Some(marker) = next_marker(request, fault, last, found.next().is_some()) {
         body["Marker"] = json!(marker);
     }
     Ok(body)

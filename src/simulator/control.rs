@@ -3,7 +3,7 @@
 //! send its `Origin` with every method except GET and HEAD.
 //!
 //! `dispatch` is the list of requests. A change returns 204, an error returns `{"message": …}`. A fault
-//! is `{"Kind": "Hang"}` or `{"Kind": "Error", "Code": "ThrottlingException", "Times": 3}`. An integration
+//! is `{"Kind": "Hang"}` or `{"Kind": "Error", "Code": "ThrottlingException"}`. An integration
 //! has the form of `InboundIntegrations`, with four more optional members: `IntegrationName`, `Tags`, and
 //! for CloudWatch `Tables` and `ReplicationLag`. PATCH replaces `Status`, `Errors` or `Tables`.
 
@@ -30,7 +30,7 @@ struct Patch {
     tables: Option<Vec<SimulatedTable>>,
 }
 
-/// The faults of a fire drill. The other kinds are for tests, which use `Handle`.
+/// The faults of a fire drill, for all requests. The other faults are for tests, which use `Handle`.
 #[derive(Deserialize)]
 #[serde(tag = "Kind", rename_all_fields = "PascalCase", deny_unknown_fields)]
 enum DrillFault {
@@ -38,27 +38,8 @@ enum DrillFault {
         code: String,
         #[serde(default)]
         message: String,
-        times: Option<u32>,
     },
     Hang {},
-}
-
-impl From<DrillFault> for Fault {
-    fn from(drill: DrillFault) -> Self {
-        let (kind, times) = match drill {
-            DrillFault::Error {
-                code,
-                message,
-                times,
-            } => (FaultKind::error(&code, &message), times),
-            DrillFault::Hang {} => (FaultKind::Hang, None),
-        };
-        Self {
-            matcher: RequestMatcher::default(),
-            times,
-            kind,
-        }
-    }
 }
 
 pub(super) async fn respond(handle: &Handle, request: Request<Incoming>) -> Response<ResponseBody> {
@@ -117,8 +98,11 @@ fn dispatch(handle: &Handle, method: &str, path: &str, body: &[u8]) -> ControlRe
         }
         ("DELETE", "integrations", Some(arn)) => check_found(handle.remove(arn), arn)?,
         ("POST", "faults", None) => {
-            let fault: DrillFault = parse(body)?;
-            handle.push_fault(fault.into());
+            let kind = match parse(body)? {
+                DrillFault::Error { code, message } => FaultKind::error(&code, &message),
+                DrillFault::Hang {} => FaultKind::Hang,
+            };
+            handle.push_fault(Fault::new(RequestMatcher::default(), kind));
         }
         ("DELETE", "faults", None) => handle.clear_faults(),
         ("GET", "requests", None) => return Ok(Some(json!(handle.requests()))),

@@ -53,15 +53,6 @@ pub struct SimulatedTable {
     pub silent_since: Option<i64>,
 }
 
-impl SimulatedTable {
-    pub fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            ..Self::default()
-        }
-    }
-}
-
 /// Its strings are not validated, so that a test can simulate invalid responses of AWS.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -122,7 +113,10 @@ impl SimulatedIntegration {
             self.name = arn_id(&self.arn).to_owned();
         }
         if self.tables.is_none() {
-            self.tables = Some(vec![SimulatedTable::new(arn_id(&self.source_arn))]);
+            self.tables = Some(vec![SimulatedTable {
+                name: arn_id(&self.source_arn).to_owned(),
+                ..SimulatedTable::default()
+            }]);
         }
         self
     }

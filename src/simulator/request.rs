@@ -93,9 +93,8 @@ fn simulated_operation(name: &str) -> Result<&'static str, ApiError> {
 fn credential(headers: &HeaderMap) -> Result<(String, String), ApiError> {
     let header = headers.get(AUTHORIZATION);
     let header = header.and_then(|header| header.to_str().ok());
-    let (_, credential) = header
-        .and_then(|header| header.split_once("Credential="))
-        .unwrap_or_default();
+    let header = header.unwrap_or_default();
+    let (_, credential) = header.split_once("Credential=").unwrap_or_default();
     let parts: Vec<&str> = credential.split('/').collect();
     match parts[..] {
         [key, _date, region, _service, _end] if !key.is_empty() && !region.is_empty() => {

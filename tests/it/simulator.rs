@@ -243,7 +243,10 @@ fn signature_selects_region_and_account() {
         "arn:aws:glue:eu-west-1:999988887777:database/d",
         "ACTIVE",
     );
-    let simulator = start(demo().with_account("AKIDOTHER", "999988887777"));
+    let mut account = demo();
+    let other_account = ("AKIDOTHER".to_owned(), "999988887777".to_owned());
+    account.accounts.extend([other_account]);
+    let simulator = start(account);
     simulator.handle.put(other.clone());
     assert_eq!(simulator.call(&json!({})).arns().len(), 8);
     assert_eq!(
@@ -749,9 +752,10 @@ fn control_endpoint_changes_account() {
     );
     assert_eq!(simulator.handle.integrations()[0].status, "REPLICATING");
 
-    let fault = r#"{"Kind":"Error","Code":"InternalServiceException","Times":1}"#;
+    let fault = r#"{"Kind":"Error","Code":"InternalServiceException"}"#;
     assert_eq!(simulator.control("POST", "faults", fault).status, 204);
     assert_eq!(simulator.call(&json!({})).status, 500);
+    assert_eq!(simulator.control("DELETE", "faults", "").status, 204);
     assert_eq!(simulator.call(&json!({})).status, 200);
     let hang = r#"{"Kind":"Hang"}"#;
     assert_eq!(simulator.control("POST", "faults", hang).status, 204);
@@ -797,9 +801,9 @@ fn control_endpoint_error_names_field() {
         (
             "POST",
             "faults",
-            r#"{"Kind":"Error","Code":"x","Times":-1}"#,
+            r#"{"Kind":"Error","Code":5}"#,
             400,
-            "invalid value: integer `-1`",
+            "invalid type: integer `5`",
         ),
         ("POST", "faults", "nonsense", 400, "line 1 column 2"),
         ("POST", "faults", r#"{"Kind":"Hang"}}"#, 400, "trailing"),

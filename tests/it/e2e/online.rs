@@ -702,13 +702,12 @@ fn with_freshness() -> String {
 }
 
 fn with_tables(name: &str, tables: &[&str]) -> SimulatedIntegration {
+    let table = |name: &&str| SimulatedTable {
+        name: (*name).to_owned(),
+        ..SimulatedTable::default()
+    };
     SimulatedIntegration {
-        tables: Some(
-            tables
-                .iter()
-                .map(|table| SimulatedTable::new(table))
-                .collect(),
-        ),
+        tables: Some(tables.iter().map(table).collect()),
         ..integration(REGION, name, "ACTIVE")
     }
 }
