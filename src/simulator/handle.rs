@@ -91,7 +91,7 @@ impl Handle {
         self.state().faults.clear();
     }
 
-    /// Returns the last 10,000 valid API requests, oldest first.
+    /// Returns the last 10,000 API requests that were parsed, oldest first.
     pub fn requests(&self) -> Vec<RecordedRequest> {
         self.state().requests.iter().cloned().collect()
     }
