@@ -1,5 +1,6 @@
 //! Polls each scope and region on its own schedule. A slow or failing scope delays no other scope.
 
+mod background;
 mod failure_log;
 mod freshness;
 mod metadata;
@@ -55,7 +56,7 @@ impl Poller {
         telemetry: Arc<Telemetry>,
         clock: Clock,
     ) -> Self {
-        telemetry.add_scope(&watch.scope, &watch.region);
+        telemetry.add_scope(&watch);
         let metadata_poller = watch.describe.then(|| {
             MetadataPoller::new(
                 watch.clone(),
@@ -85,9 +86,6 @@ impl Poller {
     /// Asks CloudWatch too while it runs, if the scope is configured so.
     pub fn with_cloudwatch(mut self, cloudwatch: Arc<dyn CloudWatch>) -> Self {
         let Some(config) = self.watch.freshness else {
-            // A reload may have switched it off.
-            let (scope, region) = (&self.watch.scope, &self.watch.region);
-            self.telemetry.remove_metrics_requested(scope, region);
             return self;
         };
         self.freshness_poller = Some(FreshnessPoller::new(

@@ -1,6 +1,6 @@
 //! The exporter's own metrics. Only this file uses the `prometheus` crate. `exposition::families` has the metrics of integrations.
 
-use crate::config::{RegionName, ScopeName};
+use crate::config::{RegionName, ScopeName, ScopeRegion};
 use crate::exposition::counters::CounterVec;
 use crate::exposition::family::{Family, Samples, counter, family, gauge};
 use crate::exposition::text_format::{MetricType, count, labels};
@@ -187,8 +187,14 @@ impl Telemetry {
         })
     }
 
-    pub fn add_scope(&self, scope: &ScopeName, region: &RegionName) {
-        let (scope, region) = (scope.as_str(), region.as_str());
+    pub fn add_scope(&self, watch: &ScopeRegion) {
+        let (scope, region) = (watch.scope.as_str(), watch.region.as_str());
+        if watch.freshness.is_some() {
+            self.metrics_requested.add(&[scope, region], 0);
+        } else {
+            // A reload may have switched it off.
+            self.metrics_requested.remove(&[scope, region]);
+        }
         self.polls.add(&[scope, region], 0);
         self.polls_skipped.add(&[scope, region], 0);
         for reason in Reason::ALL {
@@ -197,21 +203,20 @@ impl Telemetry {
     }
 
     pub fn remove_scope(&self, scope: &ScopeName, region: &RegionName) {
-        for counters in [&self.polls, &self.polls_skipped, &self.poll_failures] {
-            counters.remove(&[scope.as_str(), region.as_str()]);
+        let (scope, region) = (scope.as_str(), region.as_str());
+        for counters in [
+            &self.metrics_requested,
+            &self.polls,
+            &self.polls_skipped,
+            &self.poll_failures,
+        ] {
+            counters.remove(&[scope, region]);
         }
-        self.remove_metrics_requested(scope, region);
     }
 
-    /// Adds the series of the scope too, if it has none yet.
     pub fn metrics_requested(&self, scope: &ScopeName, region: &RegionName, metrics: u64) {
         self.metrics_requested
             .add(&[scope.as_str(), region.as_str()], metrics);
-    }
-
-    pub fn remove_metrics_requested(&self, scope: &ScopeName, region: &RegionName) {
-        self.metrics_requested
-            .remove(&[scope.as_str(), region.as_str()]);
     }
 
     pub fn poll_ended(&self, scope: &ScopeName, region: &RegionName, reasons: &BTreeSet<Reason>) {

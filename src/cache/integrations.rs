@@ -7,7 +7,7 @@ use super::scope::{PollResult, Scope, Vanished};
 use crate::arn::canonical_arn;
 use crate::clock::Timestamp;
 use crate::config::{RegionName, ScopeName, ScopeRegion, TagLabel};
-use crate::freshness::{Round, Wanted};
+use crate::freshness::{FreshnessQuery, Round};
 use crate::glue::{Metadata as MetadataAnswer, MetadataFilter};
 use crate::snapshot::{Integration, Status};
 use serde::{Deserialize, Serialize};
@@ -296,8 +296,8 @@ impl IntegrationCache {
         }
     }
 
-    pub fn freshness_wanted(&self, key: &Key) -> Option<Wanted> {
-        self.scopes.get(&text_key(key))?.freshness_wanted()
+    pub fn freshness_query(&self, key: &Key) -> Option<FreshnessQuery> {
+        self.scopes.get(&text_key(key))?.freshness_query()
     }
 
     pub fn apply_freshness(&mut self, key: &Key, round: Round) {
@@ -305,9 +305,9 @@ impl IntegrationCache {
             return;
         };
         // Asked again, because a poll may have ended since the round started.
-        let wanted = scope.freshness_wanted().unwrap_or_default();
+        let query = scope.freshness_query().unwrap_or_default();
         if let Some(freshness) = &mut scope.freshness {
-            freshness.apply(round, &wanted);
+            freshness.apply(round, &query);
         }
     }
 }

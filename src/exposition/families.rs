@@ -3,11 +3,11 @@
 
 use super::family::{Family, Samples, family, gauge};
 use super::text_format::{Metric, MetricType, count, labels};
-use crate::arn::{Arn, is_redshift};
+use crate::arn::Arn;
 use crate::clock::{round_to_millis, seconds};
 use crate::snapshot::{
-    ExportedIntegration, Freshness, Integration, MetadataLabels, Missing, PolledScope, ScopeState,
-    Status, TableFreshness,
+    ExportedFreshness, ExportedIntegration, Integration, MetadataLabels, Missing, PolledScope,
+    ScopeState, Status, TableFreshness,
 };
 use std::collections::BTreeMap;
 
@@ -80,7 +80,7 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
     gauge(
         "aws_glue_integration_freshness_checked_timestamp_seconds",
         "Unix time in seconds at which CloudWatch last answered in full about the integration; absent before the first such answer, and if the scope does not ask CloudWatch.",
-        |shown, samples| freshness(shown, samples, |data| data.checked),
+        |shown, samples| freshness(shown, samples, |it| it.data.checked),
     ),
     Family {
         metric: INFO,
@@ -89,11 +89,7 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
     gauge(
         "aws_glue_integration_oldest_success_timestamp_seconds",
         "The oldest of the Unix times in seconds at which the tables of the integration last succeeded, as of the last answer of CloudWatch; absent if no table succeeded in the last 15 days.",
-        |shown, samples| {
-            freshness(shown, samples, |data| {
-                data.checked.and_then(|_| data.oldest_success())
-            });
-        },
+        |shown, samples| freshness(shown, samples, ExportedFreshness::oldest_success),
     ),
     Family {
         metric: PRESENT,
@@ -107,7 +103,7 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
     gauge(
         "aws_glue_integration_replication_lag_seconds",
         "Newest IntegrationLag in seconds that CloudWatch has for an integration with a Redshift target; absent without a sample in the last 3 hours.",
-        |shown, samples| freshness(shown, samples, |data| data.replication_lag),
+        |shown, samples| freshness(shown, samples, |it| it.data.replication_lag),
     ),
     Family {
         metric: STALE,
@@ -155,21 +151,14 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
         "aws_glue_integration_tables",
         "Number of tables of the integration that reported to CloudWatch in the last 15 days; absent before the first complete listing, and for Redshift targets, whose tables do not report.",
         |shown, samples| {
-            freshness(shown, samples, |data| {
-                let tables = count(data.tables.len() as u64);
-                knows_tables(shown, data).then_some(tables)
-            });
+            let tables = |it: &ExportedFreshness| it.tables().map(|tables| count(tables as u64));
+            freshness(shown, samples, tables);
         },
     ),
     gauge(
         "aws_glue_integration_tables_failing",
         "Number of tables of the integration whose newest run failed, as of the last answer of CloudWatch; for Redshift targets the newest IntegrationNumTablesFailedReplication, absent without one in the last 3 hours.",
-        |shown, samples| {
-            freshness(shown, samples, |data| {
-                let is_known = data.failed_tables.is_some() || knows_tables(shown, data);
-                (data.checked.is_some() && is_known).then(|| data.tables_failing())
-            });
-        },
+        |shown, samples| freshness(shown, samples, ExportedFreshness::tables_failing),
     ),
 ];
 
@@ -246,15 +235,9 @@ fn last_poll(scope: &ScopeState, samples: &mut Samples<'_>, value: fn(&PolledSco
 fn freshness(
     shown: &ExportedIntegration,
     samples: &mut Samples<'_>,
-    value: impl Fn(&Freshness) -> Option<f64>,
+    value: fn(&ExportedFreshness) -> Option<f64>,
 ) {
-    let freshness = shown.freshness.as_ref();
-    samples.value(freshness.and_then(|freshness| value(&freshness.data)));
-}
-
-/// Replication to Redshift reports no tables, so having none says nothing.
-fn knows_tables(shown: &ExportedIntegration, data: &Freshness) -> bool {
-    !data.tables.is_empty() || !is_redshift(&shown.integration.target_arn)
+    samples.value(shown.freshness.as_ref().and_then(value));
 }
 
 fn tables(
