@@ -27,32 +27,9 @@ pub(crate) const AGE: Metric = Metric {
     help: "Age of the integration in seconds at the time of the scrape; never below 0.",
 };
 
-const INFO: Metric = Metric {
-    name: "aws_glue_integration_info",
-    kind: MetricType::Gauge,
-    labels: &[
-        "integration_name",
-        "source_arn",
-        "target_arn",
-        "source_service",
-        "target_service",
-    ],
-    help: "Always 1, labeled with the source and target of the integration as of its last good poll, and with its name and tags if the scope fetches them.",
-};
-
-const PRESENT: Metric = Metric {
-    name: "aws_glue_integration_present",
-    kind: MetricType::Gauge,
-    labels: &[],
-    help: "1 if the integration exists, as of its last good poll; 0 if AWS answered that a configured one does not, and for 24 hours if AWS no longer lists one that was not DELETING.",
-};
-
-const STALE: Metric = Metric {
-    name: "aws_glue_integration_stale",
-    kind: MetricType::Gauge,
-    labels: &[],
-    help: "1 if the last poll of the scope did not refresh the integration, so that its values are older, otherwise 0.",
-};
+const INFO: &str = "aws_glue_integration_info";
+const PRESENT: &str = "aws_glue_integration_present";
+const STALE: &str = "aws_glue_integration_stale";
 
 pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
     gauge(
@@ -82,19 +59,29 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
         "Unix time in seconds at which CloudWatch last answered in full about the integration; absent before the first such answer, and if the scope does not ask CloudWatch.",
         |shown, samples| freshness(shown, samples, |it| it.data.checked),
     ),
-    Family {
-        metric: INFO,
-        write: |shown, samples| info(&shown.integration, &shown.labels, samples),
-    },
+    family(
+        MetricType::Gauge,
+        INFO,
+        &[
+            "integration_name",
+            "source_arn",
+            "target_arn",
+            "source_service",
+            "target_service",
+        ],
+        "Always 1, labeled with the source and target of the integration as of its last good poll, and with its name and tags if the scope fetches them.",
+        |shown, samples| info(&shown.integration, &shown.labels, samples),
+    ),
     gauge(
         "aws_glue_integration_oldest_success_timestamp_seconds",
         "The oldest of the Unix times in seconds at which the tables of the integration last succeeded, as of the last answer of CloudWatch; absent if no table succeeded in the last 15 days.",
         |shown, samples| freshness(shown, samples, ExportedFreshness::oldest_success),
     ),
-    Family {
-        metric: PRESENT,
-        write: |_, samples| samples.value(1.0),
-    },
+    gauge(
+        PRESENT,
+        "1 if the integration exists, as of its last good poll; 0 if AWS answered that a configured one does not, and for 24 hours if AWS no longer lists one that was not DELETING.",
+        |_, samples| samples.value(1.0),
+    ),
     gauge(
         "aws_glue_integration_refresh_interval_seconds",
         "Interval in seconds at which the integration pulls changes, as of its last good poll; absent if AWS does not report it.",
@@ -105,10 +92,11 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
         "Newest IntegrationLag in seconds that CloudWatch has for an integration with a Redshift target; absent without a sample in the last 3 hours.",
         |shown, samples| freshness(shown, samples, |it| it.data.replication_lag),
     ),
-    Family {
-        metric: STALE,
-        write: |shown, samples| samples.value(f64::from(shown.stale)),
-    },
+    gauge(
+        STALE,
+        "1 if the last poll of the scope did not refresh the integration, so that its values are older, otherwise 0.",
+        |shown, samples| samples.value(f64::from(shown.stale)),
+    ),
     family(
         MetricType::Gauge,
         "aws_glue_integration_status",
@@ -162,25 +150,19 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
     ),
 ];
 
-/// The metrics that also have samples for integrations that do not exist.
-pub(crate) const MISSING: &[Family<Missing>] = &[
-    Family {
-        metric: INFO,
-        write: |missing, samples| {
+/// Returns the function that writes samples of a metric for integrations that do not exist. Most metrics have none.
+pub(crate) fn missing(metric: &str) -> Option<fn(&Missing, &mut Samples<'_>)> {
+    match metric {
+        INFO => Some(|missing, samples| {
             if let Some(last) = &missing.last {
                 info(last, &missing.labels, samples);
             }
-        },
-    },
-    Family {
-        metric: PRESENT,
-        write: |_, samples| samples.value(0.0),
-    },
-    Family {
-        metric: STALE,
-        write: |missing, samples| samples.value(f64::from(missing.stale)),
-    },
-];
+        }),
+        PRESENT => Some(|_, samples| samples.value(0.0)),
+        STALE => Some(|missing, samples| samples.value(f64::from(missing.stale))),
+        _ => None,
+    }
+}
 
 pub(crate) const SCOPES: &[Family<ScopeState>] = &[
     gauge(

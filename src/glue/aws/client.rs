@@ -38,7 +38,7 @@ pub struct AwsGlue {
     pub(super) http: SharedHttpClient,
     pub(super) region: RegionName,
     pub(super) credentials: Credentials,
-    pub(super) rate_limiter: RateLimiter,
+    pub(crate) rate_limiter: RateLimiter,
     /// Requests to CloudWatch never delay the polls.
     pub(super) cloudwatch_rate_limiter: RateLimiter,
     pub(super) observer: Arc<dyn Observer>,
