@@ -38,10 +38,8 @@ impl IntegrationCache {
             for query in &scope.queries {
                 if let Some(arn) = query.query.configured_arn() {
                     let absence = configured_absence(index, scope, query, now);
-                    absences
-                        .entry(canonical_arn(arn))
-                        .or_default()
-                        .push(absence);
+                    let of_arn = absences.entry(canonical_arn(arn)).or_default();
+                    of_arn.push(absence);
                 }
             }
             for (arn, vanished) in &scope.vanished {
@@ -53,10 +51,8 @@ impl IntegrationCache {
                         since: Some(vanished.since.unix),
                         last: Some(&vanished.last),
                     };
-                    absences
-                        .entry(canonical_arn(arn))
-                        .or_default()
-                        .push(absence);
+                    let of_arn = absences.entry(canonical_arn(arn)).or_default();
+                    of_arn.push(absence);
                 }
             }
             observations.extend(scope.observations().map(|observation| ScopeObservation {

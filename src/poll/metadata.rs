@@ -2,7 +2,7 @@
 
 use super::background::{BackgroundLog, in_task};
 use super::schedule::Schedule;
-use crate::cache::{Key, key};
+use crate::cache::key;
 use crate::clock::Clock;
 use crate::config::ScopeRegion;
 use crate::glue::{Deadline, Glue, Metadata, RequestContext};
@@ -17,24 +17,14 @@ const MIN_BACKOFF: Duration = Duration::from_secs(60);
 
 pub struct MetadataPoller {
     watch: ScopeRegion,
-    key: Key,
     glue: Arc<dyn Glue>,
     publisher: Arc<Publisher>,
-    schedule: Schedule,
     log: BackgroundLog,
 }
 
 impl MetadataPoller {
-    pub fn new(
-        watch: ScopeRegion,
-        glue: Arc<dyn Glue>,
-        publisher: Arc<Publisher>,
-        clock: &Clock,
-    ) -> Self {
-        let interval = watch.describe_interval();
+    pub fn new(watch: ScopeRegion, glue: Arc<dyn Glue>, publisher: Arc<Publisher>) -> Self {
         Self {
-            key: key(&watch),
-            schedule: Schedule::new(&watch, interval, clock.now()),
             watch,
             glue,
             publisher,
@@ -48,12 +38,13 @@ impl MetadataPoller {
     }
 
     /// Fetches after the first poll, at every interval and after a poll that found a new integration.
-    pub async fn run(&mut self, polled: &Notify) {
+    pub async fn run(&mut self, polled: &Notify, clock: &Clock) {
+        let schedule = Schedule::new(&self.watch, self.watch.describe_interval(), clock.now());
         polled.notified().await;
         loop {
             self.describe().await;
             let now = Instant::now();
-            let (mut due, _) = self.schedule.next(now, now, None);
+            let (mut due, _) = schedule.next(now, now, None);
             if !self.log.failing.is_empty() {
                 due = due.min(now + self.watch.interval.max(MIN_BACKOFF));
             }
@@ -68,14 +59,15 @@ impl MetadataPoller {
     async fn found_new(&self, polled: &Notify) {
         loop {
             polled.notified().await;
-            if self.publisher.cache.lock().metadata_due(&self.key) {
+            if self.publisher.cache.lock().metadata_due(&key(&self.watch)) {
                 return;
             }
         }
     }
 
     pub async fn describe(&mut self) {
-        let wanted = self.publisher.cache.lock().metadata_wanted(&self.key);
+        let key = key(&self.watch);
+        let wanted = self.publisher.cache.lock().metadata_wanted(&key);
         let Some(filter) = wanted else {
             return;
         };
@@ -93,6 +85,6 @@ impl MetadataPoller {
             outcome: Err(error),
         });
         self.log.log(&self.watch, metadata.outcome.as_ref().err());
-        self.publisher.apply_metadata(&self.key, filter, metadata);
+        self.publisher.apply_metadata(&key, filter, metadata);
     }
 }

@@ -3,9 +3,7 @@
 use super::client::{AwsGlue, Call};
 use crate::glue::cloudwatch::{CloudWatch, Metric, MetricName, MetricSamples};
 use crate::glue::{BoxFuture, GlueError, Operation, Page, PageRequest, Reason};
-use aws_credential_types::Credentials as Keys;
 use aws_sdk_cloudwatch::config::Builder;
-use aws_sdk_cloudwatch::error::SdkError;
 use aws_sdk_cloudwatch::operation::get_metric_data::GetMetricDataOutput;
 use aws_sdk_cloudwatch::operation::list_metrics::ListMetricsOutput;
 use aws_sdk_cloudwatch::primitives::DateTime;
@@ -31,15 +29,16 @@ impl CloudWatch for AwsGlue {
             context: request.context,
         };
         let send = move |keys| async move {
-            let client = self.cloudwatch().await;
-            let client = client.map_err(SdkError::construction_failure)?;
+            let client = self.cloudwatch().await?;
             let call = client
                 .list_metrics()
                 .set_namespace(name.namespace().map(str::to_owned))
                 .metric_name(text)
                 .set_next_token(request.marker.map(str::to_owned))
                 .customize();
-            call.config_override(settings(keys)).send().await
+            call.config_override(Builder::new().credentials_provider(keys))
+                .send()
+                .await
         };
         let convert = |output: ListMetricsOutput| {
             page(output.metrics, output.next_token, |it| Ok(metric(it)))
@@ -62,8 +61,7 @@ impl CloudWatch for AwsGlue {
         };
         let (start, end) = (window.start, window.end);
         let send = move |keys| async move {
-            let client = self.cloudwatch().await;
-            let client = client.map_err(SdkError::construction_failure)?;
+            let client = self.cloudwatch().await?;
             let queries = metrics.iter().enumerate().map(query).collect();
             let call = client
                 .get_metric_data()
@@ -73,7 +71,9 @@ impl CloudWatch for AwsGlue {
                 .scan_by(ScanBy::TimestampDescending)
                 .set_next_token(request.marker.map(str::to_owned))
                 .customize();
-            call.config_override(settings(keys)).send().await
+            call.config_override(Builder::new().credentials_provider(keys))
+                .send()
+                .await
         };
         let convert = move |output: GetMetricDataOutput| {
             let results = output.metric_data_results;
@@ -83,10 +83,6 @@ impl CloudWatch for AwsGlue {
         };
         Box::pin(self.call(call, send, convert))
     }
-}
-
-fn settings(keys: Keys) -> Builder {
-    Builder::new().credentials_provider(keys)
 }
 
 /// Without a unit, CloudWatch returns the samples of every unit.

@@ -5,7 +5,6 @@ use super::convert;
 use crate::config::Query;
 use crate::glue::{BoxFuture, Described, Glue, GlueError, Operation, Page, PageRequest};
 use crate::snapshot::Integration;
-use aws_credential_types::Credentials as Keys;
 use aws_sdk_glue::config::Builder;
 use std::collections::BTreeSet;
 
@@ -40,7 +39,7 @@ impl Glue for AwsGlue {
                 Query::All => call,
             };
             call.customize()
-                .config_override(settings(keys))
+                .config_override(Builder::new().credentials_provider(keys))
                 .send()
                 .await
         };
@@ -66,15 +65,11 @@ impl Glue for AwsGlue {
                 .set_marker(request.marker.map(str::to_owned))
                 .set_max_records(request.page_size.map(i32::from));
             call.customize()
-                .config_override(settings(keys))
+                .config_override(Builder::new().credentials_provider(keys))
                 .send()
                 .await
         };
         let convert = |output| Ok(convert::metadata_page(output, tags));
         Box::pin(self.call(call, send, convert))
     }
-}
-
-fn settings(keys: Keys) -> Builder {
-    Builder::new().credentials_provider(keys)
 }
