@@ -55,13 +55,12 @@ impl Round {
                 }
             }
         }
-        for arn in query.keys() {
-            let answer = Freshness {
-                checked: Some(started),
-                ..Freshness::default()
-            };
-            round.answers.insert(arn.clone(), answer);
-        }
+        let answer = Freshness {
+            checked: Some(started),
+            ..Freshness::default()
+        };
+        let answers = query.keys().map(|arn| (arn.clone(), answer.clone()));
+        round.answers = answers.collect();
         for table in all.chunk_by(|one, other| one.key() == other.key()) {
             round.add(table);
         }

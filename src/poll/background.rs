@@ -1,4 +1,4 @@
-//! What the loops beside the polls share. Polls neither wait for their requests nor fail with them.
+//! Shared by the loops beside the polls: names and tags, and CloudWatch. Polls neither wait for their requests nor fail with them.
 
 use crate::config::ScopeRegion;
 use crate::glue::{GlueError, Reason};

@@ -36,9 +36,8 @@ impl CloudWatch for AwsGlue {
                 .metric_name(text)
                 .set_next_token(request.marker.map(str::to_owned))
                 .customize();
-            call.config_override(Builder::new().credentials_provider(keys))
-                .send()
-                .await
+            let settings = Builder::new().credentials_provider(keys);
+            call.config_override(settings).send().await
         };
         let convert = |output: ListMetricsOutput| {
             page(output.metrics, output.next_token, |it| Ok(metric(it)))
@@ -71,9 +70,8 @@ impl CloudWatch for AwsGlue {
                 .scan_by(ScanBy::TimestampDescending)
                 .set_next_token(request.marker.map(str::to_owned))
                 .customize();
-            call.config_override(Builder::new().credentials_provider(keys))
-                .send()
-                .await
+            let settings = Builder::new().credentials_provider(keys);
+            call.config_override(settings).send().await
         };
         let convert = move |output: GetMetricDataOutput| {
             let results = output.metric_data_results;

@@ -38,10 +38,8 @@ impl Glue for AwsGlue {
                 Query::Target(arn) => call.target_arn(arn.as_str()),
                 Query::All => call,
             };
-            call.customize()
-                .config_override(Builder::new().credentials_provider(keys))
-                .send()
-                .await
+            let settings = Builder::new().credentials_provider(keys);
+            call.customize().config_override(settings).send().await
         };
         let convert = |output| Ok(convert::page(output));
         Box::pin(self.call(call, send, convert))
@@ -64,10 +62,8 @@ impl Glue for AwsGlue {
                 .describe_integrations()
                 .set_marker(request.marker.map(str::to_owned))
                 .set_max_records(request.page_size.map(i32::from));
-            call.customize()
-                .config_override(Builder::new().credentials_provider(keys))
-                .send()
-                .await
+            let settings = Builder::new().credentials_provider(keys);
+            call.customize().config_override(settings).send().await
         };
         let convert = |output| Ok(convert::metadata_page(output, tags));
         Box::pin(self.call(call, send, convert))
