@@ -27,7 +27,7 @@ mod page;
 mod polling;
 mod prometheus;
 mod rate_limit;
-mod readme;
+mod docs;
 mod reload;
 mod selection;
 mod sharding;
