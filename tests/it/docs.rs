@@ -1,4 +1,7 @@
-//! Generates the tables of the README from the code. `UPDATE=1 cargo test --test it readme` rewrites them.
+//! Generates the tables of the documentation from the code, and checks its links and its sentences. `UPDATE=1 cargo test --test it docs::` rewrites the tables.
+
+mod text;
+
 use clap::CommandFactory;
 use glue_integration_exporter::cli::Cli;
 use glue_integration_exporter::config::{Config, ScopeRegion};
@@ -10,17 +13,17 @@ use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 
-/// Serializes the tests, which write the same file.
-static README: Mutex<()> = Mutex::new(());
+/// Serializes the tests, which write the same files.
+static PAGES: Mutex<()> = Mutex::new(());
 
-/// Checks that the block `name` of the README is `expected`.
-fn check_block(name: &str, expected: &str) {
-    let _guard = README.lock();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = fs::read_to_string(&path).unwrap();
+/// Checks that the block `name` of a page is `expected`.
+fn check_block(page: &str, name: &str, expected: &str) {
+    let _guard = PAGES.lock();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let text = fs::read_to_string(&path).unwrap();
     let begin = format!("<!-- {name}: written by the tests -->\n");
     let end = format!("<!-- end of {name} -->");
-    let (before, rest) = readme.split_once(&begin).expect("the start of the block");
+    let (before, rest) = text.split_once(&begin).expect("the start of the block");
     let (current, after) = rest.split_once(&end).expect("the end of the block");
     if std::env::var_os("UPDATE").is_some() {
         fs::write(&path, format!("{before}{begin}{expected}{end}{after}")).unwrap();
@@ -45,7 +48,7 @@ fn metrics_block_matches_code() {
             metric.help
         ));
     }
-    check_block("metrics", &table);
+    check_block("README.md", "metrics", &table);
 }
 
 /// The first sentence of each runbook says when its alert fires. tests/prometheus compares the runbooks with the rules.
@@ -77,7 +80,7 @@ fn alerts_block_matches_rules_and_runbooks() {
                 .replace('\n', " ")
         ));
     }
-    check_block("alerts", &table);
+    check_block("README.md", "alerts", &table);
 }
 
 #[test]
@@ -99,7 +102,7 @@ fn flags_block_matches_code() {
             flag.get_help().map(ToString::to_string).unwrap_or_default()
         ));
     }
-    check_block("flags", &table);
+    check_block("README.md", "flags", &table);
 }
 
 /// Returns a fleet of 1,000 accounts, each with a role, in 17 regions.
@@ -155,7 +158,7 @@ fn fleet_block_matches_sharding() {
             calls_per_second(rare)
         ));
     }
-    check_block("fleet", &table);
+    check_block("README.md", "fleet", &table);
 }
 
 #[test]
@@ -167,7 +170,7 @@ fn iam_block_matches_command() {
     let text = format!(
         "\n```yaml\n{configured}```\n\n```console\n$ glue-integration-exporter iam\n{printed}```\n\n"
     );
-    check_block("iam", &text);
+    check_block("README.md", "iam", &text);
 }
 
 /// tests/it/e2e/online.rs compares the file with the output of the binary.
@@ -178,19 +181,19 @@ fn check_online_block_matches_file() {
     let text = format!(
         "\n```yaml\n{configured}```\n\n```console\n$ glue-integration-exporter check --online\n{printed}```\n\n"
     );
-    check_block("check --online", &text);
+    check_block("README.md", "check --online", &text);
 }
 
 /// tests/it/e2e/partitions.rs compares the file with the hosts that the binary connects to.
 #[test]
 fn hosts_block_matches_file() {
     let table = fs::read_to_string("tests/partitions/hosts.md").unwrap();
-    check_block("hosts", &table);
+    check_block("README.md", "hosts", &table);
 }
 
 #[test]
 fn policy_matches_shipped_file() {
-    let _guard = README.lock();
+    let _guard = PAGES.lock();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = fs::read_to_string(root.join("README.md")).unwrap();
     let policy = fs::read_to_string(root.join("deploy/iam/policy.json")).unwrap();
