@@ -84,6 +84,29 @@ fn alerts_block_matches_rules_and_runbooks() {
 }
 
 #[test]
+fn commands_block_matches_code() {
+    let mut table = String::from("| command | what it does | flags |\n|---|---|---|\n");
+    for command in Cli::command().get_subcommands() {
+        let flags = command.get_arguments().filter_map(|flag| flag.get_long());
+        let flags: Vec<String> = flags.map(|flag| format!("`--{flag}`")).collect();
+        table.push_str(&format!(
+            "| `{}` | {} | {} |\n",
+            command.get_name(),
+            command.get_about().unwrap(),
+            flags.join(", ")
+        ));
+    }
+    check_block("README.md", "commands", &table);
+}
+
+#[test]
+fn readme_has_the_shipped_policy() {
+    let readme = fs::read_to_string("README.md").unwrap();
+    let policy = fs::read_to_string("deploy/iam/policy.json").unwrap();
+    assert!(readme.contains(&format!("```json\n{}\n```", policy.trim_end())));
+}
+
+#[test]
 fn flags_block_matches_code() {
     let mut table = String::from("| flag | default | meaning |\n|---|---|---|\n");
     for flag in Cli::command().get_arguments() {

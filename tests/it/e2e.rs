@@ -27,5 +27,6 @@ mod stopping;
 mod support;
 #[cfg(target_os = "linux")]
 mod systemd;
+mod troubleshooting;
 mod waiting;
 mod web;

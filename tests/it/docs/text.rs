@@ -1,5 +1,6 @@
 //! Links, headings and sentences of the pages.
 
+use glue_integration_exporter::exposition;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -172,6 +173,38 @@ fn sentences_are_short() {
         long.extend(too_long.map(|sentence| format!("{name}: {sentence}")));
     }
     assert!(long.is_empty(), "{}", long.join("\n"));
+}
+
+/// Metrics, and the recording rules that are shipped.
+#[test]
+fn pages_name_metrics_that_exist() {
+    let rules = ["alerts.yaml", "freshness.yaml"];
+    let rules = rules.map(|file| fs::read_to_string(format!("deploy/prometheus/{file}")).unwrap());
+    let exists = |name: &str| {
+        let suffixes = ["_bucket", "_count", "_sum"];
+        let base = suffixes.iter().find_map(|suffix| name.strip_suffix(suffix));
+        let mut metrics = exposition::metrics().into_iter();
+        metrics.any(|(metric, _)| metric.name == name || Some(metric.name) == base)
+            || rules
+                .iter()
+                .any(|rules| rules.contains(&format!("record: {name}\n")))
+    };
+    let mut unknown = Vec::new();
+    for page in pages() {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+        let names = page.text.split(|c| !is_part(c));
+        let names = names.filter(|name| {
+            ["aws_glue_integration_", "glue_integration_exporter_"]
+                .iter()
+                .any(|prefix| {
+                    name.strip_prefix(prefix)
+                        .is_some_and(|rest| !rest.is_empty())
+                })
+        });
+        let names = names.filter(|name| !exists(name));
+        unknown.extend(names.map(|name| format!("{}: {name}", page.path.display())));
+    }
+    assert!(unknown.is_empty(), "{}", unknown.join("\n"));
 }
 
 #[test]
