@@ -50,12 +50,12 @@ pub(crate) enum Command {
         #[command(flatten)]
         shard: ShardFlags,
     },
-    /// Run the whole exporter on a simulated AWS Glue in the same process. Needs no AWS account and no configuration.
+    /// Run the whole exporter on a simulated AWS in the same process. Needs no AWS account and no configuration.
     Demo {
         #[command(flatten)]
         web: WebFlags,
     },
-    /// Run the simulated AWS Glue endpoint alone, for fire drills and tests.
+    /// Run the simulated AWS endpoint alone, for fire drills and tests.
     Simulate {
         /// Address that the simulated endpoint listens on.
         #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:10059")]

@@ -156,7 +156,7 @@ fn without_secret(mut text: String) -> String {
 const HINTS: [(&str, &str); 21] = [
     (
         "Signature expired|Signature not yet current|RequestExpired|Skewed|InTheFuture",
-        "The system clock is wrong: synchronise it (NTP, chrony)",
+        "The system clock is wrong: synchronize it (NTP, chrony)",
     ),
     (
         "invalid peer certificate",
