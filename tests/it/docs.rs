@@ -1,5 +1,6 @@
 //! Generates the tables of the documentation from the code, and checks its links and its sentences. `UPDATE=1 cargo test --test it docs::` rewrites the tables.
 
+mod configuration;
 mod text;
 
 use clap::CommandFactory;
@@ -181,7 +182,7 @@ fn fleet_block_matches_sharding() {
             calls_per_second(rare)
         ));
     }
-    check_block("README.md", "fleet", &table);
+    check_block("docs/sharding.md", "fleet", &table);
 }
 
 #[test]
@@ -193,7 +194,7 @@ fn iam_block_matches_command() {
     let text = format!(
         "\n```yaml\n{configured}```\n\n```console\n$ glue-integration-exporter iam\n{printed}```\n\n"
     );
-    check_block("README.md", "iam", &text);
+    check_block("docs/permissions.md", "iam", &text);
 }
 
 /// tests/it/e2e/online.rs compares the file with the output of the binary.
@@ -204,34 +205,32 @@ fn check_online_block_matches_file() {
     let text = format!(
         "\n```yaml\n{configured}```\n\n```console\n$ glue-integration-exporter check --online\n{printed}```\n\n"
     );
-    check_block("README.md", "check --online", &text);
+    check_block("docs/permissions.md", "check --online", &text);
 }
 
 /// tests/it/e2e/partitions.rs compares the file with the hosts that the binary connects to.
 #[test]
 fn hosts_block_matches_file() {
     let table = fs::read_to_string("tests/partitions/hosts.md").unwrap();
-    check_block("README.md", "hosts", &table);
+    check_block("docs/permissions.md", "hosts", &table);
 }
 
 #[test]
 fn policy_matches_shipped_file() {
     let _guard = PAGES.lock();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = fs::read_to_string(root.join("README.md")).unwrap();
-    let policy = fs::read_to_string(root.join("deploy/iam/policy.json")).unwrap();
-    let indented: String = policy.lines().map(|line| format!("   {line}\n")).collect();
-    assert!(readme.contains(&indented));
+    let page = fs::read_to_string("docs/permissions.md").unwrap();
+    let policy = fs::read_to_string("deploy/iam/policy.json").unwrap();
+    assert!(page.contains(&format!("```json\n{policy}```\n")));
     let policy: serde_json::Value = serde_json::from_str(&policy).unwrap();
     let actions = &policy["Statement"][0]["Action"];
     let [list, describe, metrics, data] = Operation::ALL else {
-        panic!("the README names four operations")
+        panic!("the page names four operations")
     };
     assert_eq!(actions, &serde_json::json!(list.action()));
     let actions = format!("\"{}\", \"{}\"", data.action(), metrics.action());
     for actions in [format!("\"{}\"", describe.action()), format!("[{actions}]")] {
         assert!(
-            readme.contains(&format!("\"Action\": {actions}")),
+            page.contains(&format!("\"Action\": {actions}")),
             "{actions}"
         );
     }

@@ -158,7 +158,7 @@ fn all_permissions_granted_exits_with_0() {
     );
 }
 
-/// The README shows this output.
+/// docs/permissions.md shows this output.
 #[test]
 fn failed_checks_report_what_to_grant() {
     let sim = simulator_with_metrics(vec![
