@@ -60,7 +60,7 @@ fn alerts_block_matches_rules_and_runbooks() {
         let rules: serde_yaml::Value = serde_yaml::from_str(&rules).unwrap();
         rules["groups"].as_sequence().unwrap().clone()
     });
-    let runbooks = fs::read_to_string(directory.join("runbooks.md")).unwrap();
+    let runbooks = fs::read_to_string("docs/runbooks.md").unwrap();
     let mut table = String::from("| alert | severity | for | fires when |\n|---|---|---|---|\n");
     let groups = groups.iter().flatten();
     for rule in groups.flat_map(|group| group["rules"].as_sequence().unwrap()) {
@@ -70,7 +70,7 @@ fn alerts_block_matches_rules_and_runbooks() {
         let (_, section) = runbooks.split_once(&format!("### {name}\n\n")).unwrap();
         let (fires, _) = section.split_once("\n\n").unwrap();
         table.push_str(&format!(
-            "| [{name}](deploy/prometheus/runbooks.md#{}) | {} | {} | {} |\n",
+            "| [{name}](docs/runbooks.md#{}) | {} | {} | {} |\n",
             name.to_lowercase(),
             rule["labels"]["severity"].as_str().unwrap(),
             rule["for"].as_str().unwrap(),

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-const RUNBOOKS: &str = "deploy/prometheus/runbooks.md";
+const RUNBOOKS: &str = "docs/runbooks.md";
 /// The labels to which alerts about integrations aggregate.
 const IDENTITY: [&str; 3] = ["aws_account_id", "aws_region", "integration_arn"];
 
