@@ -1,5 +1,5 @@
-//! The metrics of integrations and scopes, sorted by name. The README's table is generated from these rows. The samples do not pass
-//! through a `prometheus` registry, whose vectors compare label values only by hash.
+//! The metrics of integrations and scopes, sorted by name. The tables of docs/metrics.md are generated from these rows. The samples do
+//! not pass through a `prometheus` registry, whose vectors compare label values only by hash.
 
 use super::family::{Family, Samples, family, gauge};
 use super::text_format::{Metric, MetricType, count, labels};

@@ -7,9 +7,11 @@ use clap::CommandFactory;
 use glue_integration_exporter::cli::Cli;
 use glue_integration_exporter::config::{Config, ScopeRegion};
 use glue_integration_exporter::exposition;
-use glue_integration_exporter::glue::Operation;
+use glue_integration_exporter::glue::{Operation, Reason};
 use glue_integration_exporter::iam;
 use glue_integration_exporter::shard::Shard;
+use glue_integration_exporter::snapshot::Status;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
@@ -33,15 +35,45 @@ fn check_block(page: &str, name: &str, expected: &str) {
     }
 }
 
+/// The labels of every metric of integrations, which docs/metrics.md lists once.
+const IDENTITY: [&str; 3] = ["aws_account_id", "aws_region", "integration_arn"];
+
+/// The blocks of docs/metrics.md, and how the names of their metrics begin. A metric belongs to the first block that matches.
+const METRIC_BLOCKS: [(&str, &[&str]); 3] = [
+    (
+        "metrics of freshness",
+        &[
+            "aws_glue_integration_freshness_",
+            "aws_glue_integration_oldest_success_",
+            "aws_glue_integration_replication_lag_",
+            "aws_glue_integration_table",
+            "glue_integration_exporter_cloudwatch_",
+            "glue_integration_exporter_scope_freshness_",
+        ],
+    ),
+    ("metrics of integrations", &["aws_glue_integration_"]),
+    (
+        "metrics of the exporter",
+        &["glue_integration_exporter_", "process_"],
+    ),
+];
+
 #[test]
-fn metrics_block_matches_code() {
-    let mut table = String::from("| metric | type | labels | meaning |\n|---|---|---|---|\n");
+fn metrics_blocks_match_code() {
+    let mut rows: BTreeMap<&str, String> = BTreeMap::new();
     for (metric, labels) in exposition::metrics() {
+        let block = METRIC_BLOCKS
+            .iter()
+            .find(|(_, names)| names.iter().any(|name| metric.name.starts_with(name)));
+        let Some((block, _)) = block else {
+            panic!("{} is in no block of docs/metrics.md", metric.name)
+        };
+        let labels = labels.strip_prefix(&IDENTITY).unwrap_or(&labels);
         let mut labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
         if metric.name == "aws_glue_integration_info" {
             labels.push("the labels of `tag_labels`".to_owned());
         }
-        table.push_str(&format!(
+        rows.entry(block).or_default().push_str(&format!(
             "| `{}` | {} | {} | {} |\n",
             metric.name,
             metric.kind.as_str(),
@@ -49,19 +81,36 @@ fn metrics_block_matches_code() {
             metric.help
         ));
     }
-    check_block("README.md", "metrics", &table);
+    for (block, _) in METRIC_BLOCKS {
+        let table = format!(
+            "| metric | type | labels | meaning |\n|---|---|---|---|\n{}",
+            rows[block]
+        );
+        check_block("docs/metrics.md", block, &table);
+    }
 }
 
-/// The first sentence of each runbook says when its alert fires. tests/prometheus compares the runbooks with the rules.
+/// Each reason of a failure and each status has a row of its own.
+#[test]
+fn metrics_page_explains_reasons_and_statuses() {
+    let page = fs::read_to_string("docs/metrics.md").unwrap();
+    let reasons = Reason::ALL.iter().map(|reason| reason.as_str());
+    let statuses = Status::ALL.iter().map(|status| status.as_str());
+    for value in reasons.chain(statuses) {
+        let rows = page.matches(&format!("\n| `{value}` |")).count();
+        assert_eq!(rows, 1, "{value}");
+    }
+}
+
+/// The first sentence of each runbook says when its alert fires. `prometheus.rs` compares the runbooks with the rules.
 #[test]
 fn alerts_block_matches_rules_and_runbooks() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus");
     let groups = ["alerts.yaml", "freshness.yaml"].map(|file| {
-        let rules = fs::read_to_string(directory.join(file)).unwrap();
+        let rules = fs::read_to_string(format!("deploy/prometheus/{file}")).unwrap();
         let rules: serde_yaml::Value = serde_yaml::from_str(&rules).unwrap();
         rules["groups"].as_sequence().unwrap().clone()
     });
-    let runbooks = fs::read_to_string(directory.join("runbooks.md")).unwrap();
+    let runbooks = fs::read_to_string("docs/runbooks.md").unwrap();
     let mut table = String::from("| alert | severity | for | fires when |\n|---|---|---|---|\n");
     let groups = groups.iter().flatten();
     for rule in groups.flat_map(|group| group["rules"].as_sequence().unwrap()) {
@@ -71,7 +120,7 @@ fn alerts_block_matches_rules_and_runbooks() {
         let (_, section) = runbooks.split_once(&format!("### {name}\n\n")).unwrap();
         let (fires, _) = section.split_once("\n\n").unwrap();
         table.push_str(&format!(
-            "| [{name}](deploy/prometheus/runbooks.md#{}) | {} | {} | {} |\n",
+            "| [{name}](runbooks.md#{}) | {} | {} | {} |\n",
             name.to_lowercase(),
             rule["labels"]["severity"].as_str().unwrap(),
             rule["for"].as_str().unwrap(),
@@ -81,7 +130,7 @@ fn alerts_block_matches_rules_and_runbooks() {
                 .replace('\n', " ")
         ));
     }
-    check_block("README.md", "alerts", &table);
+    check_block("docs/alerts.md", "alerts", &table);
 }
 
 #[test]
