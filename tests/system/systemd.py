@@ -352,7 +352,7 @@ def check_manual_installation(m):
 
     follow("3. Install the files")
     m.must("set the endpoint", "bash", "-c", f"echo AWS_ENDPOINT_URL=http://127.0.0.1:10059 >>{DEFAULTS}")
-    for title in "4. Give it AWS credentials", "5. Check it", "6. Start it", "Change the configuration":
+    for title in "4. Give it AWS credentials", "5. Check it", "6. Start it", "Change the configuration", "Upgrade":
         follow(title)
     wait_for("scope_up is 1", lambda: m.up("analytics", "eu-west-1") == 1)
     status = wait_for("a status line", lambda: (text := m.property(SERVICE, "StatusText")).startswith("1 of 1 pairs of scope and region up; ") and text)
