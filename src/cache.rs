@@ -13,5 +13,4 @@ pub(crate) mod scope;
 mod snapshot;
 
 pub use integrations::{Applied, IntegrationCache, Key, Stored, key};
-pub(crate) use integrations::{TextKey, text_key};
 pub use scope::PollResult;

@@ -17,7 +17,8 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::{self, Telemetry};
 use bytes::Bytes;
 use chunks::{Chunk, Fragment};
-use families::{AGE, IDENTITY, INTEGRATION, MISSING, SCOPE, SCOPES, identity, scope_labels};
+use families::{AGE, IDENTITY, INTEGRATION, SCOPE, SCOPES, identity, scope_labels};
+use family::Family;
 use gzip::{Deflated, Deflater};
 use std::sync::Arc;
 use text_format::{Format, Metric, metadata};
@@ -53,11 +54,10 @@ impl Exposition {
         for (index, family) in INTEGRATION.iter().enumerate() {
             let fragments = chunks.iter().map(|chunk| &chunk.fragments[index]);
             let mut fragments: Vec<Fragment> = fragments.cloned().collect();
-            let missing = MISSING
-                .iter()
-                .find(|it| it.metric.name == family.metric.name);
-            if let Some(missing) = missing {
-                let samples = missing.samples(missing_identities.iter().zip(&snapshot.missing));
+            if let Some(write) = families::missing(family.metric.name) {
+                let metric = family.metric;
+                let items = missing_identities.iter().zip(&snapshot.missing);
+                let samples = Family { metric, write }.samples(items);
                 fragments.push(Fragment::new(samples, &mut deflater));
             }
             families.push((family.metric, fragments));

@@ -2,20 +2,19 @@
 
 mod series;
 
-use crate::glue::cloudwatch::{CloudWatch, DataRequest, Metric, MetricsRequest, Statistic};
+use crate::glue::cloudwatch::{CloudWatch, Metric, MetricName};
 use crate::glue::{Cursor, GlueError, Reason, RequestContext};
 use crate::snapshot::{Freshness, TableFreshness};
-use series::{Kind, MINUTE, Owners, Series, owners};
+use series::{MINUTE, Series, owners};
 use std::collections::{BTreeMap, BTreeSet};
-use strum::VariantArray;
 
 pub(crate) use series::whole_minute;
-pub use series::{Wanted, WantedIntegration};
+pub use series::{FreshnessQuery, QueriedIntegration};
 
 /// The limit of `GetMetricData`.
 const MAX_BATCH: usize = 500;
 /// Bounds the memory. 10,000 integrations with 5 tables have 150,000 series, which need about 120 MB during a round.
-pub(crate) const MAX_SERIES: usize = 300_000;
+pub const MAX_SERIES: usize = 300_000;
 
 #[derive(Clone, Debug, Default)]
 pub struct Round {
@@ -32,7 +31,7 @@ pub struct Round {
 impl Round {
     pub async fn run(
         cloudwatch: &dyn CloudWatch,
-        wanted: &Wanted,
+        query: &FreshnessQuery,
         started: f64,
         context: RequestContext<'_>,
     ) -> Self {
@@ -40,19 +39,13 @@ impl Round {
             started,
             ..Self::default()
         };
-        let owners = owners(wanted, started);
-        let has_redshift_target = wanted.values().any(|it| it.has_redshift_target);
-        let mut all: Vec<Series<'_>> = Vec::new();
-        for &kind in Kind::VARIANTS {
-            if kind.is_of_redshift() && !has_redshift_target {
-                continue;
-            }
-            // With the failures and without the successes, tables would look as if they fail.
-            if let Err(error) = list(cloudwatch, kind, &owners, &mut all, context).await {
+        let mut all = match list(cloudwatch, query, started, context).await {
+            Ok(all) => all,
+            Err(error) => {
                 round.errors.push(error);
                 return round;
             }
-        }
+        };
         // All series of a table are in one batch, except at the end of a full batch.
         all.sort_by(|one, other| one.key().cmp(&other.key()));
         for window in all.chunk_by_mut(|one, other| one.start == other.start) {
@@ -62,13 +55,12 @@ impl Round {
                 }
             }
         }
-        for arn in wanted.keys() {
-            let answer = Freshness {
-                checked: Some(started),
-                ..Freshness::default()
-            };
-            round.answers.insert(arn.clone(), answer);
-        }
+        let answer = Freshness {
+            checked: Some(started),
+            ..Freshness::default()
+        };
+        let answers = query.keys().map(|arn| (arn.clone(), answer.clone()));
+        round.answers = answers.collect();
         for table in all.chunk_by(|one, other| one.key() == other.key()) {
             round.add(table);
         }
@@ -84,26 +76,18 @@ impl Round {
     ) -> Result<(), GlueError> {
         let end = whole_minute(self.started) + MINUTE;
         let start = batch.first().map_or(end, |series| series.start);
-        let metrics = batch.iter();
-        let metrics = metrics.map(|series| (series.metric.clone(), series.kind.statistic()));
-        let metrics: Vec<(Metric, Statistic)> = metrics.collect();
+        let metrics: Vec<Metric> = batch.iter().map(|series| series.metric.clone()).collect();
         let mut cursor = Cursor::default();
         loop {
             self.metrics_requested += metrics.len() as u64;
-            let request = DataRequest {
-                metrics: &metrics,
-                start,
-                end,
-                marker: cursor.next.as_deref(),
-                context,
-            };
-            let page = cloudwatch.data(request).await?;
-            for result in page.results {
+            let request = cursor.request(None, context);
+            let page = cloudwatch.data(&metrics, start..end, request).await?;
+            for result in &page.items {
                 if let Some(series) = batch.get_mut(result.index) {
-                    series.add(&result, end);
+                    series.add(result, end);
                 }
             }
-            if !cursor.advance_to(page.marker.as_deref())? {
+            if !cursor.advance(&page)? {
                 break;
             }
         }
@@ -130,25 +114,25 @@ impl Round {
         if !failed.is_empty() {
             answer.checked = None;
         }
-        let newest = |kind| {
-            let series = answered.iter().filter(|series| series.kind == kind);
+        let newest = |name| {
+            let series = answered.iter().filter(|series| series.metric.name == name);
             let newest = series.filter_map(|series| series.newest);
             let newest = newest.reduce(|one, other| if one < other { other } else { one });
             newest.map(|(_, value)| value)
         };
-        if first.kind.is_of_redshift() {
-            answer.replication_lag = newest(Kind::IntegrationLag);
-            answer.failed_tables = newest(Kind::IntegrationNumTablesFailedReplication);
+        if first.metric.name.is_of_redshift() {
+            answer.replication_lag = newest(MetricName::IntegrationLag);
+            answer.failed_tables = newest(MetricName::IntegrationNumTablesFailedReplication);
             return;
         }
         // Successes and failures count only together: a table is failing if its newest run failed.
         let mut failed = failed.iter();
-        let knows_runs = failed.all(|series| series.kind == Kind::LastSyncTimestamp);
-        let newest_run = |kind| newest(kind).filter(|_| knows_runs);
+        let knows_runs = failed.all(|series| series.metric.name == MetricName::LastSyncTimestamp);
+        let newest_run = |name| newest(name).filter(|_| knows_runs);
         let freshness = TableFreshness {
-            last_success: newest_run(Kind::IngestionSucceeded),
-            last_failure: newest_run(Kind::IngestionFailed),
-            synced_until: newest(Kind::LastSyncTimestamp),
+            last_success: newest_run(MetricName::IngestionSucceeded),
+            last_failure: newest_run(MetricName::IngestionFailed),
+            synced_until: newest(MetricName::LastSyncTimestamp),
         };
         answer.tables.insert(first.table.clone(), freshness);
     }
@@ -157,49 +141,48 @@ impl Round {
 /// Returns the names of the tables that have reported in the last two weeks, by the ARN of their integration.
 pub(crate) async fn tables(
     cloudwatch: &dyn CloudWatch,
-    wanted: &Wanted,
+    query: &FreshnessQuery,
     context: RequestContext<'_>,
 ) -> Result<BTreeMap<String, BTreeSet<String>>, GlueError> {
-    let (owners, mut all) = (owners(wanted, 0.0), Vec::new());
-    for kind in [Kind::IngestionSucceeded, Kind::IngestionFailed] {
-        list(cloudwatch, kind, &owners, &mut all, context).await?;
-    }
-    let tables = wanted.keys().map(|arn| (arn.clone(), BTreeSet::new()));
+    let all = list(cloudwatch, query, 0.0, context).await?;
+    let tables = query.keys().map(|arn| (arn.clone(), BTreeSet::new()));
     let mut tables: BTreeMap<String, BTreeSet<String>> = tables.collect();
     for series in all {
-        if let Some(tables) = tables.get_mut(series.arn) {
-            tables.insert(series.table);
-        }
+        let of_integration = tables.entry(series.arn.to_owned()).or_default();
+        of_integration.insert(series.table);
     }
     Ok(tables)
 }
 
-/// Adds the series of one metric.
+/// Returns all series, or an error: with the failures and without the successes, tables would look as if they fail.
 async fn list<'a>(
     cloudwatch: &dyn CloudWatch,
-    kind: Kind,
-    owners: &Owners<'a>,
-    all: &mut Vec<Series<'a>>,
+    query: &'a FreshnessQuery,
+    now: f64,
     context: RequestContext<'_>,
-) -> Result<(), GlueError> {
-    let mut cursor = Cursor::default();
-    loop {
-        let request = MetricsRequest {
-            namespace: kind.namespace(),
-            name: kind.into(),
-            marker: cursor.next.as_deref(),
-            context,
-        };
-        let page = cloudwatch.metrics(request).await?;
-        let has_next = cursor.advance(&page)?;
-        let metrics = page.items.into_iter();
-        all.extend(metrics.filter_map(|metric| Series::new(kind, metric, owners)));
-        if all.len() > MAX_SERIES {
-            let why = format!("CloudWatch lists more than {MAX_SERIES} series");
-            return Err(GlueError::new(Reason::InvalidResponse, why));
+) -> Result<Vec<Series<'a>>, GlueError> {
+    let owners = owners(query, now);
+    let has_redshift_target = query.values().any(|it| it.has_redshift_target);
+    let mut all = Vec::new();
+    for &name in MetricName::ALL {
+        if name.is_of_redshift() && !has_redshift_target {
+            continue;
         }
-        if !has_next {
-            return Ok(());
+        let mut cursor = Cursor::default();
+        loop {
+            let request = cursor.request(None, context);
+            let page = cloudwatch.metrics(name, request).await?;
+            let has_next = cursor.advance(&page)?;
+            let metrics = page.items.into_iter();
+            all.extend(metrics.filter_map(|metric| Series::new(metric, &owners)));
+            if all.len() > MAX_SERIES {
+                let why = format!("CloudWatch lists more than {MAX_SERIES} series");
+                return Err(GlueError::new(Reason::InvalidResponse, why));
+            }
+            if !has_next {
+                break;
+            }
         }
     }
+    Ok(all)
 }

@@ -1,12 +1,13 @@
 //! Polls each scope and region on its own schedule. A slow or failing scope delays no other scope.
 
+mod background;
 mod failure_log;
 mod freshness;
 mod metadata;
 mod queue;
 mod schedule;
 
-use crate::cache::{PollResult, key};
+use crate::cache::{Key, PollResult, key};
 use crate::clock::Clock;
 use crate::config::ScopeRegion;
 use crate::glue::cloudwatch::CloudWatch;
@@ -31,6 +32,7 @@ const EXPIRY_MARGIN: Duration = Duration::from_secs(1);
 
 pub struct Poller {
     watch: ScopeRegion,
+    key: Key,
     glue: Arc<dyn Glue>,
     publisher: Arc<Publisher>,
     telemetry: Arc<Telemetry>,
@@ -55,15 +57,10 @@ impl Poller {
         telemetry: Arc<Telemetry>,
         clock: Clock,
     ) -> Self {
-        telemetry.add_scope(&watch.scope, &watch.region);
-        let metadata_poller = watch.describe.then(|| {
-            MetadataPoller::new(
-                watch.clone(),
-                Arc::clone(&glue),
-                Arc::clone(&publisher),
-                &clock,
-            )
-        });
+        telemetry.add_scope(&watch);
+        let metadata_poller = watch
+            .describe
+            .then(|| MetadataPoller::new(watch.clone(), Arc::clone(&glue), Arc::clone(&publisher)));
         Self {
             polled: Arc::default(),
             freshness_polled: Arc::default(),
@@ -71,6 +68,7 @@ impl Poller {
             freshness_poller: None,
             failures: FailureLog::default(),
             schedule: Schedule::new(&watch, watch.interval, clock.now()),
+            key: key(&watch),
             watch,
             glue,
             publisher,
@@ -84,37 +82,30 @@ impl Poller {
 
     /// Asks CloudWatch too while it runs, if the scope is configured so.
     pub fn with_cloudwatch(mut self, cloudwatch: Arc<dyn CloudWatch>) -> Self {
-        let Some(config) = self.watch.freshness else {
-            // A reload may have switched it off.
-            let (scope, region) = (&self.watch.scope, &self.watch.region);
-            self.telemetry.remove_metrics_requested(scope, region);
-            return self;
-        };
-        self.freshness_poller = Some(FreshnessPoller::new(
-            self.watch.clone(),
-            config.interval,
+        self.freshness_poller = self.watch.freshness.map(|config| FreshnessPoller {
+            watch: self.watch.clone(),
+            interval: config.interval,
             cloudwatch,
-            Arc::clone(&self.publisher),
-            Arc::clone(&self.telemetry),
-            self.clock.clone(),
-        ));
+            publisher: Arc::clone(&self.publisher),
+            telemetry: Arc::clone(&self.telemetry),
+            clock: self.clock.clone(),
+        });
         self
     }
 
     /// Polls until `stop` is cancelled, which aborts a running poll.
     pub async fn run(mut self, stop: CancellationToken) {
-        let metadata_poller = self.metadata_poller.take();
-        let polled = Arc::clone(&self.polled);
+        let (metadata, freshness) = (self.metadata_poller.take(), self.freshness_poller.take());
+        let (polled, clock) = (Arc::clone(&self.polled), self.clock.clone());
+        let freshness_polled = Arc::clone(&self.freshness_polled);
         let metadata_polls = async {
-            if let Some(mut metadata_poller) = metadata_poller {
-                metadata_poller.run(&polled).await;
+            if let Some(mut poller) = metadata {
+                poller.run(&polled, &clock).await;
             }
         };
-        let freshness_poller = self.freshness_poller.take();
-        let freshness_polled = Arc::clone(&self.freshness_polled);
         let freshness_polls = async {
-            if let Some(mut freshness_poller) = freshness_poller {
-                freshness_poller.run(&freshness_polled).await;
+            if let Some(poller) = freshness {
+                poller.run(&freshness_polled).await;
             }
         };
         stop.run_until_cancelled(async {
@@ -125,14 +116,12 @@ impl Poller {
 
     async fn keep_polling(&mut self) {
         let mut due = Instant::now();
-        let key = key(&self.watch);
         loop {
-            self.publisher.set_next_poll(&key, due);
+            self.publisher.set_next_poll(&self.key, due);
             tokio::time::sleep_until(due).await;
             self.poll().await;
             let (next, skipped) = self.schedule.next(due, Instant::now(), self.backoff(due));
-            self.telemetry
-                .polls_skipped(&self.watch.scope, &self.watch.region, skipped);
+            self.telemetry.polls_skipped(&self.key, skipped);
             due = next;
         }
     }
@@ -147,13 +136,13 @@ impl Poller {
         } else {
             0
         };
-        let applied = self.publisher.apply(&key(&self.watch), result);
+        let applied = self.publisher.apply(&self.key, result);
         for integration in &applied.unknown_statuses {
             self.telemetry.unknown_status();
             self.failures.log_unknown_status(&self.watch, integration);
         }
         // After `apply`, so that the data of a poll is available once its counter has increased.
-        self.telemetry.poll_ended(scope, region, &reasons);
+        self.telemetry.poll_ended(&self.key, &reasons);
         self.next_expiry = applied.next_expiry;
         self.polled.notify_one();
         self.freshness_polled.notify_one();

@@ -7,9 +7,9 @@ mod report;
 use crate::arn::{canonical_arn, is_redshift};
 use crate::clock::Clock;
 use crate::config::{Credentials, Lookup, Query, ScopeRegion};
-use crate::freshness::{self, Wanted, WantedIntegration};
+use crate::freshness::{self, FreshnessQuery, QueriedIntegration};
 use crate::glue::aws::{AwsGlue, IdentityError, Sdk};
-use crate::glue::cloudwatch::{CloudWatch, DataRequest, Metric, Statistic};
+use crate::glue::cloudwatch::{CloudWatch, Metric, MetricName};
 use crate::glue::{
     Deadline, Glue, GlueError, Listing, Operation, PageRequest, Reason, RequestContext,
 };
@@ -53,8 +53,7 @@ pub(crate) async fn check(
             sdk: &sdk,
             deadline: Deadline::of_requests(timeout, request_timeout),
             request_timeout,
-            integrations: Wanted::new(),
-            tables: BTreeMap::new(),
+            integrations: FreshnessQuery::new(),
             results: Vec::new(),
         };
         check.run().await;
@@ -72,9 +71,7 @@ struct Check<'a> {
     deadline: Deadline,
     request_timeout: Duration,
     /// The watched integrations whose tables report to CloudWatch. Of a listing, those of the first page.
-    integrations: Wanted,
-    /// The names of the tables of these integrations.
-    tables: BTreeMap<String, BTreeSet<String>>,
+    integrations: FreshnessQuery,
     results: Vec<CheckResult>,
 }
 
@@ -87,10 +84,8 @@ impl Check<'_> {
                 Some(caller) => is_allowed = self.operation(operation, caller).await,
                 None => self.skip(operation.as_str(), "*"),
             }
-            match operation {
-                Operation::DescribeInboundIntegrations => self.lookups(is_allowed).await,
-                Operation::ListMetrics => self.count_tables(),
-                _ => {}
+            if operation == Operation::DescribeInboundIntegrations {
+                self.lookups(is_allowed).await;
             }
         }
     }
@@ -175,6 +170,7 @@ impl Check<'_> {
 
     /// Returns true if `caller` has the permission.
     async fn operation(&mut self, operation: Operation, caller: &Grantee) -> bool {
+        let mut tables = BTreeMap::new();
         let result = match operation {
             Operation::DescribeInboundIntegrations => {
                 let first = match self.watch.queries.first() {
@@ -199,8 +195,8 @@ impl Check<'_> {
             }
             Operation::ListMetrics => {
                 let (integrations, context) = (&self.integrations, self.context());
-                let tables = freshness::tables(self.glue, integrations, context).await;
-                tables.map(|tables| self.tables = tables)
+                let listed = freshness::tables(self.glue, integrations, context).await;
+                listed.map(|listed| tables = listed)
             }
             Operation::GetMetricData => self.read_metric().await,
         };
@@ -208,6 +204,11 @@ impl Check<'_> {
         let grant = error.and_then(|error| Grant::of_operation(operation, caller, error));
         let is_allowed = error.is_none();
         self.add(operation.as_str(), "*", result.map(|()| None), grant);
+        for (arn, tables) in tables {
+            let mut row = self.row("tables", &arn, "ok");
+            row.tables = Some(tables.len());
+            self.results.push(row);
+        }
         is_allowed
     }
 
@@ -230,42 +231,26 @@ impl Check<'_> {
         }
     }
 
-    fn count_tables(&mut self) {
-        for (arn, tables) in &self.tables {
-            let mut row = self.row("tables", arn, "ok");
-            row.tables = Some(tables.len());
-            self.results.push(row);
-        }
-    }
-
     /// Requests a metric that has no samples, because only the permission matters.
     async fn read_metric(&self) -> Result<(), GlueError> {
         let metric = Metric {
             namespace: "AWS/Glue/ZeroETL".to_owned(),
-            name: "IngestionSucceeded".to_owned(),
+            name: MetricName::IngestionSucceeded,
             dimensions: Vec::new(),
         };
         let end = freshness::whole_minute(Clock::system().unix_now());
-        let request = DataRequest {
-            metrics: &[(metric, Statistic::Sum)],
-            start: end - 3_600,
-            end,
-            marker: None,
-            context: self.context(),
-        };
-        let page = self.glue.data(request).await?;
-        for result in page.results {
-            if let Some(reason) = result.missing {
-                // As an error code, `AccessDenied` for a metric that is `Forbidden`.
-                let why = format!("CloudWatch answered {reason:?} for the metric");
-                return Err(GlueError::new(reason, why));
-            }
-        }
-        Ok(())
+        let window = end - 3_600..end;
+        let page = self.glue.data(&[metric], window, self.first_page()).await?;
+        let missing = page.items.iter().find_map(|result| result.missing);
+        missing.map_or(Ok(()), |reason| {
+            // As an error code, `AccessDenied` for a metric that is `Forbidden`.
+            let why = format!("CloudWatch answered {reason:?} for the metric");
+            Err(GlueError::new(reason, why))
+        })
     }
 
     /// Looks up a configured integration, or requests one page of a listing. Returns the integrations whose tables report to CloudWatch.
-    async fn query(&self, query: &Query) -> Result<Wanted, GlueError> {
+    async fn query(&self, query: &Query) -> Result<FreshnessQuery, GlueError> {
         let request = self.first_page();
         let selection = &self.watch.selection;
         if query.lists() {
@@ -301,8 +286,8 @@ impl Check<'_> {
 }
 
 /// Returns `None` if the target is Redshift, which reports no tables.
-fn reporting(integration: &Integration) -> Option<(String, WantedIntegration)> {
+fn reporting(integration: &Integration) -> Option<(String, QueriedIntegration)> {
     let arn = canonical_arn(&integration.arn).into_owned();
     let is_redshift = is_redshift(&integration.target_arn);
-    (!is_redshift).then(|| (arn, WantedIntegration::default()))
+    (!is_redshift).then(|| (arn, QueriedIntegration::default()))
 }

@@ -1,6 +1,6 @@
 //! Polls update the cache, and one task renders and publishes it. Scrapes read one pointer: polls and scrapes never wait for each other.
 
-use crate::cache::{Applied, IntegrationCache, Key, PollResult, Stored, TextKey, key, text_key};
+use crate::cache::{Applied, IntegrationCache, Key, PollResult, Stored, key};
 use crate::clock::Clock;
 use crate::config::{ScopeRegion, TagLabel};
 use crate::exposition::Exposition;
@@ -32,7 +32,7 @@ pub struct Publisher {
     page: watch::Sender<Arc<Exposition>>,
     published: Mutex<Arc<Snapshot>>,
     /// Not part of the snapshot, because a new time is no reason to render the exposition.
-    next_polls: Mutex<BTreeMap<TextKey, Instant>>,
+    next_polls: Mutex<BTreeMap<Key, Instant>>,
     clock: Clock,
 }
 
@@ -83,7 +83,7 @@ impl Publisher {
 
     pub fn reconfigure(&self, watches: &[ScopeRegion]) {
         self.cache.lock().reconfigure(watches);
-        let kept: BTreeSet<TextKey> = watches.iter().map(|it| text_key(&key(it))).collect();
+        let kept: BTreeSet<Key> = watches.iter().map(key).collect();
         self.next_polls.lock().retain(|key, _| kept.contains(key));
         self.changed.notify_one();
     }
@@ -168,7 +168,7 @@ impl Publisher {
 
     /// A time in the past means that the poll is running.
     pub fn set_next_poll(&self, key: &Key, due: Instant) {
-        self.next_polls.lock().insert(text_key(key), due);
+        self.next_polls.lock().insert(key.clone(), due);
     }
 
     /// In Unix seconds. A time in the past is the start of a running poll.

@@ -1,8 +1,8 @@
 //! A simulated endpoint of AWS Glue and Amazon CloudWatch for `demo`, `simulate` and the tests, with the real wire protocols.
 //!
 //! ```text
-//! connection -> / and /service/ (api: request) -> fault? -> account -> page -> response
-//!            -> /simulator/ (control) ---------------^---------^
+//! connection -> POST / and /service/ (api: request) -> fault? -> account -> page -> response
+//!            -> /simulator/ (control) --------------------^---------^
 //! ```
 
 mod account;
@@ -12,26 +12,24 @@ mod control;
 mod fault;
 mod handle;
 mod integration;
-mod metric_request;
 mod metric_series;
 mod protocol;
-mod replication;
 mod request;
 mod response;
 
 pub use account::{Account, DEFAULT_ACCOUNT};
 pub use fault::{Fault, FaultKind, RequestMatcher};
 pub use handle::Handle;
-pub use integration::{SimulatedConfig, SimulatedError, SimulatedIntegration, SimulatedTag};
-pub use replication::{SimulatedMetrics, SimulatedTable};
+pub use integration::{
+    SimulatedConfig, SimulatedError, SimulatedIntegration, SimulatedTable, SimulatedTag,
+};
 pub use request::RecordedRequest;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
-use serde_json::json;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -94,14 +92,11 @@ async fn route(
     handle: &Handle,
     request: Request<Incoming>,
 ) -> Result<Response<response::ResponseBody>, Infallible> {
-    Ok(match (request.uri().path(), request.method().as_str()) {
-        ("/", "POST") => api::respond(handle, request).await,
-        (path, "POST") if path.starts_with("/service/") => api::respond(handle, request).await,
-        (path, _) if path.starts_with("/simulator/") => control::respond(handle, request).await,
-        _ => {
-            let message = "Not found. The simulator serves POST / and /service/ (AWS API) and /simulator/ (control).";
-            let body = json!({"message": message}).to_string();
-            response::whole(StatusCode::NOT_FOUND, "application/json", body)
-        }
+    let path = request.uri().path();
+    let is_api = request.method() == Method::POST && (path == "/" || path.starts_with("/service/"));
+    Ok(if is_api {
+        api::respond(handle, request).await
+    } else {
+        control::respond(handle, request).await
     })
 }

@@ -117,28 +117,37 @@ impl TableFreshness {
     }
 }
 
-impl Freshness {
-    /// The number of tables whose newest run failed.
-    pub fn tables_failing(&self) -> f64 {
-        let tables = self.tables.values();
-        // The sum of no floats would be -0.
-        let failing = tables.fold(0.0, |sum, table| sum + f64::from(table.is_failing()));
-        self.failed_tables.unwrap_or(failing)
-    }
-
-    /// The oldest last success of all tables.
-    pub fn oldest_success(&self) -> Option<f64> {
-        let successes = self.tables.values().filter_map(|table| table.last_success);
-        successes.min_by(f64::total_cmp)
-    }
-}
-
 /// The freshness of an integration as one scope exports it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExportedFreshness {
     pub data: Arc<Freshness>,
     /// The first tables in alphabetical order have their own series, up to this number.
     pub max_tables: usize,
+    pub has_redshift_target: bool,
+}
+
+impl ExportedFreshness {
+    /// The number of tables that report. `None` for a Redshift target without any, because its tables do not report.
+    pub fn tables(&self) -> Option<usize> {
+        let tables = self.data.tables.len();
+        (tables > 0 || !self.has_redshift_target).then_some(tables)
+    }
+
+    /// The number of tables whose newest run failed. `None` before the first full answer, because a part of it may lack successes.
+    pub fn tables_failing(&self) -> Option<f64> {
+        self.data.checked?;
+        let tables = self.data.tables.values();
+        // The sum of no floats would be -0.
+        let failing = tables.fold(0.0, |sum, table| sum + f64::from(table.is_failing()));
+        self.data.failed_tables.or(self.tables().map(|_| failing))
+    }
+
+    /// The oldest last success of all tables. `None` before the first full answer too.
+    pub fn oldest_success(&self) -> Option<f64> {
+        self.data.checked?;
+        let successes = self.data.tables.values().filter_map(|it| it.last_success);
+        successes.min_by(f64::total_cmp)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

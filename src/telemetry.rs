@@ -1,6 +1,7 @@
 //! The exporter's own metrics. Only this file uses the `prometheus` crate. `exposition::families` has the metrics of integrations.
 
-use crate::config::{RegionName, ScopeName};
+use crate::cache::Key;
+use crate::config::ScopeRegion;
 use crate::exposition::counters::CounterVec;
 use crate::exposition::family::{Family, Samples, counter, family, gauge};
 use crate::exposition::text_format::{MetricType, count, labels};
@@ -187,44 +188,42 @@ impl Telemetry {
         })
     }
 
-    pub fn add_scope(&self, scope: &ScopeName, region: &RegionName) {
-        let (scope, region) = (scope.as_str(), region.as_str());
-        self.polls.add(&[scope, region], 0);
-        self.polls_skipped.add(&[scope, region], 0);
+    pub fn add_scope(&self, watch: &ScopeRegion) {
+        let scope = [watch.scope.as_str(), watch.region.as_str()];
+        if watch.freshness.is_some() {
+            self.metrics_requested.add(&scope, 0);
+        } else {
+            // A reload may have switched it off.
+            self.metrics_requested.remove(&scope);
+        }
+        self.polls.add(&scope, 0);
+        self.polls_skipped.add(&scope, 0);
         for reason in Reason::ALL {
+            let [scope, region] = scope;
             self.poll_failures.add(&[scope, region, reason.as_str()], 0);
         }
     }
 
-    pub fn remove_scope(&self, scope: &ScopeName, region: &RegionName) {
-        for counters in [&self.polls, &self.polls_skipped, &self.poll_failures] {
-            counters.remove(&[scope.as_str(), region.as_str()]);
-        }
-        self.remove_metrics_requested(scope, region);
+    pub fn remove_scope(&self, (scope, region): &Key) {
+        self.metrics_requested.remove(&[scope, region]);
+        self.polls.remove(&[scope, region]);
+        self.polls_skipped.remove(&[scope, region]);
+        self.poll_failures.remove(&[scope, region]);
     }
 
-    /// Adds the series of the scope too, if it has none yet.
-    pub fn metrics_requested(&self, scope: &ScopeName, region: &RegionName, metrics: u64) {
-        self.metrics_requested
-            .add(&[scope.as_str(), region.as_str()], metrics);
+    pub fn metrics_requested(&self, (scope, region): &Key, metrics: u64) {
+        self.metrics_requested.add(&[scope, region], metrics);
     }
 
-    pub fn remove_metrics_requested(&self, scope: &ScopeName, region: &RegionName) {
-        self.metrics_requested
-            .remove(&[scope.as_str(), region.as_str()]);
-    }
-
-    pub fn poll_ended(&self, scope: &ScopeName, region: &RegionName, reasons: &BTreeSet<Reason>) {
-        let (scope, region) = (scope.as_str(), region.as_str());
+    pub fn poll_ended(&self, (scope, region): &Key, reasons: &BTreeSet<Reason>) {
         self.polls.add(&[scope, region], 1);
         for reason in reasons {
             self.poll_failures.add(&[scope, region, reason.as_str()], 1);
         }
     }
 
-    pub fn polls_skipped(&self, scope: &ScopeName, region: &RegionName, polls: u64) {
-        self.polls_skipped
-            .add(&[scope.as_str(), region.as_str()], polls);
+    pub fn polls_skipped(&self, (scope, region): &Key, polls: u64) {
+        self.polls_skipped.add(&[scope, region], polls);
     }
 
     pub fn unknown_status(&self) {

@@ -2,8 +2,7 @@
 
 use super::by_arn;
 use super::failures::failed;
-use crate::config::FreshnessConfig;
-use crate::freshness::{MAX_SERIES, Round, Wanted};
+use crate::freshness::{FreshnessQuery, MAX_SERIES, Round};
 use crate::glue::GlueError;
 use crate::snapshot::{Failed, Freshness};
 use serde::{Deserialize, Serialize};
@@ -17,9 +16,6 @@ pub(crate) struct FreshnessCache {
     /// By canonical ARN. An integration has an entry after the first complete listing.
     #[serde(with = "by_arn")]
     pub entries: BTreeMap<String, Arc<Freshness>>,
-    /// Integrations have series for so many tables.
-    #[serde(skip)]
-    pub max_tables: usize,
     /// True if the last round got everything, `None` before the first one.
     pub up: Option<bool>,
     #[serde(skip)]
@@ -27,23 +23,9 @@ pub(crate) struct FreshnessCache {
 }
 
 impl FreshnessCache {
-    pub fn new(config: FreshnessConfig) -> Self {
-        Self {
-            max_tables: config.max_tables,
-            ..Self::default()
-        }
-    }
-
-    pub fn inherit(&mut self, before: Self) {
-        *self = Self {
-            max_tables: self.max_tables,
-            ..before
-        };
-    }
-
-    /// Drops what is known about other integrations than `wanted`.
-    pub fn apply(&mut self, round: Round, wanted: &Wanted) {
-        self.entries.retain(|arn, _| wanted.contains_key(arn));
+    /// Drops what is known about integrations that `query` lacks.
+    pub fn apply(&mut self, round: Round, query: &FreshnessQuery) {
+        self.entries.retain(|arn, _| query.contains_key(arn));
         self.up = Some(round.errors.is_empty());
         let errors: Vec<&GlueError> = round.errors.iter().collect();
         let failure = failed(&errors, round.started);
@@ -56,7 +38,7 @@ impl FreshnessCache {
             RETENTION_SECONDS
         };
         for (arn, answer) in round.answers {
-            if !wanted.contains_key(&arn) {
+            if !query.contains_key(&arn) {
                 continue;
             }
             let entry = self.entries.entry(arn).or_default();
@@ -93,34 +75,5 @@ fn merge(before: &Freshness, answer: Freshness, oldest: f64) -> Freshness {
 fn raise(current: &mut Option<f64>, before: Option<f64>) {
     if *current < before {
         *current = before;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::freshness::WantedIntegration;
-    use crate::snapshot::TableFreshness;
-
-    #[test]
-    fn tables_that_change_in_each_round_are_bounded() {
-        let arn = "arn:aws:glue:eu-west-1:111122223333:integration:a";
-        let wanted = Wanted::from([(arn.to_owned(), WantedIntegration::default())]);
-        let mut cache = FreshnessCache::default();
-        let all = MAX_SERIES + 2;
-        for (listed, known) in [(0..1, 1), (1..all, all), (0..1, 1)] {
-            let mut round = Round {
-                started: 1e9,
-                ..Round::default()
-            };
-            let answer = round.answers.entry(arn.to_owned()).or_default();
-            let table = TableFreshness {
-                last_success: Some(1e9 - 60.0),
-                ..TableFreshness::default()
-            };
-            answer.tables = listed.map(|n| (n.to_string(), table)).collect();
-            cache.apply(round, &wanted);
-            assert_eq!(cache.entries[arn].tables.len(), known);
-        }
     }
 }

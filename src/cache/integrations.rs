@@ -6,8 +6,8 @@ use super::query::Observation;
 use super::scope::{PollResult, Scope, Vanished};
 use crate::arn::canonical_arn;
 use crate::clock::Timestamp;
-use crate::config::{RegionName, ScopeName, ScopeRegion, TagLabel};
-use crate::freshness::{Round, Wanted};
+use crate::config::{ScopeRegion, TagLabel};
+use crate::freshness::{FreshnessQuery, Round};
 use crate::glue::{Metadata as MetadataAnswer, MetadataFilter};
 use crate::snapshot::{Integration, Status};
 use serde::{Deserialize, Serialize};
@@ -19,11 +19,11 @@ use tokio::time::Instant;
 /// Above this number of statuses, those of integrations that no scope observes any more are dropped.
 const MAX_STATUSES: usize = 300_000;
 
-pub type Key = (ScopeName, RegionName);
-pub(crate) type TextKey = (String, String);
+/// The scope and the region.
+pub type Key = (String, String);
 
 pub fn key(watch: &ScopeRegion) -> Key {
-    (watch.scope.clone(), watch.region.clone())
+    (watch.scope.to_string(), watch.region.to_string())
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub struct Applied {
 
 #[derive(Debug, Default)]
 pub struct IntegrationCache {
-    pub(crate) scopes: BTreeMap<TextKey, Scope>,
+    pub(crate) scopes: BTreeMap<Key, Scope>,
     /// By integration ARN. Kept after the data expire, until AWS answers that the integration is deleted.
     pub(crate) statuses: HashMap<String, StatusSince>,
     /// When AWS last answered that an integration is deleted. Kept as long as a poll that observed it earlier may still be running.
@@ -104,7 +104,7 @@ impl IntegrationCache {
         self.statuses.retain(|_, it| it.observed_at.rebase(now));
     }
 
-    fn inherit(&mut self, mut before: BTreeMap<TextKey, Scope>) {
+    fn inherit(&mut self, mut before: BTreeMap<Key, Scope>) {
         let mut dropped: Vec<Observation> = Vec::new();
         for (key, scope) in &mut self.scopes {
             if let Some(before) = before.remove(key) {
@@ -134,7 +134,7 @@ impl IntegrationCache {
                 deleted.is_none_or(|deleted| *deleted <= at.instant)
             });
         }
-        let Some(scope) = self.scopes.get_mut(&text_key(key)) else {
+        let Some(scope) = self.scopes.get_mut(key) else {
             return Applied::default();
         };
         // If the poll returned an integration twice, the later observation counts: the earlier status was never exported.
@@ -165,7 +165,7 @@ impl IntegrationCache {
         let known_before = self.statuses.len();
         let mut changes = self.note_statuses(observed);
         let known = self.statuses.len();
-        self.drop_deleted(&text_key(key), &deleted);
+        self.drop_deleted(key, &deleted);
         let statuses_changed =
             known > known_before || self.statuses.len() < known || !changes.is_empty();
         changes.retain(|change| self.scopes.values().any(|it| it.includes(&change.arn)));
@@ -177,7 +177,7 @@ impl IntegrationCache {
             self.statuses
                 .retain(|arn, _| observed.contains(arn.as_str()));
         }
-        let scope = self.scopes.get(&text_key(key));
+        let scope = self.scopes.get(key);
         let expiries = scope.into_iter().flat_map(Scope::expiries);
         Applied {
             changes,
@@ -212,7 +212,7 @@ impl IntegrationCache {
     }
 
     /// Drops what any scope observed before the answers to `polled`. What was not DELETING has vanished, unless it was observed later.
-    fn drop_deleted(&mut self, polled: &TextKey, deleted: &BTreeMap<String, Vanished>) {
+    fn drop_deleted(&mut self, polled: &Key, deleted: &BTreeMap<String, Vanished>) {
         for (arn, vanished) in deleted {
             let status = self.statuses.get(arn).map(|it| it.status);
             let mut observed_by: Vec<&mut Scope> = Vec::new();
@@ -265,14 +265,14 @@ impl IntegrationCache {
 
     /// True if names and tags should be requested before their schedule.
     pub fn metadata_due(&self, key: &Key) -> bool {
-        let scope = self.scopes.get(&text_key(key));
+        let scope = self.scopes.get(key);
         let metadata = scope.and_then(|scope| scope.metadata.as_ref());
         let both = metadata.zip(self.metadata_wanted(key));
         both.is_some_and(|(metadata, wanted)| metadata.due(&wanted))
     }
 
     pub fn metadata_wanted(&self, key: &Key) -> Option<MetadataFilter> {
-        let scope = self.scopes.get(&text_key(key))?;
+        let scope = self.scopes.get(key)?;
         scope.metadata.as_ref().map(|_| MetadataFilter {
             arns: scope.canonical_arns(),
             tags: self.tag_labels.tags(),
@@ -286,7 +286,7 @@ impl IntegrationCache {
         answer: MetadataAnswer,
         now: Timestamp,
     ) {
-        if let Some(scope) = self.scopes.get_mut(&text_key(key)) {
+        if let Some(scope) = self.scopes.get_mut(key) {
             let mut arns = scope.canonical_arns();
             let vanished = scope.vanished.keys();
             arns.extend(vanished.map(|arn| canonical_arn(arn).into_owned()));
@@ -296,30 +296,26 @@ impl IntegrationCache {
         }
     }
 
-    pub fn freshness_wanted(&self, key: &Key) -> Option<Wanted> {
-        self.scopes.get(&text_key(key))?.freshness_wanted()
+    pub fn freshness_query(&self, key: &Key) -> Option<FreshnessQuery> {
+        self.scopes.get(key)?.freshness_query()
     }
 
     pub fn apply_freshness(&mut self, key: &Key, round: Round) {
-        let Some(scope) = self.scopes.get_mut(&text_key(key)) else {
+        let Some(scope) = self.scopes.get_mut(key) else {
             return;
         };
         // Asked again, because a poll may have ended since the round started.
-        let wanted = scope.freshness_wanted().unwrap_or_default();
+        let query = scope.freshness_query().unwrap_or_default();
         if let Some(freshness) = &mut scope.freshness {
-            freshness.apply(round, &wanted);
+            freshness.apply(round, &query);
         }
     }
 }
 
-fn scopes(watches: &[ScopeRegion], at_start: bool) -> BTreeMap<TextKey, Scope> {
+fn scopes(watches: &[ScopeRegion], at_start: bool) -> BTreeMap<Key, Scope> {
     let watches = watches.iter();
-    let scopes = watches.map(|watch| (text_key(&key(watch)), Scope::new(watch, at_start)));
+    let scopes = watches.map(|watch| (key(watch), Scope::new(watch, at_start)));
     scopes.collect()
-}
-
-pub(crate) fn text_key((scope, region): &Key) -> TextKey {
-    (scope.to_string(), region.to_string())
 }
 
 pub(crate) fn next_expiry(times: impl Iterator<Item = Instant>, now: Instant) -> Option<Instant> {

@@ -6,7 +6,7 @@ use super::query::{Observation, QueryKey, QueryState};
 use crate::arn::{canonical_arn, is_redshift};
 use crate::clock::Timestamp;
 use crate::config::{Credentials, ScopeRegion, Selection};
-use crate::freshness::{Wanted, WantedIntegration};
+use crate::freshness::{FreshnessQuery, QueriedIntegration};
 use crate::glue::{Answer, GlueError};
 use crate::snapshot::{Failed, Integration};
 use serde::{Deserialize, Serialize};
@@ -58,6 +58,9 @@ pub(crate) struct Scope {
     /// `None` if the scope does not ask CloudWatch. Absent in old files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freshness: Option<FreshnessCache>,
+    /// The number of tables of an integration that have series.
+    #[serde(skip)]
+    pub max_tables: usize,
     #[serde(skip)]
     pub blocks_scrape: bool,
     #[serde(skip)]
@@ -100,7 +103,8 @@ impl Scope {
             credentials_key: credentials_key(&watch.credentials),
             queries: watch.queries.iter().map(QueryState::new).collect(),
             metadata: watch.describe.then(|| Metadata::new(watch, at_start)),
-            freshness: watch.freshness.map(FreshnessCache::new),
+            freshness: watch.freshness.map(|_| FreshnessCache::default()),
+            max_tables: watch.freshness.map_or(0, |freshness| freshness.max_tables),
             blocks_scrape: at_start,
             pending_first_poll: at_start,
             ..Self::default()
@@ -158,20 +162,20 @@ impl Scope {
     }
 
     /// Returns the integrations to ask CloudWatch about, `None` if the scope does not ask it.
-    pub fn freshness_wanted(&self) -> Option<Wanted> {
+    pub fn freshness_query(&self) -> Option<FreshnessQuery> {
         let freshness = self.freshness.as_ref()?;
         let observations = self.observations();
         let included = observations.filter(|it| !self.excludes(it.arn()));
-        let wanted = included.map(|observation| {
+        let query = included.map(|observation| {
             let arn = canonical_arn(observation.arn()).into_owned();
             let entry = freshness.entries.get(&arn);
-            let integration = WantedIntegration {
+            let integration = QueriedIntegration {
                 has_redshift_target: is_redshift(&observation.integration.target_arn),
                 checked: entry.and_then(|entry| entry.checked),
             };
             (arn, integration)
         });
-        Some(wanted.collect())
+        Some(query.collect())
     }
 
     pub fn note_vanished(&mut self, vanished: &Vanished) {
@@ -290,8 +294,8 @@ impl Scope {
         if let (Some(metadata), Some(before)) = (&mut self.metadata, before.metadata) {
             metadata.inherit(before);
         }
-        if let (Some(freshness), Some(before)) = (&mut self.freshness, before.freshness) {
-            freshness.inherit(before);
+        if self.freshness.is_some() && before.freshness.is_some() {
+            self.freshness = before.freshness;
         }
         self.vanished = before.vanished;
         let (queries, selection) = (&self.queries, &self.selection);

@@ -1,7 +1,7 @@
 use super::integrations::{IntegrationCache, next_expiry};
 use super::query::{Observation, QueryState};
 use super::scope::Scope;
-use crate::arn::canonical_arn;
+use crate::arn::{canonical_arn, is_redshift};
 use crate::clock::Timestamp;
 use crate::snapshot::{
     ExportedFreshness, ExportedIntegration, Freshness, Integration, MetadataLabels, Missing,
@@ -38,10 +38,8 @@ impl IntegrationCache {
             for query in &scope.queries {
                 if let Some(arn) = query.query.configured_arn() {
                     let absence = configured_absence(index, scope, query, now);
-                    absences
-                        .entry(canonical_arn(arn))
-                        .or_default()
-                        .push(absence);
+                    let of_arn = absences.entry(canonical_arn(arn)).or_default();
+                    of_arn.push(absence);
                 }
             }
             for (arn, vanished) in &scope.vanished {
@@ -53,10 +51,8 @@ impl IntegrationCache {
                         since: Some(vanished.since.unix),
                         last: Some(&vanished.last),
                     };
-                    absences
-                        .entry(canonical_arn(arn))
-                        .or_default()
-                        .push(absence);
+                    let of_arn = absences.entry(canonical_arn(arn)).or_default();
+                    of_arn.push(absence);
                 }
             }
             observations.extend(scope.observations().map(|observation| ScopeObservation {
@@ -94,7 +90,10 @@ impl IntegrationCache {
             integrations.push(ExportedIntegration {
                 integration: Arc::clone(&latest.observation.integration),
                 labels: self.labels(arn, group.iter().map(|entry| entry.scope)),
-                freshness: newest_freshness(arn, group.iter().map(|entry| entry.scope)),
+                freshness: newest_freshness(
+                    &latest.observation.integration,
+                    group.iter().map(|entry| entry.scope),
+                ),
                 status_since: self.statuses.get(arn).map_or(0.0, |since| since.since),
                 stale: latest.scope.is_older(latest.observation.observed_at),
             });
@@ -172,19 +171,20 @@ fn configured_absence<'a>(
 
 /// Returns the freshness of the scope that CloudWatch answered last.
 fn newest_freshness<'a>(
-    arn: &str,
+    integration: &Integration,
     scopes: impl Iterator<Item = &'a Scope>,
 ) -> Option<ExportedFreshness> {
-    let arn = canonical_arn(arn);
+    let arn = canonical_arn(&integration.arn);
     let known = scopes.filter_map(|scope| {
-        let freshness = scope.freshness.as_ref()?;
-        Some((freshness.entries.get(arn.as_ref())?, freshness.max_tables))
+        let entries = &scope.freshness.as_ref()?.entries;
+        Some((entries.get(arn.as_ref())?, scope.max_tables))
     });
     let checked = |freshness: &Freshness| freshness.checked.unwrap_or_default();
     let newest = known.max_by(|(one, _), (other, _)| checked(one).total_cmp(&checked(other)));
     newest.map(|(freshness, max_tables)| ExportedFreshness {
         data: Arc::clone(freshness),
         max_tables,
+        has_redshift_target: is_redshift(&integration.target_arn),
     })
 }
 

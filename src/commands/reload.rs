@@ -157,8 +157,9 @@ impl Pollers {
         }
         for RunningPoller { watch, ended, .. } in &changed {
             ended.cancelled().await;
-            if !watches.iter().any(|new| key(new) == key(watch)) {
-                self.telemetry.remove_scope(&watch.scope, &watch.region);
+            let key = key(watch);
+            if !watches.iter().any(|new| self::key(new) == key) {
+                self.telemetry.remove_scope(&key);
             }
         }
     }

@@ -108,26 +108,27 @@ async fn watches(config: &Config) -> Result<Vec<ScopeRegion>, ConfigErrors> {
     })
 }
 
-type Connect = Box<dyn Fn(&ScopeRegion, RateLimiter) -> Arc<AwsGlue> + Send + Sync>;
+enum Backend {
+    Aws(Sdk),
+    Simulator {
+        url: String,
+        observer: Arc<dyn Observer>,
+    },
+}
 
 /// Creates and caches clients. Watches with the same credentials and region share one client.
 pub struct Clients {
-    connect: Connect,
-    /// `None` for the simulator.
-    sdk: Option<Sdk>,
+    backend: Backend,
     requests_per_second: u16,
-    clients: HashMap<(Credentials, RegionName), (Arc<AwsGlue>, RateLimiter)>,
+    clients: HashMap<(Credentials, RegionName), Arc<AwsGlue>>,
 }
 
 impl Clients {
     /// The clients share cached credentials with everything else that `sdk` creates.
     pub(crate) fn for_aws(loaded: &LoadedConfig, sdk: Sdk) -> Self {
         Self {
-            sdk: Some(sdk.clone()),
+            backend: Backend::Aws(sdk),
             requests_per_second: loaded.requests_per_second,
-            connect: Box::new(move |watch, rate_limiter| {
-                Arc::new(sdk.connect(&watch.credentials, &watch.region, rate_limiter))
-            }),
             clients: HashMap::new(),
         }
     }
@@ -138,27 +139,29 @@ impl Clients {
         observer: Arc<dyn Observer>,
     ) -> Self {
         Self {
-            sdk: None,
+            backend: Backend::Simulator { url, observer },
             requests_per_second,
-            connect: Box::new(move |watch, rate_limiter| {
-                let (observer, url, region) = (Arc::clone(&observer), url.clone(), &watch.region);
-                Arc::new(Sdk::connect_simulated(observer, url, region, rate_limiter))
-            }),
             clients: HashMap::new(),
         }
     }
 
     pub(crate) fn client(&mut self, watch: &ScopeRegion) -> Arc<AwsGlue> {
         let key = (watch.credentials.clone(), watch.region.clone());
-        let (client, _) = self.clients.entry(key).or_insert_with(|| {
+        let client = self.clients.entry(key).or_insert_with(|| {
+            let region = &watch.region;
             let rate_limiter = RateLimiter::new(self.requests_per_second);
-            ((self.connect)(watch, rate_limiter.clone()), rate_limiter)
+            Arc::new(match &self.backend {
+                Backend::Aws(sdk) => sdk.connect(&watch.credentials, region, rate_limiter),
+                Backend::Simulator { url, observer } => {
+                    Sdk::connect_simulated(Arc::clone(observer), url.clone(), region, rate_limiter)
+                }
+            })
         });
         Arc::clone(client)
     }
 
     pub(crate) fn trust(&self, network: Network) {
-        if let Some(sdk) = &self.sdk {
+        if let Backend::Aws(sdk) = &self.backend {
             sdk.trust(network);
         }
     }
@@ -166,8 +169,8 @@ impl Clients {
     /// Applies a new rate limit, and drops the clients that `watches` do not use.
     pub(crate) fn reconfigure(&mut self, watches: &[ScopeRegion], requests_per_second: u16) {
         self.requests_per_second = requests_per_second;
-        for (_, rate_limiter) in self.clients.values() {
-            rate_limiter.set(requests_per_second);
+        for client in self.clients.values() {
+            client.rate_limiter.set(requests_per_second);
         }
         self.clients.retain(|(credentials, region), _| {
             let mut watches = watches.iter();

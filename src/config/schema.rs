@@ -7,9 +7,6 @@ use super::value::{
 use crate::arn::{IntegrationArn, RoleArn, TargetArn};
 use crate::toolkit::yaml::{Field, Format, List, Value, Whole};
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use std::fmt;
 
 pub(super) const FORMAT: Format = Format {
     secret_keys: &["external_id"],
@@ -73,18 +70,12 @@ pub(super) struct ScopeKeys {
     pub(super) concurrency: Concurrency,
     pub(super) page_size: PageSize,
     pub(super) describe: Field<bool>,
-    pub(super) freshness: Field<FreshnessKeys>,
-}
-
-/// `true`, `false`, or a mapping.
-pub(super) enum FreshnessKeys {
-    Enabled(bool),
-    Settings(FreshnessSettings),
+    pub(super) freshness: Field<Option<FreshnessKeys>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct FreshnessSettings {
+pub(super) struct FreshnessKeys {
     pub(super) interval: Value<ConfigDuration>,
     pub(super) max_tables: Field<Whole<usize, 0, 1_000>>,
 }
@@ -95,30 +86,4 @@ pub(super) struct PatternKeys {
     pub(super) source_arn: List<Pattern>,
     pub(super) target_arn: List<Pattern>,
     pub(super) name: List<Pattern>,
-}
-
-impl<'de> Deserialize<'de> for FreshnessKeys {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let keys = &["interval", "max_tables"];
-        deserializer.deserialize_struct("FreshnessKeys", keys, FreshnessVisitor)
-    }
-}
-
-struct FreshnessVisitor;
-
-impl<'de> Visitor<'de> for FreshnessVisitor {
-    type Value = FreshnessKeys;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("true, false, or a map with the keys interval, max_tables")
-    }
-
-    fn visit_bool<E>(self, enabled: bool) -> Result<FreshnessKeys, E> {
-        Ok(FreshnessKeys::Enabled(enabled))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FreshnessKeys, A::Error> {
-        let settings = FreshnessSettings::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(FreshnessKeys::Settings(settings))
-    }
 }

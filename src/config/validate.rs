@@ -4,15 +4,14 @@ mod selection;
 mod tags;
 mod timing;
 
-use self::timing::timing;
+use self::timing::{check_interval, timing};
 use super::model::{Config, Credentials, FreshnessConfig, Role, Scope, partition_mismatch};
-use super::schema::{FORMAT, FreshnessKeys, FreshnessSettings, Polling, Root, ScopeKeys};
+use super::schema::{FORMAT, FreshnessKeys, Polling, Root, ScopeKeys};
 use super::value::{ExternalId, Lookup, NonEmpty, RegionName, ScopeName};
 use crate::arn::{Arn, IntegrationArn, RoleArn, TargetArn};
 use crate::toolkit::files::{self, KIB};
 use crate::toolkit::yaml::{
     self, At, ConfigErrors, Field, List, MAX_CONFIG_BYTES, Parsed, Report, Value, Whole,
-    format_duration,
 };
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -23,7 +22,6 @@ use std::time::Duration;
 
 const DEFAULT_FRESHNESS_INTERVAL: Duration = Duration::from_mins(15);
 const MIN_FRESHNESS_INTERVAL: Duration = Duration::from_mins(1);
-const MAX_FRESHNESS_INTERVAL: Duration = Duration::from_hours(24);
 const DEFAULT_MAX_TABLES: usize = 100;
 const DEFAULT_CONCURRENCY: usize = 4;
 /// AWS throttles similar Glue operations at tens of requests per second. This rate polls 200 ARNs within half of the default timeout.
@@ -142,22 +140,14 @@ fn scope(
     })
 }
 
-fn freshness(report: &Report, keys: Field<FreshnessKeys>) -> Option<FreshnessConfig> {
-    let settings = match keys.valid()? {
-        FreshnessKeys::Enabled(false) => return None,
-        FreshnessKeys::Enabled(true) => FreshnessSettings::default(),
-        FreshnessKeys::Settings(settings) => settings,
-    };
+fn freshness(report: &Report, keys: Field<Option<FreshnessKeys>>) -> Option<FreshnessConfig> {
+    let keys = keys.valid()??;
     let mut interval = DEFAULT_FRESHNESS_INTERVAL;
-    if let Some((Parsed(configured), at)) = settings.interval.located() {
+    if let Some((Parsed(configured), at)) = keys.interval.located() {
         interval = configured.0;
-        if !(MIN_FRESHNESS_INTERVAL..=MAX_FRESHNESS_INTERVAL).contains(&interval) {
-            let interval = format_duration(interval);
-            let text = format!("{interval} is out of range; allowed: 1m to 24h");
-            report.error(at, text);
-        }
+        check_interval(report, interval, at, MIN_FRESHNESS_INTERVAL);
     }
-    let max_tables = settings.max_tables.valid();
+    let max_tables = keys.max_tables.valid();
     Some(FreshnessConfig {
         interval,
         max_tables: max_tables.map_or(DEFAULT_MAX_TABLES, |max| max.0),

@@ -3,11 +3,11 @@
 
 use super::family::{Family, Samples, family, gauge};
 use super::text_format::{Metric, MetricType, count, labels};
-use crate::arn::{Arn, is_redshift};
+use crate::arn::Arn;
 use crate::clock::{round_to_millis, seconds};
 use crate::snapshot::{
-    ExportedIntegration, Freshness, Integration, MetadataLabels, Missing, PolledScope, ScopeState,
-    Status, TableFreshness,
+    ExportedFreshness, ExportedIntegration, Integration, MetadataLabels, Missing, PolledScope,
+    ScopeState, Status, TableFreshness,
 };
 use std::collections::BTreeMap;
 
@@ -27,32 +27,9 @@ pub(crate) const AGE: Metric = Metric {
     help: "Age of the integration in seconds at the time of the scrape; never below 0.",
 };
 
-const INFO: Metric = Metric {
-    name: "aws_glue_integration_info",
-    kind: MetricType::Gauge,
-    labels: &[
-        "integration_name",
-        "source_arn",
-        "target_arn",
-        "source_service",
-        "target_service",
-    ],
-    help: "Always 1, labeled with the source and target of the integration as of its last good poll, and with its name and tags if the scope fetches them.",
-};
-
-const PRESENT: Metric = Metric {
-    name: "aws_glue_integration_present",
-    kind: MetricType::Gauge,
-    labels: &[],
-    help: "1 if the integration exists, as of its last good poll; 0 if AWS answered that a configured one does not, and for 24 hours if AWS no longer lists one that was not DELETING.",
-};
-
-const STALE: Metric = Metric {
-    name: "aws_glue_integration_stale",
-    kind: MetricType::Gauge,
-    labels: &[],
-    help: "1 if the last poll of the scope did not refresh the integration, so that its values are older, otherwise 0.",
-};
+const INFO: &str = "aws_glue_integration_info";
+const PRESENT: &str = "aws_glue_integration_present";
+const STALE: &str = "aws_glue_integration_stale";
 
 pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
     gauge(
@@ -80,25 +57,31 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
     gauge(
         "aws_glue_integration_freshness_checked_timestamp_seconds",
         "Unix time in seconds at which CloudWatch last answered in full about the integration; absent before the first such answer, and if the scope does not ask CloudWatch.",
-        |shown, samples| freshness(shown, samples, |data| data.checked),
+        |shown, samples| freshness(shown, samples, |it| it.data.checked),
     ),
-    Family {
-        metric: INFO,
-        write: |shown, samples| info(&shown.integration, &shown.labels, samples),
-    },
+    family(
+        MetricType::Gauge,
+        INFO,
+        &[
+            "integration_name",
+            "source_arn",
+            "target_arn",
+            "source_service",
+            "target_service",
+        ],
+        "Always 1, labeled with the source and target of the integration as of its last good poll, and with its name and tags if the scope fetches them.",
+        |shown, samples| info(&shown.integration, &shown.labels, samples),
+    ),
     gauge(
         "aws_glue_integration_oldest_success_timestamp_seconds",
         "The oldest of the Unix times in seconds at which the tables of the integration last succeeded, as of the last answer of CloudWatch; absent if no table succeeded in the last 15 days.",
-        |shown, samples| {
-            freshness(shown, samples, |data| {
-                data.checked.and_then(|_| data.oldest_success())
-            });
-        },
+        |shown, samples| freshness(shown, samples, ExportedFreshness::oldest_success),
     ),
-    Family {
-        metric: PRESENT,
-        write: |_, samples| samples.value(1.0),
-    },
+    gauge(
+        PRESENT,
+        "1 if the integration exists, as of its last good poll; 0 if AWS answered that a configured one does not, and for 24 hours if AWS no longer lists one that was not DELETING.",
+        |_, samples| samples.value(1.0),
+    ),
     gauge(
         "aws_glue_integration_refresh_interval_seconds",
         "Interval in seconds at which the integration pulls changes, as of its last good poll; absent if AWS does not report it.",
@@ -107,12 +90,13 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
     gauge(
         "aws_glue_integration_replication_lag_seconds",
         "Newest IntegrationLag in seconds that CloudWatch has for an integration with a Redshift target; absent without a sample in the last 3 hours.",
-        |shown, samples| freshness(shown, samples, |data| data.replication_lag),
+        |shown, samples| freshness(shown, samples, |it| it.data.replication_lag),
     ),
-    Family {
-        metric: STALE,
-        write: |shown, samples| samples.value(f64::from(shown.stale)),
-    },
+    gauge(
+        STALE,
+        "1 if the last poll of the scope did not refresh the integration, so that its values are older, otherwise 0.",
+        |shown, samples| samples.value(f64::from(shown.stale)),
+    ),
     family(
         MetricType::Gauge,
         "aws_glue_integration_status",
@@ -155,43 +139,30 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
         "aws_glue_integration_tables",
         "Number of tables of the integration that reported to CloudWatch in the last 15 days; absent before the first complete listing, and for Redshift targets, whose tables do not report.",
         |shown, samples| {
-            freshness(shown, samples, |data| {
-                let tables = count(data.tables.len() as u64);
-                knows_tables(shown, data).then_some(tables)
-            });
+            let tables = |it: &ExportedFreshness| it.tables().map(|tables| count(tables as u64));
+            freshness(shown, samples, tables);
         },
     ),
     gauge(
         "aws_glue_integration_tables_failing",
         "Number of tables of the integration whose newest run failed, as of the last answer of CloudWatch; for Redshift targets the newest IntegrationNumTablesFailedReplication, absent without one in the last 3 hours.",
-        |shown, samples| {
-            freshness(shown, samples, |data| {
-                let is_known = data.failed_tables.is_some() || knows_tables(shown, data);
-                (data.checked.is_some() && is_known).then(|| data.tables_failing())
-            });
-        },
+        |shown, samples| freshness(shown, samples, ExportedFreshness::tables_failing),
     ),
 ];
 
-/// The metrics that also have samples for integrations that do not exist.
-pub(crate) const MISSING: &[Family<Missing>] = &[
-    Family {
-        metric: INFO,
-        write: |missing, samples| {
+/// Returns the function that writes samples of a metric for integrations that do not exist. Most metrics have none.
+pub(crate) fn missing(metric: &str) -> Option<fn(&Missing, &mut Samples<'_>)> {
+    match metric {
+        INFO => Some(|missing, samples| {
             if let Some(last) = &missing.last {
                 info(last, &missing.labels, samples);
             }
-        },
-    },
-    Family {
-        metric: PRESENT,
-        write: |_, samples| samples.value(0.0),
-    },
-    Family {
-        metric: STALE,
-        write: |missing, samples| samples.value(f64::from(missing.stale)),
-    },
-];
+        }),
+        PRESENT => Some(|_, samples| samples.value(0.0)),
+        STALE => Some(|missing, samples| samples.value(f64::from(missing.stale))),
+        _ => None,
+    }
+}
 
 pub(crate) const SCOPES: &[Family<ScopeState>] = &[
     gauge(
@@ -246,15 +217,9 @@ fn last_poll(scope: &ScopeState, samples: &mut Samples<'_>, value: fn(&PolledSco
 fn freshness(
     shown: &ExportedIntegration,
     samples: &mut Samples<'_>,
-    value: impl Fn(&Freshness) -> Option<f64>,
+    value: fn(&ExportedFreshness) -> Option<f64>,
 ) {
-    let freshness = shown.freshness.as_ref();
-    samples.value(freshness.and_then(|freshness| value(&freshness.data)));
-}
-
-/// Replication to Redshift reports no tables, so having none says nothing.
-fn knows_tables(shown: &ExportedIntegration, data: &Freshness) -> bool {
-    !data.tables.is_empty() || !is_redshift(&shown.integration.target_arn)
+    samples.value(shown.freshness.as_ref().and_then(value));
 }
 
 fn tables(

@@ -2,10 +2,9 @@
 
 use crate::arn::canonical_arn;
 use crate::glue::Reason;
-use crate::glue::cloudwatch::{Metric, MetricSamples, Statistic};
+use crate::glue::cloudwatch::{Metric, MetricName, MetricSamples};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use strum::{IntoStaticStr, VariantArray};
 
 pub(super) const MINUTE: i64 = 60;
 /// Samples may come late.
@@ -21,72 +20,24 @@ const MAX_SECONDS: f64 = 1e11;
 const YEAR_2000: f64 = 946_684_800.0;
 const DAY_SECONDS: f64 = 86_400.0;
 
-/// The integrations of a round, by canonical ARN.
-pub type Wanted = BTreeMap<String, WantedIntegration>;
+/// The integrations to ask about, by canonical ARN.
+pub type FreshnessQuery = BTreeMap<String, QueriedIntegration>;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct WantedIntegration {
+pub struct QueriedIntegration {
     pub has_redshift_target: bool,
     /// When CloudWatch last answered in full about the integration, in Unix seconds.
     pub checked: Option<f64>,
-}
-
-/// The metrics of tables, and those of integrations with a Redshift target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
-pub(super) enum Kind {
-    IngestionSucceeded,
-    IngestionFailed,
-    LastSyncTimestamp,
-    IntegrationLag,
-    IntegrationNumTablesFailedReplication,
-}
-
-impl Kind {
-    pub fn is_of_redshift(self) -> bool {
-        matches!(
-            self,
-            Self::IntegrationLag | Self::IntegrationNumTablesFailedReplication
-        )
-    }
-
-    /// AWS documents no namespace for the metrics of Redshift, so all are listed.
-    pub fn namespace(self) -> Option<&'static str> {
-        (!self.is_of_redshift()).then_some("AWS/Glue/ZeroETL")
-    }
-
-    pub fn statistic(self) -> Statistic {
-        match self {
-            Self::IngestionSucceeded | Self::IngestionFailed => Statistic::Sum,
-            _ => Statistic::Maximum,
-        }
-    }
-
-    /// Returns the value to export, or `None` if the sample says nothing: a count of 0, or a number that cannot be right.
-    fn read(self, minute: i64, value: f64) -> Option<f64> {
-        #[allow(clippy::cast_precision_loss, reason = "exact for 285 million years")]
-        let minute = minute as f64;
-        match self {
-            Self::IngestionSucceeded | Self::IngestionFailed => (value > 0.0).then_some(minute),
-            Self::LastSyncTimestamp => {
-                let is_millis = value > MAX_SECONDS;
-                let time = if is_millis { value / 1000.0 } else { value };
-                (YEAR_2000..=minute + DAY_SECONDS)
-                    .contains(&time)
-                    .then_some(time)
-            }
-            _ => value.is_finite().then_some(value),
-        }
-    }
 }
 
 /// The canonical ARN of an integration and the start of the window of its samples, by what its series name: its canonical ARN, or the
 /// UUID in it if it has a Redshift target.
 pub(super) type Owners<'a> = HashMap<&'a str, (&'a str, i64)>;
 
-pub(super) fn owners(wanted: &Wanted, now: f64) -> Owners<'_> {
+pub(super) fn owners(query: &FreshnessQuery, now: f64) -> Owners<'_> {
     let now = whole_minute(now);
     let mut owners = Owners::new();
-    for (arn, integration) in wanted {
+    for (arn, integration) in query {
         let (arn, oldest) = (arn.as_str(), now - MAX_WINDOW_SECONDS);
         // If the clock was set back, `checked` is in the future.
         let start = integration.checked.map_or(oldest, |checked| {
@@ -109,7 +60,6 @@ pub(crate) fn whole_minute(unix_seconds: f64) -> i64 {
 
 /// A series of an integration, and the answer about it.
 pub(super) struct Series<'a> {
-    pub kind: Kind,
     pub metric: Metric,
     /// The canonical ARN of the integration.
     pub arn: &'a str,
@@ -125,12 +75,12 @@ pub(super) struct Series<'a> {
 
 impl<'a> Series<'a> {
     /// Returns `None` if the metric is of no integration of the round.
-    pub fn new(kind: Kind, metric: Metric, owners: &Owners<'a>) -> Option<Self> {
+    pub fn new(metric: Metric, owners: &Owners<'a>) -> Option<Self> {
         let dimension = |name| {
             let mut dimensions = metric.dimensions.iter();
             dimensions.find_map(|(it, value)| (it == name).then_some(value.as_str()))
         };
-        let (owner, table) = if kind.is_of_redshift() {
+        let (owner, table) = if metric.name.is_of_redshift() {
             (Cow::Borrowed(dimension("IntegrationId")?), "")
         } else {
             let table = dimension("tableName").filter(|name| !name.is_empty())?;
@@ -139,7 +89,6 @@ impl<'a> Series<'a> {
         let (arn, start) = *owners.get(&*owner)?;
         let table = table.chars().take(MAX_TABLE_NAME_CHARS).collect();
         Some(Self {
-            kind,
             arn,
             table,
             start,
@@ -158,7 +107,7 @@ impl<'a> Series<'a> {
     pub fn add(&mut self, page: &MetricSamples, end: i64) {
         for &(minute, value) in &page.samples {
             let is_newest = self.newest.is_none_or(|(newest, _)| newest < minute);
-            if let Some(value) = self.kind.read(minute, value)
+            if let Some(value) = read(self.metric.name, minute, value)
                 && is_newest
                 && (self.start..end).contains(&minute)
             {
@@ -167,4 +116,20 @@ impl<'a> Series<'a> {
         }
         self.missing = page.missing;
     }
+}
+
+/// Returns the value to export, or `None` if the sample says nothing: a count of 0, or a number that cannot be right.
+fn read(name: MetricName, minute: i64, value: f64) -> Option<f64> {
+    #[allow(clippy::cast_precision_loss, reason = "exact for 285 million years")]
+    let minute = minute as f64;
+    if name.is_count() {
+        return (value > 0.0).then_some(minute);
+    }
+    if name != MetricName::LastSyncTimestamp {
+        return value.is_finite().then_some(value);
+    }
+    let is_millis = value > MAX_SECONDS;
+    let time = if is_millis { value / 1000.0 } else { value };
+    let is_valid = (YEAR_2000..=minute + DAY_SECONDS).contains(&time);
+    is_valid.then_some(time)
 }

@@ -1,48 +1,49 @@
 //! The requests to CloudWatch and its answers, independent of the SDK.
 
-use super::api::{Page, RequestContext};
+use super::api::{Page, PageRequest};
 use super::error::{GlueError, Reason};
 use futures_util::future::BoxFuture;
+use std::ops::Range;
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
+/// The metrics of tables, and those of integrations with a Redshift target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
+pub enum MetricName {
+    IngestionSucceeded,
+    IngestionFailed,
+    LastSyncTimestamp,
+    IntegrationLag,
+    IntegrationNumTablesFailedReplication,
+}
+
+impl MetricName {
+    pub const ALL: &[Self] = Self::VARIANTS;
+
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    pub fn is_count(self) -> bool {
+        matches!(self, Self::IngestionSucceeded | Self::IngestionFailed)
+    }
+
+    pub fn is_of_redshift(self) -> bool {
+        !self.is_count() && self != Self::LastSyncTimestamp
+    }
+
+    /// AWS documents no namespace for the metrics of Redshift, so all are listed.
+    pub fn namespace(self) -> Option<&'static str> {
+        (!self.is_of_redshift()).then_some("AWS/Glue/ZeroETL")
+    }
+}
 
 /// A metric as `ListMetrics` returned it. CloudWatch answers only if it gets back the same dimensions, byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Metric {
     pub namespace: String,
-    pub name: String,
+    pub name: MetricName,
     /// Names and values.
     pub dimensions: Vec<(String, String)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Statistic {
-    Sum,
-    Maximum,
-}
-
-#[derive(Clone, Copy)]
-pub struct MetricsRequest<'a> {
-    /// All namespaces if it is None.
-    pub namespace: Option<&'a str>,
-    pub name: &'a str,
-    pub marker: Option<&'a str>,
-    pub context: RequestContext<'a>,
-}
-
-#[derive(Clone, Copy)]
-pub struct DataRequest<'a> {
-    /// At most 500. Their samples are requested for each minute, the newest first.
-    pub metrics: &'a [(Metric, Statistic)],
-    /// The window in Unix seconds, with whole minutes. `end` is not part of it.
-    pub start: i64,
-    pub end: i64,
-    pub marker: Option<&'a str>,
-    pub context: RequestContext<'a>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct DataPage {
-    pub results: Vec<MetricSamples>,
-    pub marker: Option<String>,
 }
 
 /// A part of the samples of one metric. CloudWatch may divide them among pages.
@@ -50,7 +51,7 @@ pub struct DataPage {
 pub struct MetricSamples {
     /// The position of the metric in the request.
     pub index: usize,
-    /// The Unix time of the minute in seconds, and the value.
+    /// The Unix time of the minute in seconds, and the sum of its values or the largest one.
     pub samples: Vec<(i64, f64)>,
     /// Why samples are missing, `None` if these are all. The next page may have them. HTTP 200 says nothing about it.
     pub missing: Option<Reason>,
@@ -61,9 +62,16 @@ pub trait CloudWatch: Send + Sync {
     /// Requests a page of `ListMetrics`.
     fn metrics<'a>(
         &'a self,
-        request: MetricsRequest<'a>,
+        name: MetricName,
+        request: PageRequest<'a>,
     ) -> BoxFuture<'a, Result<Page<Metric>, GlueError>>;
 
-    /// Requests a page of `GetMetricData`.
-    fn data<'a>(&'a self, request: DataRequest<'a>) -> BoxFuture<'a, Result<DataPage, GlueError>>;
+    /// Requests a page of `GetMetricData` for at most 500 metrics: the samples of each minute of `window`, the newest first. The
+    /// window is in Unix seconds, with whole minutes.
+    fn data<'a>(
+        &'a self,
+        metrics: &'a [Metric],
+        window: Range<i64>,
+        request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<Page<MetricSamples>, GlueError>>;
 }

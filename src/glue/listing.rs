@@ -41,28 +41,35 @@ enum Filter {
 /// The position in a listing. Detects loops and listings that never end.
 #[derive(Debug, Default)]
 pub(crate) struct Cursor {
-    pub(crate) next: Option<String>,
+    next: Option<String>,
     /// Hashes of the markers so far, because markers can be long.
     seen: HashSet<u64>,
     without_arn: usize,
 }
 
 impl Cursor {
+    pub(crate) fn request<'a>(
+        &'a self,
+        page_size: Option<u16>,
+        context: RequestContext<'a>,
+    ) -> PageRequest<'a> {
+        PageRequest {
+            marker: self.next.as_deref(),
+            page_size,
+            context,
+        }
+    }
+
     /// Advances to the page after `page`. Returns false if `page` is the last one.
     pub(crate) fn advance<T>(&mut self, page: &Page<T>) -> Result<bool, GlueError> {
         self.without_arn += page.without_arn;
-        if page.marker.is_none() && self.without_arn > 0 {
-            let without_arn = self.without_arn;
-            return Err(invalid(format!(
-                "AWS listed {without_arn} integrations without a valid ARN"
-            )));
-        }
-        self.advance_to(page.marker.as_deref())
-    }
-
-    pub(crate) fn advance_to(&mut self, marker: Option<&str>) -> Result<bool, GlueError> {
-        let Some(marker) = marker else {
-            return Ok(false);
+        let Some(marker) = &page.marker else {
+            return match self.without_arn {
+                0 => Ok(false),
+                without_arn => Err(invalid(format!(
+                    "AWS listed {without_arn} integrations without a valid ARN"
+                ))),
+            };
         };
         if marker.len() > MAX_MARKER_BYTES {
             return Err(invalid("AWS sent a page marker that is too long"));
@@ -75,7 +82,7 @@ impl Cursor {
             let why = format!("the listing has more than {MAX_PAGES} pages");
             return Err(invalid(why));
         }
-        self.next = Some(marker.to_owned());
+        self.next = Some(marker.clone());
         Ok(true)
     }
 }
@@ -134,11 +141,7 @@ impl Listing {
     pub async fn follow(&mut self, glue: &dyn Glue, clock: &Clock, context: RequestContext<'_>) {
         self.outcome = None;
         while self.outcome.is_none() {
-            let request = PageRequest {
-                marker: self.cursor.next.as_deref(),
-                page_size: self.page_size,
-                context,
-            };
+            let request = self.cursor.request(self.page_size, context);
             let answer = glue.page(&self.query, request).await;
             let now = clock.now();
             self.outcome = match answer.and_then(|page| self.add(page, now)) {

@@ -1,6 +1,6 @@
 //! Names and tags of integrations, from the pages of `DescribeIntegrations`.
 
-use super::api::{Glue, PageRequest, RequestContext};
+use super::api::{Glue, RequestContext};
 use super::error::GlueError;
 use super::listing::Cursor;
 use crate::arn::canonical_arn;
@@ -35,11 +35,7 @@ impl Metadata {
         let outcome = async {
             let mut cursor = Cursor::default();
             loop {
-                let request = PageRequest {
-                    marker: cursor.next.as_deref(),
-                    page_size,
-                    context,
-                };
+                let request = cursor.request(page_size, context);
                 let page = glue.metadata_page(&filter.tags, request).await?;
                 let has_next = cursor.advance(&page);
                 for (arn, described) in page.items {

@@ -2,16 +2,13 @@
 
 use super::integration::{SimulatedError, SimulatedIntegration, arn_field};
 use super::request::{CREATED, RecordedRequest};
-use super::response::ApiError;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
-use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::ops::RangeBounds;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The account of every access key that `Account::with_account` did not assign.
+/// The account of every access key that is not in `Account::accounts`.
 pub const DEFAULT_ACCOUNT: &str = "111122223333";
 /// AWS does not document the limit of a page.
 const MAX_PAGE_SIZE: usize = 100;
@@ -45,8 +42,8 @@ pub struct Account {
     /// Unix time of the start, in seconds. The samples of CloudWatch depend on it, and by default there are none.
     pub unix_start: f64,
     start: Instant,
-    /// Account id by access key id.
-    accounts: BTreeMap<String, String>,
+    /// Account id by access key id. Other keys belong to the default account.
+    pub accounts: BTreeMap<String, String>,
     /// Maximum number of records on a page, at least 1. A request can ask for fewer.
     pub max_page_size: usize,
 }
@@ -94,12 +91,6 @@ impl Account {
         Self::of((0..count).map(integration).collect())
     }
 
-    pub fn with_account(mut self, access_key_id: &str, account: &str) -> Self {
-        self.accounts
-            .insert(access_key_id.to_owned(), account.to_owned());
-        self
-    }
-
     pub(super) fn advance(&mut self) {
         let elapsed = self.start.elapsed().as_secs();
         let second = elapsed % SCRIPT_DURATION.as_secs();
@@ -134,47 +125,14 @@ impl Account {
         let account = self.accounts.get(&request.access_key_id);
         let account = account.map_or(DEFAULT_ACCOUNT, String::as_str);
         let is_visible = move |found: &&SimulatedIntegration| {
-            let owner = if request.operation == CREATED {
-                arn_field(&found.arn, 4).unwrap_or_default()
-            } else {
-                &found.account
+            let [region, target_account] = found.region_and_account();
+            let owner = match request.operation {
+                CREATED => arn_field(&found.arn, 4),
+                _ => target_account,
             };
-            owner == account && found.region == request.region
+            owner == Some(account) && region == Some(&request.region)
         };
         let found = self.integrations.range::<str, _>(arns);
         found.map(|(_, found)| found).filter(is_visible)
-    }
-
-    /// Returns the integrations of one page, ordered by ARN, and true if there are more pages.
-    pub(super) fn page(
-        &self,
-        request: &RecordedRequest,
-    ) -> Result<(Vec<&SimulatedIntegration>, bool), ApiError> {
-        let target = request.target_arn.as_deref();
-        let matches_target =
-            |found: &&SimulatedIntegration| target.is_none_or(|target| found.target_arn == target);
-        let after = request.after.as_deref();
-        let requested = request.max_records.map_or(usize::MAX, NonZeroUsize::get);
-        let size = requested.min(self.max_page_size);
-
-        let arn = request.integration_arn.as_deref();
-        let range = match arn {
-            Some(arn) => (Included(arn), Included(arn)),
-            None => (after.map_or(Unbounded, Excluded), Unbounded),
-        };
-        let mut visible = self.visible(request, range).peekable();
-        if let Some(arn) = arn
-            && visible.peek().is_none()
-        {
-            let message = format!("Integration {arn} not found.");
-            return Err(ApiError::new("IntegrationNotFoundFault", &message));
-        }
-        let is_after =
-            |found: &&SimulatedIntegration| after.is_none_or(|after| *found.arn > *after);
-        let found = visible.filter(is_after).filter(matches_target);
-        let mut found: Vec<_> = found.take(size + 1).collect();
-        let more = found.len() > size;
-        found.truncate(size);
-        Ok((found, more))
     }
 }

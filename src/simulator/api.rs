@@ -4,20 +4,21 @@ use super::account::Account;
 use super::cloudwatch::{get_metric_data, list_metrics};
 use super::fault::{FaultKind, next_marker};
 use super::handle::Handle;
-use super::protocol::Protocol;
-use super::request::{INBOUND, Input, RecordedRequest};
-use super::response::{ApiError, ResponseBody, in_pieces, read_body, whole};
+use super::integration::SimulatedIntegration;
+use super::protocol::{ApiError, Protocol};
+use super::request::{GET_METRIC_DATA, INBOUND, LIST_METRICS, RecordedRequest};
+use super::response::{ResponseBody, in_pieces, read_body, whole};
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
+use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use serde_json::{Value, json};
+use std::num::NonZeroUsize;
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::time::Duration;
 
-/// `GetMetricData` with 500 queries is much longer than all other requests.
-const MAX_BODY_BYTES: usize = 64 * 1024;
-const MAX_CLOUDWATCH_BODY_BYTES: usize = 1024 * 1024;
 /// Without this pause, the first half of a truncated body would never leave the server's buffer.
 const FLUSH_DELAY: Duration = Duration::from_millis(20);
 
@@ -25,28 +26,12 @@ pub(super) async fn respond(handle: &Handle, request: Request<Incoming>) -> Resp
     let number = handle.count_request();
     let (parts, body) = request.into_parts();
     let (protocol, operation) = Protocol::of(&parts);
-    let max_body_bytes = match protocol {
-        Protocol::GlueJson => MAX_BODY_BYTES,
-        Protocol::CloudWatchJson | Protocol::CloudWatchCbor => MAX_CLOUDWATCH_BODY_BYTES,
-    };
-    let body = read_body(body, max_body_bytes).await.ok_or_else(|| {
-        let message = format!("The request is larger than {max_body_bytes} bytes.");
-        ApiError::new("RequestEntityTooLargeException", &message)
-    });
-    let request =
-        body.and_then(|body| RecordedRequest::parse(protocol, operation, &parts.headers, &body));
-    let mut response = match request {
-        Ok((request, input)) => response_to(handle, protocol, &request, &input).await,
-        Err(error) => error.response(protocol),
-    };
+    let response = response_to(handle, protocol, operation, &parts, body).await;
+    let mut response = response.unwrap_or_else(|error| error.response(protocol));
     // The ids are numbered, so a repeated test run gets the same ones.
     let id = format!("00000000-0000-4000-8000-{number:012x}");
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("x-amzn-requestid", id);
-    }
-    if protocol == Protocol::CloudWatchCbor {
-        let name = HeaderValue::from_static("rpc-v2-cbor");
-        response.headers_mut().insert("smithy-protocol", name);
     }
     response
 }
@@ -54,73 +39,88 @@ pub(super) async fn respond(handle: &Handle, request: Request<Incoming>) -> Resp
 async fn response_to(
     handle: &Handle,
     protocol: Protocol,
-    request: &RecordedRequest,
-    input: &Input,
-) -> Response<ResponseBody> {
-    let fault = handle.state().record(request);
+    operation: &str,
+    parts: &Parts,
+    body: Incoming,
+) -> Result<Response<ResponseBody>, ApiError> {
+    let body = read_body(body).await;
+    let body = body.map_err(|message| ApiError::new("SerializationException", &message))?;
+    let request = RecordedRequest::parse(protocol, operation, &parts.headers, &body)?;
+    let fault = handle.state().record(&request);
     match &fault {
-        Some(FaultKind::Error(error)) => return error.response(protocol),
+        Some(FaultKind::Error(error)) => return Err(error.clone()),
         Some(FaultKind::Raw(response)) => {
-            return response.clone().map(|body| Either::Left(Full::new(body)));
+            return Ok(response.clone().map(|body| Either::Left(Full::new(body))));
         }
         Some(FaultKind::Hang) => std::future::pending().await,
         Some(FaultKind::Delay(time)) => tokio::time::sleep(*time).await,
         _ => {}
     }
-    let body = match page(handle, protocol, request, input, fault.as_ref()) {
-        Ok(body) => body,
-        Err(error) => return error.response(protocol),
-    };
+    let body = page(handle, protocol, &request, &body, fault.as_ref())?;
     let content_type = protocol.content_type();
     let length = body.len();
-    match fault {
-        Some(FaultKind::ResetMidBody) => {
-            let half = vec![body.slice(..length / 2)];
-            in_pieces(content_type, length, half, FLUSH_DELAY)
-        }
+    let (pieces, pause) = match fault {
+        Some(FaultKind::ResetMidBody) => (vec![body.slice(..length / 2)], FLUSH_DELAY),
         Some(FaultKind::Drip { bytes, pause }) => {
             let pieces = body.chunks(bytes).map(Bytes::copy_from_slice);
-            in_pieces(content_type, length, pieces.collect(), pause)
+            (pieces.collect(), pause)
         }
-        _ => whole(StatusCode::OK, content_type, body),
-    }
+        _ => return Ok(whole(StatusCode::OK, content_type, body)),
+    };
+    Ok(in_pieces(content_type, length, pieces, pause))
 }
 
 fn page(
     handle: &Handle,
     protocol: Protocol,
     request: &RecordedRequest,
-    input: &Input,
+    body: &[u8],
     fault: Option<&FaultKind>,
 ) -> Result<Bytes, ApiError> {
     let account = &handle.state().account;
-    Ok(match input {
-        Input::Glue => protocol.serialize(&integrations_page(account, request, fault)?),
-        Input::ListMetrics(input) => {
-            protocol.serialize(&list_metrics(account, request, input, fault)?)
-        }
-        Input::GetMetricData(input) => {
+    Ok(match request.operation {
+        LIST_METRICS => protocol.serialize(&list_metrics(account, request, fault)),
+        GET_METRIC_DATA => {
+            let input = protocol.parse(body)?;
             protocol.serialize(&get_metric_data(account, request, input, fault)?)
         }
+        _ => protocol.serialize(&integrations_page(account, request, fault)?),
     })
 }
 
+/// Returns a page of integrations, ordered by ARN. A marker has the last ARN of its page, so changes between two pages
+/// do not shift the second one.
 fn integrations_page(
     account: &Account,
     request: &RecordedRequest,
     fault: Option<&FaultKind>,
 ) -> Result<Value, ApiError> {
-    let (found, has_more) = account.page(request)?;
-    let last = found.last().map(|item| item.arn.as_str());
-    let last = last.or(request.after.as_deref()).unwrap_or_default();
-    let (name, items) = if request.operation == INBOUND {
-        ("InboundIntegrations", json!(found))
-    } else {
-        let items = found.iter().map(|item| item.created_json());
-        ("Integrations", items.collect())
+    let arn = request.integration_arn.as_deref();
+    let after = request.after.as_deref();
+    let range = match arn {
+        Some(arn) => (Included(arn), Included(arn)),
+        None => (after.map_or(Unbounded, Excluded), Unbounded),
     };
-    let mut body = json!({name: items});
-    if let Some(marker) = next_marker(request, fault, last, has_more) {
+    let target = request.target_arn.as_deref();
+    let has_target =
+        |found: &&SimulatedIntegration| target.is_none_or(|arn| found.target_arn == arn);
+    let requested = request.max_records.map_or(usize::MAX, NonZeroUsize::get);
+    let size = requested.min(account.max_page_size);
+
+    let mut found = account.visible(request, range).filter(has_target);
+    let page: Vec<_> = found.by_ref().take(size).collect();
+    if let (Some(arn), None) = (arn, page.first()) {
+        let message = format!("Integration {arn} not found.");
+        return Err(ApiError::new("IntegrationNotFoundFault", &message));
+    }
+    let last = page.last().map(|item| item.arn.as_str());
+    let last = last.or(after).unwrap_or_default();
+    let name = match request.operation {
+        INBOUND => "InboundIntegrations",
+        _ => "Integrations",
+    };
+    let mut body = json!({name: page});
+    if let Some(marker) = next_marker(request, fault, last, found.next().is_some()) {
         body["Marker"] = json!(marker);
     }
     Ok(body)

@@ -3,27 +3,21 @@
 //! send its `Origin` with every method except GET and HEAD.
 //!
 //! `dispatch` is the list of requests. A change returns 204, an error returns `{"message": …}`. A fault
-//! is `{"Kind": "Error", "Code": "ThrottlingException", "On": {"Region": "eu-west-1"}, "Times": 3}`. An
-//! integration has the form of `InboundIntegrations`, with six more optional members: `Account` and
-//! `Region` of the target (default: those of its ARN), `IntegrationName`, `Tags`, and for CloudWatch `Tables` and
-//! `Metrics` (see `replication.rs`). PATCH replaces `Status`, `Errors`, `Tables` or `Metrics`.
+//! is `{"Kind": "Hang"}` or `{"Kind": "Error", "Code": "ThrottlingException"}`. An integration
+//! has the form of `InboundIntegrations`, with four more optional members: `IntegrationName`, `Tags`, and
+//! for CloudWatch `Tables` and `ReplicationLag`. PATCH replaces `Status`, `Errors` or `Tables`.
 
 use super::fault::{Fault, FaultKind, RequestMatcher};
 use super::handle::Handle;
-use super::integration::{SimulatedError, SimulatedIntegration};
+use super::integration::{SimulatedError, SimulatedIntegration, SimulatedTable};
 use super::protocol::parse_json;
-use super::replication::{SimulatedMetrics, SimulatedTable};
 use super::response::{ResponseBody, read_body, whole};
-use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::ORIGIN;
 use hyper::{Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::time::Duration;
-
-const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 
 /// The JSON body of a response, `None` for 204, or the status and the message of an error.
 type ControlResult = Result<Option<Value>, (StatusCode, String)>;
@@ -34,46 +28,18 @@ struct Patch {
     status: Option<String>,
     errors: Option<Vec<SimulatedError>>,
     tables: Option<Vec<SimulatedTable>>,
-    metrics: Option<SimulatedMetrics>,
 }
 
-/// The faults of a fire drill. The other kinds are for tests, which use `Handle`.
+/// The faults of a fire drill, for all requests. The other faults are for tests, which use `Handle`.
 #[derive(Deserialize)]
+#[serde(tag = "Kind", rename_all_fields = "PascalCase", deny_unknown_fields)]
 enum DrillFault {
-    Error,
-    Hang,
-    Delay,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct FaultBody {
-    kind: DrillFault,
-    /// Of an error only.
-    code: Option<String>,
-    #[serde(default)]
-    message: String,
-    /// Of a delay only.
-    milliseconds: Option<u64>,
-    #[serde(default)]
-    on: RequestMatcher,
-    times: Option<u32>,
-}
-
-impl FaultBody {
-    fn into_fault(self) -> Result<Fault, &'static str> {
-        let kind = match (self.kind, self.code, self.milliseconds) {
-            (DrillFault::Error, Some(code), None) => FaultKind::error(&code, &self.message),
-            (DrillFault::Delay, None, Some(time)) => FaultKind::Delay(Duration::from_millis(time)),
-            (DrillFault::Hang, None, None) => FaultKind::Hang,
-            _ => return Err("allowed: an Error with Code, a Delay with Milliseconds, or a Hang"),
-        };
-        Ok(Fault {
-            matcher: self.on,
-            times: self.times,
-            kind,
-        })
-    }
+    Error {
+        code: String,
+        #[serde(default)]
+        message: String,
+    },
+    Hang {},
 }
 
 pub(super) async fn respond(handle: &Handle, request: Request<Incoming>) -> Response<ResponseBody> {
@@ -81,22 +47,16 @@ pub(super) async fn respond(handle: &Handle, request: Request<Incoming>) -> Resp
     let result = if parts.headers.contains_key(ORIGIN) {
         let message = "Web pages must not use this endpoint: expected no Origin header.";
         Err((StatusCode::FORBIDDEN, message.to_owned()))
-    } else if let Some(body) = read_body(body, MAX_BODY_BYTES).await {
-        dispatch(handle, parts.method.as_str(), parts.uri.path(), &body)
     } else {
-        let message = format!("The body is larger than {MAX_BODY_BYTES} bytes.");
-        Err((StatusCode::PAYLOAD_TOO_LARGE, message))
+        let body = read_body(body).await.map_err(bad_request);
+        body.and_then(|body| dispatch(handle, parts.method.as_str(), parts.uri.path(), &body))
     };
     let (status, body) = match result {
-        Ok(Some(body)) => (StatusCode::OK, body),
-        Ok(None) => {
-            let mut response = Response::new(Either::Left(Full::default()));
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            return response;
-        }
-        Err((status, message)) => (status, json!({"message": message})),
+        Ok(Some(body)) => (StatusCode::OK, body.to_string()),
+        Ok(None) => (StatusCode::NO_CONTENT, String::new()),
+        Err((status, message)) => (status, json!({"message": message}).to_string()),
     };
-    whole(status, "application/json", body.to_string())
+    whole(status, "application/json", body)
 }
 
 fn dispatch(handle: &Handle, method: &str, path: &str, body: &[u8]) -> ControlResult {
@@ -133,22 +93,22 @@ fn dispatch(handle: &Handle, method: &str, path: &str, body: &[u8]) -> ControlRe
                 if patch.tables.is_some() {
                     integration.tables = patch.tables;
                 }
-                if let Some(metrics) = patch.metrics {
-                    integration.metrics = metrics;
-                }
             });
             check_found(changed, arn)?;
         }
         ("DELETE", "integrations", Some(arn)) => check_found(handle.remove(arn), arn)?,
         ("POST", "faults", None) => {
-            let fault: FaultBody = parse(body)?;
-            handle.push_fault(fault.into_fault().map_err(bad_request)?);
+            let kind = match parse(body)? {
+                DrillFault::Error { code, message } => FaultKind::error(&code, &message),
+                DrillFault::Hang {} => FaultKind::Hang,
+            };
+            handle.push_fault(Fault::new(RequestMatcher::default(), kind));
         }
         ("DELETE", "faults", None) => handle.clear_faults(),
         ("GET", "requests", None) => return Ok(Some(json!(handle.requests()))),
         _ => {
-            let message = "Not found. The requests are GET, POST and DELETE /simulator/integrations, PUT, PATCH and DELETE \
-                           /simulator/integrations/ARN, POST and DELETE /simulator/faults, and GET /simulator/requests.";
+            let message = "Not found. The requests are POST / and /service/ (AWS API), GET, POST and DELETE /simulator/integrations, PUT, PATCH \
+                           and DELETE /simulator/integrations/ARN, POST and DELETE /simulator/faults, and GET /simulator/requests.";
             return Err((StatusCode::NOT_FOUND, message.to_owned()));
         }
     }

@@ -1,18 +1,14 @@
 //! Injected faults: the requests that a fault matches, how often, and the response to them.
 
-use super::protocol::Protocol;
+use super::protocol::ApiError;
 use super::request::RecordedRequest;
-use super::response::ApiError;
 use bytes::Bytes;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{Response, StatusCode};
-use serde::Deserialize;
+use hyper::Response;
 use std::fmt::Display;
 use std::time::Duration;
 
 /// The requests that a fault applies to: those that equal every field that is set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, rename_all = "PascalCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestMatcher {
     pub operation: Option<String>,
     /// `IntegrationArn` or `IntegrationIdentifier`.
@@ -72,8 +68,6 @@ pub enum FaultKind {
         bytes: usize,
         pause: Duration,
     },
-    /// The response of `GetMetricData` with this `StatusCode` (`Forbidden` or `InternalError`) and no data for each metric.
-    MetricStatus(&'static str),
 }
 
 impl FaultKind {
@@ -82,12 +76,8 @@ impl FaultKind {
     }
 
     pub fn raw(status: u16, body: impl Into<Bytes>) -> Self {
-        let mut response = Response::new(body.into());
-        *response.status_mut() =
-            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let content_type = HeaderValue::from_static(Protocol::GlueJson.content_type());
-        response.headers_mut().insert(CONTENT_TYPE, content_type);
-        Self::Raw(response)
+        let response = Response::builder().status(status).body(body.into());
+        Self::Raw(response.unwrap_or_default())
     }
 }
 

@@ -78,10 +78,6 @@ impl Handle {
         self.change(arn, |integration| integration.status = status.to_owned())
     }
 
-    pub fn set_max_page_size(&self, max_page_size: usize) {
-        self.state().account.max_page_size = max_page_size;
-    }
-
     pub fn integrations(&self) -> Vec<SimulatedIntegration> {
         let integrations = &self.state().account.integrations;
         integrations.values().cloned().collect()
@@ -95,7 +91,7 @@ impl Handle {
         self.state().faults.clear();
     }
 
-    /// Returns the last 10,000 valid API requests, oldest first.
+    /// Returns the last 10,000 API requests that were parsed, oldest first.
     pub fn requests(&self) -> Vec<RecordedRequest> {
         self.state().requests.iter().cloned().collect()
     }

@@ -1,9 +1,8 @@
 //! A simulated integration, as the API and the control endpoint write and read it in JSON.
 
-use super::replication::{SimulatedMetrics, SimulatedTable};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 /// An entry of `Errors`. Both members are optional in the API model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -40,6 +39,20 @@ pub struct SimulatedTag {
     pub value: String,
 }
 
+/// A table of an integration. Its runs end at the multiples of its interval. Times are Unix seconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct SimulatedTable {
+    #[serde(rename = "TableName")]
+    pub name: String,
+    /// Default: the refresh interval of the integration, or 15.
+    pub interval_minutes: Option<NonZeroU32>,
+    /// Runs fail from this time on.
+    pub failing_since: Option<i64>,
+    /// There are no runs from this time on.
+    pub silent_since: Option<i64>,
+}
+
 /// Its strings are not validated, so that a test can simulate invalid responses of AWS.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -52,26 +65,22 @@ pub struct SimulatedIntegration {
     pub status: String,
     /// Unix time in seconds, possibly with a fraction.
     pub create_time: f64,
-    /// The account of the target; `DescribeInboundIntegrations` lists the integration there.
-    #[serde(default, skip_serializing)]
-    pub account: String,
-    #[serde(default, skip_serializing)]
-    pub region: String,
     #[serde(rename = "IntegrationConfig", skip_serializing_if = "Option::is_none")]
     pub config: Option<SimulatedConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errors: Option<Vec<SimulatedError>>,
-    /// Only `DescribeIntegrations` returns the name and the tags.
-    #[serde(rename = "IntegrationName", default, skip_serializing)]
+    /// In AWS, only `DescribeIntegrations` returns the name and the tags. Clients of the other operation ignore them.
+    #[serde(rename = "IntegrationName", default)]
     pub name: String,
-    #[serde(default, skip_serializing)]
+    #[serde(default)]
     pub tags: Vec<SimulatedTag>,
     /// The tables that CloudWatch has metrics of: none if the target role must not write them.
     /// Default: one with the name of the source.
     #[serde(default, skip_serializing)]
     pub tables: Option<Vec<SimulatedTable>>,
+    /// In seconds, of Redshift targets only.
     #[serde(default, skip_serializing)]
-    pub metrics: SimulatedMetrics,
+    pub replication_lag: f64,
 }
 
 impl SimulatedIntegration {
@@ -92,23 +101,22 @@ impl SimulatedIntegration {
         .with_defaults()
     }
 
-    /// Fills empty members from the ARNs. For account and region, the target ARN has precedence.
+    /// Returns the region and the account of the target. `DescribeInboundIntegrations` lists the integration there.
+    pub(super) fn region_and_account(&self) -> [Option<&str>; 2] {
+        [3, 4]
+            .map(|index| arn_field(&self.target_arn, index).or_else(|| arn_field(&self.arn, index)))
+    }
+
+    /// Fills empty members from the ARNs.
     pub(super) fn with_defaults(mut self) -> Self {
-        let field = |index| {
-            let found = arn_field(&self.target_arn, index).or_else(|| arn_field(&self.arn, index));
-            found.unwrap_or_default().to_owned()
-        };
-        if self.region.is_empty() {
-            self.region = field(3);
-        }
-        if self.account.is_empty() {
-            self.account = field(4);
-        }
         if self.name.is_empty() {
             self.name = arn_id(&self.arn).to_owned();
         }
         if self.tables.is_none() {
-            self.tables = Some(vec![SimulatedTable::new(arn_id(&self.source_arn))]);
+            self.tables = Some(vec![SimulatedTable {
+                name: arn_id(&self.source_arn).to_owned(),
+                ..SimulatedTable::default()
+            }]);
         }
         self
     }
@@ -122,15 +130,6 @@ impl SimulatedIntegration {
             table.failing_since = table.failing_since.map(|time| time + start);
             table.silent_since = table.silent_since.map(|time| time + start);
         }
-    }
-
-    pub(super) fn created_json(&self) -> Value {
-        let mut item = json!(self);
-        item["IntegrationName"] = json!(self.name);
-        if !self.tags.is_empty() {
-            item["Tags"] = json!(self.tags);
-        }
-        item
     }
 }
 

@@ -1,65 +1,56 @@
-//! The protocols of the requests: AWS JSON for Glue, AWS JSON or Smithy RPC v2 CBOR for CloudWatch.
+//! The protocols of the requests: AWS JSON, and Smithy RPC v2 CBOR for CloudWatch.
 
+use super::response::{ResponseBody, whole};
 use bytes::Bytes;
 use ciborium::Value as Cbor;
 use ciborium::tag::Required;
 use hyper::http::request::Parts;
+use hyper::{Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::json;
 
 const CBOR_PATH: &str = "/service/GraniteServiceVersion20100801/operation/";
-const CLOUDWATCH_TARGET: &str = "GraniteServiceVersion20100801.";
-const GLUE_TARGET: &str = "AWSGlue.";
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) enum Protocol {
-    GlueJson,
-    CloudWatchJson,
-    CloudWatchCbor,
+    Json,
+    Cbor,
 }
-
-/// A time in whole Unix seconds. CBOR marks it with tag 1. Some clients send an integer, others a float.
-#[derive(Deserialize)]
-#[serde(try_from = "Cbor")]
-pub(super) struct EpochSeconds(pub i64);
 
 impl Protocol {
     /// Returns the protocol and the name of the operation, which is empty if the request has none.
     pub fn of(parts: &Parts) -> (Self, &str) {
+        if let Some(operation) = parts.uri.path().strip_prefix(CBOR_PATH) {
+            return (Self::Cbor, operation);
+        }
         let target = parts.headers.get("x-amz-target");
         let target = target.and_then(|target| target.to_str().ok());
-        let target = target.unwrap_or_default();
-        if let Some(operation) = parts.uri.path().strip_prefix(CBOR_PATH) {
-            (Self::CloudWatchCbor, operation)
-        } else if let Some(operation) = target.strip_prefix(CLOUDWATCH_TARGET) {
-            (Self::CloudWatchJson, operation)
-        } else {
-            let operation = target.strip_prefix(GLUE_TARGET);
-            (Self::GlueJson, operation.unwrap_or_default())
-        }
+        let operation = target.and_then(|target| target.split_once('.'));
+        (Self::Json, operation.map_or("", |(_, operation)| operation))
     }
 
     pub fn content_type(self) -> &'static str {
         match self {
-            Self::GlueJson => "application/x-amz-json-1.1",
-            Self::CloudWatchJson => "application/x-amz-json-1.0",
-            Self::CloudWatchCbor => "application/cbor",
+            Self::Json => "application/x-amz-json-1.1",
+            Self::Cbor => "application/cbor",
         }
     }
 
-    pub fn parse<T: DeserializeOwned>(self, body: &[u8]) -> Result<T, String> {
-        match self {
-            Self::CloudWatchCbor => ciborium::from_reader(body).map_err(|error| error.to_string()),
-            Self::GlueJson | Self::CloudWatchJson => parse_json(body),
-        }
+    pub fn parse<T: DeserializeOwned>(self, body: &[u8]) -> Result<T, ApiError> {
+        let parsed = match self {
+            Self::Json => parse_json(body),
+            Self::Cbor => ciborium::from_reader(body).map_err(|error| error.to_string()),
+        };
+        parsed.map_err(|message| ApiError::new("SerializationException", &message))
     }
 
     pub fn serialize(self, value: &impl Serialize) -> Bytes {
         let mut body = Vec::new();
         // Writing to memory does not fail, and all keys are strings.
         let _ = match self {
-            Self::CloudWatchCbor => ciborium::into_writer(value, &mut body).ok(),
-            Self::GlueJson | Self::CloudWatchJson => serde_json::to_writer(&mut body, value).ok(),
+            Self::Json => serde_json::to_writer(&mut body, value).ok(),
+            Self::Cbor => ciborium::into_writer(value, &mut body).ok(),
         };
         body.into()
     }
@@ -71,6 +62,37 @@ pub(super) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> 
     json.end().map_err(|error| error.to_string())?;
     Ok(value)
 }
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    code: String,
+    message: String,
+}
+
+impl ApiError {
+    pub(super) fn new(code: &str, message: &str) -> Self {
+        Self {
+            code: code.to_owned(),
+            message: message.to_owned(),
+        }
+    }
+
+    /// AWS returns 400 for nearly all errors, even for InternalServerException.
+    pub(super) fn response(&self, protocol: Protocol) -> Response<ResponseBody> {
+        let status = if self.code.starts_with("InternalService") {
+            StatusCode::INTERNAL_SERVER_ERROR
+        } else {
+            StatusCode::BAD_REQUEST
+        };
+        let body = protocol.serialize(&json!({"__type": self.code, "Message": self.message}));
+        whole(status, protocol.content_type(), body)
+    }
+}
+
+/// A time in whole Unix seconds. CBOR marks it with tag 1. Some clients send an integer, others a float.
+#[derive(Deserialize)]
+#[serde(try_from = "Cbor")]
+pub(super) struct EpochSeconds(pub i64);
 
 impl TryFrom<Cbor> for EpochSeconds {
     type Error = &'static str;

@@ -2,9 +2,9 @@
 
 use super::inventory::{Inventory, Row, ScopeRow};
 use super::query::{Query, Rendered};
-use crate::arn::{Arn, is_redshift};
+use crate::arn::Arn;
 use crate::clock::{rfc3339, seconds};
-use crate::snapshot::{ExportedFreshness, Failed, Freshness, MAX_ARN_BYTES};
+use crate::snapshot::{ExportedFreshness, Failed, MAX_ARN_BYTES};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -137,14 +137,6 @@ fn integration_item(inventory: &Inventory<'_>, row: &Row<'_>) -> Value {
 
 fn freshness_item(row: &Row<'_>, freshness: &ExportedFreshness) -> Value {
     let data = &*freshness.data;
-    // Before the first full answer, these two would be those of a part of the tables.
-    let full = data.checked.map(|_| data);
-    // Redshift targets report no tables, so having none says nothing.
-    let to_redshift = row
-        .integration
-        .is_some_and(|it| is_redshift(&it.target_arn));
-    let knows_tables = !data.tables.is_empty() || !to_redshift;
-    let knows_failing = knows_tables || data.failed_tables.is_some();
     let tables = row.tables().into_iter().take(freshness.max_tables);
     let tables = tables.map(|(name, table)| {
         json!({
@@ -156,9 +148,9 @@ fn freshness_item(row: &Row<'_>, freshness: &ExportedFreshness) -> Value {
     });
     json!({
         "checked": data.checked.and_then(rfc3339),
-        "oldest_success": full.and_then(|it| rfc3339(it.oldest_success()?)),
-        "tables": knows_tables.then_some(data.tables.len()),
-        "tables_failing": full.filter(|_| knows_failing).map(Freshness::tables_failing),
+        "oldest_success": freshness.oldest_success().and_then(rfc3339),
+        "tables": freshness.tables(),
+        "tables_failing": freshness.tables_failing(),
         "replication_lag_seconds": data.replication_lag,
         "table_details": tables.collect::<Vec<_>>(),
     })

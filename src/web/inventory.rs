@@ -1,15 +1,16 @@
 //! The rows that the page and the API show: integrations, missing integrations, and scopes.
 
 use super::query::{Query, one_of};
-use crate::arn::{Arn, is_redshift};
+use crate::arn::Arn;
 use crate::snapshot::{
-    ExportedFreshness, ExportedIntegration, Freshness, Integration, IntegrationError, ScopeState,
-    Snapshot, Status, TableFreshness,
+    ExportedFreshness, ExportedIntegration, Integration, IntegrationError, ScopeState, Snapshot,
+    Status, TableFreshness,
 };
 use serde::Serialize;
 use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
+use strum::VariantArray;
 
 /// An integration is stuck if it is CREATING, MODIFYING or DELETING for longer. CREATING usually takes 15 to 30 minutes
 /// (<https://docs.aws.amazon.com/glue/latest/dg/zero-etl-using.html>).
@@ -23,7 +24,7 @@ const MIN_FIRST_RUN_SECONDS: f64 = 6.0 * 3600.0;
 const MISSING: &str = "MISSING";
 
 /// The condition of an integration, in the order of the page: the most severe problem first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, VariantArray)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
     Failed,
@@ -39,29 +40,18 @@ pub enum Condition {
 }
 
 impl Condition {
-    pub const PROBLEMS: [Self; 8] = [
-        Self::Failed,
-        Self::NeedsAttention,
-        Self::Stuck,
-        Self::Missing,
-        Self::Errors,
-        Self::TablesFailing,
-        Self::DataOverdue,
-        Self::UnknownStatus,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     fn of(exported: &ExportedIntegration, since: f64, now: f64) -> Self {
         let integration = &*exported.integration;
         let is_stuck = now - since > STUCK_AFTER.as_secs_f64();
-        let data_problem = exported.freshness.as_ref();
-        let data_problem = data_problem.and_then(|it| Self::of_data(&it.data, exported, since));
         match integration.status {
             Status::Failed => Self::Failed,
             Status::NeedsAttention => Self::NeedsAttention,
             Status::Creating | Status::Modifying | Status::Deleting if is_stuck => Self::Stuck,
             Status::Unknown => Self::UnknownStatus,
             _ if !integration.errors.is_empty() => Self::Errors,
-            _ => data_problem.unwrap_or(match integration.status {
+            status => Self::of_data(exported, since).unwrap_or(match status {
                 Status::Active => Self::Healthy,
                 _ => Self::InProgress,
             }),
@@ -70,29 +60,29 @@ impl Condition {
 
     /// Returns the problem of the data when CloudWatch last answered in full. The limits are those of the alerts
     /// GlueIntegrationTableFailing, GlueIntegrationDataOverdue, GlueIntegrationNoTables and GlueIntegrationLagging.
-    fn of_data(data: &Freshness, exported: &ExportedIntegration, since: f64) -> Option<Self> {
+    fn of_data(exported: &ExportedIntegration, since: f64) -> Option<Self> {
         let integration = &*exported.integration;
+        let freshness = exported.freshness.as_ref()?;
         // A one-time copy has no next run that could succeed or be overdue.
         let is_continuous = integration.continuous_sync != Some(false);
-        let checked = data.checked.filter(|_| is_continuous)?;
-        if data.tables_failing() > 0.0 {
+        let checked = freshness.data.checked.filter(|_| is_continuous)?;
+        if freshness.tables_failing() > Some(0.0) {
             return Some(Self::TablesFailing);
         }
         let interval = integration.refresh_interval.unwrap_or_default();
         let max_age = 2.0 * interval.as_secs_f64() + MAX_RUN_SECONDS;
-        let is_lagging = data.replication_lag.is_some_and(|lag| lag > max_age);
-        let is_overdue = match data.oldest_success() {
+        let is_lagging = freshness.data.replication_lag > Some(max_age);
+        let is_overdue = match freshness.oldest_success() {
             Some(at) => checked - at > max_age.max(MIN_OVERDUE_SECONDS),
-            // Redshift targets report no tables.
-            None if !data.tables.is_empty() || is_redshift(&integration.target_arn) => false,
+            None if freshness.tables() != Some(0) => false,
             None => checked - since > (2.0 * max_age).max(MIN_FIRST_RUN_SECONDS),
         };
         let is_active = integration.status == Status::Active && !exported.stale;
         (is_lagging || is_overdue && is_active).then_some(Self::DataOverdue)
     }
 
-    pub(crate) fn is_problem(self) -> bool {
-        Self::PROBLEMS.contains(&self)
+    pub fn is_problem(self) -> bool {
+        !matches!(self, Self::InProgress | Self::Healthy)
     }
 
     /// The word of a problem that the status does not show.

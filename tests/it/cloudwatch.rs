@@ -8,17 +8,18 @@ use std::time::Duration;
 use ciborium::cbor;
 use ciborium::value::Value;
 use glue_integration_exporter::glue::aws::{AwsGlue, Sdk};
-use glue_integration_exporter::glue::cloudwatch::{
-    CloudWatch, DataPage, DataRequest, Metric, MetricSamples, MetricsRequest, Statistic,
-};
+use glue_integration_exporter::glue::cloudwatch::{CloudWatch, Metric, MetricName, MetricSamples};
 use glue_integration_exporter::glue::{
-    Deadline, GlueError, Observer, Operation, Page, RateLimiter, Reason, RequestContext,
+    Deadline, GlueError, Observer, Operation, Page, PageRequest, RateLimiter, Reason,
+    RequestContext,
 };
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 const NAMESPACE: &str = "AWS/Glue/ZeroETL";
+/// The name of a table that must be sent back byte for byte.
+const UNUSUAL: &str = " Äpfel\u{7f}\"'\\ ";
 /// Whole minutes.
 const START: i64 = 1_799_999_940;
 const END: i64 = 1_800_003_600;
@@ -105,40 +106,42 @@ impl Server {
 
     async fn metrics(&self, marker: Option<&str>) -> Result<Page<Metric>, GlueError> {
         let deadline = Deadline::new(Duration::from_secs(30), 1);
-        let request = MetricsRequest {
-            namespace: Some(NAMESPACE),
-            name: "IngestionSucceeded",
-            marker,
-            context: RequestContext {
-                scope: "a",
-                deadline: &deadline,
-            },
-        };
-        self.client.metrics(request).await
+        let request = page_request(marker, &deadline);
+        let name = MetricName::IngestionSucceeded;
+        self.client.metrics(name, request).await
     }
 
-    async fn data(&self, marker: Option<&str>, timeout: Duration) -> Result<DataPage, GlueError> {
+    async fn data(
+        &self,
+        marker: Option<&str>,
+        timeout: Duration,
+    ) -> Result<Page<MetricSamples>, GlueError> {
         let deadline = Deadline::new(timeout, 1);
-        let request = DataRequest {
-            metrics: &[
-                (metric("orders"), Statistic::Sum),
-                (metric(" Äpfel\u{7f}\"'\\ "), Statistic::Maximum),
-            ],
-            start: START,
-            end: END,
-            marker,
-            context: RequestContext {
-                scope: "a",
-                deadline: &deadline,
-            },
+        let request = page_request(marker, &deadline);
+        let synced = Metric {
+            name: MetricName::LastSyncTimestamp,
+            ..metric(UNUSUAL)
         };
-        self.client.data(request).await
+        let metrics = [metric("orders"), synced];
+        self.client.data(&metrics, START..END, request).await
     }
 
     fn failures(&self) -> Vec<&'static str> {
         let ended = self.log.ended.lock();
         let failures = ended.iter().filter_map(|(_, failure)| *failure);
         failures.map(Reason::as_str).collect()
+    }
+}
+
+fn page_request<'a>(marker: Option<&'a str>, deadline: &'a Deadline) -> PageRequest<'a> {
+    let context = RequestContext {
+        scope: "a",
+        deadline,
+    };
+    PageRequest {
+        marker,
+        page_size: None,
+        context,
     }
 }
 
@@ -196,7 +199,7 @@ fn metric(table: &str) -> Metric {
     let dimensions = dimensions.map(|(name, value)| (name.to_owned(), value.to_owned()));
     Metric {
         namespace: NAMESPACE.to_owned(),
-        name: "IngestionSucceeded".to_owned(),
+        name: MetricName::IngestionSucceeded,
         dimensions: dimensions.into(),
     }
 }
@@ -206,7 +209,7 @@ fn wire(metric: &Metric) -> Value {
     let dimensions: Vec<Value> = dimensions
         .map(|(name, value)| cbor!({"Name" => name, "Value" => value}).unwrap())
         .collect();
-    let (namespace, name) = (&metric.namespace, &metric.name);
+    let (namespace, name) = (&metric.namespace, metric.name.as_str());
     cbor!({"Namespace" => namespace, "MetricName" => name, "Dimensions" => dimensions}).unwrap()
 }
 
@@ -230,7 +233,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn list_metrics_sends_name_and_follows_token() {
-    let listed = [metric("orders"), metric(" Äpfel\u{7f}\"'\\ ")];
+    let listed = [metric("orders"), metric(UNUSUAL)];
     let server = Server::start(vec![
         ok(cbor!({"Metrics" => [wire(&listed[0])], "NextToken" => "next"})),
         ok(cbor!({"Metrics" => [wire(&listed[1])], "NextToken" => ""})),
@@ -277,18 +280,21 @@ async fn get_metric_data_sends_dimensions_unchanged() {
     };
     let complete = samples(0, vec![(START, 1.0)], None);
     let partial = samples(1, vec![(START + 60, 7.5)], Some(Reason::InvalidResponse));
-    assert_eq!(page.results, [complete, partial]);
+    assert_eq!(page.items, [complete, partial]);
     let page = server.data(page.marker.as_deref(), LONG).await.unwrap();
     let rest = samples(1, vec![(START, 1.0)], None);
-    assert_eq!((page.results, page.marker), (vec![rest], None));
+    assert_eq!((page.items, page.marker), (vec![rest], None));
 
     let requests = server.log.requests.lock();
     let (head, first) = &requests[0];
     assert!(head.contains("/operation/getmetricdata "), "{head}");
     assert!(!head.contains("content-encoding"), "{head}");
-    let query = |id: &str, table: &str, stat: &str| {
-        let stat =
-            cbor!({"Metric" => wire(&metric(table)), "Period" => 60, "Stat" => stat}).unwrap();
+    let query = |id: &str, name: MetricName, table: &str, stat: &str| {
+        let metric = wire(&Metric {
+            name,
+            ..metric(table)
+        });
+        let stat = cbor!({"Metric" => metric, "Period" => 60, "Stat" => stat}).unwrap();
         cbor!({"Id" => id, "MetricStat" => stat}).unwrap()
     };
     let sent = |marker: &[(&str, &str)]| {
@@ -297,8 +303,8 @@ async fn get_metric_data_sends_dimensions_unchanged() {
             (
                 cbor!("MetricDataQueries").unwrap(),
                 Value::Array(vec![
-                    query("m0", "orders", "Sum"),
-                    query("m1", " Äpfel\u{7f}\"'\\ ", "Maximum"),
+                    query("m0", MetricName::IngestionSucceeded, "orders", "Sum"),
+                    query("m1", MetricName::LastSyncTimestamp, UNUSUAL, "Maximum"),
                 ]),
             ),
             (cbor!("StartTime").unwrap(), time(START)),
@@ -330,27 +336,25 @@ async fn status_code_of_metric_is_its_own() {
         let both = vec![result("m1", code), result("m0", "Complete")];
         let server = Server::start(vec![results(&both)]).await;
         let page = server.data(None, LONG).await.unwrap();
-        let found: Vec<_> = page
-            .results
-            .iter()
-            .map(|it| (it.index, it.missing))
-            .collect();
+        let found: Vec<_> = page.items.iter().map(|it| (it.index, it.missing)).collect();
         assert_eq!(found, [(1, missing), (0, None)], "{code}");
     }
     let missing = cbor!({"Id" => "m0"}).unwrap();
     let server = Server::start(vec![results(&[missing])]).await;
     let page = server.data(None, LONG).await.unwrap();
-    assert_eq!(page.results[0].missing, Some(Reason::InvalidResponse));
-    assert_eq!(page.results[0].samples, []);
+    assert_eq!(page.items[0].missing, Some(Reason::InvalidResponse));
+    assert_eq!(page.items[0].samples, []);
 }
 
 #[tokio::test]
 async fn metric_without_name_or_value_is_skipped() {
+    const NAME: &str = "IngestionSucceeded";
     let broken = [
-        cbor!({"MetricName" => "a", "Dimensions" => []}),
+        cbor!({"MetricName" => NAME, "Dimensions" => []}),
         cbor!({"Namespace" => "a"}),
-        cbor!({"Namespace" => "a", "MetricName" => "a", "Dimensions" => [{"Name" => "a"}]}),
-        cbor!({"Namespace" => "a", "MetricName" => "a", "Dimensions" => [{"Value" => "a"}]}),
+        cbor!({"Namespace" => "a", "MetricName" => "another", "Dimensions" => []}),
+        cbor!({"Namespace" => "a", "MetricName" => NAME, "Dimensions" => [{"Name" => "a"}]}),
+        cbor!({"Namespace" => "a", "MetricName" => NAME, "Dimensions" => [{"Value" => "a"}]}),
     ];
     let mut metrics = broken.map(Result::unwrap).to_vec();
     metrics.push(wire(&metric("orders")));
@@ -556,7 +560,7 @@ async fn throttled_request_is_sent_again() {
     let answer = results(&[result("m0", "Complete")]);
     let server = Server::start(vec![error(400, "Throttling"), answer]).await;
     let page = server.data(None, LONG).await.unwrap();
-    assert_eq!(page.results.len(), 1);
+    assert_eq!(page.items.len(), 1);
     let ended = server.log.ended.lock();
     let reasons: Vec<_> = ended.iter().map(|(_, failure)| *failure).collect();
     assert_eq!(reasons, [Some(Reason::Throttled), None]);

@@ -93,6 +93,7 @@ fn freshness() -> ExportedFreshness {
             failed_tables: None,
         }),
         max_tables: 2,
+        has_redshift_target: false,
     }
 }
 

@@ -4,12 +4,13 @@ use crate::support::account::{Behaviour, Bench, FakeAccount, START, arn, integra
 use crate::support::cloudwatch::{DATA, FakeCloudWatch, LIST, Request, metric, table_metric};
 use crate::support::lines::Lines;
 use crate::support::page::Page;
+use glue_integration_exporter::cache::key;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::config::ScopeRegion;
-use glue_integration_exporter::freshness::{Round, Wanted, WantedIntegration};
+use glue_integration_exporter::freshness::{FreshnessQuery, MAX_SERIES, QueriedIntegration, Round};
 use glue_integration_exporter::glue::cloudwatch::Metric;
 use glue_integration_exporter::glue::{Deadline, Reason, RequestContext};
-use glue_integration_exporter::snapshot::{Freshness, Status};
+use glue_integration_exporter::snapshot::{Freshness, Status, TableFreshness};
 use glue_integration_exporter::storage;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -632,8 +633,8 @@ async fn failed_batch_leaves_out_halves_of_tables() {
             _ => "GetMetricData IngestionSucceeded",
         };
         cloudwatch.set(request, Behaviour::Fail(Reason::Throttled));
-        let wanted = Wanted::from([(arn(1), WantedIntegration::default())]);
-        let round = run(&cloudwatch, &wanted).await;
+        let query = FreshnessQuery::from([(arn(1), QueriedIntegration::default())]);
+        let round = run(&cloudwatch, &query).await;
         let tables = &round.answers[&arn(1)].tables;
         let known = |table: &str| tables[table].last_success.is_some();
         assert_eq!((tables.len(), round.errors.len()), (168, 1));
@@ -1069,27 +1070,53 @@ async fn unchanged_freshness_keeps_its_pointer() {
     assert!(Arc::ptr_eq(&before, &data()));
 }
 
-async fn run(cloudwatch: &FakeCloudWatch, wanted: &Wanted) -> Round {
+/// If CloudWatch listed other tables in each round, keeping all of them would fill the memory.
+#[tokio::test(start_paused = true)]
+async fn tables_that_change_in_each_round_are_bounded() {
+    let lake = Lake::new(LAKE);
+    let watch = &lake.watches[0];
+    lake.bench.poller(watch, &lake.account).poll().await;
+    let publisher = &lake.bench.publisher;
+    let all = MAX_SERIES + 2;
+    for (listed, known) in [(0..1, 1), (1..all, all), (0..1, 1)] {
+        let mut round = Round {
+            started: START,
+            ..Round::default()
+        };
+        let answer = round.answers.entry(arn(1)).or_default();
+        let table = TableFreshness {
+            last_success: Some(START - 60.0),
+            ..TableFreshness::default()
+        };
+        answer.tables = listed.map(|n| (n.to_string(), table)).collect();
+        publisher.apply_freshness(&key(watch), round);
+        let (snapshot, _) = publisher.snapshot();
+        let freshness = snapshot.integrations[0].freshness.as_ref();
+        assert_eq!(freshness.unwrap().tables(), Some(known));
+    }
+}
+
+async fn run(cloudwatch: &FakeCloudWatch, query: &FreshnessQuery) -> Round {
     let context = RequestContext {
         scope: "lake",
         deadline: &Deadline::new(INTERVAL, 1),
     };
-    Round::run(cloudwatch, wanted, START, context).await
+    Round::run(cloudwatch, query, START, context).await
 }
 
 /// Runs one round over this number of integrations with five tables each.
 async fn large_round(integrations: usize) -> (Round, Vec<Request>) {
     let cloudwatch = FakeCloudWatch::new();
-    let mut wanted = Wanted::new();
+    let mut query = FreshnessQuery::new();
     for n in 0..integrations {
-        wanted.insert(arn(n), WantedIntegration::default());
+        query.insert(arn(n), QueriedIntegration::default());
         for table in 0..5 {
             let table = format!("table_{table}");
             cloudwatch.succeed(&arn(n), &table, START - HOUR);
             cloudwatch.fail(&arn(n), &table, START - 2.0 * HOUR);
         }
     }
-    let round = run(&cloudwatch, &wanted).await;
+    let round = run(&cloudwatch, &query).await;
     let requests = cloudwatch.take_requests();
     (round, requests)
 }

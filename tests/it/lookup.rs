@@ -249,13 +249,13 @@ async fn lookup_ignores_other_integrations() {
 #[tokio::test]
 async fn lookup_matches_both_arn_forms_and_later_page() {
     let slash = |n| arn(n).replace(":integration:", ":integration/");
-    let world = Account::of(vec![
+    let mut world = Account::of(vec![
         integration(&arn(0), "ACTIVE"),
         integration(&slash(1), "SYNCING"),
     ]);
+    world.max_page_size = 1;
     let watch = &scope("list", &[slash(0), arn(1)]);
     let mut exporter = Exporter::start(world, watch).await;
-    exporter.simulated.set_max_page_size(1);
     let (page, requests) = exporter.poll().await;
     assert_eq!(requests, ["page 1", "page 2"]);
     assert_eq!(page.status(&arn(0)).as_deref(), Some("ACTIVE"));

@@ -367,13 +367,9 @@ impl Soak {
                 self.idle.remove(&key);
             }
         }
-        for (scope, region) in &changed {
-            if !self
-                .watches
-                .iter()
-                .any(|watch| key(watch) == (scope.clone(), region.clone()))
-            {
-                self.bench.telemetry.remove_scope(scope, region);
+        for changed in &changed {
+            if !self.watches.iter().any(|watch| key(watch) == *changed) {
+                self.bench.telemetry.remove_scope(changed);
             }
         }
         self.bench.publisher.reconfigure(&self.watches);

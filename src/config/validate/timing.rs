@@ -2,7 +2,7 @@
 
 use crate::config::schema::Polling;
 use crate::config::value::ConfigDuration;
-use crate::toolkit::yaml::{Field, Report, Value, format_duration};
+use crate::toolkit::yaml::{At, Field, Report, Value, format_duration};
 use std::time::Duration;
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
@@ -19,11 +19,8 @@ const DEFAULT_STALE_AFTER: Duration = Duration::from_secs(86_400);
 pub(super) fn timing(report: &Report, own: &Polling, inherited: &Polling) -> Option<[Duration; 3]> {
     let interval = duration(own.interval.or(&inherited.interval), DEFAULT_INTERVAL)?;
     if let Some((_, at)) = own.interval.as_valid()
-        && !(MIN_INTERVAL..=MAX_INTERVAL).contains(&interval)
+        && !check_interval(report, interval, at, MIN_INTERVAL)
     {
-        let interval = format_duration(interval);
-        let text = format!("{interval} is out of range; allowed: 10s to 24h");
-        report.error(at, text);
         return None;
     }
     let default = DEFAULT_TIMEOUT.min(interval * 3 / 4);
@@ -54,6 +51,16 @@ pub(super) fn timing(report: &Report, own: &Polling, inherited: &Polling) -> Opt
         report_at(&own.stale_after, "stale_after", stale_after, allowed);
     }
     (timeout_fits && stale_after_fits).then_some([interval, timeout, stale_after])
+}
+
+pub(super) fn check_interval(report: &Report, interval: Duration, at: At, min: Duration) -> bool {
+    let is_valid = (min..=MAX_INTERVAL).contains(&interval);
+    if !is_valid {
+        let [interval, min] = [interval, min].map(format_duration);
+        let text = format!("{interval} is out of range; allowed: {min} to 24h");
+        report.error(at, text);
+    }
+    is_valid
 }
 
 fn duration(field: &Value<ConfigDuration>, default: Duration) -> Option<Duration> {

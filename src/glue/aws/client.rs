@@ -38,7 +38,7 @@ pub struct AwsGlue {
     pub(super) http: SharedHttpClient,
     pub(super) region: RegionName,
     pub(super) credentials: Credentials,
-    pub(super) rate_limiter: RateLimiter,
+    pub(crate) rate_limiter: RateLimiter,
     /// Requests to CloudWatch never delay the polls.
     pub(super) cloudwatch_rate_limiter: RateLimiter,
     pub(super) observer: Arc<dyn Observer>,
@@ -152,7 +152,9 @@ impl AwsGlue {
     }
 
     /// Fails if the endpoint is not valid, because the SDK panics on some of them.
-    pub(super) async fn cloudwatch(&self) -> Result<aws_sdk_cloudwatch::Client, String> {
+    pub(super) async fn cloudwatch<E>(
+        &self,
+    ) -> Result<aws_sdk_cloudwatch::Client, SdkError<E, HttpResponse>> {
         let client = self.cloudwatch.get_or_try_init(|| async {
             if let Backend::Aws(_) = &self.backend {
                 let profile = self.credentials.profile.as_deref();
@@ -163,9 +165,12 @@ impl AwsGlue {
                 .http_client(self.http.clone())
                 .retry_config(RetryConfig::disabled())
                 .build();
-            Ok(aws_sdk_cloudwatch::Client::from_conf(config))
+            Ok::<_, String>(aws_sdk_cloudwatch::Client::from_conf(config))
         });
-        client.await.cloned()
+        client
+            .await
+            .cloned()
+            .map_err(SdkError::construction_failure)
     }
 
     async fn sdk_config(&self) -> SdkConfig {

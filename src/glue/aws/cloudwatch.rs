@@ -1,13 +1,9 @@
 //! The two operations of CloudWatch that the exporter calls.
 
 use super::client::{AwsGlue, Call};
-use crate::glue::cloudwatch::{
-    CloudWatch, DataPage, DataRequest, Metric, MetricSamples, MetricsRequest, Statistic,
-};
-use crate::glue::{BoxFuture, GlueError, Operation, Page, Reason};
-use aws_credential_types::Credentials as Keys;
+use crate::glue::cloudwatch::{CloudWatch, Metric, MetricName, MetricSamples};
+use crate::glue::{BoxFuture, GlueError, Operation, Page, PageRequest, Reason};
 use aws_sdk_cloudwatch::config::Builder;
-use aws_sdk_cloudwatch::error::SdkError;
 use aws_sdk_cloudwatch::operation::get_metric_data::GetMetricDataOutput;
 use aws_sdk_cloudwatch::operation::list_metrics::ListMetricsOutput;
 use aws_sdk_cloudwatch::primitives::DateTime;
@@ -15,81 +11,95 @@ use aws_sdk_cloudwatch::types::{
     Dimension, Metric as SdkMetric, MetricDataQuery, MetricDataResult, MetricStat, ScanBy,
     StatusCode,
 };
+use std::ops::Range;
 
 const PERIOD_SECONDS: i32 = 60;
 
 impl CloudWatch for AwsGlue {
     fn metrics<'a>(
         &'a self,
-        request: MetricsRequest<'a>,
+        name: MetricName,
+        request: PageRequest<'a>,
     ) -> BoxFuture<'a, Result<Page<Metric>, GlueError>> {
-        let (region, name) = (&self.region, request.name);
+        let (region, text) = (&self.region, name.as_str());
         let call = Call {
             operation: Operation::ListMetrics,
-            attempted: format!("asking CloudWatch in {region} for the metrics {name}"),
+            attempted: format!("asking CloudWatch in {region} for the metrics {text}"),
             is_for_integration: false,
             context: request.context,
         };
         let send = move |keys| async move {
-            let client = self.cloudwatch().await;
-            let client = client.map_err(SdkError::construction_failure)?;
+            let client = self.cloudwatch().await?;
             let call = client
                 .list_metrics()
-                .set_namespace(request.namespace.map(str::to_owned))
-                .metric_name(name)
+                .set_namespace(name.namespace().map(str::to_owned))
+                .metric_name(text)
                 .set_next_token(request.marker.map(str::to_owned))
                 .customize();
-            call.config_override(settings(keys)).send().await
+            let settings = Builder::new().credentials_provider(keys);
+            call.config_override(settings).send().await
         };
-        Box::pin(self.call(call, send, metrics_page))
+        let convert = |output: ListMetricsOutput| {
+            page(output.metrics, output.next_token, |it| Ok(metric(it)))
+        };
+        Box::pin(self.call(call, send, convert))
     }
 
-    fn data<'a>(&'a self, request: DataRequest<'a>) -> BoxFuture<'a, Result<DataPage, GlueError>> {
-        let (region, requested) = (&self.region, request.metrics.len());
+    fn data<'a>(
+        &'a self,
+        metrics: &'a [Metric],
+        window: Range<i64>,
+        request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<Page<MetricSamples>, GlueError>> {
+        let (region, requested) = (&self.region, metrics.len());
         let call = Call {
             operation: Operation::GetMetricData,
             attempted: format!("asking CloudWatch in {region} for metric data"),
             is_for_integration: false,
             context: request.context,
         };
+        let (start, end) = (window.start, window.end);
         let send = move |keys| async move {
-            let client = self.cloudwatch().await;
-            let client = client.map_err(SdkError::construction_failure)?;
-            let queries = request.metrics.iter().enumerate().map(query).collect();
+            let client = self.cloudwatch().await?;
+            let queries = metrics.iter().enumerate().map(query).collect();
             let call = client
                 .get_metric_data()
                 .set_metric_data_queries(Some(queries))
-                .start_time(DateTime::from_secs(request.start))
-                .end_time(DateTime::from_secs(request.end))
+                .start_time(DateTime::from_secs(start))
+                .end_time(DateTime::from_secs(end))
                 .scan_by(ScanBy::TimestampDescending)
                 .set_next_token(request.marker.map(str::to_owned))
                 .customize();
-            call.config_override(settings(keys)).send().await
+            let settings = Builder::new().credentials_provider(keys);
+            call.config_override(settings).send().await
         };
-        Box::pin(self.call(call, send, move |output| data_page(output, requested)))
+        let convert = move |output: GetMetricDataOutput| {
+            let results = output.metric_data_results;
+            page(results, output.next_token, |it| {
+                samples(it, requested).map(Some)
+            })
+        };
+        Box::pin(self.call(call, send, convert))
     }
 }
 
-fn settings(keys: Keys) -> Builder {
-    Builder::new().credentials_provider(keys)
-}
-
 /// Without a unit, CloudWatch returns the samples of every unit.
-fn query((index, (metric, statistic)): (usize, &(Metric, Statistic))) -> MetricDataQuery {
+fn query((index, metric): (usize, &Metric)) -> MetricDataQuery {
     let dimensions = metric.dimensions.iter();
     let dimensions =
         dimensions.map(|(name, value)| Dimension::builder().name(name).value(value).build());
-    let metric = SdkMetric::builder()
+    let sdk_metric = SdkMetric::builder()
         .namespace(&metric.namespace)
-        .metric_name(&metric.name)
+        .metric_name(metric.name.as_str())
         .set_dimensions(Some(dimensions.collect()))
         .build();
-    let statistic = match statistic {
-        Statistic::Sum => "Sum",
-        Statistic::Maximum => "Maximum",
+    let statistic = if metric.name.is_count() {
+        "Sum"
+    } else {
+        "Maximum"
     };
     let statistic = MetricStat::builder()
-        .metric(metric)
+        .metric(sdk_metric)
         .period(PERIOD_SECONDS)
         .stat(statistic)
         .build();
@@ -99,16 +109,21 @@ fn query((index, (metric, statistic)): (usize, &(Metric, Statistic))) -> MetricD
         .build()
 }
 
-/// CloudWatch sends an empty list if there are no metrics. A response without a list is not from CloudWatch.
-fn metrics_page(output: ListMetricsOutput) -> Result<Page<Metric>, String> {
-    let marker = marker(output.next_token);
-    if output.metrics.is_none() && marker.is_none() {
+/// CloudWatch sends an empty list if there is nothing. A response without a list is not from CloudWatch.
+fn page<S, T>(
+    items: Option<Vec<S>>,
+    token: Option<String>,
+    convert: impl Fn(S) -> Result<Option<T>, String>,
+) -> Result<Page<T>, String> {
+    let marker = token.filter(|token| !token.is_empty());
+    if items.is_none() && marker.is_none() {
         return Err("the response has no list of metrics".to_owned());
     }
-    let metrics = output.metrics.unwrap_or_default().into_iter();
+    let items = items.unwrap_or_default().into_iter();
+    let items = items.filter_map(|item| convert(item).transpose());
     Ok(Page {
         marker,
-        ..Page::last(metrics.filter_map(metric).collect())
+        ..Page::last(items.collect::<Result<_, _>>()?)
     })
 }
 
@@ -122,21 +137,8 @@ fn metric(metric: SdkMetric) -> Option<Metric> {
     });
     Some(Metric {
         namespace: metric.namespace?,
-        name: metric.metric_name?,
+        name: metric.metric_name?.parse().ok()?,
         dimensions: dimensions.collect::<Option<_>>()?,
-    })
-}
-
-fn data_page(output: GetMetricDataOutput, requested: usize) -> Result<DataPage, String> {
-    let marker = marker(output.next_token);
-    if output.metric_data_results.is_none() && marker.is_none() {
-        return Err("the response has no list of results".to_owned());
-    }
-    let results = output.metric_data_results.unwrap_or_default().into_iter();
-    let results = results.map(|result| samples(result, requested));
-    Ok(DataPage {
-        results: results.collect::<Result<_, _>>()?,
-        marker,
     })
 }
 
@@ -165,8 +167,4 @@ fn samples(result: MetricDataResult, requested: usize) -> Result<MetricSamples, 
             _ => Some(Reason::InvalidResponse),
         },
     })
-}
-
-fn marker(token: Option<String>) -> Option<String> {
-    token.filter(|token| !token.is_empty())
 }

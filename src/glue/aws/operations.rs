@@ -5,7 +5,6 @@ use super::convert;
 use crate::config::Query;
 use crate::glue::{BoxFuture, Described, Glue, GlueError, Operation, Page, PageRequest};
 use crate::snapshot::Integration;
-use aws_credential_types::Credentials as Keys;
 use aws_sdk_glue::config::Builder;
 use std::collections::BTreeSet;
 
@@ -39,10 +38,8 @@ impl Glue for AwsGlue {
                 Query::Target(arn) => call.target_arn(arn.as_str()),
                 Query::All => call,
             };
-            call.customize()
-                .config_override(settings(keys))
-                .send()
-                .await
+            let settings = Builder::new().credentials_provider(keys);
+            call.customize().config_override(settings).send().await
         };
         let convert = |output| Ok(convert::page(output));
         Box::pin(self.call(call, send, convert))
@@ -65,16 +62,10 @@ impl Glue for AwsGlue {
                 .describe_integrations()
                 .set_marker(request.marker.map(str::to_owned))
                 .set_max_records(request.page_size.map(i32::from));
-            call.customize()
-                .config_override(settings(keys))
-                .send()
-                .await
+            let settings = Builder::new().credentials_provider(keys);
+            call.customize().config_override(settings).send().await
         };
         let convert = |output| Ok(convert::metadata_page(output, tags));
         Box::pin(self.call(call, send, convert))
     }
-}
-
-fn settings(keys: Keys) -> Builder {
-    Builder::new().credentials_provider(keys)
 }

@@ -11,7 +11,7 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 use std::collections::HashSet;
-use std::mem;
+use std::{iter, mem};
 
 /// A key with a larger edit distance is not suggested.
 const MAX_SUGGESTION_DISTANCE: usize = 2;
@@ -123,22 +123,26 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, ValueError> {
-        let mut expected = (&visitor as &dyn Expected).to_string();
-        // The text that serde derives names the Rust type.
-        if expected.starts_with("struct ") {
-            expected = format!("a map with the keys {}", fields.join(", "));
-        }
-        match &self.node.value {
-            Value::Map(map) => {
-                let entries = self.entries(map, Some(fields));
-                visitor.visit_map(MapDeserializer::new(entries.into_iter()))
+        let Value::Map(map) = &self.node.value else {
+            let keys = format!("a map with the keys {}", fields.join(", "));
+            return Err(self.wrong_kind(&keys.as_str()));
+        };
+        let entries = self.entries(map, Some(fields));
+        visitor.visit_map(MapDeserializer::new(entries.into_iter()))
+    }
+
+    /// Reads a struct that `true` and `false` switch on and off: `true` is short for a map without keys.
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        match self.node.value {
+            Value::Bool(false) => visitor.visit_none(),
+            Value::Bool(true) => {
+                let no_entries = iter::empty::<(&str, Self)>();
+                visitor.visit_some(MapDeserializer::new(no_entries))
             }
-            // A few structs have a short form.
-            Value::Bool(value) => {
-                let short: Result<V::Value, ValueError> = visitor.visit_bool(*value);
-                short.map_err(|_| self.wrong_kind(&expected.as_str()))
-            }
-            _ => Err(self.wrong_kind(&expected.as_str())),
+            _ => visitor.visit_some(self).map_err(|error| ValueError {
+                allowed: format!("true, false, or {}", error.allowed),
+                ..error
+            }),
         }
     }
 
@@ -215,7 +219,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     forward_to_deserialize_any! {
-        i8 i16 i32 i64 i128 u8 u16 u64 u128 f32 f64 char string bytes byte_buf option unit
+        i8 i16 i32 i64 i128 u8 u16 u64 u128 f32 f64 char string bytes byte_buf unit
         unit_struct tuple tuple_struct identifier ignored_any
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::clock::rfc3339;
 use crate::hash::fnv1a;
-use crate::snapshot::Freshness;
+use crate::snapshot::ExportedFreshness;
 use crate::web::inventory::{Condition, Row, ScopeRow};
 use crate::web::query::Query;
 use std::time::Duration;
@@ -52,25 +52,22 @@ pub(super) fn format_duration(duration: &Duration) -> String {
 }
 
 /// Returns the line of a row about its data: their age, the failing tables and the replication lag.
-pub(super) fn data_line(freshness: &Freshness, now: &f64) -> String {
-    // A part of the answers cannot tell which success is the oldest and what its failures mean.
-    if freshness.checked.is_none() {
+pub(super) fn data_line(freshness: &ExportedFreshness, now: &f64) -> String {
+    let data = &freshness.data;
+    if data.checked.is_none() {
         return "CloudWatch has not answered in full yet".to_owned();
     }
-    let failing = freshness.tables_failing();
     let mut parts = Vec::new();
     if let Some(at) = freshness.oldest_success() {
         parts.push(format!("data as of {}", Timestamp::at(at, *now).ago));
     }
-    match freshness.failed_tables {
-        _ if failing <= 0.0 => {}
-        Some(failed) => parts.push(format!("failing tables: {failed}")),
-        None => parts.push(format!(
-            "{failing} of {} tables fail",
-            freshness.tables.len()
-        )),
+    if let Some(failing) = freshness.tables_failing().filter(|failing| *failing > 0.0) {
+        parts.push(match data.failed_tables {
+            Some(_) => format!("failing tables: {failing}"),
+            None => format!("{failing} of {} tables fail", data.tables.len()),
+        });
     }
-    if let Some(lag) = freshness.replication_lag {
+    if let Some(lag) = data.replication_lag {
         let lag = Duration::try_from_secs_f64(lag).unwrap_or_default();
         parts.push(format!("replication lag {}", format_duration(&lag)));
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use ciborium::cbor;
 use glue_integration_exporter::clock::Clock;
 use glue_integration_exporter::simulator::{
     Account, Fault, FaultKind, RequestMatcher, SimulatedIntegration, SimulatedTable,
@@ -701,13 +702,12 @@ fn with_freshness() -> String {
 }
 
 fn with_tables(name: &str, tables: &[&str]) -> SimulatedIntegration {
+    let table = |name: &&str| SimulatedTable {
+        name: (*name).to_owned(),
+        ..SimulatedTable::default()
+    };
     SimulatedIntegration {
-        tables: Some(
-            tables
-                .iter()
-                .map(|table| SimulatedTable::new(table))
-                .collect(),
-        ),
+        tables: Some(tables.iter().map(table).collect()),
         ..integration(REGION, name, "ACTIVE")
     }
 }
@@ -770,7 +770,10 @@ fn freshness_denied_reports_grants() {
         let why = format!("User: {USER} is not authorized to perform: {action}");
         FaultKind::error("AccessDenied", &why)
     };
-    let forbidden = FaultKind::MetricStatus("Forbidden");
+    let forbidden = cbor!({"MetricDataResults" => [{"Id" => "m0", "StatusCode" => "Forbidden"}]});
+    let mut body = Vec::new();
+    ciborium::into_writer(&forbidden.unwrap(), &mut body).unwrap();
+    let forbidden = FaultKind::raw(200, body);
     let config = format!("scopes: [{{name: all, regions: [{REGION}], freshness: true}}]");
     let sts = sts();
     let run = |faults: [(&str, FaultKind); 1], code: i32| {

@@ -39,10 +39,9 @@ fn simulated_accounts() -> Account {
             }
         }
     }
-    let accounts = Account::of(integrations);
-    (0..ACCOUNTS).fold(accounts, |accounts, n| {
-        accounts.with_account(&key(n), &account(n))
-    })
+    let mut accounts = Account::of(integrations);
+    accounts.accounts = (0..ACCOUNTS).map(|n| (key(n), account(n))).collect();
+    accounts
 }
 
 fn key(n: usize) -> String {

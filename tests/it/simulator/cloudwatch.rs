@@ -21,27 +21,27 @@ fn arn() -> String {
     format!("arn:aws:glue:eu-west-1:111122223333:integration:{ID}")
 }
 
-/// An integration with hourly runs. `tables` and `metrics` are those of the control endpoint.
-fn integration(tables: Value, metrics: Value) -> SimulatedIntegration {
+/// An integration with hourly runs. `tables` are those of the control endpoint.
+fn integration(tables: Value) -> SimulatedIntegration {
     let source = "arn:aws:dynamodb:eu-west-1:111122223333:table/orders";
     let target = "arn:aws:glue:eu-west-1:111122223333:database/orders";
     let new = SimulatedIntegration::new(&arn(), source, target, "ACTIVE");
     SimulatedIntegration {
         tables: serde_json::from_value(tables).unwrap(),
-        metrics: serde_json::from_value(metrics).unwrap(),
         ..new
     }
 }
 
 fn with_tables(names: &[&str]) -> SimulatedIntegration {
     let tables = names.iter().map(|name| json!({"TableName": name}));
-    integration(tables.collect(), json!({}))
+    integration(tables.collect())
 }
 
-fn redshift(metrics: Value) -> SimulatedIntegration {
+fn redshift(replication_lag: f64) -> SimulatedIntegration {
     SimulatedIntegration {
         target_arn: "arn:aws:redshift:eu-west-1:111122223333:namespace:n".to_owned(),
-        ..integration(json!([]), metrics)
+        replication_lag,
+        ..integration(json!([]))
     }
 }
 
@@ -114,7 +114,7 @@ fn sdk(simulator: &TestSimulator) -> aws_sdk_cloudwatch::Client {
 #[test]
 fn samples_are_a_function_of_time() {
     let tables = json!([{"TableName": "orders", "FailingSince": NOW - 2 * HOUR}]);
-    let orders = integration(tables, json!({}));
+    let orders = integration(tables);
     let simulator = serve(NOW, vec![orders.clone()]);
     let [succeeded, failed, synced] =
         ["IngestionSucceeded", "IngestionFailed", "LastSyncTimestamp"]
@@ -126,7 +126,7 @@ fn samples_are_a_function_of_time() {
     assert_eq!(read(&simulator, &succeeded), at(&[3, 4]));
     assert_eq!(read(&simulator, &failed), at(&[0, 1, 2]));
     assert_eq!(read(&simulator, &failed), at(&[0, 1, 2]), "asked twice");
-    let synced_until = |hours: i64| (NOW - hours * HOUR - 60) as f64;
+    let synced_until = |hours: i64| (NOW - hours * HOUR) as f64;
     let expected = [3, 4].map(|hours| (NOW - hours * HOUR, synced_until(hours)));
     assert_eq!(read(&simulator, &synced), expected);
     // Fifteen days exist at the start, and nothing older.
@@ -143,7 +143,7 @@ fn samples_are_a_function_of_time() {
 #[test]
 fn silent_metrics_are_no_longer_listed() {
     let names = |table: Value| {
-        let simulator = serve(NOW, vec![integration(json!([table]), json!({}))]);
+        let simulator = serve(NOW, vec![integration(json!([table]))]);
         let listed = list(&simulator, &json!({})).into_iter();
         let names = listed.map(|metric| metric["MetricName"].as_str().unwrap().to_owned());
         names.collect::<Vec<_>>()
@@ -167,7 +167,7 @@ fn silent_metrics_are_no_longer_listed() {
 fn list_filters_by_namespace_and_name() {
     let other = SimulatedIntegration {
         arn: arn().replace(ID, "other"),
-        ..redshift(json!({}))
+        ..redshift(0.0)
     };
     let simulator = serve(NOW, vec![with_tables(&["a", "b"]), other]);
     for (filter, expected) in [
@@ -180,91 +180,27 @@ fn list_filters_by_namespace_and_name() {
     ] {
         assert_eq!(list(&simulator, &filter).len(), expected, "{filter}");
     }
-    assert_eq!(
-        metric(&simulator, "IntegrationLag"),
-        json!({
-            "Namespace": "AWS/Redshift", "MetricName": "IntegrationLag",
-            "Dimensions": [{"Name": "IntegrationId", "Value": "other"}],
-        })
-    );
-}
-
-/// One row for each form that AWS does not document.
-#[test]
-fn undocumented_forms_exist_both_ways() {
-    let orders = |metrics: &Value, load_type: Option<&str>| {
-        let table =
-            json!({"TableName": "orders", "LoadType": load_type, "FailingSince": NOW - HOUR});
-        serve(NOW, vec![integration(json!([table]), metrics.clone())])
-    };
-    let (plain, zeros) = (json!({}), json!({"Zeros": true}));
-    let milliseconds = json!({"Milliseconds": true});
-    let synced_until = (NOW - 2 * HOUR - 60) as f64;
-    for (metrics, name, expected) in [
-        (&plain, "IngestionSucceeded", vec![1.0]),
-        (&zeros, "IngestionSucceeded", vec![0.0, 0.0, 1.0]),
-        (&plain, "IngestionFailed", vec![1.0, 1.0]),
-        (&zeros, "IngestionFailed", vec![1.0, 1.0, 0.0]),
-        (&plain, "LastSyncTimestamp", vec![synced_until]),
-        (
-            &milliseconds,
-            "LastSyncTimestamp",
-            vec![1000.0 * synced_until],
-        ),
-    ] {
-        let simulator = orders(metrics, None);
-        let metric = metric(&simulator, name);
-        let samples = samples(&simulator, &metric, NOW - 2 * HOUR, NOW + 1);
-        let values: Vec<f64> = samples.into_iter().map(|(_, value)| value).collect();
-        assert_eq!(values, expected, "{name} with {metrics}");
-    }
-    let slash = arn().replace("integration:", "integration/");
-    for (metrics, load_type, expected) in [
-        (json!({}), None, (arn(), "INCREMENTAL")),
-        (json!({"SlashInArn": true}), Some("FULL"), (slash, "FULL")),
-    ] {
-        let simulator = orders(&metrics, load_type);
-        let metric = metric(&simulator, "IngestionFailed");
-        let expected = json!([
-            {"Name": "integrationArn", "Value": expected.0},
-            {"Name": "loadType", "Value": expected.1},
-            {"Name": "tableName", "Value": "orders"},
-        ]);
-        assert_eq!(metric["Dimensions"], expected);
-        assert_eq!(samples(&simulator, &metric, NOW, NOW + 1), [(NOW, 1.0)]);
-    }
-    for namespace in ["AWS/Redshift", "AWS/Glue/ZeroETL"] {
-        let metrics = json!({"Namespace": namespace, "ReplicationLag": 7.5, "FailedTables": 2.0});
-        let simulator = serve(NOW, vec![redshift(metrics)]);
-        let lag = metric(&simulator, "IntegrationLag");
-        assert_eq!(lag["Namespace"], namespace);
-        let lag = samples(&simulator, &lag, NOW - 120, NOW + 1);
-        assert_eq!(lag, [0, 60, 120].map(|age| (NOW - age, 7.5)));
-        let failed = metric(&simulator, "IntegrationNumTablesFailedReplication");
-        assert_eq!(samples(&simulator, &failed, NOW, NOW + 1), [(NOW, 2.0)]);
-    }
 }
 
 #[test]
-fn samples_and_listings_can_come_late() {
-    let at = |seconds: i64| {
-        let late = json!({"SampleDelay": 600, "ListingDelay": 900});
-        let late = SimulatedIntegration {
-            create_time: NOW as f64,
-            ..integration(json!([{"TableName": "orders"}]), late)
-        };
-        serve(NOW + seconds, vec![late])
-    };
-    assert!(list(&at(899), &json!({})).is_empty());
-    let metric = metric(&at(900), "IngestionSucceeded");
-    let read = |seconds: i64| samples(&at(seconds), &metric, NOW - HOUR, NOW + DAY).len();
-    assert_eq!([599, 600, HOUR + 599, HOUR + 600].map(read), [0, 1, 1, 2]);
+fn redshift_target_reports_lag_each_minute() {
+    let simulator = serve(NOW, vec![redshift(7.5)]);
+    let lag = metric(&simulator, "IntegrationLag");
+    let expected = json!({
+        "Namespace": "AWS/Redshift", "MetricName": "IntegrationLag",
+        "Dimensions": [{"Name": "IntegrationId", "Value": ID}],
+    });
+    assert_eq!(lag, expected);
+    let lag = samples(&simulator, &lag, NOW - 120, NOW + 1);
+    assert_eq!(lag, [0, 60, 120].map(|age| (NOW - age, 7.5)));
+    let failed = metric(&simulator, "IntegrationNumTablesFailedReplication");
+    assert_eq!(samples(&simulator, &failed, NOW, NOW + 1), [(NOW, 0.0)]);
 }
 
 #[test]
 fn list_pages_return_each_metric_once() {
     let tables = (0..300).map(|number| json!({"TableName": format!("table-{number}")}));
-    let simulator = serve(NOW, vec![integration(tables.collect(), json!({}))]);
+    let simulator = serve(NOW, vec![integration(tables.collect())]);
     let (mut sizes, mut metrics, mut token) = (Vec::new(), Vec::new(), Value::Null);
     loop {
         let page = call(&simulator, "ListMetrics", &json!({"NextToken": token})).json();
@@ -284,52 +220,36 @@ fn list_pages_return_each_metric_once() {
 
 #[test]
 fn data_pages_return_each_datapoint_once() {
-    let simulator = serve(NOW, vec![with_tables(&["a", "b", "c"])]);
-    let metrics = list(&simulator, &json!({"MetricName": "LastSyncTimestamp"}));
-    let mut input = input(&metrics, NOW - DAY, NOW);
-    let whole = results(&call(&simulator, "GetMetricData", &input).json());
-    assert_eq!(whole.len(), 3);
-
-    input["MaxDatapoints"] = json!(20);
-    let mut paged = vec![(String::new(), Vec::new()); 3];
-    let mut statuses = Vec::new();
+    let tables = json!([{"TableName": "orders", "IntervalMinutes": 1}]);
+    let simulator = serve(NOW, vec![integration(tables)]);
+    let metrics = vec![metric(&simulator, "LastSyncTimestamp"); 6];
+    let mut input = input(&metrics, NOW - 15 * DAY, NOW);
+    let (mut sizes, mut statuses) = (Vec::new(), Vec::new());
+    let mut points = vec![Vec::new(); 6];
     loop {
         let page = call(&simulator, "GetMetricData", &input).json();
-        let page_results = results(&page);
-        statuses.push([0, 1, 2].map(|index| page_results[index].0.clone()));
-        for (all, (status_code, points)) in paged.iter_mut().zip(page_results) {
-            all.0 = status_code;
-            all.1.extend(points);
+        for (all, (status_code, page)) in points.iter_mut().zip(results(&page)) {
+            sizes.push(page.len());
+            statuses.push(status_code);
+            all.extend(page);
         }
         input["NextToken"] = page["NextToken"].clone();
         if input["NextToken"].is_null() {
             break;
         }
     }
-    assert_eq!(paged, whole);
-    let (partial, complete) = ("PartialData", "Complete");
+    // A page has 100,800 datapoints.
+    let first = [21_600, 21_600, 21_600, 21_600, 14_400, 0];
+    assert_eq!(sizes, [first, [0, 0, 0, 0, 7_200, 21_600]].concat());
+    let (complete, partial) = ("Complete", "PartialData");
     assert_eq!(
-        statuses,
-        [
-            [partial; 3],
-            [complete, partial, partial],
-            [complete, complete, partial],
-            [complete; 3]
-        ]
+        statuses[..6],
+        [complete, complete, complete, complete, partial, partial]
     );
-}
-
-#[test]
-fn full_page_has_100800_datapoints() {
-    let tables = json!([{"TableName": "orders", "IntervalMinutes": 1}]);
-    let simulator = serve(NOW, vec![integration(tables, json!({}))]);
-    let metrics = vec![metric(&simulator, "LastSyncTimestamp"); 6];
-    let input = input(&metrics, NOW - 15 * DAY, NOW);
-    let page = call(&simulator, "GetMetricData", &input).json();
-    let sizes = results(&page).into_iter().map(|(_, points)| points.len());
-    let expected = [21_600, 21_600, 21_600, 21_600, 14_400, 0];
-    assert_eq!(sizes.collect::<Vec<_>>(), expected);
-    assert!(page["NextToken"].is_string());
+    assert_eq!(statuses[6..], [complete; 6]);
+    let expected = (1..=15 * DAY / 60).map(|minutes| NOW - 60 * minutes);
+    let expected: Vec<_> = expected.map(|time| (time, time as f64)).collect();
+    assert!(points.iter().all(|points| *points == expected));
 }
 
 #[test]
@@ -359,55 +279,41 @@ fn unknown_metric_has_no_datapoints() {
 fn invalid_input_returns_aws_errors() {
     let simulator = serve(NOW, vec![with_tables(&["orders"])]);
     let known = metric(&simulator, "IngestionSucceeded");
-    let with = |pointer: &str, value: Value| {
-        let mut input = input(std::slice::from_ref(&known), NOW - DAY, NOW);
-        input["ScanBy"] = json!("TimestampDescending");
-        input["NextToken"] = json!(null);
-        *input.pointer_mut(pointer).unwrap() = value;
-        input
-    };
     let queries = |count| input(&vec![known.clone(); count], NOW - DAY, NOW);
-    let period = "/MetricDataQueries/0/MetricStat/Period";
-    let stat = "/MetricDataQueries/0/MetricStat/Stat";
-    let ascending = json!("TimestampAscending");
-    let long = format!("2:{}", "0".repeat(2049));
-    let (token, next_token) = ("InvalidParameterValue", "InvalidNextToken");
-    let (unreadable, invalid) = ("SerializationException", "ValidationError");
     let response = call(&simulator, "GetMetricData", &queries(500));
     assert_eq!(response.status, 200);
-    for (body, code, message) in [
-        (json!({"NextToken": "x"}), token, "NextToken"),
-        (json!({"NextToken": "2:x"}), token, "NextToken"),
-        (json!({"NextToken": long}), token, "NextToken"),
-        (json!({"RecentlyActive": "PT3H"}), unreadable, "Recently"),
+    let mut start = queries(1);
+    start["StartTime"] = json!("x");
+    let unreadable = "SerializationException";
+    for (operation, body, code, message) in [
+        (
+            "ListMetrics",
+            json!({"NextToken": "x"}),
+            "ValidationException",
+            "NextToken",
+        ),
+        (
+            "ListMetrics",
+            json!({"MetricName": 5}),
+            unreadable,
+            "MetricName",
+        ),
+        ("GetMetricData", json!({}), unreadable, "MetricDataQueries"),
+        ("GetMetricData", start, unreadable, "StartTime"),
+        ("GetMetricData", queries(0), "ValidationError", "1 to 500"),
+        ("GetMetricData", queries(501), "ValidationError", "1 to 500"),
+        (
+            "PutMetricData",
+            json!({}),
+            "UnknownOperationException",
+            "ListMetrics",
+        ),
     ] {
-        let response = call(&simulator, "ListMetrics", &body);
-        assert_error(&response, code, message);
+        let response = call(&simulator, operation, &body);
+        assert_eq!(response.error(), (400, code.to_owned()), "{message}");
+        let body = response.body;
+        assert!(body.contains(message), "{message}: {body}");
     }
-    for (body, code, message) in [
-        (json!({}), unreadable, "MetricDataQueries"),
-        (queries(0), invalid, "1 to 500"),
-        (queries(501), invalid, "1 to 500"),
-        (with("/StartTime", json!(NOW)), invalid, "StartTime"),
-        (with("/StartTime", json!("x")), unreadable, "StartTime"),
-        (with(period, json!(300)), invalid, "only 60"),
-        (with(stat, json!("Average")), unreadable, "or `Sum`"),
-        (with("/ScanBy", ascending), unreadable, "ScanBy"),
-        (with("/NextToken", json!("2:x")), next_token, "NextToken"),
-    ] {
-        let response = call(&simulator, "GetMetricData", &body);
-        assert_error(&response, code, message);
-    }
-    let response = call(&simulator, "PutMetricData", &json!({}));
-    assert_error(&response, "UnknownOperationException", "ListMetrics");
-}
-
-fn assert_error(response: &Response, code: &str, message: &str) {
-    assert_eq!(response.error(), (400, code.to_owned()), "{message}");
-    let body = &response.body;
-    assert!(body.contains(message), "{message}: {body}");
-    let header = format!("x-amzn-query-error: {};sender", code.to_lowercase());
-    assert!(response.head.contains(&header), "{}", response.head);
 }
 
 /// The SDK speaks CBOR.
@@ -447,21 +353,9 @@ async fn cbor_answers_like_json() {
     assert_eq!(points, samples(&simulator, &synced, NOW - DAY, NOW));
     assert_eq!(result.status_code().unwrap().as_str(), "Complete");
 
-    let first = request().max_datapoints(20).send().await.unwrap();
-    let status_code = first.metric_data_results()[0].status_code();
-    assert_eq!(status_code.unwrap().as_str(), "PartialData");
-    let second = request().next_token(first.next_token().unwrap());
-    let second = second.send().await.unwrap();
-    assert_eq!(second.metric_data_results()[0].values().len(), 4);
-    assert_eq!(second.next_token(), None);
-
-    let error = request().next_token("x").send().await.unwrap_err();
-    let headers = error.raw_response().unwrap().headers();
-    assert_eq!(headers.get("smithy-protocol"), Some("rpc-v2-cbor"));
-    assert!(error.as_service_error().unwrap().is_invalid_next_token());
     let error = client.list_metrics().next_token("x").send().await;
-    let error = error.unwrap_err().into_service_error();
-    assert!(error.is_invalid_parameter_value_exception());
+    let error = error.unwrap_err();
+    assert_eq!(error.code(), Some("ValidationException"));
     let unknown = client.describe_alarms().send().await.unwrap_err();
     assert_eq!(unknown.code(), Some("UnknownOperationException"));
 
@@ -477,23 +371,14 @@ async fn cbor_answers_like_json() {
 }
 
 #[tokio::test]
-async fn faults_apply_to_both_operations() {
+async fn faults_apply_to_one_operation() {
     let simulator = serve(NOW, vec![with_tables(&["a", "b"])]);
-    let metrics = list(&simulator, &json!({"MetricName": "IngestionSucceeded"}));
-    let input = input(&metrics, NOW - DAY, NOW);
+    let metric = metric(&simulator, "IngestionSucceeded");
+    let input = input(&[metric], NOW - DAY, NOW);
     let on = |operation: &str| RequestMatcher {
         operation: Some(operation.to_owned()),
         ..RequestMatcher::default()
     };
-
-    for status_code in ["Forbidden", "InternalError"] {
-        let fault = Fault::new(on("GetMetricData"), FaultKind::MetricStatus(status_code));
-        simulator.handle.push_fault(fault.times(1));
-        let response = call(&simulator, "GetMetricData", &input).json();
-        for (found, samples) in results(&response) {
-            assert_eq!((&*found, samples.len()), (status_code, 0));
-        }
-    }
 
     let client = sdk(&simulator);
     for (code, status) in [
@@ -523,23 +408,21 @@ async fn faults_apply_to_both_operations() {
 }
 
 #[test]
-fn control_endpoint_changes_tables_and_metrics() {
+fn control_endpoint_changes_tables() {
     let simulator = serve(NOW, vec![with_tables(&["orders"])]);
     let path = format!("integrations/{}", arn());
     let patch = |patch: &Value| simulator.control("PATCH", &path, &patch.to_string());
     let tables = json!([
         {"TableName": "a", "FailingSince": 0},
-        {"TableName": "a", "LoadType": "FULL", "IntervalMinutes": 5, "SilentSince": NOW - DAY},
+        {"TableName": "b", "IntervalMinutes": 5, "SilentSince": NOW - DAY},
     ]);
     assert_eq!(patch(&json!({"Tables": tables})).status, 204);
     assert_eq!(list(&simulator, &json!({})).len(), 3);
-    assert_eq!(patch(&json!({"Metrics": {"Zeros": true}})).status, 204);
-    assert_eq!(list(&simulator, &json!({})).len(), 5);
     let zero = json!({"TableName": "a", "IntervalMinutes": 0});
     for (invalid, message) in [
         (json!({"Tables": [{}]}), "Tables[0]: missing field"),
         (json!({"Tables": [zero]}), "Tables[0].IntervalMinutes"),
-        (json!({"Metrics": {"A": 1}}), "unknown field `A`"),
+        (json!({"Tables": [{"A": 1}]}), "unknown field `A`"),
     ] {
         let response = patch(&invalid);
         assert_eq!(response.status, 400);

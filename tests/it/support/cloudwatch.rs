@@ -2,12 +2,13 @@
 //! dimensions. Like AWS, it aggregates data points to minutes and divides its answers into pages.
 
 use super::account::Behaviour;
-use glue_integration_exporter::glue::cloudwatch::{
-    CloudWatch, DataPage, DataRequest, Metric, MetricSamples, MetricsRequest, Statistic,
+use glue_integration_exporter::glue::cloudwatch::{CloudWatch, Metric, MetricName, MetricSamples};
+use glue_integration_exporter::glue::{
+    BoxFuture, GlueError, Page, PageRequest, Reason, RequestContext,
 };
-use glue_integration_exporter::glue::{BoxFuture, GlueError, Page, Reason, RequestContext};
 use std::collections::{BTreeMap, HashMap};
 use std::future::pending;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -66,7 +67,7 @@ pub fn metric(namespace: &str, name: &str, dimensions: &[(&str, &str)]) -> Metri
     let dimensions = dimensions.iter();
     Metric {
         namespace: namespace.to_owned(),
-        name: name.to_owned(),
+        name: name.parse().unwrap(),
         dimensions: dimensions
             .map(|(name, value)| (name.to_string(), value.to_string()))
             .collect(),
@@ -204,12 +205,16 @@ impl FakeCloudWatch {
         }
     }
 
-    async fn list(&self, request: MetricsRequest<'_>) -> Result<Page<Metric>, GlueError> {
+    async fn list(
+        &self,
+        name: MetricName,
+        request: PageRequest<'_>,
+    ) -> Result<Page<Metric>, GlueError> {
         let page = number(request.marker);
         let record = Request {
             at: Instant::now(),
             operation: LIST,
-            name: request.name.to_owned(),
+            name: name.as_str().to_owned(),
             metrics: 0,
             start: 0,
             end: 0,
@@ -218,8 +223,8 @@ impl FakeCloudWatch {
         let state = self.state.lock().unwrap();
         let metrics = state.metrics.iter().map(|(metric, _)| metric);
         let mut listed = metrics.filter(|metric| {
-            let namespace = request.namespace.is_none_or(|it| it == metric.namespace);
-            namespace && metric.name == request.name
+            let namespace = name.namespace().is_none_or(|it| it == metric.namespace);
+            namespace && metric.name == name
         });
         let size = state.list_page.unwrap_or(500);
         let items: Vec<Metric> = listed
@@ -235,21 +240,26 @@ impl FakeCloudWatch {
         })
     }
 
-    async fn samples(&self, request: DataRequest<'_>) -> Result<DataPage, GlueError> {
+    async fn samples(
+        &self,
+        metrics: &[Metric],
+        window: Range<i64>,
+        request: PageRequest<'_>,
+    ) -> Result<Page<MetricSamples>, GlueError> {
         let page = number(request.marker);
         let record = Request {
             at: Instant::now(),
             operation: DATA,
-            name: request.metrics[0].0.name.clone(),
-            metrics: request.metrics.len(),
-            start: request.start,
-            end: request.end,
+            name: metrics[0].name.as_str().to_owned(),
+            metrics: metrics.len(),
+            start: window.start,
+            end: window.end,
         };
         self.behave(record, page, request.context).await?;
-        assert!(request.metrics.len() <= 500 && request.start < request.end);
-        assert!(request.start % 60 == 0 && request.end % 60 == 0);
+        assert!(metrics.len() <= 500 && window.start < window.end);
+        assert!(window.start % 60 == 0 && window.end % 60 == 0);
         assert!(
-            request.end - request.start <= 15 * DAY,
+            window.end - window.start <= 15 * DAY,
             "coarser than minutes"
         );
         let state = self.state.lock().unwrap();
@@ -257,10 +267,10 @@ impl FakeCloudWatch {
         let (first, end) = (page * size, (page + 1) * size);
         let mut results = Vec::new();
         let mut position = 0;
-        for (index, (metric, statistic)) in request.metrics.iter().enumerate() {
+        for (index, metric) in metrics.iter().enumerate() {
             let points = state.positions.get(metric).map(|it| &state.metrics[*it].1);
             let points = points.map(Vec::as_slice).unwrap_or_default();
-            let samples = aggregate(points, *statistic, request.start..request.end);
+            let samples = aggregate(points, metric.name, window.clone());
             let mut missing = None;
             let count = samples.len();
             if position + count > end {
@@ -280,30 +290,24 @@ impl FakeCloudWatch {
             position += count;
         }
         let more = state.endless || position > end;
-        Ok(DataPage {
-            results,
+        Ok(Page {
             marker: more.then(|| (page + 1).to_string()),
+            ..Page::last(results)
         })
     }
 }
 
 /// Returns the minutes with data, the newest first.
-fn aggregate(
-    points: &[(i64, f64)],
-    statistic: Statistic,
-    window: std::ops::Range<i64>,
-) -> Vec<(i64, f64)> {
+fn aggregate(points: &[(i64, f64)], name: MetricName, window: Range<i64>) -> Vec<(i64, f64)> {
     let mut minutes: BTreeMap<i64, f64> = BTreeMap::new();
     for (at, value) in points.iter().filter(|(at, _)| window.contains(at)) {
         let minute = minutes.entry(at - at % 60);
-        let so_far = minute.or_insert(match statistic {
-            Statistic::Sum => 0.0,
-            Statistic::Maximum => f64::MIN,
-        });
-        *so_far = match statistic {
-            Statistic::Sum => *so_far + value,
-            Statistic::Maximum => so_far.max(*value),
-        };
+        if name.is_count() {
+            *minute.or_default() += value;
+        } else {
+            let so_far = minute.or_insert(f64::MIN);
+            *so_far = so_far.max(*value);
+        }
     }
     minutes.into_iter().rev().collect()
 }
@@ -315,12 +319,18 @@ fn number(marker: Option<&str>) -> usize {
 impl CloudWatch for FakeCloudWatch {
     fn metrics<'a>(
         &'a self,
-        request: MetricsRequest<'a>,
+        name: MetricName,
+        request: PageRequest<'a>,
     ) -> BoxFuture<'a, Result<Page<Metric>, GlueError>> {
-        Box::pin(self.list(request))
+        Box::pin(self.list(name, request))
     }
 
-    fn data<'a>(&'a self, request: DataRequest<'a>) -> BoxFuture<'a, Result<DataPage, GlueError>> {
-        Box::pin(self.samples(request))
+    fn data<'a>(
+        &'a self,
+        metrics: &'a [Metric],
+        window: Range<i64>,
+        request: PageRequest<'a>,
+    ) -> BoxFuture<'a, Result<Page<MetricSamples>, GlueError>> {
+        Box::pin(self.samples(metrics, window, request))
     }
 }

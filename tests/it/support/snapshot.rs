@@ -32,13 +32,14 @@ pub fn snapshot(
         }),
         ..ScopeState::default()
     };
-    let exported = |(integration, freshness): (_, Option<_>)| ExportedIntegration {
-        integration: Arc::new(integration),
-        labels: Arc::new(MetadataLabels::default()),
+    let exported = |(integration, freshness): (Integration, Option<_>)| ExportedIntegration {
         freshness: freshness.map(|data| ExportedFreshness {
             data: Arc::new(data),
             max_tables,
+            has_redshift_target: integration.target_arn.starts_with("arn:aws:redshift"),
         }),
+        integration: Arc::new(integration),
+        labels: Arc::new(MetadataLabels::default()),
         status_since: START - 86_400.0,
         stale: false,
     };
