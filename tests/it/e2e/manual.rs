@@ -6,14 +6,13 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 use glue_integration_exporter::cli::Cli;
 use std::fs;
-use std::path::Path;
 
 const NAME: &str = env!("CARGO_PKG_NAME");
+const DEBIAN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/debian");
 
 /// Checks that a file of the package is `expected`.
 fn check_file(name: &str, expected: &str) {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/debian");
-    let path = directory.join(name);
+    let path = format!("{DEBIAN}/{name}");
     if std::env::var_os("UPDATE").is_some() {
         fs::write(&path, expected).unwrap();
     } else {
@@ -54,6 +53,13 @@ fn man_page_matches_command_line() {
     page.extend(include_bytes!("manual/sections.roff"));
     let page = String::from_utf8(page).unwrap();
     check_file(&format!("{NAME}.1"), &page);
+}
+
+#[test]
+fn debian_changelog_has_the_version() {
+    let changelog = fs::read_to_string(format!("{DEBIAN}/changelog")).unwrap();
+    let version = format!("{NAME} ({}-1) ", env!("CARGO_PKG_VERSION"));
+    assert!(changelog.starts_with(&version), "{changelog}");
 }
 
 /// Describes a command and its own flags. Flags of the daemon are only named, because OPTIONS describes them.
