@@ -15,7 +15,7 @@ impl Limits {
         // Comparisons with NaN are false, so an invalid measurement fails.
         self.check(
             value <= limit,
-            format!("{name}: {value:.2} {unit}, at most {limit:.2}"),
+            &format!("{name}: {value:.2} {unit}, at most {limit:.2}"),
         );
     }
 
@@ -23,11 +23,11 @@ impl Limits {
     pub fn check_min(&mut self, name: &str, value: f64, limit: f64, unit: &str) {
         self.check(
             value >= limit,
-            format!("{name}: {value:.2} {unit}, at least {limit:.2}"),
+            &format!("{name}: {value:.2} {unit}, at least {limit:.2}"),
         );
     }
 
-    fn check(&mut self, held: bool, line: String) {
+    fn check(&mut self, held: bool, line: &str) {
         let verdict = if held { "limit held" } else { "limit EXCEEDED" };
         self.lines.push(format!("{verdict}: {line}"));
         self.exceeded |= !held;

@@ -12,7 +12,7 @@ const INTEGRATIONS: usize = 10_000;
 const MAX_BODIES: f64 = 2.5;
 const MAX_OTHER_MB: f64 = 25.0;
 /// Maximum ratio of the last polls to the first ones. It allows for the noise of the allocator.
-const MAX_GROWTH_RATIO: f64 = 1.1;
+const MAX_GROWTH_RATIO: f64 = 1.2;
 /// Number of polls after which all buffers have their final size.
 const WARM_UP_POLLS: usize = 5;
 const GZIP_EVERY: usize = 10;
