@@ -5,9 +5,9 @@ use crate::cli::Cli;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-/// Functions of the bash script. The script defines the first name and calls the second one:
+/// The name of the program in the bash script. The script writes it in these two ways, so it would complete no flag of a command:
 /// <https://github.com/clap-rs/clap/issues/6421>
-const BASH_FUNCTION: [&str; 2] = [
+const BASH_NAME: [&str; 2] = [
     "glue__subcmd__integration__subcmd__exporter",
     "glue__integration__exporter",
 ];
@@ -24,7 +24,7 @@ pub(super) fn print(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, name, &mut script);
     let mut script = String::from_utf8_lossy(&script).into_owned();
-    for [wrong, right] in [BASH_FUNCTION, FISH_COMMAND] {
+    for [wrong, right] in [BASH_NAME, FISH_COMMAND] {
         script = script.replace(wrong, right);
     }
     print_unescaped(script.as_bytes())

@@ -27,6 +27,8 @@ fn completions_match_shipped_files() {
     for shell in ["bash", "fish", "zsh"] {
         let printed = setup.run(&["completions", shell]);
         assert_eq!((printed.code, &*printed.stderr), (Some(0), ""));
+        // With it, fish completes nothing.
+        assert!(!printed.stdout.contains("    argparse -s"));
         check_file(&format!("{NAME}.{shell}"), &printed.stdout);
     }
     assert_eq!(setup.run(&["completions", "csh"]).code, Some(2));
