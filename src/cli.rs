@@ -8,6 +8,7 @@ use crate::toolkit::listen::Address;
 use crate::version;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, value_parser};
+use clap_complete::Shell;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tracing::level_filters::LevelFilter;
@@ -83,6 +84,14 @@ pub(crate) enum Command {
         /// CA certificates that verify an https URL. Default: the system's; on a loopback address, nothing is verified.
         #[arg(long, value_name = "FILE")]
         ca_file: Option<PathBuf>,
+    },
+    /// Print the completion script of a shell.
+    ///
+    /// For bash: source <(glue-integration-exporter completions bash)
+    Completions {
+        #[arg(value_name = "SHELL")]
+        #[arg(value_parser = PossibleValuesParser::new(["bash", "fish", "zsh"]).try_map(|shell| shell.parse::<Shell>()))]
+        shell: Shell,
     },
 }
 

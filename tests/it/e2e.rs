@@ -16,6 +16,7 @@ mod identities;
 mod listening;
 mod logs;
 mod lookup;
+mod manual;
 mod metadata;
 mod network;
 mod online;

@@ -33,6 +33,13 @@ SINCE = (
     f'integration_arn="{UNCHANGING}"}}'
 )
 HANG = '{"Kind": "Hang"}'
+# Completes a command line as bash does.
+COMPLETE = f"""
+source /usr/share/bash-completion/completions/{NAME}
+COMP_WORDS=({NAME} "$@") COMP_CWORD=$#
+_glue__integration__exporter {NAME} "${{COMP_WORDS[-1]}}" "${{COMP_WORDS[-2]}}"
+echo "${{COMPREPLY[@]}}"
+"""
 
 
 def processes_below(pid):
@@ -141,6 +148,12 @@ def check_installation(m):
     status = wait_for("a status line", lambda: (text := m.property(SERVICE, "StatusText")).startswith("0 of 1 pairs of scope and region up; ") and text)
     check("systemctl status shows the status line", status in m.output("systemctl", "status", "--no-pager", "-l", SERVICE), status)
     check("/proc/stat is readable", m.value("process_start_time_seconds") is not None)
+
+
+def check_completions(m):
+    for words, expected in (["ch"], "check"), (["check", "--on"], "--online"), (["iam", "--log.level", "d"], "debug"):
+        output = m.output("bash", "-c", COMPLETE, "bash", *words)
+        check(f"bash completes {words}", output == expected, output)
 
 
 def check_hardening(m):
@@ -365,6 +378,7 @@ def main():
     try:
         before = m.files()
         check_installation(m)
+        check_completions(m)
         check_hardening(m)
         environment = check_configuration(m)
         check_reloads(m)
