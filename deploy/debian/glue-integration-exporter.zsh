@@ -127,8 +127,8 @@ _glue-integration-exporter_commands() {
     local commands; commands=(
 'check:Validate the configuration and print what it will watch. Exits with 0, or with 2 and all errors' \
 'once:Poll each scope once and print the metrics on stdout. Exits with 0, or with 1 if any scope failed' \
-'demo:Run the whole exporter on a simulated AWS Glue in the same process. Needs no AWS account and no configuration' \
-'simulate:Run the simulated AWS Glue endpoint alone, for fire drills and tests' \
+'demo:Run the whole exporter on a simulated AWS in the same process. Needs no AWS account and no configuration' \
+'simulate:Run the simulated AWS endpoint alone, for fire drills and tests' \
 'iam:Print the least IAM policies for the configuration, and the trust policy of each role. Sends no requests. Exits with 0, or with 2 and all errors' \
 'health:Check whether a running exporter is healthy. Exits with 0 if it is, otherwise with 1' \
 'completions:Print the completion script of a shell' \
