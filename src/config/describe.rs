@@ -112,7 +112,7 @@ fn describe_freshness(freshness: FreshnessConfig) -> String {
     let dollars = rounds * METRICS_PER_TABLE * DOLLARS_PER_METRIC;
     let tables = pluralize(&freshness.max_tables, "table");
     format!(
-        "  asks CloudWatch every {interval} whether data arrive, which also needs cloudwatch:ListMetrics and cloudwatch:GetMetricData\n  \
+        "  asks CloudWatch every {interval} whether data arrives, which also needs cloudwatch:ListMetrics and cloudwatch:GetMetricData\n  \
          costs at most ${dollars:.5} a day for each load type of each table, without further pages and retries\n  \
          exports series of at most {tables} for each integration\n"
     )
