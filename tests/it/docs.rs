@@ -193,18 +193,18 @@ fn fleet(interval: &str) -> Vec<ScopeRegion> {
     config.watches(|_| Err(None)).unwrap()
 }
 
-/// Returns the calls per second if each poll of a scope in a region needs one page.
-fn calls_per_second(watches: &[&ScopeRegion]) -> f64 {
-    let calls = watches
+/// Returns the requests per second if each poll of a scope in a region needs one page.
+fn requests_per_second(watches: &[&ScopeRegion]) -> f64 {
+    let requests = watches
         .iter()
         .map(|watch| 1.0 / watch.interval.as_secs_f64());
-    calls.sum()
+    requests.sum()
 }
 
 #[test]
 fn fleet_block_matches_sharding() {
     let mut table = String::from(
-        "| shards | pairs on the one with the fewest | on the one with the most | its calls per second at 60s | at 5m |\n|---|---|---|---|---|\n",
+        "| shards | fewest pairs on one shard | most pairs on one shard | its requests per second at 60s | at 5m |\n|---|---|---|---|---|\n",
     );
     let fleets = ["60s", "5m"].map(fleet);
     for total in [1, 2, 3, 5, 10, 20] {
@@ -227,8 +227,8 @@ fn fleet_block_matches_sharding() {
         table.push_str(&format!(
             "| {total} | {fewest} | {} | {:.1} | {:.1} |\n",
             minutely.len(),
-            calls_per_second(minutely),
-            calls_per_second(rare)
+            requests_per_second(minutely),
+            requests_per_second(rare)
         ));
     }
     check_block("docs/sharding.md", "fleet", &table);
