@@ -25,7 +25,9 @@ pub fn describe(
     for watch in watches {
         text += &format!("{}\n", describe_watch(watch));
     }
-    let total = format_rate(watches.iter().map(requests_per_hour).sum());
+    // Unlike `sum`, which returns -0 for a shard without scopes.
+    let rates = watches.iter().map(requests_per_hour);
+    let total = format_rate(rates.fold(0.0, |total, rate| total + rate));
     text += &format!("In total at least {total} API requests per hour.\n");
     for TagLabel { tag, label } in tag_labels {
         let (tag, label) = (tag.as_str(), label.as_str());
