@@ -62,7 +62,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:10059")]
         listen_address: SocketAddr,
     },
-    /// Print the least IAM policies for the configuration, and the trust policy of each role. Sends no requests. Exits with 0, or
+    /// Print the least-privilege IAM policies for the configuration, and the trust policy of each role. Sends no requests. Exits with 0, or
     /// with 2 and all errors.
     Iam {
         #[command(flatten)]
@@ -132,7 +132,7 @@ pub(crate) struct ConfigFlags {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShardFlags {
-    /// Index of this shard, counted from 0. Default: the ordinal at the end of POD_NAME, or of the hostname if POD_NAME is not set.
+    /// Index of this shard, counted from 0. Default: the ordinal at the end of POD_NAME, or of the host name if POD_NAME is not set.
     #[arg(long = "shard.index", value_name = "N", requires = "total")]
     pub(crate) index: Option<u16>,
     /// Number of exporters that share this configuration, 1 to 1000. Default: this exporter watches everything.

@@ -24,7 +24,7 @@ function __fish_glue_integration_exporter_using_subcommand
 end
 
 complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_needs_command" -l config.file -d 'The configuration file' -r -F
-complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_needs_command" -l shard.index -d 'Index of this shard, counted from 0. Default: the ordinal at the end of POD_NAME, or of the hostname if POD_NAME is not set' -r
+complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_needs_command" -l shard.index -d 'Index of this shard, counted from 0. Default: the ordinal at the end of POD_NAME, or of the host name if POD_NAME is not set' -r
 complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_needs_command" -l shard.total -d 'Number of exporters that share this configuration, 1 to 1000. Default: this exporter watches everything' -r
 complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_needs_command" -l web.listen-address -d 'Address to listen on: :port, host:port, [v6]:port or unix:/path. Can be repeated' -r
 complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_needs_command" -l web.telemetry-path -d 'Path under which to serve the metrics' -r
@@ -44,14 +44,14 @@ complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_needs
 complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_needs_command" -f -a "once" -d 'Poll each scope once and print the metrics on stdout. Exits with 0, or with 1 if any scope failed'
 complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_needs_command" -f -a "demo" -d 'Run the whole exporter on a simulated AWS in the same process. Needs no AWS account and no configuration'
 complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_needs_command" -f -a "simulate" -d 'Run the simulated AWS endpoint alone, for fire drills and tests'
-complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_needs_command" -f -a "iam" -d 'Print the least IAM policies for the configuration, and the trust policy of each role. Sends no requests. Exits with 0, or with 2 and all errors'
+complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_needs_command" -f -a "iam" -d 'Print the least-privilege IAM policies for the configuration, and the trust policy of each role. Sends no requests. Exits with 0, or with 2 and all errors'
 complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_needs_command" -f -a "health" -d 'Check whether a running exporter is healthy. Exits with 0 if it is, otherwise with 1'
 complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_needs_command" -f -a "completions" -d 'Print the completion script of a shell'
 complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_using_subcommand check" -l config.file -d 'The configuration file' -r -F
 complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_using_subcommand check" -l web.config.file -d 'File that configures TLS, client certificates, basic auth, headers and the rate limit, in the format of Prometheus\' exporters' -r -F
 complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_using_subcommand check" -l format -d 'Output format of --online' -r -f -a "table\t''
 json\t''"
-complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_using_subcommand check" -l shard.index -d 'Index of this shard, counted from 0. Default: the ordinal at the end of POD_NAME, or of the hostname if POD_NAME is not set' -r
+complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_using_subcommand check" -l shard.index -d 'Index of this shard, counted from 0. Default: the ordinal at the end of POD_NAME, or of the host name if POD_NAME is not set' -r
 complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_using_subcommand check" -l shard.total -d 'Number of exporters that share this configuration, 1 to 1000. Default: this exporter watches everything' -r
 complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_using_subcommand check" -l log.level -d 'Log only messages of this level or above' -r -f -a "debug\t''
 info\t''
@@ -62,7 +62,7 @@ json\t''"
 complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_using_subcommand check" -l online -d 'Check with AWS whether each scope has the permissions that it needs'
 complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_using_subcommand once" -l config.file -d 'The configuration file' -r -F
-complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_using_subcommand once" -l shard.index -d 'Index of this shard, counted from 0. Default: the ordinal at the end of POD_NAME, or of the hostname if POD_NAME is not set' -r
+complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_using_subcommand once" -l shard.index -d 'Index of this shard, counted from 0. Default: the ordinal at the end of POD_NAME, or of the host name if POD_NAME is not set' -r
 complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_using_subcommand once" -l shard.total -d 'Number of exporters that share this configuration, 1 to 1000. Default: this exporter watches everything' -r
 complete -c glue-integration-exporter -n "__fish_glue_integration_exporter_using_subcommand once" -l log.level -d 'Log only messages of this level or above' -r -f -a "debug\t''
 info\t''

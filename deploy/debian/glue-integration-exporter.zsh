@@ -16,7 +16,7 @@ _glue-integration-exporter() {
     local context curcontext="$curcontext" state line
     _arguments "${_arguments_options[@]}" : \
 '--config.file=[The configuration file]:FILE:_files' \
-'--shard.index=[Index of this shard, counted from 0. Default\: the ordinal at the end of POD_NAME, or of the hostname if POD_NAME is not set]:N:_default' \
+'--shard.index=[Index of this shard, counted from 0. Default\: the ordinal at the end of POD_NAME, or of the host name if POD_NAME is not set]:N:_default' \
 '--shard.total=[Number of exporters that share this configuration, 1 to 1000. Default\: this exporter watches everything]:N:_default' \
 '*--web.listen-address=[Address to listen on\: \:port, host\:port, \[v6\]\:port or unix\:/path. Can be repeated]:ADDRESS:_default' \
 '--web.telemetry-path=[Path under which to serve the metrics]:PATH:_default' \
@@ -44,7 +44,7 @@ _arguments "${_arguments_options[@]}" : \
 '--config.file=[The configuration file]:FILE:_files' \
 '--web.config.file=[File that configures TLS, client certificates, basic auth, headers and the rate limit, in the format of Prometheus'\'' exporters]:FILE:_files' \
 '--format=[Output format of --online]:FORMAT:(table json)' \
-'--shard.index=[Index of this shard, counted from 0. Default\: the ordinal at the end of POD_NAME, or of the hostname if POD_NAME is not set]:N:_default' \
+'--shard.index=[Index of this shard, counted from 0. Default\: the ordinal at the end of POD_NAME, or of the host name if POD_NAME is not set]:N:_default' \
 '--shard.total=[Number of exporters that share this configuration, 1 to 1000. Default\: this exporter watches everything]:N:_default' \
 '--log.level=[Log only messages of this level or above]:LEVEL:(debug info warn error)' \
 '--log.format=[Format of the log lines]:FORMAT:(logfmt json)' \
@@ -56,7 +56,7 @@ _arguments "${_arguments_options[@]}" : \
 (once)
 _arguments "${_arguments_options[@]}" : \
 '--config.file=[The configuration file]:FILE:_files' \
-'--shard.index=[Index of this shard, counted from 0. Default\: the ordinal at the end of POD_NAME, or of the hostname if POD_NAME is not set]:N:_default' \
+'--shard.index=[Index of this shard, counted from 0. Default\: the ordinal at the end of POD_NAME, or of the host name if POD_NAME is not set]:N:_default' \
 '--shard.total=[Number of exporters that share this configuration, 1 to 1000. Default\: this exporter watches everything]:N:_default' \
 '--log.level=[Log only messages of this level or above]:LEVEL:(debug info warn error)' \
 '--log.format=[Format of the log lines]:FORMAT:(logfmt json)' \
@@ -129,7 +129,7 @@ _glue-integration-exporter_commands() {
 'once:Poll each scope once and print the metrics on stdout. Exits with 0, or with 1 if any scope failed' \
 'demo:Run the whole exporter on a simulated AWS in the same process. Needs no AWS account and no configuration' \
 'simulate:Run the simulated AWS endpoint alone, for fire drills and tests' \
-'iam:Print the least IAM policies for the configuration, and the trust policy of each role. Sends no requests. Exits with 0, or with 2 and all errors' \
+'iam:Print the least-privilege IAM policies for the configuration, and the trust policy of each role. Sends no requests. Exits with 0, or with 2 and all errors' \
 'health:Check whether a running exporter is healthy. Exits with 0 if it is, otherwise with 1' \
 'completions:Print the completion script of a shell' \
     )

@@ -123,8 +123,8 @@ fn describe_freshness(freshness: FreshnessConfig) -> String {
 fn selection(selection: &Selection) -> String {
     let mut text = String::new();
     let sides = [
-        (&selection.include, "shows", "only if"),
-        (&selection.exclude, "hides", "if"),
+        (&selection.include, "watches", "only if"),
+        (&selection.exclude, "ignores", "if"),
     ];
     for (patterns, verb, condition) in sides {
         for (key, patterns) in patterns.by_key() {
@@ -133,7 +133,7 @@ fn selection(selection: &Selection) -> String {
             }
             let patterns: Vec<&str> = patterns.iter().map(Pattern::as_str).collect();
             let unknown = match (verb, key) {
-                ("shows", "name") => ", or if the name is not known",
+                ("watches", "name") => ", or if the name is not known",
                 _ => "",
             };
             text += &format!(
@@ -143,7 +143,7 @@ fn selection(selection: &Selection) -> String {
         }
     }
     if selection.shard.is_some() {
-        text += "  shows only this shard's part of the listed integrations\n";
+        text += "  watches only this shard's part of the listed integrations\n";
     }
     text
 }

@@ -34,7 +34,7 @@ const STALE: &str = "aws_glue_integration_stale";
 pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
     gauge(
         "aws_glue_integration_continuous_sync",
-        "1 if the integration syncs continuously, 0 if it is a one-time snapshot, as of its last good poll; absent if AWS does not report it.",
+        "1 if the integration syncs continuously, 0 if it is a one-time copy, as of its last good poll; absent if AWS does not report it.",
         |shown, samples| samples.value(shown.integration.continuous_sync.map(f64::from)),
     ),
     gauge(
@@ -74,7 +74,7 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
     ),
     gauge(
         "aws_glue_integration_oldest_success_timestamp_seconds",
-        "The oldest of the Unix times in seconds at which the tables of the integration last succeeded, as of the last answer of CloudWatch; absent if no table succeeded in the last 15 days.",
+        "Unix time in seconds of the oldest last success of the integration's tables, as of the last answer of CloudWatch; absent if no table succeeded in the last 15 days.",
         |shown, samples| freshness(shown, samples, ExportedFreshness::oldest_success),
     ),
     gauge(

@@ -200,7 +200,7 @@ const HINTS: [(&str, &str); 21] = [
     ),
     (
         "AccessDenied",
-        "STS refused the role: check that it exists, that the credentials may call sts:AssumeRole, its trust policy and `external_id`",
+        "STS denied the role: check that it exists, that the credentials may call sts:AssumeRole, its trust policy and `external_id`",
     ),
     (
         "Throttl|Rate exceeded|TooManyRequests|SlowDown|InternalFailure|InternalServerError|ServiceUnavailable",

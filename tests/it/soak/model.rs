@@ -104,7 +104,7 @@ impl Scope {
         now < at + self.watch.stale_after
     }
 
-    /// Returns true if any data are older than the last poll, or of the previous process.
+    /// Returns true if any data is older than the last poll, or of the previous process.
     fn stale(&self, deleted: &BTreeMap<String, Instant>) -> bool {
         let Some(started) = self.started else {
             return true;
