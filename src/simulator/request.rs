@@ -90,7 +90,7 @@ fn simulated_operation(name: &str) -> Result<&'static str, ApiError> {
 
 /// Returns the access key id and the region from the `Authorization` header: `AWS4-HMAC-SHA256
 /// Credential=AKID/20261122/eu-west-1/glue/aws4_request, SignedHeaders=…, Signature=…`.
-fn credential(headers: &HeaderMap) -> Result<(String, String), ApiError> {
+pub(super) fn credential(headers: &HeaderMap) -> Result<(String, String), ApiError> {
     let header = headers.get(AUTHORIZATION);
     let header = header.and_then(|header| header.to_str().ok());
     let header = header.unwrap_or_default();

@@ -614,6 +614,17 @@ fn endpoint_url_applies_to_all_services() {
     );
 }
 
+#[test]
+fn simulator_alone_passes() {
+    let sim = one_integration();
+    let config = format!("scopes: [{{name: all, regions: [{REGION}], freshness: true}}]");
+    let url = format!("http://{}", sim.addr);
+    let setup = Setup::new(&sim, &config).env("AWS_ENDPOINT_URL_STS", &url);
+    let (json, _) = check(&setup, 0);
+    let identity = "arn:aws:iam::111122223333:user/simulated";
+    assert_eq!(row(&json, "identity")["identity"], identity);
+}
+
 /// All are checked at the same time, each with the timeout of one poll.
 #[test]
 fn hanging_endpoints_report_timeout() {
