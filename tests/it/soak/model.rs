@@ -1,4 +1,4 @@
-//! A model that computes the expected snapshot from the answers of AWS, as the contract describes it. It keeps observations and the times
+//! A model that computes the expected snapshot from the answers from AWS, as the contract describes it. It keeps observations and the times
 //! of deletions, and computes the snapshot from them alone. The exporter instead updates its cache with each poll.
 
 use glue_integration_exporter::cache::{Key, key};
