@@ -8,6 +8,7 @@ use crate::toolkit::listen::Address;
 use crate::version;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, value_parser};
+use clap_complete::Shell;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tracing::level_filters::LevelFilter;
@@ -50,18 +51,18 @@ pub(crate) enum Command {
         #[command(flatten)]
         shard: ShardFlags,
     },
-    /// Run the whole exporter on a simulated AWS Glue in the same process. Needs no AWS account and no configuration.
+    /// Run the whole exporter on a simulated AWS in the same process. Needs no AWS account and no configuration.
     Demo {
         #[command(flatten)]
         web: WebFlags,
     },
-    /// Run the simulated AWS Glue endpoint alone, for fire drills and tests.
+    /// Run the simulated AWS endpoint alone, for fire drills and tests.
     Simulate {
         /// Address that the simulated endpoint listens on.
         #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:10059")]
         listen_address: SocketAddr,
     },
-    /// Print the least IAM policies for the configuration, and the trust policy of each role. Sends no requests. Exits with 0, or
+    /// Print the least-privilege IAM policies for the configuration, and the trust policy of each role. Sends no requests. Exits with 0, or
     /// with 2 and all errors.
     Iam {
         #[command(flatten)]
@@ -83,6 +84,14 @@ pub(crate) enum Command {
         /// CA certificates that verify an https URL. Default: the system's; on a loopback address, nothing is verified.
         #[arg(long, value_name = "FILE")]
         ca_file: Option<PathBuf>,
+    },
+    /// Print the completion script of a shell.
+    ///
+    /// For bash: source <(glue-integration-exporter completions bash)
+    Completions {
+        #[arg(value_name = "SHELL")]
+        #[arg(value_parser = PossibleValuesParser::new(["bash", "fish", "zsh"]).try_map(|shell| shell.parse::<Shell>()))]
+        shell: Shell,
     },
 }
 
@@ -123,7 +132,7 @@ pub(crate) struct ConfigFlags {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShardFlags {
-    /// Index of this shard, counted from 0. Default: the ordinal at the end of POD_NAME, or of the hostname if POD_NAME is not set.
+    /// Index of this shard, counted from 0. Default: the ordinal at the end of POD_NAME, or of the host name if POD_NAME is not set.
     #[arg(long = "shard.index", value_name = "N", requires = "total")]
     pub(crate) index: Option<u16>,
     /// Number of exporters that share this configuration, 1 to 1000. Default: this exporter watches everything.

@@ -1,6 +1,7 @@
 //! The commands, composed from the other modules.
 
 mod check;
+mod completions;
 mod daemon;
 mod once;
 mod output;
@@ -38,6 +39,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             .map_err(|unhealthy| {
                 Failure::run(format!("requesting {}", client::redacted(&url)), unhealthy)
             }),
+        Some(Command::Completions { shell }) => completions::print(shell),
     }
 }
 

@@ -20,7 +20,7 @@ pub const MAX_SERIES: usize = 300_000;
 pub struct Round {
     /// In Unix seconds. The answers are as of this time.
     pub started: f64,
-    /// The answers of CloudWatch, by canonical ARN. There are none if a listing failed. `checked` is `None` if a series failed.
+    /// The answers from CloudWatch, by canonical ARN. There are none if a listing failed. `checked` is `None` if a series failed.
     pub answers: BTreeMap<String, Freshness>,
     /// One for each failed request, and for each reason why series of a successful request failed.
     pub errors: Vec<GlueError>,

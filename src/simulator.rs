@@ -1,4 +1,5 @@
-//! A simulated endpoint of AWS Glue and Amazon CloudWatch for `demo`, `simulate` and the tests, with the real wire protocols.
+//! A simulated endpoint of AWS Glue, Amazon CloudWatch and `GetCallerIdentity` of STS, with the real wire protocols. `demo`, `simulate` and
+//! the tests use it.
 //!
 //! ```text
 //! connection -> POST / and /service/ (api: request) -> fault? -> account -> page -> response

@@ -158,7 +158,7 @@ pub struct ExportedIntegration {
     pub freshness: Option<ExportedFreshness>,
     /// When this exporter first observed the current status, in Unix seconds.
     pub status_since: f64,
-    /// True if the data are older than the last poll of the scope that they come from.
+    /// True if the data is older than the last poll of the scope that it comes from.
     pub stale: bool,
 }
 
@@ -189,7 +189,7 @@ pub struct ScopeState {
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolledScope {
     pub up: bool,
-    /// True if any data are from an earlier poll, even if they have expired.
+    /// True if any data is from an earlier poll, even if it has expired.
     pub stale: bool,
     /// End of the last successful poll, in Unix seconds.
     pub last_success: Option<f64>,

@@ -14,7 +14,7 @@ pub use file::{decode, encode, obstacle, read, shared_directory, write};
 
 /// A changed status is written at once, but not more often than this.
 const MIN_WRITE_INTERVAL: Duration = Duration::from_millis(500);
-/// If the process is killed, the stored data are at most this much too old.
+/// If the process is killed, the stored data is at most this much too old.
 const WRITE_INTERVAL: Duration = Duration::from_secs(15);
 
 pub async fn restore(path: &Path, publisher: &Publisher) {

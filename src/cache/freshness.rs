@@ -1,4 +1,4 @@
-//! The last answers of CloudWatch about the integrations of one scope.
+//! The last answers from CloudWatch about the integrations of one scope.
 
 use super::by_arn;
 use super::failures::failed;

@@ -78,7 +78,7 @@ pub(crate) struct Vanished {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Polled {
     pub up: bool,
-    /// Earlier observations are stale. `None` if the poll was by the previous process: then all data are stale.
+    /// Earlier observations are stale. `None` if the poll was by the previous process: then all data is stale.
     #[serde(skip)]
     pub started: Option<Instant>,
     pub ended: Timestamp,
@@ -214,7 +214,7 @@ impl Scope {
         started.is_none_or(|started| at.instant < started)
     }
 
-    /// Returns true if any data are older than the last poll, or inherited. An empty answer is data too.
+    /// Returns true if any data is older than the last poll, or inherited. An empty answer is data too.
     pub fn is_stale(&self) -> bool {
         let is_stale = |query: &QueryState| {
             let observations = query.observations.values();

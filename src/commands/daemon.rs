@@ -40,8 +40,8 @@ pub(super) async fn daemon(flags: DaemonFlags) -> Result<(), Failure> {
         tracing::info!(
             shard_index = shard.index,
             shard_total = shard.total,
-            watches = loaded.watches.len(),
-            total_targets = loaded.total_targets,
+            scope_regions = loaded.watches.len(),
+            total_scope_regions = loaded.total_targets,
             "watching only the part of this shard"
         );
     }
@@ -126,7 +126,7 @@ async fn serve(
     tracing::info!(
         version = version::VERSION,
         revision = version::REVISION,
-        watches = loaded.watches.len(),
+        scope_regions = loaded.watches.len(),
         "starting glue-integration-exporter"
     );
     status_reporter.ready().await;

@@ -25,7 +25,9 @@ pub fn describe(
     for watch in watches {
         text += &format!("{}\n", describe_watch(watch));
     }
-    let total = format_rate(watches.iter().map(requests_per_hour).sum());
+    // Unlike `sum`, which returns -0 for a shard without scopes.
+    let rates = watches.iter().map(requests_per_hour);
+    let total = format_rate(rates.fold(0.0, |total, rate| total + rate));
     text += &format!("In total at least {total} API requests per hour.\n");
     for TagLabel { tag, label } in tag_labels {
         let (tag, label) = (tag.as_str(), label.as_str());
@@ -112,7 +114,7 @@ fn describe_freshness(freshness: FreshnessConfig) -> String {
     let dollars = rounds * METRICS_PER_TABLE * DOLLARS_PER_METRIC;
     let tables = pluralize(&freshness.max_tables, "table");
     format!(
-        "  asks CloudWatch every {interval} whether data arrive, which also needs cloudwatch:ListMetrics and cloudwatch:GetMetricData\n  \
+        "  asks CloudWatch every {interval} whether data arrives, which also needs cloudwatch:ListMetrics and cloudwatch:GetMetricData\n  \
          costs at most ${dollars:.5} a day for each load type of each table, without further pages and retries\n  \
          exports series of at most {tables} for each integration\n"
     )
@@ -121,8 +123,8 @@ fn describe_freshness(freshness: FreshnessConfig) -> String {
 fn selection(selection: &Selection) -> String {
     let mut text = String::new();
     let sides = [
-        (&selection.include, "shows", "only if"),
-        (&selection.exclude, "hides", "if"),
+        (&selection.include, "watches", "only if"),
+        (&selection.exclude, "ignores", "if"),
     ];
     for (patterns, verb, condition) in sides {
         for (key, patterns) in patterns.by_key() {
@@ -131,7 +133,7 @@ fn selection(selection: &Selection) -> String {
             }
             let patterns: Vec<&str> = patterns.iter().map(Pattern::as_str).collect();
             let unknown = match (verb, key) {
-                ("shows", "name") => ", or if the name is not known",
+                ("watches", "name") => ", or if the name is not known",
                 _ => "",
             };
             text += &format!(
@@ -141,7 +143,7 @@ fn selection(selection: &Selection) -> String {
         }
     }
     if selection.shard.is_some() {
-        text += "  shows only this shard's part of the listed integrations\n";
+        text += "  watches only this shard's part of the listed integrations\n";
     }
     text
 }

@@ -1,5 +1,5 @@
-//! The metrics of integrations and scopes, sorted by name. The README's table is generated from these rows. The samples do not pass
-//! through a `prometheus` registry, whose vectors compare label values only by hash.
+//! The metrics of integrations and scopes, sorted by name. The tables of docs/metrics.md are generated from these rows. The samples do
+//! not pass through a `prometheus` registry, whose vectors compare label values only by hash.
 
 use super::family::{Family, Samples, family, gauge};
 use super::text_format::{Metric, MetricType, count, labels};
@@ -34,7 +34,7 @@ const STALE: &str = "aws_glue_integration_stale";
 pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
     gauge(
         "aws_glue_integration_continuous_sync",
-        "1 if the integration syncs continuously, 0 if it is a one-time snapshot, as of its last good poll; absent if AWS does not report it.",
+        "1 if the integration syncs continuously, 0 if it is a one-time copy, as of its last good poll; absent if AWS does not report it.",
         |shown, samples| samples.value(shown.integration.continuous_sync.map(f64::from)),
     ),
     gauge(
@@ -74,7 +74,7 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
     ),
     gauge(
         "aws_glue_integration_oldest_success_timestamp_seconds",
-        "The oldest of the Unix times in seconds at which the tables of the integration last succeeded, as of the last answer of CloudWatch; absent if no table succeeded in the last 15 days.",
+        "Unix time in seconds of the oldest last success of the integration's tables, as of the last answer from CloudWatch; absent if no table succeeded in the last 15 days.",
         |shown, samples| freshness(shown, samples, ExportedFreshness::oldest_success),
     ),
     gauge(
@@ -118,21 +118,21 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
         MetricType::Gauge,
         "aws_glue_integration_table_last_failure_timestamp_seconds",
         TABLE,
-        "Unix time in seconds of the newest minute in which a run of the table failed, as of the last answer of CloudWatch; absent without one.",
+        "Unix time in seconds of the newest minute in which a run of the table failed, as of the last answer from CloudWatch; absent without one.",
         |shown, samples| tables(shown, samples, |table| table.last_failure),
     ),
     family(
         MetricType::Gauge,
         "aws_glue_integration_table_last_success_timestamp_seconds",
         TABLE,
-        "Unix time in seconds of the newest minute in which a run of the table succeeded, as of the last answer of CloudWatch; absent without one.",
+        "Unix time in seconds of the newest minute in which a run of the table succeeded, as of the last answer from CloudWatch; absent without one.",
         |shown, samples| tables(shown, samples, |table| table.last_success),
     ),
     family(
         MetricType::Gauge,
         "aws_glue_integration_table_synced_until_timestamp_seconds",
         TABLE,
-        "Unix time in seconds until which the source of the table has been synced to the target (LastSyncTimestamp), as of the last answer of CloudWatch; absent if it cannot be read.",
+        "Unix time in seconds until which the source of the table has been synced to the target (LastSyncTimestamp), as of the last answer from CloudWatch; absent if it cannot be read.",
         |shown, samples| tables(shown, samples, |table| table.synced_until),
     ),
     gauge(
@@ -145,7 +145,7 @@ pub(crate) const INTEGRATION: &[Family<ExportedIntegration>] = &[
     ),
     gauge(
         "aws_glue_integration_tables_failing",
-        "Number of tables of the integration whose newest run failed, as of the last answer of CloudWatch; for Redshift targets the newest IntegrationNumTablesFailedReplication, absent without one in the last 3 hours.",
+        "Number of tables of the integration whose newest run failed, as of the last answer from CloudWatch; for Redshift targets the newest IntegrationNumTablesFailedReplication, absent without one in the last 3 hours.",
         |shown, samples| freshness(shown, samples, ExportedFreshness::tables_failing),
     ),
 ];

@@ -231,7 +231,7 @@ impl Routes {
         let failure = match outcome.await {
             Ok(Ok(())) => return plain(StatusCode::OK, "Reloaded the configuration.\n"),
             Ok(Err(message)) => format!(
-                "Invalid configuration, keeping the previous one:\n{}\n",
+                "Failed to reload. The previous version of each invalid file stays in use:\n{}\n",
                 escape::lines(&message)
             ),
             Err(_) => "Did not reload the configuration: the exporter is stopping.\n".to_owned(),

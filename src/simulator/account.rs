@@ -116,14 +116,19 @@ impl Account {
         unix_start.saturating_add_unsigned(self.start.elapsed().as_secs())
     }
 
+    /// Returns the id of the account that the access key belongs to.
+    pub(super) fn account_id(&self, access_key_id: &str) -> &str {
+        let account = self.accounts.get(access_key_id);
+        account.map_or(DEFAULT_ACCOUNT, String::as_str)
+    }
+
     /// Returns the integrations whose ARN is in the range and that the request may see, ordered by ARN.
     pub(super) fn visible(
         &self,
         request: &RecordedRequest,
         arns: impl RangeBounds<str>,
     ) -> impl Iterator<Item = &SimulatedIntegration> {
-        let account = self.accounts.get(&request.access_key_id);
-        let account = account.map_or(DEFAULT_ACCOUNT, String::as_str);
+        let account = self.account_id(&request.access_key_id);
         let is_visible = move |found: &&SimulatedIntegration| {
             let [region, target_account] = found.region_and_account();
             let owner = match request.operation {

@@ -6,7 +6,7 @@ use super::fault::{FaultKind, next_marker};
 use super::handle::Handle;
 use super::integration::SimulatedIntegration;
 use super::protocol::{ApiError, Protocol};
-use super::request::{GET_METRIC_DATA, INBOUND, LIST_METRICS, RecordedRequest};
+use super::request::{GET_METRIC_DATA, INBOUND, LIST_METRICS, RecordedRequest, credential};
 use super::response::{ResponseBody, in_pieces, read_body, whole};
 use bytes::Bytes;
 use http_body_util::{Either, Full};
@@ -21,6 +21,8 @@ use std::time::Duration;
 
 /// Without this pause, the first half of a truncated body would never leave the server's buffer.
 const FLUSH_DELAY: Duration = Duration::from_millis(20);
+/// Start of the form that clients send to STS. `check --online` needs no other operation of STS for scopes without a role.
+const GET_CALLER_IDENTITY: &[u8] = b"Action=GetCallerIdentity&";
 
 pub(super) async fn respond(handle: &Handle, request: Request<Incoming>) -> Response<ResponseBody> {
     let number = handle.count_request();
@@ -45,6 +47,11 @@ async fn response_to(
 ) -> Result<Response<ResponseBody>, ApiError> {
     let body = read_body(body).await;
     let body = body.map_err(|message| ApiError::new("SerializationException", &message))?;
+    if body.starts_with(GET_CALLER_IDENTITY) {
+        let (access_key_id, _) = credential(&parts.headers)?;
+        let body = caller_identity(handle.state().account.account_id(&access_key_id));
+        return Ok(whole(StatusCode::OK, "text/xml", body));
+    }
     let request = RecordedRequest::parse(protocol, operation, &parts.headers, &body)?;
     let fault = handle.state().record(&request);
     match &fault {
@@ -86,6 +93,14 @@ fn page(
         }
         _ => protocol.serialize(&integrations_page(account, request, fault)?),
     })
+}
+
+fn caller_identity(account: &str) -> String {
+    format!(
+        "<GetCallerIdentityResponse><GetCallerIdentityResult>\
+         <Arn>arn:aws:iam::{account}:user/simulated</Arn><UserId>simulated</UserId><Account>{account}</Account>\
+         </GetCallerIdentityResult></GetCallerIdentityResponse>"
+    )
 }
 
 /// Returns a page of integrations, ordered by ARN. A marker has the last ARN of its page, so changes between two pages

@@ -10,6 +10,8 @@ pub(super) const INBOUND: &str = "DescribeInboundIntegrations";
 pub(super) const CREATED: &str = "DescribeIntegrations";
 pub(super) const LIST_METRICS: &str = "ListMetrics";
 pub(super) const GET_METRIC_DATA: &str = "GetMetricData";
+/// Longer than all ARNs and markers. Requests are recorded, so their texts have a limit.
+const MAX_TEXT_BYTES: usize = 2048;
 
 /// A request: the headers, and the input of all operations but the queries of `GetMetricData`. Like in AWS, `null`
 /// means absent.
@@ -57,14 +59,31 @@ impl RecordedRequest {
                 return Err(ApiError::new("ValidationException", message));
             }
         };
-        Ok(Self {
+        let request = Self {
             operation,
             region,
             access_key_id,
             page,
             after,
             ..recorded
-        })
+        };
+        if request.texts().any(|text| text.len() > MAX_TEXT_BYTES) {
+            let message = format!("A text is longer than {MAX_TEXT_BYTES} bytes");
+            return Err(ApiError::new("ValidationException", &message));
+        }
+        Ok(request)
+    }
+
+    fn texts(&self) -> impl Iterator<Item = &String> {
+        let optional = [
+            &self.integration_arn,
+            &self.target_arn,
+            &self.marker,
+            &self.namespace,
+            &self.metric_name,
+        ];
+        let required = [&self.region, &self.access_key_id];
+        required.into_iter().chain(optional.into_iter().flatten())
     }
 
     /// Returns the number of items on the earlier pages, which are full.
@@ -90,7 +109,7 @@ fn simulated_operation(name: &str) -> Result<&'static str, ApiError> {
 
 /// Returns the access key id and the region from the `Authorization` header: `AWS4-HMAC-SHA256
 /// Credential=AKID/20261122/eu-west-1/glue/aws4_request, SignedHeaders=…, Signature=…`.
-fn credential(headers: &HeaderMap) -> Result<(String, String), ApiError> {
+pub(super) fn credential(headers: &HeaderMap) -> Result<(String, String), ApiError> {
     let header = headers.get(AUTHORIZATION);
     let header = header.and_then(|header| header.to_str().ok());
     let header = header.unwrap_or_default();

@@ -17,7 +17,7 @@ use strum::VariantArray;
 const STUCK_AFTER: Duration = Duration::from_secs(3600);
 /// Data may be this old in addition to two refresh intervals.
 const MAX_RUN_SECONDS: f64 = 15.0 * 60.0;
-/// Data are never overdue before, however short the refresh interval is.
+/// Data is never overdue before, however short the refresh interval is.
 const MIN_OVERDUE_SECONDS: f64 = 24.0 * 3600.0;
 /// The same for the first report of any table.
 const MIN_FIRST_RUN_SECONDS: f64 = 6.0 * 3600.0;

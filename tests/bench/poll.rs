@@ -1,5 +1,5 @@
-//! Compares the CPU time of a poll of 10,000 integrations with the CPU time that boto3 needs to list the same pages. It fails if the
-//! exporter needs more than a fifth. README.md describes how to run it.
+//! Compares the CPU time of a poll of 10,000 integrations with the CPU time that boto3 needs to list the same pages.
+//! docs/benchmarks.md describes how to run it.
 //!
 //! For the exporter, it measures a running daemon between two idle moments: the poll and everything after it, up to the new exposition.
 //! For boto3, it measures only the listing, without creating the client.
@@ -21,7 +21,6 @@ use std::time::Duration;
 use support::account::FakeAccount;
 use support::client::{Client, IDENTITY};
 use support::exporter::Exporter;
-use support::limits::Limits;
 use support::{median, millis, wait};
 use tokio::time::Instant;
 
@@ -31,8 +30,6 @@ const ROUNDS: usize = 8;
 /// The minimum, because each round waits for a poll.
 const INTERVAL: &str = "10s";
 const POLL_TIMEOUT: Duration = Duration::from_secs(20);
-/// Maximum ratio of the CPU time of the exporter to that of boto3.
-const MAX_RATIO: f64 = 0.2;
 /// A process that used no CPU for this time is idle.
 const IDLE_TIME: Duration = Duration::from_millis(200);
 
@@ -65,21 +62,18 @@ fn main() -> ExitCode {
         }
     }
     let (poll, listing) = (median(&polls), median(&listings));
-    let ratio = poll.as_secs_f64() / listing.as_secs_f64();
     println!(
-        "| integrations | pages | boto3 {} ms | exporter ms | exporter/boto3 | at most |\n|---|---|---|---|---|---|",
+        "| integrations | pages | boto3 {} ms | exporter ms | exporter/boto3 |\n|---|---|---|---|---|",
         boto3.version
     );
     println!(
-        "| {INTEGRATIONS} | {} | {:.0} | {:.0} | {ratio:.3} | {MAX_RATIO:.1} |",
+        "| {INTEGRATIONS} | {} | {:.0} | {:.0} | {:.3} |",
         account.pages(),
         millis(listing),
         millis(poll),
+        poll.as_secs_f64() / listing.as_secs_f64(),
     );
-    let mut limits = Limits::default();
-    let name = format!("CPU time of a poll of {INTEGRATIONS} integrations");
-    limits.check_max(&name, ratio, MAX_RATIO, "x boto3");
-    limits.report()
+    ExitCode::SUCCESS
 }
 
 /// Returns the CPU time of the next poll, including the time of waiting for it.

@@ -1,5 +1,6 @@
 //! Measures scrapes of the exporter. It compares them with nginx, which serves the same bytes from a file, and with a naive exporter, which
-//! renders the exposition for each scrape with the `prometheus` crate. It fails if a limit is exceeded. README.md describes how to run it.
+//! renders the exposition for each scrape with the `prometheus` crate. It fails if a limit is exceeded. The limits hold on any machine: they
+//! compare with the naive exporter of the same run, or with the size of the exposition. docs/benchmarks.md describes how to run it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,6 +12,7 @@
 
 mod scrape {
     pub mod before;
+    pub mod limits;
     pub mod many;
     pub mod memory;
     pub mod naive;
@@ -20,11 +22,11 @@ mod scrape {
 }
 mod support;
 
+use scrape::limits::Limits;
 use scrape::{before, many, memory, naive, nginx, one, start};
 use std::env;
 use std::path::Path;
 use std::process::ExitCode;
-use support::limits::Limits;
 
 /// Number of polls in the default run.
 const FEW_POLLS: usize = 60;
@@ -52,11 +54,11 @@ fn main() -> ExitCode {
             one::compare(&nginx, &mut limits);
             many::compare(&nginx, &mut limits);
             memory::over(FEW_POLLS, &mut limits);
-            start::to_first_scrape(&mut limits);
+            start::to_first_scrape();
         }
         ["memory"] => memory::over(MANY_POLLS, &mut limits),
-        ["idle"] => start::idle(&mut limits),
-        ["before", binary] => before::compare(Path::new(binary), &mut limits),
+        ["idle"] => start::idle(),
+        ["before", binary] => before::compare(Path::new(binary)),
         _ => {
             eprintln!(
                 "Unknown arguments {chosen:?}. Usage: cargo bench --bench scrape [-- memory | idle | before BINARY]"

@@ -81,6 +81,12 @@ fn good_files_have_expected_description() {
     }
 }
 
+#[test]
+fn shard_without_scopes_needs_zero_requests() {
+    let text = describe(&[], None, 10, &[]);
+    assert!(text.contains("at least 0 API requests"), "{text}");
+}
+
 /// Returns the example with all settings turned on, except `external_id_file`, which excludes `external_id`.
 fn all_on() -> String {
     EXAMPLE

@@ -16,6 +16,7 @@ mod identities;
 mod listening;
 mod logs;
 mod lookup;
+mod manual;
 mod metadata;
 mod network;
 mod online;
@@ -27,5 +28,6 @@ mod stopping;
 mod support;
 #[cfg(target_os = "linux")]
 mod systemd;
+mod troubleshooting;
 mod waiting;
 mod web;

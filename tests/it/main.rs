@@ -11,6 +11,7 @@
 mod api;
 mod cloudwatch;
 mod config;
+mod docs;
 mod e2e;
 mod exposition;
 mod exposition_cache;
@@ -27,7 +28,6 @@ mod page;
 mod polling;
 mod prometheus;
 mod rate_limit;
-mod readme;
 mod reload;
 mod selection;
 mod sharding;

@@ -1,4 +1,4 @@
-//! Scopes whose queries or credentials change by a reload or a restart. The old data are exported until AWS has answered the new queries.
+//! Scopes whose queries or credentials change by a reload or a restart. The old data is exported until AWS has answered the new queries.
 //! An integration that new credentials cannot access is not taken for deleted.
 
 use crate::support::account::{Behaviour, Bench, FakeAccount, arn, watches};

@@ -361,6 +361,11 @@ fn invalid_input_error_names_field() {
     }
     let response = simulator.call(&json!({"Marker": "never-issued"}));
     assert_eq!(response.error(), (400, "ValidationException".to_owned()));
+    // Requests are recorded, so their texts have a limit.
+    for text in ["Marker", "TargetArn", "Namespace"] {
+        let response = simulator.call(&json!({text: "1:".repeat(1_100)}));
+        assert_eq!(response.error(), (400, "ValidationException".to_owned()));
+    }
     assert!(simulator.handle.requests().is_empty());
 }
 

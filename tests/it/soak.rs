@@ -1,5 +1,5 @@
 //! Soak test with a hundred thousand polls. Several scopes poll two accounts with changing integrations, failures, throttling, hanging
-//! requests, reloads and restarts. After each poll the snapshot is compared with a model that is computed from the answers of AWS alone.
+//! requests, reloads and restarts. After each poll the snapshot is compared with a model that is computed from the answers from AWS alone.
 //! At the end no task, socket or memory may have leaked.
 //!
 //! Set `SOAK_SEED` and `SOAK_POLLS` for another run.

@@ -1,4 +1,4 @@
-//! Restarts: stored data are served at once, and an unusable state file costs only the data in it.
+//! Restarts: stored data is served at once, and an unusable state file costs only the data in it.
 
 use crate::support::account::{Behaviour, Bench, FakeAccount, START, arn, integration, watches};
 use crate::support::page::Page;

@@ -105,9 +105,9 @@ fn good_files_have_expected_description() {
 }
 
 #[test]
-fn readme_example_is_valid() {
-    let readme = fs::read_to_string("README.md").unwrap();
-    let (_, example) = readme.split_once("```yaml\ntls_server_config:").unwrap();
+fn documented_example_is_valid() {
+    let page = fs::read_to_string("docs/tls.md").unwrap();
+    let (_, example) = page.split_once("```yaml\ntls_server_config:").unwrap();
     let (example, _) = example.split_once("```").unwrap();
     let config = load(&directory(), format!("tls_server_config:{example}")).unwrap();
     assert!(config.tls.is_some() && config.users.len() == 1 && config.rate_limit.is_some());

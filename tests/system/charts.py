@@ -16,11 +16,13 @@ import tomllib
 
 import yaml
 
+from doc_blocks import code_blocks, section
 from validators import PROBES, check_flags, check_objects, check_pod, check_policy, objects, of_kind, output_of, read, selects
 from checks import check, finish
 
 HELM, OLDER_HELM, PROMTOOL, BINARY, WORK = sys.argv[1:]
 CHART = "deploy/helm/glue-integration-exporter"
+PAGE = "docs/install/kubernetes.md"
 RELEASE = "watch"
 RULES = ["alerts.yaml", "freshness.yaml"]
 
@@ -326,13 +328,19 @@ def helm_charts():
         check(f"{what}: both versions of Helm render the same objects", found == rendered([path], OLDER_HELM))
         check_objects(what, found)
         check_chart(what, found, values_of(path))
-    pasted = f"{WORK}/values-of-the-readme.yaml"
+    pasted = f"{WORK}/values-of-the-page.yaml"
     with open(pasted, "w", encoding="utf-8") as file:
-        file.write(read("README.md").split("with a `values.yaml` like this,\n\n```yaml\n")[1].split("```")[0])
+        file.writelines(code_blocks(section(PAGE, "3. Write the values"), "yaml"))
     found = rendered([pasted], release="glue-integration-exporter")
-    check_objects("the README's values", found)
-    check_chart("the README's values", found, values_of(pasted))
-    check("the README's service account", of_kind(found, "ServiceAccount")[0]["metadata"]["name"] == "glue-integration-exporter")
+    check_objects("the page's values", found)
+    check_chart("the page's values", found, values_of(pasted))
+    check("the page's service account", of_kind(found, "ServiceAccount")[0]["metadata"]["name"] == "glue-integration-exporter")
+    scrape = yaml.safe_load(next(code_blocks(section(PAGE, "5. Scrape it"), "yaml")))["scrape_configs"][0]
+    service = of_kind(found, "Service")[0]
+    addresses = [(f"{service['metadata']['name']}.monitoring.svc", port["port"]) for port in service["spec"]["ports"]]
+    check("the page's scrape configuration names the service", [(sd["names"][0], sd["port"]) for sd in scrape["dns_sd_configs"]] == addresses, scrape)
+    job = of_kind(found, "PodMonitor")[0]["spec"]["podMetricsEndpoints"][0]["relabelings"][0]["replacement"]
+    check("the page's scrape configuration has the job of the monitor", scrape["job_name"].split("/")[1:] == job.split("/")[1:], job)
     # The longest release name that Helm accepts.
     everything = f"{CHART}/ci/everything-values.yaml"
     for release in "a" * 53, f"{'a' * 27}-{chart['name']}":

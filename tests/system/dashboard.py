@@ -164,18 +164,18 @@ def compare_with_listing(panels, chosen, regions):
     wait_until_equal(f"{where}: errors by code", codes, lambda: expected(*regions)[2])
 
     def rows():
-        found = run_query(target("What is wrong", "since"), chosen)
+        found = run_query(target("Problems", "since"), chosen)
         check("one row per unhealthy integration", len({labels["integration_arn"] for labels, _ in found}) == len(found), found)
         return {labels["integration_arn"]: labels["status"] for labels, _ in found}
 
-    wait_until_equal(f"{where}: what is wrong", rows, lambda: expected(*regions)[1])
+    wait_until_equal(f"{where}: problems", rows, lambda: expected(*regions)[1])
     known, sources = names(), {item["IntegrationArn"]: (item["SourceArn"], item["TargetArn"]) for item in listed(*regions)}
-    for labels, since in run_query(target("What is wrong", "since"), chosen):
+    for labels, since in run_query(target("Problems", "since"), chosen):
         arn = labels["integration_arn"]
         check("an unhealthy integration has its name", labels.get("integration_name") == known.get(arn), labels)
         check("an unhealthy integration has source and target", (labels["source_arn"], labels["target_arn"]) == sources[arn], labels)
         check("the time of its status is plausible", began <= since / 1000 <= time.time(), since)
-    missing = [labels["integration_arn"] for labels, _ in run_query(target("What is wrong", "missing"), chosen)]
+    missing = [labels["integration_arn"] for labels, _ in run_query(target("Problems", "missing"), chosen)]
     check("the missing integrations", missing == ([MISSING] if "eu-west-1" in regions else []), missing)
 
 
@@ -192,11 +192,11 @@ def one_integration(panels, chosen, arn):
 
         wait_until_equal(f"{title} of {arn}", lambda: [number for _, number in run_query(panels[title]["targets"][0], chosen)], want)
     config = item.get("IntegrationConfig", {})
-    for title, member in {"Refresh interval": "RefreshInterval", "Kind": "ContinuousSync"}.items():
+    for title, member in {"Refresh interval": "RefreshInterval", "Sync": "ContinuousSync"}.items():
         have = [number for _, number in run_query(panels[title]["targets"][0], chosen)]
         want = [float(config[member]) * (60 if member == "RefreshInterval" else 1)] if member in config else []
         check(f"{title} of {arn}", have == want, (have, want))
-    table = run_query(panels["What it connects"]["targets"][0], chosen)
+    table = run_query(panels["Source and target"]["targets"][0], chosen)
     check(f"{arn} has one row", len(table) == 1 and table[0][0].get("integration_name") == names().get(arn), table)
 
 
@@ -225,7 +225,7 @@ def freshness(panels, chosen):
     for name in ("age", "now"):
         age = column(name).get(OUTDATED, 0) / 86400
         check(f"{name}: the data is more than three days old", 3 <= age < 4.1, age)
-    check_exporter_panels(panels, chosen, **{"Failing tables": 1, "Scopes without a complete answer": 0, "Tables": lambda numbers: numbers and numbers[0] > 1})
+    check_exporter_panels(panels, chosen, **{"Failing tables": 1, "Failing freshness": 0, "Tables": lambda numbers: numbers and numbers[0] > 1})
     print("  the panels of freshness show the table that fails and the data that is more than three days old")
 
 
@@ -233,12 +233,12 @@ def throttle(panels, chosen):
     """Checks the panels of the exporters before and after AWS throttles all requests."""
     check_exporter_panels(panels, chosen, **{
         "Exporters up/up": 2, "Exporters up/of": 2, "Shards/there": 1, "Shards/expected": 1, "Scopes": 3, "Missing": 1,
-        "Scopes that are blind": 0, "Scopes with old data": 0, "Scopes that get everything/up": 3, "Scopes that get everything/down": 0,
+        "Failing scopes": 0, "Scopes with stale data": 0, "Results of polls/up": 3, "Results of polls/down": 0,
         "Throttling/throttled": 0, "Configuration": 1,
     })
     check("fault", control("POST", "faults", {"Kind": "Error", "Code": "ThrottlingException"})[0] == 204)
     check_exporter_panels(panels, chosen, **{
-        "Scopes that are blind": 3, "Scopes with old data": 3, "Scopes that get everything/up": 0, "Scopes that get everything/down": 3,
+        "Failing scopes": 3, "Scopes with stale data": 3, "Results of polls/up": 0, "Results of polls/down": 3,
         "Throttling/throttled": lambda numbers: len(numbers) == 1 and 0.1 < numbers[0] <= 1, "Missing": 1,
         "Failures of polls by reason": lambda numbers: numbers and max(numbers) > 0,
     })

@@ -1,6 +1,6 @@
-"""Runs the fire drill of the README with its commands, files and ports, while another exporter watches a real integration.
+"""Runs docs/fire-drill.md with its commands, files and ports, while another exporter watches a real integration.
 
-Usage: fire_drill.py BINARY PROGRAMS RULES README WORK    (like end_to_end.py; as root, in its own network namespace)
+Usage: fire_drill.py BINARY PROGRAMS RULES PAGE WORK    (like end_to_end.py; as root, in its own network namespace)
 """
 
 import fcntl
@@ -17,12 +17,13 @@ import urllib.request
 import yaml
 
 import checks
+from doc_blocks import code_blocks, commands
 from kinds import integration
 from pager import EVALUATION, GROUP_INTERVAL, GROUP_WAIT, SCRAPE, Pager, Rules, seconds
 from processes import Server, die_with_parent
 from checks import check, finish, query, replace_integrations, value, wait_for
 
-BINARY, PROGRAMS, RULES, README, WORK = sys.argv[1:6]
+BINARY, PROGRAMS, RULES, PAGE, WORK = sys.argv[1:6]
 INTERVAL = 10
 # Maximum latency in seconds, with one more evaluation for recording rules and a margin for a busy machine.
 MAX_LATENCY = INTERVAL + SCRAPE + EVALUATION + GROUP_WAIT + 10
@@ -39,22 +40,6 @@ def loopback_up():
     up, running, set_flags = 0x1, 0x40, 0x8914
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, set_flags, struct.pack("16sh14x", b"lo", up | running))
-
-
-def section():
-    with open(README, encoding="utf-8") as file:
-        return re.search(r"^## Fire drill\n(.*?)^## ", file.read(), re.DOTALL | re.MULTILINE).group(1)
-
-
-def code_blocks(text, language):
-    """Yields the code blocks of a language, without the indentation of the surrounding list."""
-    for indent, block in re.findall(rf"^( *)```{language}\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE):
-        yield "".join(line.removeprefix(indent) for line in block.splitlines(keepends=True))
-
-
-def commands(text):
-    for block in code_blocks(text, "console"):
-        yield from (command.strip() for command in re.split(r"^\$ ", block, flags=re.MULTILINE) if command.strip())
 
 
 def responds(where):
@@ -117,7 +102,7 @@ def drill(text):
     region, account = which.split(":")[3:5]
 
     def next_command(start):
-        """Returns the next command of the README, and checks how it starts."""
+        """Returns the next command of the page, and checks how it starts."""
         command = remaining.pop(0)
         check(f"the next step is {start}", command.startswith(start), command)
         return command
@@ -155,7 +140,7 @@ def drill(text):
     labels, summary = page["labels"], page["annotations"]["summary"]
     want = {"alertname": ATTENTION, "severity": "critical", "aws_account_id": account, "aws_region": region, "integration_arn": which, "status": "NEEDS_ATTENTION"}
     check("the notification has the labels of the drill", labels == want, labels)
-    check("the README contains the summary of the notification", summary in " ".join(text.split()), summary)
+    check("the page contains the summary of the notification", summary in " ".join(text.split()), summary)
     for where in ("localhost:9090/api/v1/alerts", "localhost:9093/api/v2/alerts"):
         check(f"{where} has it", which in terminal.run(next_command("curl -fsS " + where)))
 
@@ -174,6 +159,13 @@ def drill(text):
     wait_for_alert("GlueExporterScopeFailing", "resolved", rehearsed)
     for alert in ("GlueIntegrationMissing", "GlueExporterDown"):
         wait_for_alert(alert, "resolved", repaired)
+
+    def all_resolved():
+        last = {tuple(sorted(alert["labels"].items())): alert["status"] for alert in pager.receiver.arrived}
+        return not query(pager.prometheus.url, "ALERTS") and set(last.values()) == {"resolved"}
+
+    # After the restart of the exporter, GlueExporterScopeFailing may fire again, because its average still contains failed polls.
+    wait_for("all alerts are resolved", all_resolved, 2 * 60)
 
     # End the drill: remove the job from Prometheus first, then stop the exporter.
     before = len(pager.receiver.arrived)
@@ -200,7 +192,7 @@ def rehearse(text, terminal, start):
         waits = seconds(shipped[alert].get("for", "0s"))
         # Polls must fail for half of the 20 minutes first.
         waits += 10 * 60 * (alert == "GlueExporterScopeFailing")
-        check(f"{alert} fires after the time in the README", waits == (0 if after == "at once" else seconds(after)), after)
+        check(f"{alert} fires after the time in the page", waits == (0 if after == "at once" else seconds(after)), after)
         at = time.time()
         command = re.fullmatch(r"`(.+)`", what)
         if command:
@@ -213,7 +205,8 @@ def rehearse(text, terminal, start):
 
 
 def main():
-    which, job = drill(section())
+    with open(PAGE, encoding="utf-8") as file:
+        which, job = drill(file.read())
     foreign = [
         alert["labels"] for alert in pager.receiver.arrived
         if alert["labels"].get("integration_arn", which) != which or alert["labels"].get("job", job) != job

@@ -78,3 +78,6 @@ run_checks charts.py "$helm" "$older_helm" "$tools/prometheus/usr/bin/promtool" 
 run_checks manifests.py "$kubectl" "$tools/prometheus/usr/bin/promtool" "$binary"
 mkdir "$work/pods"
 run_checks pods.py "$work/image" "$work/image.json" "$binary" "$helm" "$kubectl" "$tools/prometheus/usr/bin" "$work/pods"
+# Some snippets are values of the chart or objects of Kubernetes.
+mkdir "$work/snippets"
+run_checks snippets.py "$binary" "$work/bin" "$helm" "$work/snippets"

@@ -3,7 +3,9 @@
 Usage: page.py BINARY WORK [SCREENSHOTS]    (a directory for files, and one for screenshots)
 """
 
+import os
 import shutil
+import struct
 import sys
 import time
 
@@ -35,6 +37,8 @@ ATTACKS = [
     "<!--<style>*{display:none}</style>&lt;b&gt;&#0;",
 ]
 MANY, FAILED = 5000, 300
+SCREENSHOT = "docs/images/page.png"
+SCREENSHOT_WIDTH, MAX_SCREENSHOT_BYTES = 1280, 300_000
 
 
 class BrowserPage:
@@ -87,6 +91,9 @@ def check_appearance(browser, url, name):
 def demo_page(browser):
     demo = Server("page-demo", WORK, [BINARY, "demo"], LISTEN).start()
     quiet_failures(browser, demo.url)
+    if os.environ.get("UPDATE"):
+        take_screenshot(browser, demo.url)
+    check_screenshot()
     # The demo changes after half a minute.
     demo.kill()
     demo.start()
@@ -130,6 +137,26 @@ def quiet_failures(browser, url):
     page.wait_for_load_state()
     check("the count selects the row with old data", rows(page) == ["sap-finance"], rows(page))
     session.finish("quiet failures")
+
+
+def take_screenshot(browser, url):
+    """Takes the screenshot of the documentation: the top of the page, with the integrations that are ACTIVE and have a problem."""
+    session = BrowserPage(browser, url, color_scheme="light")
+    session.page.set_viewport_size({"width": SCREENSHOT_WIDTH, "height": 900})
+    page = session.open("?status=ACTIVE")
+    end = page.locator("#wrong .rows").bounding_box()
+    clip = {"x": 0, "y": 0, "width": SCREENSHOT_WIDTH, "height": end["y"] + end["height"] + 16}
+    page.screenshot(path=SCREENSHOT, full_page=True, clip=clip)
+    session.finish("screenshot")
+
+
+def check_screenshot():
+    with open(SCREENSHOT, "rb") as image:
+        content = image.read()
+    # The signature, and the width in the first chunk.
+    check("the screenshot is a PNG", content.startswith(b"\x89PNG\r\n\x1a\n"))
+    check("the screenshot has its width", struct.unpack(">I", content[16:20])[0] == SCREENSHOT_WIDTH)
+    check("the screenshot is small", len(content) < MAX_SCREENSHOT_BYTES, len(content))
 
 
 def address(page):

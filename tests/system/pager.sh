@@ -6,13 +6,13 @@ end_to_end() {
   run_checks end_to_end.py "$binary" "$work/bin" deploy/prometheus/alerts.yaml "$work"
 }
 
-# Runs in its own network namespace, because it uses the ports of the README.
+# Runs in its own network namespace, because it uses the ports of the page.
 fire_drill() {
   local as=(as_root env PYTHONDONTWRITEBYTECODE=1 AWS_EC2_METADATA_DISABLED=true AWS_ACCESS_KEY_ID="$AWS_ACCESS_KEY_ID"
     AWS_SECRET_ACCESS_KEY="$AWS_SECRET_ACCESS_KEY" AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null NO_PROXY=localhost,127.0.0.1
     no_proxy=localhost,127.0.0.1 unshare --net)
   mkdir "$work/drill"
-  run_checks fire_drill.py "$binary" "$work/bin" deploy/prometheus/alerts.yaml README.md "$work/drill"
+  run_checks fire_drill.py "$binary" "$work/bin" deploy/prometheus/alerts.yaml docs/fire-drill.md "$work/drill"
   as_root rm -rf "$work/drill"
 }
 

@@ -208,7 +208,7 @@ def checks():
 
 
 def identities():
-    """Checks the sources of credentials in the README, with the environment that the webhooks of EKS and EC2 provide."""
+    """Checks the sources of credentials in docs/install/kubernetes.md, with the environment that the webhooks of EKS and EC2 provide."""
     ways = {
         "Pod Identity": ("pod-identity", {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1/credentials", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/tokens/token"}, ("169.254.170.23", "/v1/credentials")),
         "IRSA": ("two-replicas", {"AWS_ROLE_ARN": "arn:aws:iam::111122223333:role/glue-integration-exporter", "AWS_WEB_IDENTITY_TOKEN_FILE": "/tokens/token", "AWS_ENDPOINT_URL_STS": "http://127.0.0.1:8080"}, None),

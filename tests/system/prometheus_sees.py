@@ -2,7 +2,7 @@
 
 Usage: prometheus_sees.py SIMULATOR PROMETHEUS INTERVAL    (INTERVAL: seconds between two polls of the exporter)
 
-The expected samples are computed from the responses of boto3, as the README documents the metrics. The simulator has the integrations of
+The expected samples are computed from the responses of boto3, as docs/metrics.md documents the metrics. The simulator has the integrations of
 `kinds.py`, which `prepare.py` created.
 """
 

@@ -15,6 +15,7 @@ import time
 
 from processes import die_with_parent
 from checks import check, finish, wait_for
+from doc_blocks import code_blocks, commands, section
 
 PACKAGE, ROOT = sys.argv[1:3]
 NAME = "glue-integration-exporter"
@@ -32,6 +33,13 @@ SINCE = (
     f'integration_arn="{UNCHANGING}"}}'
 )
 HANG = '{"Kind": "Hang"}'
+# Completes a command line as bash does.
+COMPLETE = f"""
+source /usr/share/bash-completion/completions/{NAME}
+COMP_WORDS=({NAME} "$@") COMP_CWORD=$#
+_glue__integration__exporter {NAME} "${{COMP_WORDS[-1]}}" "${{COMP_WORDS[-2]}}"
+echo "${{COMPREPLY[@]}}"
+"""
 
 
 def processes_below(pid):
@@ -140,6 +148,12 @@ def check_installation(m):
     status = wait_for("a status line", lambda: (text := m.property(SERVICE, "StatusText")).startswith("0 of 1 pairs of scope and region up; ") and text)
     check("systemctl status shows the status line", status in m.output("systemctl", "status", "--no-pager", "-l", SERVICE), status)
     check("/proc/stat is readable", m.value("process_start_time_seconds") is not None)
+
+
+def check_completions(m):
+    for words, expected in (["ch"], "check"), (["check", "--on"], "--online"), (["iam", "--log.level", "d"], "debug"):
+        output = m.output("bash", "-c", COMPLETE, "bash", *words)
+        check(f"bash completes {words}", output == expected, output)
 
 
 def check_hardening(m):
@@ -262,7 +276,7 @@ def check_socket_activation(m, environment):
 
 
 def check_load_credential(m):
-    """Checks the statements of the README: a reload does not update a LoadCredential file, but reads other files again."""
+    """Checks the statements of docs/install/systemd.md: a reload does not update a LoadCredential file, but reads other files again."""
     copy, path = f"/run/credentials/{SERVICE}/external-id", f"/etc/{NAME}/external-id"
     m.write("/root/external-id", "first")
     m.must("set the mode", "chmod", "600", "/root/external-id")
@@ -329,15 +343,31 @@ def check_removal_and_purge(m, before):
 
 
 def check_manual_installation(m):
+    """Runs the commands of docs/install/systemd.md in a checkout, without the package."""
+    checkout, page = "/root/checkout", "docs/install/systemd.md"
     m.must("unpack", "dpkg-deb", "-x", "/root/package.deb", "/root/unpacked")
-    m.must("install the program", "cp", f"/root/unpacked/usr/bin/{NAME}", "/usr/bin")
-    m.must("install the units", "cp", *(f"/root/unpacked/usr/lib/systemd/system/{unit}" for unit in (SERVICE, SOCKET)), "/etc/systemd/system")
-    m.must("install the sysusers file", "install", "-D", "-m", "0644", f"/root/unpacked/usr/lib/sysusers.d/{NAME}.conf", f"/etc/sysusers.d/{NAME}.conf")
-    m.must("systemd-sysusers", "systemd-sysusers")
-    m.must("install the configuration", *f"install -D -m 0640 -o root -g {NAME} /root/unpacked{CONFIG} {CONFIG}".split())
-    m.must("reload the units", "systemctl", "daemon-reload")
-    m.must("enable and start", "systemctl", "enable", "--now", NAME)
-    check("the manual installation serves", m.property(SERVICE, "ActiveState") == "active" and m.get("/-/healthy")[0])
+    m.must("create the checkout", "mkdir", "-p", f"{checkout}/target/release", f"{checkout}/deploy/systemd", "/root/.aws")
+    m.must("build the program", "cp", f"/root/unpacked/usr/bin/{NAME}", f"{checkout}/target/release")
+    for path in glob.glob("deploy/systemd/*"):
+        with open(path, encoding="utf-8") as file:
+            m.write(f"{checkout}/{path}", file.read())
+    m.write(f"{checkout}/config.yaml", next(code_blocks(section(page, "2. Write a configuration"), "yaml")))
+    m.must("write the credentials", "cp", "/root/credentials", "/root/.aws")
+
+    def follow(title):
+        for command in commands(section(page, title), "#"):
+            if command.startswith("journalctl"):
+                continue
+            code, output = m.run("bash", "-euc", f"cd {checkout}\n{command}")
+            check(f"{command} works", code == 0, f"{code}\n{output}")
+
+    follow("3. Install the files")
+    m.must("set the endpoint", "bash", "-c", f"echo AWS_ENDPOINT_URL=http://127.0.0.1:10059 >>{DEFAULTS}")
+    for title in "4. Give it AWS credentials", "5. Check it", "6. Start it", "Change the configuration", "Upgrade":
+        follow(title)
+    wait_for("scope_up is 1", lambda: m.up("analytics", "eu-west-1") == 1)
+    status = wait_for("a status line", lambda: (text := m.property(SERVICE, "StatusText")).startswith("1 of 1 pairs of scope and region up; ") and text)
+    check("systemctl status shows the status line", status in m.output("systemctl", "status", "--no-pager", "-l", SERVICE), status)
 
 
 def main():
@@ -346,6 +376,7 @@ def main():
     try:
         before = m.files()
         check_installation(m)
+        check_completions(m)
         check_hardening(m)
         environment = check_configuration(m)
         check_reloads(m)

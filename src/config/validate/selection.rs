@@ -20,7 +20,7 @@ pub(super) fn selection(
 ) -> Selection {
     if !integrations.items.is_empty() && targets.is_empty() {
         for at in [include.at(), exclude.at()].into_iter().flatten() {
-            let text = "has no effect, because the scope's `integration_arns` are always shown; \
+            let text = "has no effect, because the scope's `integration_arns` are always watched; \
                         allowed: together with `target_arns`, or in a scope without ARNs";
             report.error(at, text);
         }
@@ -41,7 +41,7 @@ pub(super) fn selection(
         } else {
             continue;
         };
-        let why = format!("is {reason}; no integration that writes into it would be shown");
+        let why = format!("is {reason}; no integration that writes into it would be watched");
         report.reject(*at, target.as_str(), why);
     }
     if matches!(describe, Field::Absent | Field::Valid(false, _)) {

@@ -156,7 +156,7 @@ fn without_secret(mut text: String) -> String {
 const HINTS: [(&str, &str); 21] = [
     (
         "Signature expired|Signature not yet current|RequestExpired|Skewed|InTheFuture",
-        "The system clock is wrong: synchronise it (NTP, chrony)",
+        "The system clock is wrong: synchronize it (NTP, chrony)",
     ),
     (
         "invalid peer certificate",
@@ -200,7 +200,7 @@ const HINTS: [(&str, &str); 21] = [
     ),
     (
         "AccessDenied",
-        "STS refused the role: check that it exists, that the credentials may call sts:AssumeRole, its trust policy and `external_id`",
+        "STS denied the role: check that it exists, that the credentials may call sts:AssumeRole, its trust policy and `external_id`",
     ),
     (
         "Throttl|Rate exceeded|TooManyRequests|SlowDown|InternalFailure|InternalServerError|ServiceUnavailable",

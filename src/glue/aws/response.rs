@@ -73,7 +73,7 @@ fn check_clock(date: &str) {
         (false, true) => tracing::warn!(
             clock = rfc3339(clock),
             aws = rfc3339(aws),
-            "system clock is wrong by more than an hour: timestamps and ages in the metrics are wrong, and AWS may reject requests; synchronise the clock (NTP)"
+            "system clock is wrong by more than an hour: timestamps and ages in the metrics are wrong, and AWS may reject requests; synchronize the clock (NTP)"
         ),
         (true, false) => tracing::info!("system clock is right again"),
         (false, false) | (true, true) => {}

@@ -51,7 +51,7 @@ pub(super) fn format_duration(duration: &Duration) -> String {
     }
 }
 
-/// Returns the line of a row about its data: their age, the failing tables and the replication lag.
+/// Returns the line of a row about its data: its age, the failing tables and the replication lag.
 pub(super) fn data_line(freshness: &ExportedFreshness, now: &f64) -> String {
     let data = &freshness.data;
     if data.checked.is_none() {

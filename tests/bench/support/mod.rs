@@ -1,4 +1,4 @@
-//! Helpers of the benchmarks: servers, clients and limits.
+//! Helpers of the benchmarks: servers and clients.
 #![allow(
     dead_code,
     clippy::unwrap_used,
@@ -12,7 +12,6 @@
 pub mod account;
 pub mod client;
 pub mod exporter;
-pub mod limits;
 pub mod process;
 
 use std::time::Duration;

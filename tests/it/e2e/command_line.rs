@@ -28,6 +28,7 @@ fn version_and_help_exit_with_0() {
         &["simulate", "--help"],
         &["iam", "--help"],
         &["health", "--help"],
+        &["completions", "--help"],
     ] {
         let help = setup.run(args);
         assert_eq!(help.code, Some(0), "{args:?}");
@@ -70,7 +71,15 @@ fn help_has_every_flag_with_its_default() {
     for values in ["debug, info, warn, error", "logfmt, json"] {
         assert!(help.contains(values), "{help}");
     }
-    for command in ["check", "once", "demo", "simulate", "iam", "health"] {
+    for command in [
+        "check",
+        "once",
+        "demo",
+        "simulate",
+        "iam",
+        "health",
+        "completions",
+    ] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
     let simulate = setup.run(&["simulate", "--help"]).stdout;

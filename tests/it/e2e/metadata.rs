@@ -196,7 +196,7 @@ fn excluded_name_is_hidden_until_renamed() {
     ]));
     let setup = Setup::new(&sim, BY_NAME);
     let check = setup.run(&["check"]);
-    let told = "hides listed integrations if name matches scratch-*";
+    let told = "ignores listed integrations if name matches scratch-*";
     assert!(check.stdout.contains(told), "{}", check.stdout);
     let once = setup.run(&["once"]);
     assert_eq!(once.code, Some(0), "{}", once.stderr);

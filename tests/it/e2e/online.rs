@@ -159,7 +159,7 @@ fn all_permissions_granted_exits_with_0() {
     );
 }
 
-/// The README shows this output.
+/// docs/permissions.md shows this output.
 #[test]
 fn failed_checks_report_what_to_grant() {
     let sim = simulator_with_metrics(vec![
@@ -612,6 +612,17 @@ fn endpoint_url_applies_to_all_services() {
         results(&json),
         [("identity", "ok"), ("role", "ok"), (CHECKS[2], "network")]
     );
+}
+
+#[test]
+fn simulator_alone_passes() {
+    let sim = one_integration();
+    let config = format!("scopes: [{{name: all, regions: [{REGION}], freshness: true}}]");
+    let url = format!("http://{}", sim.addr);
+    let setup = Setup::new(&sim, &config).env("AWS_ENDPOINT_URL_STS", &url);
+    let (json, _) = check(&setup, 0);
+    let identity = "arn:aws:iam::111122223333:user/simulated";
+    assert_eq!(row(&json, "identity")["identity"], identity);
 }
 
 /// All are checked at the same time, each with the timeout of one poll.

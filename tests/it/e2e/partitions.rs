@@ -123,7 +123,7 @@ fn cloudwatch_host(case: (&'static str, &str, &[&str])) -> String {
     metrics.host.clone()
 }
 
-/// The README includes this table.
+/// docs/permissions.md includes this table.
 #[test]
 fn partition_and_switches_select_hosts() {
     let mut table = String::from(

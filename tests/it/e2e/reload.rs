@@ -109,7 +109,7 @@ fn reload_with_exclude_drops_only_excluded() {
     let some = "{name: all, regions: [eu-west-1], exclude: {source_arn: ['*:table/left-*']}}";
     let setup = setup.file("config.yaml", &config(&[some]));
     let check = setup.run(&["check"]).stdout;
-    let told = "  hides listed integrations if source_arn matches *:table/left-*\n";
+    let told = "  ignores listed integrations if source_arn matches *:table/left-*\n";
     assert!(check.contains(told), "{check}");
     // The reload needs no answer from AWS.
     sim.handle.push_fault(Fault::new(

@@ -260,7 +260,7 @@ fn check_and_once_cover_one_shard() {
         assert!(
             check
                 .stdout
-                .contains("shows only this shard's part of the listed integrations")
+                .contains("watches only this shard's part of the listed integrations")
         );
         for line in check.stdout.lines() {
             if let Some(scope) = line.strip_prefix("Scope ")

@@ -1,4 +1,4 @@
-//! A model that computes the expected snapshot from the answers of AWS, as the contract describes it. It keeps observations and the times
+//! A model that computes the expected snapshot from the answers from AWS, as the contract describes it. It keeps observations and the times
 //! of deletions, and computes the snapshot from them alone. The exporter instead updates its cache with each poll.
 
 use glue_integration_exporter::cache::{Key, key};
@@ -104,7 +104,7 @@ impl Scope {
         now < at + self.watch.stale_after
     }
 
-    /// Returns true if any data are older than the last poll, or of the previous process.
+    /// Returns true if any data is older than the last poll, or of the previous process.
     fn stale(&self, deleted: &BTreeMap<String, Instant>) -> bool {
         let Some(started) = self.started else {
             return true;

@@ -2,7 +2,7 @@
 {{ .Values.nameOverride | default .Chart.Name }}
 {{- end -}}
 
-{{- /* At most 44 characters: a StatefulSet adds up to 8 for its copy, and Kubernetes 11 for a label of at most 63. */ -}}
+{{- /* At most 44 characters: the names of further replicas add up to 8, and Kubernetes adds 11 in a label of at most 63. */ -}}
 {{- define "exporter.fullname" -}}
 {{- $name := include "exporter.name" . -}}
 {{- if .Values.fullnameOverride -}}
@@ -14,14 +14,14 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* The test's pod is none of the exporters: hence the component. */ -}}
+{{- /* The component excludes the pod of the Helm test. */ -}}
 {{- define "exporter.selector" -}}
 app.kubernetes.io/name: {{ include "exporter.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: exporter
 {{- end -}}
 
-{{- /* `labels` has further ones of this object, which win over commonLabels. */ -}}
+{{- /* `labels` contains more labels for this object. They override commonLabels. */ -}}
 {{- define "exporter.labels" -}}
 {{- $own := include "exporter.ownLabels" . | fromYaml -}}
 {{- $further := merge (dict) (.labels | default dict) (.Values.commonLabels | default dict) -}}
@@ -40,7 +40,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
-{{- /* One for each release: alerts tell sets of shards, and who is gone, by it. They look for the chart's name. */ -}}
+{{- /* One job for each release, because alerts count shards and missing exporters per job. It contains the chart's name, which the alerts match. */ -}}
 {{- define "exporter.job" -}}
 {{- $name := include "exporter.fullname" . -}}
 {{ .Release.Namespace }}/{{ ternary $name (printf "%s/%s" .Chart.Name $name) (contains .Chart.Name $name) }}
@@ -54,7 +54,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{- /* Only TLS has client certificates. */ -}}
+{{- /* Client certificates need TLS. */ -}}
 {{- define "exporter.scheme" -}}
 {{ ternary "HTTPS" .Values.web.scheme (.Values.web.clientCertificatesRequired | default false) }}
 {{- end -}}
@@ -79,9 +79,9 @@ Deployment
 {{ mul (int .Values.shards) (int .Values.replicas) }}
 {{- end -}}
 
-{{- /* The configuration with the place of the state in it, where there is one. */ -}}
+{{- /* The configuration, with storage.path unless nothing is stored. */ -}}
 {{- define "exporter.config" -}}
-{{- $config := required "config: give the exporter's configuration, or name a ConfigMap in existingConfigMap" .Values.config | deepCopy -}}
+{{- $config := required "config: set the configuration of the exporter, or name a ConfigMap in existingConfigMap" .Values.config | deepCopy -}}
 {{- if ne .Values.storage.type "none" -}}
 {{- $_ := set $config "storage" (dict "path" "/var/lib/glue-integration-exporter/state") -}}
 {{- end -}}

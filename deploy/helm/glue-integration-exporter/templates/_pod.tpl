@@ -1,4 +1,4 @@
-{{- /* The pods' template, of a Deployment as of a StatefulSet; `copy` is the number of the latter, where there are several. */ -}}
+{{- /* The pod template of the Deployment and the StatefulSets. `copy` is the number of the StatefulSet, if there are several. */ -}}
 {{- define "exporter.pod" -}}
 metadata:
   annotations:

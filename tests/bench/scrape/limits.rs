@@ -12,12 +12,24 @@ pub struct Limits {
 impl Limits {
     /// Checks that a measured value is not above its limit.
     pub fn check_max(&mut self, name: &str, value: f64, limit: f64, unit: &str) {
-        // This comparison is false for NaN, so an invalid measurement fails.
-        let held = value <= limit;
+        // Comparisons with NaN are false, so an invalid measurement fails.
+        self.check(
+            value <= limit,
+            &format!("{name}: {value:.2} {unit}, at most {limit:.2}"),
+        );
+    }
+
+    /// Checks that a measured value is not below its limit.
+    pub fn check_min(&mut self, name: &str, value: f64, limit: f64, unit: &str) {
+        self.check(
+            value >= limit,
+            &format!("{name}: {value:.2} {unit}, at least {limit:.2}"),
+        );
+    }
+
+    fn check(&mut self, held: bool, line: &str) {
         let verdict = if held { "limit held" } else { "limit EXCEEDED" };
-        self.lines.push(format!(
-            "{verdict}: {name}: {value:.3} {unit}, at most {limit:.2}"
-        ));
+        self.lines.push(format!("{verdict}: {line}"));
         self.exceeded |= !held;
     }
 
