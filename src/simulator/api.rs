@@ -130,11 +130,18 @@ fn integrations_page(
     }
     let last = page.last().map(|item| item.arn.as_str());
     let last = last.or(after).unwrap_or_default();
-    let name = match request.operation {
-        INBOUND => "InboundIntegrations",
-        _ => "Integrations",
+    let mut items: Vec<Value> = page.iter().map(|item| json!(item)).collect();
+    let list = if request.operation == INBOUND {
+        // AWS returns names and tags only to the account that created the integration.
+        for item in items.iter_mut().filter_map(Value::as_object_mut) {
+            item.remove("IntegrationName");
+            item.remove("Tags");
+        }
+        "InboundIntegrations"
+    } else {
+        "Integrations"
     };
-    let mut body = json!({name: page});
+    let mut body = json!({list: items});
     if let Some(marker) = next_marker(request, fault, last, found.next().is_some()) {
         body["Marker"] = json!(marker);
     }

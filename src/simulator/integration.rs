@@ -69,7 +69,7 @@ pub struct SimulatedIntegration {
     pub config: Option<SimulatedConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errors: Option<Vec<SimulatedError>>,
-    /// In AWS, only `DescribeIntegrations` returns the name and the tags. Clients of the other operation ignore them.
+    /// Only `DescribeIntegrations` returns the name and the tags.
     #[serde(rename = "IntegrationName", default)]
     pub name: String,
     #[serde(default)]
